@@ -194,11 +194,10 @@ def average_effects(now: Snapshot, what: str) -> Effects | None:
 
 
 def _on_latency(now: Snapshot) -> Effects | None:
-    latencies = {
-        v.key: v.latency
-        for v in now.candidates
-        if v.latency is not None and not is_other(v.placement)
-    }
+    latencies = {}
+    for v in now.candidates:
+        if v.latency is not None and not is_other(v.placement):
+            latencies[v.key] = v.latency
     placements = {view.key: view.placement for view in now.candidates}
     model = latency_model(latencies, placements)
     if model is None:

@@ -369,11 +369,10 @@ def latency_model(
     latencies: Mapping[str, Latency], placements: Mapping[str, Placement]
 ) -> LatencyModel | None:
     """The model of measured latencies (by key); None if too few were measured."""
-    found = [
-        (placements[key], latency.ratio, (latency.high - latency.low) / 2)
-        for key, latency in latencies.items()
-        if latency.measured and key in placements and not is_other(placements[key])
-    ]
+    found = []
+    for key, latency in latencies.items():
+        if latency.measured and key in placements and not is_other(placements[key]):
+            found.append((placements[key], latency.ratio, (latency.high - latency.low) / 2))
     if len(found) < LEAST_MEASURED:
         return None
     if len(found) > MOST_FITTED:

@@ -157,11 +157,10 @@ class Field:
         none is better.
         """
         at = chosen.latency
-        slower = [
-            c
-            for c in self.contenders
-            if c.on_front and at is not None and c.latency and faster(at, c.latency)
-        ]
+        slower = []
+        for c in self.contenders:
+            if c.on_front and at is not None and c.latency and faster(at, c.latency):
+                slower.append(c)
         best = max(slower, key=self.quality, default=None)
         if best is not None and self.quality(best) > self.quality(chosen):
             return best
@@ -363,11 +362,10 @@ def _fastest(
     """The fastest whose estimate is less than `counts` below the best one's; None without one, or
     if the best one's latency is unknown.
     """
-    level = [
-        (c.latency.ratio, c)
-        for c in able
-        if c.latency is not None and given_up(evidence, best, c) < counts
-    ]
+    level = []
+    for c in able:
+        if c.latency is not None and given_up(evidence, best, c) < counts:
+            level.append((c.latency.ratio, c))
     if level and best.latency is not None:
         return min(level, key=lambda found: found[0])[1]
     return None

@@ -105,11 +105,10 @@ def price(now: Snapshot) -> float | None:
         keys = [best.key, *([best.best_bet.key] if best.best_bet else [])]
     else:
         keys = []
-    tried = {
-        v.key: v.latency.ratio
-        for v in now.candidates
-        if v.latency and v.baseline != "none" and not v.control
-    }
+    tried = {}
+    for v in now.candidates:
+        if v.latency and v.baseline != "none" and not v.control:
+            tried[v.key] = v.latency.ratio
     known = [tried[key] for key in keys if key in tried]
     if known:
         return known[0]

@@ -154,5 +154,7 @@ def _guess(metric: str) -> str:
 def _guessing(recipe: Recipe, runs: Mapping[str, Sequence[Metrics]]) -> bool:
     """Whether every run predicted one class for all images. The class may differ between runs."""
     exact = tasks.of(recipe).exact_when_guessing or ""
-    values = [value for scores in runs.values() for value in _values(exact, scores)]
+    values = []
+    for scores in runs.values():
+        values += _values(exact, scores)
     return bool(values) and 0 < values[0] <= 0.5 and _alike([*values, 1 / round(1 / values[0])])

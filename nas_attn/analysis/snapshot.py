@@ -106,11 +106,10 @@ class CandidateView:
         """Images per second of its training, the median over rungs and runs; None where that is not
         known.
         """
-        known = [
-            point.metrics["images_per_s"]
-            for point in self.scores
-            if "images_per_s" in point.metrics
-        ]
+        known = []
+        for point in self.scores:
+            if "images_per_s" in point.metrics:
+                known.append(point.metrics["images_per_s"])
         if known:
             return median(known)
         return None
@@ -221,11 +220,10 @@ class Snapshot:
             return ()
         bare = [view.key for view in self.candidates if view.baseline == "none"]
         sign = 1.0 if self.evidence[metric].lower_is_better else -1.0
-        able = [
-            v
-            for v in self.candidates
-            if v.state == "scored" and metric in v.estimates and not v.control
-        ]
+        able = []
+        for v in self.candidates:
+            if v.state == "scored" and metric in v.estimates and not v.control:
+                able.append(v)
         ranked = sorted(able, key=lambda view: sign * view.estimates[metric].mean)
         first = list(dict.fromkeys([taken, *bare]))
         return (*first, *[view.key for view in ranked if view.key not in first][:1])

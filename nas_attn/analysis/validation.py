@@ -222,13 +222,14 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
     """
     matrix = np.frombuffer(contrasts).reshape(shape)
     rng = np.random.default_rng(20_261_120)
-    parts = [
-        statistics_of(
-            matrix,
-            rng.standard_normal((SIMULATED_VALIDATIONS // 8, shape[1], blocks)) / math.sqrt(2),
+    parts = []
+    for _ in range(8):
+        parts.append(
+            statistics_of(
+                matrix,
+                rng.standard_normal((SIMULATED_VALIDATIONS // 8, shape[1], blocks)) / math.sqrt(2),
+            )
         )
-        for _ in range(8)
-    ]
     means, errors = (np.concatenate(found) for found in zip(*parts, strict=True))
     return means, errors
 

@@ -247,11 +247,9 @@ def _small(data: str) -> bool:
 
 def _data_known(task: str) -> list[str]:
     """The data sets of a task."""
-    found = [
-        name
-        for one in variants(task)
-        for name in (*tables.data_sets_with(one.labels), *one.hints.more_data)
-    ]
+    found: list[str] = []
+    for one in variants(task):
+        found += (*tables.data_sets_with(one.labels), *one.hints.more_data)
     return list(dict.fromkeys(found))
 
 

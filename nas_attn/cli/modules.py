@@ -62,16 +62,17 @@ def _show_catalogue(channels: int, size: int, as_json: bool, *, wide: bool) -> N
     if as_json:
         print_json({"channels": channels, "size": size, "modules": listed, "unusable": unusable})
         return
-    rows = [
-        [
-            m["name"],
-            m["title"],
-            ", ".join(k["name"] for k in m["knobs"]),
-            f"{m['parameters']:,}",
-            f"{m['macs']:,}",
-        ]
-        for m in listed
-    ]
+    rows = []
+    for m in listed:
+        rows.append(
+            [
+                m["name"],
+                m["title"],
+                ", ".join(k["name"] for k in m["knobs"]),
+                f"{m['parameters']:,}",
+                f"{m['macs']:,}",
+            ]
+        )
     title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
     columns = ["name", "module", "knobs", "parameters", "MACs"]
     out = console(wide=wide)

@@ -145,11 +145,10 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
     if run is None or not store.checkpoints(weights_run(view.key)):
         return run, ""
     metric = now.primary or tasks.of(protocol_recipe(store, run.protocol)).metric
-    scored = [
-        found.score.metrics
-        for one in (run, None)
-        if (found := _scored(store, view, one)) is not None
-    ]
+    scored = []
+    for one in (run, None):
+        if (found := _scored(store, view, one)) is not None:
+            scored.append(found.score.metrics)
     values = [metrics[metric] for metrics in scored if metric in metrics]
     if len(values) < 2:
         return run, ""

@@ -102,19 +102,20 @@ class Further(TaskSource, ABC):
         """Runs of candidates with all seeds (-> backbone) that are not in the queue."""
         there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
         views = list(views)
-        runs = [
-            Run(
-                view.key,
-                view.placement,
-                seed,
-                number,
-                purpose=self.purpose,
-                priority=LATER,
-                round=round,
-            )
-            for seed, number in backbones.items()
-            for view in views
-        ]
+        runs = []
+        for seed, number in backbones.items():
+            for view in views:
+                runs.append(
+                    Run(
+                        view.key,
+                        view.placement,
+                        seed,
+                        number,
+                        purpose=self.purpose,
+                        priority=LATER,
+                        round=round,
+                    )
+                )
         return [run for run in runs if run.identity not in there]
 
 

@@ -156,12 +156,11 @@ class FindingLength(TaskSource):
     def want(self, lease: Lease) -> bool:
         lengths = Lengths.of(self.store, self.recipe)
         timed = self.store.settings.ends_at is not None
-        runs = [
-            length_run(self.recipe, self._key, epochs, seed)
-            for epochs in lengths.wanted(self._first, timed=timed)
-            if self._there_is_time(lengths, epochs)
-            for seed in range(SEEDS_PER_LENGTH)
-        ]
+        runs = []
+        for epochs in lengths.wanted(self._first, timed=timed):
+            if self._there_is_time(lengths, epochs):
+                for seed in range(SEEDS_PER_LENGTH):
+                    runs.append(length_run(self.recipe, self._key, epochs, seed))
         there = {
             row.run.identity
             for row in self.queue.rows(purposes=[LENGTH])

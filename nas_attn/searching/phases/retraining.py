@@ -49,20 +49,18 @@ def order(
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})
     protocol = TARGET_PROTOCOL if epochs is None else keep_protocol(store, training, recipe.data)
-    done = [
-        row.run
-        for row in store.queue.rows(protocol=protocol, state="done")
-        if is_kept(store, row.run)
-    ]
+    done = []
+    for row in store.queue.rows(protocol=protocol, state="done"):
+        if is_kept(store, row.run):
+            done.append(row.run)
     runs: list[Run] = []
     for key, placement in networks.items():
         mine = sorted((run for run in done if run.key == key), key=lambda run: run.seed)[:seeds]
         known = {run.seed for run in mine}
-        numbers = [
-            n
-            for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds)
-            if recipe.first_seed + n not in known
-        ]
+        numbers = []
+        for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds):
+            if recipe.first_seed + n not in known:
+                numbers.append(n)
         for number in numbers[: seeds - len(mine)]:
             mine.append(
                 Run(
@@ -96,11 +94,10 @@ def results(
     """Each run with its score on the validation split, or the reason why it has none."""
     last = len(protocol_recipe(store, wanted.protocol).training.rungs) - 1
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
-    scores = {
-        (s.key, s.score.seed, s.backbone): s
-        for s in store.scores(protocol=wanted.protocol)
-        if s.score.rung == last
-    }
+    scores = {}
+    for s in store.scores(protocol=wanted.protocol):
+        if s.score.rung == last:
+            scores[(s.key, s.score.seed, s.backbone)] = s
     return [
         (
             run,

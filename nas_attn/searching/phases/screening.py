@@ -147,11 +147,10 @@ class Search(TaskSource):
         space = self.space
         if limit is None or measurer is None or space.spec.sites.originals == "search" or self._met:
             return True
-        rows = [
-            r
-            for r in self.store.candidates()
-            if r.placement != BARE and not is_control(r.placement)
-        ]
+        rows = []
+        for r in self.store.candidates():
+            if r.placement != BARE and not is_control(r.placement):
+                rows.append(r)
         self._met = any(row.state != "infeasible" and row.finished_at for row in rows)
         if self._met or sum(row.state == "infeasible" for row in rows) < LEAST_MEASURED:
             return self._met
@@ -224,11 +223,10 @@ class Search(TaskSource):
             ]
             alone = [values | dict.fromkeys({*used} - {site}, NONE) for site in used]
             counts = range(1, len(used) if len(used) <= ALL_PARTS else 2)
-            parts = [
-                values | dict.fromkeys(out, NONE)
-                for n in counts
-                for out in itertools.combinations(used, n)
-            ]
+            parts = []
+            for n in counts:
+                for out in itertools.combinations(used, n):
+                    parts.append(values | dict.fromkeys(out, NONE))
             other = [
                 {**values, at: value}
                 for at in used
@@ -469,11 +467,10 @@ class Search(TaskSource):
         measurer = self.bench.measurer
         if measurer is None or not measurer.fits:
             return []
-        rows = {
-            r.key: r
-            for r in self.store.candidates()
-            if r.state in ("running", "scored") and r.placement != BARE
-        }
+        rows = {}
+        for r in self.store.candidates():
+            if r.state in ("running", "scored") and r.placement != BARE:
+                rows[r.key] = r
         wanted = measurer.open_keys(
             [other for other in rows if other != key], self.recipe.latency.tolerance
         )

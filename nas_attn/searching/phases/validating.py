@@ -169,12 +169,11 @@ class Validation(TaskSource):
     @override
     def want(self, lease: Lease) -> bool:
         there = {row.run.identity for row in self.queue.rows(protocol=TARGET_PROTOCOL)}
-        missing = [
-            run
-            for family in self._families
-            for run in family_runs(family)
-            if run.identity not in there
-        ]
+        missing = []
+        for family in self._families:
+            for run in family_runs(family):
+                if run.identity not in there:
+                    missing.append(run)
         self.queue.want(missing)
         return bool(missing)
 

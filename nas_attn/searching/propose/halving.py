@@ -46,11 +46,10 @@ class ParetoHalving:
         if not reached or reached[-1] == self._rungs[-1]:
             return False
         name = f"{RUNG_ATTRIBUTE}{reached[-1]}"
-        others = {
-            t.number: t.user_attrs[name]
-            for t in trial.study.get_trials(deepcopy=False)
-            if name in t.user_attrs
-        }
+        others = {}
+        for t in trial.study.get_trials(deepcopy=False):
+            if name in t.user_attrs:
+                others[t.number] = t.user_attrs[name]
         others[trial.number] = trial.user_attrs[name]
         signs = signs_of(trial.study)
         costs = dict[str, tuple[float, ...]]()

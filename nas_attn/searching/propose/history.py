@@ -72,11 +72,10 @@ def weak_values(
             for index, (early, late) in enumerate(zip(values, full[number].values, strict=True)):
                 if early is not None and late is not None and math.isfinite(late - early):
                     gained.setdefault((rung, index), []).append(late - early)
-    shift = {
-        place: statistics.median(found)
-        for place, found in gained.items()
-        if len(found) >= FEWEST_GONE_ON
-    }
+    shift = {}
+    for place, found in gained.items():
+        if len(found) >= FEWEST_GONE_ON:
+            shift[place] = statistics.median(found)
     result = {}
     for number in brief.keys() - full.keys():
         last = max(brief[number])

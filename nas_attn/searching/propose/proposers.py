@@ -71,11 +71,10 @@ class PlacementProposer:
         self.optuna_sampler: BaseSampler = RandomSampler(seed=setting.seed)
 
     def propose(self, turn: Turn) -> Proposal:
-        space = {
-            site: choices
-            for site, choices in turn.parameters.items()
-            if isinstance(choices, CategoricalDistribution)
-        }
+        space = {}
+        for site, choices in turn.parameters.items():
+            if isinstance(choices, CategoricalDistribution):
+                space[site] = choices
         values = self._learned.propose(turn.study, turn.trial, space)
         if values is None:
             return Proposal()
