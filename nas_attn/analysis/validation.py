@@ -398,14 +398,11 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
 
 def finished_blocks(family: Family, ended: Collection[tuple[str, int]]) -> int:
     """Blocks from the first on whose runs have all ended."""
-    runs = (
-        [(network.key, family.first_seed + block) for network in family.networks]
-        for block in range(family.blocks)
-    )
-    return next(
-        (block for block, keys in enumerate(runs) if any(key not in ended for key in keys)),
-        family.blocks,
-    )
+    for block in range(family.blocks):
+        seed = family.first_seed + block
+        if any((network.key, seed) not in ended for network in family.networks):
+            return block
+    return family.blocks
 
 
 def _judged(
@@ -414,52 +411,31 @@ def _judged(
     """The verdicts over all blocks of one arithmetic each. A run without a score counts as chance,
     else as the family's worst.
     """
-    sign = sign_of(recipe, family.metric)
-    keys = [network.key for network in family.networks]
-    runs: dict[str, dict[int, Score]] = {key: {} for key in keys}
-    for stored in scores:
-        block = stored.score.seed - family.first_seed
-        if stored.key in runs and 0 <= block < family.blocks:
-            runs[stored.key][block] = stored.score
-    mixed = mixed_blocks(runs)
+    all_runs = _runs_by_block(family, scores)
+    mixed = mixed_blocks(all_runs)
     judged = [block for block in range(family.blocks) if block not in mixed]
     if len(judged) < FEWEST_JUDGED:
         return ValidationResult(family, family.blocks, (), {}, {}, mixed=len(mixed))
-    runs = {
-        key: {at: found[block] for at, block in enumerate(judged) if block in found}
-        for key, found in runs.items()
-    }
-    blocks = len(judged)
-    raw = {
-        key: [
-            found[b].metrics.get(family.metric, math.nan) if b in found else math.nan
-            for b in range(blocks)
-        ]
-        for key, found in runs.items()
-    }
-    known = [v for row in raw.values() for v in row if math.isfinite(v)]
-    if family.chance is None:
-        worst = min(known, key=lambda v: sign * v, default=0.0)
-    else:
-        worst = family.chance
-    values = {key: tuple(v if math.isfinite(v) else worst for v in row) for key, row in raw.items()}
-    diverged = {
-        key: lost for key, row in raw.items() if (lost := sum(not math.isfinite(v) for v in row))
-    }
-    examples = max(
-        (score.examples for found in runs.values() for score in found.values()), default=0
-    )
+    runs: dict[str, dict[int, Score]] = {}
+    for key, by_block in all_runs.items():
+        runs[key] = {at: by_block[block] for at, block in enumerate(judged) if block in by_block}
+    sign = sign_of(recipe, family.metric)
+    raw = {key: _values(family.metric, of, len(judged)) for key, of in runs.items()}
+    values, diverged = _filled(raw, family.chance, sign)
+    examples = 0
+    for by_block in runs.values():
+        examples = max([examples, *(score.examples for score in by_block.values())])
     images = None
     if not diverged:
         images = _images(family.metric, runs, labels)
     verdicts = judge(
-        {key: [sign * v for v in row] for key, row in values.items()},
+        {key: (sign * np.array(row)).tolist() for key, row in values.items()},
         family.comparisons,
         margin=family.margin,
         images=images,
         differences=differences_of(family.metric, examples),
     )
-    classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})
+    classes = by_class(labels, {key: list(by_block.values()) for key, by_block in runs.items()})
     return ValidationResult(
         family,
         family.blocks,
@@ -471,6 +447,46 @@ def _judged(
         examples=examples,
         images=images or {},
     )
+
+
+def _runs_by_block(family: Family, scores: Iterable[StoredScore]) -> dict[str, dict[int, Score]]:
+    """Key -> block -> score, of the family's networks."""
+    runs: dict[str, dict[int, Score]] = {network.key: {} for network in family.networks}
+    for stored in scores:
+        block = stored.score.seed - family.first_seed
+        if stored.key in runs and 0 <= block < family.blocks:
+            runs[stored.key][block] = stored.score
+    return runs
+
+
+def _values(metric: str, runs: Mapping[int, Score], blocks: int) -> list[float]:
+    """A network's value in each block; NaN without a score."""
+    values = [math.nan] * blocks
+    for block, score in runs.items():
+        values[block] = score.metrics.get(metric, math.nan)
+    return values
+
+
+def _filled(
+    raw: Mapping[str, Sequence[float]], chance: float | None, sign: float
+) -> tuple[dict[str, tuple[float, ...]], dict[str, int]]:
+    """(values in which runs without a score count as chance, or without it as the worst of all; how
+    many runs of each network that are, if any).
+    """
+    worst = chance
+    if worst is None:
+        finite: list[float] = []
+        for row in raw.values():
+            finite += filter(math.isfinite, row)
+        worst = min(finite, key=lambda value: sign * value, default=0.0)
+    values = {}
+    diverged = {}
+    for key, row in raw.items():
+        values[key] = tuple(value if math.isfinite(value) else worst for value in row)
+        lost = len(row) - sum(map(math.isfinite, row))
+        if lost:
+            diverged[key] = lost
+    return values, diverged
 
 
 def _images(
