@@ -147,10 +147,10 @@ def net(values: Mapping[str, Mapping[Level, float]]) -> dict[str, dict[Level, fl
     """Candidate -> level -> value less that level, by value = level + candidate + rest, of equal
     variances. For pruners.
     """
-    seeds = {
-        seed: i
-        for i, seed in enumerate(sorted({seed for runs in values.values() for seed in runs}))
-    }
+    levels: set[Level] = set()
+    for runs in values.values():
+        levels.update(runs)
+    seeds = {seed: i for i, seed in enumerate(sorted(levels))}
     table = np.full((len(values), len(seeds)), np.nan)
     for row, runs in zip(table, values.values(), strict=True):
         row[[seeds[seed] for seed in runs]] = list(runs.values())
@@ -164,7 +164,7 @@ def net(values: Mapping[str, Mapping[Level, float]]) -> dict[str, dict[Level, fl
     level = np.linalg.lstsq(normal, right, rcond=None)[0]
     ever = ran.any(axis=0)
     level = level - level @ ever / max(ever.sum(), 1)
-    return {
-        key: {seed: v - float(level[seeds[seed]]) for seed, v in runs.items()}
-        for key, runs in values.items()
-    }
+    net_values = {}
+    for key, runs in values.items():
+        net_values[key] = {seed: v - float(level[seeds[seed]]) for seed, v in runs.items()}
+    return net_values

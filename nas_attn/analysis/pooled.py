@@ -26,6 +26,7 @@ from nas_attn.analysis.validation import (
     differences_of,
     judge,
 )
+from nas_attn.model import Results
 from nas_attn.recipe import Recipe
 from nas_attn.records import Placement
 
@@ -123,8 +124,12 @@ def _judged_together(
 ) -> Verdict:
     metric = looks[0].family.metric
     sign = sign_of(recipe, metric)
-    values = {key: [sign * value for look in looks for value in look.values[key]] for key in pair}
-    images = {key: [one for look in looks for one in look.images.get(key, ())] for key in pair}
+    values: dict[str, list[float]] = {key: [] for key in pair}
+    images: dict[str, list[Results]] = {key: [] for key in pair}
+    for look in looks:
+        for key in pair:
+            values[key] += [sign * value for value in look.values[key]]
+            images[key] += look.images.get(key, ())
     complete = all(len(images[key]) == len(values[key]) for key in pair)
     examples = max(look.examples for look in looks)
     (verdict,) = judge(

@@ -31,6 +31,7 @@ from nas_attn.storage import Run, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import kept_runs, searched_run, trained_model
 from nas_attn.tables import share_of_images
+from nas_attn.tasks.base import Task
 from nas_attn.tasks.data import data_of
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.trainer import Trainer
@@ -64,6 +65,22 @@ class ExportWish:
     """It is scored on the validation images; an ONNX file is compared with the network."""
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedNetwork:
+    """A candidate's network with its weights, and what belongs to it."""
+
+    recipe: Recipe
+    """How it was trained."""
+    dataset: Dataset | None
+    plan: Plan
+    model: nn.Module
+    described: Described
+
+    @property
+    def task(self) -> Task:
+        return tasks.of(self.recipe)
+
+
 def export_candidate(
     opened: OpenStudy,
     now: Snapshot,
@@ -74,67 +91,88 @@ def export_candidate(
     """Writes a candidate's trained network and its card. Raises UserError: the format cannot do
     this. Raises CheckpointError: the weights are not there.
     """
-    format_ = wish.format
-    normalize = wish.normalize
-    kind = find_format(format_, tasks.of(opened.recipe))
+    kind = find_format(wish.format, tasks.of(opened.recipe))
     run, note = (None, "") if wish.as_searched else _best_run(opened.store, now, view)
-    recipe = protocol_recipe(opened.store, SEARCH if run is None else run.protocol)
-    task = tasks.of(recipe)
-    dataset = data_of(task).load(recipe, device="cpu")
-    compare(opened.store, recipe, dataset)
     stored = _scored(opened.store, view, run)
+    network = _trained_network(opened, view, run, stored)
+    plan = network.plan
+    given: nn.Module = network.model
+    if kind.graph:
+        given = answers_of(network.task).graph(network.model, plan.input_shape)
+    if wish.normalize:
+        given = normalising(given, network.described, kind)
+    trained = SEARCHED if run is None else f"{run.purpose}, {run.protocol}, seed {run.seed}"
+    images = None
+    if kind.quantized:
+        images = _calibration(network.dataset, stored=wish.normalize)
+    written = write(
+        given,
+        path,
+        wish.format,
+        input_shape=plan.input_shape,
+        notes={
+            "study": now.study,
+            "placement": str(view.placement),
+            "init": plan.space.init,
+            "key": view.key,
+            "trained": trained,
+        },
+        described=network.described,
+        images=images,
+    )
+    made = ExportedNetwork(
+        network.described,
+        written,
+        wish.format,
+        normalised_inside=wish.normalize,
+        training=_training(stored, trained, network.recipe.training),
+        data=_data(network.recipe, network.dataset, stored),
+        cost=plan.cost(network.described.resolved),
+        check=_compared(network, written, given, wish),
+        here=_checked_here(network, written, stored, wish),
+    )
+    facts = card(now, view, made)
+    _write_scoring(facts, written)
+    return Exported(written, write_card(facts, written), facts, run, note)
+
+
+def _trained_network(
+    opened: OpenStudy, view: CandidateView, run: Run | None, stored: StoredScore | None
+) -> TrainedNetwork:
+    """The network of a run; None: that of the search. `stored`: its score."""
+    recipe = protocol_recipe(opened.store, SEARCH if run is None else run.protocol)
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+    compare(opened.store, recipe, dataset)
     if dataset is not None and stored is not None:
         # the images that its weights have not seen
         dataset = dataset.of_seed(stored.score.seed)
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
     model = trained_model(opened, plan, view, run)
-    described = describe(plan, dataset, view)
-    given = answers_of(task).graph(model, plan.input_shape) if kind.graph else model
-    given = normalising(given, described, kind) if normalize else given
-    trained = SEARCHED if run is None else f"{run.purpose}, {run.protocol}, seed {run.seed}"
-    notes = {
-        "study": now.study,
-        "placement": str(view.placement),
-        "init": plan.space.init,
-        "key": view.key,
-    }
-    notes["trained"] = trained
-    images = None
-    if kind.quantized:
-        images = _calibration(dataset, stored=normalize)
-    written = write(
-        given,
-        path,
-        format_,
-        input_shape=plan.input_shape,
-        notes=notes,
-        described=described,
-        images=images,
-    )
-    compared = None
-    here: dict[str, Any] | None = None
-    if wish.check and isinstance(given, Graph) and format_ == "onnx":
-        compared = check_onnx(
-            written, given, answers_of(task).compared(plan, dataset, stored=normalize)
-        )
-    if wish.check and dataset is not None:
-        here = _here(model, recipe, dataset, stored)
-        if kind.quantized:
-            here["in_file"] = _in_file(written, format_, dataset, stored=normalize)
-    made = ExportedNetwork(
-        described,
-        written,
-        format_,
-        normalised_inside=normalize,
-        training=_training(stored, trained, recipe.training),
-        data=_data(recipe, dataset, stored),
-        cost=plan.cost(described.resolved),
-        check=None if compared is None else asdict(compared),
-        here=here,
-    )
-    facts = card(now, view, made)
-    _write_scoring(facts, written)
-    return Exported(written, write_card(facts, written), facts, run, note)
+    return TrainedNetwork(recipe, dataset, plan, model, describe(plan, dataset, view))
+
+
+def _compared(
+    network: TrainedNetwork, written: Path, given: nn.Module, wish: ExportWish
+) -> dict[str, Any] | None:
+    """An ONNX file's outputs beside those of the network; None for other files, or unchecked."""
+    if not wish.check or not isinstance(given, Graph) or wish.format != "onnx":
+        return None
+    answers = answers_of(network.task)
+    images = answers.compared(network.plan, network.dataset, stored=wish.normalize)
+    check = check_onnx(written, given, images)
+    return None if check is None else asdict(check)
+
+
+def _checked_here(
+    network: TrainedNetwork, written: Path, stored: StoredScore | None, wish: ExportWish
+) -> dict[str, Any] | None:
+    """What the network scores in this process; None if it is not checked."""
+    if not wish.check or network.dataset is None:
+        return None
+    here = _here(network.model, network.recipe, network.dataset, stored)
+    if find_format(wish.format, network.task).quantized:
+        here["in_file"] = _in_file(written, wish.format, network.dataset, stored=wish.normalize)
+    return here
 
 
 def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Run | None, str]:

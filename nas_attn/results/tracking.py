@@ -236,9 +236,9 @@ class MLflow:
         ).info.run_id
         now = int(1000 * time.time())
         allowed = str.maketrans("@()=,", "_____")
-        metrics = [
-            Metric(name, value, now, step) for step, of in run.points for name, value in of.items()
-        ]
+        metrics = []
+        for step, of in run.points:
+            metrics += [Metric(name, value, now, step) for name, value in of.items()]
         parameters = [
             Param(name.translate(allowed), str(value)) for name, value in run.parameters.items()
         ]

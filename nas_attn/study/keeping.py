@@ -329,20 +329,17 @@ def _delete_files(opened: OpenStudy) -> Deleted:
     stored = [found for found in opened.artifacts.stored() if found.name.startswith(own)]
     for artifact in stored:
         remove_artifact(opened.artifacts, artifact.name)
-    others = {
-        folder
-        for store in opened.database.stores()
-        if store.name != opened.store.name
-        for folder in _run_folders(store)
-    }
-    kept = [
-        file
-        for folder in _run_folders(opened.store) - others
-        for file in (opened.folder / folder).rglob("*")
-        if file.is_file() and not file.is_symlink()
-    ]
+    # a folder may belong to several studies
+    folders = _run_folders(opened.store)
+    for store in opened.database.stores():
+        if store.name != opened.store.name:
+            folders -= _run_folders(store)
+    kept = []
+    for folder in folders:
+        files = (opened.folder / folder).rglob("*")
+        kept += [file for file in files if file.is_file() and not file.is_symlink()]
     size = sum(found.size for found in stored) + sum(file.stat().st_size for file in kept)
-    for folder in _run_folders(opened.store) - others:
+    for folder in folders:
         shutil.rmtree(opened.folder / folder, ignore_errors=True)
     return Deleted(len(stored) + len(kept), size)
 

@@ -176,11 +176,10 @@ def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence
     run_s = _run_s(
         opened, [began, *(at for number, at in ended if not number)], training.rungs[-1], finished
     )
-    ends = {
-        number: max(at for of, at in ended if of == number)
-        for number, _ in ended
-        if number not in open_
-    }
+    ends: dict[int, float] = {}
+    for number, at in ended:
+        if number not in open_:
+            ends[number] = max(at, ends.get(number, at))
     if training.start == "backbone":
         alone_s = training.backbone_epochs * (seconds_per_epoch(store) or 0.0)
     else:

@@ -151,17 +151,14 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
     last = len(now.recipe.training.rungs) - 1
     if len(keys) < 2 or text is None:
         return None
-    stored = {
-        key: store.scores(key, protocol=SEARCH, with_correct=True, with_answers=True)
-        for key in keys
-    }
+    scores = {}
+    for key in keys:
+        stored = store.scores(key, protocol=SEARCH, with_correct=True, with_answers=True)
+        scores[key] = [one.score for one in stored if one.score.rung == last]
     task = tasks.of(now.recipe)
     what = share_of_images() if task.per_image else task.metric
     try:
-        runs = {
-            key: [s.score for s in found if s.score.rung == last] for key, found in stored.items()
-        }
-        return found_mistakes(_labels(text), runs, what, _divisions(store, now.recipe))
+        return found_mistakes(_labels(text), scores, what, _divisions(store, now.recipe))
     except (LookupError, TypeError, ValueError, zlib.error):
         return None
 
@@ -265,21 +262,24 @@ def _retrained(store: StudyStore) -> list[Retrained]:
     if not rows:
         return []
     curves = store.curves.all()
-    scores = {
-        (s.key, s.protocol, s.score.seed, s.backbone): s.score.metrics for s in store.scores()
-    }
-    return [
-        Retrained(
-            key=row.run.key,
-            placement=row.run.placement,
-            protocol=row.run.protocol,
-            seed=row.run.seed,
-            state=row.state,
-            reason=row.reason,
-            curve=tuple(
-                EpochPoint(**point) for point in json.loads(curves.get(row.run.files, "[]"))
-            ),
-            metrics=scores.get((row.run.key, row.run.protocol, row.run.seed, row.run.backbone)),
+    metrics = {}
+    for stored in store.scores():
+        at = (stored.key, stored.protocol, stored.score.seed, stored.backbone)
+        metrics[at] = stored.score.metrics
+    retrained = []
+    for row in rows:
+        run = row.run
+        points = json.loads(curves.get(run.files, "[]"))
+        retrained.append(
+            Retrained(
+                key=run.key,
+                placement=run.placement,
+                protocol=run.protocol,
+                seed=run.seed,
+                state=row.state,
+                reason=row.reason,
+                curve=tuple(EpochPoint(**point) for point in points),
+                metrics=metrics.get((run.key, run.protocol, run.seed, run.backbone)),
+            )
         )
-        for row in rows
-    ]
+    return retrained

@@ -155,16 +155,12 @@ class Search(TaskSource):
         if self._met or sum(row.state == "infeasible" for row in rows) < LEAST_MEASURED:
             return self._met
         bare = space.baselines()[0].values
-        each = [
-            (site, value)
-            for site, values in space.allowed.items()
-            for value in values
-            if value not in FREE
-        ]
-        alone = {
-            one.key: one.placement
-            for one in (space.resolve({**bare, site: value}) for site, value in each)
-        }
+        alone = {}
+        for site, values in space.allowed.items():
+            for value in values:
+                if value not in FREE:
+                    one = space.resolve({**bare, site: value})
+                    alone[one.key] = one.placement
         known = measurer.latencies(alone)
         found = {placement: known[key] for key, placement in alone.items() if key in known}
         fastest = min(found, key=lambda placement: found[placement].low, default=BARE)
@@ -227,12 +223,10 @@ class Search(TaskSource):
             for n in counts:
                 for out in itertools.combinations(used, n):
                     parts.append(values | dict.fromkeys(out, NONE))
-            other = [
-                {**values, at: value}
-                for at in used
-                for value in self.space.allowed[at]
-                if value != NONE
-            ]
+            other = []
+            for at in used:
+                choices = self.space.allowed[at]
+                other += [{**values, at: value} for value in choices if value != NONE]
             new = [
                 self._untried(some)
                 for some in (alone, parts, other if len(values) <= FEW_SITES else [])

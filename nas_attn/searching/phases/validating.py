@@ -143,20 +143,22 @@ def begin(opened: OpenStudy, family: Family) -> None:
 
 def family_runs(family: Family) -> list[Run]:
     """All runs of a family, block by block."""
-    return [
-        Run(
-            network.key,
-            network.placement,
-            seed=family.first_seed + block,
-            backbone=0,
-            protocol=TARGET_PROTOCOL,
-            purpose=VALIDATE,
-            priority=VALIDATE_PRIORITY,
-            round=family.number,
-        )
-        for block in range(family.blocks)
-        for network in family.networks
-    ]
+    runs = []
+    for block in range(family.blocks):
+        for network in family.networks:
+            runs.append(
+                Run(
+                    network.key,
+                    network.placement,
+                    seed=family.first_seed + block,
+                    backbone=0,
+                    protocol=TARGET_PROTOCOL,
+                    purpose=VALIDATE,
+                    priority=VALIDATE_PRIORITY,
+                    round=family.number,
+                )
+            )
+    return runs
 
 
 class Validation(TaskSource):
