@@ -115,6 +115,8 @@ class Point:
     width: int
     # The module is the backbone's own attention, which attached attention replaces
     replaces: bool = False
+    # Its result is added to its input, as that of self-attention is: removed, it adds zeros
+    branch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,10 +145,18 @@ def _by_point(
 ) -> tuple[tuple[Point, tuple[Choice, ...]], ...]:
     """Modules per point, in the order in which the positions come."""
     modules: dict[Point, list[Choice]] = {}
+    replaced = tuple(
+        f"{point.path}."
+        for point, choice in chosen.values()
+        if point.replaces and not choice.is_original
+    )
     for (_, _position), (point, choice) in sorted(
         chosen.items(), key=lambda item: POSITIONS.index(item[0][1])
     ):
-        if not choice.is_original and (point.replaces or not choice.is_none):
+        # What would be inside a replaced module would never run
+        if choice.is_original or point.path.startswith(replaced):
+            continue
+        if point.replaces or not choice.is_none:
             modules.setdefault(point, []).extend([] if choice.is_none else [choice])
     return tuple((point, tuple(modules[point])) for point in sorted(modules, key=lambda p: p.path))
 

@@ -190,7 +190,8 @@ def _attention(
         catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init))
         for c in choices
     )
-    return Attention(*built).train(host.training).to(floating(host, model))
+    modules = Nothing() if point.branch and not choices else Attention(*built)
+    return modules.train(host.training).to(floating(host, model))
 
 
 def floating(*modules: nn.Module) -> torch.Tensor:
@@ -519,6 +520,13 @@ class Attention(nn.Sequential):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return NamedFunction(unpacked), (packed(self),)
+
+
+class Nothing(Attention):
+    """Stands for a removed branch: zeros, so that its block adds nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
 
 
 class AttendedDict:

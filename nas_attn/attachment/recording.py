@@ -355,6 +355,12 @@ MAPPED = (
 )
 """Operations that read and write (N, C, H, W)."""
 MATRIX_PRODUCTS = _named("mm addmm bmm baddbmm linear")
+PRODUCTS = _named(
+    "bmm baddbmm _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu"
+    " _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention"
+    " _scaled_dot_product_attention_math _scaled_dot_product_fused_attention_overrideable"
+)
+"""Products of values that may both come from the map, as queries and keys do."""
 LAYERS = CONVOLUTIONS | NORMS | POOLINGS | MATRIX_PRODUCTS | {"native_layer_norm"}
 """Operations that count as depth: a branch has more of them than a shortcut."""
 _UNITS = _named("relu silu gelu hardswish leaky_relu elu mish hardtanh _prelu_kernel prelu rrelu")
@@ -543,6 +549,39 @@ def gates_its_input(flow: Flow, call: Call) -> bool:
             value is not None and _gated(flow, call, value, flow.depths(call)) > 0
         )
     return flow.gating[call.index]
+
+
+def attends_in_a_branch(flow: Flow, call: Call) -> bool:
+    """Whether a call is self-attention whose result its block adds to what it was computed from:
+    a product of two values that both come from the input through layers (queries and keys, keys
+    and values), and an addition of the call's output and its input, or what the input is a norm of.
+    """
+    output = flow.map_of(call)
+    if output is None or len(call.inputs) != 1 or call.inputs[0] not in flow.maps:
+        return False
+    if flow.shapes[output] != flow.shapes[call.inputs[0]] or not _multiplies(flow, call):
+        return False
+    sources = set(flow.unary_chain(call.inputs[0]))
+    for operation in flow.operations[call.last :]:
+        if operation.name not in ADDITIONS or len(operation.inputs) != 2:
+            continue
+        for branch, shortcut in (operation.inputs, operation.inputs[::-1]):
+            if output in flow.unary_chain(branch) and shortcut in sources:
+                return True
+    return False
+
+
+def _multiplies(flow: Flow, call: Call) -> bool:
+    """Whether a call multiplies two values that it computes from its input with layers."""
+    products = [operation for operation in flow.within(call) if operation.name in PRODUCTS]
+    if not products:
+        return False
+    depths = flow.depths(call)
+    for product in products:
+        computed = [value for value in set(product.inputs) if depths[value] > 0]
+        if len(flow.live.intersection(computed)) > 1:
+            return True
+    return False
 
 
 def _gated(flow: Flow, call: Call, value: Value, depths: Mapping[Value, int]) -> int:

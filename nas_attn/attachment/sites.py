@@ -21,6 +21,7 @@ from nas_attn.attachment.recording import (
     Call,
     Flow,
     Value,
+    attends_in_a_branch,
     gates_its_input,
     record,
 )
@@ -535,25 +536,31 @@ def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> I
     """The backbone's own attention in a stage: one site per shape of map.
 
     It consists of modules that scale their input by a gate, computed from it with at least one
-    layer; of nested ones only the outer.
+    layer, and of self-attention whose result its block adds; of nested ones only the outer.
     """
     found: dict[tuple[int, ...], list[Call]] = {}
+    branches: set[int] = set()
     of_blocks = (flow.calls_of[block.path] for block in stage.blocks)
     for block in itertools.chain.from_iterable(of_blocks):
         end = 0
         for call in flow.calls[block.index + 1 :]:
             if call.last > block.last or call.first >= block.last:
                 break
-            if (
-                call.last > end
-                and call.path not in unusable
-                and call.output
-                and gates_its_input(flow, call)
-            ):
+            if call.last <= end or call.path in unusable or not call.output:
+                continue
+            branch = attends_in_a_branch(flow, call)
+            if branch or gates_its_input(flow, call):
                 end = call.last
+                if branch:
+                    branches.add(call.index)
                 found.setdefault(flow.shapes[call.output][1:], []).append(call)
     for number, calls in enumerate(found.values(), start=1):
-        points = tuple(dict.fromkeys(_point(flow, call, replaces=True) for call in calls))
+        points = tuple(
+            dict.fromkeys(
+                replace(_point(flow, call), replaces=True, branch=call.index in branches)
+                for call in calls
+            )
+        )
         name = f"{stage.name}.original"
         if len(found) > 1:
             name += str(number)
@@ -561,7 +568,7 @@ def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> I
         yield Site(name, (("block", points),), share, stage.role)
 
 
-def _point(flow: Flow, call: Call, *, replaces: bool = False) -> Point:
+def _point(flow: Flow, call: Call) -> Point:
     assert call.output is not None
     _, channels, height, width = flow.shapes[call.output]
-    return Point(call.path, channels, height, width, replaces)
+    return Point(call.path, channels, height, width)

@@ -4,6 +4,7 @@ protocols.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -173,7 +174,7 @@ def _keep_sites(store: StudyStore, plan: Plan) -> None:
     for site in plan.sites:
         points = {}
         for position, found in site.points:
-            points[position] = [[p.path, p.channels, p.height, p.width, p.replaces] for p in found]
+            points[position] = [list(dataclasses.astuple(point)) for point in found]
         sites.append(
             {"name": site.name, "role": site.role, "macs_share": site.macs_share, "points": points}
         )

@@ -4,6 +4,7 @@ file agrees with its card.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -132,9 +133,8 @@ def _answer(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
 
 def _placed(point: Point, choices: tuple[Choice, ...]) -> dict[str, Any]:
     """The modules at a point, independent of a later version's names of sites."""
-    at = [point.path, point.channels, point.height, point.width, point.replaces]
     return {
-        "point": at,
+        "point": list(dataclasses.astuple(point)),
         "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices],
     }
 

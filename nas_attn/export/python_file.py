@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from nas_attn.attachment.hosting import AttendedDict, AttendedList, bare_class
@@ -267,6 +268,8 @@ def _attention(model: nn.Module, described: Described, needs: _Needs) -> list[st
         made += [_module(choice, point, described.resolved.init, needs) for choice in choices]
         if point.replaces:
             made.append("instead=True")
+            if point.branch and not choices:
+                made.append("adds=False")
         elif issubclass(host, nn.Sequential | nn.ModuleList | nn.ModuleDict):
             hiding = AttendedDict if issubclass(host, nn.ModuleDict) else AttendedList
             made.append(f"bases=({needs.name(hiding)},)")
@@ -416,10 +419,11 @@ def attend(
     path: str,
     *modules: nn.Module,
     instead: bool = False,
+    adds: bool = True,
     bases: tuple[type, ...] = (),
 ) -> None:
     """Sends the output of the module at `path` through attention from now on, in turn; `instead`:
-    its input.
+    its input. `adds=False`: it returns zeros, as it was removed from a branch.
 
     The module keeps its place and the names of its parameters; the attention is its child
     `nas_attn`, which `bases` hide from a container that runs its children in turn.
@@ -430,6 +434,8 @@ def attend(
     class Attended(*bases, bare):  # type: ignore[misc]
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             attention = self._modules["nas_attn"]
+            if not adds:
+                return torch.zeros_like(args[0])
             if instead:
                 return attention(*args, **kwargs)
             return attention(bare.forward(self, *args, **kwargs))

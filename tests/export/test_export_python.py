@@ -30,6 +30,38 @@ for name in sys.argv[1:]:
     with torch.no_grad():
         torch.save((module.load()(x), module.normalise(images), len(module.CLASSES)), f"{name}.y.pt")
 """
+BRANCHED = """
+import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.keys = nn.Conv2d(channels, 2 * channels, 1)
+
+    def forward(self, x):
+        k, v = self.keys(x).flatten(2).chunk(2, 1)
+        return (k @ (k.transpose(1, 2) @ v).softmax(-1)).reshape(x.shape)
+
+
+class Block(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+        self.attention = Attention(channels)
+
+    def forward(self, x):
+        x = x + self.norm(self.conv(x)).relu()
+        return x + self.attention(x)
+
+
+def build(in_channels, classes):
+    blocks = [Block(8), Block(8)]
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes)]
+    return nn.Sequential(nn.Conv2d(in_channels, 8, 3, 2, 1), nn.Sequential(*blocks), *end)
+"""
 MEAN, STD = (0.25, 0.5, 0.1), (0.2, 0.3, 0.4)
 
 
@@ -135,6 +167,12 @@ CASES: dict[str, tuple[str, str, Shape, dict[str, object]]] = {
         *("mine:build", "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)"),
         *((3, 16, 16), {"options": {"width": 8}}),
     ),
+    "branch": (
+        "branched:build",
+        "stage1.original=none stage1@stage=se(reduction=2)",
+        (3, 16, 16),
+        {},
+    ),
     "ten": (
         "timm:resnet10t",
         "stage1@block=simam stage3@block=gc",
@@ -151,7 +189,7 @@ CASES: dict[str, tuple[str, str, Shape, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(
-    "names", [["gray", "own"], pytest.param(["ten", "dense"], marks=pytest.mark.slow)]
+    "names", [["gray", "own", "branch"], pytest.param(["ten", "dense"], marks=pytest.mark.slow)]
 )
 def test_backbones_of_other_packages_and_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
@@ -162,6 +200,7 @@ def test_backbones_of_other_packages_and_ones_own(
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "mine.py").write_text(MODEL)
     (tmp_path / "spotlight.py").write_text(MODULE)
+    (tmp_path / "branched.py").write_text(BRANCHED)
     models = {}
     contained = {
         "own": "model = mine.build(classes=5, in_channels=3, width=8)",
@@ -177,7 +216,7 @@ def test_backbones_of_other_packages_and_ones_own(
         )
         assert contained.get(name, repr(f"{name}.pt")) in text
     check(tmp_path, models)
-    for file in ("mine.py", "spotlight.py"):
+    for file in ("mine.py", "spotlight.py", "branched.py"):
         (tmp_path / file).unlink()
     formatted(tmp_path)
 

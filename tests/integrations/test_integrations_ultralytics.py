@@ -92,3 +92,28 @@ def test_a_process_that_only_reads_the_file_keeps_its_attention(script: Script) 
         "assert theirs() == before",
     )
     script(begin=READING)
+
+
+def test_attention_of_its_own_is_kept_replaced_or_removed(script: Script) -> None:
+    script(
+        "import torch",
+        "import nas_attn as na",
+        "from nas_attn.attachment import attached_modules, find_sites",
+        "from nas_attn.integrations.ultralytics import keep_attention",
+        "from ultralytics.nn.tasks import DetectionModel",
+        "shape = (3, 64, 64)",
+        "network = DetectionModel('yolo11n.yaml', verbose=False).eval()",
+        "own = [site for site in find_sites(network, shape, originals=True) if site.original]",
+        "assert [point.path for site in own[:1] for point in site.at('block')] "
+        "== ['model.10.m.0.attn'], own",
+        "block, x = network.model[10].m[0], torch.rand(1, 128, 2, 2)",
+        "na.attach(network, 'stage6.original=none', input_shape=shape)",
+        "assert torch.equal(block(x), x + block.ffn(x))",
+        "keep_attention()",
+        "again = DetectionModel(network.yaml, verbose=False).eval()",
+        "assert torch.equal(again.model[10].m[0].attn(x), torch.zeros_like(x))",
+        "na.detach(network)",
+        "na.attach(network, 'stage6.original=eca', input_shape=shape)",
+        "assert list(attached_modules(network)) == ['model.10.m.0.attn.nas_attn.0']",
+        begin="",
+    )

@@ -172,6 +172,7 @@ def _plain(resolved: ResolvedPlacement) -> dict[str, Any]:
                 point.height,
                 point.width,
                 point.replaces,
+                point.branch,
             ],
             [[choice.type, dict(choice.knobs)] for choice in choices],
         ]
