@@ -28,6 +28,21 @@ class PhaseProgress:
     total: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that has ended, on a worker."""
+
+    placement: str
+    seed: int
+    state: str
+    """`done`, or how it ended otherwise, as in the queue."""
+    reason: str
+
+    @property
+    def done(self) -> bool:
+        return self.state == "done"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """The progress of a study."""

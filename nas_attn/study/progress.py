@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 from nas_attn.analysis.fronts import minimised
-from nas_attn.analysis.progress import Phase, PhaseProgress, Progress
-from nas_attn.storage import StudyStore
+from nas_attn.analysis.progress import EndedRun, Phase, PhaseProgress, Progress
+from nas_attn.storage import RunRow, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import PHASES, narrowing, remaining_s
+
+
+def ended_run(row: RunRow) -> EndedRun:
+    """What is said of a run that has ended."""
+    return EndedRun(str(row.run.placement), row.run.seed, row.state, row.reason)
 
 
 def progress(opened: OpenStudy) -> Progress:

@@ -23,7 +23,9 @@ from nas_attn.records import (
 from nas_attn.searching.phases.testing import must_test
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow
+from nas_attn.study.progress import ended_run
 from nas_attn.study.reading import searched_snapshot
+from nas_attn.words.running import confirmed_line
 
 # of the runs after it
 LATER = 20
@@ -77,11 +79,7 @@ class Further(TaskSource, ABC):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        run = row.run
-        failed = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
-        self.worker.say(
-            f"confirm with seed {run.seed}: {run.placement}" if row.state == "done" else failed
-        )
+        self.worker.say(confirmed_line(ended_run(row)))
 
     def rounds(self) -> dict[int, set[str]]:
         """Number of each confirmation round -> the candidates that ran in it. One in which only the

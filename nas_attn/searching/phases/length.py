@@ -29,7 +29,7 @@ from nas_attn.analysis.length import (
     metric_kind,
     needed_length,
 )
-from nas_attn.errors import OperationError, several
+from nas_attn.errors import OperationError
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE
@@ -44,7 +44,8 @@ from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.pace import worker_count
-from nas_attn.words.units import value as said_value
+from nas_attn.study.progress import ended_run
+from nas_attn.words.running import length_line, longer_line, target_lines
 
 # n to 32n; a network that still gains then is taken at the longest
 MOST_LENGTHS = 6
@@ -119,13 +120,6 @@ class Lengths:
             return [first]
         return [first, 2 * first]
 
-    def said(self) -> str:
-        """`46.1 % after 20 epochs, 51.4 % after 40`."""
-        parts = [f"{said_value(self.metric, one.value)} after {one.epochs}" for one in self.scores]
-        if parts:
-            parts[0] += " epochs" if self.scores[0].epochs > 1 else " epoch"
-        return ", ".join(parts)
-
     def still_gains(self) -> bool:
         """Whether the longest training is clearly better than the one before."""
         if len(self.scores) < 2:
@@ -182,11 +176,7 @@ class FindingLength(TaskSource):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        said = row.state if row.state != "done" else f"{several(_epochs_of(row), 'epoch')}"
-        why = ""
-        if row.reason:
-            why = f": {row.reason}"
-        self.worker.say(f"bare network, seed {row.run.seed}: {said}{why}")
+        self.worker.say(length_line(ended_run(row), _epochs_of(row)))
 
     @override
     def close(self) -> Ending:
@@ -241,16 +231,8 @@ def _searched(
 
 
 def _announce(worker: Worker, lengths: Lengths, epochs: int, searched: int, *, found: bool) -> None:
-    said = f"target: the bare network reaches {lengths.said()}"
-    if found:
-        worker.say(f"{said}; {several(epochs, 'epoch')} will do")
-    else:
-        worker.say(f"{said}; there is no time to find out how long it gains")
-    if searched < epochs:
-        worker.say(
-            f"too little time for runs of {several(epochs, 'epoch')}: the search trains for"
-            f" {searched} and recommends nothing for the end"
-        )
+    for line in target_lines(lengths.metric, lengths.scores, epochs, searched, known=found):
+        worker.say(line)
 
 
 def epoch_seconds(store: StudyStore) -> float | None:
@@ -301,8 +283,4 @@ class Control(TaskSource):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        why = ""
-        if row.state != "done":
-            why = f" {row.state}: {row.reason}"
-        epochs = several(_epochs_of(row), "epoch")
-        self.worker.say(f"bare network for {epochs}, seed {row.run.seed}{why}")
+        self.worker.say(longer_line(ended_run(row), _epochs_of(row)))

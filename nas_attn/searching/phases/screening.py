@@ -58,6 +58,7 @@ from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.tables import is_cost
 from nas_attn.words.progress import ended_candidate
+from nas_attn.words.running import no_control_line
 
 # the larger network comes after this share of the candidates: attention's cost is known then
 LATE = 0.75
@@ -182,7 +183,7 @@ class Search(TaskSource):
             try:
                 given_weights(self.bench.plan.like(networks[0].other))
             except BackboneError as error:
-                self.worker.say(f"no larger network is tried as a control: {error}")
+                self.worker.say(no_control_line(error))
                 self._larger = {}
                 return False
         number = 0

@@ -25,7 +25,7 @@ from nas_attn.study.leasing import TTL_S, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, worker_count
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
-from nas_attn.words.units import duration
+from nas_attn.words.running import no_test_line
 
 # of the test's share of the time: reading a study of many short runs takes time, too
 LEAST_SHARE = 0.25
@@ -71,14 +71,8 @@ class Testing(Validation):
         family, block_s = block
         blocks = min(MOST_BLOCKS, int(CAUTION * (ends_at - worker.opened.database.now()) / block_s))
         if blocks < FEWEST_BLOCKS:
-            shortest = (
-                f"the shortest, of {FEWEST_BLOCKS} blocks, takes"
-                f" {duration(FEWEST_BLOCKS * block_s)}"
-            )
-            worker.say(
-                f"no time for a test: {shortest}; test it later with nas-attn test"
-                f" {worker.store.name}"
-            )
+            seconds = FEWEST_BLOCKS * block_s
+            worker.say(no_test_line(worker.store.name, FEWEST_BLOCKS, seconds))
             return None
         return replace(family, blocks=blocks, planned=blocks)
 

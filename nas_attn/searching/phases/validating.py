@@ -27,10 +27,12 @@ from nas_attn.records import BARE
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.progress import ended_run
 from nas_attn.study.reading import families, keep_family
 from nas_attn.tables import METRICS
 from nas_attn.tasks.data import data_of
 from nas_attn.words.lacking import nothing_recommended
+from nas_attn.words.running import tested_line
 
 VALIDATE_PRIORITY = 60
 # seeds of the n-th validation begin at n times this above the search's
@@ -194,9 +196,5 @@ class Validation(TaskSource):
             r.run.identity in runs and r.state != "waiting"
             for r in self.queue.rows(protocol=TARGET_PROTOCOL)
         )
-        failed = ""
-        if row.state != "done":
-            failed = f" {row.state}: {row.reason}"
         block = row.run.seed - family.first_seed + 1
-        which = f"validation {family.number}, run {done}/{len(runs)}, block {block}"
-        self.worker.say(f"{which}: {row.run.placement}{failed}")
+        self.worker.say(tested_line(ended_run(row), family.number, done, len(runs), block))

@@ -31,6 +31,7 @@ from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
 from nas_attn.training.stepping import cores_for
+from nas_attn.words.running import worker_ended_line, worker_killed_line, worker_replaced_line
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C
 WORKERS_GRACE_S = 60.0
@@ -159,7 +160,7 @@ def _attend(
         return Ending.STOPPED
     if ExitStatus.DONE in codes:
         for code in filter(None, codes):
-            options.say(f"a worker ended with status {code}; the others continued")
+            options.say(worker_ended_line(code))
         return _of_all(endings)
     error: type[NasAttnError] = (
         UserError if set(codes) == {UserError.exit_status} else OperationError
@@ -244,7 +245,7 @@ def _replace_lost(children: list[Child], options: Options) -> None:
         if lost and child.again is not None and child.replaced < MOST_REPLACED:
             child.close()
             child.pass_warnings_on(options.say)
-            options.say(f"{child.name}: another process takes its place")
+            options.say(worker_replaced_line(child.name))
             children[number] = child.again()
             children[number].again = child.again
             children[number].replaced = child.replaced + 1
@@ -262,4 +263,4 @@ def _hurry(children: list[Child], options: Options) -> None:
         time.sleep(0.05)
     for child in children:
         if child.works:
-            options.say(f"{child.name}: killed; its work since the last checkpoint is lost")
+            options.say(worker_killed_line(child.name))
