@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from nas_attn.analysis.plans import Budget, Timetable
     from nas_attn.recipe import Recipe
     from nas_attn.searching.run.engines.base import Launched
+    from nas_attn.searching.run.worker_process import WorkerSettings
+    from nas_attn.searching.worker.ending import Ending
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.workers import WorkerView
 
@@ -394,14 +397,7 @@ class WorkerOptions:
 @grouped
 def worker(options: WorkerOptions, study: StudyName = None) -> None:
     """Work on a study as one more worker. It may be on any machine that has the database."""
-    from nas_attn.records import Share
-    from nas_attn.searching.run.taking_part import Options, work
-    from nas_attn.searching.run.worker_process import (
-        MOST_REPLACED,
-        WorkerSettings,
-        replace_this_process,
-        settings_given,
-    )
+    from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
     from nas_attn.searching.worker.ending import Report
     from nas_attn.searching.worker.stopping import interruptible
 
@@ -413,12 +409,48 @@ def worker(options: WorkerOptions, study: StudyName = None) -> None:
         sharing=max(options.sharing, options.per_gpu),
         per_gpu=options.per_gpu,
     )
+    trust = options.trust if given is None else given.trusted
     stop = threading.Event()
 
     def say(line: str) -> None:
         # a log on a full disk ends no work
         with suppress(OSError):
             echo(f"{told.name}: {line}")
+
+    quiet_optuna()
+    report = None
+    if told.report is not None:
+        report = Report(told.report)
+    with (
+        interruptible(stop, say, orders=told.orders),
+        nullcontext() if report is None else report.takes_warnings(),
+    ):
+        ended = _work(
+            lambda: study_named(study, options.storage, trust=trust),
+            told,
+            say=say,
+            stop=stop,
+            verbose=options.verbose,
+        )
+    say(f"done ({ended})")
+    if report is not None:
+        report.ended(ended)
+
+
+def _work(
+    find: Callable[[], OpenStudy],
+    told: WorkerSettings,
+    *,
+    say: Callable[[str], None],
+    stop: threading.Event,
+    verbose: bool,
+) -> Ending:
+    """Takes part in the study that is found. Exit: it was stopped at once, or its GPU is lost and
+    the process that gave the orders starts another one.
+    """
+    from nas_attn.records import Share
+    from nas_attn.searching.run.taking_part import Options, work
+    from nas_attn.searching.run.worker_process import MOST_REPLACED, replace_this_process
 
     taking_part = Options(
         device=told.device,
@@ -427,36 +459,24 @@ def worker(options: WorkerOptions, study: StudyName = None) -> None:
         say=say,
         stop=stop,
         share=Share(machine=told.sharing, device=told.per_gpu),
-        verbose=options.verbose,
+        verbose=verbose,
     )
-    quiet_optuna()
-    report = None
-    if told.report is not None:
-        report = Report(told.report)
     began = time.monotonic()
-    with (
-        interruptible(stop, say, orders=told.orders),
-        nullcontext() if report is None else report.takes_warnings(),
-    ):
-        try:
-            trust = options.trust if given is None else given.trusted
-            opened = study_named(study, options.storage, trust=trust)
-            ended = work(opened, taking_part, only=told.only)
-        except KeyboardInterrupt:
-            # the second signal; the worker has said what is unfinished
-            raise typer.Exit(INTERRUPTED) from None
-        except DeviceLost as error:
-            if told.orders:
-                # the process that gives them starts another one
-                say(error.reason)
-                raise typer.Exit(error.exit_status) from None
-            if told.replaced >= MOST_REPLACED:
-                raise
-            say(f"{error.reason}; another process takes its place")
-            replace_this_process(opened, told, after_s=time.monotonic() - began)
-    say(f"done ({ended})")
-    if report is not None:
-        report.ended(ended)
+    try:
+        opened = find()
+        return work(opened, taking_part, only=told.only)
+    except KeyboardInterrupt:
+        # the second signal; the worker has said what is unfinished
+        raise typer.Exit(INTERRUPTED) from None
+    except DeviceLost as error:
+        if told.orders:
+            # the process that gives them starts another one
+            say(error.reason)
+            raise typer.Exit(error.exit_status) from None
+        if told.replaced >= MOST_REPLACED:
+            raise
+        say(f"{error.reason}; another process takes its place")
+        replace_this_process(opened, told, after_s=time.monotonic() - began)
 
 
 LONGEST_RESTART_PAUSE_S = 300.0
