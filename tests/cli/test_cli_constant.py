@@ -42,7 +42,7 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
     note = study_note(snapshot(open_study("table", "sqlite:///nas_attn.db").store))
     for text in (report, note):
         assert sentence in text
-        assert "Nothing is recommended: mAP is the same for all candidates" in text
+        assert "Nothing is recommended: mAP is the same for all" in text
     assert "Nothing is recommended" in nas("pareto").out
     refused = nas("export").error
     assert "Nothing is recommended: mAP" in refused
