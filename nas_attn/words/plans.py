@@ -62,7 +62,8 @@ def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
     side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
     pace = f"{budget.epoch_s:.2g} s an epoch, {budget.workers} at a time"
     target = _target(budget, recipe.target_training)
-    gains = f"gains from about {100 * budget.smallest_difference:.1f} points"
+    points = 100 * budget.smallest_difference
+    gains = f"this search can show a gain of about {points:.1f} points"
     one_image = f"1 of {budget.images} validation images is {100 / budget.images:.1f} points"
     return [
         Line(look_text(budget.look), "images"),
@@ -190,6 +191,11 @@ def _budget(budget: Budget) -> str:
     recipe = budget.recipe
     guess = f" (if {budget.usual} epochs will do)" if recipe.target_is_open else ""
     return (
-        f"{several(recipe.search.trials, 'candidate')}{guess}, at most a third of them uniform,"
+        f"{several(recipe.search.trials, 'candidate')}{guess}, {_uniform(budget)} of them uniform,"
         f" trained as the target says; then more seeds for the best; {_test(budget.blocks)}"
     )
+
+
+def _uniform(budget: Budget) -> str:
+    """How many of the candidates are uniform."""
+    return "at most a third" if budget.pairs is None else "up to two thirds"

@@ -39,7 +39,15 @@ from nas_attn.searching.prepare.lengths import (
     shorter_lengths,
     usual_epochs,
 )
-from nas_attn.searching.prepare.timing import LAST, SCREENING, TESTING, Fit, Speed, fitted
+from nas_attn.searching.prepare.timing import (
+    LAST,
+    SCREENING,
+    TESTING,
+    Fit,
+    Speed,
+    fitted,
+    most_of_few,
+)
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
@@ -224,7 +232,10 @@ def _searched(
     left_s = settings.ends_at - worker.opened.database.now()
     speed = Speed(epoch_s, worker_count(worker.store), recipe.latency.session_seconds)
     for length in shorter_lengths(epochs, with_itself=known):
-        fit = fitted(left_s, speed, length, most=settings.trials, begun=True)
+        most = settings.trials
+        if recipe.data.resplit is True:
+            most = min(most, most_of_few(left_s, speed, length))
+        fit = fitted(left_s, speed, length, most=most, begun=True)
         if fit is not None:
             return length, fit
     return length, Fit(1, 0)

@@ -48,15 +48,18 @@ def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolv
 
 def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str, Baseline]:
     """Key -> baseline of the recipe, equal networks once; uniform ones: at most three, or a third
-    of the trials.
+    of the trials (two thirds where each seed divides few images anew).
     """
     found: dict[str, Baseline] = {}
     if recipe.search.baselines == "none":
         return found
     bare, *uniform = space.baselines()
+    # where there are few validation images, there are few candidates: these first
+    few = recipe.data.resplit is True and trials >= FEWEST_TRIALS
+    share = 2 / 3 if few else 1 / 3
     most = 0
     if recipe.search.baselines == "all":
-        most = max(3, math.ceil(trials / 3))
+        most = max(3, math.ceil(share * trials))
     # evenly over the types, which follow each other in a search space
     if len(uniform) > most:
         uniform = [uniform[number * len(uniform) // most] for number in range(most)]

@@ -21,8 +21,16 @@ from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.starts import no_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from, study_name
+from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, shorter_lengths, usual_epochs
-from nas_attn.searching.prepare.timing import Fit, Speed, fitted, least_s
+from nas_attn.searching.prepare.timing import (
+    MOST_CANDIDATES,
+    Fit,
+    Speed,
+    fitted,
+    least_s,
+    most_of_few,
+)
 from nas_attn.study.opening import open_study
 from nas_attn.target_words import AUTO, target_table
 from nas_attn.training import Trainer
@@ -63,6 +71,7 @@ def plan_folder(
         workers=workers,
         device=device,
         given=given,
+        validated="validation" in inventory.counts,
     )
     return _begun_before(wish, storage) or _richest(wish)
 
@@ -80,6 +89,19 @@ class _Wish:
     device: str
     # the user's settings by dotted keys
     given: dict[str, Any]
+    # whether the folder has a validation split of its own
+    validated: bool
+
+    @property
+    def few(self) -> bool:
+        """Whether each seed divides few images anew."""
+        resplit = self.given.get("data.resplit", AUTO)
+        few = not self.validated and VALIDATION * self.look.images < FEW_VALIDATED
+        return bool(few if resplit == AUTO else resplit)
+
+    def most(self, seconds: float, speed: Speed, epochs: float) -> int:
+        """The most candidates."""
+        return most_of_few(seconds, speed, epochs) if self.few else MOST_CANDIDATES
 
     @property
     def session_s(self) -> float:
@@ -288,7 +310,9 @@ def _fitted(timed: _Timed, wish: _Wish) -> Budget | None:
     before_s = 0.0
     if not stated:
         before_s = _lengths_s(speed, usual, 2 * usual)
-    fit = fitted(wish.seconds - before_s, speed, stated or usual)
+    left_s = wish.seconds - before_s
+    epochs = stated or usual
+    fit = fitted(left_s, speed, epochs, most=wish.most(left_s, speed, epochs))
     if fit is None:
         return None
     return _budget(timed, wish, fit)
@@ -303,7 +327,7 @@ def _fitted_brief(timed: _Timed, wish: _Wish) -> Budget | None:
     usual = timed.usual
     left_s = wish.seconds - _lengths_s(speed, stated or usual)
     for epochs in shorter_lengths(stated or usual, with_itself=False):
-        fit = fitted(left_s, speed, epochs)
+        fit = fitted(left_s, speed, epochs, most=wish.most(left_s, speed, epochs))
         if fit is None:
             continue
         if stated and "training.rungs" not in wish.given:
@@ -343,4 +367,5 @@ def _budget(timed: _Timed, wish: _Wish, fit: Fit) -> Budget:
         images=max(1, round(VALIDATION * wish.look.images)),
         note=timed.note,
         usual=timed.usual,
+        pairs=1 + fit.rounds + fit.blocks if wish.few else None,
     )

@@ -35,6 +35,10 @@ TESTING = 0.3
 LAST = LAST_SHARE
 # networks
 OF_A_TEST = 3
+OF_A_ROUND = 4
+# runs for each candidate, where there are few validation images: in simulated studies, this found
+# no less than many candidates with a run each (benchmarks/few_images.py)
+RUNS_OF_FEW = 6
 # seconds until the first training begins: imports, images, the plan
 START_S = 12.0
 # seconds for the answer and the report
@@ -63,6 +67,8 @@ class Fit:
     trials: int
     # of the test at the end; 0: there is no time for it
     blocks: int
+    # in which the best candidate meets its rivals and the bare network, about
+    rounds: int = 0
 
 
 def fitted(
@@ -88,10 +94,23 @@ def fitted(
     blocks = min(MOST_BLOCKS, int(TESTING * useful_s / block_s))
     trials = _most_trials(SCREENING * useful_s, speed, run_s, most)
     if blocks >= FEWEST_BLOCKS and trials >= min(FEWEST_TESTED, most):
-        return Fit(trials, blocks)
+        return Fit(trials, blocks, _rounds((1 - TESTING) * useful_s, speed, run_s, trials))
     if useful_s < least_s(speed, epochs) - START_S - END_S:
         return None
-    return Fit(min(max(FEWEST, trials), most), 0)
+    trials = min(max(FEWEST, trials), most)
+    return Fit(trials, 0, _rounds((1 - LAST) * useful_s, speed, run_s, trials))
+
+
+def most_of_few(seconds: float, speed: Speed, epochs: float) -> int:
+    """The most candidates of a search with few validation images: each of them needs many runs."""
+    runs = seconds / speed.run_s(epochs)
+    return min(MOST_CANDIDATES, max(WITH_CONTROLS, int(runs / RUNS_OF_FEW)))
+
+
+def _rounds(seconds: float, speed: Speed, run_s: float, trials: int) -> int:
+    """How many rounds such a time holds after the candidates' first runs."""
+    left_s = seconds - _first_runs_s(trials, speed, run_s)
+    return max(0, int(left_s / (OF_A_ROUND * run_s)))
 
 
 def least_s(speed: Speed, epochs: float) -> float:
@@ -102,15 +121,16 @@ def least_s(speed: Speed, epochs: float) -> float:
 
 def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:
     """The largest number of candidates whose first runs take no longer."""
+    fitting = (n for n in range(1, most + 1) if _first_runs_s(n, speed, run_s) <= seconds)
+    return max(fitting, default=0)
 
-    def takes_s(trials: int) -> float:
-        more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
-        controls = 0.0
-        if trials >= WITH_CONTROLS:
-            controls = OF_LARGER + OF_LONGER
-        return (trials + more_bare + controls) * run_s + trials * speed.session_s
 
-    return max((n for n in range(1, most + 1) if takes_s(n) <= seconds), default=0)
+def _first_runs_s(trials: int, speed: Speed, run_s: float) -> float:
+    more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
+    controls = 0.0
+    if trials >= WITH_CONTROLS:
+        controls = OF_LARGER + OF_LONGER
+    return (trials + more_bare + controls) * run_s + trials * speed.session_s
 
 
 # blocks of the test at the end of a search with a time limit
