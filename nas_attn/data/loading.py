@@ -137,6 +137,7 @@ class _Maker:
             bits=halves.train.bits,
             manifest=manifest,
             drawn=halves.drawn,
+            contradiction=parts.contradiction,
         )
 
 

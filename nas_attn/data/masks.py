@@ -8,7 +8,7 @@ is the first in `PATH/classes.txt`, 255 none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from nas_attn.data.decoding import Masked
 from nas_attn.data.folder import Files, image_folder, images_below, split_folder
 from nas_attn.data.groups import GroupsOf
-from nas_attn.data.palettes import check_palettes
+from nas_attn.data.palettes import check_palettes, palettes_problem
 from nas_attn.data.parts import Parts, Place
 from nas_attn.data.walking import Layout, layout, subfolders
 from nas_attn.errors import DataError, few, shorten
@@ -34,8 +34,7 @@ def read_masks(section: DataSection, place: Place) -> Parts:
     root = image_folder(section)
     classes = _names(root)
     folders = _masked_layout(root)
-    check_palettes(root, _mask_files(folders))
-    return split_folder(
+    parts = split_folder(
         folders,
         section,
         place,
@@ -43,6 +42,7 @@ def read_masks(section: DataSection, place: Place) -> Parts:
         classes,
         ("image",),
     )
+    return replace(parts, contradiction=palettes_problem(root, _mask_files(folders)))
 
 
 def _names(root: Path) -> tuple[str, ...]:

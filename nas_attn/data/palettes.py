@@ -25,9 +25,14 @@ Colour = tuple[int, ...]
 
 def check_palettes(root: Path, masks: Sequence[Path]) -> None:
     """Raises DataError: a value has two colours in these masks of a folder."""
-    question = ("palettes", PALETTE_FORMAT)
-    if problem := remembered(root, question, masks, lambda: _problem(root, masks)):
+    if problem := palettes_problem(root, masks):
         raise DataError(problem)
+
+
+def palettes_problem(root: Path, masks: Sequence[Path]) -> str:
+    """Which value has two colours in these masks of a folder, and the way out; empty if none."""
+    question = ("palettes", PALETTE_FORMAT)
+    return str(remembered(root, question, masks, lambda: _problem(root, masks)))
 
 
 def _problem(root: Path, masks: Sequence[Path]) -> str:

@@ -127,6 +127,8 @@ class Parts:
     missing_test: str = ""
     # names and classes of the test images, if they are known unread
     unread: Listing | None = None
+    # why labels mean different things in different files, with the way out; else empty
+    contradiction: str = ""
 
 
 # seconds that one process may take to prepare or download a data set

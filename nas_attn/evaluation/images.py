@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass
 from nas_attn import tasks
 from nas_attn.data import Dataset, Split
 from nas_attn.data.manifest import Manifest
-from nas_attn.errors import DataError
+from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.storage import StudyStore
 from nas_attn.tasks.base import EXTERNAL
@@ -45,6 +46,10 @@ def keep_or_compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) 
     """Keeps what the images of training and validation are, if the study does not know them yet.
     Raises ImagesChanged: it knows others.
     """
+    if dataset is not None and dataset.contradiction:
+        began = f"study '{store.name}' began before this was checked and goes on"
+        mixes = f"{began}, but its scores mix these classes: begin another on mended masks"
+        warnings.warn(f"{dataset.contradiction}; {mixes}", NasAttnWarning, stacklevel=2)
     manifest = None if dataset is None else dataset.manifest
     return _compared(store, recipe, _key(recipe.data), manifest)
 

@@ -186,6 +186,18 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
     return opened
 
 
+def is_study(name: str, url: str) -> bool:
+    """Whether there is a study of this name; makes no database. Raises StorageError: it cannot be
+    opened.
+    """
+    try:
+        database = Database(url, must_exist=True)
+    except StudyError:
+        # there is no database yet
+        return False
+    return any(study.name == name for study in database.studies())
+
+
 def only_study(storage: str) -> str:
     """The name of a database's only study; StudyError if it holds none, or several."""
     names = [study.name for study in Database(storage, must_exist=True).studies()]

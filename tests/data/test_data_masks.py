@@ -4,6 +4,7 @@ named.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -137,8 +138,7 @@ def test_palettes_that_number_the_classes_in_another_order_are_refused(tmp_path:
     assert len(load(DataSection(name=f"folder:{root}", size=8)).train)
     coloured(root, "other", ROAD, GROUND)
     said = r"different palettes: the value 0 .*'masks/0.png' and .*'masks/other.png'.*one palette"
-    with pytest.raises(DataError, match=said):
-        load(DataSection(name=f"folder:{root}", size=8))
+    assert re.search(said, load(DataSection(name=f"folder:{root}", size=8)).contradiction)
     with pytest.raises(DataError, match=said):
         take_masked(str(root))
 
@@ -149,8 +149,9 @@ def test_palettes_of_the_splits_are_compared(tmp_path: Path) -> None:
     for number in range(4):
         coloured(root / "train", str(number), GROUND, ROAD)
         coloured(root / "val", str(number), ROAD, GROUND)
-    with pytest.raises(DataError, match=r"'train/masks/0.png' and .*'val/masks/0.png'"):
-        load(DataSection(name=f"folder:{root}", size=8))
+    found = load(DataSection(name=f"folder:{root}", size=8))
+    assert "'train/masks/0.png' and" in found.contradiction
+    assert "'val/masks/0.png'" in found.contradiction
 
 
 def test_splits_in_folders(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nas_attn import tasks
 from nas_attn.data import Dataset
+from nas_attn.errors import DataError
 from nas_attn.evaluation.images import keep_inventory, keep_or_compare
 from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan
 from nas_attn.evaluation.starts import check_weights
@@ -16,7 +17,7 @@ from nas_attn.searching.prepare.baselines import enqueue_baselines
 from nas_attn.searching.prepare.own_placements import enqueue, user_trials
 from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage import StudyStore
-from nas_attn.study.opening import OpenStudy, create_study
+from nas_attn.study.opening import OpenStudy, create_study, is_study
 from nas_attn.tasks.data import data_of
 from nas_attn.training.checking import check_trainings
 
@@ -62,6 +63,8 @@ def begin(
     """
     tried = list(tried)
     dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+    if dataset is not None and dataset.contradiction and not is_study(recipe.name, url):
+        raise DataError(dataset.contradiction)
     plan = plan_of(recipe, dataset, build=build)
     user_trials(plan, tried)
     check_weights(plan)
