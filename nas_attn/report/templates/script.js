@@ -83,6 +83,13 @@
       row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
   });
 
+  // The meaning of a term is shown on the side where there is room.
+  for (const term of document.querySelectorAll(".term")) {
+    const turn = () => term.classList.toggle("right", term.getBoundingClientRect().left > innerWidth / 2);
+    term.addEventListener("pointerenter", turn);
+    term.addEventListener("focus", turn);
+  }
+
   // Commands are copied by a button.
   for (const command of document.querySelectorAll(".command")) {
     const button = document.createElement("button");
