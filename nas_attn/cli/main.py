@@ -30,6 +30,7 @@ from nas_attn.cli import (
     sites,
     studies,
     upkeep,
+    workers,
 )
 from nas_attn.cli.commands import Command, Group, command_with
 from nas_attn.cli.common import INTERRUPTED, NOT_WRITTEN, echo, not_written
@@ -71,7 +72,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "export": export.export,
         "check-export": export.check_export,
     },
-    "Workers": {"worker": search.worker, "launch": search.launch, "stop": search.stop},
+    "Workers": {"worker": workers.worker, "launch": workers.launch, "stop": workers.stop},
     "Networks": {
         "advise": advise.advise,
         "sites": sites.sites,
@@ -89,7 +90,7 @@ FORMER_NAMES: dict[str, Callable[..., None]] = {"validate": running.final_test}
 FORMER_OPTIONS: dict[Callable[..., None], dict[str, str]] = {
     running.final_test: {"--again": "--another", "--placement": "--also"},
     export.export: {"--again": "--train-again"},
-    search.launch: {"--minutes": "--job-minutes"},
+    workers.launch: {"--minutes": "--job-minutes"},
     modules.modules: {"--set": "--knob"},
     measuring.measure: {"--set": "--latency"},
     upkeep.backup: {"--artifacts": "--weights", "--no-artifacts": "--no-weights"},

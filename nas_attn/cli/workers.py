@@ -1,0 +1,272 @@
+"""`nas-attn worker`, `launch` and `stop`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from nas_attn.cli.common import (
+    INTERRUPTED,
+    Common,
+    Device,
+    Storage,
+    StorageWait,
+    StudyName,
+    Threads,
+    TimeLimit,
+    Trust,
+    Verbose,
+    at_storage,
+    echo,
+    grouped,
+    print_json,
+    quiet_optuna,
+    study_named,
+)
+from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError, several
+from nas_attn.paths import DEFAULT_URL
+
+if TYPE_CHECKING:
+    from nas_attn.searching.run.engines.base import Launched
+    from nas_attn.searching.run.worker_process import WorkerSettings
+    from nas_attn.searching.worker.ending import Ending
+    from nas_attn.study.opening import OpenStudy
+    from nas_attn.study.workers import WorkerView
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How one worker carries out its runs."""
+
+    storage: Storage = DEFAULT_URL
+    threads: Threads = None
+    device: Device = "auto"
+    time_limit: TimeLimit = None
+    storage_wait: StorageWait = None
+    verbose: Verbose = False
+    sharing: Annotated[
+        int, Option(min=1, help="Number of workers that share the memory of this machine.")
+    ] = 1
+    per_gpu: Annotated[
+        int, Option(min=1, help="Number of workers that share the memory of this GPU.")
+    ] = 1
+    trust: Trust = False
+
+
+@grouped
+def worker(options: WorkerOptions, study: StudyName = None) -> None:
+    """Work on a study as one more worker. It may be on any machine that has the database."""
+    from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
+    from nas_attn.searching.worker.ending import Report
+    from nas_attn.searching.worker.stopping import interruptible
+
+    given = settings_given()
+    told = given or WorkerSettings(
+        device=options.device,
+        threads=options.threads,
+        time_limit_s=options.time_limit,
+        sharing=max(options.sharing, options.per_gpu),
+        per_gpu=options.per_gpu,
+    )
+    trust = options.trust if given is None else given.trusted
+    stop = threading.Event()
+
+    def say(line: str) -> None:
+        # a log on a full disk ends no work
+        with suppress(OSError):
+            echo(f"{told.name}: {line}")
+
+    quiet_optuna()
+    report = None
+    if told.report is not None:
+        report = Report(told.report)
+    with (
+        interruptible(stop, say, orders=told.orders),
+        nullcontext() if report is None else report.takes_warnings(),
+    ):
+        ended = _work(
+            lambda: study_named(study, options.storage, trust=trust),
+            told,
+            say=say,
+            stop=stop,
+            verbose=options.verbose,
+        )
+    say(f"done ({ended})")
+    if report is not None:
+        report.ended(ended)
+
+
+def _work(
+    find: Callable[[], OpenStudy],
+    told: WorkerSettings,
+    *,
+    say: Callable[[str], None],
+    stop: threading.Event,
+    verbose: bool,
+) -> Ending:
+    """Takes part in the study that is found. Exit: it was stopped at once, or its GPU is lost and
+    the process that gave the orders starts another one.
+    """
+    from nas_attn.records import Share
+    from nas_attn.searching.run.taking_part import Options, work
+    from nas_attn.searching.run.worker_process import MOST_REPLACED, replace_this_process
+
+    taking_part = Options(
+        device=told.device,
+        threads=told.threads,
+        time_limit_s=told.time_limit_s,
+        say=say,
+        stop=stop,
+        share=Share(machine=told.sharing, device=told.per_gpu),
+        verbose=verbose,
+    )
+    began = time.monotonic()
+    try:
+        opened = find()
+        return work(opened, taking_part, only=told.only)
+    except KeyboardInterrupt:
+        # the second signal; the worker has said what is unfinished
+        raise typer.Exit(INTERRUPTED) from None
+    except DeviceLost as error:
+        if told.orders:
+            # the process that gives them starts another one
+            say(error.reason)
+            raise typer.Exit(error.exit_status) from None
+        if told.replaced >= MOST_REPLACED:
+            raise
+        say(f"{error.reason}; another process takes its place")
+        replace_this_process(opened, told, after_s=time.monotonic() - began)
+
+
+LONGEST_RESTART_PAUSE_S = 300.0
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """Where workers are started, and what each gets."""
+
+    on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local"
+    workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1
+    gpus: Annotated[
+        float,
+        Option(
+            "--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25."
+        ),
+    ] = 0.0
+    cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1
+    partition: Annotated[str | None, Option(help="Slurm's partition.")] = None
+    job_minutes: Annotated[
+        int | None,
+        Option(min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
+    ] = None
+    option: Annotated[
+        list[str] | None, Option(help="An option of sbatch: account=mine, exclusive; repeatable.")
+    ] = None
+    device: Device = "auto"
+
+
+@grouped
+def launch(options: LaunchOptions, common: Common, study: StudyName = None) -> None:
+    """Start workers on Slurm, on Ray or in the background here."""
+    from nas_attn.searching.run.engines.base import Request
+    from nas_attn.searching.run.launching import engine
+    from nas_attn.searching.run.launching import launch as start
+
+    opened = study_named(study, common.storage, trust=common.trust)
+    request = Request(
+        options.workers,
+        options.device,
+        options.gpus,
+        options.cpus,
+        options.job_minutes,
+        options.partition,
+        _engine_options(options.option or []),
+    )
+    where = engine(options.on)
+    done = start(opened, options.on, request, where)
+    if common.as_json:
+        print_json(asdict(done))
+    else:
+        _say_launched(opened, done, at_storage(common.storage))
+    failures = where.watch(opened)
+    for failure in failures:
+        echo(failure, err=True)
+    if len(failures) == options.workers:
+        raise typer.Exit(ExitStatus.FAILED)
+
+
+def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
+    """`at`: the option of the study's storage."""
+    from nas_attn.searching.run.engines.base import LOGS
+
+    name = opened.store.name
+    more = ""
+    if len(done.jobs) > 4:
+        more = f", … ({len(done.jobs)} in all)"
+    workers = several(len(done.jobs), "worker")
+    echo(f"launched {workers} on {done.on}: {', '.join(done.jobs[:4])}{more}")
+    echo(
+        f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn"
+        f" stop {name}{at}"
+    )
+
+
+def stop(
+    study: StudyName = None,
+    wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
+    storage: Storage = DEFAULT_URL,
+) -> None:
+    """Tell all workers of a study to save and end."""
+    from nas_attn.searching.run.launching import engine, launches
+    from nas_attn.searching.worker.presence import stop_workers
+
+    opened = study_named(study, storage)
+    there = _working(opened)
+    queued = 0
+    stop_workers(opened)
+    for launched in launches(opened):
+        try:
+            queued += engine(launched.on).end(launched)
+        except NasAttnError as error:
+            # an engine on another machine; its workers read the request from the study
+            echo(f"{launched.on}: {error}", err=True)
+    taken = ""
+    if queued:
+        taken = f", cancelled {queued} that had not begun"
+    echo(f"told {several(len(there), 'worker')} to stop{taken}")
+    end = time.monotonic() + LONGEST_RESTART_PAUSE_S
+    while wait and there and time.monotonic() < end:
+        time.sleep(0.5)
+        there = _working(opened)
+    if wait:
+        left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
+        echo(
+            "all workers have ended"
+            if not there
+            else f"still running after {LONGEST_RESTART_PAUSE_S:.0f} s: {left}"
+        )
+
+
+def _working(opened: OpenStudy) -> list[WorkerView]:
+    from nas_attn.study.workers import workers_of
+
+    return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
+
+
+def _engine_options(words: list[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, _, value = word.lstrip("-").partition("=")
+        if not key:
+            raise StudyError(
+                f"--option '{word}': write an option of sbatch, like account=mine or exclusive"
+            )
+        found[key] = value
+    return found
