@@ -85,7 +85,7 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
         point.purpose != "validate" for view in snapshot(store).candidates for point in view.scores
     )
     out = nas("pareto").out
-    tested, table = out.index("  Tested    "), out.index("the front (*)")
+    tested, table = out.index("2 trainings each"), out.index("the front (*)")
     assert (
         tested < table < out.index("Validation 1: trained as the target says (2 epochs), 2 seeds")
     )
