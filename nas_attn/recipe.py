@@ -22,6 +22,7 @@ from nas_attn.recipe_sections import (
     Limits,
     LogSection,
     SearchSection,
+    SplitsSection,
     StorageSection,
     TaskSection,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Recipe",
     "Schedule",
     "SearchSection",
+    "SplitsSection",
     "StorageSection",
     "TargetSection",
     "TaskSection",

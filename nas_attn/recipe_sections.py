@@ -95,6 +95,31 @@ class GroupsSection(Section):
         return self
 
 
+class SplitsSection(Section):
+    """For folders: which of the folders in it train, validate and test, by name."""
+
+    train: list[str] = Field(min_length=1)
+    """Folders with the training images, `["fold_0", "fold_1"]`."""
+    validation: list[str] = Field(default_factory=list)
+    """None: a part of the training images."""
+    test: list[str] = Field(default_factory=list)
+    """None: the networks cannot be tested in the end."""
+
+    @property
+    def by_split(self) -> dict[str, list[str]]:
+        """Split -> its folders; only splits that have some."""
+        by_split = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: names for split, names in by_split.items() if names}
+
+    @model_validator(mode="after")
+    def _each_folder_once(self) -> Self:
+        names = [*self.train, *self.validation, *self.test]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"folder '{name}' is named twice: a folder is in one split")
+        return self
+
+
 class CocoSection(Section):
     """Paths of a data set in COCO's format, below its folder; None: the usual ones."""
 
@@ -169,6 +194,10 @@ class DataSection(Section):
     """
     groups: GroupsSection | None = Field(default=None)
     """Which images of a folder belong together; None: none do."""
+    splits: SplitsSection | None = Field(default=None)
+    """Which folders in a folder train, validate and test, as those of a cross-validation (`fold_0`,
+    `fold_1`, …) must say; None: those that are called train, val and test.
+    """
     coco: CocoSection | None = Field(default=None)
     """Where the annotations and images of a `coco:FOLDER` are; None: usual places are searched."""
 
@@ -184,6 +213,10 @@ class DataSection(Section):
         if self.groups is not None and not self.name.startswith("folder:"):
             raise ValueError(
                 f"groups need files, and '{self.name}' has none: remove groups, or use folder:PATH"
+            )
+        if self.splits is not None and not self.name.startswith("folder:"):
+            raise ValueError(
+                f"splits are for folder:PATH, and '{self.name}' is not one: remove splits"
             )
         if self.coco is not None and not self.name.startswith("coco:"):
             raise ValueError(

@@ -20,6 +20,7 @@ from nas_attn import tables
 from nas_attn.cli.common import Target, Trust, check_typed, echo, grouped
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
+from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.target_words import AUTO, TargetWords, target_table, target_words
 from nas_attn.tasks import TASKS, Task, find, variants
 
@@ -85,6 +86,10 @@ class InitOptions:
         "classification"
     )
     data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None
+    validation_fold: Annotated[
+        str | None, Option(help="For a folder of folds (fold_0, …): the one that validates.")
+    ] = None
+    test_fold: Annotated[str | None, Option(help="The one that tests; default: none.")] = None
     backbone: Annotated[str | None, Option(help="Backbone.")] = None
     target: Target = None
     space: Annotated[str | None, Option(help="Search space.")] = None
@@ -107,6 +112,8 @@ class Answers:
     space: str
     backbone: str
     data: str
+    splits: SplitsSection | None
+    """Which folders of the data train, validate and test; None: their names say it."""
     target: TargetWords
     trials: float
     ratio: float | None
@@ -118,7 +125,7 @@ class Dialogue:
     """Asks on a terminal, else takes the defaults."""
 
     def __init__(self, *, asking: bool) -> None:
-        self._asking = asking
+        self.asking = asking
         self.taken: list[str] = []
         """The options whose defaults were taken."""
 
@@ -126,7 +133,7 @@ class Dialogue:
         """What was given, or the answer to a question."""
         if given is not None:
             return str(given)
-        if self._asking:
+        if self.asking:
             return str(typer.prompt(question, default=default))
         if default != "none":
             self.taken.append(f"--{option} {default}")
@@ -159,6 +166,7 @@ def _answers(
     """The answers to all questions, and what there is to say of data and weights. `said`: of the
     target.
     """
+    from nas_attn.cli.folds import chosen_splits
     from nas_attn.recipe_reading import study_name
 
     task = options.task
@@ -169,8 +177,9 @@ def _answers(
     small = _small(data)
     backbone = dialogue.ask(options.backbone, "backbone", "Backbone", usual(data, small=small))
     check_typed(backbone, data, trust=options.trust)
-    images = count_images(data)
-    seen = _look(task, data, backbone, images)
+    splits = chosen_splits(data, options.validation_fold, options.test_fold, asking=dialogue.asking)
+    images = count_images(data, splits)
+    seen = _look(task, DataSection(name=data, splits=splits), backbone, images)
     notes = [f"{data}: {seen}"] if seen else []
     start, note = _start(task, backbone, said, dialogue)
     if note:
@@ -189,6 +198,7 @@ def _answers(
         space=space,
         backbone=backbone,
         data=data,
+        splits=splits,
         target=TargetWords(start, said.epochs),
         trials=count,
         ratio=None if limit == "none" else _number(float, limit, "the largest latency"),
@@ -221,8 +231,9 @@ def _start(task: str, backbone: str, said: TargetWords, dialogue: Dialogue) -> t
     return start, f"target: scratch, since {note}" if note else ""
 
 
-def _look(task: str, data: str, backbone: str, images: float) -> str:
+def _look(task: str, data_section: DataSection, backbone: str, images: float) -> str:
     """Checks that data and backbone exist; returns a description of the data."""
+    data = data_section.name
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
     from nas_attn.tasks.data import data_of
@@ -236,7 +247,7 @@ def _look(task: str, data: str, backbone: str, images: float) -> str:
     if facts.own_trainer and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
         side = facts.trial_side(backbone)
         backbones.build(section, input_shape=(3, side, side), classes=10)
-    return data_of(facts).seen(data, images, backbone)
+    return data_of(facts).seen(data_section, images, backbone)
 
 
 def _small(data: str) -> bool:
@@ -309,7 +320,7 @@ def _text(answers: Answers) -> str:
         options=_options(answers.backbone),
         data=quoted(answers.data),
         data_known=", ".join(_data_known(answers.task)),
-        folder=facts.data_lines(answers.data, answers.backbone),
+        folder=_splits_line(answers.splits) + facts.data_lines(answers.data, answers.backbone),
         start=start["start"],
         weights=weights,
         epochs=_epochs(
@@ -326,6 +337,12 @@ def _text(answers: Answers) -> str:
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)
 
 
+def _splits_line(splits: SplitsSection | None) -> str:
+    from nas_attn.data.walking import as_toml
+
+    return "" if splits is None else f"splits = {as_toml(splits)}\n"
+
+
 def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
     """How long the target trains, in TOML: as the answers say; for a folder of images as long as
     the bare network needs, since nobody knows that beforehand.
@@ -335,21 +352,20 @@ def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
     return str(target.epochs or usual)
 
 
-def count_images(data: str) -> float:
+def count_images(data: str, splits: SplitsSection | None = None) -> float:
     """Approximate number of the user's training images; 0 if it is not known."""
     from nas_attn.data.folder import count_trained
 
     source, _, folder = data.partition(":")
     with suppress(DataError, ImportError):
         from nas_attn.data import coco, yolo
-        from nas_attn.recipe import DataSection
 
         if source == "coco":
             return coco.count_trained(DataSection(name=data))
         if folder.endswith((".yaml", ".yml")):
             return yolo.count_trained(DataSection(name=data))
     if folder:
-        return count_trained(folder)
+        return count_trained(folder, splits)
     return 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
@@ -222,20 +224,30 @@ def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
 
 
 def _budget(folder: str, effort: Effort, options: SearchOptions, changes: dict[str, Any]) -> Budget:
-    """How a folder of images is searched in the time."""
+    """How a folder of images is searched in the time. On a terminal, asks which of its folds
+    validate and test.
+    """
+    from nas_attn.cli.folds import ask_folds
+    from nas_attn.data.walking import UndividedFolds
     from nas_attn.searching.prepare.image_folder import plan_folder
     from nas_attn.searching.prepare.timing import HOUR_S
     from nas_attn.searching.worker.devices import default_workers
 
     quiet_optuna()
-    return plan_folder(
+    plan = partial(
+        plan_folder,
         folder,
         options.seconds or HOUR_S,
         storage=options.storage,
         workers=effort.workers or default_workers(effort.device),
         device=effort.device,
-        given=changes,
     )
+    try:
+        return plan(given=changes)
+    except UndividedFolds as error:
+        if not sys.stdin.isatty() or options.as_json:
+            raise
+        return plan(given={**changes, "data.splits": ask_folds(error.folds).model_dump()})
 
 
 def _timetable(

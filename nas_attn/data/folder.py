@@ -1,14 +1,16 @@
 """A user's folder of images: one sub-folder per class as torchvision has it. `masks` reads those
 with masks, for segmentation.
 
-Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in `PATH`
-itself, of which a fifth is kept for the test. Images become RGB, turned by their EXIF data, with
-white for transparent parts; their shorter side is scaled to `size` and the middle square cut out.
+Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in the
+folders that `data.splits` names, or in `PATH` itself, of which a fifth is kept for the test.
+Images become RGB, turned by their EXIF data, with white for transparent parts; their shorter side
+is scaled to `size` and the middle square cut out.
 The result is kept in the user's cache folder until a file's name, size or time changes.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 import warnings
@@ -52,7 +54,7 @@ from nas_attn.errors import (
     several,
 )
 from nas_attn.paths import UNFINISHED_ENDING, user_path, whole_file
-from nas_attn.recipe import DataSection
+from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.recipe_sections import LARGEST_SIDE
 
 FOLDER_SIZE = 64
@@ -104,7 +106,7 @@ def read(section: DataSection, place: Place) -> Parts:
     missing from a split.
     """
     root = image_folder(section)
-    found = layout(root)
+    found = layout(root, section.splits)
     classes = class_names(found.train)
     return split_folder(found, section, place, partial(_list, root, classes), classes, classes)
 
@@ -121,7 +123,7 @@ def split_folder(
     found: Layout,
     section: DataSection,
     place: Place,
-    list_: Callable[[GroupsOf | None, Path], Files],
+    list_: Callable[[GroupsOf | None, Sequence[Path]], Files],
     classes: tuple[str, ...],
     strata: tuple[str, ...],
 ) -> Parts:
@@ -130,7 +132,7 @@ def split_folder(
     listed = partial(list_, None if section.groups is None else find_groups(section.groups, root))
 
     if not found.splits:
-        everything = listed(root)
+        everything = listed((root,))
         count = amount(TEST_SHARE, everything.labels, "the test split")
         test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
         kept = everything.subset(test)
@@ -143,16 +145,14 @@ def split_folder(
             classes,
             unread=_unread(kept),
         )
-    folder = found.splits.get("validation")
-    if folder is not None and section.validation is not None:
+    validation = found.splits.get("validation")
+    if validation is not None and section.validation is not None:
         raise DataError(
-            f"data.validation does not apply, since '{folder}' has the validation images: remove it"
+            f"data.validation does not apply, since {few([str(one) for one in validation])} has the"
+            " validation images: remove it"
         )
-    splits = [listed(one) for one in (found.train, folder) if one is not None]
-    missing = (
-        f"image folder '{root}' has no test split: add the folder '{root / 'test'}', laid out as"
-        " 'train'"
-    )
+    splits = [listed(one) for one in (found.train, validation) if one is not None]
+    missing = _no_test(root, section)
     last: list[Files] = []
     if "test" in found.splits:
         try:
@@ -170,11 +170,24 @@ def split_folder(
 
     return Parts(
         ready(splits[0]),
-        ready(splits[1]) if folder is not None else None,
+        ready(splits[1]) if validation is not None else None,
         test_part,
         classes,
         missing,
         _unread(last[0]) if last else None,
+    )
+
+
+def _no_test(root: Path, section: DataSection) -> str:
+    """What is said where a folder has no test split."""
+    if section.splits is not None:
+        return (
+            f"image folder '{root}' has no test split, since data.splits names no folder for it:"
+            " begin a new study whose data.splits.test does"
+        )
+    return (
+        f"image folder '{root}' has no test split: add the folder '{root / 'test'}', laid out as"
+        " 'train'"
     )
 
 
@@ -199,15 +212,15 @@ def _unread(files: Files) -> Listing:
     return Listing(files.labels, np.array(names))
 
 
-def count_trained(path: str) -> float:
+def count_trained(path: str, splits: SplitsSection | None = None) -> float:
     """Approximate number of a folder's training images, without reading them; 0 without such a
     folder.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
         return 0
-    found = layout(root)
-    count = len(images_below(found.train))
+    found = layout(root, splits)
+    count = sum(len(images_below(folder)) for folder in found.train)
     # a fifth is the test split, a fifth of the rest the validation split
     if not found.splits:
         return 0.64 * count
@@ -222,16 +235,16 @@ def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path
 
 
 def _check_apart(splits: Sequence[Files]) -> None:
-    """Raises DataError: a group has images in two of the folders."""
-    known: dict[str, Path] = {}
-    for files in splits:
+    """Raises DataError: a group has images in two of the splits."""
+    known: dict[str, tuple[int, Path]] = {}
+    for number, files in enumerate(splits):
         for group, path in zip(
             () if files.groups is None else files.groups, files.paths, strict=False
         ):
-            first = known.setdefault(group, path)
-            here = path.relative_to(files.root)
-            there = first.relative_to(files.root)
-            if here.parts[0] != there.parts[0]:
+            other, first = known.setdefault(group, (number, path))
+            if other != number:
+                here = path.relative_to(files.root)
+                there = first.relative_to(files.root)
                 raise DataError(
                     f"group '{group}' of data.groups is on both sides of a split, in '{there}' and"
                     f" '{here}' of '{files.root}': move its images into one folder"
@@ -243,8 +256,37 @@ def images_below(folder: Path) -> list[Path]:
     return walk(folder).images
 
 
-def _list(root: Path, classes: Sequence[str], groups_of: GroupsOf | None, folder: Path) -> Files:
-    """The image files under each class folder, sorted."""
+def _list(
+    root: Path, classes: Sequence[str], groups_of: GroupsOf | None, folders: Sequence[Path]
+) -> Files:
+    """The image files under each class folder of a split's folders, sorted in each. Raises
+    DataError: a class has none, or a folder has a class that is not in `classes`.
+    """
+    files = joined([_listed(root, classes, groups_of, folder) for folder in folders])
+    for label, name in enumerate(classes):
+        if not (files.labels == label).any():
+            places = [str(folder / name) for folder in folders]
+            none = f"'{places[0]}' has no image"
+            if len(places) > 1:
+                none = f"none of {few(places)} has an image"
+            raise DataError(f"{none}: every class needs images in every split")
+    return files
+
+
+def joined(parts: Sequence[Files]) -> Files:
+    """The files of several folders, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    groups = [part.groups for part in parts if part.groups is not None]
+    return Files(
+        parts[0].root,
+        tuple(itertools.chain.from_iterable(part.sources for part in parts)),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate(groups) if groups else None,
+    )
+
+
+def _listed(root: Path, classes: Sequence[str], groups_of: GroupsOf | None, folder: Path) -> Files:
     strange = sorted(set(subfolders(folder)) - set(classes))
     known = {plain(name): name for name in classes}
     if strange and plain(strange[0]) in known:
@@ -260,10 +302,6 @@ def _list(root: Path, classes: Sequence[str], groups_of: GroupsOf | None, folder
     counts = []
     for name in classes:
         found = images_below(folder / name)
-        if not found:
-            raise DataError(
-                f"'{folder / name}' has no image: every class needs images in every split"
-            )
         paths += found
         counts.append(len(found))
     groups = None if groups_of is None else np.array(groups_of(paths, folder))

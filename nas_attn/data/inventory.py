@@ -6,17 +6,18 @@ All files are opened, those of the test too, but no network sees them here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas_attn.data import coco, masks, yolo
 from nas_attn.data.copies import Seen, cautions, look_at
 from nas_attn.data.folder import image_folder
-from nas_attn.data.walking import class_names, layout, subfolders, walk
+from nas_attn.data.walking import Layout, class_names, layout, subfolders, walk
 from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
 from nas_attn.errors import DataError, few, several
-from nas_attn.recipe import DataSection
+from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.tables import Kind
 
 # images of a class in a folder without splits
@@ -28,6 +29,7 @@ UNEQUAL = 20
 # of the images of a folder without splits
 VALIDATION_SHARE = 0.16
 LOOSE = "outside the class folders"
+UNNAMED = "in folders of no split"
 LONE_MASKS = "which are masks without an image"
 # the name of the only split of a folder that is not divided
 WHOLE = "all"
@@ -54,6 +56,8 @@ class Inventory:
     cautions: tuple[str, ...]
     # `with masks`, `with boxes`; empty: by class
     labelled: str = ""
+    # split -> the folders that `data.splits` names for it
+    folders: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -82,6 +86,9 @@ class Inventory:
         if unread:
             name, why = next(iter(self.unreadable.items()))
             lines.append(f"unreadable: {few(list(self.unreadable))}; the first: {why} ({name})")
+        if self.folders:
+            parts = (f"{split} is {', '.join(names)}" for split, names in self.folders.items())
+            lines.append(f"splits: {'; '.join(parts)}")
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
         return lines + [f"note: {caution}" for caution in self.cautions]
@@ -106,9 +113,9 @@ def of(section: DataSection, labels: Kind) -> Inventory | None:
     """
     source, colon, place = section.name.partition(":")
     if source == "folder" and labels == "classes":
-        return take(place, grouped=section.groups is not None)
+        return take(place, grouped=section.groups is not None, splits=section.splits)
     if source == "folder" and labels == "masks":
-        return take_masked(place, grouped=section.groups is not None)
+        return take_masked(place, grouped=section.groups is not None, splits=section.splits)
     if source == "coco" and colon:
         return take_boxed(section)
     if source == "yolo" and colon:
@@ -116,38 +123,58 @@ def of(section: DataSection, labels: Kind) -> Inventory | None:
     return None
 
 
-def take(path: str, *, grouped: bool = False) -> Inventory:
-    """The inventory of `folder:PATH` by class; `grouped`: groups keep images together. Raises
-    DataError: no classes, too few images of one, or a layout that can be read in two ways.
+def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = None) -> Inventory:
+    """The inventory of `folder:PATH` by class; `grouped`: groups keep images together; `splits`:
+    which of its folders train, validate and test. Raises DataError: no classes, too few images of
+    one, or a layout that can be read in two ways.
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
-    found = layout(root)
+    found = layout(root, splits)
     classes = class_names(found.train)
     places: list[_Place] = []
-    for split, folder in (found.splits or {WHOLE: root}).items():
-        for name in classes:
+    for split, folders in (found.splits or {WHOLE: (root,)}).items():
+        for folder, name in itertools.product(folders, classes):
             places += [_Place(split, name, image) for image in walk(folder / name).images]
     everything = walk(root)
     left_out = {reason: _below(root, paths) for reason, paths in everything.left_out.items()}
     loose = sorted(set(everything.images) - {place.path for place in places})
-    if loose:
-        left_out[LOOSE] = _below(root, loose)
+    left_out |= _left_out(root, loose, found)
     seen = _looked_at(root, places)
     counts = _counted(seen, list(found.splits) or [WHOLE], classes)
     _check_counts(root, counts)
     said = cautions(seen, grouped=grouped)
     for split in found.splits.keys() - {"train"}:
-        said += _unknown_classes(split, found.splits[split], classes)
+        for folder in found.splits[split]:
+            said += _unknown_classes(split, folder, classes)
     said += _small_classes(counts)
-    return Inventory(classes, counts, _unreadable(seen), left_out, tuple(said))
+    return Inventory(
+        classes, counts, _unreadable(seen), left_out, tuple(said), folders=_named(splits)
+    )
 
 
-def take_masked(path: str, *, grouped: bool = False) -> Inventory:
+def _named(splits: SplitsSection | None) -> dict[str, list[str]]:
+    return {} if splits is None else splits.by_split
+
+
+def _left_out(root: Path, images: Sequence[Path], found: Layout) -> dict[str, list[str]]:
+    """Reason -> images of no class, and those in folders of no split."""
+    loose: list[Path] = []
+    unnamed: list[Path] = []
+    for image in images:
+        inside = image.parent == root or any(map(image.is_relative_to, found.folders))
+        (loose if inside else unnamed).append(image)
+    by_reason = {LOOSE: loose, UNNAMED: unnamed}
+    return {reason: _below(root, files) for reason, files in by_reason.items() if files}
+
+
+def take_masked(
+    path: str, *, grouped: bool = False, splits: SplitsSection | None = None
+) -> Inventory:
     """The inventory of `folder:PATH` with masks. Raises DataError: a mask or the names are
     missing, or palettes differ.
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
-    masked = masks.look(root)
+    masked = masks.look(root, splits)
     places = []
     for split, images in masked.images.items():
         places += [_Place(split, ANY, image) for image in images]
@@ -168,6 +195,7 @@ def take_masked(path: str, *, grouped: bool = False) -> Inventory:
         {reason: files for reason, files in left_out.items() if files},
         tuple(cautions(seen, grouped=grouped)),
         "with masks",
+        _named(splits),
     )
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from nas_attn.data.decoding import Masked
-from nas_attn.data.folder import Files, image_folder, images_below, split_folder
+from nas_attn.data.folder import Files, image_folder, images_below, joined, split_folder
 from nas_attn.data.groups import GroupsOf
 from nas_attn.data.palettes import check_palettes, palettes_problem
 from nas_attn.data.parts import Parts, Place
 from nas_attn.data.walking import Layout, layout, subfolders
 from nas_attn.errors import DataError, few, shorten
-from nas_attn.recipe import DataSection
+from nas_attn.recipe import DataSection, SplitsSection
 
 NAMES_FILE = "classes.txt"
 MOST_CLASSES = 255
@@ -33,7 +33,7 @@ def read_masks(section: DataSection, place: Place) -> Parts:
     """
     root = image_folder(section)
     classes = _names(root)
-    folders = _masked_layout(root)
+    folders = _masked_layout(root, section.splits)
     parts = split_folder(
         folders,
         section,
@@ -76,26 +76,27 @@ class MaskedFiles:
     alone: Sequence[Path]
 
 
-def look(root: Path) -> MaskedFiles:
+def look(root: Path, splits: SplitsSection | None = None) -> MaskedFiles:
     """The files of a folder with masks, unopened but for their palettes. Raises DataError: one is
     missing.
     """
     classes = _names(root)
-    folders = _masked_layout(root)
+    folders = _masked_layout(root, splits)
     masks = _mask_files(folders)
     check_palettes(root, masks)
     images: dict[str, Sequence[Path]] = {}
     alone: list[Path] = []
-    for split, folder in (folders.splits or {"all": root}).items():
-        images[split] = _list_masks(root, len(classes), None, folder).paths
-        alone += masks_alone(folder)
+    for split, inside in (folders.splits or {"all": (root,)}).items():
+        images[split] = _list_masks(root, len(classes), None, inside).paths
+        for folder in inside:
+            alone += masks_alone(folder)
     return MaskedFiles(classes, images, masks, alone)
 
 
-def _masked_layout(root: Path) -> Layout:
+def _masked_layout(root: Path, splits: SplitsSection | None) -> Layout:
     """The splits of a folder with masks: `images` and `masks` are in it, or in each split."""
     inside = any(name.lower() == "images" for name in subfolders(root))
-    return Layout(root, {}) if inside else layout(root)
+    return Layout(root, {}) if inside and splits is None else layout(root, splits)
 
 
 def _mask_files(folders: Layout) -> list[Path]:
@@ -119,8 +120,14 @@ def masks_alone(folder: Path) -> list[Path]:
     ]
 
 
-def _list_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: Path) -> Files:
-    """The images of a folder with their masks, sorted by name."""
+def _list_masks(
+    root: Path, classes: int, groups_of: GroupsOf | None, folders: Sequence[Path]
+) -> Files:
+    """The images of a split's folders with their masks, sorted by name in each."""
+    return joined([_listed_masks(root, classes, groups_of, folder) for folder in folders])
+
+
+def _listed_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: Path) -> Files:
     for inside in ("images", "masks"):
         if not (folder / inside).is_dir():
             raise DataError(

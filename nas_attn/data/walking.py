@@ -6,10 +6,12 @@ Links are followed, each folder once.
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -19,7 +21,8 @@ from pathlib import Path
 from PIL import Image
 
 from nas_attn.data.decoding import SUFFIXES
-from nas_attn.errors import DataError, few, several
+from nas_attn.errors import DataError, did_you_mean, few, several
+from nas_attn.recipe import SplitsSection
 
 NO_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"})
 NO_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
@@ -111,31 +114,69 @@ class Layout:
     """Where the splits of a folder are."""
 
     root: Path
-    # `train`, `validation`, `test`; empty: the folder is not divided
-    splits: Mapping[str, Path]
+    # `train`, `validation`, `test` -> its folders; empty: the folder is not divided
+    splits: Mapping[str, tuple[Path, ...]]
 
     @property
-    def train(self) -> Path:
-        """The folder with the training images; the root, if all images are together."""
-        return self.splits.get("train", self.root)
+    def train(self) -> tuple[Path, ...]:
+        """The folders with the training images; the root, if all images are together."""
+        return self.splits.get("train", (self.root,))
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """All folders with images."""
-        return tuple(self.splits.values()) or (self.root,)
+        return tuple(itertools.chain.from_iterable(self.splits.values())) or (self.root,)
 
 
-def layout(root: Path) -> Layout:
-    """The splits of a folder by the names of its folders. Raises DataError: they can be read in two
-    ways.
+class UndividedFolds(DataError):
+    """A folder has the folds of a cross-validation, and nobody said which of them validate."""
+
+    def __init__(self, root: Path, folds: Sequence[str]) -> None:
+        super().__init__(
+            f"'{root}' has the folds {few(folds)}, and nobody said which validates and which"
+            f" tests: give data.splits, like {as_toml(divided_folds(folds))} (in a recipe below"
+            " [data], or with --set 'data.splits=…')"
+        )
+        self.folds = tuple(folds)
+
+
+def divided_folds(
+    folds: Sequence[str], validation: str | None = None, test: str | None = None
+) -> SplitsSection:
+    """The splits of folds, where one validates and one tests, and the others train; None: the last
+    one tests, if that leaves one to train, and the one before validates. `test` empty: none tests.
+    """
+    if test is None:
+        test = folds[-1] if len(folds) > 2 and folds[-1] != validation else ""
+    if validation is None:
+        validation = [name for name in folds if name != test][-1]
+    return SplitsSection(
+        train=[name for name in folds if name not in (validation, test)],
+        validation=[validation],
+        test=[test] if test else [],
+    )
+
+
+def as_toml(splits: SplitsSection) -> str:
+    """`{ train = ["fold_0"], validation = ["fold_1"] }`, as in a recipe."""
+    # TOML's lists of texts are those of JSON
+    keys = [
+        f"{split} = {json.dumps(names, ensure_ascii=False)}"
+        for split, names in splits.by_split.items()
+    ]
+    return f"{{ {', '.join(keys)} }}"
+
+
+def layout(root: Path, splits: SplitsSection | None = None) -> Layout:
+    """The splits of a folder, as they are given, else by the names of its folders. Raises
+    UndividedFolds: it has folds; DataError: the names can be read in two ways, or one is not there.
     """
     names = subfolders(root)
-    folds = [name for name in names if _FOLD.fullmatch(name)]
-    if len(folds) > 1 and len(folds) == len(names):
-        raise DataError(
-            f"'{root}' has the folds {few(folds)}, which are not classes: put one of them into"
-            f" '{root / 'val'}' and the others into '{root / 'train'}', by class"
-        )
+    if splits is not None:
+        return _given_layout(root, names, splits)
+    folds = folds_of(names)
+    if folds:
+        raise UndividedFolds(root, folds)
     candidates = {}
     for split, known in SPLIT_NAMES.items():
         called_so = [name for name in names if name.lower() in known]
@@ -147,13 +188,38 @@ def layout(root: Path) -> Layout:
         if len(found) > 1:
             raise DataError(
                 f"'{root}' has several folders for {split},"
-                f" {few([str(root / name) for name in found])}: keep one of them there"
+                f" {few([str(root / name) for name in found])}: keep one of them there, or say"
+                " which with data.splits"
             )
     if "train" not in candidates:
         raise DataError(
             f"'{root}' has {few([f'{n}/' for n in names])}, but no folder 'train' to learn from"
         )
-    return Layout(root, {split: root / found[0] for split, found in candidates.items()})
+    return Layout(root, {split: (root / found[0],) for split, found in candidates.items()})
+
+
+def folds_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The folds of a cross-validation, in the order of their numbers; none if other folders are
+    beside them, since then they may be classes.
+    """
+    folds = [name for name in names if _FOLD.fullmatch(name)]
+    if len(folds) < 2 or len(folds) < len(names):
+        return ()
+    return tuple(sorted(folds, key=lambda name: (int(re.sub(r"\D", "", name)), name)))
+
+
+def _given_layout(root: Path, names: Sequence[str], splits: SplitsSection) -> Layout:
+    for split, given in splits.by_split.items():
+        for name in given:
+            if name not in names:
+                raise DataError(
+                    f"data.splits.{split} names '{name}', which is no folder in '{root}':"
+                    f" {did_you_mean(name, names)}"
+                )
+    folders = {}
+    for split, given in splits.by_split.items():
+        folders[split] = tuple(root / name for name in given)
+    return Layout(root, folders)
 
 
 def _are_splits(root: Path, names: list[str], candidates: Mapping[str, list[str]]) -> bool:
@@ -169,16 +235,17 @@ def _are_splits(root: Path, names: list[str], candidates: Mapping[str, list[str]
     raise DataError(
         f"'{root}' has {few([f'{name}/' for name in called])} beside"
         f" {few([f'{name}/' for name in others])}: splits, or classes? If splits, move the others"
-        " out of the folder; if classes, rename the first"
+        " out of the folder, or say with data.splits which is which; if classes, rename the first"
     )
 
 
-def class_names(folder: Path) -> tuple[str, ...]:
-    """The class folders of a folder.
+def class_names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The class folders of the folders with training images.
 
-    Raises DataError: there are not two; it says what the folder looks like.
+    Raises DataError: there are not two; it says what the first folder looks like.
     """
-    names = subfolders(folder)
+    folder = folders[0]
+    names = sorted({name for one in folders for name in subfolders(one)})
     lower = {name.lower() for name in names}
     if {"images", "masks"} <= lower:
         raise DataError(

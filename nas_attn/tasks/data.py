@@ -98,5 +98,5 @@ class TaskData(ABC):
         return inventory.of(section, self.task.labels)
 
     @abstractmethod
-    def seen(self, data: str, images: float, backbone: str) -> str:
+    def seen(self, section: DataSection, images: float, backbone: str) -> str:
         """What `init` says about these data; `images`: to train on, 0 if that is not known."""

@@ -411,6 +411,13 @@ def test_recipes_say_what_is_wrong() -> None:
         with pytest.raises(RecipeError, match=r"file = .*pattern = "):
             recipe(**both)
     table = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}}
+    for wrong, said in (
+        ({"name": "digits", "splits": {"train": ["a"]}}, r"splits.* 'digits'"),
+        ({"name": "folder:x", "splits": {"train": ["a"], "test": ["a"]}}, "'a' is named twice"),
+        ({"name": "folder:x", "splits": {"train": []}}, r"data\.splits\.train"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            recipe_from({**table, "data": wrong}, where="x.toml")
     with pytest.raises(RecipeError, match=r"groups.* 'digits'"):
         recipe_from({**table, "data": {"name": "digits", "groups": PATTERN}}, where="x.toml")
     assert (

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from nas_attn import data
-from nas_attn.data.inventory import LONE_MASKS, of, take, take_masked
+from nas_attn.data.inventory import LONE_MASKS, UNNAMED, of, take, take_masked
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection
+from nas_attn.recipe import DataSection, GroupsSection, SplitsSection
 from nas_attn.tasks import TASKS
 
 Make = Callable[[Path], object]
@@ -225,6 +225,92 @@ def test_copies_among_images_with_masks_and_boxes(tmp_path: Path) -> None:
     assert "2 images with copies of the same pixels in two splits" in boxed.text()
 
 
+FOLDS = SplitsSection(train=["fold_2", "fold_10"], validation=["fold_0"], test=["fold_1"])
+
+
+@pytest.fixture
+def folds(tmp_path: Path) -> Path:
+    """Five folds; the last one is in no split of FOLDS, and one of train lacks a class."""
+    splits(tmp_path / "d", "fold_0", "fold_1", "fold_2", "fold_10", "fold_11")
+    shutil.rmtree(tmp_path / "d/fold_10/dog")
+    return tmp_path / "d"
+
+
+def test_folds_are_read_as_the_recipe_divides_them(folds: Path) -> None:
+    inventory = take(str(folds), splits=FOLDS)
+    counts = {split: sum(of.values()) for split, of in inventory.counts.items()}
+    assert counts == {"train": 15, "validation": 10, "test": 10}
+    assert len(inventory.left_out[UNNAMED]) == 10
+    assert "train is fold_2, fold_10; validation is fold_0; test is fold_1" in inventory.text()
+    section = DataSection(name=f"folder:{folds}", size=8, splits=FOLDS)
+    dataset = data.load(section, device="cpu")
+    test = dataset.read_test("a test of the folds")
+    assert (len(dataset.train), len(dataset.validation), len(test)) == (15, 10, 10)
+    listing = dataset.manifest.splits["train"]
+    assert listing.names is not None
+    assert {name.partition("/")[0] for name in listing.names} == {"fold_2", "fold_10"}
+    # of train, validation and test alike
+    picture(77).save(folds / "fold_10/cat/new.png")
+    changes = data.load(section, device="cpu").manifest.changes(dataset.manifest)
+    assert changes.added == ["fold_10/cat/new.png"]
+
+
+def test_without_folds_for_them_validation_is_split_off_and_there_is_no_test(folds: Path) -> None:
+    splits_given = SplitsSection(train=["fold_0", "fold_1", "fold_2"])
+    dataset = data.load(
+        DataSection(name=f"folder:{folds}", size=8, splits=splits_given), device="cpu"
+    )
+    assert (len(dataset.train), len(dataset.validation)) == (24, 6)
+    with pytest.raises(DataError, match=r"data\.splits\.test"):
+        dataset.read_test("there is none")
+
+
+def test_groups_may_be_in_two_folds_of_one_split_only(folds: Path) -> None:
+    groups = GroupsSection(pattern=r"^(...)")
+    section = DataSection(name=f"folder:{folds}", size=8, splits=FOLDS, groups=groups)
+    picture(91).save(folds / "fold_2/cat/xyz1.png")
+    picture(92).save(folds / "fold_10/cat/xyz2.png")
+    # those of each fold are numbered on from another thousand
+    for fold in ("fold_0", "fold_1", "fold_2"):
+        for path in (folds / fold / "dog").iterdir():
+            path.rename(path.with_name(f"{fold[-1]}d{path.name}"))
+        for path in (folds / fold / "cat").glob("0*.png"):
+            path.rename(path.with_name(f"{fold[-1]}c{path.name}"))
+    assert len(data.load(section, device="cpu").train) == 17
+    picture(93).save(folds / "fold_0/cat/xyz3.png")
+    with pytest.raises(DataError, match=r"group 'xyz' .*'fold_(0|2|10)/.*' and 'fold_"):
+        data.load(section, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"train": ["fold_7"]}, "'fold_7', which is no folder"),
+        ({"train": ["fold_0"], "validation": ["fold_10"]}, "fold_10/dog' has no image"),
+    ],
+)
+def test_splits_that_are_not_there_are_named(
+    folds: Path, given: dict[str, list[str]], said: str
+) -> None:
+    section = DataSection(
+        name=f"folder:{folds}", size=8, splits=SplitsSection.model_validate(given)
+    )
+    with pytest.raises(DataError, match=said):
+        data.load(section, device="cpu")
+
+
+def test_folds_with_masks(tmp_path: Path) -> None:
+    for fold in ("fold_0", "fold_1", "fold_2"):
+        with_masks(tmp_path / "d" / fold)
+    shutil.copy(tmp_path / "d/fold_0/classes.txt", tmp_path / "d")
+    given = SplitsSection(train=["fold_0", "fold_2"], validation=["fold_1"])
+    inventory = take_masked(str(tmp_path / "d"), splits=given)
+    assert inventory.counts == {"train": {"": 20}, "validation": {"": 10}}
+    section = DataSection(name=f"folder:{tmp_path / 'd'}", size=20, splits=given)
+    dataset = data.load(section, device="cpu", task=TASKS["segmentation"])
+    assert (len(dataset.train), len(dataset.validation)) == (20, 10)
+
+
 def two_forms(root: Path) -> None:
     for split, form in (("train", "NFC"), ("val", "NFD")):
         fill(root / split / unicodedata.normalize(form, "é"), 4, 0)
@@ -235,7 +321,7 @@ def two_forms(root: Path) -> None:
     ("make", "said"),
     [
         (lambda root: splits(root, "train", "val", "valid"), "several folders for validation"),
-        (lambda root: splits(root, "fold_0", "fold_1"), "folds"),
+        (lambda root: splits(root, "fold_0", "fold_1"), 'data.splits, like .*"fold_1"'),
         (lambda root: splits(root, "train") or classes(root), "splits, or classes"),
         (lambda root: classes(root / "photos"), "give the folder inside, folder:.*photos"),
         (lambda root: fill(root, 5, 0) or (root / "l.csv").write_text("x"), "5 images .*'l.csv'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from nas_attn.recipe import DataSection
 from nas_attn.tasks.base import Hints, RecipeParts
 from nas_attn.tasks.detection import EvaluatedDetection, sizes
 from nas_attn.tasks.detection.data import ReadElsewhere
@@ -90,16 +91,16 @@ class ReadByUltralytics(ReadElsewhere):
     """Images that ultralytics' trainer reads itself."""
 
     @override
-    def seen(self, data: str, images: float, backbone: str) -> str:
+    def seen(self, section: DataSection, images: float, backbone: str) -> str:
         """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found
         nothing.
         """
         if (
-            data.startswith("coco:")
+            section.name.startswith("coco:")
             or not 0 < images < FEWEST_IMAGES
             or not backbone.endswith((".yaml", ".yml"))
         ):
-            return super().seen(data, images, backbone)
+            return super().seen(section, images, backbone)
         return (
             f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its"
             " .pt as the backbone"

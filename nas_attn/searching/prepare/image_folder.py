@@ -19,7 +19,7 @@ from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.starts import no_weights, pick_device
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import Recipe, SplitsSection
 from nas_attn.recipe_reading import recipe_from, study_name
 from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, shorter_lengths, usual_epochs
@@ -61,11 +61,15 @@ def plan_folder(
     `given`: the user's settings by dotted keys. Raises DataError: it is no folder of one folder per
     class, or too much for the time.
     """
-    inventory = take(folder)
+    name = str(given.get("name") or study_name(Path(folder).resolve().name))
+    # without a slash at its end
+    shown = str(Path(folder))
+    begun = _begun_before(name, shown, storage)
+    splits = _given_splits(shown, given) if begun is None else begun.recipe.data.splits
+    inventory = take(folder, splits=splits)
     wish = _Wish(
-        name=str(given.get("name") or study_name(Path(folder).resolve().name)),
-        # without a slash at its end
-        folder=str(Path(folder)),
+        name=name,
+        folder=shown,
         look=FolderLook(len(inventory.classes), inventory.images, len(inventory.unreadable)),
         seconds=seconds,
         workers=workers,
@@ -73,7 +77,16 @@ def plan_folder(
         given=given,
         validated="validation" in inventory.counts,
     )
-    return _begun_before(wish, storage) or _richest(wish)
+    return _richest(wish) if begun is None else _continued(wish, begun)
+
+
+def _given_splits(folder: str, given: dict[str, Any]) -> SplitsSection | None:
+    """The user's `data.splits`. Raises RecipeError: they are wrong."""
+    if "data.splits" not in given:
+        return None
+    data_table = {"name": f"folder:{folder}", "splits": given["data.splits"]}
+    table = {"name": "splits", "space": "small", "backbone": {"name": "resnet8"}}
+    return recipe_from({**table, "data": data_table}, where="--set").data.splits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,28 +181,40 @@ def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     return _Timed(table, usual, epoch_s, note)
 
 
-def _begun_before(wish: _Wish, storage: str) -> Budget | None:
-    """What a study of this name and folder that has begun goes on with."""
+class _Begun(NamedTuple):
+    """A study that has begun."""
+
+    recipe: Recipe
+    candidates: int
+
+
+def _begun_before(name: str, folder: str, storage: str) -> _Begun | None:
+    """The study of this name and folder, if it has begun."""
     try:
-        opened = open_study(wish.name, storage)
+        opened = open_study(name, storage)
     except StudyError:
         return None
     try:
         recipe = opened.recipe
-        if recipe.data.name != f"folder:{wish.folder}":
+        if recipe.data.name != f"folder:{folder}":
             return None
-        return Budget(
-            recipe,
-            wish.seconds,
-            wish.workers,
-            wish.look,
-            epoch_s=0.0,
-            blocks=recipe.target.seeds,
-            images=wish.look.images,
-            known=len(opened.store.candidates()),
-        )
+        return _Begun(recipe, len(opened.store.candidates()))
     finally:
         opened.database.close()
+
+
+def _continued(wish: _Wish, begun: _Begun) -> Budget:
+    """What a study that has begun goes on with."""
+    return Budget(
+        begun.recipe,
+        wish.seconds,
+        wish.workers,
+        wish.look,
+        epoch_s=0.0,
+        blocks=begun.recipe.target.seeds,
+        images=wish.look.images,
+        known=begun.candidates,
+    )
 
 
 def _shapes(wish: _Wish) -> list[list[tuple[str, int]]]:

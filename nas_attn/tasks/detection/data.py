@@ -40,9 +40,9 @@ class ImagesWithBoxes(TaskData):
         return super().load(recipe, device=device, share=share)
 
     @override
-    def seen(self, data: str, images: float, backbone: str) -> str:
+    def seen(self, section: DataSection, images: float, backbone: str) -> str:
         try:
-            inventory = self.inventory(DataSection(name=data))
+            inventory = self.inventory(section)
         except DataError as error:
             # the recipe may correct it
             return str(error)

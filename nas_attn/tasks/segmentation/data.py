@@ -12,6 +12,6 @@ class ImagesWithMasks(TaskData):
     """Images with a class for each pixel."""
 
     @override
-    def seen(self, data: str, images: float, backbone: str) -> str:
-        inventory = self.inventory(DataSection(name=data))
+    def seen(self, section: DataSection, images: float, backbone: str) -> str:
+        inventory = self.inventory(section)
         return "" if inventory is None else inventory.text()
