@@ -201,9 +201,14 @@ def with_used_bits(train: Files, section: DataSection) -> DataSection:
     """The section with the number of bits that its training images use, if it leaves that open."""
     if section.bits != "auto":
         return section
+    return section.model_copy(update={"bits": bits_in_use(train.root, train.paths)})
+
+
+def bits_in_use(root: Path, paths: Sequence[Path]) -> int:
+    """As `used_bits`, kept until a file changes."""
     question = ("bits that are used", DEPTH_FORMAT)
-    bits = remembered(train.root, question, train.paths, lambda: used_bits(train.paths))
-    return section.model_copy(update={"bits": bits})
+    bits: int = remembered(root, question, paths, lambda: used_bits(paths))
+    return bits
 
 
 def _unread(files: Files) -> Listing:

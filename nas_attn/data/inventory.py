@@ -13,7 +13,8 @@ from pathlib import Path
 
 from nas_attn.data import coco, masks, yolo
 from nas_attn.data.copies import Seen, cautions, look_at
-from nas_attn.data.folder import image_folder
+from nas_attn.data.depth import FULL_BITS
+from nas_attn.data.folder import bits_in_use, image_folder
 from nas_attn.data.walking import Layout, class_names, layout, subfolders, walk
 from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
 from nas_attn.errors import DataError, few, several
@@ -58,6 +59,8 @@ class Inventory:
     labelled: str = ""
     # split -> the folders that `data.splits` names for it
     folders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # bits that the training images with 16 use; 16: all of them, or the images have 8
+    bits: int = FULL_BITS
 
     @property
     def images(self) -> int:
@@ -89,6 +92,11 @@ class Inventory:
         if self.folders:
             parts = (f"{split} is {', '.join(names)}" for split, names in self.folders.items())
             lines.append(f"splits: {'; '.join(parts)}")
+        if self.bits < FULL_BITS:
+            lines.append(
+                f"bits: {self.bits} of {FULL_BITS} in use, so {(1 << self.bits) - 1:,} is white;"
+                " data.bits changes it"
+            )
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
         return lines + [f"note: {caution}" for caution in self.cautions]
@@ -148,8 +156,20 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
             said += _unknown_classes(split, folder, classes)
     said += _small_classes(counts)
     return Inventory(
-        classes, counts, _unreadable(seen), left_out, tuple(said), folders=_named(splits)
+        classes,
+        counts,
+        _unreadable(seen),
+        left_out,
+        tuple(said),
+        folders=_named(splits),
+        bits=_bits(root, places),
     )
+
+
+def _bits(root: Path, places: Sequence[_Place]) -> int:
+    """The bits in use; of a folder that is not divided, by all images."""
+    learnt = [place.path for place in places if place.split in ("train", WHOLE)]
+    return bits_in_use(root, learnt)
 
 
 def _named(splits: SplitsSection | None) -> dict[str, list[str]]:
@@ -196,6 +216,7 @@ def take_masked(
         tuple(cautions(seen, grouped=grouped)),
         "with masks",
         _named(splits),
+        _bits(root, places),
     )
 
 
@@ -214,7 +235,13 @@ def take_boxed(section: DataSection) -> Inventory:
         seen = [Seen(WHOLE, one.label, one.name, one.look) for one in seen]
     said = cautions(seen, grouped=False, way_out=ALONE)
     return Inventory(
-        tuple(annotated.classes.values()), counts, _unreadable(seen), {}, tuple(said), BOXED
+        tuple(annotated.classes.values()),
+        counts,
+        _unreadable(seen),
+        {},
+        tuple(said),
+        BOXED,
+        bits=_bits(annotated.root, places),
     )
 
 
