@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,12 +71,12 @@ def plan_folder(
     wish = _Wish(
         name=name,
         folder=shown,
+        counts={split: sum(of.values()) for split, of in inventory.counts.items()},
         look=FolderLook(len(inventory.classes), inventory.images, len(inventory.unreadable)),
         seconds=seconds,
         workers=workers,
         device=device,
         given=given,
-        validated="validation" in inventory.counts,
     )
     return _richest(wish) if begun is None else _continued(wish, begun)
 
@@ -96,25 +97,41 @@ class _Wish:
     # of the study
     name: str
     folder: str
+    # split, or `all` -> readable images
+    counts: Mapping[str, int]
     look: FolderLook
     seconds: float
     workers: int
     device: str
     # the user's settings by dotted keys
     given: dict[str, Any]
-    # whether the folder has a validation split of its own
-    validated: bool
 
     @property
     def few(self) -> bool:
         """Whether each seed divides few images anew."""
         resplit = self.given.get("data.resplit", AUTO)
-        few = not self.validated and VALIDATION * self.look.images < FEW_VALIDATED
+        few = "validation" not in self.counts and self.validated < FEW_VALIDATED
         return bool(few if resplit == AUTO else resplit)
 
     def most(self, seconds: float, speed: Speed, epochs: float) -> int:
         """The most candidates."""
         return most_of_few(seconds, speed, epochs) if self.few else MOST_CANDIDATES
+
+    @property
+    def trained(self) -> float:
+        """Images to train on."""
+        train = self.counts.get("train")
+        if train is None:
+            return TRAINED * self.look.images
+        return train if "validation" in self.counts else 0.8 * train
+
+    @property
+    def validated(self) -> float:
+        """Images to score on."""
+        train = self.counts.get("train")
+        if train is None:
+            return VALIDATION * self.look.images
+        return self.counts.get("validation", 0.2 * train)
 
     @property
     def session_s(self) -> float:
@@ -174,10 +191,10 @@ def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     table = _table(wish, backbone, side)
     note = _why_scratch(wish, backbone)
     table["target"] = {} if wish.start else target_table("scratch" if note else "weights")
-    usual = usual_epochs(_recipe(table, wish.given, epochs=AUTO), TRAINED * wish.look.images)
+    usual = usual_epochs(_recipe(table, wish.given, epochs=AUTO), wish.trained)
     epochs = wish.stated or usual
     recipe = _recipe(table, wish.given, epochs=epochs)
-    epoch_s = _epoch_s(recipe, wish.look, epochs, wish.workers, wish.device)
+    epoch_s = _epoch_s(wish, recipe, epochs)
     return _Timed(table, usual, epoch_s, note)
 
 
@@ -212,7 +229,7 @@ def _continued(wish: _Wish, begun: _Begun) -> Budget:
         wish.look,
         epoch_s=0.0,
         blocks=begun.recipe.target.seeds,
-        images=wish.look.images,
+        images=max(1, round(wish.validated)),
         known=begun.candidates,
     )
 
@@ -261,7 +278,7 @@ def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
     images = wish.look.images
     task = tasks.find("classification", backbone)
     if images < 3000:
-        pace = task.pace_of_few(TRAINED * images)
+        pace = task.pace_of_few(wish.trained)
     else:
         pace = task.pace("folder:", small=False)
     return {
@@ -291,25 +308,27 @@ def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int | str) 
     return recipe_from(made, where=str(table["data"]["name"]))
 
 
-def _epoch_s(recipe: Recipe, look: FolderLook, epochs: int, workers: int, device: str) -> float:
+def _epoch_s(wish: _Wish, recipe: Recipe, epochs: int) -> float:
     """Seconds of an epoch of the bare backbone, by a few steps of the target's training on
     noise.
     """
     section = recipe.target_training
     side = recipe.data.size or 64
     shape = (3, side, side)
-    trained = max(2, round(TRAINED * look.images))
-    noise = _noise(min(section.step_size, trained), shape, look.classes, pick_device(device))
-    model = build(recipe.backbone, input_shape=shape, classes=look.classes)
+    trained = max(2, round(wish.trained))
+    classes = wish.look.classes
+    device = pick_device(wish.device)
+    noise = _noise(min(section.step_size, trained), shape, classes, device)
+    model = build(recipe.backbone, input_shape=shape, classes=classes)
     trainer = Trainer(
         section,
         noise,
-        device=pick_device(device),
-        threads=Threads(most=cores_for(workers)),
-        arithmetic=new_arithmetic(section, noise, pick_device(device), bare=model),
+        device=device,
+        threads=Threads(most=cores_for(wish.workers)),
+        arithmetic=new_arithmetic(section, noise, device, bare=model),
     )
     steps = math.ceil(trained / section.step_size)
-    scoring = VALIDATION * look.images / section.step_size / 3
+    scoring = wish.validated / section.step_size / 3
     return trainer.step_s(model, steps * epochs) * (steps + scoring)
 
 
@@ -389,7 +408,7 @@ def _budget(timed: _Timed, wish: _Wish, fit: Fit) -> Budget:
         wish.look,
         epoch_s=timed.epoch_s,
         blocks=fit.blocks,
-        images=max(1, round(VALIDATION * wish.look.images)),
+        images=max(1, round(wish.validated)),
         note=timed.note,
         usual=timed.usual,
         pairs=1 + fit.rounds + fit.blocks if wish.few else None,
