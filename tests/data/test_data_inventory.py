@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import materials
@@ -14,9 +15,10 @@ import pytest
 from PIL import Image
 
 from nas_attn import data
-from nas_attn.data.inventory import LONE_MASKS, UNNAMED, of, take, take_masked
+from nas_attn.data.inventory import LONE_MASKS, UNNAMED, of, take
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection, GroupsSection, SplitsSection
+from nas_attn.tables import Kind
 from nas_attn.tasks import TASKS
 
 Make = Callable[[Path], object]
@@ -80,6 +82,17 @@ def floats(root: Path) -> None:
     )
 
 
+def twelve_bits(root: Path) -> None:
+    """In files of 16, whose white is 4,095."""
+    for number, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        random = np.random.default_rng(number)
+        for image in range(10):
+            values = random.integers(0, 4096, (20, 20)).astype(np.uint16)
+            values[0, 0] = 4095
+            Image.fromarray(values).save(root / name / f"{image}.png")
+
+
 def leaking(root: Path) -> None:
     splits(root, "train", "val")
     shutil.copytree(root / "val", root / "test")
@@ -133,60 +146,189 @@ def not_utf8(root: Path) -> None:
     os.rename(root / "cat/0001.png", os.fsencode(root / "cat") + b"/caf\xe9.png")
 
 
-@pytest.mark.parametrize(
-    ("make", "counts", "words"),
-    [
-        (classes, {"all": 20}, []),
-        (lambda root: splits(root, "Training", "TEST"), {"train": 10, "test": 10}, []),
-        (lambda root: splits(root, "train", "dev"), {"train": 10, "validation": 10}, []),
-        (other_programs, {"all": 20}, []),
-        (links, {"all": 20}, ["4 files behind a broken link"]),
-        (others, {"all": 20}, ["2 files outside the class folders", ".txt"]),
-        (lambda root: fill(root / "train", 10, 90) or classes(root), {"all": 30}, ["3 classes"]),
-        (truncated, {"all": 20}, ["2 unreadable", "22 images"]),
-        (floats, {"all": 20}, ["1 unreadable", "no known white"]),
-        (leaking, {"train": 10, "validation": 10, "test": 10}, ["10 images", "two splits"]),
-        (contradicting, {"all": 21}, ["cat/0000.png' and 'dog/as-bmp.bmp", "two classes"]),
-        (unequal, {"all": 104}, ["'dog' has 4 images", "balanced_accuracy"]),
-        (
-            lacking,
-            {"train": 10, "validation": 10, "test": 5},
-            ["test has no image of class 'dog'"],
-        ),
-        (not_utf8, {"all": 20}, []),
-        (
-            scaled_copies,
-            {"train": 10, "validation": 13},
-            ["3 images nearly equal", "'train/cat/0.png' and 'val/cat/small0.jpg'"],
-        ),
-        (
-            foreign_class,
-            {"train": 10, "validation": 10, "test": 10},
-            ["test has the class 'owl', which train has not", "final test will be refused"],
-        ),
-        (
-            small_validation,
-            {"train": 10, "validation": 8},
-            ["class 'cat' has 3 validation images", "balanced_accuracy"],
-        ),
-    ],
-)
-def test_what_is_read_and_what_is_said(
-    tmp_path: Path, make: Make, counts: dict[str, int], words: list[str]
-) -> None:
+def with_masks(root: Path, *, mode: str = "L", size: tuple[int, int] = (20, 30)) -> None:
+    """Images of 30x20 in their files, to be shown as 20x30; masks of another mode or size."""
+    (root / "masks").mkdir(parents=True)
+    (root / "images").mkdir()
+    (root / "classes.txt").write_text("ground\nroad\n", "utf-8-sig")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for number in range(10):
+        image = picture(number).resize((30, 20))
+        image.save(root / f"images/{number}.png", exif=turned)
+        mask = np.zeros((size[1], size[0]), np.uint8)
+        mask[:, : size[0] // 2] = 1
+        Image.fromarray(mask).convert(mode).save(root / f"masks/{number}.png")
+
+
+def lone_masks(root: Path) -> None:
+    with_masks(root)
+    for number in range(3):
+        (root / f"images/{number}.png").unlink()
+
+
+def masks_in(root: Path, *folders: str) -> None:
+    for folder in folders:
+        with_masks(root / folder)
+    shutil.copy(root / folders[0] / "classes.txt", root)
+
+
+def copied_boxes(root: Path) -> None:
+    materials.coco(root, train=6, val=3)
+    for number in range(2):
+        shutil.copy(root / f"train/{number}.png", root / f"val/{number}.png")
+
+
+def folds(root: Path) -> None:
+    """Five folds; the last one is in no split of FOLDS, and one of train lacks a class."""
+    splits(root, "fold_0", "fold_1", "fold_2", "fold_10", "fold_11")
+    shutil.rmtree(root / "fold_10/dog")
+
+
+FOLDS = SplitsSection(train=["fold_2", "fold_10"], validation=["fold_0"], test=["fold_1"])
+MASKED_FOLDS = SplitsSection(train=["fold_0", "fold_2"], validation=["fold_1"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kind of folder, and what is to be read of it and said."""
+
+    make: Make
+    # split, or `all` -> readable images
+    counts: dict[str, int]
+    words: Sequence[str] = ()
+    labels: Kind = "classes"
+    # of the recipe: data.name, and data.splits
+    source: str = "folder:{}"
+    splits: SplitsSection | None = None
+
+    def section(self, root: Path) -> DataSection:
+        return DataSection(
+            name=self.source.format(root),
+            size=32 if self.labels == "boxes" else 8,
+            broken_images="skip",
+            splits=self.splits,
+        )
+
+
+TASK_OF = {"classes": "classification", "masks": "segmentation", "boxes": "detection"}
+# of the images of a folder that is not divided
+LEARNT = 0.8
+
+ROWS = {
+    "a folder for each class": Row(classes, {"all": 20}),
+    "splits by other names": Row(
+        lambda root: splits(root, "Training", "TEST"), {"train": 10, "test": 10}
+    ),
+    "a split called dev": Row(
+        lambda root: splits(root, "train", "dev"), {"train": 10, "validation": 10}
+    ),
+    "files of other programs": Row(other_programs, {"all": 20}),
+    "links": Row(links, {"all": 20}, ["4 files behind a broken link"]),
+    "other files": Row(others, {"all": 20}, ["2 files outside the class folders", ".txt"]),
+    "a class called train": Row(
+        lambda root: fill(root / "train", 10, 90) or classes(root), {"all": 30}, ["3 classes"]
+    ),
+    "truncated files": Row(truncated, {"all": 20}, ["2 unreadable", "22 images"]),
+    "values without a known white": Row(floats, {"all": 20}, ["1 unreadable", "no known white"]),
+    "twelve bits": Row(twelve_bits, {"all": 20}, ["bits: 12 of 16 in use, so 4,095 is white"]),
+    "equal splits": Row(
+        leaking, {"train": 10, "validation": 10, "test": 10}, ["10 images", "two splits"]
+    ),
+    "an image in two classes": Row(
+        contradicting, {"all": 21}, ["cat/0000.png' and 'dog/as-bmp.bmp", "two classes"]
+    ),
+    "a small class": Row(unequal, {"all": 104}, ["'dog' has 4 images", "balanced_accuracy"]),
+    "a test that lacks a class": Row(
+        lacking,
+        {"train": 10, "validation": 10, "test": 5},
+        ["test has no image of class 'dog'"],
+    ),
+    "names that are not UTF-8": Row(not_utf8, {"all": 20}),
+    "images that were scaled and saved again": Row(
+        scaled_copies,
+        {"train": 10, "validation": 13},
+        ["3 images nearly equal", "'train/cat/0.png' and 'val/cat/small0.jpg'"],
+    ),
+    "a class that only the test has": Row(
+        foreign_class,
+        {"train": 10, "validation": 10, "test": 10},
+        ["test has the class 'owl', which train has not", "final test will be refused"],
+    ),
+    "few validation images": Row(
+        small_validation,
+        {"train": 10, "validation": 8},
+        ["class 'cat' has 3 validation images", "balanced_accuracy"],
+    ),
+    "folds": Row(
+        folds,
+        {"train": 15, "validation": 10, "test": 10},
+        [
+            "train is fold_2, fold_10; validation is fold_0; test is fold_1",
+            f"10 files {UNNAMED}",
+        ],
+        splits=FOLDS,
+    ),
+    "folds without a test": Row(
+        folds,
+        {"train": 20},
+        [f"25 files {UNNAMED}"],
+        splits=SplitsSection(train=["fold_0", "fold_1"]),
+    ),
+    "masks": Row(with_masks, {"all": 10}, labels="masks"),
+    "masks without an image": Row(
+        lone_masks, {"all": 7}, [f"3 files {LONE_MASKS}"], labels="masks"
+    ),
+    "masks in splits, the same images in both": Row(
+        lambda root: masks_in(root, "train", "val"),
+        {"train": 10, "validation": 10},
+        ["10 images with copies of the same pixels in two splits"],
+        labels="masks",
+    ),
+    "masks in folds": Row(
+        lambda root: masks_in(root, "fold_0", "fold_1", "fold_2"),
+        {"train": 20, "validation": 10},
+        labels="masks",
+        splits=MASKED_FOLDS,
+    ),
+    "boxes of COCO, two images in both splits": Row(
+        copied_boxes,
+        {"train": 6, "validation": 3},
+        ["2 images with copies of the same pixels in two splits"],
+        labels="boxes",
+        source="coco:{}",
+    ),
+    "boxes of YOLO": Row(
+        materials.discs,
+        {"train": 8, "validation": 8, "test": 8},
+        ["1 class, train: 8 images, validation: 8 images, test: 8 images with boxes, 0 unreadable"],
+        labels="boxes",
+        source="yolo:{}/data.yaml",
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+def test_what_is_read_and_what_is_said(tmp_path: Path, row: Row) -> None:
+    if row.source.startswith("yolo"):
+        pytest.importorskip("yaml", reason="PyYAML, which ultralytics brings, is not installed")
     root = tmp_path / "d"
-    make(root)
-    inventory = take(str(root))
-    assert {split: sum(of.values()) for split, of in inventory.counts.items()} == counts
-    for word in words:
+    row.make(root)
+    section = row.section(root)
+    inventory = of(section, row.labels)
+    assert inventory is not None
+    assert {split: sum(each.values()) for split, each in inventory.counts.items()} == row.counts
+    for word in row.words:
         assert word in inventory.text()
     inventory.text().encode()  # it can be printed
-    assert take(str(root)) == inventory  # from the cache
-    section = DataSection(name=f"folder:{root}", size=8, broken_images="skip")
-    if not inventory.unreadable:
-        dataset = data.load(section, device="cpu")
-        own = counts.get("train", counts.get("all", 0) * 0.8) + counts.get("validation", 0)
-        assert len(dataset.train) + len(dataset.validation) == round(own)
+    assert of(section, row.labels) == inventory  # from the cache
+    # ultralytics reads its images itself
+    if inventory.unreadable or row.source.startswith("yolo"):
+        return
+    dataset = data.load(section, device="cpu", task=TASKS[TASK_OF[row.labels]])
+    learnt = row.counts.get("train", LEARNT * row.counts.get("all", 0))
+    own = learnt + row.counts.get("validation", 0)
+    assert len(dataset.train) + len(dataset.validation) == round(own)
 
 
 def test_images_that_only_look_alike_are_no_near_copies(tmp_path: Path) -> None:
@@ -207,77 +349,49 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
     assert "copies" not in take(str(tmp_path / "d"), grouped=True).text()
 
 
-def test_copies_among_images_with_masks_and_boxes(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        with_masks(tmp_path / "masked" / split)
-    shutil.copy(tmp_path / "masked/train/classes.txt", tmp_path / "masked")
-    inventory = take_masked(str(tmp_path / "masked"))
-    assert inventory.counts == {"train": {"": 10}, "validation": {"": 10}}
-    assert "10 images with copies of the same pixels in two splits" in inventory.text()
-
-    materials.coco(tmp_path / "boxed", train=6, val=3)
-    for number in range(2):
-        copied = tmp_path / f"boxed/train/{number}.png"
-        shutil.copy(copied, tmp_path / f"boxed/val/{number}.png")
-    boxed = of(DataSection(name=f"coco:{tmp_path / 'boxed'}"), "boxes")
-    assert boxed is not None
-    assert boxed.counts == {"train": {"": 6}, "validation": {"": 3}}
-    assert "2 images with copies of the same pixels in two splits" in boxed.text()
-
-
-FOLDS = SplitsSection(train=["fold_2", "fold_10"], validation=["fold_0"], test=["fold_1"])
-
-
 @pytest.fixture
-def folds(tmp_path: Path) -> Path:
-    """Five folds; the last one is in no split of FOLDS, and one of train lacks a class."""
-    splits(tmp_path / "d", "fold_0", "fold_1", "fold_2", "fold_10", "fold_11")
-    shutil.rmtree(tmp_path / "d/fold_10/dog")
+def divided(tmp_path: Path) -> Path:
+    """The folder of FOLDS."""
+    folds(tmp_path / "d")
     return tmp_path / "d"
 
 
-def test_folds_are_read_as_the_recipe_divides_them(folds: Path) -> None:
-    inventory = take(str(folds), splits=FOLDS)
-    counts = {split: sum(of.values()) for split, of in inventory.counts.items()}
-    assert counts == {"train": 15, "validation": 10, "test": 10}
-    assert len(inventory.left_out[UNNAMED]) == 10
-    assert "train is fold_2, fold_10; validation is fold_0; test is fold_1" in inventory.text()
-    section = DataSection(name=f"folder:{folds}", size=8, splits=FOLDS)
+def test_images_of_folds_are_named_with_their_fold(divided: Path) -> None:
+    section = DataSection(name=f"folder:{divided}", size=8, splits=FOLDS)
     dataset = data.load(section, device="cpu")
     test = dataset.read_test("a test of the folds")
     assert (len(dataset.train), len(dataset.validation), len(test)) == (15, 10, 10)
     listing = dataset.manifest.splits["train"]
     assert listing.names is not None
     assert {name.partition("/")[0] for name in listing.names} == {"fold_2", "fold_10"}
-    # of train, validation and test alike
-    picture(77).save(folds / "fold_10/cat/new.png")
+    picture(77).save(divided / "fold_10/cat/new.png")
     changes = data.load(section, device="cpu").manifest.changes(dataset.manifest)
     assert changes.added == ["fold_10/cat/new.png"]
 
 
-def test_without_folds_for_them_validation_is_split_off_and_there_is_no_test(folds: Path) -> None:
+def test_without_folds_for_them_validation_is_split_off_and_there_is_no_test(divided: Path) -> None:
     splits_given = SplitsSection(train=["fold_0", "fold_1", "fold_2"])
     dataset = data.load(
-        DataSection(name=f"folder:{folds}", size=8, splits=splits_given), device="cpu"
+        DataSection(name=f"folder:{divided}", size=8, splits=splits_given), device="cpu"
     )
     assert (len(dataset.train), len(dataset.validation)) == (24, 6)
     with pytest.raises(DataError, match=r"data\.splits\.test"):
         dataset.read_test("there is none")
 
 
-def test_groups_may_be_in_two_folds_of_one_split_only(folds: Path) -> None:
+def test_groups_may_be_in_two_folds_of_one_split_only(divided: Path) -> None:
     groups = GroupsSection(pattern=r"^(...)")
-    section = DataSection(name=f"folder:{folds}", size=8, splits=FOLDS, groups=groups)
-    picture(91).save(folds / "fold_2/cat/xyz1.png")
-    picture(92).save(folds / "fold_10/cat/xyz2.png")
+    section = DataSection(name=f"folder:{divided}", size=8, splits=FOLDS, groups=groups)
+    picture(91).save(divided / "fold_2/cat/xyz1.png")
+    picture(92).save(divided / "fold_10/cat/xyz2.png")
     # those of each fold are numbered on from another thousand
     for fold in ("fold_0", "fold_1", "fold_2"):
-        for path in (folds / fold / "dog").iterdir():
+        for path in (divided / fold / "dog").iterdir():
             path.rename(path.with_name(f"{fold[-1]}d{path.name}"))
-        for path in (folds / fold / "cat").glob("0*.png"):
+        for path in (divided / fold / "cat").glob("0*.png"):
             path.rename(path.with_name(f"{fold[-1]}c{path.name}"))
     assert len(data.load(section, device="cpu").train) == 17
-    picture(93).save(folds / "fold_0/cat/xyz3.png")
+    picture(93).save(divided / "fold_0/cat/xyz3.png")
     with pytest.raises(DataError, match=r"group 'xyz' .*'fold_(0|2|10)/.*' and 'fold_"):
         data.load(section, device="cpu")
 
@@ -290,25 +404,13 @@ def test_groups_may_be_in_two_folds_of_one_split_only(folds: Path) -> None:
     ],
 )
 def test_splits_that_are_not_there_are_named(
-    folds: Path, given: dict[str, list[str]], said: str
+    divided: Path, given: dict[str, list[str]], said: str
 ) -> None:
     section = DataSection(
-        name=f"folder:{folds}", size=8, splits=SplitsSection.model_validate(given)
+        name=f"folder:{divided}", size=8, splits=SplitsSection.model_validate(given)
     )
     with pytest.raises(DataError, match=said):
         data.load(section, device="cpu")
-
-
-def test_folds_with_masks(tmp_path: Path) -> None:
-    for fold in ("fold_0", "fold_1", "fold_2"):
-        with_masks(tmp_path / "d" / fold)
-    shutil.copy(tmp_path / "d/fold_0/classes.txt", tmp_path / "d")
-    given = SplitsSection(train=["fold_0", "fold_2"], validation=["fold_1"])
-    inventory = take_masked(str(tmp_path / "d"), splits=given)
-    assert inventory.counts == {"train": {"": 20}, "validation": {"": 10}}
-    section = DataSection(name=f"folder:{tmp_path / 'd'}", size=20, splits=given)
-    dataset = data.load(section, device="cpu", task=TASKS["segmentation"])
-    assert (len(dataset.train), len(dataset.validation)) == (20, 10)
 
 
 def two_forms(root: Path) -> None:
@@ -344,21 +446,6 @@ def test_a_class_written_in_another_unicode_form_is_named(tmp_path: Path) -> Non
         data.load(DataSection(name=f"folder:{tmp_path / 'd'}", size=8), device="cpu")
 
 
-def with_masks(root: Path, *, mode: str = "L", size: tuple[int, int] = (20, 30)) -> None:
-    """Images of 30x20 in their files, to be shown as 20x30; masks of another mode or size."""
-    (root / "masks").mkdir(parents=True)
-    (root / "images").mkdir()
-    (root / "classes.txt").write_text("ground\nroad\n", "utf-8-sig")
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    for number in range(10):
-        image = picture(number).resize((30, 20))
-        image.save(root / f"images/{number}.png", exif=turned)
-        mask = np.zeros((size[1], size[0]), np.uint8)
-        mask[:, : size[0] // 2] = 1
-        Image.fromarray(mask).convert(mode).save(root / f"masks/{number}.png")
-
-
 def masked(root: Path) -> data.Dataset:
     section = DataSection(name=f"folder:{root}", size=20, broken_images="skip")
     return data.load(section, device="cpu", task=TASKS["segmentation"])
@@ -382,13 +469,3 @@ def test_masks_that_do_not_fit_are_named(tmp_path: Path, how: dict[str, object],
     with_masks(tmp_path / "d", **how)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=said):
         masked(tmp_path / "d")
-
-
-def test_masks_without_an_image_are_counted(tmp_path: Path) -> None:
-    with_masks(tmp_path / "d")
-    for number in range(3):
-        (tmp_path / f"d/images/{number}.png").unlink()
-    inventory = take_masked(str(tmp_path / "d"))
-    assert inventory.images == 7
-    assert len(inventory.left_out[LONE_MASKS]) == 3
-    assert len(masked(tmp_path / "d").train)

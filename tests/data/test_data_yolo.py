@@ -31,14 +31,6 @@ def discs(tmp_path: Path) -> Path:
     return tmp_path / "d"
 
 
-def test_right_labels_are_counted(discs: Path) -> None:
-    inventory = taken(discs)
-    assert inventory.counts == {"train": {"": 8}, "validation": {"": 8}}
-    assert inventory.lines() == [
-        "1 class, train: 8 images, validation: 8 images with boxes, 0 unreadable"
-    ]
-
-
 @pytest.mark.parametrize(
     ("text", "why"),
     [
