@@ -153,6 +153,8 @@ def _unknown(recipe: Recipe, manifest: Manifest | None) -> str:
 
 def _key(section: DataSection) -> str:
     """Name of the images of a recipe: equal for all places and ways of reading them."""
-    reading = {"workers", "root", "bits"}
+    # studies from before say nothing of the last two; how seeds divide the images anew changes
+    # none of them
+    reading = {"workers", "root", "bits", "resplit"}
     how = section.model_dump(mode="json", exclude=reading, exclude_defaults=True)
     return hashlib.blake2b(json.dumps(how, sort_keys=True).encode(), digest_size=8).hexdigest()

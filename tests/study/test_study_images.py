@@ -107,6 +107,15 @@ def test_what_has_changed_is_said_and_nothing_is_trained(
     assert not opened.store.scores()
 
 
+@pytest.mark.parametrize("later", ["auto", True, False])
+def test_images_are_known_however_seeds_divide_them(here: Path, later: object) -> None:
+    """A study from before this was a setting names it in its recipe now."""
+    opened = begun(resplit=False)
+    kept = known_images(opened.store, opened.recipe)
+    assert kept is not None
+    assert known_images(opened.store, recipe(resplit=later)) == kept
+
+
 def test_no_command_trains_scores_or_exports_on_other_images(here: Path, nas: Nas) -> None:
     # their loss differs, so that there is something to test
     made = recipe().model_copy(update={"objectives": ["loss", "params"]})
