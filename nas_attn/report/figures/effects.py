@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from nas_attn.analysis.effects import Effect, Effects, average_effects
 from nas_attn.analysis.figure_facts import effect_facts
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report.figures.drawing import Told, blank_figure, tell
+from nas_attn.report.figures.drawing import TEXT, Told, blank_figure, tell
 from nas_attn.words import units
 from nas_attn.words.figures import (
     described_effects,
@@ -82,6 +82,8 @@ def effect_map(effects: Effects) -> go.Figure:
             if written
             else None,
             texttemplate="%{text}" if written else None,
+            # else plotly picks a paler one
+            textfont={"color": TEXT},
             hovertext=_table(cells, choices, sites, lambda row: _hover_cell(effects.of, row), ""),
             hovertemplate="%{hovertext}<extra></extra>",
             xgap=3,
