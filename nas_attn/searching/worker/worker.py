@@ -151,8 +151,12 @@ class Worker:
             while not self.stop():
                 if self._deadline is not None and time.monotonic() >= self._deadline:
                     return Ending.TIME
-                with self.scheduling() as lock:
-                    step = self._next(sources, lock) if lock is not None else None
+                try:
+                    with self.scheduling() as lock:
+                        step = self._next(sources, lock) if lock is not None else None
+                except LeaseLost:
+                    # it was silent for too long, as while the database is away: another schedules
+                    continue
                 if isinstance(step, Ending):
                     return step
                 if step is None:

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,12 +20,15 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
+from typing_extensions import override
 
 from nas_attn import processes, waiting
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.measuring import to_text
+from nas_attn.processes import owner_name
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Fingerprint
+from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part
 from nas_attn.searching.worker import worker
 from nas_attn.searching.worker.ending import Ending, Reading, Report
@@ -35,6 +39,8 @@ from nas_attn.searching.worker.stopping import (
     Orders,
     interruptible,
 )
+from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.storage import Lease
 from nas_attn.study.opening import OpenStudy, create_study, open_study
 
 URL = "sqlite:///nas_attn.db"
@@ -337,3 +343,37 @@ def test_latencies_that_no_other_machine_measures_are_not_waited_for_without_end
     assert any(line.startswith("waiting for") and "A far machine" in line for line in lines)
     assert [row.state for row in opened.store.candidates()] == ["scored", "running"]
     assert opened.store.scores(), "what was trained is kept"
+
+
+class TakenOver(TaskSource):
+    """Its worker is silent once for so long that another, which has died since, took its lock."""
+
+    purpose = "search"
+    asked = 0
+
+    @override
+    def want(self, lease: Lease) -> bool:
+        self.asked += 1
+        if self.asked == 1:
+            parts = owner_name().split("/")
+            gone = "/".join([*parts[:3], str(2**22 + 1), *parts[4:]])
+            with sqlite3.connect("nas_attn.db") as database:
+                database.execute(
+                    "update nas_lease set owner = ?, number = number + 1 where resource = ?",
+                    (gone, lease.resource),
+                )
+            self.queue.withdraw("no network", lease)
+        return False
+
+
+def test_a_worker_whose_scheduling_was_taken_over_goes_on(table: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    sources: list[TakenOver] = []
+
+    def do(worker: Worker) -> Ending:
+        sources.append(TakenOver(worker))
+        return worker.run(sources)
+
+    options = taking_part.Options(say=lambda line: None)
+    assert taking_part.with_worker(opened, options, do) is Ending.COMPLETE
+    assert sources[0].asked == 2
