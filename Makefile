@@ -13,9 +13,6 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 # Those files of benchmarks/ that are programs.
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(shell grep -l __main__ benchmarks/*.py)))
 
-# Folders of tests whose types are checked, too. The aim is all of them.
-TYPED_TESTS := architecture browsing checkup docs packaging runners tables
-
 .DEFAULT_GOAL := help
 .PHONY: help quickstart install dev test test-row test-slow test-portable test-lowest test-faults lint format docs gallery site \
   wheel release clean $(BENCHMARKS)
@@ -63,7 +60,8 @@ lint: $(VENV)/installed-dev  ## check style, format, imports between packages, a
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@for platform in linux win32 darwin; do $(BIN)/mypy --platform $$platform || exit 1; done
-	@for tests in $(TYPED_TESTS); do $(BIN)/mypy --config-file tests/mypy.ini tests/$$tests || exit 1; done
+	@$(BIN)/mypy --config-file tests/mypy.ini tests
+	@$(BIN)/mypy --config-file tests/mypy.ini --explicit-package-bases $$(git ls-files 'tests/*conftest.py')
 
 format: $(VENV)/installed-dev  ## write the code in the common format
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -16,7 +16,7 @@ from nas_attn.analysis.validation import Family, TestedNetwork
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
-from nas_attn.records import Fingerprint, Score, Session, SessionSample
+from nas_attn.records import BARE, Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Run, StudyStore
 from nas_attn.study.reading import families, keep_family
 
@@ -84,7 +84,9 @@ class MadeStudy:
         key = f"key-{self.trials:03}"
         rungs = len(self.recipe.training.rungs) if rungs is None else rungs
         store, lease = self.store, self.lease
-        store.claim(key, placement=placement, trial=self.trials, baseline=baseline, lease=lease)
+        store.claim(
+            key, placement=parse(placement), trial=self.trials, baseline=baseline, lease=lease
+        )
         self.trials += 1
         modules = sum(placement.count(choice) for choice in TRUE_GAIN)
         store.set_cost(
@@ -99,7 +101,7 @@ class MadeStudy:
         for seed in range(seeds):
             for rung in range(rungs):
                 purpose = "search" if seed == 0 else "confirm"
-                run = Run(key, placement, seed, purpose=purpose)
+                run = Run(key, parse(placement), seed, purpose=purpose)
                 store.add_score(run, self.score(placement, seed, rung), lease=lease)
         if state is not None:
             store.finish(key, state=state, reason=reason, lease=lease)
@@ -132,7 +134,7 @@ class MadeStudy:
                 0, rung, 3 * (rung + 1), {"accuracy": accuracy, "loss": 1.5 - accuracy}, wall_s=8.0
             )
             self.store.add_score(
-                Run("backbone", "none", 0, purpose="backbone"), score, lease=self.lease
+                Run("backbone", BARE, 0, purpose="backbone"), score, lease=self.lease
             )
 
     def validation(
@@ -183,7 +185,7 @@ class MadeStudy:
         for block in range(blocks if done is None else done):
             seed = family.first_seed + block
             for key, placement in networks.items():
-                run = Run(key, placement, seed, seed, "target", "validate")
+                run = Run(key, parse(placement), seed, seed, "target", "validate")
                 self.store.queue.want([run])
                 (row,) = (
                     r
@@ -220,7 +222,7 @@ class MadeStudy:
         rows = [row for row in self.store.candidates() if "=" in str(row.placement)]
         for index in range(count):
             samples = tuple(self.sample(row.key, str(row.placement)) for row in rows)
-            conditions = {"batch_size": 1, "threads": 1, "dtype": "float32"}
+            conditions: dict[str, Any] = {"batch_size": 1, "threads": 1, "dtype": "float32"}
             device = Fingerprint("cpu", "Test CPU 3000", (("torch", "2.15.0"),))
             self.store.add_session(
                 Session(device, conditions, 1e9 + index, 2.5, 4.0, control, samples), owner="test"

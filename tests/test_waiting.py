@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -47,7 +48,7 @@ def test_a_wait_says_after_a_while_what_for_and_how_long_it_was(
     monkeypatch.setattr(waiting, "AGAIN_S", 0.0)
     with Wait("the bus") as wait:
         for number in range(3):
-            wait.pause(0.01, lambda number=number: f"it is {number} stops away")
+            wait.pause(0.01, partial("it is {} stops away".format, number))
     assert [line.rpartition(": ")[2] for line in lines[2:5]] == [
         f"it is {n} stops away" for n in range(3)
     ]

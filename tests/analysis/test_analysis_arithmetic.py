@@ -10,7 +10,7 @@ from typing import Any
 from made_study import MadeStudy, usual
 
 from nas_attn.analysis.arithmetic import mixed_blocks, pairing, uses_of, usual_arithmetic
-from nas_attn.records import FILLED, Arithmetic, Score
+from nas_attn.records import BARE, FILLED, Arithmetic, Score
 from nas_attn.report.html import render
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
@@ -103,7 +103,7 @@ def test_the_report_says_what_the_runs_were_computed_in(tmp_path: Path) -> None:
     made.store.arithmetics.put_once("cpu", LOW.text)
     for seed, text in enumerate((LOW.text, FULL.text)):
         score = Score(seed, 0, 1, {"accuracy": 0.5, "loss": 1.0}, arithmetic=text)
-        made.store.add_score(Run("key-000", "none", seed), score, lease=made.lease)
+        made.store.add_score(Run("key-000", BARE, seed), score, lease=made.lease)
     now = snapshot(made.store)
     lines = arithmetic_lines(now.arithmetic)
     assert len(lines) == 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from nas_attn.words.answer import answer
 from nas_attn.words.choosing import choice_sentences, unmet_text
 
 
-def chosen(now: Snapshot, **criteria: object) -> Chosen:
+def chosen(now: Snapshot, **criteria: Any) -> Chosen:
     choice = choose(
         now, Criteria(**criteria), lambda placement: key_among(now, placement) or "unknown"
     )
@@ -105,7 +106,7 @@ def test_of_those_that_reach_an_accuracy_the_fastest(now: Snapshot) -> None:
     ],
 )
 def test_where_there_is_none_the_nearest_is_named(
-    now: Snapshot, criteria: dict[str, object], said: str
+    now: Snapshot, criteria: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(StudyError, match=said):
         chosen(now, **criteria)
@@ -121,7 +122,7 @@ def test_where_there_is_none_the_nearest_is_named(
         ({"min_accuracy": 70.0}, "min_accuracy = 70"),
     ],
 )
-def test_criteria_that_cannot_be(criteria: dict[str, object], said: str) -> None:
+def test_criteria_that_cannot_be(criteria: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Criteria(**criteria)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_special_tables(
 
 
 def test_within_a_front_the_ends_and_the_spread_out_stay_and_the_crowded_leave() -> None:
-    front = {
+    front: dict[str, tuple[float, ...]] = {
         "fast": (0.9, 1.0),
         "a": (0.50, 1.50),
         "b": (0.49, 1.51),
@@ -139,7 +140,7 @@ def test_a_contribution_is_what_is_lost_without_the_point(values: np.ndarray) ->
 
 def made(
     rng: np.random.Generator, *, seeds: int, candidates: int, shift: float
-) -> dict[str, dict[int, float]]:
+) -> dict[str, dict[Any, float]]:
     """Candidates on one seed each, `none` on all of them."""
     level = shift * rng.standard_normal(seeds)
     truth = 0.01 * rng.standard_normal(candidates)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_study import usual
 
 from nas_attn.analysis.pooled import (
     FEWEST_MORE,
@@ -19,7 +20,6 @@ from nas_attn.analysis.validation_forecast import forecast_validation
 from nas_attn.notation import parse
 from nas_attn.study.reading import searched_snapshot, snapshot
 from nas_attn.words.validation import announcement
-from tests.made_study import usual
 
 PAIR = {"key-002": "stage1=cbam stage2=cbam stage3=cbam", "key-000": "none"}
 

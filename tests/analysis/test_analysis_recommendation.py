@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def decide(
     *,
     limit: float | None = None,
     worth: float | None = None,
-    **more: object,
+    **more: Any,
 ) -> Recommendation | None:
     """Decides among name -> (value, latency ratio)."""
     evidence = model(table, **more)
@@ -222,7 +223,7 @@ def test_a_gain_is_one_on_new_images_where_results_per_image_are_known() -> None
             )
     evidence = fit(runs, texts(SPREAD), metric="accuracy")
     contenders = [
-        Contender(n, n, n if n == "none" else None, evidence.estimates[n], None, True)
+        Contender(n, parse(n), n if n == "none" else None, evidence.estimates[n], None, True)
         for n in SPREAD
     ]
     gain = recommend(contenders, evidence, max_latency_ratio=None).against_none.gain

@@ -17,6 +17,7 @@ from nas_attn.analysis.per_image import Labels, mistakes
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.model import TARGET
+from nas_attn.notation import parse
 from nas_attn.records import Score
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.html import render
@@ -148,7 +149,7 @@ def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
         key = study.candidate(placement, baseline="none" if placement == "none" else None, rungs=0)
         for seed in range(3):
             score = Score(seed, 1, 3, {"rmse": rmse + 0.01 * seed})
-            study.store.add_score(Run(key, placement, seed), score, lease=study.lease)
+            study.store.add_score(Run(key, parse(placement), seed), score, lease=study.lease)
     taken = snapshot(study.store)
     assert taken.primary == "rmse"
     assert [view.on_front for view in taken.candidates] == [True, True, False]
@@ -174,7 +175,7 @@ def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
     good = study.candidate(everywhere(SE), seeds=2)
     bad = study.candidate(everywhere(ELA), rungs=0)
     nan = Score(0, 1, 3, {"accuracy": float("nan"), "loss": float("inf")})
-    study.store.add_score(Run(bad, everywhere(ELA), 0), nan, lease=study.lease)
+    study.store.add_score(Run(bad, parse(everywhere(ELA)), 0), nan, lease=study.lease)
     study.sessions(1)
     taken = snapshot(study.store)
     assert [view.key for view in taken.front] == [good]
@@ -208,7 +209,7 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
     assert models_of(study.recipe, texts, StudyScores(scores))["accuracy", 1].backbones == 2
 
 
-def at_target(study: MadeStudy, keys: dict[str, str], gain: float, blocks: int = 8) -> None:
+def at_target(study: MadeStudy, keys: dict[str, Any], gain: float, blocks: int = 8) -> None:
     """Runs as the target says, of key -> placement, each better than the bare backbone by as
     much.
     """
@@ -254,7 +255,10 @@ def test_where_all_start_from_the_same_weights_a_gain_is_less_likely(
 ) -> None:
     stated = []
     for start in ({"start": "scratch"}, {"start": "pretrained", "weights": "w.pt"}):
-        tables = {"training": {"start": "scratch", "rungs": [1, 3]}, "target": {"start": "scratch"}}
+        tables: dict[str, Any] = {
+            "training": {"start": "scratch", "rungs": [1, 3]},
+            "target": {"start": "scratch"},
+        }
         tables[of] |= start
         study = MadeStudy(tmp_path, recipe(**tables), name=start["start"])
         keys = {study.candidate(text, seeds=2): text for text in (everywhere(SE), "none")}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,7 +175,7 @@ FAMILY = (("a", "none"), ("b", "none"))
 
 def blocks(
     rng: np.random.Generator, n: int, *, gain: float = 0.0, sd: float = 1.0
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Networks that share each block's level."""
     level = 5 * rng.standard_normal(n)
     values = {key: level + sd * rng.standard_normal(n) for key in KEYS}
@@ -223,7 +224,9 @@ def test_more_blocks_show_less_and_a_smaller_difference_takes_more() -> None:
 def test_levels_of_blocks_and_units_do_not_matter(seed: int, shift: float, scale: float) -> None:
     rng = np.random.default_rng(seed)
     values = blocks(rng, 5)
-    moved = {key: scale * (row + shift * np.arange(5)) for key, row in values.items()}
+    moved: dict[str, Any] = {
+        key: scale * (row + shift * np.arange(5)) for key, row in values.items()
+    }
     for before, after in zip(
         validation.judge(values, FAMILY), validation.judge(moved, FAMILY), strict=True
     ):
@@ -256,7 +259,7 @@ def test_all_pairs_of_three_networks_are_tukeys_test(freedoms: int) -> None:
 
 def test_a_margin_says_not_worse_where_better_is_not_shown() -> None:
     level = np.random.default_rng(0).standard_normal(8)
-    values = {"a": level + 0.01 * (-1.0) ** np.arange(8), "none": level}
+    values: dict[str, Any] = {"a": level + 0.01 * (-1.0) ** np.arange(8), "none": level}
     verdict = validation.judge(values, FAMILY[:1], margin=0.5)[0]
     assert (verdict.word, verdict.not_worse) == ("not shown", True)
     assert validation.judge(values, FAMILY[:1])[0].not_worse is None
@@ -272,7 +275,8 @@ def test_new_images_widen_the_interval() -> None:
     }
     values = {key: [right.mean() for right in rows] for key, rows in images.items()}
     verdict = validation.judge(values, FAMILY[:1], images=images)[0]
-    first, seen = ({key: each[:2] for key, each in all_.items()} for all_ in (values, images))
+    first = {key: scores[:2] for key, scores in values.items()}
+    seen = {key: rows[:2] for key, rows in images.items()}
     few = validation.judge(first, FAMILY[:1], images=seen)[0]
     assert few.new_low <= few.low
     assert verdict.word == "better"

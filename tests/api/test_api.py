@@ -170,7 +170,7 @@ def test_a_model_that_cannot_be_built_leaves_nothing_behind(folder: Path) -> Non
     assert not list(folder.iterdir())
 
 
-OWN = {
+OWN: dict[str, Any] = {
     "name": "own",
     "space": "small",
     "data.name": "external",

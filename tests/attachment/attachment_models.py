@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attachment import attached_modules
-from nas_attn.records import Choice, Point, ResolvedPlacement, Site
+from nas_attn.records import BARE, Choice, Point, ResolvedPlacement, Site
 
 SE = Choice("se", (("reduction", 4),))
 
@@ -17,7 +17,7 @@ SE = Choice("se", (("reduction", 4),))
 def placed(points: Iterable[Point], *choices: Choice, init: str = "identity") -> ResolvedPlacement:
     """These choices at each of these points."""
     unique = sorted(set(points), key=lambda point: point.path)
-    return ResolvedPlacement(tuple((point, choices or (SE,)) for point in unique), "", init, "")
+    return ResolvedPlacement(tuple((point, choices or (SE,)) for point in unique), BARE, init, "")
 
 
 def points_of(sites: Iterable[Site], position: str) -> list[Point]:
@@ -148,6 +148,7 @@ class LooksAtSizesAndNumbers(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, padding=1)
         self.blocks = nn.ModuleList(Residual(8) for _ in range(4))
+        self.calls: Tensor
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:

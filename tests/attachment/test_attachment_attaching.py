@@ -22,7 +22,7 @@ from nas_attn.attachment import attach, attached_modules, cost, detach, find_sit
 from nas_attn.backbones import build
 from nas_attn.errors import BackboneError, KnobError
 from nas_attn.recipe import BackboneSection
-from nas_attn.records import Choice, Point, ResolvedPlacement
+from nas_attn.records import BARE, Choice, Point, ResolvedPlacement
 
 SHAPE = (3, 16, 16)
 TRAINED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "resnet20_cifar10.npz"
@@ -266,7 +266,7 @@ def test_own_attention_replaced_and_removed() -> None:
         p for p in points_of(find_sites(model, (3, 64, 64), originals=True), "block") if p.replaces
     ]
     assert len(own) == 9
-    attach(model, ResolvedPlacement(tuple((p, ()) for p in own), "", "paper", ""))
+    attach(model, ResolvedPlacement(tuple((p, ()) for p in own), BARE, "paper", ""))
     squeezed = sum(p.numel() for point in own for p in model.get_submodule(point.path).parameters())
     found = cost(model, (3, 64, 64))
     assert found["params"] == full["params"] - squeezed

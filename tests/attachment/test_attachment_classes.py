@@ -67,7 +67,7 @@ def weight(model: nn.Module) -> nn.Module:
     return model
 
 
-def of_blocks(model: nn.Module) -> nn.Module:
+def of_blocks(model: Any) -> nn.Module:
     """A parametrization of a block itself, which may be a host, too."""
     for block in model[1]:
         block.register_parameter("scale", nn.Parameter(torch.ones(3)))
@@ -199,7 +199,7 @@ class Around(nn.Module):
         return self.inner(x)
 
 
-WRAPPERS: dict[str, tuple[str, Callable[[Any], nn.Module]]] = {
+WRAPPERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "a block, then dropout": ("1.0", lambda m: nn.Sequential(m, nn.Dropout2d(0.1))),
     "the body, in a wrapper": ("1", Around),
     "the body, in DataParallel": ("1", nn.DataParallel),

@@ -157,7 +157,7 @@ class Keeping(nn.Module):
 
 
 def test_maps_that_are_kept_from_training_stay_and_are_in_nobodys_way() -> None:
-    network = na.attach(Keeping(), "stage1=se stage2=eca", input_shape=SHAPE)
+    network: Any = na.attach(Keeping(), "stage1=se stage2=eca", input_shape=SHAPE)
     network(torch.randn(2, *SHAPE)).sum().backward()
     kept = list(network.maps)
     found = na.check(network, SHAPE)
@@ -187,7 +187,7 @@ def plain() -> nn.Module:
     )
 
 
-WRAPPED: dict[str, Callable[[nn.Module], nn.Module]] = {
+WRAPPED: dict[str, Callable[[Any], nn.Module]] = {
     "in a trainer's module": Around,
     "behind a normalising layer": lambda network: nn.Sequential(nn.Identity(), network),
     "without its head": lambda network: nn.Sequential(*list(network.children())[:-1]),

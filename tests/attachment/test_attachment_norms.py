@@ -52,7 +52,7 @@ class Standardised(nn.Conv2d):
         return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
-def spectral(*sizes: int, **options: Any) -> nn.Module:
+def spectral(*sizes: Any, **options: Any) -> nn.Module:
     return parametrizations.spectral_norm(nn.Conv2d(*sizes, **options))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,8 @@ class Merging(nn.Module):
         )
 
     def switch_to_deploy(self) -> None:
-        merged = nn.utils.fusion.fuse_conv_bn_eval(self.wide[0], self.wide[1])
+        wide: Any = self.wide
+        merged: Any = nn.utils.fusion.fuse_conv_bn_eval(wide[0], wide[1])
         merged.weight.data[:, :, 1:2, 1:2] += self.thin.weight.data
         merged.weight.data[:, :, 1, 1] += torch.eye(len(merged.weight))
         assert merged.bias is not None
@@ -144,10 +146,9 @@ def test_attention_survives_the_networks_own_reparameterization(name: str, posit
 
 
 def test_no_site_lies_in_what_is_merged_and_the_survey_says_so() -> None:
-    model = network("merged")
-    for block in (
-        m for m in model if isinstance(m, Merging)
-    ):  # large branches that cancel: much rounding
+    model: Any = network("merged")
+    # large branches that cancel: much rounding
+    for block in filter(lambda module: isinstance(module, Merging), model):
         block.wide[1].reset_parameters()  # type: ignore[operator]
         block.wide[0].weight.data[:, :, 1, 1] += 1e5 * torch.eye(8)  # type: ignore[operator,index,union-attr]
         block.thin.weight.data[:, :, 0, 0] -= 1e5 * torch.eye(8)

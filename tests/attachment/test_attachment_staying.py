@@ -64,7 +64,7 @@ def test_conversion_to_synchronised_norms(position: str) -> None:
 
 
 def test_norms_folded_away_by_hand() -> None:
-    model = resnet()
+    model: Any = resnet()
     want = model(images())
     for block in (model.layer1[0], model.layer2[0], model.layer3[0]):
         for k in (1, 2):
@@ -76,11 +76,10 @@ def test_norms_folded_away_by_hand() -> None:
 
 
 def test_a_norm_taken_out_and_put_back() -> None:
-    model = resnet()
-    model.layer1[0].note, model.layer1[0].shortcut = (
-        "mine",
-        nn.Identity(),
-    )  # others may be set and replaced
+    model: Any = resnet()
+    # others may be set and replaced
+    model.layer1[0].note = "mine"
+    model.layer1[0].shortcut = nn.Identity()
     want, norm = model(images()), model.layer1[0].bn2
     model.layer1[0].bn2 = nn.Identity()
     all_take_part(model, 3)
@@ -192,7 +191,7 @@ def test_a_norm_that_fusing_takes_away_is_no_host() -> None:
     model = folding()
     for module in model.modules():
         if isinstance(module, Folding):
-            module.act = nn.Identity()
+            module.act = nn.Identity()  # type: ignore[assignment]
     attach(model, placed(points_of(find_sites(model, SHAPE), "residual")))
     assert list(attached_modules(model)) == [f"units.{i}.body.act.nas_attn.0" for i in (0, 1)]
     want = shaken(model)(images())
@@ -231,7 +230,8 @@ def test_a_function_around_the_forward_before_it(wrap: Callable[..., Any]) -> No
     x = torch.rand(2, 8, 6, 6)
     attach(host, placed([Point("b", 8, 6, 6)]))
     shaken(host)
-    inner, want = host.b, 2 * host.b(x)
+    inner: Any = host.b
+    want = 2 * inner(x)
     old = inner.forward
     inner.forward = wrap(inner, old)
     assert torch.equal(inner(x), want)
@@ -372,7 +372,7 @@ def test_each_module_is_asked_whether_it_runs_and_matters() -> None:
 
 
 def test_attention_that_lost_its_host_is_found() -> None:
-    model = resnet()
+    model: Any = resnet()
     lost = nn.BatchNorm2d(8)
     nn.Module.add_module(lost, "nas_attn", model.layer1[0].bn2.nas_attn)
     model.layer1[0]._modules["bn2"] = lost  # past everything that could have known

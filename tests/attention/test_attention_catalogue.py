@@ -167,7 +167,7 @@ def test_groups_that_do_not_divide_a_knob_named_twice_and_an_unknown_start_are_s
     with pytest.raises(KnobError, match=r"reduction .* 4 and as 8"):
         catalogue.build(Choice("se", (("reduction", 4), ("reduction", 8))), 16, 4, 4)
     with pytest.raises(KnobError, match="'Identity'"):
-        attention.create("se", 16, init="Identity")
+        attention.create("se", 16, init="Identity")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_onnx_runtime_computes_the_same_at_other_sizes(row: Any, init: Any) -> N
             module, (images(),), dynamo=True, dynamic_shapes=(dynamic(fixed),), verbose=False
         )
     assert program is not None
-    program.save(file)
+    program.save(file)  # type: ignore[arg-type]
     session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
     for x in (images(), other_images(fixed)):
         (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
@@ -124,7 +124,12 @@ def test_onnx_by_tracing_computes_the_same_with_common_operators(row: Row, which
         module = built(row.name, "identity", knobs)
         file = io.BytesIO()
         torch.onnx.export(
-            module, (x,), file, dynamo=False, opset_version=18 if knobs else 17, input_names=["x"]
+            module,
+            (x,),
+            file,  # type: ignore[arg-type]
+            dynamo=False,
+            opset_version=18 if knobs else 17,
+            input_names=["x"],
         )
         nodes = onnx.load_from_string(file.getvalue()).graph.node
         assert {node.op_type for node in nodes} <= set(EVERYWHERE.split()), knobs
@@ -165,7 +170,7 @@ def test_a_traced_onnx_file_with_free_sides_is_right_at_any_size(row: Row, which
         torch.onnx.export(
             network,
             (images(),),
-            file,
+            file,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=17,
             input_names=["x"],

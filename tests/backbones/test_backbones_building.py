@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_a_users_function_gets_what_its_signature_takes(
     ],
 )
 def test_wrong_names_are_refused_in_one_sentence(
-    name: str, section: dict[str, object], words: str
+    name: str, section: dict[str, Any], words: str
 ) -> None:
     if name.startswith("timm:"):
         pytest.importorskip("timm")

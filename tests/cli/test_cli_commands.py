@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from materials import coco, photographs
@@ -213,8 +214,9 @@ def test_init_fits_a_detectors_training_to_its_images(
     network[-1] = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
     assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
     made = load_recipe("made.toml")
-    assert 8 * made.data.size / made.data.options["size"] == 32
-    assert made.training.rungs[-1] * made.data.options["train"] / made.training.batch_size > 1000
+    digits: dict[str, Any] = made.data.options
+    assert 8 * made.data.size / digits["size"] == 32
+    assert made.training.rungs[-1] * digits["train"] / made.training.batch_size > 1000
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
     Path("things/annotations/data.yaml").write_text(
         "path: ..\ntrain: train\nval: val\nnames: [thing]\n"

@@ -122,7 +122,17 @@ def test_a_study_with_runs_of_the_target_is_widened_too(table: Path, nas) -> Non
         beginning.plan_recipe(opened.recipe, store=opened.store).sites,
     )
     opened.store.queue.want(
-        [Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a protocol", "retrain", 40)]
+        [
+            Run(
+                resolve(parse(text), sites, init=other).key,
+                parse(text),
+                7,
+                0,
+                "a protocol",
+                "retrain",
+                40,
+            )
+        ]
     )
     assert nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json[
         "trials"

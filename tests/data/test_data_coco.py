@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas_attn import data
-from nas_attn.data import Dataset
+from nas_attn.data import Dataset, Split
 from nas_attn.data.boxes import BoxedSplit
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, CocoSection, DataSection
@@ -100,12 +100,17 @@ def test_where_common_programs_lay_their_files_is_known(things: Path) -> None:
             things / "annotations" / f"instances_{split}.json",
             things / name / "_annotations.coco.json",
         )
-    assert load(things).validation.boxes.equal(usual.validation.boxes)
+    assert boxes_of(load(things).validation).equal(boxes_of(usual.validation))
     (things / "annotations" / "train.json").write_text(
         (things / "train" / "_annotations.coco.json").read_text()
     )
     named = CocoSection(train="annotations/train.json", validation="valid/_annotations.coco.json")
-    assert load(things, coco=named).train.boxes.equal(usual.train.boxes)
+    assert boxes_of(load(things, coco=named).train).equal(boxes_of(usual.train))
+
+
+def boxes_of(split: Split) -> Tensor:
+    assert isinstance(split, BoxedSplit)
+    return split.boxes
 
 
 def test_crowds_are_kept_apart_and_what_sums_up_others_is_no_class(things: Path) -> None:
@@ -120,8 +125,8 @@ def test_crowds_are_kept_apart_and_what_sums_up_others_is_no_class(things: Path)
     with pytest.warns(NasAttnWarning, match=r"1 boxes of "):
         found = load(things)
     assert found.classes == ("blue", "red")
-    assert found.train.boxes[0, 0, 0] == -1, "a crowd of the first class"
-    assert not found.train.boxes[1].any()
+    assert boxes_of(found.train)[0, 0, 0] == -1, "a crowd of the first class"
+    assert not boxes_of(found.train)[1].any()
 
 
 def test_what_exporters_write_instead_of_numbers_and_zeros_is_read(things: Path) -> None:

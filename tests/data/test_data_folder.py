@@ -11,6 +11,7 @@ import time
 import tracemalloc
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,7 +217,8 @@ def test_a_cache_that_cannot_be_written_is_said_and_gives_the_same(
     )
     augment = [Augment(name="flip"), Augment(name="crop", padding=2)]
     for epoch in (0, 1):
-        options = {"seed": 4, "epoch": epoch, "augment": augment, "first_batch": epoch}
+        options: dict[str, Any] = {"seed": 4, "epoch": epoch, "augment": augment}
+        options["first_batch"] = epoch
         pairs = zip(
             resident.train.epoch(8, **options), mapped.train.epoch(8, **options), strict=True
         )

@@ -415,7 +415,7 @@ def test_splits_that_are_not_there_are_named(
 
 def two_forms(root: Path) -> None:
     for split, form in (("train", "NFC"), ("val", "NFD")):
-        fill(root / split / unicodedata.normalize(form, "é"), 4, 0)
+        fill(root / split / unicodedata.normalize(form, "é"), 4, 0)  # type: ignore[arg-type]
         fill(root / split / "dog", 4, 90)
 
 

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import materials
 import numpy as np
 import pytest
 import torch
@@ -25,10 +26,9 @@ from nas_attn.records import Share
 from nas_attn.tasks import TASKS
 from nas_attn.tasks.data import data_of
 from nas_attn.training.checking import check_trainings
-from tests import materials
 
 CPU = torch.device("cpu")
-PLAIN = []
+PLAIN: list[Augment] = []
 
 
 def split_of(images: torch.Tensor, labels: torch.Tensor | None = None, classes: int = 10) -> Split:
@@ -107,7 +107,7 @@ def test_batches_of_repeated_images_are_filled_too(count: int, size: int, times:
 
 def test_where_batches_fill_the_epoch_both_ways_are_the_same() -> None:
     augment = [Augment(name="flip"), Augment(name="crop", padding=1)]
-    options = {"seed": 2, "epoch": 1, "augment": augment}
+    options: dict[str, Any] = {"seed": 2, "epoch": 1, "augment": augment}
     filled = numbered(40).epoch(8, **options)
     for (x, y), (other_x, other_y) in zip(
         filled, numbered(40).epoch(8, **options, filled=False), strict=True
@@ -284,7 +284,7 @@ def test_an_epoch_depends_on_seed_and_number_only() -> None:
 
 @pytest.mark.parametrize("mixing", [{"name": "MixUp", "alpha": 0.2}, {"name": "CutMix"}])
 def test_mixed_labels_are_shares(mixing: dict[str, object]) -> None:
-    either = {"name": "RandomChoice", "transforms": [mixing]}
+    either: dict[str, object] = {"name": "RandomChoice", "transforms": [mixing]}
     for augment in (named(mixing), named(either)):
         x, y = next(digits().train.epoch(60, seed=0, epoch=0, augment=augment))
         assert (x.shape, y.shape) == ((60, 1, 16, 16), (60, 10))

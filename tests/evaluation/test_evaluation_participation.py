@@ -22,11 +22,11 @@ from nas_attn.evaluation.evaluators import (
     EvaluatorTrainer,
     require_participation,
 )
-from nas_attn.records import Choice, Point, ResolvedPlacement
+from nas_attn.records import BARE, Choice, Point, ResolvedPlacement
 
 SHAPE = (3, 8, 8)
 PLACED = ResolvedPlacement(
-    ((Point("1", 4, 8, 8), (Choice("eca"), Choice("simam"))),), "", "identity", ""
+    ((Point("1", 4, 8, 8), (Choice("eca"), Choice("simam"))),), BARE, "identity", ""
 )
 
 
@@ -75,7 +75,7 @@ def test_copies_and_wrappers_are_looked_into_and_a_collapsed_network_is_scored(w
     model = candidate()
     require_participation(wrap(model), PLACED, SHAPE)
     with torch.no_grad():
-        model[4].weight.zero_()  # type: ignore[union-attr, operator]
+        model.get_parameter("4.weight").zero_()
     require_participation(model, PLACED, SHAPE)
 
 

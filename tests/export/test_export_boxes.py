@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 def made() -> torch.nn.Module:
     torch.manual_seed(0)
     model = build(3).eval()
-    model.score_thresh = 0.0  # a network that has learnt nothing is sure of nothing
+    model.score_thresh = 0.0  # type: ignore[assignment] # a network that has learnt nothing is sure of nothing
     for part in model.head.modules():  # torchvision's first weights hardly look at the image
         if isinstance(part, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(part.weight)
@@ -49,7 +49,7 @@ def test_onnx_chooses_the_same_boxes_and_a_file_without_its_attention_is_noticed
     path = write(bare, tmp_path / "bare.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
     with pytest.raises(OperationError, match=r"\.onnx'"):
         card.check_onnx(path, given, images[:1])
-    model.score_thresh = 1.0
+    model.score_thresh = 1.0  # type: ignore[assignment]
     path = write(given, tmp_path / "none.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
     nothing = card.check_onnx(path, given, images)
     assert nothing is not None

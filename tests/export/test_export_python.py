@@ -5,6 +5,7 @@ the same.
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -135,9 +136,12 @@ def formatted(folder: Path) -> None:
     ruff = Path(sys.executable).with_name("ruff")
     if not ruff.exists():
         pytest.skip("ruff is not installed")
-    command = [ruff, "check", "--select=E4,E7,E9,F", "--isolated", "--no-cache"]
+    command = [str(ruff), "check", "--select=E4,E7,E9,F", "--isolated", "--no-cache"]
     ran = subprocess.run(
-        [*command, *sorted(folder.glob("*.py"))], capture_output=True, text=True, check=False
+        [*command, *map(str, sorted(folder.glob("*.py")))],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
@@ -156,7 +160,7 @@ def test_every_attention_module_on_a_small_resnet(tmp_path: Path) -> None:
     formatted(tmp_path)
 
 
-CASES: dict[str, tuple[str, str, Shape, dict[str, object]]] = {
+CASES: dict[str, tuple[str, str, Shape, dict[str, Any]]] = {
     "gray": (
         "torchvision:mobilenet_v3_small",
         "stage2=eca stage1.original=none stage3=ela",
@@ -164,8 +168,10 @@ CASES: dict[str, tuple[str, str, Shape, dict[str, object]]] = {
         {},
     ),
     "own": (
-        *("mine:build", "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)"),
-        *((3, 16, 16), {"options": {"width": 8}}),
+        "mine:build",
+        "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)",
+        (3, 16, 16),
+        {"options": {"width": 8}},
     ),
     "branch": (
         "branched:build",

@@ -110,7 +110,7 @@ def _fill_disk() -> None:
 
 def _shift_clock(seconds: float) -> None:
     """What SQLite takes for the time is this process's; a server has its own."""
-    true = Connector.clock.fget
+    true = Connector.clock.fget  # type: ignore[attr-defined]
     assert true is not None
 
     def clock(self: Connector) -> ColumnElement[float]:

@@ -117,7 +117,7 @@ tally: Counter[str] = Counter()
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
-context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 context.set_forkserver_preload(["faulty_worker"])
 
 

@@ -124,6 +124,11 @@ def test_a_session_ends_with_the_process_that_lost_its_gpu(
     """The next candidates would be called unmeasurable, one after the other."""
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda index, pool: None)
     section = LatencySection(device="cuda", mode="cuda-graph", batch_size=2)
-    networks = {"reference": network().eval(), "candidates": {"refusing": Refusing().eval()}}
     with pytest.raises(DeviceLost, match=r"latency\.mode = 'eager'"):
-        run_session(section, **networks, input_shape=(1, 8, 8), seed=0)
+        run_session(
+            section,
+            reference=network().eval(),
+            candidates={"refusing": Refusing().eval()},
+            input_shape=(1, 8, 8),
+            seed=0,
+        )

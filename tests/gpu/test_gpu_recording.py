@@ -91,7 +91,7 @@ def assert_close(one: nn.Module, other: nn.Module, tolerance: float) -> None:
             expected[name],
             rtol=tolerance,
             atol=tolerance,
-            msg=lambda m, n=name: f"{n}: {m}",
+            msg=f"{name} differs",
         )
 
 

@@ -80,7 +80,7 @@ class Training:
 
     def __init__(self, section: recipe.TrainingSection, model: nn.Module | None = None) -> None:
         self.model = network("stage2=se stage3=cbam") if model is None else model
-        self.model.to("cuda", memory_format=torch.channels_last)
+        self.model.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.trainer = training.Trainer(section, on_cuda(), device="cuda")
         self.saved: dict[str, Any] = {}
         self.run = self.new_run()
@@ -120,7 +120,7 @@ class Training:
     def _climb(self, split: LateWatch) -> Climb:
         climb = Climb(
             self.trainer.section,
-            split,
+            split,  # type: ignore[arg-type]
             lambda: pytest.fail("there is no rung here"),
             self.trainer.device,
             self.trainer.hook,
@@ -163,7 +163,8 @@ class LateWatch:
 def test_a_module_computes_on_the_device_alone(name: str, init: Init, precision: str) -> None:
     with with_values():
         module = attention.catalogue.create(name, 32, height=8, width=8, init=init)
-    module.to("cuda", memory_format=torch.channels_last).train()
+    module.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.train()
     dtype = PRECISIONS[precision]
     x = torch.zeros(4, 32, 8, 8, device="cuda", dtype=dtype)
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -270,7 +271,7 @@ def test_scoring_waits_for_no_batch(kind: type[data.Split], task: str) -> None:
     with with_values():
         segmenter = nn.Conv2d(3, CLASSES, 1)
     model = network("stage2=se") if kind is data.Split else segmenter
-    model.to("cuda", memory_format=torch.channels_last)
+    model.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = training.Trainer(settings(precision="bfloat16"), on_cuda(kind, task), device="cuda")
     # With the first batch, mean and deviation of the images are put on the device.
     next(trainer.dataset.validation.batches(6))

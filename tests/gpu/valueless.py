@@ -126,7 +126,7 @@ class WithoutGpu(FakeTensorMode):
 
 def with_values() -> AbstractContextManager[None]:
     """Inside, tensors have values again: for modules, which only then can go to the GPU."""
-    return unset_fake_temporarily()  # type: ignore[no-any-return]
+    return unset_fake_temporarily()  # type: ignore[no-any-return, return-value]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from nas_attn.integrations.ultralytics.caches import read_cache
 
-LABEL = {
+LABEL: dict[str, Any] = {
     "im_file": "a.jpg",
     "shape": (3, 4),
     "cls": np.zeros((2, 1), np.float32),

@@ -179,7 +179,7 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
     ) -> tuple[dict[str, float], EvaluatorRun]:
         (tmp_path / folder).mkdir(exist_ok=True)
         run = EvaluatorRun("it", rung, rung + 1, 1, 3, tmp_path / folder, "cpu", split)
-        return dict(evaluate(model, run)), run
+        return dict(evaluate(model, run)), run  # type: ignore[arg-type]
 
     threads = torch.get_num_threads()
     model = attended(recipe)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +19,7 @@ from nas_attn import errors, latency, recipe, waiting
 
 # Processes come from a server that has imported torch once, so that starting one takes
 # milliseconds.
-SERVER = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+SERVER: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 SERVER.set_forkserver_preload(["nas_attn.latency.locks"])
 PATIENCE_S = 60.0
 

@@ -198,7 +198,7 @@ def _some(rng: random.Random, state: Mapping[str, Any]) -> str:
 def _replaced(rng: random.Random, state: dict[str, Any]) -> Any:
     name = _some(rng, state)
     old = state[name]
-    tensors = (
+    tensors: tuple[Any, ...] = (
         torch.zeros(()),
         torch.zeros(0),
         torch.zeros(2, 3, 4, 5, 6),
@@ -238,7 +238,7 @@ def _wrapped(rng: random.Random, state: dict[str, Any]) -> Any:
 
 
 def _other(rng: random.Random, state: dict[str, Any]) -> Any:
-    values = (None, 3, "text", [], {}, list(state), list(state.values()), {"a": 1})
+    values: tuple[Any, ...] = (None, 3, "text", [], {}, list(state), list(state.values()), {"a": 1})
     return rng.choice((*values, torch.zeros(3), {3: torch.zeros(3)}, {"": torch.zeros(3)}))
 
 

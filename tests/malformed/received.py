@@ -34,7 +34,7 @@ rungs = [1]
 batch_size = 8
 """
 LOOK = ["search", "received.toml", "--dry-run"]
-STRANGE = (
+STRANGE: tuple[Any, ...] = (
     *(None, "", "x", -1, 0, 2**62, 1e308, float("nan"), True, [], {}, [[]]),
     *("9" * 5000, "../../x", "os:system", "é\x1b[2J"),
 )
@@ -193,13 +193,13 @@ def published(rng: random.Random) -> Case:
             head = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">i4").tobytes()
             files[f"{part}-{what}-ubyte"] = head + content.astype(np.uint8).tobytes()
     name = rng.choice(("train-images-idx3-ubyte", "train-labels-idx1-ubyte"))
-    what = rng.randrange(4)
-    if what == 0:
+    change = rng.randrange(4)
+    if change == 0:
         files[f"{name}.gz"] = rng.choice(
             (_bomb_gzip(), files[name], b"\x1f\x8b", flipped(rng, gzip.compress(files[name])))
         )
         del files[name]
-    elif what == 1:
+    elif change == 1:
         sizes = [rng.choice((-1, 0, 1, 40, 2**31 - 1)) for _ in range(rng.choice((0, 1, 3, 200)))]
         files[name] = (
             bytes([0, 0, 8, len(sizes)]) + np.array(sizes, ">i4").tobytes() + files[name][16:]
@@ -210,7 +210,7 @@ def published(rng: random.Random) -> Case:
     return Case([*LOOK, *_set({"data.name": "mnist", "data.root": "idx"})], _files(**inside))
 
 
-def annotations(rng: random.Random) -> Case:
+def annotated(rng: random.Random) -> Case:
     files = {
         "detector.py": (TESTS / "detector.py").read_bytes(),
         "received.toml": RECIPE.replace(", width = 4", "").encode(),
@@ -313,4 +313,4 @@ KINDS: dict[str, Callable[[random.Random], Case]] = {
     "card": cards,
 }
 if find_spec("pycocotools"):
-    KINDS["annotations"] = annotations
+    KINDS["annotations"] = annotated

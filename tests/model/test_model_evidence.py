@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import runs_made as made
 from nas_attn.model import TARGET, WITNESS, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.runs import NewImages, noise_floor
 from nas_attn.notation import parse
-from nas_attn.records import BARE
+from nas_attn.records import BARE, Placement
 
 
 @pytest.mark.parametrize(("harm", "most"), [(0.0, 5), (0.02, 12)])
@@ -32,7 +33,7 @@ def test_where_none_is_better_nothing_is_almost_surely_better(harm: float, most:
 
 def some_study(
     seed: int = 3, rungs: int = 1
-) -> tuple[dict[str, str], dict[str, float], list[ScoredRun]]:
+) -> tuple[dict[str, Placement], dict[str, float], list[ScoredRun]]:
     rng = np.random.default_rng(seed)
     texts = made.placements(14, rng)
     effects = made.additive(texts, rng, 0.01)
@@ -163,7 +164,7 @@ def test_untried_placements_are_valued_by_what_their_parts_did_elsewhere() -> No
 
 def rungs_study(
     rng: np.random.Generator, *, same: bool, luck: float
-) -> tuple[dict[str, str], dict[str, float], list[ScoredRun]]:
+) -> tuple[dict[str, Placement], dict[str, float], list[ScoredRun]]:
     """All at the first rung, the best third of them at the second; `luck`: share of a run's luck
     that it keeps.
     """
@@ -268,7 +269,7 @@ def test_the_noise_is_found_again_and_it_is_said_how() -> None:
     assert (once.source, once.repeated) == ("assumed", 0)
 
 
-def one_metric(values: dict[str, float], **more: object) -> Evidence | None:
+def one_metric(values: dict[str, float], **more: Any) -> Evidence | None:
     runs = [ScoredRun(key, 0, 0, value) for key, value in values.items()]
     return fit(
         runs,
@@ -369,7 +370,8 @@ def test_a_bare_backbone_that_does_not_train_hides_no_gain_and_no_accuracy_excee
         for seed in (0, 1)
     ]
     model = fit(runs, texts, metric="accuracy")
-    bare, gains = model.estimates["k000"], model.gains("k000").values()
+    bare = model.estimates["k000"]
+    gains = list(model.gains("k000").values())
     assert all(-bare.high <= gain.low <= gain.high <= 1 - bare.low for gain in gains), (
         "a gain that cannot be"
     )

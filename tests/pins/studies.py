@@ -14,6 +14,7 @@ import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.evaluation.artifacts import keep_labels
+from nas_attn.notation import parse
 from nas_attn.purposes import LENGTH, SEARCH, length_protocol
 from nas_attn.records import BARE, FILLED, Arithmetic, Fingerprint, Score, Session
 from nas_attn.storage import Run
@@ -221,7 +222,7 @@ def at_target(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
         for key, placement in ((BEST, everywhere(CBAM)), (BARE_KEY, "none")):
             noise = 0.002 * float(study.rng.standard_normal())
             metrics = {"accuracy": 0.8 + 0.02 * (placement != "none") + noise}
-            run = Run(key, placement, seed, seed, "target", "validate")
+            run = Run(key, parse(placement), seed, seed, "target", "validate")
             study.store.add_score(run, Score(seed, 0, 9, metrics), lease=study.lease)
     return study
 
@@ -323,7 +324,7 @@ def prior(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     study = usual(folder, recipe(search={"prior": "published"}))
     study.store.claim(
         "key-prior",
-        placement=f"stage2={CBAM}",
+        placement=parse(f"stage2={CBAM}"),
         trial=study.trials,
         baseline=None,
         by_prior=True,
@@ -345,7 +346,7 @@ def elsewhere(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     study = usual(folder)
     rows = [row for row in study.store.candidates() if row.key in ("key-001", BEST)]
     device = Fingerprint("cpu", "Small board", (("onnxruntime", "1.22"),))
-    conditions = {"batch_size": 1, "threads": 4, "mode": "onnxruntime"}
+    conditions: dict[str, Any] = {"batch_size": 1, "threads": 4, "mode": "onnxruntime"}
     for at in range(3):
         samples = tuple(study.sample(row.key, str(row.placement)) for row in rows)
         session = Session(device, conditions, 2e9 + at, 2.5, 9.0, 0.001, samples)

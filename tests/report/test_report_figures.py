@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import pytest
@@ -36,8 +37,8 @@ from nas_attn.words.figures import described_effects, effects_message, no_map_se
 SE = "se(reduction=8)"
 
 
-def named(figure: object, name: str) -> list[object]:
-    return [trace for trace in figure.data if trace.name == name]  # type: ignore[attr-defined]
+def named(figure: go.Figure, name: str) -> list[Any]:
+    return [trace for trace in figure.data if trace.name == name]
 
 
 def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> None:
@@ -156,7 +157,7 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert [units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
 
 
-def cell(figure: go.Figure, site: str, choice: str) -> dict[str, object]:
+def cell(figure: go.Figure, site: str, choice: str) -> dict[str, Any]:
     """What a map has at a place."""
     trace = figure.data[0]
     row, at = list(trace.y).index(choice), list(trace.x).index(site)

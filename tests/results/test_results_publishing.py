@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -24,6 +25,7 @@ from PIL import Image
 
 from nas_attn import tasks
 from nas_attn.evaluation.artifacts import keep_labels
+from nas_attn.notation import parse
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.results import publishing
@@ -47,7 +49,7 @@ def claim(opened: opening.OpenStudy, trial: int) -> None:
     assert lease is not None
     assert opened.book.ask({}).number == trial
     opened.store.claim(
-        f"key{trial}", placement="stage1=eca", trial=trial, baseline=None, lease=lease
+        f"key{trial}", placement=parse("stage1=eca"), trial=trial, baseline=None, lease=lease
     )
 
 
@@ -181,7 +183,7 @@ def test_a_picture_is_the_image_of_its_number() -> None:
 class Finds(torch.nn.Module):
     """Class 2 on the left half of each image, as a mask or in a box."""
 
-    def forward(self, x: object) -> object:
+    def forward(self, x: Any) -> object:
         if isinstance(x, list):
             box = torch.tensor([[0.0, 0.0, 8.0, 15.0]])
             return [{"boxes": box, "labels": torch.tensor([2]), "scores": torch.tensor([0.9])}]

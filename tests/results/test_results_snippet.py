@@ -72,10 +72,10 @@ def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str
     store = opened.store
     lease = store.acquire("trial", owner="test", ttl_s=60)
     assert lease is not None
-    store.claim(resolved.key, placement=resolved.text, trial=0, baseline=None, lease=lease)
+    store.claim(resolved.key, placement=resolved.placement, trial=0, baseline=None, lease=lease)
     store.set_cost(resolved.key, plan.cost(resolved), lease)
     store.add_score(
-        Run(resolved.key, resolved.text, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease
+        Run(resolved.key, resolved.placement, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease
     )
     store.finish(resolved.key, state="scored", reason="", lease=lease)
     return na.open_study(opened.url).best(trial=0).snippet, plan.attach(plan.bare(3), resolved, 4)

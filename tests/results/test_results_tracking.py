@@ -1,6 +1,7 @@
 """Runs in TensorBoard, MLflow and Weights & Biases: each is there once, whoever wrote it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from nas_attn.results import tracking
 from nas_attn.searching.prepare import beginning, checks
 from nas_attn.searching.run import taking_part
 
-QUIET = {"say": lambda line: None}
+QUIET: dict[str, Any] = {"say": lambda line: None}
 
 
 def there(tracker: str, folder: Path) -> list[str]:

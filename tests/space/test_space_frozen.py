@@ -6,6 +6,7 @@ import itertools
 import re
 import tomllib
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from nas_attn.attention.catalogue import ROWS
 from nas_attn.recipe import BackboneSection, Recipe
 from nas_attn.space import SearchSpace
 
-KNOBS = {"int": [1, 2, 4, 8], "float": [0.5, 1.0], "bool": [True, False]}
+KNOBS: dict[str, list[Any]] = {"int": [1, 2, 4, 8], "float": [0.5, 1.0], "bool": [True, False]}
 
 
 @cache

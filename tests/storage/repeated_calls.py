@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy
 
 from nas_attn.errors import StorageAway
-from nas_attn.records import Fingerprint, Score, Session, SessionSample
+from nas_attn.records import BARE, Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import CheckpointRow, Database, Lease, Run, RunRow, StudyStore, tables
 from nas_attn.storage.connection import Connector
 from nas_attn.waiting import reporting
 
-RUN = Run("key", "none", 0)
+RUN = Run("key", BARE, 0)
 SESSION = Session(
     Fingerprint("cpu", "a machine", ()),
     {"batch_size": 1},
@@ -51,7 +51,7 @@ def make(database: Database, name: str) -> Made:
     store = database.create_study(name, recipe="{}", versions={})
     lease = store.acquire("run/1", owner="me", ttl_s=1000)
     assert lease is not None
-    store.claim("key", placement="none", trial=0, baseline=None, lease=lease)
+    store.claim("key", placement=BARE, trial=0, baseline=None, lease=lease)
     store.queue.want([RUN])
     store.queue.begin(store.queue.rows()[0], lease)
     store.add_checkpoint("r", artifact="a", sha256="ab", size=1, epochs=1, lease=lease)
@@ -59,7 +59,7 @@ def make(database: Database, name: str) -> Made:
     return Made(database, store, lease)
 
 
-OTHER = Run("other", "none", 1)
+OTHER = Run("other", BARE, 1)
 CALLS: dict[str, Callable[[Made], object]] = {
     "acquire": lambda m: m.store.acquire("run/9", owner="me", ttl_s=1000),
     "renew": lambda m: m.store.renew(m.lease),
@@ -68,9 +68,7 @@ CALLS: dict[str, Callable[[Made], object]] = {
     "put_once": lambda m: m.store.curves.put_once("name", "text"),
     "set": lambda m: m.store.set(trials=7),
     "set_fingerprint_once": lambda m: m.store.set_fingerprint_once("device"),
-    "claim": lambda m: m.store.claim(
-        "new", placement="none", trial=1, baseline=None, lease=m.lease
-    ),
+    "claim": lambda m: m.store.claim("new", placement=BARE, trial=1, baseline=None, lease=m.lease),
     "set_cost": lambda m: m.store.set_cost("key", {"params": 3}, m.lease),
     "finish": lambda m: m.store.finish("key", state="scored", reason="", lease=m.lease),
     "add_score": lambda m: m.store.add_score(RUN, Score(0, 0, 1, {}), lease=m.lease),

@@ -7,7 +7,7 @@ import os
 import sys
 
 from nas_attn.errors import StorageError
-from nas_attn.records import Assignment, Choice, Placement, Score
+from nas_attn.records import BARE, Assignment, Choice, Placement, Score
 from nas_attn.storage import Database, Run, optuna_engine_arguments
 
 PARAMETERS = 12
@@ -39,7 +39,7 @@ def search(url: str, trials: str) -> None:
             )
             store.claim(key, placement=placement, trial=trial.number, baseline=None, lease=lease)
             store.add_score(
-                Run(key, "none", 0),
+                Run(key, BARE, 0),
                 Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250, 10_000),
                 lease=lease,
             )
@@ -59,9 +59,9 @@ def write(url: str, ttl_s: str) -> None:
         store = database.create_study("digits", recipe="{}", versions={})
         lease = store.acquire("trial/1", owner=str(os.getpid()), ttl_s=float(ttl_s))
         for number in itertools.count():
-            store.claim(f"key{number}", placement="", trial=number, baseline=None, lease=lease)
+            store.claim(f"key{number}", placement=BARE, trial=number, baseline=None, lease=lease)
             store.add_score(
-                Run(f"key{number}", "none", 0),
+                Run(f"key{number}", BARE, 0),
                 Score(0, 0, 1, {}, os.urandom(5000), 40_000),
                 lease=lease,
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.records import FILLED, Arithmetic, Score
+from nas_attn.records import BARE, FILLED, Arithmetic, Score
 from nas_attn.storage import Database, Lease, Run, StudyStore
 
 BEFORE = Path(__file__).with_name("before") / "0001.tar.xz"
@@ -44,7 +44,7 @@ def test_of_many_that_decide_at_once_all_read_what_the_first_one_stored(database
 
 
 def test_a_score_says_how_it_was_computed(store: StudyStore, lease: Lease) -> None:
-    run = Run("a", "none", 0)
+    run = Run("a", BARE, 0)
     store.add_score(run, Score(0, 0, 1, {"accuracy": 0.5}, arithmetic=PLAIN.text), lease=lease)
     store.add_score(run, Score(0, 1, 3, {"accuracy": 0.5}), lease=lease)
     first, second = store.scores("a")

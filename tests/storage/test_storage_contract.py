@@ -21,7 +21,7 @@ from repeated_calls import CALLS, UNSEEN, answer_lost, contents, make
 
 from nas_attn.errors import LeaseLost, StudyError
 from nas_attn.notation import parse
-from nas_attn.records import Fingerprint, Score, Session, SessionSample
+from nas_attn.records import BARE, Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Lease, Run, RunRow, StudyStore
 from nas_attn.storage.work import LOST
 
@@ -36,12 +36,12 @@ def expired(store: StudyStore, beginning: str) -> list[str]:
 
 GUARDED: dict[str, Callable[[StudyStore, Lease], object]] = {
     "claim": lambda store, lease: store.claim(
-        "new", placement="", trial=9, baseline=None, lease=lease
+        "new", placement=BARE, trial=9, baseline=None, lease=lease
     ),
     "set_cost": lambda store, lease: store.set_cost("key", {"params": 1, "macs": 2}, lease),
     "finish": lambda store, lease: store.finish("key", state="scored", reason="", lease=lease),
     "add_score": lambda store, lease: store.add_score(
-        Run("key", "none", 0), Score(0, 0, 1, {}), lease=lease
+        Run("key", BARE, 0), Score(0, 0, 1, {}), lease=lease
     ),
     "add_checkpoint": lambda store, lease: store.add_checkpoint(
         "run", artifact="a", sha256="b", size=1, epochs=1, lease=lease
@@ -110,7 +110,7 @@ class StoreContract:
     @pytest.mark.parametrize("how", ["taken", "released"])
     def test_a_zombie_writes_nothing(self, store: StudyStore, write: str, how: str) -> None:
         zombie = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
-        store.claim("key", placement="stage1=se", trial=1, baseline=None, lease=zombie)
+        store.claim("key", placement=parse("stage1=se"), trial=1, baseline=None, lease=zombie)
         if how == "released":
             store.release(zombie)
         heir = store.acquire("trial/1", owner="a", ttl_s=1000)
@@ -152,7 +152,11 @@ class StoreContract:
 
     def test_a_candidate_is_claimed_by_one_trial(self, store: StudyStore, lease: Lease) -> None:
         row = store.claim(
-            "key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease
+            "key",
+            placement=parse("stage1=se(reduction=8)"),
+            trial=1,
+            baseline="uniform se",
+            lease=lease,
         )
         assert (row.key, str(row.placement), row.trial, row.baseline) == (
             "key",
@@ -163,7 +167,11 @@ class StoreContract:
         assert (row.state, row.reason, row.cost) == ("running", "", None)
         assert (
             store.claim(
-                "key", placement="stage1=se(reduction=8)", trial=2, baseline=None, lease=lease
+                "key",
+                placement=parse("stage1=se(reduction=8)"),
+                trial=2,
+                baseline=None,
+                lease=lease,
             )
             is None
         )
@@ -171,7 +179,7 @@ class StoreContract:
         assert (
             store.claim(
                 "key",
-                placement="stage1=se(reduction=8)",
+                placement=parse("stage1=se(reduction=8)"),
                 trial=1,
                 baseline="uniform se",
                 lease=lease,
@@ -181,11 +189,11 @@ class StoreContract:
         assert store.candidates() == [row]
         assert store.candidate("other") is None
         for trial in (10, 2, 33):
-            store.claim(f"key{trial}", placement="", trial=trial, baseline=None, lease=lease)
+            store.claim(f"key{trial}", placement=BARE, trial=trial, baseline=None, lease=lease)
         assert [row.trial for row in store.candidates()] == [1, 2, 10, 33]
 
     def test_a_candidate_is_finished_once(self, store: StudyStore, lease: Lease) -> None:
-        store.claim("key", placement="", trial=1, baseline=None, lease=lease)
+        store.claim("key", placement=BARE, trial=1, baseline=None, lease=lease)
         store.set_cost("key", {"params": 10**10, "macs": 10**12, "energy": 0.5}, lease)
         assert store.finish("key", state="pruned", reason="outranked at rung 0", lease=lease)
         assert not store.finish("key", state="scored", reason="", lease=lease)
@@ -197,9 +205,9 @@ class StoreContract:
         self, store: StudyStore, lease: Lease
     ) -> None:
         seen = [store.state()]
-        store.claim("key", placement="", trial=0, baseline=None, lease=lease)
+        store.claim("key", placement=BARE, trial=0, baseline=None, lease=lease)
         seen.append(store.state())
-        store.add_score(Run("key", "none", 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
+        store.add_score(Run("key", BARE, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
         seen.append(store.state())
         store.finish("key", state="scored", reason="", lease=lease)
         seen.append(store.state())
@@ -212,7 +220,7 @@ class StoreContract:
     ) -> None:
         old = Score(seed=0, rung=0, epochs=1, metrics={"accuracy": 0.5}, wall_s=9.0)
         new = Score(seed=0, rung=0, epochs=1, metrics={"accuracy": 0.6}, wall_s=1.0)
-        run = Run("key", "none", 0)
+        run = Run("key", BARE, 0)
         store.add_score(run, old, lease=lease)
         store.add_score(run, new, lease=lease)
         store.add_score(replace(run, protocol="target", purpose="validate"), old, lease=lease)
@@ -221,9 +229,9 @@ class StoreContract:
 
     def test_scores_are_selected_and_ordered(self, store: StudyStore, lease: Lease) -> None:
         for key, seed, rung in (("b", 0, 1), ("b", 0, 0), ("a", 1, 0), ("a", 0, 0)):
-            store.add_score(Run(key, "none", seed), Score(seed, rung, 1, {}), lease=lease)
+            store.add_score(Run(key, BARE, seed), Score(seed, rung, 1, {}), lease=lease)
         store.add_score(
-            Run("backbone", "none", 0, protocol="target", purpose="backbone"),
+            Run("backbone", BARE, 0, protocol="target", purpose="backbone"),
             Score(0, 0, 1, {}),
             lease=lease,
         )
@@ -238,11 +246,11 @@ class StoreContract:
         score = Score(
             seed=0, rung=0, epochs=1, metrics={}, correct=bytes(range(256)), examples=2048
         )
-        store.add_score(Run("key", "none", score.seed), score, lease=lease)
+        store.add_score(Run("key", BARE, score.seed), score, lease=lease)
         assert store.scores("key")[0].score.correct is None
         assert store.scores("key", with_correct=True)[0].score == score
         store.add_score(
-            Run("lost", "none", 0),
+            Run("lost", BARE, 0),
             Score(0, 0, 1, {"loss": math.nan, "other": math.inf}),
             lease=lease,
         )
@@ -263,7 +271,7 @@ class StoreContract:
     ) -> None:
         before = database.now()
         store.workers.here("me", device="cpu", doing="trial 1")
-        store.add_score(Run("key", "none", 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
+        store.add_score(Run("key", BARE, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
         store.add_session(session_at(20.0), owner="me")
         (written,) = store.scores()
         assert written.owner == "me"
@@ -439,7 +447,7 @@ class StoreContract:
         self, store: StudyStore, lease: Lease, database: Database
     ) -> None:
         for i, state in enumerate(("running", "scored", "scored")):
-            store.claim(f"key{i}", placement="", trial=i, baseline=None, lease=lease)
+            store.claim(f"key{i}", placement=BARE, trial=i, baseline=None, lease=lease)
             if state == "scored":
                 store.finish(f"key{i}", state="scored", reason="", lease=lease)
         database.create_study("empty", recipe="{}", versions={})
@@ -452,7 +460,7 @@ class StoreContract:
     ) -> None:
         other = database.create_study("other", recipe="{}", versions={})
         other.set(published="kept")
-        store.claim("key", placement="", trial=1, baseline=None, lease=lease)
+        store.claim("key", placement=BARE, trial=1, baseline=None, lease=lease)
         store.set(published="old")
         database.delete_study("digits")
         successor = database.create_study("digits", recipe=store.recipe, versions={})
@@ -460,7 +468,7 @@ class StoreContract:
         with pytest.raises(LeaseLost):
             store.set_cost("key", {"params": 1, "macs": 2}, lease)
         with pytest.raises(LeaseLost):
-            store.claim("key", placement="", trial=1, baseline=None, lease=lease)
+            store.claim("key", placement=BARE, trial=1, baseline=None, lease=lease)
         assert successor.candidates() == []
         assert successor.settings.published is None
         assert other.settings.published == "kept"

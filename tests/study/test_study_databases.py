@@ -95,7 +95,7 @@ def test_tables_that_are_gone(table: Path) -> None:
 def test_a_plain_optuna_study_of_the_same_name_is_refused_and_left_alone(
     table: Path, directions: list[str]
 ) -> None:
-    own = optuna.create_study(study_name="table", storage=URL, directions=directions)
+    own = optuna.create_study(study_name="table", storage=URL, directions=directions)  # type: ignore[arg-type]
     own.tell(own.ask(), [0.5] * len(directions))
     for _ in range(2):
         with pytest.raises(StudyError, match="--name"):
@@ -125,7 +125,7 @@ def test_an_empty_study_that_took_the_name_later_is_neither_joined_nor_deleted(
     taking_part.work(opened, taking_part.Options(say=lambda line: None))
     opened.book.close()
     optuna.delete_study(study_name="table", storage=URL)
-    own = optuna.create_study(study_name="table", storage=URL, directions=directions)
+    own = optuna.create_study(study_name="table", storage=URL, directions=directions)  # type: ignore[arg-type]
     own.set_user_attr("mine", "yes")
     with pytest.raises(StudyError, match="--name"):
         beginning.take_up(open_study("table", URL))
@@ -203,7 +203,8 @@ def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) ->
     lost in silence.
     """
     recipe = load_recipe("table.toml", overrides={"search.trials": 4})
-    for number, change in enumerate([Path.unlink, _replace]):
+    changes: list[Callable[[Path], object]] = [Path.unlink, _replace]
+    for number, change in enumerate(changes):
         name = f"gone{number}"
         opened = beginning.begin(recipe.model_copy(update={"name": name}), f"sqlite:///{name}.db")
 

@@ -76,14 +76,8 @@ def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
 
 def test_the_last_latency_sessions_are_counted_before_the_first_of_them(tmp_path: Path) -> None:
     made = usual(tmp_path, made_from=recipe(latency={"tolerance": 0.001}))
-    opened, keys = (
-        SimpleNamespace(store=made.store, recipe=made.recipe),
-        [
-            "key-001",
-            "key-002",
-            "key-003",
-        ],
-    )
+    opened: Any = SimpleNamespace(store=made.store, recipe=made.recipe)
+    keys = ["key-001", "key-002", "key-003"]
     made.store.queue.want([Run(keys[0], parse("stage1=se"), 7, purpose="confirm")])
     made.store.queue.finish(made.store.queue.rows(key=keys[0])[-1], "done", "", made.lease)
     assert (planned := last_sessions(opened, keys)) > 3

@@ -49,7 +49,7 @@ def assert_close(one: nn.Module, other: nn.Module, tolerance: float) -> None:
         one.state_dict().items(), other.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(
-            tensor, expected, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            tensor, expected, rtol=tolerance, atol=tolerance, msg=f"{name} differs"
         )
 
 

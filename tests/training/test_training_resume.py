@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +37,8 @@ class FileSlot(MemorySlot):
     """A slot as the study has it, in one file."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.saves = path, []
+        self.path = path
+        self.saves: list[int] = []
         self.blob = path.read_bytes() if path.exists() else None
 
     def save(self, blob: bytes, epochs: int) -> None:
@@ -89,7 +91,7 @@ def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer
             pieces = fit(
                 tmp_path / "pieces",
                 section,
-                callbacks=Callbacks(stop=lambda asked=asked: next(asked)),
+                callbacks=Callbacks(stop=partial(next, asked)),
             )
             break
         except Interrupted:
@@ -172,7 +174,9 @@ class Machine:
     """A machine whose steps take a time by the number of threads."""
 
     def __init__(self, takes_s: dict[int, float]) -> None:
-        self.takes_s, self.asked, self.now_s = takes_s, [], 0.0
+        self.takes_s = takes_s
+        self.asked: list[int] = []
+        self.now_s = 0.0
 
     def step(self) -> None:
         self.asked.append(torch.get_num_threads())

@@ -42,7 +42,7 @@ def network() -> nn.Module:
 def test_the_metrics_are_those_of_all_pixels_together(digits: data.Dataset) -> None:
     model = network()
     with torch.no_grad():
-        model.head.bias[3] += 0.2  # not the background alone
+        model.get_parameter("head.bias")[3] += 0.2  # not the background alone
     score = training.Trainer(SECTION, digits, device="cpu").score(model, digits.validation)
     x, y = next(digits.validation.batches(20))
     with torch.no_grad():

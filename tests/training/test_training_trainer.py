@@ -73,7 +73,7 @@ def test_slow_statistics_of_norms_follow_a_brief_training(digits: data.Dataset) 
     """
     usual, slow = network(), network()
     for norm in (slow[1], slow[4]):
-        norm.momentum = 0.0003
+        norm.momentum = 0.0003  # type: ignore[assignment]
     scores = [fit(digits, model, rungs=[2])[0].metrics for model in (usual, slow)]
     assert scores[0] == scores[1]
     assert [norm.momentum for norm in (slow[1], slow[4])] == [
@@ -241,7 +241,7 @@ def test_a_diverging_loss_is_named_with_the_way_out(digits: data.Dataset) -> Non
         )
     model = network()
     with torch.no_grad():
-        model[7].bias.fill_(math.nan)
+        model.get_parameter("7.bias").fill_(math.nan)
     with pytest.raises(errors.TrainingError, match="is nan"):
         training.Trainer(exact(), digits, device="cpu").score(model, digits.validation)
 

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_the_training_that_will_run_is_the_one_that_is_timed(
         in_order = given[0].is_contiguous(memory_format=torch.channels_last)
         seen.add((in_order, answer.dtype))
 
-    def watched(*arguments: object, **options: object) -> torch.nn.Module:
+    def watched(*arguments: Any, **options: Any) -> torch.nn.Module:
         model = build(*arguments, **options)
         model.register_forward_hook(look)
         return model

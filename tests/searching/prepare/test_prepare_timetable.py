@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def planned(monkeypatch: pytest.MonkeyPatch):
     """A function that plans a search of so many minutes, as on a machine of this speed."""
     monkeypatch.setattr(Trainer, "step_s", lambda *arguments: STEP_S)
 
-    def plan(minutes: float, **more: object) -> Timetable:
+    def plan(minutes: float, **more: Any) -> Timetable:
         stated = more.pop("trials", None)
         recipe = load_recipe("digits", overrides={**DIGITS, **more})
         found = timetable(recipe, 60 * minutes, workers=2, device="cpu", trials=stated)

@@ -13,6 +13,7 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
@@ -53,7 +54,11 @@ def cost(params: Params) -> float:
 def study_of(
     sampler: BaseSampler, directions: tuple[str, ...] = ("maximize", "minimize")
 ) -> optuna.Study:
-    return optuna.create_study(directions=directions, sampler=sampler)
+    return optuna.create_study(directions=list(directions), sampler=sampler)  # type: ignore[arg-type]
+
+
+def distributions_of(among: dict[str, list[Any]]) -> dict[str, BaseDistribution]:
+    return {name: CategoricalDistribution(choices) for name, choices in among.items()}
 
 
 def go_on(
@@ -62,9 +67,7 @@ def go_on(
     objective: Callable[[Params], Any],
     among: dict[str, list[Any]],
 ) -> None:
-    distributions = {
-        name: optuna.distributions.CategoricalDistribution(c) for name, c in among.items()
-    }
+    distributions = distributions_of(among)
     for _ in range(trials):
         trial = study.ask(distributions)
         study.tell(trial, objective(trial.params))
@@ -142,7 +145,7 @@ def test_proposals_follow_from_seed_and_history_alone() -> None:
 
 
 def test_workers_in_parallel_try_different_placements() -> None:
-    among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(4).items()}
+    among = distributions_of(space(4))
     study = study_of(PlacementSampler(seed=0, space=space(4)))
     asked = []
     for _ in range(30):
@@ -198,7 +201,7 @@ def test_what_breaks_limits_is_left_alone() -> None:
     """A limit on a cost, told as Optuna's constraint: as how much it is exceeded, and as yes or
     no.
     """
-    among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(6).items()}
+    among = distributions_of(space(6))
     for told, least in ((lambda over: over, 0.9), (lambda over: 1.0 if over > 0 else 0.0, 0.5)):
         late = []
         for seed in range(6):
@@ -216,7 +219,7 @@ def test_what_breaks_limits_is_left_alone() -> None:
 
 
 def test_trials_without_parameters_without_values_and_with_broken_ones_are_borne() -> None:
-    among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(3).items()}
+    among = distributions_of(space(3))
     study = study_of(PlacementSampler(seed=0, space=space(3)))
     values: list[Any] = [
         None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,6 +16,7 @@ from made_study import MadeStudy, recipe
 
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evidence import Situation, pooled
+from nas_attn.records import BARE
 from nas_attn.searching.prepare.beginning import begin
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.prior import expected, expected_in, known_before, published
@@ -92,7 +94,7 @@ def test_a_study_keeps_its_prior_and_says_whether_it_mattered(tmp_path: Path) ->
     assert lease is not None
     for trial, led in enumerate((True, False)):
         opened.store.claim(
-            str(trial), placement="none", trial=trial, baseline=None, lease=lease, by_prior=led
+            str(trial), placement=BARE, trial=trial, baseline=None, lease=lease, by_prior=led
         )
     assert any("1 of 2" in said and "published" in said for said in remarks(snapshot(opened.store)))
     with pytest.raises(RecipeError, match="prior"):
@@ -113,7 +115,9 @@ def test_a_prior_saves_runs_and_a_wrong_one_gives_way() -> None:
     proposals of 20 miss.
     """
     choices, sites = ("none", "se", "eca", "cbam"), [f"stage{i}" for i in range(1, 7)]
-    among = dict.fromkeys(sites, optuna.distributions.CategoricalDistribution(choices))
+    among: dict[str, optuna.distributions.BaseDistribution] = dict.fromkeys(
+        sites, optuna.distributions.CategoricalDistribution(choices)
+    )
 
     def missed(seed: int, sign: float) -> float:
         rng = np.random.default_rng(seed)
@@ -121,11 +125,9 @@ def test_a_prior_saves_runs_and_a_wrong_one_gives_way() -> None:
             site: {c: 0.0 if c == "none" else float(rng.normal()) for c in choices}
             for site in sites
         }
-        prior = (
-            {site: {c: sign * gain for c, gain in of.items()} for site, of in gains.items()}
-            if sign
-            else None
-        )
+        prior: Any = None
+        if sign:
+            prior = {site: {c: sign * gain for c, gain in of.items()} for site, of in gains.items()}
         study = optuna.create_study(
             direction="maximize", sampler=PlacementSampler(seed=seed, prior=prior)
         )

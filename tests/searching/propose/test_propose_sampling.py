@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -39,7 +40,7 @@ def sites():  # type: ignore[no-untyped-def]
 
 
 def space(types: list[str] = TYPES, **table: object) -> SearchSpace:
-    choices = {name: {} for name in types if name != "none"}
+    choices: dict[str, Any] = {name: {} for name in types if name != "none"}
     spec = {"name": "table", "sites": {"granularity": "block"}, "choices": choices, **table}
     return SearchSpace(SpaceSpec.model_validate(spec), sites())
 
@@ -152,7 +153,7 @@ def test_a_search_ends_when_what_is_left_is_over_a_limit(table: Path) -> None:
     assert len(found) < 100
 
 
-def _look(worker: Worker, seen: list[Search]) -> str:
+def _look(worker: Worker, seen: list[Search]) -> Any:
     seen.append(Search(worker))
     return "complete"
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -270,7 +271,8 @@ def test_a_run_that_another_worker_has_just_finished_is_not_done_again(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one finishes between the look at the queue and the lease."""
-    acquire, finished_by_other = StudyStore.acquire, []
+    acquire = StudyStore.acquire
+    finished_by_other: list[tuple[Any, str]] = []
 
     def after_the_other(store: StudyStore, resource: str, **options) -> Lease | None:
         row = (

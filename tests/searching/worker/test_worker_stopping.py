@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import psutil
@@ -264,7 +265,12 @@ def test_a_terminal_that_closes_does_not_end_a_search_in_an_error(
     monkeypatch.setenv("TABLE_SECONDS", "0.2")
     ours, theirs = pty.openpty()
     program = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml", "--workers", "1"]
-    terminal = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    terminal: dict[str, Any] = {
+        "stdin": theirs,
+        "stdout": theirs,
+        "stderr": theirs,
+        "start_new_session": True,
+    }
     with subprocess.Popen(program, **terminal) as process:
         os.close(theirs)
         wait_until(lambda: len(calls(table)) >= 3, process)
