@@ -172,13 +172,13 @@ class Recipe(Section):
         task = tasks.of(self)
         # else any metric that it returns
         if self.training.evaluator is None:
-            known = {*task.metrics, *tables.COSTS}
+            metrics = {*task.metrics, *tables.COSTS}
             if LATENCY_MODES[self.latency.mode].quantized:
-                known |= {f"{name}{tables.IN_INT8}" for name in task.shares}
+                metrics |= {f"{name}{tables.IN_INT8}" for name in task.shares}
             for objective in self.objectives:
-                if objective not in known and not tables.is_own_cost(objective):
+                if objective not in metrics and not tables.is_own_cost(objective):
                     raise ValueError(
-                        f"unknown objective '{objective}': {did_you_mean(objective, known)}"
+                        f"unknown objective '{objective}': {did_you_mean(objective, metrics)}"
                     )
         ratio = self.limits.max_latency_ratio
         if ratio is not None and ratio < 1 and self.space.sites.originals == "keep":

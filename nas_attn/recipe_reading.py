@@ -104,17 +104,17 @@ def _read_toml(
     elif path.suffix == ".toml" or len(path.parts) > 1:
         raise RecipeError(f"{what} file '{shorten(name)}' does not exist (looked in {Path.cwd()})")
     else:
-        known = shipped(kind)
-        if name not in known:
+        texts = shipped(kind)
+        if name not in texts:
             here = None
             if name and os.path.isfile(f"{path}.toml"):
                 here = f"did you mean the file '{name}.toml'?"
             raise RecipeError(
-                f"unknown {what} '{shorten(name)}': {here or did_you_mean(name, known)}; or give"
+                f"unknown {what} '{shorten(name)}': {here or did_you_mean(name, texts)}; or give"
                 " the path of a .toml file"
             )
         where = f"{kind}/{name}.toml (shipped)"
-        text = known[name]
+        text = texts[name]
     return where, read_toml(text, where)
 
 

@@ -275,8 +275,8 @@ class LatencySection(Section):
             ("dtype", self.dtype, mode.dtypes),
         ):
             if value not in taken:
-                known = " or ".join(f"'{one}'" for one in taken)
-                raise ValueError(f"mode = '{self.mode}' takes {key} = {known}, not '{value}'")
+                modes = " or ".join(f"'{one}'" for one in taken)
+                raise ValueError(f"mode = '{self.mode}' takes {key} = {modes}, not '{value}'")
         return self
 
 

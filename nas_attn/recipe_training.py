@@ -87,18 +87,18 @@ class Augment(Named):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        known = BATCHED.get(self.name)
-        if known is None:
+        arguments = BATCHED.get(self.name)
+        if arguments is None:
             if ":" not in self.name and not self.name[:1].isupper():
                 known_names = f"{', '.join(BATCHED)}, or a class of torchvision.transforms.v2"
                 raise ValueError(f"unknown augmentation '{self.name}': give {known_names}")
             return self
-        if self.arguments.keys() != known.keys():
+        if self.arguments.keys() != arguments.keys():
             wanted = "takes no arguments"
-            if known:
-                wanted = f"needs {' and '.join(known)}"
+            if arguments:
+                wanted = f"needs {' and '.join(arguments)}"
             raise ValueError(f"'{self.name}' {wanted}, not {', '.join(self.arguments) or 'none'}")
-        for name, (low, high) in known.items():
+        for name, (low, high) in arguments.items():
             value = self.arguments[name]
             if (
                 isinstance(value, bool)

@@ -132,12 +132,12 @@ def _matching(pattern: str, by_name: Mapping[str, Site]) -> list[Site]:
     names = [
         name for name, site in by_name.items() if ("." in name) == blocks and site.original == named
     ]
-    found = []
+    matching = []
     if any(c in pattern for c in "*?["):
-        found = fnmatch.filter(names, pattern)
-    if not found:
+        matching = fnmatch.filter(names, pattern)
+    if not matching:
         raise PlacementError(f"unknown site '{pattern}': {did_you_mean(pattern, by_name)}")
-    return [by_name[name] for name in found]
+    return [by_name[name] for name in matching]
 
 
 def _by_point(
@@ -301,13 +301,13 @@ class SearchSpace:
             part = _signature(
                 {point: left.pop(point) for point in list(left) if point.path in paths}
             )
-            known = self._by_network[site.name]
-            if part not in known:
+            value_of = self._by_network[site.name]
+            if part not in value_of:
                 raise PlacementError(
                     f"the search space '{self.spec.name}' does not have this choice at {site.name}:"
-                    f" it has {', '.join(known.values())}"
+                    f" it has {', '.join(value_of.values())}"
                 )
-            result[site.name] = known[part]
+            result[site.name] = value_of[part]
         if left:
             raise PlacementError(
                 f"the search space '{self.spec.name}' does not search at"
@@ -402,25 +402,25 @@ class SearchSpace:
     def _add_site(self, site: Site) -> None:
         """Fills the encoding of one site: what is allowed, then what only the baselines need."""
         types = self._types_at(site)
-        known: dict[str, str] = {}
+        value_of: dict[str, str] = {}
         if site.original:
-            known[_signature({})] = "original"
+            value_of[_signature({})] = "original"
         if self.spec.with_none and "none" in types:
-            known[self._network(site, self._positions(site)[0], Choice("none"))] = "none"
+            value_of[self._network(site, self._positions(site)[0], Choice("none"))] = "none"
         for position in self._positions(site):
             for choice in self._choices(types):
-                known.setdefault(
+                value_of.setdefault(
                     self._network(site, position, choice), self._value(site, position, choice)
                 )
-        self.allowed[site.name] = tuple(known.values())
-        known.setdefault(_signature({}), _bare(site))
+        self.allowed[site.name] = tuple(value_of.values())
+        value_of.setdefault(_signature({}), _bare(site))
         for choice in [] if site.original else self._first_choices():
             position = self._positions(site)[0]
-            known.setdefault(
+            value_of.setdefault(
                 self._network(site, position, choice), self._value(site, position, choice)
             )
-        self._by_network[site.name] = known
-        self.parameters[site.name] = tuple(known.values())
+        self._by_network[site.name] = value_of
+        self.parameters[site.name] = tuple(value_of.values())
 
     def _types_at(self, site: Site) -> set[str]:
         types = {*self.spec.types, "none"}

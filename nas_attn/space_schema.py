@@ -152,7 +152,7 @@ class SpaceSpec(Section):
     @property
     def types(self) -> dict[str, list[dict[str, list[Knob]]]]:
         """Attention type -> its grids, each knob -> the values it may take."""
-        found: dict[str, list[dict[str, list[Knob]]]] = {}
+        grids_of: dict[str, list[dict[str, list[Knob]]]] = {}
         for name, value in self.choices.items():
             if name == "none":
                 continue
@@ -160,8 +160,8 @@ class SpaceSpec(Section):
             for grid in value if isinstance(value, list) else [value]:
                 if isinstance(grid, dict):
                     grids.append({knob: _listed(v) for knob, v in grid.items()})
-            found[name] = grids
-        return found
+            grids_of[name] = grids
+        return grids_of
 
 
 def _listed(value: Knob | list[Knob]) -> list[Knob]:

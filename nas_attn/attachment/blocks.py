@@ -94,7 +94,7 @@ class BlockFinder:
         """Frame (call index) -> (branch, shortcut) of its residual adds, in order: the branch is
         the deeper operand.
         """
-        found: dict[int, list[tuple[Value, Value]]] = {}
+        branches: dict[int, list[tuple[Value, Value]]] = {}
         flow = self.flow
         depths: dict[int, dict[Value, int]] = {}
         for i, op in enumerate(flow.operations):
@@ -109,15 +109,15 @@ class BlockFinder:
             frame = flow.frame(i)
             depth = depths.setdefault(frame, flow.depths(flow.calls[frame]))
             if depth[a] != depth[b]:
-                found.setdefault(frame, []).append((a, b) if depth[a] > depth[b] else (b, a))
-        return found
+                branches.setdefault(frame, []).append((a, b) if depth[a] > depth[b] else (b, a))
+        return branches
 
     def _outer_branches(self) -> dict[Value, int]:
         """Results that a module which is no block adds to what they were made from, `x = x +
         self.convs[i](x)`, and the MACs of making them.
         """
         flow = self.flow
-        found: dict[Value, int] = {}
+        macs_of: dict[Value, int] = {}
         for frame, additions in self.branches.items():
             if flow.calls[frame].module in self.classes:
                 continue
@@ -127,11 +127,11 @@ class BlockFinder:
                     continue
                 own = (made_from | {branch}) - flow.ancestors(shortcut) - {shortcut}
                 macs = sum(op.macs for op in flow.operations if not own.isdisjoint(op.outputs))
-                found.update(
+                macs_of.update(
                     (value, macs)
                     for value in islice(filter(flow.returned.get, flow.unary_chain(branch)), 1)
                 )
-        return found
+        return macs_of
 
     def _block_classes(self) -> set[type[nn.Module]]:
         """Classes of modules that add a shortcut or join branches in their own forward."""
@@ -270,8 +270,10 @@ class BlockFinder:
         assert block.output is not None
         for branch, _ in self.branches.get(block.index, ()):
             if self.flow.shapes[branch] == self.flow.shapes[block.output]:
-                found = (self._returning(value, block) for value in self.flow.unary_chain(branch))
-                yield from (host.path for host in islice(filter(None, found), 1))
+                returning = (
+                    self._returning(value, block) for value in self.flow.unary_chain(branch)
+                )
+                yield from (host.path for host in islice(filter(None, returning), 1))
 
     def _returning(self, value: Value, block: Call) -> Call | None:
         """The innermost call in a block that returned this value, of a module with no other use."""
@@ -388,11 +390,11 @@ def safest(calls: Iterable[Call]) -> Call | None:
     module around it, or the identity behind it, returns the same: tools fold these two into one,
     and drop or replace the norm.
     """
-    found = list(calls)
-    for call in found:
-        around = call.index < found[0].index and not issubclass(call.module, CONTAINERS)
-        if call is not found[0] and (around or call.module is nn.Identity):
+    candidates = list(calls)
+    for call in candidates:
+        around = call.index < candidates[0].index and not issubclass(call.module, CONTAINERS)
+        if call is not candidates[0] and (around or call.module is nn.Identity):
             return call
-        if not issubclass(found[0].module, FOLDED):
+        if not issubclass(candidates[0].module, FOLDED):
             break
-    return found[0] if found else None
+    return candidates[0] if candidates else None

@@ -147,10 +147,10 @@ def _results(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, l
     """Path -> tensors that the module returned for an image; only for modules that kept their
     place.
     """
-    found: dict[str, list[Tensor]] = defaultdict(list)
+    results: dict[str, list[Tensor]] = defaultdict(list)
 
     def keep(path: str) -> Callable[..., None]:
-        return lambda _module, _args, result: found[path].extend(
+        return lambda _module, _args, result: results[path].extend(
             t.clone() for t in _tensors(result)
         )
 
@@ -159,7 +159,7 @@ def _results(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, l
             module.register_forward_hook(keep(path))
     with torch.no_grad():
         model(image_for(model, input_shape))
-    return found
+    return results
 
 
 def _tensors(result: Any) -> list[Tensor]:

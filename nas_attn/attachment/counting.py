@@ -46,11 +46,11 @@ def cost(
         OperationError: it raised an exception, or did not return a finite number.
     """
     network = CountedNetwork(model, input_shape)
-    found = {}
+    costs = {}
     for name, path in tables.counted_costs(objectives).items():
         function = load_object(path, what="objectives", error=RecipeError)
         try:
-            found[name] = _plain(function(network))
+            costs[name] = _plain(function(network))
         except NasAttnError:
             raise
         except Exception as error:
@@ -58,11 +58,11 @@ def cost(
             raise OperationError(
                 f"the cost '{name}' raised {type(error).__name__}: {error}"
             ) from error
-        if not isinstance(found[name], int | float) or not math.isfinite(found[name]):
+        if not isinstance(costs[name], int | float) or not math.isfinite(costs[name]):
             raise OperationError(
-                f"the cost '{name}' returned {found[name]!r}: return a finite int or float"
+                f"the cost '{name}' returned {costs[name]!r}: return a finite int or float"
             )
-    return found
+    return costs
 
 
 def _plain(value: Any) -> Any:

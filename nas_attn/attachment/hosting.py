@@ -336,10 +336,10 @@ def _set_class(self: nn.Module, cls: type[nn.Module]) -> None:
 def _copy_by_own_method(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """A copy by the `__deepcopy__` of the module's own class, which makes one without attention."""
     bare: Any = bare_class(self)
-    made: nn.Module = bare.__deepcopy__(self, memo)
-    if type(made) is bare and made is not self:
-        _become(made, type(self))
-    return made
+    copied: nn.Module = bare.__deepcopy__(self, memo)
+    if type(copied) is bare and copied is not self:
+        _become(copied, type(self))
+    return copied
 
 
 def _set_attribute(self: nn.Module, name: str, value: Any) -> None:

@@ -85,12 +85,12 @@ class Recording:
 
     def stack(self, call: int) -> list[int]:
         """A call and the calls around it, innermost first."""
-        found = []
+        calls = []
         index: int | None = call
         while index is not None:
-            found.append(index)
+            calls.append(index)
             index = self.calls[index].parent
-        return found
+        return calls
 
 
 @torch.inference_mode(False)
@@ -220,14 +220,14 @@ def tensors_in(result: Any, depth: int = 3) -> list[Tensor]:
     """The tensors in a module's result, in order; looks into objects of other classes down to
     `depth` levels.
     """
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     for leaf in tree_leaves(result):
         if isinstance(leaf, Tensor):
-            found.append(leaf)
+            tensors.append(leaf)
         elif depth and not isinstance(leaf, nn.Module | type):
             names = getattr(leaf, "__dataclass_fields__", getattr(leaf, "__dict__", ()))
-            found += tensors_in([getattr(leaf, name, None) for name in names], depth - 1)
-    return found
+            tensors += tensors_in([getattr(leaf, name, None) for name in names], depth - 1)
+    return tensors
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -526,16 +526,16 @@ class Flow:
 
     def ancestors(self, value: Value) -> set[Value]:
         """All values that a value was made from."""
-        found: set[Value] = set()
+        values: set[Value] = set()
         waiting = [value]
         while waiting:
             index = self.producer.get(waiting.pop())
             if index is None:
                 continue
-            fresh = set(self.operations[index].inputs) - found
-            found.update(fresh)
+            fresh = set(self.operations[index].inputs) - values
+            values.update(fresh)
             waiting.extend(fresh)
-        return found
+        return values
 
 
 def gates_its_input(flow: Flow, call: Call) -> bool:

@@ -67,12 +67,12 @@ class Roles:
         """
         if len(self._predictions) < 2:
             return []
-        found: set[Value] = set()
+        values: set[Value] = set()
         for op in self.flow.operations:
             if any(self._in_head(v) for v in op.outputs if v in self.flow.maps):
-                found.update(v for v in op.inputs if v in self.flow.maps and not self._in_head(v))
+                values.update(v for v in op.inputs if v in self.flow.maps and not self._in_head(v))
         return sorted(
-            {self._before_shared(v) for v in found}, key=lambda v: self.flow.producer.get(v, -1)
+            {self._before_shared(v) for v in values}, key=lambda v: self.flow.producer.get(v, -1)
         )
 
     def _before_shared(self, value: Value) -> Value:
@@ -109,18 +109,18 @@ class Roles:
         """The convolutions among `last` whose result is added to a map of a hidden layer, as in a
         residual branch.
         """
-        made: dict[Value, frozenset[int]] = {}
-        found: set[int] = set()
+        made_by: dict[Value, frozenset[int]] = {}
+        added: set[int] = set()
         for i, op in enumerate(self.flow.operations):
             maps = [v for v in op.inputs if v in self.flow.maps]
-            if op.name in ADDITIONS and any(v not in made for v in maps):
-                found.update(*(made.get(v, frozenset()) for v in maps))
+            if op.name in ADDITIONS and any(v not in made_by for v in maps):
+                added.update(*(made_by.get(v, frozenset()) for v in maps))
             before = frozenset({i} if i in last else ()).union(
-                *(made.get(v, frozenset()) for v in op.inputs)
+                *(made_by.get(v, frozenset()) for v in op.inputs)
             )
             if before:
-                made.update(dict.fromkeys(op.outputs, before))
-        return found
+                made_by.update(dict.fromkeys(op.outputs, before))
+        return added
 
     def _last_convolutions(self) -> Iterator[int]:
         """Convolutions that no convolution follows, and neither a norm nor an activation of hidden
@@ -181,11 +181,11 @@ class Roles:
     @functools.cached_property
     def _predicted(self) -> set[Value]:
         """Predictions, and what they become."""
-        found: set[Value] = set()
+        predicted: set[Value] = set()
         for i, op in enumerate(self.flow.operations):
-            if i in self._predictions or not found.isdisjoint(op.inputs):
-                found.update(op.outputs)
-        return found
+            if i in self._predictions or not predicted.isdisjoint(op.inputs):
+                predicted.update(op.outputs)
+        return predicted
 
     @functools.cached_property
     def _convolutions_ahead(self) -> dict[Value, int]:
@@ -214,19 +214,23 @@ class Roles:
             return []
         flow = self.flow
         start = next(i for i, op in enumerate(flow.operations) if op.name in CONVOLUTIONS)
-        made = {}
+        predictions_of = {}
         for call in flow.calls[1:]:
-            made[call.index] = [i for i in self._predictions if call.first <= i < call.last]
+            predictions_of[call.index] = [
+                i for i in self._predictions if call.first <= i < call.last
+            ]
         around = [
-            c for c in flow.calls[1:] if len(made[c.index]) > 1 and not c.first <= start < c.last
+            c
+            for c in flow.calls[1:]
+            if len(predictions_of[c.index]) > 1 and not c.first <= start < c.last
         ]
         for call in reversed(around):
-            if len(made[call.index]) == len(self._predictions):
+            if len(predictions_of[call.index]) == len(self._predictions):
                 return [call]
 
         def layers(call: Call) -> int:
             depths = flow.depths(call)
-            return max(depths[flow.operations[i].outputs[0]] for i in made[call.index])
+            return max(depths[flow.operations[i].outputs[0]] for i in predictions_of[call.index])
 
         return [call for call in around if layers(call) < 2 * FEW]
 

@@ -114,14 +114,14 @@ def _global_containers(model: nn.Module) -> list[Container]:
     """What hooks may write to that belongs to no network: global dictionaries and lists that their
     functions name. The copy uses them itself, and they get their content back.
     """
-    found: dict[int, Container] = {}
+    containers: dict[int, Container] = {}
     for module in model.modules():
         for hooks in HOOKS:
             for hook in getattr(module, hooks).values():
                 for function in _functions(hook):
                     named = (function.__globals__.get(n) for n in function.__code__.co_names)
-                    found.update({id(v): v for v in named if isinstance(v, dict | list | set)})
-    return list(found.values())
+                    containers.update({id(v): v for v in named if isinstance(v, dict | list | set)})
+    return list(containers.values())
 
 
 def _restore(container: Container, content: Container) -> None:

@@ -70,10 +70,10 @@ def find(name: str) -> Row:
         return ROWS[name]
     if ":" in name:
         return _foreign(name, name)
-    found = installed()
-    if name not in found:
-        raise KnobError(f"unknown attention type '{name}': {did_you_mean(name, [*ROWS, *found])}")
-    return _foreign(name, found[name].value)
+    foreign = installed()
+    if name not in foreign:
+        raise KnobError(f"unknown attention type '{name}': {did_you_mean(name, [*ROWS, *foreign])}")
+    return _foreign(name, foreign[name].value)
 
 
 def build(
@@ -174,27 +174,27 @@ def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
     A result that has a version and a date of its own was measured with these, not with the
     runtime's.
     """
-    found: dict[str, dict[str, Any]] = json.loads(RUNTIMES.read_text("utf-8"))
-    lines = [["module", *found]]
+    columns: dict[str, dict[str, Any]] = json.loads(RUNTIMES.read_text("utf-8"))
+    lines = [["module", *columns]]
     for name in ROWS:
         # plain layers run everywhere
         if name not in CONTROLS:
             line = [name]
-            for column in found.values():
+            for column in columns.values():
                 cell = column["cells"].get(name, {"state": "not tested"})
                 shown = cell["state"]
                 if shown == "same":
                     shown = f"{cell['time']:.2f}"
                 line.append(shown)
             lines.append(line)
-    return found, lines
+    return columns, lines
 
 
 def measured_with() -> list[str]:
     """For each runtime, in words, with which versions its results were measured, and when."""
-    found, _ = runtimes()
+    columns, _ = runtimes()
     sentences = []
-    for runtime, column in found.items():
+    for runtime, column in columns.items():
         later: dict[str, list[str]] = {}
         for name, cell in column["cells"].items():
             if "version" in cell:

@@ -232,11 +232,11 @@ class Row:
 
     def knob(self, name: str) -> KnobSpec:
         """The knob of this name; KnobError names the nearest."""
-        known = {knob.name: knob for knob in self.knobs}
-        if name not in known:
-            close = did_you_mean(name, known) if known else "it has none"
+        knobs = {knob.name: knob for knob in self.knobs}
+        if name not in knobs:
+            close = did_you_mean(name, knobs) if knobs else "it has none"
             raise KnobError(f"{self.name}: unknown knob '{name}': {close}")
-        return known[name]
+        return knobs[name]
 
     def check(self, name: str, value: object) -> Knob:
         """A knob's value in its type, for any shape. KnobError: it is unknown, of a wrong type or

@@ -307,12 +307,18 @@ def published_input(name: str) -> Fed:
         return Fed(IMAGENET_MEAN, IMAGENET_STD)
     import torchvision
 
-    made = torchvision.models.get_model_weights(inner).DEFAULT.transforms()
-    crop = getattr(made, "crop_size", None)
-    resize = getattr(made, "resize_size", None)
+    transforms = torchvision.models.get_model_weights(inner).DEFAULT.transforms()
+    crop = getattr(transforms, "crop_size", None)
+    resize = getattr(transforms, "resize_size", None)
     if not crop or not resize:
-        return Fed(tuple(made.mean), tuple(made.std))
-    return Fed(tuple(made.mean), tuple(made.std), crop[0], resize[0], made.interpolation.value)
+        return Fed(tuple(transforms.mean), tuple(transforms.std))
+    return Fed(
+        tuple(transforms.mean),
+        tuple(transforms.std),
+        crop[0],
+        resize[0],
+        transforms.interpolation.value,
+    )
 
 
 def _timm_input(name: str, inner: str) -> Fed:

@@ -179,15 +179,15 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
             raise BackboneError(
                 f"{where} holds a {kind}, not a state_dict: use a file written by {_SAVE}"
             )
-        known = _wraps(loaded)
+        wrapped = _wraps(loaded)
         others = []
-        if not known:
+        if not wrapped:
             others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)]
-        if known:
-            states = [key for key in known if _is_state(loaded[key])]
+        if wrapped:
+            states = [key for key in wrapped if _is_state(loaded[key])]
             if len(states) > 1:
                 notes.append(f"it has {few(states)}; {states[0]} is used")
-            loaded = loaded[(states or known)[0]]
+            loaded = loaded[(states or wrapped)[0]]
         elif _is_state(loaded):
             return loaded, notes
         elif len(others) == 1:

@@ -266,13 +266,13 @@ class Transformed:
         parts = self._parts(stored, boxes)
         for name, step in self.steps:
             try:
-                found = step(*parts)
+                transformed = step(*parts)
             except Exception as error:
                 # any error of a user's transform
                 raise DataError(
                     f"training.augment: '{name}' failed: {shorten(first_line(error))}"
                 ) from error
-            parts = list(found) if isinstance(found, tuple | list) else [found]
+            parts = list(transformed) if isinstance(transformed, tuple | list) else [transformed]
         return self._image(parts, stored), self._boxes(parts, boxes, stored.shape[-2:])
 
     def _parts(self, stored: Tensor, boxes: Tensor) -> list[Any]:
@@ -317,12 +317,12 @@ class Transformed:
         table = torch.zeros_like(before)
         if self.boxes is None:
             return table
-        found = parts[1]["boxes"].as_subclass(Tensor).float()
+        boxes = parts[1]["boxes"].as_subclass(Tensor).float()
         labels = parts[1]["labels"]
-        found[:, 0::2] = found[:, 0::2].clamp(0, size[1])
-        found[:, 1::2] = found[:, 1::2].clamp(0, size[0])
-        there = (found[:, 0] < found[:, 2]) & (found[:, 1] < found[:, 3])
-        rows = torch.cat([labels[:, None].float(), found], 1)[there]
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(0, size[1])
+        boxes[:, 1::2] = boxes[:, 1::2].clamp(0, size[0])
+        there = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+        rows = torch.cat([labels[:, None].float(), boxes], 1)[there]
         table[: len(rows)] = rows
         return table
 
@@ -413,7 +413,7 @@ def _find(name: str) -> type[Any]:
     # an import of a second, for recipes that name one
     from torchvision.transforms import v2
 
-    known = {
+    transforms_by_name = {
         key: cls
         for key, cls in vars(v2).items()
         if isinstance(cls, type) and issubclass(cls, v2.Transform)
@@ -423,12 +423,12 @@ def _find(name: str) -> type[Any]:
             f"training.augment: leave out '{name}': images are normalised afterwards (data.mean,"
             " data.std)"
         )
-    if name not in known:
+    if name not in transforms_by_name:
         raise DataError(
             f"training.augment: torchvision has no '{name}':"
-            f" {did_you_mean(name, [*BATCHED, *known])}"
+            f" {did_you_mean(name, [*BATCHED, *transforms_by_name])}"
         )
-    return known[name]
+    return transforms_by_name[name]
 
 
 def _made(one: Augment, made_for: TransformedImages) -> Callable[..., Any]:
@@ -476,8 +476,8 @@ def _complete(
     from torchvision.transforms import InterpolationMode
 
     for key in arguments.keys() - parameters.keys():
-        known = did_you_mean(key, parameters)
-        raise DataError(f"training.augment: '{name}' has no argument '{key}': {known}")
+        near_names = did_you_mean(key, parameters)
+        raise DataError(f"training.augment: '{name}' has no argument '{key}': {near_names}")
     if MIXES in parameters:
         arguments.setdefault(MIXES, made_for.classes)
     if "size" in parameters and parameters["size"].default is inspect.Parameter.empty:

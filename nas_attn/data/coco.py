@@ -147,14 +147,14 @@ class Coco:
                     f"the box with id {row.id} of '{path}' names the {lost}"
                     f" {getattr(row, f'{lost}_id')}, which does not exist"
                 )
-            found = _corners(row, images[row.image_id], path)
-            if found is None:
+            corners = _corners(row, images[row.image_id], path)
+            if corners is None:
                 empty += 1
                 continue
             if row.category_id not in order:
                 continue
             label = order[row.category_id]
-            box = (-label if row.iscrowd else label, *found)
+            box = (-label if row.iscrowd else label, *corners)
             if box in boxes[row.image_id]:
                 repeated += 1
             else:
@@ -207,14 +207,14 @@ def _say_repeated(content: _Content, path: Path) -> None:
 
 def _say_shared(found: Coco) -> None:
     """Warns of files that two splits have, before anything trains."""
-    known: dict[Path, str] = {}
+    first_of_content: dict[Path, str] = {}
     shared: dict[tuple[str, str], list[str]] = {}
     for split, path in found.files.items():
         images = _content(path).images
         folder = found._folder(split, images[0].file_name)
         for image in images:
             file = folder / image.file_name
-            other = known.setdefault(file, split)
+            other = first_of_content.setdefault(file, split)
             if other != split:
                 shared.setdefault((other, split), []).append(image.file_name)
     for (one, other), names in shared.items():
@@ -354,33 +354,33 @@ def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> N
 
 def coco_folder(section: DataSection, place: Place) -> Parts:
     """`coco:FOLDER`."""
-    found = find(section)
-    _say_shared(found)
+    annotated = find(section)
+    _say_shared(annotated)
     side = section.size or DETECTOR_SIDE
-    learnt = found.read("train")
-    train = Files(found.root, learnt[0], np.arange(len(learnt[0])))
-    known = with_used_bits(train, section.model_copy(update={"size": side}))
+    learnt = annotated.read("train")
+    train = Files(annotated.root, learnt[0], np.arange(len(learnt[0])))
+    sized = with_used_bits(train, section.model_copy(update={"size": side}))
 
     def ready(split: str) -> Labelled:
-        sources, boxes = learnt if split == "train" else found.read(split)
-        files = Files(found.root, sources, np.arange(len(sources)))
+        sources, boxes = learnt if split == "train" else annotated.read(split)
+        files = Files(annotated.root, sources, np.arange(len(sources)))
         paths = np.array([str(source.image) for source in sources])
         if len(set(paths)) < len(paths):
             files = replace(files, groups=paths)
-        images = prepare(files, known, place)
+        images = prepare(files, sized, place)
         # broken images may be left out
         kept = _scaled(boxes, sources, side)[images.labels]
         return replace(images, labels=np.zeros_like(images.labels), boxes=kept)
 
     validation = None
-    if "validation" in found.files:
+    if "validation" in annotated.files:
         if section.validation is not None:
             raise DataError(
-                f"data.validation does not apply, since '{found.files['validation']}' has the"
+                f"data.validation does not apply, since '{annotated.files['validation']}' has the"
                 " validation images: remove it"
             )
         validation = ready("validation")
-    missing = f"'{found.root}' has no annotations of a test split: name them in data.coco.test"
-    classes = tuple(found.classes.values())
-    missing = "" if "test" in found.files else missing
+    missing = f"'{annotated.root}' has no annotations of a test split: name them in data.coco.test"
+    classes = tuple(annotated.classes.values())
+    missing = "" if "test" in annotated.files else missing
     return Parts(ready("train"), validation, lambda: ready("test"), classes, missing)

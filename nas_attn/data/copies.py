@@ -215,7 +215,7 @@ def _first_alike(
     rows: NDArray[np.float32], pixels: NDArray[np.int64], apart: NDArray[np.int64]
 ) -> list[tuple[int, int]]:
     """(row, the first earlier row that it is alike); both differ in `pixels` and in `apart`."""
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     for start in range(0, len(rows), COMPARED_TOGETHER):
         end = min(start + COMPARED_TOGETHER, len(rows))
         alike = rows[start:end] @ rows[:end].T >= LIKE_PIXELS
@@ -223,5 +223,5 @@ def _first_alike(
         alike &= apart[start:end, None] != apart[None, :end]
         alike &= np.arange(start, end)[:, None] > np.arange(end)[None]
         for row in np.flatnonzero(alike.any(1)).tolist():
-            found.append((start + row, int(alike[row].argmax())))
-    return found
+            pairs.append((start + row, int(alike[row].argmax())))
+    return pairs

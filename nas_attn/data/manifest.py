@@ -107,16 +107,16 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Equal for equal images, classes and splits."""
-        found = hashlib.blake2b(digest_size=16)
-        found.update(json.dumps(self.classes).encode())
+        hashed = hashlib.blake2b(digest_size=16)
+        hashed.update(json.dumps(self.classes).encode())
         for split, listing in self.splits.items():
-            found.update(f"{split} {len(listing)}".encode())
-            found.update(listing.labels.astype("<i8").tobytes())
+            hashed.update(f"{split} {len(listing)}".encode())
+            hashed.update(listing.labels.astype("<i8").tobytes())
             if listing.names is not None:
-                found.update(json.dumps(listing.names.tolist()).encode())
+                hashed.update(json.dumps(listing.names.tolist()).encode())
             if listing.content is not None:
-                found.update(listing.content.astype("<i8").tobytes())
-        return found.hexdigest()
+                hashed.update(listing.content.astype("<i8").tobytes())
+        return hashed.hexdigest()
 
     @property
     def has_content(self) -> bool:
@@ -203,7 +203,7 @@ def _images(manifest: Manifest) -> dict[_Key, _Image]:
     listings = dict(manifest.splits)
     if manifest.unread is not None:
         listings["test"] = manifest.unread
-    found: dict[_Key, _Image] = {}
+    images: dict[_Key, _Image] = {}
     seen: Counter[str] = Counter()
     for split, listing in listings.items():
         for number, label in enumerate(listing.labels.tolist()):
@@ -214,11 +214,11 @@ def _images(manifest: Manifest) -> dict[_Key, _Image]:
                 name = f"\0{content}"
             else:
                 name = str(listing.names[number])
-            known = 0 <= label < len(manifest.classes) and not listing.boxed
-            called = f"class {manifest.classes[label]}" if known else str(label)
-            found[name, seen[name]] = _Image(split, called, content)
+            is_class = 0 <= label < len(manifest.classes) and not listing.boxed
+            called = f"class {manifest.classes[label]}" if is_class else str(label)
+            images[name, seen[name]] = _Image(split, called, content)
             seen[name] += 1
-    return found
+    return images
 
 
 def _pairs(gone: Mapping[_Key, _Image], come: Mapping[_Key, _Image]) -> Iterator[tuple[_Key, _Key]]:
@@ -276,7 +276,7 @@ def _listing(row: Mapping[str, Any]) -> Listing:
 
 def checksum(*contents: bytes) -> int:
     """Of the contents of files; 64 bits, signed."""
-    found = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for content in contents:
-        found.update(content)
-    return int.from_bytes(found.digest(), "little", signed=True)
+        digest.update(content)
+    return int.from_bytes(digest.digest(), "little", signed=True)

@@ -308,11 +308,13 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
         labels.append(y.long() if y.ndim == 1 else torch.zeros(len(y), dtype=torch.long))
     if not labels:
         raise DataError(f"{where} is a DataLoader without a batch: give it images")
-    known = torch.cat(labels).numpy()
-    whole = Labelled.of(torch.cat(images).numpy(), known)
+    all_labels = torch.cat(labels).numpy()
+    whole = Labelled.of(torch.cat(images).numpy(), all_labels)
     # augmented images do not identify the data
     if training:
-        return Labelled(whole.pixels, known, np.zeros(len(known), np.int64), loader=loader)
+        return Labelled(
+            whole.pixels, all_labels, np.zeros(len(all_labels), np.int64), loader=loader
+        )
     return whole
 
 

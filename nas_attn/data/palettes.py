@@ -44,11 +44,11 @@ def _problem(root: Path, masks: Sequence[Path]) -> str:
     first: dict[int, tuple[Colour, Path]] = {}
     for path, colours in _used(palettes):
         for value, colour in colours.items():
-            known, where = first.setdefault(value, (colour, path))
-            if known != colour:
+            colour_before, where = first.setdefault(value, (colour, path))
+            if colour_before != colour:
                 return (
                     f"the masks of '{root}' have different palettes: the value {value} is the"
-                    f" colour {known} in '{_below(where, root)}' and {colour} in"
+                    f" colour {colour_before} in '{_below(where, root)}' and {colour} in"
                     f" '{_below(path, root)}', so that it means two classes; save all masks with"
                     " one palette, or as grey images of class numbers"
                 )

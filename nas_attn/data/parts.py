@@ -76,10 +76,10 @@ class Labelled:
             or labels.dtype.kind not in "iu"
             or len(labels) != len(images)
         ):
-            found = f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
+            shapes = f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
             raise DataError(
                 "images must be uint8 (N, C, H, W), with an integer label for each, but they are"
-                f" {found}"
+                f" {shapes}"
             )
         images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
         identity = np.fromiter((zlib.crc32(image.data) for image in images), np.int64, len(images))
@@ -108,8 +108,10 @@ class Labelled:
         if self.boxes is not None:
             sums = (zlib.crc32(rows[rows[:, 0] != 0].tobytes()) for rows in self.boxes)
             labels = np.fromiter(sums, np.int64, len(self.boxes))
-        known = self.fixed and self.loader is None
-        return Listing(labels, self.names, content if known else None, boxed=self.boxes is not None)
+        comparable = self.fixed and self.loader is None
+        return Listing(
+            labels, self.names, content if comparable else None, boxed=self.boxes is not None
+        )
 
 
 @dataclass(frozen=True)

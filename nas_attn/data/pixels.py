@@ -205,11 +205,11 @@ class Mapped:
         else:
             count = min(len(self), max(DECODED_TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
         sample = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
-        found = (
+        histograms = (
             InMemory(self._batch(part)).histogram()
             for part in torch.split(torch.from_numpy(sample), 256)
         )
-        return sum(found, np.zeros((self.shape[0], 256), np.int64))
+        return sum(histograms, np.zeros((self.shape[0], 256), np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """As in `InMemory`; the next batch is read while the last one is processed."""

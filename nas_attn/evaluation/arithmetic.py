@@ -62,10 +62,10 @@ def study_arithmetic(
         new = new_arithmetic(recipe.training, dataset, device, bare=bare, batches=batches)
         text = store.arithmetics.put_once(name, new.text)
     agreed = read_arithmetic(store, text)
-    found = StudyArithmetic(agreed, possible(agreed, recipe.training, device))
-    if found.lacking:
-        warnings.warn(found.lacking, NasAttnWarning, stacklevel=2)
-    return found
+    arithmetic = StudyArithmetic(agreed, possible(agreed, recipe.training, device))
+    if arithmetic.lacking:
+        warnings.warn(arithmetic.lacking, NasAttnWarning, stacklevel=2)
+    return arithmetic
 
 
 def read_arithmetic(store: StudyStore, text: str) -> Arithmetic:

@@ -96,20 +96,20 @@ class FolderArtifacts:
         self._path(artifact_id).unlink()
 
     def stored(self) -> list[Stored]:
-        found: list[Stored] = []
+        files: list[Stored] = []
         if not self.folder.is_dir():
-            return found
+            return files
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
                     if entry.is_file(follow_symlinks=False):
                         status = entry.stat()
-                        found.append(
+                        files.append(
                             Stored(
                                 entry.name, status.st_size, max(0.0, time.time() - status.st_mtime)
                             )
                         )
-        return found
+        return files
 
     def _path(self, artifact_id: str) -> Path:
         return self.folder / checked_name(artifact_id)

@@ -125,9 +125,9 @@ def _compared(
         }
         kept = store.images.put_once(name, json.dumps(content))
     before = json.loads(kept)
-    known = KnownImages(before["digest"], before["unknown"])
-    if manifest is None or known.digest in (None, digest):
-        return known
+    known_images = KnownImages(before["digest"], before["unknown"])
+    if manifest is None or known_images.digest in (None, digest):
+        return known_images
     test = "test " if name.endswith(TEST) else ""
     raise ImagesChanged(
         f"the {test}images of '{recipe.data.name}' are not those of study '{store.name}':"

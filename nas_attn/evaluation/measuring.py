@@ -77,14 +77,14 @@ class Measurer:
         """
         if candidate.is_bare:
             return self.bare()
-        found = self.latencies({candidate.key: candidate.placement}).get(candidate.key)
+        latency = self.latencies({candidate.key: candidate.placement}).get(candidate.key)
         if (
-            found
-            and not found.measured
-            and needs_more(replace(found, measured=True), self._section.tolerance)
+            latency
+            and not latency.measured
+            and needs_more(replace(latency, measured=True), self._section.tolerance)
         ):
             return None
-        return found
+        return latency
 
     def latencies(self, more: Mapping[str, Placement] | None = None) -> dict[str, Latency]:
         """Key -> estimate of all candidates and of `more`, measured or predicted."""
@@ -126,18 +126,18 @@ class Measurer:
         stop: Callable[[], bool],
     ) -> None:
         """Runs `count` sessions; candidates with the widest intervals come first."""
-        known = {r.key: r for r in candidates if not r.is_bare}
+        by_key = {r.key: r for r in candidates if not r.is_bare}
         with suppress(Interrupted):
             for _ in range(count):
-                if stop() or not known:
+                if stop() or not by_key:
                     return
-                keys = self.open_keys(list(known), tolerance)
+                keys = self.open_keys(list(by_key), tolerance)
                 # others fill free places, at little cost
-                others = [key for key in known if key not in keys]
+                others = [key for key in by_key if key not in keys]
                 self._random.shuffle(others)
-                group = {key: known[key] for key in [*keys, *others][:MAX_CANDIDATES]}
+                group = {key: by_key[key] for key in [*keys, *others][:MAX_CANDIDATES]}
                 for faulty in self._session(group):
-                    del known[faulty.network]
+                    del by_key[faulty.network]
                     warnings.warn(
                         f"left out of the latency sessions: {faulty}", NasAttnWarning, stacklevel=2
                     )
@@ -148,9 +148,9 @@ class Measurer:
         """
         sessions = self._store.sessions()
         wanted = open_keys(sessions, keys, tolerance=tolerance)
-        known = estimate(sessions)
-        odd = suspicious(known, {row.key: row.placement for row in self._store.candidates()})
-        again = [key for key in odd if key in keys and known[key].sessions < AGAIN]
+        latencies = estimate(sessions)
+        odd = suspicious(latencies, {row.key: row.placement for row in self._store.candidates()})
+        again = [key for key in odd if key in keys and latencies[key].sessions < AGAIN]
         return [*again, *(key for key in wanted if key not in again)]
 
     def bare(self) -> Latency:

@@ -186,7 +186,7 @@ def _by_depth(
 
     inside = list(map(block_of, names))
     last = max((place for place, number in enumerate(inside) if number), default=-1)
-    found = {}
+    factors = {}
     at = 0
     for place, (name, number) in enumerate(zip(names, inside, strict=True)):
         at = max(at, number)
@@ -198,8 +198,8 @@ def _by_depth(
             else:
                 of_stage = blocks[depth - 1][1] if depth else 0
                 own = own[of_stage]
-        found[name] = own * section.layer_decay ** (len(blocks) + 1 - depth)
-    return found
+        factors[name] = own * section.layer_decay ** (len(blocks) + 1 - depth)
+    return factors
 
 
 class InRuntime(nn.Module):
@@ -246,5 +246,5 @@ def int8_metrics(
         network = InRuntime(model, recipe.latency, dataset.input_shape, images)
         device = next(model.parameters()).device
         scorer = Trainer(recipe.training, dataset, device=device, arithmetic=PLAIN)
-        found = scorer.score(network, split or dataset.validation).metrics
-    return {f"{name}{IN_INT8}": value for name, value in found.items() if name in task.shares}
+        metrics = scorer.score(network, split or dataset.validation).metrics
+    return {f"{name}{IN_INT8}": value for name, value in metrics.items() if name in task.shares}

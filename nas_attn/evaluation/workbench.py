@@ -321,9 +321,9 @@ class Workbench:
         TrainingError.
         """
         of_test = replace(run, protocol=test_protocol(run.protocol))
-        for known in self.store.scores(run.key, protocol=of_test.protocol):
-            if (known.score.seed, known.backbone) == (run.seed, run.backbone):
-                return known.score
+        for stored in self.store.scores(run.key, protocol=of_test.protocol):
+            if (stored.score.seed, stored.backbone) == (run.seed, run.backbone):
+                return stored.score
         reason = f"{run.purpose} {run.files}"
         if reason not in {reading.reason for reading in self.store.test_readings()}:
             self.store.log_test_reading(reason)
@@ -428,8 +428,8 @@ class Workbench:
             self._fit(model, training)
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
-        known = json.dumps({"artifact": artifact, "sha256": sha256})
-        self.store.backbones.put(backbone_name(run.backbone, run.key), known)
+        content = json.dumps({"artifact": artifact, "sha256": sha256})
+        self.store.backbones.put(backbone_name(run.backbone, run.key), content)
 
     def files(self, run: Run, lease: Lease) -> RunFiles:
         return RunFiles(self.store, self._artifacts, run.files, lease)
@@ -485,11 +485,11 @@ class Workbench:
             return given_weights(self.plan.like(other))[0]
         if start == "backbone" and self._kept != wanted:
             name = backbone_name(backbone, backbone_key(other))
-            known = self.store.backbones.get(name)
-            if not known:
+            content = self.store.backbones.get(name)
+            if not content:
                 raise BackboneLost(f"backbone {backbone} is missing: it is trained first")
             try:
-                self._weights = unpack(read_artifact(self._artifacts, **json.loads(known)))
+                self._weights = unpack(read_artifact(self._artifacts, **json.loads(content)))
             except CheckpointError as error:
                 self.store.backbones.put(name, "")
                 raise BackboneLost(

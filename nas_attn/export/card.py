@@ -164,7 +164,7 @@ def _sources(described: Described) -> list[dict[str, str]]:
     """The attention modules' papers; their code is this project's, written from the papers, or a
     third party's.
     """
-    found = []
+    sources = []
     for name in dict.fromkeys(
         choice.type for _, choices in described.resolved.modules for choice in choices
     ):
@@ -173,18 +173,18 @@ def _sources(described: Described) -> list[dict[str, str]]:
         licence = "MIT (nas_attn)"
         if not ours:
             licence = f"that of {row.target.partition('.')[0].partition(':')[0]}"
-        found.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
+        sources.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
     source = described.backbone.name.partition(":")[0]
-    known = BACKBONE_SOURCES.get(source)
-    if known:
-        licence = known.licence
+    source_known = BACKBONE_SOURCES.get(source)
+    if source_known:
+        licence = source_known.licence
     else:
         licence = "MIT (nas_attn)"
         if ":" in described.backbone.name:
             licence = f"that of {source}"
     return [
         {"type": "backbone", "title": described.backbone.name, "paper": "", "licence": licence},
-        *found,
+        *sources,
     ]
 
 
@@ -435,8 +435,8 @@ def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[f
         return here["in_file"]["right" if per_image else "value"], "when it was exported, in int8"
     if here is not None:
         return here["right" if per_image else "value"], "when it was exported, in float32"
-    known = training["right"] if per_image else training["metrics"].get(metric)
-    return known, "the card has no score" if known is None else "when it was trained"
+    expected = training["right"] if per_image else training["metrics"].get(metric)
+    return expected, "the card has no score" if expected is None else "when it was trained"
 
 
 def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
@@ -483,14 +483,14 @@ def read_card(path: Path) -> dict[str, Any]:
         raise UserError(f"there is no file '{shorten(str(path))}': write one with nas-attn export")
     try:
         facts = json.loads(at.read_text("utf-8"))
-        known = facts["card"] == VERSION
+        readable = facts["card"] == VERSION
     except OSError:
         raise UserError(
             f"there is no card '{at.name}' next to '{path.name}': nas-attn export writes it"
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        known = False
-    if not known:
+        readable = False
+    if not readable:
         raise UserError(
             f"'{at}' is not a card of this version of nas-attn: export the network again"
         )

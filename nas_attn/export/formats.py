@@ -128,9 +128,10 @@ class DetectorGraph(Graph):
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        found = self.network([image[0]])[0]
+        answer = self.network([image[0]])[0]
         return torch.cat(
-            [found["boxes"], found["scores"][:, None], found["labels"].to(image.dtype)[:, None]], 1
+            [answer["boxes"], answer["scores"][:, None], answer["labels"].to(image.dtype)[:, None]],
+            1,
         )
 
     def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
@@ -226,24 +227,24 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
     Without both it is weights, which may also end in `.pth`. Raises UserError: there is no such
     format, no format has this ending, or the file has the ending of another one.
     """
-    known = {**FORMATS, **({} if task is None else answers_of(task).formats)}
+    formats = {**FORMATS, **({} if task is None else answers_of(task).formats)}
     ending = Path(file).suffix.lower()
-    by_ending = [one for one in known.values() if one.suffix == ending]
+    by_ending = [one for one in formats.values() if one.suffix == ending]
     if not name and not by_ending and ending not in ("", ".pth"):
-        endings = ", ".join(sorted({one.suffix for one in known.values()}))
+        endings = ", ".join(sorted({one.suffix for one in formats.values()}))
         raise UserError(
             f"output '{shorten(file)}' ends like no known format: end it with {endings}, or say the"
             " format"
         )
     name = name or (by_ending[0].name if by_ending else "weights")
-    if name not in known:
-        raise UserError(f"unknown format '{shorten(name)}': give {', '.join(known)}")
-    if by_ending and known[name].suffix != ending:
+    if name not in formats:
+        raise UserError(f"unknown format '{shorten(name)}': give {', '.join(formats)}")
+    if by_ending and formats[name].suffix != ending:
         raise UserError(
             f"output '{shorten(file)}' ends like the format {by_ending[0].name}, not like {name}:"
-            f" name it *{known[name].suffix}, or change the format"
+            f" name it *{formats[name].suffix}, or change the format"
         )
-    return known[name]
+    return formats[name]
 
 
 def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.Module:
@@ -303,9 +304,9 @@ def write(  # noqa: PLR0913 - public; all but three have a default or a name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".nas_attn-") as folder:
-            made = Path(folder) / path.name
+            written = Path(folder) / path.name
             with quiet():
-                format_found.write(ExportOrder(model, made, x, notes, described, images))
+                format_found.write(ExportOrder(model, written, x, notes, described, images))
             for file in sorted(Path(folder).iterdir()):
                 replace_file(file, path.with_name(file.name))
     except OSError as error:

@@ -104,10 +104,10 @@ def runner(network: Any) -> Callable[[Array], Array]:
 
     def run(x: Array) -> Array:
         with torch.no_grad():
-            found = network(torch.from_numpy(x))
-        if isinstance(found, list):
-            return boxes(found)
-        output: Array = (found["out"] if isinstance(found, dict) else found).numpy()
+            answer = network(torch.from_numpy(x))
+        if isinstance(answer, list):
+            return boxes(answer)
+        output: Array = (answer["out"] if isinstance(answer, dict) else answer).numpy()
         return output
 
     return run
@@ -265,10 +265,10 @@ def score() -> int:
             if asked.images:
                 print(f"{path}: {classes[answer]}")
     if not asked.images:
-        known = card["here"] or card["training"]
+        measured = card["here"] or card["training"]
         print(
             f"{right} of {len(named)} validation images right ({100 * right / len(named):.2f} %);"
-            f" card: {known['right']}"
+            f" card: {measured['right']}"
         )
     return 0
 

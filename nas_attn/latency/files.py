@@ -123,18 +123,18 @@ def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
             text=True,
             errors="replace",
         )
-        made = [Path(folder) / f"model.ncnn{suffix}" for suffix in (".param", ".bin")]
-        if done.returncode or not all(file.exists() for file in made):
+        files = [Path(folder) / f"model.ncnn{suffix}" for suffix in (".param", ".bin")]
+        if done.returncode or not all(file.exists() for file in files):
             raise MeasurementError(
                 f"pnnx cannot convert the network for ncnn (exit status {done.returncode})"
             )
         kinds = {
-            line.split()[0] for line in made[0].read_text("utf-8").splitlines()[2:] if line.strip()
+            line.split()[0] for line in files[0].read_text("utf-8").splitlines()[2:] if line.strip()
         }
         if foreign := sorted(kind for kind in kinds if "." in kind or ":" in kind):
             # pnnx leaves operators that it cannot translate
             raise MeasurementError(f"ncnn has no operator for {', '.join(foreign)} of this network")
-        for file in made:
+        for file in files:
             path.with_suffix(file.suffix).write_bytes(file.read_bytes())
 
 
@@ -203,7 +203,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
             batch = next(self.batches, None)
             return None if batch is None else {name: batch}
 
-    made = path.with_suffix(".int8")
+    quantized = path.with_suffix(".int8")
     how = {
         "quant_format": QuantFormat.QDQ,
         "activation_type": QuantType.QUInt8,
@@ -215,7 +215,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
     try:
         quantize_static(
             str(path),
-            str(made),
+            str(quantized),
             Images(),
             per_channel=True,
             op_types_to_quantize=list(OPERATIONS),
@@ -224,7 +224,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
         )
     finally:
         logging.root.setLevel(level)
-    os.replace(made, path)
+    os.replace(quantized, path)
 
 
 def _light_gates(graph: Any, light: float) -> list[str]:
@@ -235,7 +235,7 @@ def _light_gates(graph: Any, light: float) -> list[str]:
     shapes = {}
     for value in graph.value_info:
         shapes[value.name] = [d.dim_value for d in value.type.tensor_type.shape.dim]
-    found: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
+    nodes: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
     for node in graph.node:
         weight = max((sizes.get(name, 0) for name in node.input), default=0)
         if node.op_type == "Add" or (weight and node.op_type in OPERATIONS):
@@ -245,9 +245,9 @@ def _light_gates(graph: Any, light: float) -> list[str]:
             scopes = (
                 one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"
             )
-            found[any(CHILD in scope for scope in scopes)].append((macs, node.name))
-    limit = light * statistics.median([macs for macs, _ in found[False] if macs] or [0])
-    return [name for macs, name in found[True] if macs < limit]
+            nodes[any(CHILD in scope for scope in scopes)].append((macs, node.name))
+    limit = light * statistics.median([macs for macs, _ in nodes[False] if macs] or [0])
+    return [name for macs, name in nodes[True] if macs < limit]
 
 
 def _batches(images: Array, size: int) -> list[Array]:

@@ -244,14 +244,14 @@ class DeviceLock:
 
     def _places(self, role: str) -> list[FileLock]:
         """Held places in this role; removes files without a holder."""
-        found = []
+        places = []
         for path in lock_directory().glob(f"{self._stem}.{role}.*"):
             place = file_lock(path)
             if taken(place):
                 _leave(place)
             else:
-                found.append(place)
-        return found
+                places.append(place)
+        return places
 
     def _is_there(self, role: str) -> bool:
         """Whether this role has a holder that must still be waited for."""

@@ -51,17 +51,17 @@ def difference(pinned: Fingerprint, here: Fingerprint) -> str:
 
 def state(section: LatencySection) -> dict[str, str]:
     """Clock, temperature and load as far as they can be read: name -> value with its unit."""
-    found = {"load": f"{psutil.getloadavg()[0]:.2f}"}
+    state_now = {"load": f"{psutil.getloadavg()[0]:.2f}"}
     if section.device == "cuda" and section.mode != "command":
         asked = {"clock": "clocks.sm", "memory_clock": "clocks.mem"}
-        return found | _nvidia_smi(
+        return state_now | _nvidia_smi(
             asked | {"temperature": "temperature.gpu", "power": "power.draw"}
         )
     if clock := _read(_CPUFREQ / "scaling_cur_freq"):
-        found["clock"] = f"{int(clock) / 1000:.0f} MHz"
+        state_now["clock"] = f"{int(clock) / 1000:.0f} MHz"
     if heat := _read(Path("/sys/class/thermal/thermal_zone0/temp")):
-        found["temperature"] = f"{int(heat) / 1000:.0f} C"
-    return found
+        state_now["temperature"] = f"{int(heat) / 1000:.0f} C"
+    return state_now
 
 
 def cuda_properties() -> Any:

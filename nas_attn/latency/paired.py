@@ -430,11 +430,11 @@ def compare(
     for start in range(0, len(others), MAX_CANDIDATES):
         group = others[start : start + MAX_CANDIDATES]
         turns = [_open_file(path, mode, threads) for path in (first, first, *group)]
-        found = []
+        results = []
         for number in range(sessions):
             times, calls = time_rounds(turns, random.Random(number), seconds=seconds)
-            found.append(summary(times, [str(path) for path in group], calls)["samples"])
-        for path, samples in zip(group, zip(*found, strict=True), strict=True):
+            results.append(summary(times, [str(path) for path in group], calls)["samples"])
+        for path, samples in zip(group, zip(*results, strict=True), strict=True):
             ratios = sorted(math.exp(one["log_ratio"]) for one in samples)
             took = statistics.median(one["candidate_ms"] for one in samples)
             yield (

@@ -173,7 +173,7 @@ def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[st
     """The conditions of a latency under these settings: batch, input, dtype, memory format,
     threads, mode, clock.
     """
-    found: dict[str, Knob | None] = {
+    settings: dict[str, Knob | None] = {
         "batch_size": section.batch_size,
         "input_shape": "x".join(map(str, input_shape)),
         "dtype": section.dtype,
@@ -183,8 +183,8 @@ def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[st
         "clock": clock_name(section),
     }
     if section.command is not None:
-        found["command"] = section.command
-    return found
+        settings["command"] = section.command
+    return settings
 
 
 @contextmanager
@@ -326,9 +326,10 @@ def write_folder(
         if row.prepare == LATENCY_MODES["openvino"].prepare
     ]
     if section.mode not in runtimes:
-        known = ", ".join(runtimes)
+        runtime_names = ", ".join(runtimes)
         raise MeasurementError(
-            f"latency.mode = '{section.mode}' needs torch on the device: set mode to {known}"
+            f"latency.mode = '{section.mode}' needs torch on the device: set mode to"
+            f" {runtime_names}"
         )
     # this machine writes files only
     here = section.model_copy(update={"device": "cpu"})

@@ -195,8 +195,8 @@ class Connector:
         self._log.check(str(self))
         here = None
         try:
-            found = os.stat(str(self.url.database))
-            here = (found.st_dev, found.st_ino)
+            status = os.stat(str(self.url.database))
+            here = (status.st_dev, status.st_ino)
         except FileNotFoundError:
             pass
         except OSError:

@@ -54,10 +54,10 @@ class LogFile:
 
     def _here(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)
+            status = os.stat(self._path)
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
 
 def gone(where: str, log: Path | str) -> str:

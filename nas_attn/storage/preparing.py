@@ -29,8 +29,8 @@ def prepare(connector: Connector) -> None:
     it is not possible.
     """
     with connector.read() as connection:
-        known = _known_version(connection, connector) == VERSIONS[-1]
-        if known and (
+        is_current = _known_version(connection, connector) == VERSIONS[-1]
+        if is_current and (
             not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
         ):
             return
@@ -145,10 +145,10 @@ def _advisory_holder(connection: sa.Connection) -> str:
         WHERE l.locktype = 'advisory' AND l.granted
             AND (l.classid::bigint << 32 | l.objid::bigint) = :key
     """
-    found = connection.execute(sa.text(query), {"key": _ADVISORY_LOCK}).one_or_none()
-    if found is None:
+    row = connection.execute(sa.text(query), {"key": _ADVISORY_LOCK}).one_or_none()
+    if row is None:
         return "a connection that has just ended"
-    pid, client, name, since = found
+    pid, client, name, since = row
     return f"the server's process {pid} for {name or 'a client'} on {client}, since {since}"
 
 

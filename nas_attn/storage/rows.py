@@ -203,8 +203,8 @@ def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
     """Records of rows; other columns are ignored. Raises ValueError: a value of the wrong type,
     which SQLite allows.
     """
-    found: list[T] = _adapter(kind).validate_python([dict(row) for row in rows])  # type: ignore[arg-type]
-    return found
+    objects: list[T] = _adapter(kind).validate_python([dict(row) for row in rows])  # type: ignore[arg-type]
+    return objects
 
 
 @cache
@@ -221,17 +221,17 @@ def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
 
 
 def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
-    found = read_all(
+    scores = read_all(
         StoredScore,
         ({**row, "score": {**row, "metrics": json.loads(row["metrics"])}} for row in rows),
     )
-    for score in (stored.score for stored in found):
+    for score in (stored.score for stored in scores):
         if score.correct is not None and len(score.correct) != -(-score.examples // 8):
             raise ValueError(
                 f"a score has {len(score.correct):,} bytes for the results of {score.examples:,}"
                 " images"
             )
-    return found
+    return scores
 
 
 def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
@@ -241,5 +241,5 @@ def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
 
 
 def to_sessions(documents: Sequence[str]) -> list[Session]:
-    found: list[Session] = _adapter(Session).validate_json(f"[{','.join(documents)}]")
-    return found
+    sessions: list[Session] = _adapter(Session).validate_json(f"[{','.join(documents)}]")
+    return sessions

@@ -85,8 +85,8 @@ class Documents:
         """A document; None if there is none."""
         named = and_(self._table.c.study_id == self._id, self._table.c.name == name)
         with self._connector.read() as connection:
-            found: str | None = connection.scalar(select(self._table.c.content).where(named))
-        return found
+            content: str | None = connection.scalar(select(self._table.c.content).where(named))
+        return content
 
     @repeatable
     def all(self) -> dict[str, str]:
@@ -194,8 +194,8 @@ class StudyStore(Leases):
 
     def _text(self, column: str) -> str | None:
         with self._connector.read() as connection:
-            found: str | None = self._row(connection)[column]
-        return found
+            text: str | None = self._row(connection)[column]
+        return text
 
     @property
     @repeatable
@@ -300,13 +300,13 @@ class StudyStore(Leases):
         """Stores a candidate's cost. Raises LeaseLost: another worker has taken over; nothing is
         written.
         """
-        known = (
+        of_candidate = (
             update(tables.candidate)
             .where(self._candidate(key))
             .values(costs=json.dumps(dict(cost)))
         )
         with self._fenced(lease) as connection:
-            connection.execute(known)
+            connection.execute(of_candidate)
 
     @repeatable
     def finish(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
@@ -449,14 +449,14 @@ class StudyStore(Leases):
                     .where(mine)
                     .order_by(session.c.started_at, session.c.id)
                 )
-                found: dict[bool, list[Session]] = {True: [], False: []}
+                sessions: dict[bool, list[Session]] = {True: [], False: []}
                 rows = connection.execute(query).all()
                 self._measured_s = defaultdict(float)
                 for row, one in zip(rows, to_sessions([row.document for row in rows]), strict=True):
                     if row.owner is not None:
                         self._measured_s[row.owner] += one.duration_s
-                    found[pinned not in (None, json.dumps(asdict(one.fingerprint)))].append(one)
-                self._sessions = state, found
+                    sessions[pinned not in (None, json.dumps(asdict(one.fingerprint)))].append(one)
+                self._sessions = state, sessions
         return self._sessions[1]
 
     @repeatable
@@ -468,14 +468,15 @@ class StudyStore(Leases):
         """
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
-        known = and_(
+        of_run = and_(
             tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.artifact == artifact
         )
         with self._fenced(lease) as connection:
-            if connection.scalar(select(tables.checkpoint.c.id).where(known)) is None:
+            if connection.scalar(select(tables.checkpoint.c.id).where(of_run)) is None:
                 connection.execute(insert(connection, tables.checkpoint).values(new))
             return read_all(
-                CheckpointRow, connection.execute(select(tables.checkpoint).where(known)).mappings()
+                CheckpointRow,
+                connection.execute(select(tables.checkpoint).where(of_run)).mappings(),
             )[0]
 
     @repeatable
@@ -486,16 +487,16 @@ class StudyStore(Leases):
     @repeatable
     def all_checkpoints(self) -> dict[str, list[CheckpointRow]]:
         """Name -> checkpoints or weights of that name, the newest first."""
-        found: defaultdict[str, list[CheckpointRow]] = defaultdict(list)
+        by_run: defaultdict[str, list[CheckpointRow]] = defaultdict(list)
         for row in self._checkpoints(true()):
-            found[row.run].append(row)
-        return dict(found)
+            by_run[row.run].append(row)
+        return dict(by_run)
 
     def _checkpoints(self, which: ColumnElement[bool]) -> list[CheckpointRow]:
         query = select(tables.checkpoint).where(tables.checkpoint.c.study_id == self._id, which)
         with self._connector.read() as connection:
-            found = connection.execute(query.order_by(tables.checkpoint.c.id.desc())).mappings()
-            return read_all(CheckpointRow, found)
+            rows = connection.execute(query.order_by(tables.checkpoint.c.id.desc())).mappings()
+            return read_all(CheckpointRow, rows)
 
     @repeatable
     def drop_checkpoint(self, row: CheckpointRow) -> None:

@@ -86,7 +86,7 @@ class OwnLoss:
             with warnings.catch_warnings():
                 # about shapes that do not fit: these raise an error here
                 warnings.simplefilter("ignore")
-                found = self._loss(self._logits, y)
+                value = self._loss(self._logits, y)
         except Exception as error:
             # anybody's loss
             what = "class numbers"
@@ -95,7 +95,7 @@ class OwnLoss:
             raise RecipeError(
                 f"{self._said} does not take {what}: {shorten(first_line(error))}"
             ) from None
-        if not isinstance(found, Tensor) or found.ndim:
+        if not isinstance(value, Tensor) or value.ndim:
             raise RecipeError(f"{self._said} must give one number for a batch: leave out reduction")
 
     def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -170,14 +170,14 @@ class Learnt(ABC):
         """float32 logits (B, classes) or (B, classes, H, W) of a network's output for x;
         TrainingError: another shape.
         """
-        found = answer_of(output)
+        logits = answer_of(output)
         expected = (len(x), *self.task.output(self.classes, (x.shape[2], x.shape[3])))
-        if not isinstance(found, Tensor) or found.shape != expected:
-            what = tuple(found.shape) if isinstance(found, Tensor) else type(output).__name__
+        if not isinstance(logits, Tensor) or logits.shape != expected:
+            what = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
             raise TrainingError(
                 f"the network returns {what} for {len(x)} images, not a tensor of {expected}"
             )
-        return found.float()
+        return logits.float()
 
     @abstractmethod
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:

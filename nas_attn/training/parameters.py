@@ -64,11 +64,11 @@ def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[f
     kinds = vars(lr_scheduler)
     arguments = part.arguments
     if not isinstance(kinds.get(part.name), type):
-        known = [
+        names = [
             name for name, kind in kinds.items() if isinstance(kind, type) and name[:1].isupper()
         ]
         raise RecipeError(
-            f"training.schedule: torch has no '{part.name}': {did_you_mean(part.name, known)}"
+            f"training.schedule: torch has no '{part.name}': {did_you_mean(part.name, names)}"
         )
     by_step = part.name in BY_STEP
     for name in LENGTHS if not by_step else ():
@@ -128,6 +128,11 @@ class LearningRates:
     attention: frozenset[str] = frozenset()
     # of all others; 0 freezes, norms' statistics included
     backbone: Rate = 1.0
+
+    def held(self, model: nn.Module) -> list[str]:
+        """The names of the parameters that are frozen."""
+        others = [name for name, _ in model.named_parameters() if name not in self.attention]
+        return [name for name in others if rate_of(name, self.backbone) == 0]
 
 
 # BatchNorm's least momentum: some networks' (MnasNet: 0.0003) need hundreds of epochs
@@ -211,12 +216,12 @@ def _optimizer(
     elif isinstance(kinds.get(name), type):
         make = kinds[name]
     else:
-        known = [
+        names = [
             key for key, kind in kinds.items() if isinstance(kind, type) and key != "Optimizer"
         ]
         raise RecipeError(
             f"torch.optim has no optimizer '{name}' (training.optimizer):"
-            f" {did_you_mean(name, known)}"
+            f" {did_you_mean(name, names)}"
         )
     arguments = {"lr": rate, **_arguments(section)}
     if fused and "foreach" not in arguments:

@@ -43,7 +43,6 @@ from nas_attn.training.parameters import (
     frozen,
     plain_order,
     prompt_norms,
-    rate_of,
     set_training_mode,
 )
 from nas_attn.training.run import (
@@ -168,11 +167,9 @@ class Trainer:
         }
         identity = self._identity(model, what)
         trainer, state = self._continuing(read_slot(slot, identity))
-        others = [name for name, _ in model.named_parameters() if name not in rates.attention]
-        held = [name for name in others if rate_of(name, rates.backbone) == 0]
         checkpoints = None if slot is None else RunCheckpoints(slot, identity)
         model.to(trainer.device, memory_format=trainer._memory_format)  # type: ignore[call-overload]
-        with trainer._apart(model, held):
+        with trainer._apart(model, rates.held(model)):
             torch.manual_seed(seed)
             run = TrainingState(
                 model,
