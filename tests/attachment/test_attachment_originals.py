@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_a_removed_branch_adds_nothing() -> None:
     before = model(x)
     macs = cost(model, SHAPE)["macs"]
     attach(model, placed(model, "stage1.original=none"))
-    block = model.blocks[0]
+    block: Any = model.blocks[0]
     y = torch.randn(2, 8, 8, 8)
     assert torch.equal(block(y), (y + block.conv(y)).relu())
     assert cost(model, SHAPE)["macs"] < macs
@@ -99,7 +100,7 @@ def test_a_removed_branch_adds_nothing() -> None:
 def test_a_replaced_branch_adds_what_replaces_it() -> None:
     model = network()
     attach(model, placed(model, "stage1.original=se(reduction=2)"))
-    block = model.blocks[0]
+    block: Any = model.blocks[0]
     (attention, *_) = attached_modules(model).values()
     y = torch.randn(2, 8, 8, 8)
     after = (y + block.conv(y)).relu()

@@ -86,9 +86,10 @@ def test_what_is_left_out_is_the_least_important_and_is_named() -> None:
     assert made.fitting(60) == ([0, 1, 2, 3], [])
     assert made.fitting(42) == ([0, 1, 2], [3])
     assert made.widths([0, 1, 2], 30)[2] == len("+1.0 ± 0.4"), "a number is never broken"
-    shown = Console(width=42, file=io.StringIO())
+    output = io.StringIO()
+    shown = Console(width=42, file=output)
     shown.print(made)
-    assert "tried; --wide shows all" in " ".join(shown.file.getvalue().split())
+    assert "tried; --wide shows all" in " ".join(output.getvalue().split())
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,8 @@ def test_a_terminal_without_a_letter_shows_the_nearest(letter: str, plain: str) 
 def test_the_line_of_progress_is_cut_and_not_wrapped() -> None:
     line = TurningLine()
     line.text = "12/20 trials, 3 pruned, best accuracy 70.40 %, about 12 min left"
-    shown = Console(width=40, file=io.StringIO())
+    output = io.StringIO()
+    shown = Console(width=40, file=output)
     shown.print(line)
-    (only,) = shown.file.getvalue().splitlines()
+    (only,) = output.getvalue().splitlines()
     assert len(only) <= 40

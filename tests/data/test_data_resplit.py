@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import materials
 import numpy as np
 import pytest
 
@@ -16,7 +17,6 @@ from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.tasks import of
 from nas_attn.tasks.data import data_of
-from tests import materials
 
 
 @dataclass(frozen=True)

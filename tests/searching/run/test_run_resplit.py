@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import materials
 import numpy as np
 import pytest
 from command_line import Nas
@@ -17,7 +18,6 @@ from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.reading import mistakes, read, snapshot
 from nas_attn.tasks import of
 from nas_attn.tasks.data import data_of
-from tests import materials
 
 RECIPE = """
 name = "few"
