@@ -77,7 +77,7 @@ def test_outputs_and_gradients_are_those_of_ultralytics(
     gradients = {key: value.grad for key, value in reference.named_parameters()}
     for key, value in ours.named_parameters():
         torch.testing.assert_close(value.grad, gradients[called_theirs(key)], rtol=0, atol=1e-11)
-    for key, value in ours.named_buffers():
+    for key, value in ours.named_buffers():  # type: ignore[assignment]
         torch.testing.assert_close(
             value, reference.get_buffer(called_theirs(key)), rtol=0, atol=1e-12
         )
