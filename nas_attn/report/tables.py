@@ -123,7 +123,7 @@ def tested_table(result: ValidationResult) -> Table | None:
         TableRow([Cell(role), Cell(value), Cell(notation=placement, wide=True)])
         for role, value, placement in validation_rows(result)
     ]
-    return Table(headings.TESTED, headings.TESTED_HEADS, rows)
+    return Table(headings.OF_THIS_TEST, headings.TESTED_HEADS, rows)
 
 
 def tested_classes_table(result: ValidationResult) -> Table | None:
@@ -339,7 +339,7 @@ def _taken(share: float, *, right: bool) -> Cell:
 def retrained_table(snapshot: Snapshot) -> Table:
     """One row per training."""
     rows = [TableRow(_retrained_row(run)) for run in snapshot.retrained]
-    return Table(headings.RETRAINED, headings.RETRAINED_HEADS, rows)
+    return Table(headings.FOR_USE, headings.RETRAINED_HEADS, rows)
 
 
 def _retrained_row(run: Retrained) -> list[Cell]:

@@ -33,10 +33,10 @@ CONDITIONS = "Conditions of measurement"
 TIMES = "Where the time went"
 READINGS = "Readings of the test images"
 VERSIONS = "Versions"
-TESTED = "The networks of this test"
+OF_THIS_TEST = "The networks of this test"
 TESTED_CLASSES = "On the test split, class by class"
 FRONT = "The front, and the baselines beside it"
-RETRAINED = "Trainings for use"
+FOR_USE = "Trainings for use"
 
 # Heads of columns
 BETTER_THAN_BARE = "better than the bare backbone"

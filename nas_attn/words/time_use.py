@@ -18,7 +18,7 @@ CALLED: Mapping[TimeUse, str] = {
     TimeUse.WAITING: "waiting and overhead",
 }
 # Shares below this are not said
-LEAST_SHARE = 0.005
+LEAST_SHOWN_SHARE = 0.005
 
 
 def time_sentence(times: Sequence[WorkerTime]) -> str:
@@ -31,7 +31,7 @@ def time_sentence(times: Sequence[WorkerTime]) -> str:
     shares = [
         f"{CALLED[use]} {100 * spent[use] / total:.0f} %"
         for use in others
-        if spent[use] / total >= LEAST_SHARE
+        if spent[use] / total >= LEAST_SHOWN_SHARE
     ]
     what = CALLED[largest]
     took = f"{what[:1].upper()}{what[1:]} took most of the time"
