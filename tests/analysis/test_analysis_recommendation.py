@@ -223,7 +223,9 @@ def test_a_gain_is_one_on_new_images_where_results_per_image_are_known() -> None
             )
     evidence = fit(runs, texts(SPREAD), metric="accuracy")
     contenders = [
-        Contender(n, parse(n), n if n == "none" else None, evidence.estimates[n], None, True)
+        Contender(
+            n, texts(SPREAD)[n], n if n == "none" else None, evidence.estimates[n], None, True
+        )
         for n in SPREAD
     ]
     gain = recommend(contenders, evidence, max_latency_ratio=None).against_none.gain
