@@ -103,7 +103,7 @@ class InitOptions:
 
 
 @dataclass(frozen=True)
-class Answers:
+class RecipeAnswers:
     """What a recipe is written from."""
 
     path: str
@@ -162,7 +162,7 @@ def init(
 
 def _answers(
     path: str, options: InitOptions, said: TargetWords, dialogue: Dialogue
-) -> tuple[Answers, list[str]]:
+) -> tuple[RecipeAnswers, list[str]]:
     """The answers to all questions, and what there is to say of data and weights. `said`: of the
     target.
     """
@@ -191,7 +191,7 @@ def _answers(
     count = _number(int, trials, "trials")
     question = "Largest latency relative to the bare backbone's (none: no limit)"
     limit = dialogue.ask(options.max_latency_ratio, "max-latency-ratio", question, "none")
-    answers = Answers(
+    answers = RecipeAnswers(
         path=path,
         name=options.name or study_name(Path(path).stem),
         task=task,
@@ -284,7 +284,7 @@ def _new_file(path: str, *, force: bool) -> Path:
     return file
 
 
-def _text(answers: Answers) -> str:
+def _text(answers: RecipeAnswers) -> str:
     """The recipe's text: the answers, and defaults for the task and the size of the images."""
     small = _small(answers.data)
     facts = find(answers.task, answers.backbone)

@@ -349,7 +349,7 @@ def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredHere:
     """What was measured of networks, the fastest first."""
 
     backbone: str
@@ -372,7 +372,7 @@ def _answer(
     """
     from nas_attn.analysis.latency import dropped
 
-    measured = Measured(
+    measured = MeasuredHere(
         backbone,
         sessions,
         rows=_rows(shown, sessions),
@@ -409,7 +409,7 @@ def _rows(
     return rows
 
 
-def _print_measured(measured: Measured) -> None:
+def _print_measured(measured: MeasuredHere) -> None:
     first = measured.sessions[0]
     print_json(
         {
@@ -424,7 +424,7 @@ def _print_measured(measured: Measured) -> None:
     )
 
 
-def _show_measured(measured: Measured) -> None:
+def _show_measured(measured: MeasuredHere) -> None:
     from nas_attn.cli.printing import show_prose
     from nas_attn.words.machine import not_alone
 
