@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -20,9 +20,11 @@ from nas_attn import tables
 from nas_attn.cli.common import Target, Trust, check_typed, echo, grouped
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.target_words import AUTO, TargetWords, target_table, target_words
 from nas_attn.tasks import TASKS, Task, find, variants
+
+if TYPE_CHECKING:
+    from nas_attn.recipe import DataSection, SplitsSection
 
 TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
@@ -167,6 +169,7 @@ def _answers(
     target.
     """
     from nas_attn.cli.folds import chosen_splits
+    from nas_attn.recipe import DataSection
     from nas_attn.recipe_reading import study_name
 
     task = options.task
@@ -355,6 +358,7 @@ def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
 def count_images(data: str, splits: SplitsSection | None = None) -> float:
     """Approximate number of the user's training images; 0 if it is not known."""
     from nas_attn.data.folder import count_trained
+    from nas_attn.recipe import DataSection
 
     source, _, folder = data.partition(":")
     with suppress(DataError, ImportError):
