@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from nas_attn.purposes import VALIDATE
 from nas_attn.records import StoredScore, WorkerSpan
 
 
-class TimeUse(Enum):
+class TimeUse(StrEnum):
     """What a worker does with its time."""
 
     TRAINING = "training"

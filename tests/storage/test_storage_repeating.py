@@ -17,6 +17,9 @@ OF_ITSELF = {
     "acquire",
     "log_test_reading",
     "delete_study",
+    # What they read is read by one call that is marked.
+    "sessions",
+    "measured_s",
     # They use no transaction of ours.
     "backup",
     "check_backup",

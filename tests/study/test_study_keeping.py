@@ -218,6 +218,7 @@ taking_part.work(open_study("table", "sqlite:///nas_attn.db"), taking_part.Optio
 """
 
 
+@pytest.mark.slow
 def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_comes(
     table: Path,
 ) -> None:
@@ -279,7 +280,9 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     assert "trained again, after 2 epochs: score 1" in trained.err
     assert Path("bare.pt").is_file()
     assert torch.all(next(weights.trained_model(study, plan, view).parameters()) == 7.0)
-    assert snapshot_as_json(reading.snapshot(study.store)) == snapshot_as_json(now), (
+    # the time of a worker that is still there goes on
+    after = snapshot_as_json(reading.snapshot(study.store)) | {"time_use": None}
+    assert after == snapshot_as_json(now) | {"time_use": None}, (
         "what the study knows stays as it is"
     )
     assert not [name for name in study.store.all_checkpoints() if name.startswith(again.AGAIN)]
