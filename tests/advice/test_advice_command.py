@@ -46,6 +46,7 @@ def test_the_printed_command_writes_a_recipe(
     assert load_recipe("study.toml").backbone.name == "resnet8"
 
 
+@pytest.mark.slow
 def test_a_network_of_a_library_starts_from_its_weights(nas: Nas) -> None:
     told = nas(
         "advise", "torchvision:mobilenet_v3_small", "--input", "3x32x32", *ONE_SESSION, "--json"

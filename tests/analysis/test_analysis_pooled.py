@@ -94,6 +94,7 @@ def test_what_the_images_leave_open_takes_more_of_them_and_no_number_of_blocks()
     assert blocks_to_decide(seen) is None
 
 
+@pytest.mark.slow
 def test_a_further_test_makes_the_interval_narrower_but_for_what_the_images_leave_open() -> None:
     seen = of(0.012, 0.02, 10)
     assert seen.word == "not shown"

@@ -18,7 +18,7 @@ from nas_attn.study.reading import snapshot
 
 HERE = Path(__file__).parent
 MADE = runpy.run_path(str(HERE.parent / "pins" / "studies.py"))["STUDIES"]
-BRIEFLY = {"the_usual", "tested_better"}
+BRIEFLY = {"tested_better"}
 """Those that the fast suite looks at; the others are slow."""
 LAYOUT = (HERE / "assets" / "layout.js").read_text("utf-8")
 AXE = gzip.decompress((HERE / "assets" / "axe.min.js.gz").read_bytes()).decode()

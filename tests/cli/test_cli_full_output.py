@@ -85,7 +85,9 @@ def test_a_worker_whose_log_cannot_be_written_goes_on(table: Path) -> None:
     assert na.open_study(name="table").snapshot().counts["scored"] == 2
 
 
-@pytest.mark.parametrize("to", ["2>/dev/full", "2>&-"], ids=["full", "closed"])
+@pytest.mark.parametrize(
+    "to", ["2>/dev/full", pytest.param("2>&-", marks=pytest.mark.slow)], ids=["full", "closed"]
+)
 def test_progress_that_cannot_be_written_ends_no_search(table: Path, to: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{SEARCH} --workers 1 {to}"], text=True, capture_output=True, check=False

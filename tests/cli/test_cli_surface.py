@@ -162,6 +162,7 @@ def test_at_a_terminal_the_command_asks(table: Path, typed: bytes, left: int) ->
     assert len(Database(URL).studies()) == left
 
 
+@pytest.mark.slow
 def test_measure_says_what_it_takes_a_word_for(table: Path, nas: Nas) -> None:
     pytest.importorskip("onnxscript")
     begin("table")

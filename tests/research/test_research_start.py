@@ -53,6 +53,7 @@ def test_a_seed_counts_only_if_all_its_cells_are_there() -> None:
     assert analysis.figure(known).count("<circle") == 2 + 12
 
 
+@pytest.mark.slow
 def test_a_cell_trained_anew_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On generated digits, with trainings of one epoch."""
     monkeypatch.setattr(run, "PRETRAINING_EPOCHS", 1)

@@ -169,6 +169,7 @@ def test_a_study_that_optuna_has_deleted_ends_in_one_sentence(table: Path, nas: 
     assert all("deleted from Optuna's tables" in said for said in messages(opened).values())
 
 
+@pytest.mark.slow
 def test_workers_of_a_study_that_was_deleted_do_not_say_that_it_can_be_resumed(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def searched(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
+@pytest.mark.slow
 def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, nas: Nas) -> None:
     command = ("validate", "--workers", "1", "--seeds", "2", "--placement", "stage1=simam")
     assert nas(*command).status == 0

@@ -119,6 +119,7 @@ def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, t
     assert len(names) - 1 == min(21, trials // 3)
 
 
+@pytest.mark.slow
 def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
     assert progress(opened).finished == progress(opened).trials
 
 
+@pytest.mark.slow
 def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_test_of_its_own(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

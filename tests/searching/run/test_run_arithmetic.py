@@ -133,6 +133,7 @@ def check_runs(study: OpenStudy) -> Counter[str]:
     return found
 
 
+@pytest.mark.slow
 def test_workers_that_would_decide_otherwise_compute_as_the_first_one_decided(
     study: OpenStudy, loaded: None
 ) -> None:

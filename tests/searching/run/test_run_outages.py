@@ -107,6 +107,7 @@ def cut(server: Any) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_server_that_is_started_again(table: Path, server: Any) -> None:
     opened = begun(server.url())
 
