@@ -116,7 +116,10 @@ def named_images(section: DataSection, *splits: str) -> Iterator[Path]:
             if not isinstance(name, str):
                 continue
             base = next((b for b in (root, beside_file) if (b / name).exists()), Path())
-            place = base / name
+            # As Ultralytics does. A relative path may not show the folder around `images`, beside
+            # which the labels lie.
+            base = base.resolve()
+            place = (base / name).resolve()
             lines = place.read_text("utf-8").split() if place.is_file() else ()
             paths = [base / line for line in lines] or sorted(place.rglob("*"))
             yield from (

@@ -75,6 +75,16 @@ def test_labels_that_lie_elsewhere_are_looked_for_by_name(discs: Path) -> None:
         taken(discs)
 
 
+def test_a_path_relative_to_the_working_folder(
+    discs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(discs)
+    yaml = discs / "data.yaml"
+    lines = [line for line in yaml.read_text().splitlines() if not line.startswith("path:")]
+    yaml.write_text("\n".join(["path: .", *lines]))
+    assert taken(discs).counts["train"] == {"": 8}
+
+
 def test_ultralytics_leaves_out_the_same_images(discs: Path) -> None:
     utils = pytest.importorskip("ultralytics.data.utils", reason="ultralytics is not installed")
     for number, text in enumerate(["7 0.5 0.5 0.2 0.2", "0 1.5 0.5 0.2 0.2", "0 0.5 0.5 0.2", ""]):
