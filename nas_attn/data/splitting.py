@@ -60,9 +60,7 @@ def divided(
     """
     if groups is None:
         return stratified(labels, count, seed, names)
-    inside, number = np.unique(groups, return_inverse=True)
-    sizes = np.zeros((len(inside), len(names)), dtype=np.int64)
-    np.add.at(sizes, (number, labels), 1)
+    sizes, number = _group_sizes(groups, labels, len(names))
     taken = _grouped(sizes, count, seed, names)
     mask = taken[number]
     return np.flatnonzero(mask), np.flatnonzero(~mask)
@@ -81,12 +79,20 @@ def redivided(
     """
     if groups is None:
         return stratified(labels, count, seed, names)
-    inside, number = np.unique(groups, return_inverse=True)
-    sizes = np.zeros((len(inside), len(names)), dtype=np.int64)
-    np.add.at(sizes, (number, labels), 1)
+    sizes, number = _group_sizes(groups, labels, len(names))
     taken = _in_any_order(sizes, count, seed, names)
     mask = taken[number]
     return np.flatnonzero(mask), np.flatnonzero(~mask)
+
+
+def _group_sizes(
+    groups: NDArray[np.str_], labels: NDArray[np.int64], classes: int
+) -> tuple[NDArray[np.int64], Indices]:
+    """Images of each group (row) in each class (column), and each image's row."""
+    inside, number = np.unique(groups, return_inverse=True)
+    sizes = np.zeros((len(inside), classes), dtype=np.int64)
+    np.add.at(sizes, (number, labels), 1)
+    return sizes, number
 
 
 def _in_any_order(
