@@ -188,10 +188,10 @@ def called(named: NamedNetwork) -> str:
 def _why_bare(best: Recommendation, card: Card, test: PooledTest | None) -> str:
     rule = best.rule
     if test is not None and test.word != "better" and card.certainty is not None:
-        shown = "harms" if test.word == "worse" else "shows no gain"
+        tested = called(card.certainty.of)
         if test.word == "worse":
-            return f"a test has shown that {called(card.certainty.of)} {shown}"
-        return f"a test of {called(card.certainty.of)} {shown}"
+            return f"a test has shown that {tested} harms"
+        return f"a test of {tested} shows no gain"
     if rule.reason is Reason.OUT_OF_REACH and rule.fastest is not None and rule.limit is not None:
         limit = f"no placement is within {rule.limit:g} × its latency"
         return f"{limit} (the fastest: {units.times(rule.fastest)})"
