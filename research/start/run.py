@@ -10,15 +10,11 @@ the plan with all choices that were made before the first run.
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nas_attn.evaluation.starts import candidate_rates
@@ -27,6 +23,7 @@ from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.training import LearningRates
+from research.running import asked, work_through
 from research.start.cells import (
     FORMS,
     HERE,
@@ -41,8 +38,6 @@ from research.start.cells import (
 )
 from research.trial.run import HEAD, Bench
 
-PAUSE = HERE / "rows" / "PAUSE"
-PAUSE_S = 5.0
 BACKBONE_SECTIONS: dict[str, dict[str, Any]] = {
     "resnet8": {"name": "resnet8", "width": 8},
     "mobile": {"name": "research.start.networks:mobile"},
@@ -127,30 +122,17 @@ def recipe_of(cell: Cell, overrides: Overrides, root: Path) -> Recipe:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", type=Path, required=True, help="where the published files lie")
-    parser.add_argument("--hours", type=float, default=24.0, help="begin no cell after this time")
-    asked = parser.parse_args()
-    os.nice(19)
-    torch.set_num_threads(1)
-    end = time.monotonic() + 3600 * asked.hours
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, text=True)
+    options = asked(__doc__)
     done = {cell_of(row) for row in finished_rows()}
     first = next(cells())
-    lock = DeviceLock.for_section(recipe_of(first, {}, asked.root).latency)
-    with lock.shared() as hold:
-        starts = Starts(asked.root, hold.yield_)
-        for cell in cells():
-            if cell in done:
-                continue
-            while PAUSE.exists():
-                time.sleep(PAUSE_S)
-                hold.yield_()
-            if time.monotonic() > end:
-                return
-            keep_cell(cell, {**starts.result(cell), "commit": commit.strip()})
+    work_through(
+        (cell for cell in cells() if cell not in done),
+        lambda hook: Starts(options.root, hook).result,
+        keep_cell,
+        folder=HERE,
+        lock=DeviceLock.for_section(recipe_of(first, {}, options.root).latency),
+        hours=options.hours,
+    )
 
 
 assert set(BEFORE) == set(PROBLEMS)

@@ -10,10 +10,7 @@ the plan with all choices that were made before the first run.
 
 from __future__ import annotations
 
-import argparse
 import base64
-import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,14 +29,13 @@ from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Choice, Placement
 from nas_attn.training import LearningRates, Trainer
+from research.running import asked, work_through
 from research.trial.cells import HERE, Cell, cells, finished_rows, keep_cell
 from research.trial.plan import DEAR, PRETRAINING, PROBLEMS
 
 REASON = "the trial of all modules, on images that no training has seen"
 HEAD = "linear."
 """Prefix of the classifier's parameters, which are drawn anew for other classes."""
-PAUSE = HERE / "rows" / "PAUSE"
-PAUSE_S = 5.0
 
 
 class Bench:
@@ -147,29 +143,17 @@ def recipe_of(name: str, seed: int, root: Path) -> Recipe:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", type=Path, required=True, help="where the published files lie")
-    parser.add_argument("--hours", type=float, default=24.0, help="begin no cell after this time")
-    asked = parser.parse_args()
-    os.nice(19)
-    torch.set_num_threads(1)
-    end = time.monotonic() + 3600 * asked.hours
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, text=True)
+    options = asked(__doc__)
     done = finished()
-    lock = DeviceLock.for_section(recipe_of(PRETRAINING.name, 0, asked.root).latency)
-    with lock.shared() as hold:
-        trial = Trial(asked.root, hold.yield_)
-        for cell in cells(list(PROBLEMS.values()), DEAR):
-            if cell in done:
-                continue
-            while PAUSE.exists():
-                time.sleep(PAUSE_S)
-                hold.yield_()
-            if time.monotonic() > end:
-                return
-            keep_cell(cell, {**trial.result(cell), "commit": commit.strip()})
+    section = recipe_of(PRETRAINING.name, 0, options.root).latency
+    work_through(
+        (cell for cell in cells(list(PROBLEMS.values()), DEAR) if cell not in done),
+        lambda hook: Trial(options.root, hook).result,
+        keep_cell,
+        folder=HERE,
+        lock=DeviceLock.for_section(section),
+        hours=options.hours,
+    )
 
 
 def finished() -> set[Cell]:

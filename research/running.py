@@ -1,0 +1,73 @@
+"""What the runners of long experiments share: one core, low priority, and pauses."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from nas_attn.latency import DeviceLock
+
+PAUSE_S = 5.0
+C = TypeVar("C")
+Hook = Callable[[], object]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a runner was called with."""
+
+    root: Path
+    hours: float
+
+
+def asked(description: str | None) -> Asked:
+    """Reads the command line of a runner."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, required=True, help="where the published files lie")
+    parser.add_argument("--hours", type=float, default=24.0, help="begin no cell after this time")
+    options = parser.parse_args()
+    return Asked(options.root, options.hours)
+
+
+def work_through(
+    cells: Iterable[C],
+    trainer: Callable[[Hook], Callable[[C], Row]],
+    keep: Callable[[C, Row], None],
+    *,
+    folder: Path,
+    lock: DeviceLock,
+    hours: float,
+) -> None:
+    """Trains cells in turn and keeps each result with the commit that computed it.
+
+    Args:
+        trainer: makes, from what a training calls at each step to yield to latency sessions, the
+            function that trains a cell.
+        folder: the experiment's; while `rows/PAUSE` exists in it, nothing is begun.
+    """
+    os.nice(19)
+    torch.set_num_threads(1)
+    end = time.monotonic() + 3600 * hours
+    told = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=folder, text=True)
+    commit = told.strip()
+    pause = folder / "rows" / "PAUSE"
+    with lock.shared() as hold:
+        train = trainer(hold.yield_)
+        for cell in cells:
+            while pause.exists():
+                time.sleep(PAUSE_S)
+                hold.yield_()
+            if time.monotonic() > end:
+                return
+            keep(cell, {**train(cell), "commit": commit})
