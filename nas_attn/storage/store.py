@@ -391,9 +391,11 @@ class StudyStore(Leases):
             return {row.arithmetic: row.runs for row in connection.execute(query)}
 
     @repeatable
-    def metrics(self, rung: int) -> list[tuple[str, int, str | None, dict[str, float]]]:
+    def metrics(
+        self, rung: int, *, purpose: str | None = None
+    ) -> list[tuple[str, int, str | None, dict[str, float]]]:
         """(key, seed, arithmetic, metrics) of the runs at a rung that were trained as the search
-        does, by key and seed.
+        does, by key and seed; of one purpose, or of all.
         """
         score = tables.score
         query = (
@@ -402,6 +404,8 @@ class StudyStore(Leases):
             .where(score.c.rung == rung, score.c.purpose != BACKBONE)
             .order_by(score.c.key, score.c.seed, score.c.backbone)
         )
+        if purpose is not None:
+            query = query.where(score.c.purpose == purpose)
         with self._connector.read() as connection:
             return [
                 (key, seed, arithmetic, {**json.loads(text)})

@@ -9,10 +9,9 @@ from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.evaluation.workbench import Workbench
+from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe
-from nas_attn.records import (
-    CandidateRow,
-)
+from nas_attn.records import CandidateRow
 from nas_attn.searching.propose.history import Known, weak_values
 from nas_attn.storage import StudyStore
 from nas_attn.tables import is_cost
@@ -89,11 +88,13 @@ class RungScores:
                 found[key] = values, runs
         return found
 
-    def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
-        """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, less
-        their seeds' levels.
+    def _metrics(
+        self, rung: int, *, purpose: str | None = None
+    ) -> dict[str, tuple[dict[str, float], int]]:
+        """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, of one
+        purpose or of all, less their seeds' levels.
         """
-        rows = self._store.metrics(rung)
+        rows = self._store.metrics(rung, purpose=purpose)
         usual = usual_arithmetic(arithmetic for _, _, arithmetic, _ in rows)
         by_metric: dict[str, dict[str, dict[Level, float]]] = defaultdict(lambda: defaultdict(dict))
         for key, seed, arithmetic, values in rows:
@@ -108,8 +109,8 @@ class RungScores:
         return found
 
     def final(self, row: CandidateRow) -> Values:
-        """A scored candidate's objectives; None until a worker on the right machine has measured
-        it.
+        """A scored candidate's objectives by the search's own runs; None until a worker on the
+        right machine has measured it.
         """
         measured = self._bench.measurer is not None
         if measured:
@@ -118,6 +119,8 @@ class RungScores:
             latency = None
         if measured and latency is None:
             return None
-        metrics, _ = self._metrics(len(self._recipe.training.rungs) - 1)[row.key]
+        # Confirmation may have begun when a trial is told late, after its worker died.
+        by_key = self._metrics(len(self._recipe.training.rungs) - 1, purpose=SEARCH)
+        metrics, _ = by_key[row.key]
         values = [objective_value(o, metrics, row.cost, latency) for o in self._recipe.objectives]
         return tuple(v for v in values if v is not None)
