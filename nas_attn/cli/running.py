@@ -262,7 +262,7 @@ def _family(
         return validating.family_of(opened, now, opened.plan, request)
     if any(astuple(request)):
         raise StudyError(
-            f"validation {begun.number} has begun with a fixed comparison: leave these options out"
+            f"test {begun.number} has begun with a fixed comparison: leave these options out"
         )
     return begun
 
@@ -291,7 +291,7 @@ def _announce(now: Snapshot, family: Family, effort: Effort, options: FinalTestO
         return
     if not effort.quiet:
         out = console()
-        for line in announcement(family, forecast, options.difference):
+        for line in announcement(now, family, forecast, options.difference):
             show_prose(out, line)
 
 

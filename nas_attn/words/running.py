@@ -30,8 +30,8 @@ def longer_line(run: EndedRun, epochs: int) -> str:
 
 
 def tested_line(run: EndedRun, validation: int, done: int, total: int, block: int) -> str:
-    """That a network of a validation was trained; so many of its runs are done."""
-    which = f"validation {validation}, run {done}/{total}, block {block}"
+    """That a network of a test was trained; so many of its runs are done."""
+    which = f"test {validation}, run {done}/{total}, block {block}"
     return f"{which}: {run.placement}{_failed(run)}"
 
 

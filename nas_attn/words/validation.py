@@ -1,4 +1,4 @@
-"""A validation: its headline, its networks, what it has shown."""
+"""A test of networks (`nas-attn test`): its headline, its networks, what it has shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas_attn.words import units
 
 
 def validation_headline(result: ValidationResult) -> str:
-    """The validation in one line."""
+    """The test in one line."""
     family = result.family
     planned = max(family.blocks, family.planned or 0)
     over = " (then the search's time was over)" if result.complete else ""
@@ -27,7 +27,7 @@ def validation_headline(result: ValidationResult) -> str:
     )
     by = "" if units.is_implied(family.metric) else f"by {units.title(family.metric)} "
     return (
-        f"Validation {family.number}: trained as the target says"
+        f"Test {family.number}: trained as the target says"
         f" ({several(family.epochs, 'epoch')}), {done} that no search used; scored {by}on"
         " the test images"
     )
@@ -39,8 +39,8 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
     if result.mixed and not result.verdicts:
         yield (
             f"No result: in {result.mixed} of {several(family.blocks, 'seed')}, networks were"
-            " computed in different arithmetic, by different machines. Validate again on machines"
-            " that compute alike."
+            " computed in different arithmetic, by different machines. Test again on machines that"
+            " compute alike."
         )
         return
     if not result.verdicts:
@@ -64,7 +64,7 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
             else "the worst score of the comparison"
         )
         of = result.blocks - result.mixed
-        yield f"{network_name(family, key)}: {runs} of {of} runs diverged and get {counts}."
+        yield f"{network_name(now, family, key)}: {runs} of {of} runs diverged and get {counts}."
     if now.recipe.target_training.start == "pretrained":
         yield "This holds for the given weights; with others it may differ."
 
@@ -100,7 +100,7 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
     if other is not None:
         latency = _latency(family, other, now)
         at = "" if latency is None else f", at {latency[0]:.2f} times the latency"
-        instead = f"{network_name(family, other)} is better{at}"
+        instead = f"{network_name(now, family, other)} is better{at}"
     word = next((v.word for v in against_none if v.network == recommended.key), "not shown")
     if recommended.key == bare.key and instead:
         before = (
@@ -118,7 +118,9 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
             (v for v in result.verdicts if (v.network, v.word) == (recommended.key, "worse")), None
         )
         but = (
-            "" if rival is None else f", but {network_name(family, rival.control)} is better still"
+            ""
+            if rival is None
+            else f", but {network_name(now, family, rival.control)} is better still"
         )
         yield f"So the test confirms the recommendation: it is better than the bare backbone{but}."
     elif word == "worse":
@@ -133,11 +135,10 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
 def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
     metric = family.metric
     word = "no difference shown" if verdict.word == "not shown" else verdict.word
-    names = (
-        f"{network_name(family, verdict.network)} against {network_name(family, verdict.control)}"
-    )
+    network = network_name(now, family, verdict.network)
+    control = network_name(now, family, verdict.control)
     size = units.gained(metric, verdict.difference, verdict.low, verdict.high)
-    text = f"{names}: {word}, {size}"
+    text = f"{network} against {control}: {word}, {size}"
     if verdict.new_low is not None and verdict.new_high is not None:
         new = units.difference_range(metric, verdict.new_low, verdict.new_high)
         text += f"; for new images {new}"
@@ -174,14 +175,18 @@ def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | N
     return view.latency.ratio, math.log(view.latency.high / view.latency.low) / 2
 
 
-def network_name(family: Family, key: str) -> str:
-    """The name of a family's network for people."""
+def network_name(now: Snapshot, family: Family, key: str) -> str:
+    """The name of a family's network for people: its label, as tables have it, and its role."""
     network = _network_of(family, key)
-    return (
-        "the bare backbone"
-        if network.placement == BARE
-        else f"`{network.placement}` ({network.role})"
-    )
+    if network.placement == BARE:
+        return "the bare backbone"
+    return f"{network_label(now, network)} ({network.role})"
+
+
+def network_label(now: Snapshot, network: TestedNetwork) -> str:
+    """The label of a tested network; its placement, if it is no candidate of the study."""
+    view = now.find(network.key)
+    return str(network.placement) if view is None else view.label
 
 
 def _network_of(family: Family, key: str) -> TestedNetwork:
@@ -189,13 +194,13 @@ def _network_of(family: Family, key: str) -> TestedNetwork:
 
 
 def announcement(
-    family: Family, forecast: ValidationForecast, difference: float | None = None
+    now: Snapshot, family: Family, forecast: ValidationForecast, difference: float | None = None
 ) -> list[str]:
     """What is compared, what it can show and what it costs, before the first run. `difference`:
     that the user wants to see shown.
     """
     pairs = "; ".join(
-        f"{network_name(family, network)} against {network_name(family, control)}"
+        f"{network_name(now, family, network)} against {network_name(now, family, control)}"
         for network, control in family.comparisons
     )
     seconds = ""
@@ -207,7 +212,8 @@ def announcement(
     low = units.size(family.metric, forecast.detectable_low)
     high = units.size(family.metric, forecast.detectable_high)
     lines = [
-        f"Validation {family.number}: {pairs}",
+        f"Test {family.number}: {pairs}",
+        *_placements(family, now),
         (
             f"{several(family.blocks, 'seed')} of {len(family.networks)} networks, each trained"
             f" for {several(family.epochs, 'epoch')}{seconds}; each run reads the test images once,"
@@ -218,7 +224,7 @@ def announcement(
             f" range, since the noise is only known {known})"
         ),
     ]
-    lines += [_together(family, one) for one in forecast.pooled]
+    lines += [_together(now, family, one) for one in forecast.pooled]
     if difference is not None:
         needed = (
             "over 256" if count is None else str(count)
@@ -231,13 +237,22 @@ def announcement(
     return lines
 
 
-def _together(family: Family, pooled: PooledForecast) -> str:
+def _placements(family: Family, now: Snapshot) -> Iterator[str]:
+    """`uniform eca is stage1=eca …`, of each network whose label is not its placement."""
+    for network in family.networks:
+        label = network_label(now, network)
+        if network.placement != BARE and label != str(network.placement):
+            yield f"{label} is {network.placement}"
+
+
+def _together(now: Snapshot, family: Family, pooled: PooledForecast) -> str:
     """What a further test would make of the tests of before."""
     metric = pooled.metric
     before = "the test" if pooled.looks == 1 else f"the {pooled.looks} tests"
     words = {"better": "better", "worse": "worse", "not shown": "no difference shown"}
+    network = network_name(now, family, pooled.key)
     return (
-        f"With {before} of before, {network_name(family, pooled.key)} would have been trained with"
+        f"With {before} of before, {network} would have been trained with"
         f" {pooled.blocks} seeds instead of {pooled.blocks_before}; if the difference stays"
         f" {units.difference(metric, pooled.difference)}, all of them say: {words[pooled.word]}"
         f" ({units.difference_range(metric, pooled.low, pooled.high)}, for all these comparisons)"

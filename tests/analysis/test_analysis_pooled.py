@@ -120,6 +120,6 @@ def test_a_dry_run_says_what_the_tests_of_a_pair_would_show_together(folder: Pat
     forecast = forecast_validation(now, family)
     (pooled,) = forecast.pooled
     assert pooled == after_more(test, 6, 1)
-    assert f"{pooled.blocks} seeds" in "\n".join(announcement(family, forecast))
+    assert f"{pooled.blocks} seeds" in "\n".join(announcement(now, family, forecast))
     longer = replace(family, epochs=family.epochs + 1)
     assert forecast_validation(now, longer).pooled == (), "trained otherwise, it is another pair"

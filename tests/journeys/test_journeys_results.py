@@ -57,7 +57,7 @@ def test_the_recommendation_is_tested_and_trained_as_the_target_says(done: Shell
     assert done.types("pareto digits --json").json["test_readings"] == [], (
         "a search reads no test images"
     )
-    assert "Validation 1: " in done.types(f"validate digits {run}").out
+    assert "Test 1: " in done.types(f"validate digits {run}").out
     readings = done.types("pareto digits --json").json["test_readings"]
     assert len(readings) == planned["family"]["blocks"] * len(planned["family"]["networks"])
     shown = done.types("validate digits --json").json

@@ -87,9 +87,7 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     )
     out = nas("pareto").out
     tested, table = out.index("2 trainings each"), out.index("the front (*)")
-    assert (
-        tested < table < out.index("Validation 1: trained as the target says (2 epochs), 2 seeds")
-    )
+    assert tested < table < out.index("Test 1: trained as the target says (2 epochs), 2 seeds")
     found = nas("retrain", "--placement", "stage1=simam", "--seeds", "2", "--json").json["runs"]
     assert {run["purpose"] for run in found} == {"validate"}
     assert len(store.queue.rows(protocol="target")) == len(runs)
@@ -97,7 +95,7 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     seeds = {row.run.seed for row in store.queue.rows(protocol="target")}
     assert seeds == {FIRST_SEED, FIRST_SEED + 1, 2 * FIRST_SEED, 2 * FIRST_SEED + 1}
     shown = nas("validate")
-    assert (shown.status, "Validation 2" in shown.out) == (
+    assert (shown.status, "Test 2" in shown.out) == (
         0,
         True,
     ), "asked again, it shows what there is"
