@@ -325,8 +325,8 @@ class Study:
         return f"Study({self.name!r}, storage={shown_url(self._opened.url)!r})"
 
     def _repr_html_(self) -> str:
-        """The answer so far, the front as a figure, and what the networks get wrong, for a
-        notebook.
+        """The answer so far, the front as a table, and what the networks get wrong, for a notebook;
+        `plot_front()` draws it.
         """
         state = self._opened.store.state()
         if self._shown[0] != state:
