@@ -7,7 +7,7 @@ is, and what comes next. Below stand the faster alternative, the control and the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from statistics import fmean
@@ -210,6 +210,8 @@ class Card:
     lacking: Lacking | None
     early: Early | None
     cautions: tuple[Caution, ...]
+    splits: Mapping[str, Sequence[str]] | None
+    """Split -> the folders of images that the recipe names for it, as with folds."""
     recommendation: Recommendation | None
     """The placement that the reasons are about."""
 
@@ -241,6 +243,7 @@ def card_of(now: Snapshot) -> Card:
         lacking=None,
         early=None,
         cautions=now.cautions,
+        splits=_splits(now),
         recommendation=best,
     )
 
@@ -267,8 +270,14 @@ def _without_answer(now: Snapshot, decision: Decision) -> Card:
         lacking=decision.lacking,
         early=early,
         cautions=now.cautions,
+        splits=_splits(now),
         recommendation=None,
     )
+
+
+def _splits(now: Snapshot) -> Mapping[str, Sequence[str]] | None:
+    splits = now.recipe.data.splits
+    return None if splits is None else splits.by_split
 
 
 def drawing_of(now: Snapshot, placement: Placement) -> tuple[DrawnStage, ...]:

@@ -40,7 +40,7 @@ from nas_attn.space import other_of
 from nas_attn.tables import BACKBONE_SOURCES
 from nas_attn.tasks.data import data_of
 from nas_attn.words import units
-from nas_attn.words.card import card_text, drawing_line
+from nas_attn.words.card import card_text, drawing_line, splits_text
 
 # of the card's format
 VERSION = 1
@@ -222,6 +222,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
         "numbers": lambda values: ", ".join(f"{value:.6g}" for value in values),
         "counted": units.counted,
         "estimated": _estimated,
+        "divided": splits_text,
     }
     return environment.get_template("card.md").render(
         **facts,

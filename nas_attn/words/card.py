@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.card import (
@@ -362,6 +362,8 @@ def _below(now: Snapshot, card: Card, at: str | None) -> Iterator[CardRow]:
     yield from _placement(card)
     yield from _others(now, card)
     yield from _lengths(now, card)
+    if card.splits is not None:
+        yield CardRow("Splits", splits_text(card.splits))
     yield from (CardRow("Careful", caution_text(caution)) for caution in card.cautions)
     if at is not None and best is not None:
         yield CardRow("Reasons", f"{command(NextStep('pareto', now.study, why=True))}{at}")
@@ -405,6 +407,20 @@ def _lengths(now: Snapshot, card: Card) -> Iterator[CardRow]:
     if card.bet_test is not None and card.bet_test.too_many:
         more = f"more than {MOST_RUNS} trainings of each network"
         yield CardRow("Test", f"not worth it: to show a gain of this size takes {more}")
+
+
+def splits_text(splits: Mapping[str, Sequence[str]]) -> str:
+    """`learns from fold_0 and fold_3, scored on fold_1, fold_2 kept for the final test`."""
+    parts = [f"learns from {listed(splits['train'])}"]
+    validation = splits.get("validation")
+    if validation:
+        parts.append(f"scored on {listed(validation)}")
+    else:
+        parts.append("scored on a part of these")
+    test = splits.get("test")
+    if test:
+        parts.append(f"{listed(test)} kept for the final test")
+    return ", ".join(parts)
 
 
 def _longer(metric: str, longer: LengthGain) -> str:

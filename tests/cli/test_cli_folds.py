@@ -10,10 +10,12 @@ import select
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from materials import photographs
+from pseudo_terminal import COLOURS
 
 from nas_attn.recipe_reading import load_recipe
 
@@ -62,6 +64,40 @@ def test_a_fold_that_is_not_there_is_named(here: Path, nas) -> None:
     assert "has no folds" in ended.error
 
 
+def asked(
+    command: Sequence[str], here: Path, answers: Sequence[tuple[str, str]]
+) -> tuple[int, str]:
+    """(exit status, what it printed) of a command in a terminal, whose questions are answered in
+    this order.
+    """
+    left = list(answers)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, *command],
+        cwd=here,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    printed = ""
+    since_answer = ""
+    while select.select([master], [], [], 240)[0]:
+        try:
+            piece = os.read(master, 4096).decode()
+        except OSError:  # the other end is closed
+            break
+        printed += piece
+        since_answer += piece
+        if left and left[0][0] in since_answer and since_answer.rstrip(" ").endswith("]:"):
+            os.write(master, f"{left.pop(0)[1]}\n".encode())
+            since_answer = ""
+    os.close(master)
+    assert not left, printed
+    return process.wait(timeout=240), printed
+
+
 def test_init_asks_on_a_terminal_again_until_the_fold_is_there(here: Path) -> None:
     answers = [
         ("Fold for validation", "fold_7"),
@@ -72,23 +108,39 @@ def test_init_asks_on_a_terminal_again_until_the_fold_is_there(here: Path) -> No
         ("Trials", "3"),
         ("Largest", ""),
     ]
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [*PROGRAM, *INIT], cwd=here, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    seen = ""
-    while select.select([master], [], [], 240)[0]:
-        try:
-            seen += os.read(master, 4096).decode()
-        except OSError:  # the other end is closed
-            break
-        if answers and answers[0][0] in seen and seen.rstrip(" ").endswith("]:"):
-            os.write(master, f"{answers.pop(0)[1]}\n".encode())
-            seen = ""
-    os.close(master)
-    assert process.wait(timeout=240) == 0, seen
-    assert not answers
+    status, printed = asked(INIT, here, answers)
+    assert status == 0, printed
     splits = load_recipe(str(here / "own.toml")).data.splits
     assert splits is not None
     assert splits.by_split == {"train": ["fold_0", "fold_2", "fold_3"], "validation": ["fold_1"]}
+
+
+def test_search_of_a_folder_asks_on_a_terminal(here: Path) -> None:
+    answers = [("Fold for validation", "fold_1"), ("Fold for the final test", "fold_3")]
+    status, printed = asked(["search", "photos", "--dry-run", "--minutes", "30"], here, answers)
+    assert status == 0, printed
+    plain = COLOURS.sub("", printed)
+    assert "train is fold_0, fold_2; validation is fold_1; test is fold_3" in " ".join(
+        plain.split()
+    )
+
+
+@pytest.mark.slow
+def test_the_study_and_the_exported_network_say_which_folds_they_had(here: Path, nas) -> None:
+    assert nas(*INIT, "--validation-fold", "fold_2", "--test-fold", "fold_0").status == 0
+    short = [
+        "objectives=['accuracy']",
+        "target.epochs=1",
+        "data.size=16",
+        "search.trials=1",
+        "search.baselines=bare",
+        "search.confirm_seeds=0",
+    ]
+    settings = [part for setting in short for part in ("--set", setting)]
+    ended = nas("search", "own.toml", *settings, "--workers", "1")
+    assert ended.status == 0, ended.err
+    assert "scored on fold_2" in ended.out
+    ended = nas("export", "own", "--placement", "none", "--output", "network.onnx")
+    assert ended.status == 0, ended.err
+    card = Path("network.onnx.md").read_text("utf-8")
+    assert "learns from fold_1 and fold_3, scored on fold_2, fold_0 kept" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,3 +80,12 @@ def test_a_difference_has_the_digits_that_its_interval_supports(half: float, dig
 def test_there_is_one_minus_sign() -> None:
     assert units.gained("accuracy", -0.02, -0.03, -0.01) == "−2.0 points (−3.0 to −1.0)"
     assert units.signed_within("accuracy", -0.00001, 0.01) == "+0.0"
+
+
+def test_the_card_says_which_folds_were_for_what(tmp_path: Path) -> None:
+    splits = {"train": ["fold_0", "fold_3"], "validation": ["fold_1"], "test": ["fold_2"]}
+    folds = recipe(data={"name": "folder:photos", "splits": splits})
+    now = snapshot(usual(tmp_path, folds, searched=1).store)
+    (row,) = (row for row in card_text(now).below if row.label == "Splits")
+    for names, part in zip(splits.values(), row.text.split(", "), strict=True):
+        assert re.findall(r"fold_\d", part) == names
