@@ -87,8 +87,6 @@ class Metric:
     """
     saturates: float | None = None
     """From this value on, a network has little left to learn; None: that is not known."""
-    of_class: str = ""
-    """Title of the same for one class; empty: the title."""
 
 
 METRICS: Registry[Metric] = Registry()

@@ -81,7 +81,7 @@ METRICS = (
     ),
     Metric("loss", "log-loss", "loss"),
     Metric("brier", "Brier score", "loss"),
-    Metric("mean_iou", "mean IoU", of_class="IoU"),
+    Metric("mean_iou", "mean IoU"),
     Metric("pixel_accuracy", "pixel accuracy"),
     Metric("map50_95", "mAP50-95"),
     Metric("map50", "mAP50"),

@@ -80,8 +80,6 @@ class EffectFacts:
     # the same of types over all their sites
     good_types: tuple[Effect, ...]
     bad_types: tuple[Effect, ...]
-    # sites at which each type was tried: (type, how many)
-    sites_of: dict[str, int]
 
     @property
     def open(self) -> int:
@@ -102,9 +100,6 @@ def effect_facts(effects: Effects) -> EffectFacts:
         matching = [row for row in level_rows if row.sure and side * row.mean > 0]
         return tuple(sorted(matching, key=lambda row: -abs(row.mean)))
 
-    sites_by_type: dict[str, set[str]] = {}
-    for row in rows:
-        sites_by_type.setdefault(row.type, set()).add(row.site)
     types = effects.at("type")
     return EffectFacts(
         of=effects.of,
@@ -114,7 +109,6 @@ def effect_facts(effects: Effects) -> EffectFacts:
         bad=sure(rows, -sign),
         good_types=sure(types, sign),
         bad_types=sure(types, -sign),
-        sites_of={kind: len(sites) for kind, sites in sites_by_type.items()},
     )
 
 

@@ -156,12 +156,11 @@ def open_keys(
     *,
     tolerance: float,
     max_sessions: int = MAX_SESSIONS,
-    seed: int = 0,
 ) -> list[str]:
     """Those of `keys` that need more sessions, the neediest first; not those that had
     `max_sessions`, dropped ones included.
     """
-    known = estimate(sessions, seed=seed)
+    known = estimate(sessions)
     had = Counter(sample.key for session in sessions for sample in session.samples)
     wanting = [
         key for key in keys if had[key] < max_sessions and needs_more(known.get(key), tolerance)

@@ -128,22 +128,22 @@ class Fitting:
         assert isinstance(value, int)
         return value
 
-    def hidden(self, name: str = "reduction", *, smallest: int = 1) -> int:
+    def hidden(self, *, smallest: int = 1) -> int:
         """Hidden width `C // reduction`, at least `smallest`; the canonical reduction is the
         largest that gives it.
         """
         channels = self.channels
-        reduction = self.integer(name)
+        reduction = self.integer("reduction")
         smallest = min(smallest, channels)
         largest = channels // smallest
         if reduction > largest:
             self.refuse(
-                name,
+                "reduction",
                 f"leaves less than {smallest} of {channels} channels, the largest possible is"
                 f" {largest}",
             )
         hidden = channels // min(reduction, largest)
-        self.values[name] = channels // hidden
+        self.values["reduction"] = channels // hidden
         return hidden
 
     def odd(self, name: str, *, largest: int | None = None) -> int:

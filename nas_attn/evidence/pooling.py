@@ -93,13 +93,6 @@ class PooledFit:
     degrees: int
     """Of freedom of Student's t."""
 
-    def knows(self, situation: Situation) -> bool:
-        """Whether any row is of its task and place."""
-        return any(
-            (row.situation.task, row.situation.place) == (situation.task, situation.place)
-            for row in self.rows
-        )
-
     def gain(self, situation: Situation) -> ExpectedGain:
         """The prediction for a network and a source that are not in the table."""
         return self._predicted([situation], situation)

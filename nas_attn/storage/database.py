@@ -197,20 +197,14 @@ class Database:
         *,
         recipe: str,
         versions: Mapping[str, str],
-        fingerprint: str | None = None,
         trials: int = 0,
         artifacts: str = ".",
     ) -> StudyStore:
-        """A new or existing study, pinned to a fingerprint's device; StudyError if the existing one
-        has another recipe.
-        """
+        """A new or existing study; StudyError if the existing one has another recipe."""
         row: dict[str, Any] = {
             "name": name,
             "recipe": recipe,
             "versions": json.dumps(dict(versions)),
-        }
-        row |= {
-            "fingerprint": fingerprint,
             "trials": trials,
             "artifacts": artifacts,
             "rounds_before": 0,

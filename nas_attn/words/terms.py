@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-MOST_TERMS = 12
-
 TERMS: Mapping[str, str] = MappingProxyType(
     {
         "site": ("a place in your network where an attention module can go: stage2, stage2.block1"),

@@ -88,12 +88,6 @@ def unit(objective: str) -> Unit:
     return _KNOWN.get(objective_name(objective).removesuffix(IN_INT8), ("", NUMBER))[1]
 
 
-def title_of_class(metric: str) -> str:
-    """A metric's name where it is that of one class."""
-    row = tables.METRICS.get(metric)
-    return title(metric) if row is None else row.of_class or row.title
-
-
 def is_implied(metric: str) -> bool:
     """Whether a percentage without a word means this metric."""
     row = tables.METRICS.get(metric)

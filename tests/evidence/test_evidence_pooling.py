@@ -86,7 +86,6 @@ def test_a_setting_without_rows_is_an_extrapolation_with_a_wider_interval() -> N
     assert unknown.rows == 0
     assert unknown.sd > known.sd
     assert 0.3 < unknown.probability < 0.7
-    assert not pooled().knows(Situation("segmentation", "backbone", "scratch", "random", "se"))
 
 
 def test_a_setting_says_no_more_than_its_rows_and_the_mean_of_all() -> None:

@@ -24,7 +24,7 @@ from nas_attn.report.figures.effects import (
     GOOD_COLOUR,
     choice_names,
     effect_map,
-    effect_maps,
+    map_of,
     sure_map,
 )
 from nas_attn.report.figures.files import write_figures
@@ -165,8 +165,8 @@ def cell(figure: go.Figure, site: str, choice: str) -> dict[str, Any]:
 
 
 def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made: Snapshot) -> None:
-    (metric, accuracy), (what, latency) = effect_maps(made)
-    assert (metric, what) == ("accuracy", "latency")
+    accuracy = map_of(made, "accuracy")
+    latency = map_of(made, "latency")
     effects = fit_effects(made, "latency")
     assert effects is not None
     cbam = "cbam(reduction=16, spatial_kernel_size=7)"
@@ -183,7 +183,8 @@ def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made
 def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_middle(
     made: Snapshot,
 ) -> None:
-    (_, accuracy), (_, latency) = effect_maps(made)
+    accuracy = map_of(made, "accuracy")
+    latency = map_of(made, "latency")
     loss = fit_effects(made, "loss")
     assert loss is not None
     maps, worst, best = (

@@ -36,6 +36,8 @@ TITLE_LETTERS = 62
 # Pixels above the axes, for the legend, and those of a line of the title
 TITLE_HEIGHT = 64
 TITLE_LINE = 22
+# Beside the values on an axis, as a share of their range
+RIM = 0.08
 # A value and the ends of its 95 % interval
 Ends = tuple[float, float, float]
 # The ends of an axis
@@ -161,12 +163,12 @@ def measure(
     )
 
 
-def padded(values: Sequence[float], *, below: float = 0.08, above: float = 0.08) -> Range:
-    """The range of an axis that shows all values, with a rim of these shares."""
+def padded(values: Sequence[float]) -> Range:
+    """The range of an axis that shows all values, with a rim."""
     low = min(values, default=0.0)
     high = max(values, default=0.0)
     length = (high - low) or abs(high) or 1.0
-    return low - below * length, high + above * length
+    return low - RIM * length, high + RIM * length
 
 
 def error_bars(ends: Sequence[Ends]) -> dict[str, Any]:
@@ -207,15 +209,6 @@ UNIFORM_STYLE = Style("same everywhere", ORANGE, 1.5, "dashdot")
 FRONT_STYLE = Style("front", BLUE, 2, "longdash")
 PRUNED_STYLE = Style("stopped early", GREY, 1, "dot")
 SEARCHED_STYLE = Style("searched", GREY, 1)
-STYLES = (
-    RECOMMENDED_STYLE,
-    BARE_STYLE,
-    CONTROL_STYLE,
-    UNIFORM_STYLE,
-    FRONT_STYLE,
-    PRUNED_STYLE,
-    SEARCHED_STYLE,
-)
 
 
 def style_of(snapshot: Snapshot, view: CandidateView) -> Style:

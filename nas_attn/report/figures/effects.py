@@ -36,17 +36,6 @@ NARROW_CELL = 26
 CELL_LETTER_WIDTH = 7.5
 # Pixels of a row
 ROW = 44
-# Letters of a line of a choice's name
-EFFECT_NAME_LETTERS = 16
-
-
-def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
-    """(metric or `latency`, the map) of the primary metric and the latency, as far as they are
-    known and something in them is sure.
-    """
-    asked = [what for what in (snapshot.primary, "latency") if what]
-    drawn = [(what, map_of(snapshot, what)) for what in asked]
-    return [(what, figure) for what, figure in drawn if figure is not None]
 
 
 def map_of(snapshot: Snapshot, what: str) -> go.Figure | None:

@@ -24,7 +24,6 @@ from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.length import (
     LengthScore,
     MetricKind,
-    clearly_better,
     length_scores,
     metric_kind,
     needed_length,
@@ -127,13 +126,6 @@ class Lengths:
         if timed:
             return [first]
         return [first, 2 * first]
-
-    def still_gains(self) -> bool:
-        """Whether the longest training is clearly better than the one before."""
-        if len(self.scores) < 2:
-            return True
-        before, last = self.scores[-2:]
-        return clearly_better(last, before, self.kind)
 
 
 def _epochs_of(row: RunRow) -> int:
