@@ -72,7 +72,6 @@ def recipe_from(
     table = dict(table)
     for key, value in (overrides or {}).items():
         _set(table, key.split("."), value, where)
-    check_depth(table, where)
     space = table.get("space")
     if isinstance(space, str):
         origin = Path(where)
@@ -92,10 +91,6 @@ def _read_toml(
         path = relative_to / path
     if path.is_file():
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise RecipeError(
-                    f"{what} file '{shorten(str(path))}' is larger than {MOST_BYTES:,} bytes"
-                )
             where, text = str(path), path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(
@@ -234,51 +229,14 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     return [name for name, field in model.model_fields.items() if not field.exclude]
 
 
-# Of a file; its tables may take a thousand times as much memory
-MOST_BYTES = 2**18
-# In a file: pydantic remembers each one that is wrong
-MOST_VALUES = 10_000
-# Levels of tables and lists in a recipe, which recursion walks through
-DEPTH = 20
-_TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
-# Of a dotted key: tomllib takes the square of their number
-_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""
-_DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}\.[ \t]*){{{DEPTH}}}", re.MULTILINE)
-
-
 def read_toml(text: str, where: str) -> dict[str, Any]:
-    """A table from TOML; RecipeError if the text is not TOML, or nested too deeply. `where` names
-    its origin.
-    """
-    if _DEEP_KEY.search(text):
-        raise RecipeError(_TOO_DEEP.format(where))
+    """A table from TOML; RecipeError if the text is not TOML. `where` names its origin."""
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where} is not valid TOML: {shorten(str(error))}") from None
     except RecursionError:
-        raise RecipeError(_TOO_DEEP.format(where)) from None
-    check_depth(table, where)
-    return table
-
-
-def check_depth(table: Any, where: str) -> None:
-    """RecipeError if tables and lists are nested deeper than DEPTH, or hold more than
-    MOST_VALUES.
-    """
-    level = [table]
-    count = 0
-    for _ in range(DEPTH):
-        count += sum(map(len, level))
-        if count > MOST_VALUES:
-            raise RecipeError(f"{where} holds more than {MOST_VALUES:,} values: use fewer")
-        inside: list[Any] = []
-        for outer in level:
-            inside += outer.values() if isinstance(outer, dict) else outer
-        level = [inner for inner in inside if isinstance(inner, dict | list)]
-        if not level:
-            return
-    raise RecipeError(_TOO_DEEP.format(where))
+        raise RecipeError(f"{where} has tables or lists nested too deeply: use fewer") from None
 
 
 def write_toml(table: Mapping[str, Any]) -> str:
