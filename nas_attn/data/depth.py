@@ -30,7 +30,12 @@ READ_TOGETHER = 256
 # bytes, the same file gives the lower ones.
 _NATIVE = "L" if sys.byteorder == "little" else "B"
 _OTHER_ORDER = {"L": "B", "B": "L"}
-_COLOURS = ("RGB", "RGBA")
+_COLOURS = ("RGB", "RGBA", "CMYK")
+_COLOURS_IN_FILES = (*_COLOURS, "RGBX")
+# Grey with transparency has no other order in Pillow. Read as four colours, the bytes of the grey
+# and of the transparency come one by one.
+_GREY_AND_ALPHA = "LA;16B"
+_SINGLE_BYTES = "RGBA"
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -70,8 +75,14 @@ def _colours(image: Image.Image) -> NDArray[np.uint16] | None:
             new.args == old.args for new, old in zip(tiles, again.tile, strict=True)
         ):
             return None
+        single_bytes = all(_is_grey_and_alpha(tile.args) for tile in again.tile)
         again.tile = tiles
         lower = np.asarray(again)
+    if single_bytes:
+        pairs = lower.astype(np.uint16)
+        both = pairs[..., ::2] << BYTE | pairs[..., 1::2]
+        # as Pillow has such an image: grey in red, green and blue, then the transparency
+        return both[..., [0, 0, 0, 1]].astype(np.uint16)
     values = np.asarray(image).astype(np.uint16)
     values <<= BYTE
     values |= lower
@@ -86,11 +97,17 @@ def _swapped(args: _Args) -> _Args:
     """A decoder's arguments, with the bytes of 16-bit colours in the other order."""
     if isinstance(args, tuple):
         return (_swapped(args[0]), *args[1:]) if args else args
+    if _is_grey_and_alpha(args):
+        return _SINGLE_BYTES
     mode, _, order = str(args).partition(";16")
     order = _NATIVE if order == "N" else order
-    if mode not in _COLOURS or order not in _OTHER_ORDER:
+    if mode not in _COLOURS_IN_FILES or order not in _OTHER_ORDER:
         return args
     return f"{mode};16{_OTHER_ORDER[order]}"
+
+
+def _is_grey_and_alpha(args: _Args) -> bool:
+    return args == _GREY_AND_ALPHA or (isinstance(args, tuple) and args[:1] == (_GREY_AND_ALPHA,))
 
 
 def largest_value(path: Path) -> int:

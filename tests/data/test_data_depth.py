@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from nas_attn import data
 from nas_attn.data.decoding import Cut, decode
+from nas_attn.data.depth import largest_value
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
@@ -28,14 +29,16 @@ SIDE = 8
 
 
 def save_png(path: Path, values: NDArray[np.uint16]) -> None:
-    """A PNG of 16 bits, grey (H, W) or in colours (H, W, 3), which Pillow does not write."""
+    """A PNG of 16 bits, which Pillow does not write: grey (H, W), with transparency (H, W, 2), or in
+    colours (H, W, 3).
+    """
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = zlib.crc32(kind + content)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
     height, width = values.shape[:2]
-    kind = 0 if values.ndim == 2 else 2
+    kind = {1: 0, 2: 4, 3: 2}[values[0, 0].size]
     rows = b"".join(b"\0" + row.tobytes() for row in values.astype(">u2"))
     head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -43,28 +46,29 @@ def save_png(path: Path, values: NDArray[np.uint16]) -> None:
 
 
 def save_tiff(path: Path, values: NDArray[np.uint16]) -> None:
-    """A TIFF of 16 bits; in colours uncompressed, one strip."""
+    """A TIFF of 16 bits; in colours, or inks (H, W, 4), uncompressed, one strip."""
     if values.ndim == 2:
         Image.fromarray(values).save(path)
         return
     height, width = values.shape[:2]
     content = values.astype("<u2").tobytes()
     bits_at = 8 + len(content)
+    samples = values.shape[2]
     tags = [
         (256, 3, 1, width),
         (257, 3, 1, height),
-        (258, 3, 3, bits_at),
+        (258, 3, samples, bits_at),
         (259, 3, 1, 1),
-        (262, 3, 1, 2),
+        (262, 3, 1, 5 if samples == 4 else 2),
         (273, 4, 1, 8),
-        (277, 3, 1, 3),
+        (277, 3, 1, samples),
         (278, 3, 1, height),
         (279, 4, 1, len(content)),
     ]
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     directory = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
-    head = b"II*\0" + struct.pack("<I", bits_at + 6)
-    path.write_bytes(head + content + struct.pack("<HHH", 16, 16, 16) + directory)
+    head = b"II*\0" + struct.pack("<I", bits_at + 2 * samples)
+    path.write_bytes(head + content + struct.pack("<H", 16) * samples + directory)
 
 
 Save = Callable[[Path, NDArray[np.uint16]], None]
@@ -113,6 +117,23 @@ def test_images_that_use_all_bits_are_as_they_always_were(
     save(tmp_path / f"colours.{ending}", colours)
     made = decode(tmp_path / f"colours.{ending}", Cut(SIDE, bits=12))
     assert (made.transpose(1, 2, 0) == colours >> 4).all()
+
+
+def test_grey_with_transparency_and_inks_have_their_lower_bits(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(0, 4096, (SIDE, SIDE, 2)).astype(np.uint16)
+    values[..., 1] = 4095
+    save_png(tmp_path / "grey.png", values)
+    assert largest_value(tmp_path / "grey.png") == 4095
+    made = decode(tmp_path / "grey.png", Cut(SIDE, bits=12))
+    assert (made == values[..., 0] >> 4).all()
+
+    inks = random.integers(0, 4096, (SIDE, SIDE, 4)).astype(np.uint16)
+    inks[..., 3] = 0
+    save_tiff(tmp_path / "inks.tif", inks)
+    assert largest_value(tmp_path / "inks.tif") == inks.max()
+    made = decode(tmp_path / "inks.tif", Cut(SIDE, bits=12))
+    assert (made.transpose(1, 2, 0) == 255 - (inks[..., :3] >> 4)).all()
 
 
 def test_the_range_is_that_of_training_and_larger_values_are_white(tmp_path: Path) -> None:
