@@ -205,26 +205,6 @@ def _say_repeated(content: _Content, path: Path) -> None:
     )
 
 
-def _say_shared(found: Coco) -> None:
-    """Warns of files that two splits have, before anything trains."""
-    first_of_content: dict[Path, str] = {}
-    shared: dict[tuple[str, str], list[str]] = {}
-    for split, path in found.files.items():
-        images = _content(path).images
-        folder = found._folder(split, images[0].file_name)
-        for image in images:
-            file = folder / image.file_name
-            other = first_of_content.setdefault(file, split)
-            if other != split:
-                shared.setdefault((other, split), []).append(image.file_name)
-    for (one, other), names in shared.items():
-        _warn_if(
-            names,
-            f"{several(len(names), 'image')} of {one} are also in {other} ({few(names)}): scores on"
-            " them tell nothing about new images; leave them out of one",
-        )
-
-
 def count_trained(section: DataSection) -> float:
     """Approximate number of training images of `coco:FOLDER`. Raises DataError: it is unknown."""
     annotated = find(section)
@@ -355,7 +335,6 @@ def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> N
 def coco_folder(section: DataSection, place: Place) -> Parts:
     """`coco:FOLDER`."""
     annotated = find(section)
-    _say_shared(annotated)
     side = section.size or DETECTOR_SIDE
     learnt = annotated.read("train")
     train = Files(annotated.root, learnt[0], np.arange(len(learnt[0])))

@@ -121,25 +121,16 @@ def cautions(seen: Sequence[Seen], *, grouped: bool, way_out: str = GROUPS) -> l
 
 
 def _equal(seen: Sequence[Seen], parted: str) -> list[str]:
-    groups: defaultdict[int, list[Seen]] = defaultdict(list)
+    by_pixels: defaultdict[int, list[Seen]] = defaultdict(list)
     for one in seen:
-        groups[one.look.pixels].append(one)
-    across: list[list[Seen]] = []
-    between: list[list[Seen]] = []
-    within: list[list[Seen]] = []
-    for group in groups.values():
-        # one file, which annotations name twice
-        if len({one.name for one in group}) == 1:
-            continue
-        splits = {one.split for one in group}
-        labels = {one.label for one in group}
-        if len(splits) > 1:
-            across.append(group)
-        if len(labels) > 1:
-            between.append(group)
-        if len(group) > 1 and len(splits) == len(labels) == 1:
-            within.append(group)
-    said = []
+        by_pixels[one.look.pixels].append(one)
+    # annotations of one split may name a file twice
+    single = [group for group in by_pixels.values() if len({one.name for one in group}) == 1]
+    copied = [group for group in by_pixels.values() if len({one.name for one in group}) > 1]
+    across = [group for group in copied if len({one.split for one in group}) > 1]
+    between = [group for group in copied if len({one.label for one in group}) > 1]
+    within = [group for group in copied if len({(one.split, one.label) for one in group}) == 1]
+    said = _in_two_splits([group for group in single if len({one.split for one in group}) > 1])
     if across:
         pair = _pair(across[0], lambda one: one.split)
         said.append(
@@ -159,6 +150,20 @@ def _equal(seen: Sequence[Seen], parted: str) -> list[str]:
             f" may come into two splits: {parted}"
         )
     return said
+
+
+def _in_two_splits(files: Sequence[Sequence[Seen]]) -> list[str]:
+    """About files that two splits name, each as often as it is named."""
+    if not files:
+        return []
+    first = files[0]
+    splits = " and ".join(dict.fromkeys(one.split for one in first))
+    said = (
+        f"{several(len(files), 'file')} in two splits at once, such as '{first[0].name}' in"
+        f" {splits}: scores on them tell nothing about new images; give each split images of its"
+        " own"
+    )
+    return [said]
 
 
 def _pair(group: Sequence[Seen], by: Callable[[Seen], str]) -> str:

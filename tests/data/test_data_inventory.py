@@ -179,6 +179,19 @@ def copied_boxes(root: Path) -> None:
         shutil.copy(root / f"train/{number}.png", root / f"val/{number}.png")
 
 
+def one_folder_for_two_splits(root: Path) -> None:
+    materials.discs(root)
+    described = root / "data.yaml"
+    described.write_text(described.read_text().replace("val: images/val", "val: images/train"))
+
+
+def one_file_of_boxes_for_two_splits(root: Path) -> None:
+    materials.coco(root, train=6)
+    annotations = root / "annotations"
+    (root / "train").rename(root / "images")
+    shutil.copy(annotations / "instances_train.json", annotations / "instances_val.json")
+
+
 def folds(root: Path) -> None:
     """Five folds; the last one is in no split of FOLDS, and one of train lacks a class."""
     splits(root, "fold_0", "fold_1", "fold_2", "fold_10", "fold_11")
@@ -298,10 +311,27 @@ ROWS = {
         labels="boxes",
         source="coco:{}",
     ),
+    "boxes of COCO, one file for two splits": Row(
+        one_file_of_boxes_for_two_splits,
+        {"train": 6, "validation": 6},
+        ["6 files in two splits at once, such as 'images/0.png' in train and validation"],
+        labels="boxes",
+        source="coco:{}",
+    ),
     "boxes of YOLO": Row(
         materials.discs,
         {"train": 8, "validation": 8, "test": 8},
-        ["1 class, train: 8 images, validation: 8 images, test: 8 images with boxes, 0 unreadable"],
+        [
+            "1 class, train: 8 images, validation: 8 images, test: 8 images with boxes",
+            "8 files in two splits at once, such as 'images/val/01.png' in validation and test",
+        ],
+        labels="boxes",
+        source="yolo:{}/data.yaml",
+    ),
+    "boxes of YOLO, one folder to learn from and to score on": Row(
+        one_folder_for_two_splits,
+        {"train": 8, "validation": 8, "test": 8},
+        ["8 files in two splits at once, such as 'images/train/00.png' in train and validation"],
         labels="boxes",
         source="yolo:{}/data.yaml",
     ),
