@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.recipe import Recipe
 
 # candidates of a good search
@@ -16,21 +15,29 @@ ENOUGH_CANDIDATES = 16
 ENOUGH_OF_FEW = 10
 # spread of one placement's accuracy over seeds on a small task
 TYPICAL_SEED_SD = 0.009
+# of a pair's difference in accuracy: the standard deviation by its trainings; the variance by
+# chance for one image; and the variance that an image brings into every pair
+TRAINING_SD = 0.01
+BY_CHANCE = 0.113
+OF_AN_IMAGE = 0.017
 
 
-def smallest_difference(images: int, runs: int) -> float:
-    """Accuracy difference between two candidates that so many runs of each, on these validation
-    images, show at 95 %.
+def smallest_gain(images: int, pairs: int, pool: int) -> float:
+    """Gain in accuracy that so many pairs of runs show at 95 %.
+
+    A pair's difference has three parts, measured in two folders of 900 photographs: its trainings
+    (a standard deviation of a point), what a validation image does to a pair by chance, and what it
+    does to every pair of these networks. More pairs help against the first two, other images
+    against the third.
+
+    Args:
+        images: for validation, of one run.
+        pool: images that validate any of the runs: more than `images`, where each seed divides them
+            anew.
     """
-    return 1.96 * math.hypot(TYPICAL_SEED_SD, 0.4 / math.sqrt(images)) * math.sqrt(2 / runs)
-
-
-def smallest_gain(images: int, pairs: int) -> float:
-    """Gain in accuracy that so many pairs of runs, each on so many validation images of its own,
-    show at 95 %. Of a pair, training gives a standard deviation of a point; and its networks
-    differ on 13 % of the images (two folders of 900 photographs).
-    """
-    return 1.96 * math.hypot(0.01, math.sqrt(0.13 / images)) / math.sqrt(pairs)
+    seen = min(pool, images * pairs)
+    by_chance = (TRAINING_SD**2 + BY_CHANCE / images) / pairs
+    return 1.96 * math.sqrt(by_chance + OF_AN_IMAGE / seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,10 @@ class Timetable:
     """The shortest time in which candidates can be compared, where this one is too short for it."""
     guess: int | None
     """Epochs of a usual target, where the study must find its own."""
+    few: bool = False
+    """Whether each seed divides few images anew."""
+    smallest_difference: float | None = None
+    """A gain in accuracy of about this size is shown; None for other tasks."""
 
 
 class FolderLook(NamedTuple):
@@ -118,23 +129,20 @@ class Budget:
     """Epochs of a usual target, where the study must find its own."""
     enough_s: float | None = None
     """The time in which runs as the target says would fit, where this one is too short for them."""
-    pairs: int | None = None
-    """Of the best placement and the bare network, about, where there are few validation images."""
+    pairs: int = 1
+    """Of the best placement and the bare network, about."""
+    pool: int | None = None
+    """Images that each seed divides anew, where there are few; else None."""
 
     @property
     def smallest_difference(self) -> float:
         """A gain in accuracy of about this size is shown."""
-        if self.pairs is not None:
-            return smallest_gain(self.images, self.pairs)
-        search = self.recipe.search
-        training = self.recipe.training
-        runs = training.seeds + search.confirm_seeds * (1 + ROUNDS_PER_SEED)
-        return smallest_difference(self.images, runs)
+        return smallest_gain(self.images, self.pairs, self.pool or self.images)
 
     @property
     def merits(self) -> int:
         """How many of these it has: enough candidates, a test."""
-        enough = ENOUGH_CANDIDATES if self.pairs is None else ENOUGH_OF_FEW
+        enough = ENOUGH_CANDIDATES if self.pool is None else ENOUGH_OF_FEW
         return (self.recipe.search.trials >= enough) + (self.blocks > 0)
 
 

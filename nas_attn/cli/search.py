@@ -127,7 +127,7 @@ def search(
     """Run a search from a recipe. An earlier one of the same name is continued."""
     from nas_attn.searching.prepare import beginning
     from nas_attn.searching.worker import devices
-    from nas_attn.words.plans import timetable_line
+    from nas_attn.words.plans import timetable_lines
 
     began = time.monotonic()
     check_output()
@@ -138,7 +138,7 @@ def search(
         return
     table = plan.timetable
     if table and not options.as_json:
-        say_lines([timetable_line(table)], err=True)
+        say_lines(timetable_lines(table), err=True)
     opened = beginning.begin(
         plan.recipe,
         options.storage,
@@ -269,7 +269,7 @@ def _forecast(plan: SearchPlan, effort: Effort, options: SearchOptions) -> None:
     wanted.
     """
     from nas_attn.searching.prepare.forecast import forecast
-    from nas_attn.words.plans import budget_as_json, forecast_lines, timetable_line
+    from nas_attn.words.plans import budget_as_json, forecast_lines, timetable_lines
 
     if plan.budget is not None:
         if options.as_json:
@@ -282,9 +282,12 @@ def _forecast(plan: SearchPlan, effort: Effort, options: SearchOptions) -> None:
     if options.as_json:
         print_json(asdict(expected) | ({"time": asdict(table)} if table else {}))
         return
-    say_lines(forecast_lines(expected))
-    if table is not None:
-        say_lines([timetable_line(table)])
+    if table is None:
+        say_lines(forecast_lines(expected))
+        return
+    # What the search can show is said of the time that it has.
+    say_lines(forecast_lines(replace(expected, smallest_difference=None)))
+    say_lines(timetable_lines(table))
 
 
 def _seconds(minutes: float | None, hours: float | None) -> float | None:

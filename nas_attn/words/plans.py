@@ -46,9 +46,12 @@ def forecast_lines(forecast: Forecast) -> list[Line]:
     return [Line(line) for line in lines]
 
 
-def timetable_line(table: Timetable) -> Line:
-    """What a recipe's search does with its time."""
-    return Line(f"{duration(table.seconds)}: {_timetable(table)}", "plan")
+def timetable_lines(table: Timetable) -> list[Line]:
+    """What a recipe's search does with its time, and what that can show."""
+    lines = [Line(f"{duration(table.seconds)}: {_timetable(table)}", "plan")]
+    if table.enough_s is None and table.smallest_difference is not None:
+        lines.append(Line(_shown(table.smallest_difference), "shows"))
+    return lines
 
 
 def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
@@ -62,8 +65,7 @@ def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
     side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
     pace = f"{budget.epoch_s:.2g} s an epoch, {budget.workers} at a time"
     target = _target(budget, recipe.target_training)
-    points = 100 * budget.smallest_difference
-    gains = f"this search can show a gain of about {points:.1f} points"
+    gains = _shown(budget.smallest_difference)
     one_image = f"1 of {budget.images} validation images is {100 / budget.images:.1f} points"
     return [
         Line(look_text(budget.look), "images"),
@@ -156,7 +158,7 @@ def _timetable(table: Timetable) -> str:
         many = f"{table.trials} of the recipe's {several(table.stated, 'candidate')}"
     guess = f" (if {table.guess} epochs will do)" if table.guess is not None else ""
     return (
-        f"{many}{guess}, at most a third of them uniform; then more seeds for the best;"
+        f"{many}{guess}, {_uniform(few=table.few)} of them uniform; then more seeds for the best;"
         f" {_test(table.blocks)}"
     )
 
@@ -190,12 +192,17 @@ def _budget(budget: Budget) -> str:
         )
     recipe = budget.recipe
     guess = f" (if {budget.usual} epochs will do)" if recipe.target_is_open else ""
+    uniform = _uniform(few=budget.pool is not None)
     return (
-        f"{several(recipe.search.trials, 'candidate')}{guess}, {_uniform(budget)} of them uniform,"
+        f"{several(recipe.search.trials, 'candidate')}{guess}, {uniform} of them uniform,"
         f" trained as the target says; then more seeds for the best; {_test(budget.blocks)}"
     )
 
 
-def _uniform(budget: Budget) -> str:
+def _shown(gain: float) -> str:
+    return f"this search can show a gain of about {100 * gain:.1f} points"
+
+
+def _uniform(*, few: bool) -> str:
     """How many of the candidates are uniform."""
-    return "at most a third" if budget.pairs is None else "up to two thirds"
+    return "up to two thirds" if few else "at most a third"

@@ -12,7 +12,7 @@ from nas_attn.words.plans import (
     budget_lines,
     extension_lines,
     forecast_lines,
-    timetable_line,
+    timetable_lines,
 )
 
 FORECASTS = (
@@ -24,6 +24,7 @@ TIMETABLES = (
     Timetable(900.0, 2, 2.5, 20, 12, 3, None, None),
     Timetable(900.0, 2, 2.5, 20, 20, 0, None, 10),
     Timetable(60.0, 2, 2.5, 20, 3, 0, 700.0, None),
+    Timetable(900.0, 2, 2.5, 20, 12, 3, None, None, few=True, smallest_difference=0.021),
 )
 EXTENSION = Extension(
     "s", "small", (33, 1200), {"stage1": ("eca", "se(reduction=4)")}, {"stage2": ("simam",)}, 4, 1,
@@ -52,7 +53,7 @@ def lines(several: list[Line]) -> str:
 
 def test_what_is_said_of_plans_is_as_it_was(renew: bool) -> None:
     texts = [lines(forecast_lines(forecast)) for forecast in FORECASTS]
-    texts += [str(timetable_line(table)) for table in TIMETABLES]
+    texts += [lines(timetable_lines(table)) for table in TIMETABLES]
     texts.append(lines(extension_lines(EXTENSION)))
     for budget in budgets():
         texts.append(lines(budget_lines(budget, "; --target changes it")))

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nas_attn import tasks
-from nas_attn.analysis.plans import Forecast, smallest_difference
+from nas_attn.analysis.plans import Forecast, smallest_gain
 from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
@@ -109,6 +109,7 @@ def _made(
     if "latency" in wanted(recipe):
         sessions = recipe.latency.session_seconds * trials
 
+    pairs = training.seeds + search.confirm_seeds
     return Forecast(
         study=recipe.name,
         placements=placements,
@@ -122,9 +123,7 @@ def _made(
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
         target_s=None if epoch_s is None else epoch_s * target_epochs,
         validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
-        smallest_difference=(
-            smallest_difference(images, training.seeds + search.confirm_seeds) if images else None
-        ),
+        smallest_difference=None if not images else smallest_gain(images, pairs, images),
     )
 
 

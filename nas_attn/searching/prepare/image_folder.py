@@ -411,5 +411,6 @@ def _budget(timed: _Timed, wish: _Wish, fit: Fit) -> Budget:
         images=max(1, round(wish.validated)),
         note=timed.note,
         usual=timed.usual,
-        pairs=1 + fit.rounds + fit.blocks if wish.few else None,
+        pairs=fit.pairs,
+        pool=round(wish.trained + wish.validated) if wish.few else None,
     )

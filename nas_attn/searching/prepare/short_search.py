@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from nas_attn import tasks
 from nas_attn.advice.facts import SearchPower
-from nas_attn.analysis.plans import smallest_difference
-from nas_attn.analysis.rounds import ROUNDS_PER_SEED
+from nas_attn.analysis.plans import smallest_gain
+from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.searching.prepare.lengths import usual_length
-from nas_attn.searching.prepare.timing import Speed, fitted, least_s
+from nas_attn.searching.prepare.timing import (
+    MOST_CANDIDATES,
+    Speed,
+    fitted,
+    least_s,
+    most_of_few,
+)
 
 HALF_HOUR_S = 1800.0
 # for training and validation, where nobody says how many there are
@@ -17,8 +23,6 @@ TRAINED_SHARE = 0.8
 VALIDATED_SHARE = 0.2
 # seconds that measuring a candidate's latency takes
 OF_A_CANDIDATE_S = 1.0
-# more seeds for the networks that matter
-CONFIRM_SEEDS = 2
 # the task whose noise is known
 KNOWN_NOISE = "classification"
 
@@ -39,10 +43,13 @@ def search_power(
     # scoring takes a third of a training step
     epoch_s = image_s * (trained + VALIDATED_SHARE * count / 3)
     speed = Speed(epoch_s, workers=1, session_s=OF_A_CANDIDATE_S)
-    fit = fitted(HALF_HOUR_S, speed, epochs)
-    runs = 1 + CONFIRM_SEEDS * (1 + ROUNDS_PER_SEED)
-    shows = fit is not None and task == KNOWN_NOISE
-    difference = smallest_difference(max(1, round(VALIDATED_SHARE * count)), runs)
+    validated = max(1, round(VALIDATED_SHARE * count))
+    few = validated < FEW_VALIDATED
+    most = most_of_few(HALF_HOUR_S, speed, epochs) if few else MOST_CANDIDATES
+    fit = fitted(HALF_HOUR_S, speed, epochs, most=most)
+    gain = None
+    if fit is not None and task == KNOWN_NOISE:
+        gain = 100 * smallest_gain(validated, fit.pairs, count if few else validated)
     return SearchPower(
         seconds=HALF_HOUR_S,
         images=count,
@@ -50,6 +57,6 @@ def search_power(
         epochs=epochs,
         epoch_s=epoch_s,
         candidates=fit.trials if fit is not None else 0,
-        smallest_gain=100 * difference if shows else None,
+        smallest_gain=gain,
         enough_s=None if fit is not None else least_s(speed, epochs),
     )

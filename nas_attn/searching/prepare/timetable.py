@@ -7,23 +7,24 @@ Settings that the recipe states stay: a short time makes fewer candidates, never
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch import nn
 
 from nas_attn import tasks
-from nas_attn.analysis.plans import Timetable
+from nas_attn.analysis.plans import Timetable, smallest_gain
 from nas_attn.evaluation.plan import plan_for, wanted
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, usual_epochs
 from nas_attn.searching.prepare.timing import (
-    ATTENTION,
     OF_A_TEST,
     PRUNED_SHARE,
     Fit,
     Speed,
     fitted,
     least_s,
+    most_of_few,
 )
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
@@ -59,29 +60,68 @@ def timetable(
     if "latency" in wanted(recipe):
         session_s = recipe.latency.session_seconds
     stated = recipe.search.trials if trials is None else trials
-    fit, enough_s = _fit(whole, Speed(epoch_s, workers, session_s), seconds, stated, guess)
-    count = stated if trials is not None else fit.trials
-    return Timetable(seconds, workers, epoch_s, stated, count, fit.blocks, enough_s, guess)
+    few = dataset.divide is not None
+    speed = Speed(epoch_s, workers, session_s)
+    time = _Time(seconds, _seconds_before(whole, speed, guess), speed)
+    fit, enough_s = _fit(whole, time, stated, few=few and trials is None)
+    shown = None
+    if tasks.of(recipe).per_image:
+        images = len(dataset.validation)
+        pool = images + len(dataset.train) if few else images
+        shown = smallest_gain(images, fit.pairs, pool)
+    return Timetable(
+        seconds=seconds,
+        workers=workers,
+        epoch_s=epoch_s,
+        stated=stated,
+        trials=stated if trials is not None else fit.trials,
+        blocks=fit.blocks,
+        enough_s=enough_s,
+        guess=guess,
+        few=few,
+        smallest_difference=shown,
+    )
 
 
-def _fit(
-    recipe: Recipe, speed: Speed, seconds: float, most: int, guess: int | None
-) -> tuple[Fit, float | None]:
-    """What fits; and, where not even a few pairs do, the time that they take."""
+@dataclass(frozen=True)
+class _Time:
+    """The time of a search, and what trainings take of it."""
+
+    seconds: float
+    # of it, before the first candidate is trained
+    before_s: float
+    speed: Speed
+
+    @property
+    def left_s(self) -> float:
+        return self.seconds - self.before_s
+
+
+def _seconds_before(recipe: Recipe, speed: Speed, guess: int | None) -> float:
+    """Seconds in which the length of the target is found, and backbones are trained."""
     training = recipe.training
-    target = recipe.target_training.rungs[-1]
-    epochs = training.rungs[-1] * (PRUNED_SHARE if len(training.rungs) > 1 else 1.0)
-    before = 0
+    epochs = 0
     if guess is not None:
-        before = SEEDS_PER_LENGTH * 3 * guess
+        epochs = SEEDS_PER_LENGTH * 3 * guess
     if training.start == "backbone":
-        before += training.backbones * training.backbone_epochs
-    before_s = before * speed.epoch_s / speed.workers
-    test_s = OF_A_TEST * target * speed.epoch_s * ATTENTION / speed.workers
-    fit = fitted(seconds - before_s, speed, epochs, most=most, test_s=test_s)
+        epochs += training.backbones * training.backbone_epochs
+    return epochs * speed.epoch_s / speed.workers
+
+
+def _fit(recipe: Recipe, time: _Time, most: int, *, few: bool) -> tuple[Fit, float | None]:
+    """What fits; and, where not even a few pairs do, the time that they take. `few`: with few
+    images, so that each candidate needs many runs.
+    """
+    training = recipe.training
+    speed = time.speed
+    epochs = training.rungs[-1] * (PRUNED_SHARE if len(training.rungs) > 1 else 1.0)
+    test_s = OF_A_TEST * speed.run_s(recipe.target_training.rungs[-1])
+    if few:
+        most = min(most, most_of_few(time.left_s, speed, epochs))
+    fit = fitted(time.left_s, speed, epochs, most=most, test_s=test_s)
     if fit is not None:
         return fit, None
-    return Fit(min(LEAST_TRIALS, most), 0), before_s + least_s(speed, epochs)
+    return Fit(min(LEAST_TRIALS, most), 0), time.before_s + least_s(speed, epochs)
 
 
 def epoch_seconds(trainer: Trainer, model: nn.Module, epochs: int) -> float:

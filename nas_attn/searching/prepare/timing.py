@@ -70,6 +70,11 @@ class Fit:
     # in which the best candidate meets its rivals and the bare network, about
     rounds: int = 0
 
+    @property
+    def pairs(self) -> int:
+        """Of the best candidate and the bare network, about."""
+        return 1 + self.rounds + self.blocks
+
 
 def fitted(
     seconds: float,

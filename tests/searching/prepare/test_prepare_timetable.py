@@ -13,7 +13,7 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.forecast import forecast
 from nas_attn.searching.prepare.timetable import timetable
 from nas_attn.training import Trainer
-from nas_attn.words.plans import timetable_line
+from nas_attn.words.plans import timetable_lines
 
 URL = "sqlite:///nas_attn.db"
 # 100 steps an epoch, and a tenth of that for scoring: 1.1 s an epoch
@@ -54,7 +54,7 @@ def test_a_time_that_is_too_short_is_said_with_the_one_that_would_do(planned) ->
     short = planned(1)
     assert short.enough_s is not None
     assert planned(short.enough_s / 60).enough_s is None
-    assert timetable_line(short) != timetable_line(planned(30))
+    assert timetable_lines(short) != timetable_lines(planned(30))
 
 
 def test_what_the_user_states_stays(planned) -> None:
@@ -95,3 +95,13 @@ def test_a_dry_run_times_the_steps_of_the_whole_training(
     expected = forecast(recipe, device="cpu")
     assert lengths == [100 * epochs]
     assert expected.epoch_s == pytest.approx(1.17, abs=0.01)
+
+
+def test_few_images_get_fewer_candidates_with_more_seeds(planned) -> None:
+    divided = {"search.trials": 40, "data.options": {}, "data.name": "digits-8x8"}
+    divided["data.validation"] = 200
+    few = planned(20, **divided)
+    usual = planned(20, **divided, **{"data.resplit": False})
+    assert (few.few, usual.few) == (True, False)
+    assert few.trials < usual.trials
+    assert few.smallest_difference < usual.smallest_difference

@@ -39,6 +39,10 @@ def test_few_validation_images_leave_fewer_candidates_and_more_rounds() -> None:
 
 
 def test_more_pairs_and_more_images_show_smaller_gains() -> None:
-    gains = [smallest_gain(images, pairs) for images, pairs in ((144, 4), (144, 16), (1440, 16))]
-    assert gains == sorted(gains, reverse=True)
-    assert gains[0] == pytest.approx(0.031, abs=0.002)
+    few = [smallest_gain(144, pairs, 144) for pairs in (1, 4, 16, 1000)]
+    anew = [smallest_gain(144, pairs, 720) for pairs in (1, 4, 16, 1000)]
+    assert few == sorted(few, reverse=True)
+    assert anew == sorted(anew, reverse=True)
+    assert few[0] == anew[0] == pytest.approx(1.96 * 0.03, abs=0.005), "measured: 2.6 to 3.1 points"
+    assert few[3] > 2 * anew[3], "the same images come back"
+    assert smallest_gain(1440, 16, 1440) < few[2]
