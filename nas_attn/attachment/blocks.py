@@ -17,16 +17,9 @@ from itertools import islice, pairwise
 
 from torch import nn
 
-from nas_attn.attachment.recording import (
-    ADDITIONS,
-    CONVOLUTIONS,
-    LAYERS,
-    NORMS,
-    Call,
-    Flow,
-    Value,
-    gates_its_input,
-)
+from nas_attn.attachment.flow import Flow, gates_its_input
+from nas_attn.attachment.operations import ADDITIONS, CONVOLUTIONS, LAYERS, NORMS
+from nas_attn.attachment.recording import Call, Value
 
 END_BLOCKS = 2
 """So many blocks before the first that adds or joins are a stem, behind the last a classifier's

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from nas_attn.attachment.flow import Flow
 from nas_attn.attachment.hosting import (
     CHILD,
     attach,
@@ -28,7 +29,8 @@ from nas_attn.attachment.hosting import (
     make_host,
 )
 from nas_attn.attachment.missing import lost_modules
-from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, record, tensors_in
+from nas_attn.attachment.operations import CONVOLUTIONS, NORMS
+from nas_attn.attachment.recording import image_for, record, tensors_in
 from nas_attn.attachment.twins import copied, twin_of
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, NasAttnWarning, first_line

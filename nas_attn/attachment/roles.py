@@ -14,7 +14,8 @@ import functools
 import math
 from collections.abc import Collection, Iterator
 
-from nas_attn.attachment.recording import (
+from nas_attn.attachment.flow import Flow
+from nas_attn.attachment.operations import (
     ACTIVATIONS,
     ADDITIONS,
     CONVOLUTIONS,
@@ -22,10 +23,8 @@ from nas_attn.attachment.recording import (
     LAYOUT_CHANGING,
     NORMS,
     POOLINGS,
-    Call,
-    Flow,
-    Value,
 )
+from nas_attn.attachment.recording import Call, Value
 from nas_attn.records import Role
 
 FEW = 4

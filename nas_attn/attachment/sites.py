@@ -13,18 +13,10 @@ from torch import nn
 
 from nas_attn.attachment.blocks import CONTAINERS, FOLDED, Block, BlockFinder, safest
 from nas_attn.attachment.copies import merged_modules
+from nas_attn.attachment.flow import Flow, attends_in_a_branch, gates_its_input
 from nas_attn.attachment.hosting import detach, iterates_children
-from nas_attn.attachment.recording import (
-    CONVOLUTIONS,
-    LAYERS,
-    MATRIX_PRODUCTS,
-    Call,
-    Flow,
-    Value,
-    attends_in_a_branch,
-    gates_its_input,
-    record,
-)
+from nas_attn.attachment.operations import CONVOLUTIONS, LAYERS, MATRIX_PRODUCTS
+from nas_attn.attachment.recording import Call, Value, record
 from nas_attn.attachment.roles import Roles
 from nas_attn.attachment.twins import twin_of
 from nas_attn.errors import BackboneError, did_you_mean
