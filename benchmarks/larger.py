@@ -31,8 +31,7 @@ from nas_attn.analysis.recommending import recommend
 from nas_attn.analysis.rounds import SETTLED
 from nas_attn.backbones.larger import larger
 from nas_attn.dominance import non_dominated
-from nas_attn.model import Beforehand, Evidence, ScoredRun, fit
-from nas_attn.model import runs as model
+from nas_attn.model import Beforehand, Evidence, ScoredRun, assembling, fit
 from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
 
@@ -248,7 +247,7 @@ def main() -> None:
     parser.add_argument(
         "--expected",
         type=float,
-        default=model.LARGER_GAIN,
+        default=assembling.LARGER_GAIN,
         help="what the model expects of it; until 2026-11-26: 0",
     )
     parser.add_argument("--workers", type=int, default=1)
@@ -261,7 +260,7 @@ def main() -> None:
     if asked.imagenet:
         print(published(asked.imagenet), next_sizes(), sep="\n")
         return
-    model.LARGER_GAIN = asked.expected
+    assembling.LARGER_GAIN = asked.expected
     columns = (
         "problem",
         "trainings",

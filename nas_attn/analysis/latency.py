@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from nas_attn.analysis.features import features, is_other
+from nas_attn.model.assembling import MOST_FITTED, Data
 from nas_attn.model.coding import Coding, Floats, Shape
-from nas_attn.model.evidence import NodeEffects, Solution, Sum, moments
-from nas_attn.model.runs import MOST_FITTED, Data
+from nas_attn.model.mixtures import moments
+from nas_attn.model.solution import NodeEffects, Solution, Sum
 from nas_attn.records import BESIDE, CandidateRow, Latency, Placement, Session
 
 # of a candidate, dropped ones included

@@ -6,15 +6,8 @@ the backbone + noise
 """
 
 from nas_attn.model.evidence import Estimate, Evidence, Gain, Noise, fit
-from nas_attn.model.runs import (
-    TARGET,
-    TESTED,
-    WITNESS,
-    Beforehand,
-    Contributions,
-    Results,
-    ScoredRun,
-)
+from nas_attn.model.priors import Beforehand
+from nas_attn.model.runs import TARGET, TESTED, WITNESS, Contributions, Results, ScoredRun
 
 __all__ = [
     "TARGET",

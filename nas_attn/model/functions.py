@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas_attn.model.assembling import MOST_FITTED, Data, without_broken
 from nas_attn.model.coding import Codes, Coding, Floats, Ints, Shape
-from nas_attn.model.runs import MOST_FITTED, Data, without_broken
 from nas_attn.model.variances import Algebra, Nodes, posterior, solved_by
 
 SHAPES = (

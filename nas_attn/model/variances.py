@@ -18,15 +18,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nas_attn.model.assembling import Data
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.runs import (
-    BACKBONES,
-    LEVEL_FREEDOMS,
-    SEED_SCATTER,
-    TARGET_NOISE,
-    Data,
-    log_half_t,
-)
+from nas_attn.model.priors import BACKBONES, LEVEL_FREEDOMS, SEED_SCATTER, TARGET_NOISE, log_half_t
 
 # draws of a round; more where there are more parameters
 DRAWS_PER_ROUND = 44

@@ -10,7 +10,7 @@ import pytest
 import runs_made as made
 
 from nas_attn.model import TARGET, WITNESS, Beforehand, Evidence, ScoredRun, fit
-from nas_attn.model.runs import NewImages, noise_floor
+from nas_attn.model.new_images import NewImages, noise_floor
 from nas_attn.notation import parse
 from nas_attn.records import BARE, Placement
 
