@@ -118,6 +118,24 @@ class Assembled:
     two: tuple[float, float] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Rung:
+    """The runs of one rung, and their values as the model takes them."""
+
+    runs: Sequence[ScoredRun]
+    # (runs,): higher is better, broken runs cut, without what is expected beforehand
+    values: Floats
+    # (runs,): what was taken off each value for that
+    off: Floats
+    # (runs,): how broken each is, 0 to 1
+    broken: Floats
+    priors: Priors
+    # whether the values are shares, from 0 to 1
+    share: bool
+    # the values at which the runs lie, where they lie at two
+    two: tuple[float, float] | None
+
+
 def assemble(
     runs: Sequence[ScoredRun],
     placements: Mapping[str, Placement],
@@ -130,61 +148,96 @@ def assemble(
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last
     one counts.
     """
-
-    def block_of(run: ScoredRun) -> tuple[Hashable, ...]:
-        """Runs of a block share the luck of their seed; those of different backbones do not."""
-        return (*run.block, run.key if beforehand.unlike else "")
-
     unique = _newest({(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung})
     evaluated = _best_informed(list(unique.values()))
     used = [unique[at] for at in sorted(unique) if unique[at].key in evaluated]
     keys = (*sorted(evaluated), *sorted(placements.keys() - evaluated))
     coding, codes = Coding.of([placements[key] for key in keys], len(evaluated))
     numbers = sorted({run.rung for run in used})
-    by_rung = [[run for run in used if run.rung == number] for number in numbers]
-    values = list[Floats]()
-    priors = list[Priors]()
-    for mine in by_rung:
-        plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in mine])
-        block = _numbered([block_of(run) for run in mine])
-        two = _two_values(mine, plain, block)
-        cut, broken = _cut(plain, block) if two is None else (plain, np.zeros(len(plain)))
-        own = mine[0].rung != WITNESS
-        floor = noise_floor(mine, steps=is_share_of_images(metric)) if own else None
-        share = own and is_share(metric) and bool(((plain >= 0) & (plain <= 1)).all())
-        priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
-        # taken off the runs, put back on the answers
-        expected = LARGER_GAIN * UNLIKE * (priors[-1].spread or 0.0)
-        cut = cut - expected * np.array([run.key in beforehand.larger for run in mine])
-        values.append(cut)
-    largest = max(p.size for p in priors)
-    wide = UNLIKE if beforehand.unlike else 1.0
+    sign = -1.0 if lower_is_better else 1.0
+    rungs = list[_Rung]()
+    for number in numbers:
+        mine = [run for run in used if run.rung == number]
+        rungs.append(_rung_of(mine, sign, metric, beforehand))
     data = Data(
         coding,
         codes,
         place=np.searchsorted(sorted(evaluated), [run.key for run in used]),
         rung=np.searchsorted(numbers, [run.rung for run in used]),
         backbone=_numbered([run.backbone for run in used]),
-        block=_numbered([block_of(run) for run in used]),
+        block=_blocks(used, beforehand),
         run=_numbered([(run.key, run.seed, run.backbone) for run in used]),
-        value=np.concatenate(values),
+        value=np.concatenate([rung.values for rung in rungs]),
         weight=np.ones(len(used)),
-        priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest), wide=wide) for p in priors),
+        priors=_in_proportion([rung.priors for rung in rungs], beforehand),
         target=TARGET in numbers[1:],
         tested=TESTED in numbers[1:],
         equal=beforehand.equal,
         witness=WITNESS in numbers,
     )
     known = dict[str, list[float]]()
-    for some in by_rung[data.searched :]:
-        known |= _by_key(some, np.array([run.value for run in some]))
-    off = _by_key(by_rung[-1], plain - cut)
-    how = _by_key(by_rung[-1], broken)
-    cut_off = {
-        key: (float(np.mean(off[key])), float(np.mean(how[key]))) for key in off if any(off[key])
+    for searched in rungs[data.searched :]:
+        known |= _by_key(searched.runs, np.array([run.value for run in searched.runs]))
+    last = rungs[-1]
+    return Assembled(
+        metric,
+        lower_is_better,
+        data,
+        keys,
+        last=last.runs,
+        broken=_cut_off(last),
+        values=known,
+        limits=(0.0, 1.0) if last.share else (-math.inf, math.inf),
+        two=last.two,
+    )
+
+
+def _blocks(runs: Sequence[ScoredRun], beforehand: Beforehand) -> Ints:
+    """(runs,) the block of each. Runs of a block share the luck of their seed; those of different
+    backbones do not.
+    """
+    return _numbered([(*run.block, run.key if beforehand.unlike else "") for run in runs])
+
+
+def _rung_of(runs: Sequence[ScoredRun], sign: float, metric: str, beforehand: Beforehand) -> _Rung:
+    """`sign`: of the metric, so that higher is better."""
+    plain = sign * np.array([run.value for run in runs])
+    block = _blocks(runs, beforehand)
+    two = _two_values(runs, plain, block)
+    cut = plain
+    broken = np.zeros(len(plain))
+    if two is None:
+        cut, broken = _cut(plain, block)
+    floor = None
+    share = False
+    if runs[0].rung != WITNESS:
+        floor = noise_floor(runs, steps=is_share_of_images(metric))
+        share = is_share(metric) and bool(((plain >= 0) & (plain <= 1)).all())
+    priors = Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor)
+    # taken off the runs, put back on the answers
+    expected = LARGER_GAIN * UNLIKE * (priors.spread or 0.0)
+    values = cut - expected * np.array([run.key in beforehand.larger for run in runs])
+    return _Rung(runs, values, plain - values, broken, priors, share, two)
+
+
+def _in_proportion(priors: Sequence[Priors], beforehand: Beforehand) -> tuple[Priors, ...]:
+    """The rungs' priors, none of whose sizes is tiny beside the largest."""
+    least = LEAST_SIZE * max(prior.size for prior in priors)
+    wide = UNLIKE if beforehand.unlike else 1.0
+    return tuple(replace(prior, size=max(prior.size, least), wide=wide) for prior in priors)
+
+
+def _cut_off(rung: _Rung) -> dict[str, tuple[float, float]]:
+    """Key -> means of what was taken off its runs, and of how broken they are; of those of which
+    something was.
+    """
+    off = _by_key(rung.runs, rung.off)
+    broken = _by_key(rung.runs, rung.broken)
+    return {
+        key: (float(np.mean(taken)), float(np.mean(broken[key])))
+        for key, taken in off.items()
+        if any(taken)
     }
-    limits = (0.0, 1.0) if share else (-math.inf, math.inf)
-    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], cut_off, known, limits, two)
 
 
 def _by_key(runs: Sequence[ScoredRun], values: Floats) -> dict[str, list[float]]:

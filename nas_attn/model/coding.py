@@ -1,11 +1,13 @@
 """How placements are alike: each is one choice per site, and choices share names. Effects have five
 parts with a kernel each:
 
-    site   what a choice does at its site; choices share their names there: `attention`, `se`,
-    `se(reduction=8)` type   what a name does at any site, and within a stage where stages have
-    several sites known  what earlier studies or publications make of a choice at its site; the runs
-    say how much of it holds here pair   what two choices at two sites do together, beyond what each
-    does alone own    what none of these explains
+- site: what a choice does at its site; choices share their names there: `attention`, `se`,
+  `se(reduction=8)`
+- type: what a name does at any site, and within a stage where stages have several sites
+- known: what earlier studies or publications make of a choice at its site; the runs say how much of
+  it holds here
+- pair: what two choices at two sites do together, beyond what each does alone
+- own: what none of these explains
 
 A shape says how the variance is shared between them. Each is scaled so that two evaluated
 placements differ by a variance of 2.
