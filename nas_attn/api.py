@@ -428,27 +428,38 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
         "search.trials": trials,
         "objectives": None if objectives is None else list(objectives),
     }
-    made = _recipe(
-        recipe,
-        {key: value for key, value in given.items() if value is not None} | (overrides or {}),
-    )
+    made = _recipe(recipe, _without_none(given) | (overrides or {}))
     build = model if callable(model) else None
     judge = evaluator if callable(evaluator) else None
-    if (build or judge) and workers > 1:
-        raise RecipeError(
-            "workers > 1 needs the model and the evaluator as names ('package.module:function')"
-        )
-    checks.check_here(made, device=device, build=build, evaluator=judge)
-    inventory = data_of(tasks.of(made)).inventory(made.data)
-    if inventory is not None:
-        say(f"{made.data.name}: {inventory.text()}")
-    opened = beginning.begin(made, storage, tried=try_placements, build=build)
     options = taking_part.Options(
         device=device, threads=threads, say=say, evaluator=judge, verbose=verbose
     )
+    _check(made, options, workers, build)
+    opened = beginning.begin(made, storage, tried=try_placements, build=build)
     with interruptible(options.stop, say):
         run_workers(opened, workers, options)
     return Study(renewed(opened))
+
+
+def _check(
+    made: Recipe,
+    options: taking_part.Options,
+    workers: int,
+    build: Callable[[], nn.Module] | None,
+) -> None:
+    """Checks a recipe before a search with it, and says which images it has. Raises UserError."""
+    if workers > 1 and (build or options.evaluator):
+        raise RecipeError(
+            "workers > 1 needs the model and the evaluator as names ('package.module:function')"
+        )
+    checks.check_here(made, device=options.device, build=build, evaluator=options.evaluator)
+    inventory = data_of(tasks.of(made)).inventory(made.data)
+    if inventory is not None:
+        options.say(f"{made.data.name}: {inventory.text()}")
+
+
+def _without_none(given: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _named(thing: str | Callable[..., Any] | None) -> str | None:

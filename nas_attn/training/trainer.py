@@ -184,19 +184,22 @@ class Trainer:
             run.threads = trainer._thread_number(run)
             torch.set_num_threads(run.threads)
             step = trainer.stepper(run, rungs[-1] * run.steps)
-            way = Climb(
-                self.section,
-                self.dataset.train,
-                lambda: trainer._scored(run, callbacks),
-                self.device,
-                self.hook,
-                run,
-                step,
-                callbacks,
-            )
-            way(rungs, seed, rates.peak)
+            climb = trainer._climb(run, step, callbacks)
+            climb(rungs, seed, rates.peak)
             run.keep_average()
         return tuple(run.scores)
+
+    def _climb(self, run: TrainingState, step: Stepper, callbacks: Callbacks) -> Climb:
+        return Climb(
+            self.section,
+            self.dataset.train,
+            lambda: self._scored(run, callbacks),
+            self.device,
+            self.hook,
+            run,
+            step,
+            callbacks,
+        )
 
     def _continuing(self, state: State | None) -> tuple[Trainer, State | None]:
         """The trainer for a run with this checkpoint, in the run's own arithmetic; and the
