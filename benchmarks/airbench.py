@@ -112,7 +112,7 @@ def run(trainer: Trainer, model: nn.Module, seed: int, arguments: argparse.Names
     return time.perf_counter() - began
 
 
-def main() -> None:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -131,10 +131,14 @@ def main() -> None:
         "--images", type=int, help="different images of CIFAR-10 in --data; 0: it is another one"
     )
     parser.add_argument("--executions", nargs="+", default=["eager"])
-    arguments = parser.parse_args()
-    where = (
-        torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.machine()
-    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = _arguments()
+    where = platform.machine()
+    if arguments.device.startswith("cuda"):
+        where = torch.cuda.get_device_name()
     print(
         f"torch {torch.__version__}, {where}, load {os.getloadavg()[0]:.1f}, {arguments.epochs}"
         " epochs\n"
@@ -143,33 +147,12 @@ def main() -> None:
         name=arguments.data, root=arguments.root, validation=100, train_subset=arguments.subset
     )
     dataset = data.load(section, device=arguments.device)
-    settings = {
-        "batch_size": arguments.batch_size,
-        "optimizer_arguments": {"momentum": 0.85, "nesterov": True},
-        "weight_decay": 1.33e-3,
-        "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.2},
-        "augment": [Augment(name="flip"), Augment(name="crop", padding=2)],
-    }
-    first = patches(dataset)
     reason = why_not(arguments, dataset)
     if reason:
         print(f"94 % on CIFAR-10: not run, since {reason}; the trainer's time:\n")
     print("| execution | seeds | seconds | accuracy (test split) |\n|---|---|---|---|")
     for execution in arguments.executions:
-        trainer = Trainer(
-            TrainingSection(**settings, execution=execution), dataset, device=arguments.device
-        )
-        times_s, accuracies = [], []
-        for seed in range(arguments.seeds + 1):
-            torch.manual_seed(seed)
-            model = Network(first)
-            seconds = run(trainer, model, seed, arguments)
-            if seed == 0:  # it warms up
-                continue
-            times_s.append(seconds)
-            if not reason:
-                test = dataset.read_test("benchmark of the trainer against a published task")
-                accuracies.append(trainer.score(model, test).metrics["accuracy"])
+        times_s, accuracies = _repeated(arguments, dataset, execution, score=not reason)
         if arguments.results is not None:
             line = {"part": "airbench", "execution": execution, "epochs": arguments.epochs}
             line |= {"images": len(dataset.train), "data": arguments.data}
@@ -183,6 +166,36 @@ def main() -> None:
         print(
             f"| {execution} | {len(times_s)} | {spread(times_s, 2)} | {accuracy_cell} |", flush=True
         )
+
+
+def _repeated(
+    arguments: argparse.Namespace, dataset: Dataset, execution: str, *, score: bool
+) -> tuple[list[float], list[float]]:
+    """Seconds of each seed's training, after one that warms up, and its accuracy with `score`."""
+    settings = {
+        "batch_size": arguments.batch_size,
+        "optimizer_arguments": {"momentum": 0.85, "nesterov": True},
+        "weight_decay": 1.33e-3,
+        "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.2},
+        "augment": [Augment(name="flip"), Augment(name="crop", padding=2)],
+    }
+    trainer = Trainer(
+        TrainingSection(**settings, execution=execution), dataset, device=arguments.device
+    )
+    first = patches(dataset)
+    times_s = []
+    accuracies = []
+    for seed in range(arguments.seeds + 1):
+        torch.manual_seed(seed)
+        model = Network(first)
+        seconds = run(trainer, model, seed, arguments)
+        if seed == 0:  # it warms up
+            continue
+        times_s.append(seconds)
+        if score:
+            test = dataset.read_test("benchmark of the trainer against a published task")
+            accuracies.append(trainer.score(model, test).metrics["accuracy"])
+    return times_s, accuracies
 
 
 def spread(values: Sequence[float], digits: int) -> str:

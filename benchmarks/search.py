@@ -422,7 +422,7 @@ def _proposal_times(sites: int, choices: int, trials: int, count: int = 12) -> l
 # command
 
 
-def main() -> None:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -469,22 +469,19 @@ def main() -> None:
         help="print the tables of these JSON lines, and search nothing",
     )
     parser.add_argument("--speed", action="store_true", help="time proposals, and search nothing")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = _arguments()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     if arguments.speed:
         speed()
         return
     if arguments.report:
-        print(
-            report(
-                [
-                    json.loads(line)
-                    for path in arguments.report
-                    for line in path.read_text().splitlines()
-                ]
-            )
-        )
+        lines = [line for path in arguments.report for line in path.read_text().splitlines()]
+        print(report([json.loads(line) for line in lines]))
         return
     print(report(list(_all(arguments))))
 

@@ -49,6 +49,17 @@ def recipe(**changes: Any) -> Recipe:
     return recipe_from(table | changes, where="made_study")
 
 
+def _networks(placements: dict[str, str], recommended: str) -> tuple[TestedNetwork, ...]:
+    """Those of a test, from key -> placement."""
+    tested = []
+    for key, placement in placements.items():
+        role = "none" if placement == "none" else "named"
+        if key == recommended:
+            role = "recommended"
+        tested.append(TestedNetwork(key, parse(placement), role))
+    return tuple(tested)
+
+
 class MadeStudy:
     """Writes candidates into a new study's store."""
 
@@ -161,18 +172,11 @@ class MadeStudy:
             recommended: key of what the search recommended; nothing of the kind where it is empty.
             arithmetic: (key, block) -> what the run was computed in.
         """
-        keys, known = list(networks), families(self.store)
-        number = 1 + len(known)
+        keys = list(networks)
+        number = 1 + len(families(self.store))
         family = Family(
             number=number,
-            networks=tuple(
-                TestedNetwork(
-                    k,
-                    parse(p),
-                    "recommended" if k == recommended else "none" if p == "none" else "named",
-                )
-                for k, p in networks.items()
-            ),
+            networks=_networks(networks, recommended),
             comparisons=tuple((key, keys[-1]) for key in keys[:-1]),
             blocks=blocks,
             margin=margin,
@@ -183,31 +187,17 @@ class MadeStudy:
         )
         keep_family(self.store, family)
         for block in range(blocks if done is None else done):
-            seed = family.first_seed + block
             for key, placement in networks.items():
+                seed = family.first_seed + block
                 run = Run(key, parse(placement), seed, seed, "target", "validate")
-                self.store.queue.want([run])
-                (row,) = (
-                    r
-                    for r in self.store.queue.rows(protocol="target", key=key)
-                    if r.run.seed == seed
-                )
                 lost = key == diverged and block == 0
-                self.store.queue.finish(
-                    row, "failed" if lost else "done", "diverged" if lost else "", self.lease
-                )
+                self._end(run, lost=lost)
                 if not lost:
-                    level = 0.7 + (gain or {}).get(key, 0.0)
-                    right = self.hard + 0.06 * self.rng.standard_normal(IMAGES) < level
-                    bits = None if evaluator else np.packbits(right).tobytes()
-                    score = Score(
+                    score = self._tested(
+                        (gain or {}).get(key, 0.0),
                         seed,
-                        0,
-                        9,
-                        {"accuracy": float(right.mean())},
-                        correct=bits,
-                        examples=IMAGES,
-                        arithmetic=arithmetic(key, block),
+                        arithmetic(key, block),
+                        per_image=not evaluator,
                     )
                     self.store.log_test_reading(f"validate {run.files}")
                     self.store.add_score(
@@ -216,6 +206,29 @@ class MadeStudy:
                         lease=self.lease,
                     )
         return family
+
+    def _end(self, run: Run, *, lost: bool) -> None:
+        """Queues a run of a test and ends it; `lost`: as one that diverged."""
+        self.store.queue.want([run])
+        rows = self.store.queue.rows(protocol="target", key=run.key)
+        (row,) = (row for row in rows if row.run.seed == run.seed)
+        if lost:
+            self.store.queue.finish(row, "failed", "diverged", self.lease)
+        else:
+            self.store.queue.finish(row, "done", "", self.lease)
+
+    def _tested(self, gain: float, seed: int, computed_in: str | None, *, per_image: bool) -> Score:
+        """A score on the test split of a network with this true gain."""
+        right = self.hard + 0.06 * self.rng.standard_normal(IMAGES) < 0.7 + gain
+        return Score(
+            seed,
+            0,
+            9,
+            {"accuracy": float(right.mean())},
+            correct=np.packbits(right).tobytes() if per_image else None,
+            examples=IMAGES,
+            arithmetic=computed_in,
+        )
 
     def sessions(self, count: int = 4, *, control: float = 0.001) -> None:
         """Latency sessions over all candidates but the bare one."""

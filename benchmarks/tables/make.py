@@ -317,37 +317,8 @@ def pack(bench: Bench, runs: list[dict[str, Any]], latency: Path, path: Path) ->
     """All finished runs as one compressed file of arrays; NaN where a run is missing. `read.load`
     reads it.
     """
-    texts, given = list(bench.placements), bench.recipes["search"]
-    blocks, count = 1 + max(run["block"] for run in runs), len(texts)
-    rungs, images = given.training.rungs, {"search": len(bench.dataset.validation)}
-    images |= {"target": images["search"], "test": len(bench.dataset.read_test(REASON))}
-    shape = {
-        "search": (len(rungs), 3),
-        "repeat": (len(rungs), 3),
-        "target": (3,),
-        "test": (2,),
-        "seconds": (2,),
-    }
-    held = {
-        name: np.full((blocks, count, *more), np.nan, np.float32) for name, more in shape.items()
-    }
-    bits = {
-        name: np.zeros((blocks, count, -(-size // 8)), np.uint8) for name, size in images.items()
-    }
-    for run in runs:
-        if run["kind"] == "backbone":
-            continue
-        at, scores = (run["block"], texts.index(run["placement"])), run["scores"]
-        values = np.array(
-            [[score[name] for name in METRICS] for score in scores if "train_loss_sum" in score]
-        )
-        held[run["kind"]][at] = values if run["kind"] in ("search", "repeat") else values[0]
-        if run["kind"] == "target":
-            held["test"][at] = [scores[1][name] for name in METRICS[:2]]
-            bits["test"][at] = _bits(scores[1])
-        if run["kind"] in KINDS:
-            held["seconds"][(*at, KINDS.index(run["kind"]))] = run["cpu_s"]
-            bits[run["kind"]][at] = _bits(scores[0 if run["kind"] == "target" else -1])
+    texts = list(bench.placements)
+    held, bits = _results(bench, runs)
     space = bench.plans["search"].space
     types = list(
         dict.fromkeys(
@@ -360,15 +331,16 @@ def pack(bench: Bench, runs: list[dict[str, Any]], latency: Path, path: Path) ->
     ]
     measured = json.loads(latency.read_text()) if latency.exists() else {"ratios": {}}
     ratios = measured.pop("ratios") | {NONE: [1.0, 1.0, 1.0]}
-    data = given.data.model_copy(
-        update={"root": type(given.data).model_fields["root"].default}
-    )  # not this machine's folder
+    given = bench.recipes["search"]
+    # not this machine's folder
+    root = type(given.data).model_fields["root"].default
+    data = given.data.model_copy(update={"root": root})
     info = {
         "problem": bench.problem,
         "placements": texts,
         "sites": list(space.allowed),
         "types": types,
-        "rungs": rungs,
+        "rungs": given.training.rungs,
         "seeds": SEEDS,
         "latency": measured,
         "machine": f"{platform.machine()}, torch {torch.__version__}",
@@ -388,6 +360,51 @@ def pack(bench: Bench, runs: list[dict[str, Any]], latency: Path, path: Path) ->
         f"{path}: {path.stat().st_size / 1e6:.2f} MB, placements with both runs per block:"
         f" {done.tolist()}"
     )
+
+
+def _results(
+    bench: Bench, runs: list[dict[str, Any]]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.uint8]]]:
+    """(Kind of run -> its metrics, kind -> which images were right, as bits), both of shape
+    (blocks, placements, …).
+    """
+    texts = list(bench.placements)
+    rungs = bench.recipes["search"].training.rungs
+    blocks = 1 + max(run["block"] for run in runs)
+    validated = len(bench.dataset.validation)
+    tested = len(bench.dataset.read_test(REASON))
+    images = {"search": validated, "target": validated, "test": tested}
+    shape = {
+        "search": (len(rungs), 3),
+        "repeat": (len(rungs), 3),
+        "target": (3,),
+        "test": (2,),
+        "seconds": (2,),
+    }
+    held = {
+        name: np.full((blocks, len(texts), *more), np.nan, np.float32)
+        for name, more in shape.items()
+    }
+    bits = {
+        name: np.zeros((blocks, len(texts), -(-size // 8)), np.uint8)
+        for name, size in images.items()
+    }
+    for run in runs:
+        if run["kind"] == "backbone":
+            continue
+        at = (run["block"], texts.index(run["placement"]))
+        scores = run["scores"]
+        values = np.array(
+            [[score[name] for name in METRICS] for score in scores if "train_loss_sum" in score]
+        )
+        held[run["kind"]][at] = values if run["kind"] in ("search", "repeat") else values[0]
+        if run["kind"] == "target":
+            held["test"][at] = [scores[1][name] for name in METRICS[:2]]
+            bits["test"][at] = _bits(scores[1])
+        if run["kind"] in KINDS:
+            held["seconds"][(*at, KINDS.index(run["kind"]))] = run["cpu_s"]
+            bits[run["kind"]][at] = _bits(scores[0 if run["kind"] == "target" else -1])
+    return held, bits
 
 
 def _bits(score: dict[str, Any]) -> NDArray[np.uint8]:

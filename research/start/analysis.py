@@ -171,9 +171,6 @@ def page(known: Scores) -> str | None:
     if main is None:
         return None
     pairs = by_pair(known, (IDENTITY, RANDOM))
-    total = sum(1 for _ in cells())
-    long, _ = overall(known, (IDENTITY, RANDOM), "everywhere", "long")
-    last, _ = overall(known, (IDENTITY, RANDOM), "last", "short")
     found = {form: discoveries(known, form) for form in (IDENTITY, RANDOM)}
     lines = [
         "# Is it the start?",
@@ -197,6 +194,21 @@ def page(known: Scores) -> str | None:
             " `python -m research.start.analysis`."
         ),
         "",
+        *_differences(known, short),
+        "| problem, backbone | identity - random, everywhere, short |",
+        "|---|---|",
+    ]
+    for (problem, backbone), mean in pairs.items():
+        lines.append(f"| {problem}, {backbone} | {mean or 'too few rows'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _differences(known: Scores, short: dict[int, float]) -> list[str]:
+    """What is done so far, with the figure, the main table, and what changes it."""
+    total = sum(1 for _ in cells())
+    long, _ = overall(known, (IDENTITY, RANDOM), "everywhere", "long")
+    last, _ = overall(known, (IDENTITY, RANDOM), "last", "short")
+    return [
         (
             f"{len(known)} of {total} fine-tunings are done; {total - len(known)} are missing."
             " The [plan](../../research/start/README.md) was fixed before the first run. These are"
@@ -220,12 +232,7 @@ def page(known: Scores) -> str | None:
         ),
         f"- At the last stage only, it changes by {_change(last, short)}.",
         "",
-        "| problem, backbone | identity - random, everywhere, short |",
-        "|---|---|",
     ]
-    for (problem, backbone), mean in pairs.items():
-        lines.append(f"| {problem}, {backbone} | {mean or 'too few rows'} |")
-    return "\n".join(lines) + "\n"
 
 
 def _meaning(main: Mean) -> str:
