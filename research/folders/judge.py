@@ -3,9 +3,9 @@
     python -m research.folders.judge --folders DIR [--hours 1]
 
 DIR is what `research.folders.make` has written. `rows/named.json` has, for each folder, its study's
-recipe, the epochs of its targets and the networks that answers named. Each network is trained from
-SEEDS fresh seeds on SHARE of the folder's images, which the seed draws. A call goes on where the
-last one ended.
+recipe and, for each length of a training, the networks that answers named. Each network is trained
+from SEEDS fresh seeds on SHARE of the folder's images, which the seed draws. A call goes on where
+the last one ended.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def named() -> dict[str, dict[str, Any]]:
-    """Folder -> recipe, epochs and networks."""
+    """Folder -> number of images, recipe, and epochs -> networks."""
     read: dict[str, dict[str, Any]] = json.loads(NAMED.read_text())
     return read
 
@@ -71,9 +71,9 @@ def cells() -> Iterator[Cell]:
     """Seed by seed, so that a run that is cut has whole seeds."""
     for seed in SEEDS:
         for folder, asked in named().items():
-            for epochs in asked["epochs"]:
-                for network in asked["networks"]:
-                    yield Cell(folder, network, epochs, seed)
+            for epochs, networks in asked["trainings"].items():
+                for network in networks:
+                    yield Cell(folder, network, int(epochs), seed)
 
 
 def finished() -> set[Cell]:
