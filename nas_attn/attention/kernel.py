@@ -113,9 +113,14 @@ class SelectiveKernel(nn.Module):
         hidden = max(min_hidden, channels // reduction)
         self.branches = nn.ModuleList()
         for i in range(1, branches + 1):
-            size, dilation = (3, i) if dilated else (2 * i + 1, 1)
             conv = nn.Conv2d(
-                channels, channels, size, padding=i, dilation=dilation, groups=groups, bias=False
+                channels,
+                channels,
+                3 if dilated else 2 * i + 1,
+                padding=i,
+                dilation=i if dilated else 1,
+                groups=groups,
+                bias=False,
             )
             self.branches.append(nn.Sequential(conv, BatchNorm2d(channels), nn.ReLU()))
         self.reduce = nn.Linear(channels, hidden, bias=False)

@@ -211,21 +211,30 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
     """
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     kept = kept_sites(store)
-    build = plan.own_build if plan is not None else None
-    if plan is None and kept is None:
+    if kept is None:
+        made = _first_plan(store, recipe, plan)
+        _keep_sites(store, made)
+        return made
+    if plan is None:
+        return make_plan(recipe, kept.input_shape, kept.classes, kept=kept)
+    if kept.sites == plan.sites and _same_recipe(recipe, plan):
+        return plan
+    return make_plan(recipe, kept.input_shape, kept.classes, build=plan.own_build, kept=kept)
+
+
+def _first_plan(store: StudyStore, recipe: Recipe, plan: Plan | None) -> Plan:
+    """The plan of a study that has kept no sites yet."""
+    if plan is None:
         dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
         keep_or_compare(store, recipe, dataset)
-        plan = plan_for(recipe, dataset)
-    elif (
-        plan is None
-        or (kept and kept.sites != plan.sites)
-        or recipe.to_json() != plan.recipe.to_json()
-    ):
-        shape, classes = (kept or plan).input_shape, (kept or plan).classes  # type: ignore[union-attr]
-        plan = make_plan(recipe, shape, classes, build=build, kept=kept)
-    if kept is None:
-        _keep_sites(store, plan)
-    return plan
+        return plan_for(recipe, dataset)
+    if _same_recipe(recipe, plan):
+        return plan
+    return make_plan(recipe, plan.input_shape, plan.classes, build=plan.own_build)
+
+
+def _same_recipe(recipe: Recipe, plan: Plan) -> bool:
+    return recipe.to_json() == plan.recipe.to_json()
 
 
 def wanted(recipe: Recipe) -> set[str]:

@@ -122,7 +122,12 @@ def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
     1.3 where that of the processor's times was 0.69 to 0.77 (docs/benchmarks/evaluation.md).
     """
     channels = 64
-    groups, kernel = (channels, USUAL_KERNEL) if depthwise else (1, 3)
+    if depthwise:
+        groups = channels
+        kernel = USUAL_KERNEL
+    else:
+        groups = 1
+        kernel = 3
     x = torch.ones(32, channels, 8, 8).contiguous(memory_format=torch.channels_last)
     weight = torch.ones(channels, channels // groups, kernel, kernel, requires_grad=True)
     fine = time.get_clock_info("process_time").resolution < FINE_S

@@ -367,7 +367,9 @@ class Climb:
     callbacks: Callbacks
 
     def __call__(self, rungs: Sequence[int], seed: int, learning_rate: float) -> None:
-        self.seed, self.learning_rate, self.pace = seed, learning_rate, HostPace(self.device)
+        self.seed = seed
+        self.learning_rate = learning_rate
+        self.pace = HostPace(self.device)
         run = self.run
         self.factors = schedule_factors(self.section.schedule, rungs[-1], run.steps, learning_rate)
         if not all(self.callbacks.on_rung(score) for score in run.scores):
