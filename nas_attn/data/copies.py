@@ -23,11 +23,14 @@ from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
 from nas_attn.data.manifest import checksum
 from nas_attn.data.remembered import remembered
-from nas_attn.errors import first_line, several, shorten
+from nas_attn.errors import few, first_line, several, shorten
 from nas_attn.processes import cores
 
 # of what is kept in the cache
-LOOK_FORMAT = 3
+LOOK_FORMAT = 4
+# Formats whose files may be stacks of pages or films. In a photograph of a telephone (MPO), the
+# second image is no other view of the scene.
+STACKS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
 # pixels of the shorter side, to which a JPEG is decoded
 DRAFT = 128
 # pixels of a side of the small versions that are compared
@@ -53,6 +56,8 @@ class Look:
     why: str
     # the small version, THUMB x THUMB bytes; empty: it cannot be read
     thumb: bytes
+    # whether there are more pages or frames in the file
+    stacked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Seen:
 def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
     """Opens all images; what they show is kept until a file changes."""
 
-    def open_all() -> list[tuple[int, str, str]]:
+    def open_all() -> list[tuple[int, str, str, bool]]:
         with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
             # of threads, only the first of all warnings about odd files would be shown
             warnings.simplefilter("ignore")
@@ -77,21 +82,24 @@ def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
 
     question = ("pixels", LOOK_FORMAT, pillow_version)
     rows = remembered(root, question, images, open_all)
-    return [Look(pixels, why, bytes.fromhex(thumb)) for pixels, why, thumb in rows]
+    return [
+        Look(pixels, why, bytes.fromhex(thumb), stacked) for pixels, why, thumb, stacked in rows
+    ]
 
 
-def _open(path: Path) -> tuple[int, str, str]:
+def _open(path: Path) -> tuple[int, str, str, bool]:
     try:
         with Image.open(path) as opened:
             opened.draft("RGB", (DRAFT, DRAFT))
             deep = is_deep(opened)
+            stacked = opened.format in STACKS and getattr(opened, "is_animated", False)
             image = ImageOps.exif_transpose(opened)
             shown = image if deep else to_rgb(image)
         pixels = checksum(repr(shown.size).encode(), shown.tobytes())
-        return pixels, "", _thumb(shown, deep=deep).hex()
+        return pixels, "", _thumb(shown, deep=deep).hex(), stacked
     except Exception as error:
         # decoders raise any error for damaged files
-        return 0, shorten(first_line(error).replace(str(path), path.name), 80), ""
+        return 0, shorten(first_line(error).replace(str(path), path.name), 80), "", False
 
 
 def _thumb(image: Image.Image, *, deep: bool) -> bytes:
@@ -107,16 +115,23 @@ GROUPS = "remove them, or keep them together with data.groups"
 
 
 def cautions(seen: Sequence[Seen], *, grouped: bool, way_out: str = GROUPS) -> list[str]:
-    """Sentences about equal images in two splits, in two classes, or that a split may part, and
-    about nearly equal ones. `grouped`: groups keep images together; `way_out`: for images that a
-    split may part.
+    """Sentences about equal images in two splits, in two classes, or that a split may part, about
+    nearly equal ones, and about files with several images.
+
+    `grouped`: groups keep images together; `way_out`: for images that a split may part.
     """
     readable = [one for one in seen if not one.look.why]
+    stacks = [one.name for one in readable if one.look.stacked]
     divided = len({one.split for one in seen}) > 1
     parted = "" if divided or grouped else way_out
     said = _equal(readable, parted)
     if divided or parted:
         said += _alike(readable, parted)
+    if stacks:
+        said.append(
+            f"{several(len(stacks), 'file')} with several pages or frames ({few(stacks)}): only the"
+            " first of each is read; save the others as files of their own if they are to count"
+        )
     return said
 
 

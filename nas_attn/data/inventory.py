@@ -154,6 +154,8 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     for split in found.splits.keys() - {"train"}:
         for folder in found.splits[split]:
             said += _unknown_classes(split, folder, classes)
+    said += _folders_in_classes(root, places)
+    said += _lacking_classes(counts)
     said += _small_classes(counts)
     return Inventory(
         classes,
@@ -343,8 +345,9 @@ def _check_counts(root: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
     for name, count in counts.get(WHOLE, {}).items():
         if count < FEWEST_TO_SPLIT:
             raise DataError(
-                f"class '{name}' of '{root}' has too few images: each class needs"
-                f" {FEWEST_TO_SPLIT} for splits"
+                f"class '{name}' of '{root}' has {several(count, 'image')}, and each class needs"
+                f" {FEWEST_TO_SPLIT} for splits: add some, or move the folder away if it is no"
+                " class"
             )
 
 
@@ -353,21 +356,65 @@ def _unknown_classes(split: str, folder: Path, classes: Sequence[str]) -> list[s
     strange = [name for name in subfolders(folder) if name not in classes]
     if not strange:
         return []
-    refused = "the final test" if split == "test" else "the search"
     said = (
-        f"{split} has the class {few(strange)}, which train has not: {refused} will be refused; add"
+        f"{split} has the class {few(strange)}, which train has not: {_refused(split)} will be"
+        " refused; add"
         " it to train, or move it out of the folder"
     )
     return [said]
 
 
+def _folders_in_classes(root: Path, places: Sequence[_Place]) -> list[str]:
+    """About folders below the class folders that may be the classes, or have another one's name."""
+    inside: dict[str, dict[str, Path]] = {}
+    direct: set[str] = set()
+    for place in places:
+        folder = place.path.parent
+        if folder.name == place.label:
+            direct.add(place.label)
+        else:
+            inside.setdefault(place.label, {}).setdefault(folder.name, folder)
+    classes = {place.label for place in places}
+    said = []
+    for label, folders in inside.items():
+        for name in classes & folders.keys():
+            said.append(
+                f"the images in '{_below(root, [folders[name]])[0]}' count as '{label}', although"
+                f" '{name}' is a class, too: move them if that is wrong"
+            )
+    nested = [label for label in inside if label not in direct]
+    for one, other in itertools.combinations(nested, 2):
+        shared = sorted(inside[one].keys() & inside[other].keys())
+        if len(shared) > 1:
+            parent = _below(root, [inside[one][shared[0]].parent])[0]
+            said.append(
+                f"the classes are {few(sorted(classes))}, and {few([one, other])} have the same"
+                f" folders in them, {few(shared)}: if these are the classes, give the folder around"
+                f" them, {parent}, or name those for each split with data.splits"
+            )
+            break
+    return said
+
+
+def _refused(split: str) -> str:
+    return "the final test" if split == "test" else "the search"
+
+
+def _lacking_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """About classes without an image in a split."""
+    said = []
+    for split, by_class in counts.items():
+        lacking = [name for name, count in by_class.items() if not count]
+        if lacking:
+            said.append(
+                f"{split} has no image of class {few(lacking)}: {_refused(split)} will be refused;"
+                " add some"
+            )
+    return said
+
+
 def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     said = []
-    lacking = [name for name, count in counts.get("test", {}).items() if not count]
-    if lacking:
-        said.append(
-            f"test has no image of class {few(lacking)}: the final test will be refused; add some"
-        )
     train = counts.get("train", counts.get(WHOLE, {}))
     smallest, number = _least_scored(counts, train)
     rare = min(train, key=lambda name: train[name])
@@ -377,11 +424,9 @@ def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
             f"class '{rare}' has {several(train[rare], 'image')} and '{often}' {train[often]:,}:"
             f" accuracy hides the smallest class; {BALANCED}"
         )
-    elif number < FEW_TO_SCORE:
+    elif 0 < number < FEW_TO_SCORE:
         about = "" if "validation" in counts else "about "
-        only = "no validation image"
-        if number:
-            only = f"{about}{several(number, 'validation image')}"
+        only = f"{about}{several(number, 'validation image')}"
         said.append(f"class '{smallest}' has {only}, and accuracy hides small classes; {BALANCED}")
     return said
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -183,6 +183,7 @@ def layout(root: Path, splits: SplitsSection | None = None) -> Layout:
         if called_so:
             candidates[split] = called_so
     if not candidates or not _are_splits(root, names, candidates):
+        _check_no_hidden_splits(root, names)
         return Layout(root, {})
     for split, found in candidates.items():
         if len(found) > 1:
@@ -211,7 +212,7 @@ def folds_of(names: Sequence[str]) -> tuple[str, ...]:
 def _given_layout(root: Path, names: Sequence[str], splits: SplitsSection) -> Layout:
     for split, given in splits.by_split.items():
         for name in given:
-            if name not in names:
+            if name not in names and not _is_below(root, name):
                 raise DataError(
                     f"data.splits.{split} names '{name}', which is no folder in '{root}':"
                     f" {did_you_mean(name, names)}"
@@ -220,6 +221,58 @@ def _given_layout(root: Path, names: Sequence[str], splits: SplitsSection) -> La
     for split, given in splits.by_split.items():
         folders[split] = tuple(root / name for name in given)
     return Layout(root, folders)
+
+
+def _is_below(root: Path, name: str) -> bool:
+    """Whether it is the path of a folder in a folder of the root, `seg_train/seg_train`."""
+    parts = PurePosixPath(name).parts
+    if ".." in parts or PurePosixPath(name).is_absolute():
+        return False
+    return all(map(is_read, parts)) and (root / name).is_dir()
+
+
+def _check_no_hidden_splits(root: Path, names: Sequence[str]) -> None:
+    """Raises DataError: folders that would be classes are called after splits (`seg_train`,
+    `seg_test`), and have folders of the same names in them.
+    """
+    by_split: dict[str, str] = {}
+    for name in names:
+        split = _split_in(name)
+        if split:
+            by_split.setdefault(split, name)
+    if len(by_split) < 2 or "train" not in by_split:
+        return
+    inside = {split: folders_of_images(root / name) for split, name in by_split.items()}
+    learnt = set(inside["train"])
+    given = {}
+    for split, folders in inside.items():
+        if len(learnt & folders.keys()) > 1:
+            parents = sorted({folders[name].parent for name in learnt & folders.keys()})
+            given[split] = [parent.relative_to(root).as_posix() for parent in parents]
+    if len(given) > 1:
+        raise DataError(
+            f"'{root}' has {few([f'{name}/' for name in by_split.values()])}, with folders of the"
+            f" same names in them, {few(sorted(learnt))}: are they splits? Then say so with"
+            f" data.splits, like {as_toml(SplitsSection(**given))} (in a recipe below [data], or"
+            " with --set 'data.splits=…'); if they are classes, rename them"
+        )
+
+
+def _split_in(name: str) -> str:
+    """The split in whose name a word of a folder's is, as in `seg_train`; else empty."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next(
+        (split for split, known in SPLIT_NAMES.items() if any(word in known for word in words)), ""
+    )
+
+
+def folders_of_images(folder: Path) -> dict[str, Path]:
+    """The folders below a folder in which images lie, by their names; of two, the first."""
+    by_name: dict[str, Path] = {}
+    for image in walk(folder).images:
+        if image.parent != folder:
+            by_name.setdefault(image.parent.name, image.parent)
+    return by_name
 
 
 def _are_splits(root: Path, names: list[str], candidates: Mapping[str, list[str]]) -> bool:

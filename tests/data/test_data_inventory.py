@@ -179,6 +179,44 @@ def copied_boxes(root: Path) -> None:
         shutil.copy(root / f"train/{number}.png", root / f"val/{number}.png")
 
 
+def variants(root: Path) -> None:
+    """The same classes in colour and in grey, as in PlantVillage."""
+    for name in ("colour", "grey"):
+        classes(root / name, first=1000 * (name == "grey"))
+
+
+def class_in_a_class(root: Path) -> None:
+    classes(root)
+    fill(root / "cat/dog", 3, 7000)
+
+
+def stacks(root: Path) -> None:
+    """Of microscopes and films."""
+    classes(root)
+    for number, name in enumerate(("cat/stack.tif", "dog/film.gif")):
+        pages = [picture(9000 + 10 * number + page) for page in range(4)]
+        pages[0].save(root / name, save_all=True, append_images=pages[1:])
+
+
+def without_class_folders(root: Path) -> None:
+    """As ImageNet's validation images are in its archive."""
+    splits(root, "train")
+    fill(root / "val", 4, 3000)
+
+
+def of_a_contest(root: Path) -> None:
+    """Test images without labels."""
+    splits(root, "train")
+    fill(root / "test", 4, 3000)
+
+
+def splits_in_names(root: Path) -> None:
+    """As the archives of Intel's images unfold."""
+    classes(root / "seg_train/seg_train")
+    classes(root / "seg_test/seg_test", 5, 3000)
+    fill(root / "seg_pred/seg_pred", 3, 7000)
+
+
 def one_folder_for_two_splits(root: Path) -> None:
     materials.discs(root)
     described = root / "data.yaml"
@@ -272,6 +310,26 @@ ROWS = {
         small_validation,
         {"train": 10, "validation": 8},
         ["class 'cat' has 3 validation images", "balanced_accuracy"],
+    ),
+    "classes below folders of variants": Row(
+        variants, {"all": 40}, ["'colour', 'grey' have the same folders in them, 'cat', 'dog'"]
+    ),
+    "a class in another one": Row(
+        class_in_a_class, {"all": 23}, ["images in 'cat/dog' count as 'cat'"]
+    ),
+    "files with several images": Row(
+        stacks, {"all": 22}, ["2 files with several pages", "'cat/stack.tif', 'dog/film.gif'"]
+    ),
+    "test images without labels": Row(
+        of_a_contest,
+        {"train": 10, "test": 0},
+        ["4 files outside", "test has no image of class 'cat', 'dog': the final test"],
+    ),
+    "splits in the names of folders, which data.splits names": Row(
+        splits_in_names,
+        {"train": 20, "test": 10},
+        [f"3 files {UNNAMED}"],
+        splits=SplitsSection(train=["seg_train/seg_train"], test=["seg_test/seg_test"]),
     ),
     "folds": Row(
         folds,
@@ -455,6 +513,7 @@ def two_forms(root: Path) -> None:
         (lambda root: splits(root, "train", "val", "valid"), "several folders for validation"),
         (lambda root: splits(root, "fold_0", "fold_1"), 'data.splits, like .*"fold_1"'),
         (lambda root: splits(root, "train") or classes(root), "splits, or classes"),
+        (splits_in_names, 'seg_test/.* are they splits.* train = ."seg_train/seg_train".'),
         (lambda root: classes(root / "photos"), "give the folder inside, folder:.*photos"),
         (lambda root: fill(root, 5, 0) or (root / "l.csv").write_text("x"), "5 images .*'l.csv'"),
         (lambda root: fill(root / "images", 5, 0) or fill(root / "masks", 5, 0), "segmentation"),
@@ -468,6 +527,26 @@ def test_what_can_be_read_in_two_ways_is_a_question(tmp_path: Path, make: Make, 
         take(str(root))
     with pytest.raises(DataError, match=said):
         data.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
+
+
+def test_a_validation_split_without_class_folders_is_said_before_it_is_refused(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "d"
+    without_class_folders(root)
+    said = take(str(root)).text()
+    assert "4 files outside the class folders" in said
+    assert "validation has no image of class 'cat', 'dog': the search will be refused" in said
+    with pytest.raises(DataError, match="has no image"):
+        data.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
+
+
+@pytest.mark.parametrize("outside", ["../other", "/tmp", "fold_0/../fold_1", ".hidden"])
+def test_splits_name_folders_in_the_folder(divided: Path, outside: str) -> None:
+    (divided / ".hidden").mkdir()
+    (divided.parent / "other").mkdir()
+    with pytest.raises(DataError, match="no folder in"):
+        take(str(divided), splits=SplitsSection(train=[outside]))
 
 
 def test_a_class_written_in_another_unicode_form_is_named(tmp_path: Path) -> None:
