@@ -1,0 +1,55 @@
+"""What exchanging the validation images would add, where each seed draws its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nas_attn.model import ScoredRun, fit
+from nas_attn.model.new_images import NewImages, noise_floor
+from nas_attn.notation import parse
+
+
+def divided(lasting: float, seeds: int, rng: np.random.Generator) -> list[ScoredRun]:
+    """Two placements on divisions of 400 images, 100 of which are for validation: of the second,
+    each image's odds differ in every run by as much as in its own way with `lasting`.
+    """
+    own = lasting * rng.standard_normal(400)
+    ease = rng.standard_normal(400)
+    runs = []
+    for seed in range(seeds):
+        images = np.sort(rng.permutation(400)[:100])
+        for key, way in (("k000", np.zeros(400)), ("k001", own)):
+            right = (ease + way + 0.3 * rng.standard_normal(400))[images] > 0
+            runs.append(
+                ScoredRun(
+                    key,
+                    seed,
+                    0,
+                    float(right.mean()),
+                    correct=np.packbits(right).tobytes(),
+                    examples=100,
+                    images=images,
+                    divided=400,
+                )
+            )
+    return runs
+
+
+def test_the_same_images_come_back_in_other_divisions_so_their_luck_never_averages_out() -> None:
+    texts = {"k000": parse("none"), "k001": parse("stage1=se")}
+
+    def width(lasting: float, seeds: int) -> float:
+        runs = divided(lasting, seeds, np.random.default_rng(4))
+        gain = fit(runs, texts, metric="accuracy").gain("k001", "k000")
+        return gain.sd
+
+    assert width(0.0, 40) < width(0.0, 8) < 0.007
+    # images that are right with every seed of one network only: 400 of them leave about a point
+    assert width(0.6, 40) > 0.01
+
+
+def test_where_divisions_share_few_images_two_seeds_are_taken_to_share_their_luck() -> None:
+    runs = divided(0.0, 2, np.random.default_rng(4))
+    shared = NewImages(runs).gain("k001", "k000")
+    assert shared == pytest.approx(2 * noise_floor(runs) ** 2 * 100 / 300)
