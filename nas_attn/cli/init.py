@@ -22,54 +22,11 @@ from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
 from nas_attn.target_words import AUTO, TargetWords, target_table, target_words
 from nas_attn.tasks import TASKS, Task, find, variants
+from nas_attn.words import new_recipe
 
 if TYPE_CHECKING:
     from nas_attn.recipe import DataSection, SplitsSection
 
-TEMPLATE = """\
-# A study: which attention module helps, at which stage of the backbone, with which settings?
-# Start it with:  nas-attn search {path}
-name = {name}
-# The search space: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path.
-space = {space}
-objectives = [{objectives}]        # {metrics}, {costs}
-{task}
-[backbone]
-name = {backbone}                # {backbones_known}
-{options}
-[data]
-name = {data}                    # {data_known}
-root = "data"                      # folder for downloaded files
-{folder}
-[target]                           # how you will train the network in the end
-# scratch, or pretrained with weights = "default" (published ones) or your file
-start = "{start}"
-{weights}epochs = {epochs}
-seeds = 8                          # runs of each network in a validation
-
-# The search trains as the target does, unless `start` and `rungs` stand here.
-[training]
-batch_size = {batch_size}
-{lines}{augment}
-[latency]
-device = "cpu"                     # where the network will run: cpu or cuda
-batch_size = 1
-
-[search]
-trials = {trials}
-sampler = "auto"                   # {samplers}
-confirm_seeds = 3                  # more seeds for the networks that matter after the search
-
-[limits]
-{limit}
-
-[answer]
-# The smallest gain worth its latency; default: a tenth of the best gain or of the noise.
-# worth = 0.01
-"""
-AUGMENT = """\
-augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
-"""
 # source of a backbone -> package that it needs
 PACKAGES = {
     "timm": "timm",
@@ -156,10 +113,10 @@ def init(
     answers, notes = _answers(path, options, said, dialogue)
     _write(file, _text(answers))
     if dialogue.taken and not options.yes:
-        echo(f"there is no terminal, so defaults were used: {' '.join(dialogue.taken)}")
+        echo(new_recipe.no_terminal_line(dialogue.taken))
     for line in notes:
         echo(line)
-    echo(f"wrote {path}\nnext: nas-attn search {shlex.quote(path)} --dry-run")
+    echo(new_recipe.written_lines(path, shlex.quote(path)))
 
 
 def _answers(
@@ -175,7 +132,7 @@ def _answers(
     task = options.task
     hints = variants(task)[0].hints
     usual = variants(task)[0].usual_backbone
-    question = f"Data set ({', '.join(_data_known(task))})"
+    question = new_recipe.data_question(_data_known(task))
     data = dialogue.ask(options.data, "data", question, "digits")
     small = _small(data)
     backbone = dialogue.ask(options.backbone, "backbone", "Backbone", usual(data, small=small))
@@ -192,7 +149,7 @@ def _answers(
     few = small or 0 < images < MANY
     trials = dialogue.ask(options.trials, "trials", "Trials", "20" if few else "40")
     count = _number(int, trials, "trials")
-    question = "Largest latency relative to the bare backbone's (none: no limit)"
+    question = new_recipe.LIMIT_QUESTION
     limit = dialogue.ask(options.max_latency_ratio, "max-latency-ratio", question, "none")
     answers = RecipeAnswers(
         path=path,
@@ -226,11 +183,8 @@ def _start(task: str, backbone: str, said: TargetWords, dialogue: Dialogue) -> t
         note = why
     if said.start is not None:
         return said.start, note
-    question = (
-        "How will you train the network in the end: scratch, weights (published ones), or a"
-        " file of weights?"
-    )
-    start = dialogue.ask(None, "target", question, "scratch" if why else "weights")
+    usual = "scratch" if why else "weights"
+    start = dialogue.ask(None, "target", new_recipe.TARGET_QUESTION, usual)
     return start, f"target: scratch, since {note}" if note else ""
 
 
@@ -276,7 +230,7 @@ def _options(backbone: str) -> str:
         said = 'encoder_weights = "imagenet"'
     else:
         return ""
-    return f"# options = {{ {said} }}   # a trained encoder; downloaded once\n"
+    return new_recipe.encoder_line(said)
 
 
 def _new_file(path: str, *, force: bool) -> Path:
@@ -300,17 +254,15 @@ def _text(answers: RecipeAnswers) -> str:
     weights = ""
     if start["weights"]:
         weights = f"weights = {quoted(start['weights'])}\n"
-    augment = AUGMENT.format(
-        augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }'
-    )
-    limit = "# max_latency_ratio = 1.3"
+    augment = new_recipe.AUGMENT.format(augment="" if small else new_recipe.FLIP_AND_CROP)
+    limit = new_recipe.NO_LIMIT
     if answers.ratio is not None:
         limit = f"max_latency_ratio = {answers.ratio}"
     task = ""
     if answers.task != next(iter(TASKS)):
         task = f'\n[task]\nname = "{answers.task}"\n'
     backbones_known = [one.hints.backbones for one in variants(answers.task)]
-    text = TEMPLATE.format(
+    text = new_recipe.TEMPLATE.format(
         path=shlex.quote(answers.path),
         name=quoted(answers.name),
         space=quoted(answers.space),
@@ -351,7 +303,7 @@ def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
     the bare network needs, since nobody knows that beforehand.
     """
     if target.epochs is None and task.own_trainer and data.startswith("folder:"):
-        return f'"{AUTO}"   # as long as the bare network needs, which the study finds; or a number'
+        return new_recipe.auto_epochs(AUTO)
     return str(target.epochs or usual)
 
 
