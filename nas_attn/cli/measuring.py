@@ -31,10 +31,10 @@ from nas_attn.errors import (
     MeasurementError,
     RecipeError,
     StudyError,
-    several,
 )
 from nas_attn.notation import parse
 from nas_attn.records import BESIDE, Placement, Session
+from nas_attn.words import measuring
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +98,7 @@ def measure(
     if files:
         if options.to is not None or options.back is not None or common.as_json:
             raise RecipeError("--to, --from and --json are not for ONNX files: leave them out")
-        echo(f"measuring {several(len(files), 'ONNX file')}, without torch", err=True)
+        echo(measuring.files_line(len(files)), err=True)
         _measure_files(files, options.settings or [])
         return
     study = None
@@ -194,15 +194,14 @@ def _readings(
 ) -> Iterator[str]:
     """What each word was taken for, a line each."""
     if study is not None:
-        name = study.store.name
-        yield f"'{name}': a study" if words else f"'{name}': a study, so its front is measured"
+        yield measuring.study_line(study.store.name, front=not words)
     for word in words:
         if asked[word] is None:
-            yield f"'{word}': another backbone, without attention"
+            yield measuring.backbone_line(word)
         elif word.isdigit():
-            yield f"'{word}': trial {word} of the study, {asked[word]}"
+            yield measuring.trial_line(word, asked[word])
         else:
-            yield f"'{word}': a placement on {backbone}"
+            yield measuring.placement_line(word, backbone)
 
 
 def _places(word: str) -> bool:
@@ -241,12 +240,8 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
         input_shape=plan.input_shape,
     )
     runtime = LATENCY_MODES[section.mode].package
-    show_prose(
-        console(),
-        f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and"
-        f" {runtime}: python {PROGRAM}. Then copy the folder back, and give it to nas-attn measure"
-        " --from.",
-    )
+    line = measuring.sent_line(folder, len(networks), runtime=runtime, program=PROGRAM)
+    show_prose(console(), line)
 
 
 def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
@@ -268,11 +263,7 @@ def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
     shown = {key: (notation, notation) for key, notation in found.placements.items()}
     _answer(found.backbone, shown, found.sessions, as_json)
     if study is not None and not own and not as_json:
-        said = (
-            "The study's search used the latencies of another machine. nas-attn pareto shows both"
-            " for its candidates."
-        )
-        show_prose(console(), said)
+        show_prose(console(), measuring.OTHER_MACHINE)
 
 
 def _plan(backbone: str, shape: str) -> Plan:
@@ -442,14 +433,12 @@ def _show_measured(measured: MeasuredHere) -> None:
         )
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
     reference_ms = measured.rows[0]["reference_ms"]
-    title = f"Latency relative to the bare {measured.backbone} ({reference_ms:.3f} ms)"
+    title = measuring.measured_title(measured.backbone, reference_ms)
     out = console()
     optional = ["faster than next", "ms", "95 % interval"]
     out.print(table(title, columns, cells, right=columns[:-1], optional=optional))
     first = measured.sessions[0]
-    conditions = ", ".join(f"{name} {value}" for name, value in first.conditions.items())
-    show_prose(out, f"{first.fingerprint.name}; {conditions}")
-    counted = several(len(measured.sessions), "session")
-    show_prose(out, f"{counted}, {measured.dropped} of them dropped by the A/A control")
+    show_prose(out, measuring.conditions_line(first.fingerprint.name, first.conditions))
+    show_prose(out, measuring.sessions_line(len(measured.sessions), measured.dropped))
     if measured.beside:
         show_prose(out, not_alone(measured.beside))
