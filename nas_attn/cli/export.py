@@ -27,7 +27,7 @@ from nas_attn.cli.common import (
     print_json,
     study_named,
 )
-from nas_attn.errors import OperationError, UserError, several
+from nas_attn.errors import OperationError, UserError
 from nas_attn.paths import output_path, user_path
 
 if TYPE_CHECKING:
@@ -140,16 +140,16 @@ def _print_exported(done: Exported, kind: Format) -> None:
 
 def _say_exported(done: Exported, view: CandidateView) -> None:
     """What was written, and what its checks found."""
-    facts = done.facts
-    who = "the bare backbone ("
-    if view.baseline != "none":
-        who = f"{view.placement} ({view.label}; "
-    echo(f"{done.path}: {who}{facts['training']['what']})")
+    from nas_attn.words import exporting
+
+    who = None if view.baseline == "none" else str(view.placement)
+    trained = done.facts["training"]["what"]
+    echo(exporting.exported_line(done.path, who, view.label, trained))
     if done.note:
         echo(f"  {done.note}")
-    for line in _found(facts):
+    for line in _found(done.facts):
         echo(f"  {line}")
-    echo(f"  described in: {done.cards[0]}")
+    echo(f"  {exporting.card_line(done.cards[0])}")
 
 
 def _hints(
@@ -158,6 +158,8 @@ def _hints(
     """What else could be exported: the network that was retrained last, or this one trained as the
     target says.
     """
+    from nas_attn.words.exporting import other_retrained_line, retrain_first_line
+
     name = opened.store.name
     at = at_storage(opened.url)
     last = next(
@@ -165,39 +167,24 @@ def _hints(
         view.placement,
     )
     if criteria.default and last != view.placement:
-        yield (
-            f"'{last}' was retrained last, but another placement is recommended now; to export it:"
-        )
+        yield other_retrained_line(last)
         yield f"nas-attn export {name} --placement '{last}'{at}"
     if done.run is None and not done.note:
         which = ""
         if not criteria.default:
             which = f" --placement '{view.placement}'"
-        yield f"to train it as the target says first: nas-attn retrain {name}{which}{at}"
+        yield retrain_first_line(f"nas-attn retrain {name}{which}{at}")
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:
     """The results of the checks, one line each."""
     from nas_attn.export.card import against_torch
-    from nas_attn.words import units
+    from nas_attn.words.exporting import against_torch_line, scored_here_line
 
-    here = facts["here"]
-    training = facts["training"]
-    if here is not None and "right" in here:
-        before = ""
-        if training["right"] is not None:
-            before = f"; {training['right']} when it was trained"
-        yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
-    elif here is not None:
-        metric = here["metric"]
-        value = training["metrics"].get(here["metric"])
-        before = ""
-        if value is not None:
-            before = f"; {units.value(metric, value)} when it was trained"
-        shown = f"{units.title(metric)} {units.value(metric, here['value'])}"
-        yield f"in float32: {shown} on {here['images']} validation images{before}"
+    if facts["here"] is not None:
+        yield scored_here_line(facts["here"], facts["training"])
     if facts["check"] is not None:
-        yield f"against torch: {against_torch(facts)}"
+        yield against_torch_line(against_torch(facts))
 
 
 def _train_again(opened: OpenStudy, view: CandidateView, options: ExportOptions) -> None:
@@ -207,22 +194,21 @@ def _train_again(opened: OpenStudy, view: CandidateView, options: ExportOptions)
     from nas_attn.searching.run.again import train_again
     from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.worker.stopping import interruptible
-    from nas_attn.words import units
+    from nas_attn.words import exporting
 
     def say(line: str) -> None:
         echo(line, err=True)
 
     check_here(opened.recipe, device=options.device)
     stop = threading.Event()
-    say(f"training {view.label} again: {view.placement}")
+    say(exporting.training_again_line(view.label, view.placement))
     with interruptible(stop, say):
         training = Options(device=options.device, threads=options.threads, say=say, stop=stop)
         score = train_again(opened, view, training)
     if score is None:
-        say("stopped; run the same command again to continue")
+        say(exporting.STOPPED)
         raise typer.Exit(INTERRUPTED)
-    found = ", ".join(units.named(name, value) for name, value in score.metrics.items())
-    say(f"trained again, after {several(score.epochs, 'epoch')}: {found}")
+    say(exporting.trained_again_line(score.epochs, score.metrics))
 
 
 def check_export(
@@ -236,26 +222,22 @@ def check_export(
     """Run an exported file on the validation images. Without nas_attn, where its format allows."""
     from nas_attn.export.card import verify
     from nas_attn.words import units
+    from nas_attn.words.exporting import checked_line, scored_text
 
     check_output()
     path = user_path(file, what="FILE", error=UserError)
     check_export_trust(path, trust=trust)
     found = verify(path, root=root)
-    value = units.value(found.metric, found.value)
+    scored = scored_text(found.metric, found.value, found.right, found.images)
     if found.right is None:
-        scored = f"{units.title(found.metric)} {value} on {found.images} validation images"
         expected = units.value(found.metric, found.expected)
     else:
-        scored = f"{found.right} of {found.images} validation images right ({value})"
         expected = f"{found.expected:g}"
     if as_json:
         print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
     else:
-        if found.elsewhere:
-            where = "in a process without nas_attn"
-        else:
-            where = "in this process, since weights need nas_attn"
-        echo(f"{found.file} ({found.format}), {where}: {scored}; {expected} {found.expected_where}")
+        of_card = f"{expected} {found.expected_where}"
+        echo(checked_line(found.file, found.format, scored, of_card, elsewhere=found.elsewhere))
     if not found.agrees:
         raise OperationError(
             f"'{found.file}' scores differently from its card: {scored} instead of {expected}"
