@@ -69,6 +69,7 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.worker.devices import usual_workers
     from nas_attn.searching.worker.stopping import interruptible
+    from nas_attn.words.running import stopped_at_once_line
 
     quiet_optuna()
     stop = threading.Event()
@@ -99,7 +100,7 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
             ended = run_workers(opened, count, options, only=order.only)
     clock.cancel()
     if ended is None:
-        echo(f"stopped at once; go on with: {order.again}", err=True)
+        echo(stopped_at_once_line(order.again), err=True)
         # does not wait for threads: the database holds every result
         os._exit(INTERRUPTED)
     if ended is Ending.STOPPED and over.is_set():
@@ -176,19 +177,18 @@ def _show_results(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path 
 
 def _say_ending(ended: Ending, again: str, left_s: float | None) -> None:
     """Says how to go on, if there is more to do. Exit: a signal stopped the runs."""
+    from nas_attn.words.running import EXHAUSTED_LINE, stopped_line, time_over_line
+
     if ended is Ending.STOPPED:
-        echo(f"stopped before the end; go on with: {again}", err=True)
+        echo(stopped_line(again), err=True)
         raise typer.Exit(INTERRUPTED)
     if ended is Ending.TIME:
         more = ""
         if left_s is not None:
             more = f" --minutes {math.ceil(left_s / 60)}"
-        echo(f"the time is over; go on with: {again}{more}", err=True)
+        echo(time_over_line(f"{again}{more}"), err=True)
     if ended is Ending.EXHAUSTED:
-        echo(
-            "every placement of the search space has been tried, or is probably over the limits",
-            err=True,
-        )
+        echo(EXHAUSTED_LINE, err=True)
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,7 @@ def final_test(effort: Effort, options: FinalTestOptions, study: StudyName = Non
     from nas_attn.results.publishing import Publisher
     from nas_attn.searching.phases import validating
     from nas_attn.study.reading import snapshot, unfinished
+    from nas_attn.words.running import stopped_line
 
     check_output()
     opened = study_named(study, options.storage, trust=effort.trust)
@@ -245,7 +246,7 @@ def final_test(effort: Effort, options: FinalTestOptions, study: StudyName = Non
     now = Publisher(opened).current()
     _show_validations(now, options.as_json)
     if not now.validations[family.number - 1].complete:
-        echo(f"stopped before the end; go on with: {again}", err=True)
+        echo(stopped_line(again), err=True)
         raise typer.Exit(INTERRUPTED)
 
 
@@ -334,6 +335,7 @@ def retrain(
     from nas_attn.searching.worker import devices
     from nas_attn.study.choice import named
     from nas_attn.study.reading import snapshot
+    from nas_attn.words.running import stopped_line
 
     check_output()
     opened = study_named(study, options.storage, trust=effort.trust)
@@ -360,7 +362,7 @@ def retrain(
         row.state == "waiting"
         for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])
     ):
-        echo(f"stopped before the end; go on with: {again}", err=True)
+        echo(stopped_line(again), err=True)
         raise typer.Exit(INTERRUPTED)
 
 
@@ -368,6 +370,7 @@ def _show_retrained(opened: OpenStudy, wanted: RetrainingOrder, as_json: bool) -
     from nas_attn.cli.printing import show_prose
     from nas_attn.searching.phases.retraining import results
     from nas_attn.words.candidates import metrics_shown
+    from nas_attn.words.running import RETRAINED_LINE, retrained_title
 
     found = results(opened.store, wanted)
     scored = [
@@ -386,15 +389,7 @@ def _show_retrained(opened: OpenStudy, wanted: RetrainingOrder, as_json: bool) -
         for r, m, why in scored
     ]
     out = console()
-    if wanted.protocol == TARGET_PROTOCOL:
-        how = "as the target says"
-    else:
-        how = "as the options say, not as the target says"
-    title = f"Trained {how}; scored on the validation split"
+    title = retrained_title(at_target=wanted.protocol == TARGET_PROTOCOL)
     columns = ["seed", "score", "placement"]
     out.print(table(title, columns, shown, optional=["placement"]))
-    show_prose(
-        out,
-        "Only nas-attn test reads the test images. nas-attn export takes the weights of the first"
-        " seed.",
-    )
+    show_prose(out, RETRAINED_LINE)

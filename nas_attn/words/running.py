@@ -77,6 +77,84 @@ def worker_killed_line(name: str) -> str:
     return f"{name}: killed; its work since the last checkpoint is lost"
 
 
+def lacks_latencies_line(waiting: int, machine: str, study: str) -> str:
+    """That trained candidates wait for another machine, the one that measures latencies."""
+    who = f"{waiting} trained candidates lack their latencies"
+    if waiting == 1:
+        who = "1 trained candidate lacks its latency"
+    return (
+        f"{who}, which only '{machine}' can measure: start a worker there with nas-attn worker"
+        f" {study}"
+    )
+
+
+def pruned_reason(epochs: int) -> str:
+    """Why a candidate was stopped at a rung."""
+    return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"
+
+
+def stopping_line(why: str = "") -> str:
+    """That a worker was told to stop, in this terminal. `why`: the signal, if not Ctrl-C."""
+    return f"stopping{why}: finishing the step and writing a checkpoint; repeat to stop at once"
+
+
+STOPPING_ON_REQUEST = (
+    "stopping, as requested by nas-attn stop: finishing the step and writing a checkpoint"
+)
+NO_WORKER_HAS_A_RUN = "no worker has a run"
+TAKEN_OVER = "taken over by another worker"
+WAITS_FOR_A_PROCESS = "waits for another process"
+
+
+def left_behind(epochs: int | None, *, in_order: bool) -> str:
+    """What remains of an unfinished run. `epochs`: at its last checkpoint; None: there is none."""
+    if epochs is None:
+        return f"{_stopped(in_order)} before its first checkpoint; it will start again"
+    done = f"{several(epochs, 'epoch')} trained" if epochs else "in its first epoch"
+    return f"{_stopped(in_order)}; it will go on from its checkpoint ({done})"
+
+
+def left_untold(*, in_order: bool) -> str:
+    """The same where the database cannot be told; others wait until the lease expires."""
+    return (
+        f"{_stopped(in_order)}; the database does not answer; it will go on from its last recorded"
+        " checkpoint"
+    )
+
+
+def _stopped(in_order: bool) -> str:
+    return "stopped" if in_order else "stopped at once"
+
+
+def stopped_at_once_line(again: str) -> str:
+    """That the second signal ended a command; `again`: the command that goes on."""
+    return f"stopped at once; go on with: {again}"
+
+
+def stopped_line(again: str) -> str:
+    """That a signal stopped a command before its end."""
+    return f"stopped before the end; go on with: {again}"
+
+
+def time_over_line(again: str) -> str:
+    """That a command's time is over."""
+    return f"the time is over; go on with: {again}"
+
+
+EXHAUSTED_LINE = (
+    "every placement of the search space has been tried, or is probably over the limits"
+)
+RETRAINED_LINE = (
+    "Only nas-attn test reads the test images. nas-attn export takes the weights of the first seed."
+)
+
+
+def retrained_title(*, at_target: bool) -> str:
+    """Of the table of networks that were retrained."""
+    how = "as the target says" if at_target else "as the options say, not as the target says"
+    return f"Trained {how}; scored on the validation split"
+
+
 def _failed(run: EndedRun) -> str:
     return "" if run.done else f" {run.state}: {run.reason}"
 

@@ -31,7 +31,6 @@ from nas_attn.errors import (
     RecipeError,
     TrainingError,
     did_you_mean,
-    several,
 )
 from nas_attn.evaluation.plan import backbone_number, excesses, search_seeds
 from nas_attn.evaluation.starts import given_weights
@@ -58,7 +57,7 @@ from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.tables import is_cost
 from nas_attn.words.progress import ended_candidate
-from nas_attn.words.running import no_control_line
+from nas_attn.words.running import lacks_latencies_line, no_control_line, pruned_reason
 
 # the larger network comes after this share of the candidates: attention's cost is known then
 LATE = 0.75
@@ -258,12 +257,7 @@ class Search(TaskSource):
         waiting = self._open()
         if measurer is None or measurer.fits or not waiting:
             return ""
-        return (
-            f"{waiting} trained"
-            f" candidate{'s lack their latencies' if waiting > 1 else ' lacks its latency'}, which"
-            f" only '{measurer.machine}' can measure: start a worker there with nas-attn worker"
-            f" {self.store.name}"
-        )
+        return lacks_latencies_line(waiting, measurer.machine, self.store.name)
 
     def _open(self) -> int:
         return sum(row.state == "running" for row in self.store.candidates())
@@ -478,4 +472,4 @@ class Search(TaskSource):
         epochs = max(
             (s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0
         )
-        return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"
+        return pruned_reason(epochs)

@@ -11,6 +11,7 @@ from nas_attn.errors import OperationError
 from nas_attn.evaluation.output import on_terminal
 from nas_attn.study.opening import OpenStudy
 from nas_attn.waiting import impatient, reporting, waits
+from nas_attn.words.running import STOPPING_ON_REQUEST
 
 # seconds between signs of life
 BEAT_S = 15.0
@@ -77,10 +78,7 @@ class Presence:
                 ) > self._came_at and not self._stop.is_set():
                     self._stop.set()
                     with on_terminal():
-                        say(
-                            "stopping, as requested by nas-attn stop: finishing the step and"
-                            " writing a checkpoint"
-                        )
+                        say(STOPPING_ON_REQUEST)
 
     def _wait(self, sentence: str) -> None:
         self._waiting = sentence

@@ -18,6 +18,7 @@ from typing import IO
 from nas_attn.errors import StudyError, shorten
 from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.waiting import StopNow, reporting
+from nas_attn.words.running import stopping_line
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
@@ -116,10 +117,7 @@ class _Ear:
             why = "" if number == signal.SIGINT else f" on {signal.Signals(number).name}"
             try:
                 with on_terminal():
-                    self._say(
-                        f"stopping{why}: finishing the step and writing a checkpoint; repeat to"
-                        " stop at once"
-                    )
+                    self._say(stopping_line(why))
             finally:
                 # even if the output is closed
                 self._stop.set()

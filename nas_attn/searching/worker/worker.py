@@ -25,7 +25,6 @@ from nas_attn.errors import (
     StorageAway,
     StudyError,
     TrainingError,
-    several,
 )
 from nas_attn.evaluation.workbench import Benches
 from nas_attn.purposes import BACKBONE, LENGTH, SEARCH
@@ -33,11 +32,18 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import IDLE
-from nas_attn.storage import CheckpointRow, Lease, Run, RunRow, StudyStore
+from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.waiting import Interrupted, Wait, ignore, impatient
+from nas_attn.words.running import (
+    NO_WORKER_HAS_A_RUN,
+    TAKEN_OVER,
+    WAITS_FOR_A_PROCESS,
+    left_behind,
+    left_untold,
+)
 
 QUEUE_POLL_S = 0.5
 # of an idle worker, in seconds: a look costs the database as much as a proposal
@@ -305,13 +311,13 @@ class Worker:
                 self.say(f"{name}: {error}")
                 self.queue.hand_back(step.row, step.lease)
             except LeaseLost:
-                self.say(f"{name}: taken over by another worker")
+                self.say(f"{name}: {TAKEN_OVER}")
             except BaseException as error:
                 in_order = isinstance(error, Interrupted)
                 if isinstance(error, DeviceLost):
                     # It is no orderly end: a run that costs one process after the other its GPU
                     # must fail at last.
-                    self.say(f"{name}: waits for another process")
+                    self.say(f"{name}: {WAITS_FOR_A_PROCESS}")
                 elif not keeper.lost:
                     with nullcontext() if in_order else impatient():
                         self._hand_back(step, name, in_order=in_order)
@@ -364,9 +370,10 @@ class Worker:
         try:
             self.queue.hand_back(step.row, step.lease)
             kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
-            self.say(f"{name}: {left_behind(kept, in_order=in_order)}")
+            epochs = None if kept is None else kept.epochs
+            self.say(f"{name}: {left_behind(epochs, in_order=in_order)}")
         except (StorageAway, Interrupted):
-            self.say(f"{name}: {left_behind(None, in_order=in_order, told=False)}")
+            self.say(f"{name}: {left_untold(in_order=in_order)}")
 
     def name(self, row: RunRow) -> str:
         run = row.run
@@ -418,7 +425,7 @@ class _Idle:
         self._poll_s = 1.3 * pause
         who = "; ".join(others)
         self._wait.pause(
-            pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or "no worker has a run"
+            pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or NO_WORKER_HAS_A_RUN
         )
 
     def _lacks(self) -> str:
@@ -451,23 +458,3 @@ def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: Trainin
     if run.placement == BARE:
         what = "the bare backbone fails, so every network would; nothing was recorded"
     raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error
-
-
-def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool = True) -> str:
-    """What remains of an unfinished run. `told`: the database knows; otherwise others wait until
-    the lease expires.
-    """
-    begin = "stopped" if in_order else "stopped at once"
-    if not told:
-        return (
-            f"{begin}; the database does not answer; it will go on from its last recorded"
-            " checkpoint"
-        )
-    if checkpoint is None:
-        return f"{begin} before its first checkpoint; it will start again"
-    done = (
-        f"{several(checkpoint.epochs, 'epoch')} trained"
-        if checkpoint.epochs
-        else "in its first epoch"
-    )
-    return f"{begin}; it will go on from its checkpoint ({done})"
