@@ -8,6 +8,7 @@ the side of the detector's input; the rest is grey.
 
 from __future__ import annotations
 
+import codecs
 import os
 import typing
 import warnings
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from nas_attn.data.boxes import DETECTOR_SIDE, BoxTable
 from nas_attn.data.decoding import Framed
@@ -41,13 +42,21 @@ SLACK_PIXELS = 1.0
 Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
 
 
+def _with_slashes(name: str) -> str:
+    """A path as on every system: some programs write Windows' backslashes."""
+    return name.replace("\\", "/")
+
+
+FileName = typing.Annotated[str, AfterValidator(_with_slashes)]
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
     id: Id = ""
 
 
 class _ImageEntry(_Row):
-    file_name: str
+    file_name: FileName
     width: PositiveInt
     height: PositiveInt
 
@@ -263,7 +272,7 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
 
 def _content(path: Path) -> _Content:
     try:
-        return _Content.model_validate_json(path.read_bytes())
+        return _Content.model_validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise DataError(f"annotations '{path}' cannot be read: {shorten(str(error))}") from None
     except ValidationError as error:

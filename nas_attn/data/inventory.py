@@ -7,6 +7,7 @@ All files are opened, those of the test too, but no network sees them here.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,19 +229,30 @@ def take_boxed(section: DataSection) -> Inventory:
     """
     annotated = coco.find(section)
     places: list[_Place] = []
+    without: list[str] = []
     for split in annotated.files:
-        images, _ = annotated.read(split)
-        places += [_Place(split, ANY, image.image) for image in images]
+        images, boxes = annotated.read(split)
+        paths = [image.image for image in images]
+        places += [_Place(split, ANY, path) for path in paths]
+        bare = [path for path, each in zip(paths, boxes, strict=True) if not len(each)]
+        without += _without_a_box(split, _below(annotated.root, bare))
     seen = _looked_at(annotated.root, places)
     counts = _counted(seen, list(annotated.files), (ANY,))
     if list(counts) == ["train"]:
         seen = [Seen(WHOLE, one.label, one.name, one.look) for one in seen]
-    said = cautions(seen, grouped=False, way_out=ALONE)
+    said = [*cautions(seen, grouped=False, way_out=ALONE), *without]
+    left_out = {}
+    named = {os.path.realpath(place.path) for place in places}
+    others = [
+        image for image in walk(annotated.root).images if os.path.realpath(image) not in named
+    ]
+    if others:
+        left_out["that no annotations name"] = _below(annotated.root, others)
     return Inventory(
         tuple(annotated.classes.values()),
         counts,
         _unreadable(seen),
-        {},
+        left_out,
         tuple(said),
         BOXED,
         bits=_bits(annotated.root, places),
@@ -254,40 +266,69 @@ def take_yolo(section: DataSection) -> Inventory | None:
     classes = yolo.class_names(section)
     points = "kpt_shape" in yolo.described(section)
     root = yolo.data_file(section).parent
+    by_split = {
+        split: list(yolo.named_images(section, key)) for key, split in yolo.YAML_SPLITS.items()
+    }
+    if not any(by_split.values()):
+        return None
+    _check_there(section, by_split)
     places: list[_Place] = []
     wrong: dict[Path, str] = {}
     said: list[str] = []
-    for key, split in yolo.YAML_SPLITS.items():
-        images = list(yolo.named_images(section, key))
+    gone: list[Path] = []
+    for split, listed in by_split.items():
+        images = [image for image in listed if image.is_file()]
+        gone += [image for image in listed if not image.is_file()]
         places += [_Place(split, ANY, image) for image in images]
         labels = read_labels(images, len(classes), points=points)
         if images and len(labels.empty) == len(images):
+            there = f"; '{labels.elsewhere[0]}' is not read" if labels.elsewhere else ""
             raise DataError(
                 f"no image of {split} in '{yolo.data_file(section)}' has a label: the first,"
-                f" '{images[0]}', should have its labels in '{labels_file(images[0])}'"
+                f" '{images[0]}', should have its labels in '{labels_file(images[0])}'{there}"
             )
         wrong |= labels.wrong
         said += _about_labels(root, split, labels)
-    if not places:
-        return None
     seen = _looked_at(root, places)
     unreadable = _unreadable(seen)
     for name, place in zip([one.name for one in seen], places, strict=True):
         if place.path in wrong:
             unreadable.setdefault(name, wrong[place.path])
+    unreadable |= dict.fromkeys(_below(root, gone), "a file lists it, but it is not there")
     splits = list(dict.fromkeys(place.split for place in places))
     counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))
     said = [*cautions(seen, grouped=False, way_out=ALONE), *said]
-    return Inventory(classes, counts, unreadable, {}, tuple(said), BOXED)
+    left_out = {}
+    if unread := _unread_by_yolo(section):
+        left_out["that ultralytics does not read"] = _below(root, unread)
+    return Inventory(classes, counts, unreadable, left_out, tuple(said), BOXED)
+
+
+def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -> None:
+    """Raises DataError: the YAML names a split whose images are not there."""
+    for key, split in yolo.YAML_SPLITS.items():
+        places = yolo.named_places(section, key)
+        if places and not by_split[split]:
+            raise DataError(
+                f"data YAML '{yolo.data_file(section)}' names '{places[0]}' for {key}, where no"
+                " image is: correct it, or put them there"
+            )
+
+
+def _unread_by_yolo(section: DataSection) -> list[Path]:
+    """Images in the folders of the splits with endings that ultralytics does not read."""
+    folders = set(itertools.chain(*(yolo.named_places(section, key) for key in yolo.YAML_SPLITS)))
+    images = itertools.chain(*(walk(folder).images for folder in sorted(folders)))
+    return [image for image in images if image.suffix.lower() not in yolo.IMAGE_ENDINGS]
 
 
 def _about_labels(root: Path, split: str, labels: LabelFiles) -> list[str]:
-    said = []
-    if labels.empty:
+    said = _without_a_box(split, _below(root, labels.empty))
+    if labels.elsewhere:
         said.append(
-            f"{several(len(labels.empty), 'image')} of {split} without a box"
-            f" ({few(_below(root, labels.empty))}): they count as images that show none of the"
-            " classes"
+            f"{several(len(labels.elsewhere), 'file')} that may be labels of {split} not read"
+            f" ({few(_below(root, labels.elsewhere))}): ultralytics looks in the folder labels"
+            " beside images, and for .txt; move or rename them"
         )
     if labels.mixed:
         said.append(
@@ -302,6 +343,16 @@ def _about_labels(root: Path, split: str, labels: LabelFiles) -> list[str]:
     if labels.repeated:
         said.append(f"{several(labels.repeated, 'label')} of {split} twice, counted once")
     return said
+
+
+def _without_a_box(split: str, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    said = (
+        f"{several(len(names), 'image')} of {split} without a box ({few(names)}): they count as"
+        " images that show none of the classes"
+    )
+    return [said]
 
 
 def _looked_at(root: Path, places: Sequence[_Place]) -> list[Seen]:

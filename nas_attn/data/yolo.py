@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.decoding import SUFFIXES, Framed, decode
+from nas_attn.data.decoding import Framed, decode
 from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked
 from nas_attn.data.parts import cache_folder, exclusive
-from nas_attn.errors import DataError, shorten
+from nas_attn.errors import DataError, few, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 
@@ -25,6 +25,11 @@ YOLO_SIZE = 640
 # detectors halve the image's side five times
 STRIDE = 32
 DIGITS_FORMAT = 1
+# which ultralytics reads, in any case
+IMAGE_ENDINGS = frozenset(
+    f".{kind}"
+    for kind in ("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif")
+) | {".tiff", ".webp"}
 # key in the YAML -> split of the digits
 YAML_SPLITS = {
     "train": "train",
@@ -72,14 +77,34 @@ def described(section: DataSection) -> Mapping[str, Any]:
         raise DataError(
             f"data YAML '{path}' names no classes: give names: [one, two], and train and val"
         )
+    _check_splits(path, content)
     return content  # type: ignore[no-any-return]
+
+
+def _check_splits(path: Path, content: Mapping[str, Any]) -> None:
+    """Raises DataError: the YAML lacks a split, or numbers its classes otherwise than 0, 1, 2, …"""
+    for key in ("train", "val"):
+        if not content.get(key):
+            raise DataError(f"data YAML '{path}' has no '{key}': give the folder of its images")
+    names = content["names"]
+    count = content.get("nc")
+    if count is not None and count != len(names):
+        raise DataError(
+            f"data YAML '{path}' says nc: {shorten(repr(count))}, but names {len(names)} classes:"
+            " remove nc, or name all classes"
+        )
+    if isinstance(names, dict) and {str(key) for key in names} != set(map(str, range(len(names)))):
+        raise DataError(
+            f"data YAML '{path}' numbers its classes {few(list(map(str, names)))}: they begin with"
+            " 0 and leave out no number, as the labels do"
+        )
 
 
 def class_names(section: DataSection) -> tuple[str, ...]:
     """The classes' names, in order."""
     names = described(section)["names"]
     if isinstance(names, dict):
-        names = names.values()
+        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
     return tuple(map(str, names))
 
 
@@ -107,24 +132,43 @@ def named_images(section: DataSection, *splits: str) -> Iterator[Path]:
     """The image files of these splits, from the folders and file lists in the YAML; other entries
     are left out.
     """
+    for split in splits:
+        for place in named_places(section, split):
+            yield from _images_of(place)
+
+
+def named_places(section: DataSection, split: str) -> list[Path]:
+    """The folders and file lists that the YAML names for a split, which may not be there."""
     content = described(section)
     root = Path(str(content.get("path") or ".")).expanduser()
     beside_file = data_file(section).parent / root
-    for split in splits:
-        named = content.get(split)
-        for name in named if isinstance(named, list) else [named]:
-            if not isinstance(name, str):
-                continue
-            base = next((b for b in (root, beside_file) if (b / name).exists()), Path())
-            # As Ultralytics does. A relative path may not show the folder around `images`, beside
-            # which the labels lie.
-            base = base.resolve()
-            place = (base / name).resolve()
-            lines = place.read_text("utf-8").split() if place.is_file() else ()
-            paths = [base / line for line in lines] or sorted(place.rglob("*"))
-            yield from (
-                path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()
-            )
+    named = content.get(split)
+    names = named if isinstance(named, list) else [named]
+    return [_place_of(name, (root, beside_file)) for name in names if isinstance(name, str)]
+
+
+def _place_of(name: str, bases: Sequence[Path]) -> Path:
+    """The folder or file list of an entry, as ultralytics finds it: `../train/images`, which
+    exported archives have, also without its dots. A relative path may not show the folder around
+    `images`, beside which the labels lie.
+    """
+    for base in bases:
+        for written in dict.fromkeys((name, name.removeprefix("../"))):
+            if (base / written).exists():
+                return (base.resolve() / written).resolve()
+    return Path(name).resolve()
+
+
+def _images_of(place: Path) -> Iterator[Path]:
+    """The images below a folder, or those that a file lists, which may not be there: a path in each
+    line, `./` for the folder of the file.
+    """
+    if not place.is_file():
+        paths = [path for path in sorted(place.rglob("*")) if path.is_file()]
+    else:
+        lines = place.read_text("utf-8-sig").strip().splitlines()
+        paths = [place.parent / line[2:] if line.startswith("./") else Path(line) for line in lines]
+    yield from (path for path in paths if path.suffix.lower() in IMAGE_ENDINGS)
 
 
 def _digits_file(section: DataSection) -> Path:

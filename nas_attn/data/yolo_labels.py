@@ -19,6 +19,8 @@ from nas_attn.errors import shorten
 BOX_COLUMNS = 5
 # columns of a polygon: the class and three corners
 LEAST_POLYGON = 7
+# of labels, which ultralytics does not read
+OTHER_ENDINGS = (".TXT", ".Txt", ".xml", ".json")
 # share of the image by which ultralytics lets a box leave it
 SLACK_SHARE = 0.01
 
@@ -31,6 +33,8 @@ class LabelFiles:
     wrong: dict[Path, str] = field(default_factory=dict)
     # images without a box
     empty: list[Path] = field(default_factory=list)
+    # files that look like labels of these, where ultralytics does not look
+    elsewhere: list[Path] = field(default_factory=list)
     # with boxes and polygons in one file
     mixed: list[Path] = field(default_factory=list)
     polygons: int = 0
@@ -45,6 +49,13 @@ def labels_file(image: Path) -> Path:
     return Path(place).with_suffix(".txt")
 
 
+def _elsewhere(image: Path) -> list[Path]:
+    """Labels of an image beside it, or with another ending."""
+    expected = labels_file(image)
+    candidates = (image.with_suffix(".txt"), *(expected.with_suffix(end) for end in OTHER_ENDINGS))
+    return [path for path in candidates if path != expected and path.is_file()][:1]
+
+
 def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> LabelFiles:
     """The labels of these images. `points`: rows have key points too, whose number is not
     checked.
@@ -55,6 +66,7 @@ def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> LabelF
             text = labels_file(image).read_text("utf-8-sig")
         except FileNotFoundError:
             text = ""
+            labels.elsewhere += _elsewhere(image)
         except (OSError, UnicodeDecodeError) as error:
             labels.wrong[image] = f"its labels cannot be read ({shorten(str(error), 80)})"
             continue

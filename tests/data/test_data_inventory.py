@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import unicodedata
@@ -217,10 +218,60 @@ def splits_in_names(root: Path) -> None:
     fill(root / "seg_pred/seg_pred", 3, 7000)
 
 
+def edit_yaml(root: Path, old: str, new: str) -> None:
+    described = root / "data.yaml"
+    described.write_text(described.read_text().replace(old, new))
+
+
+def as_downloaded(root: Path) -> None:
+    """As archives of Roboflow are: the paths of the YAML begin with two dots too many."""
+    materials.discs(root)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / split).mkdir(exist_ok=True)
+            (root / kind / split).rename(root / split / kind)
+    (root / "data.yaml").write_text(
+        "train: ../train/images\nval: ../val/images\nnc: 1\nnames: [disc]\n"
+    )
+
+
+def listed_with_spaces(root: Path) -> None:
+    """A file lists the training images, with one that is not there."""
+    materials.discs(root)
+    for kind in ("images", "labels"):
+        (root / kind / "train").rename(root / kind / "my own")
+    names = sorted(path.name for path in (root / "images/my own").iterdir())
+    lines = [f"./images/my own/{name}" for name in [*names, "gone.png"]]
+    (root / "train.txt").write_text("\ufeff" + "\n".join(lines) + "\n", "utf-8")
+    edit_yaml(root, "train: images/train", "train: train.txt")
+
+
+def labels_elsewhere(root: Path) -> None:
+    """Two beside their images, and two that other systems wrote."""
+    materials.discs(root)
+    labels = sorted((root / "labels/train").iterdir())
+    for path in labels[:2]:
+        path.rename(root / "images/train" / path.name)
+    for path in labels[2:4]:
+        path.rename(path.with_suffix(".TXT"))
+    picture(1).save(root / "images/train/moving.gif")
+
+
+def boxes_from_windows(root: Path) -> None:
+    """Backslashes, a byte-order mark, images without a box, and one that no file names."""
+    materials.coco(root, train=6)
+    path = root / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image["file_name"] = f"train\\{image['file_name']}"
+    content["annotations"] = content["annotations"][:4]
+    path.write_text(json.dumps(content), "utf-8-sig")
+    picture(1).save(root / "train/unnamed.png")
+
+
 def one_folder_for_two_splits(root: Path) -> None:
     materials.discs(root)
-    described = root / "data.yaml"
-    described.write_text(described.read_text().replace("val: images/val", "val: images/train"))
+    edit_yaml(root, "val: images/val", "val: images/train")
 
 
 def one_file_of_boxes_for_two_splits(root: Path) -> None:
@@ -375,6 +426,37 @@ ROWS = {
         ["6 files in two splits at once, such as 'images/0.png' in train and validation"],
         labels="boxes",
         source="coco:{}",
+    ),
+    "boxes of COCO as other systems write them": Row(
+        boxes_from_windows,
+        {"train": 6},
+        ["2 images of train without a box", "1 file that no annotations name, 'train/unnamed.png'"],
+        labels="boxes",
+        source="coco:{}",
+    ),
+    "boxes of YOLO as archives have them": Row(
+        as_downloaded,
+        {"train": 8, "validation": 8},
+        labels="boxes",
+        source="yolo:{}/data.yaml",
+    ),
+    "boxes of YOLO, listed in a file": Row(
+        listed_with_spaces,
+        {"train": 8, "validation": 8, "test": 8},
+        ["1 unreadable", "'images/my own/gone.png'"],
+        labels="boxes",
+        source="yolo:{}/data.yaml",
+    ),
+    "boxes of YOLO, labels at other places": Row(
+        labels_elsewhere,
+        {"train": 8, "validation": 8, "test": 8},
+        [
+            "4 files that may be labels of train not read ('images/train/00.txt'",
+            "4 images of train without a box",
+            "1 file that ultralytics does not read, 'images/train/moving.gif'",
+        ],
+        labels="boxes",
+        source="yolo:{}/data.yaml",
     ),
     "boxes of YOLO": Row(
         materials.discs,

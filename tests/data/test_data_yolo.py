@@ -75,6 +75,24 @@ def test_labels_that_lie_elsewhere_are_looked_for_by_name(discs: Path) -> None:
         taken(discs)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("names: [disc]", "names: [disc]\nnc: 3", "says nc: 3, but names 1 classes"),
+        ("names: [disc]", "names:\n  1: disc\n  2: ring", "numbers its classes '1', '2'"),
+        ("val: images/val\n", "", "has no 'val'"),
+        ("val: images/val\n", "val: images/valid\n", "images.valid' for val, where no image is"),
+    ],
+)
+def test_what_is_wrong_with_the_yaml_is_one_sentence(
+    discs: Path, old: str, new: str, said: str
+) -> None:
+    described = discs / "data.yaml"
+    described.write_text(described.read_text().replace(old, new, 1))
+    with pytest.raises(DataError, match=said):
+        taken(discs)
+
+
 def test_a_path_relative_to_the_working_folder(
     discs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

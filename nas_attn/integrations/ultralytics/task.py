@@ -101,7 +101,8 @@ class ReadByUltralytics(ReadElsewhere):
             or not backbone.endswith((".yaml", ".yml"))
         ):
             return super().seen(section, images, backbone)
-        return (
-            f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its"
-            " .pt as the backbone"
+        said = (
+            f"note: {images:.0f} images are few for a YOLO from random weights: if it scores 0,"
+            " give its .pt as the backbone"
         )
+        return "\n".join(filter(None, [super().seen(section, images, backbone), said]))
