@@ -88,6 +88,42 @@ class LargeSeparableKernel(nn.Module):
         return x_NCHW * a_NCHW.to(x_NCHW.dtype)
 
 
+STRIPS = (7, 11, 21)
+"""Lengths of the strips of multi-scale convolutional attention."""
+
+
+class MultiScaleConvolution(nn.Module):
+    """`y = x·conv1x1(u + Σ_k columns_k(rows_k(u)))`, u a 5x5 of x, k = 7, 11, 21: depth-wise strips
+    side by side.
+
+    This is the attention alone, which code for YOLO inserts as it is; the block that SegNeXt puts
+    around it (1x1, GELU, this, 1x1, shortcut) is the network's.
+    Start: `identity` starts the 1x1 convolution at weight 0 and bias 1.
+    """
+
+    def __init__(self, channels: int, *, init: Init = "paper") -> None:
+        super().__init__()
+        self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.strips = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, (1, k), padding=(0, k // 2), groups=channels),
+                nn.Conv2d(channels, channels, (k, 1), padding=(k // 2, 0), groups=channels),
+            )
+            for k in STRIPS
+        )
+        self.mix = nn.Conv2d(channels, channels, 1)
+        if init == "identity":
+            unity_(self.mix)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        near_NCHW = self.near(x_NCHW)
+        sum_NCHW = near_NCHW
+        for strip in self.strips:
+            sum_NCHW = sum_NCHW + strip(near_NCHW)
+        a_NCHW: Tensor = self.mix(sum_NCHW)
+        return x_NCHW * a_NCHW.to(x_NCHW.dtype)
+
+
 class SelectiveKernel(nn.Module):
     """`y = Σ_i a_i·u_i`, `u_i = relu(BN(conv_i x))`, `a = softmax_i(W_i relu(BN(W mean(Σ u))))` for
     each channel.

@@ -33,6 +33,13 @@ ROWS = (
         ),
     ),
     Row(
+        "msca",
+        "nas_attn.attention.kernel:MultiScaleConvolution",
+        "Multi-scale convolutional attention of SegNeXt",
+        "Guo et al. 2022, arXiv:2209.08575",
+        "kernel",
+    ),
+    Row(
         "lsk",
         "nas_attn.attention.kernel:LargeSelectiveKernel",
         "Large selective kernel",

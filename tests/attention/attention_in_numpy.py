@@ -512,6 +512,16 @@ def lska(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     return x * conv_of(a, p, "mix")
 
 
+def msca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    c = x.shape[1]
+    u = conv_of(x, p, "near", groups=c)
+    strips = [
+        conv_of(conv_of(u, p, f"strips.{i}.0", groups=c), p, f"strips.{i}.1", groups=c)
+        for i in range(3)
+    ]
+    return x * conv_of(u + sum(strips), p, "mix")
+
+
 def lsk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     c = x.shape[1]
     near = conv_of(x, p, "near", groups=c)
