@@ -9,9 +9,9 @@ from torch import nn
 from nas_attn.advice.costing import Costs
 from nas_attn.advice.facts import Advice, Question
 from nas_attn.advice.shortlist import (
+    advised_modules,
     large_sites,
     other_settings,
-    searched_modules,
     shortlist,
 )
 from nas_attn.attachment import survey
@@ -34,7 +34,7 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     heads = any(row.situation.place == "head" for row in of_task)
     all_sites = survey(model, question.input_shape, heads=heads).sites
     sites = large_sites(all_sites)
-    candidates = shortlist(fit, sites, setting, searched_modules(setting.task))
+    candidates = shortlist(fit, sites, setting, advised_modules(fit, setting))
     costs = Costs(model, all_sites, question)
     costs.measure(candidates, until)
     measured = costs.found(candidates)

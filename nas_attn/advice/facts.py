@@ -33,7 +33,7 @@ class AdvisedPlacement:
     predicted: float
     """What it is ranked by: the pooled fit's mean, also where no row is like it."""
     gain: ExpectedGain | None
-    """None: no row is of this task, place, start and form."""
+    """None: no row has this module in this task, place, start and form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from nas_attn.advice.facts import AdvisedPlacement, OtherSetting
+from nas_attn.attention.catalogue import ROWS
 from nas_attn.evidence import PooledFit, Situation
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_space
@@ -31,11 +32,25 @@ def searched_modules(task: str) -> tuple[str, ...]:
     return tuple(load_space(variants(task)[0].hints.space or USUAL_SPACE).choices)
 
 
+def advised_modules(fit: PooledFit, setting: Situation) -> tuple[str, ...]:
+    """The modules that a search of this task has, and those of the catalogue that the setting has
+    rows of.
+    """
+    searched = searched_modules(setting.task)
+    in_setting = (
+        row.situation.module
+        for row in fit.rows
+        if replace(row.situation.setting, place=setting.place) == setting
+    )
+    published = [name for name in in_setting if name in ROWS]
+    return tuple(dict.fromkeys([*searched, *published]))
+
+
 def shortlist(
     fit: PooledFit, sites: Sequence[Site], setting: Situation, modules: Sequence[str]
 ) -> tuple[AdvisedPlacement, ...]:
     """The most promising of these modules in their best places, the best first. Modules of which
-    the task has rows come before others.
+    the setting has rows come before those of which only the task has some, and these before others.
     """
     tried = {row.situation.module for row in fit.rows if row.situation.task == setting.task}
     by_module: dict[str, list[AdvisedPlacement]] = defaultdict(list)
@@ -43,15 +58,17 @@ def shortlist(
         for names, place, begin, end in _regions(sites):
             situation = replace(setting, place=place, module=name, begin=begin, end=end)
             by_module[name].append(_candidate(fit, names, situation))
+
+    def rank(one: AdvisedPlacement) -> tuple[bool, bool, float]:
+        return one.gain is None, one.situation.module not in tried, -one.predicted
+
     for candidates in by_module.values():
-        candidates.sort(key=lambda one: -one.predicted)
-    ranked = sorted(by_module, key=lambda name: (name not in tried, -by_module[name][0].predicted))
+        candidates.sort(key=rank)
+    ranked = sorted(by_module, key=lambda name: rank(by_module[name][0]))
     chosen: list[AdvisedPlacement] = []
     for name in ranked[:MODULES_LOOKED_AT]:
         chosen += by_module[name][:PLACES_OF_A_MODULE]
-    return tuple(
-        sorted(chosen, key=lambda one: (one.situation.module not in tried, -one.predicted))
-    )
+    return tuple(sorted(chosen, key=rank))
 
 
 def _regions(sites: Sequence[Site]) -> list[tuple[list[str], str, float, float]]:
@@ -78,7 +95,8 @@ def _candidate(fit: PooledFit, names: Sequence[str], situation: Situation) -> Ad
         placement=_placement(names, situation.module),
         situation=situation,
         predicted=gain.mean,
-        gain=gain if gain.rows else None,
+        # Else it would be a figure of other modules.
+        gain=gain if gain.own_module else None,
     )
 
 

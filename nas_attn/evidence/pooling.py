@@ -21,6 +21,7 @@ tried: research/notes/evidence.md.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,8 +74,14 @@ class ExpectedGain:
     """Networks on data sets among them."""
     sources: tuple[str, ...]
     """Where these rows are from; empty: the gain is an extrapolation from other settings."""
+    modules: tuple[str, ...]
+    """Which these rows have, the most frequent first."""
     own_module: int
-    """Those rows that have this module."""
+    """Those rows that have this module; 0: what is said of it is said of other modules."""
+    own_groups: int
+    """Networks on data sets among the rows of this module."""
+    own_sources: tuple[str, ...]
+    """Where the rows of this module are from."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,8 @@ class PooledFit:
         sd = math.sqrt(variance + new + self.spreads["rest"] ** 2)
         half = sd * quantile(COVERAGE, self.degrees)
         like = self._like(situation)
+        own = [row for row in like if row.situation.module == situation.module]
+        counts = Counter(row.situation.module for row in like)
         return ExpectedGain(
             mean=mean,
             low=mean - half,
@@ -137,7 +146,10 @@ class PooledFit:
             rows=len(like),
             groups=len({row.group for row in like}),
             sources=tuple(sorted({row.source for row in like})),
-            own_module=sum(row.situation.module == situation.module for row in like),
+            modules=tuple(name for name, _ in counts.most_common()),
+            own_module=len(own),
+            own_groups=len({row.group for row in own}),
+            own_sources=tuple(sorted({row.source for row in own})),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,10 @@ FORMS = {"identity": "as the identity", "random": "with random gates"}
 PARTS = {"backbone": "in the backbone", "neck": "in the neck", "head": "in the head"}
 LIKELY_GAIN = 0.8
 """A probability from which a gain is called likely."""
-COLUMNS = ("latency", "95 % interval", "gain", "80 % interval", "helps", "pairs")
-"""Gains in points; `pairs` of trainings of this module, place, start and form."""
+COLUMNS = ("latency", "95 % interval", "gain", "80 % interval", "helps", "pairs", "sources")
+"""Gains in points; `pairs` of trainings of this module, place, start and form, and their sources.
+Without one there is no gain.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,9 @@ def after_table(advice: Advice, power: SearchPower, command: str) -> Iterator[Li
         yield Line(_nothing_measured(advice), "latency")
     else:
         yield Line(_measured(advice), "latency")
+    unknown = _modules_without_rows(advice)
+    if unknown:
+        yield Line(_nothing_known(unknown), "unknown")
     for other in advice.others:
         yield Line(_other(other), "other")
     yield Line(_power(power), "search")
@@ -86,7 +91,23 @@ def _known(advice: Advice) -> Iterator[str]:
     sources = several(len(advice.gain.sources), "source")
     yield (
         f"{gain_text(advice.gain)}, {probability(advice.gain.probability)} likely to help, in the"
-        f" next network ({pairs} of trainings, {networks}, {sources})"
+        f" next network; all modules together, {', '.join(advice.gain.modules)} ({pairs} of"
+        f" trainings, {networks}, {sources})"
+    )
+
+
+def _modules_without_rows(advice: Advice) -> list[str]:
+    """Those of the table that have no gain of their own, where others have one."""
+    if advice.gain is None:
+        return []
+    unknown = [one.candidate for one in advice.measured if one.candidate.gain is None]
+    return list(dict.fromkeys(one.situation.module for one in unknown))
+
+
+def _nothing_known(modules: Sequence[str]) -> str:
+    return (
+        f"nothing known of {', '.join(modules)} like this: no published comparison has them in"
+        " such a place with this start and form, so no gain is given"
     )
 
 
@@ -104,7 +125,7 @@ def _points(points: float) -> str:
 def _row(one: MeasuredPlacement) -> AdviceRow:
     latency = one.latency
     gain = one.candidate.gain
-    known = (NO_VALUE, NO_VALUE, NO_VALUE, "0")
+    known = (NO_VALUE, NO_VALUE, NO_VALUE, "0", "0")
     if gain is not None:
         interval = f"{_points(gain.low)} to {_points(gain.high)}"
         known = (
@@ -112,6 +133,7 @@ def _row(one: MeasuredPlacement) -> AdviceRow:
             interval,
             probability(gain.probability),
             str(gain.own_module),
+            str(len(gain.own_sources)),
         )
     interval = f"{latency.low:.2f} to {latency.high:.2f}"
     return AdviceRow(str(one.candidate.placement), (times(latency.ratio), interval, *known))
@@ -231,14 +253,22 @@ def _setting_as_json(setting: Situation) -> dict[str, str]:
 
 
 def _gain_as_json(gain: ExpectedGain) -> dict[str, Any]:
+    """Of all modules together that the rows of a setting have."""
     return {
-        "mean": gain.mean,
-        "low": gain.low,
-        "high": gain.high,
-        "coverage": COVERAGE,
+        **_interval_as_json(gain),
+        "modules": list(gain.modules),
         "pairs": gain.rows,
         "networks": gain.groups,
     }
+
+
+def _module_gain_as_json(gain: ExpectedGain) -> dict[str, Any]:
+    """Of one module, with its own rows."""
+    return {**_interval_as_json(gain), "pairs": gain.own_module, "networks": gain.own_groups}
+
+
+def _interval_as_json(gain: ExpectedGain) -> dict[str, float]:
+    return {"mean": gain.mean, "low": gain.low, "high": gain.high, "coverage": COVERAGE}
 
 
 def _latency_as_json(one: MeasuredPlacement) -> dict[str, Any]:
@@ -251,7 +281,8 @@ def _latency_as_json(one: MeasuredPlacement) -> dict[str, Any]:
         "high": latency.high,
         "ms": latency.ms,
         "sessions": latency.sessions,
-        "gain": None if gain is None else _gain_as_json(gain),
+        "gain": None if gain is None else _module_gain_as_json(gain),
         "probability": None if gain is None else gain.probability,
+        "sources": [] if gain is None else list(gain.own_sources),
         "pairs_of_module": 0 if gain is None else gain.own_module,
     }

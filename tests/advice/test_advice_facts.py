@@ -15,6 +15,7 @@ from nas_attn.advice.costing import Costs, training_image_s
 from nas_attn.advice.facts import Question
 from nas_attn.advice.shortlist import (
     MODULES_LOOKED_AT,
+    advised_modules,
     large_sites,
     other_settings,
     searched_modules,
@@ -27,6 +28,7 @@ from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Survey
 from nas_attn.searching.prepare.short_search import search_power
 from nas_attn.words.advice import advice_as_json, after_table, before_table, rows
+from nas_attn.words.units import NO_VALUE
 
 SHAPE = (3, 16, 16)
 SCRATCH = Situation("classification", "backbone", "scratch", "random", "")
@@ -57,7 +59,7 @@ def test_modules_of_which_there_are_rows_come_first(surveyed: Survey) -> None:
     }
     known = [one.situation.module in of_task for one in found]
     assert known == sorted(known, reverse=True)
-    gains = [one.predicted for one in found if one.situation.module in of_task]
+    gains = [one.predicted for one in found if one.gain is not None]
     assert gains == sorted(gains, reverse=True)
     assert {"se", "eca", "cbam"} <= {one.situation.module for one in found}
 
@@ -72,6 +74,57 @@ def test_where_no_row_is_like_it_no_gain_is_given(surveyed: Survey) -> None:
         ("scratch", "random"),
         ("scratch", "identity"),
     }
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        replace(SCRATCH, task=task, start=start, form=form)
+        for task in ("classification", "detection", "segmentation")
+        for start in ("scratch", "pretrained")
+        for form in ("identity", "random")
+    ],
+    ids=lambda setting: f"{setting.task}-{setting.start}-{setting.form}",
+)
+def test_a_module_has_a_gain_only_where_rows_have_it(surveyed: Survey, setting: Situation) -> None:
+    sites = large_sites(surveyed.sites)
+    chosen = shortlist(pooled(), sites, setting, advised_modules(pooled(), setting))
+    for one in chosen:
+        own = [
+            row
+            for row in pooled().rows
+            if row.situation.setting == one.situation.setting
+            and row.situation.module == one.situation.module
+        ]
+        assert (one.gain is not None) == bool(own)
+        if one.gain is not None:
+            assert one.gain.own_module == len(own)
+            assert set(one.gain.own_sources) == {row.source for row in own}
+    known = [one.gain is not None for one in chosen]
+    assert known == sorted(known, reverse=True), "what is known comes first"
+
+
+def test_what_is_said_of_modules_without_rows(network: nn.Module) -> None:
+    """Detectors have rows of GC as the identity, and of no module that is usually searched."""
+    setting = Situation("detection", "backbone", "pretrained", "identity", "")
+    advice = advise(network, question(setting), until=time.monotonic() + 60)
+    assert advice.gain is not None
+    power = search_power("detection", "resnet8", image_s=1e-4, images=1000, pretrained=True)
+    told = advice_as_json(advice, power, "")
+    by_module = {entry["placement"].split("=")[-1]: entry for entry in told["latency"]}
+    assert by_module["gc"]["gain"]["pairs"] == by_module["gc"]["pairs_of_module"] == 30
+    assert by_module["gc"]["sources"]
+    without = [entry for module, entry in by_module.items() if module != "gc"]
+    assert without
+    for entry in without:
+        assert (entry["gain"], entry["probability"], entry["sources"]) == (None, None, [])
+    assert told["gain"]["modules"][0] == "gc"
+    shown = {row.placement.split("=")[-1]: row.cells for row in rows(advice)}
+    named = [line.text for line in after_table(advice, power, "") if line.label == "unknown"]
+    for module in by_module.keys() - {"gc"}:
+        assert shown[module][2:] == (NO_VALUE, NO_VALUE, NO_VALUE, "0", "0")
+        assert all(module in text for text in named)
+    assert len(named) == 1
 
 
 def test_the_advice_has_latencies_gains_and_sources(network: nn.Module) -> None:
