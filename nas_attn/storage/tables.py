@@ -260,7 +260,12 @@ score = Table(
     Column("rung", Integer, nullable=False, doc="Index into the protocol's rungs."),
     Column("epochs", Integer, nullable=False, doc="Epochs trained so far."),
     Column("examples", Integer, nullable=False, doc="Images that were scored."),
-    Column("wall_s", Double, nullable=False, doc="Seconds of training and scoring so far."),
+    Column(
+        "wall_s",
+        Double,
+        nullable=False,
+        doc="Seconds of training and scoring since the run's previous rung; they add up.",
+    ),
     Column("device_s", Double, nullable=False, doc="Seconds of them on the device."),
     Column(
         "correct",
