@@ -115,6 +115,14 @@ def _middle(image: Image.Image) -> Image.Image:
     return image.crop((left, top, width - left, height - top))
 
 
+def mask_values(source: Masked) -> NDArray[np.uint8]:
+    """(H, W): the values of a mask, turned as its image. Raises ValueError: it does not fit; for
+    broken files, Pillow's error, of any kind.
+    """
+    with Image.open(source.image) as opened:
+        return _mask(source, opened.size, opened.getexif().get(ORIENTATION, 1))
+
+
 def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[np.uint8]:
     """(H, W): the values of a mask, turned as its image. `stored`: the image's size in its file.
     Raises ValueError: it does not fit.

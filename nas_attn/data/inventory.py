@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nas_attn.data import coco, masks, yolo
 from nas_attn.data.copies import Seen, cautions, look_at
+from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.folder import bits_in_use, image_folder
 from nas_attn.data.walking import Layout, class_names, layout, subfolders, walk
@@ -199,8 +200,14 @@ def take_masked(
     root = image_folder(DataSection(name=f"folder:{path}"))
     masked = masks.look(root, splits)
     places = []
-    for split, images in masked.images.items():
-        places += [_Place(split, ANY, image) for image in images]
+    looks: dict[str, Sequence[masks.MaskLook]] = {}
+    wrong: dict[Path, str] = {}
+    for split, pairs in masked.pairs.items():
+        places += [_Place(split, ANY, pair.image) for pair in pairs]
+        looks[split] = masks.look_at_masks(root, pairs)
+        for pair, look in zip(pairs, looks[split], strict=True):
+            if look.why:
+                wrong[pair.image] = look.why
     everything = walk(root)
     left_out = {}
     for reason, paths in everything.left_out.items():
@@ -210,17 +217,50 @@ def take_masked(
     read = {*masked.masks, *masked.alone, *(place.path for place in places)}
     left_out["outside images and masks"] = _below(root, sorted(set(everything.images) - read))
     seen = _looked_at(root, places)
-    counts = _counted(seen, list(masked.images), (ANY,))
+    unreadable = _with_labels(seen, places, wrong)
+    counts = _counted(
+        [one for one in seen if one.name not in unreadable], list(masked.pairs), (ANY,)
+    )
+    said = cautions(seen, grouped=grouped)
+    for split, found in looks.items():
+        said += _about_masks(split, masked.classes, found)
     return Inventory(
         masked.classes,
         counts,
-        _unreadable(seen),
+        unreadable,
         {reason: files for reason, files in left_out.items() if files},
-        tuple(cautions(seen, grouped=grouped)),
+        tuple(said),
         "with masks",
         _named(splits),
         _bits(root, places),
     )
+
+
+def _with_labels(
+    seen: Sequence[Seen], places: Sequence[_Place], wrong: Mapping[Path, str]
+) -> dict[str, str]:
+    """The images that cannot be read, or whose mask or labels are wrong, and why."""
+    unreadable = _unreadable(seen)
+    for one, place in zip(seen, places, strict=True):
+        if place.path in wrong:
+            unreadable.setdefault(one.name, wrong[place.path])
+    return unreadable
+
+
+def _about_masks(split: str, classes: Sequence[str], looks: Sequence[masks.MaskLook]) -> list[str]:
+    """About classes that no mask of a split has."""
+    values = frozenset[int]().union(*(look.values for look in looks))
+    lacking = [name for number, name in enumerate(classes) if number not in values]
+    if not lacking or not values:
+        return []
+    white = ""
+    if NOT_COUNTED in values:
+        white = (
+            f"; the value {NOT_COUNTED} counts as no class: if it stands for one, write that"
+            " class's number"
+        )
+    of_split = "" if split == WHOLE else f" of {split}"
+    return [f"no mask{of_split} has a pixel of class {few(lacking)}{white}"]
 
 
 def take_boxed(section: DataSection) -> Inventory:
@@ -290,10 +330,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
         wrong |= labels.wrong
         said += _about_labels(root, split, labels)
     seen = _looked_at(root, places)
-    unreadable = _unreadable(seen)
-    for name, place in zip([one.name for one in seen], places, strict=True):
-        if place.path in wrong:
-            unreadable.setdefault(name, wrong[place.path])
+    unreadable = _with_labels(seen, places, wrong)
     unreadable |= dict.fromkeys(_below(root, gone), "a file lists it, but it is not there")
     splits = list(dict.fromkeys(place.split for place in places))
     counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))

@@ -8,23 +8,28 @@ is the first in `PATH/classes.txt`, 255 none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from nas_attn.data.decoding import Masked
+from nas_attn.data.decoding import REASON_LETTERS, Masked, mask_values
 from nas_attn.data.folder import Files, image_folder, images_below, joined, split_folder
 from nas_attn.data.groups import GroupsOf
 from nas_attn.data.palettes import check_palettes, palettes_problem
 from nas_attn.data.parts import Parts, Place
+from nas_attn.data.remembered import remembered
 from nas_attn.data.walking import Layout, layout, subfolders
-from nas_attn.errors import DataError, few, shorten
+from nas_attn.errors import DataError, few, first_line, shorten
+from nas_attn.processes import cores
 from nas_attn.recipe import DataSection, SplitsSection
 
 NAMES_FILE = "classes.txt"
 MOST_CLASSES = 255
+# of what is kept of masks
+MASK_FORMAT = 1
 
 
 def read_masks(section: DataSection, place: Place) -> Parts:
@@ -69,8 +74,8 @@ class MaskedFiles:
     """The files of a folder with masks."""
 
     classes: tuple[str, ...]
-    # split, or `all` -> images
-    images: Mapping[str, Sequence[Path]]
+    # split, or `all` -> images with their masks
+    pairs: Mapping[str, Sequence[Masked]]
     masks: Sequence[Path]
     # masks without an image
     alone: Sequence[Path]
@@ -84,13 +89,45 @@ def look(root: Path, splits: SplitsSection | None = None) -> MaskedFiles:
     folders = _masked_layout(root, splits)
     masks = _mask_files(folders)
     check_palettes(root, masks)
-    images: dict[str, Sequence[Path]] = {}
+    pairs: dict[str, Sequence[Masked]] = {}
     alone: list[Path] = []
     for split, inside in (folders.splits or {"all": (root,)}).items():
-        images[split] = _list_masks(root, len(classes), None, inside).paths
+        listed = _list_masks(root, len(classes), None, inside)
+        pairs[split] = [pair for pair in listed.sources if isinstance(pair, Masked)]
         for folder in inside:
             alone += masks_alone(folder)
-    return MaskedFiles(classes, images, masks, alone)
+    return MaskedFiles(classes, pairs, masks, alone)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskLook:
+    """What decoding a mask has shown."""
+
+    # it cannot be used; else empty
+    why: str
+    # the classes that it has, by number; NOT_COUNTED for pixels without one
+    values: frozenset[int]
+
+
+def look_at_masks(root: Path, pairs: Sequence[Masked]) -> list[MaskLook]:
+    """Decodes all masks; what they show is kept until a file changes."""
+
+    def decode_all() -> list[tuple[str, list[int]]]:
+        with ThreadPoolExecutor(cores()) as pool:
+            return list(pool.map(_decoded, pairs))
+
+    files = [path for pair in pairs for path in (pair.image, pair.mask)]
+    question = ("masks", MASK_FORMAT, pairs[0].classes if pairs else 0)
+    rows = remembered(root, question, files, decode_all)
+    return [MaskLook(why, frozenset(values)) for why, values in rows]
+
+
+def _decoded(pair: Masked) -> tuple[str, list[int]]:
+    try:
+        return "", np.unique(mask_values(pair)).tolist()
+    except Exception as error:
+        # decoders raise any error for damaged files
+        return shorten(first_line(error), REASON_LETTERS), []
 
 
 def _masked_layout(root: Path, splits: SplitsSection | None) -> Layout:
@@ -120,6 +157,17 @@ def masks_alone(folder: Path) -> list[Path]:
     ]
 
 
+def _others(folder: Path, masks: Sequence[Path]) -> str:
+    """What lies in the folder of the masks instead; empty if nothing does."""
+    there = [path for path in images_below(folder / "masks") if path not in set(masks)]
+    if not there:
+        return ""
+    return (
+        f"; '{there[0].name}' is none of them: a mask is a PNG with the name of its image, in which"
+        " class numbers are kept exactly, as JPEG does not"
+    )
+
+
 def _list_masks(
     root: Path, classes: int, groups_of: GroupsOf | None, folders: Sequence[Path]
 ) -> Files:
@@ -139,7 +187,8 @@ def _listed_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: 
     lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
     if lacking:
         raise DataError(
-            f"{len(lacking)} of {len(paths)} images of '{folder}' have no mask: {few(lacking)}"
+            f"{len(lacking)} of {len(paths)} images of '{folder}' have no mask:"
+            f" {few(lacking)}{_others(folder, masks)}"
         )
     if not paths:
         raise DataError(f"'{folder / 'images'}' has no image")

@@ -168,6 +168,18 @@ def lone_masks(root: Path) -> None:
         (root / f"images/{number}.png").unlink()
 
 
+def one_wrong_mask(root: Path) -> None:
+    with_masks(root)
+    Image.new("RGB", (20, 30)).save(root / "masks/3.png")
+
+
+def white_masks(root: Path) -> None:
+    """Of two classes, black and white."""
+    with_masks(root)
+    for path in (root / "masks").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) * np.uint8(255)).save(path)
+
+
 def masks_in(root: Path, *folders: str) -> None:
     for folder in folders:
         with_masks(root / folder)
@@ -400,6 +412,9 @@ ROWS = {
     "masks": Row(with_masks, {"all": 10}, labels="masks"),
     "masks without an image": Row(
         lone_masks, {"all": 7}, [f"3 files {LONE_MASKS}"], labels="masks"
+    ),
+    "a mask in colours": Row(
+        one_wrong_mask, {"all": 9}, ["1 unreadable", "its mask is RGB"], labels="masks"
     ),
     "masks in splits, the same images in both": Row(
         lambda root: masks_in(root, "train", "val"),
@@ -650,6 +665,24 @@ def test_masks_turn_with_their_images(tmp_path: Path) -> None:
     assert shown[0, :, :9].all()  # the left half
     assert stored[0, :9].all()  # the left half of the file is the upper half when it is turned
     assert not stored[0, 11:].any()
+
+
+def test_a_class_that_no_mask_has_is_said_before_it_is_refused(tmp_path: Path) -> None:
+    white_masks(tmp_path / "d")
+    section = DataSection(name=f"folder:{tmp_path / 'd'}", size=20)
+    inventory = of(section, "masks")
+    assert inventory is not None
+    assert "no mask has a pixel of class 'road'; the value 255" in inventory.text()
+    with pytest.raises(DataError, match="no pixel of class 'road'"):
+        masked(tmp_path / "d")
+
+
+def test_what_lies_in_the_place_of_a_mask_is_named(tmp_path: Path) -> None:
+    with_masks(tmp_path / "d")
+    for path in (tmp_path / "d/masks").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(DataError, match=r"have no mask: .*'\d.jpg' is none of them"):
+        masked(tmp_path / "d")
 
 
 @pytest.mark.parametrize(
