@@ -133,8 +133,6 @@ class NasAttnWarning(UserWarning):
         self.said.add(message)
 
 
-# Environment variable that a user sets for debugging
-DEBUG = "NAS_ATTN_DEBUG"
 # The beginning of a command's warning
 WARNING = "warning: "
 

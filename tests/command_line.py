@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nas_attn import environment
 from nas_attn.cli import main
 
 
@@ -44,7 +45,7 @@ def nas(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> N
     """Runs `nas-attn ARGUMENTS` here."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv(main.DEBUG, "")
+    monkeypatch.setenv(environment.DEBUG, "")
 
     def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["nas-attn", *arguments])
@@ -56,7 +57,7 @@ def nas(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> N
                 main.main()
             except SystemExit as ended:
                 status = int(ended.code or 0)
-        os.environ[main.DEBUG] = ""
+        os.environ[environment.DEBUG] = ""
         captured = capfd.readouterr()
         return Ended(status, captured.out, captured.err)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer import Argument, Option
 
+from nas_attn import environment
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.commands import CHOICE, COMMON, EFFORT
 from nas_attn.errors import (
@@ -180,7 +181,7 @@ def at_storage(url: str) -> str:
     """
     from nas_attn.storage import shown_url
 
-    known = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE"))
+    known = url in (DEFAULT_URL, environment.storage())
     shown = shown_url(url)
     if known:
         return ""
@@ -289,7 +290,7 @@ def _storage_wait(context: typer.Context, seconds: float | None) -> None:
     before it begins, too.
     """
     if seconds is not None:
-        os.environ["NAS_ATTN_STORAGE_WAIT"] = str(seconds)
+        environment.wait_for_storage(seconds)
         context.with_resource(reporting(lambda line: echo(line, err=True), lambda: False, seconds))
 
 
@@ -297,7 +298,7 @@ Storage = Annotated[
     str,
     Option(
         "--storage",
-        envvar="NAS_ATTN_STORAGE",
+        envvar=environment.STORAGE,
         help="Database: sqlite:///FILE or postgresql://…",
         rich_help_panel=COMMON,
     ),
@@ -371,7 +372,7 @@ StorageWait = Annotated[
         "--storage-wait",
         callback=_storage_wait,
         expose_value=False,
-        envvar="NAS_ATTN_STORAGE_WAIT",
+        envvar=environment.STORAGE_WAIT,
         help=(
             "Seconds to wait for a database that does not answer; default: 1800, or 0 before a"
             " study has begun."
@@ -383,7 +384,7 @@ Verbose = Annotated[
     bool,
     Option(
         "--verbose",
-        envvar="NAS_ATTN_VERBOSE",
+        envvar=environment.VERBOSE,
         help="Show an evaluator's output instead of writing it to a log file.",
         rich_help_panel=EFFORT,
     ),

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from nas_attn import environment
 from nas_attn._version import __version__
 from nas_attn.cli import (
     advise,
@@ -34,7 +35,7 @@ from nas_attn.cli import (
 )
 from nas_attn.cli.commands import Command, Group, command_with
 from nas_attn.cli.common import INTERRUPTED, NOT_WRITTEN, echo, not_written
-from nas_attn.errors import DEBUG, WARNING, NasAttnError, NasAttnWarning, sentence, shorten
+from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.importing import trust
 from nas_attn.waiting import Interrupted
 
@@ -136,7 +137,7 @@ def options(
 ) -> None:
     """Options before the command."""
     if debug:
-        os.environ[DEBUG] = "1"
+        environment.debug()
 
 
 # Short commands: garbage collection is a tenth of their time.
@@ -250,10 +251,10 @@ def _unexpected(error: Exception) -> str:
 
 
 def _fail(message: str, status: int, error: BaseException) -> None:
-    if os.environ.get(DEBUG):
+    if environment.debugging():
         traceback.print_exception(error)
     echo(
-        f"error: {sentence(message, sys.maxsize if os.environ.get(DEBUG) else ERROR_LETTERS)}",
+        f"error: {sentence(message, sys.maxsize if environment.debugging() else ERROR_LETTERS)}",
         err=True,
     )
     sys.exit(status)
@@ -273,7 +274,7 @@ def _show_warning(
         if str(message) not in _shown:
             _shown.add(str(message))
             echo(f"{WARNING}{message}", err=True)
-    elif os.environ.get(DEBUG):
+    elif environment.debugging():
         echo(warnings.formatwarning(message, category, filename, lineno, line), err=True)
 
 

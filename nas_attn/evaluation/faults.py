@@ -4,7 +4,6 @@ candidates ends the search.
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,8 @@ from contextlib import contextmanager
 import psutil
 import torch
 
+from nas_attn.environment import DEBUG, debugging
 from nas_attn.errors import (
-    DEBUG,
     BackboneError,
     KnobError,
     NasAttnError,
@@ -95,7 +94,7 @@ def message(error: BaseException) -> str:
 
 def show_traceback(error: BaseException) -> None:
     """Prints a traceback to standard error, if the user debugs."""
-    if os.environ.get(DEBUG):
+    if debugging():
         traceback.print_exception(error)
 
 
@@ -109,5 +108,5 @@ def _check_device(device: torch.device, error: Exception) -> None:
         torch.zeros(1, device=device).add_(1).item()
     except RuntimeError:
         what = f"the device '{device}' no longer answers in this process, after {said(error)}"
-        way_out = "the candidate waits again; resume with NAS_ATTN_DEBUG=1 to see where it happens"
+        way_out = f"the candidate waits again; resume with {DEBUG}=1 to see where it happens"
         raise OperationError(f"{what}; {way_out}") from error

@@ -19,14 +19,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from nas_attn.errors import DEBUG
+from nas_attn.environment import debugging
 
 # beside a study's artifacts
 FOLDER = "logs"
 # else Windows writes two line ends
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-# environment variable that a user sets for it
-VERBOSE = "NAS_ATTN_VERBOSE"
 
 
 def log_for(
@@ -35,7 +33,7 @@ def log_for(
     """The log of this process; None if its evaluator prints to the terminal (verbose or
     debugging).
     """
-    if verbose or os.environ.get(DEBUG):
+    if verbose or debugging():
         return None
     name = re.sub(r"[^\w.-]+", "_", f"{study}-{socket.gethostname()}-{os.getpid()}")
     return OutputLog(folder / FOLDER / f"{name}.log", say)

@@ -30,14 +30,13 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from nas_attn import attachment
+from nas_attn.environment import RUN, run_to_attach
 from nas_attn.errors import PlacementError, RecipeError, TrainingError, first_line
 from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
 from nas_attn.importing import refuse_distrusted
 from nas_attn.processes import Process, apart, process, words_of
 from nas_attn.records import ResolvedPlacement
 
-ASKED = "NAS_ATTN_RUN"
-"""Environment variable: the placement to attach, and the file that confirms it."""
 PLACES = ("placement", "seed", "device", "folder", "split")
 """Words in braces that a run fills in, besides epochs."""
 WEIGHTS = "weights.pt"
@@ -116,7 +115,7 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
             _end(former.pid)
     receipt.unlink(missing_ok=True)
     asked = json.dumps({"network": asdict(resolved), "receipt": str(receipt)})
-    environment = {**os.environ, ASKED: asked, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, RUN: asked, "PYTHONUNBUFFERED": "1"}
     # Two pipes, since progress bars do not end their lines.
     pipe = subprocess.PIPE
     # The last lines of output and errors, whose common order is unknown.
@@ -207,7 +206,7 @@ def attach_asked(model: nn.Module) -> nn.Module:
         BackboneError: the model lacks the modules of the study's backbone, or already has attention
             attached.
     """
-    text = os.environ.get(ASKED)
+    text = run_to_attach()
     if text is None:
         return model
     try:
@@ -216,7 +215,7 @@ def attach_asked(model: nn.Module) -> nn.Module:
     except (ValueError, KeyError, TypeError):
         # pydantic's are ValueErrors
         raise PlacementError(
-            f"{ASKED} does not say what to attach: remove it from the environment"
+            f"{RUN} does not say what to attach: remove it from the environment"
         ) from None
     attachment.attach(model, resolved)
     Path(told["receipt"]).touch()

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn import waiting
+from nas_attn.environment import LOCK_DIR, lock_folder
 from nas_attn.errors import MeasurementError
 from nas_attn.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
 from nas_attn.recipe import LatencySection
@@ -33,7 +34,6 @@ from nas_attn.waiting import LOCK_POLL_S, Interrupted, Wait, file_lock, taken
 if TYPE_CHECKING:
     from filelock import FileLock
 
-LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
 # Limit of the wait for a training to give way; a step, and compiling, take less
 UNYIELDING_S = 60.0
 # seconds of measuring, or of waiting to measure, after which others ignore a process
@@ -47,7 +47,7 @@ def lock_directory() -> Path:
     place), on Windows the user's own.
     """
     shared = Path("/tmp") if os.name == "posix" else Path(tempfile.gettempdir())
-    return Path(os.environ.get(LOCK_DIR_VARIABLE) or shared / "nas_attn-locks")
+    return Path(lock_folder() or shared / "nas_attn-locks")
 
 
 def device_identity(section: LatencySection) -> str:
@@ -275,7 +275,7 @@ class DeviceLock:
         except OSError as error:
             raise MeasurementError(
                 f"the lock file '{lock.lock_file}' cannot be opened ({error.strerror}): set"
-                f" {LOCK_DIR_VARIABLE} to a folder that all processes on this machine can write"
+                f" {LOCK_DIR} to a folder that all processes on this machine can write"
             ) from None
         try:
             yield

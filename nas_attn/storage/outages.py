@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
+from nas_attn.environment import STORAGE_WAIT
 from nas_attn.errors import (
     StorageAway,
 )
@@ -95,10 +96,8 @@ class Outage:
                 if stopping_at is not None and now - stopping_at > STOPPING_S:
                     raise Interrupted from error
                 if now - began > common.storage_s:
-                    after = (
-                        f"gave up after {shown_s(common.storage_s)} (change it with"
-                        " NAS_ATTN_STORAGE_WAIT)"
-                    )
+                    waited = shown_s(common.storage_s)
+                    after = f"gave up after {waited} (change it with {STORAGE_WAIT})"
                     raise StorageAway(f"{error}; {after}") from error
                 self._tell(common, str(error))
 

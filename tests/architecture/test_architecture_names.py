@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,3 +48,13 @@ def test_no_constant_has_several_values() -> None:
                 values[name][path] = ast.unparse(value)
     several = {name: own for name, own in values.items() if len(set(own.values())) > 1}
     assert not several
+
+
+def test_one_file_names_our_environment_variables() -> None:
+    naming = set()
+    for path, module in files():
+        for node in ast.walk(module):
+            named = isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if named and re.match(r"NAS_ATTN_\w+", node.value):
+                naming.add(path)
+    assert naming == {"environment.py"}

@@ -15,6 +15,7 @@ import typer
 import typer.main
 from documented import FENCE, PAGES, ROOT, commands
 
+from nas_attn import environment
 from nas_attn.cli.main import app
 
 GROUP = typer.main.get_command(app)
@@ -169,3 +170,9 @@ HEAD = ("Question", "Answer", "Key figures", "What it means for you", "Reproduce
 def test_a_page_of_measurements_begins_with_what_it_says(page: Path) -> None:
     begin = page.read_text("utf-8").split("\n## ")[0]
     assert re.findall(r"^- \*\*(.+?)\*\*: ", begin, re.MULTILINE)[: len(HEAD)] == list(HEAD)
+
+
+def test_a_page_has_the_environment_variables_that_a_user_may_set() -> None:
+    text = (ROOT / "docs" / "running.md").read_text("utf-8")
+    told = re.findall(r"^\| `(NAS_ATTN_\w+)` \|", text, re.MULTILINE)
+    assert sorted(told) == sorted(environment.SETTINGS)

@@ -15,7 +15,8 @@ import pytest
 from slots import MemorySlot as Slot
 from torch import nn
 
-from nas_attn.errors import DEBUG, TrainingError
+from nas_attn.environment import DEBUG
+from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
 from nas_attn.evaluation.output import OutputLog, log_for, on_terminal
 from nas_attn.notation import parse

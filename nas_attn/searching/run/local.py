@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from nas_attn.environment import VERBOSE
 from nas_attn.errors import (
     WARNING,
     ExitStatus,
@@ -20,7 +21,6 @@ from nas_attn.errors import (
     StudyError,
     UserError,
 )
-from nas_attn.evaluation.output import VERBOSE
 from nas_attn.processes import apart
 from nas_attn.searching.run.taking_part import Options, work
 from nas_attn.searching.run.worker_process import MOST_REPLACED, WorkerSettings, start_worker

@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NoReturn
 
+from nas_attn.environment import STORAGE, WORKER, take_worker_settings
 from nas_attn.errors import StudyError
 from nas_attn.importing import trusts
 from nas_attn.study.opening import OpenStudy
 
-# environment variable that holds a worker's settings as JSON
-SETTINGS = "NAS_ATTN_WORKER"
 # Processes that follow each other in one worker's place. A run that costs three their GPU has
 # failed, so more come from something else.
 MOST_REPLACED = 12
 # the highest of the descriptors that every program has
 STDERR = 2
-STORAGE = "NAS_ATTN_STORAGE"
 # makes a process print the same everywhere
 UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 
@@ -55,7 +53,7 @@ class WorkerSettings:
 
     def environment(self, url: str) -> dict[str, str]:
         """Variables to add to the process's environment; `url` is the database's."""
-        return {STORAGE: url, SETTINGS: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
+        return {STORAGE: url, WORKER: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
 
 
 def worker_command(study: str) -> list[str]:
@@ -105,13 +103,12 @@ def settings_given() -> WorkerSettings | None:
     """Settings of this process, given once; None if a person started it; StudyError if the variable
     holds something else.
     """
-    # not for the processes that it starts
-    text = os.environ.pop(SETTINGS, None)
+    text = take_worker_settings()
     if text is None:
         return None
     try:
         return WorkerSettings(**json.loads(text))
     except (ValueError, TypeError):
         raise StudyError(
-            f"{SETTINGS} holds no settings of a worker: remove it from the environment"
+            f"{WORKER} holds no settings of a worker: remove it from the environment"
         ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import math
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import IO
 
-from nas_attn.errors import StudyError, shorten
+from nas_attn.environment import storage_wait_s
 from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.waiting import StopNow, reporting
 from nas_attn.words.running import stopping_line
@@ -33,10 +32,6 @@ the surrounding program handles or ignores them, as `nohup` does.
 TOGETHER_S = 0.5
 STOP = b"s"
 NOW = b"n"
-# environment variable: seconds to wait for a database
-STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"
-# a server can be updated and restarted in this time
-STORAGE_WAIT_S = 1800.0
 
 
 @contextmanager
@@ -71,23 +66,6 @@ def interruptible(
             signal.signal(number, handler)
         ear.heard.put(None)
         speaker.join(timeout=5)
-
-
-def storage_wait_s() -> float:
-    """Seconds to wait for a silent database; StudyError if the variable is not a number of
-    seconds.
-    """
-    text = os.environ.get(STORAGE_WAIT, "")
-    try:
-        seconds = float(text or STORAGE_WAIT_S)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
-        raise StudyError(
-            f"{STORAGE_WAIT} is '{shorten(text)}': give a number of seconds, or 0 to wait not"
-            " at all"
-        )
-    return seconds
 
 
 class _Ear:

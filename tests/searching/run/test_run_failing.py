@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.errors import DEBUG, OperationError, RecipeError, TrainingError
+from nas_attn.environment import DEBUG
+from nas_attn.errors import OperationError, RecipeError, TrainingError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study.opening import open_study
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from nas_attn import environment
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -178,7 +179,7 @@ def test_a_worker_that_cannot_wait_any_longer(table: Path, server: Any, ends: st
     """
     opened = begun(server.url())
     process, said = worker(
-        server.url(), table, **({stopping.STORAGE_WAIT: "3"} if ends == "the time" else {})
+        server.url(), table, **({environment.STORAGE_WAIT: "3"} if ends == "the time" else {})
     )
     calls = table / "calls.txt"
     until(lambda: calls.exists() and len(calls.read_text().splitlines()) >= 3)
@@ -223,6 +224,6 @@ def test_a_file_that_others_lock(table: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_wait_that_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(stopping.STORAGE_WAIT, "soon")
+    monkeypatch.setenv(environment.STORAGE_WAIT, "soon")
     with pytest.raises(StudyError, match=r"NAS_ATTN_STORAGE_WAIT .*'soon'"):
-        stopping.storage_wait_s()
+        environment.storage_wait_s()

@@ -14,6 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from nas_attn.environment import STORAGE
 from nas_attn.errors import ExitStatus, StudyError, shorten
 from nas_attn.searching.run.engines.base import (
     Engine,
@@ -24,7 +25,6 @@ from nas_attn.searching.run.engines.base import (
 )
 from nas_attn.searching.run.worker_process import (
     MOST_REPLACED,
-    STORAGE,
     WorkerSettings,
     start_worker,
 )

@@ -1,0 +1,86 @@
+"""The program's environment variables: this is the one place that reads and sets them.
+
+A user may set those of `SETTINGS` (docs/running.md has a table of them); `WORKER` and `RUN` go from
+one process of ours to another.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from nas_attn.errors import StudyError, shorten
+
+# the database of commands without --storage
+STORAGE = "NAS_ATTN_STORAGE"
+# seconds to wait for a database that does not answer
+STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"
+# folder of the devices' lock files
+LOCK_DIR = "NAS_ATTN_LOCK_DIR"
+# not empty: an evaluator's output goes to the terminal
+VERBOSE = "NAS_ATTN_VERBOSE"
+# not empty: tracebacks are shown
+DEBUG = "NAS_ATTN_DEBUG"
+SETTINGS = (STORAGE, STORAGE_WAIT, LOCK_DIR, VERBOSE, DEBUG)
+
+# settings of a worker, as JSON, from the process that starts it
+WORKER = "NAS_ATTN_WORKER"
+# the placement to attach and the file that confirms it, as JSON, for a program that trains
+RUN = "NAS_ATTN_RUN"
+
+# a server can be updated and restarted in this time
+STORAGE_WAIT_S = 1800.0
+
+
+def storage() -> str | None:
+    """The database that the environment names."""
+    return os.environ.get(STORAGE)
+
+
+def storage_wait_s() -> float:
+    """Seconds to wait for a silent database; StudyError if the variable is not a number of
+    seconds.
+    """
+    text = os.environ.get(STORAGE_WAIT, "")
+    try:
+        seconds = float(text or STORAGE_WAIT_S)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise StudyError(
+            f"{STORAGE_WAIT} is '{shorten(text)}': give a number of seconds, or 0 to wait not"
+            " at all"
+        )
+    return seconds
+
+
+def wait_for_storage(seconds: float) -> None:
+    """Sets that wait for this process and those that it starts."""
+    os.environ[STORAGE_WAIT] = str(seconds)
+
+
+def lock_folder() -> str | None:
+    """Where the devices' lock files are, if not in the usual place."""
+    return os.environ.get(LOCK_DIR) or None
+
+
+def debugging() -> bool:
+    """Whether the user wants tracebacks."""
+    return bool(os.environ.get(DEBUG))
+
+
+def debug() -> None:
+    """Shows tracebacks in this process and those that it starts."""
+    os.environ[DEBUG] = "1"
+
+
+def take_worker_settings() -> str | None:
+    """The settings of this worker, once: the processes that it starts do not get them. None: a
+    person started it.
+    """
+    return os.environ.pop(WORKER, None)
+
+
+def run_to_attach() -> str | None:
+    """What the search that started this program asks of it; None: no search did."""
+    return os.environ.get(RUN)
