@@ -67,12 +67,13 @@ format: $(VENV)/installed-dev  ## write the code in the common format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/installed-dev  ## write docs/reference/ and where-attention-helps.md from the recipe's schema, the catalogue and the tables
+docs: $(VENV)/installed-dev  ## write docs/reference/, where-attention-helps.md and the figures of docs/benchmarks from schemas and tables
 	@$(BIN)/python docs/reference/write_recipe.py
 	@$(BIN)/python docs/reference/write_attention.py
 	@$(BIN)/python docs/reference/write_database.py
 	@$(BIN)/python docs/reference/write_glossary.py
 	@$(BIN)/python docs/write_evidence.py
+	@$(BIN)/python docs/write_figures.py
 
 gallery: $(VENV)/installed-dev  ## run the gallery's examples and write docs/gallery.md; needs kaleido and Chromium
 	@$(PIP) --editable '.[figures]'

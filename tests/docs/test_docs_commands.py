@@ -141,7 +141,7 @@ def test_the_figures_of_measurements_are_drawn_from_their_tables() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "write_figures.py"))
     for name, draw in script["FIGURES"].items():
         kept = (ROOT / "docs" / "pictures" / name).read_text("utf-8")
-        assert kept == draw(), "run python docs/write_figures.py"
+        assert kept == draw(), "run make docs"
 
 
 def test_the_glossary_has_at_most_twelve_words_which_the_first_pages_use() -> None:
