@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="Only the tests of one row: a module, sampler, latency mode, cost, metric, task, format.",
     )
+
+
+WALKS_OVER_ROWS = re.compile(
+    r"\b(ROWS|TASK_ROWS|COSTS|METRICS|SAMPLERS|LATENCY_MODES|DATA_SETS|BACKBONE_SOURCES"
+    r"|INTEGRATIONS|FORMATS|recorded)\b"
+)
+"""In a file whose tests are made from the rows of a table, or from what is recorded of them."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--row`, only files are read that name the row, or walk over rows."""
+    row = config.getoption("--row")
+    if row is None or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text("utf-8")
+    if WALKS_OVER_ROWS.search(text) or re.search(rf"\b{re.escape(row)}\b", text):
+        return None
+    return True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
