@@ -84,6 +84,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.judged import rightness
 from benchmarks.simulated_studies import TYPES, Floats, Noise, Study, World
 from benchmarks.trust import ROUNDS, choose, rivals
 from nas_attn.model import WITNESS, Evidence, ScoredRun, fit
@@ -99,7 +100,6 @@ ACCURACY = 0.60
 CONFIDENCE = 0.045
 RUN_CONFIDENCE = 0.012
 EFFECTS = ("gains", "any", "null", "planted", "small", "count", "confident")
-SURE = 0.99
 
 
 @dataclass(frozen=True)
@@ -291,17 +291,11 @@ def summary(rows: Sequence[Row]) -> None:
 
 
 def _figures(rows: Sequence[Row]) -> str:
-    taken = [row for row in rows if row.taken]
-    sure = [row for row in rows if row.probability >= SURE]
-    p = np.clip([row.probability for row in rows], 0.001, 0.999)
-    true = np.array([row.true > 1e-9 for row in rows])
-    loss = -np.where(true, np.log(p), np.log(1 - p))
-    covered = [row.low - 1e-9 <= row.true <= row.high + 1e-9 for row in rows]
+    found = rightness(rows)
     return (
-        f"{len(rows)},{len(taken)},{np.mean([r.true * r.taken for r in rows]):.3f},"
-        f"{sum(row.true <= 1e-9 for row in taken)},{len(sure)},"
-        f"{sum(row.true <= 1e-9 for row in sure)},{100 * np.mean(covered):.1f},"
-        f"{np.mean([row.high - row.low for row in rows]):.2f},{loss.mean():.3f},"
+        f"{found.answers},{found.taken},{found.gain:.3f},"
+        f"{found.false},{found.sure},{found.sure_and_false},"
+        f"{found.covers:.1f},{found.width:.2f},{found.log_loss:.3f},"
         f"{np.mean([row.best for row in rows]):.3f}"
     )
 

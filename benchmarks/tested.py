@@ -37,6 +37,7 @@ from multiprocessing import Pool
 
 import numpy as np
 
+from benchmarks.judged import rightness
 from benchmarks.simulated_studies import FINE_TUNING, SCRATCH, Study, World
 from benchmarks.trust import ROUNDS, choose, confirmed, look, rivals, search
 from benchmarks.unseen_effects import UNSEEN
@@ -46,7 +47,6 @@ from nas_attn.model import TESTED, Evidence, ScoredRun
 EFFECTS = ("any", "null", "planted", "pair", "small", "count")
 SIZES = {"folder": (144, 180, 14), "large": (2000, 3000, 8)}
 """Validation images, test images, and blocks of the test."""
-SURE = 0.99
 
 
 @dataclass(frozen=True)
@@ -182,19 +182,12 @@ def summary(rows: Sequence[Row]) -> None:
     print("better but not taken,worse but taken")
     for name in dict.fromkeys(row.runs for row in rows):
         mine = [row for row in rows if row.runs == name]
-        taken = [row for row in mine if row.taken]
-        sure = [row for row in mine if row.probability >= SURE]
-        p = np.clip([row.probability for row in mine], 0.001, 0.999)
-        true = np.array([row.true > 1e-9 for row in mine])
-        loss = -np.where(true, np.log(p), np.log(1 - p))
+        found = rightness(mine)
         print(
-            f"{name},{len(mine)},{len(taken)},"
-            f"{np.mean([row.true if row.taken else 0.0 for row in mine]):.3f},"
-            f"{sum(row.true <= 1e-9 for row in taken)},{len(sure)},"
-            f"{sum(row.true <= 1e-9 for row in sure)},"
-            f"{100 * np.mean([row.low - 1e-9 <= row.true <= row.high + 1e-9 for row in mine]):.1f},"
-            f"{np.mean([row.high - row.low for row in mine]):.2f},"
-            f"{loss.mean():.3f} ± {loss.std() / len(loss) ** 0.5:.3f},"
+            f"{name},{found.answers},{found.taken},{found.gain:.3f},"
+            f"{found.false},{found.sure},{found.sure_and_false},"
+            f"{found.covers:.1f},{found.width:.2f},"
+            f"{found.log_loss:.3f} ± {found.log_loss_error:.3f},"
             f"{sum(not row.taken and row.verdict == 'better' for row in mine)},"
             f"{sum(row.taken and row.verdict == 'worse' for row in mine)}"
         )
