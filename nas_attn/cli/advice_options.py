@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from nas_attn.cli.common import AsJson, Target, Trust, Wide
+from nas_attn.cli.common import AsJson, LatencySettings, Target, Trust, Wide
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,7 @@ class AdviceOptions:
             show_default="3x224x224, or 3x32x32 for ResNets of CIFAR",
         ),
     ] = None
-    settings: Annotated[
-        list[str] | None,
-        Option(
-            "--latency",
-            help="A setting of [latency]: --latency batch_size=32, --latency mode=onnxruntime;"
-            " repeatable.",
-        ),
-    ] = None
+    settings: LatencySettings = None
     trust: Trust = False
     wide: Wide = False
     as_json: AsJson = False

@@ -356,6 +356,14 @@ Threads = Annotated[
 Device = Annotated[
     str, Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.", rich_help_panel=EFFORT)
 ]
+LatencySettings = Annotated[
+    list[str] | None,
+    Option(
+        "--latency",
+        help="A setting of [latency]: --latency batch_size=32, --latency mode=onnxruntime;"
+        " repeatable.",
+    ),
+]
 Shape = Annotated[str, Option("--input", help="Shape of one image, channels first.")]
 TimeLimit = Annotated[
     float | None,

@@ -15,6 +15,7 @@ from typer import Argument, Option
 
 from nas_attn.cli.common import (
     Common,
+    LatencySettings,
     Shape,
     check_output,
     check_typed,
@@ -56,14 +57,7 @@ class MeasureOptions:
         Option(help="Backbone of the placements, without a study.", show_default=USUAL_BACKBONE),
     ] = None
     shape: Shape = "3x32x32"
-    settings: Annotated[
-        list[str] | None,
-        Option(
-            "--latency",
-            help="A setting of [latency]: --latency batch_size=32, --latency mode=onnxruntime;"
-            " repeatable.",
-        ),
-    ] = None
+    settings: LatencySettings = None
     to: Annotated[
         Path | None,
         Option(
