@@ -12,6 +12,7 @@ from nas_attn.advice.advising import advise
 from nas_attn.advice.costing import INITS, training_image_s
 from nas_attn.advice.facts import Advice, Question, SearchPower
 from nas_attn.backbones import build
+from nas_attn.backbones.detectors import FIXED_SIDES
 from nas_attn.cli.advice_options import AdviceOptions
 from nas_attn.cli.common import console, echo, parse_shape, print_json, say_lines, table
 from nas_attn.cli.init import count_images
@@ -44,7 +45,7 @@ def show_advice(backbone: str, options: AdviceOptions) -> None:
     start = target_words(options.target or []).start or _usual_start(backbone)
     pretrained = start != "scratch"
     setting = _setting(options.task or _task_of(backbone), options.form, pretrained=pretrained)
-    input_shape = parse_shape(options.shape or _usual_shape(backbone))
+    input_shape = parse_shape(options.shape or usual_shape(backbone))
     question = Question(backbone, input_shape, setting, _section(options.settings or []))
     model = build(backbone_section(backbone), input_shape=input_shape, classes=1000)
     advice = advise(model, question, until=until)
@@ -100,8 +101,12 @@ def _usual_start(backbone: str) -> str:
     return "scratch"
 
 
-def _usual_shape(backbone: str) -> str:
+def usual_shape(backbone: str) -> str:
+    """The size of images that such a network usually has, or the only one that it takes."""
     side = LARGE_SIDE if ":" in backbone else SMALL_SIDE
+    source, _, name = backbone.partition(":")
+    if source == "torchvision":
+        side = FIXED_SIDES.get(name, side)
     return f"3x{side}x{side}"
 
 

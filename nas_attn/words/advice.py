@@ -91,9 +91,16 @@ def _known(advice: Advice) -> Iterator[str]:
     sources = several(len(advice.gain.sources), "source")
     yield (
         f"{gain_text(advice.gain)}, {probability(advice.gain.probability)} likely to help, in the"
-        f" next network; all modules together, {', '.join(advice.gain.modules)} ({pairs} of"
-        f" trainings, {networks}, {sources})"
+        f" next network ({pairs} of trainings with {_either(advice.gain.modules)}; {networks},"
+        f" {sources})"
     )
+
+
+def _either(names: Sequence[str]) -> str:
+    """`se, eca or gc`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _modules_without_rows(advice: Advice) -> list[str]:
@@ -106,8 +113,8 @@ def _modules_without_rows(advice: Advice) -> list[str]:
 
 def _nothing_known(modules: Sequence[str]) -> str:
     return (
-        f"nothing known of {', '.join(modules)} like this: no published comparison has them in"
-        " such a place with this start and form, so no gain is given"
+        f"nothing known of {_either(modules)} like this: no published comparison has this task,"
+        " place, start and form with it, so no gain is given"
     )
 
 

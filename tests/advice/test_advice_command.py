@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from command_line import Nas
 
+from nas_attn.backbones.detectors import FIXED_SIDES, arguments
 from nas_attn.cli import advised
+from nas_attn.cli.common import parse_shape
 from nas_attn.recipe_reading import load_recipe
 
 ONE_SESSION = ("--latency", "session_seconds=0.05", "--latency", "tolerance=0.9")
@@ -58,6 +60,13 @@ def test_a_network_of_a_library_starts_from_its_weights(nas: Nas) -> None:
     task = nas("advise", segmenter, "--input", "3x64x64", *ONE_SESSION, "--json").json
     assert task["task"] == "segmentation"
     assert not task["known"]
+
+
+@pytest.mark.parametrize("name", list(FIXED_SIDES))
+def test_detectors_of_one_size_are_asked_about_at_it(name: str) -> None:
+    channels, height, width = parse_shape(advised.usual_shape(f"torchvision:{name}"))
+    assert channels == 3
+    assert arguments(name, (height, width), 2)["num_classes"] == 3
 
 
 @pytest.mark.parametrize(
