@@ -45,6 +45,7 @@ from benchmarks.searching.problems import (
     own_tables,
     pairs,
     sparse,
+    trial_problems,
     two_pairs,
 )
 from nas_attn.evidence import PooledFit, Situation, comparisons, pooled
@@ -61,6 +62,8 @@ BUDGETS = (30, 60, 120, 300)
 LONG = ("shared 0.5",)
 """Problems of the longest searches, beside NAS-Bench-201 at 1."""
 OURS = "placement"
+BY_DEFAULT = "optuna"
+"""What a user of Optuna gets who names no sampler."""
 DEVICES = (0, 1, 2, 3)
 DRAWN = {"pairs": pairs, "two_pairs": two_pairs, "sparse": sparse, "count": count, "heavy": heavy}
 GP_SEEDS = 10
@@ -74,7 +77,7 @@ class Job:
 
     problem: str
     """`shared RATIO`, `unshared RATIO`, one of DRAWN with its ratio, `nb201 DEVICE RATIO`,
-    `relabelled DEVICE RATIO`, `imagenet DEVICE` or `tables`.
+    `relabelled DEVICE RATIO`, `imagenet DEVICE`, `tables` or `trials`.
     """
     method: str
     seed: int
@@ -159,6 +162,8 @@ def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
     """(rows, accuracies) in the order in which they were told. Of several workers, the one that is
     out longest tells next.
     """
+    if job.method == BY_DEFAULT:
+        return search_by_default(problem, job)
     space = TableSpace(problem)
     sampler = DistinctSampler(
         job.method,
@@ -188,8 +193,38 @@ def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rows), np.array(accuracies)
 
 
+def search_by_default(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """The same with `optuna.create_study(directions=…)`, which chooses the sampler, and with
+    choices that are suggested one by one: nothing keeps it from running a placement again.
+    """
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    # The chosen sampler with its own defaults, but for the seed.
+    study.sampler = type(study.sampler)(seed=job.seed)
+    for row in problem.baselines:
+        study.enqueue_trial(problem.params(row))
+    rows = []
+    accuracies = []
+    for _ in range(min(job.budget, len(problem.codes))):
+        trial = study.ask()
+        params = {
+            site: trial.suggest_categorical(site, choices)
+            for site, choices in problem.sites.items()
+        }
+        row = problem.row(params)
+        values = problem.observe(row, job.seed)
+        study.tell(trial, values)
+        rows.append(row)
+        accuracies.append(values[0])
+    return np.array(rows), np.array(accuracies)
+
+
 def judged(problem: Problem, rows: np.ndarray, accuracies: np.ndarray) -> dict[str, float]:
-    """Regrets of a search's report."""
+    """Regrets of a search's report. A placement that was run again, with the same result, counts
+    once.
+    """
+    once = np.sort(np.unique(rows, return_index=True)[1])
+    rows = rows[once]
+    accuracies = accuracies[once]
     runs = [
         ScoredRun(str(row), 0, 0, accuracy / 100)
         for row, accuracy in zip(rows, accuracies.tolist(), strict=True)
@@ -228,7 +263,7 @@ def jobs(
                 [f"{kind} {device} {ratio:g}" for kind, ratio in ratios] if nasbench_there else []
             )
             published = [f"imagenet {seed % len(IMAGENET_DEVICES)}"] if imagenet_there else []
-            chosen = [*names, *published, *made, "tables"]
+            chosen = [*names, *published, *made, "tables", "trials"]
             if budgets == (300,):
                 chosen = [name for name in chosen if name in (f"nb201 {device} 1", *LONG)]
             for name, method in itertools.product(chosen, methods):
@@ -253,6 +288,8 @@ def problems_of(
     kind, *rest = name.split()
     if kind == "tables":
         return [found for found in own_tables(Path(tables), seed) if not isinstance(found, str)]
+    if kind == "trials":
+        return [found for found in trial_problems(seed) if not isinstance(found, str)]
     if kind in ("shared", "unshared"):
         return [made_up(seed, float(rest[0]), shared=kind == "shared")]
     if kind in DRAWN:
@@ -448,7 +485,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--full", action="store_true", help="all problems, 50 runs or more of each")
     parser.add_argument("--runs", type=int, help="searches a problem and method (quick 4, full 52)")
-    parser.add_argument("--methods", nargs="+", default=[OURS, "random", "tpe", "nsga2", "gp"])
+    parser.add_argument(
+        "--methods", nargs="+", default=[OURS, BY_DEFAULT, "random", "tpe", "nsga2", "gp"]
+    )
     parser.add_argument(
         "--only",
         default="",
@@ -493,7 +532,7 @@ def _all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     published = arguments.imagenet.is_file()
     if not published:
         print(f"ImageNet is left out: --imagenet {arguments.imagenet} is no file")
-    for found in own_tables(arguments.tables, 0):
+    for found in itertools.chain(own_tables(arguments.tables, 0), trial_problems(0)):
         if isinstance(found, str):
             print(f"left out: {found}")
     runs = arguments.runs or (52 if arguments.full else 4)

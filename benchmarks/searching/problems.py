@@ -5,7 +5,8 @@ lower latency are better.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.dominance import hypervolume, non_dominated
+from research.trial.cells import BARE, LAST, everywhere
+from research.trial.plan import PROBLEMS
+from research.trial.table import TrialTable, read_trial
 
 Floats = NDArray[np.float64]
 TABLES = Path(__file__).parents[1] / "tables"
@@ -396,6 +400,72 @@ def own_tables(folder: Path, seed: int) -> Iterator[Problem | str]:
         yield make(
             f"table {table.name}", sites, table.choices, truth, table.latency[:, 0], tuple(off)
         )
+
+
+# ---------------------------------------------------------------------------------------- the
+# trial of all modules
+
+FEWEST_SEEDS = 2
+"""Of a network of the trial: its noise needs them."""
+FEWEST_MODULES = 4
+TRIAL_PLACES = ("everywhere", "last")
+
+
+def trial_problems(
+    seed: int, tables: Iterable[TrialTable] | None = None
+) -> Iterator[Problem | str]:
+    """The trial's problems: which module, and whether at every stage or at the last one only.
+
+    The truth is drawn from what the seeds leave open, and a run is off by what one training is. The
+    cost is the time of a training step. Of a table that is not far enough, a sentence that says so.
+    """
+    if tables is None:
+        tables = (read_trial(problem) for problem in PROBLEMS)
+    for table in tables:
+        name = f"trial {table.problem}"
+        modules = _tried_modules(table)
+        if len(modules) < FEWEST_MODULES:
+            yield (
+                f"{name}: {len(modules)} modules are trained in both places with"
+                f" {FEWEST_SEEDS} seeds, {FEWEST_MODULES} are needed ({table.completeness})"
+            )
+            continue
+        if np.isnan(table.accuracy).any():
+            name += " (incomplete)"
+        yield _trial(name, table, modules, np.random.default_rng([seed, 9]))
+
+
+def _tried_modules(table: TrialTable) -> list[str]:
+    """Those that have a truth and a cost in both places, if the bare network has them."""
+    enough = np.isfinite(table.accuracy).sum(axis=1) >= FEWEST_SEEDS
+    enough &= np.isfinite(table.step)
+    there = {network for network, able in zip(table.networks, enough, strict=True) if able}
+    if BARE not in there:
+        return []
+    lasts = [network for network in table.networks if network.startswith(f"{LAST}=")]
+    modules = [network.partition("=")[2] for network in lasts if network in there]
+    return [module for module in modules if everywhere(module) in there]
+
+
+def _trial(name: str, table: TrialTable, modules: list[str], rng: np.random.Generator) -> Problem:
+    sites = {"module": (BARE, *modules), "place": TRIAL_PLACES}
+    codes = np.indices((1 + len(modules), 2)).reshape(2, -1).T.astype(np.intp)
+    networks = [BARE, BARE]
+    for module in modules:
+        networks += [everywhere(module), f"{LAST}={module}"]
+    at = [table.networks.index(network) for network in networks]
+    scores = 100 * table.accuracy[at]
+    counts = np.isfinite(scores).sum(axis=1)
+    means = np.nanmean(scores, axis=1)
+    rest = scores - means[:, None]
+    noise = math.sqrt(float(np.nansum(rest**2)) / float((counts - 1).sum()))
+    drawn = noise / np.sqrt(counts) * rng.standard_normal(len(at))
+    # The bare network is one network, wherever no module is.
+    drawn[1] = drawn[0]
+    off = noise * rng.standard_normal((len(at), 64))
+    index = {tuple(int(code) for code in row): number for number, row in enumerate(codes)}
+    baselines = (0, *range(2, len(at), 2))
+    return Problem(name, sites, codes, means + drawn, table.step[at], tuple(off), baselines, index)
 
 
 def enumerate_all(problem: Problem) -> Iterator[dict[str, str]]:
