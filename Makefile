@@ -59,9 +59,12 @@ lint: $(VENV)/installed-dev  ## check style, format, imports between packages, a
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
-	@for platform in linux win32 darwin; do $(BIN)/mypy --platform $$platform || exit 1; done
-	@$(BIN)/mypy --config-file tests/mypy.ini tests
-	@$(BIN)/mypy --config-file tests/mypy.ini --explicit-package-bases $$(git ls-files 'tests/*conftest.py')
+	@# mypy forgets all it knows when its options change: each run has a cache of its own
+	@for platform in linux win32 darwin; do \
+	  $(BIN)/mypy --cache-dir .mypy_cache/$$platform --platform $$platform || exit 1; done
+	@$(BIN)/mypy --cache-dir .mypy_cache/tests --config-file tests/mypy.ini tests
+	@$(BIN)/mypy --cache-dir .mypy_cache/conftest --config-file tests/mypy.ini --explicit-package-bases \
+	  $$(git ls-files 'tests/*conftest.py')
 
 format: $(VENV)/installed-dev  ## write the code in the common format
 	@$(BIN)/ruff check --fix-only --quiet .
