@@ -62,9 +62,9 @@ class Metric:
 
     name: str
     title: str
-    kind: Literal["share", "loss"] = "share"
-    """`share`: from 0 to 1, higher is better, said in percent, its differences in points; `loss`: a
-    number, lower is better.
+    kind: Literal["share", "number", "loss"] = "share"
+    """`share`: from 0 to 1, higher is better, said in percent, its differences in points; `number`:
+    any other value, higher is better, as of a correlation; `loss`: a number, lower is better.
     """
     implied: bool = False
     """Whether a percentage without a word means this metric."""

@@ -150,7 +150,7 @@ class Task(ABC):
     @property
     def losses(self) -> list[str]:
         """Those of its metrics that are lower for better networks."""
-        return [name for name in self.metrics if not is_share(name)]
+        return [name for name in self.metrics if METRICS[name].kind == "loss"]
 
     @abstractmethod
     def fits(self, backbone: str, *, evaluated: bool) -> bool:

@@ -67,7 +67,7 @@ COUNT = Unit(count, count, ticks=".3~s")
 BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", ticks=".3~s")
 NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}", decimals=MOST_DECIMALS)
 _UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
-_METRICS: Mapping[str, Unit] = {"share": SHARE, "loss": NUMBER}
+_METRICS: Mapping[str, Unit] = {"share": SHARE, "number": NUMBER, "loss": NUMBER}
 _KNOWN: Mapping[str, tuple[str, Unit]] = {
     row.name: (row.title, _METRICS[row.kind]) for row in tables.METRICS.values()
 } | {row.name: (row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}

@@ -19,7 +19,10 @@ def piece(name: str) -> str:
 
 def insert(path: Path, before: str, text: str) -> None:
     content = path.read_text("utf-8")
-    assert content.count(before) == 1
+    places = content.count(before)
+    assert places == 1, (
+        f"{path.name} has {places} times {before!r}, before which the page's rows go"
+    )
     path.write_text(content.replace(before, text + before), "utf-8")
 
 

@@ -100,7 +100,9 @@ def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(
         "training.start": "scratch",
     }
     settings |= {"training.rungs": "[1]", "backbone.width": "4"}
-    settings |= {"objectives": '["worst_class", "energy", "my_costs:depth", "latency"]'}
+    settings |= {
+        "objectives": '["worst_class", "energy", "my_costs:depth", "latency", "above_chance"]'
+    }
     options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     run = [
         "search",

@@ -151,9 +151,11 @@ def test_a_metric_is_best_where_all_is_right(task: Task, metric: str) -> None:
     right, wrong = (measured(task, error)[metric] for error in (0, 1))
     if metric in task.losses:
         assert 0 <= right < wrong < math.inf
-    else:
+    elif metric in task.shares:
         assert 0 <= wrong < right <= 1
         assert right == pytest.approx(1, abs=1e-6)
+    else:
+        assert -math.inf < wrong < right < math.inf
 
 
 def test_one_metric_is_the_share_of_right_images() -> None:
