@@ -74,7 +74,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
         options.say(line)
         publisher.maybe()
 
-    def search(worker: Worker) -> Ending:
+    def carry_out(worker: Worker) -> Ending:
         validation = Validation(worker, unfinished(opened.store))
         retraining = Retraining(worker)
         for source in (validation, retraining):
@@ -94,7 +94,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
             return Ending.STOPPED
         return ended
 
-    ended = with_worker(opened, replace(options, say=say), search)
+    ended = with_worker(opened, replace(options, say=say), carry_out)
     if ended is Ending.STOPPED:
         # The user waits for a few seconds only, and a large study takes longer.
         return ended
