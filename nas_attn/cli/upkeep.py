@@ -33,11 +33,12 @@ from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError, se
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Group
 
     from nas_attn.searching.run.overview import Overview
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.workers import FormerView, WorkerView
+    from nas_attn.words.card import CardRow
 
 
 # Reasons of failures that are shown
@@ -67,10 +68,11 @@ def status(
 
 
 def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.printing import show_command, show_prose
     from nas_attn.searching.run.overview import overview
     from nas_attn.study.reading import constants_now
     from nas_attn.words.as_json import constant_as_json
+    from nas_attn.words.lines import LABEL_COLUMNS
     from nas_attn.words.progress import progress_as_json
     from nas_attn.words.remarks import constant_sentence
     from nas_attn.words.time_use import time_as_json
@@ -78,6 +80,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     now = overview(opened)
     held = _leases(opened)
     same = constants_now(opened.store, opened.recipe)
+    next_step = _next_step(opened, now, leased=any(lease["state"] == "held" for lease in held))
     if as_json:
         found = progress_as_json(now.progress)
         more = {
@@ -85,6 +88,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
             "time_use": time_as_json(now.time_use),
             "leases": held,
             "constants": [constant_as_json(opened.recipe, constant) for constant in same],
+            "next": None if next_step is None else next_step.command,
         }
         print_json(
             {
@@ -99,31 +103,25 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     for constant in same:
         show_prose(out, f"Note: {constant_sentence(opened.recipe, constant)}")
         out.print()
-    _show_next(out, opened, now, leased=any(lease["state"] == "held" for lease in held))
+    if next_step is not None:
+        out.print()
+        show_prose(out, next_step.text, label=next_step.label)
+        show_command(out, next_step.command, indent=" " * LABEL_COLUMNS)
 
 
-def _show_next(out: Console, opened: OpenStudy, now: Overview, *, leased: bool) -> None:
+def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | None:
     """The next command: to look at what is running, to go on, or what the card says."""
-    from nas_attn.cli.printing import show_command, show_prose
     from nas_attn.study.reading import snapshot
-    from nas_attn.words.card import card_text
-    from nas_attn.words.lines import LABEL_COLUMNS
+    from nas_attn.words.card import CardRow, card_text
 
     at = at_storage(opened.url)
-    under = " " * LABEL_COLUMNS
-    out.print()
+    name = opened.store.name
     if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
-        show_prose(out, "the answer so far:", label="Next")
-        show_command(out, f"nas-attn pareto {opened.store.name}{at}", indent=under)
-        return
+        return CardRow("Next", "the answer so far:", f"nas-attn pareto {name}{at}")
     if now.progress.finished < now.progress.trials:
-        show_prose(out, "no worker is running; to continue:", label="Next")
-        show_command(out, f"nas-attn resume {opened.store.name}{at}", indent=under)
-        return
-    for row in card_text(snapshot(opened.store), at).rows:
-        if row.label == "Next":
-            show_prose(out, row.text, label=row.label)
-            show_command(out, row.command, indent=under)
+        return CardRow("Next", "no worker is running; to continue:", f"nas-attn resume {name}{at}")
+    rows = {row.label: row for row in card_text(snapshot(opened.store), at).rows}
+    return rows.get("Next")
 
 
 def _watch(opened: OpenStudy) -> None:
