@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE
@@ -16,7 +16,9 @@ from typer import Argument, Option
 from nas_attn.cli.common import (
     Common,
     LatencySettings,
+    Output,
     Shape,
+    Wide,
     check_output,
     check_typed,
     console,
@@ -74,13 +76,15 @@ class MeasureOptions:
 def measure(
     options: MeasureOptions,
     common: Common,
+    wide: Wide = False,
     what: Annotated[
         list[str] | None,
         Argument(
             help=(
                 "A study, then its trials or placements (default: its front). Without a study:"
-                " placements, other backbones. Or ONNX files, or a folder of them, without torch."
-                " The command says what it has taken each word for."
+                " placements, or two backbones and more, compared with the first. Or ONNX files,"
+                " or a folder of them, without torch. The command says what it has taken each word"
+                " for."
             )
         ),
     ] = None,
@@ -95,23 +99,40 @@ def measure(
         echo(measuring.files_line(len(files)), err=True)
         _measure_files(files, options.settings or [])
         return
+    output = Output(wide=wide, as_json=common.as_json)
     study = None
     if words and options.backbone is None and not _places(words[0]):
-        # what another device has measured runs no code
-        trust = None
-        if options.back is None:
-            trust = common.trust
-        study = study_named(words.pop(0), common.storage, trust=trust)
+        if options.back is None and _is_backbone(words[0], common.storage):
+            options = replace(options, backbone=words.pop(0))
+        else:
+            # what another device has measured runs no code
+            trust = None
+            if options.back is None:
+                trust = common.trust
+            study = study_named(words.pop(0), common.storage, trust=trust)
     if options.back is not None:
-        _bring_back(options.back, study, common.as_json)
+        _bring_back(options.back, study, output)
         return
     for name in (options.backbone, *words):
         check_typed(name, trust=common.trust)
-    _measure_networks(words, study, options, as_json=common.as_json)
+    _measure_networks(words, study, options, output)
+
+
+def _is_backbone(word: str, storage: str) -> bool:
+    """Whether a first word is no study but the name of a backbone."""
+    from nas_attn.study.opening import is_study
+
+    if is_study(word, storage):
+        return False
+    if ":" in word:
+        return True
+    from nas_attn.backbones.cifar import MODELS
+
+    return word.partition("(")[0] in MODELS
 
 
 def _measure_networks(
-    words: Sequence[str], study: OpenStudy | None, options: MeasureOptions, *, as_json: bool
+    words: Sequence[str], study: OpenStudy | None, options: MeasureOptions, output: Output
 ) -> None:
     """Measures the networks that the words name, or writes them for another device."""
     if study is None:
@@ -120,7 +141,7 @@ def _measure_networks(
         plan = study.plan
     backbone = options.backbone or plan.recipe.backbone.name
     section = latency_section(plan.recipe.latency, options.settings or [])
-    asked = _asked(words, study) if words else _front_of(study)
+    asked = _asked(words, study) if words else _front_of(study, options.backbone)
     for line in _readings(words, asked, study, backbone):
         echo(line, err=True)
     networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
@@ -129,7 +150,7 @@ def _measure_networks(
         return
     sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
     shown = {text: (text, built.notation) for text, built in networks.items()}
-    _answer(backbone, shown, sessions, as_json)
+    _answer(backbone, shown, sessions, output)
 
 
 def _files(words: Sequence[str]) -> list[Path]:
@@ -189,6 +210,8 @@ def _readings(
     """What each word was taken for, a line each."""
     if study is not None:
         yield measuring.study_line(study.store.name, front=not words)
+    else:
+        yield measuring.reference_line(backbone)
     for word in words:
         if asked[word] is None:
             yield measuring.backbone_line(word)
@@ -203,8 +226,13 @@ def _places(word: str) -> bool:
     return "=" in word.partition("(")[0] or word == "none"
 
 
-def _front_of(study: OpenStudy | None) -> dict[str, Placement | None]:
+def _front_of(study: OpenStudy | None, backbone: str | None) -> dict[str, Placement | None]:
     """The front of a study, where no placement is named."""
+    if study is None and backbone is not None:
+        raise RecipeError(
+            f"measure needs a network to compare '{backbone}' with: add a placement, like"
+            " 'stage2=se(reduction=8)', or another backbone"
+        )
     if study is None:
         raise RecipeError(
             "measure needs a study, or at least one placement, like 'stage2=se(reduction=8)'"
@@ -238,7 +266,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
     show_prose(console(), line)
 
 
-def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
+def _bring_back(folder: Path, study: OpenStudy | None, output: Output) -> None:
     from nas_attn.cli.printing import show_prose
     from nas_attn.evaluation.measuring import to_text
     from nas_attn.latency.session import read_folder
@@ -255,8 +283,8 @@ def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
         for session in found.sessions:
             store.add_session(session, owner=owner)
     shown = {key: (notation, notation) for key, notation in found.placements.items()}
-    _answer(found.backbone, shown, found.sessions, as_json)
-    if study is not None and not own and not as_json:
+    _answer(found.backbone, shown, found.sessions, output)
+    if study is not None and not own and not output.as_json:
         show_prose(console(), measuring.OTHER_MACHINE)
 
 
@@ -350,7 +378,10 @@ class MeasuredHere:
 
 
 def _answer(
-    backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session], as_json: bool
+    backbone: str,
+    shown: Mapping[str, tuple[str, str]],
+    sessions: Sequence[Session],
+    output: Output,
 ) -> None:
     """Prints what was measured. `shown`: key of a session's samples -> (placement as given, its
     explicit notation).
@@ -364,10 +395,10 @@ def _answer(
         dropped=len(dropped(sessions)),
         beside=[one.notes[BESIDE] for one in sessions if BESIDE in one.notes],
     )
-    if as_json:
+    if output.as_json:
         _print_measured(measured)
     else:
-        _show_measured(measured)
+        _show_measured(measured, wide=output.wide)
 
 
 def _rows(
@@ -409,7 +440,7 @@ def _print_measured(measured: MeasuredHere) -> None:
     )
 
 
-def _show_measured(measured: MeasuredHere) -> None:
+def _show_measured(measured: MeasuredHere, *, wide: bool) -> None:
     from nas_attn.cli.printing import show_prose
     from nas_attn.words.machine import not_alone
 
@@ -428,7 +459,7 @@ def _show_measured(measured: MeasuredHere) -> None:
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
     reference_ms = measured.rows[0]["reference_ms"]
     title = measuring.measured_title(measured.backbone, reference_ms)
-    out = console()
+    out = console(wide=wide)
     optional = ["faster than next", "ms", "95 % interval"]
     out.print(table(title, columns, cells, right=columns[:-1], optional=optional))
     first = measured.sessions[0]

@@ -25,6 +25,11 @@ def study_line(study: str, *, front: bool) -> str:
     return f"'{study}': a study"
 
 
+def reference_line(backbone: str) -> str:
+    """Which network the others are compared with, without a study."""
+    return f"'{backbone}': the backbone, with which the others are compared"
+
+
 def backbone_line(word: str) -> str:
     """That a word was taken for another backbone."""
     return f"'{word}': another backbone, without attention"

@@ -49,6 +49,8 @@ def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
         [],
         [],
     )
+    assert status["next"].startswith("nas-attn ")
+    assert status["next"] in nas("status", "table").out
     assert nas("status", "--json").json[0]["name"] == "table"
     assert nas("pareto", "--json").json["study"] == "table"
     report = nas("report", "--json", "-o", "out.html").json
@@ -336,6 +338,12 @@ def test_latency_compares_placements_and_other_backbones(nas) -> None:
     assert rows["resnet8(width=32)"]["ratio"] > 1.2
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows.values())
     assert found["conditions"]["batch_size"] == 1
+    beside = nas("measure", "resnet8(width=8)", "resnet8(width=32)", *options[2:], "--json").json
+    assert beside["backbone"] == "resnet8(width=8)", "without a study, the first word is a backbone"
+    assert [row["placement"] for row in beside["candidates"]] == ["resnet8(width=32)"]
+    alone = nas("measure", "resnet8")
+    assert alone.status == 2
+    assert "'resnet8'" in alone.error
     wrong = nas("measure", "resnt14", "--backbone", "resnet8")
     assert wrong.status == 2
     assert "'resnet14'" in wrong.err
