@@ -51,7 +51,11 @@ def show_choice(out: Console, now: Snapshot, choice: Chosen) -> None:
 
 
 def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
-    """The front and the baselines, their placements, and the validations."""
+    """The front and the baselines, their placements, and the validations; nothing before a
+    candidate has been scored, which the card says.
+    """
+    if not now.front:
+        return
     heads = [
         objective_heading(now, index, absolute=absolute) for index in range(len(now.objectives))
     ]
