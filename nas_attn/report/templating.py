@@ -12,6 +12,8 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from nas_attn.words.wrapping import glued
+
 # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
 PLOTLY = "plotly-cartesian.min.js.gz"
 # Between the parts of a placement, but not between a module's settings
@@ -28,21 +30,19 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"code": code, "when": when, "notation": notation}
+    made.filters |= {"code": code, "glued": glued, "when": when, "notation": notation}
     return made
 
 
 def code(sentence: str) -> Markup:
     """A sentence, with text between backquotes as code."""
-    parts = escape(unbroken_units(sentence)).split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
-    )
-
-
-def unbroken_units(sentence: str) -> str:
-    """A sentence in which no number is parted from its percent sign."""
-    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+    written = []
+    for at, part in enumerate(sentence.split("`")):
+        if at % 2:
+            written.append(Markup("<code>{}</code>").format(part))
+        else:
+            written.append(escape(glued(part)))
+    return Markup("").join(written)
 
 
 def notation(placement: str) -> Markup:
@@ -78,13 +78,13 @@ class Explaining:
 
     def __call__(self, sentence: str) -> Markup:
         """The sentence as HTML, as `code` makes it."""
-        parts = unbroken_units(sentence).split("`")
         written = []
-        for at, part in enumerate(parts):
+        for at, part in enumerate(sentence.split("`")):
             if at % 2:
+                # commands are copied: their spaces stay plain
                 written.append(Markup("<code>{}</code>").format(part))
             else:
-                written.append(self._explained(part))
+                written.append(self._explained(glued(part)))
         return Markup("").join(written)
 
     def _explained(self, text: str) -> Markup:

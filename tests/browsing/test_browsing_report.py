@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 FIRST = "document.querySelector('.figure')"
 DRAWN = "[...document.querySelectorAll('.figure')].filter(f => f.querySelector('.main-svg')).length"
 ALL = "document.querySelectorAll('.figure').length"
+PAPER = {"width": 720, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
 HOVERED = "[...document.querySelectorAll('.hoverlayer text')].map(t => t.textContent).join(' ')"
 
 
@@ -114,6 +115,18 @@ def test_figures_are_named_and_it_can_be_printed(made: tuple[Snapshot, str], tab
         )
         <= 720
     )
+    folded = "document.querySelectorAll('.answer details:not([open])').length"
+    assert tab.look(folded) == 0, "reasons are read on paper"
+    tab.tell("Emulation.setEmulatedMedia", media="print")
+    tab.tell("Emulation.setDeviceMetricsOverride", **PAPER)
+    cut = (
+        "[...document.querySelectorAll('th, td')].filter(cell =>"
+        " cell.getBoundingClientRect().right > innerWidth)"
+    )
+    assert tab.look(f"({cut}).map(e => e.textContent.trim())") == []
+    scheme = {"name": "prefers-color-scheme", "value": "dark"}
+    tab.tell("Emulation.setEmulatedMedia", media="", features=[scheme])
     tab.look("dispatchEvent(new Event('afterprint'))")
+    assert tab.look(folded) > 0, "and folded again on the screen"
     assert all(luminance(ink) > 150 for ink in tab.look(inks)), "and dark again"
     assert tab.errors == []

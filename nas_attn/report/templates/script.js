@@ -33,8 +33,11 @@
   }
   addEventListener("resize", () => setTimeout(() => figures.forEach(fit), 200));
   const paper = 720;  // pixels across a page of A4 or Letter
+  // what the cards fold is printed; what else is folded is left out
+  const folded = document.querySelectorAll(".card details:not([open])");
   const print = (on, size) => () => {
     root.classList.toggle("paper", on);
+    for (const details of folded) details.open = on;
     for (const figure of figures) { theme(figure); Plotly.relayout(figure, size); }
   };
   addEventListener("beforeprint", print(true, { width: paper }));
