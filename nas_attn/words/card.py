@@ -142,8 +142,10 @@ def headline(now: Snapshot, card: Card) -> str:
     test = None if card.certainty is None else card.certainty.test
     if card.verdict is CardVerdict.KEEP:
         return f"Keep the bare backbone: {_why_bare(best, card, test)}."
-    said = f"Take {placed(card.drawing, card.taken.placement)} ({card.taken.label})"
-    return f"{said}{_tested(card, test)}."
+    taken = now.find(card.taken.key)
+    # the name of a baseline says again what stands before it
+    label = "" if taken is not None and taken.baseline else f" ({card.taken.label})"
+    return f"Take {placed(card.drawing, card.taken.placement)}{label}{_tested(card, test)}."
 
 
 def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:

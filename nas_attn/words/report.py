@@ -153,7 +153,7 @@ def test_readings(snapshot: Snapshot) -> str:
     count = len(snapshot.test_readings)
     if not count:
         return "The test images have not been read."
-    return f"The test images were read {'once' if count == 1 else f'{count} times'}:"
+    return f"The test images were read {'once' if count == 1 else f'{count} times'}."
 
 
 def repeat(study: str) -> str:
