@@ -472,7 +472,9 @@ def control_text(card: Card, best: Recommendation, control: Capacity) -> str:
     gain = control.gain
     size = units.gained(best.metric, gain.mean, gain.low, gain.high)
     at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
-    return f"{called(card.control_named)}{at}: {size}. {on_control(control, lead)}"
+    # the row's label says already that it is a control
+    name = called(card.control_named).removeprefix("control ")
+    return f"{name}{at}: {size}. {on_control(control, lead)}"
 
 
 def on_control(control: Capacity, lead: Gain | None) -> str:
