@@ -209,7 +209,9 @@ def announcement(
     known = "from the search's runs"
     if forecast.noise_blocks:
         known = f"from {forecast.noise_blocks} earlier seeds"
-    low = units.size(family.metric, forecast.detectable_low)
+    # the unit is said once, after the other end
+    unit = units.unit(family.metric).of_differences
+    low = units.size(family.metric, forecast.detectable_low).removesuffix(unit).rstrip()
     high = units.size(family.metric, forecast.detectable_high)
     lines = [
         f"Test {family.number}: {pairs}",
