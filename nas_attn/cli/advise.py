@@ -19,8 +19,8 @@ def advise(
     ],
     options: AdviceOptions,
 ) -> None:
-    """Say what is known of attention in a network, and what it costs here. Takes up to a minute,
-    and trains nothing.
+    """Say what attention brings and costs, without a search. Takes up to a minute, and trains
+    nothing.
     """
     check_typed(backbone, options.data, trust=options.trust)
     # It loads torch, which no help needs.
