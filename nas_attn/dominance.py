@@ -53,7 +53,8 @@ def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
     rank = 0
     while left.any():
         first = np.flatnonzero(left)[non_dominated(values_nm[left])]
-        ranks[first], left[first] = rank, False
+        ranks[first] = rank
+        left[first] = False
         rank += 1
     ranks[~known] = rank
     return ranks

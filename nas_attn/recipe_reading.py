@@ -91,7 +91,8 @@ def _read_toml(
         path = relative_to / path
     if path.is_file():
         try:
-            where, text = str(path), path.read_text("utf-8")
+            where = str(path)
+            text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(
                 f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}"

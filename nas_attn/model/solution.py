@@ -106,7 +106,8 @@ class NodeEffects:
                 a = a - across[:, [over]]
                 d = d - down[:, [over]]
             variance = square * prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
-            means[i], variances[i] = m, noise**2 * np.maximum(variance, 0.0)
+            means[i] = m
+            variances[i] = noise**2 * np.maximum(variance, 0.0)
             before[i] = noise**2 * square * np.maximum(prior, 0.0)
         return means, variances, before
 
@@ -117,10 +118,8 @@ class NodeEffects:
         means, variances = np.zeros((2, len(self._solution.nodes.noise), len(weights)))
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
             variance = ((weights @ self._covariance(i, own=False)) * weights).sum(axis=1)
-            means[i], variances[i] = (
-                weights @ self._parts(i)[0],
-                noise**2 * np.maximum(variance, 0.0),
-            )
+            means[i] = weights @ self._parts(i)[0]
+            variances[i] = noise**2 * np.maximum(variance, 0.0)
         return means, variances
 
     def draws(self, rng: np.random.Generator, count: int) -> Floats:
