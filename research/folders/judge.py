@@ -93,6 +93,7 @@ def bench_of(cell: Cell, folders: Path) -> Bench:
         "name": f"folder:{data}",
         "train_subset": round(SHARE * asked["images"]),
         "seed": cell.seed,
+        "resplit": False,
     }
     section = recipe.data.model_copy(update=changed)
     return Bench(recipe.model_copy(update={"data": section}), lambda: 0)
