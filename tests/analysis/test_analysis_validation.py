@@ -126,9 +126,9 @@ def test_with_a_margin_it_says_what_may_be_lost_and_what_is_gained_in_time(made:
         (
             "key-001",
             {"key-002": 0.04},
-            f"is not confirmed; `{everywhere(CBAM)}` (named) is better, at",
+            f"is not confirmed; uniform {CBAM} (named) is better, at",
         ),
-        ("key-000", {"key-002": 0.04}, f"`{everywhere(CBAM)}` (named) is better, at"),
+        ("key-000", {"key-002": 0.04}, f"uniform {CBAM} (named) is better, at"),
         ("key-000", {}, "agrees with the search"),
         ("", {"key-001": 0.04}, ""),
     ],

@@ -74,7 +74,7 @@ def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path:
 
 
 def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
-    text = words_of(render(snapshot(MadeStudy(tmp_path).store)))
+    text = " ".join(words_of(render(snapshot(MadeStudy(tmp_path).store))).split())
     assert "No recommendation yet: nothing has been scored at 3 epochs" in text
     assert "0 of 30" in text
 
