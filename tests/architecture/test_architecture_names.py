@@ -54,7 +54,8 @@ def test_one_file_names_our_environment_variables() -> None:
     naming = set()
     for path, module in files():
         for node in ast.walk(module):
-            named = isinstance(node, ast.Constant) and isinstance(node.value, str)
-            if named and re.match(r"NAS_ATTN_\w+", node.value):
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+                continue
+            if re.match(r"NAS_ATTN_\w+", node.value):
                 naming.add(path)
     assert naming == {"environment.py"}
