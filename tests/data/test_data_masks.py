@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import folders_made
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from PIL import Image
 
 from nas_attn import data
 from nas_attn.data import Dataset
-from nas_attn.data.inventory import take_masked
+from nas_attn.data.inventory import of, take_masked
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
@@ -71,8 +72,8 @@ def test_the_digits_masks_lie_on_the_digits_and_the_images_are_those_of_the_clas
         next(labelled.validation.stored(30)),
     )
     assert y.shape == (30, 16, 16)
-    for one, of in zip(y, label, strict=True):
-        assert set(one.unique().tolist()) == {0, int(of) + 1}
+    for mask, digit in zip(y, label, strict=True):
+        assert set(mask.unique().tolist()) == {0, int(digit) + 1}
     assert stored[:, 0][y > 0].min() >= 64
     assert masked.train.mean == labelled.train.mean
 
@@ -195,3 +196,46 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
         load(section)
     with pytest.raises(DataError, match=r"'mnist' .*folder:PATH"):
         load(DataSection(name="mnist"))
+
+
+def masked(root: Path) -> data.Dataset:
+    section = DataSection(name=f"folder:{root}", size=20, broken_images="skip")
+    return data.load(section, device="cpu", task=TASKS["segmentation"])
+
+
+def test_masks_turn_with_their_images(tmp_path: Path) -> None:
+    folders_made.with_masks(tmp_path / "as-shown", size=(20, 30))
+    folders_made.with_masks(tmp_path / "as-stored", size=(30, 20))
+    _, shown = next(masked(tmp_path / "as-shown").train.stored(1))
+    _, stored = next(masked(tmp_path / "as-stored").train.stored(1))
+    assert shown[0, :, :9].all()  # the left half
+    assert stored[0, :9].all()  # the left half of the file is the upper half when it is turned
+    assert not stored[0, 11:].any()
+
+
+def test_a_class_that_no_mask_has_is_said_before_it_is_refused(tmp_path: Path) -> None:
+    folders_made.white_masks(tmp_path / "d")
+    section = DataSection(name=f"folder:{tmp_path / 'd'}", size=20)
+    inventory = of(section, "masks")
+    assert inventory is not None
+    assert "no mask has a pixel of class 'road'; the value 255" in inventory.text()
+    with pytest.raises(DataError, match="no pixel of class 'road'"):
+        masked(tmp_path / "d")
+
+
+def test_what_lies_in_the_place_of_a_mask_is_named(tmp_path: Path) -> None:
+    folders_made.with_masks(tmp_path / "d")
+    for path in (tmp_path / "d/masks").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(DataError, match=r"have no mask: .*'\d.jpg' is none of them"):
+        masked(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [({"mode": "RGB"}, "its mask is RGB"), ({"size": (33, 77)}, "its mask is 33x77")],
+)
+def test_masks_that_do_not_fit_are_named(tmp_path: Path, how: dict[str, object], said: str) -> None:
+    folders_made.with_masks(tmp_path / "d", **how)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=said):
+        masked(tmp_path / "d")
