@@ -2,8 +2,8 @@
 effects and noise of real trainings.
 
     python -m benchmarks.replayed --studies 100 --trainings 24 72 180
-    python -m benchmarks.replayed --methods ours --uniform 0.5 --trainings 72 180 320    # "none"
-    where a uniform placement helps
+    # "none" where a uniform placement helps
+    python -m benchmarks.replayed --methods ours --uniform 0.5 --trainings 72 180 320
 
 `whole.py` trains for real, so an hour of CPU gives one search. Here a training is drawn from what
 the target's runs of `protocols.py` leave (`simulated_studies.MeasuredStudy`): nine effects of SE,
@@ -11,12 +11,14 @@ ECA and ELA-T in a narrow ResNet-8 from random weights, on Fashion-MNIST and on 
 of seeds, and the tails of single runs. ELA-T is left out: it is over the limit of 1.3 times the
 latency in `whole.py`. Every training is as long as the target's; all methods get the same studies.
 
-ours        a search much as `nas-attn search` runs it: candidates (by lot) once, further seeds for
-six networks, then rounds bet         the same, and where it recommends the bare backbone, its best
-bet all the same: a script always takes one single      a script: each training another placement,
-all 27 by turns; it takes the best mean uniform     each module everywhere and the bare backbone,
-with equal seeds; it takes the best mean se          SE everywhere, without a search any         a
-placement by lot: what a script gains whose brief trainings say nothing about the target
+- `ours`: a search much as `nas-attn search` runs it: candidates (by lot) once, further seeds for
+  six networks, then rounds.
+- `bet`: the same, and where it recommends the bare backbone, its best bet all the same: a script
+  always takes one.
+- `single`: a script: each training another placement, all 27 by turns; it takes the best mean.
+- `uniform`: each module everywhere and the bare backbone, with equal seeds; it takes the best mean.
+- `se`: SE everywhere, without a search.
+- `any`: a placement by lot: what a script gains whose brief trainings say nothing about the target.
 """
 
 from __future__ import annotations

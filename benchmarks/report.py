@@ -1,7 +1,8 @@
 """How long a report takes to open: from its address to the first figures drawn, in a real Chromium.
 
-python -m benchmarks.report REPORT.html [TIMES]     # needs Chromium and websocket-client (extra
-`dev`)
+    python -m benchmarks.report REPORT.html [TIMES]
+
+Needs Chromium, and websocket-client (extra `dev`).
 
 Says the wall-clock time and the processor time of all of Chromium's processes from the address to
 the drawing; on a machine with other work only the second says something.

@@ -1,13 +1,21 @@
 """Reads a table, says how its placements differ and why, and replays it.
 
-python -m benchmarks.tables.read cued-digits            # the figures of docs/benchmarks/tables.md
+    # the figures of docs/benchmarks/tables.md
+    python -m benchmarks.tables.read cued-digits
 
-table = load("cued-digits")                             # or a path
-table.search["accuracy"]                                # (block, placement, rung), NaN where a run
-is missing components = fit(table) replay = components.draw(np.random.default_rng(0))      # another
-truth with which the table is consistent replay.truth[:, components.index["target accuracy"]]    #
-(placement,) replay.run(block=3, seed=7)                             # (placement, quantity): what
-runs of this seed would show
+In Python:
+
+    # the name of a shipped table, or a path
+    table = load("cued-digits")
+    # (block, placement, rung), NaN where a run is missing
+    table.search["accuracy"]
+    components = fit(table)
+    # another truth with which the table is consistent
+    replay = components.draw(np.random.default_rng(0))
+    # (placement,)
+    replay.truth[:, components.index["target accuracy"]]
+    # (placement, quantity): what runs of this seed would show
+    replay.run(block=3, seed=7)
 """
 
 from __future__ import annotations
