@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas_attn.data.class_folders import class_names, plain
 from nas_attn.data.decoding import (
     NOT_COUNTED,
     Cut,
@@ -44,7 +45,7 @@ from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
 from nas_attn.data.pixels import SCRATCH, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.remembered import State, cache_mark, remembered, short, states
 from nas_attn.data.splitting import amount, divided
-from nas_attn.data.walking import Layout, class_names, layout, plain, subfolders, walk
+from nas_attn.data.walking import Layout, layout, subfolders, walk
 from nas_attn.errors import (
     DataError,
     NasAttnWarning,

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas_attn.data import coco, masks, yolo
+from nas_attn.data.class_folders import class_names
 from nas_attn.data.copies import Seen, cautions, look_at
 from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.folder import bits_in_use, image_folder
-from nas_attn.data.walking import Layout, class_names, layout, subfolders, walk
+from nas_attn.data.walking import Layout, layout, subfolders, walk
 from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
 from nas_attn.errors import DataError, few, several
 from nas_attn.recipe import DataSection, SplitsSection
