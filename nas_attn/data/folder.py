@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.class_folders import class_names, plain
+from nas_attn.data.class_folders import class_names, classes_problem, without_spaces
 from nas_attn.data.decoding import (
     NOT_COUNTED,
     Cut,
@@ -109,7 +109,8 @@ def read(section: DataSection, place: Place) -> Parts:
     root = image_folder(section)
     found = layout(root, section.splits)
     classes = class_names(found.train)
-    return split_folder(found, section, place, partial(_list, root, classes), classes, classes)
+    parts = split_folder(found, section, place, partial(_list, root, classes), classes, classes)
+    return replace(parts, contradiction=classes_problem(found.train, classes))
 
 
 def image_folder(section: DataSection) -> Path:
@@ -294,11 +295,12 @@ def joined(parts: Sequence[Files]) -> Files:
 
 def _listed(root: Path, classes: Sequence[str], groups_of: GroupsOf | None, folder: Path) -> Files:
     strange = sorted(set(subfolders(folder)) - set(classes))
-    known = {plain(name): name for name in classes}
-    if strange and plain(strange[0]) in known:
+    known = {without_spaces(name): name for name in classes}
+    if strange and without_spaces(strange[0]) in known:
         raise DataError(
-            f"'{folder}' has the class '{strange[0]}', which is written in another Unicode form or"
-            f" case than '{known[plain(strange[0])]}' of the training images: rename one of them"
+            f"'{folder}' has the class '{strange[0]}', which is written in another Unicode form,"
+            f" case or spaces than '{known[without_spaces(strange[0])]}' of the training images:"
+            " rename one of them"
         )
     if strange:
         raise DataError(

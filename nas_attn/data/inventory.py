@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas_attn.data import coco, masks, yolo
-from nas_attn.data.class_folders import class_names
+from nas_attn.data.class_folders import class_names, classes_problem
 from nas_attn.data.copies import Seen, cautions, look_at
 from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.data.depth import FULL_BITS
@@ -142,6 +142,8 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     root = image_folder(DataSection(name=f"folder:{path}"))
     found = layout(root, splits)
     classes = class_names(found.train)
+    if problem := classes_problem(found.train, classes):
+        raise DataError(problem)
     places: list[_Place] = []
     for split, folders in (found.splits or {WHOLE: (root,)}).items():
         for folder, name in itertools.product(folders, classes):
@@ -433,8 +435,11 @@ def _shown(name: str) -> str:
 def _check_counts(root: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
     for name, count in counts.get(WHOLE, {}).items():
         if count < FEWEST_TO_SPLIT:
+            others = walk(root / name).left_out.items()
+            beside = [f"{several(len(files), 'file')} {reason}" for reason, files in others]
             raise DataError(
-                f"class '{name}' of '{root}' has {several(count, 'image')}, and each class needs"
+                f"class '{name}' of '{root}' has"
+                f" {' beside '.join([several(count, 'image'), *beside])}, and each class needs"
                 f" {FEWEST_TO_SPLIT} for splits: add some, or move the folder away if it is no"
                 " class"
             )

@@ -48,8 +48,8 @@ def keep_or_compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) 
     """
     if dataset is not None and dataset.contradiction:
         began = f"study '{store.name}' began before this was checked and goes on"
-        mixes = f"{began}, but its scores mix these classes: begin another on mended masks"
-        warnings.warn(f"{dataset.contradiction}; {mixes}", NasAttnWarning, stacklevel=2)
+        so = f"{began}, but its scores are of images read so: begin another when they are mended"
+        warnings.warn(f"{dataset.contradiction}; {so}", NasAttnWarning, stacklevel=2)
     manifest = None if dataset is None else dataset.manifest
     return _compared(store, recipe, _key(recipe.data), manifest)
 
