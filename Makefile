@@ -78,8 +78,7 @@ docs: $(VENV)/installed-dev  ## write docs/reference/, where-attention-helps.md 
 	@$(BIN)/python docs/write_evidence.py
 	@$(BIN)/python docs/write_figures.py
 
-gallery: $(VENV)/installed-dev  ## run the gallery's examples and write docs/gallery.md; needs kaleido and Chromium
-	@$(PIP) --editable '.[figures]'
+gallery: $(VENV)/installed-dev  ## run the gallery's examples and write docs/gallery.md; needs Chromium
 	@$(BIN)/python docs/write_gallery.py
 
 site: $(VENV)/installed-dev  ## build the documentation site into build/site

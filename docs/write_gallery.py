@@ -1,8 +1,7 @@
 """Runs the gallery's examples, writes docs/gallery.md, the answer in README, and the pictures of
 all pages: `make gallery`.
 
-python docs/write_gallery.py [FOLDER]     # the folder of the studies; one that exists is not run
-again
+python docs/write_gallery.py [FOLDER]     # the folder of the studies; one that exists is only drawn
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.data.dataset import load
+from nas_attn.data.loading import load
+from nas_attn.errors import OperationError
+from nas_attn.report.browser import find_browser
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.files import write_figures
 from nas_attn.storage import Database
@@ -102,6 +103,12 @@ EXAMPLES = (
 
 def main() -> int:
     """Runs what is not there, draws everything."""
+    try:
+        # before searches of half an hour
+        find_browser()
+    except OperationError as error:
+        print(error, file=sys.stderr)
+        return 1
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "gallery").resolve()
     PICTURES.mkdir(exist_ok=True)
     parts = [
@@ -179,10 +186,6 @@ def draw(example: Example, now: Snapshot, drawn: Path) -> list[tuple[str, str]]:
     )
     if "images" in wanted:
         sample(now).save(drawn / "images.png")
-    for file in drawn.glob("*.svg"):  # plotly's names are new ones each time
-        text = file.read_text("utf-8")
-        own = re.search(r'id="defs-([0-9a-f]+)"', text)
-        file.write_text(text.replace(own[1], "figure") if own else text, "utf-8")
     for file in drawn.iterdir():
         shutil.copyfile(file, PICTURES / f"{example.study}-{file.name}")
     there = {

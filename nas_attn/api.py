@@ -284,8 +284,7 @@ class Study:
         self._opened = _open(self._opened.store.name, self._opened.url)
         return found
 
-    # Figures are plotly's: `.show()`, `.write_html(path)`, and with the extra `figures`
-    # `.write_image("front.svg")`, .png, .pdf.
+    # Figures are plotly's: `.show()`, `.write_html(path)`; `write_figures` makes files of them.
 
     def plot_front(self, absolute: bool = False) -> Figure:
         """The first objective against the second (or the trial), with 95 % intervals; as gains over
@@ -312,11 +311,10 @@ class Study:
         return tables.rows(self.snapshot(), what)
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
-        """All figures as files: svg, pdf or png. Needs the extra `figures`, and a Chrome or
-        Chromium.
+        """All figures as files: svg, pdf or png. Needs a Chrome or Chromium.
 
         Raises:
-            UserError: the format is unknown, or kaleido is not installed.
+            UserError: the format is unknown.
             OperationError: there is no browser, or the files cannot be written.
         """
         return write_figures(all_figures(self.snapshot()), Path(folder), format)

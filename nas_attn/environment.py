@@ -22,6 +22,8 @@ VERBOSE = "NAS_ATTN_VERBOSE"
 # not empty: tracebacks are shown
 DEBUG = "NAS_ATTN_DEBUG"
 SETTINGS = (STORAGE, STORAGE_WAIT, LOCK_DIR, VERBOSE, DEBUG)
+# the Chrome or Chromium that draws figures as files; other programs read it, too
+BROWSER = "BROWSER_PATH"
 
 # settings of a worker, as JSON, from the process that starts it
 WORKER = "NAS_ATTN_WORKER"
@@ -62,6 +64,11 @@ def wait_for_storage(seconds: float) -> None:
 def lock_folder() -> str | None:
     """Where the devices' lock files are, if not in the usual place."""
     return os.environ.get(LOCK_DIR) or None
+
+
+def browser() -> str | None:
+    """The browser that the environment names."""
+    return os.environ.get(BROWSER) or None
 
 
 def debugging() -> bool:

@@ -7,6 +7,7 @@ import re
 import runpy
 import shlex
 import subprocess
+import sys
 import urllib.parse
 from pathlib import Path
 
@@ -142,6 +143,17 @@ def test_the_figures_of_measurements_are_drawn_from_their_tables() -> None:
     for name, draw in script["FIGURES"].items():
         kept = (ROOT / "docs" / "pictures" / name).read_text("utf-8")
         assert kept == draw(), "run make docs"
+
+
+def test_the_gallery_needs_a_browser_and_says_so_before_its_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["write_gallery.py", str(tmp_path)])
+    monkeypatch.setenv("BROWSER_PATH", "no-such-browser")
+    script = runpy.run_path(str(ROOT / "docs" / "write_gallery.py"))
+    assert script["main"]() == 1
+    assert "no-such-browser" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_glossary_has_at_most_twelve_words_which_the_first_pages_use() -> None:

@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from browser import CHROMIUM
 from made_study import TRUE_COST, MadeStudy, everywhere, recipe
+from PIL import Image
 
 from nas_attn import errors
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report import dashboard, figures
+from nas_attn.report import browser, dashboard, figures
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.drawing import GREY
+from nas_attn.report.figures.drawing import GREY, Told, blank_figure, tell
 from nas_attn.report.figures.effects import (
     BAD,
     GOOD_COLOUR,
@@ -27,7 +29,7 @@ from nas_attn.report.figures.effects import (
     map_of,
     sure_map,
 )
-from nas_attn.report.figures.files import write_figures
+from nas_attn.report.figures.files import PIXELS, write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.study.reading import snapshot
@@ -292,22 +294,44 @@ def test_what_is_missing_or_wrong_is_one_sentence(
 ) -> None:
     with pytest.raises(errors.UserError, match=r"'gif': .*svg, pdf, png"):
         write_figures({}, tmp_path, "gif")
-    monkeypatch.setitem(sys.modules, "kaleido", None)
-    with pytest.raises(errors.UserError, match=r"kaleido.*'nas-attn\[figures\]'"):
-        write_figures({}, tmp_path, "svg")
+    one = {"front": blank_figure(height=300)}
+    monkeypatch.setenv("BROWSER_PATH", "no-such-browser")
+    with pytest.raises(errors.OperationError, match=r"BROWSER_PATH is 'no-such-browser'.*name a"):
+        write_figures(one, tmp_path, "svg")
+    monkeypatch.delenv("BROWSER_PATH")
+    monkeypatch.setattr(browser, "NAMES", ("no-such-browser",))
+    with pytest.raises(errors.OperationError, match=r"not installed: install one.*BROWSER_PATH"):
+        write_figures(one, tmp_path, "svg")
+    monkeypatch.setenv("BROWSER_PATH", sys.executable)
+    with pytest.raises(errors.OperationError, match=r"did not work \(.*\): install another"):
+        write_figures(one, tmp_path, "svg")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_figures_become_svg_pdf_and_png(
-    made: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("kaleido", reason="kaleido is not installed (extra `figures`)")
+def test_figures_become_svg_pdf_and_png(made: Snapshot, tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
-    monkeypatch.setenv("BROWSER_PATH", CHROMIUM)
     drawn = {name: figures.all_figures(made)[name] for name in ("front", "effects-latency")}
     for format_, beginning in BEGINNINGS.items():
         files = write_figures(drawn, tmp_path / "figures", format_)
         assert [file.name for file in files] == [f"front.{format_}", f"effects-latency.{format_}"]
         assert all(file.read_bytes().startswith(beginning) for file in files)
+    again = write_figures(drawn, tmp_path / "again", "svg")
+    assert [file.read_bytes() for file in again] == [
+        (tmp_path / "figures" / file.name).read_bytes() for file in again
+    ]
+    with Image.open(tmp_path / "figures" / "front.png") as image:
+        assert image.size == (2 * PIXELS, 2 * drawn["front"].layout.height)
+    assert len(list((tmp_path / "figures").iterdir())) == 6
+
+
+@pytest.mark.slow
+def test_a_title_of_two_lines_is_whole(tmp_path: Path) -> None:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    figure = tell(blank_figure(height=200), Told("A title that is long " * 4))
+    (file,) = write_figures({"long": figure}, tmp_path, "png")
+    with Image.open(file) as image:
+        rows = np.asarray(image.convert("L")).min(1)
+    assert rows[:10].min() == 255, "cut at the upper edge"
