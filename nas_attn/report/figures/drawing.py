@@ -36,6 +36,8 @@ TITLE_LETTERS = 62
 # Pixels above the axes, for the legend, and those of a line of the title
 TITLE_HEIGHT = 64
 TITLE_LINE = 22
+# Pixels from a figure's upper edge to the foot of its title's first line
+TITLE_FOOT = 24
 # Beside the values on an axis, as a share of their range
 RIM = 0.08
 # A value and the ends of its 95 % interval
@@ -88,8 +90,9 @@ def tell(figure: go.Figure, told: Told, *, width: int = 0) -> go.Figure:
             "xanchor": "left",
             "y": 1,
             "yref": "container",
-            "yanchor": "top",
-            "pad": {"t": 10},
+            # plotly places the first of several lines by its foot only
+            "yanchor": "bottom",
+            "pad": {"b": -TITLE_FOOT},
             "font": {"size": 16},
         },
         meta={
