@@ -13,36 +13,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas_attn.data import coco, masks, yolo
+from nas_attn.data.class_counts import (
+    WHOLE,
+    check_counts,
+    lacking_classes,
+    small_classes,
+    unknown_classes,
+)
 from nas_attn.data.class_folders import class_names, classes_problem
 from nas_attn.data.copies import Seen, cautions, look_at
 from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.folder import bits_in_use, image_folder
-from nas_attn.data.walking import Layout, layout, subfolders, walk
+from nas_attn.data.walking import Layout, layout, walk
 from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
 from nas_attn.errors import DataError, few, several
 from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.tables import Kind
 
-# images of a class in a folder without splits
-FEWEST_TO_SPLIT = 3
-# validation images of a class, below which one image is 10 points of it
-FEW_TO_SCORE = 10
-# times as many images in the largest class as in the smallest
-UNEQUAL = 20
-# of the images of a folder without splits
-VALIDATION_SHARE = 0.16
 LOOSE = "outside the class folders"
 UNNAMED = "in folders of no split"
 LONE_MASKS = "which are masks without an image"
-# the name of the only split of a folder that is not divided
-WHOLE = "all"
 ALONE = "leave out one"
 BOXED = "with boxes"
 # the name of the only class of images that have none of their own
 ANY = ""
-
-BALANCED = 'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
 
 
 @dataclass(frozen=True)
@@ -154,14 +149,14 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     left_out |= _left_out(root, loose, found)
     seen = _looked_at(root, places)
     counts = _counted(seen, list(found.splits) or [WHOLE], classes)
-    _check_counts(root, counts)
+    check_counts(root, counts)
     said = cautions(seen, grouped=grouped)
     for split in found.splits.keys() - {"train"}:
         for folder in found.splits[split]:
-            said += _unknown_classes(split, folder, classes)
+            said += unknown_classes(split, folder, classes)
     said += _folders_in_classes(root, places)
-    said += _lacking_classes(counts)
-    said += _small_classes(counts)
+    said += lacking_classes(counts)
+    said += small_classes(counts)
     return Inventory(
         classes,
         counts,
@@ -432,32 +427,6 @@ def _shown(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _check_counts(root: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
-    for name, count in counts.get(WHOLE, {}).items():
-        if count < FEWEST_TO_SPLIT:
-            others = walk(root / name).left_out.items()
-            beside = [f"{several(len(files), 'file')} {reason}" for reason, files in others]
-            raise DataError(
-                f"class '{name}' of '{root}' has"
-                f" {' beside '.join([several(count, 'image'), *beside])}, and each class needs"
-                f" {FEWEST_TO_SPLIT} for splits: add some, or move the folder away if it is no"
-                " class"
-            )
-
-
-def _unknown_classes(split: str, folder: Path, classes: Sequence[str]) -> list[str]:
-    """About classes that the training images do not have, which no network can learn."""
-    strange = [name for name in subfolders(folder) if name not in classes]
-    if not strange:
-        return []
-    said = (
-        f"{split} has the class {few(strange)}, which train has not: {_refused(split)} will be"
-        " refused; add"
-        " it to train, or move it out of the folder"
-    )
-    return [said]
-
-
 def _folders_in_classes(root: Path, places: Sequence[_Place]) -> list[str]:
     """About folders below the class folders that may be the classes, or have another one's name."""
     inside: dict[str, dict[str, Path]] = {}
@@ -488,52 +457,3 @@ def _folders_in_classes(root: Path, places: Sequence[_Place]) -> list[str]:
             )
             break
     return said
-
-
-def _refused(split: str) -> str:
-    return "the final test" if split == "test" else "the search"
-
-
-def _lacking_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """About classes without an image in a split."""
-    said = []
-    for split, by_class in counts.items():
-        lacking = [name for name, count in by_class.items() if not count]
-        if lacking:
-            said.append(
-                f"{split} has no image of class {few(lacking)}: {_refused(split)} will be refused;"
-                " add some"
-            )
-    return said
-
-
-def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    said = []
-    train = counts.get("train", counts.get(WHOLE, {}))
-    smallest, number = _least_scored(counts, train)
-    rare = min(train, key=lambda name: train[name])
-    often = max(train, key=lambda name: train[name])
-    if train[often] >= UNEQUAL * max(train[rare], 1):
-        said.append(
-            f"class '{rare}' has {several(train[rare], 'image')} and '{often}' {train[often]:,}:"
-            f" accuracy hides the smallest class; {BALANCED}"
-        )
-    elif 0 < number < FEW_TO_SCORE:
-        about = "" if "validation" in counts else "about "
-        only = f"{about}{several(number, 'validation image')}"
-        said.append(f"class '{smallest}' has {only}, and accuracy hides small classes; {BALANCED}")
-    return said
-
-
-def _least_scored(
-    counts: Mapping[str, Mapping[str, int]], train: Mapping[str, int]
-) -> tuple[str, int]:
-    """The class with the fewest validation images, and how many; if they are taken from the
-    training images, at least one of each class is.
-    """
-    scored: Mapping[str, int] | None = counts.get("validation")
-    if scored is None:
-        share = VALIDATION_SHARE if WHOLE in counts else 0.2
-        scored = {name: max(1, round(share * count)) for name, count in train.items()}
-    smallest = min(scored, key=lambda name: scored[name])
-    return smallest, scored[smallest]
