@@ -21,11 +21,20 @@ VALIDATION_SHARE = 0.16
 BALANCED = 'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
 
 
-def check_counts(root: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
+def check_counts(
+    root: Path, counts: Mapping[str, Mapping[str, int]], unreadable: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Raises DataError: a class of a folder that is not divided has too few images for splits.
+    `unreadable`: class -> file -> why.
+    """
     for name, count in counts.get(WHOLE, {}).items():
         if count < FEWEST_TO_SPLIT:
-            others = walk(root / name).left_out.items()
-            beside = [f"{several(len(files), 'file')} {reason}" for reason, files in others]
+            broken = unreadable.get(name, {})
+            beside = []
+            if broken:
+                beside.append(f"{len(broken):,} unreadable ({next(iter(broken.values()))})")
+            for reason, files in walk(root / name).left_out.items():
+                beside.append(f"{several(len(files), 'file')} {reason}")
             raise DataError(
                 f"class '{name}' of '{root}' has"
                 f" {' beside '.join([several(count, 'image'), *beside])}, and each class needs"

@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
+from nas_attn.data.broken import why_unreadable
+from nas_attn.data.class_counts import WHOLE
 from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
 from nas_attn.data.manifest import checksum
 from nas_attn.data.remembered import remembered
-from nas_attn.errors import few, first_line, several, shorten
+from nas_attn.errors import few, several
 from nas_attn.processes import cores
 
 # of what is kept in the cache
-LOOK_FORMAT = 4
+LOOK_FORMAT = 5
 # Formats whose files may be stacks of pages or films. In a photograph of a telephone (MPO), the
 # second image is no other view of the scene.
 STACKS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
@@ -58,6 +60,8 @@ class Look:
     thumb: bytes
     # whether there are more pages or frames in the file
     stacked: bool = False
+    # whether all pixels have one colour
+    blank: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Seen:
 def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
     """Opens all images; what they show is kept until a file changes."""
 
-    def open_all() -> list[tuple[int, str, str, bool]]:
+    def open_all() -> list[tuple[int, str, str, bool, bool]]:
         with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
             # of threads, only the first of all warnings about odd files would be shown
             warnings.simplefilter("ignore")
@@ -83,11 +87,12 @@ def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
     question = ("pixels", LOOK_FORMAT, pillow_version)
     rows = remembered(root, question, images, open_all)
     return [
-        Look(pixels, why, bytes.fromhex(thumb), stacked) for pixels, why, thumb, stacked in rows
+        Look(pixels, why, bytes.fromhex(thumb), stacked, blank)
+        for pixels, why, thumb, stacked, blank in rows
     ]
 
 
-def _open(path: Path) -> tuple[int, str, str, bool]:
+def _open(path: Path) -> tuple[int, str, str, bool, bool]:
     try:
         with Image.open(path) as opened:
             opened.draft("RGB", (DRAFT, DRAFT))
@@ -96,10 +101,15 @@ def _open(path: Path) -> tuple[int, str, str, bool]:
             image = ImageOps.exif_transpose(opened)
             shown = image if deep else to_rgb(image)
         pixels = checksum(repr(shown.size).encode(), shown.tobytes())
-        return pixels, "", _thumb(shown, deep=deep).hex(), stacked
+        return pixels, "", _thumb(shown, deep=deep).hex(), stacked, _is_blank(shown)
     except Exception as error:
         # decoders raise any error for damaged files
-        return 0, shorten(first_line(error).replace(str(path), path.name), 80), "", False
+        return 0, why_unreadable([path], error), "", False, False
+
+
+def _is_blank(image: Image.Image) -> bool:
+    values = np.asarray(image)
+    return bool((values == values[0, 0]).all())
 
 
 def _thumb(image: Image.Image, *, deep: bool) -> bytes:
@@ -114,19 +124,34 @@ def _thumb(image: Image.Image, *, deep: bool) -> bytes:
 GROUPS = "remove them, or keep them together with data.groups"
 
 
+def open_split(seen: Sequence[Seen]) -> str:
+    """The split from which the images for validation are drawn; empty if they have one."""
+    splits = {one.split for one in seen}
+    if "validation" in splits:
+        return ""
+    return "train" if "train" in splits else WHOLE
+
+
 def cautions(seen: Sequence[Seen], *, grouped: bool, way_out: str = GROUPS) -> list[str]:
     """Sentences about equal images in two splits, in two classes, or that a split may part, about
-    nearly equal ones, and about files with several images.
+    nearly equal ones, about images of one colour, and about files with several images.
 
     `grouped`: groups keep images together; `way_out`: for images that a split may part.
     """
     readable = [one for one in seen if not one.look.why]
+    parted = "" if grouped else open_split(seen)
+    said = _equal(readable, parted, way_out)
+    if len({one.split for one in seen}) > 1:
+        said += _alike_across(readable)
+    if parted:
+        said += _alike_within([one for one in readable if one.split == parted], way_out)
+    blank = [one.name for one in readable if one.look.blank]
+    if blank:
+        said.append(
+            f"{several(len(blank), 'image')} of one colour all over, such as '{blank[0]}', which"
+            " show nothing; what is transparent is white here"
+        )
     stacks = [one.name for one in readable if one.look.stacked]
-    divided = len({one.split for one in seen}) > 1
-    parted = "" if divided or grouped else way_out
-    said = _equal(readable, parted)
-    if divided or parted:
-        said += _alike(readable, parted)
     if stacks:
         said.append(
             f"{several(len(stacks), 'file')} with several pages or frames ({few(stacks)}): only the"
@@ -135,7 +160,8 @@ def cautions(seen: Sequence[Seen], *, grouped: bool, way_out: str = GROUPS) -> l
     return said
 
 
-def _equal(seen: Sequence[Seen], parted: str) -> list[str]:
+def _equal(seen: Sequence[Seen], open_to: str, way_out: str) -> list[str]:
+    """`open_to`: the split whose images a division may part; empty if none is."""
     by_pixels: defaultdict[int, list[Seen]] = defaultdict(list)
     for one in seen:
         by_pixels[one.look.pixels].append(one)
@@ -144,27 +170,34 @@ def _equal(seen: Sequence[Seen], parted: str) -> list[str]:
     copied = [group for group in by_pixels.values() if len({one.name for one in group}) > 1]
     across = [group for group in copied if len({one.split for one in group}) > 1]
     between = [group for group in copied if len({one.label for one in group}) > 1]
-    within = [group for group in copied if len({(one.split, one.label) for one in group}) == 1]
+    within = [group for group in copied if {one.split for one in group} == {open_to}]
+    within = [group for group in within if len({one.label for one in group}) == 1]
     said = _in_two_splits([group for group in single if len({one.split for one in group}) > 1])
     if across:
         pair = _pair(across[0], lambda one: one.split)
         said.append(
-            f"{several(len(across), 'image')} with copies of the same pixels in two splits, such as"
-            f" {pair}: scores on them tell nothing about new images; leave them out of one split"
+            f"{_with_copies(across)} in two splits, such as {pair}: scores on them tell nothing"
+            " about new images; leave them out of one split"
         )
     if between:
         pair = _pair(between[0], lambda one: one.label)
         said.append(
-            f"{several(len(between), 'image')} with copies of the same pixels in two classes, such"
-            f" as {pair}: no network can be right about both; leave them out of one class"
+            f"{_with_copies(between)} in two classes, such as {pair}: no network can be right about"
+            " both; leave them out of one class"
         )
-    if within and parted:
+    if within:
         pair = _pair(within[0], lambda one: one.name)
         said.append(
-            f"{several(len(within), 'image')} with copies of the same pixels, such as {pair}, which"
-            f" may come into two splits: {parted}"
+            f"{_with_copies(within)}, such as {pair}, which may come into two splits: {way_out}"
         )
     return said
+
+
+def _with_copies(groups: Sequence[Sequence[Seen]]) -> str:
+    """How many images have copies, and in how many files, if one has more than one copy."""
+    files = sum(len({one.name for one in group}) for group in groups)
+    said = f"{several(len(groups), 'image')} with copies of the same pixels"
+    return said if files == 2 * len(groups) else f"{said} ({files:,} files)"
 
 
 def _in_two_splits(files: Sequence[Sequence[Seen]]) -> list[str]:
@@ -187,28 +220,37 @@ def _pair(group: Sequence[Seen], by: Callable[[Seen], str]) -> str:
     return f"'{first.name}' and '{other.name}'"
 
 
-def _alike(seen: Sequence[Seen], parted: str) -> list[str]:
-    pairs = near_copies(seen, divided=not parted)
+def _alike_across(seen: Sequence[Seen]) -> list[str]:
+    pairs = near_copies(seen, [one.split for one in seen])
     if not pairs:
         return []
-    first, other = pairs[0]
-    example = f"such as '{first.name}' and '{other.name}'"
-    if not parted:
-        said = (
-            f"{several(len(pairs), 'image')} nearly equal to one of another split, {example}: if"
-            " they are one photograph, scaled or saved again, leave them out of one split"
-        )
-    else:
-        said = (
-            f"{several(len(pairs), 'image')} nearly equal to another one, {example}, which may come"
-            f" into two splits: if they are of one scene, {parted}"
-        )
+    said = (
+        f"{several(len(pairs), 'image')} nearly equal to one of another split, {_example(pairs)}:"
+        " if they are one photograph, scaled or saved again, leave them out of one split"
+    )
     return [said]
 
 
-def near_copies(seen: Sequence[Seen], *, divided: bool) -> list[tuple[Seen, Seen]]:
-    """Each image that is nearly equal to an earlier one, with that one; if the data are `divided`,
-    only one of another split counts. Equal images are left out, and those that show nothing.
+def _alike_within(seen: Sequence[Seen], way_out: str) -> list[str]:
+    """About images of the split that a division may part."""
+    pairs = near_copies(seen, [one.name for one in seen])
+    if not pairs:
+        return []
+    said = (
+        f"{several(len(pairs), 'image')} nearly equal to another one, {_example(pairs)}, which may"
+        f" come into two splits: if they are of one scene, {way_out}"
+    )
+    return [said]
+
+
+def _example(pairs: Sequence[tuple[Seen, Seen]]) -> str:
+    first, other = pairs[0]
+    return f"such as '{first.name}' and '{other.name}'"
+
+
+def near_copies(seen: Sequence[Seen], places: Sequence[str]) -> list[tuple[Seen, Seen]]:
+    """Each image that is nearly equal to an earlier one at another place, with that one. Equal
+    images are left out, and those that show nothing.
     """
     small = np.array([np.frombuffer(one.look.thumb, np.uint8) for one in seen], np.float32)
     if not 2 <= len(seen) <= MOST_IMAGES_COMPARED:
@@ -222,12 +264,9 @@ def near_copies(seen: Sequence[Seen], *, divided: bool) -> list[tuple[Seen, Seen
     rows /= deviation[chosen, None] * THUMB
     kept = [seen[number] for number in chosen.tolist()]
     pixels = np.array([one.look.pixels for one in kept], np.int64)
-    splits = list(dict.fromkeys(one.split for one in kept))
-    if divided:
-        apart = [splits.index(one.split) for one in kept]
-    else:
-        apart = list(range(len(kept)))
-    pairs = _first_alike(rows, pixels, np.array(apart, np.int64))
+    numbers = {place: number for number, place in enumerate(dict.fromkeys(places))}
+    apart = np.array([numbers[places[number]] for number in chosen.tolist()], np.int64)
+    pairs = _first_alike(rows, pixels, apart)
     return [(kept[other], kept[row]) for row, other in pairs]
 
 

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas_attn.data.broken import REASON_LETTERS, why_unreadable
 from nas_attn.data.depth import FULL_BITS, is_deep, with_bytes
 from nas_attn.data.manifest import checksum
 from nas_attn.data.pixels import DECODED_TOGETHER
-from nas_attn.errors import DataError, first_line, shorten
+from nas_attn.errors import DataError, shorten
 from nas_attn.processes import cores
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+# of a mask: black and white, grey, palette, and grey with 16 or 32 bits
+MASK_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
 # value of a mask's pixels without a class: not used for training or scores
 NOT_COUNTED = 255
 
@@ -46,10 +49,6 @@ class Framed:
 Source = Path | Masked | Framed
 # outside an image: the mean colour of photographs
 GREY = (124, 116, 104)
-
-
-# of why a file cannot be read
-REASON_LETTERS = 80
 
 
 def channels_of(sources: Sequence[Source]) -> int:
@@ -129,18 +128,21 @@ def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[
     """
     shown = stored if orientation < 5 else stored[::-1]
     with Image.open(source.mask) as opened:
-        if opened.mode not in ("L", "P", "1"):
+        if opened.mode not in MASK_MODES:
             raise ValueError(f"its mask is {opened.mode}, not gray or palette with class numbers")
         if opened.size not in (shown, stored):
             raise ValueError(
                 f"its mask is {opened.size[0]}x{opened.size[1]}, the image {shown[0]}x{shown[1]}"
             )
         mask = np.asarray(turned(opened, orientation if opened.size != shown else 1))
+    wrong = mask[((mask >= source.classes) | (mask < 0)) & (mask != NOT_COUNTED)]
+    if len(wrong):
+        raise ValueError(
+            f"its mask has the value {wrong.max()}: classes are 0 to {source.classes - 1}, and"
+            f" {NOT_COUNTED} none"
+        )
     # black and white: 0 and 1
-    values = mask.astype(np.uint8)
-    if ((values >= source.classes) & (values != NOT_COUNTED)).any():
-        raise ValueError(f"its mask has the value {values[values != NOT_COUNTED].max()}")
-    return values
+    return mask.astype(np.uint8)
 
 
 # How an image is turned, by the EXIF tag.
@@ -217,7 +219,7 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
             pixels = decode(source, cut)
         except Exception as error:
             # decoders raise any error for damaged files
-            why = shorten(first_line(error), REASON_LETTERS)
+            why = why_unreadable(files_of(source), error)
         try:
             return Decoded(pixels, checksum(*(p.read_bytes() for p in files_of(source))), why)
         except FileNotFoundError as error:

@@ -70,7 +70,7 @@ INTERPOLATIONS = (
     "lanczos",
 )
 TEST_SHARE = 0.2
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 # of what is kept of the bits that images use
 DEPTH_FORMAT = 1
 # largest share of a GPU's free memory for the images of a split
@@ -376,9 +376,10 @@ def _report(files: Files, made: _Made, section: DataSection) -> None:
     names = [printable(_below(paths[i], files.root)) for i in np.flatnonzero(made.broken)]
     count = f"{several(len(names), 'image')} of '{files.root}' cannot be read"
     if isinstance(first, Masked):
+        masks = "its mask" if len(names) == 1 else "their masks"
         count += (
-            f" with its mask (gray or palette, of its size, values 0 to {first.classes - 1}, or"
-            f" {NOT_COUNTED})"
+            f" with {masks} (gray or palette, of the image's size, values 0 to {first.classes - 1},"
+            f" or {NOT_COUNTED})"
         )
     if isinstance(first, Framed):
         count += " at the size that its annotations say"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas_attn.data import coco, masks, yolo
+from nas_attn.data import coco, image_names, masks, yolo
 from nas_attn.data.class_counts import (
     WHOLE,
     check_counts,
@@ -21,7 +21,7 @@ from nas_attn.data.class_counts import (
     unknown_classes,
 )
 from nas_attn.data.class_folders import class_names, classes_problem
-from nas_attn.data.copies import Seen, cautions, look_at
+from nas_attn.data.copies import GROUPS, Seen, cautions, look_at
 from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.folder import bits_in_use, image_folder
@@ -34,8 +34,10 @@ from nas_attn.tables import Kind
 LOOSE = "outside the class folders"
 UNNAMED = "in folders of no split"
 LONE_MASKS = "which are masks without an image"
-ALONE = "leave out one"
+ALONE = "give validation a file of its own without them, or leave out one"
 BOXED = "with boxes"
+# of unreadable files
+SHOWN_REASONS = 5
 # the name of the only class of images that have none of their own
 ANY = ""
 
@@ -83,10 +85,7 @@ class Inventory:
         first += f", {unread} unreadable"
         if unread:
             first += " (left out)"
-        lines = [first]
-        if unread:
-            name, why = next(iter(self.unreadable.items()))
-            lines.append(f"unreadable: {few(list(self.unreadable))}; the first: {why} ({name})")
+        lines = [first, f"classes: {few(self.classes)}", *self._unreadable_lines()]
         if self.folders:
             parts = (f"{split} is {', '.join(names)}" for split, names in self.folders.items())
             lines.append(f"splits: {'; '.join(parts)}")
@@ -98,6 +97,22 @@ class Inventory:
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
         return lines + [f"note: {caution}" for caution in self.cautions]
+
+    def _unreadable_lines(self) -> list[str]:
+        """The unreadable files by reason, the most frequent first."""
+        by_reason: dict[str, list[str]] = {}
+        for name, why in self.unreadable.items():
+            by_reason.setdefault(why, []).append(name)
+        ordered = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+        lines = [
+            f"unreadable: {several(len(names), 'file')}, {why}: {few(names)}"
+            for why, names in ordered[:SHOWN_REASONS]
+        ]
+        rest = ordered[SHOWN_REASONS:]
+        if rest:
+            count = sum(len(names) for _, names in rest)
+            lines.append(f"unreadable: {several(count, 'file')} more, for other reasons")
+        return lines
 
     def text(self) -> str:
         """The lines as one text."""
@@ -149,8 +164,10 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     left_out |= _left_out(root, loose, found)
     seen = _looked_at(root, places)
     counts = _counted(seen, list(found.splits) or [WHOLE], classes)
-    check_counts(root, counts)
-    said = cautions(seen, grouped=grouped)
+    check_counts(root, counts, _unreadable_by_class(seen))
+    unreadable = _unreadable(seen)
+    _check_readable(root, counts, unreadable)
+    said = _about_images(seen, grouped=grouped)
     for split in found.splits.keys() - {"train"}:
         for folder in found.splits[split]:
             said += unknown_classes(split, folder, classes)
@@ -160,7 +177,7 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     return Inventory(
         classes,
         counts,
-        _unreadable(seen),
+        unreadable,
         left_out,
         tuple(said),
         folders=_named(splits),
@@ -219,7 +236,8 @@ def take_masked(
     counts = _counted(
         [one for one in seen if one.name not in unreadable], list(masked.pairs), (ANY,)
     )
-    said = cautions(seen, grouped=grouped)
+    _check_readable(root, counts, unreadable)
+    said = _about_images(seen, grouped=grouped)
     for split, found in looks.items():
         said += _about_masks(split, masked.classes, found)
     return Inventory(
@@ -276,9 +294,8 @@ def take_boxed(section: DataSection) -> Inventory:
         without += _without_a_box(split, _below(annotated.root, bare))
     seen = _looked_at(annotated.root, places)
     counts = _counted(seen, list(annotated.files), (ANY,))
-    if list(counts) == ["train"]:
-        seen = [Seen(WHOLE, one.label, one.name, one.look) for one in seen]
-    said = [*cautions(seen, grouped=False, way_out=ALONE), *without]
+    _check_readable(annotated.root, counts, _unreadable(seen))
+    said = [*_about_images(seen, grouped=False, way_out=ALONE), *without]
     left_out = {}
     named = {os.path.realpath(place.path) for place in places}
     others = [
@@ -332,7 +349,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     unreadable |= dict.fromkeys(_below(root, gone), "a file lists it, but it is not there")
     splits = list(dict.fromkeys(place.split for place in places))
     counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))
-    said = [*cautions(seen, grouped=False, way_out=ALONE), *said]
+    said = [*_about_images(seen, grouped=False, way_out=ALONE), *said]
     left_out = {}
     if unread := _unread_by_yolo(section):
         left_out["that ultralytics does not read"] = _below(root, unread)
@@ -408,6 +425,37 @@ def _counted(
         if not one.look.why:
             counts[one.split][one.label] += 1
     return counts
+
+
+def _about_images(seen: Sequence[Seen], *, grouped: bool, way_out: str = "") -> list[str]:
+    """Sentences about what the images show and what they are called. `way_out`: for those that a
+    split may part; empty: groups.
+    """
+    return [
+        *cautions(seen, grouped=grouped, way_out=way_out or GROUPS),
+        *image_names.belonging(seen, grouped=grouped, way_out=way_out),
+        *image_names.alike(seen),
+    ]
+
+
+def _check_readable(
+    root: Path, counts: Mapping[str, Mapping[str, int]], unreadable: Mapping[str, str]
+) -> None:
+    """Raises DataError: no image can be read."""
+    if unreadable and not any(map(sum, (each.values() for each in counts.values()))):
+        name, why = next(iter(unreadable.items()))
+        raise DataError(
+            f"none of the {len(unreadable):,} images of '{root}' can be read; the first, '{name}':"
+            f" {why}"
+        )
+
+
+def _unreadable_by_class(seen: Sequence[Seen]) -> dict[str, dict[str, str]]:
+    by_class: dict[str, dict[str, str]] = {}
+    for one in seen:
+        if one.look.why:
+            by_class.setdefault(one.label, {})[one.name] = one.look.why
+    return by_class
 
 
 def _unreadable(seen: Sequence[Seen]) -> dict[str, str]:

@@ -15,21 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_attn.data.decoding import REASON_LETTERS, Masked, mask_values
+from nas_attn.data.broken import why_unreadable
+from nas_attn.data.decoding import Masked, mask_values
 from nas_attn.data.folder import Files, image_folder, images_below, joined, split_folder
 from nas_attn.data.groups import GroupsOf
 from nas_attn.data.palettes import check_palettes, palettes_problem
 from nas_attn.data.parts import Parts, Place
 from nas_attn.data.remembered import remembered
 from nas_attn.data.walking import Layout, layout, subfolders
-from nas_attn.errors import DataError, few, first_line, shorten
+from nas_attn.errors import DataError, few, shorten
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection, SplitsSection
 
 NAMES_FILE = "classes.txt"
 MOST_CLASSES = 255
 # of what is kept of masks
-MASK_FORMAT = 1
+MASK_FORMAT = 2
 
 
 def read_masks(section: DataSection, place: Place) -> Parts:
@@ -127,7 +128,7 @@ def _decoded(pair: Masked) -> tuple[str, list[int]]:
         return "", np.unique(mask_values(pair)).tolist()
     except Exception as error:
         # decoders raise any error for damaged files
-        return shorten(first_line(error), REASON_LETTERS), []
+        return why_unreadable([pair.image, pair.mask], error), []
 
 
 def _masked_layout(root: Path, splits: SplitsSection | None) -> Layout:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import materials
@@ -66,6 +67,25 @@ def truncated(root: Path) -> None:
         path.write_bytes(path.read_bytes()[:300])
 
 
+def no_images(root: Path) -> None:
+    """Files that are called images, as downloads and telephones leave them."""
+    classes(root)
+    (root / "cat/empty.jpg").write_bytes(b"")
+    (root / "cat/page.jpg").write_text("\n<!DOCTYPE html><html>404</html>")
+    (root / "cat/telephone.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
+    for name in ("a", "b"):
+        (root / f"dog/{name}.png").write_text("version https://git-lfs.github.com/spec/v1\n")
+
+
+def see_through(root: Path) -> None:
+    """Transparent all over, so that nothing is left of their colours."""
+    classes(root)
+    for number in range(3):
+        image = picture(9000 + number).convert("RGBA")
+        image.putalpha(0)
+        image.save(root / f"cat/clear{number}.png")
+
+
 def floats(root: Path) -> None:
     classes(root)
     Image.fromarray(np.linspace(0, 1, 400, dtype="float32").reshape(20, 20)).save(
@@ -121,6 +141,56 @@ def scaled_copies(root: Path) -> None:
         small.save(root / "val/cat" / f"small{number}.jpg", quality=85)
 
 
+def copies_to_learn_from(root: Path) -> None:
+    """The validation images are drawn from train."""
+    splits(root, "train", "test")
+    shutil.copy(root / "train/cat/0000.png", root / "train/cat/again.png")
+    for number, side in enumerate((80, 50)):
+        image = smooth(8000).resize((side, side), Image.Resampling.BICUBIC)
+        image.save(root / f"train/dog/like{number}.png")
+
+
+def named(folder: Path, names: Sequence[str], first: int) -> None:
+    """An image of each name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names, first):
+        picture(number).save(folder / name)
+
+
+def patients(root: Path) -> None:
+    """Several images of each; two patients are in two splits."""
+    for place, (split, persons) in enumerate({"train": range(8), "val": range(6, 12)}.items()):
+        for other, name in enumerate(("cat", "dog")):
+            names = [f"person{p}_{name}_{3 * place + k}.png" for p in persons for k in range(3)]
+            named(root / split / name, names, 10000 * place + 1000 * other)
+
+
+def films(root: Path) -> None:
+    for number, name in enumerate(("cat", "dog")):
+        names = [f"clip{clip:02}-frame{frame:04}.png" for clip in range(5) for frame in range(4)]
+        named(root / name, names, 1000 * number)
+
+
+def roboflow_copies(root: Path) -> None:
+    for number, name in enumerate(("cat", "dog")):
+        names = [f"{k}_jpg.rf.{10 * k + copy:06x}.png" for k in range(6) for copy in range(3)]
+        named(root / name, names, 1000 * number)
+
+
+def numbered(root: Path) -> None:
+    """Of one class, or of none, as most people number images."""
+    for number, name in enumerate(("cat", "dog")):
+        names = [f"{name}_{image}.png" for image in range(6)]
+        names += [f"n0208562{number}_{image}.png" for image in range(6)]
+        named(root / name, names, 1000 * number)
+
+
+def names_in_capitals(root: Path) -> None:
+    classes(root)
+    for number in range(2):
+        picture(9000 + number).save(root / f"dog/{500 + number:04}.PNG")
+
+
 def foreign_class(root: Path) -> None:
     splits(root, "train", "val", "test")
     fill(root / "test/owl", 3, 7000)
@@ -161,6 +231,14 @@ def lone_masks(root: Path) -> None:
 def one_wrong_mask(root: Path) -> None:
     with_masks(root)
     Image.new("RGB", (20, 30)).save(root / "masks/3.png")
+
+
+def deep_masks(root: Path) -> None:
+    """In files of 16 bits; one has the number of an instance."""
+    with_masks(root)
+    for path in sorted((root / "masks").iterdir()):
+        values = np.asarray(Image.open(path)).astype(np.uint16)
+        Image.fromarray(values + np.uint16(24001 * (path.stem == "3"))).save(path)
 
 
 def white_masks(root: Path) -> None:

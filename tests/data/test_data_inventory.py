@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from nas_attn import data
+from nas_attn.data.image_names import origin
 from nas_attn.data.inventory import LONE_MASKS, UNNAMED, of, take
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection, SplitsSection
+from nas_attn.recipe import DataSection, GroupsSection, SplitsSection
 from nas_attn.tables import Kind
 from nas_attn.tasks import TASKS
 
@@ -50,7 +51,9 @@ TASK_OF = {"classes": "classification", "masks": "segmentation", "boxes": "detec
 LEARNT = 0.8
 
 ROWS = {
-    "a folder for each class": Row(folders_made.classes, {"all": 20}),
+    "a folder for each class": Row(
+        folders_made.classes, {"all": 20}, ["2 classes, 20 images", "classes: 'cat', 'dog'"]
+    ),
     "splits by other names": Row(
         lambda root: folders_made.splits(root, "Training", "TEST"), {"train": 10, "test": 10}
     ),
@@ -68,6 +71,22 @@ ROWS = {
         ["3 classes"],
     ),
     "truncated files": Row(folders_made.truncated, {"all": 20}, ["2 unreadable", "22 images"]),
+    "files that are no images": Row(
+        folders_made.no_images,
+        {"all": 20},
+        [
+            "5 unreadable",
+            "2 files, a pointer of Git LFS, not the image: run git lfs pull: 'dog/a.png'",
+            "1 file, an empty file: 'cat/empty.jpg'",
+            "web page, not an image: 'cat/page.jpg'",
+            "only with pillow-heif: 'cat/telephone.jpg'",
+        ],
+    ),
+    "images that are transparent all over": Row(
+        folders_made.see_through,
+        {"all": 23},
+        ["3 images of one colour", "1 image with copies of the same pixels (3 files), such as"],
+    ),
     "values without a known white": Row(
         folders_made.floats, {"all": 20}, ["1 unreadable", "no known white"]
     ),
@@ -97,6 +116,34 @@ ROWS = {
         folders_made.scaled_copies,
         {"train": 10, "validation": 13},
         ["3 images nearly equal", "'train/cat/0.png' and 'val/cat/small0.jpg'"],
+    ),
+    "copies in the images that validation is drawn from": Row(
+        folders_made.copies_to_learn_from,
+        {"train": 13, "test": 10},
+        [
+            "'train/cat/0000.png' and 'train/cat/again.png', which may come into two splits",
+            "'train/dog/like0.png' and 'train/dog/like1.png', which may come into two splits",
+        ],
+    ),
+    "patients in two splits": Row(
+        folders_made.patients,
+        {"train": 48, "validation": 36},
+        ["4 names shared by images of two splits", "person6_cat_0.png", "'person6_cat' is one"],
+    ),
+    "films": Row(
+        folders_made.films,
+        {"all": 40},
+        ["5 names shared by images that may come", "data.groups = { pattern = '^(.+)-' }"],
+    ),
+    "copies of Roboflow": Row(
+        folders_made.roboflow_copies,
+        {"all": 36},
+        ["6 names shared", r"data.groups = { pattern = '^(.+)\.rf\.' }"],
+    ),
+    "names that differ in capitals": Row(
+        folders_made.names_in_capitals,
+        {"all": 22},
+        ["2 files whose name differs", "'dog/0500.PNG' and 'dog/0500.png'"],
     ),
     "a class that only the test has": Row(
         folders_made.foreign_class,
@@ -150,6 +197,12 @@ ROWS = {
     "masks": Row(folders_made.with_masks, {"all": 10}, labels="masks"),
     "masks without an image": Row(
         folders_made.lone_masks, {"all": 7}, [f"3 files {LONE_MASKS}"], labels="masks"
+    ),
+    "masks with 16 bits": Row(
+        folders_made.deep_masks,
+        {"all": 9},
+        ["1 unreadable", "the value 24002: classes are 0 to 1, and 255 none: 'images/3.png'"],
+        labels="masks",
     ),
     "a mask in colours": Row(
         folders_made.one_wrong_mask, {"all": 9}, ["1 unreadable", "its mask is RGB"], labels="masks"
@@ -263,6 +316,34 @@ def test_images_that_only_look_alike_are_no_near_copies(tmp_path: Path) -> None:
         Image.new("RGB", (9, 9), (0, 0, 90 + number)).save(tmp_path / f"flat/dog/{number}.png")
     for folder in ("noise", "flat"):
         assert "nearly" not in take(str(tmp_path / folder)).text()
+
+
+def test_names_that_number_the_images_of_a_class_share_nothing(tmp_path: Path) -> None:
+    folders_made.numbered(tmp_path / "d")
+    assert "shared" not in take(str(tmp_path / "d")).text()
+
+
+@pytest.mark.parametrize("make", [folders_made.films, folders_made.roboflow_copies])
+def test_the_groups_that_are_offered_keep_a_name_together(tmp_path: Path, make: Make) -> None:
+    root = tmp_path / "d"
+    make(root)
+    pattern = take(str(root)).text().partition("pattern = '")[2].partition("'")[0]
+    groups = GroupsSection(pattern=pattern)
+    dataset = data.load(DataSection(name=f"folder:{root}", size=8, groups=groups), device="cpu")
+    names = {split: dataset.manifest.splits[split].names for split in dataset.manifest.splits}
+    origins = [{origin(name) for name in each} for each in names.values() if each is not None]
+    assert len(origins) == 2
+    assert not origins[0] & origins[1]
+    assert "shared" not in take(str(root), grouped=True).text()
+
+
+def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    folders_made.splits(root, "train", "val")
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"none of the 20 images .* can be read.*: an empty file"):
+        take(str(root))
 
 
 def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None:

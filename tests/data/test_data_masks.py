@@ -173,7 +173,7 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
     pair(root, "number", value=7)
     with pytest.raises(
         DataError,
-        match=r"2 images of .* cannot be read with its mask \(gray .* values 0 to 1, or 255",
+        match=r"2 images of .* cannot be read with their masks \(gray .* values 0 to 1, or 255",
     ):
         load(section)
     with pytest.warns(NasAttnWarning, match="left out: .*colours.png.*number.png"):

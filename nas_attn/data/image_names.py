@@ -1,0 +1,114 @@
+"""What the names of images tell: which of them belong together, and which differ only in form.
+
+A program that makes several images of one photograph, film or patient writes that one's name before
+a number: `person20_bacteria_3.jpeg`, `clip05_frame0012.jpg`, `cat003_jpg.rf.8e61….jpg` (Roboflow's
+copies of one photograph). Images of one name must not be on both sides of a split.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from nas_attn.data.class_folders import plain
+from nas_attn.data.copies import Seen, open_split
+from nas_attn.errors import several
+
+_ROBOFLOW = re.compile(r"^(.+)\.rf\.\w+$")
+# A name with a digit, then a number, perhaps with letters before it: those of one class, `cat_12`,
+# have no digit in what they share.
+_NUMBERED = re.compile(r"^(.*\d[^_\-. ()]*(?:[_\-. ()]+[^\W\d_]+)*)[_\-. (]+[^\W\d_]*\d+\)?$")
+# separators before a number, for an expression of `data.groups`
+_SEPARATORS = re.compile(r"[_\-. (]")
+# share of the images whose names must be shared, and times as many such names as classes, so that
+# they are hardly those of the classes
+LEAST_SHARED = 0.5
+LEAST_NAMES = 2
+
+
+def origin(name: str) -> str:
+    """What an image's name shares with those of the same photograph, film or patient; empty:
+    nothing.
+    """
+    stem = PurePosixPath(name).stem
+    match = _ROBOFLOW.match(stem) or _NUMBERED.match(stem)
+    return match.group(1) if match else ""
+
+
+def pattern_for(name: str) -> str:
+    """The expression for `data.groups` that gives a name's origin."""
+    stem = PurePosixPath(name).stem
+    if _ROBOFLOW.match(stem):
+        return r"^(.+)\.rf\."
+    separator = _SEPARATORS.findall(stem.rstrip(")"))[-1]
+    return f"^(.+){re.escape(separator) if separator in '.(' else separator}"
+
+
+def belonging(seen: Sequence[Seen], *, grouped: bool, way_out: str = "") -> list[str]:
+    """About images whose names say that they belong together, but that are in two splits, or may
+    come into two. `grouped`: groups keep images together; `way_out`: empty for `data.groups`.
+    """
+    origins = [origin(one.name) for one in seen]
+    if grouped or not _are_shared(origins, classes=len({one.label for one in seen})):
+        return []
+    first: dict[str, Seen] = {}
+    across: dict[str, Seen] = {}
+    parted: dict[str, Seen] = {}
+    divided = open_split(seen)
+    for one, called in zip(seen, origins, strict=True):
+        if not called:
+            continue
+        before = first.setdefault(called, one)
+        if before.split != one.split:
+            across.setdefault(called, one)
+        elif before is not one and one.split == divided:
+            parted.setdefault(called, one)
+    said = []
+    if across:
+        called, other = next(iter(across.items()))
+        said.append(
+            f"{several(len(across), 'name')} shared by images of two splits, such as"
+            f" '{first[called].name}' and '{other.name}': if '{called}' is one photograph, film or"
+            " patient, scores on it tell nothing about new ones; put its images into one split"
+        )
+    if parted:
+        called, other = next(iter(parted.items()))
+        said.append(
+            f"{several(len(parted), 'name')} shared by images that may come into two splits, such"
+            f" as '{first[called].name}' and '{other.name}': if '{called}' is one photograph, film"
+            f" or patient, {way_out or _together(other.name)}"
+        )
+    return said
+
+
+def _are_shared(origins: Sequence[str], *, classes: int) -> bool:
+    counts = Counter(filter(None, origins))
+    shared = {called: count for called, count in counts.items() if count > 1}
+    return len(shared) >= LEAST_NAMES * classes and sum(shared.values()) >= LEAST_SHARED * len(
+        origins
+    )
+
+
+def _together(name: str) -> str:
+    return f"keep its images together with data.groups = {{ pattern = '{pattern_for(name)}' }}"
+
+
+def alike(seen: Sequence[Seen]) -> list[str]:
+    """About files of one folder whose names differ only in case or Unicode form."""
+    known: dict[str, str] = {}
+    others = []
+    for one in seen:
+        other = known.setdefault(plain(one.name), one.name)
+        if other != one.name:
+            others.append(one.name)
+    if not others:
+        return []
+    other = known[plain(others[0])]
+    said = (
+        f"{several(len(others), 'file')} whose name differs from another one's only in case or"
+        f" Unicode form, such as '{other}' and '{others[0]}': on Windows and macOS, one of the two"
+        " replaces the other; rename them"
+    )
+    return [said]
