@@ -141,7 +141,7 @@ class BlockFinder:
 
     def _may_be_block(self, call: Call) -> bool:
         return (
-            self.flow.map_of(call) is not None
+            self.flow.main_map(call) is not None
             and not issubclass(call.module, nn.Sequential | nn.ModuleList)
             and not self._shrinks(call)
             and not gates_its_input(self.flow, call)
@@ -151,7 +151,7 @@ class BlockFinder:
         """Whether its own forward makes its result from several maps, with at most `layers` layers
         after they are joined.
         """
-        value = call.output
+        value = self.flow.main_map(call)
         while value is not None:
             index = self.flow.producer.get(value)
             if index is None or index < call.first:
@@ -182,17 +182,18 @@ class BlockFinder:
     def _shrinks(self, call: Call) -> bool:
         """Whether the map's side shrinks by a factor above two, which is too much for one block."""
         given = [v for v in call.inputs if v in self.flow.maps]
-        if not given or call.output is None:
+        result = self.flow.main_map(call)
+        if not given or result is None:
             return False
-        return any(
-            self.flow.shapes[given[0]][i] > 2 * self.flow.shapes[call.output][i] + 2 for i in (2, 3)
-        )
+        before = self.flow.shapes[given[0]]
+        after = self.flow.shapes[result]
+        return any(before[i] > 2 * after[i] + 2 for i in (2, 3))
 
     def _visit(self, call: Call) -> Iterator[Call]:
         children = self.flow.children[call.index]
         parts = [child for child in children if self._is_part(child)]
         is_root = call.index == 0
-        if not is_root and self.flow.map_of(call) is not None and not self._shrinks(call):
+        if not is_root and self.flow.main_map(call) is not None and not self._shrinks(call):
             if call.module in self.classes or self._grows_dense(parts):
                 yield call
                 return
@@ -235,9 +236,8 @@ class BlockFinder:
 
     def _block(self, path: str, same: list[Call]) -> Block | None:
         """The block of a module; None if it is called on maps of different shapes."""
-        shapes = {
-            self.flow.shapes[call.output]: call.output for call in same if call.output is not None
-        }
+        maps = [value for call in same if (value := self.flow.main_map(call)) is not None]
+        shapes = {self.flow.shapes[value]: value for value in maps}
         if len(shapes) > 1:
             self.several[path] = list(shapes.values())
         elif shapes and len(same) != len(self.flow.calls_of[path]):
@@ -251,8 +251,7 @@ class BlockFinder:
         macs = sum(self.flow.macs(call) for call in same)
         added = [self.outer[call.output] for call in same if call.output in self.outer]
         shape = (channels, height, width)
-        value = same[0].output
-        assert value is not None
+        value = maps[0]
         if host is not None and added:
             return Block(path, None, (host,), shape, sum(added), value)
         if not (host or residual):
@@ -260,9 +259,10 @@ class BlockFinder:
         return Block(path, host, residual, shape, macs, value)
 
     def _residual_hosts(self, block: Call) -> Iterator[str]:
-        assert block.output is not None
+        result = self.flow.main_map(block)
+        assert result is not None
         for branch, _ in self.branches.get(block.index, ()):
-            if self.flow.shapes[branch] == self.flow.shapes[block.output]:
+            if self.flow.shapes[branch] == self.flow.shapes[result]:
                 returning = (
                     self._returning(value, block) for value in self.flow.unary_chain(branch)
                 )
@@ -281,9 +281,14 @@ class BlockFinder:
         )
 
     def block_host(self, block: Call) -> str | None:
-        """The block itself; for a Sequential, which cannot take another child, its last child. None
-        if that cannot carry attention.
+        """The block itself; for a Sequential, which cannot take another child, its last child; for
+        one whose map is part of a tuple, the module in it that makes the map. None if that cannot
+        carry attention.
         """
+        result = self.flow.main_map(block)
+        if block.output is None and result is not None:
+            inner = self._returning(result, block)
+            return None if inner is None else inner.path
         times = len(self.flow.calls_of[block.path])
         call = block
         while issubclass(call.module, nn.Sequential):

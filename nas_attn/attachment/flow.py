@@ -108,6 +108,15 @@ class Flow:
         """A call's result, if it is a feature map."""
         return call.output if call.output in self.maps else None
 
+    def main_map(self, call: Call) -> Value | None:
+        """A call's result, if it is a feature map, or the only feature map in its result: some
+        blocks return a tuple or a dictionary.
+        """
+        if call.output is not None:
+            return self.map_of(call)
+        maps = self.maps.intersection(call.outputs)
+        return maps.pop() if len(maps) == 1 else None
+
     def by_shape(self, path: str) -> dict[tuple[tuple[int, ...], ...], Value]:
         """Shapes of a module's results -> their first tensor; several entries if it runs on maps of
         several shapes.
