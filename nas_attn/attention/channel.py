@@ -1,7 +1,7 @@
 """Modules that gate channels: squeeze-and-excitation and its relatives."""
 
 import math
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -231,14 +231,43 @@ class FrequencyChannel(nn.Module):
         self.identity = init == "identity"
         self.size = (max(GRID, height), max(GRID, width))
         self.frequencies = FREQUENCIES[order][:frequencies]
-        chosen = torch.tensor(self.frequencies).repeat_interleave(channels // frequencies, 0)
-        self.register_buffer("rows", cosines(chosen[:, 0], self.size[0]), persistent=False)
-        self.register_buffer("columns", cosines(chosen[:, 1], self.size[1]), persistent=False)
+        rows, columns = self._tables(channels)
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
         hidden = max(1, channels // reduction)
         self.reduce = nn.Linear(channels, hidden, bias=False)
         self.expand = nn.Linear(hidden, channels, bias=False)
         if self.identity:
             zero_(self.expand)
+
+    def _tables(self, channels: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """The cosines of each channel along H `(C, H)` and along W `(C, W)`."""
+        chosen = torch.tensor(self.frequencies, device=device)
+        chosen_C2 = chosen.repeat_interleave(channels // len(self.frequencies), 0)
+        return cosines(chosen_C2[:, 0], self.size[0]), cosines(chosen_C2[:, 1], self.size[1])
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """What `.to(…)`, `.half()` and `.to_empty(…)` call. The last leaves any numbers in tables
+        that were on the device `meta`, and no state_dict holds them.
+        """
+        was_meta = self.rows.is_meta
+        super()._apply(fn, recurse)
+        if was_meta and not self.rows.is_meta:
+            self._fill(self.rows)
+        return self
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """What `load_state_dict` calls, which may bring a module from the device `meta`, too."""
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        weight = state_dict.get(f"{prefix}reduce.weight")
+        if self.rows.is_meta and weight is not None and not weight.is_meta:
+            self._fill(weight)
+
+    def _fill(self, like: Tensor) -> None:
+        """Computes the tables anew, on a tensor's device and in its type."""
+        rows, columns = self._tables(len(self.rows), like.device)
+        self.rows = rows.to(like)
+        self.columns = columns.to(like)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         by_row_NCHW = brought_to(x_NCHW, *self.size) * self.rows[:, :, None].to(x_NCHW.dtype)
@@ -250,7 +279,7 @@ class FrequencyChannel(nn.Module):
 def cosines(frequency_C: Tensor, side: int) -> Tensor:
     """`(C, side)`: the orthonormal DCT-II's basis of each channel, its frequency of 7 scaled."""
     scaled_C1 = (frequency_C * (side // GRID))[:, None]
-    place = torch.arange(side, dtype=torch.float64) + 0.5
+    place = torch.arange(side, dtype=torch.float64, device=frequency_C.device) + 0.5
     waves = torch.cos(scaled_C1 * place * (math.pi / side)) / side**0.5
     return torch.where(scaled_C1 == 0, waves, waves * 2**0.5).float()
 

@@ -118,9 +118,9 @@ def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
     """y in the memory format of x: channels_last if x is that and not contiguous as well. A traced
-    map has none.
+    map has none, and torch.vmap does not tell it.
     """
-    if is_traced(x):
+    if is_traced(x) or torch._C._functorch.is_batchedtensor(x):
         return y
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return y.contiguous(
