@@ -26,6 +26,8 @@ from nas_attn.attachment.hosting import (
     attach,
     bare_class,
     detach,
+    floating,
+    is_sharded,
     make_host,
 )
 from nas_attn.attachment.missing import lost_modules
@@ -254,6 +256,10 @@ def check(
             " plain operations: check the network before this step, and compare the outputs of"
             " both"
         )
+    if is_sharded(model):
+        raise BackboneError(
+            f"{name} is sharded (fully_shard, FSDP) and cannot be copied: check it before that"
+        )
     try:
         with torch.inference_mode(False), twin_of(model) as twin:
             undecided(twin.eval())
@@ -313,13 +319,16 @@ def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor
     with.
     """
     why = "two runs of one image differ"
-    try:
-        some, others = (_outputs_of_copy(model, input_shape) for _ in range(2))
-        if not _differ(some, others):
-            return some
-    except Exception as error:
-        # whatever a user's own model may raise
-        why = first_line(error)
+    if floating(model).is_meta:
+        why = "its weights are on the device meta, which has no numbers"
+    else:
+        try:
+            some, others = (_outputs_of_copy(model, input_shape) for _ in range(2))
+            if not _differ(some, others):
+                return some
+        except Exception as error:
+            # whatever a user's own model may raise
+            why = first_line(error)
     warnings.warn(
         f"{type(model).__name__} is not compared before and after attaching: {why}",
         NasAttnWarning,
@@ -440,7 +449,9 @@ def _asked(
     def shake(size: float, _module: nn.Module, _args: Any, y: Tensor) -> Tensor:
         nonlocal ran
         ran = True
-        noise = torch.rand(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
+        generator = torch.Generator().manual_seed(2)
+        # whatever the default device is
+        noise = torch.rand(y.shape, generator=generator, device="cpu").to(y)
         return y + size * noise * (1 + y.abs().amax())
 
     for size in SHAKES:

@@ -15,8 +15,11 @@ reparameterization): then the modules above the host, its holders, pass its atte
 gives the same results, and raise otherwise.
 """
 
+import copy
 import functools
+import threading
 from abc import ABCMeta
+from collections import OrderedDict
 from collections.abc import (
     Callable,
     ItemsView,
@@ -25,6 +28,7 @@ from collections.abc import (
     Mapping,
     ValuesView,
 )
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any, Literal, cast
 
@@ -50,8 +54,8 @@ _OWN = "_nas_attn_forward"
 _FROZEN = "_nas_attn_frozen"
 """Attribute of a replaced module: its parameters that were trained before."""
 _STATE = "_nas_attn_state"
-"""Attribute while a tool's forward runs, which may call the former one: `running`, then
-`applied`.
+"""Attribute, with the thread's number behind it, while a tool's forward runs, which may call the
+former one: `running`, then `applied`.
 """
 PLACED = "_nas_attn_placed"
 """Attribute of a model that attention was attached to: path -> type of each module."""
@@ -81,7 +85,8 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     # otherwise their weights could not be trained later
     with torch.inference_mode(False):
         built = [
-            _attention(model, host, point, choices, resolved.init) for host, point, choices in hosts
+            _attention(_surroundings(modules, point), point, choices, resolved.init)
+            for _, point, choices in hosts
         ]
     try:
         for (host, point, _), attention in zip(hosts, built, strict=True):
@@ -144,9 +149,9 @@ def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
 
 def iterates_children(module: nn.Module) -> bool:
     """Whether the module cannot take another child: its own forward runs all of them, or it is a
-    graph of torch.fx, whose class is generated.
+    graph of torch.fx, whose class is generated, or a program of TorchScript.
     """
-    if isinstance(module, torch.fx.GraphModule):
+    if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule):
         return True
     # torch's containers iterate over themselves instead, which AttendedList and AttendedDict answer
     code = getattr(bare_class(module).forward, "__code__", None)
@@ -160,12 +165,28 @@ def refuse_wrapped(model: nn.Module) -> None:
             "attach before wrapping the model in DistributedDataParallel, which does not see"
             " modules that are added later"
         )
+    if is_sharded(model):
+        raise BackboneError(
+            "attach before sharding the model (fully_shard, FSDP), which does not see modules that"
+            " are added later"
+        )
     if isinstance(model, torch.jit.ScriptModule):
         raise BackboneError(
             "a TorchScript model cannot take attention: attach it to the model before scripting"
         )
     for package in host_packages(type(model)):
         package.refuse(model)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether torch has divided the weights of a model, or of a part of it, among processes: it
+    cannot be copied.
+    """
+    return any(
+        cls.__module__.startswith(("torch.distributed.fsdp.", "torch.distributed._composable."))
+        for module in model.modules()
+        for cls in type(module).__mro__
+    )
 
 
 def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
@@ -183,15 +204,27 @@ def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
     return host
 
 
+def _surroundings(modules: Mapping[str, nn.Module], point: Point) -> list[nn.Module]:
+    """The host, the module around it, and so on up to the model."""
+    names = point.path.split(".")
+    depths = range(len(names), -1, -1)
+    return [modules[".".join(names[:depth])] for depth in depths]
+
+
 def _attention(
-    model: nn.Module, host: nn.Module, point: Point, choices: tuple[Choice, ...], init: str
+    around: list[nn.Module], point: Point, choices: tuple[Choice, ...], init: str
 ) -> nn.Sequential:
-    built = (
-        catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init))
-        for c in choices
-    )
+    """The modules for a point, as its host, the first of `around`, computes; one without weights
+    as what is around it.
+    """
+    # their numbers do not depend on the default device, nor are they lost on the device `meta`
+    with torch.device("cpu"):
+        built = [
+            catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init))
+            for c in choices
+        ]
     modules = Nothing() if point.branch and not choices else Attention(*built)
-    return modules.train(host.training).to(floating(host, model))
+    return modules.train(around[0].training).to(floating(*around))
 
 
 def floating(*modules: nn.Module) -> torch.Tensor:
@@ -204,7 +237,7 @@ def floating(*modules: nn.Module) -> torch.Tensor:
         for t in (*module.parameters(), *module.buffers())
         if t.is_floating_point()
     )
-    return next(tensors, torch.zeros(()))
+    return next(tensors, torch.zeros((), device="cpu"))
 
 
 def bare_class(module: nn.Module) -> type[nn.Module]:
@@ -296,15 +329,16 @@ def _through(
     attention = cast(nn.Module, host._modules[CHILD])
     if _is_method(host, own):
         return attention(own(*args, **kwargs))
-    if _STATE in host.__dict__:
-        host.__dict__[_STATE] = "applied"
+    state = f"{_STATE}{threading.get_ident()}"
+    if state in host.__dict__:
+        host.__dict__[state] = "applied"
         return attention(bare.forward(host, *args, **kwargs))
-    host.__dict__[_STATE] = "running"
+    host.__dict__[state] = "running"
     try:
         result = own(*args, **kwargs)
-        applied = host.__dict__[_STATE] == "applied"
+        applied = host.__dict__[state] == "applied"
     finally:
-        del host.__dict__[_STATE]
+        del host.__dict__[state]
     return result if applied else attention(result)
 
 
@@ -337,8 +371,13 @@ def _copy_by_own_method(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """A copy by the `__deepcopy__` of the module's own class, which makes one without attention."""
     bare: Any = bare_class(self)
     copied: nn.Module = bare.__deepcopy__(self, memo)
-    if type(copied) is bare and copied is not self:
-        _become(copied, type(self))
+    if type(copied) is not bare or copied is self:
+        return copied
+    if is_attended(self) and CHILD not in copied._modules:
+        # the method builds a new module
+        attention = copy.deepcopy(self._modules[CHILD], memo)
+        nn.Module.add_module(copied, CHILD, attention)
+    _become(copied, type(self))
     return copied
 
 
@@ -377,9 +416,14 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
     if old is None or new is old:
         return new
     hosts = _hosts(old)
+    role = role_of(old)
+    if role == "after" and isinstance(new, nn.Module) and _adapts(old, new):
+        attention = cast(nn.Module, old._modules[CHILD])
+        unmake(old)
+        make_host(new, attention)
+        return new
     if not hosts or (isinstance(new, nn.Module) and _takes_over(new, hosts)):
         return new
-    role = role_of(old)
     if isinstance(new, nn.Module) and role in ("after", "instead"):
         # a conversion that keeps a module's children
         if CHILD in new._modules:
@@ -420,6 +464,17 @@ def _takes_over(new: nn.Module, hosts: list[nn.Module]) -> bool:
     return role_of(new) is not None and bool(_hosts(new))
 
 
+def _adapts(old: nn.Module, new: nn.Module) -> bool:
+    """Whether one is an adapter of the other (PEFT's LoRA, with its `base_layer` and `merge`). Its
+    attention then comes behind both, as it does when the adapter is merged.
+    """
+    pairs = ((old, new), (new, old))
+    return any(
+        getattr(outer, "base_layer", None) is inner and callable(getattr(outer, "merge", None))
+        for outer, inner in pairs
+    )
+
+
 def _is_light(module: nn.Module) -> bool:
     """Whether a module is a norm, or has no weights: such modules may replace each other, or be
     removed.
@@ -448,6 +503,7 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
         "__doc__": bare.__doc__,
         "__class__": property(bare_class, _set_class),
         "_get_name": _name,
+        "__init__": _initialiser(bare),
         "_nas_attn_bare": bare,
         "_nas_attn_role": role,
         _OWN: None,
@@ -463,6 +519,17 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
             bases = (AttendedDict, bare)
     name = bare.__name__ if role == "holder" else f"Attended{bare.__name__}"
     return _CLASSES.setdefault((bare, role), _made(name, bases, body))
+
+
+def _initialiser(bare: type[nn.Module]) -> Callable[..., None]:
+    """What `type(host)(...)` does, as PEFT makes its layers: a module of the bare class."""
+
+    @functools.wraps(bare.__init__)
+    def initialise(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        _become(self, bare)
+        bare.__init__(self, *args, **kwargs)
+
+    return initialise
 
 
 class _Quiet:
@@ -559,7 +626,9 @@ class AttendedDict:
 
 
 class AttendedList:
-    """Hides the attention from a container that runs its children in turn."""
+    """Hides the attention from a container that runs its children in turn, and that numbers them
+    anew when one is put in or taken out.
+    """
 
     _modules: dict[str, nn.Module]
 
@@ -573,6 +642,29 @@ class AttendedList:
         return iter(self._own())
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return nn.Sequential(*self._own()[index])
-        return self._own()[index]
+        if not isinstance(index, slice):
+            return self._own()[index]
+        names = [name for name in self._modules if name != CHILD]
+        part = {name: self._modules[name] for name in names[index]}
+        if isinstance(self, nn.ModuleList):
+            return self.__class__(part.values())
+        return self.__class__(OrderedDict(part))
+
+    def __delitem__(self, index: Any) -> None:
+        with _without_attention(self) as container:
+            bare_class(container).__delitem__(container, index)  # type: ignore[attr-defined]
+
+    def insert(self, index: int, module: nn.Module) -> Any:
+        """Puts a module before the one at this index."""
+        with _without_attention(self) as container:
+            return bare_class(container).insert(container, index, module)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _without_attention(container: Any) -> Iterator[nn.Module]:
+    """The container while its attention is not among its children."""
+    attention = container._modules.pop(CHILD)
+    try:
+        yield container
+    finally:
+        container._modules[CHILD] = attention

@@ -1,5 +1,6 @@
 """Attention that was attached to a model, and that a tool has lost since."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 
 from torch import nn
@@ -49,7 +50,7 @@ def _missing(
     """The wanted modules that are not there. Each module is taken once: the same object, then what
     has the same path, then what has the same path inside or outside of others; then what has
     another first name, which is none of the network's own `children` (a cut-off head, `1.0` for
-    `body.0`).
+    `body.0`); then what another number in its path (a layer was put before it).
     """
 
     def is_renamed(name: str, path: str) -> bool:
@@ -63,6 +64,7 @@ def _missing(
     ]
     if children:
         ways += [lambda name, path: _is_inside(path, name), is_renamed]
+    ways.append(lambda name, path: _without_numbers(name) == _without_numbers(path))
     left = list(wanted)
     free = list(there)
     for fits in ways:
@@ -72,6 +74,10 @@ def _missing(
                 left.remove(name)
                 free.remove(path)
     return left
+
+
+def _without_numbers(path: str) -> str:
+    return re.sub(r"\b\d+\b", "*", path)
 
 
 def _is_inside(name: str, path: str) -> bool:

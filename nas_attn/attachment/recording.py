@@ -184,7 +184,10 @@ def _on_numbers(
 
 def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     """One random image, always the same, of the model's device and dtype."""
-    return torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(floating(model))
+    generator = torch.Generator().manual_seed(0)
+    # whatever the default device is
+    image = torch.rand(1, *shape, generator=generator, device="cpu")
+    return image.to(floating(model))
 
 
 def _prepared(twin: nn.Module, bare: bool, hooks: bool) -> nn.Module:
@@ -200,6 +203,9 @@ def _prepared(twin: nn.Module, bare: bool, hooks: bool) -> nn.Module:
 def _run(model: nn.Module, x: Tensor) -> Recording:
     recorder = _Recorder()
     for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            # it takes no such hooks: its operations count as those of the module around it
+            continue
         module.register_forward_pre_hook(recorder.enter(path), with_kwargs=True)
         module.register_forward_hook(recorder.leave, with_kwargs=True)
     fast = torch.backends.mha.get_fastpath_enabled()
