@@ -20,16 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from nas_attn.attachment.containers import CHILD, bare_class
 from nas_attn.attachment.flow import Flow
-from nas_attn.attachment.hosting import (
-    CHILD,
-    attach,
-    bare_class,
-    detach,
-    floating,
-    is_sharded,
-    make_host,
-)
+from nas_attn.attachment.hosting import attach, detach, floating, is_sharded, make_host
 from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.operations import CONVOLUTIONS, NORMS
 from nas_attn.attachment.recording import image_for, record, tensors_in

@@ -19,16 +19,7 @@ import copy
 import functools
 import threading
 from abc import ABCMeta
-from collections import OrderedDict
-from collections.abc import (
-    Callable,
-    ItemsView,
-    Iterator,
-    KeysView,
-    Mapping,
-    ValuesView,
-)
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
 from typing import Any, Literal, cast
 
@@ -36,6 +27,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from nas_attn.attachment.containers import CHILD, AttendedDict, AttendedList, bare_class
 from nas_attn.attachment.integrations import host_packages
 from nas_attn.attachment.pickling import NamedFunction, packed, unpacked
 from nas_attn.attention import catalogue
@@ -43,8 +35,6 @@ from nas_attn.attention.gates import refuse_scripting
 from nas_attn.errors import BackboneError, did_you_mean, first_line
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
-CHILD = "nas_attn"
-"""Name of the host's child that holds its attention modules."""
 Role = Literal["after", "instead", "holder"]
 """Role of a module: its result goes through attention, its input does instead, or a child is such a
 host.
@@ -238,12 +228,6 @@ def floating(*modules: nn.Module) -> torch.Tensor:
         if t.is_floating_point()
     )
     return next(tensors, torch.zeros((), device="cpu"))
-
-
-def bare_class(module: nn.Module) -> type[nn.Module]:
-    """The module's class, without attention."""
-    cls: type[nn.Module] = getattr(type(module), "_nas_attn_bare", type(module))
-    return cls
 
 
 def role_of(module: nn.Module) -> Role | None:
@@ -594,77 +578,3 @@ class Nothing(Attention):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)
-
-
-class AttendedDict:
-    """Hides the attention from a container that asks itself for its children by name (a DenseNet's
-    block).
-    """
-
-    _modules: dict[str, nn.Module]
-
-    def _own(self) -> dict[str, nn.Module]:
-        return {name: module for name, module in self._modules.items() if name != CHILD}
-
-    def __len__(self) -> int:
-        return len(self._own())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._own())
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._own()
-
-    def keys(self) -> KeysView[str]:
-        return self._own().keys()
-
-    def items(self) -> ItemsView[str, nn.Module]:
-        return self._own().items()
-
-    def values(self) -> ValuesView[nn.Module]:
-        return self._own().values()
-
-
-class AttendedList:
-    """Hides the attention from a container that runs its children in turn, and that numbers them
-    anew when one is put in or taken out.
-    """
-
-    _modules: dict[str, nn.Module]
-
-    def _own(self) -> list[nn.Module]:
-        return [module for name, module in self._modules.items() if name != CHILD]
-
-    def __len__(self) -> int:
-        return len(self._own())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._own())
-
-    def __getitem__(self, index: Any) -> Any:
-        if not isinstance(index, slice):
-            return self._own()[index]
-        names = [name for name in self._modules if name != CHILD]
-        part = {name: self._modules[name] for name in names[index]}
-        if isinstance(self, nn.ModuleList):
-            return self.__class__(part.values())
-        return self.__class__(OrderedDict(part))
-
-    def __delitem__(self, index: Any) -> None:
-        with _without_attention(self) as container:
-            bare_class(container).__delitem__(container, index)  # type: ignore[attr-defined]
-
-    def insert(self, index: int, module: nn.Module) -> Any:
-        """Puts a module before the one at this index."""
-        with _without_attention(self) as container:
-            return bare_class(container).insert(container, index, module)  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _without_attention(container: Any) -> Iterator[nn.Module]:
-    """The container while its attention is not among its children."""
-    attention = container._modules.pop(CHILD)
-    try:
-        yield container
-    finally:
-        container._modules[CHILD] = attention

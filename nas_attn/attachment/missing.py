@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from torch import nn
 
-from nas_attn.attachment.hosting import CHILD, PLACED
+from nas_attn.attachment.containers import CHILD
+from nas_attn.attachment.hosting import PLACED
 
 
 def lost_modules(model: nn.Module, expected: nn.Module | None = None) -> dict[str, str]:

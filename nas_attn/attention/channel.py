@@ -251,7 +251,7 @@ class FrequencyChannel(nn.Module):
         that were on the device `meta`, and no state_dict holds them.
         """
         was_meta = self.rows.is_meta
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if was_meta and not self.rows.is_meta:
             self._fill(self.rows)
         return self

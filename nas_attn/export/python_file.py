@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from nas_attn.attachment.hosting import AttendedDict, AttendedList, bare_class
+from nas_attn.attachment.containers import AttendedDict, AttendedList, bare_class
 from nas_attn.attention import catalogue
 from nas_attn.attention.gates import Blended
 from nas_attn.attention.row import Init

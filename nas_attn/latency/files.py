@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from nas_attn.attachment.hosting import CHILD
+from nas_attn.attachment.containers import CHILD
 from nas_attn.errors import MeasurementError, RecipeError, first_line
 from nas_attn.importing import load_object
 from nas_attn.latency.paired import Array
