@@ -14,14 +14,16 @@ import typing
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
 from nas_attn.data.boxes import DETECTOR_SIDE, BoxTable
+from nas_attn.data.class_folders import plain
 from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, prepare, with_used_bits
 from nas_attn.data.parts import Labelled, Parts, Place
@@ -39,15 +41,33 @@ PATTERNS = (
 # pixels by which a box may exceed its image, since programs round
 SLACK_PIXELS = 1.0
 
-Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
+
+def _as_text(value: object) -> object:
+    """Some programs write an id as a number in one place and as text in the other."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int) else value
 
 
-def _with_slashes(name: str) -> str:
-    """A path as on every system: some programs write Windows' backslashes."""
-    return name.replace("\\", "/")
+Id = typing.Annotated[str, BeforeValidator(_as_text), Field(max_length=100)]
+# What each key needs, where its value is wrong.
+NEEDED = {
+    "bbox": "each annotation needs bbox = [left, top, width, height] in pixels",
+    "width": "each image needs its width and height in pixels",
+    "height": "each image needs its width and height in pixels",
+    "file_name": "each image needs its file_name",
+    "category_id": "each annotation needs the number of its category",
+    "image_id": "each annotation needs the id of its image",
+}
 
 
-FileName = typing.Annotated[str, AfterValidator(_with_slashes)]
+def _place_in(folder: Path, name: str) -> Path:
+    """An image's file: its name as it is written, else with slashes for the backslashes that
+    programs on Windows write.
+    """
+    written = folder / name
+    # also false if the name is too long
+    return written if os.path.isfile(written) else folder / name.replace("\\", "/")
 
 
 class _Row(BaseModel):
@@ -56,7 +76,7 @@ class _Row(BaseModel):
 
 
 class _ImageEntry(_Row):
-    file_name: FileName
+    file_name: str
     width: PositiveInt
     height: PositiveInt
 
@@ -118,12 +138,12 @@ class Coco:
         lacking = [
             image.file_name
             for image in content.images
-            if not os.path.isfile(folder / image.file_name)
+            if not os.path.isfile(_place_in(folder, image.file_name))
         ]
         if lacking:
             raise DataError(
                 f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}':"
-                f" {few(lacking)}"
+                f" {few(lacking)}{_written_otherwise(lacking[0], [folder])}"
             )
         boxes = self._boxes(content, images, names, path)
         _say_repeated(content, path)
@@ -133,20 +153,21 @@ class Coco:
                 f" '{self.files['train'].relative_to(self.root)}'"
             )
         framed = tuple(
-            Framed(folder / one.file_name, (one.width, one.height)) for one in content.images
+            Framed(_place_in(folder, one.file_name), (one.width, one.height))
+            for one in content.images
         )
         return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
 
     def _boxes(
         self,
         content: _Content,
-        images: Mapping[int | str, _ImageEntry],
+        images: Mapping[str, _ImageEntry],
         names: Mapping[int, str],
         path: Path,
-    ) -> dict[int | str, list[tuple[float, ...]]]:
+    ) -> dict[str, list[tuple[float, ...]]]:
         """Image -> its boxes, each once. Raises DataError: one is of no image or category."""
         order = {number: i for i, number in enumerate(self.classes, 1)}
-        boxes: dict[int | str, list[tuple[float, ...]]] = {number: [] for number in images}
+        boxes: dict[str, list[tuple[float, ...]]] = {number: [] for number in images}
         empty = 0
         repeated = 0
         for row in content.annotations:
@@ -188,14 +209,28 @@ class Coco:
         for base in (root, root / "images"):
             places += [base, *(base / name for name in named)]
         for place in places:
-            # also false if the name is too long
-            if os.path.isfile(place / first):
+            if os.path.isfile(_place_in(place, first)):
                 return place
+        looked_in = dict.fromkeys(os.path.abspath(place) for place in places)
         raise DataError(
             f"the image '{shorten(first)}' of '{file}' is not there (looked in"
-            f" {few([str(place) for place in places])}): name the images' folder in"
-            " data.coco.images"
+            f" {few(list(looked_in))}): name the images' folder in data.coco.images"
+            f"{_written_otherwise(first, places)}"
         )
+
+
+def _written_otherwise(name: str, places: Sequence[Path]) -> str:
+    """A file in these folders whose name differs only in case or Unicode form, or that has other
+    folders before it; empty if there is none.
+    """
+    inside = Path(name.replace("\\", "/"))
+    for place in places:
+        for folder in (place / inside.parent, place):
+            with suppress(OSError):
+                for entry in sorted(folder.iterdir()):
+                    if plain(entry.name) == plain(inside.name):
+                        return f"; '{entry}' is there: write file_name as its path in that folder"
+    return ""
 
 
 def _warn_if(wrong: object, said: str) -> None:
@@ -272,7 +307,10 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
 
 def _content(path: Path) -> _Content:
     try:
-        return _Content.model_validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+        text = path.read_bytes()
+        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(f"'{path}' is text in UTF-16: save it as UTF-8")
+        return _Content.model_validate_json(text.removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise DataError(f"annotations '{path}' cannot be read: {shorten(str(error))}") from None
     except ValidationError as error:
@@ -281,6 +319,9 @@ def _content(path: Path) -> _Content:
         message = first["msg"]
         if where:
             message = f"{where}: {message}"
+        keys = [key for key in first["loc"] if key in NEEDED]
+        if keys:
+            message += f"; {NEEDED[str(keys[0])]}"
         raise DataError(f"'{path}' is not in COCO's format: {message}") from None
 
 

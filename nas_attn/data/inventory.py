@@ -465,7 +465,9 @@ def _unreadable(seen: Sequence[Seen]) -> dict[str, str]:
 def _below(root: Path, paths: Sequence[Path]) -> list[str]:
     shown = []
     for path in paths:
-        inside = path.relative_to(root) if path.is_relative_to(root) else path
+        # annotations may be named from the working folder, and their root in full
+        whole = path if path.is_relative_to(root) else Path(os.path.abspath(path))
+        inside = whole.relative_to(root) if whole.is_relative_to(root) else path
         shown.append(_shown(inside.as_posix()))
     return shown
 

@@ -5,6 +5,7 @@ wrong as one sentence.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,37 @@ def test_what_exporters_write_instead_of_numbers_and_zeros_is_read(things: Path)
     assert found.boxes.equal(usual.boxes)
 
 
+def test_ids_may_be_numbers_in_one_place_and_text_in_the_other(things: Path) -> None:
+    usual = load(things).train
+
+    def edit(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["id"] = str(image["id"])
+
+    edited(things, edit)
+    assert boxes_of(load(things).train).equal(boxes_of(usual))
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="here, a backslash is between folders")
+@pytest.mark.parametrize("as_a_folder", [True, False])
+def test_a_backslash_may_be_in_a_name_or_between_folders(things: Path, as_a_folder: bool) -> None:
+    usual = load(things).train
+    if as_a_folder:
+        shutil.move(things / "train", things / "scan")
+        (things / "train").mkdir()
+        shutil.move(things / "scan", things / "train/scan")
+    else:
+        for path in list((things / "train").iterdir()):
+            path.rename(path.with_name(f"scan\\{path.name}"))
+
+    def edit(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["file_name"] = f"scan\\{image['file_name']}"
+
+    edited(things, edit)
+    assert boxes_of(load(things).train).equal(boxes_of(usual))
+
+
 def test_a_box_that_is_there_twice_counts_once_and_is_said(things: Path) -> None:
     usual = load(things).train
     edited(
@@ -189,6 +221,15 @@ def _larger(content: dict[str, Any]) -> None:
     content["images"][3]["width"] = 60
 
 
+def _of_another_computer(content: dict[str, Any]) -> None:
+    for image in content["images"]:
+        image["file_name"] = f"C:\\\\data\\{image['file_name']}"
+
+
+def _in_capitals(content: dict[str, Any]) -> None:
+    content["images"][3]["file_name"] = "3.PNG"
+
+
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -203,10 +244,16 @@ def _larger(content: dict[str, Any]) -> None:
             r"9.0\], is not within its image of 48x34",
         ),
         (lambda c: c["annotations"][2].update(bbox=[1, 2]), r"annotations\.2\.bbox"),
+        (
+            lambda c: c["annotations"][2].pop("bbox"),
+            r"annotations\.2\.bbox.*; each annotation needs bbox = \[left, top, width, height\]",
+        ),
         (lambda c: c.pop("images"), "images: "),
         (lambda c: c["images"][1].pop("width"), r"images\.1\.width"),
         (lambda c: c["images"].append(c["images"][0]), "two images with the same id"),
         (lambda c: c["categories"].append(c["categories"][0]), "two categories with the same id"),
+        (_of_another_computer, r"'.*train/0\.png' is there: write file_name as its path"),
+        (_in_capitals, r"1 of 12 images .*; '.*train/3\.png' is there: write file_name"),
         (_gone, r"the image 'none\.png' of .*data\.coco\.images"),
         (
             _larger,
@@ -242,6 +289,10 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 12 images of '.*' are not in '.*train': '2\.png'"):
         load(things)
     Image.new("RGB", (48, 34)).save(things / "train" / "2.png")
+    annotations = things / "annotations" / "instances_train.json"
+    annotations.write_text(annotations.read_text(), "utf-16")
+    with pytest.raises(DataError, match=r"instances_train\.json' is text in UTF-16"):
+        load(things)
     (things / "annotations" / "instances_train.json").write_text("{")
     with pytest.raises(DataError, match=r"instances_train\.json' .*COCO"):
         load(things)
