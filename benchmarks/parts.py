@@ -165,6 +165,15 @@ PROPOSALS = {
 PROBLEMS = ("shared 0.5", "unshared 0.5", "pairs 1", "sparse 1", "nb201 0 1")
 
 
+@contextlib.contextmanager
+def left_out(changed: Callable[[], Changed]) -> Iterator[None]:
+    """Without a part, and without what was found and remembered with it."""
+    variances.forget()
+    with changed():
+        yield
+    variances.forget()
+
+
 def kinds(names: Sequence[str]) -> list[AnyWorld]:
     return [world for world in trust.worlds() if world.name in names]
 
@@ -181,7 +190,7 @@ def answers(asked: argparse.Namespace) -> Iterator[str]:
             for seed in seeds:
                 if (world.name, seed) not in usual:
                     usual[world.name, seed] = trust.simulate((world, seed))
-            with changed():
+            with left_out(changed):
                 without = [trust.simulate((world, seed)) for seed in seeds]
             found = [usual[world.name, seed] for seed in seeds]
             cells = [paired(found, without, lambda one: one.worth), paired(found, without, brier)]
@@ -211,7 +220,7 @@ def proposals(asked: argparse.Namespace) -> Iterator[str]:
         ]
         usual = [list(search.work(job, asked)) for job in jobs]
         for name, changed in PROPOSALS.items():
-            with changed():
+            with left_out(changed):
                 without = [list(search.work(job, asked)) for job in jobs]
             cells = [
                 paired(at(usual, budget), at(without, budget), lambda one: one["model"])

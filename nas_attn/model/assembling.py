@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nas_attn.model.coding import Codes, Coding, Floats, Ints
+from nas_attn.model.coding import Codes, Coding, Floats, Ints, array_content
 from nas_attn.model.new_images import noise_floor
 from nas_attn.model.priors import NOTHING_KNOWN, Beforehand, Priors
 from nas_attn.model.runs import TARGET, TESTED, WITNESS, ScoredRun
@@ -80,6 +82,12 @@ class Data:
         return cls(coding, codes, place, none, none, each, each, value, weight, (priors,))
 
     @property
+    def content(self) -> Hashable:
+        """Equal for equal data."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(map(_content, values))
+
+    @property
     def rungs(self) -> int:
         return len(self.priors)
 
@@ -91,6 +99,17 @@ class Data:
     @property
     def backbones(self) -> int:
         return int(self.backbone.max(initial=0)) + 1
+
+
+def _content(value: Coding | NDArray[Any] | Sequence[Priors] | float) -> Hashable:
+    """Of one field of the data."""
+    if isinstance(value, Coding):
+        return value.content
+    if isinstance(value, np.ndarray):
+        return array_content(value)
+    if isinstance(value, Sequence):
+        return tuple(value)
+    return value
 
 
 @dataclass(frozen=True, slots=True)

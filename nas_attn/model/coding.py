@@ -137,6 +137,17 @@ class Coding:
         self.middle = np.zeros(len(at_site))
         self._scale = dict.fromkeys(PARTS, 0.0)
 
+    @property
+    def content(self) -> Hashable:
+        """Equal for two codings if what follows from them is equal."""
+        names = tuple((part, array_content(names)) for part, names in self._names.items())
+        return (
+            tuple(self.sites.items()),
+            names,
+            array_content(self.middle),
+            tuple(self._scale.items()),
+        )
+
     def knowing(self, known: Known) -> Coding:
         """The same with an expectation of each choice, more being better; 0 where there is none."""
         found = copy.copy(self)
@@ -269,6 +280,11 @@ class Coding:
             for codes in (left, left if right is None else right)
         )
         return self._scale[part] * dot(a, b)
+
+
+def array_content(array: Floats | Ints) -> Hashable:
+    """Equal for arrays of equal numbers and shape."""
+    return (array.shape, array.dtype.str, array.tobytes())
 
 
 def _indicators(rows: Sequence[Sequence[str]]) -> Floats:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,6 +44,8 @@ NOISES = 14
 LEAST_VARIANCE = 1e-9
 # beyond all squares, so that a bordered covariance has a root
 BORDER = 1e300
+# posteriors that a process remembers
+REMEMBERED = 64
 # numbers in the covariances that are solved together
 AT_ONCE = 2**17
 # correlation of a run's luck at two rungs: middle of its prior (normal scale), end
@@ -417,8 +420,32 @@ class Nodes:
     noise: Floats
 
 
+@dataclass(frozen=True)
+class _Question:
+    """Data and shapes, equal to others of the same content."""
+
+    content: Hashable
+    data: Data = field(compare=False)
+    shapes: Sequence[Shape] = field(compare=False)
+
+
 def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
-    """The posterior of the variances."""
+    """The posterior of the variances.
+
+    The last ones are remembered: the front, the answer and the report of a study ask for the same.
+    """
+    return _posterior(_Question((data.content, tuple(shapes)), data, shapes))
+
+
+def forget() -> None:
+    """Forgets the posteriors, for whoever changes how they are found."""
+    _posterior.cache_clear()
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _posterior(question: _Question) -> Nodes:
+    data = question.data
+    shapes = question.shapes
     rng = np.random.default_rng(0)
     shapes = data.coding.shapes(shapes)
     null = data.equal
@@ -528,4 +555,12 @@ def _kept(
     joined = Draws(
         *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Draws))
     )
-    return Nodes(shapes, joined, weights / weights.sum(), np.concatenate(noise))
+    nodes = Nodes(shapes, joined, weights / weights.sum(), np.concatenate(noise))
+    # it is remembered, so nobody may change it
+    for array in (
+        nodes.weight,
+        nodes.noise,
+        *(getattr(joined, part.name) for part in fields(joined)),
+    ):
+        array.setflags(write=False)
+    return nodes

@@ -11,6 +11,7 @@ import runs_made as made
 
 from nas_attn.model import TARGET, WITNESS, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.new_images import noise_floor
+from nas_attn.model.variances import forget
 from nas_attn.notation import parse
 from nas_attn.records import BARE, Placement
 
@@ -433,8 +434,11 @@ def test_a_likelihood_is_what_plain_algebra_says(
 ) -> None:
     texts, _, runs = some_study(rungs=2)
     solution = fit(runs, texts, metric="score")._solution
-    draws, algebra = solution.nodes.draws, solution.algebra
-    draws.eta[3, 0, 1] = draws.eta[3, 1, 0] = 50.0  # no correlation
+    algebra = solution.algebra
+    eta = solution.nodes.draws.eta.copy()
+    # no correlation
+    eta[3, 0, 1] = eta[3, 1, 0] = 50.0
+    draws = dataclasses.replace(solution.nodes.draws, eta=eta)
     monkeypatch.setattr("nas_attn.model.variances.AT_ONCE", at_once)
     sizes, squares = algebra.sums(draws)
     assert sizes[3] == np.inf
@@ -538,3 +542,16 @@ def test_a_second_witness_is_believed_as_far_as_the_study_shows_it_to_be_right()
             taken[at] += max(gain.probability for gain in gains.values()) > 0.7
     assert errors[1] < 0.8 * errors[0]
     assert taken[1] <= taken[0] + 1, "a network that is only more confident is not better"
+
+
+def test_equal_runs_are_not_solved_twice_and_other_runs_are() -> None:
+    texts, _, runs = some_study()
+    nodes = fit(runs, texts, metric="score")._solution.nodes
+    again = fit([dataclasses.replace(run) for run in runs], dict(texts), metric="score")
+    assert again._solution.nodes is nodes
+    other = [dataclasses.replace(runs[0], value=runs[0].value + 0.01), *runs[1:]]
+    assert fit(other, texts, metric="score")._solution.nodes is not nodes
+    forget()
+    solved = fit(runs, texts, metric="score")._solution.nodes
+    assert solved is not nodes
+    assert np.array_equal(solved.noise, nodes.noise)
