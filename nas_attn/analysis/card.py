@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from statistics import fmean
 
-from nas_attn.analysis.cautions import Caution, OnlyBaselines
+from nas_attn.analysis.cautions import Caution, HardlyLearned, OnlyBaselines, StillLearning
 from nas_attn.analysis.decision import (
     BetTest,
     Decision,
@@ -151,6 +151,8 @@ class Purpose(Enum):
     """To continue the search."""
     FIRST_TRIALS = auto()
     """To try placements of the search's own: so far there were only baselines."""
+    LONGER_FIRST = auto()
+    """To try more placements as they are, although a caution asks to train longer first."""
     MORE_TRIALS = auto()
     """To try more placements; nothing else is open."""
 
@@ -518,9 +520,15 @@ def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand:
 def _more_trials(now: Snapshot) -> NextCommand:
     step = NextStep("resume", now.study, trials=2 * now.planned)
     seconds = training_s(now, now.planned * now.recipe.training.rungs[-1])
-    only_baselines = any(isinstance(caution, OnlyBaselines) for caution in now.cautions)
-    purpose = Purpose.FIRST_TRIALS if only_baselines else Purpose.MORE_TRIALS
-    return NextCommand(purpose, step, seconds, now.planned)
+    return NextCommand(_why_more_trials(now), step, seconds, now.planned)
+
+
+def _why_more_trials(now: Snapshot) -> Purpose:
+    if any(isinstance(caution, OnlyBaselines) for caution in now.cautions):
+        return Purpose.FIRST_TRIALS
+    if any(isinstance(caution, HardlyLearned | StillLearning) for caution in now.cautions):
+        return Purpose.LONGER_FIRST
+    return Purpose.MORE_TRIALS
 
 
 def _continued(now: Snapshot, lacking: Lacking) -> NextCommand | None:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_attn import tasks
+from nas_attn.analysis.decision import decide
 from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.fronts import sign_of
+from nas_attn.analysis.pooled import PooledTest
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.model import Gain
 
@@ -87,6 +89,14 @@ class EffectFacts:
         return self.choices - len(self.good) - len(self.bad)
 
     @property
+    def best_types(self) -> tuple[Effect, ...]:
+        """The good types that cannot be told from the best one: their intervals reach it."""
+        if not self.good_types:
+            return ()
+        most = abs(self.good_types[0].mean)
+        return tuple(row for row in self.good_types if abs(row.mean) + row.half >= most)
+
+    @property
     def nothing_is_sure(self) -> bool:
         return not self.good and not self.bad
 
@@ -121,6 +131,8 @@ class CurveFacts:
     # what the answer takes and its estimate at the last rung, and the bare backbone's
     taken: tuple[CandidateView, float] | None
     bare: float | None
+    # half of the 95 % interval of their difference; 0 where none is known
+    half: float
     # runs that were stopped early
     pruned: int
 
@@ -143,9 +155,19 @@ def curve_facts(now: Snapshot) -> CurveFacts | None:
     if now.taken:
         best = now.find(now.taken)
     taken = None
+    half = 0.0
     if best is not None and best.baseline != "none" and best.key in ends:
         taken = (best, ends[best.key])
-    return CurveFacts(metric, rungs[-1], taken, bare, now.counts["pruned"])
+        gain = best.gains.get(metric)
+        half = 0.0 if gain is None else (gain.high - gain.low) / 2
+    return CurveFacts(
+        metric=metric,
+        epochs=rungs[-1],
+        taken=taken,
+        bare=bare,
+        half=half,
+        pruned=now.counts["pruned"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +236,37 @@ def run_range(now: Snapshot) -> RunRange | None:
     if len(gains) < 2:
         return None
     return RunRange(metric, view, len(gains), min(gains), max(gains))
+
+
+@dataclass(frozen=True, slots=True)
+class RunsBesideTest:
+    """The search's runs of a network some of which lie outside the interval of its test."""
+
+    test: PooledTest
+    # of the runs: those outside, and the epochs of each
+    outside: int
+    epochs: int
+    # candidates among which such runs have chosen the network; 0 where none lies above the interval
+    chosen_among: int
+
+
+def runs_beside_test(now: Snapshot) -> RunsBesideTest | None:
+    """Of the network that the answer takes; None without a test of it, or if no run is outside."""
+    runs = run_range(now)
+    tested = decide(now).tested
+    if runs is None or tested is None or tested.test.key != runs.view.key:
+        return None
+    low, high = tested.test.between
+    gains = [gain for _, gain in gains_of_runs(now, runs.metric, runs.view)]
+    outside = sum(not low <= gain <= high for gain in gains)
+    if not outside:
+        return None
+    return RunsBesideTest(
+        test=tested.test,
+        outside=outside,
+        epochs=now.recipe.training.rungs[-1],
+        chosen_among=len(now.candidates) if max(gains) > high else 0,
+    )
 
 
 def gains_of_runs(

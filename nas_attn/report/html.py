@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.effects import Effects, both_effects
-from nas_attn.analysis.figure_facts import run_range
+from nas_attn.analysis.figure_facts import run_range, runs_beside_test
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
@@ -147,7 +147,9 @@ def _estimates(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
     if floor is None or not floor.seed_sd:
         return None
     return {
-        "sentences": list(words.noise_sentences(floor, run_range(snapshot))),
+        "sentences": list(
+            words.noise_sentences(floor, run_range(snapshot), runs_beside_test(snapshot))
+        ),
         "figure": page.draw(noise_figure(snapshot)),
     }
 

@@ -87,6 +87,10 @@ class Explaining:
                 written.append(self._explained(glued(part)))
         return Markup("").join(written)
 
+    def aside(self) -> Explaining:
+        """Writes what is folded: who does not open it finds each term explained further down."""
+        return Explaining(self._open)
+
     def _explained(self, text: str) -> Markup:
         """Plain text, in which the terms that are still open are explained."""
         matches = [(match, term) for term in self._open if (match := _first(text, term))]
@@ -100,5 +104,6 @@ class Explaining:
 
 
 def _first(text: str, term: str) -> re.Match[str] | None:
-    """Where a text says a term, in singular or plural."""
-    return re.search(rf"(?<![\w`]){re.escape(term)}s?(?!\w)", text)
+    """Where a text says a term, in singular or plural, or with a capital."""
+    either = f"[{term[0]}{term[0].upper()}]{re.escape(term[1:])}"
+    return re.search(rf"(?<![\w`]){either}s?(?!\w)", text)

@@ -48,6 +48,9 @@ from nas_attn.words.remarks import caution_text
 
 # sites of one module that a headline names; more are counted
 MOST_NAMED = 4
+# labels of a placement: of what is to be taken, and of what the rows above are about if not
+PLACEMENT = "Placement"
+THAT_ONE = "That one"
 # marks a module in the drawing
 MODULE = "▣"
 LINK = " ─ "
@@ -61,6 +64,11 @@ class CardRow:
     text: str
     command: str = ""
     """To copy; empty: the row has none."""
+
+    @property
+    def is_placement(self) -> bool:
+        """Whether the text is a placement in notation."""
+        return self.label in (PLACEMENT, THAT_ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,11 +345,17 @@ def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
             return "train it for use"
         case Purpose.CONTINUE:
             return "continue the search"
-        case Purpose.FIRST_TRIALS:
-            more = several(step.runs, "placement")
-            return f"only baselines were tried so far; to try {more} more"
-        case Purpose.MORE_TRIALS:
-            return f"nothing more is needed; to try {several(step.runs, 'placement')} more"
+        case _:
+            return _for_more_trials(step)
+
+
+def _for_more_trials(step: NextCommand) -> str:
+    more = several(step.runs, "placement")
+    if step.purpose is Purpose.FIRST_TRIALS:
+        return f"only baselines were tried so far; to try {more} more"
+    if step.purpose is Purpose.LONGER_FIRST:
+        return f"train longer first, in a new study (see Careful); to try {more} more as it is"
+    return f"nothing more is needed; to try {more} more"
 
 
 def _longer_search(now: Snapshot, card: Card) -> CardRow | None:
@@ -373,11 +387,13 @@ def _below(now: Snapshot, card: Card, at: str | None) -> Iterator[CardRow]:
 
 def _placement(card: Card) -> Iterator[CardRow]:
     """The notation of the network that the rows are about, once."""
-    shown = card.taken if card.verdict is not CardVerdict.KEEP else None
-    if shown is None and card.gain is not None:
+    if card.verdict is not CardVerdict.KEEP and card.taken is not None:
+        if card.taken.placement != BARE:
+            yield CardRow(PLACEMENT, str(card.taken.placement))
+    elif card.gain is not None and card.gain.of.placement != BARE:
+        # what is not to be taken is named as such
         shown = card.gain.of
-    if shown is not None and shown.placement != BARE:
-        yield CardRow("Placement", str(shown.placement))
+        yield CardRow(THAT_ONE, str(shown.placement))
 
 
 def _others(now: Snapshot, card: Card) -> Iterator[CardRow]:

@@ -53,7 +53,7 @@ def card_paragraphs(now: Snapshot) -> Iterator[str]:
 
 
 def _said(row: CardRow) -> str:
-    text = f"`{row.text}`" if row.label == "Placement" else row.text
+    text = f"`{row.text}`" if row.is_placement else row.text
     return f"{text} `{row.command}`" if row.command else text
 
 

@@ -9,6 +9,7 @@ from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.features import features
 from nas_attn.analysis.figure_facts import (
+    CurveFacts,
     EffectFacts,
     GainFacts,
     curve_facts,
@@ -26,6 +27,9 @@ from nas_attn.words.candidates import objective_with_spread
 
 # Types or sites that a title names; of more it gives the number
 MOST_NAMED_IN_TITLE = 3
+
+# Words that begin with a capital at the beginning of a sentence
+CAPITALS = frozenset({"trial", "so", "recommended:"})
 
 # What an interval that contains zero means, in a legend
 MAY_BE_CHANCE = "may be chance"
@@ -147,13 +151,22 @@ def front_message(now: Snapshot) -> str:
     if not facts.better:
         return _nothing_gains(facts)
     most = facts.better[0]
-    so_far = "" if now.brief is None else "So far "
-    said = f"{so_far}{short_name(most)} gains most: {_gain_at(facts, most)}"
+    so_far = "" if now.brief is None else "so far "
     if facts.bare_is_taken:
-        return f"{said}. The answer keeps the bare backbone."
+        said = f"{so_far}{short_name(most)} gains most: {_gain_at(facts, most)}"
+        return _begun(f"{said}. The answer keeps the bare backbone.")
     if facts.taken is None or facts.taken is most or facts.taken not in facts.better:
-        return f"{said}."
-    return f"{said}. Recommended: {short_name(facts.taken)}, {_gain_at(facts, facts.taken)}."
+        return _begun(f"{so_far}{short_name(most)} gains most: {_gain_at(facts, most)}.")
+    taken = f"{so_far}recommended: {short_name(facts.taken)}, {_gain_at(facts, facts.taken)}"
+    if facts.taken.gains[facts.metric].high >= most.gains[facts.metric].mean:
+        return f"{_begun(taken)}. None is shown to gain more."
+    return f"{_begun(taken)}. {_begun(short_name(most))} gains most: {_gain_at(facts, most)}."
+
+
+def _begun(sentence: str) -> str:
+    """A sentence that begins with a capital letter, but for a module's name, which is code."""
+    first, _, rest = sentence.partition(" ")
+    return f"{first.capitalize()} {rest}" if first in CAPITALS else sentence
 
 
 def _nothing_gains(facts: GainFacts) -> str:
@@ -204,9 +217,12 @@ def effects_message(effects: Effects) -> str:
 def _adds(facts: EffectFacts) -> str:
     parts = []
     if facts.good_types:
-        parts.append(
-            f"{facts.good_types[0].type} adds most, {_size(facts, facts.good_types[0])} a site"
-        )
+        best = facts.best_types
+        size = _size(facts, best[0])
+        if len(best) == 1:
+            parts.append(f"{best[0].type} adds most, {size} a site")
+        else:
+            parts.append(f"{_kinds(best)} add most, up to {size} a site")
     elif facts.good:
         parts.append(f"{_at_site(facts.good[0])} adds most, {_size(facts, facts.good[0])}")
     if facts.bad_types:
@@ -301,12 +317,19 @@ def curves_message(now: Snapshot) -> str:
     bare = "" if facts.bare is None else units.value(facts.metric, facts.bare)
     if facts.taken is not None:
         view, mean = facts.taken
-        reached = f"{after}, {short_name(view)} is at {units.value(facts.metric, mean)}"
+        bare = "" if facts.bare is None else _score(facts, facts.bare)
+        score = _score(facts, mean)
+        reached = f"{after}, {short_name(view)} is at {score}"
         return f"{reached}, the bare backbone at {bare}." if bare else f"{reached}."
     if bare:
         return f"{after}, the bare backbone is at {bare}."
     stopped = f"; {facts.pruned} were stopped early" if facts.pruned else ""
     return f"{after} the scores are known{stopped}."
+
+
+def _score(facts: CurveFacts, score: float) -> str:
+    """A score with as many digits as the interval of the gain supports."""
+    return units.value_within(facts.metric, score, score - facts.half, score + facts.half)
 
 
 def score_message(now: Snapshot) -> str:

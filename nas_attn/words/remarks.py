@@ -125,8 +125,8 @@ def _few_images(caution: FewImages) -> str:
         return sentence
     return (
         f"{sentence} Two networks with {several(caution.runs, 'run')} each may differ by"
-        f" {units.size(caution.metric, caution.chance)} by chance: narrower intervals rest on what"
-        " is usual elsewhere."
+        f" {units.size(caution.metric, caution.chance)} by chance. Narrower intervals here also"
+        " use what is usual in other studies."
     )
 
 

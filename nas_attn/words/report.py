@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from nas_attn.analysis.figure_facts import RunRange
+from nas_attn.analysis.figure_facts import RunRange, RunsBesideTest
 from nas_attn.analysis.per_image import Mistakes
 from nas_attn.analysis.snapshot import STATES, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Noise
 from nas_attn.recipe import Recipe
 from nas_attn.words import units
+from nas_attn.words.card import listed
 from nas_attn.words.figures import short_name
 from nas_attn.words.recommendation import measured_on
 
@@ -87,14 +88,20 @@ def front_intro(snapshot: Snapshot, *, new_images: bool) -> Iterator[str]:
         yield CONTROLS
 
 
-def noise_sentences(noise: Noise, runs: RunRange | None) -> Iterator[str]:
-    """What chance does to a score. `runs`: the runs of the recommended network."""
+def noise_sentences(
+    noise: Noise, runs: RunRange | None, beside: RunsBesideTest | None = None
+) -> Iterator[str]:
+    """What chance does to a score. `runs`: the runs of the recommended network; `beside`: its
+    test, where some of them lie outside of it.
+    """
     if runs is not None:
         ends = units.difference_range(runs.metric, runs.low, runs.high)
         yield (
             f"The {runs.count} runs of {short_name(runs.view)} gained {ends} over the bare"
             " backbone's runs of the same seeds."
         )
+    if beside is not None:
+        yield _beside_test(beside)
     source = "inferred from the spread of the scores, since no candidate has run twice yet"
     if noise.source == "seeds":
         source = measured_on(noise.repeated)
@@ -117,6 +124,27 @@ def noise_sentences(noise: Noise, runs: RunRange | None) -> Iterator[str]:
         )
     yield POOLED
     yield NOT_A_CLAIM
+
+
+def _beside_test(beside: RunsBesideTest) -> str:
+    """Why runs of the search lie outside of what the test has found."""
+    test = beside.test
+    ends = units.difference_range(test.metric, *test.between)
+    verb = "lies" if beside.outside == 1 else "lie"
+    differs = []
+    if test.epochs != beside.epochs:
+        differs.append(f"it trained for {several(test.epochs, 'epoch')} instead of {beside.epochs}")
+    differs.append("it was scored on the test images instead of the validation images")
+    if beside.chosen_among:
+        differs.append(
+            f"the search's runs had chosen this network among {beside.chosen_among} candidates, so"
+            " they look better than it is"
+        )
+    return (
+        f"{beside.outside} of them {verb} outside the interval of the test, {ends}. That interval"
+        f" is of a mean of {several(test.blocks, 'training')}, and the test differs:"
+        f" {listed(differs)}."
+    )
 
 
 def effects_title(of: str) -> str:

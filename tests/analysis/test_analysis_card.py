@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import made_study
@@ -9,8 +10,10 @@ import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.card import Card, CardVerdict, Purpose, card_of, drawing_of
+from nas_attn.analysis.cautions import StillLearning
 from nas_attn.analysis.decision import Lacking
 from nas_attn.analysis.features import BackboneStage
+from nas_attn.analysis.figure_facts import run_range, runs_beside_test
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.notation import parse
 from nas_attn.study.reading import snapshot
@@ -67,6 +70,35 @@ def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> Non
     assert found.gain.after - found.gain.before == pytest.approx(test.difference)
     assert found.next is not None
     assert found.next.purpose is Purpose.RETRAIN
+
+
+def test_runs_of_the_search_outside_the_interval_of_the_test_are_explained(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    assert runs_beside_test(snapshot(study.store)) is None
+    networks = {BEST: everywhere(CBAM), BARE: "none"}
+    study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
+    now = snapshot(study.store)
+    runs = run_range(now)
+    beside = runs_beside_test(now)
+    assert runs is not None
+    assert beside is not None
+    low, _ = beside.test.between
+    assert runs.high < low
+    assert beside.outside == runs.count
+    assert beside.epochs == now.recipe.training.rungs[-1]
+    assert beside.chosen_among == 0, "choosing the best explains runs above it, not below"
+
+
+def test_after_a_warning_to_train_longer_more_trials_are_not_all_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    now = snapshot(usual(tmp_path).store)
+    warned = replace(now, cautions=(StillLearning("accuracy", 0.3, 0.5),))
+    step = card_of(warned).next
+    assert step is not None
+    assert step.purpose is Purpose.LONGER_FIRST
 
 
 def test_the_bare_backbone_is_kept_where_nothing_helps(

@@ -5,6 +5,7 @@ phone, paper.
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from browser import Page
@@ -102,7 +103,10 @@ def test_figures_are_named_and_it_can_be_printed(made: tuple[Snapshot, str], tab
         " !f.getAttribute('aria-label')).length"
     )
     assert tab.look(unnamed) == 0
-    assert tab.printed().startswith(b"%PDF")
+    pages = re.findall(rb"/MediaBox ?\[0 0 ([\d.]+) ([\d.]+)\]", tab.printed())
+    wide = [float(width) > float(height) for width, height in pages]
+    assert True in wide, "the table of all candidates has room"
+    assert not wide[0], "the answer is on a page of its own kind"
     page = "[document.body, document.querySelector('.xtick text')].map(e => getComputedStyle(e))"
     inks = f"({page}).map((style, i) => i ? style.fill : style.color)"
     assert all(luminance(ink) > 150 for ink in tab.look(inks)), "on the screen it is dark"

@@ -17,6 +17,7 @@ from PIL import Image
 
 from nas_attn import errors
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
+from nas_attn.analysis.figure_facts import effect_facts
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import browser, dashboard, figures
 from nas_attn.report.figures.curves import learning_curves
@@ -287,6 +288,16 @@ def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
     drawn = figures.drawn_figures(made)
     assert [drawn[name].title for name in ("shapes", "shapes-big")] == ["Shapes & sizes"] * 2
     assert "Shapes &amp; sizes" in dashboard._plots(made)["nas_attn-shapes-big"]
+
+
+def test_types_that_cannot_be_told_from_the_best_one_are_named_with_it() -> None:
+    def of_type(kind: str, mean: float) -> Effect:
+        one = effect("", kind, "")
+        return replace(one, level="type", mean=mean, low=mean - 0.02, high=mean + 0.02)
+
+    rows = (of_type("ela", 0.10), of_type("eca", 0.09), of_type("se", 0.03))
+    effects = Effects("accuracy", rows, None)
+    assert [row.type for row in effect_facts(effects).best_types] == ["ela", "eca"]
 
 
 def test_what_is_missing_or_wrong_is_one_sentence(

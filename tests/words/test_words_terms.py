@@ -26,3 +26,10 @@ def test_a_term_is_explained_where_it_is_first_said_and_never_in_code() -> None:
     assert explain("A gain again, and <b>a test</b>.").count('class="tip"') == 1
     assert "&lt;b&gt;" in explain("<b>")
     assert "tip" not in explain("latest, against, gain")
+
+
+def test_a_term_in_what_is_folded_is_explained_again_where_it_is_open() -> None:
+    explain = Explaining({"gain": "how much better"})
+    assert 'class="tip"' in explain.aside()("The gain is large.")
+    assert 'class="tip"' in explain("Gain")
+    assert "tip" not in explain.aside()("The gain is large.")
