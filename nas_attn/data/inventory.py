@@ -315,8 +315,8 @@ def take_boxed(section: DataSection) -> Inventory:
 
 
 def take_yolo(section: DataSection) -> Inventory | None:
-    """The inventory of `yolo:PATH.yaml`; None if nothing is there yet, since ultralytics downloads
-    it. Raises DataError: the YAML cannot be used, or no image has a label.
+    """The inventory of `yolo:PATH.yaml`; None if nothing is there yet and the YAML says where
+    ultralytics downloads it. Raises DataError: the YAML cannot be used, or no image has a label.
     """
     classes = yolo.class_names(section)
     points = "kpt_shape" in yolo.described(section)
@@ -324,7 +324,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     by_split = {
         split: list(yolo.named_images(section, key)) for key, split in yolo.YAML_SPLITS.items()
     }
-    if not any(by_split.values()):
+    if not any(by_split.values()) and yolo.described(section).get("download"):
         return None
     _check_there(section, by_split)
     places: list[_Place] = []
@@ -349,6 +349,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     unreadable |= dict.fromkeys(_below(root, gone), "a file lists it, but it is not there")
     splits = list(dict.fromkeys(place.split for place in places))
     counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))
+    _check_readable(root, counts, unreadable)
     said = [*_about_images(seen, grouped=False, way_out=ALONE), *said]
     left_out = {}
     if unread := _unread_by_yolo(section):
@@ -363,8 +364,20 @@ def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -
         if places and not by_split[split]:
             raise DataError(
                 f"data YAML '{yolo.data_file(section)}' names '{places[0]}' for {key}, where no"
-                " image is: correct it, or put them there"
+                f" image is: correct it, or put them there{_beside_the_file(section, key)}"
             )
+
+
+def _beside_the_file(section: DataSection, key: str) -> str:
+    """That a split's images lie beside the YAML, whose `path` is that of another computer; empty if
+    they do not.
+    """
+    content = yolo.described(section)
+    path = content.get("path")
+    place = yolo.data_file(section).parent / str(content.get(key))
+    if not path or not place.is_dir():
+        return ""
+    return f"; '{place}' is there: remove 'path: {path}'"
 
 
 def _unread_by_yolo(section: DataSection) -> list[Path]:
@@ -382,12 +395,7 @@ def _about_labels(root: Path, split: str, labels: LabelFiles) -> list[str]:
             f" ({few(_below(root, labels.elsewhere))}): ultralytics looks in the folder labels"
             " beside images, and for .txt; move or rename them"
         )
-    if labels.mixed:
-        said.append(
-            f"boxes and polygons are mixed in the labels of {few(_below(root, labels.mixed))}:"
-            " ultralytics then takes the boxes for polygons; write them all in one form"
-        )
-    elif labels.polygons:
+    if labels.polygons:
         said.append(
             f"{several(labels.polygons, 'polygon')} in the labels of {split}: a detector learns the"
             " boxes round them"
@@ -441,7 +449,7 @@ def _about_images(seen: Sequence[Seen], *, grouped: bool, way_out: str = "") -> 
 def _check_readable(
     root: Path, counts: Mapping[str, Mapping[str, int]], unreadable: Mapping[str, str]
 ) -> None:
-    """Raises DataError: no image can be read."""
+    """Raises DataError: no image can be read, or none with its labels."""
     if unreadable and not any(map(sum, (each.values() for each in counts.values()))):
         name, why = next(iter(unreadable.items()))
         raise DataError(

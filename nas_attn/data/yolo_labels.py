@@ -35,8 +35,6 @@ class LabelFiles:
     empty: list[Path] = field(default_factory=list)
     # files that look like labels of these, where ultralytics does not look
     elsewhere: list[Path] = field(default_factory=list)
-    # with boxes and polygons in one file
-    mixed: list[Path] = field(default_factory=list)
     polygons: int = 0
     # rows that a file has twice, which count once
     repeated: int = 0
@@ -83,13 +81,15 @@ def _add(
         if why := _wrong(row, classes, points=points):
             labels.wrong[image] = f"line {number} of its labels {why}"
             return
+    polygons = 0 if points else sum(len(row) >= LEAST_POLYGON for row in rows)
+    if 0 < polygons < len(rows):
+        # before 8.4, it took the boxes for polygons
+        labels.wrong[image] = "its labels mix boxes and polygons: write them all in one form"
+        return
     if not rows:
         labels.empty.append(image)
     labels.repeated += len(rows) - len(set(map(tuple, rows)))
-    polygons = 0 if points else sum(len(row) >= LEAST_POLYGON for row in rows)
     labels.polygons += polygons
-    if 0 < polygons < len(rows):
-        labels.mixed.append(image)
 
 
 def _wrong(row: list[str], classes: int, *, points: bool) -> str:

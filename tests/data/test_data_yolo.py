@@ -14,6 +14,8 @@ from nas_attn.recipe import DataSection
 pytest.importorskip("yaml", reason="PyYAML, which ultralytics brings, is not installed")
 
 TRIANGLE = "0 0.2 0.2 0.6 0.2 0.4 0.6"
+# of three images that are left out, and of one that is not
+TEXTS = ("7 0.5 0.5 0.2 0.2", "0 1.5 0.5 0.2 0.2", "0 0.5 0.5 0.2", "")
 BOX = "0 0.5 0.5 0.2 0.2"
 
 
@@ -41,6 +43,7 @@ def discs(tmp_path: Path) -> Path:
         ("0 0.5 nan 0.2 0.2", "leaves the image"),
         ("0 0.5 0.5 0.2", "has 4 numbers: a box has 5"),
         ("disc 0.5 0.5 0.2 0.2", "is no row of numbers"),
+        (f"{TRIANGLE}\n{BOX}", "its labels mix boxes and polygons"),
     ],
 )
 def test_an_image_that_ultralytics_would_leave_out_is_named(
@@ -58,7 +61,6 @@ def test_an_image_that_ultralytics_would_leave_out_is_named(
     [
         ("", "1 image of train without a box ('images/train/02.png')"),
         (TRIANGLE, "1 polygon in the labels of train"),
-        (f"{TRIANGLE}\n{BOX}", "mixed in the labels of 'images/train/02.png'"),
         (f"{BOX}\n{BOX}", "1 label of train twice, counted once"),
     ],
 )
@@ -93,6 +95,26 @@ def test_what_is_wrong_with_the_yaml_is_one_sentence(
         taken(discs)
 
 
+def test_the_path_of_another_computer_is_named(discs: Path) -> None:
+    described = discs / "data.yaml"
+    elsewhere = described.read_text().replace(f"path: {discs}", "path: /content/datasets/discs")
+    described.write_text(elsewhere)
+    with pytest.raises(DataError, match=r"images/train' is there: remove 'path: /content"):
+        taken(discs)
+    # ultralytics downloads it
+    described.write_text(f"{elsewhere}download: https://example.org/discs.zip\n")
+    assert of(DataSection(name=f"yolo:{described}"), "boxes") is None
+
+
+def test_labels_that_are_all_wrong_are_refused_at_once(discs: Path) -> None:
+    for path in (discs / "labels").rglob("*.txt"):
+        path.write_text("0,0.5,0.5,0.2,0.2")
+    with pytest.raises(
+        DataError, match=r"none of the 16 images .*: line 1 of its labels is no row"
+    ):
+        taken(discs)
+
+
 def test_a_path_relative_to_the_working_folder(
     discs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +127,7 @@ def test_a_path_relative_to_the_working_folder(
 
 def test_ultralytics_leaves_out_the_same_images(discs: Path) -> None:
     utils = pytest.importorskip("ultralytics.data.utils", reason="ultralytics is not installed")
-    for number, text in enumerate(["7 0.5 0.5 0.2 0.2", "0 1.5 0.5 0.2 0.2", "0 0.5 0.5 0.2", ""]):
+    for number, text in enumerate(TEXTS):
         (discs / f"labels/train/{2 * number:02}.txt").write_text(text)
     unreadable = taken(discs).unreadable
     for image in sorted((discs / "images/train").iterdir()):
