@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 WALKS_OVER_ROWS = re.compile(
     r"\b(ROWS|TASK_ROWS|COSTS|METRICS|SAMPLERS|LATENCY_MODES|DATA_SETS|BACKBONE_SOURCES"
-    r"|INTEGRATIONS|FORMATS|recorded)\b"
+    r"|INTEGRATIONS|FORMATS|RECORDED)\b"
 )
 """In a file whose tests are made from the rows of a table, or from what is recorded of them."""
 
