@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,9 +13,10 @@ COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 END = "\x1e"
 """Printed after each command."""
 RUN = f"""
-import json, sys
+import fcntl, json, struct, sys, termios
 from nas_attn.cli.main import main
-for command in json.loads(sys.argv[1]):
+for columns, command in json.loads(sys.argv[1]):
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     sys.argv = ["nas-attn", *command]
     try:
         main()
@@ -27,22 +27,22 @@ for command in json.loads(sys.argv[1]):
 """
 
 
-def typed(commands: Sequence[Sequence[str]], folder: Path, *, columns: int) -> list[str]:
+def typed(commands: Sequence[tuple[int, Sequence[str]]], folder: Path) -> list[str]:
     """What each command prints on a terminal with so many columns, without colours. All run in one
     process, which loads the libraries once.
+
+    Args:
+        commands: (columns, words of the command).
     """
-    import fcntl
     import json
     import pty
-    import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {
         name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, json.dumps([list(command) for command in commands])],
+        [sys.executable, "-c", RUN, json.dumps(commands)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

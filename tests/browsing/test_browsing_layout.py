@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import runpy
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,13 @@ VIOLATIONS = """axe.run(document, {resultTypes: ['violations']}).then(found => f
   one => `${one.id}: ${one.help} (${one.nodes.slice(0, 3).map(node => node.target + ' ' + node.failureSummary).join('; ')})`))"""
 OPENED = "document.querySelectorAll('details').forEach(details => { details.open = true; })"
 SCREENS = ((390, False), (390, True), (1280, False), (1280, True))
+FEW_SCREENS = ((390, True), (1280, False))
+"""Each width and each scheme once."""
 
 
-def look_at(tab: Page, address: str) -> None:
-    """At all widths and in both schemes, with everything unfolded."""
-    for width, dark in SCREENS:
+def look_at(tab: Page, address: str, screens: Sequence[tuple[int, bool]] = SCREENS) -> None:
+    """At these widths and in these schemes, with everything unfolded."""
+    for width, dark in screens:
         tab.open(address, width=width, dark=dark)
         tab.until(DRAWN)
         tab.look(OPENED)
@@ -57,14 +60,22 @@ def test_a_made_study_is_read_on_every_screen(
     look_at(tab, page.as_uri())
 
 
+@pytest.mark.parametrize(
+    "screens",
+    [FEW_SCREENS, pytest.param(SCREENS, marks=pytest.mark.slow)],
+    ids=["few screens", "all"],
+)
 def test_a_real_study_is_read_on_every_screen(
-    tab: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tab: Page,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    screens: Sequence[tuple[int, bool]],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with tarfile.open(HERE.parent / "pins" / "real.tar.xz") as packed:
         packed.extractall(filter="data")
     page = api.open_study().report(tmp_path / "real.html")
-    look_at(tab, Path(page).as_uri())
+    look_at(tab, Path(page).as_uri(), screens)
 
 
 def test_the_page_is_used_by_keyboard(

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,30 +22,42 @@ def python(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+END = "\x1e"
+"""Printed after each command."""
+RUN = f"""
+import json, sys
+from nas_attn.cli.main import app
+for command in json.loads(sys.argv[1]):
+    app(command, standalone_mode=False)
+    print({END!r}, flush=True)
+"""
+ATTACHING = """
+import nas_attn as na
+import torch
+from nas_attn.backbones import build
+from nas_attn.recipe import BackboneSection
+
+model = build(BackboneSection(name="resnet8"), input_shape=(3, 32, 32), classes=10).eval()
+x = torch.randn(2, 3, 32, 32)
+before = model(x)
+na.attach(model, "stage2=lct stage3=lct(groups=8)", input_shape=(3, 32, 32)).eval()
+print(torch.equal(model(x), before), sum("norm.weight" in name for name in model.state_dict()))
+"""
+
+
+def typed(folder: Path, *commands: Sequence[str], then: str = "") -> list[str]:
+    """What each command prints, and the code behind them. All run in one process, which loads the
+    libraries once.
+    """
+    return python(folder, "-c", RUN + then, json.dumps(commands)).split(END)
+
+
 def test_module_is_listed_and_can_be_placed(contributed: Path) -> None:
-    command = [
-        "-m",
-        "nas_attn.cli.main",
-        "modules",
-        "lct",
-        "--channels",
-        "64",
-        "--set",
-        "groups=8",
-        "--json",
-    ]
-    shown = python(contributed, *command)
+    command = "modules lct --channels 64 --set groups=8 --json"
+    shown, attached = typed(contributed, command.split(), then=ATTACHING)
     assert json.loads(shown)["resolved"] == {"groups": 8}
     assert json.loads(shown)["parameters"] == 128
-    code = (
-        "import nas_attn as na, torch; from nas_attn.backbones import build; from nas_attn.recipe"
-        " import BackboneSection\nmodel = build(BackboneSection(name='resnet8'), input_shape=(3,"
-        " 32, 32), classes=10).eval()\nx = torch.randn(2, 3, 32, 32); before ="
-        " model(x)\nna.attach(model, 'stage2=lct stage3=lct(groups=8)', input_shape=(3, 32,"
-        " 32)).eval()\nprint(torch.equal(model(x), before), sum('norm.weight' in n for n in"
-        " model.state_dict()))"
-    )
-    assert python(contributed, "-c", code).split() == ["True", "2"]
+    assert attached.split() == ["True", "2"]
 
 
 def test_the_code_of_the_page_passes_its_own_checks(contributed: Path) -> None:
@@ -104,25 +117,12 @@ def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(
         "objectives": '["worst_class", "energy", "my_costs:depth", "latency", "above_chance"]'
     }
     options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    run = [
-        "search",
-        "digits",
-        "--workers",
-        "1",
-        "--threads",
-        "1",
-        "--quiet",
-        "--storage",
-        url,
-        *options,
-    ]
-    python(contributed, "-m", "nas_attn.cli.main", *run)
-    shown = python(
-        contributed, "-m", "nas_attn.cli.main", "pareto", "digits", "--storage", url, "--json"
-    )
-    front = json.loads(shown)["candidates"]
-    costs = [one["cost"] for one in front]
+    search = f"search digits --workers 1 --threads 1 --quiet --storage {url}"
+    front = f"pareto digits --storage {url} --json"
+    _, shown, _ = typed(contributed, [*search.split(), *options], front.split())
+    candidates = json.loads(shown)["candidates"]
+    costs = [one["cost"] for one in candidates]
     assert all(0 < cost["energy"] < 1e-3 and cost["my_costs:depth"] > 10 for cost in costs)
     assert all(
-        0 <= one["values"][0] <= 1 and (one["values"][3] or 1) > 0 for one in front
+        0 <= one["values"][0] <= 1 and (one["values"][3] or 1) > 0 for one in candidates
     )  # None: a busy machine

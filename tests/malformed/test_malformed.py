@@ -15,9 +15,8 @@ import resource
 import runpy
 import shutil
 import signal
-import subprocess
-import sys
 import time
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ import received
 from cases import KINDS, case, described
 from slips import Case
 
+from nas_attn.cli.main import app
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe
 from nas_attn.storage import Database
@@ -72,7 +72,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with exported networks and their cards."""
     folder = tmp_path_factory.mktemp("exported")
-    small = [*("--set", "data.name=digits-8x8"), *("--workers", "1", "--threads", "1")]
+    data = [*("--set", "data.name=digits-8x8"), *("--set", "data.train_subset=64")]
+    small = [*data, *("--workers", "1", "--threads", "1")]
     (folder / "received.toml").write_text(received.RECIPE.replace(", size = 12", ""))
     (folder / "mine_space.toml").write_text(received.SPACE.replace("exclude", "# exclude"))
     typed(
@@ -84,14 +85,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def typed(folder: Path, *commands: list[str]) -> None:
-    """Commands one after the other, in one process."""
-    program = (
-        "import json, sys; from nas_attn.cli.main import app\nfor a in json.loads(sys.argv[1]):"
-        " app(a, standalone_mode=False)"
-    )
-    command = [sys.executable, "-c", program, json.dumps(commands)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Commands one after the other, in a folder."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.chdir(folder)
+        for command in commands:
+            app(command, standalone_mode=False)
 
 
 class Hang(BaseException):

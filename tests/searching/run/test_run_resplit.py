@@ -40,15 +40,25 @@ confirm_seeds = 0
 """
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photographs, and a search among them that has ended."""
+    folder = tmp_path_factory.mktemp("few")
+    materials.photographs(folder / "photos", of_each=20, misleading=0.5)
+    (folder / "few.toml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        opened = beginning.begin(load_recipe("few.toml"), f"sqlite:///{folder / 'nas_attn.db'}")
+        options = taking_part.Options(device="cpu", threads=1, say=lambda line: None)
+        assert taking_part.work(opened, options) == "complete"
+    return folder
+
+
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStudy:
-    monkeypatch.chdir(tmp_path)
-    materials.photographs(tmp_path / "photos", of_each=20, misleading=0.5)
-    (tmp_path / "few.toml").write_text(RECIPE)
-    opened = beginning.begin(load_recipe("few.toml"), f"sqlite:///{tmp_path / 'nas_attn.db'}")
-    options = taking_part.Options(device="cpu", threads=1, say=lambda line: None)
-    assert taking_part.work(opened, options) == "complete"
-    return opened
+def study(searched: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStudy:
+    """The study in the current folder. Nothing that a test does changes it."""
+    monkeypatch.chdir(searched)
+    return open_study("few", f"sqlite:///{searched / 'nas_attn.db'}")
 
 
 def dataset_of(opened: OpenStudy) -> data.Dataset:
