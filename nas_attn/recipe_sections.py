@@ -337,6 +337,10 @@ class Limits(Section):
     max_latency_ratio: float | None = Field(default=None, gt=0)
     max_parameters: int | None = Field(default=None, ge=1)
     max_macs: int | None = Field(default=None, ge=1)
+    max_training_memory: int | None = Field(default=None, ge=1)
+    """Bytes that one image's forward pass keeps for the backward pass. A step needs them for each
+    image of its batch; half of them in mixed precision, about.
+    """
 
 
 class AnswerSection(Section):

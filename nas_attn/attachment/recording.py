@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from nas_attn.attachment.twins import has_hooks, twin_of, without_hooks
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, first_line, shorten
 
+R = TypeVar("R")
 Value = int
 """Number of a tensor's value in the order of appearance."""
 
@@ -90,13 +91,26 @@ class Recording:
         return calls
 
 
-@torch.inference_mode(False)
 def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -> Recording:
-    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without
-    attention. BackboneError: the model cannot process such an image. It leaves inference mode
-    meanwhile, in which torch shows no operations.
+    """The data flow of one image of this shape, as `run_copy` runs it."""
+    return run_copy(model, input_shape, _run, bare=bare)
+
+
+@torch.inference_mode(False)
+def run_copy(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    run: Callable[[nn.Module, Tensor], R],
+    *,
+    bare: bool = False,
+) -> R:
+    """What `run` finds, given a copy of the model in evaluation mode and one image of this shape:
+    both without numbers, or with them if the model needs them; `bare`: without attention.
+    BackboneError: the model cannot process such an image. It leaves inference mode meanwhile, in
+    which torch shows no operations.
     """
     refuse_wrapped(model)
+    order = _Order(input_shape, run, bare)
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise BackboneError(
@@ -104,9 +118,9 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
         )
     # of a model that needs numbers; the real run shows its own errors
     with suppress(Exception):
-        return _on_shapes(model, input_shape, bare, hooks=True)
+        return _on_shapes(model, order, hooks=True)
     try:
-        return _on_numbers(model, input_shape, bare, hooks=True)
+        return _on_numbers(model, order, hooks=True)
     except _NoCopyError as error:
         raise BackboneError(
             f"{name} cannot be copied, and finding its sites needs a copy: {error}"
@@ -114,14 +128,24 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     except Exception as error:
         # a user's may take only images of their own
         if has_hooks(model):
-            for run in (_on_shapes, _on_numbers):
-                with suppress(Exception):
-                    return run(model, input_shape, bare, hooks=False)
+            with suppress(Exception):
+                return _on_shapes(model, order, hooks=False)
+            with suppress(Exception):
+                return _on_numbers(model, order, hooks=False)
         shape = "x".join(map(str, input_shape))
         way = _way_out(model, error, input_shape)
         raise BackboneError(
             f"{name} cannot process a {shape} image ({_first_line(error)}): {way}"
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Order(Generic[R]):
+    """What is done with a copy."""
+
+    input_shape: tuple[int, int, int]
+    run: Callable[[nn.Module, Tensor], R]
+    bare: bool
 
 
 class _NoCopyError(Exception):
@@ -146,10 +170,8 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     )
 
 
-def _on_shapes(
-    model: nn.Module, input_shape: tuple[int, int, int], bare: bool, *, hooks: bool
-) -> Recording:
-    """Records without numbers. Fused attention is recorded as its parts, with the matrix between
+def _on_shapes(model: nn.Module, order: _Order[R], *, hooks: bool) -> R:
+    """Runs without numbers. Fused attention is recorded as its parts, with the matrix between
     them.
     """
     shapes: dict[int, Any] = {id(t): t.to("meta") for t in model.buffers()}
@@ -160,26 +182,24 @@ def _on_shapes(
         torch.device("meta"),
     ):
         warnings.simplefilter("ignore")
-        x = torch.empty(1, *input_shape, dtype=floating(twin).dtype)
-        return _run(_prepared(twin, bare, hooks), x)
+        x = torch.empty(1, *order.input_shape, dtype=floating(twin).dtype)
+        return order.run(_prepared(twin, order.bare, hooks), x)
 
 
-def _on_numbers(
-    model: nn.Module, input_shape: tuple[int, int, int], bare: bool, *, hooks: bool
-) -> Recording:
-    """Records on a real image."""
+def _on_numbers(model: nn.Module, order: _Order[R], *, hooks: bool) -> R:
+    """Runs on a real image."""
     with ExitStack() as stack:
         try:
             twin = stack.enter_context(twin_of(model))
         except Exception as error:
             raise _NoCopyError(_first_line(error)) from error
-        x = image_for(twin, input_shape)
+        x = image_for(twin, order.input_shape)
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(
             torch.random.fork_rng([x.device] if x.device.type == "cuda" else []),
         )
         warnings.simplefilter("ignore")
-        return _run(_prepared(twin, bare, hooks), x)
+        return order.run(_prepared(twin, order.bare, hooks), x)
 
 
 def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
