@@ -286,9 +286,8 @@ class SearchSection(Section):
     trials: int = Field(default=30, ge=1)
     """Candidates, the baselines included."""
     sampler: str = "auto"
-    """One of {samplers}, or `package.module:function` that makes your own. `auto`: all placements
-    if `trials` is enough for them, else `placement`, which learns what each choice adds at each
-    site, and each type at all sites. The others are Optuna's.
+    """One of {samplers} ([samplers](#samplers)), or `package.module:function` that makes your
+    own.
     """
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
     """Which candidates continue at a rung: the first few, later the best third by non-domination;

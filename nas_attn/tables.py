@@ -137,6 +137,8 @@ class Sampler:
     """How often an Optuna sampler draws for a placement that was not tried; then an untried
     neighbour of its last draw is taken.
     """
+    description: str = ""
+    """How it proposes, in a line."""
 
 
 SAMPLERS: Registry[Sampler] = Registry()

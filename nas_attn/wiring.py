@@ -97,19 +97,40 @@ METRICS = (
 )
 
 SAMPLERS = (
-    # All placements if `trials` is enough for them, else `placement`.
-    Sampler("auto", proposer="nas_attn.searching.propose.proposers:Auto", takes_prior=True),
-    # Learns what each choice adds at each site, and each type at all sites.
+    Sampler(
+        "auto",
+        proposer="nas_attn.searching.propose.proposers:Auto",
+        takes_prior=True,
+        description="all placements if `trials` is enough for them, else `placement`",
+    ),
     Sampler(
         "placement",
         proposer="nas_attn.searching.propose.proposers:PlacementProposer",
         takes_prior=True,
+        description="learns what each choice adds at each site, and each type at all sites",
     ),
-    Sampler("tpe", "nas_attn.searching.propose.samplers:tpe"),
-    Sampler("nsga2", "nas_attn.searching.propose.samplers:nsga2"),
-    # Its draws take a second each and repeat each other.
-    Sampler("gp", "nas_attn.searching.propose.samplers:gp", redraws=1),
-    Sampler("random", "nas_attn.searching.propose.samplers:at_random"),
+    Sampler(
+        "tpe",
+        "nas_attn.searching.propose.samplers:tpe",
+        description="Optuna's tree-structured Parzen estimator, all sites together",
+    ),
+    Sampler(
+        "nsga2",
+        "nas_attn.searching.propose.samplers:nsga2",
+        description="Optuna's NSGA-II",
+    ),
+    Sampler(
+        "gp",
+        "nas_attn.searching.propose.samplers:gp",
+        # its draws take a second each and repeat each other
+        redraws=1,
+        description="Optuna's Gaussian process",
+    ),
+    Sampler(
+        "random",
+        "nas_attn.searching.propose.samplers:at_random",
+        description="placements at random",
+    ),
 )
 
 LATENCY_MODES = (

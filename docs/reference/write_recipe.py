@@ -59,7 +59,7 @@ def page() -> str:
     parts = [HEAD, "## The recipe\n", *_section(Recipe, ""), "## The search space\n"]
     parts.append("A file that the recipe names, or the recipe's `[space]`.\n")
     parts += _section(SpaceSpec, "")
-    parts += ["## Costs\n", *_costs()]
+    parts += ["## Costs\n", *_costs(), "## Samplers\n", *_samplers()]
     return "\n".join(parts)
 
 
@@ -70,6 +70,14 @@ def _costs() -> Iterator[str]:
     for row in tables.COSTS.values():
         limit = f"`limits.{row.limit}`" if row.limit else ""
         yield f"| `{row.name}` | {row.description} | {limit} |"
+    yield ""
+
+
+def _samplers() -> Iterator[str]:
+    """A table of the samplers that `search.sampler` can name."""
+    yield "| sampler | what it proposes |\n|---|---|"
+    for row in tables.SAMPLERS.values():
+        yield f"| `{row.name}` | {row.description} |"
     yield ""
 
 

@@ -57,7 +57,7 @@ def _other_rows(package: Path) -> None:
     """A data set, a sampler, a cost, a metric, a latency mode and a task."""
     wiring = package / "wiring.py"
     insert(wiring, '    DataSet("digits-8x8"', piece("wiring: data_set"))
-    insert(wiring, '    Sampler("tpe"', piece("wiring: sampler"))
+    insert(wiring, '    Sampler(\n        "tpe"', piece("wiring: sampler"))
     insert(wiring, '    Cost(\n        "params"', piece("wiring: cost"))
     insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
     insert(wiring, '    TaskRow(\n        "segmentation"', piece("wiring: task"))

@@ -121,6 +121,7 @@ def test_a_sampler_proposes_other_placements_of_the_space_and_the_same_ones_agai
     row: Sampler,
 ) -> None:
     first, again = (proposals(row.name) for _ in range(2))
+    assert row.description
     assert first == again
     assert len({tuple(values.items()) for values in first}) == len(first)
     assert all(space().contains(values) for values in first)
