@@ -59,6 +59,7 @@ def _other_rows(package: Path) -> None:
     insert(wiring, '    DataSet("digits-8x8"', piece("wiring: data_set"))
     insert(wiring, '    Sampler(\n        "tpe"', piece("wiring: sampler"))
     insert(wiring, '    Cost(\n        "params"', piece("wiring: cost"))
+    insert(package / "recipe_sections.py", "    max_parameters", piece("limits: key"))
     insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
     insert(wiring, '    TaskRow(\n        "segmentation"', piece("wiring: task"))
     for metrics in ("wiring: metric", "wiring: metrics of a task"):
