@@ -43,8 +43,10 @@ from nas_attn.analysis.latency import (
     latency_model,
     open_keys,
 )
-from nas_attn.latency import DeviceLock, fingerprint, run_session
-from nas_attn.latency import measure as run_sessions
+from nas_attn.latency.locks import DeviceLock
+from nas_attn.latency.machine import fingerprint
+from nas_attn.latency.session import measure as run_sessions
+from nas_attn.latency.session import run_session
 from nas_attn.recipe import BackboneSection, LatencySection
 from nas_attn.records import Placement, Session
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from nas_attn.latency import DeviceLock
+from nas_attn.latency.locks import DeviceLock
 
 PAUSE_S = 5.0
 C = TypeVar("C")

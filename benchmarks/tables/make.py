@@ -47,7 +47,8 @@ from nas_attn.data.digits import SPLITS, draw_sources, source_digits
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import candidate_rates
-from nas_attn.latency import DeviceLock, measure
+from nas_attn.latency.locks import DeviceLock
+from nas_attn.latency.session import measure
 from nas_attn.notation import parse
 from nas_attn.recipe import TrainingSection
 from nas_attn.recipe_reading import load_recipe

@@ -16,7 +16,7 @@ from nas_attn.advice.shortlist import (
 )
 from nas_attn.attachment import survey
 from nas_attn.evidence import pooled
-from nas_attn.latency import fingerprint
+from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.session import conditions
 
 

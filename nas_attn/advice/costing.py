@@ -16,9 +16,10 @@ from nas_attn import attachment
 from nas_attn.advice.facts import TOO_SLOW, AdvisedPlacement, MeasuredPlacement, Question
 from nas_attn.analysis.latency import estimate, half_width
 from nas_attn.errors import PlacementError, Unmeasurable
-from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, run_session
-from nas_attn.latency.nets import example_input
-from nas_attn.latency.session import candidate_name
+from nas_attn.latency.locks import DeviceLock
+from nas_attn.latency.nets import Net, example_input
+from nas_attn.latency.paired import MAX_CANDIDATES
+from nas_attn.latency.session import candidate_name, run_session
 from nas_attn.records import Session, Site
 from nas_attn.space import resolve
 from nas_attn.tables import LATENCY_MODES

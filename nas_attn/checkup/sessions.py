@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn import attachment, backbones, latency, notation, space
+from nas_attn import attachment, backbones, notation, space
 from nas_attn.checkup.findings import Finding, found_by
+from nas_attn.latency.session import run_session
 from nas_attn.recipe import BackboneSection, LatencySection
 from nas_attn.records import Session
 
@@ -80,7 +81,7 @@ def look(job: SessionJob, device: torch.device) -> Finding:
     shape = (3, job.side, job.side)
     models = {name: _network(job, name) for name in CANDIDATES}
     sessions = [
-        latency.run_session(
+        run_session(
             section, reference=_network(job), candidates=models, input_shape=shape, seed=seed
         )
         for seed in range(SESSIONS)

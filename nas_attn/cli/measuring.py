@@ -345,7 +345,8 @@ def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
 
 def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module]) -> list[Session]:
     from nas_attn.analysis.latency import open_keys
-    from nas_attn.latency import DeviceLock, measure
+    from nas_attn.latency.locks import DeviceLock
+    from nas_attn.latency.session import measure
 
     enough = partial(open_keys, keys=models, tolerance=section.tolerance)
     return list(

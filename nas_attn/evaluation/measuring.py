@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from nas_attn.analysis.latency import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
-from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, run_session
-from nas_attn.latency.session import candidate_name, check
+from nas_attn.latency.locks import DeviceLock
+from nas_attn.latency.machine import fingerprint
+from nas_attn.latency.nets import Net
+from nas_attn.latency.paired import MAX_CANDIDATES
+from nas_attn.latency.session import candidate_name, check, run_session
 from nas_attn.records import BARE, Fingerprint, Latency, Placement, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.tables import LATENCY_MODES

@@ -70,7 +70,7 @@ from nas_attn.evaluation.starts import (
     int8_metrics,
     pick_device,
 )
-from nas_attn.latency import DeviceLock
+from nas_attn.latency.locks import DeviceLock
 from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import (

@@ -13,7 +13,7 @@ from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.analysis.progress import Phase
 from nas_attn.analysis.rounds import CONFIRMED, RIVALS, ROUNDS_PER_SEED
-from nas_attn.latency import MAX_CANDIDATES
+from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.purposes import (
     BACKBONE,
     CONFIRM,

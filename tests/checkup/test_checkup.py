@@ -150,7 +150,7 @@ def test_all_weights_at_once_are_cast_as_one_by_one() -> None:
 
 def test_a_clock_that_two_copies_disagree_on_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     job = sessions.SessionJob("resnet8", 32, 1, "eager")
-    run = sessions.latency.run_session
+    run = sessions.run_session
     monkeypatch.setattr(sessions, "SESSIONS", 1)
     shift = {"log_ratio": 0.0}
 
@@ -158,7 +158,7 @@ def test_a_clock_that_two_copies_disagree_on_is_noted(monkeypatch: pytest.Monkey
         short = section.model_copy(update={"session_seconds": 0.02})
         return replace(run(short, **options), control_log_ratio=shift["log_ratio"])
 
-    monkeypatch.setattr(sessions.latency, "run_session", shifted)
+    monkeypatch.setattr(sessions, "run_session", shifted)
     assert sessions.look(job, CPU).state == "ok"
     shift["log_ratio"] = -0.05
     finding = sessions.look(job, CPU)

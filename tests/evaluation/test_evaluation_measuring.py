@@ -10,7 +10,7 @@ import pytest
 from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.measuring import Measurer, to_text
-from nas_attn.latency import fingerprint
+from nas_attn.latency.machine import fingerprint
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from

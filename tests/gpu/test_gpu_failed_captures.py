@@ -11,8 +11,8 @@ from test_gpu_recording import MOST_EAGER, Counting, Waiting, fit, network, step
 from torch import Tensor, nn
 
 from nas_attn.errors import DeviceLost, MeasurementError
-from nas_attn.latency import run_session
 from nas_attn.latency.nets import Net, example_input, prepare
+from nas_attn.latency.session import run_session
 from nas_attn.recipe import LatencySection
 from nas_attn.training import LearningRates
 

@@ -7,7 +7,7 @@ import torch
 from real_cuda import Cuda
 from torch import nn
 
-from nas_attn.latency import run_session
+from nas_attn.latency.session import run_session
 from nas_attn.recipe import LatencySection
 
 SHAPE = (3, 8, 8)

@@ -13,10 +13,10 @@ from torch import nn
 
 from nas_attn import attachment, backbones, space
 from nas_attn.errors import MeasurementError, Unmeasurable
-from nas_attn.latency import run_session
 from nas_attn.latency.files import write_onnx
 from nas_attn.latency.nets import command_words, run_command
 from nas_attn.latency.paired import Opened
+from nas_attn.latency.session import run_session
 from nas_attn.recipe import BackboneSection, LatencySection
 
 SHAPE = (3, 16, 16)

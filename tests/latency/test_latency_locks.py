@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from nas_attn import errors, latency, recipe, waiting
+from nas_attn import errors, recipe, waiting
+from nas_attn.latency import locks
 
 # Processes come from a server that has imported torch once, so that starting one takes
 # milliseconds.
@@ -30,20 +31,20 @@ def use(folder: str, body: Callable[[Connection], None], pipe: Connection) -> No
 
 
 def hold_exclusive(pipe: Connection) -> None:
-    with latency.DeviceLock("gpu").exclusive():
+    with locks.DeviceLock("gpu").exclusive():
         pipe.send("holds")
         time.sleep(PATIENCE_S)
 
 
 def hold_shared(pipe: Connection) -> None:
-    with latency.DeviceLock("gpu").shared():
+    with locks.DeviceLock("gpu").shared():
         pipe.send("holds")
         time.sleep(PATIENCE_S)
 
 
 def hold_and_fork(pipe: Connection) -> None:
     """Its child lives on when it is killed."""
-    with latency.DeviceLock("gpu").exclusive():
+    with locks.DeviceLock("gpu").exclusive():
         child = os.fork()
         if child:
             pipe.send(child)
@@ -51,14 +52,14 @@ def hold_and_fork(pipe: Connection) -> None:
 
 
 def measure_once(pipe: Connection) -> None:
-    with latency.DeviceLock("gpu").exclusive():
+    with locks.DeviceLock("gpu").exclusive():
         pipe.send("measured")
 
 
 def train(pipe: Connection) -> None:
     """Trains until told to end; answers how often it gave way."""
     settled = []
-    with latency.DeviceLock("gpu").shared(lambda: settled.append(1)) as hold:
+    with locks.DeviceLock("gpu").shared(lambda: settled.append(1)) as hold:
         pipe.send("trains")
         yields = 0
         while not pipe.poll():
@@ -68,7 +69,7 @@ def train(pipe: Connection) -> None:
 
 
 def measure_again_and_again(pipe: Connection) -> None:
-    lock = latency.DeviceLock("gpu")
+    lock = locks.DeviceLock("gpu")
     for _ in range(20):
         with lock.exclusive():
             time.sleep(0.01)
@@ -125,7 +126,7 @@ def test_the_kernel_frees_a_killed_holders_lock(
 def test_devices_do_not_exclude_each_other(processes: Processes) -> None:
     _, pipe = processes.start(hold_exclusive)
     assert pipe.recv() == "holds"
-    with latency.DeviceLock("another gpu").exclusive():
+    with locks.DeviceLock("another gpu").exclusive():
         pass
 
 
@@ -166,7 +167,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits speak at once, and are over soon."""
     monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
     monkeypatch.setattr(waiting, "STOPPED_S", 0.3)
-    monkeypatch.setattr(latency.locks, "UNYIELDING_S", 0.3)
+    monkeypatch.setattr(locks, "UNYIELDING_S", 0.3)
 
 
 def stop(process: multiprocessing.process.BaseProcess) -> int:
@@ -184,7 +185,7 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(
     assert pipe.recv() == "trains"
     pid = stop(process)
     lines: list[str] = []
-    lock = latency.DeviceLock("gpu")
+    lock = locks.DeviceLock("gpu")
     with waiting.reporting(lines.append, lambda: False):
         with lock.exclusive() as beside:
             pass
@@ -199,7 +200,7 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(
             assert f"pid {pid}" in beside[0]
         assert lines == []
         psutil.Process(pid).resume()
-        monkeypatch.setattr(latency.locks, "UNYIELDING_S", PATIENCE_S)
+        monkeypatch.setattr(locks, "UNYIELDING_S", PATIENCE_S)
         with lock.exclusive() as beside:
             assert beside == []
     pipe.send("end")
@@ -213,9 +214,9 @@ def test_a_stopped_measurer_keeps_nobody_from_measuring_or_training(processes: P
     assert pipe.recv() == "holds"
     pid = stop(process)
     with waiting.reporting(lambda line: None, lambda: False):
-        with latency.DeviceLock("gpu").shared() as hold:
+        with locks.DeviceLock("gpu").shared() as hold:
             assert not hold.yield_()
-        with latency.DeviceLock("gpu").exclusive() as beside:
+        with locks.DeviceLock("gpu").exclusive() as beside:
             assert f"pid {pid} " in beside[0]
             assert not processes.can_measure(wait_s=0.5), (
                 "those that go on still exclude each other"
@@ -229,14 +230,14 @@ def test_a_training_that_does_not_give_way_is_measured_beside(processes: Process
     assert pipe.recv() == "holds"
     with (
         waiting.reporting(lambda line: None, lambda: False),
-        latency.DeviceLock("gpu").exclusive() as beside,
+        locks.DeviceLock("gpu").exclusive() as beside,
     ):
         assert beside[0].startswith(f"pid {process.pid} (")
         assert "stopped" not in beside[0]
 
 
 def hold_until_told(pipe: Connection) -> None:
-    with latency.DeviceLock("gpu").exclusive() as beside:
+    with locks.DeviceLock("gpu").exclusive() as beside:
         pipe.send("holds")
         pipe.recv()
     pipe.send(beside)
@@ -247,7 +248,7 @@ def test_a_measurer_that_was_stopped_learns_that_others_went_on(processes: Proce
     process, pipe = processes.start(hold_until_told)
     assert pipe.recv() == "holds"
     pid = stop(process)
-    with waiting.reporting(lambda line: None, lambda: False), latency.DeviceLock("gpu").exclusive():
+    with waiting.reporting(lambda line: None, lambda: False), locks.DeviceLock("gpu").exclusive():
         psutil.Process(pid).resume()
         pipe.send("end")
         assert pipe.recv()[0].startswith(f"pid {os.getpid()} ")
@@ -266,17 +267,17 @@ def test_a_lock_file_that_may_not_be_removed_is_in_nobodys_way(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "unlink", unlink)
-    with latency.DeviceLock("gpu").exclusive() as beside:
+    with locks.DeviceLock("gpu").exclusive() as beside:
         assert beside == []
-    with latency.DeviceLock("gpu").shared() as hold:
+    with locks.DeviceLock("gpu").shared() as hold:
         assert not hold.yield_()
 
 
 def test_nobody_waits_at_the_door_for_a_process_that_was_stopped_on_the_threshold(
     lock_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency.locks, "DOOR_S", 0.1)
-    lock = latency.DeviceLock("gpu")
+    monkeypatch.setattr(locks, "DOOR_S", 0.1)
+    lock = locks.DeviceLock("gpu")
     with lock._door(), lock.exclusive() as beside:
         assert beside == []
 
@@ -287,11 +288,11 @@ def test_a_wait_hears_that_the_search_is_to_stop(processes: Processes) -> None:
     asked = threading.Event()
     threading.Timer(0.3, asked.set).start()
     with waiting.reporting(lambda line: None, asked.is_set):
-        with pytest.raises(waiting.Interrupted), latency.DeviceLock("gpu").exclusive():
+        with pytest.raises(waiting.Interrupted), locks.DeviceLock("gpu").exclusive():
             pytest.fail("another process holds it")
-        with latency.DeviceLock("gpu").shared() as hold:  # for the checkpoint that is to be written
+        with locks.DeviceLock("gpu").shared() as hold:  # for the checkpoint that is to be written
             hold.yield_()
-    assert len(list(latency.lock_directory().glob("*.alone.*"))) == 1, (
+    assert len(list(locks.lock_directory().glob("*.alone.*"))) == 1, (
         "who left the line is gone from it"
     )
 
@@ -304,7 +305,7 @@ def measure(
     """
 
     def run() -> None:
-        with latency.DeviceLock.for_section(section).exclusive():
+        with locks.DeviceLock.for_section(section).exclusive():
             began.set()
             done.wait(30)
 
@@ -318,9 +319,9 @@ def measure(
 def test_cpu_thread_time_stops_training_only_where_the_cores_do_not_suffice(
     busy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency.locks, "crowded", lambda: busy)
+    monkeypatch.setattr(locks, "crowded", lambda: busy)
     began, done = threading.Event(), threading.Event()
-    with latency.DeviceLock.for_section(recipe.LatencySection()).shared() as hold:
+    with locks.DeviceLock.for_section(recipe.LatencySection()).shared() as hold:
         measurer = measure(recipe.LatencySection(), began, done)
         assert (
             began.wait(0.5 if busy else 30) != busy
@@ -337,7 +338,7 @@ def test_cpu_thread_time_stops_training_only_where_the_cores_do_not_suffice(
 def test_two_measurers_exclude_each_other_where_training_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(latency.locks, "crowded", lambda: False)
+    monkeypatch.setattr(locks, "crowded", lambda: False)
     first, second, done = threading.Event(), threading.Event(), threading.Event()
     one = measure(recipe.LatencySection(), first, done)
     assert first.wait(30)
@@ -350,22 +351,22 @@ def test_two_measurers_exclude_each_other_where_training_goes_on(
 
 
 def test_a_machine_with_more_work_than_cores_is_crowded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency.locks, "cores", lambda: 0)
-    assert latency.locks.crowded(), "this thread alone is more than no core"
-    monkeypatch.setattr(latency.locks, "cores", lambda: 10**6)
-    assert not latency.locks.crowded()
+    monkeypatch.setattr(locks, "cores", lambda: 0)
+    assert locks.crowded(), "this thread alone is more than no core"
+    monkeypatch.setattr(locks, "cores", lambda: 10**6)
+    assert not locks.crowded()
 
 
 def test_what_training_cannot_disturb_does_not_stop_it() -> None:
     command = recipe.LatencySection(mode="command", command="./phone", threads=2)
-    assert not latency.DeviceLock.for_section(command).training_stops
-    assert latency.DeviceLock.for_section(recipe.LatencySection(threads=2)).training_stops
-    assert not latency.DeviceLock.for_section(recipe.LatencySection(threads=2)).when_crowded
+    assert not locks.DeviceLock.for_section(command).training_stops
+    assert locks.DeviceLock.for_section(recipe.LatencySection(threads=2)).training_stops
+    assert not locks.DeviceLock.for_section(recipe.LatencySection(threads=2)).when_crowded
 
 
 def test_the_folder_can_be_shared_by_users(lock_dir: Path) -> None:
-    assert latency.lock_directory() == lock_dir
-    with latency.DeviceLock("gpu").exclusive():
+    assert locks.lock_directory() == lock_dir
+    with locks.DeviceLock("gpu").exclusive():
         assert lock_dir.stat().st_mode & 0o7777 == 0o1777
         assert {file.stat().st_mode & 0o777 for file in lock_dir.iterdir()} == {0o666}
     assert [file.suffix for file in lock_dir.iterdir()] == [".door"], "nothing else stays behind"
@@ -380,6 +381,6 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     wanted = "set NAS_ATTN_LOCK_DIR to a folder that all processes"
     with (
         pytest.raises(errors.MeasurementError, match=wanted),
-        latency.DeviceLock("gpu").exclusive(),
+        locks.DeviceLock("gpu").exclusive(),
     ):
         pass

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from nas_attn import errors, latency, recipe, recipe_reading, records
+from nas_attn import errors, recipe, recipe_reading, records
 from nas_attn.analysis.latency import open_keys
-from nas_attn.latency.machine import difference
-from nas_attn.latency.session import StillOpen
+from nas_attn.latency.machine import difference, fingerprint
+from nas_attn.latency.session import StillOpen, measure
 
 SECTION = recipe.LatencySection()
 
@@ -20,32 +20,32 @@ SECTION = recipe.LatencySection()
 @pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process() -> None:
     code = (
-        "from nas_attn.latency import fingerprint; from nas_attn.recipe import LatencySection; "
+        "from nas_attn.latency.machine import fingerprint; from nas_attn.recipe import LatencySection; "
         "import torch; torch.set_num_threads(2); print(fingerprint(LatencySection()).id)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == latency.fingerprint(SECTION).id
+    assert done.stdout.strip() == fingerprint(SECTION).id
 
 
 def test_the_fingerprint_says_what_latencies_depend_on() -> None:
-    found = latency.fingerprint(SECTION)
+    found = fingerprint(SECTION)
     assert found.device == "cpu"
     assert found.name
     assert {"torch", "threads", "machine", "cpus", "instructions", "mode"} <= dict(
         found.details
     ).keys()
     assert found.details == tuple(sorted(found.details))
-    assert latency.fingerprint(recipe.LatencySection(threads=2)).id != found.id
+    assert fingerprint(recipe.LatencySection(threads=2)).id != found.id
     assert (
-        latency.fingerprint(recipe.LatencySection(batch_size=8)).id == found.id
+        fingerprint(recipe.LatencySection(batch_size=8)).id == found.id
     )  # a condition, not the machine
-    command = latency.fingerprint(recipe.LatencySection(mode="command", command="./phone.sh"))
+    command = fingerprint(recipe.LatencySection(mode="command", command="./phone.sh"))
     assert (command.device, command.name) == ("command", "./phone.sh")
     assert "cpus" not in dict(command.details)
 
 
 def test_the_difference_names_what_differs_only() -> None:
-    here = latency.fingerprint(SECTION)
+    here = fingerprint(SECTION)
     details = dict(here.details) | {"torch": "1.0"}
     assert difference(replace(here, details=tuple(sorted(details.items()))), here).startswith(
         "torch 1.0 there, "
@@ -92,7 +92,7 @@ def test_measuring_goes_on_with_the_neediest_until_none_is_open() -> None:
 
     checked: StillOpen = still_open
     section = recipe.LatencySection(session_seconds=0.01)
-    for session in latency.measure(
+    for session in measure(
         section,
         reference=nn.Conv2d(3, 3, 1),
         candidates=candidates,

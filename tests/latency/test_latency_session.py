@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import MeasurementError
-from nas_attn.latency import DeviceLock, Net, locks, run_session
-from nas_attn.latency.nets import open_in_runtime
+from nas_attn.latency import locks
+from nas_attn.latency.locks import DeviceLock
+from nas_attn.latency.nets import Net, open_in_runtime
+from nas_attn.latency.session import run_session
 from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Session
 from nas_attn.tables import LATENCY_MODES
