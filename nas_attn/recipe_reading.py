@@ -24,6 +24,8 @@ from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
 
 S = typing.TypeVar("S", bound=Section)
+# sections that an error names for an unknown key; a name that more of them have says nothing
+MOST_SECTIONS = 2
 
 
 def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
@@ -202,10 +204,7 @@ def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     ]
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
-        fields = _fields_at(model, first["loc"][:-1])
-        return (
-            f"{where}: unknown key '{shorten(key)}': {did_you_mean(str(first['loc'][-1]), fields)}"
-        )
+        return f"{where}: unknown key '{shorten(key)}': {_known_key(model, first['loc'])}"
     if first["type"] == "missing":
         return f"{where}: '{key}' is missing"
     message = shorten(first["msg"].removeprefix("Value error, "))
@@ -216,6 +215,22 @@ def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     if key:
         said = f"{shorten(key)}: {said}"
     return f"{where}: {said}"
+
+
+def _known_key(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """What may be meant by an unknown key: the one of this name in another section, or in one of
+    two others; else one like it.
+    """
+    name = str(location[-1])
+    top = _fields_at(model, ())
+    elsewhere = []
+    for section in top:
+        fields = _fields_at(model, (section,))
+        if name in fields and fields != top:
+            elsewhere.append(f"'{section}.{name}'")
+    if 0 < len(elsewhere) <= MOST_SECTIONS:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    return did_you_mean(name, _fields_at(model, location[:-1]))
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

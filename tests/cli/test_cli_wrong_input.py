@@ -83,6 +83,7 @@ def test_a_wrong_recipe(table: Path, nas, old: str, new: str, words: str) -> Non
         (["--set", "foo"], "--set 'foo'"),
         (["--set", "limits.max_latency_ratio=0.9"], "max_latency_ratio = 0.9"),
         (["--set", "search.trails=3"], "unknown key 'search.trails': did you mean 'trials'?"),
+        (["--set", "training.epochs=5"], "'training.epochs': did you mean 'target.epochs'?"),
         (["--set", "name.x=1"], "'name' is not a section"),
         (["--device", "gpu9"], "unknown device 'gpu9': give auto, cpu, cuda or cuda:1"),
         (["--device", "cuda:99"], "device 'cuda:99'"),
