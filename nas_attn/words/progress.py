@@ -47,8 +47,12 @@ def best_so_far(progress: Progress) -> str:
 
 
 def time_left_text(progress: Progress) -> str:
-    """`about 12 min left`, or empty."""
-    return "" if progress.left_s is None else f"about {duration(progress.left_s)} left"
+    """`about 12 min left`, or empty; that the time is over if nothing of it is left."""
+    if progress.left_s is None:
+        return ""
+    if progress.left_s <= 0:
+        return "the time is over"
+    return f"about {duration(progress.left_s)} left"
 
 
 def phase_text(phase: PhaseProgress | None) -> str:
