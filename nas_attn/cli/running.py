@@ -141,7 +141,7 @@ def run(
         _show_results(opened, now, ended, path)
     if unwritten is not None:
         raise unwritten
-    _say_ending(ended, again, left_s)
+    _say_ending(ended, again)
 
 
 def _print_answer(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path | None) -> None:
@@ -175,7 +175,7 @@ def _show_results(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path 
     )
 
 
-def _say_ending(ended: Ending, again: str, left_s: float | None) -> None:
+def _say_ending(ended: Ending, again: str) -> None:
     """Says how to go on, if there is more to do. Exit: a signal stopped the runs."""
     from nas_attn.words.running import EXHAUSTED_LINE, stopped_line, time_over_line
 
@@ -183,10 +183,7 @@ def _say_ending(ended: Ending, again: str, left_s: float | None) -> None:
         echo(stopped_line(again), err=True)
         raise typer.Exit(INTERRUPTED)
     if ended is Ending.TIME:
-        more = ""
-        if left_s is not None:
-            more = f" --minutes {math.ceil(left_s / 60)}"
-        echo(time_over_line(f"{again}{more}"), err=True)
+        echo(time_over_line(again), err=True)
     if ended is Ending.EXHAUSTED:
         echo(EXHAUSTED_LINE, err=True)
 
