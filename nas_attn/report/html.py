@@ -110,6 +110,9 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
 
 def _contents(parts: Mapping[str, object]) -> list[ReportSection]:
     """The sections that have something to show."""
+    unlike = (parts.keys() | ALWAYS) ^ SECTIONS.keys()
+    if unlike:
+        raise LookupError(f"these have a heading or a part in the report, and not both: {unlike}")
     return [
         ReportSection(name, title)
         for name, title in SECTIONS.items()

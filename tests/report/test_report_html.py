@@ -14,6 +14,7 @@ from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn import errors, recipe_reading, records, report
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.report import html as html_report
 from nas_attn.report.html import render
 from nas_attn.report.notebook import summary
 from nas_attn.report.tables import FRAMES, rows
@@ -257,3 +258,12 @@ def test_a_notebook_shows_the_answer(made: Snapshot) -> None:
     assert str(made.recommendation.placement) in text
     assert all(str(view.placement) in text for view in made.front)
     assert "<script" not in shown
+
+
+def test_a_part_without_a_heading_is_not_left_out(
+    made: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headings = {name: title for name, title in html_report.SECTIONS.items() if name != "curves"}
+    monkeypatch.setattr(html_report, "SECTIONS", headings)
+    with pytest.raises(LookupError, match="curves"):
+        render(made)
