@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from nas_attn.purposes import BACKBONE, LENGTH
+
 
 class Phase(Enum):
     """What happens before or after the candidates."""
@@ -41,6 +43,27 @@ class EndedRun:
     @property
     def done(self) -> bool:
         return self.state == "done"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersRun:
+    """A run that a worker has taken."""
+
+    purpose: str
+    key: str
+    placement: str
+    seed: int
+    protocol: str
+    backbone: int
+    trial: int | None = None
+    """Of its candidate; None: it has none, or is no run of the search."""
+    backbones: int = 0
+    """How many its protocol trains, if it is one of them."""
+
+    @property
+    def placed(self) -> bool:
+        """Whether its placement alone tells it from the study's other runs of this kind."""
+        return self.trial is None and self.purpose not in (BACKBONE, LENGTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas_attn import purposes
 from nas_attn.analysis.length import LengthScore
-from nas_attn.analysis.progress import EndedRun
+from nas_attn.analysis.progress import EndedRun, WorkersRun
 from nas_attn.errors import several
 from nas_attn.words.units import duration, value
+
+
+def run_name(taken: WorkersRun) -> str:
+    """A run in a few words."""
+    match taken.purpose:
+        case purposes.BACKBONE if taken.key != purposes.BACKBONE:
+            return f"{taken.key} {taken.backbone + 1}"
+        case purposes.BACKBONE if taken.backbone < taken.backbones:
+            return f"backbone {taken.backbone + 1} of {taken.backbones}"
+        case purposes.BACKBONE:
+            # of a confirmation round
+            return f"fresh backbone for seed {taken.seed}"
+        case purposes.LENGTH:
+            return f"bare network, seed {taken.seed}, {taken.protocol}"
+        case purposes.SEARCH:
+            return taken.placement if taken.trial is None else f"trial {taken.trial}"
+    return f"{taken.purpose}, seed {taken.seed}: {taken.placement}"
+
+
+def under_way(taken: WorkersRun) -> str:
+    """What a worker is at: the name of its run, with seed and placement."""
+    if taken.placed:
+        return run_name(taken)
+    return f"{run_name(taken)}, seed {taken.seed}: {taken.placement}"
+
+
+def begun_line(name: str) -> str:
+    """That the first training of a study has begun."""
+    return f"{name}: training"
+
+
+def trained_line(name: str, state: str, reason: str) -> str:
+    """That a backbone's training has ended."""
+    if state == "done":
+        return f"{name}: trained"
+    return f"{name}: {state}: {reason}"
+
+
+def ended_line(name: str, state: str, reason: str) -> str:
+    """That a run has ended, in which state of the queue, and why."""
+    if reason:
+        return f"{name}: {state}: {reason}"
+    return f"{name}: {state}"
 
 
 def confirmed_line(run: EndedRun) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from nas_attn.analysis.progress import WorkersRun
 from nas_attn.errors import (
     BackboneLost,
     DeviceLost,
@@ -27,7 +28,7 @@ from nas_attn.errors import (
     TrainingError,
 )
 from nas_attn.evaluation.workbench import Benches
-from nas_attn.purposes import BACKBONE, LENGTH, SEARCH
+from nas_attn.purposes import BACKBONE, SEARCH
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.searching.worker.ending import Ending
@@ -41,8 +42,13 @@ from nas_attn.words.running import (
     NO_WORKER_HAS_A_RUN,
     TAKEN_OVER,
     WAITS_FOR_A_PROCESS,
+    begun_line,
+    ended_line,
     left_behind,
     left_untold,
+    run_name,
+    trained_line,
+    under_way,
 )
 
 QUEUE_POLL_S = 0.5
@@ -98,9 +104,7 @@ class TaskSource:
 
     def ended(self, row: RunRow, lease: Lease) -> None:  # noqa: ARG002
         """Called when a run has ended, with its row of the queue; its lease is still held."""
-        self.worker.say(
-            f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}"
-        )
+        self.worker.say(ended_line(self.worker.name(row), row.state, row.reason))
 
     def close(self) -> Ending | None:
         """Called when no run is left: why it ends; None while others finish it."""
@@ -298,12 +302,8 @@ class Worker:
         run = step.row.run
         if step.source is None:
             # the first thing that happens, and for minutes the only one
-            self.say(f"{name}: training")
-        self._at(
-            name
-            if step.source is None or str(run.placement) in name
-            else f"{name}, seed {run.seed}: {run.placement}"
-        )
+            self.say(begun_line(name))
+        self._at(name if step.source is None else under_way(self._taken(run)))
         with LeaseKeeper(self.store, step.lease) as keeper:
             try:
                 self._carry_out(step, lambda: self.stop() or keeper.lost)
@@ -362,7 +362,7 @@ class Worker:
         self.queue.finish(row, state, reason, lease)
         self.benches.of(row.run.protocol).files(row.run, lease).clear()
         if source is None:
-            self.say(f"{self.name(row)}: {'trained' if state == 'done' else f'{state}: {reason}'}")
+            self.say(trained_line(self.name(row), state, reason))
         else:
             source.ended(self.queue.row(row.id), lease)
 
@@ -376,21 +376,26 @@ class Worker:
             self.say(f"{name}: {left_untold(in_order=in_order)}")
 
     def name(self, row: RunRow) -> str:
-        run = row.run
+        return run_name(self._taken(row.run))
+
+    def _taken(self, run: Run) -> WorkersRun:
+        backbones = 0
+        trial = None
         if run.purpose == BACKBONE:
-            if run.key != BACKBONE:
-                return f"{run.key} {run.backbone + 1}"
-            many = self.benches.of(run.protocol).recipe.training.backbones
-            if run.backbone < many:
-                return f"backbone {run.backbone + 1} of {many}"
-            # of a confirmation round
-            return f"fresh backbone for seed {run.seed}"
-        if run.purpose == LENGTH:
-            return f"bare network, seed {run.seed}, {run.protocol}"
+            backbones = self.benches.of(run.protocol).recipe.training.backbones
         if run.purpose == SEARCH:
-            known = self.store.candidate(run.key)
-            return f"trial {known.trial}" if known else str(run.placement)
-        return f"{run.purpose}, seed {run.seed}: {run.placement}"
+            candidate = self.store.candidate(run.key)
+            trial = None if candidate is None else candidate.trial
+        return WorkersRun(
+            run.purpose,
+            run.key,
+            str(run.placement),
+            run.seed,
+            run.protocol,
+            run.backbone,
+            trial=trial,
+            backbones=backbones,
+        )
 
     def resolved(self, run: Run) -> ResolvedPlacement:
         return self.benches.of(run.protocol).plan.resolved(run.placement)
