@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nas_attn.analysis.choosing import Chosen
-    from nas_attn.analysis.effects import Column, Effect, Effects, Level, Part
+    from nas_attn.analysis.effects import Effect, Effects, Part
     from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.study.opening import OpenStudy
 
@@ -97,6 +97,7 @@ def report(
     """Write the study's report as one HTML file."""
     from nas_attn.results.publishing import write_study_report
     from nas_attn.study.reading import snapshot
+    from nas_attn.words.upkeep import no_images_line
 
     path = page_path(output, "--output")
     opened = study_named(study, storage, trust=trust if criteria.placement else None)
@@ -107,7 +108,7 @@ def report(
         # data and networks can be code
         images = False
         distrust(str(opened.database.path))
-        echo(f"note: the report has no example images: {error}", err=True)
+        echo(no_images_line(error), err=True)
     now = snapshot(opened.store)
     path = write_study_report(opened, now, path, _chosen(opened, now, criteria), images=images)
     if as_json:
@@ -128,18 +129,6 @@ def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | No
     return chosen(opened, now, criteria)
 
 
-NUMBERS: dict[Column, str] = {
-    "average": "on average",
-    "alone": "alone",
-    "beside": "next to the recommended",
-}
-"""A column of a table of effects -> its heading."""
-TITLES: dict[Level, str] = {
-    "choice": "What each choice gains at each site",
-    "type": "What each type gains at a site, over all its sites",
-}
-
-
 def effects(
     study: StudyName = None,
     what: Annotated[
@@ -153,22 +142,25 @@ def effects(
     """Show what each choice adds at each site. To a metric, or to the latency."""
     from nas_attn.cli.printing import show_prose
     from nas_attn.study.reading import snapshot
-    from nas_attn.words.effects import effect_sentences
-    from nas_attn.words.units import unit as unit_of
+    from nas_attn.words.effects import (
+        LEVEL_TITLES,
+        effect_sentences,
+        effects_heading,
+        left_out_line,
+        unit_of_effects,
+        what_bold_means,
+    )
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
     what = what or now.metric
     found = _effects(now, what, at_storage(opened.url))
     sentences = effect_sentences(found)
-    unit = "relative to the bare backbone's time"
-    if what != "latency":
-        unit = what
     if as_json:
         plain = [asdict(row) for row in found.rows]
         print_json(
             {
-                "unit": unit,
+                "unit": unit_of_effects(what),
                 "cv_error": found.cv_error,
                 "sentences": sentences,
                 "effects": plain,
@@ -178,17 +170,13 @@ def effects(
     out = console(wide=wide)
     for sentence in sentences:
         show_prose(out, sentence)
-    shown = [level for level in TITLES if found.informative(level)]
+    shown = [level for level in LEVEL_TITLES if found.informative(level)]
     for level in shown:
-        title = TITLES[level].replace("gains", "adds") if what == "latency" else TITLES[level]
-        heading = ", ".join(filter(None, (f"{title} ({unit})", unit_of(what).of_differences)))
+        heading = effects_heading(level, what)
         out.print(_choices(heading, found) if level == "choice" else _types(heading, found))
-    if shown:
-        show_prose(out, "Bold: the 95 % interval excludes zero.")
-    else:
-        show_prose(out, "No single effect is shown: the 95 % intervals of all contain zero.")
+    show_prose(out, what_bold_means(shown=bool(shown)))
     if found.cv_error is not None:
-        show_prose(out, f"error for candidates left out of the fit: {found.cv_error:.3g}")
+        show_prose(out, left_out_line(found.cv_error))
 
 
 def _effects(now: Snapshot, what: str, at: str) -> Effects:
@@ -221,8 +209,10 @@ def _choices(heading: str, effects: Effects) -> Any:
     """Each choice at each site: on average over all placements, alone, and next to the recommended
     others, as far as these columns say something.
     """
+    from nas_attn.words.effects import COLUMN_HEADS
+
     shown = effects.informative("choice")
-    numbers = [*(NUMBERS[column] for column in shown), "tried"]
+    numbers = [*(COLUMN_HEADS[column] for column in shown), "tried"]
     cells: list[list[str | Text]] = [
         [
             row.site,
@@ -233,7 +223,7 @@ def _choices(heading: str, effects: Effects) -> Any:
         for row in effects.at("choice")
     ]
     columns = ["site", "choice", *numbers]
-    optional = ["tried", NUMBERS["beside"], NUMBERS["alone"]]
+    optional = ["tried", COLUMN_HEADS["beside"], COLUMN_HEADS["alone"]]
     return table(heading, columns, cells, right=numbers, whole=["site"], optional=optional)
 
 

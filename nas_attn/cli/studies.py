@@ -5,17 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
 from nas_attn.cli.common import AsJson, Storage, Wide, console, echo, print_json, study_named, table
-from nas_attn.errors import UserError, several
+from nas_attn.errors import UserError
 from nas_attn.paths import DEFAULT_URL
-
-if TYPE_CHECKING:
-    from nas_attn.storage import StudySummary
 
 
 def list_(storage: Storage = DEFAULT_URL, wide: Wide = False, as_json: AsJson = False) -> None:
@@ -32,26 +29,27 @@ def delete(
     """Delete a study. Its results, weights and checkpoints go; reports and exported files stay."""
     from nas_attn.storage import shown_url
     from nas_attn.study.keeping import check_deletable, delete_study
+    from nas_attn.words.upkeep import deleted_line, deletion_question, study_text
 
     opened = study_named(study, storage)
     check_deletable(opened)
     count = len(opened.store.candidates())
-    what = f"study '{study}' with {several(count, 'candidate')} in {shown_url(storage)}"
+    what = study_text(study, count, shown_url(storage))
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"this deletes {what}, for good: add --yes")
-        typer.confirm(f"Delete {what}, for good?", abort=True)
+        typer.confirm(deletion_question(what), abort=True)
     deleted = delete_study(opened)
     if as_json:
         print_json({"study": study, **asdict(deleted)})
         return
-    size = f"{deleted.size / 1e6:,.1f} MB"
-    echo(f"deleted {what}, and {several(deleted.files, 'file')} of weights and logs ({size})")
+    echo(deleted_line(what, deleted.files, deleted.size))
 
 
 def list_studies(storage: str, as_json: bool, *, wide: bool = False) -> None:
     """Prints the studies of a database."""
     from nas_attn.storage import Database, shown_url
+    from nas_attn.words.upkeep import candidates_text, studies_title
 
     studies = Database(storage, must_exist=True).studies()
     if as_json:
@@ -60,20 +58,9 @@ def list_studies(storage: str, as_json: bool, *, wide: bool = False) -> None:
     rows = []
     for s in studies:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at))
-        rows.append([s.name, created, _counted(s)])
-    title = f"Studies in {shown_url(storage)}"
+        rows.append(
+            [s.name, created, candidates_text(s.candidates, workers=s.workers, lost=s.lost)]
+        )
+    title = studies_title(shown_url(storage))
     columns = ["study", "created", "candidates"]
     console(wide=wide).print(table(title, columns, rows, whole=["study"], optional=["created"]))
-
-
-def _counted(study: StudySummary) -> str:
-    """`3 scored, 1 running`; a candidate runs only while there are workers."""
-    at_work = study.workers > 0 and not study.lost
-    counts = [
-        f"{count} {'begun' if state == 'running' and not at_work else state}"
-        for state, count in study.candidates.items()
-    ]
-    counted = ", ".join(counts) or "none yet"
-    if study.lost:
-        return f"{counted}; its trials were deleted from Optuna's tables"
-    return counted

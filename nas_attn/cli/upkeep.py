@@ -262,6 +262,7 @@ def backup(
     """Copy a database with its weights. Workers may go on meanwhile."""
     from nas_attn.storage import Database
     from nas_attn.study.keeping import back_up
+    from nas_attn.words.upkeep import copied_files, staying_line
 
     done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=weights)
     if as_json:
@@ -278,9 +279,9 @@ def backup(
         return
     echo(str(done.database))
     if done.artifacts is not None:
-        echo(f"{done.artifacts} ({done.files:,} files, {done.size / 1e6:,.1f} MB)")
+        echo(copied_files(str(done.artifacts), done.files, done.size))
     for bucket in done.elsewhere:
-        echo(f"the artifacts stay in {bucket}; the copy refers to them")
+        echo(staying_line(bucket))
 
 
 def clean(
@@ -299,21 +300,14 @@ def clean(
     if keep not in (None, "all", "front", "none"):
         raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
     from nas_attn.study.keeping import clean as free
+    from nas_attn.words.upkeep import freed_line
 
     opened = study_named(study, storage)
     freed = free(opened, keep, dry_run=dry_run)
     if as_json:
         print_json({"study": opened.store.name, "dry_run": dry_run, **asdict(freed)})
         return
-    kinds = {
-        "weights": freed.weights,
-        "checkpoints of finished runs": freed.checkpoints,
-        "unused files": freed.strays,
-    }
-    kinds["files of decoded images"] = freed.prepared
-    said = ", ".join(f"{count:,} {what}" for what, count in kinds.items() if count) or "nothing"
-    verb = "would free" if dry_run else "freed"
-    echo(f"{verb} {freed.size / 1e6:,.1f} MB: {said}; the weights of {freed.kept} networks stay")
+    echo(freed_line(asdict(freed), dry_run=dry_run))
 
 
 EXTRAS = {

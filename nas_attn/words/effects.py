@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.effects import Effect, Effects, Part, Together
+from nas_attn.analysis.effects import Column, Effect, Effects, Level, Part, Together
 from nas_attn.words import units
 
 # least probabilities of being better to say that a choice helps, and that it may help
@@ -13,6 +13,44 @@ HELPS = 0.95
 PERHAPS = 0.80
 # sites with a sentence of their own: the largest effects; the others are counted
 MOST_SITES = 8
+
+
+COLUMN_HEADS: Mapping[Column, str] = {
+    "average": "on average",
+    "alone": "alone",
+    "beside": "next to the recommended",
+}
+"""A column of a table of effects -> its heading."""
+LEVEL_TITLES: Mapping[Level, str] = {
+    "choice": "What each choice {adds} at each site",
+    "type": "What each type {adds} at a site, over all its sites",
+}
+"""A table of effects -> its title."""
+
+
+def effects_heading(level: Level, what: str) -> str:
+    """The title of a table of effects on a metric or the latency, with the unit."""
+    adds = "adds" if what == "latency" else "gains"
+    title = f"{LEVEL_TITLES[level].format(adds=adds)} ({unit_of_effects(what)})"
+    unit = units.unit(what).of_differences
+    return f"{title}, {unit}" if unit else title
+
+
+def unit_of_effects(what: str) -> str:
+    """What effects are counted in: a metric, or shares of the backbone's time."""
+    return "relative to the bare backbone's time" if what == "latency" else what
+
+
+def what_bold_means(*, shown: bool) -> str:
+    """Below the tables of effects; `shown`: there are any."""
+    if shown:
+        return "Bold: the 95 % interval excludes zero."
+    return "No single effect is shown: the 95 % intervals of all contain zero."
+
+
+def left_out_line(error: float) -> str:
+    """How far the fit is from candidates that it was not given."""
+    return f"error for candidates left out of the fit: {error:.3g}"
 
 
 def effect_sentences(effects: Effects) -> list[str]:
