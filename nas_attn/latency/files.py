@@ -195,7 +195,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
     name = graph.input[0].name
     kept = _light_gates(graph, light)
 
-    class Images(CalibrationDataReader):  # type: ignore[misc]
+    class Calibrating(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.batches: Iterator[Array] = iter(_batches(images, batch_size))
 
@@ -216,7 +216,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
         quantize_static(
             str(path),
             str(quantized),
-            Images(),
+            Calibrating(),
             per_channel=True,
             op_types_to_quantize=list(OPERATIONS),
             nodes_to_exclude=kept,
