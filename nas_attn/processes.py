@@ -203,6 +203,5 @@ def apart(*, outliving: bool = False) -> dict[str, Any]:
         # With a console of its own, not with none: programs that it runs would show theirs.
         hidden = subprocess.CREATE_NO_WINDOW if outliving else 0
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | hidden}
-    # mypy takes a statement after this block for unreachable on Windows.
-    else:  # noqa: RET505
+    else:  # noqa: RET505 - after this block, mypy takes it for unreachable on Windows
         return {"start_new_session": True}

@@ -137,7 +137,7 @@ class Flow:
         inside = self.within(self.calls[call])
         return sum(op.name in CONVOLUTIONS and op.outputs[0] in self.maps for op in inside)
 
-    @functools.cache  # noqa: B019
+    @functools.cache  # noqa: B019 - it lives as long as its recording
     def frame(self, operation: int) -> int:
         """The innermost call around an operation that has other convolutions or layers, too: its
         forward contains the operation.

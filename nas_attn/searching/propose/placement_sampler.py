@@ -65,8 +65,7 @@ class PlacementSampler(BaseSampler):
     drawn at random. Optuna's constraints (`trial.set_constraint`) are learned like objectives.
     """
 
-    # A public class: each is a setting, given by its name.
-    def __init__(  # noqa: PLR0913
+    def __init__(  # noqa: PLR0913 - a public class: each is a setting, given by its name
         self,
         *,
         seed: int | None = None,

@@ -5,17 +5,17 @@ from __future__ import annotations
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 
-def at_random(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001
+def at_random(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
     """Optuna's random sampler."""
     return RandomSampler(seed=seed)
 
 
-def tpe(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001
+def tpe(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
     """Optuna's TPE, all sites together."""
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
-def gp(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001
+def gp(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
     """Optuna's Gaussian process, for objectives with noise."""
     return GPSampler(seed=seed, deterministic_objective=False)
 

@@ -35,8 +35,7 @@ class DistinctSampler(BaseSampler):
     an interruption. A `Proposer` says what comes next.
     """
 
-    # Each is a setting, given by its name.
-    def __init__(  # noqa: PLR0913
+    def __init__(  # noqa: PLR0913 - each is a setting, given by its name
         self,
         name: str,
         space: SearchSpace,

@@ -81,7 +81,7 @@ class _Ear:
         self._now = False
         self.heard = SimpleQueue[int | None]()
 
-    def hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a handler's)
+    def hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a handler's
         if signal.Signals(number).name == "SIGHUP":
             leave_terminal()
         if self._now or (self._first and time.monotonic() - self._first > TOGETHER_S):

@@ -81,28 +81,28 @@ class TaskSource:
     def recover(self, lease: Lease) -> None:
         """Cleans up after workers that are gone."""
 
-    def want(self, lease: Lease) -> bool:  # noqa: ARG002
+    def want(self, lease: Lease) -> bool:  # noqa: ARG002 - sources need it
         """Enqueues the next runs; returns whether there are any."""
         return False
 
-    def ahead(self, lease: Lease) -> bool:  # noqa: ARG002
+    def ahead(self, lease: Lease) -> bool:  # noqa: ARG002 - sources need it
         """Enqueues runs that will be wanted, for a worker that would wait for others' last runs of
         an earlier source; returns whether there are any.
         """
         return False
 
-    def prepare(self, row: RunRow, lease: Lease) -> bool:  # noqa: ARG002
+    def prepare(self, row: RunRow, lease: Lease) -> bool:  # noqa: ARG002 - sources need it
         """Prepares a run; false if the run is not wanted after all."""
         return True
 
-    def go_on(self, run: Run, score: Score) -> bool:  # noqa: ARG002
+    def go_on(self, run: Run, score: Score) -> bool:  # noqa: ARG002 - sources need it
         """Whether a run goes on from a rung."""
         return True
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Called when a run has reached its last rung, with the network."""
 
-    def ended(self, row: RunRow, lease: Lease) -> None:  # noqa: ARG002
+    def ended(self, row: RunRow, lease: Lease) -> None:  # noqa: ARG002 - sources need it
         """Called when a run has ended, with its row of the queue; its lease is still held."""
         self.worker.say(ended_line(self.worker.name(row), row.state, row.reason))
 
