@@ -32,6 +32,7 @@ OURS = re.compile(
       | (search|confirm|validate|retrain),\ seed\ \d+:\ 
       | bare\ network,\ seed\ \d+:\ 
       | folder:.*\ classes,\ \d+\ images       # what was read, and what is to be known of it
+      | classes:\ 
       | note:\ 
       | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
       | every\ placement\ of\ |the\ time\ limit\ |to\ train\ it\ 
