@@ -304,6 +304,11 @@ class BlockFinder:
             return None
         return call.path
 
+    def is_idle(self, block: Block) -> bool:
+        """Whether the network's outputs do not depend on what a block makes."""
+        maps = map(self.flow.main_map, self.flow.calls_of[block.path])
+        return self.flow.unused.issuperset(filter(None, maps))
+
     def chain(self) -> list[Block]:
         """Each convolution with the norm and activation after it, for a network without blocks."""
         flow = self.flow

@@ -59,6 +59,17 @@ class Flow:
         root = self.calls[0]
         return len(root.outputs) == 1 and len(self.shapes[root.outputs[0]]) == 2
 
+    @functools.cached_property
+    def unused(self) -> set[Value]:
+        """Maps that the network's outputs do not depend on. Empty if an output does not depend on
+        the image either: then code makes it from plain numbers, which cannot be followed.
+        """
+        outputs = self.calls[0].outputs
+        if not outputs or not self.live.issuperset(outputs):
+            return set()
+        used = set(outputs).union(*map(self.ancestors, outputs))
+        return self.maps - used
+
     def _live(self) -> set[Value]:
         """Values that depend on the image."""
         live = set(self.calls[0].inputs) if self.calls else set()

@@ -74,10 +74,13 @@ def survey(
     }
     finder = BlockFinder(flow, unusable)
     total = max(recording.macs, 1)
-    blocks, roles = _blocks_with_roles(finder, required=model if not custom else None)
+    every_block, roles = _blocks_with_roles(finder, required=model if not custom else None)
     teachers = _teachers(flow, model)
-    taught = [block for block in blocks if block.path.partition(".")[0] not in teachers]
-    blocks = taught or blocks
+    taught = [block for block in every_block if not _is_in(block.path, teachers)]
+    blocks = taught or every_block
+    idle = [block for block in blocks if finder.is_idle(block)]
+    if len(idle) < len(blocks):
+        blocks = [block for block in blocks if block not in idle]
     wholes, parts = _stage_sites(finder, blocks, roles, total=total, heads=heads)
     own = list(_custom_sites(finder, custom or {}, total, roles))
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
@@ -85,8 +88,13 @@ def survey(
     sites = (*wholes, *own, *parts)
     notes = [
         *_notes(finder, roles, blocks, sites, merged, heads),
-        *_unused(finder, roles, sites, blocks),
+        *_unused(finder, roles, sites, every_block),
     ]
+    if idle:
+        notes.append(
+            "not sites, since the network's output does not depend on them:"
+            f" {_listed([block.path for block in idle])}"
+        )
     if taught and teachers:
         notes.append(
             "not sites, since they are frozen and no trained layer uses their result:"
@@ -393,20 +401,42 @@ def _notes(
 
 
 def _teachers(flow: Flow, model: nn.Module) -> set[str]:
-    """Names of the network's frozen parts whose result no layer elsewhere takes, as of a teacher in
+    """Paths of the network's frozen parts whose result no layer elsewhere takes, as of a teacher in
     a distillation; none if nothing is trained.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return set()
-    found: set[str] = set()
-    for name, part in model.named_children():
-        parameters = list(part.parameters())
-        if not parameters or any(parameter.requires_grad for parameter in parameters):
+    teachers: set[str] = set()
+    for path, part in _parts(flow, model):
+        if any(parameter.requires_grad for parameter in part.parameters()):
             continue
-        calls = flow.calls_of.get(name, [])
-        if calls and not _feeds_others(flow, calls):
-            found.add(name)
-    return found
+        if not _feeds_others(flow, flow.calls_of[path]):
+            teachers.add(path)
+    return teachers
+
+
+def _parts(flow: Flow, model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The parts of a network that run and have parameters, with their paths: its children; those
+    of the only child, if the model is around a network; those of a child that does not run itself
+    (a ModuleDict).
+    """
+    children = {
+        f"{path}.{name}".lstrip("."): child
+        for name, child in model.named_children()
+        if next(child.parameters(), None) is not None
+    }
+    for inner, child in children.items():
+        is_around = len(children) == 1 or not flow.calls_of.get(inner)
+        parts = list(_parts(flow, child, inner)) if is_around else []
+        if parts:
+            yield from parts
+        elif flow.calls_of.get(inner):
+            yield inner, child
+
+
+def _is_in(path: str, parts: Iterable[str]) -> bool:
+    """Whether a path is one of these parts, or in one."""
+    return any(f"{path}.".startswith(f"{part}.") for part in parts)
 
 
 def _paths_of(sites: Iterable[Site]) -> Iterator[str]:
@@ -443,22 +473,34 @@ def _unused(
     if flow.classifies or not points:
         return
     end = max(call.last for path in points for call in flow.calls_of[path])
+    named = (*points, *(block.path for block in blocks))
     parts = []
-    for call in flow.children[0]:
+    for call in _calls_behind(flow, flow.calls[0], end, named):
         values = [
             op.outputs[0]
             for op in flow.within(call)
             if op.name in CONVOLUTIONS and op.outputs[0] in flow.maps
         ]
-        named = (*points, *(block.path for block in blocks))
-        is_known = any(f"{path}.".startswith(f"{call.path}.") for path in named)
-        if call.first >= end and not is_known and any(roles.of(v) != "head" for v in values):
+        is_known = any(_is_in(path, [call.path]) for path in named)
+        if not is_known and any(roles.of(v) != "head" for v in values):
             parts.append(call.path)
     if parts:
         yield (
             f"not sites, since they have no blocks, only single layers: {_listed(parts)}; name"
             " modules in them as custom sites"
         )
+
+
+def _calls_behind(flow: Flow, call: Call, end: int, named: Collection[str]) -> Iterator[Call]:
+    """The calls of a network's parts that begin at this operation or later; `named`: paths of its
+    blocks and hosts.
+    """
+    for child in flow.children[call.index]:
+        if child.first >= end:
+            yield child
+        elif child.path not in named and all(_is_in(path, [child.path]) for path in named):
+            # it is the network, inside another module
+            yield from _calls_behind(flow, child, end, named)
 
 
 def _listed(names: Sequence[str]) -> str:

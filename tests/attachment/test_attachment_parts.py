@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from attachment_models import Residual, shaken
 from torch import Tensor, nn
@@ -37,6 +40,69 @@ def test_a_frozen_teacher_has_no_sites_and_a_note() -> None:
     assert any("frozen" in note and "teacher" in note for note in found.notes)
 
 
+class Around(nn.Module):
+    """Runs a network inside another module, as Lightning and a normalising layer do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        return self.model(x)
+
+
+class Pair(nn.Module):
+    """A student and its frozen teacher, in a dictionary; the teacher runs last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        parts = {"teacher": body().requires_grad_(False), "student": body()}
+        self.networks = nn.ModuleDict(parts)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.networks["student"](x), self.networks["teacher"](x)
+
+
+@pytest.mark.parametrize(
+    ("model", "teacher"),
+    [
+        (Around(Distilled()), "model.teacher"),
+        (nn.Sequential(nn.Identity(), Around(Distilled())), "1.model.teacher"),
+        (Pair(), "networks.teacher"),
+    ],
+    ids=["wrapper", "wrapper in a sequence", "dictionary"],
+)
+def test_a_teacher_inside_other_modules_has_no_sites(model: nn.Module, teacher: str) -> None:
+    found = survey(model, SHAPE)
+    paths = {p.path for site in found.sites for _, points in site.points for p in points}
+    assert paths
+    assert not any(path.startswith(f"{teacher}.") for path in paths)
+    (note,) = found.notes
+    assert "frozen" in note
+    assert teacher in note
+
+
+class TooLong(nn.Module):
+    """A segmenter that runs a whole encoder and takes an early map of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = body()
+        self.late = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), Residual(16), Residual(16))
+        self.classes = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.early(x)
+        self.late(x)
+        return self.classes(x)
+
+
+def test_blocks_that_no_output_depends_on_are_no_sites() -> None:
+    found = survey(TooLong(), SHAPE)
+    assert [site.name for site in found.sites if "." not in site.name] == ["stage1"]
+    assert any("does not depend" in note and "late.1, late.2" in note for note in found.notes)
+
+
 def test_a_frozen_backbone_has_sites_since_its_head_is_trained() -> None:
     model = nn.Sequential(body().requires_grad_(False), nn.Flatten(), nn.Linear(8 * 256, 5))
     found = survey(model, SHAPE)
@@ -61,9 +127,12 @@ class SingleLayers(nn.Module):
         return self.classes(self.decoder(self.second(self.first(x))))
 
 
-def test_a_decoder_of_single_layers_has_a_note() -> None:
-    (note,) = survey(SingleLayers(), SHAPE).notes
-    assert "decoder" in note
+@pytest.mark.parametrize(
+    ("model", "decoder"), [(SingleLayers(), "decoder"), (Around(SingleLayers()), "model.decoder")]
+)
+def test_a_decoder_of_single_layers_has_a_note(model: nn.Module, decoder: str) -> None:
+    (note,) = survey(model, SHAPE).notes
+    assert f" {decoder};" in note
     assert "custom" in note
 
 
