@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ _COLOURS_IN_FILES = (*_COLOURS, "RGBX")
 # and of the transparency come one by one.
 _GREY_AND_ALPHA = "LA;16B"
 _SINGLE_BYTES = "RGBA"
+# Pillow's mode of colours that are multiplied with their transparency
+_PREMULTIPLIED = "RGBa"
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -53,10 +55,11 @@ def with_bytes(image: Image.Image, bits: int) -> Image.Image:
     # then the upper byte is all that is needed
     if bits == FULL_BITS:
         return image
-    values = _colours(image)
-    if values is None:
+    colours = _colours(image)
+    if colours is None:
         return image
-    return Image.fromarray(_as_bytes(values, bits), image.mode)
+    small = _as_bytes(colours.values, bits).tobytes()
+    return Image.frombytes(colours.mode, image.size, small).convert(image.mode)
 
 
 def _as_bytes(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
@@ -64,8 +67,17 @@ def _as_bytes(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
     return (np.minimum(values, brightest) >> (bits - BYTE)).astype(np.uint8)
 
 
-def _colours(image: Image.Image) -> NDArray[np.uint16] | None:
-    """uint16 (H, W, C): the colours in the file of an image. None: they have 8 bits."""
+class _Colours(NamedTuple):
+    """The colours in a file."""
+
+    # uint16 (H, W, C)
+    values: NDArray[np.uint16]
+    # Pillow's mode of the same colours with 8 bits
+    mode: str
+
+
+def _colours(image: Image.Image) -> _Colours | None:
+    """The colours in the file of an image. None: they have 8 bits."""
     file = getattr(image, "filename", "")
     if image.mode not in _COLOURS or not file:
         return None
@@ -76,17 +88,30 @@ def _colours(image: Image.Image) -> NDArray[np.uint16] | None:
         ):
             return None
         single_bytes = all(_is_grey_and_alpha(tile.args) for tile in again.tile)
+        premultiplied = any(_is_premultiplied(tile.args) for tile in again.tile)
         again.tile = tiles
         lower = np.asarray(again)
     if single_bytes:
         pairs = lower.astype(np.uint16)
         both = pairs[..., ::2] << BYTE | pairs[..., 1::2]
         # as Pillow has such an image: grey in red, green and blue, then the transparency
-        return both[..., [0, 0, 0, 1]].astype(np.uint16)
-    values = np.asarray(image).astype(np.uint16)
+        return _Colours(both[..., [0, 0, 0, 1]].astype(np.uint16), image.mode)
+    mode = image.mode
+    upper = np.asarray(image)
+    if premultiplied:
+        mode = _PREMULTIPLIED
+        upper = _raw_upper(file)
+    values = upper.astype(np.uint16)
     values <<= BYTE
     values |= lower
-    return values
+    return _Colours(values, mode)
+
+
+def _raw_upper(file: str) -> NDArray[np.uint8]:
+    """The upper bytes of colours that are multiplied with their transparency, as they are."""
+    with Image.open(file) as again:
+        again.tile = [tile._replace(args=_as_straight(tile.args)) for tile in again.tile]
+        return np.asarray(again)
 
 
 # of a decoder
@@ -99,11 +124,25 @@ def _swapped(args: _Args) -> _Args:
         return (_swapped(args[0]), *args[1:]) if args else args
     if _is_grey_and_alpha(args):
         return _SINGLE_BYTES
-    mode, _, order = str(args).partition(";16")
+    mode, _, order = str(_as_straight(args)).partition(";16")
     order = _NATIVE if order == "N" else order
     if mode not in _COLOURS_IN_FILES or order not in _OTHER_ORDER:
         return args
     return f"{mode};16{_OTHER_ORDER[order]}"
+
+
+def _is_premultiplied(args: _Args) -> bool:
+    return args != _as_straight(args)
+
+
+def _as_straight(args: _Args) -> _Args:
+    """A decoder's arguments that leave colours as they are, which Pillow would divide by their
+    transparency.
+    """
+    if isinstance(args, tuple):
+        return (_as_straight(args[0]), *args[1:]) if args else args
+    mode, sixteen, order = str(args).partition(";16")
+    return f"RGBA{sixteen}{order}" if mode == _PREMULTIPLIED and sixteen else args
 
 
 def _is_grey_and_alpha(args: _Args) -> bool:
@@ -117,8 +156,8 @@ def largest_value(path: Path) -> int:
         if is_deep(image):
             return int(np.asarray(image).max())
         if any(_swapped(tile.args) != tile.args for tile in image.tile):
-            values = _colours(image)
-            return 0 if values is None else int(values.max())
+            colours = _colours(image)
+            return 0 if colours is None else int(colours.values.max())
     return 0
 
 

@@ -72,7 +72,7 @@ INTERPOLATIONS = (
 TEST_SHARE = 0.2
 CACHE_FORMAT = 5
 # of what is kept of the bits that images use
-DEPTH_FORMAT = 1
+DEPTH_FORMAT = 2
 # largest share of a GPU's free memory for the images of a split
 MEMORY_SHARE = 0.25
 # files of killed processes are removed after so many seconds

@@ -45,8 +45,10 @@ def save_png(path: Path, values: NDArray[np.uint16]) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
-def save_tiff(path: Path, values: NDArray[np.uint16]) -> None:
-    """A TIFF of 16 bits; in colours, or inks (H, W, 4), uncompressed, one strip."""
+def save_tiff(path: Path, values: NDArray[np.uint16], *, extra: int = 0) -> None:
+    """A TIFF of 16 bits; in colours, or inks (H, W, 4), uncompressed, one strip. `extra`: of four,
+    the last is transparency, with which the others are multiplied (1), or are not (2).
+    """
     if values.ndim == 2:
         Image.fromarray(values).save(path)
         return
@@ -59,12 +61,14 @@ def save_tiff(path: Path, values: NDArray[np.uint16]) -> None:
         (257, 3, 1, height),
         (258, 3, samples, bits_at),
         (259, 3, 1, 1),
-        (262, 3, 1, 5 if samples == 4 else 2),
+        (262, 3, 1, 5 if samples == 4 and not extra else 2),
         (273, 4, 1, 8),
         (277, 3, 1, samples),
         (278, 3, 1, height),
         (279, 4, 1, len(content)),
     ]
+    if extra:
+        tags.append((338, 3, 1, extra))
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     directory = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
     head = b"II*\0" + struct.pack("<I", bits_at + 2 * samples)
@@ -134,6 +138,27 @@ def test_grey_with_transparency_and_inks_have_their_lower_bits(tmp_path: Path) -
     assert largest_value(tmp_path / "inks.tif") == inks.max()
     made = decode(tmp_path / "inks.tif", Cut(SIDE, bits=12))
     assert (made.transpose(1, 2, 0) == 255 - (inks[..., :3] >> 4)).all()
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_colours_with_transparency_have_their_lower_bits(tmp_path: Path, extra: int) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (SIDE, SIDE, 4)).astype(np.uint16)
+    values[..., 3] = 4095
+    save_tiff(tmp_path / "clear.tif", values, extra=extra)
+    assert largest_value(tmp_path / "clear.tif") == 4095
+    made = decode(tmp_path / "clear.tif", Cut(SIDE, bits=12))
+    assert (made.transpose(1, 2, 0) == values[..., :3] >> 4).all()
+
+
+def test_half_transparent_colours_that_are_multiplied_with_it_are_half_white(
+    tmp_path: Path,
+) -> None:
+    values = np.full((SIDE, SIDE, 4), 1024, np.uint16)
+    values[..., 3] = 2048
+    save_tiff(tmp_path / "half.tif", values, extra=1)
+    made = decode(tmp_path / "half.tif", Cut(SIDE, bits=12))
+    # a quarter of the light is the image's own, half is white behind it
+    assert np.abs(made.astype(int) - 191).max() <= 2
 
 
 def test_the_range_is_that_of_training_and_larger_values_are_white(tmp_path: Path) -> None:
