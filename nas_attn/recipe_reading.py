@@ -9,13 +9,14 @@ import os
 import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
 from nas_attn.paths import user_path
@@ -24,6 +25,8 @@ from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
 
 S = typing.TypeVar("S", bound=Section)
+# how pydantic begins what a type asks for
+SHOULD_BE = "Input should be "
 # sections that an error names for an unknown key; a name that more of them have says nothing
 MOST_SECTIONS = 2
 
@@ -193,21 +196,17 @@ def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
 def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     """One sentence for the first error: file, key, value, way out."""
     # If a key takes a bool or another type, the error about the other type is the useful one.
-    first = min(
+    errors = sorted(
         error.errors(),
         key=lambda e: (e["type"] != "extra_forbidden", e["type"].startswith("bool_")),
     )
-    path = [
-        str(part)
-        for part in first["loc"]
-        if part not in ("bool", "int", "float", "str") and "[" not in str(part)
-    ]
-    key = ".".join(path)
+    first = errors[0]
+    key = _key(first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key '{shorten(key)}': {_known_key(model, first['loc'])}"
     if first["type"] == "missing":
         return f"{where}: '{key}' is missing"
-    message = shorten(first["msg"].removeprefix("Value error, "))
+    message = shorten(_either(errors, key))
     value = ""
     if first["type"] != "value_error":
         value = f", not {shorten(repr(first['input']), NAME_LETTERS)}"
@@ -231,6 +230,30 @@ def _known_key(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     if 0 < len(elsewhere) <= MOST_SECTIONS:
         return f"did you mean {' or '.join(elsewhere)}?"
     return did_you_mean(name, _fields_at(model, location[:-1]))
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """An error's key with dots, without the types that the key may have."""
+    kinds = ("bool", "int", "float", "str")
+    parts = map(str, location)
+    return ".".join(
+        part
+        for part in parts
+        if part not in kinds and "[" not in part and not part.startswith("constrained-")
+    )
+
+
+def _either(errors: Sequence[ErrorDetails], key: str) -> str:
+    """What the first error says; if its key takes values of several types, what each type asks."""
+    said = errors[0]["msg"].removeprefix("Value error, ")
+    if not said.startswith(SHOULD_BE):
+        return said
+    for error in errors[1:]:
+        other = error["msg"]
+        is_bool = error["type"].startswith("bool_")
+        if _key(error["loc"]) == key and other.startswith(SHOULD_BE) and not is_bool:
+            said += f", or {other.removeprefix(SHOULD_BE)}"
+    return said
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

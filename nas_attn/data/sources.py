@@ -19,6 +19,14 @@ def reader(name: str, kind: Kind) -> Callable[..., Any]:
     if row is None:
         raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")
     path = getattr(row, kind)
+    source, _, place = name.partition(":")
+    if path == name and not place.replace(".", "_").isidentifier():
+        # a path, which no function of the user's is called
+        prefixes = [known.partition(":")[0] for known in data_sets_with(kind) if ":" in known]
+        raise DataError(
+            f"data.name = '{name}': '{source}:' is not known before a path:"
+            f" {did_you_mean(source, prefixes)}"
+        )
     if not path:
         raise DataError(f"'{name}' has no {kind}: give {', '.join(data_sets_with(kind))}")
     function: Callable[..., Any] = load_object(path, what="data set", error=DataError)

@@ -60,6 +60,21 @@ def change(folder: Path, old: str, new: str) -> None:
         ('name = "external"', 'name = "folder:/nope"', "image folder '/nope' does not exist"),
         (
             'name = "external"',
+            'name = "foldr:/nope"',
+            "data.name = 'foldr:/nope': 'foldr:' is not known before a path: did you mean 'folder'?",
+        ),
+        (
+            'name = "external"',
+            'name = "mnist", bits = 20',
+            "data.bits: input should be 'auto', or less than or equal to 16, not 20",
+        ),
+        (
+            'name = "external"',
+            'name = "mnist", validation = 1.5',
+            "fractional part, or less than or equal to 1, not 1.5",
+        ),
+        (
+            'name = "external"',
             'name = "cifer10"',
             "unknown data set 'cifer10': did you mean 'cifar10'?",
         ),
