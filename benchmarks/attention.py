@@ -1,10 +1,11 @@
-"""Attention modules side by side: ours, timm's, torchvision's, and the published formula written
+r"""Attention modules side by side: ours, timm's, torchvision's, and the published formula written
 down plainly.
 
-    python -m benchmarks.attention                                    # prints every shape and the
-    page's table, 5 minutes python -m benchmarks.attention --modules simam ela --channels 64 256
-    --maps 14 --batches 1 --dtypes float32 python -m benchmarks.attention --csv
-    docs/benchmarks/data/attention.csv
+    # prints every shape and the page's table, 5 minutes
+    python -m benchmarks.attention
+    python -m benchmarks.attention --modules simam ela --channels 64 256 --maps 14 --batches 1 \
+      --dtypes float32
+    python -m benchmarks.attention --csv docs/benchmarks/data/attention.csv
 
 In one process and in turns: every round calls each contender once, in random order; the figure is
 the median over rounds of the ratio of the two times in that round, with its quartiles. On a CPU the

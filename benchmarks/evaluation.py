@@ -1,11 +1,12 @@
-"""How fast and how well candidates are evaluated, side by side: same candidates, same data, same
+r"""How fast and how well candidates are evaluated, side by side: same candidates, same data, same
 device.
 
-    python -m benchmarks.evaluation                                  # cluttered digits on the CPU
-    python -m benchmarks.evaluation --data cifar10 --root DIR --backbone resnet20 --flip
-    --batch-size 128 --rate 0.1 python -m benchmarks.evaluation --data cifar10 --root DIR --backbone
-    resnet20 --flip --batch-size 512 --device cuda \
-        --executions eager cuda-graph compile --workers 12
+    # cluttered digits on the CPU
+    python -m benchmarks.evaluation
+    python -m benchmarks.evaluation --data cifar10 --root DIR --backbone resnet20 --flip \
+      --batch-size 128 --rate 0.1
+    python -m benchmarks.evaluation --data cifar10 --root DIR --backbone resnet20 --flip \
+      --batch-size 512 --device cuda --executions eager cuda-graph compile --workers 12
 
 (a) a hand-written PyTorch loop: DataLoader with workers and pinned memory, torchvision's transforms
 v2, autocast, fused

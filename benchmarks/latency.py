@@ -1,10 +1,13 @@
 """How well latency ratios repeat: naive mean, blocked_autorange, do_bench in triton's manner, and
 nas_attn's sessions.
 
-    python -m benchmarks.latency                 # a few minutes
-    python -m benchmarks.latency --full          # the default budget, longer
-    python -m benchmarks.latency --additive 48   # how well the additive model predicts unseen
-    placements python -m benchmarks.latency --write PAGE.md --sessions-file sessions.json
+    # a few minutes
+    python -m benchmarks.latency
+    # the default budget, longer
+    python -m benchmarks.latency --full
+    # how well the additive model predicts unseen placements
+    python -m benchmarks.latency --additive 48
+    python -m benchmarks.latency --write PAGE.md --sessions-file sessions.json
 
 Every repetition measures the ratio of several placements to the bare backbone by each method, one
 method after the other, first with nothing else started, then beside training processes that the
@@ -98,8 +101,7 @@ def networks(name: str) -> tuple[nn.Module, dict[str, nn.Module]]:
     }
 
 
-# ------------------------------------------------------------------------------------------- the
-# usual methods
+# -------------------------------------------------------------------------------- the usual methods
 
 
 def naive_mean(model: nn.Module, x: Tensor) -> float:
@@ -218,8 +220,7 @@ def measure(condition: Condition, arguments: argparse.Namespace) -> None:
         )
 
 
-# ------------------------------------------------------------------------------------------- the
-# additive model
+# ------------------------------------------------------------------------------- the additive model
 
 CHOICES = (
     "none",
@@ -298,8 +299,7 @@ def additive(arguments: argparse.Namespace) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------- the
-# table
+# ---------------------------------------------------------------------------------------- the table
 
 
 def variation(condition: Condition, method: str) -> dict[str, float]:

@@ -1,9 +1,10 @@
-"""How fast photographs reach a network: decoded once and mapped into memory, beside torchvision's
+r"""How fast photographs reach a network: decoded once and mapped into memory, beside torchvision's
 ImageFolder with a DataLoader.
 
-    python -m benchmarks.loading                                       # 1,000 generated JPEGs of
-    500 x 375, at 224 pixels python -m benchmarks.loading --folder PHOTOS --images 20000 --rounds 3
-    --backbone torchvision:resnet18
+    # 1,000 generated JPEGs of 500 x 375, at 224 pixels
+    python -m benchmarks.loading
+    python -m benchmarks.loading --folder PHOTOS --images 20000 --rounds 3 --backbone \
+      torchvision:resnet18
 
 In each round, the same loop is timed over: (a) one batch in memory, which is the network alone; (b)
 the mapped images with random flips and padded crops; (c) the mapped images with RandomResizedCrop

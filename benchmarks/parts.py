@@ -1,8 +1,9 @@
 """What is each part of the model worth? The same studies and searches with it and without it.
 
-    python -m benchmarks.parts answers --studies 100 [--only pairs]     # what an answer is worth:
-    simulated studies python -m benchmarks.parts proposals --runs 24                      # what a
-    search finds: regret at 30 and 60 runs
+    # what an answer is worth: simulated studies
+    python -m benchmarks.parts answers --studies 100 [--only pairs]
+    # what a search finds: regret at 30 and 60 runs
+    python -m benchmarks.parts proposals --runs 24
 
 Answers: a row per part and kind of study (`trust.py`). Worth: true points of what is recommended, 0
     where nothing is. Brier: of the

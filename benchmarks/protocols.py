@@ -1,10 +1,13 @@
 """Which cheap training predicts what the user will train in the end?
 
-    python -m benchmarks.protocols fashion-mnist --out DIR --root DATA --blocks 16 --hours 2     #
-    goes on after the table and DIR python -m benchmarks.protocols fashion-mnist --out DIR --pack
-    # benchmarks/tables/protocols/fashion-mnist.npz python -m benchmarks.protocols fashion-mnist
-    --show                  # the page's figures python -m benchmarks.protocols fashion-mnist
-    --scores                # what cross-entropy and Brier score add to accuracy
+    # goes on after the table and DIR
+    python -m benchmarks.protocols fashion-mnist --out DIR --root DATA --blocks 16 --hours 2
+    # benchmarks/tables/protocols/fashion-mnist.npz
+    python -m benchmarks.protocols fashion-mnist --out DIR --pack
+    # the page's figures
+    python -m benchmarks.protocols fashion-mnist --show
+    # what cross-entropy and Brier score add to accuracy
+    python -m benchmarks.protocols fashion-mnist --scores
 
 A problem is a recipe of `benchmarks/tables/`: none, SE, ECA or ELA-T at each of three stages. 16 of
 the 64 placements are trained, in which each pair of choices at two sites comes up once, so that the
@@ -251,8 +254,7 @@ def train(asked: argparse.Namespace, path: Path) -> None:
             return
 
 
-# ---------------------------------------------------------------------------------------- what the
-# runs say
+# -------------------------------------------------------------------------------- what the runs say
 
 
 def table_of(problem: str) -> Path:

@@ -1,9 +1,9 @@
 """Modules × runtimes: does a network with the module export, run and compute the same, and what
 does the module cost there?
 
-    python -m benchmarks.runtimes                       # writes nas_attn/attention/runtimes.json,
-    docs/reference/runtimes.md python -m benchmarks.runtimes --runtimes onnxruntime openvino
-    --modules se ela --print
+    # writes nas_attn/attention/runtimes.json, docs/reference/runtimes.md
+    python -m benchmarks.runtimes
+    python -m benchmarks.runtimes --runtimes onnxruntime openvino --modules se ela --print
 
 The network is ResNet-8 (with 1x1 convolutions as shortcuts) on one 32x32 image, with the module at
 every residual site and random weights. The time is that of the bare network in the same runtime,

@@ -1,11 +1,14 @@
 """How far from the true front a search ends: regret of what it reports, for our sampler and
 Optuna's.
 
-    python -m benchmarks.search --nasbench FILE --imagenet FILE      # a quick look: some minutes
-    python -m benchmarks.search --nasbench FILE --full --out R.jsonl # all of
-    docs/benchmarks/search.md; hours, resumable python -m benchmarks.search --report R.jsonl
-    # the tables of what is there python -m benchmarks.search --speed                              #
-    time a proposal takes
+    # a quick look: some minutes
+    python -m benchmarks.search --nasbench FILE --imagenet FILE
+    # all of docs/benchmarks/search.md; hours, resumable
+    python -m benchmarks.search --nasbench FILE --full --out R.jsonl
+    # the tables of what is there
+    python -m benchmarks.search --report R.jsonl
+    # time a proposal takes
+    python -m benchmarks.search --speed
 
 Problems are tables whose truth is known (benchmarks/searching/problems.py): made-up ones whose
 types share something or nothing, NAS-Bench-201 at several ratios of spread and noise, the same with
@@ -240,8 +243,7 @@ def judged(problem: Problem, rows: np.ndarray, accuracies: np.ndarray) -> dict[s
     }
 
 
-# ---------------------------------------------------------------------------------------- which
-# searches
+# ----------------------------------------------------------------------------------- which searches
 
 
 def jobs(
@@ -455,8 +457,7 @@ def _proposal_times(sites: int, choices: int, trials: int, count: int = 12) -> l
     return times
 
 
-# ---------------------------------------------------------------------------------------- the
-# command
+# -------------------------------------------------------------------------------------- the command
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,8 +1,9 @@
 """From data to a recommendation: our search against others at equal CPU time, judged by fresh full
 trainings.
 
-    python -m benchmarks.whole fashion-mnist --out DIR --minutes 20 --searches 3 --root DATA    #
-    goes on where it ended python -m benchmarks.whole fashion-mnist --show
+    # goes on where it ended
+    python -m benchmarks.whole fashion-mnist --out DIR --minutes 20 --searches 3 --root DATA
+    python -m benchmarks.whole fashion-mnist --show
 
 A problem is a recipe of `benchmarks/tables/` (64 placements in a narrow ResNet-8, a search's
 protocol, a target). Each method gets the same CPU minutes for everything: backbones, trainings,
@@ -364,8 +365,7 @@ def ours(
     return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
 
 
-# ---------------------------------------------------------------------------------------- searches
-# and their judges
+# ------------------------------------------------------------------------ searches and their judges
 
 
 def searches(

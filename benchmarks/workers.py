@@ -1,11 +1,12 @@
 """Several workers on one device: how many candidates a minute, and whether their latencies stay
 those of one worker.
 
-    python -m benchmarks.workers                      # 1, 2, 4 and 8 workers on the cluttered
-    digits, about 8 minutes on 2 cores python -m benchmarks.workers --workers 1 2        # fewer
-    python -m benchmarks.workers --recipe cifar10-resnet20 --set data.root=DIR --device cuda      #
-    on a GPU python -m benchmarks.workers --recipe cifar10-resnet20 --set data.root=DIR --device
-    cuda
+    # 1, 2, 4 and 8 workers on the cluttered digits, about 8 minutes on 2 cores
+    python -m benchmarks.workers
+    # fewer
+    python -m benchmarks.workers --workers 1 2
+    # on a GPU
+    python -m benchmarks.workers --recipe cifar10-resnet20 --set data.root=DIR --device cuda
 
 The same study (the same candidates in the same order, nothing pruned) is run with each number of
 workers, each in a database of its own; the backbone is trained before the clock starts.

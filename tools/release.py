@@ -3,9 +3,10 @@
 Builds the sdist and from it the wheel into dist/, checks their pages, installs the wheel into an
 empty environment, searches and exports there, and runs a part of the sdist's own tests there.
 
-    python tools/release.py             # needs the packages `build` and `twine`
-    python tools/release.py --lowest    # prints the lowest versions that pyproject.toml allows, as
-    constraints for pip
+    # needs the packages `build` and `twine`
+    python tools/release.py
+    # prints the lowest versions that pyproject.toml allows, as constraints for pip
+    python tools/release.py --lowest
 """
 
 from __future__ import annotations

@@ -365,8 +365,7 @@ def imagenet(path: Path, device: int, seed: int) -> Problem:
     return make(name, sites, codes, base + truth, np.exp(codes @ times[:7]), tuple(noise))
 
 
-# ---------------------------------------------------------------------------------------- own
-# tables
+# --------------------------------------------------------------------------------------- own tables
 
 
 def own_tables(folder: Path, seed: int) -> Iterator[Problem | str]:
@@ -402,8 +401,7 @@ def own_tables(folder: Path, seed: int) -> Iterator[Problem | str]:
         )
 
 
-# ---------------------------------------------------------------------------------------- the
-# trial of all modules
+# ------------------------------------------------------------------------- the trial of all modules
 
 FEWEST_SEEDS = 2
 """Of a network of the trial: its noise needs them."""

@@ -1,10 +1,12 @@
 """Makes a table: every placement of a small space, trained as a search trains it and as its user
 would in the end.
 
-    python -m benchmarks.tables.make cued-digits --out DIR --hours 2      # goes on where the last
-    call ended python -m benchmarks.tables.make cued-digits --out DIR --latency      # the
-    placements' latencies, once python -m benchmarks.tables.make cued-digits --out DIR --pack
+    # goes on where the last call ended
+    python -m benchmarks.tables.make cued-digits --out DIR --hours 2
+    # the placements' latencies, once
+    python -m benchmarks.tables.make cued-digits --out DIR --latency
     # benchmarks/tables/cued-digits.npz
+    python -m benchmarks.tables.make cued-digits --out DIR --pack
 
 A problem is a recipe (NAME.toml beside this file). A block is a fresh backbone with seeds of its
 own, in which every placement has two runs: `search`, from the block's trained backbone, with the
@@ -208,8 +210,7 @@ def _plain(score: Score, *, bits: bool) -> dict[str, Any]:
     return plain
 
 
-# ---------------------------------------------------------------------------------------- the file
-# of finished runs
+# ------------------------------------------------------------------------ the file of finished runs
 
 
 def tasks(bench: Bench, blocks: int, done: set[Task]) -> Iterator[list[Task]]:
@@ -272,8 +273,7 @@ def train(arguments: argparse.Namespace, bench: Bench, path: Path) -> None:
                     return
 
 
-# ---------------------------------------------------------------------------------------- latency,
-# the packed table
+# ------------------------------------------------------------------------ latency, the packed table
 
 
 def measure_latencies(bench: Bench, path: Path, tolerance: float, sessions: int) -> None:

@@ -361,8 +361,7 @@ def _normal(random: np.random.Generator, covariance: Floats, count: int) -> Floa
     return random.normal(size=(count, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
 
 
-# ---------------------------------------------------------------------------------------- the
-# page's figures
+# ------------------------------------------------------------------------------- the page's figures
 
 
 def kendall(a: Floats, b: Floats) -> float:

@@ -263,8 +263,7 @@ def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
     return found
 
 
-# ------------------------------------------------------------------------------------------- in two
-# networks
+# ---------------------------------------------------------------------------------- in two networks
 
 _Choices = frozenset[Feature]
 # a network with a choice, and the same without it

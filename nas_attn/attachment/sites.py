@@ -337,8 +337,7 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
     return blocks
 
 
-# ------------------------------------------------------------------------------------------- why
-# something is not a site
+# ---------------------------------------------------------------------- why something is not a site
 
 
 def _notes(

@@ -173,8 +173,7 @@ def _constants(described: Described) -> str:
     return "\n".join(lines)
 
 
-# ------------------------------------------------------------------------------------------- the
-# network
+# -------------------------------------------------------------------------------------- the network
 
 
 def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str]:

@@ -1,10 +1,14 @@
 """Runs the exported network beside this file on images: the validation images of its study, or
 yours.
 
-    python NAME.score.py                      # the validation images that the card names: the
-    study's accuracy python NAME.score.py --root FOLDER        # the folder of photographs, if it
-    has moved python NAME.score.py a.jpg b.jpg          # their classes python NAME.score.py
-    --stream FORMAT FILE # batches on standard input, answers on standard output
+    # the validation images that the card names: the study's accuracy
+    python NAME.score.py
+    # the folder of photographs, if it has moved
+    python NAME.score.py --root FOLDER
+    # their classes
+    python NAME.score.py a.jpg b.jpg
+    # batches on standard input, answers on standard output
+    python NAME.score.py --stream FORMAT FILE
 
 Needs numpy, Pillow, and onnxruntime, openvino, ncnn or torch by the network's format. nas_attn is
 not needed. In a stream, a batch is a line with its shape and kind, then its bytes; so is an answer.

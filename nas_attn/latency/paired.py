@@ -4,9 +4,10 @@ suffice, without torch.
 As a program, on the device that counts, in a folder that `nas-attn measure STUDY --to FOLDER`
 wrote:
 
-    python measure.py                           # then, where the study is: nas-attn measure STUDY
-    --from FOLDER python measure.py bare.onnx se.onnx …       # any files: compares the others with
-    the first
+    # then, where the study is: nas-attn measure STUDY --from FOLDER
+    python measure.py
+    # any files: compares the others with the first
+    python measure.py bare.onnx se.onnx …
 
 This file is copied there, so it imports nothing of nas_attn.
 """

@@ -1,8 +1,8 @@
 """Runs a study against a PostgreSQL server of its own, as several machines would share it.
 
     python runners/postgres/run.py digits --workers 2
-    python runners/postgres/run.py digits --workers 2 --host 0.0.0.0 --port 5433     # other
-    machines may join in
+    # other machines may join in
+    python runners/postgres/run.py digits --workers 2 --host 0.0.0.0 --port 5433
 
 Starts the server (data in --data, kept), then `nas-attn search` with what else is on the command
 line. The same command again goes on with the study.
