@@ -148,7 +148,8 @@ def contrast_matrix(keys: Sequence[str], comparisons: Sequence[tuple[str, str]])
     """(comparisons, networks): +1 at the network, -1 at its control."""
     matrix = np.zeros((len(comparisons), len(keys)))
     for row, (network, control) in enumerate(comparisons):
-        matrix[row, keys.index(network)], matrix[row, keys.index(control)] = 1.0, -1.0
+        matrix[row, keys.index(network)] = 1.0
+        matrix[row, keys.index(control)] = -1.0
     return matrix
 
 

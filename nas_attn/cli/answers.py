@@ -213,15 +213,10 @@ def _choices(heading: str, effects: Effects) -> Any:
 
     shown = effects.informative("choice")
     numbers = [*(COLUMN_HEADS[column] for column in shown), "tried"]
-    cells: list[list[str | Text]] = [
-        [
-            row.site,
-            row.name,
-            *(_part(effects.of, row.part(column)) for column in shown),
-            str(row.observations),
-        ]
-        for row in effects.at("choice")
-    ]
+    cells: list[list[str | Text]] = []
+    for row in effects.at("choice"):
+        parts = [_part(effects.of, row.part(column)) for column in shown]
+        cells.append([row.site, row.name, *parts, str(row.observations)])
     columns = ["site", "choice", *numbers]
     optional = ["tried", COLUMN_HEADS["beside"], COLUMN_HEADS["alone"]]
     return table(heading, columns, cells, right=numbers, whole=["site"], optional=optional)

@@ -159,7 +159,8 @@ def split_folder(
     if "test" in found.splits:
         try:
             # names of files; no image is read
-            last, missing = [listed(found.splits["test"])], ""
+            last = [listed(found.splits["test"])]
+            missing = ""
         except DataError as error:
             missing = str(error)
     _check_apart([*splits, *last])

@@ -142,7 +142,8 @@ def _grouped(
         more = have + sizes[group]
         leaves_all = np.all((total - more > 0) | (total == 0) | (sizes[group] == 0))
         if leaves_all and off(more) < off(have):
-            taken[group], have = True, more
+            taken[group] = True
+            have = more
     for label in map(int, np.flatnonzero((have == 0) & (total > 0))):
         # too small for its share: its smallest group
         fits = [
@@ -155,7 +156,8 @@ def _grouped(
                 f"cannot split by groups: class '{names[label]}' cannot be put on both sides"
                 " without removing another class from one"
             )
-        taken[fits[0]], have = True, have + sizes[fits[0]]
+        taken[fits[0]] = True
+        have = have + sizes[fits[0]]
     return taken
 
 

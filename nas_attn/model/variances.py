@@ -383,7 +383,8 @@ class Algebra:
         runs = len(self.means)
         size = len(self.means) + len(border)
         bordered = np.tile(BORDER * np.eye(size), (len(draws.shape), 1, 1))
-        bordered[:, :runs, :runs], bordered[:, runs:, :runs] = self.covariances(draws), border
+        bordered[:, :runs, :runs] = self.covariances(draws)
+        bordered[:, runs:, :runs] = border
         root = np.asarray(np.linalg.cholesky(bordered), dtype=np.float64)
         value = root[:, runs, :runs]
         means = root[:, runs + 1 :, :runs].swapaxes(1, 2)
