@@ -209,18 +209,15 @@ def _inventory(made: Recipe) -> str:
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
     """Says what cannot be known of the images. `first`: the study is from before they were kept."""
     from nas_attn.evaluation.images import known_images
+    from nas_attn.words.running import IMAGES_KEPT_FROM_NOW, note_line
 
     known = known_images(opened.store, opened.recipe)
     if known is None:
         return
     if known.unknown:
-        echo(f"note: {known.unknown}", err=True)
+        echo(note_line(known.unknown), err=True)
     elif first:
-        echo(
-            "note: what the images are is kept from now on; whether they changed before is not"
-            " known",
-            err=True,
-        )
+        echo(note_line(IMAGES_KEPT_FROM_NOW), err=True)
 
 
 def _budget(folder: str, effort: Effort, options: SearchOptions, changes: dict[str, Any]) -> Budget:

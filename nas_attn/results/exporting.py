@@ -35,9 +35,7 @@ from nas_attn.tasks.base import Task
 from nas_attn.tasks.data import data_of
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.trainer import Trainer
-from nas_attn.words import units
-
-SEARCHED = "after the search's training"
+from nas_attn.words.exporting import AS_SEARCHED, retrained_text, worse_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def export_candidate(
         given = answers_of(network.task).graph(network.model, plan.input_shape)
     if wish.normalize:
         given = normalising(given, network.described, kind)
-    trained = SEARCHED if run is None else f"{run.purpose}, {run.protocol}, seed {run.seed}"
+    trained = AS_SEARCHED if run is None else retrained_text(run.purpose, run.protocol, run.seed)
     images = None
     if kind.quantized:
         images = _calibration(network.dataset, stored=wish.normalize)
@@ -193,9 +191,7 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
     retrained, brief = values
     if sign_of(now.recipe, metric) * (retrained - brief) >= 0:
         return run, ""
-    after, before = (units.value(metric, value) for value in values)
-    shown = f"{metric}: {after} after retraining, {before} after the search's training"
-    return None, f"the retrained network is worse ({shown}), so these are the search's weights"
+    return None, worse_note(metric, retrained, brief)
 
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:

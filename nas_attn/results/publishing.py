@@ -26,6 +26,7 @@ from nas_attn.study.reading import mistakes, snapshot
 from nas_attn.tables import is_share_of_images
 from nas_attn.waiting import ignore, impatient
 from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
+from nas_attn.words.running import note_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,7 +84,7 @@ class Publisher:
         for about, sentence in notes.items():
             if about not in self._told:
                 self._told.add(about)
-                self._say(f"note: {sentence}")
+                self._say(note_line(sentence))
         return current
 
     def current(self) -> Snapshot:

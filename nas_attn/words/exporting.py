@@ -9,6 +9,21 @@ from nas_attn.errors import several
 from nas_attn.words import units
 
 STOPPED = "stopped; run the same command again to continue"
+AS_SEARCHED = "after the search's training"
+"""How a network was trained that was not trained again."""
+
+
+def retrained_text(purpose: str, protocol: str, seed: int) -> str:
+    """How a network was trained after the search."""
+    return f"{purpose}, {protocol}, seed {seed}"
+
+
+def worse_note(metric: str, retrained: float, searched: float) -> str:
+    """Why the search's weights are taken, though the network was trained again."""
+    after = units.value(metric, retrained)
+    before = units.value(metric, searched)
+    shown = f"{metric}: {after} after retraining, {before} {AS_SEARCHED}"
+    return f"the retrained network is worse ({shown}), so these are the search's weights"
 
 
 def exported_line(file: object, who: str | None, label: str, trained: str) -> str:

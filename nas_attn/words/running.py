@@ -54,6 +54,24 @@ def ended_line(name: str, state: str, reason: str) -> str:
     return f"{name}: {state}"
 
 
+NO_REASON = "no reason is known"
+"""Of a run that failed without one."""
+
+IMAGES_KEPT_FROM_NOW = (
+    "what the images are is kept from now on; whether they changed before is not known"
+)
+
+
+def launched_text(jobs: int, host: str) -> str:
+    """What was launched on an engine that only another machine has."""
+    return f"{jobs} launched from {host}"
+
+
+def note_line(sentence: str) -> str:
+    """A remark while a search goes on."""
+    return f"note: {sentence}"
+
+
 def confirmed_line(run: EndedRun) -> str:
     """That a candidate was trained with one more seed."""
     if run.done:

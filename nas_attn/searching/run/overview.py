@@ -16,6 +16,7 @@ from nas_attn.study.pace import FEWEST_TIMES, PACE_OF
 from nas_attn.study.progress import progress
 from nas_attn.study.reading import arithmetic_uses, time_use_of
 from nas_attn.study.workers import FormerView, WorkerView, former_view, workers_of
+from nas_attn.words.running import NO_REASON, launched_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def _launched(opened: OpenStudy) -> list[str]:
             state = engine(launched.on).state(launched)
         except NasAttnError:
             # the engine is not on this machine
-            state = f"{len(launched.jobs)} launched from {launched.host}"
+            state = launched_text(len(launched.jobs), launched.host)
         if state:
             found.append(f"{launched.on}: {state}")
     return found
@@ -77,4 +78,4 @@ def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
     reasons += [
         row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH
     ]
-    return Counter(reason or "no reason is known" for reason in reasons).most_common()
+    return Counter(reason or NO_REASON for reason in reasons).most_common()
