@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from nas_attn.results.exporting import Exported
     from nas_attn.study.opening import OpenStudy
 
-FORMATS = (
+FORMAT_HELP = (
     "weights, torch (torch.export), onnx, python (one readable file), or a trainer's own; default:"
     " by --output, else weights."
 )
@@ -46,7 +46,7 @@ FORMATS = (
 class ExportOptions:
     """What is exported, in which form."""
 
-    format_: Annotated[str, Option("--format", help=FORMATS)] = ""
+    format_: Annotated[str, Option("--format", help=FORMAT_HELP)] = ""
     output: Annotated[
         str | None, Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")
     ] = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nas_attn.recipe import DataSection, SplitsSection
 
 # source of a backbone -> package that it needs
-PACKAGES = {
+PACKAGE_OF_SOURCE = {
     "timm": "timm",
     "smp": "segmentation_models_pytorch",
 }
@@ -201,7 +201,9 @@ def _look(task: str, data_section: DataSection, backbone: str, images: float) ->
     section = backbone_section(backbone)
     facts = find(task, backbone)
     maker = backbone.partition(":")[0]
-    if facts.own_trainer and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
+    if facts.own_trainer and (
+        maker not in PACKAGE_OF_SOURCE or find_spec(PACKAGE_OF_SOURCE[maker]) is not None
+    ):
         side = facts.trial_side(backbone)
         backbones.build(section, input_shape=(3, side, side), classes=10)
     return data_of(facts).seen(data_section, images, backbone)

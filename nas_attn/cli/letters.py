@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Callable
 
 # name of the error handler of a stream
-PLAIN = "nas_attn.plain"
+PLAIN_HANDLER = "nas_attn.plain"
 _PLAIN = {
     "−": "-",
     "–": "-",
@@ -41,5 +41,5 @@ def _nearest(error: UnicodeError) -> tuple[str | bytes, int]:
     return escape(one)
 
 
-# a stream knows it as `errors=PLAIN`
-codecs.register_error(PLAIN, _nearest)
+# a stream knows it as `errors=PLAIN_HANDLER`
+codecs.register_error(PLAIN_HANDLER, _nearest)

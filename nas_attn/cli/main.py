@@ -203,7 +203,7 @@ def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Not every terminal has every letter.
-            stream.reconfigure(errors=letters.PLAIN)
+            stream.reconfigure(errors=letters.PLAIN_HANDLER)
     warnings.showwarning = _show_warning
     if {*sys.argv[1:2]} & READING:
         gc.disable()

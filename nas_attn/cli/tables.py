@@ -13,7 +13,7 @@ from nas_attn.words.wrapping import longest_word, wrapped
 
 # letters between two columns, and at both ends of a row
 BETWEEN = 2
-ENDS = 2
+AT_ENDS = 2
 # lines of a heading at most, if its words allow it
 HEADING_LINES = 3
 
@@ -142,4 +142,4 @@ def _broken(text: str, width: int) -> str:
 def _total(widths: Iterable[int]) -> int:
     """Letters of a row."""
     each = list(widths)
-    return sum(each) + BETWEEN * (len(each) - 1) + ENDS
+    return sum(each) + BETWEEN * (len(each) - 1) + AT_ENDS

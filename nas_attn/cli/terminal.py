@@ -64,7 +64,9 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
         return
     # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view
     # goes on.
-    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors=letters.PLAIN) as terminal:
+    with os.fdopen(
+        os.dup(2), "w", encoding=sys.stderr.encoding, errors=letters.PLAIN_HANDLER
+    ) as terminal:
         console = SafeConsole(file=terminal, highlight=False)
         with _shown(console, line):
             yield lambda text: show_prose(console, text)

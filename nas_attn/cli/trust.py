@@ -39,7 +39,7 @@ YOLO = "yolo:"
 HARMLESS_BACKBONES = ("torchvision:", "timm:", "smp:", "python:")
 HARMLESS_DATA = ("folder:", "coco:", "python:")
 # in a placement: a class, or another backbone
-_KIND = re.compile(r"(backbone=)?([\w.-]+:[^\s(+]+)")
+_CLASS_OR_BACKBONE = re.compile(r"(backbone=)?([\w.-]+:[^\s(+]+)")
 
 
 def is_here(path: str | Path) -> bool:
@@ -175,6 +175,6 @@ def _document(text: str) -> Any:
 
 
 def _code_of_placement(text: str) -> Iterator[str]:
-    for backbone, kind in _KIND.findall(text):
+    for backbone, kind in _CLASS_OR_BACKBONE.findall(text):
         if not backbone or is_code_of_backbone(kind):
             yield kind

@@ -384,7 +384,7 @@ def _machine() -> Iterator[Check]:
     import torch
 
     from nas_attn.processes import cores
-    from nas_attn.searching.worker.mps import CONTROL
+    from nas_attn.searching.worker.mps import MPS_CONTROL
     from nas_attn.study.opening import versions
 
     yield "python", "ok", platform.python_version()
@@ -398,7 +398,7 @@ def _machine() -> Iterator[Check]:
             f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}",
         )
     if torch.cuda.is_available():
-        there = shutil.which(CONTROL) is not None
+        there = shutil.which(MPS_CONTROL) is not None
         how = "compute at the same time" if there else "take turns"
         found = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
         yield "MPS", "ok" if there else "note", found

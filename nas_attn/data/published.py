@@ -24,7 +24,7 @@ from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 
 # torchvision's
-NAMES = {
+TORCHVISION_NAMES = {
     "mnist": "MNIST",
     "fashion-mnist": "FashionMNIST",
     "cifar10": "CIFAR10",
@@ -43,11 +43,11 @@ def read(section: DataSection, _place: Place) -> Parts:
     name = section.name
     no_options(section)
     root = user_path(section.root, what="data.root", error=DataError)
-    for place in (root, root / NAMES[name] / "raw"):
+    for place in (root, root / TORCHVISION_NAMES[name] / "raw"):
         if name.endswith("mnist") and _idx(place, "train", "images") is not None:
             from torchvision import datasets
 
-            classes = _classes(getattr(datasets, NAMES[name]))
+            classes = _classes(getattr(datasets, TORCHVISION_NAMES[name]))
             return Parts(
                 _read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), classes
             )
@@ -64,7 +64,7 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
     """torchvision's data set; downloads its files if they are missing, one process at a time."""
     from torchvision import datasets
 
-    kind = getattr(datasets, NAMES[name])
+    kind = getattr(datasets, TORCHVISION_NAMES[name])
     try:
         return kind(str(root), train=train)
     except RuntimeError:

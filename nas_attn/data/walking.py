@@ -27,7 +27,7 @@ NO_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+
 NO_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
 # What Pillow may read besides SUFFIXES, depending on its version and on plug-ins. Others of its
 # formats are no photographs, or start a program (PostScript).
-FURTHER = (".avif", ".jfif", ".jpe", ".jp2", ".tga", ".dib", ".apng", ".pnm", ".pbm", ".heic")
+OTHER_FORMATS = (".avif", ".jfif", ".jpe", ".jp2", ".tga", ".dib", ".apng", ".pnm", ".pbm", ".heic")
 FURTHER_BY_PLUGIN = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -46,7 +46,7 @@ def image_endings() -> frozenset[str]:
         import_module("pillow_heif").register_heif_opener()
     known = Image.registered_extensions()
     openable = {ending for ending, kind in known.items() if kind in Image.OPEN}
-    return frozenset(SUFFIXES) | (openable & {*FURTHER, *FURTHER_BY_PLUGIN})
+    return frozenset(SUFFIXES) | (openable & {*OTHER_FORMATS, *FURTHER_BY_PLUGIN})
 
 
 @dataclass

@@ -264,7 +264,7 @@ OPENERS: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
     "litert": _litert,
 }
 # of modes whose package has another name
-PACKAGES = {
+PACKAGE_NAMES = {
     "tensorrt": "onnxruntime",
     "litert": "ai_edge_litert",
 }
@@ -357,7 +357,7 @@ def _turn(call: Call, own_time: bool) -> Turn:
 
 def _fingerprint(order: Mapping[str, Any]) -> dict[str, Any]:
     section = order["section"]
-    runtime = PACKAGES.get(section["mode"], section["mode"].removesuffix(INT8))
+    runtime = PACKAGE_NAMES.get(section["mode"], section["mode"].removesuffix(INT8))
     details = {
         "mode": section["mode"],
         "threads": str(section["threads"]),

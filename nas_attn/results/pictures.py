@@ -32,7 +32,7 @@ from nas_attn.training.learning import answer_of
 PICTURE_SIDE = 96
 # of images with something drawn over them
 DRAWN_OVER_SIDE = 144
-COLOURS = (
+OUTLINES = (
     (0, 114, 178),
     (230, 159, 0),
     (0, 158, 115),
@@ -131,7 +131,7 @@ def _over(stored: Tensor, y: Tensor, kind: str) -> Image.Image:
 def _masked(image: Image.Image, mask: NDArray[Any]) -> Image.Image:
     """Draws a mask; class 0, mostly the background, is left as it is."""
     pixels = np.asarray(image, float)
-    colours = np.array(COLOURS, float)
+    colours = np.array(OUTLINES, float)
     over = (mask > 0) & (mask != NOT_COUNTED)
     pixels = np.where(
         over[..., None], 0.45 * pixels + 0.55 * colours[(mask - 1) % len(colours)], pixels
@@ -146,7 +146,7 @@ def _boxed(image: Image.Image, boxes: Iterable[Sequence[float]]) -> Image.Image:
         if label > 0 and right > left and bottom > top:
             pen.rectangle(
                 (left, top, right, bottom),
-                outline=COLOURS[int(label - 1) % len(COLOURS)],
+                outline=OUTLINES[int(label - 1) % len(OUTLINES)],
                 width=width,
             )
     return image

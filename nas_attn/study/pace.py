@@ -35,7 +35,7 @@ FURTHER = (CONFIRM, ROUND)
 # lease of the worker that measures the front's latencies precisely
 NARROW = "narrow"
 # of the runs that train as the target says
-LATER = (VALIDATE, RETRAIN)
+TARGET_PURPOSES = (VALIDATE, RETRAIN)
 # their purposes
 PHASES = {
     Phase.LONGER: (LENGTH,),
@@ -117,10 +117,10 @@ def _later_run_s(opened: OpenStudy, finished: Sequence[float]) -> float:
     now = opened.database.now()
     rows = [
         row
-        for row in store.queue.rows(purposes=[*FURTHER, *LATER])
+        for row in store.queue.rows(purposes=[*FURTHER, *TARGET_PURPOSES])
         if row.finished_at and row.state != "waiting"
     ]
-    ended = sorted(row.finished_at or 0.0 for row in rows if row.run.purpose in LATER)
+    ended = sorted(row.finished_at or 0.0 for row in rows if row.run.purpose in TARGET_PURPOSES)
     before = [
         *finished,
         *(row.finished_at or 0.0 for row in rows),

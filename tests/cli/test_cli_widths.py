@@ -92,7 +92,7 @@ def test_what_is_left_out_is_the_least_important_and_is_named() -> None:
     ("letter", "plain"), [("−", "-"), ("▣eca ─ head", "#eca - head"), ("字", "\\u5b57")]
 )
 def test_a_terminal_without_a_letter_shows_the_nearest(letter: str, plain: str) -> None:
-    assert letter.encode("ascii", errors=letters.PLAIN) == plain.encode()
+    assert letter.encode("ascii", errors=letters.PLAIN_HANDLER) == plain.encode()
 
 
 def test_the_line_of_progress_is_cut_and_not_wrapped() -> None:

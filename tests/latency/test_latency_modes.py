@@ -86,7 +86,7 @@ def test_a_runtime_computes_what_torch_does(mode: LatencyMode, tmp_path: Path) -
 def test_a_device_without_this_package_knows_each_runtime(mode: LatencyMode) -> None:
     runtime = mode.name.removesuffix(paired.INT8)
     assert runtime in paired.OPENERS
-    assert paired.PACKAGES.get(runtime, runtime) == mode.package
+    assert paired.PACKAGE_NAMES.get(runtime, runtime) == mode.package
 
 
 @pytest.mark.parametrize("mode", MODES)

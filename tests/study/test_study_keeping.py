@@ -285,7 +285,9 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     assert after == snapshot_as_json(now) | {"time_use": None}, (
         "what the study knows stays as it is"
     )
-    assert not [name for name in study.store.all_checkpoints() if name.startswith(again.AGAIN)]
+    assert not [
+        name for name in study.store.all_checkpoints() if name.startswith(again.AGAIN_PROTOCOL)
+    ]
     (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
     with pytest.raises(CheckpointError, match=r"none .*\(checkpoint "):
         weights.trained_model(study, plan, view)

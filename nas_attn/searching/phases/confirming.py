@@ -28,7 +28,7 @@ from nas_attn.study.reading import searched_snapshot
 from nas_attn.words.running import confirmed_line
 
 # of the runs after it
-LATER = 20
+LATER_PRIORITY = 20
 # distance of the first round's seed from the search's; number of its backbone
 ROUND_SEED = 100_000
 
@@ -110,7 +110,7 @@ class Further(TaskSource, ABC):
                         seed,
                         number,
                         purpose=self.purpose,
-                        priority=LATER,
+                        priority=LATER_PRIORITY,
                         round=round,
                     )
                 )

@@ -40,7 +40,7 @@ from nas_attn.training.trainer import new_arithmetic
 from nas_attn.words.units import duration
 
 # Backbones and sides of images for a folder, the most costly first
-SHAPES = (
+PHOTO_NETS = (
     ("torchvision:resnet18", 96),
     ("torchvision:resnet18", 64),
     ("resnet20", 32),
@@ -241,10 +241,10 @@ def _shapes(wish: _Wish) -> list[list[tuple[str, int]]]:
     if own := wish.given.get("backbone.name"):
         return [[(str(own), side) for side in (96, 64, 32)]]
     if start := wish.start:
-        return [[shape for shape in SHAPES if ":" in shape[0] or start != "pretrained"]]
+        return [[shape for shape in PHOTO_NETS if ":" in shape[0] or start != "pretrained"]]
     groups = (
-        [shape for shape in SHAPES if not _note(shape[0])],
-        [shape for shape in SHAPES if _note(shape[0])],
+        [shape for shape in PHOTO_NETS if not _note(shape[0])],
+        [shape for shape in PHOTO_NETS if _note(shape[0])],
     )
     return [group for group in groups if group]
 
@@ -265,7 +265,7 @@ def _why_scratch(wish: _Wish, backbone: str) -> str:
     """
     if wish.start:
         return ""
-    return ("" if "backbone.name" in wish.given else _note(SHAPES[0][0])) or _note(backbone)
+    return ("" if "backbone.name" in wish.given else _note(PHOTO_NETS[0][0])) or _note(backbone)
 
 
 @functools.cache

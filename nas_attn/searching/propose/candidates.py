@@ -24,7 +24,7 @@ BEYOND = 0.02
 # with at most so many sites, single modules are tried more often: one stage may be enough
 FEW_SITES = 4
 # with few sites: share of the proposals below a limit that have at most one module
-ALONE = 1 / 3
+SINGLE_SHARE = 1 / 3
 # candidates looked at with three or more objectives
 SEVERAL = 2000
 
@@ -106,7 +106,7 @@ def proposals(
             values = values[some]
         gains = _gains(values, known, primary, rng)
         order = np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]
-    if by_limit and candidates.shape[1] <= FEW_SITES and rng.random() < ALONE:
+    if by_limit and candidates.shape[1] <= FEW_SITES and rng.random() < SINGLE_SHARE:
         modules = (~allowed.free[np.arange(candidates.shape[1]), candidates]).sum(axis=1)
         order = np.lexsort((values[:, primary], modules > 1))[: int((modules <= 1).sum())]
     for index in np.concatenate([order, _below_limits(values, known, primary, rng)]):

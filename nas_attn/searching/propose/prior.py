@@ -33,7 +33,7 @@ FEWEST_CANDIDATES = 8
 MOST_STUDIES = 8
 
 # parts of a backbone whose effects are published facts
-DEPTHS = 7
+DEPTH_PARTS = 7
 
 # type, depth (0 to 1), effect, weight; then its place, if that is not the backbone. Studies before
 # 2026-11-28 have facts without place, for necks and heads, too.
@@ -55,9 +55,9 @@ def published(fit: PooledFit, setting: Situation, types: Iterable[str]) -> tuple
     for name in sorted(modules.intersection(types)):
         of_type = replace(setting, module=name)
         if "backbone" in places:
-            for part in range(DEPTHS):
-                at = replace(of_type, begin=part / DEPTHS, end=(part + 1) / DEPTHS)
-                facts.append((name, (part + 0.5) / DEPTHS, fit.gain(at).mean, 1.0, "backbone"))
+            for part in range(DEPTH_PARTS):
+                at = replace(of_type, begin=part / DEPTH_PARTS, end=(part + 1) / DEPTH_PARTS)
+                facts.append((name, (part + 0.5) / DEPTH_PARTS, fit.gain(at).mean, 1.0, "backbone"))
         for place in sorted(places - {"backbone"}):
             gain = fit.gain(replace(of_type, place=place)).mean
             facts.append((name, 1.0, gain, 1.0, place))

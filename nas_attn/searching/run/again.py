@@ -17,7 +17,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import searched_run
 
 # protocol of runs that are done only for their weights, and of their scores
-AGAIN = f"{SEARCH}/again"
+AGAIN_PROTOCOL = f"{SEARCH}/again"
 
 
 def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
@@ -31,7 +31,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
         raise CheckpointError(
             f"{view.label} ({view.state}) cannot be trained again: it has not been scored"
         )
-    run = replace(original, protocol=AGAIN)
+    run = replace(original, protocol=AGAIN_PROTOCOL)
     found: list[Score] = []
 
     def once(worker: Worker, keeper: LeaseKeeper) -> Sequence[Score]:
@@ -46,7 +46,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
         )
 
     def train(worker: Worker) -> Ending:
-        release_dead(store, AGAIN)
+        release_dead(store, AGAIN_PROTOCOL)
         lease = store.acquire(run.files, owner=worker.owner, ttl_s=TTL_S)
         if lease is None:
             raise OperationError(f"another process is training {view.label} again: wait for it")

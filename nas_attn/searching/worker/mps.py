@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from nas_attn.searching.worker.devices import shares_of
 
-CONTROL = "nvidia-cuda-mps-control"
+MPS_CONTROL = "nvidia-cuda-mps-control"
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 PROBE = (sys.executable, "-P", "-c", "import torch; torch.ones(1, device='cuda').item()")
@@ -27,7 +27,7 @@ def mps(
     a GPU, fails under it, workers go without.
     """
     shared = any(share.device > 1 for share in shares_of(devices)) and devices[0].startswith("cuda")
-    control = shutil.which(CONTROL)
+    control = shutil.which(MPS_CONTROL)
     if not shared or control is None or PIPES in os.environ:
         yield {}
         return
