@@ -24,6 +24,7 @@ from nas_attn.analysis.decision import (
     training_s,
 )
 from nas_attn.analysis.features import BackboneStage, features, is_other
+from nas_attn.analysis.finalists import epochs_of_test
 from nas_attn.analysis.length import LengthGain
 from nas_attn.analysis.pooled import PooledTest
 from nas_attn.analysis.recommendation import (
@@ -34,7 +35,6 @@ from nas_attn.analysis.recommendation import (
     promising,
 )
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.validation import validation_epochs
 from nas_attn.model import Gain
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import Placement
@@ -495,7 +495,9 @@ def _next(now: Snapshot, decision: Decision) -> NextCommand | None:
         return _more_trials(now)
     if decision.target is not None:
         return NextCommand(Purpose.TEST, decision.target.step, decision.target.seconds)
-    seconds = training_s(now, validation_epochs(now.recipe))
+    seconds = None
+    if best is not None:
+        seconds = training_s(now, epochs_of_test(now, best))
     return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)
 
 

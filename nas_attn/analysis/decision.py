@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from nas_attn.analysis.eligible import able_to_win, finished, latency_ratio
+from nas_attn.analysis.finalists import epochs_of_test
 from nas_attn.analysis.length import Brief, LengthGain
 from nas_attn.analysis.modelling import searched_as_target
 from nas_attn.analysis.pooled import PooledTest, blocks_to_decide
 from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendation, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.validation import validation_epochs
 from nas_attn.model import TARGET
 from nas_attn.records import BARE
 
@@ -150,7 +150,7 @@ def decide(now: Snapshot) -> Decision:
         bet_test = _test_of(now, bet)
     target = None
     if bet_test is None:
-        target = _target(now)
+        target = _target(now, best)
     open_ = bet_test is not None or target is not None
     return Decision(
         study=now.study,
@@ -291,10 +291,10 @@ def _test_of(now: Snapshot, bet: Comparison) -> BetTest | None:
     return BetTest(runs, seconds, NextStep("test", now.study, placement, runs))
 
 
-def _target(now: Snapshot) -> TargetUnknown | None:
+def _target(now: Snapshot, best: Recommendation) -> TargetUnknown | None:
     """That no run was trained as the target says; None if there is such a run."""
     at_target = any(model.rung >= TARGET for model in now.evidence.values())
     if at_target or searched_as_target(now.recipe):
         return None
-    seconds = training_s(now, validation_epochs(now.recipe))
+    seconds = training_s(now, epochs_of_test(now, best))
     return TargetUnknown(seconds, NextStep("test", now.study))

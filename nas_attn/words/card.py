@@ -354,7 +354,10 @@ def _for_more_trials(step: NextCommand) -> str:
     if step.purpose is Purpose.FIRST_TRIALS:
         return f"only baselines were tried so far; to try {more} more"
     if step.purpose is Purpose.LONGER_FIRST:
-        return f"train longer first, in a new study (see Careful); to try {more} more as it is"
+        return (
+            "the bare backbone learns too little here, so train longer first, in a new study; to"
+            f" try {more} more as it is"
+        )
     return f"nothing more is needed; to try {more} more"
 
 

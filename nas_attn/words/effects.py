@@ -13,6 +13,8 @@ HELPS = 0.95
 PERHAPS = 0.80
 # sites with a sentence of their own: the largest effects; the others are counted
 MOST_SITES = 8
+# choices named beside a site's best one
+MOST_ALSO = 2
 
 
 COLUMN_HEADS: Mapping[Column, str] = {
@@ -124,19 +126,23 @@ def _helping(
     row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]
 ) -> str:
     paid = cost.get((row.site, row.name))
-    price = "" if paid is None else f" for {_percent(paid)} of latency"
+    price = "" if paid is None else f", for {_percent(paid)} more latency"
+    if paid is not None and paid < 0:
+        price = f", for {_percent(-paid)} less latency"
     if not _surely(row):
         odds = units.probability(row.better)
         return (
             f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a"
             f" gain {odds})."
         )
+    said = f"At {row.site}, `{row.name}` gains {_size(row, metric)}{price}"
     also = [other for other in others if other is not row and _surely(other)]
-    so_do = ", ".join(f"`{other.name}` ({_size(other, metric)})" for other in also[:2])
-    more = f" and {len(also) - 2} more" if len(also) > 2 else ""
-    return f"At {row.site}, `{row.name}`: {_size(row, metric)}{price}" + (
-        f"; so do {so_do}{more}." if also else "."
-    )
+    if not also:
+        return f"{said}."
+    named = [f"`{other.name}` ({_size(other, metric)})" for other in also[:MOST_ALSO]]
+    if len(also) > MOST_ALSO:
+        named.append(f"{len(also) - MOST_ALSO} more")
+    return f"{said}. {_listed(named)} {'help' if len(also) > 1 else 'helps'} there, too."
 
 
 def _size(row: Effect, metric: str) -> str:
@@ -163,7 +169,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if abs(share) >= 0.0095 else f"{100 * share:.1f} %"
 
 
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def _places(sites: Sequence[str]) -> str:
     if len(sites) > 4:
         return f"{len(sites)} sites"
-    return " and ".join(filter(None, (", ".join(sites[:-1]), sites[-1])))
+    return _listed(sites)

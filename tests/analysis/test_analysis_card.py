@@ -14,6 +14,7 @@ from nas_attn.analysis.cautions import StillLearning
 from nas_attn.analysis.decision import Lacking
 from nas_attn.analysis.features import BackboneStage
 from nas_attn.analysis.figure_facts import run_range, runs_beside_test
+from nas_attn.analysis.finalists import epochs_of_test, finalists
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.notation import parse
 from nas_attn.study.reading import snapshot
@@ -87,6 +88,14 @@ def test_runs_of_the_search_outside_the_interval_of_the_test_are_explained(tmp_p
     assert beside.outside == runs.count
     assert beside.epochs == now.recipe.training.rungs[-1]
     assert beside.chosen_among == 0, "choosing the best explains runs above it, not below"
+
+
+def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:
+    best = now.recommendation
+    assert best is not None
+    assert [network.role for network in finalists(now, best)] == ["recommended"]
+    target = now.recipe.target
+    assert epochs_of_test(now, best) == 2 * target.seeds * now.recipe.target_training.rungs[-1]
 
 
 def test_after_a_warning_to_train_longer_more_trials_are_not_all_that_is_left(

@@ -59,7 +59,7 @@ def test_a_lower_loss_is_a_gain(study: Snapshot) -> None:
 def test_the_sentences_say_what_helps_where_and_for_what_price(study: Snapshot) -> None:
     said = effect_sentences(found(study))
     (first,) = [sentence for sentence in said if sentence.startswith("At stage1, `cbam")]
-    assert re.search(r" points for (19|20) % of latency", first)
+    assert re.search(r" points, for (19|20) % more latency", first)
     assert any("`ela(kernel_size=7)` is harmful: −" in sentence for sentence in said)
     assert any(sentence.startswith("`cbam` at any site: +") for sentence in said)
 

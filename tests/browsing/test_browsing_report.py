@@ -20,6 +20,7 @@ FIRST = "document.querySelector('.figure')"
 DRAWN = "[...document.querySelectorAll('.figure')].filter(f => f.querySelector('.main-svg')).length"
 ALL = "document.querySelectorAll('.figure').length"
 PAPER = {"width": 720, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+WIDE_PAPER = PAPER | {"width": 940, "height": 700}
 HOVERED = "[...document.querySelectorAll('.hoverlayer text')].map(t => t.textContent).join(' ')"
 
 
@@ -123,11 +124,16 @@ def test_figures_are_named_and_it_can_be_printed(made: tuple[Snapshot, str], tab
     assert tab.look(folded) == 0, "reasons are read on paper"
     tab.tell("Emulation.setEmulatedMedia", media="print")
     tab.tell("Emulation.setDeviceMetricsOverride", **PAPER)
+    cells = "[...document.querySelectorAll('th, td')]"
     cut = (
-        "[...document.querySelectorAll('th, td')].filter(cell =>"
-        " cell.getBoundingClientRect().right > innerWidth)"
+        "cell => cell.getBoundingClientRect().right > innerWidth"
+        " && !!cell.closest('#candidates') === wide"
     )
-    assert tab.look(f"({cut}).map(e => e.textContent.trim())") == []
+    shown = "map(cell => cell.textContent.trim())"
+    assert tab.look(f"(wide => {cells}.filter({cut}).{shown})(false)") == []
+    tab.tell("Emulation.setDeviceMetricsOverride", **WIDE_PAPER)
+    assert tab.look(f"(wide => {cells}.filter({cut}).{shown})(true)") == []
+    tab.tell("Emulation.setDeviceMetricsOverride", **PAPER)
     scheme = {"name": "prefers-color-scheme", "value": "dark"}
     tab.tell("Emulation.setEmulatedMedia", media="", features=[scheme])
     tab.look("dispatchEvent(new Event('afterprint'))")

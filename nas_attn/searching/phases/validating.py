@@ -14,8 +14,7 @@ from typing_extensions import override
 
 from nas_attn import tasks
 from nas_attn.analysis.choosing import notation
-from nas_attn.analysis.eligible import best_uniform
-from nas_attn.analysis.recommendation import promising
+from nas_attn.analysis.finalists import finalists, once_each
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, TestedNetwork
 from nas_attn.errors import DataError, StudyError
@@ -98,36 +97,15 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationReq
 
 
 def _finalists(now: Snapshot, plan: Plan, asked: ValidationRequest) -> list[TestedNetwork]:
-    """The recommended network first, then the best uniform one, the front's and the user's; each
-    once. If a control is recommended, the best placement is second; if the bare backbone is, the
-    best bet, where it is promising or alone.
-    """
+    """Those that every test compares, then the front's and the user's; each once."""
     best = now.recommendation
-    uniform = best_uniform(now)
     assert best is not None
-    first = now.find(best.taken) or best
-    found = [TestedNetwork(first.key, first.placement, "recommended")]
-    bet = best.best_bet
-    alone = uniform is None and best.instead is None
-    if best.placement != BARE:
-        found.append(TestedNetwork(best.key, best.placement, "best placement"))
-    elif (
-        bet
-        and bet.gain
-        and (promising(bet.gain) or alone)
-        and (view := now.find(bet.key)) is not None
-    ):
-        found.append(TestedNetwork(view.key, view.placement, "best bet"))
-    if uniform is not None:
-        found.append(TestedNetwork(uniform.key, uniform.placement, "best uniform"))
+    found = finalists(now, best)
     front = [view for view in now.front if view.baseline != "none"]
     found += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]
     named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]
     found += [TestedNetwork(one.key, one.placement, "named") for one in named]
-    kept: dict[str, TestedNetwork] = {}
-    for network in found:
-        kept.setdefault(network.key, network)
-    return list(kept.values())
+    return once_each(found)
 
 
 def check_test_split(recipe: Recipe) -> None:
