@@ -22,6 +22,7 @@ from nas_attn.cli.common import (
     at_storage,
     check_export_trust,
     check_output,
+    console,
     echo,
     grouped,
     print_json,
@@ -140,16 +141,16 @@ def _print_exported(done: Exported, kind: Format) -> None:
 
 def _say_exported(done: Exported, view: CandidateView) -> None:
     """What was written, and what its checks found."""
+    from nas_attn.cli.printing import INDENT, show_prose
     from nas_attn.words import exporting
 
     who = None if view.baseline == "none" else str(view.placement)
     trained = done.facts["training"]["what"]
-    echo(exporting.exported_line(done.path, who, view.label, trained))
-    if done.note:
-        echo(f"  {done.note}")
-    for line in _found(done.facts):
-        echo(f"  {line}")
-    echo(f"  {exporting.card_line(done.cards[0])}")
+    out = console()
+    show_prose(out, exporting.exported_line(done.path, who, view.label, trained))
+    notes = [done.note] if done.note else []
+    for line in (*notes, *_found(done.facts), exporting.card_line(done.cards[0])):
+        show_prose(out, line, indent=INDENT)
 
 
 def _hints(
@@ -220,6 +221,7 @@ def check_export(
     as_json: AsJson = False,
 ) -> None:
     """Run an exported file on the validation images. Without nas_attn, where its format allows."""
+    from nas_attn.cli.printing import show_prose
     from nas_attn.export.card import verify
     from nas_attn.words import units
     from nas_attn.words.exporting import checked_line, scored_text
@@ -237,7 +239,8 @@ def check_export(
         print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
     else:
         of_card = f"{expected} {found.expected_where}"
-        echo(checked_line(found.file, found.format, scored, of_card, elsewhere=found.elsewhere))
+        line = checked_line(found.file, found.format, scored, of_card, elsewhere=found.elsewhere)
+        show_prose(console(), line)
     if not found.agrees:
         raise OperationError(
             f"'{found.file}' scores differently from its card: {scored} instead of {expected}"

@@ -31,9 +31,11 @@ from nas_attn.cli.common import (
 from nas_attn.cli.studies import list_studies
 from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError, several
 from nas_attn.paths import DEFAULT_URL
+from nas_attn.words.wrapping import wrapped
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
+    from rich.text import Text
 
     from nas_attn.searching.run.overview import Overview
     from nas_attn.study.opening import OpenStudy
@@ -99,7 +101,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
         )
         return
     out = console(wide=wide)
-    out.print(_shown(opened, now))
+    out.print(_shown(opened, now, _width(out)))
     for constant in same:
         show_prose(out, f"Note: {constant_sentence(opened.recipe, constant)}")
         out.print()
@@ -131,15 +133,20 @@ def _watch(opened: OpenStudy) -> None:
     out = console()
     try:
         if not out.is_terminal:
-            _look(opened, out.print)
+            _look(opened, out.print, None)
             return
         with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
-            _look(opened, lambda shown: live.update(shown, refresh=True))
+            _look(opened, lambda shown: live.update(shown, refresh=True), out.width)
     except KeyboardInterrupt:
         return
 
 
-def _look(opened: OpenStudy, show: Callable[[Any], None]) -> None:
+def _width(out: Console) -> int | None:
+    """Of a terminal; None: elsewhere lines are as long as they are."""
+    return out.width if out.is_terminal else None
+
+
+def _look(opened: OpenStudy, show: Callable[[Any], None], width: int | None) -> None:
     from nas_attn.searching.run.overview import overview
 
     while True:
@@ -148,15 +155,14 @@ def _look(opened: OpenStudy, show: Callable[[Any], None]) -> None:
         except StorageAway as error:
             show(f"{time.strftime('%H:%M:%S')}  {error}")
         else:
-            show(_shown(opened, now))
+            show(_shown(opened, now, width))
             if not now.workers and now.progress.finished >= now.progress.trials:
                 return
         time.sleep(REFRESH_S)
 
 
-def _shown(opened: OpenStudy, now: Overview) -> Group:
+def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
     from rich.console import Group
-    from rich.text import Text
 
     from nas_attn.words.machine import arithmetic_lines
     from nas_attn.words.progress import progress_line, time_left_text
@@ -172,7 +178,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
         words.append(f"{now.per_hour:,.{0 if now.per_hour >= 10 else 1}f} candidates an hour")
         left = time_left_text(now.progress)
         words += [left] if left else []
-    parts: list[Any] = [Text("; ".join(words))]
+    parts: list[Any] = [_prose("; ".join(words), width)]
     if now.workers:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
         optional = ["machine", "last sign of life", "device"]
@@ -188,17 +194,29 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
             )
         )
     if now.former:
-        parts.append(Text(_former(now.former)))
+        parts.append(_prose(f"{_former(now.former)}\n", width))
     if now.launched:
-        parts.append(Text(f"Launched on {'; '.join(now.launched)}\n"))
-    parts += [Text(line) for line in arithmetic_lines(now.arithmetic)]
+        parts.append(_prose(f"Launched on {'; '.join(now.launched)}\n", width))
+    parts += [_prose(line, width) for line in arithmetic_lines(now.arithmetic)]
     spent = time_sentence(now.time_use)
     if spent:
-        parts.append(Text(spent))
+        parts.append(_prose(spent, width))
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))
     return Group(*parts)
+
+
+def _prose(text: str, width: int | None) -> Text:
+    """A sentence in lines of a terminal; no number is parted from its unit."""
+    from rich.text import Text
+
+    if width is None:
+        return Text(text)
+    lines = []
+    for line in text.splitlines():
+        lines += wrapped(line, width) if line else [""]
+    return Text("\n".join(lines) + ("\n" if text.endswith("\n") else ""))
 
 
 def _former(workers: Sequence[FormerView]) -> str:
@@ -206,8 +224,8 @@ def _former(workers: Sequence[FormerView]) -> str:
     lost = sum(worker.ending == "lost" for worker in workers)
     ended = f"{several(len(workers), 'worker')} {'has' if len(workers) == 1 else 'have'} ended"
     if not lost:
-        return f"{ended}\n"
-    return f"{ended}: {len(workers) - lost} in order, {lost} without a word\n"
+        return ended
+    return f"{ended}: {len(workers) - lost} in order, {lost} without a word"
 
 
 def _worker_row(worker: WorkerView) -> list[str]:

@@ -13,7 +13,7 @@ from made_study import everywhere, usual
 from pseudo_terminal import typed
 from rich.console import Console
 
-from nas_attn.cli import letters
+from nas_attn.cli import letters, upkeep
 from nas_attn.cli.tables import FittedTable
 from nas_attn.cli.terminal import TurningLine
 from nas_attn.study.trial_book import TrialBook
@@ -103,3 +103,13 @@ def test_the_line_of_progress_is_cut_and_not_wrapped() -> None:
     shown.print(line)
     (only,) = output.getvalue().splitlines()
     assert len(only) <= 40
+
+
+def test_sentences_of_status_part_no_number_from_its_unit() -> None:
+    said = (
+        "66 % of 3 min by 4 workers; waiting 15 %, testing 12 %, measuring latency 5 %, other 2 %."
+    )
+    for width in range(40, 90):
+        shown = upkeep._prose(said, width).plain
+        assert not PARTED.search(shown), shown
+        assert max(map(len, shown.splitlines())) <= width
