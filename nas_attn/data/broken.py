@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from nas_attn.errors import first_line, shorten
 
@@ -27,6 +27,8 @@ def why_unreadable(files: Sequence[Path], error: Exception) -> str:
     said = first_line(error)
     if isinstance(error, UnidentifiedImageError):
         return "no image of a kind that is known here"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more pixels than Pillow's limit, {2 * (Image.MAX_IMAGE_PIXELS or 0):,}"
     if "truncated" in said.lower():
         return "truncated: the file ends before its image does"
     for path in files:

@@ -96,7 +96,9 @@ class Inventory:
             )
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
-        return lines + [f"note: {caution}" for caution in self.cautions]
+        lines += [f"note: {caution}" for caution in self.cautions]
+        # of classes, too
+        return [_shown(line) for line in lines]
 
     def _unreadable_lines(self) -> list[str]:
         """The unreadable files by reason, the most frequent first."""
@@ -236,7 +238,7 @@ def take_masked(
     counts = _counted(
         [one for one in seen if one.name not in unreadable], list(masked.pairs), (ANY,)
     )
-    _check_readable(root, counts, unreadable)
+    _check_readable(root, counts, unreadable, what=" with their masks")
     said = _about_images(seen, grouped=grouped)
     for split, found in looks.items():
         said += _about_masks(split, masked.classes, found)
@@ -349,7 +351,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     unreadable |= dict.fromkeys(_below(root, gone), "a file lists it, but it is not there")
     splits = list(dict.fromkeys(place.split for place in places))
     counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))
-    _check_readable(root, counts, unreadable)
+    _check_readable(root, counts, unreadable, what=" with their labels")
     said = [*_about_images(seen, grouped=False, way_out=ALONE), *said]
     left_out = {}
     if unread := _unread_by_yolo(section):
@@ -447,14 +449,18 @@ def _about_images(seen: Sequence[Seen], *, grouped: bool, way_out: str = "") -> 
 
 
 def _check_readable(
-    root: Path, counts: Mapping[str, Mapping[str, int]], unreadable: Mapping[str, str]
+    root: Path,
+    counts: Mapping[str, Mapping[str, int]],
+    unreadable: Mapping[str, str],
+    *,
+    what: str = "",
 ) -> None:
-    """Raises DataError: no image can be read, or none with its labels."""
+    """Raises DataError: no image can be read, or none with its mask or labels (`what`)."""
     if unreadable and not any(map(sum, (each.values() for each in counts.values()))):
         name, why = next(iter(unreadable.items()))
         raise DataError(
-            f"none of the {len(unreadable):,} images of '{root}' can be read; the first, '{name}':"
-            f" {why}"
+            f"{several(len(unreadable), 'image')} of '{root}' cannot be read{what}: all of them;"
+            f" the first, '{name}': {why}"
         )
 
 

@@ -207,6 +207,11 @@ def not_utf8(root: Path) -> None:
     os.rename(root / "cat/0001.png", os.fsencode(root / "cat") + b"/caf\xe9.png")
 
 
+def class_not_utf8(root: Path) -> None:
+    classes(root)
+    os.rename(root / "cat", os.fsencode(root) + b"/k\xe4tze")
+
+
 def with_masks(root: Path, *, mode: str = "L", size: tuple[int, int] = (20, 30)) -> None:
     """Images of 30x20 in their files, to be shown as 20x30; masks of another mode or size."""
     (root / "masks").mkdir(parents=True)

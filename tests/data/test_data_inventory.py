@@ -112,6 +112,9 @@ ROWS = {
         ["test has no image of class 'dog'"],
     ),
     "names that are not UTF-8": Row(folders_made.not_utf8, {"all": 20}),
+    "a class whose name is not UTF-8": Row(
+        folders_made.class_not_utf8, {"all": 20}, [r"classes: 'dog', 'k\xe4tze'"]
+    ),
     "images that were scaled and saved again": Row(
         folders_made.scaled_copies,
         {"train": 10, "validation": 13},
@@ -342,7 +345,9 @@ def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
     folders_made.splits(root, "train", "val")
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"none of the 20 images .* can be read.*: an empty file"):
+    with pytest.raises(
+        DataError, match=r"20 images of .* cannot be read: all of them.*: an empty file"
+    ):
         take(str(root))
 
 
