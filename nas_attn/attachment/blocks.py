@@ -60,6 +60,10 @@ class BlockFinder:
         self.flow = flow
         self.unusable = unusable
         self.branches = self._branches()
+        self.levels = {c.module for c in flow.calls if self._holds(c, {c.module})}
+        """Classes of modules that hold others of their class: levels of a network that is built
+        from the inside out (an hourglass, MONAI's U-Nets), or containers.
+        """
         self.classes = self._block_classes()
         self.outer = self._outer_branches()
         self.several: dict[str, list[Value]] = {}
@@ -137,7 +141,7 @@ class BlockFinder:
         for call in able:
             if self.joins(call, layers=2) and not self._holds(call, adding):
                 joining.add(call.module)
-        return adding | joining
+        return (adding | joining) - self.levels
 
     def _may_be_block(self, call: Call) -> bool:
         return (
@@ -198,7 +202,8 @@ class BlockFinder:
                 yield call
                 return
             if not parts or self._is_wrapper(call, parts):
-                if self.flow.convolutions(call.index) >= 2 or call.output in self.outer:
+                many = self.flow.convolutions(call.index) >= 2
+                if call.output in self.outer or (many and not gates_its_input(self.flow, call)):
                     yield call
                 return
         for child in children:
@@ -208,6 +213,7 @@ class BlockFinder:
         """Whether it is a custom module around one plain Sequential of layers."""
         if (
             issubclass(call.module, CONTAINERS)
+            or call.module in self.levels
             or len(parts) != 1
             or not issubclass(parts[0].module, nn.Sequential)
         ):

@@ -120,13 +120,14 @@ class Flow:
         return call.output if call.output in self.maps else None
 
     def main_map(self, call: Call) -> Value | None:
-        """A call's result, if it is a feature map, or the only feature map in its result: some
-        blocks return a tuple or a dictionary.
+        """A call's result, if it is a feature map, or the only feature map that it makes: some
+        blocks return a tuple or a dictionary, and pass on maps of others.
         """
         if call.output is not None:
             return self.map_of(call)
         maps = self.maps.intersection(call.outputs)
-        return maps.pop() if len(maps) == 1 else None
+        own = [value for value in maps if self.producer.get(value, -1) >= call.first]
+        return own[0] if len(own) == 1 else None
 
     def by_shape(self, path: str) -> dict[tuple[tuple[int, ...], ...], Value]:
         """Shapes of a module's results -> their first tensor; several entries if it runs on maps of

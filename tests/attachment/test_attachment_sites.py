@@ -459,3 +459,59 @@ def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:
     assert "encoder" in note
     attended = na.attach(Siamese(), "*=se(reduction=2)", input_shape=SHAPE)
     assert all(one.takes_part for one in na.check(attended, SHAPE))
+
+
+class Level(nn.Module):
+    """A level of a U-Net that holds the ones below, as MONAI builds them."""
+
+    def __init__(self, channels: int, below: nn.Module) -> None:
+        super().__init__()
+        self.below = below
+        self.up = nn.ConvTranspose2d(2 * channels, channels, 2, 2)
+        self.merge = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.merge(torch.cat([x, self.up(self.below(x))], 1))
+
+
+def test_levels_that_hold_levels_are_looked_into() -> None:
+    def down(i: int, o: int, stride: int = 2) -> nn.Sequential:
+        layers = (nn.Conv2d(i, o, 3, stride, 1), nn.ReLU(), nn.Conv2d(o, o, 3, padding=1))
+        return nn.Sequential(*layers, nn.ReLU())
+
+    inner = nn.Sequential(down(8, 16), Level(16, down(16, 32)))
+    model = nn.Sequential(down(3, 8, 1), Level(8, inner), nn.Conv2d(8, 2, 1))
+    sites = na.find_sites(model, (3, 32, 32), granularity="stage")
+    found = {site.name: site.at("block")[0].path for site in sites}
+    assert found == {"stage1": "0.3", "stage2": "1.below.0.3", "stage3": "1.below.1.below.3"}
+
+
+class PassesOn(nn.Module):
+    """A block that returns its map with one that it was given, as SelecSLS does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(8, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.join = nn.Sequential(nn.Conv2d(24, 8, 1), nn.ReLU())
+
+    def forward(self, given: list[Tensor]) -> list[Tensor]:
+        x, first = given
+        a = self.first(x)
+        return [self.join(torch.cat([a, self.second(a), first], 1)), first]
+
+
+def test_blocks_that_pass_on_another_map_are_sites() -> None:
+    class Passing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, padding=1)
+            self.blocks = nn.Sequential(PassesOn(), PassesOn())
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.head(self.blocks([x, x])[0].mean((2, 3)))
+
+    (site,) = na.find_sites(Passing(), SHAPE, granularity="stage")
+    assert [point.path for point in site.at("block")] == ["blocks.0.join.1", "blocks.1.join.1"]
