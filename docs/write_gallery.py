@@ -80,8 +80,10 @@ EXAMPLES = (
         "Where it helps little",
         "digits",
         "One digit among fragments of others: convolutions see everything that matters. Attention"
-        " is not shown to help; a deeper network does. The search trains each candidate as the"
-        " target says, ten epochs from random weights, and takes a quarter of an hour.",
+        " is not shown to help; a wider network probably does. The search trains each candidate as"
+        " the target says, ten epochs from random weights. On idle cores it takes a quarter of an"
+        " hour; this one ran beside other work, and was stopped before nine of its twelve"
+        " confirming runs.",
         ("nas-attn search digits",),
         (
             ("images", "Six of the images, and the right answers."),
