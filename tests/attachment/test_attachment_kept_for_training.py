@@ -46,7 +46,8 @@ class Doubtful(nn.Module):
 
 
 def test_a_model_that_needs_numbers_is_counted_on_an_image() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), Doubtful())
-    nn.init.constant_(model[0].weight, 1.0)
+    first = nn.Conv2d(3, 8, 3)
+    nn.init.constant_(first.weight, 1.0)
+    model = nn.Sequential(first, Doubtful())
     assert kept(model, (3, 5, 6)) == 4 * (90 + 96)
     assert torch.is_grad_enabled()
