@@ -99,6 +99,8 @@ class SearchPlan:
     """How a folder of images is searched in its time; None: a recipe is searched."""
     timetable: Timetable | None
     """What a recipe's search does with its time; None: it has no limit, or there is a budget."""
+    images: list[str]
+    """What is said of the user's images; empty for other data."""
 
     @property
     def blocks(self) -> int:
@@ -184,26 +186,25 @@ def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchP
 
     quiet_optuna()
     checks.check_here(made, device=effort.device)
-    seen = _inventory(made)
-    if seen and not options.as_json:
-        echo(seen, err=not options.dry_run)
+    images = _inventory(made)
+    if images and not options.as_json:
+        text = "\n".join(images)
+        echo(f"{made.data.name}: {text}", err=not options.dry_run)
     table = None
     if budget is None and options.seconds is not None:
         table = _timetable(made, options.seconds, effort, changes)
     if budget and not options.as_json:
         say_lines(budget_lines(budget, "; --target changes it"), err=not options.dry_run)
-    return SearchPlan(made, budget, table)
+    return SearchPlan(made, budget, table, images)
 
 
-def _inventory(made: Recipe) -> str:
+def _inventory(made: Recipe) -> list[str]:
     """What the user's images are, and what is left out of them; empty for other data."""
     from nas_attn import tasks
     from nas_attn.tasks.data import data_of
 
     inventory = data_of(tasks.of(made)).inventory(made.data)
-    if inventory is None:
-        return ""
-    return f"{made.data.name}: {inventory.text()}"
+    return [] if inventory is None else inventory.lines()
 
 
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
@@ -270,14 +271,15 @@ def _forecast(plan: SearchPlan, effort: Effort, options: SearchOptions) -> None:
 
     if plan.budget is not None:
         if options.as_json:
-            print_json(budget_as_json(plan.budget))
+            print_json(budget_as_json(plan.budget) | {"images": plan.images})
         return
     expected = forecast(
         plan.recipe, device=effort.device, threads=effort.threads, tried=options.tried or []
     )
     table = plan.timetable
     if options.as_json:
-        print_json(asdict(expected) | ({"time": asdict(table)} if table else {}))
+        time = {"time": asdict(table)} if table else {}
+        print_json({**asdict(expected), **time, "images": plan.images})
         return
     if table is None:
         say_lines(forecast_lines(expected))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import materials
 import pytest
+from command_line import Nas
 
 import nas_attn as na
 from nas_attn.data.inventory import take
@@ -49,3 +50,11 @@ def test_a_search_says_and_keeps_the_inventory_and_its_report_shows_it(
     report = html.unescape((tmp_path / "report.html").read_text("utf-8"))
     for line in lines:
         assert line in report
+
+
+def test_a_dry_run_gives_the_same_inventory_as_json(photographs: Path, nas: Nas) -> None:
+    nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
+    lines = take(str(photographs)).lines()
+    said = nas("search", "s.toml", "--dry-run").out
+    assert said.startswith(f"folder:photos: {lines[0]}\n{lines[1]}\n")
+    assert nas("search", "s.toml", "--dry-run", "--json").json["images"] == lines
