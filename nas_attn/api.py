@@ -102,7 +102,7 @@ def attach(  # noqa: PLR0913 - a public function spells its arguments
     Args:
         placement: notation, `"stage2=ela(variant=B) stage3=se(reduction=16)"`.
         init: `identity`: the outputs are at first those of the bare model; `paper`: the modules'
-            published form.
+            published form, which costs accuracy in trained weights (`docs/benchmarks/start.md`).
         input_shape, granularity, custom, heads: which sites the placement can name, as in
             `find_sites`.
         key: the expected key of the network, as in a study (its candidates' `.key`).

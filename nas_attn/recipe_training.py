@@ -125,7 +125,9 @@ class TrainingSection(Section):
     the library's published weights. Left out: those of the target.
     """
     init: Literal["paper", "identity"] = "identity"
-    """Modules start in their published form or as the identity."""
+    """Modules start in their published form or as the identity; in trained weights, the published
+    form costs accuracy (`docs/benchmarks/start.md`).
+    """
     rungs: list[int] = Field(default_factory=lambda: list(OPEN_RUNGS), min_length=1)
     """Epochs at which a candidate is scored and may be pruned, increasing. Left out: those of the
     target, or for `backbone` [1, 3].

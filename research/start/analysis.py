@@ -226,11 +226,8 @@ def _differences(known: Scores, short: dict[int, float]) -> list[str]:
         "|---|---|---|---|",
         *_table(known),
         "",
-        (
-            f"- Three times as long a fine-tuning changes the difference by {_change(long, short)}"
-            " points."
-        ),
-        f"- At the last stage only, it changes by {_change(last, short)}.",
+        f"- Three times as long a fine-tuning: {_change(long, short)}.",
+        f"- At the last stage only: {_change(last, short)}.",
         "",
     ]
 
@@ -251,14 +248,16 @@ def _table(known: Scores) -> Iterator[str]:
         cells_of_row: list[str] = []
         for forms in ((IDENTITY, ""), (RANDOM, ""), (IDENTITY, RANDOM)):
             _, mean = overall(known, forms, place, schedule)
-            cells_of_row.append(str(mean or "too few rows"))
+            cells_of_row.append(str(mean or "not known yet"))
         yield f"| {place}, {schedule} | {' | '.join(cells_of_row)} |"
 
 
 def _change(later: dict[int, float], earlier: dict[int, float]) -> str:
     shared = later.keys() & earlier.keys()
     mean = summary({seed: later[seed] - earlier[seed] for seed in shared})
-    return str(mean or "an unknown number of")
+    if mean is None:
+        return "not known yet"
+    return f"the difference changes by {mean} points"
 
 
 # ---------------------------------------------------------------------------------------- figure
