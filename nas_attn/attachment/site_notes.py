@@ -1,0 +1,199 @@
+"""What is no site of a model, and why: notes beside a survey."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from torch import nn
+
+from nas_attn.attachment.blocks import FOLDED, Block, BlockFinder
+from nas_attn.attachment.flow import Flow
+from nas_attn.attachment.operations import CONVOLUTIONS, LAYERS
+from nas_attn.attachment.recording import Call, Value
+from nas_attn.attachment.roles import Roles
+from nas_attn.records import Site
+
+SHOWN = 3
+"""Most names that are listed; the others are counted."""
+
+
+def notes(
+    finder: BlockFinder,
+    roles: Roles,
+    blocks: Sequence[Block],
+    sites: Sequence[Site],
+    merged: frozenset[str],
+    heads: bool,
+) -> Iterator[str]:
+    """One sentence for each surprising fact about the sites.
+
+    `merged`: modules that reparameterization removes or changes; `heads`: whether layers of the
+    head are listed.
+    """
+    flow = finder.flow
+    stages = [site for site in sites if "." not in site.name]
+    branched = sorted(
+        {
+            call.path
+            for call in flow.calls
+            if call.path in merged and not issubclass(call.module, FOLDED)
+        }
+    )
+    if branched:
+        yield (
+            "not sites, since the network's own reparameterization removes or changes them:"
+            f" {_listed(branched)}; latency is measured after it"
+        )
+    hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
+    if hidden and not any(site.role == "head" for site in stages):
+        yield (
+            f"not sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them"
+            " as head1 …"
+        )
+    shared = {call.path: [*flow.by_shape(call.path).values()] for call in roles.heads}
+    several = finder.several | {path: maps for path, maps in shared.items() if len(maps) > 1}
+    for path, maps in several.items():
+        if (heads or roles.of(maps[0]) != "head") and not any(
+            path.startswith(f"{around}.") for around in several
+        ):
+            shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
+            yield (
+                f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention"
+                " is built for one"
+            )
+    for path, value in finder.repeated.items():
+        if heads or roles.of(value) != "head":
+            times = len(flow.calls_of[path])
+            yield (
+                f"{path} is not a site: the network calls it at {times} places, and attention would"
+                " go to all of them"
+            )
+    points = set(_paths_of(sites))
+    again = sorted(path for path in points if len(flow.calls_of[path]) > 1)
+    if again:
+        yield (
+            "the network runs these more than once for an image, so attention there runs as often:"
+            f" {_listed(again)}"
+        )
+
+
+def idle_notes(idle: Sequence[Block], frozen: Collection[str]) -> Iterator[str]:
+    """Of blocks on which no output depends, and of frozen parts whose result nobody takes."""
+    if idle:
+        yield (
+            "not sites, since the network's output does not depend on them:"
+            f" {_listed([block.path for block in idle])}"
+        )
+    if frozen:
+        yield (
+            "not sites, since they are frozen and no trained layer uses their result:"
+            f" {_listed(sorted(frozen))}"
+        )
+
+
+def teachers(flow: Flow, model: nn.Module) -> set[str]:
+    """Paths of the network's frozen parts whose result no layer elsewhere takes, as of a teacher in
+    a distillation; none if nothing is trained.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return set()
+    teachers: set[str] = set()
+    for path, part in _parts(flow, model):
+        if any(parameter.requires_grad for parameter in part.parameters()):
+            continue
+        if not _feeds_others(flow, flow.calls_of[path]):
+            teachers.add(path)
+    return teachers
+
+
+def _parts(flow: Flow, model: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The parts of a network that run and have parameters, with their paths: its children; those
+    of the only child, if the model is around a network; those of a child that does not run itself
+    (a ModuleDict).
+    """
+    children = {
+        f"{path}.{name}".lstrip("."): child
+        for name, child in model.named_children()
+        if next(child.parameters(), None) is not None
+    }
+    for inner, child in children.items():
+        is_around = len(children) == 1 or not flow.calls_of.get(inner)
+        parts = list(_parts(flow, child, inner)) if is_around else []
+        if parts:
+            yield from parts
+        elif flow.calls_of.get(inner):
+            yield inner, child
+
+
+def is_in(path: str, parts: Iterable[str]) -> bool:
+    """Whether a path is one of these parts, or in one."""
+    return any(f"{path}.".startswith(f"{part}.") for part in parts)
+
+
+def _paths_of(sites: Iterable[Site]) -> Iterator[str]:
+    for site in sites:
+        for _, points in site.points:
+            yield from (point.path for point in points)
+
+
+def _feeds_others(flow: Flow, calls: Sequence[Call]) -> bool:
+    """Whether a layer outside of these calls works on what they made."""
+    inside = set[int]()
+    for call in calls:
+        inside.update(range(call.first, call.last))
+    made = set[Value]()
+    for i in inside:
+        made.update(flow.operations[i].outputs)
+    for i, op in enumerate(flow.operations):
+        if i in inside or made.isdisjoint(op.inputs):
+            continue
+        if op.name in LAYERS:
+            return True
+        made.update(op.outputs)
+    return False
+
+
+def unused_parts(
+    finder: BlockFinder, roles: Roles, sites: Sequence[Site], blocks: Sequence[Block]
+) -> Iterator[str]:
+    """A note on each part behind the last site that has layers over maps and no site, such as a
+    decoder of single layers.
+    """
+    flow = finder.flow
+    points = list(_paths_of(sites))
+    if flow.classifies or not points:
+        return
+    end = max(call.last for path in points for call in flow.calls_of[path])
+    named = (*points, *(block.path for block in blocks))
+    parts = []
+    for call in _calls_behind(flow, flow.calls[0], end, named):
+        values = [
+            op.outputs[0]
+            for op in flow.within(call)
+            if op.name in CONVOLUTIONS and op.outputs[0] in flow.maps
+        ]
+        is_known = any(is_in(path, [call.path]) for path in named)
+        if not is_known and any(roles.of(v) != "head" for v in values):
+            parts.append(call.path)
+    if parts:
+        yield (
+            f"not sites, since they have no blocks, only single layers: {_listed(parts)}; name"
+            " modules in them as custom sites"
+        )
+
+
+def _calls_behind(flow: Flow, call: Call, end: int, named: Collection[str]) -> Iterator[Call]:
+    """The calls of a network's parts that begin at this operation or later; `named`: paths of its
+    blocks and hosts.
+    """
+    for child in flow.children[call.index]:
+        if child.first >= end:
+            yield child
+        elif child.path not in named and all(is_in(path, [child.path]) for path in named):
+            # it is the network, inside another module
+            yield from _calls_behind(flow, child, end, named)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    if more <= 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHOWN])} and {more} more"
