@@ -2,8 +2,9 @@
 
     python -m research.folders.judge --folders DIR [--hours 1]
 
-DIR is what `research.folders.make` has written. `rows/named.json` has, for each folder, its study's
-recipe and, for each length of a training, the networks that answers named. Each network is trained
+DIR is what `research.folders.make` has written. `rows/named.json` has, for each study, its recipe
+and, for each length of a training, the networks that answers named; where a study has not its
+folder's name, `folder` says it. Each network is trained
 from SEEDS fresh seeds on SHARE of the folder's images, which the seed draws. A call goes on where
 the last one ended.
 """
@@ -87,7 +88,7 @@ def finished() -> set[Cell]:
 def bench_of(cell: Cell, folders: Path) -> Bench:
     """The folder's images, so many as a seed of the search has for training, and the unseen."""
     asked = named()[cell.folder]
-    data = judged_data(folders / cell.folder)
+    data = judged_data(folders / asked.get("folder", cell.folder))
     recipe = Recipe.model_validate(asked["recipe"])
     changed = {
         "name": f"folder:{data}",
