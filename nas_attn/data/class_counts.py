@@ -74,15 +74,16 @@ def lacking_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """About the class that accuracy hides: far smaller than the largest, or with few images."""
     said = []
     train = counts.get("train", counts.get(WHOLE, {}))
     smallest, number = _least_scored(counts, train)
-    rare = min(train, key=lambda name: train[name])
-    often = max(train, key=lambda name: train[name])
-    if train[often] >= UNEQUAL * max(train[rare], 1):
+    rarest = min(train, key=lambda name: train[name])
+    largest = max(train, key=lambda name: train[name])
+    if train[largest] >= UNEQUAL * max(train[rarest], 1):
         said.append(
-            f"class '{rare}' has {several(train[rare], 'image')} and '{often}' {train[often]:,}:"
-            f" accuracy hides the smallest class; {BALANCED}"
+            f"class '{rarest}' has {several(train[rarest], 'image')} and '{largest}'"
+            f" {train[largest]:,}: accuracy hides the smallest class; {BALANCED}"
         )
     elif 0 < number < FEW_TO_SCORE:
         about = "" if "validation" in counts else "about "
