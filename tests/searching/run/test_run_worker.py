@@ -311,8 +311,8 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_study_goes_on(
     (table / "table_evaluator.py").write_text(
         evaluator.replace("    with open", killing + "    with open", 1)
     )
-    command = ("search", "table.toml", "--workers", "1", "--trials", "4")
-    command += ("--set", "search.baselines=all")
+    command = ["search", "table.toml", "--workers", "1", "--trials", "4"]
+    command += ["--set", "search.baselines=all"]
     for _ in range(3):
         process = start(*command)
         process.communicate(timeout=120)
