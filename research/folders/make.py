@@ -1,4 +1,4 @@
-"""Writes the four folders of few images, and the unseen images of the same classes.
+"""Writes the folders of few images, and the unseen images of the same classes.
 
     python -m research.folders.make --root DATA --out DIR
 
@@ -24,6 +24,7 @@ from nas_attn.data.published import read
 from nas_attn.recipe import DataSection
 
 SEED = 20_261_128
+LATER_SEED = 20_261_129
 DIGITS_SEED = 77
 CLUTTER = {"size": 20, "fragments": 8, "fragment_size": 4}
 FEW_DIGITS = 800
@@ -49,6 +50,8 @@ class Source:
 
 PHOTOS = (Source("photos-a", (0, 2, 3, 7, 9), 900), Source("photos-b", (1, 4, 5, 6, 8), 500))
 CLOTHES = Source("clothes", (0, 2, 3, 4, 6), 600)
+LATER = (Source("photos-c", (0, 1, 4, 5, 7), 900), Source("photos-d", (2, 3, 6, 8, 9), 400))
+"""Mixed anew, to judge what the folders before led to."""
 
 
 def main() -> None:
@@ -61,6 +64,9 @@ def main() -> None:
     random = np.random.default_rng(SEED)
     for source, images in [*((photo, photos) for photo in PHOTOS), (CLOTHES, clothes)]:
         _draw(options.out / source.name, source, images, random)
+    random = np.random.default_rng(LATER_SEED)
+    for photo in LATER:
+        _draw(options.out / photo.name, photo, photos, random)
     for part, images in _cluttered():
         _write(options.out / "clutter" / part, images)
 
