@@ -78,8 +78,10 @@ docs: $(VENV)/installed-dev  ## write docs/reference/, where-attention-helps.md 
 	@$(BIN)/python docs/write_evidence.py
 	@$(BIN)/python docs/write_figures.py
 
-gallery: $(VENV)/installed-dev  ## run the gallery's examples and write docs/gallery.md; needs Chromium
-	@$(BIN)/python docs/write_gallery.py
+gallery: $(VENV)/installed-dev  ## write docs/gallery.md and all pictures of docs/ from what is kept; ARGS="--run FOLDER" runs the examples
+	@$(BIN)/python docs/write_gallery.py $(ARGS)
+	@$(BIN)/python docs/write_figures.py
+	@$(BIN)/python -m research.start.analysis
 
 site: $(VENV)/installed-dev  ## build the documentation site into build/site
 	@$(BIN)/python docs/write_site.py

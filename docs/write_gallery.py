@@ -1,32 +1,56 @@
-"""Runs the gallery's examples, writes docs/gallery.md, the answer in README, and the pictures of
-all pages: `make gallery`.
+"""Writes docs/gallery.md, the answer in README, and the pictures of all pages from the gallery's
+studies, which docs/gallery keeps: `make gallery`.
 
-python docs/write_gallery.py [FOLDER]     # the folder of the studies; one that exists is only drawn
+python docs/write_gallery.py                  # draws and words of today, of the studies as they are
+python docs/write_gallery.py --run FOLDER     # first runs the examples there, and keeps them
 """
 
 from __future__ import annotations
 
+import argparse
+import io
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.cli.showing import show_answer
+from nas_attn.cli.terminal import SafeConsole
 from nas_attn.data.loading import load
 from nas_attn.errors import OperationError
+from nas_attn.paths import DEFAULT_URL
 from nas_attn.report.browser import find_browser
 from nas_attn.report.figures import all_figures
+from nas_attn.report.figures.drawing import untold
 from nas_attn.report.figures.files import write_figures
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "gallery.md"
 PICTURES = ROOT / "docs" / "pictures"
+KEPT = ROOT / "docs" / "gallery"
+"""What was run: for each example, an archive with its database and what its commands printed."""
+DATABASE = "nas_attn.db"
+COLUMNS = 100
+IMAGES = "images"
+"""The picture that is no figure of a study."""
+HOW_IT_WAS_MADE = (
+    "These commands were run as they stand here. What the studies then held is kept in"
+    " `docs/gallery`. `make gallery` writes this page and draws its pictures from it;"
+    ' `make gallery ARGS="--run build/gallery"` runs the commands again.'
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +61,9 @@ class Example:
     study: str
     why: str
     commands: tuple[str, ...]
-    """The first one leaves a study; what the others print is shown."""
+    """In this order. The first one leaves a study."""
+    printed: tuple[int, ...]
+    """Which of them, by index, are shown with what they printed."""
     figures: tuple[tuple[str, str], ...]
     """(figure, what it shows)."""
     elsewhere: tuple[str, ...] = ()
@@ -50,14 +76,17 @@ EXAMPLES = (
         "cued-digits",
         "Each image shows two digits, and a bar far from both says which one is meant. So the"
         " network must carry information across the image. The search has twenty candidates. Then"
-        " the recommended network is exported, and run from its file alone.",
+        " the recommended network is exported, and run from its file alone. At last it is trained"
+        " as the target says.",
         (
             "nas-attn search cued-digits",
             "nas-attn export cued-digits --format onnx",
             "nas-attn check-export cued-digits.onnx",
+            "nas-attn retrain cued-digits",
         ),
+        (1, 2),
         (
-            ("images", "Six of the images, and the right answers."),
+            (IMAGES, "Six of the images, and the right answers."),
             (
                 "front",
                 (
@@ -73,6 +102,7 @@ EXAMPLES = (
                 "effects-latency",
                 "What each choice adds to the latency, in per cent of the backbone's.",
             ),
+            ("retrained-1", "The recommended network, trained as the target says."),
         ),
         elsewhere=("curves", "noise"),
     ),
@@ -82,11 +112,12 @@ EXAMPLES = (
         "One digit among fragments of others: convolutions see everything that matters. Attention"
         " is not shown to help; a wider network probably does. The search trains each candidate as"
         " the target says, ten epochs from random weights. On idle cores it takes a quarter of an"
-        " hour; this one ran beside other work, and was stopped before nine of its twelve"
+        " hour. This one ran beside other work, and was stopped by Ctrl-C before nine of its twelve"
         " confirming runs.",
         ("nas-attn search digits",),
+        (),
         (
-            ("images", "Six of the images, and the right answers."),
+            (IMAGES, "Six of the images, and the right answers."),
             (
                 "front",
                 "The same figure: placements are slower, and most of them no more accurate.",
@@ -104,96 +135,174 @@ EXAMPLES = (
 
 
 def main() -> int:
-    """Runs what is not there, draws everything."""
+    """Draws everything; runs the examples before if it is asked for."""
+    options = argparse.ArgumentParser(description="Write the gallery and all pictures.")
+    options.add_argument("--run", type=Path, metavar="FOLDER", help="run the examples there first")
+    folder: Path | None = options.parse_args().run
     try:
         # before searches of half an hour
         find_browser()
     except OperationError as error:
         print(error, file=sys.stderr)
         return 1
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "gallery").resolve()
+    if folder is not None:
+        for example in EXAMPLES:
+            keep(example, run_all(example, folder.resolve() / example.study))
+    PAGE.write_text(page(), "utf-8")
+    answer = answer_of(EXAMPLES[0])
+    for readme in (ROOT / "README.md", ROOT / "docs" / "zh" / "README.md"):
+        readme.write_text(with_answer(readme.read_text("utf-8"), answer), "utf-8")
     PICTURES.mkdir(exist_ok=True)
-    parts = [
-        (
-            "# Gallery\n\nOn this page: [where attention is needed](#where-attention-is-needed) ·"
-            " [where it helps little](#where-it-helps-little)\n\nThese examples were run exactly as"
-            " shown. `make gallery` runs them again and writes this page.\n"
-        )
-    ]
-    parts += [section(example, folder / example.study) for example in EXAMPLES]
-    (ROOT / "docs" / "gallery.md").write_text("\n".join(parts), "utf-8")
-    for page in (ROOT / "README.md", ROOT / "docs" / "zh" / "README.md"):
-        page.write_text(with_answer(page.read_text("utf-8"), parts[1]), "utf-8")
+    for example in EXAMPLES:
+        draw(example)
     return 0
 
 
-def with_answer(page: str, section: str) -> str:
-    """A README with the answer of the first example."""
-    answer = section.partition("```text\n")[2].partition("\n```")[0]
-    return re.sub(r"(?<=```\n)(?:Take|Keep) .+?(?=\n```)", lambda _: answer, page, flags=re.DOTALL)
-
-
-def section(example: Example, place: Path) -> str:
-    """An example's heading, commands, answer and pictures; runs what has not been run in its
-    folder.
-    """
+def run_all(example: Example, place: Path) -> Path:
+    """Runs an example's commands that have not been run in this folder; gives the folder."""
     place.mkdir(parents=True, exist_ok=True)
-    os.chdir(place)
-    kept = Path("printed-1.txt")
-    if not kept.is_file():
-        kept.write_text(run(example.commands[0]), "utf-8")
-    # the answer; the front follows
-    shown = kept.read_text("utf-8").partition("\nStudy ")[0].rstrip()
-    printed = [said(command, number) for number, command in enumerate(example.commands[1:], 2)]
-    now = snapshot(Database("sqlite:///nas_attn.db").study(example.study))
-    pictures = draw(example, now, place / "figures")
-    parts = [f"## {example.title}", example.why]
+    for number, command in enumerate(example.commands):
+        printed = place / printed_name(number)
+        if not printed.is_file():
+            printed.write_text(run(command, place), "utf-8")
+    return place
+
+
+def printed_name(number: int) -> str:
+    """The file with what a command printed."""
+    return f"printed-{number + 1}.txt"
+
+
+def run(command: str, place: Path) -> str:
+    """What a command prints in a folder; it is also shown on the terminal."""
+    words = [sys.executable, "-m", "nas_attn", *command.split()[1:]]
+    done = subprocess.run(
+        words,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=place,
+        env={**os.environ, "COLUMNS": str(COLUMNS)},
+    )
+    sys.stdout.write(done.stdout)
+    return done.stdout.replace(f"{place}{os.sep}", "")
+
+
+def keep(example: Example, place: Path) -> None:
+    """Packs what drawing needs of an example that was run in this folder."""
+    KEPT.mkdir(exist_ok=True)
+    with sqlite3.connect(place / DATABASE) as database:
+        # else the last rows may be in a file beside it
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with tarfile.open(archive(example), "w:xz") as packed:
+        packed.add(place / DATABASE, DATABASE, filter=anonymous)
+        for number in example.printed:
+            name = printed_name(number)
+            packed.add(place / name, name, filter=anonymous)
+
+
+def anonymous(file: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without the owner's name and number."""
+    file.uid = file.gid = 0
+    file.uname = file.gname = ""
+    return file
+
+
+def archive(example: Example) -> Path:
+    """Where an example is kept."""
+    return KEPT / f"{example.study}.tar.xz"
+
+
+@contextmanager
+def unpacked(example: Example) -> Iterator[Path]:
+    """The folder of an example that was run."""
+    with tempfile.TemporaryDirectory() as place:
+        with tarfile.open(archive(example)) as packed:
+            packed.extractall(place, filter="data")
+        yield Path(place)
+
+
+def page() -> str:
+    """The gallery's page: each example's heading, commands, answer and pictures."""
+    titles = [example.title for example in EXAMPLES]
+    links = " · ".join(f"[{one.lower()}](#{one.lower().replace(' ', '-')})" for one in titles)
+    head = f"# Gallery\n\nOn this page: {links}\n\n{HOW_IT_WAS_MADE}\n"
+    return "\n".join([head, *map(section, EXAMPLES)])
+
+
+def section(example: Example) -> str:
+    """An example's heading, commands, answer and pictures."""
     commands = "\n".join(example.commands)
-    parts += [f"```\n{commands}\n```", f"The search answers:\n\n```text\n{shown}\n```", *printed]
-    parts += [
-        f"![{Path(name).stem}](pictures/{example.study}-{name})\n\n{text}"
-        for name, text in pictures
+    parts = [
+        f"## {example.title}",
+        example.why,
+        f"```\n{commands}\n```",
+        f"The search answers:\n\n```text\n{answer_of(example)}\n```",
     ]
+    with unpacked(example) as place:
+        for number in example.printed:
+            lines = (place / printed_name(number)).read_text("utf-8").strip().splitlines()
+            printed = "\n".join(line.rstrip() for line in lines)
+            parts.append(f"`{example.commands[number]}`\n\n```text\n{printed}\n```")
+        titles = messages(example, place)
+    for name, text in example.figures:
+        alternative = titles.get(name, name)
+        parts.append(f"![{alternative}](pictures/{picture(example, name)})\n\n{text}")
     return "\n\n".join(parts) + "\n"
 
 
-def run(command: str) -> str:
-    """What a command prints; it is also shown on the terminal."""
-    words = [sys.executable, "-m", "nas_attn", *command.split()[1:]]
-    done = subprocess.run(
-        words, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
-    )
-    sys.stdout.write(done.stdout)
-    return done.stdout
+def messages(example: Example, place: Path) -> dict[str, str]:
+    """What each figure says, for who cannot see it."""
+    figures = all_figures(study_in(place, example))
+    return {name: untold(figure)[1].message for name, figure in figures.items()}
 
 
-def said(command: str, number: int) -> str:
-    """A command and what it printed, when it was run."""
-    kept = Path(f"printed-{number}.txt")
-    if not kept.is_file():
-        kept.write_text(run(command), "utf-8")
-    lines = kept.read_text("utf-8").replace(f"{Path.cwd()}/", "").strip().splitlines()
-    text = "\n".join(line.rstrip() for line in lines)
-    return f"`{command}`\n\n```text\n{text}\n```"
+def study_in(place: Path, example: Example) -> Snapshot:
+    """What is known of an example's study."""
+    return snapshot(Database(f"sqlite:///{place / DATABASE}").study(example.study))
 
 
-def draw(example: Example, now: Snapshot, drawn: Path) -> list[tuple[str, str]]:
-    """Puts an example's pictures among the documentation's; gives (name of the file without the
-    study's, text) of the gallery's.
-    """
-    shutil.rmtree(drawn, ignore_errors=True)
-    wanted = dict(example.figures) | dict.fromkeys(example.elsewhere, "")
-    write_figures(
-        {name: figure for name, figure in all_figures(now).items() if name in wanted}, drawn, "svg"
-    )
-    if "images" in wanted:
-        sample(now).save(drawn / "images.png")
-    for file in drawn.iterdir():
-        shutil.copyfile(file, PICTURES / f"{example.study}-{file.name}")
-    there = {
-        file.stem: file.name for file in drawn.iterdir()
-    }  # with few candidates some figures say nothing
-    return [(there[name], text) for name, text in example.figures if name in there]
+def answer_of(example: Example) -> str:
+    """What is said of an example's study today: what a search prints at its end."""
+    said = io.StringIO()
+    with unpacked(example) as place:
+        now = study_in(place, example)
+    show_answer(SafeConsole(file=said, width=COLUMNS, highlight=False), now, DEFAULT_URL)
+    return said.getvalue().rstrip()
+
+
+def with_answer(page: str, answer: str) -> str:
+    """A README with the answer of the first example."""
+    return re.sub(r"(?<=```\n)(?:Take|Keep) .+?(?=\n```)", lambda _: answer, page, flags=re.DOTALL)
+
+
+def pictures() -> list[str]:
+    """The names of all pictures that are drawn here."""
+    return [picture(example, name) for example in EXAMPLES for name in wanted(example)]
+
+
+def wanted(example: Example) -> list[str]:
+    """An example's pictures, the gallery's and those of other pages."""
+    return [*(name for name, _ in example.figures), *example.elsewhere]
+
+
+def picture(example: Example, name: str) -> str:
+    """The file of one of an example's pictures."""
+    return f"{example.study}-{name}.{'png' if name == IMAGES else 'svg'}"
+
+
+def draw(example: Example) -> None:
+    """Puts an example's pictures among the documentation's."""
+    with unpacked(example) as place:
+        now = study_in(place, example)
+        there = all_figures(now)
+        drawn = place / "figures"
+        write_figures(
+            {name: there[name] for name in wanted(example) if name != IMAGES}, drawn, "svg"
+        )
+        sample(now).save(drawn / f"{IMAGES}.png")
+        for file in drawn.iterdir():
+            shutil.copyfile(file, PICTURES / f"{example.study}-{file.name}")
 
 
 def sample(now: Snapshot, *, count: int = 6, width: int = 140) -> Image.Image:

@@ -148,12 +148,26 @@ def test_the_figures_of_measurements_are_drawn_from_their_tables() -> None:
 def test_the_gallery_needs_a_browser_and_says_so_before_its_searches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["write_gallery.py", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["write_gallery.py", "--run", str(tmp_path)])
     monkeypatch.setenv("BROWSER_PATH", "no-such-browser")
     script = runpy.run_path(str(ROOT / "docs" / "write_gallery.py"))
     assert script["main"]() == 1
     assert "no-such-browser" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_gallery_says_what_its_kept_studies_say_today() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "write_gallery.py"))
+    assert (ROOT / "docs" / "gallery.md").read_text("utf-8") == script["page"](), "run make gallery"
+
+
+def test_every_picture_of_the_pages_is_drawn_by_a_command() -> None:
+    gallery = runpy.run_path(str(ROOT / "docs" / "write_gallery.py"))
+    figures = runpy.run_path(str(ROOT / "docs" / "write_figures.py"))
+    # the first by Mermaid from its source beside it, the second by an experiment's own page
+    others = {"life-of-a-run.svg", "life-of-a-run.mmd", "start.svg"}
+    drawn = {*gallery["pictures"](), *figures["FIGURES"], *others}
+    assert {file.name for file in (ROOT / "docs" / "pictures").iterdir()} == drawn
 
 
 def test_the_glossary_has_at_most_twelve_words_which_the_first_pages_use() -> None:
