@@ -10,6 +10,7 @@ from nas_attn.analysis.features import BuiltFor
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import Family
+from nas_attn.image_facts import StudyImages
 from nas_attn.recipe import Recipe
 from nas_attn.records import (
     CandidateRow,
@@ -77,7 +78,7 @@ class StudyFacts:
     retrained: Sequence[Retrained]
     # empty if an evaluator trains
     arithmetic: Sequence[ArithmeticUse]
-    # what was said of the images when the study began: splits, classes, what is left out
-    images: Sequence[str] = ()
+    # what the images were when the study began: splits, classes, what is left out
+    images: StudyImages | None = None
     # of each worker that is known
     time_use: Sequence[WorkerTime] = ()

@@ -24,6 +24,7 @@ from nas_attn.analysis.recommendation import Recommendation
 from nas_attn.analysis.sanity import Constant, WeakRung
 from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import ValidationResult
+from nas_attn.image_facts import StudyImages
 from nas_attn.model import Estimate, Evidence, Gain, Noise
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import (
@@ -167,8 +168,8 @@ class Snapshot:
     arithmetic: tuple[ArithmeticUse, ...]
     # metric -> model at the last rung
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
-    # what was said of them when the study began
-    images: tuple[str, ...] = ()
+    # what they were when the study began
+    images: StudyImages | None = None
     # of each worker that is known
     time_use: tuple[WorkerTime, ...] = ()
     # of the backbone, as executed; empty where the study does not know them

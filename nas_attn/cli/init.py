@@ -194,6 +194,7 @@ def _look(task: str, data_section: DataSection, backbone: str, images: float) ->
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
     from nas_attn.tasks.data import data_of
+    from nas_attn.words.images import first_look_text
 
     source, colon, place = data.partition(":")
     if colon and source in ("folder", "coco") and not Path(place).expanduser().exists():
@@ -206,7 +207,7 @@ def _look(task: str, data_section: DataSection, backbone: str, images: float) ->
     ):
         side = facts.trial_side(backbone)
         backbones.build(section, input_shape=(3, side, side), classes=10)
-    return data_of(facts).seen(data_section, images, backbone)
+    return first_look_text(data_of(facts).first_look(data_section, images, backbone))
 
 
 def _small(data: str) -> bool:

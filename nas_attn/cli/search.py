@@ -202,9 +202,10 @@ def _inventory(made: Recipe) -> list[str]:
     """What the user's images are, and what is left out of them; empty for other data."""
     from nas_attn import tasks
     from nas_attn.tasks.data import data_of
+    from nas_attn.words.images import inventory_lines
 
     inventory = data_of(tasks.of(made)).inventory(made.data)
-    return [] if inventory is None else inventory.lines()
+    return [] if inventory is None else inventory_lines(inventory)
 
 
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:

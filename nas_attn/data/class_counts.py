@@ -6,10 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas_attn.data.walking import subfolders, walk
-from nas_attn.errors import DataError, few, several
+from nas_attn.errors import DataError, several
+from nas_attn.image_facts import (
+    WHOLE,
+    FewOfClass,
+    LackingClasses,
+    UnequalClasses,
+    UnknownClasses,
+)
 
-# the name of the only split of a folder that is not divided
-WHOLE = "all"
 # images of a class in a folder without splits
 FEWEST_TO_SPLIT = 3
 # validation images of a class, below which one image is 10 points of it
@@ -18,7 +23,6 @@ FEW_TO_SCORE = 10
 UNEQUAL = 20
 # of the images of a folder without splits
 VALIDATION_SHARE = 0.16
-BALANCED = 'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
 
 
 def check_counts(
@@ -43,53 +47,35 @@ def check_counts(
             )
 
 
-def unknown_classes(split: str, folder: Path, classes: Sequence[str]) -> list[str]:
-    """About classes that the training images do not have, which no network can learn."""
-    strange = [name for name in subfolders(folder) if name not in classes]
-    if not strange:
-        return []
-    said = (
-        f"{split} has the class {few(strange)}, which train has not: {_refused(split)} will be"
-        " refused; add"
-        " it to train, or move it out of the folder"
-    )
-    return [said]
+def unknown_classes(split: str, folder: Path, classes: Sequence[str]) -> list[UnknownClasses]:
+    """The classes that the training images do not have."""
+    strange = tuple(name for name in subfolders(folder) if name not in classes)
+    return [UnknownClasses(split, strange)] if strange else []
 
 
-def _refused(split: str) -> str:
-    return "the final test" if split == "test" else "the search"
-
-
-def lacking_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """About classes without an image in a split."""
-    said = []
+def lacking_classes(counts: Mapping[str, Mapping[str, int]]) -> list[LackingClasses]:
+    """The classes without an image in a split."""
+    remarks = []
     for split, by_class in counts.items():
-        lacking = [name for name, count in by_class.items() if not count]
+        lacking = tuple(name for name, count in by_class.items() if not count)
         if lacking:
-            said.append(
-                f"{split} has no image of class {few(lacking)}: {_refused(split)} will be refused;"
-                " add some"
-            )
-    return said
+            remarks.append(LackingClasses(split, lacking))
+    return remarks
 
 
-def small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """About the class that accuracy hides: far smaller than the largest, or with few images."""
-    said = []
+def small_classes(
+    counts: Mapping[str, Mapping[str, int]],
+) -> list[UnequalClasses | FewOfClass]:
+    """The class that accuracy hides: far smaller than the largest, or with few images."""
     train = counts.get("train", counts.get(WHOLE, {}))
-    smallest, number = _least_scored(counts, train)
     rarest = min(train, key=lambda name: train[name])
     largest = max(train, key=lambda name: train[name])
     if train[largest] >= UNEQUAL * max(train[rarest], 1):
-        said.append(
-            f"class '{rarest}' has {several(train[rarest], 'image')} and '{largest}'"
-            f" {train[largest]:,}: accuracy hides the smallest class; {BALANCED}"
-        )
-    elif 0 < number < FEW_TO_SCORE:
-        about = "" if "validation" in counts else "about "
-        only = f"{about}{several(number, 'validation image')}"
-        said.append(f"class '{smallest}' has {only}, and accuracy hides small classes; {BALANCED}")
-    return said
+        return [UnequalClasses(rarest, train[rarest], largest, train[largest])]
+    smallest, number = _least_scored(counts, train)
+    if 0 < number < FEW_TO_SCORE:
+        return [FewOfClass(smallest, number, estimated="validation" not in counts)]
+    return []
 
 
 def _least_scored(

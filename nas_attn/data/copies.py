@@ -20,12 +20,20 @@ from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
 from nas_attn.data.broken import why_unreadable
-from nas_attn.data.class_counts import WHOLE
 from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
 from nas_attn.data.manifest import checksum
 from nas_attn.data.remembered import remembered
-from nas_attn.errors import few, several
+from nas_attn.image_facts import (
+    WHOLE,
+    Copies,
+    FilesInTwoSplits,
+    ImageRemark,
+    NearCopies,
+    OneColour,
+    Pair,
+    SeveralPages,
+)
 from nas_attn.processes import cores
 
 # of what is kept in the cache
@@ -121,9 +129,6 @@ def _thumb(image: Image.Image, *, deep: bool) -> bytes:
     return image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
 
 
-GROUPS = "remove them, or keep them together with data.groups"
-
-
 def open_split(seen: Sequence[Seen]) -> str:
     """The split from which the images for validation are drawn; empty if they have one."""
     splits = {one.split for one in seen}
@@ -132,35 +137,30 @@ def open_split(seen: Sequence[Seen]) -> str:
     return "train" if "train" in splits else WHOLE
 
 
-def cautions(seen: Sequence[Seen], *, grouped: bool, way_out: str = GROUPS) -> list[str]:
-    """Sentences about equal images in two splits, in two classes, or that a split may part, about
-    nearly equal ones, about images of one colour, and about files with several images.
+def about_looks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list[ImageRemark]:
+    """Equal images in two splits, in two classes, or that a split may part, nearly equal ones,
+    images of one colour, and files with several images.
 
-    `grouped`: groups keep images together; `way_out`: for images that a split may part.
+    `grouped`: groups keep images together; `by_groups`: they can, where a split may part some.
     """
     readable = [one for one in seen if not one.look.why]
     parted = "" if grouped else open_split(seen)
-    said = _equal(readable, parted, way_out)
+    remarks: list[ImageRemark] = [*_equal(readable, parted, by_groups=by_groups)]
     if len({one.split for one in seen}) > 1:
-        said += _alike_across(readable)
+        remarks += _alike_across(readable)
     if parted:
-        said += _alike_within([one for one in readable if one.split == parted], way_out)
+        divided = [one for one in readable if one.split == parted]
+        remarks += _alike_within(divided, by_groups=by_groups)
     blank = [one.name for one in readable if one.look.blank]
     if blank:
-        said.append(
-            f"{several(len(blank), 'image')} of one colour all over, such as '{blank[0]}', which"
-            " show nothing; what is transparent is white here"
-        )
-    stacks = [one.name for one in readable if one.look.stacked]
+        remarks.append(OneColour(len(blank), blank[0]))
+    stacks = tuple(one.name for one in readable if one.look.stacked)
     if stacks:
-        said.append(
-            f"{several(len(stacks), 'file')} with several pages or frames ({few(stacks)}): only the"
-            " first of each is read; save the others as files of their own if they are to count"
-        )
-    return said
+        remarks.append(SeveralPages(stacks))
+    return remarks
 
 
-def _equal(seen: Sequence[Seen], open_to: str, way_out: str) -> list[str]:
+def _equal(seen: Sequence[Seen], open_to: str, *, by_groups: bool) -> list[ImageRemark]:
     """`open_to`: the split whose images a division may part; empty if none is."""
     by_pixels: defaultdict[int, list[Seen]] = defaultdict(list)
     for one in seen:
@@ -172,80 +172,53 @@ def _equal(seen: Sequence[Seen], open_to: str, way_out: str) -> list[str]:
     between = [group for group in copied if len({one.label for one in group}) > 1]
     within = [group for group in copied if {one.split for one in group} == {open_to}]
     within = [group for group in within if len({one.label for one in group}) == 1]
-    said = _in_two_splits([group for group in single if len({one.split for one in group}) > 1])
+    remarks: list[ImageRemark] = []
+    twice = [group for group in single if len({one.split for one in group}) > 1]
+    if twice:
+        first = twice[0]
+        splits = tuple(dict.fromkeys(one.split for one in first))
+        remarks.append(FilesInTwoSplits(len(twice), first[0].name, splits))
     if across:
         pair = _pair(across[0], lambda one: one.split)
-        said.append(
-            f"{_with_copies(across)} in two splits, such as {pair}: scores on them tell nothing"
-            " about new images; leave them out of one split"
-        )
+        remarks.append(Copies(len(across), _files(across), pair, "splits"))
     if between:
         pair = _pair(between[0], lambda one: one.label)
-        said.append(
-            f"{_with_copies(between)} in two classes, such as {pair}: no network can be right about"
-            " both; leave them out of one class"
-        )
+        remarks.append(Copies(len(between), _files(between), pair, "classes"))
     if within:
         pair = _pair(within[0], lambda one: one.name)
-        said.append(
-            f"{_with_copies(within)}, such as {pair}, which may come into two splits: {way_out}"
-        )
-    return said
+        remarks.append(Copies(len(within), _files(within), pair, "parted", by_groups))
+    return remarks
 
 
-def _with_copies(groups: Sequence[Sequence[Seen]]) -> str:
-    """How many images have copies, and in how many files, if one has more than one copy."""
-    files = sum(len({one.name for one in group}) for group in groups)
-    said = f"{several(len(groups), 'image')} with copies of the same pixels"
-    return said if files == 2 * len(groups) else f"{said} ({files:,} files)"
+def _files(groups: Sequence[Sequence[Seen]]) -> int:
+    """In how many files the images of these groups are."""
+    return sum(len({one.name for one in group}) for group in groups)
 
 
-def _in_two_splits(files: Sequence[Sequence[Seen]]) -> list[str]:
-    """About files that two splits name, each as often as it is named."""
-    if not files:
-        return []
-    first = files[0]
-    splits = " and ".join(dict.fromkeys(one.split for one in first))
-    said = (
-        f"{several(len(files), 'file')} in two splits at once, such as '{first[0].name}' in"
-        f" {splits}: scores on them tell nothing about new images; give each split images of its"
-        " own"
-    )
-    return [said]
-
-
-def _pair(group: Sequence[Seen], by: Callable[[Seen], str]) -> str:
+def _pair(group: Sequence[Seen], by: Callable[[Seen], str]) -> Pair:
     first = group[0]
     other = next(one for one in group if by(one) != by(first))
-    return f"'{first.name}' and '{other.name}'"
+    return first.name, other.name
 
 
-def _alike_across(seen: Sequence[Seen]) -> list[str]:
+def _alike_across(seen: Sequence[Seen]) -> list[NearCopies]:
     pairs = near_copies(seen, [one.split for one in seen])
     if not pairs:
         return []
-    said = (
-        f"{several(len(pairs), 'image')} nearly equal to one of another split, {_example(pairs)}:"
-        " if they are one photograph, scaled or saved again, leave them out of one split"
-    )
-    return [said]
+    return [NearCopies(len(pairs), _names(pairs[0]), "splits")]
 
 
-def _alike_within(seen: Sequence[Seen], way_out: str) -> list[str]:
+def _alike_within(seen: Sequence[Seen], *, by_groups: bool) -> list[NearCopies]:
     """About images of the split that a division may part."""
     pairs = near_copies(seen, [one.name for one in seen])
     if not pairs:
         return []
-    said = (
-        f"{several(len(pairs), 'image')} nearly equal to another one, {_example(pairs)}, which may"
-        f" come into two splits: if they are of one scene, {way_out}"
-    )
-    return [said]
+    return [NearCopies(len(pairs), _names(pairs[0]), "parted", by_groups)]
 
 
-def _example(pairs: Sequence[tuple[Seen, Seen]]) -> str:
-    first, other = pairs[0]
-    return f"such as '{first.name}' and '{other.name}'"
+def _names(pair: tuple[Seen, Seen]) -> Pair:
+    first, other = pair
+    return first.name, other.name
 
 
 def near_copies(seen: Sequence[Seen], places: Sequence[str]) -> list[tuple[Seen, Seen]]:

@@ -24,12 +24,11 @@ from nas_attn.data.augment import (
     seeded,
     seeded_batches,
 )
-from nas_attn.data.decoding import NOT_COUNTED
-from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import Labelled
 from nas_attn.data.pixels import Feed, Pixels, moments
 from nas_attn.errors import DataError
+from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS, Task
 

@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.broken import REASON_LETTERS, why_unreadable
-from nas_attn.data.depth import FULL_BITS, is_deep, with_bytes
+from nas_attn.data.depth import is_deep, with_bytes
 from nas_attn.data.manifest import checksum
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
+from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.processes import cores
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 # of a mask: black and white, grey, palette, and grey with 16 or 32 bits
 MASK_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
-# value of a mask's pixels without a class: not used for training or scores
-NOT_COUNTED = 255
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas_attn.image_facts import FULL_BITS
 from nas_attn.processes import cores
 
-# bits of the values in a file, if all of them are used
-FULL_BITS = 16
 BYTE = 8
 # files that are read before it is asked whether one needs all bits
 READ_TOGETHER = 256

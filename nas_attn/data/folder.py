@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from nas_attn.data.class_folders import class_names, classes_problem, without_spaces
 from nas_attn.data.decoding import (
-    NOT_COUNTED,
     Cut,
     Decoded,
     Framed,
@@ -38,7 +37,7 @@ from nas_attn.data.decoding import (
     decode_all,
     files_of,
 )
-from nas_attn.data.depth import FULL_BITS, used_bits
+from nas_attn.data.depth import used_bits
 from nas_attn.data.groups import GroupsOf, find_groups
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
@@ -54,6 +53,7 @@ from nas_attn.errors import (
     printable,
     several,
 )
+from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.paths import UNFINISHED_ENDING, user_path, whole_file
 from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.recipe_sections import LARGEST_SIDE

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from nas_attn.data.class_folders import plain
 from nas_attn.data.copies import Seen, open_split
-from nas_attn.errors import several
+from nas_attn.image_facts import SameNames, SharedNames
 
 _ROBOFLOW = re.compile(r"^(.+)\.rf\.\w+$")
 # A name with a digit, then a number, perhaps with letters before it: those of one class, `cat_12`,
@@ -46,9 +46,9 @@ def pattern_for(name: str) -> str:
     return f"^(.+){re.escape(separator) if separator in '.(' else separator}"
 
 
-def belonging(seen: Sequence[Seen], *, grouped: bool, way_out: str = "") -> list[str]:
-    """About images whose names say that they belong together, but that are in two splits, or may
-    come into two. `grouped`: groups keep images together; `way_out`: empty for `data.groups`.
+def belonging(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list[SharedNames]:
+    """Images whose names say that they belong together, but that are in two splits, or may come
+    into two. `grouped`: groups keep images together; `by_groups`: they can.
     """
     origins = [origin(one.name) for one in seen]
     if grouped or not _are_shared(origins, classes=len({one.label for one in seen})):
@@ -65,22 +65,17 @@ def belonging(seen: Sequence[Seen], *, grouped: bool, way_out: str = "") -> list
             across.setdefault(called, one)
         elif before is not one and one.split == divided:
             parted.setdefault(called, one)
-    said = []
+    remarks = []
     if across:
         called, other = next(iter(across.items()))
-        said.append(
-            f"{several(len(across), 'name')} shared by images of two splits, such as"
-            f" '{first[called].name}' and '{other.name}': if '{called}' is one photograph, film or"
-            " patient, scores on it tell nothing about new ones; put its images into one split"
-        )
+        pair = (first[called].name, other.name)
+        remarks.append(SharedNames(len(across), pair, called, "splits"))
     if parted:
         called, other = next(iter(parted.items()))
-        said.append(
-            f"{several(len(parted), 'name')} shared by images that may come into two splits, such"
-            f" as '{first[called].name}' and '{other.name}': if '{called}' is one photograph, film"
-            f" or patient, {way_out or _together(other.name)}"
-        )
-    return said
+        pair = (first[called].name, other.name)
+        pattern = pattern_for(other.name) if by_groups else ""
+        remarks.append(SharedNames(len(parted), pair, called, "parted", pattern))
+    return remarks
 
 
 def _are_shared(origins: Sequence[str], *, classes: int) -> bool:
@@ -91,12 +86,8 @@ def _are_shared(origins: Sequence[str], *, classes: int) -> bool:
     )
 
 
-def _together(name: str) -> str:
-    return f"keep its images together with data.groups = {{ pattern = '{pattern_for(name)}' }}"
-
-
-def alike(seen: Sequence[Seen]) -> list[str]:
-    """About files of one folder whose names differ only in case or Unicode form."""
+def alike(seen: Sequence[Seen]) -> list[SameNames]:
+    """Files of one folder whose names differ only in case or Unicode form."""
     known: dict[str, str] = {}
     others = []
     for one in seen:
@@ -105,10 +96,4 @@ def alike(seen: Sequence[Seen]) -> list[str]:
             others.append(one.name)
     if not others:
         return []
-    other = known[plain(others[0])]
-    said = (
-        f"{several(len(others), 'file')} whose name differs from another one's only in case or"
-        f" Unicode form, such as '{other}' and '{others[0]}': on Windows and macOS, one of the two"
-        " replaces the other; rename them"
-    )
-    return [said]
+    return [SameNames(len(others), (known[plain(others[0])], others[0]))]

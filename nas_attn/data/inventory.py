@@ -1,5 +1,6 @@
-"""What the images of a recipe are: splits, classes, images, what is left out and why, and what
-would make scores misleading. `init`, `search`, its `--dry-run` and the report show the same one.
+"""Takes the inventory of a recipe's images: splits, classes, images, what is left out and why, and
+what would make scores misleading. `init`, `search`, its `--dry-run` and the report show the same
+one, as `words.images` says it.
 
 All files are opened, those of the test too, but no network sees them here.
 """
@@ -9,116 +10,44 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from nas_attn.data import coco, image_names, masks, yolo
 from nas_attn.data.class_counts import (
-    WHOLE,
     check_counts,
     lacking_classes,
     small_classes,
     unknown_classes,
 )
 from nas_attn.data.class_folders import class_names, classes_problem
-from nas_attn.data.copies import GROUPS, Seen, cautions, look_at
-from nas_attn.data.decoding import NOT_COUNTED
-from nas_attn.data.depth import FULL_BITS
+from nas_attn.data.copies import Seen, about_looks, look_at
 from nas_attn.data.folder import bits_in_use, image_folder
 from nas_attn.data.walking import Layout, layout, walk
 from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
-from nas_attn.errors import DataError, few, several
+from nas_attn.errors import DataError, several
+from nas_attn.image_facts import (
+    NOT_COUNTED,
+    WHOLE,
+    ClassesBelow,
+    ClassInFolder,
+    ImageRemark,
+    Inventory,
+    Polygons,
+    RepeatedLabels,
+    UndrawnClasses,
+    UnreadLabels,
+    WithoutBoxes,
+)
 from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.tables import Kind
 
 LOOSE = "outside the class folders"
 UNNAMED = "in folders of no split"
 LONE_MASKS = "which are masks without an image"
-ALONE = "give validation a file of its own without them, or leave out one"
-BOXED = "with boxes"
-# of unreadable files
-SHOWN_REASONS = 5
 # the name of the only class of images that have none of their own
 ANY = ""
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """The images of a folder, or of annotations. Files are named by their paths in it."""
-
-    classes: tuple[str, ...]
-    # split (or `all`) -> class -> readable images
-    counts: Mapping[str, Mapping[str, int]]
-    # file -> why
-    unreadable: Mapping[str, str]
-    # reason -> files
-    left_out: Mapping[str, Sequence[str]]
-    # sentences about what makes scores misleading
-    cautions: tuple[str, ...]
-    # `with masks`, `with boxes`; empty: by class
-    labelled: str = ""
-    # split -> the folders that `data.splits` names for it
-    folders: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    # bits that the training images with 16 use; 16: all of them, or the images have 8
-    bits: int = FULL_BITS
-
-    @property
-    def images(self) -> int:
-        """All image files of the classes, the unreadable ones included."""
-        return sum(sum(of.values()) for of in self.counts.values()) + len(self.unreadable)
-
-    def lines(self) -> list[str]:
-        """What images there are; then what a person should know."""
-        unread = len(self.unreadable)
-        first = "1 class, "
-        if len(self.classes) != 1:
-            first = f"{len(self.classes)} classes, "
-        by_split = {split: sum(of.values()) for split, of in self.counts.items()}
-        if self.labelled == BOXED:
-            parts = (f"{split}: {count:,} images" for split, count in by_split.items())
-            first += f"{', '.join(parts)} {BOXED}"
-        else:
-            first += " ".join([f"{self.images:,} images", *filter(None, [self.labelled])])
-            if len(by_split) > 1:
-                parts = (f"{split}: {count:,}" for split, count in by_split.items())
-                first += f" ({', '.join(parts)})"
-        first += f", {unread} unreadable"
-        if unread:
-            first += " (left out)"
-        lines = [first, f"classes: {few(self.classes)}", *self._unreadable_lines()]
-        if self.folders:
-            parts = (f"{split} is {', '.join(names)}" for split, names in self.folders.items())
-            lines.append(f"splits: {'; '.join(parts)}")
-        if self.bits < FULL_BITS:
-            lines.append(
-                f"bits: {self.bits} of {FULL_BITS} in use, so {(1 << self.bits) - 1:,} is white;"
-                " data.bits changes it"
-            )
-        for reason, files in self.left_out.items():
-            lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
-        lines += [f"note: {caution}" for caution in self.cautions]
-        # of classes, too
-        return [_shown(line) for line in lines]
-
-    def _unreadable_lines(self) -> list[str]:
-        """The unreadable files by reason, the most frequent first."""
-        by_reason: dict[str, list[str]] = {}
-        for name, why in self.unreadable.items():
-            by_reason.setdefault(why, []).append(name)
-        ordered = sorted(by_reason.items(), key=lambda item: -len(item[1]))
-        lines = [
-            f"unreadable: {several(len(names), 'file')}, {why}: {few(names)}"
-            for why, names in ordered[:SHOWN_REASONS]
-        ]
-        rest = ordered[SHOWN_REASONS:]
-        if rest:
-            count = sum(len(names) for _, names in rest)
-            lines.append(f"unreadable: {several(count, 'file')} more, for other reasons")
-        return lines
-
-    def text(self) -> str:
-        """The lines as one text."""
-        return "\n".join(self.lines())
 
 
 @dataclass(frozen=True)
@@ -169,22 +98,23 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     check_counts(root, counts, _unreadable_by_class(seen))
     unreadable = _unreadable(seen)
     _check_readable(root, counts, unreadable)
-    said = _about_images(seen, grouped=grouped)
+    remarks = _about_images(seen, grouped=grouped)
     for split in found.splits.keys() - {"train"}:
         for folder in found.splits[split]:
-            said += unknown_classes(split, folder, classes)
-    said += _folders_in_classes(root, places)
-    said += lacking_classes(counts)
-    said += small_classes(counts)
-    return Inventory(
+            remarks += unknown_classes(split, folder, classes)
+    remarks += _folders_in_classes(root, places)
+    remarks += lacking_classes(counts)
+    remarks += small_classes(counts)
+    inventory = Inventory(
         classes,
         counts,
         unreadable,
         left_out,
-        tuple(said),
+        tuple(remarks),
         folders=_named(splits),
         bits=_bits(root, places),
     )
+    return _printable(inventory)
 
 
 def _bits(root: Path, places: Sequence[_Place]) -> int:
@@ -239,19 +169,20 @@ def take_masked(
         [one for one in seen if one.name not in unreadable], list(masked.pairs), (ANY,)
     )
     _check_readable(root, counts, unreadable, what=" with their masks")
-    said = _about_images(seen, grouped=grouped)
+    remarks = _about_images(seen, grouped=grouped)
     for split, found in looks.items():
-        said += _about_masks(split, masked.classes, found)
-    return Inventory(
+        remarks += _about_masks(split, masked.classes, found)
+    inventory = Inventory(
         masked.classes,
         counts,
         unreadable,
         {reason: files for reason, files in left_out.items() if files},
-        tuple(said),
-        "with masks",
+        tuple(remarks),
+        "masks",
         _named(splits),
         _bits(root, places),
     )
+    return _printable(inventory)
 
 
 def _with_labels(
@@ -265,20 +196,15 @@ def _with_labels(
     return unreadable
 
 
-def _about_masks(split: str, classes: Sequence[str], looks: Sequence[masks.MaskLook]) -> list[str]:
-    """About classes that no mask of a split has."""
+def _about_masks(
+    split: str, classes: Sequence[str], looks: Sequence[masks.MaskLook]
+) -> list[UndrawnClasses]:
+    """The classes that no mask of a split has."""
     values = frozenset[int]().union(*(look.values for look in looks))
-    lacking = [name for number, name in enumerate(classes) if number not in values]
+    lacking = tuple(name for number, name in enumerate(classes) if number not in values)
     if not lacking or not values:
         return []
-    white = ""
-    if NOT_COUNTED in values:
-        white = (
-            f"; the value {NOT_COUNTED} counts as no class: if it stands for one, write that"
-            " class's number"
-        )
-    of_split = "" if split == WHOLE else f" of {split}"
-    return [f"no mask{of_split} has a pixel of class {few(lacking)}{white}"]
+    return [UndrawnClasses(split, lacking, uncounted=NOT_COUNTED in values)]
 
 
 def take_boxed(section: DataSection) -> Inventory:
@@ -287,7 +213,7 @@ def take_boxed(section: DataSection) -> Inventory:
     """
     annotated = coco.find(section)
     places: list[_Place] = []
-    without: list[str] = []
+    without: list[WithoutBoxes] = []
     for split in annotated.files:
         images, boxes = annotated.read(split)
         paths = [image.image for image in images]
@@ -297,7 +223,7 @@ def take_boxed(section: DataSection) -> Inventory:
     seen = _looked_at(annotated.root, places)
     counts = _counted(seen, list(annotated.files), (ANY,))
     _check_readable(annotated.root, counts, _unreadable(seen))
-    said = [*_about_images(seen, grouped=False, way_out=ALONE), *without]
+    remarks = [*_about_images(seen, grouped=False, by_groups=False), *without]
     left_out = {}
     named = {os.path.realpath(place.path) for place in places}
     others = [
@@ -305,15 +231,16 @@ def take_boxed(section: DataSection) -> Inventory:
     ]
     if others:
         left_out["that no annotations name"] = _below(annotated.root, others)
-    return Inventory(
+    inventory = Inventory(
         tuple(annotated.classes.values()),
         counts,
         _unreadable(seen),
         left_out,
-        tuple(said),
-        BOXED,
+        tuple(remarks),
+        "boxes",
         bits=_bits(annotated.root, places),
     )
+    return _printable(inventory)
 
 
 def take_yolo(section: DataSection) -> Inventory | None:
@@ -331,7 +258,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     _check_there(section, by_split)
     places: list[_Place] = []
     wrong: dict[Path, str] = {}
-    said: list[str] = []
+    about_labels: list[ImageRemark] = []
     gone: list[Path] = []
     for split, listed in by_split.items():
         images = [image for image in listed if image.is_file()]
@@ -345,18 +272,19 @@ def take_yolo(section: DataSection) -> Inventory | None:
                 f" '{images[0]}', should have its labels in '{labels_file(images[0])}'{there}"
             )
         wrong |= labels.wrong
-        said += _about_labels(root, split, labels)
+        about_labels += _about_labels(root, split, labels)
     seen = _looked_at(root, places)
     unreadable = _with_labels(seen, places, wrong)
     unreadable |= dict.fromkeys(_below(root, gone), "a file lists it, but it is not there")
     splits = list(dict.fromkeys(place.split for place in places))
     counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))
     _check_readable(root, counts, unreadable, what=" with their labels")
-    said = [*_about_images(seen, grouped=False, way_out=ALONE), *said]
+    remarks = [*_about_images(seen, grouped=False, by_groups=False), *about_labels]
     left_out = {}
     if unread := _unread_by_yolo(section):
         left_out["that ultralytics does not read"] = _below(root, unread)
-    return Inventory(classes, counts, unreadable, left_out, tuple(said), BOXED)
+    inventory = Inventory(classes, counts, unreadable, left_out, tuple(remarks), "boxes")
+    return _printable(inventory)
 
 
 def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -> None:
@@ -389,32 +317,19 @@ def _unread_by_yolo(section: DataSection) -> list[Path]:
     return [image for image in images if image.suffix.lower() not in yolo.IMAGE_ENDINGS]
 
 
-def _about_labels(root: Path, split: str, labels: LabelFiles) -> list[str]:
-    said = _without_a_box(split, _below(root, labels.empty))
+def _about_labels(root: Path, split: str, labels: LabelFiles) -> list[ImageRemark]:
+    remarks: list[ImageRemark] = [*_without_a_box(split, _below(root, labels.empty))]
     if labels.elsewhere:
-        said.append(
-            f"{several(len(labels.elsewhere), 'file')} that may be labels of {split} not read"
-            f" ({few(_below(root, labels.elsewhere))}): ultralytics looks in the folder labels"
-            " beside images, and for .txt; move or rename them"
-        )
+        remarks.append(UnreadLabels(split, tuple(_below(root, labels.elsewhere))))
     if labels.polygons:
-        said.append(
-            f"{several(labels.polygons, 'polygon')} in the labels of {split}: a detector learns the"
-            " boxes round them"
-        )
+        remarks.append(Polygons(split, labels.polygons))
     if labels.repeated:
-        said.append(f"{several(labels.repeated, 'label')} of {split} twice, counted once")
-    return said
+        remarks.append(RepeatedLabels(split, labels.repeated))
+    return remarks
 
 
-def _without_a_box(split: str, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    said = (
-        f"{several(len(names), 'image')} of {split} without a box ({few(names)}): they count as"
-        " images that show none of the classes"
-    )
-    return [said]
+def _without_a_box(split: str, names: Sequence[str]) -> list[WithoutBoxes]:
+    return [WithoutBoxes(split, tuple(names))] if names else []
 
 
 def _looked_at(root: Path, places: Sequence[_Place]) -> list[Seen]:
@@ -437,13 +352,15 @@ def _counted(
     return counts
 
 
-def _about_images(seen: Sequence[Seen], *, grouped: bool, way_out: str = "") -> list[str]:
-    """Sentences about what the images show and what they are called. `way_out`: for those that a
-    split may part; empty: groups.
+def _about_images(
+    seen: Sequence[Seen], *, grouped: bool, by_groups: bool = True
+) -> list[ImageRemark]:
+    """About what the images show and what they are called. `grouped`: groups keep images together;
+    `by_groups`: they can.
     """
     return [
-        *cautions(seen, grouped=grouped, way_out=way_out or GROUPS),
-        *image_names.belonging(seen, grouped=grouped, way_out=way_out),
+        *about_looks(seen, grouped=grouped, by_groups=by_groups),
+        *image_names.belonging(seen, grouped=grouped, by_groups=by_groups),
         *image_names.alike(seen),
     ]
 
@@ -491,7 +408,25 @@ def _shown(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _folders_in_classes(root: Path, places: Sequence[_Place]) -> list[str]:
+Fact = TypeVar("Fact")
+
+
+def _printable(fact: Fact) -> Fact:
+    """The same with all names as they can be printed, and kept."""
+    changed: Any = fact
+    if isinstance(fact, str):
+        changed = _shown(fact)
+    elif isinstance(fact, Mapping):
+        changed = {_printable(key): _printable(value) for key, value in fact.items()}
+    elif isinstance(fact, tuple | list):
+        changed = type(fact)(map(_printable, fact))
+    elif is_dataclass(fact) and not isinstance(fact, type):
+        values = {part.name: _printable(getattr(fact, part.name)) for part in fields(fact)}
+        changed = replace(fact, **values)
+    return cast(Fact, changed)
+
+
+def _folders_in_classes(root: Path, places: Sequence[_Place]) -> list[ClassInFolder | ClassesBelow]:
     """About folders below the class folders that may be the classes, or have another one's name."""
     inside: dict[str, dict[str, Path]] = {}
     direct: set[str] = set()
@@ -502,22 +437,17 @@ def _folders_in_classes(root: Path, places: Sequence[_Place]) -> list[str]:
         else:
             inside.setdefault(place.label, {}).setdefault(folder.name, folder)
     classes = {place.label for place in places}
-    said = []
+    remarks: list[ClassInFolder | ClassesBelow] = []
     for label, folders in inside.items():
-        for name in classes & folders.keys():
-            said.append(
-                f"the images in '{_below(root, [folders[name]])[0]}' count as '{label}', although"
-                f" '{name}' is a class, too: move them if that is wrong"
-            )
+        for name in sorted(classes & folders.keys()):
+            folder_name = _below(root, [folders[name]])[0]
+            remarks.append(ClassInFolder(folder_name, label, name))
     nested = [label for label in inside if label not in direct]
     for one, other in itertools.combinations(nested, 2):
         shared = sorted(inside[one].keys() & inside[other].keys())
         if len(shared) > 1:
             parent = _below(root, [inside[one][shared[0]].parent])[0]
-            said.append(
-                f"the classes are {few(sorted(classes))}, and {few([one, other])} have the same"
-                f" folders in them, {few(shared)}: if these are the classes, give the folder around"
-                f" them, {parent}, or name those for each split with data.splits"
-            )
+            around = ClassesBelow(tuple(sorted(classes)), (one, other), tuple(shared), parent)
+            remarks.append(around)
             break
-    return said
+    return remarks

@@ -12,11 +12,11 @@ import torch
 from nas_attn.data import sources
 from nas_attn.data.boxes import Boxes
 from nas_attn.data.dataset import Classes, Dataset, Masks, Redivision, Split, Statistics
-from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.manifest import Manifest
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import Seed, amount, divided, redivided, stratified
 from nas_attn.errors import DataError
+from nas_attn.image_facts import FULL_BITS
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.records import ALONE, Share

@@ -32,10 +32,11 @@ from PIL import Image
 
 from nas_attn.data.augment import seeded_batches
 from nas_attn.data.decoding import Cut, framed, square, to_rgb
-from nas_attn.data.depth import BYTE, FULL_BITS, is_deep
+from nas_attn.data.depth import BYTE, is_deep
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder
 from nas_attn.data.pixels import SCRATCH, Feed, InMemory, Mapped, Pixels, Scratch, images_file
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
+from nas_attn.image_facts import FULL_BITS
 from nas_attn.recipe import DataSection
 
 IMAGES = ("image", "img", "pixel_values")

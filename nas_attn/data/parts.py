@@ -18,10 +18,10 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.manifest import Listing
 from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
+from nas_attn.image_facts import FULL_BITS
 from nas_attn.processes import cores
 from nas_attn.records import ALONE, Share
 from nas_attn.waiting import Wait, locked

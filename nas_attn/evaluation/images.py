@@ -11,12 +11,15 @@ import json
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
 
 from nas_attn import tasks
 from nas_attn.data import Dataset, Split
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.image_facts import Division, StudyImages
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.storage import StudyStore
 from nas_attn.tasks.base import EXTERNAL
@@ -70,21 +73,15 @@ def keep_inventory(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -
     with suppress(DataError):
         inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
         if inventory is not None:
-            lines = [*inventory.lines(), *_division(dataset)]
-            content = {"facts": asdict(inventory), "lines": lines}
+            images = StudyImages(inventory, _division(dataset))
+            content = TypeAdapter(StudyImages).dump_python(images, mode="json")
             store.images.put_once(INVENTORY, json.dumps(content))
 
 
-def _division(dataset: Dataset | None) -> list[str]:
+def _division(dataset: Dataset | None) -> Division | None:
     if dataset is None or dataset.divide is None:
-        return []
-    trained = len(dataset.train)
-    validated = len(dataset.validation)
-    line = (
-        f"each seed divides these anew: {trained:,} images to train on, {validated:,} for"
-        " validation; the test images stay"
-    )
-    return [line]
+        return None
+    return Division(len(dataset.train), len(dataset.validation))
 
 
 def keep_or_compare_test(

@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse, uses_of
@@ -28,6 +29,7 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.time_use import WorkerTime, time_use
 from nas_attn.analysis.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
+from nas_attn.image_facts import StudyImages
 from nas_attn.notation import parse
 from nas_attn.purposes import (
     RETRAIN,
@@ -128,12 +130,12 @@ def _divisions(store: StudyStore, recipe: Recipe) -> dict[int, Labels]:
     return {seed: _labels(text) for seed, text in texts.items() if seed is not None}
 
 
-def _images(store: StudyStore) -> list[str]:
-    """What was said of the images when the study began; empty if nothing was kept."""
+def _images(store: StudyStore) -> StudyImages | None:
+    """What the images were when the study began; None if nothing was kept."""
     text = store.images.get("inventory")
     if text is None:
-        return []
-    return [str(line) for line in json.loads(text)["lines"]]
+        return None
+    return TypeAdapter(StudyImages).validate_json(text)
 
 
 def _needs_answers(recipe: Recipe) -> bool:

@@ -6,9 +6,9 @@ A task that reads its images as classification does needs no class of its own: i
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from nas_attn.image_facts import FirstLook, Inventory
 from nas_attn.importing import named
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.records import ALONE, Share
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
     from nas_attn.data import Dataset
-    from nas_attn.data.inventory import Inventory
 
 
 def data_of(task: Task) -> TaskData:
@@ -29,7 +28,7 @@ def data_of(task: Task) -> TaskData:
     return kind(task)
 
 
-class TaskData(ABC):
+class TaskData:
     """How a task's images are read."""
 
     def __init__(self, task: Task) -> None:
@@ -97,6 +96,13 @@ class TaskData(ABC):
 
         return inventory.of(section, self.task.labels)
 
-    @abstractmethod
-    def seen(self, section: DataSection, images: float, backbone: str) -> str:
-        """What `init` says about these data; `images`: to train on, 0 if that is not known."""
+    def first_look(
+        self,
+        section: DataSection,
+        images: float,  # noqa: ARG002 - a task may need more of them than it has
+        backbone: str,  # noqa: ARG002
+    ) -> FirstLook:
+        """What `init` says of these data. `images`: to train on, 0 if that is not known. Raises
+        DataError: they are not as this task needs them.
+        """
+        return FirstLook(self.inventory(section))

@@ -8,13 +8,14 @@ import pytest
 from sentences import sentences
 
 PACKAGE = Path(__file__).parents[2] / "nas_attn"
-FACTS = ("analysis", "model", "report")
-"""Packages that return data, or draw it."""
+FACTS = ("analysis", "model", "report", "data/copies.py", "data/image_names.py")
+"""Packages and files that return data, or draw it."""
 
 
-@pytest.mark.parametrize("package", FACTS)
-def test_what_computes_builds_no_sentence(package: str) -> None:
-    files = sorted((PACKAGE / package).rglob("*.py"))
+@pytest.mark.parametrize("place", FACTS)
+def test_what_computes_builds_no_sentence(place: str) -> None:
+    path = PACKAGE / place
+    files = [path] if path.is_file() else sorted(path.rglob("*.py"))
     assert files
     found = {file.name: said for file in files if (said := sentences(file.read_text("utf-8")))}
     assert found == {}, "render it in nas_attn.words, from data"

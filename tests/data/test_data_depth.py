@@ -21,6 +21,7 @@ from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.depth import largest_value
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
+from nas_attn.image_facts import Copies, NearCopies
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.tasks import TASKS
@@ -194,7 +195,8 @@ def test_images_of_8_bits_need_no_range(tmp_path: Path) -> None:
 
 def test_scans_that_differ_in_their_lower_bits_are_no_copies(tmp_path: Path) -> None:
     scans(tmp_path / "d", 255, "png", save_png)
-    assert not [word for word in take(str(tmp_path / "d")).cautions if "copies" in word]
+    cautions = take(str(tmp_path / "d")).cautions
+    assert not [caution for caution in cautions if isinstance(caution, Copies | NearCopies)]
 
 
 def test_a_study_from_before_keeps_its_range() -> None:

@@ -29,6 +29,7 @@ from nas_attn.data.splitting import divided
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
 from nas_attn.recipe import Augment, DataSection, Recipe
 from nas_attn.recipe_reading import recipe_from
+from nas_attn.words.images import inventory_text
 
 
 def photograph(
@@ -126,7 +127,7 @@ def test_heic_is_read_where_the_plugin_is_and_named_where_not(tmp_path: Path) ->
         heic.write_bytes(b"x")
         inventory = take(str(tmp_path))
         assert inventory.images == 10
-        assert "reads only with pillow-heif (.heic)" in inventory.text()
+        assert "reads only with pillow-heif (.heic)" in inventory_text(inventory)
         return
     walking.image_endings()  # registers the plugin
     photograph(heic, seed=9)

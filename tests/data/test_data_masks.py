@@ -19,6 +19,7 @@ from nas_attn.data.inventory import of, take_masked
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
+from nas_attn.words.images import inventory_text
 
 DIGITS = DataSection(
     name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3}
@@ -218,7 +219,7 @@ def test_a_class_that_no_mask_has_is_said_before_it_is_refused(tmp_path: Path) -
     section = DataSection(name=f"folder:{tmp_path / 'd'}", size=20)
     inventory = of(section, "masks")
     assert inventory is not None
-    assert "no mask has a pixel of class 'road'; the value 255" in inventory.text()
+    assert "no mask has a pixel of class 'road'; the value 255" in inventory_text(inventory)
     with pytest.raises(DataError, match="no pixel of class 'road'"):
         masked(tmp_path / "d")
 

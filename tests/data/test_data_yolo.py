@@ -7,9 +7,11 @@ from pathlib import Path
 import materials
 import pytest
 
-from nas_attn.data.inventory import Inventory, of
+from nas_attn.data.inventory import of
 from nas_attn.errors import DataError
+from nas_attn.image_facts import Inventory
 from nas_attn.recipe import DataSection
+from nas_attn.words.images import inventory_text
 
 pytest.importorskip("yaml", reason="PyYAML, which ultralytics brings, is not installed")
 
@@ -53,7 +55,7 @@ def test_an_image_that_ultralytics_would_leave_out_is_named(
     inventory = taken(discs)
     assert inventory.counts["train"] == {"": 7}
     assert list(inventory.unreadable) == ["images/train/02.png"]
-    assert why in inventory.text()
+    assert why in inventory_text(inventory)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_labels_that_mean_something_else_are_said(discs: Path, text: str, said: 
     (discs / "labels/train/02.txt").write_text(text)
     inventory = taken(discs)
     assert not inventory.unreadable
-    assert said in inventory.text()
+    assert said in inventory_text(inventory)
 
 
 def test_labels_that_lie_elsewhere_are_looked_for_by_name(discs: Path) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 
+import folders_made
 import materials
 import pytest
 from command_line import Nas
 
 import nas_attn as na
 from nas_attn.data.inventory import take
+from nas_attn.evaluation.images import INVENTORY
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.searching.prepare.beginning import begin
+from nas_attn.study.reading import snapshot
+from nas_attn.words.images import inventory_lines, study_images_lines
 
 
 @pytest.fixture
@@ -42,7 +49,7 @@ def test_a_search_says_and_keeps_the_inventory_and_its_report_shows_it(
         storage=f"sqlite:///{tmp_path / 's.db'}",
         say=said.append,
     )
-    lines = take(str(photographs)).lines()
+    lines = inventory_lines(take(str(photographs)))
     assert lines[0] == "3 classes, 48 images, 0 unreadable"
     assert "not read: 1 file of another kind (.txt), 'cat/notes.txt'" in lines
     assert f"folder:{photographs}: {lines[0]}" in said[0]
@@ -54,7 +61,32 @@ def test_a_search_says_and_keeps_the_inventory_and_its_report_shows_it(
 
 def test_a_dry_run_gives_the_same_inventory_as_json(photographs: Path, nas: Nas) -> None:
     nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
-    lines = take(str(photographs)).lines()
+    lines = inventory_lines(take(str(photographs)))
     said = nas("search", "s.toml", "--dry-run").out
     assert said.startswith(f"folder:photos: {lines[0]}\n{lines[1]}\n")
     assert nas("search", "s.toml", "--dry-run", "--json").json["images"] == lines
+
+
+def test_a_study_keeps_classes_whose_names_are_not_utf8(
+    tmp_path: Path, nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    folders_made.class_not_utf8(tmp_path / "photos")
+    nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
+    opened = begin(load_recipe("s.toml"), f"sqlite:///{tmp_path / 's.db'}")
+    images = snapshot(opened.store).images
+    assert images is not None
+    assert images.inventory is not None
+    assert images.inventory.classes == ("dog", r"k\xe4tze")
+
+
+def test_a_study_from_before_shows_the_lines_that_it_has(
+    photographs: Path, tmp_path: Path, nas: Nas
+) -> None:
+    nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
+    opened = begin(load_recipe("s.toml"), f"sqlite:///{tmp_path / 's.db'}")
+    lines = ["2 classes, 20 images, 0 unreadable", "classes: 'cat', 'dog'"]
+    kept = json.dumps({"facts": {"classes": ["cat", "dog"], "cautions": []}, "lines": lines})
+    opened.store.images.put(INVENTORY, kept)
+    assert study_images_lines(snapshot(opened.store).images) == lines

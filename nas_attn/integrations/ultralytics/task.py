@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from typing_extensions import override
 
+from nas_attn.image_facts import FirstLook
 from nas_attn.recipe import DataSection
 from nas_attn.tasks.base import Hints, RecipeParts
 from nas_attn.tasks.detection import EvaluatedDetection, sizes
@@ -91,18 +94,13 @@ class ReadByUltralytics(ReadElsewhere):
     """Images that ultralytics' trainer reads itself."""
 
     @override
-    def seen(self, section: DataSection, images: float, backbone: str) -> str:
+    def first_look(self, section: DataSection, images: float, backbone: str) -> FirstLook:
         """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found
         nothing.
         """
-        if (
-            section.name.startswith("coco:")
-            or not 0 < images < FEWEST_IMAGES
-            or not backbone.endswith((".yaml", ".yml"))
-        ):
-            return super().seen(section, images, backbone)
-        said = (
-            f"note: {images:.0f} images are few for a YOLO from random weights: if it scores 0,"
-            " give its .pt as the backbone"
-        )
-        return "\n".join(filter(None, [super().seen(section, images, backbone), said]))
+        look = super().first_look(section, images, backbone)
+        random_weights = backbone.endswith((".yaml", ".yml"))
+        few = 0 < images < FEWEST_IMAGES
+        if section.name.startswith("coco:") or not few or not random_weights:
+            return look
+        return replace(look, few_for_yolo=images)

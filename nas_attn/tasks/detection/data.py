@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from nas_attn.errors import DataError
+from nas_attn.image_facts import FirstLook
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.records import ALONE, Share
 from nas_attn.tasks.base import EXTERNAL
@@ -40,13 +41,12 @@ class ImagesWithBoxes(TaskData):
         return super().load(recipe, device=device, share=share)
 
     @override
-    def seen(self, section: DataSection, images: float, backbone: str) -> str:
+    def first_look(self, section: DataSection, images: float, backbone: str) -> FirstLook:
         try:
-            inventory = self.inventory(section)
+            return super().first_look(section, images, backbone)
         except DataError as error:
             # the recipe may correct it
-            return str(error)
-        return "" if inventory is None else inventory.text()
+            return FirstLook(problem=str(error))
 
 
 class ReadElsewhere(ImagesWithBoxes):
