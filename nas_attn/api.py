@@ -281,9 +281,9 @@ class Study:
             PlacementError: the space lacks a site at which a candidate has attention.
         """
         spec = load_space(space) if isinstance(space, str) else space
-        found = extend(self._opened, spec, trials=trials, build=model, dry_run=dry_run)
+        extension = extend(self._opened, spec, trials=trials, build=model, dry_run=dry_run)
         self._opened = _open(self._opened.store.name, self._opened.url)
-        return found
+        return extension
 
     # Figures are plotly's: `.show()`, `.write_html(path)`; `write_figures` makes files of them.
 
@@ -302,8 +302,8 @@ class Study:
         `latency`.
         """
         now = self.snapshot()
-        found = fit_effects(now, of or now.primary or "latency")
-        return effect_map(found) if found is not None and found.at("choice") else None
+        effects = fit_effects(now, of or now.primary or "latency")
+        return effect_map(effects) if effects is not None and effects.at("choice") else None
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
         """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`,

@@ -208,7 +208,7 @@ _PASSWORD = re.compile(rf"(://[^:/@\s]*:)\S*(?=@)|({_SECRET})(?:'[^']*'|[^&\s]*)
 
 def without_passwords(text: str) -> str:
     """A text with `***` in place of the passwords in its URLs, before the host or in the query."""
-    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", text)
+    return _PASSWORD.sub(lambda match: f"{match[1] or match[2]}***", text)
 
 
 def _letters_apart(a: str, b: str) -> int:

@@ -38,17 +38,21 @@ class Process:
     @property
     def runs(self) -> bool:
         """Whether it is still alive."""
-        found = _find(self.pid)
-        return found is not None and abs(float(_started(found)) - float(self.started)) < SAME_S
+        process = _find(self.pid)
+        return process is not None and abs(float(_started(process)) - float(self.started)) < SAME_S
 
     @property
     def stopped(self) -> bool:
         """Whether it is suspended, by `kill -STOP`, Ctrl-Z or a debugger."""
         import psutil
 
-        found = _find(self.pid)
+        process = _find(self.pid)
         try:
-            return found is not None and self.runs and found.status() in ("stopped", "tracing-stop")
+            return (
+                process is not None
+                and self.runs
+                and process.status() in ("stopped", "tracing-stop")
+            )
         except psutil.Error:
             return False
 
@@ -61,8 +65,8 @@ class Process:
 
 def process(pid: int) -> Process | None:
     """The process with this number; None if there is none."""
-    found = _find(pid)
-    return None if found is None else Process(pid, _started(found))
+    process_there = _find(pid)
+    return None if process_there is None else Process(pid, _started(process_there))
 
 
 def owner_name() -> str:
@@ -106,8 +110,8 @@ def is_dead(owner: str, *, local: bool = False) -> bool:
 
 def is_stopped(owner: str) -> bool:
     """Whether an owner is a suspended process of this machine."""
-    found = _here(owner)
-    return found is not None and found.stopped
+    process_there = _here(owner)
+    return process_there is not None and process_there.stopped
 
 
 def machine_and_pid(owner: str) -> tuple[str, str]:
@@ -121,10 +125,10 @@ def owner_shown(owner: str) -> str:
     host, pid = machine_and_pid(owner)
     if not pid:
         return owner or "a process of another machine or container"
-    found = _here(owner)
-    if found is None:
+    process_there = _here(owner)
+    if process_there is None:
         return f"pid {pid} on {host}"
-    return str(found) if found.runs else f"pid {pid}, which has ended"
+    return str(process_there) if process_there.runs else f"pid {pid}, which has ended"
 
 
 def _here(owner: str) -> Process | None:
@@ -138,19 +142,19 @@ def _find(pid: int) -> psutil.Process | None:
     import psutil
 
     try:
-        found = psutil.Process(pid)
-        return None if found.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else found
+        process = psutil.Process(pid)
+        return None if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else process
     except psutil.AccessDenied:
-        return found
+        return process
     except (psutil.Error, OverflowError):
         return None
 
 
-def _started(found: psutil.Process) -> str:
+def _started(process: psutil.Process) -> str:
     import psutil
 
     try:
-        since = found.create_time()
+        since = process.create_time()
     except psutil.NoSuchProcess:
         return "-1"
     # On Linux psutil adds the time of the boot, which changes whenever the clock is set.
@@ -162,9 +166,9 @@ def _about(pid: int) -> str:
     import psutil
 
     try:
-        found = psutil.Process(pid)
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.create_time()))
-        words = " ".join(found.cmdline())
+        process = psutil.Process(pid)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
+        words = " ".join(process.cmdline())
     except psutil.Error:
         return ""
     command = shorten(without_passwords(words), COMMAND_LETTERS)

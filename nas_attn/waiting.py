@@ -188,8 +188,8 @@ class Patience:
     def over(self, owners: Collection[str]) -> bool:
         """Whether the time is over for all owners. An owner that cannot be seen counts as alive."""
         now = time.monotonic()
-        found = [(owner, is_stopped(owner)) for owner in owners]
-        self._since = {one: self._since.get(one, now) for one in found}
+        states = [(owner, is_stopped(owner)) for owner in owners]
+        self._since = {one: self._since.get(one, now) for one in states}
         limits = {True: STOPPED_S, False: self._living_s}
         return all(now - since >= limits[stopped] for (_, stopped), since in self._since.items())
 

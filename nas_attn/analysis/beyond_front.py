@@ -22,12 +22,12 @@ class BeyondFront:
 
 def beyond_front(now: Snapshot) -> tuple[BeyondFront, ...]:
     """The controls that dominate a member of the front."""
-    found = []
+    controls = []
     for control in now.controls:
         members = tuple(view for view in now.front if _dominates(now, control, view))
         if members:
-            found.append(BeyondFront(control, members))
-    return tuple(found)
+            controls.append(BeyondFront(control, members))
+    return tuple(controls)
 
 
 def _dominates(now: Snapshot, one: CandidateView, other: CandidateView) -> bool:

@@ -25,7 +25,7 @@ class Controls:
 
 
 def with_capacity(
-    found: Recommendation | None,
+    recommendation: Recommendation | None,
     contenders: Sequence[Contender],
     controls: Controls,
     evidence: Evidence,
@@ -35,9 +35,11 @@ def with_capacity(
 ) -> Recommendation | None:
     """The recommendation with the best control, which the answer may take instead."""
     bare = next((c for c in contenders if c.is_bare), None)
-    chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
-    if found is None or bare is None or chosen is None:
-        return found
+    chosen = next(
+        (c for c in contenders if recommendation is not None and c.key == recommendation.key), None
+    )
+    if recommendation is None or bare is None or chosen is None:
+        return recommendation
     alike = math.inf
     if chosen is not bare and chosen.latency is not None:
         alike = LIKE_LATENCY * chosen.latency.ratio
@@ -49,7 +51,7 @@ def with_capacity(
         if known is not None:
             gained.append((known, network))
     if not gained:
-        return found
+        return recommendation
     gain, control = max(gained, key=lambda one: one[0].mean)
     lead = compared(evidence, chosen, control)
     # it is not in the model of the placements
@@ -66,11 +68,13 @@ def with_capacity(
         dearer=not affordable or (control.latency is not None and control.latency.ratio > alike),
         in_reach=in_reach,
     )
-    if found.is_bare:
+    if recommendation.is_bare:
         better = gain.probability >= REQUIRED and gain.mean >= (worth or 0.0)
     else:
-        better = _better(lead.gain, found.worth.size if found.worth else 0.0)
-    return replace(found, capacity=capacity, instead=control.key if in_reach and better else None)
+        better = _better(lead.gain, recommendation.worth.size if recommendation.worth else 0.0)
+    return replace(
+        recommendation, capacity=capacity, instead=control.key if in_reach and better else None
+    )
 
 
 def _better(lead: Gain | None, worth: float) -> bool:

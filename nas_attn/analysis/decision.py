@@ -228,10 +228,10 @@ def _longer(now: Snapshot, best: Recommendation) -> LengthGain | None:
     costs no latency.
     """
     longer = now.longer
-    found = 0.0
+    smallest = 0.0
     if best.worth:
-        found = best.worth.size
-    worth = found or now.recipe.answer.worth or 0.0
+        smallest = best.worth.size
+    worth = smallest or now.recipe.answer.worth or 0.0
     if longer is None or longer.gain.probability < REQUIRED or longer.gain.mean < worth:
         return None
     return longer

@@ -135,10 +135,10 @@ class Effects:
 def both_effects(now: Snapshot) -> list[Effects]:
     """The effects on the optimized metric and on latency, as far as they are known."""
     latency = fit_effects(now, "latency")
-    found = None
+    effects = None
     if now.primary:
-        found = fit_effects(now, now.primary, latency)
-    return [one for one in (found, latency) if one is not None]
+        effects = fit_effects(now, now.primary, latency)
+    return [one for one in (effects, latency) if one is not None]
 
 
 def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Effects | None:
@@ -147,12 +147,12 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
 
     `latency`: the effects on latency, if they are known.
     """
-    found = average_effects(now, what)
-    if found is None:
+    effects = average_effects(now, what)
+    if effects is None:
         return None
     placed = _in_place(now, what)
     rows = []
-    for row in found.rows:
+    for row in effects.rows:
         if row.level == "choice":
             alone, beside = placed.get((row.site, row.type, row.knobs), (None, None))
             rows.append(replace(row, alone=alone, beside=beside))
@@ -160,7 +160,7 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
             rows.append(row)
     latency = latency or _on_latency(now) if what != "latency" else None
     cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
-    return replace(found, rows=tuple(rows), prices=cost, together=together_of(now, what, rows))
+    return replace(effects, rows=tuple(rows), prices=cost, together=together_of(now, what, rows))
 
 
 def together_of(now: Snapshot, what: str, rows: Sequence[Effect]) -> Together | None:
@@ -241,10 +241,10 @@ def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
     def sum_of(choices: Sequence[Feature]) -> Sum:
         return (*((placement_of([choice]), 1 / len(choices)) for choice in choices), (BARE, -1.0))
 
-    found = list[tuple[Sum, dict[str, Any]]]()
+    questions = list[tuple[Sum, dict[str, Any]]]()
     for f in sorted(users):
         seen = {"observations": len(users[f]), "elsewhere": len(kinds[f.type]) - len(users[f])}
-        found.append(
+        questions.append(
             (
                 sum_of([f]),
                 {"level": "choice", "site": f.site, "type": f.type, "knobs": f.knobs, **seen},
@@ -259,8 +259,8 @@ def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
             "observations": len(all_),
             "elsewhere": 0,
         }
-        found.append((sum_of([f for f in sorted(users) if f.type == kind]), of))
-    return found
+        questions.append((sum_of([f for f in sorted(users) if f.type == kind]), of))
+    return questions
 
 
 # ---------------------------------------------------------------------------------- in two networks
@@ -319,7 +319,7 @@ def _gains(
         return {}
     wider = model.about({key: placement_of(choices) for choices, key in keys.items()})
     by_second = defaultdict[_Choices, list[_Choices]](list)
-    found = {}
+    parts_by_cell = {}
     for has, lacks in asked:
         by_second[lacks].append(has)
     sign = sign_of(now.recipe, metric)
@@ -337,8 +337,10 @@ def _gains(
                 mean = fmean(differences)
             gain = gains.get(keys[has])
             if gain is not None:
-                found[has, lacks] = Part(gain.mean, gain.low, gain.high, mean, len(differences))
-    return found
+                parts_by_cell[has, lacks] = Part(
+                    gain.mean, gain.low, gain.high, mean, len(differences)
+                )
+    return parts_by_cell
 
 
 def _runs(
@@ -363,12 +365,12 @@ def _latencies(
     placements = {v.key: v.placement for v in known.values()}
     placements |= {key: placement_of(choices) for choices, key in keys.items()}
     latencies = with_predictions(measured, placements) if measured else {}
-    found = {}
+    parts_by_cell = {}
     for has, lacks in asked:
         mine = latencies.get(keys[has])
         other = latencies.get(keys[lacks])
         if mine is not None and other is not None:
             mean = mine.ratio - other.ratio
             half = math.hypot(mine.high - mine.low, other.high - other.low) / 2
-            found[has, lacks] = Part(mean, mean - half, mean + half)
-    return found
+            parts_by_cell[has, lacks] = Part(mean, mean - half, mean + half)
+    return parts_by_cell

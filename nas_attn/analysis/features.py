@@ -42,13 +42,13 @@ class Feature:
 @lru_cache(maxsize=32_768)
 def features(placement: Placement) -> tuple[Feature, ...]:
     """Features of an explicit placement; the bare backbone has none."""
-    found = []
+    used = []
     for part in placement.assignments:
         if not part.choice.is_none:
             site = f"{part.site}@{part.position}" if part.position else part.site
             inside = str(part.choice).partition("(")[2].removesuffix(")")
-            found.append(Feature(site, part.choice.type, inside, part))
-    return tuple(sorted(found))
+            used.append(Feature(site, part.choice.type, inside, part))
+    return tuple(sorted(used))
 
 
 def is_control(placement: Placement) -> bool:

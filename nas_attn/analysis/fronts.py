@@ -39,10 +39,10 @@ def objective_value(
         if cost is None:
             return None
         return cost[objective]
-    found = metrics.get(objective_name(objective))
-    if isinstance(found, Estimate):
-        return found.mean
-    return found
+    value = metrics.get(objective_name(objective))
+    if isinstance(value, Estimate):
+        return value.mean
+    return value
 
 
 def minimised(objectives: Sequence[str], values: Values) -> tuple[float, ...]:

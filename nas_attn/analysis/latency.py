@@ -189,11 +189,11 @@ def _kept(sessions: Sequence[Session]) -> list[Session]:
 
 
 def _log_ratios(sessions: Sequence[Session]) -> dict[str, Floats]:
-    found: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     for session in sessions:
         for sample in session.samples:
-            found.setdefault(sample.key, []).append(sample.log_ratio)
-    return {key: np.array(values) for key, values in found.items()}
+            ratios.setdefault(sample.key, []).append(sample.log_ratio)
+    return {key: np.array(values) for key, values in ratios.items()}
 
 
 def _pooled_spread(groups: Iterable[Floats]) -> tuple[float, float]:
@@ -241,11 +241,11 @@ def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict
     """Estimates for measured candidates, predictions for the others; the bare backbone is 1 by
     definition.
     """
-    found = estimate(sessions)
+    measured = estimate(sessions)
     for row in rows:
         if sessions and not is_other(row.placement) and not features(row.placement):
-            found[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
-    return with_predictions(found, {row.key: row.placement for row in rows})
+            measured[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
+    return with_predictions(measured, {row.key: row.placement for row in rows})
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,15 +369,15 @@ def latency_model(
     latencies: Mapping[str, Latency], placements: Mapping[str, Placement]
 ) -> LatencyModel | None:
     """The model of measured latencies (by key); None if too few were measured."""
-    found = []
+    measured = []
     for key, latency in latencies.items():
         if latency.measured and key in placements and not is_other(placements[key]):
-            found.append((placements[key], latency.ratio, (latency.high - latency.low) / 2))
-    if len(found) < LEAST_MEASURED:
+            measured.append((placements[key], latency.ratio, (latency.high - latency.low) / 2))
+    if len(measured) < LEAST_MEASURED:
         return None
-    if len(found) > MOST_FITTED:
-        found = [found[i] for i in np.linspace(0, len(found) - 1, MOST_FITTED).astype(int)]
-    return _model(tuple(found))
+    if len(measured) > MOST_FITTED:
+        measured = [measured[i] for i in np.linspace(0, len(measured) - 1, MOST_FITTED).astype(int)]
+    return _model(tuple(measured))
 
 
 def with_predictions(
@@ -395,14 +395,16 @@ def with_predictions(
     if model is None:
         return dict(latencies)
     reference_ms = next(iter(latencies.values())).reference_ms
-    found = dict(latencies)
+    complete = dict(latencies)
     for key, (ratio, error) in zip(
         missing, model.predict([placements[key] for key in missing]), strict=True
     ):
         low = max(ratio - 1.96 * error, 1e-3)
         high = max(ratio + 1.96 * error, low)
-        found[key] = Latency(max(ratio, low), low, high, reference_ms, sessions=0, measured=False)
-    return found
+        complete[key] = Latency(
+            max(ratio, low), low, high, reference_ms, sessions=0, measured=False
+        )
+    return complete
 
 
 def suspicious(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> list[str]:

@@ -217,11 +217,11 @@ def mistakes(
     ]
     if len(read) < 2 or not all(read):
         return None
-    found = [[_shares(one) for one in of] for of in read]
-    if any(one is None or len(one) != len(labels.classes) for of in found for one in of):
+    share_rows = [[_shares(one) for one in of] for of in read]
+    if any(one is None or len(one) != len(labels.classes) for of in share_rows for one in of):
         return None
     # (runs, classes) each
-    tables = [np.array(of, float) for of in found]
+    tables = [np.array(of, float) for of in share_rows]
     every = _all_labels(labels, divisions)
     flags = [_flags(of) for of in read]
     return Mistakes(
@@ -349,8 +349,8 @@ def _confusion(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
     counts = [np.array(run.answers.counts, float) for run in runs if run.answers.counts is not None]
     total = sum(counts[1:], counts[0]) if counts else np.zeros((classes, classes))
     for run in runs:
-        if run.answers.counts is None and (found := _found(run)) is not None:
-            np.add.at(total, (run.labels.numbers, found), 1)
+        if run.answers.counts is None and (answers := _found(run)) is not None:
+            np.add.at(total, (run.labels.numbers, answers), 1)
     return total / np.maximum(total.sum(1, keepdims=True), 1) if total.any() else None
 
 
@@ -360,9 +360,9 @@ def _found(run: _Read) -> NDArray[np.int64] | None:
     right = _right([run.score], run.score.examples)
     if run.answers.wrong is None or right is None or len(right) != len(numbers):
         return None
-    found = numbers.astype(np.int64)
-    found[right == 0] = run.answers.wrong
-    return found
+    classes = numbers.astype(np.int64)
+    classes[right == 0] = run.answers.wrong
+    return classes
 
 
 def _different(read: Sequence[Sequence[_Read]], classes: tuple[str, ...]) -> tuple[Different, ...]:
@@ -382,7 +382,8 @@ def _different(read: Sequence[Sequence[_Read]], classes: tuple[str, ...]) -> tup
     spread = np.nan_to_num(table.max(0) - table.min(0))
     order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST_DIFFERING] if spread[i] > 0]
     votes = [
-        [run.among_all(found) for run in of if (found := _found(run)) is not None] for of in read
+        [run.among_all(answers) for run in of if (answers := _found(run)) is not None]
+        for of in read
     ]
     return tuple(
         Different(
@@ -394,5 +395,5 @@ def _different(read: Sequence[Sequence[_Read]], classes: tuple[str, ...]) -> tup
 
 def _voted(votes: Sequence[NDArray[np.float64]], image: int, classes: tuple[str, ...]) -> str:
     """The class that most runs find for an image."""
-    known = [int(found[image]) for found in votes if not math.isnan(found[image])]
+    known = [int(answers[image]) for answers in votes if not math.isnan(answers[image])]
     return classes[np.bincount(known).argmax()]

@@ -367,5 +367,5 @@ def _fastest(
         if c.latency is not None and given_up(evidence, best, c) < counts:
             level.append((c.latency.ratio, c))
     if level and best.latency is not None:
-        return min(level, key=lambda found: found[0])[1]
+        return min(level, key=lambda entry: entry[0])[1]
     return None

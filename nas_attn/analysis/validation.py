@@ -231,7 +231,7 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
                 rng.standard_normal((SIMULATED_VALIDATIONS // 8, shape[1], blocks)) / math.sqrt(2),
             )
         )
-    means, errors = (np.concatenate(found) for found in zip(*parts, strict=True))
+    means, errors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return means, errors
 
 

@@ -421,8 +421,8 @@ def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
         result = model(x)
-    if found := _tensors(result):
-        return found
+    if tensors := _tensors(result):
+        return tensors
     raise BackboneError(
         f"{type(model).__name__} returns no tensors that could be compared, but a"
         f" {type(result).__name__}: let it return tensors, alone or in lists, dicts or dataclasses"

@@ -55,12 +55,12 @@ def unpacked(given: Any) -> nn.Module | None:
 def _found(name: str) -> Any:
     path, _, qualname = name.partition(":")
     try:
-        found: Any = import_module(path)
+        value: Any = import_module(path)
         for part in qualname.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
     except (ImportError, AttributeError) as error:
         raise BackboneError(f"the file needs '{name}', which cannot be imported: {error}") from None
-    return found
+    return value
 
 
 class NamedFunction:

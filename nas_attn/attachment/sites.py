@@ -257,7 +257,9 @@ def _site(
         if block.host:
             whole.append(Point(block.host, *shape))
     by_position = {"residual": tuple(residual), "block": tuple(whole), "stage": end}
-    points = tuple((position, found) for position, found in by_position.items() if found)
+    points = tuple(
+        (position, points_there) for position, points_there in by_position.items() if points_there
+    )
     return Site(name, points, sum(block.macs for block in blocks) / total, role)
 
 
@@ -268,7 +270,7 @@ def _end(finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]) -
     """
     flow = finder.flow
     host = blocks[-1].host
-    found = (Point(host, *blocks[-1].shape),) if host else ()
+    points = (Point(host, *blocks[-1].shape),) if host else ()
     mine = {block.path for block in blocks}
     last = flow.calls_of[blocks[-1].path][-1]
     for index in flow.recording.stack(last.index)[1:-1]:
@@ -284,8 +286,8 @@ def _end(finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]) -
             and not issubclass(call.module, CONTAINERS)
             and finder.joins(call, layers=2)
         ):
-            found = (_point(flow, call),)
-    return found
+            points = (_point(flow, call),)
+    return points
 
 
 def _joined_in(finder: BlockFinder, block: Block) -> str | None:
@@ -349,11 +351,12 @@ def _custom_sites(
         points = tuple(dict.fromkeys(found_points))
         shapes = {(p.channels, p.height, p.width): p.path for p in points}
         if len(shapes) > 1:
-            found = ", ".join(
+            shapes_text = ", ".join(
                 f"{path} {'x'.join(map(str, shape))}" for shape, path in shapes.items()
             )
             raise BackboneError(
-                f"site '{name}' matches maps of different shapes ({found}): give each its own site"
+                f"site '{name}' matches maps of different shapes ({shapes_text}): give each its own"
+                " site"
             )
         unique = {call.index: call for call in calls}.values()
         role = roles.of(cast(Value, calls[-1].output))
@@ -389,7 +392,7 @@ def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> I
     It consists of modules that scale their input by a gate, computed from it with at least one
     layer, and of self-attention whose result its block adds; of nested ones only the outer.
     """
-    found: dict[tuple[int, ...], list[Call]] = {}
+    calls_by_shape: dict[tuple[int, ...], list[Call]] = {}
     branches: set[int] = set()
     of_blocks = (flow.calls_of[block.path] for block in stage.blocks)
     for block in itertools.chain.from_iterable(of_blocks):
@@ -404,8 +407,8 @@ def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> I
                 end = call.last
                 if branch:
                     branches.add(call.index)
-                found.setdefault(flow.shapes[call.output][1:], []).append(call)
-    for number, calls in enumerate(found.values(), start=1):
+                calls_by_shape.setdefault(flow.shapes[call.output][1:], []).append(call)
+    for number, calls in enumerate(calls_by_shape.values(), start=1):
         points = tuple(
             dict.fromkeys(
                 replace(_point(flow, call), replaces=True, branch=call.index in branches)
@@ -413,7 +416,7 @@ def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> I
             )
         )
         name = f"{stage.name}.original"
-        if len(found) > 1:
+        if len(calls_by_shape) > 1:
             name += str(number)
         share = sum(flow.macs(call) for call in calls) / max(flow.recording.macs, 1)
         yield Site(name, (("block", points),), share, stage.role)

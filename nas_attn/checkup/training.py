@@ -92,12 +92,12 @@ def profiled_jobs(device: torch.device) -> list[Job]:
     """What is profiled: a few steps each."""
     if device.type != "cuda":
         return [Job("resnet8", "", 32, 256, 64, "eager", epochs=1)]
-    found = []
+    jobs = []
     for batch in (512, 128, 1024):
         one = Job("resnet20", "", 32, 12 * batch, batch, "cuda-graph", epochs=2)
-        found += [replace(one, module=module) for module in MODULES]
+        jobs += [replace(one, module=module) for module in MODULES]
     large = Job("torchvision:resnet18", "", 224, 12 * 128, 128, "cuda-graph", epochs=2)
-    return [*found[: len(MODULES)], *(replace(large, module=m) for m in MODULES), *found[5:]]
+    return [*jobs[: len(MODULES)], *(replace(large, module=m) for m in MODULES), *jobs[5:]]
 
 
 def epochs(device: torch.device) -> Iterator[Finding]:

@@ -154,14 +154,14 @@ def effects(
     opened = study_named(study, storage)
     now = snapshot(opened.store)
     what = what or now.metric
-    found = _effects(now, what, at_storage(opened.url))
-    sentences = effect_sentences(found)
+    fitted = _effects(now, what, at_storage(opened.url))
+    sentences = effect_sentences(fitted)
     if as_json:
-        plain = [asdict(row) for row in found.rows]
+        plain = [asdict(row) for row in fitted.rows]
         print_json(
             {
                 "unit": unit_of_effects(what),
-                "cv_error": found.cv_error,
+                "cv_error": fitted.cv_error,
                 "sentences": sentences,
                 "effects": plain,
             }
@@ -170,13 +170,13 @@ def effects(
     out = console(wide=wide)
     for sentence in sentences:
         show_prose(out, sentence)
-    shown = [level for level in LEVEL_TITLES if found.informative(level)]
+    shown = [level for level in LEVEL_TITLES if fitted.informative(level)]
     for level in shown:
         heading = effects_heading(level, what)
-        out.print(_choices(heading, found) if level == "choice" else _types(heading, found))
+        out.print(_choices(heading, fitted) if level == "choice" else _types(heading, fitted))
     show_prose(out, what_bold_means(shown=bool(shown)))
-    if found.cv_error is not None:
-        show_prose(out, left_out_line(found.cv_error))
+    if fitted.cv_error is not None:
+        show_prose(out, left_out_line(fitted.cv_error))
 
 
 def _effects(now: Snapshot, what: str, at: str) -> Effects:
@@ -187,9 +187,9 @@ def _effects(now: Snapshot, what: str, at: str) -> Effects:
     if same is not None:
         why = constant_sentence(now.recipe, same).removesuffix(".")
         raise StudyError(f"there are no effects on '{what}': {why}")
-    found = fit_effects(now, what)
-    if found is not None:
-        return found
+    fitted = fit_effects(now, what)
+    if fitted is not None:
+        return fitted
     known = [
         "latency",
         *sorted(

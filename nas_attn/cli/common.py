@@ -213,7 +213,7 @@ def overrides(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """
     from nas_attn.recipe_reading import read_toml
 
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
@@ -225,8 +225,8 @@ def overrides(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
             read = read_toml(f"value = {value}", f"{option} '{shorten(setting)}'")
         except RecipeError:
             read = {}
-        found[key.strip()] = read["value"] if read.keys() == {"value"} else value.strip()
-    return found
+        values[key.strip()] = read["value"] if read.keys() == {"value"} else value.strip()
+    return values
 
 
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
@@ -491,7 +491,7 @@ def _options(group: type[Any]) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True) | (
         {"min_accuracy": str | None} if group is Criteria else {}
     )
-    found = []
+    parameters = []
     for field in dataclasses.fields(group):
         kind = hints[field.name]
         if group is Criteria:
@@ -504,8 +504,10 @@ def _options(group: type[Any]) -> list[inspect.Parameter]:
                 ),
             ]
         word = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        found.append(inspect.Parameter(field.name, word, default=field.default, annotation=kind))
-    return found
+        parameters.append(
+            inspect.Parameter(field.name, word, default=field.default, annotation=kind)
+        )
+    return parameters
 
 
 def _share(text: str) -> float:

@@ -229,19 +229,19 @@ def check_export(
     check_output()
     path = user_path(file, what="FILE", error=UserError)
     check_export_trust(path, trust=trust)
-    found = verify(path, root=root)
-    scored = scored_text(found.metric, found.value, found.right, found.images)
-    if found.right is None:
-        expected = units.value(found.metric, found.expected)
+    result = verify(path, root=root)
+    scored = scored_text(result.metric, result.value, result.right, result.images)
+    if result.right is None:
+        expected = units.value(result.metric, result.expected)
     else:
-        expected = f"{found.expected:g}"
+        expected = f"{result.expected:g}"
     if as_json:
-        print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
+        print_json({**asdict(result), result.metric: result.value, "agrees": result.agrees})
     else:
-        of_card = f"{expected} {found.expected_where}"
-        line = checked_line(found.file, found.format, scored, of_card, elsewhere=found.elsewhere)
+        of_card = f"{expected} {result.expected_where}"
+        line = checked_line(result.file, result.format, scored, of_card, elsewhere=result.elsewhere)
         show_prose(console(), line)
-    if not found.agrees:
+    if not result.agrees:
         raise OperationError(
-            f"'{found.file}' scores differently from its card: {scored} instead of {expected}"
+            f"'{result.file}' scores differently from its card: {scored} instead of {expected}"
         )

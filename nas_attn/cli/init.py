@@ -218,10 +218,10 @@ def _small(data: str) -> bool:
 
 def _data_known(task: str) -> list[str]:
     """The data sets of a task."""
-    found: list[str] = []
+    names: list[str] = []
     for one in variants(task):
-        found += (*tables.data_sets_with(one.labels), *one.hints.more_data)
-    return list(dict.fromkeys(found))
+        names += (*tables.data_sets_with(one.labels), *one.hints.more_data)
+    return list(dict.fromkeys(names))
 
 
 def _options(backbone: str) -> str:

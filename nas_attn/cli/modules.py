@@ -126,17 +126,17 @@ def _cost(row: Row, given: dict[str, Knob], channels: int, size: int) -> _Cost:
 def _show_module(row: Row, cost: _Cost, as_json: bool, *, wide: bool) -> None:
     from nas_attn.cli.printing import show_prose
 
-    found = _described(row)
+    described = _described(row)
     if as_json:
         at = {"channels": cost.channels, "size": cost.size}
-        print_json({**found, **at, "resolved": dict(cost.knobs), **cost.counts})
+        print_json({**described, **at, "resolved": dict(cost.knobs), **cost.counts})
         return
     out = console(wide=wide)
     show_prose(out, f"{row.name}: {row.title}", style="bold")
     show_prose(out, row.paper)
     show_prose(out, f"built by {row.target}")
     out.print()
-    listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in found["knobs"]]
+    listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in described["knobs"]]
     if listed:
         columns = ["knob", "default", "range", "what it does"]
         out.print(table("Knobs", columns, listed, whole=["knob"], optional=["range"]))
@@ -158,11 +158,11 @@ def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[
         try:
             if name in catalogue.ROWS:
                 raise KnobError("nas_attn has a module of the same name")
-            found = _counted(catalogue.find(name), channels, size)
+            described = _counted(catalogue.find(name), channels, size)
         except KnobError as error:
             unusable.append({"name": name, "package": package, "reason": str(error)})
         else:
-            listed.append({**found, "title": f"{found['title']} ({package})"})
+            listed.append({**described, "title": f"{described['title']} ({package})"})
     return listed, unusable
 
 

@@ -369,10 +369,10 @@ def _show_retrained(opened: OpenStudy, wanted: RetrainingOrder, as_json: bool) -
     from nas_attn.words.candidates import metrics_shown
     from nas_attn.words.running import RETRAINED_LINE, retrained_title
 
-    found = results(opened.store, wanted)
+    retrained = results(opened.store, wanted)
     scored = [
         (run, None if stored is None else dict(stored.score.metrics), reason)
-        for run, stored, reason in found
+        for run, stored, reason in retrained
     ]
     if as_json:
         rows = [

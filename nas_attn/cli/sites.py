@@ -97,11 +97,11 @@ def _show_space(
     from nas_attn.cli.printing import show_prose
     from nas_attn.space import SearchSpace
 
-    found = SearchSpace(spec, surveyed.sites)
-    count = found.count()
-    allowed = found.allowed
+    space = SearchSpace(spec, surveyed.sites)
+    count = space.count()
+    allowed = space.allowed
     rng = random.Random(0)
-    drawn = [str(found.placement(found.sample(rng))) for _ in range(SAMPLES if count else 0)]
+    drawn = [str(space.placement(space.sample(rng))) for _ in range(SAMPLES if count else 0)]
     if as_json:
         known = {
             "space": spec.name,
@@ -114,7 +114,7 @@ def _show_space(
         return
     out = console(wide=wide)
     rows = []
-    for site in found.sites:
+    for site in space.sites:
         point = site.at(site.default_position)[0]
         described = f"{point.channels} ch, {point.height}x{point.width}"
         rows.append(

@@ -209,13 +209,13 @@ def _at_work(opened: OpenStudy) -> list[str]:
     from nas_attn.waiting import impatient
     from nas_attn.words.units import duration
 
-    found = []
+    workers = []
     with impatient(), suppress(OperationError):
-        found = [worker for worker in workers_of(opened) if worker.state != "gone"]
+        workers = [worker for worker in workers_of(opened) if worker.state != "gone"]
     lines = []
-    for worker in found[:WORKERS]:
+    for worker in workers[:WORKERS]:
         what = worker.waiting or worker.doing or worker.state
         at = "at " if what == worker.doing not in (STARTING, IDLE) else ""
         lines.append(f"{worker.pid} on {worker.device}: {duration(worker.at_it_s)} {at}{what}")
-    more = len(found) - WORKERS
+    more = len(workers) - WORKERS
     return lines + ([f"and {more} more: nas-attn status {opened.store.name}"] if more > 0 else [])

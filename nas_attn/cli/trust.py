@@ -138,17 +138,17 @@ def files_with_code(backbone: str = "", data: str = "") -> Iterator[str]:
 def code_of_study(opened: OpenStudy) -> set[str]:
     """The code that a study's database names: in its recipe, its protocols, its networks."""
     store = opened.store
-    found = set(code_in(opened.recipe.model_dump(mode="json")))
+    code = set(code_in(opened.recipe.model_dump(mode="json")))
     for text in store.protocols.all().values():
-        found.update(code_in(_document(text)))
+        code.update(code_in(_document(text)))
     for text in store.validations.all().values():
         for name in _names(_document(text)):
-            found.update(_code_of_placement(name))
+            code.update(_code_of_placement(name))
     for candidate in store.candidates():
-        found.update(_code_of_placement(str(candidate.placement)))
+        code.update(_code_of_placement(str(candidate.placement)))
     for row in store.queue.rows():
-        found.update(_code_of_placement(str(row.run.placement)))
-    return found
+        code.update(_code_of_placement(str(row.run.placement)))
+    return code
 
 
 def code_of_export(file: Path, card: Mapping[str, Any]) -> set[str]:

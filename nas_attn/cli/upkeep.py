@@ -84,7 +84,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     same = constants_now(opened.store, opened.recipe)
     next_step = _next_step(opened, now, leased=any(lease["state"] == "held" for lease in held))
     if as_json:
-        found = progress_as_json(now.progress)
+        progress = progress_as_json(now.progress)
         more = {
             **asdict(replace(now, time_use=())),
             "time_use": time_as_json(now.time_use),
@@ -95,7 +95,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
         print_json(
             {
                 "study": opened.store.name,
-                **found,
+                **progress,
                 **{k: v for k, v in more.items() if k != "progress"},
             }
         )
@@ -243,14 +243,14 @@ def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
     from nas_attn.processes import is_dead, machine_and_pid
 
     clock = opened.database.now()
-    found = []
+    leases = []
     for row in opened.store.leases(released=False):
         state = "expired" if row.state == "held" and row.expires_at < clock else row.state
         if is_dead(row.owner, local=opened.store.is_local):
             state = "worker gone"
         pid = machine_and_pid(row.owner)[1]
         left = round(row.expires_at - clock)
-        found.append(
+        leases.append(
             {
                 "work": row.resource,
                 "state": state,
@@ -259,7 +259,7 @@ def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
                 "expires_in_s": left,
             }
         )
-    return found
+    return leases
 
 
 def backup(
@@ -358,7 +358,7 @@ def doctor(
     if as_json:
         print_json([dict(zip(("what", "state", "found"), check, strict=True)) for check in checks])
     else:
-        rows = [[state, what, found] for what, state, found in checks]
+        rows = [[state, what, remark] for what, state, remark in checks]
         console(wide=wide).print(table("This machine", ["", "what", "found"], rows, whole=[""]))
     if any(state == "bad" for _, state, _ in checks):
         raise typer.Exit(1)
@@ -418,8 +418,8 @@ def _machine() -> Iterator[Check]:
     if torch.cuda.is_available():
         there = shutil.which(MPS_CONTROL) is not None
         how = "compute at the same time" if there else "take turns"
-        found = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
-        yield "MPS", "ok" if there else "note", found
+        remark = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
+        yield "MPS", "ok" if there else "note", remark
     load = psutil.getloadavg()[0]
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     busy = load > cores() / 2

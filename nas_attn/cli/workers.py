@@ -261,12 +261,12 @@ def _working(opened: OpenStudy) -> list[WorkerView]:
 
 
 def _engine_options(words: list[str]) -> dict[str, str]:
-    found = {}
+    options = {}
     for word in words:
         key, _, value = word.lstrip("-").partition("=")
         if not key:
             raise StudyError(
                 f"--option '{word}': write an option of sbatch, like account=mine or exclusive"
             )
-        found[key] = value
-    return found
+        options[key] = value
+    return options

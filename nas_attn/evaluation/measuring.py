@@ -197,9 +197,9 @@ class Measurer:
         return self._models[key]
 
 
-def to_text(found: Fingerprint) -> str:
+def to_text(fingerprint: Fingerprint) -> str:
     """A fingerprint as the study keeps it."""
-    return json.dumps(asdict(found))
+    return json.dumps(asdict(fingerprint))
 
 
 def from_text(text: str) -> Fingerprint:

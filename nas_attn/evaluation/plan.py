@@ -173,8 +173,8 @@ def _keep_sites(store: StudyStore, plan: Plan) -> None:
     sites = []
     for site in plan.sites:
         points = {}
-        for position, found in site.points:
-            points[position] = [list(dataclasses.astuple(point)) for point in found]
+        for position, points_there in site.points:
+            points[position] = [list(dataclasses.astuple(point)) for point in points_there]
         sites.append(
             {"name": site.name, "role": site.role, "macs_share": site.macs_share, "points": points}
         )
@@ -184,8 +184,8 @@ def _keep_sites(store: StudyStore, plan: Plan) -> None:
 
 def _site(entry: Mapping[str, Any]) -> Site:
     points = []
-    for position, found in entry["points"].items():
-        points.append((position, tuple(Point(*point) for point in found)))
+    for position, points_there in entry["points"].items():
+        points.append((position, tuple(Point(*point) for point in points_there)))
     return Site(entry["name"], tuple(points), entry["macs_share"], entry["role"])
 
 
@@ -250,13 +250,13 @@ def excesses(recipe: Recipe, cost: Costs, latency: Latency | None) -> dict[str, 
     the low end of the interval counts.
     """
     limits = recipe.limits.model_dump()
-    found = {}
+    excess_by_limit = {}
     for row in _limited_costs():
         limit = limits[row.limit]
         value = _bounded(row, cost, latency)
         if limit is not None and value is not None:
-            found[row.limit] = value / limit - 1
-    return found
+            excess_by_limit[row.limit] = value / limit - 1
+    return excess_by_limit
 
 
 def _limited_costs() -> list[Cost]:

@@ -65,11 +65,11 @@ class Graph(nn.Module):
         assert isinstance(logits, Tensor)
         return logits
 
-    def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002 - boxes need the images
+    def differences(self, outputs: Tensor, expected: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002 - boxes need the images
         """Differences of a file's output from the network's for images x, as shares of the largest
         output.
         """
-        return apart(found, expected)
+        return apart(outputs, expected)
 
     def worst(self, differences: Tensor) -> float | None:
         """The number that decides whether two outputs are the same; None if there was nothing to
@@ -134,8 +134,8 @@ class DetectorGraph(Graph):
             1,
         )
 
-    def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
-        return boxes_apart(found, expected, x)
+    def differences(self, outputs: Tensor, expected: Tensor, x: Tensor) -> Tensor:
+        return boxes_apart(outputs, expected, x)
 
     def worst(self, differences: Tensor) -> float | None:
         """The median over boxes: of boxes with nearly equal scores, rounding may suppress another
@@ -183,24 +183,24 @@ def single_output(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
     return Graph(model).eval()
 
 
-def apart(found: Tensor, expected: Tensor) -> Tensor:
+def apart(outputs: Tensor, expected: Tensor) -> Tensor:
     """(1,) Largest difference, as a share of the largest output."""
-    return ((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).view(1)
+    return ((outputs - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).view(1)
 
 
-def boxes_apart(found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
+def boxes_apart(boxes: Tensor, expected: Tensor, x: Tensor) -> Tensor:
     """(boxes,) Distance of each box of either, (…, K, 6), from the nearest of its class in the
     other: sides as shares of the image's, and scores; infinite if there is none.
     """
-    found = found.view(found.shape[-2:])
+    boxes = boxes.view(boxes.shape[-2:])
     expected = expected.view(expected.shape[-2:])
     width = x.shape[-1]
     height = x.shape[-2]
-    scale = found.new_tensor([width, height, width, height, 1.0])
-    between = torch.cdist(found[:, :5] / scale, expected[:, :5] / scale, p=float("inf"))
-    between[found[:, 5, None] != expected[None, :, 5]] = float("inf")
+    scale = boxes.new_tensor([width, height, width, height, 1.0])
+    between = torch.cdist(boxes[:, :5] / scale, expected[:, :5] / scale, p=float("inf"))
+    between[boxes[:, 5, None] != expected[None, :, 5]] = float("inf")
     far = between.new_full((1,), float("inf"))
-    rows = torch.cat([between, far.expand(len(found), 1)], 1).amin(1)
+    rows = torch.cat([between, far.expand(len(boxes), 1)], 1).amin(1)
     columns = torch.cat([between, far.expand(1, len(expected))], 0).amin(0)
     return torch.cat([rows, columns])
 

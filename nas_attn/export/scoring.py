@@ -117,11 +117,11 @@ def runner(network: Any) -> Callable[[Array], Array]:
     return run
 
 
-def boxes(found: Any) -> Array:
+def boxes(answers: Any) -> Array:
     """A torchvision detector's boxes of N images: (N, K, 6), left, top, right, bottom, score,
     class; zeros if there are fewer.
     """
-    rows = [np.hstack([o["boxes"], o["scores"][:, None], o["labels"][:, None]]) for o in found]
+    rows = [np.hstack([o["boxes"], o["scores"][:, None], o["labels"][:, None]]) for o in answers]
     table = np.zeros((len(rows), max(map(len, rows)), 6), np.float32)
     for number, row in enumerate(rows):
         table[number, : len(row)] = row
@@ -263,8 +263,8 @@ def score() -> int:
             except Exception as error:
                 # Pillow raises many kinds
                 sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
-        found = run(prepared(np.stack(images), card["input"])).argmax(1)
-        for answer, (path, label) in zip(found, batch, strict=True):
+        predicted = run(prepared(np.stack(images), card["input"])).argmax(1)
+        for answer, (path, label) in zip(predicted, batch, strict=True):
             right += int(answer == label)
             if asked.images:
                 print(f"{path}: {classes[answer]}")

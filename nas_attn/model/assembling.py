@@ -260,10 +260,10 @@ def _cut_off(rung: _Rung) -> dict[str, tuple[float, float]]:
 
 
 def _by_key(runs: Sequence[ScoredRun], values: Floats) -> dict[str, list[float]]:
-    found = defaultdict[str, list[float]](list)
+    values_by_key = defaultdict[str, list[float]](list)
     for run, value in zip(runs, values.tolist(), strict=True):
-        found[run.key].append(value)
-    return found
+        values_by_key[run.key].append(value)
+    return values_by_key
 
 
 def _newest(runs: Mapping[_At, ScoredRun]) -> dict[_At, ScoredRun]:
@@ -320,16 +320,16 @@ def _cut(values: Floats, block: Ints) -> tuple[Floats, Floats]:
     And how broken each run is: what was cut off over what was left of its distance below the
     median, at most 1.
     """
-    found = values.copy()
+    mended = values.copy()
     broken = np.zeros(len(values))
     for number in np.unique(block):
         mine = block == number
         if mine.sum() >= FEWEST_TO_CUT:
-            found[mine] = without_broken(values[mine])
-            off = found[mine] - values[mine]
-            left = np.where(off > 0, np.median(values[mine]) - found[mine], 1.0)
+            mended[mine] = without_broken(values[mine])
+            off = mended[mine] - values[mine]
+            left = np.where(off > 0, np.median(values[mine]) - mended[mine], 1.0)
             broken[mine] = np.minimum(off / left, 1.0)
-    return found, broken
+    return mended, broken
 
 
 def without_broken(values: Floats) -> Floats:

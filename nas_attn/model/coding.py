@@ -73,20 +73,20 @@ def names_of(choice: Hashable) -> tuple[str, ...]:
     text = str(choice)
     if text in (NONE, "original"):
         return (text,)
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     # a site with modules at two positions has two parts
     for part in text.split(" "):
         position, _, bare = part.partition("=") if part.startswith("@") else ("", "", part)
-        found |= dict.fromkeys(
+        names |= dict.fromkeys(
             ["attention", bare.partition("(")[0], bare, *([position, part] if position else [])]
         )
-    return tuple(found)
+    return tuple(names)
 
 
 @lru_cache(maxsize=1 << 16)
 def _read(placement: Placement) -> Mapping[str, str]:
     """Site -> choice of an explicit placement, positions included where they are written."""
-    found: dict[str, str] = {}
+    choices: dict[str, str] = {}
     for assignment in placement.assignments:
         if not assignment.choice.is_none:
             here = (
@@ -94,10 +94,10 @@ def _read(placement: Placement) -> Mapping[str, str]:
                 if assignment.position
                 else str(assignment.choice)
             )
-            found[assignment.site] = (
-                f"{found[assignment.site]} {here}" if assignment.site in found else here
+            choices[assignment.site] = (
+                f"{choices[assignment.site]} {here}" if assignment.site in choices else here
             )
-    return found
+    return choices
 
 
 class Coding:
@@ -150,22 +150,24 @@ class Coding:
 
     def knowing(self, known: Known) -> Coding:
         """The same with an expectation of each choice, more being better; 0 where there is none."""
-        found = copy.copy(self)
+        coding = copy.copy(self)
         column = [
             known.get(site, {}).get(choice, 0.0)
             for site, choices in self.sites.items()
             for choice in choices
         ]
-        found._names = {**self._names, "known": np.array(column).reshape(-1, 1)}
-        return found
+        coding._names = {**self._names, "known": np.array(column).reshape(-1, 1)}
+        return coding
 
     @classmethod
     def of(cls, placements: Sequence[Placement], evaluated: int) -> tuple[Coding, Codes]:
         """For explicit placements, scaled to the first, evaluated ones; and the codes of these."""
-        found = defaultdict[str, set[str]](lambda: {NONE})
+        choices_by_site = defaultdict[str, set[str]](lambda: {NONE})
         for site, choice in itertools.chain.from_iterable(_read(one).items() for one in placements):
-            found[site].add(choice)
-        coding = cls({site: sorted(found[site]) for site in sorted(found)}, names_of)
+            choices_by_site[site].add(choice)
+        coding = cls(
+            {site: sorted(choices_by_site[site]) for site in sorted(choices_by_site)}, names_of
+        )
         codes = coding.codes(placements[:evaluated])
         return coding.scaled_to(codes), codes
 
@@ -196,19 +198,19 @@ class Coding:
         """The same with parts scaled, and pairs centred, to fit these (the evaluated)
         placements.
         """
-        found = copy.copy(self)
+        coding = copy.copy(self)
         n = len(codes)
-        found.middle = self.one_hot(codes).mean(axis=0) if n else self.middle
-        found._scale = dict.fromkeys(PARTS, 1.0)
+        coding.middle = self.one_hot(codes).mean(axis=0) if n else self.middle
+        coding._scale = dict.fromkeys(PARTS, 1.0)
         for part in PARTS:
             size = 0.0
             # mean variance of the difference of two placements
             if n > 1:
-                kernel = found._part(part, codes, codes)
+                kernel = coding._part(part, codes, codes)
                 trace = float(np.trace(kernel))
                 size = 2 * (trace / n - (float(kernel.sum()) - trace) / (n * (n - 1)))
-            found._scale[part] = 2 / size if size > 1e-9 else 0.0
-        return found
+            coding._scale[part] = 2 / size if size > 1e-9 else 0.0
+        return coding
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Those of the shapes that the evaluated placements can tell apart; without one, a shape in
@@ -223,17 +225,17 @@ class Coding:
         """(n, m) covariance of what placements share, `own` is not in it; (n,) variances without
         `right`.
         """
-        found = np.zeros(len(left) if right is None else (len(left), len(right)))
+        covariances = np.zeros(len(left) if right is None else (len(left), len(right)))
         for part in PARTS:
             if share := getattr(shape, part):
-                found += share * self._part(part, left, right)
-        return found
+                covariances += share * self._part(part, left, right)
+        return covariances
 
     def one_hot(self, codes: Codes) -> Floats:
         """(n, entries): 1 for the choice that each placement has at each site."""
-        found = np.zeros((len(codes), len(self._site)))
-        found[np.arange(len(codes))[:, None], self.first + codes] = 1.0
-        return found
+        ones = np.zeros((len(codes), len(self._site)))
+        ones[np.arange(len(codes))[:, None], self.first + codes] = 1.0
+        return ones
 
     def centred(self, codes: Codes) -> Floats:
         """(n, entries): choices less how often the evaluated placements have them."""
@@ -268,13 +270,13 @@ class Coding:
         if part == "pair":
             a = self.centred(left)
             b = self.centred(left if right is None else right)
-            found, squares = np.zeros(
+            products, squares = np.zeros(
                 (2, len(left)) if right is None else (2, len(left), len(right))
             )
             for one in (dot(a[:, site], b[:, site]) for site in self._entries):
-                found = found + one
+                products = products + one
                 squares = squares + one**2
-            return np.asarray(self._scale[part] * 0.5 * (found**2 - squares))
+            return np.asarray(self._scale[part] * 0.5 * (products**2 - squares))
         a, b = (
             self.one_hot(codes) @ self._names[part]
             for codes in (left, left if right is None else right)
@@ -289,7 +291,7 @@ def array_content(array: Floats | Ints) -> Hashable:
 
 def _indicators(rows: Sequence[Sequence[str]]) -> Floats:
     columns = {name: i for i, name in enumerate(sorted({name for row in rows for name in row}))}
-    found = np.zeros((len(rows), len(columns)))
+    table = np.zeros((len(rows), len(columns)))
     for i, row in enumerate(rows):
-        found[i, [columns[name] for name in row]] = 1.0
-    return found
+        table[i, [columns[name] for name in row]] = 1.0
+    return table

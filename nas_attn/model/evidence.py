@@ -146,15 +146,15 @@ class Evidence:
         variances = variances + more
         mean, sd = moments(weight, means, variances)
         mean, low, high = np.clip([mean, *interval(weight, means, variances)], *self._runs.limits)
-        found = {}
+        estimates = {}
         for i, (key, values) in enumerate(runs.items()):
             least, most = sorted((self._sign * float(low[i]), self._sign * float(high[i])))
-            found[key] = Estimate(
+            estimates[key] = Estimate(
                 self._sign * float(mean[i]), float(sd[i]), least, most, len(values)
             )
             if self._exact and values:
-                found[key] = Estimate(values[0], 0.0, values[0], values[0], len(values))
-        return found
+                estimates[key] = Estimate(values[0], 0.0, values[0], values[0], len(values))
+        return estimates
 
     def gain(self, a: str, b: str) -> Gain | None:
         """How much better `a` is than `b`; None where either is unknown, or nothing can be said of
@@ -185,10 +185,10 @@ class Evidence:
                 if not self._runs.data.equal
                 else ties(means, variances, before)
             )
-            found = self._as_gains(means, variances, tied, missing, over)
+            computed = self._as_gains(means, variances, tied, missing, over)
             known |= {
                 key: Gain() if key == over else gain
-                for key, gain in zip(missing, found, strict=True)
+                for key, gain in zip(missing, computed, strict=True)
             }
         return {key: known[key] for key in wanted}
 
@@ -240,11 +240,11 @@ class Evidence:
         """(count, placements) joint draws of expected scores, in the order of `keys`."""
         if self._constant:
             return np.full((count, len(self.keys)), self._runs.last[0].value)
-        found = self._effects.draws(rng, count)
+        drawn = self._effects.draws(rng, count)
         if self._runs.broken:
             shift, more = self._broken(self.keys, self._effects.marginals()[0])
-            found += rng.normal(*moments(self._solution.nodes.weight, shift, more), found.shape)
-        return np.asarray(self._sign * found)
+            drawn += rng.normal(*moments(self._solution.nodes.weight, shift, more), drawn.shape)
+        return np.asarray(self._sign * drawn)
 
     @cached_property
     def _effects(self) -> NodeEffects:
@@ -310,8 +310,8 @@ class Evidence:
 
     @cached_property
     def _images(self) -> NewImages | None:
-        found = NewImages(self._runs.last)
-        return found if len(found.runs) > 1 else None
+        model = NewImages(self._runs.last)
+        return model if len(model.runs) > 1 else None
 
     def _as_gains(
         self,
@@ -360,7 +360,7 @@ def fit(
     last = max((run.rung for run in known), default=None) if rung is None else rung
     if last is None or not any(run.rung == last for run in known):
         return None
-    found = assemble(
+    assembled = assemble(
         known,
         placements,
         metric=metric,
@@ -368,4 +368,4 @@ def fit(
         rung=last,
         beforehand=beforehand,
     )
-    return Evidence(found, {key: placements[key] for key in found.keys})
+    return Evidence(assembled, {key: placements[key] for key in assembled.keys})

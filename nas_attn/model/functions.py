@@ -64,11 +64,11 @@ class Function:
 
     def of(self, codes: Codes) -> Floats:
         at = self.first + codes
-        found = self.constant + self.entries[at].sum(axis=1)
+        totals = self.constant + self.entries[at].sum(axis=1)
         if self.pairs is not None:
             for left in range(at.shape[1] - 1):
-                found = found + self.pairs[at[:, left, None], at[:, left + 1 :]].sum(axis=1)
-        return np.asarray(found)
+                totals = totals + self.pairs[at[:, left, None], at[:, left + 1 :]].sum(axis=1)
+        return np.asarray(totals)
 
 
 class Learner:
@@ -139,8 +139,8 @@ class Learner:
         entries = entries + expected + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
         if shape.pair:
             centred = coding.centred(data.codes)
-            found = half**2 * coding.between_sites((centred.T * weights) @ centred)
-            pairs = found if pairs is None else pairs + found
+            weights_of_pairs = half**2 * coding.between_sites((centred.T * weights) @ centred)
+            pairs = weights_of_pairs if pairs is None else pairs + weights_of_pairs
         return Function.centred(
             coding, -float(solved.rung_means[-1]), -entries, None if pairs is None else -pairs
         )

@@ -60,8 +60,8 @@ class NewImages:
         """
         if self.runs[0].images is not None:
             return 0.0 if a == b else self._redrawn
-        found = 0.0 if a == b else self._repeated(a, b)
-        return self._typical if found is None else found
+        variance = 0.0 if a == b else self._repeated(a, b)
+        return self._typical if variance is None else variance
 
     def _repeated(self, a: str, b: str) -> float | None:
         left = self._runs.get(a, {})
@@ -89,9 +89,9 @@ class NewImages:
         """
         known = [run for run in self.runs if run.images is not None]
         images = max(run.divided for run in known)
-        found = [self._in_common(a, b, images) for a, b in self._pairs]
-        products = sum(product for product, _ in found)
-        count = sum(number for _, number in found)
+        parts = [self._in_common(a, b, images) for a, b in self._pairs]
+        products = sum(product for product, _ in parts)
+        count = sum(number for _, number in parts)
         if count >= FEWEST_IN_COMMON:
             return max(products / count, 0.0) / images
         validated = float(np.mean([run.examples for run in known]))
@@ -121,14 +121,14 @@ class NewImages:
     @property
     def _pairs(self) -> list[tuple[str, str]]:
         """Pairs of placements that ran more than once, those with the most runs first."""
-        seeds = {key: len(found) for key, found in self._runs.items() if len(found) > 1}
+        seeds = {key: len(runs) for key, runs in self._runs.items() if len(runs) > 1}
         pairs = itertools.combinations(sorted(seeds, key=lambda key: (-seeds[key], key)), 2)
         return list(itertools.islice(pairs, MOST_PAIRS))
 
     @cached_property
     def _typical(self) -> float:
-        found = [self._repeated(a, b) for a, b in self._pairs]
-        known = [variance for variance in found if variance is not None]
+        variances = [self._repeated(a, b) for a, b in self._pairs]
+        known = [variance for variance in variances if variance is not None]
         return float(np.mean(known)) if known else 2 * (noise_floor(self.runs) or 0.0) ** 2
 
 

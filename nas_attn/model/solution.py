@@ -45,11 +45,11 @@ class Solution:
 
     def sums(self, sums: Sequence[Sum]) -> tuple[Floats, Floats]:
         """(nodes, m) means and variances of sums of effects, without what is a placement's own."""
-        places = sorted({placement for found in sums for placement, _ in found}, key=str)
+        places = sorted({placement for terms in sums for placement, _ in terms}, key=str)
         weights = np.zeros((len(sums), len(places)))
         at = {placement: i for i, placement in enumerate(places)}
-        for row, found in zip(weights, sums, strict=True):
-            for placement, weight in found:
+        for row, terms in zip(weights, sums, strict=True):
+            for placement, weight in terms:
                 row[at[placement]] += weight
         return NodeEffects(self, places, np.full(len(places), -1)).combined(weights)
 
@@ -131,13 +131,13 @@ class NodeEffects:
         for i, many in enumerate(rng.multinomial(count, nodes.weight).tolist()):
             if not many:
                 continue
-            found = np.tile(self._parts(i)[0] + self._solution.solved[i].rung_means[-1], (many, 1))
+            drawn = np.tile(self._parts(i)[0] + self._solution.solved[i].rung_means[-1], (many, 1))
             if square := self._prior(i)[1]:
                 covariance = self._covariance(i, own=True)
                 covariance.flat[:: len(covariance) + 1] += LEAST_VARIANCE * (1 + square)
                 normal = rng.standard_normal((many, len(covariance)))
-                found += nodes.noise[i] * normal @ np.linalg.cholesky(covariance).T
-            rows.append(found)
+                drawn += nodes.noise[i] * normal @ np.linalg.cholesky(covariance).T
+            rows.append(drawn)
         return np.asarray(rng.permutation(np.concatenate(rows)))
 
     def _prior(self, node: int) -> tuple[Shape, float]:

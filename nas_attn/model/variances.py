@@ -189,20 +189,20 @@ class Hypothesis:
         """(m, NOISES) log density of the parameters and of the log noise, shapes included."""
         # (m, rungs, NOISES)
         s = draws.noise[:, :, None] * noises[:, None, :]
-        found = np.log(self.prior)[draws.shape][:, None] + np.zeros(noises.shape)
+        log_density = np.log(self.prior)[draws.shape][:, None] + np.zeros(noises.shape)
         for k, priors in enumerate(self.data.priors):
             tied = k > self.unit
             luck = None
             if self.data.target and k == self.unit + 1:
                 luck = np.hypot(s[:, k - 1], draws.interaction[:, k - 1, None] * noises)
-            found = found + priors.log_noise(s[:, k], luck)
+            log_density = log_density + priors.log_noise(s[:, k], luck)
             t = draws.spread[:, k, None] * noises
             u = draws.interaction[:, k, None] * noises
             if k < self.differ:
                 below = draws.spread[:, k - 1, None] * noises if tied else 0.0
-                found = found + priors.log_spread(t, s[:, k], below)
+                log_density = log_density + priors.log_spread(t, s[:, k], below)
             if self.data.backbones > 1 and k >= self.differ - 1:
-                found = found + priors.log_interaction(u, t, s[:, k])
+                log_density = log_density + priors.log_interaction(u, t, s[:, k])
         middles = {
             "rho": 0.0,
             "target": 0.0,
@@ -213,8 +213,8 @@ class Hypothesis:
         }
         for name, middle in middles.items():
             if name in self.index:
-                found = (
-                    found
+                log_density = (
+                    log_density
                     - 0.5 * (self._get(z, name)[:, None] - middle) ** 2
                     - 0.5 * math.log(2 * math.pi)
                 )
@@ -223,8 +223,8 @@ class Hypothesis:
             ("backbones", draws.backbones, BACKBONES),
         ):
             if name in self.index:
-                found = found + log_half_t(value, scale, LEVEL_FREEDOMS)[:, None]
-        return np.asarray(found)
+                log_density = log_density + log_half_t(value, scale, LEVEL_FREEDOMS)[:, None]
+        return np.asarray(log_density)
 
     def _get(self, z: Floats, name: str) -> Floats:
         return z[:, self.index[name]] if name in self.index else np.zeros(len(z))
@@ -235,10 +235,12 @@ class Hypothesis:
 
 def _chained(links: Sequence[Floats], count: int) -> Floats:
     """(count, rungs, rungs) correlations, from those (count,) of neighbouring rungs."""
-    found = np.ones((count, len(links) + 1, len(links) + 1))
+    correlations = np.ones((count, len(links) + 1, len(links) + 1))
     for below, above in itertools.combinations(range(len(links) + 1), 2):
-        found[:, below, above] = found[:, above, below] = math.prod(links[below:above])
-    return found
+        correlations[:, below, above] = correlations[:, above, below] = math.prod(
+            links[below:above]
+        )
+    return correlations
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,19 +326,21 @@ class Algebra:
 
     def covariances(self, draws: Draws) -> Floats:
         """(m, runs, runs) in units of the noise's square, at each draw."""
-        found = np.tile(self.same_run, (len(draws.shape), 1, 1))
+        covariances = np.tile(self.same_run, (len(draws.shape), 1, 1))
         if draws.levels.any():
-            found += self.same_block * self._between(draws.levels, np.ones_like(draws.eta))
+            covariances += self.same_block * self._between(draws.levels, np.ones_like(draws.eta))
         if draws.backbones.any():
-            found += self.same_backbone * draws.backbones[:, None, None] ** 2
-        found *= self._between(draws.noise, draws.eta)
+            covariances += self.same_backbone * draws.backbones[:, None, None] ** 2
+        covariances *= self._between(draws.noise, draws.eta)
         effects = self._between(draws.spread, draws.rho)
         if draws.interaction.any():
             effects = effects + self.same_backbone * self._between(draws.interaction, draws.rho)
         for number in np.unique(draws.shape).tolist():
-            found[draws.shape == number] += self.kernel(number) * effects[draws.shape == number]
-        found *= 1 + LEAST_VARIANCE * np.eye(len(self.means))
-        return np.asarray(found)
+            covariances[draws.shape == number] += (
+                self.kernel(number) * effects[draws.shape == number]
+            )
+        covariances *= 1 + LEAST_VARIANCE * np.eye(len(self.means))
+        return np.asarray(covariances)
 
     def _between(self, size: Floats, correlation: Floats) -> Floats:
         """(m, runs, runs) covariance of something of these sizes (m, rungs) at each rung; (m, 1, 1)
@@ -458,12 +462,12 @@ def _posterior(question: _Question) -> Nodes:
         (1, EQUAL_ROUND, witnessed),
         (data.searched + 1, EQUAL_ROUND, target * null * (1 - null)),
     )
-    found = [
+    weighed = [
         _sampled(Hypothesis(data, shapes, differ), count, math.log(prior), rng)
         for differ, count, prior in hypotheses
         if prior
     ]
-    return _kept(found, shapes, NODES if len(data.value) < MANY_RUNS else FEW_NODES)
+    return _kept(weighed, shapes, NODES if len(data.value) < MANY_RUNS else FEW_NODES)
 
 
 def _sampled(
@@ -531,16 +535,16 @@ def _fitted(family: Hypothesis, shape: Ints, z: Floats, logs: Floats) -> Paramet
 
 
 def _kept(
-    found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape], count: int
+    weighed: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape], count: int
 ) -> Nodes:
     """Nodes drawn in even steps along the weights; the weight of "equal" is exact."""
-    top = max(float(logs.max()) for _, logs, _ in found)
-    shares = [np.exp(logs - top) for _, logs, _ in found]
+    top = max(float(logs.max()) for _, logs, _ in weighed)
+    shares = [np.exp(logs - top) for _, logs, _ in weighed]
     total = sum(float(w.sum()) for w in shares)
     parts = list[Draws]()
     weight = list[Floats]()
     noise = list[Floats]()
-    for (draws, _, noises), w in zip(found, shares, strict=True):
+    for (draws, _, noises), w in zip(weighed, shares, strict=True):
         mass = float(w.sum()) / total
         if mass <= 1e-4:
             continue

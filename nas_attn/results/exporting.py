@@ -183,8 +183,8 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
     metric = now.primary or tasks.of(protocol_recipe(store, run.protocol)).metric
     scored = []
     for one in (run, None):
-        if (found := _scored(store, view, one)) is not None:
-            scored.append(found.score.metrics)
+        if (row := _scored(store, view, one)) is not None:
+            scored.append(row.score.metrics)
     values = [metrics[metric] for metrics in scored if metric in metrics]
     if len(values) < 2:
         return run, ""
@@ -212,8 +212,8 @@ def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredSc
     if run is None:
         return None
     stored = store.scores(view.key, protocol=run.protocol, with_correct=True)
-    found = [s for s in stored if (s.score.seed, s.backbone) == (run.seed, run.backbone)]
-    return max(found, key=lambda s: s.score.rung, default=None)
+    scores = [s for s in stored if (s.score.seed, s.backbone) == (run.seed, run.backbone)]
+    return max(scores, key=lambda s: s.score.rung, default=None)
 
 
 def _training(stored: StoredScore | None, what: str, section: TrainingSection) -> dict[str, Any]:

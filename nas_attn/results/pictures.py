@@ -82,10 +82,10 @@ def pictures(
             for one, truth in zip(stored, y, strict=True)
         ]
         for name, network in (networks or {}).items():
-            for row, one, found in zip(
+            for row, one, masks in zip(
                 drawn, stored, _found(network, dataset, split, recipe), strict=True
             ):
-                row.append(Picture(_png(_over(one, found, kind), DRAWN_OVER_SIDE), name))
+                row.append(Picture(_png(_over(one, masks, kind), DRAWN_OVER_SIDE), name))
     return {number: tuple(row) for number, row in zip(wanted, drawn, strict=True)}
 
 
@@ -104,21 +104,21 @@ def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -
     """
     trainer = Trainer(recipe.training, dataset, device="cpu", arithmetic=PLAIN)
     network.eval()
-    found: list[Tensor] = []
+    answers: list[Tensor] = []
     # one by one: a detector's answers may take much memory
     for x, _ in split.batches(1):
         answer: Any = trainer.output(network, x)
         if dataset.task.labels == "masks":
             logits: Any = answer_of(answer)
-            found.append(logits.argmax(1)[0])
+            answers.append(logits.argmax(1)[0])
         else:
             sure = answer[0]["scores"] >= SHOWN_SCORE
-            found.append(
+            answers.append(
                 torch.cat(
                     [answer[0]["labels"][sure, None].float(), answer[0]["boxes"][sure].float()], 1
                 )
             )
-    return found
+    return answers
 
 
 def _over(stored: Tensor, y: Tensor, kind: str) -> Image.Image:

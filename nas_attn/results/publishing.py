@@ -164,10 +164,10 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
     """Mistakes of the recommended network, the bare backbone and the runner-up, with `images` if
     the data are here.
     """
-    found = mistakes(opened.store, now)
-    if found is None:
+    summary = mistakes(opened.store, now)
+    if summary is None:
         return None
-    numbers = [one.image for one in found.different]
+    numbers = [one.image for one in summary.different]
     drawn = {}
     try:
         if numbers and images:
@@ -176,21 +176,21 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
             drawn = pictures(
                 now.recipe,
                 numbers,
-                _networks(opened, now, found) if not is_share_of_images(found.what) else {},
+                _networks(opened, now, summary) if not is_share_of_images(summary.what) else {},
                 store=opened.store,
             )
     except NasAttnError:
         # the data are not on this machine: no images
         pass
-    return Wrong(found, drawn)
+    return Wrong(summary, drawn)
 
 
-def _networks(opened: OpenStudy, now: Snapshot, found: Mistakes) -> dict[str, nn.Module]:
+def _networks(opened: OpenStudy, now: Snapshot, summary: Mistakes) -> dict[str, nn.Module]:
     """The networks whose weights are kept."""
     from nas_attn.study.weights import trained_model
 
     networks = {}
-    for key in found.keys:
+    for key in summary.keys:
         view = now.find(key)
         if view is not None:
             with suppress(NasAttnError):

@@ -210,8 +210,10 @@ class MLflow:
         self._client = MlflowClient()
         self._mark = mark(opened.store)
         name = opened.store.name
-        found = self._client.get_experiment_by_name(name)
-        self._experiment = found.experiment_id if found else self._client.create_experiment(name)
+        experiment = self._client.get_experiment_by_name(name)
+        self._experiment = (
+            experiment.experiment_id if experiment else self._client.create_experiment(name)
+        )
 
     def _runs(self, more: str = "") -> Iterator[Any]:
         token: str | None = ""

@@ -26,8 +26,8 @@ class BucketArtifacts:
 
     def __init__(self, address: str) -> None:
         """Raises StudyError if the address is wrong, or boto3 is not installed."""
-        found = _ADDRESS.fullmatch(address)
-        if found is None:
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
             raise StudyError(
                 f"artifacts '{shorten(address)}' has no bucket: give s3://BUCKET/PREFIX or a folder"
             )
@@ -36,8 +36,8 @@ class BucketArtifacts:
         import boto3
         from optuna.artifacts import Boto3ArtifactStore
 
-        self._bucket = found["bucket"]
-        prefix = (found["prefix"] or "").strip("/")
+        self._bucket = match["bucket"]
+        prefix = (match["prefix"] or "").strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._client: Any = boto3.client("s3")
         self._objects = Boto3ArtifactStore(self._bucket, self._client)
@@ -55,11 +55,11 @@ class BucketArtifacts:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix
         )
-        found = []
+        artifacts = []
         for entry in (entry for page in pages for entry in page.get("Contents", [])):
             age_s = max(0.0, time.time() - entry["LastModified"].timestamp())
-            found.append(Stored(entry["Key"].removeprefix(self._prefix), entry["Size"], age_s))
-        return found
+            artifacts.append(Stored(entry["Key"].removeprefix(self._prefix), entry["Size"], age_s))
+        return artifacts
 
     def check(self) -> None:
         """Raises StudyError if the bucket is not there, or may not be used; says why."""

@@ -138,19 +138,21 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
     removed earlier.
     """
     store = opened.store
-    lying = [found for found in opened.artifacts.stored() if found.name.startswith(mark(store))]
+    lying = [
+        artifact for artifact in opened.artifacts.stored() if artifact.name.startswith(mark(store))
+    ]
     # What the database knows is read after the files: a new one is then no stray.
     needed = {*freed.names, sheet_name(store)}
     needed |= {row.artifact for rows in store.all_checkpoints().values() for row in rows}
     needed |= {json.loads(text)["artifact"] for text in store.backbones.all().values() if text}
-    for found in lying:
-        if found.name in needed or found.age_s < YOUNG_S:
+    for artifact in lying:
+        if artifact.name in needed or artifact.age_s < YOUNG_S:
             continue
         freed.strays += 1
-        freed.size += found.size
-        freed.names.append(found.name)
+        freed.size += artifact.size
+        freed.names.append(artifact.name)
         if not dry_run:
-            remove_artifact(opened.artifacts, found.name)
+            remove_artifact(opened.artifacts, artifact.name)
 
 
 def sweep(store: StudyStore, artifacts: ArtifactStore, lock: Lease) -> None:
@@ -247,9 +249,11 @@ def _own_files(database: Database) -> Iterator[tuple[Path, Path]]:
     """
     for store in database.stores():
         folder = artifacts_folder(database, store.settings.artifacts)
-        for found in FolderArtifacts(folder).stored():
-            if found.name.startswith(mark(store)) and not found.name.endswith(UNFINISHED_ENDING):
-                yield folder / found.name, Path(found.name)
+        for artifact in FolderArtifacts(folder).stored():
+            if artifact.name.startswith(mark(store)) and not artifact.name.endswith(
+                UNFINISHED_ENDING
+            ):
+                yield folder / artifact.name, Path(artifact.name)
         for run in sorted(_run_folders(store)):
             for file in (folder / run).rglob("*"):
                 if file.is_file() and not file.is_symlink():

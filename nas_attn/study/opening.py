@@ -218,12 +218,12 @@ def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     names = dict.fromkeys(
         ["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])]
     )
-    found = {"nas_attn": __version__, "python": platform.python_version()}
+    version_by_name = {"nas_attn": __version__, "python": platform.python_version()}
     for name in names:
         with suppress(metadata.PackageNotFoundError):
             # whatever builds the network says that it is missing
-            found[name] = metadata.version(name)
-    return found
+            version_by_name[name] = metadata.version(name)
+    return version_by_name
 
 
 def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:

@@ -213,15 +213,15 @@ def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None
     """What an epoch of a candidate (or of one network) has taken so far, its scoring included; None
     before the first score.
     """
-    found: list[float] = []
+    paces: list[float] = []
     before: dict[tuple[str, int, int], int] = {}
     for stored in store.scores(key, protocol=SEARCH):
         place = (stored.key, stored.score.seed, stored.backbone)
         score = stored.score
-        found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
+        paces.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
         before[place] = score.epochs
-    if found:
-        return statistics.median(found)
+    if paces:
+        return statistics.median(paces)
     return None
 
 

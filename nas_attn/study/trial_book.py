@@ -214,19 +214,19 @@ def attributes(
     row: CandidateRow, latency: Latency | None, scores: Iterable[StoredScore]
 ) -> Mapping[str, Any]:
     """User attributes of a trial, for people to read beside its values."""
-    found: dict[str, Any] = {"placement": str(row.placement), "key": row.key, "state": row.state}
-    found |= {name: text for name in ("baseline", "reason") if (text := getattr(row, name))}
-    found |= row.cost or {}
+    values: dict[str, Any] = {"placement": str(row.placement), "key": row.key, "state": row.state}
+    values |= {name: text for name in ("baseline", "reason") if (text := getattr(row, name))}
+    values |= row.cost or {}
     if latency:
-        found |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
+        values |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
         if latency.sessions:
-            found["latency_half_width"] = round(half_width(latency), 4)
+            values["latency_half_width"] = round(half_width(latency), 4)
     for stored in scores:
         of = stored.score
-        found |= {
+        values |= {
             f"{name}@{of.epochs} (seed {of.seed})": value for name, value in of.metrics.items()
         }
-    return found
+    return values
 
 
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:

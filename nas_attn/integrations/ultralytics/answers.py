@@ -56,7 +56,7 @@ class Answer(Graph):
             )
         return boxes
 
-    def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
+    def differences(self, outputs: Tensor, expected: Tensor, x: Tensor) -> Tensor:
         """(2,) Largest difference of boxes, as a share of the image's side, and of scores: (N, 4 +
         classes, places).
 
@@ -64,12 +64,12 @@ class Answer(Graph):
         itself: as `boxes_apart`.
         """
         if type(getattr(self.network, "model", [None])[-1]).__name__ == "RTDETRDecoder":
-            found = _of_queries(found, x)
+            outputs = _of_queries(outputs, x)
             expected = _of_queries(expected, x)
         if expected.shape[-1] == BOX_VALUES:
-            return boxes_apart(found, expected, x)
-        sides = (found - expected)[:, :4].abs().max() / max(x.shape[-2:])
-        return torch.cat([sides.view(1), apart(found[:, 4:], expected[:, 4:])])
+            return boxes_apart(outputs, expected, x)
+        sides = (outputs - expected)[:, :4].abs().max() / max(x.shape[-2:])
+        return torch.cat([sides.view(1), apart(outputs[:, 4:], expected[:, 4:])])
 
     def worst(self, differences: Tensor) -> float | None:
         return float(differences.max()) if len(differences) == 2 else super().worst(differences)
@@ -156,10 +156,10 @@ class UltralyticsExport(DetectorExport):
 
     @override
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        found = [
+        inputs = [
             torch.from_numpy(x) for x in islice(yolo.validation_images(plan.recipe.data), COMPARED)
         ]
-        yield from found or [torch.rand(1, *plan.input_shape)]
+        yield from inputs or [torch.rand(1, *plan.input_shape)]
 
     @override
     def said(self, shape: tuple[int, ...], format_: str) -> str:

@@ -65,10 +65,10 @@ def _parts(model: nn.Module) -> Mapping[str, Any]:
     return parts_of(model, type(model).__name__)
 
 
-def _scores(model: nn.Module, found: Mapping[str, Any]) -> dict[str, float]:
+def _scores(model: nn.Module, results: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of the score, from ultralytics' results."""
     of = SCORED.get(_parts(model)["task"], "(B)")
-    return {name: float(found[f"{theirs}{of}"]) for name, theirs in METRICS.items()}
+    return {name: float(results[f"{theirs}{of}"]) for name, theirs in METRICS.items()}
 
 
 def settings(

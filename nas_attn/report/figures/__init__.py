@@ -92,12 +92,12 @@ def drawn_figures(snapshot: Snapshot) -> dict[str, Drawn]:
     """Name -> figure with its title, as far as the study has them: `front`, `effects-accuracy`,
     `effects-latency`, `curves`, `noise` …
     """
-    found: dict[str, Drawn] = {}
+    figures_by_name: dict[str, Drawn] = {}
     for kind in KINDS:
         for rest, figure in kind.draw(snapshot).items():
             name = f"{kind.name}-{rest}" if rest else kind.name
-            found[name] = Drawn(kind.title, figure)
-    return found
+            figures_by_name[name] = Drawn(kind.title, figure)
+    return figures_by_name
 
 
 def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:

@@ -85,11 +85,11 @@ class Further(TaskSource, ABC):
         """Number of each confirmation round -> the candidates that ran in it. One in which only the
         bare network ran has not begun: an idle worker trained it ahead.
         """
-        found: dict[int, set[str]] = defaultdict(set)
+        keys_by_round: dict[int, set[str]] = defaultdict(set)
         for row in self.queue.rows(purposes=[ROUND]):
-            found[row.run.round].add(row.run.key)
+            keys_by_round[row.run.round].add(row.run.key)
         bare = {row.key for row in self.store.candidates() if row.baseline == "none"}
-        return {number: keys for number, keys in found.items() if keys - bare}
+        return {number: keys for number, keys in keys_by_round.items() if keys - bare}
 
     def missing(
         self,

@@ -108,12 +108,12 @@ class Lengths:
     @property
     def needed(self) -> int | None:
         """The length that the bare network needs; None while it is not known."""
-        found = needed_length(self.scores, self.kind)
-        if found is None and self.scores and len(self.scores) >= MOST_LENGTHS:
+        epochs = needed_length(self.scores, self.kind)
+        if epochs is None and self.scores and len(self.scores) >= MOST_LENGTHS:
             return self.scores[-1].epochs
-        if found is None and self.scores and self.failed:
+        if epochs is None and self.scores and self.failed:
             return self.scores[-1].epochs
-        return found
+        return epochs
 
     def wanted(self, first: int, *, timed: bool) -> list[int]:
         """The lengths to train next: two at first, since one says nothing, then one by one. A
@@ -197,7 +197,7 @@ def settle(worker: Worker) -> None:
     needed = lengths.needed
     epochs = needed if needed is not None else 2 * lengths.scores[-1].epochs
     searched, fit = _searched(worker, recipe, epochs, known=needed is not None)
-    _announce(worker, lengths, epochs, searched, found=needed is not None)
+    _announce(worker, lengths, epochs, searched, known=needed is not None)
     settings = store.settings
     if fit is not None and settings.ends_at is not None:
         now = worker.opened.database.now()
@@ -233,8 +233,8 @@ def _searched(
     return length, Fit(1, 0)
 
 
-def _announce(worker: Worker, lengths: Lengths, epochs: int, searched: int, *, found: bool) -> None:
-    for line in target_lines(lengths.metric, lengths.scores, epochs, searched, known=found):
+def _announce(worker: Worker, lengths: Lengths, epochs: int, searched: int, *, known: bool) -> None:
+    for line in target_lines(lengths.metric, lengths.scores, epochs, searched, known=known):
         worker.say(line)
 
 

@@ -77,7 +77,7 @@ class RungScores:
         seeds' levels.
         """
         latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
-        found = {}
+        values_by_key = {}
         objectives = self._recipe.objectives
         for key, (metrics, runs) in self._metrics(rung).items():
             if key in rows:
@@ -85,8 +85,8 @@ class RungScores:
                     objective_value(o, metrics, rows[key].cost, latencies.get(key))
                     for o in objectives
                 ]
-                found[key] = values, runs
-        return found
+                values_by_key[key] = values, runs
+        return values_by_key
 
     def _metrics(
         self, rung: int, *, purpose: str | None = None
@@ -101,12 +101,12 @@ class RungScores:
             level = seed, pairing(arithmetic) if arithmetic else usual
             for name, value in values.items():
                 by_metric[name][key][level] = value
-        found: dict[str, tuple[dict[str, float], int]] = {}
+        means_by_key: dict[str, tuple[dict[str, float], int]] = {}
         for name, by_key in by_metric.items():
             for key, runs in net(by_key).items():
-                metrics, _ = found.setdefault(key, ({}, len(runs)))
+                metrics, _ = means_by_key.setdefault(key, ({}, len(runs)))
                 metrics[name] = sum(runs.values()) / len(runs)
-        return found
+        return means_by_key
 
     def final(self, row: CandidateRow) -> Values:
         """A scored candidate's objectives by the search's own runs; None until a worker on the

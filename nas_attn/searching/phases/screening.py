@@ -76,16 +76,16 @@ COMPANIONS = 3
 PRIORITY = 30
 
 
-def which_larger(found: Sequence[Latency | None], attention: float, limit: float | None) -> int:
+def which_larger(latencies: Sequence[Latency | None], attention: float, limit: float | None) -> int:
     """The larger network to try: the slowest one that is surely within the limit, else the one
     nearest to attention's latency.
     """
     within = {
         i: one.ratio
-        for i, one in enumerate(found)
+        for i, one in enumerate(latencies)
         if one and limit is not None and one.high <= limit
     }
-    apart = [math.inf if one is None else abs(one.ratio - attention) for one in found]
+    apart = [math.inf if one is None else abs(one.ratio - attention) for one in latencies]
     if within:
         return max(within, key=lambda i: within[i])
     return apart.index(min(apart))
@@ -162,13 +162,13 @@ class Search(TaskSource):
                     one = space.resolve({**bare, site: value})
                     alone[one.key] = one.placement
         known = measurer.latencies(alone)
-        found = {placement: known[key] for key, placement in alone.items() if key in known}
-        fastest = min(found, key=lambda placement: found[placement].low, default=BARE)
-        if len(found) == len(alone) and found and found[fastest].low > limit:
+        measured = {placement: known[key] for key, placement in alone.items() if key in known}
+        fastest = min(measured, key=lambda placement: measured[placement].low, default=BARE)
+        if len(measured) == len(alone) and measured and measured[fastest].low > limit:
             raise RecipeError(
                 f"limits.max_latency_ratio = {limit:g} cannot be met: even the fastest single"
-                f" module, '{fastest}', takes {found[fastest].ratio:.2f} times as long as the bare"
-                " backbone; set a higher limit in a new study"
+                f" module, '{fastest}', takes {measured[fastest].ratio:.2f} times as long as the"
+                " bare backbone; set a higher limit in a new study"
             )
         return False
 
@@ -194,8 +194,8 @@ class Search(TaskSource):
             wanted = price(now)
         if wanted is not None:
             with suppress(TrainingError, MeasurementError):
-                found = [self.bench.latency(network, networks) for network in networks]
-                number = which_larger(found, wanted, self.recipe.limits.max_latency_ratio)
+                latencies = [self.bench.latency(network, networks) for network in networks]
+                number = which_larger(latencies, wanted, self.recipe.limits.max_latency_ratio)
         self.book.enqueue_outside(networks[number].text, {BASELINE: names[number]})
         return True
 
@@ -231,16 +231,18 @@ class Search(TaskSource):
                 self._untried(some)
                 for some in (alone, parts, other if len(values) <= FEW_SITES else [])
             ]
-            found = new[0] if len(new[0]) == len(used) > 1 else new[1] or new[2]
-            if found:
-                about = model.about({key: one.placement for key, one in found.items()}).estimates
+            neighbours = new[0] if len(new[0]) == len(used) > 1 else new[1] or new[2]
+            if neighbours:
+                about = model.about(
+                    {key: one.placement for key, one in neighbours.items()}
+                ).estimates
                 sign = -1 if model.lower_is_better else 1
-                nearest = found[max(found, key=lambda key: sign * about[key].mean)]
+                nearest = neighbours[max(neighbours, key=lambda key: sign * about[key].mean)]
                 self.book.enqueue(self.space.values(nearest), {TRIED: nearest.text})
 
     def _untried(self, some: Iterable[Mapping[str, str]]) -> dict[str, ResolvedPlacement]:
-        found = (self.space.resolve(values) for values in some)
-        return {one.key: one for one in found if not self.store.candidate(one.key)}
+        networks = (self.space.resolve(values) for values in some)
+        return {one.key: one for one in networks if not self.store.candidate(one.key)}
 
     @override
     def close(self) -> Ending | None:
@@ -334,7 +336,7 @@ class Search(TaskSource):
     def _settle(self, row: CandidateRow, lease: Lease) -> None:
         """Finishes a candidate if its runs have ended, else enqueues the missing ones."""
         runs = self.queue.rows(key=row.key, protocol=SEARCH)
-        states = {found.state: found.reason for found in runs}
+        states = {row_of_run.state: row_of_run.reason for row_of_run in runs}
         if not runs:
             self.queue.want(self._runs(row)[: None if row.baseline else 1])
         elif "pruned" in states:
@@ -342,7 +344,7 @@ class Search(TaskSource):
         elif "failed" in states:
             self._finish(row, lease, "failed", states["failed"])
         elif states.keys() == {"done"}:
-            there = {found.run.identity for found in runs}
+            there = {row_of_run.run.identity for row_of_run in runs}
             missing = [run for run in self._runs(row) if run.identity not in there]
             self.queue.want(missing)
             if not missing:

@@ -100,12 +100,12 @@ def _finalists(now: Snapshot, plan: Plan, asked: ValidationRequest) -> list[Test
     """Those that every test compares, then the front's and the user's; each once."""
     best = now.recommendation
     assert best is not None
-    found = finalists(now, best)
+    networks = finalists(now, best)
     front = [view for view in now.front if view.baseline != "none"]
-    found += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]
+    networks += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]
     named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]
-    found += [TestedNetwork(one.key, one.placement, "named") for one in named]
-    return once_each(found)
+    networks += [TestedNetwork(one.key, one.placement, "named") for one in named]
+    return once_each(networks)
 
 
 def check_test_split(recipe: Recipe) -> None:

@@ -50,9 +50,9 @@ def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str
     """Key -> baseline of the recipe, equal networks once; uniform ones: at most three, or a third
     of the trials (two thirds where each seed divides few images anew).
     """
-    found: dict[str, Baseline] = {}
+    baselines: dict[str, Baseline] = {}
     if recipe.search.baselines == "none":
-        return found
+        return baselines
     bare, *uniform = space.baselines()
     # where there are few validation images, there are few candidates: these first
     few = recipe.data.resplit is True and trials >= FEWEST_TRIALS
@@ -64,8 +64,8 @@ def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str
     if len(uniform) > most:
         uniform = [uniform[number * len(uniform) // most] for number in range(most)]
     for baseline in (bare, *uniform):
-        found.setdefault(space.resolve(baseline.values).key, baseline)
-    return found
+        baselines.setdefault(space.resolve(baseline.values).key, baseline)
+    return baselines
 
 
 def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
@@ -77,10 +77,10 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
         return {}
     if 2 * (len(known) + len(CONTROLS)) > trials:
         return {}
-    found = {
+    networks = {
         f"control {name}": plan.resolved(plan.space.everywhere(Choice(name))) for name in CONTROLS
     }
-    return {name: resolved for name, resolved in found.items() if resolved.key not in known}
+    return {name: resolved for name, resolved in networks.items() if resolved.key not in known}
 
 
 def enqueue_baselines(opened: OpenStudy) -> None:

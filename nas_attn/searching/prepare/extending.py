@@ -52,17 +52,17 @@ def extend(
     if dry_run:
         return _extension(opened, old, new, trials)
     with _alone(opened), opened.database.creating():
-        found = _extension(opened, old, new, trials)
+        extension = _extension(opened, old, new, trials)
         opened.database.extend_study(
             opened.store,
             recipe=new.recipe.to_json(),
-            trials=found.trials[1],
+            trials=extension.trials[1],
             other_sites=_names_other_sites(space, opened.recipe.space),
             baselines=_renamed_baselines(opened, new),
             optuna=_fill(opened, old, new),
         )
         _forget(opened)
-    return found
+    return extension
 
 
 def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
@@ -134,15 +134,15 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
 
 def _more(fewer: SearchSpace, more: SearchSpace) -> dict[str, tuple[str, ...]]:
     """Site -> values whose networks `more` has and `fewer` has not."""
-    found = {}
+    choices = {}
     for site in more.allowed:
         known = fewer.networks(site) if site in fewer.allowed else {}
         values = tuple(
             value for network, value in more.networks(site).items() if network not in known
         )
         if values:
-            found[site] = values
-    return found
+            choices[site] = values
+    return choices
 
 
 @contextmanager

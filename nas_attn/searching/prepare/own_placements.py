@@ -29,7 +29,7 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
     """The user's placements, each network once; writes nothing. Raises PlacementError: one does not
     fit this backbone.
     """
-    found: dict[str, UserTrial] = {}
+    trials_by_key: dict[str, UserTrial] = {}
     for typed in placements:
         resolved = plan.resolved(parse(typed))
         if resolved.other is not None:
@@ -38,8 +38,8 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
             values = plan.space.values(resolved)
         except PlacementError:
             values = None
-        found.setdefault(resolved.key, UserTrial(typed, resolved, values))
-    return list(found.values())
+        trials_by_key.setdefault(resolved.key, UserTrial(typed, resolved, values))
+    return list(trials_by_key.values())
 
 
 def _check_other(plan: Plan, other: Choice) -> None:

@@ -43,11 +43,11 @@ Evidence = Callable[[Study], Mapping[int, Known]]
 
 def known_of_trials(study: Study) -> dict[int, Known]:
     """The values of complete trials; for others the last ones that `ParetoHalving` was given."""
-    found: dict[int, Known] = {}
+    known: dict[int, Known] = {}
     brief: dict[int, dict[int, Sequence[float | None]]] = {}
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.COMPLETE:
-            found[trial.number] = Known(tuple(trial.values))
+            known[trial.number] = Known(tuple(trial.values))
         told = {
             name: values
             for name, values in trial.user_attrs.items()
@@ -56,7 +56,7 @@ def known_of_trials(study: Study) -> dict[int, Known]:
         rungs = {int(name.removeprefix(RUNG_ATTRIBUTE)): values for name, values in told.items()}
         if rungs:
             brief[trial.number] = rungs
-    return {**weak_values(brief, found), **found}
+    return {**weak_values(brief, known), **known}
 
 
 def weak_values(
@@ -73,9 +73,9 @@ def weak_values(
                 if early is not None and late is not None and math.isfinite(late - early):
                     gained.setdefault((rung, index), []).append(late - early)
     shift = {}
-    for place, found in gained.items():
-        if len(found) >= FEWEST_GONE_ON:
-            shift[place] = statistics.median(found)
+    for place, gains in gained.items():
+        if len(gains) >= FEWEST_GONE_ON:
+            shift[place] = statistics.median(gains)
     result = {}
     for number in brief.keys() - full.keys():
         last = max(brief[number])
@@ -169,19 +169,19 @@ class History:
                 Learner(coding, may_break=i == self._primary) for i, coding in enumerate(codings)
             ]
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
-            found: dict[int, tuple[float, float]] = {}
+            observed: dict[int, tuple[float, float]] = {}
             for n, what in known.items():
                 value = None
                 if n in placed:
                     value = what.values[index]
                 if value is not None and not math.isnan(value):
-                    found[n] = sign * value, what.noise[index] if what.noise else 1.0
+                    observed[n] = sign * value, what.noise[index] if what.noise else 1.0
             worst = max(
-                (value for value, _ in found.values() if math.isfinite(value)), default=None
+                (value for value, _ in observed.values() if math.isfinite(value)), default=None
             )
             rows = {
                 n: self._value((index, n), placed[n], min(value, worst), noise)
-                for n, (value, noise) in found.items()
+                for n, (value, noise) in observed.items()
                 if worst is not None and value > -math.inf
             }
             learner.update(rows)
@@ -193,20 +193,20 @@ class History:
         self.bounds = []
         columns = set()
         for name in names:
-            found = {n: v[name] for n, v in self._constraints.items() if n in placed and name in v}
+            excess = {n: v[name] for n, v in self._constraints.items() if n in placed and name in v}
             rows = {
                 n: self._value((name, n), placed[n], v, 1.0)
-                for n, v in found.items()
+                for n, v in excess.items()
                 if math.isfinite(v)
             }
             column = tuple(rows.items())
-            if len(set(found.values())) < 2 or column in columns:
+            if len(set(excess.values())) < 2 or column in columns:
                 # constant, or equal to another one
                 continue
             columns.add(column)
             learner = self._limits.setdefault(name, Learner(self.coding))
             learner.update(rows)
-            self.bounds.append((learner, 0.5 if set(found.values()) == {0.0, 1.0} else 0.0))
+            self.bounds.append((learner, 0.5 if set(excess.values()) == {0.0, 1.0} else 0.0))
 
     def _value(self, place: tuple[object, int], codes: Placed, value: float, noise: float) -> Value:
         """The same object for the same value, so that the learner sees what has changed."""

@@ -118,8 +118,8 @@ class PlacementSampler(BaseSampler):
         if self._space is not None:
             return {name: CategoricalDistribution(choices) for name, choices in self._space.items()}
         described = [other for other in study.get_trials(deepcopy=False) if other.params]
-        found = intersection_search_space(described, include_pruned=True)
-        return {name: d for name, d in found.items() if isinstance(d, CategoricalDistribution)}
+        common = intersection_search_space(described, include_pruned=True)
+        return {name: d for name, d in common.items() if isinstance(d, CategoricalDistribution)}
 
     @override
     def sample_relative(
@@ -135,9 +135,9 @@ class PlacementSampler(BaseSampler):
         }
         if not space:
             return others
-        found = self.propose(study, trial, space, again=True)
-        assert found is not None
-        return {**found, **others}
+        proposed = self.propose(study, trial, space, again=True)
+        assert proposed is not None
+        return {**proposed, **others}
 
     def propose(
         self, study: Study, trial: FrozenTrial, space: Space, *, again: bool = False

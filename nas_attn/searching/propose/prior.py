@@ -121,8 +121,8 @@ def of_studies(studies: Iterable[Snapshot]) -> tuple[Fact, ...]:
     """
     facts = list[Fact]()
     for now in studies:
-        found = average_effects(now, now.primary) if now.primary else None
-        rows = found.at("choice") if found else ()
+        effects = average_effects(now, now.primary) if now.primary else None
+        rows = effects.at("choice") if effects else ()
         if not rows:
             continue
         depths = _depths([row.site for row in rows])
@@ -182,5 +182,5 @@ def _at(facts: Sequence[Fact], kind: str, depth: float) -> float:
 def _depths(sites: Iterable[str]) -> dict[str, float]:
     """Site -> depth of its stage in the backbone, 0 to 1; necks and heads come after it."""
     stages = {site: re.match(r"stage(\d+)", site) for site in sites}
-    last = max((int(found[1]) for found in stages.values() if found), default=1)
-    return {site: (int(found[1]) - 0.5) / last if found else 1.0 for site, found in stages.items()}
+    last = max((int(match[1]) for match in stages.values() if match), default=1)
+    return {site: (int(match[1]) - 0.5) / last if match else 1.0 for site, match in stages.items()}

@@ -32,7 +32,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
             f"{view.label} ({view.state}) cannot be trained again: it has not been scored"
         )
     run = replace(original, protocol=AGAIN_PROTOCOL)
-    found: list[Score] = []
+    scores: list[Score] = []
 
     def once(worker: Worker, keeper: LeaseKeeper) -> Sequence[Score]:
         bench = worker.benches.search
@@ -52,13 +52,13 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
             raise OperationError(f"another process is training {view.label} again: wait for it")
         with LeaseKeeper(store, lease) as keeper:
             try:
-                found[:] = once(worker, keeper)
+                scores[:] = once(worker, keeper)
             except BackboneLost:
                 worker.backbone_again(original)
-                found[:] = once(worker, keeper)
+                scores[:] = once(worker, keeper)
             worker.benches.search.files(run, keeper.lease).clear()
         return Ending.COMPLETE
 
     if with_worker(opened, options, train) is Ending.COMPLETE:
-        return found[-1]
+        return scores[-1]
     return None

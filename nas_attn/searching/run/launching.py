@@ -31,16 +31,16 @@ def launch(opened: OpenStudy, on: str, request: Request, where: Engine | None = 
     logs.mkdir(exist_ok=True)
     where = where or engine(on)
     jobs = where.launch(opened, request, logs)
-    found = Launched(on, tuple(jobs), socket.gethostname(), opened.database.now())
-    opened.store.launches.put(f"{found.at:.3f}", json.dumps(asdict(found)))
-    return found
+    launched = Launched(on, tuple(jobs), socket.gethostname(), opened.database.now())
+    opened.store.launches.put(f"{launched.at:.3f}", json.dumps(asdict(launched)))
+    return launched
 
 
 def launches(opened: OpenStudy) -> list[Launched]:
     """All launches of a study, the oldest first; StorageError if the record of one is damaged."""
     try:
         rows = [json.loads(text) for text in opened.store.launches.all().values()]
-        found = [
+        kept = [
             Launched(row["on"], tuple(map(str, row["jobs"])), str(row["host"]), float(row["at"]))
             for row in rows
         ]
@@ -51,7 +51,7 @@ def launches(opened: OpenStudy) -> list[Launched]:
         raise StorageError(
             f"{lost} ({type(error).__name__}): restore the database from a backup"
         ) from None
-    return sorted(found, key=lambda launched: launched.at)
+    return sorted(kept, key=lambda launched: launched.at)
 
 
 def engine(name: str) -> Engine:

@@ -38,7 +38,7 @@ class Overview:
 
 
 def overview(opened: OpenStudy) -> Overview:
-    found = progress(opened)
+    reached = progress(opened)
     workers = workers_of(opened)
     per_hour = None
     if any(worker.state in ("working", "waiting") for worker in workers):
@@ -47,9 +47,9 @@ def overview(opened: OpenStudy) -> Overview:
         ]
         if len(times) > FEWEST_TIMES:
             per_hour = (len(times) - 1) / max(1e-3, opened.database.now() - times[0]) * 3600
-    launched = _launched(opened) if workers or found.trials > found.finished else []
+    launched = _launched(opened) if workers or reached.trials > reached.finished else []
     return Overview(
-        progress=found,
+        progress=reached,
         per_hour=per_hour,
         workers=workers,
         former=tuple(former_view(row) for row in opened.store.workers.former()),
@@ -61,7 +61,7 @@ def overview(opened: OpenStudy) -> Overview:
 
 
 def _launched(opened: OpenStudy) -> list[str]:
-    found = []
+    lines = []
     for launched in launches(opened):
         try:
             state = engine(launched.on).state(launched)
@@ -69,8 +69,8 @@ def _launched(opened: OpenStudy) -> list[str]:
             # the engine is not on this machine
             state = launched_text(len(launched.jobs), launched.host)
         if state:
-            found.append(f"{launched.on}: {state}")
-    return found
+            lines.append(f"{launched.on}: {state}")
+    return lines
 
 
 def _failures(opened: OpenStudy) -> list[tuple[str, int]]:

@@ -43,10 +43,10 @@ def of_f1(results: ImageResults) -> Floats:
     size = int(max(labels.max(), predicted.max())) + 1
     counts = np.bincount(labels, minlength=size)
     both = counts + np.bincount(predicted, minlength=size)
-    found = np.bincount(labels, weights=labels == predicted, minlength=size)
+    hits = np.bincount(labels, weights=labels == predicted, minlength=size)
     there = counts > 0
     classes = int(there.sum())
-    f1 = np.divide(2 * found, both, out=np.zeros(size), where=there)
+    f1 = np.divide(2 * hits, both, out=np.zeros(size), where=there)
     value = f1.sum() / classes
     # of one more image with this label, and of one more that is taken for this class
     lost = np.divide(f1, both, out=np.zeros(size), where=there)

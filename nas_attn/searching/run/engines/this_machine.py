@@ -113,8 +113,8 @@ class Local(Engine):
     def state(self, launched: Launched) -> str:
         if launched.host != socket.gethostname():
             return f"on {launched.host}"
-        found = [job.partition("/") for job in launched.jobs]
-        running = sum(Process(int(pid), started).runs for pid, _, started in found)
+        parts = [job.partition("/") for job in launched.jobs]
+        running = sum(Process(int(pid), started).runs for pid, _, started in parts)
         if running:
             return f"{running} running"
         return ""
