@@ -210,10 +210,10 @@ def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     value = ""
     if first["type"] != "value_error":
         value = f", not {shorten(repr(first['input']), NAME_LETTERS)}"
-    said = f"{message[:1].lower()}{message[1:]}{value}"
+    problem = f"{message[:1].lower()}{message[1:]}{value}"
     if key:
-        said = f"{shorten(key)}: {said}"
-    return f"{where}: {said}"
+        problem = f"{shorten(key)}: {problem}"
+    return f"{where}: {problem}"
 
 
 def _known_key(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
@@ -245,15 +245,15 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 def _either(errors: Sequence[ErrorDetails], key: str) -> str:
     """What the first error says; if its key takes values of several types, what each type asks."""
-    said = errors[0]["msg"].removeprefix("Value error, ")
-    if not said.startswith(SHOULD_BE):
-        return said
+    problem = errors[0]["msg"].removeprefix("Value error, ")
+    if not problem.startswith(SHOULD_BE):
+        return problem
     for error in errors[1:]:
         other = error["msg"]
         is_bool = error["type"].startswith("bool_")
         if _key(error["loc"]) == key and other.startswith(SHOULD_BE) and not is_bool:
-            said += f", or {other.removeprefix(SHOULD_BE)}"
-    return said
+            problem += f", or {other.removeprefix(SHOULD_BE)}"
+    return problem
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -267,9 +267,9 @@ def check(
     except Exception as error:
         # whatever a user's own model may raise
         shape = "x".join(map(str, input_shape))
-        said = f"{type(error).__name__}: {first_line(error)}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise BackboneError(
-            f"{name} cannot be checked on a {shape} image ({said}): give the shape it expects"
+            f"{name} cannot be checked on a {shape} image ({reason}): give the shape it expects"
         ) from error
     missing = lost_modules(model, None if expected is None else unwrapped(expected))
     lost = [Participation(path, kind, False, False, lost=True) for path, kind in missing.items()]

@@ -85,12 +85,12 @@ def survey(
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
-    said = (
+    remark = (
         *notes(finder, roles, blocks, sites, merged, heads),
         *unused_parts(finder, roles, sites, every_block),
         *idle_notes(idle, frozen if taught else ()),
     )
-    return Survey(sites, said)
+    return Survey(sites, remark)
 
 
 def _blocks_with_roles(

@@ -271,9 +271,9 @@ def _try(cls: type, fitting: Fitting) -> None:
         )
     except Exception as error:
         # another package's code: whatever it raises
-        said = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
         raise KnobError(
-            f"{fitting.row.name} does not work on {fitting.channels} channels: {said}"
+            f"{fitting.row.name} does not work on {fitting.channels} channels: {reason}"
         ) from error
     expected = (1, *shape)
     given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__

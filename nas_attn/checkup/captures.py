@@ -56,8 +56,8 @@ def _answer(name: str, child: subprocess.Popen[str]) -> Finding:
         return Finding(CAPTURES, name, "bad", f"no answer within {CAPTURE_TIMEOUT_S:g} s")
     last = (output.strip().splitlines() or ["it printed nothing"])[-1]
     if not last.startswith("{"):
-        said = f"the process ended with status {child.returncode}: {last}"
-        return Finding(CAPTURES, name, "bad", said)
+        result = f"the process ended with status {child.returncode}: {last}"
+        return Finding(CAPTURES, name, "bad", result)
     return Finding(**json.loads(last))
 
 
@@ -105,8 +105,8 @@ def torch_alone(x: Tensor) -> Finding:
     broken = [key for key in ("dropout", "empty_cache", "next_capture") if values[key] != "ok"]
     if not broken:
         return Finding(CAPTURES, name, "ok", "it leaves the process as it was", values)
-    said = f"it breaks {', '.join(broken)} (torch {torch.__version__}); nas_attn puts that right"
-    return Finding(CAPTURES, name, "ok", said, values)
+    result = f"it breaks {', '.join(broken)} (torch {torch.__version__}); nas_attn puts that right"
+    return Finding(CAPTURES, name, "ok", result, values)
 
 
 def mended(x: Tensor) -> Finding:
@@ -130,8 +130,8 @@ def mended(x: Tensor) -> Finding:
     }
     broken = [key for key in values if key != "failed" and values[key] != "ok"]
     if broken:
-        said = f"{broken[0]} fails: {values[broken[0]]}"
-        return Finding(CAPTURES, name, "bad", said, values)
+        result = f"{broken[0]} fails: {values[broken[0]]}"
+        return Finding(CAPTURES, name, "bad", result, values)
     return Finding(CAPTURES, name, "ok", "the process goes on, and records again", values)
 
 
@@ -180,8 +180,8 @@ def beside_pinning(x: Tensor, mode: str) -> Finding:
         return Finding(CAPTURES, name, "ok", "works", values)
     if mode == cuda_graphs.CAPTURE_MODE:
         return Finding(CAPTURES, name, "bad", broken[0], values)
-    said = "fails, as expected; nas_attn does not use this mode"
-    return Finding(CAPTURES, name, "ok", said, values)
+    result = "fails, as expected; nas_attn does not use this mode"
+    return Finding(CAPTURES, name, "ok", result, values)
 
 
 CASES: dict[str, Callable[[Tensor], Finding]] = {

@@ -60,8 +60,8 @@ def look(job: Job, device: torch.device) -> Finding:
         "saved_share": round(saved, 4),
     }
     costs = f"{len(weights)} weights are cast in {apart_us:.0f} us, at once in {together_us:.0f} us"
-    said = f"{costs}: this would save {100 * saved:.1f} % of a step of {step_us / 1e3:.2f} ms"
-    return Finding(CASTS, job.subject, "note" if saved > WORTH else "ok", said, values)
+    result = f"{costs}: this would save {100 * saved:.1f} % of a step of {step_us / 1e3:.2f} ms"
+    return Finding(CASTS, job.subject, "note" if saved > WORTH else "ok", result, values)
 
 
 def cast_weights(model: nn.Module) -> list[Tensor]:

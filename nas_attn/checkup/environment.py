@@ -56,15 +56,15 @@ def no_gpu() -> Finding:
     """Says why torch may see none."""
     built = torch.version.cuda
     if built is None:
-        said = (
+        result = (
             "this torch is built without CUDA: install one of the builds with it from pytorch.org"
         )
     else:
-        said = (
+        result = (
             f"torch (for CUDA {built}) sees no GPU: does nvidia-smi show one, is its driver recent"
             " enough, and is CUDA_VISIBLE_DEVICES unset?"
         )
-    return Finding(ENVIRONMENT, "GPU", "bad", said, {"cuda": built})
+    return Finding(ENVIRONMENT, "GPU", "bad", result, {"cuda": built})
 
 
 def _versions() -> Finding:
@@ -80,10 +80,10 @@ def _versions() -> Finding:
         "not_installed": lacking,
     }
     if missing:
-        said = f"missing: {', '.join(missing)}; install nas-attn with its dependencies"
-        return Finding(ENVIRONMENT, "versions", "bad", said, values)
-    said = f"Python {values['python']}, torch {values['torch']}, {values['cores']} cores"
-    return Finding(ENVIRONMENT, "versions", "ok", said, values)
+        result = f"missing: {', '.join(missing)}; install nas-attn with its dependencies"
+        return Finding(ENVIRONMENT, "versions", "bad", result, values)
+    result = f"Python {values['python']}, torch {values['torch']}, {values['cores']} cores"
+    return Finding(ENVIRONMENT, "versions", "ok", result, values)
 
 
 def _gpu(device: torch.device) -> Finding:
@@ -98,8 +98,8 @@ def _gpu(device: torch.device) -> Finding:
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         **_driver(),
     }
-    said = f"{values['gpu']}, {values['memory_gib']} GiB, CUDA {torch.version.cuda}"
-    return Finding(ENVIRONMENT, "GPU", "ok", said, values)
+    result = f"{values['gpu']}, {values['memory_gib']} GiB, CUDA {torch.version.cuda}"
+    return Finding(ENVIRONMENT, "GPU", "ok", result, values)
 
 
 def _driver() -> dict[str, str]:
@@ -120,14 +120,14 @@ def precision(device: torch.device) -> Finding:
     """What `precision = "auto"` takes on a GPU."""
     if computes_bfloat16(device):
         return Finding(ENVIRONMENT, "precision", "ok", "bfloat16, which this GPU computes in")
-    said = (
+    result = (
         "float32, since this GPU does not compute in bfloat16: training takes about twice as long"
     )
-    return Finding(ENVIRONMENT, "precision", "note", said)
+    return Finding(ENVIRONMENT, "precision", "note", result)
 
 
 def _mps() -> Finding:
     there = shutil.which("nvidia-cuda-mps-control") is not None
     how = "compute at the same time" if there else "take turns"
-    said = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
-    return Finding(ENVIRONMENT, "MPS", "ok" if there else "note", said)
+    result = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
+    return Finding(ENVIRONMENT, "MPS", "ok" if there else "note", result)

@@ -122,19 +122,21 @@ def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[s
 def _judged(name: str, values: dict[str, Any]) -> Finding:
     exact = max(values["float32"], values["float32_gradient"])
     if not exact < FLOAT32_DISTANCE:
-        said = (
+        result = (
             f"float32 is {exact:.1e} from float64, more than {FLOAT32_DISTANCE:g}: its results are"
             " wrong"
         )
-        return Finding(MODULES, name, "bad", said, values)
+        return Finding(MODULES, name, "bad", result, values)
     if not values["bfloat16"] < BFLOAT16_DISTANCE:
-        said = f"bfloat16 is {values['bfloat16']:.1e} from float64, more than {BFLOAT16_DISTANCE:g}"
-        return Finding(MODULES, name, "bad", said, values)
+        result = (
+            f"bfloat16 is {values['bfloat16']:.1e} from float64, more than {BFLOAT16_DISTANCE:g}"
+        )
+        return Finding(MODULES, name, "bad", result, values)
     if values.get("waits"):
-        said = f"waits for the GPU in each step, at {values['waits'][0]}: it is not recorded"
-        return Finding(MODULES, name, "note", said, values)
-    said = f"float32 {exact:.0e}, bfloat16 {values['bfloat16']:.0e} from float64"
-    return Finding(MODULES, name, "ok", said, values)
+        result = f"waits for the GPU in each step, at {values['waits'][0]}: it is not recorded"
+        return Finding(MODULES, name, "note", result, values)
+    result = f"float32 {exact:.0e}, bfloat16 {values['bfloat16']:.0e} from float64"
+    return Finding(MODULES, name, "ok", result, values)
 
 
 def _on(tensor: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -108,8 +108,8 @@ def _judged(job: SessionJob, sessions: list[Session]) -> Finding:
     }
     measured = f"{values['reference_ms']} ms; two copies differ by {100 * apart:.1f} %"
     if apart > STEADY:
-        said = f"{measured}: the clock is unsteady, so measuring takes more sessions"
-        return Finding(LATENCY, job.subject, "note", said, values)
+        result = f"{measured}: the clock is unsteady, so measuring takes more sessions"
+        return Finding(LATENCY, job.subject, "note", result, values)
     return Finding(LATENCY, job.subject, "ok", measured, values)
 
 

@@ -157,8 +157,8 @@ def timed(job: Job, device: torch.device) -> Finding:
     if job.execution == "cuda-graph" and replays[0] == 0:
         why = reasons[-1] if reasons else "torch gave no reason"
         return Finding(EPOCHS, job.subject, "bad", f"no step was recorded: {why}", values)
-    said = f"{values['epoch_s']} s an epoch, {values['images_per_s']:,} images/s"
-    return Finding(EPOCHS, job.subject, "ok", said, values)
+    result = f"{values['epoch_s']} s an epoch, {values['images_per_s']:,} images/s"
+    return Finding(EPOCHS, job.subject, "ok", result, values)
 
 
 def profiled(job: Job, device: torch.device) -> Finding:
@@ -195,8 +195,8 @@ def profiled(job: Job, device: torch.device) -> Finding:
         "device_ms_a_step": round(total / job.steps / 1e3, 3),
         "most": [[key[:80], count, round(each / 1e3, 2)] for key, count, each in rows[:MOST_SHOWN]],
     }
-    said = f"{values['kernels_a_step']} kernels and {values['device_ms_a_step']} ms a step"
-    return Finding(PROFILES, job.subject, "ok", said, values)
+    result = f"{values['kernels_a_step']} kernels and {values['device_ms_a_step']} ms a step"
+    return Finding(PROFILES, job.subject, "ok", result, values)
 
 
 def network(job: Job) -> nn.Module:

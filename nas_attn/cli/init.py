@@ -105,12 +105,12 @@ def init(
     path: Annotated[str, Argument(help="File to write.")] = "study.toml",
 ) -> None:
     """Write a recipe. It asks a few questions, or takes the answers as options."""
-    said = target_words(options.target or [])
+    target = target_words(options.target or [])
     file = _new_file(path, force=options.force)
     if options.task not in TASKS:
         raise RecipeError(f"--task '{shorten(options.task)}': {did_you_mean(options.task, TASKS)}")
     dialogue = Dialogue(asking=not options.yes and sys.stdin.isatty())
-    answers, notes = _answers(path, options, said, dialogue)
+    answers, notes = _answers(path, options, target, dialogue)
     _write(file, _text(answers))
     if dialogue.taken and not options.yes:
         echo(new_recipe.no_terminal_line(dialogue.taken))
@@ -120,7 +120,7 @@ def init(
 
 
 def _answers(
-    path: str, options: InitOptions, said: TargetWords, dialogue: Dialogue
+    path: str, options: InitOptions, target: TargetWords, dialogue: Dialogue
 ) -> tuple[RecipeAnswers, list[str]]:
     """The answers to all questions, and what there is to say of data and weights. `said`: of the
     target.
@@ -141,7 +141,7 @@ def _answers(
     images = count_images(data, splits)
     seen = _look(task, DataSection(name=data, splits=splits), backbone, images)
     notes = [f"{data}: {seen}"] if seen else []
-    start, note = _start(task, backbone, said, dialogue)
+    start, note = _start(task, backbone, target, dialogue)
     if note:
         notes.append(note)
     usual_space = hints.space or ("small" if small else "plug_and_play")
@@ -159,7 +159,7 @@ def _answers(
         backbone=backbone,
         data=data,
         splits=splits,
-        target=TargetWords(start, said.epochs),
+        target=TargetWords(start, target.epochs),
         trials=count,
         ratio=None if limit == "none" else _number(float, limit, "the largest latency"),
         images=images,
@@ -167,22 +167,22 @@ def _answers(
     return answers, notes
 
 
-def _start(task: str, backbone: str, said: TargetWords, dialogue: Dialogue) -> tuple[str, str]:
+def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) -> tuple[str, str]:
     """How the target starts, and what there is to say of it. RecipeError: there are no such
     weights.
     """
     from nas_attn.evaluation.starts import no_weights
 
     why = ""
-    if said.start in (None, "weights"):
+    if target.start in (None, "weights"):
         why = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
-    if said.start == "weights" and why and ":" not in backbone:
+    if target.start == "weights" and why and ":" not in backbone:
         raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
     note = ""
     if backbone.startswith("torchvision:"):
         note = why
-    if said.start is not None:
-        return said.start, note
+    if target.start is not None:
+        return target.start, note
     usual = "scratch" if why else "weights"
     start = dialogue.ask(None, "target", new_recipe.TARGET_QUESTION, usual)
     return start, f"target: scratch, since {note}" if note else ""
@@ -228,12 +228,12 @@ def _options(backbone: str) -> str:
     """A comment that names a segmentation network's trained encoder."""
     source, _, name = backbone.partition(":")
     if source == "torchvision" and name.startswith(("lraspp", "deeplabv3", "fcn")):
-        said = 'weights_backbone = "DEFAULT"'
+        weights_line = 'weights_backbone = "DEFAULT"'
     elif source == "smp":
-        said = 'encoder_weights = "imagenet"'
+        weights_line = 'encoder_weights = "imagenet"'
     else:
         return ""
-    return new_recipe.encoder_line(said)
+    return new_recipe.encoder_line(weights_line)
 
 
 def _new_file(path: str, *, force: bool) -> Path:

@@ -298,8 +298,8 @@ def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
                     return answer
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            said = complaint.read_text("utf-8", errors="replace").strip().splitlines()
-            reason = shorten(said[-1]) if said else "it ended without output"
+            lines = complaint.read_text("utf-8", errors="replace").strip().splitlines()
+            reason = shorten(lines[-1]) if lines else "it ended without output"
             raise OperationError(
                 f"the exported file does not run in a process of its own: {reason}"
             )
@@ -393,9 +393,9 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
         raise
     except Exception as error:
         # a damaged card or damaged weights may raise anything
-        said = shorten(f"{type(error).__name__}: {error}", 160)
+        reason = shorten(f"{type(error).__name__}: {error}", 160)
         raise UserError(
-            f"'{path}' or its card is damaged ({said}): export the network again"
+            f"'{path}' or its card is damaged ({reason}): export the network again"
         ) from error
 
 

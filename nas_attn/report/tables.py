@@ -344,13 +344,13 @@ def retrained_table(snapshot: Snapshot) -> Table:
 
 def _retrained_row(run: Retrained) -> list[Cell]:
     epochs = run.curve[-1].epochs if run.curve else None
-    said = metrics_shown(run.metrics or {})
+    metrics = metrics_shown(run.metrics or {})
     return [
         Cell(notation=str(run.placement), wide=True),
         Cell(run.protocol),
         number(str(run.seed), run.seed),
         number(units.NO_VALUE if epochs is None else str(epochs), epochs),
-        Cell(said or run.reason or ("under way" if epochs else "waiting")),
+        Cell(metrics or run.reason or ("under way" if epochs else "waiting")),
     ]
 
 

@@ -98,9 +98,9 @@ class Explaining:
             return escape(text)
         match, term = min(matches, key=lambda one: one[0].start())
         template = templates().get_template("term.html")
-        said = Markup(template.render(said=match.group(), meaning=self._open.pop(term)))
+        marked = Markup(template.render(said=match.group(), meaning=self._open.pop(term)))
         before = self._explained(text[: match.start()])
-        return before + said + self._explained(text[match.end() :])
+        return before + marked + self._explained(text[match.end() :])
 
 
 def _first(text: str, term: str) -> re.Match[str] | None:

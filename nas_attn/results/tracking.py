@@ -94,9 +94,9 @@ def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
                 raise
             except Exception as error:
                 # any error of a tracker's server or disk
-                said = f"{type(error).__name__}: {first_line(error)}"
+                reason = f"{type(error).__name__}: {first_line(error)}"
                 warnings.warn(
-                    f"{name} (log.to) failed with {said}; the study goes on",
+                    f"{name} (log.to) failed with {reason}; the study goes on",
                     NasAttnWarning,
                     stacklevel=2,
                 )

@@ -117,9 +117,9 @@ class Outage:
                 over = self._waiting == 0
                 since = self._since
                 self._away_at = time.monotonic()
-                said = self._said
+                announced = self._said
                 self._said = self._said and not over
-            if back and over and said:
+            if back and over and announced:
                 waits().report_end(
                     f"the database is back after {shown_s(time.monotonic() - since)}:"
                     f" '{self._where}'"

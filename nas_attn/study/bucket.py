@@ -67,9 +67,9 @@ class BucketArtifacts:
             self._client.head_bucket(Bucket=self._bucket)
         except Exception as error:
             # botocore has many kinds
-            said = (
+            problem = (
                 f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used"
                 f" ({shorten(str(error), 160)})"
             )
             keys = "credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
-            raise StudyError(f"{said}: create the bucket, and give {keys}") from None
+            raise StudyError(f"{problem}: create the bucket, and give {keys}") from None

@@ -110,8 +110,8 @@ def read(store: StudyStore) -> StudyFacts:
         RecursionError,
         zlib.error,
     ) as error:
-        said = shorten(f"{type(error).__name__}: {error}", 120)
-        what = f"study '{store.name}' cannot be read ({said})"
+        reason = shorten(f"{type(error).__name__}: {error}", 120)
+        what = f"study '{store.name}' cannot be read ({reason})"
         raise StorageError(f"{what}: restore the database from a backup") from error
 
 

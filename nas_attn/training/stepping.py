@@ -74,12 +74,12 @@ class Threads:
     def _number(self, recorded: int | None, step: Callable[[], object]) -> int:
         if self.fixed is not None:
             if recorded not in (None, self.fixed):
-                said = (
+                warning = (
                     f"a run that began with {recorded} threads continues with {self.fixed}, as you"
                     " asked"
                 )
                 warnings.warn(
-                    f"{said}: its result will differ in the last digits",
+                    f"{warning}: its result will differ in the last digits",
                     NasAttnWarning,
                     stacklevel=2,
                 )
@@ -152,8 +152,10 @@ def cores_for(workers: int = 1) -> int:
     `$OMP_NUM_THREADS`.
     """
     here = cores()
-    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return max(1, min(here // workers, int(said) if said.isdigit() and int(said) else here))
+    variable = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return max(
+        1, min(here // workers, int(variable) if variable.isdigit() and int(variable) else here)
+    )
 
 
 log = logging.getLogger("nas_attn.training")
@@ -213,9 +215,9 @@ def compiled(model: nn.Module) -> Callable[[Tensor], object]:
         try:
             return quick(x)
         except torch._dynamo.exc.TorchDynamoException as error:
-            said = first_line(error)
+            reason = first_line(error)
             raise TrainingError(
-                f"the network cannot be compiled: {said}; set training.execution = 'eager'"
+                f"the network cannot be compiled: {reason}; set training.execution = 'eager'"
             ) from error
 
     return call

@@ -149,16 +149,16 @@ def _row(one: MeasuredPlacement) -> AdviceRow:
 def _measured(advice: Advice) -> str:
     reference_ms = advice.measured[0].latency.reference_ms
     conditions = dict(advice.conditions)
-    said = (
+    line = (
         f"{advice.machine}, {conditions['mode']}, batch {conditions['batch_size']}; bare"
         f" {reference_ms:.1f} ms; {duration(advice.seconds)}"
     )
     if advice.too_slow:
         slow = ", ".join(str(one.placement) for one in advice.too_slow)
-        said += f"; over {TOO_SLOW:.0f} times as slow and not measured: {slow}"
+        line += f"; over {TOO_SLOW:.0f} times as slow and not measured: {slow}"
     if advice.unmeasured:
-        said += f"; {len(advice.unmeasured)} more were not measured in this time"
-    return said
+        line += f"; {len(advice.unmeasured)} more were not measured in this time"
+    return line
 
 
 def _nothing_measured(advice: Advice) -> str:
@@ -195,18 +195,18 @@ def _meaning(advice: Advice, power: SearchPower) -> str:
         return "only a search, or a test of your own, says what attention does in this network"
     chance = advice.gain.probability
     if chance >= LIKELY_GAIN:
-        said = "worth a search: it is likely to help"
+        line = "worth a search: it is likely to help"
     elif chance > 1 - LIKELY_GAIN:
-        said = "the published figures leave it open whether it helps"
+        line = "the published figures leave it open whether it helps"
     else:
-        said = "it is unlikely to help like this: see the other settings"
+        line = "it is unlikely to help like this: see the other settings"
     if power.smallest_gain is None:
-        return said
+        return line
     if advice.gain.high < power.smallest_gain:
-        return f"{said}; half an hour shows only gains above this interval"
+        return f"{line}; half an hour shows only gains above this interval"
     if advice.gain.mean < power.smallest_gain:
-        return f"{said}; half an hour shows only gains larger than the expected one"
-    return f"{said}; half an hour is enough to show the expected gain"
+        return f"{line}; half an hour shows only gains larger than the expected one"
+    return f"{line}; half an hour is enough to show the expected gain"
 
 
 def advice_as_json(advice: Advice, power: SearchPower, command: str) -> dict[str, Any]:

@@ -249,12 +249,12 @@ def _gain(card: Card) -> str:
             return "not known: the noise has not been measured yet"
         return ""
     size = units.gained(gain.metric, gain.mean, gain.low, gain.high)
-    said = f"{size}{_change(gain)}"
+    amount = f"{size}{_change(gain)}"
     if card.verdict is CardVerdict.EARLY:
-        return f"{called(gain.of)}: {said}, so far, and perhaps gone at the end"
+        return f"{called(gain.of)}: {amount}, so far, and perhaps gone at the end"
     if card.verdict is CardVerdict.KEEP:
-        return f"the most promising, {called(gain.of)}: {said}"
-    return said
+        return f"the most promising, {called(gain.of)}: {amount}"
+    return amount
 
 
 def _change(gain: Brought) -> str:
@@ -275,10 +275,10 @@ def _cost(card: Card) -> str:
     if cost.of.placement == BARE:
         return f"none: {milliseconds(cost.after_ms)}{on}"
     predicted = "" if cost.measured else ", predicted, not measured"
-    said = f"{units.times(cost.ratio)} the latency: {_from_to(cost)}{on}{predicted}"
+    amount = f"{units.times(cost.ratio)} the latency: {_from_to(cost)}{on}{predicted}"
     if card.verdict is CardVerdict.KEEP:
-        return f"none; that one would take {said}"
-    return said
+        return f"none; that one would take {amount}"
+    return amount
 
 
 def milliseconds(time_ms: float) -> str:

@@ -71,23 +71,23 @@ def effect_sentences(effects: Effects) -> list[str]:
         (site for site in best if _surely(best[site]) or best[site].better >= PERHAPS),
         key=lambda site: -abs(_known(best[site]).mean),
     )
-    said = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
+    sentences = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
     if len(ranked) > MOST_SITES:
-        said.append(
+        sentences.append(
             f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less."
         )
     together = effects.together
     if together is not None:
-        said.insert(0, _inseparable(together, metric))
+        sentences.insert(0, _inseparable(together, metric))
     apart = {choice.site for choice in together.choices} if together is not None else set()
     nothing = [site for site in by_site if site not in ranked and site not in apart]
     if nothing:
-        said.append(f"At {_places(nothing)}, no choice is shown to help by itself.")
+        sentences.append(f"At {_places(nothing)}, no choice is shown to help by itself.")
     harmful = sorted(
         (row for row in rows if row.level == "choice" and row.worse >= HELPS),
         key=lambda r: -abs(r.mean),
     )
-    said += [
+    sentences += [
         f"At {row.site}, `{row.name}` is harmful: {_size(row, metric)}."
         for row in harmful[:MOST_SITES]
     ]
@@ -95,8 +95,8 @@ def effect_sentences(effects: Effects) -> list[str]:
     anywhere = [
         row for row in rows if row.level == "type" and row.better >= HELPS and uses[row.type] > 1
     ]
-    said += [f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere]
-    return said
+    sentences += [f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere]
+    return sentences
 
 
 def _promise(row: Effect) -> tuple[bool, float]:
@@ -135,22 +135,22 @@ def _helping(
             f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a"
             f" gain {odds})."
         )
-    said = f"At {row.site}, `{row.name}` gains {_size(row, metric)}{price}"
+    clause = f"At {row.site}, `{row.name}` gains {_size(row, metric)}{price}"
     also = [other for other in others if other is not row and _surely(other)]
     if not also:
-        return f"{said}."
+        return f"{clause}."
     named = [f"`{other.name}` ({_size(other, metric)})" for other in also[:MOST_ALSO]]
     if len(also) > MOST_ALSO:
         named.append(f"{len(also) - MOST_ALSO} more")
-    return f"{said}. {_listed(named)} {'help' if len(also) > 1 else 'helps'} there, too."
+    return f"{clause}. {_listed(named)} {'help' if len(also) > 1 else 'helps'} there, too."
 
 
 def _size(row: Effect, metric: str) -> str:
     """`+0.6 ± 0.2 points`, the 95 % interval; without a unit, the metric's name."""
     part = _known(row)
-    said = units.plus_minus(metric, part.mean, part.half)
-    said = said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"
-    return said if part is row else f"{said} alone"
+    amount = units.plus_minus(metric, part.mean, part.half)
+    amount = amount if units.unit(metric).of_differences else f"{amount} in {units.title(metric)}"
+    return amount if part is row else f"{amount} alone"
 
 
 def _inseparable(together: Together, metric: str) -> str:

@@ -153,8 +153,8 @@ def front_message(now: Snapshot) -> str:
     most = facts.better[0]
     so_far = "" if now.brief is None else "so far "
     if facts.bare_is_taken:
-        said = f"{so_far}{short_name(most)} gains most: {_gain_at(facts, most)}"
-        return _begun(f"{said}. The answer keeps the bare backbone.")
+        clause = f"{so_far}{short_name(most)} gains most: {_gain_at(facts, most)}"
+        return _begun(f"{clause}. The answer keeps the bare backbone.")
     if facts.taken is None or facts.taken is most or facts.taken not in facts.better:
         return _begun(f"{so_far}{short_name(most)} gains most: {_gain_at(facts, most)}.")
     taken = f"{so_far}recommended: {short_name(facts.taken)}, {_gain_at(facts, facts.taken)}"
@@ -244,13 +244,13 @@ def _costs(facts: EffectFacts) -> str:
         dearest = facts.bad[0]
         return f"{_at_site(dearest)} costs most latency: {_size(facts, dearest)}."
     dearest = facts.bad_types[0]
-    said = f"{dearest.type} costs most latency, {_size(facts, dearest)} a site"
+    clause = f"{dearest.type} costs most latency, {_size(facts, dearest)} a site"
     if facts.open:
-        return f"{said}; {facts.open} of {several(facts.choices, 'choice')} may cost nothing."
+        return f"{clause}; {facts.open} of {several(facts.choices, 'choice')} may cost nothing."
     if len(facts.bad_types) == 1:
-        return f"{said}."
+        return f"{clause}."
     cheapest = facts.bad_types[-1]
-    return f"{said}; {cheapest.type} adds only {_size(facts, cheapest)}."
+    return f"{clause}; {cheapest.type} adds only {_size(facts, cheapest)}."
 
 
 def no_map_sentence(now: Snapshot, effects: Effects) -> str:

@@ -69,12 +69,14 @@ def arithmetic_lines(uses: Sequence[ArithmeticUse]) -> list[str]:
     found = []
     for use in uses:
         runs = several(use.runs, "run")
-        said = arithmetic_text(use.arithmetic)
+        arithmetic = arithmetic_text(use.arithmetic)
         if use.arithmetic is None:
             found.append(f"Arithmetic not recorded ({runs}): the study began before it was")
         elif use.devices:
             eager = f", {use.unrecorded} of them in eager steps" if use.unrecorded else ""
-            found.append(f"Arithmetic on {' and '.join(use.devices)}: {said} ({runs}{eager})")
+            found.append(f"Arithmetic on {' and '.join(use.devices)}: {arithmetic} ({runs}{eager})")
         else:
-            found.append(f"Another arithmetic: {said} ({runs}, compared only with each other)")
+            found.append(
+                f"Another arithmetic: {arithmetic} ({runs}, compared only with each other)"
+            )
     return found

@@ -230,8 +230,8 @@ def gained(objective: str, mean: float, low: float, high: float) -> str:
     """A difference with its 95 % interval: `+2.8 points (+2.1 to +3.5)`."""
     half = (high - low) / 2
     ends = " to ".join(signed_within(objective, end, half) for end in (low, high))
-    said = f"{signed_within(objective, mean, half)} {unit(objective).of_differences}".rstrip()
-    return f"{said} ({ends})"
+    amount = f"{signed_within(objective, mean, half)} {unit(objective).of_differences}".rstrip()
+    return f"{amount} ({ends})"
 
 
 def change(objective: str, before: float, after: float, half: float) -> str:

@@ -59,9 +59,9 @@ def freed_line(freed: Mapping[str, int], *, dry_run: bool) -> str:
     """What was deleted of a study, or would be: the fields of `study.keeping.Freed`."""
     parts = [f"{freed[name]:,} {what}" for name, what in FREED.items() if freed[name]]
     verb = "would free" if dry_run else "freed"
-    said = ", ".join(parts) or "nothing"
+    listed = ", ".join(parts) or "nothing"
     stay = f"the weights of {freed['kept']} networks stay"
-    return f"{verb} {megabytes(freed['size'])}: {said}; {stay}"
+    return f"{verb} {megabytes(freed['size'])}: {listed}; {stay}"
 
 
 def copied_files(folder: str, files: int, size: int) -> str:

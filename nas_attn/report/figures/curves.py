@@ -123,11 +123,11 @@ def _curves(snapshot: Snapshot, runs: Sequence[Run], metric: str, style: Style) 
     symbols = list[str]()
     by = factor(metric)
     for view, points in runs:
-        said = hover(snapshot, view)
+        about_run = hover(snapshot, view)
         for point in points:
             x.append(point.epochs)
             y.append(by * point.metrics[metric])
-            texts.append(f"{html.escape(hover_run(metric, point))}<br>{said}")
+            texts.append(f"{html.escape(hover_run(metric, point))}<br>{about_run}")
         x.append(None)
         y.append(None)
         texts.append("")

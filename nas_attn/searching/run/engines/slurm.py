@@ -86,8 +86,8 @@ class Slurm(Engine):
                 " cluster"
             )
         if done.returncode:
-            said = " ".join(done.stderr.replace("sbatch: error:", "").split())
-            raise StudyError(f"sbatch refused the jobs: {shorten(said, 300)}")
+            reason = " ".join(done.stderr.replace("sbatch: error:", "").split())
+            raise StudyError(f"sbatch refused the jobs: {shorten(reason, 300)}")
         # the cluster's name follows if there are several
         array = done.stdout.strip().partition(";")[0]
         return [f"{array}_{number}" for number in range(request.workers)]

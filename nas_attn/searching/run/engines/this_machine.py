@@ -50,10 +50,10 @@ class Started:
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - LOG_TAIL))
             lines = file.read().decode("utf-8", "replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
+        output = [line.strip() for line in lines if line.strip()]
         last = ""
-        if said:
-            last = f": {shorten(said[-1], 300)}"
+        if output:
+            last = f": {shorten(output[-1], 300)}"
         return f"{self.name} ended at once with status {status}{last} (log: {self.log})"
 
 
