@@ -47,16 +47,16 @@ def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
     Equal rows share a rank. A row with a NaN comes after all others. Infinities are allowed.
     """
     values_nm = np.asarray(values, dtype=float)
-    known = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
+    complete = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
     ranks = np.zeros(len(values_nm), dtype=np.int64)
-    left = known.copy()
+    left = complete.copy()
     rank = 0
     while left.any():
         first = np.flatnonzero(left)[non_dominated(values_nm[left])]
         ranks[first] = rank
         left[first] = False
         rank += 1
-    ranks[~known] = rank
+    ranks[~complete] = rank
     return ranks
 
 

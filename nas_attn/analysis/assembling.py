@@ -166,9 +166,9 @@ def _views(
         rung = max([point.rung for point in points], default=None)
         estimates = {}
         if rung is not None:
-            for metric, known in by_rung.get(rung, {}).items():
-                if row.key in known:
-                    estimates[metric] = known[row.key]
+            for metric, estimates_by_key in by_rung.get(rung, {}).items():
+                if row.key in estimates_by_key:
+                    estimates[metric] = estimates_by_key[row.key]
         latency = times.get(row.key)
         gains = fits.gains.get(row.key, {})
         gain = None

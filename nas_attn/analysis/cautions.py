@@ -105,14 +105,14 @@ def cautions(
     # at the first rungs, the restart lowers its scores
     if recipe.training.start == "backbone":
         before = [score for score in start if score.epochs == max(other.epochs for other in start)]
-    known = [
+    possible = [
         _hardly_learned(recipe, ended, classes),
         _still_learning(recipe, metric, before, ended),
         _by_heart(recipe, ended, bare, classes),
         _waits(ended),
         _few_images(metric, ended, paired_sd or 0.0),
     ]
-    return [caution for caution in known if caution is not None]
+    return [caution for caution in possible if caution is not None]
 
 
 def untried(rows: Sequence[CandidateRow], planned: int) -> list[Caution]:

@@ -166,15 +166,15 @@ def _within(now: Snapshot, criteria: Criteria) -> Chosen | Unmet:
     least = criteria.min_accuracy
     if least is not None:
         accuracy = share_of_images()
-        known = [view for view in pool if accuracy in view.estimates]
-        if not known:
+        scored = [view for view in pool if accuracy in view.estimates]
+        if not scored:
             raise StudyError(
                 f"study '{now.study}' has no accuracy; its metric is {metric}: do not use"
                 " min_accuracy"
             )
-        pool = [view for view in known if view.estimates[accuracy].mean >= least]
+        pool = [view for view in scored if view.estimates[accuracy].mean >= least]
         if not pool:
-            nearest = max(known, key=lambda view: view.estimates[accuracy].mean)
+            nearest = max(scored, key=lambda view: view.estimates[accuracy].mean)
             return Unmet(nearest, limit, least)
         if limit is None:
             return _cheapest(now, pool, least)

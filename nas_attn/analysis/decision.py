@@ -251,8 +251,8 @@ def _tested(now: Snapshot) -> Tested | None:
     bare = next((view.key for view in now.baselines if view.baseline == "none"), None)
     test = pooled_test(now, now.taken)
     if test is None and now.taken == bare:
-        known = [one for one in now.pooled if one.metric == now.primary]
-        test = max(known, key=lambda one: one.difference, default=None)
+        tests = [one for one in now.pooled if one.metric == now.primary]
+        test = max(tests, key=lambda one: one.difference, default=None)
     if test is None:
         return None
     recommended = test.key == now.taken and now.recommendation.instead is None

@@ -173,13 +173,13 @@ def together_of(now: Snapshot, what: str, rows: Sequence[Effect]) -> Together | 
     whole = Part(gain.mean, gain.low, gain.high)
     by_choice = {(row.site, row.type, row.knobs): row for row in rows if row.level == "choice"}
     mine = [by_choice.get((one.site, one.type, one.knobs)) for one in choices]
-    known = any(
+    separable = any(
         part is not None and part.low > 0
         for row in mine
         if row is not None
         for part in (row, row.alone, row.beside)
     )
-    if len(choices) < 2 or known or not whole.low > 0:
+    if len(choices) < 2 or separable or not whole.low > 0:
         return None
     return Together(best.label, choices, whole)
 
@@ -276,25 +276,25 @@ def _in_place(
     """(site, type, knobs) -> gain alone, and next to the recommended choices; empty if differences
     are unknown.
     """
-    known = {
+    views = {
         frozenset(features(v.placement)): v for v in now.candidates if not is_other(v.placement)
     }
     best = now.recommendation and now.find(now.recommendation.key)
     recommended = features(best.placement) if best else ()
     pairs: dict[Feature, tuple[_Pair, _Pair]] = {}
-    for feature in set().union(*known):
+    for feature in set().union(*views):
         others = frozenset(f for f in recommended if f.place != feature.place)
         pairs[feature] = (frozenset([feature]), frozenset()), (others | {feature}, others)
     networks = {choices for both in pairs.values() for pair in both for choices in pair}
     keys = {
-        choices: known[choices].key if choices in known else str(placement_of(choices))
+        choices: views[choices].key if choices in views else str(placement_of(choices))
         for choices in networks
     }
     asked = {pair for both in pairs.values() for pair in both}
     if of == "latency":
-        parts = _latencies(known, keys, asked)
+        parts = _latencies(views, keys, asked)
     else:
-        parts = _gains(now, of, known, keys, asked)
+        parts = _gains(now, of, views, keys, asked)
     if not parts:
         return {}
     return {
@@ -309,7 +309,7 @@ def _in_place(
 def _gains(
     now: Snapshot,
     metric: str,
-    known: Mapping[_Choices, CandidateView],
+    views: Mapping[_Choices, CandidateView],
     keys: Mapping[_Choices, str],
     asked: Iterable[_Pair],
 ) -> dict[_Pair, Part]:
@@ -327,8 +327,8 @@ def _gains(
         gains = wider.gains(keys[lacks], [keys[has] for has in several])
         for has in several:
             differences = []
-            if has in known and lacks in known:
-                mine, other = (_runs(now, metric, known[choices]) for choices in (has, lacks))
+            if has in views and lacks in views:
+                mine, other = (_runs(now, metric, views[choices]) for choices in (has, lacks))
                 differences = [
                     sign * (mine[block] - other[block]) for block in mine.keys() & other.keys()
                 ]
@@ -356,13 +356,13 @@ def _runs(
 
 
 def _latencies(
-    known: Mapping[_Choices, CandidateView], keys: Mapping[_Choices, str], asked: Iterable[_Pair]
+    views: Mapping[_Choices, CandidateView], keys: Mapping[_Choices, str], asked: Iterable[_Pair]
 ) -> dict[_Pair, Part]:
     """Extra latency of the first network of a pair over the second; latencies that were not
     measured are predicted.
     """
-    measured = {view.key: view.latency for view in known.values() if view.latency is not None}
-    placements = {v.key: v.placement for v in known.values()}
+    measured = {view.key: view.latency for view in views.values() if view.latency is not None}
+    placements = {v.key: v.placement for v in views.values()}
     placements |= {key: placement_of(choices) for choices, key in keys.items()}
     latencies = with_predictions(measured, placements) if measured else {}
     parts_by_cell = {}

@@ -83,14 +83,14 @@ def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:
     """Keys of the rows (objectives' values, in order) that no other dominates; rows that lack an
     objective are left out.
     """
-    known = {key: row for key, row in rows.items() if len(row) == len(objectives)}
-    if not known:
+    complete = {key: row for key, row in rows.items() if len(row) == len(objectives)}
+    if not complete:
         return set()
     values = np.array(
-        [[math.nan if v is None else v for v in row] for row in known.values()], dtype=float
+        [[math.nan if v is None else v for v in row] for row in complete.values()], dtype=float
     )
     best = non_dominated(values * _signs(objectives))
-    return {key for key, among in zip(known, best, strict=True) if among}
+    return {key for key, among in zip(complete, best, strict=True) if among}
 
 
 def _signs(objectives: Sequence[str]) -> Floats:
@@ -134,8 +134,10 @@ def _normalised(values: Floats) -> Floats:
     for column in range(values.shape[1]):
         finite = np.isfinite(values[:, column])
         if finite.any():
-            known = values[finite, column]
-            scaled[finite, column] = (known - known.min()) / (np.ptp(known) or 1.0)
+            finite_values = values[finite, column]
+            scaled[finite, column] = (finite_values - finite_values.min()) / (
+                np.ptp(finite_values) or 1.0
+            )
     return scaled
 
 
@@ -154,9 +156,9 @@ def net(values: Mapping[str, Mapping[Level, float]]) -> dict[str, dict[Level, fl
     table = np.full((len(values), len(seeds)), np.nan)
     for row, runs in zip(table, values.values(), strict=True):
         row[[seeds[seed] for seed in runs]] = list(runs.values())
-    known = np.isfinite(table)
-    ran = known.astype(float)
-    table = np.where(known, table, 0.0)
+    scored = np.isfinite(table)
+    ran = scored.astype(float)
+    table = np.where(scored, table, 0.0)
     # a ridge of one run's weight, as if the candidates were integrated out
     shrunk = 1 / (ran.sum(axis=1) + 1)
     normal = np.diag(ran.sum(axis=0)) - ran.T @ (ran * shrunk[:, None])

@@ -161,12 +161,14 @@ def open_keys(
     """Those of `keys` that need more sessions, the neediest first; not those that had
     `max_sessions`, dropped ones included.
     """
-    known = estimate(sessions)
+    latencies = estimate(sessions)
     had = Counter(sample.key for session in sessions for sample in session.samples)
     wanting = [
-        key for key in keys if had[key] < max_sessions and needs_more(known.get(key), tolerance)
+        key for key in keys if had[key] < max_sessions and needs_more(latencies.get(key), tolerance)
     ]
-    return sorted(wanting, key=lambda key: -half_width(known[key]) if key in known else -math.inf)
+    return sorted(
+        wanting, key=lambda key: -half_width(latencies[key]) if key in latencies else -math.inf
+    )
 
 
 def sessions_needed(
@@ -175,11 +177,13 @@ def sessions_needed(
     """About how many more sessions each insufficiently measured candidate needs; errors shrink with
     the square root.
     """
-    known = estimate(sessions)
+    latencies = estimate(sessions)
     had = Counter(sample.key for session in sessions for sample in session.samples)
     wanting = open_keys(sessions, keys, tolerance=tolerance)
-    more = {key: half_width(known[key]) / tolerance for key in wanting if key in known}
-    counts = {key: math.ceil(known[key].sessions * (times**2 - 1)) for key, times in more.items()}
+    more = {key: half_width(latencies[key]) / tolerance for key in wanting if key in latencies}
+    counts = {
+        key: math.ceil(latencies[key].sessions * (times**2 - 1)) for key, times in more.items()
+    }
     return [min(MAX_SESSIONS - had[key], counts.get(key, ENOUGH_SESSIONS)) for key in wanting]
 
 

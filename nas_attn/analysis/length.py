@@ -65,15 +65,15 @@ def length_scores(
     """The scores by length, from each run's metrics by its epochs; the shortest first."""
     scores = []
     for epochs, runs in sorted(metrics.items()):
-        known = [run for run in runs if metric in run]
-        if not known:
+        scored = [run for run in runs if metric in run]
+        if not scored:
             continue
-        losses = [run["loss"] for run in known if "loss" in run]
-        value = statistics.fmean(run[metric] for run in known)
+        losses = [run["loss"] for run in scored if "loss" in run]
+        value = statistics.fmean(run[metric] for run in scored)
         loss = None
         if losses:
             loss = statistics.fmean(losses)
-        scores.append(LengthScore(epochs, len(known), value, loss))
+        scores.append(LengthScore(epochs, len(scored), value, loss))
     return scores
 
 

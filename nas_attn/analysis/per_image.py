@@ -293,11 +293,11 @@ def _gains(
     """
     mean = mine.mean(0) - theirs.mean(0)
     several = [of for of in (mine, theirs) if len(of) > 1]
-    known = ~np.isnan(mean)
+    there = ~np.isnan(mean)
     p = np.concatenate([mine, theirs]).mean(0)
     scale = np.maximum(p * (1 - p), LEAST_SCALE)
     of_runs = [
-        float((of.var(0, ddof=1) / scale)[known].mean()) / len(of) for of in several if known.any()
+        float((of.var(0, ddof=1) / scale)[there].mean()) / len(of) for of in several if there.any()
     ]
     alone = not several and not of_images.any()
     return tuple(
@@ -321,9 +321,9 @@ def _flags(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
 def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The mean over the rows of what is not NaN in them; NaN where all are."""
     table = np.array(rows)
-    known = ~np.isnan(table)
-    total = np.where(known, table, 0.0).sum(0)
-    return np.asarray(np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan))
+    there = ~np.isnan(table)
+    total = np.where(there, table, 0.0).sum(0)
+    return np.asarray(np.where(there.any(0), total / np.maximum(there.sum(0), 1), np.nan))
 
 
 def _over_images(
@@ -335,9 +335,9 @@ def _over_images(
     classes = len(labels.classes)
     if a is None or b is None:
         return np.zeros(classes)
-    known = ~np.isnan(a - b) & (labels.numbers >= 0)
-    numbers = labels.numbers[known]
-    off = (a - b)[known]
+    there = ~np.isnan(a - b) & (labels.numbers >= 0)
+    numbers = labels.numbers[there]
+    off = (a - b)[there]
     n = np.maximum(np.bincount(numbers, minlength=classes), 1)
     mean, squares = (np.bincount(numbers, off**power, classes) / n for power in (1, 2))
     return np.asarray((squares - mean**2) / n)
@@ -395,5 +395,5 @@ def _different(read: Sequence[Sequence[_Read]], classes: tuple[str, ...]) -> tup
 
 def _voted(votes: Sequence[NDArray[np.float64]], image: int, classes: tuple[str, ...]) -> str:
     """The class that most runs find for an image."""
-    known = [int(answers[image]) for answers in votes if not math.isnan(answers[image])]
-    return classes[np.bincount(known).argmax()]
+    class_numbers = [int(answers[image]) for answers in votes if not math.isnan(answers[image])]
+    return classes[np.bincount(class_numbers).argmax()]

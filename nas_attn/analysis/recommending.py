@@ -142,8 +142,8 @@ class Field:
                 ratio = contender.latency.ratio
             if gain is not None and ratio <= limit:
                 odds[contender.key] = gain.probability
-        known = [c for c in self.contenders if c.key in odds]
-        return max(known, key=lambda c: odds[c.key], default=None)
+        judged = [c for c in self.contenders if c.key in odds]
+        return max(judged, key=lambda c: odds[c.key], default=None)
 
     def fastest_beyond_limit(self, pool: Sequence[Contender]) -> float | None:
         """Latency ratio of the fastest placement, if the limit leaves the bare backbone alone."""

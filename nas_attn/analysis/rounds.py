@@ -63,8 +63,8 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     if chosen is None:
         return []
     sign = -1.0 if model.lower_is_better else 1.0
-    known = np.array([key in able for key in model.keys])
-    drawn = np.where(known, sign * model.draw(rng, POSTERIOR_DRAWS), -np.inf).argmax(axis=1)
+    eligible = np.array([key in able for key in model.keys])
+    drawn = np.where(eligible, sign * model.draw(rng, POSTERIOR_DRAWS), -np.inf).argmax(axis=1)
     # the choice depends most on these two
     first = best.more_accurate or best.cheaper
     uniform = best_uniform(now)
@@ -109,9 +109,9 @@ def price(now: Snapshot) -> float | None:
     for v in now.candidates:
         if v.latency and v.baseline != "none" and not v.control:
             tried[v.key] = v.latency.ratio
-    known = [tried[key] for key in keys if key in tried]
-    if known:
-        return known[0]
+    prices = [tried[key] for key in keys if key in tried]
+    if prices:
+        return prices[0]
     if tried:
         return statistics.median(tried.values())
     return None

@@ -107,12 +107,12 @@ class CandidateView:
         """Images per second of its training, the median over rungs and runs; None where that is not
         known.
         """
-        known = []
+        speeds = []
         for point in self.scores:
             if "images_per_s" in point.metrics:
-                known.append(point.metrics["images_per_s"])
-        if known:
-            return median(known)
+                speeds.append(point.metrics["images_per_s"])
+        if speeds:
+            return median(speeds)
         return None
 
     @property

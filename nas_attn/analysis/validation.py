@@ -356,12 +356,12 @@ def validation_results(
     seed) have ended.
     """
     done = [(family, finished_blocks(family, ended)) for family in families]
-    known = list(scores)
+    keys = list(scores)
     return tuple(
         (
             ValidationResult(family, blocks, (), {}, {})
             if blocks < family.blocks
-            else _judged(recipe, family, known, labels)
+            else _judged(recipe, family, keys, labels)
         )
         for family, blocks in done
     )

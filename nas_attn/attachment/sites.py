@@ -309,14 +309,14 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
     """
     flow = finder.flow
     added = list[Block]()
-    known: set[Value | None] = {block.value for block in blocks}
+    covered: set[Value | None] = {block.value for block in blocks}
     for inner in (flow.calls_of[block.path][-1] for block in blocks):
         # and modules that join a block with others
         around = (call for call in flow.calls[1 : inner.index] if inner.last <= call.last)
-        known |= {call.output for call in around if finder.joins(call, layers=2)}
+        covered |= {call.output for call in around if finder.joins(call, layers=2)}
     for value in levels:
         host = safest(call for call in flow.returned[value] if finder.in_one_place(call))
-        if value in known or host is None or any(block.path == host.path for block in added):
+        if value in covered or host is None or any(block.path == host.path for block in added):
             continue
         if len(maps := flow.by_shape(host.path)) > 1:
             finder.several[host.path] = list(maps.values())

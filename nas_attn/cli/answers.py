@@ -190,16 +190,16 @@ def _effects(now: Snapshot, what: str, at: str) -> Effects:
     fitted = fit_effects(now, what)
     if fitted is not None:
         return fitted
-    known = [
+    choices = [
         "latency",
         *sorted(
             {name for view in now.candidates for point in view.scores for name in point.metrics}
         ),
     ]
-    if len(known) > 1 and what not in known:
+    if len(choices) > 1 and what not in choices:
         raise StudyError(
             f"--of '{shorten(what)}' is not a metric of study '{now.study}':"
-            f" {did_you_mean(what, known)}"
+            f" {did_you_mean(what, choices)}"
         )
     more = f"continue with nas-attn resume {now.study} --trials {len(now.candidates) + 8}{at}"
     raise StudyError(f"effects on '{what}' need at least eight candidates that have it: {more}")

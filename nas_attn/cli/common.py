@@ -181,9 +181,9 @@ def at_storage(url: str) -> str:
     """
     from nas_attn.storage import shown_url
 
-    known = url in (DEFAULT_URL, environment.storage())
+    is_default = url in (DEFAULT_URL, environment.storage())
     shown = shown_url(url)
-    if known:
+    if is_default:
         return ""
     if re.search(r"[\s&?;()]", shown):
         return f' --storage "{shown}"'

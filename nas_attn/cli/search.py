@@ -213,11 +213,11 @@ def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
     from nas_attn.evaluation.images import known_images
     from nas_attn.words.running import IMAGES_KEPT_FROM_NOW, note_line
 
-    known = known_images(opened.store, opened.recipe)
-    if known is None:
+    images = known_images(opened.store, opened.recipe)
+    if images is None:
         return
-    if known.unknown:
-        echo(note_line(known.unknown), err=True)
+    if images.unknown:
+        echo(note_line(images.unknown), err=True)
     elif first:
         echo(note_line(IMAGES_KEPT_FROM_NOW), err=True)
 

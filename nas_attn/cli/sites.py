@@ -103,14 +103,14 @@ def _show_space(
     rng = random.Random(0)
     drawn = [str(space.placement(space.sample(rng))) for _ in range(SAMPLES if count else 0)]
     if as_json:
-        known = {
+        facts = {
             "space": spec.name,
             "backbone": backbone,
             "sites": allowed,
             "placements": count,
             "samples": drawn,
         }
-        print_json({**known, "notes": surveyed.notes})
+        print_json({**facts, "notes": surveyed.notes})
         return
     out = console(wide=wide)
     rows = []

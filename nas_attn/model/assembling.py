@@ -194,9 +194,9 @@ def assemble(
         equal=beforehand.equal,
         witness=WITNESS in numbers,
     )
-    known = dict[str, list[float]]()
+    values_by_key = dict[str, list[float]]()
     for searched in rungs[data.searched :]:
-        known |= _by_key(searched.runs, np.array([run.value for run in searched.runs]))
+        values_by_key |= _by_key(searched.runs, np.array([run.value for run in searched.runs]))
     last = rungs[-1]
     return Assembled(
         metric,
@@ -205,7 +205,7 @@ def assemble(
         keys,
         last=last.runs,
         broken=_cut_off(last),
-        values=known,
+        values=values_by_key,
         limits=(0.0, 1.0) if last.share else (-math.inf, math.inf),
         two=last.two,
     )

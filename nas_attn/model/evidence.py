@@ -248,10 +248,10 @@ class Evidence:
 
     @cached_property
     def _effects(self) -> NodeEffects:
-        known = {
+        places = {
             key: place for place, key in enumerate(self._runs.keys[: len(self._runs.data.codes)])
         }
-        place = np.array([known.get(key, -1) for key in self.keys], dtype=np.intp)
+        place = np.array([places.get(key, -1) for key in self.keys], dtype=np.intp)
         return NodeEffects(self._solution, [*self._placements.values()], place)
 
     @cached_property
@@ -356,12 +356,12 @@ def fit(
     """The model of one metric for `placements`, run or not, from runs up to a rung (the highest);
     None without a run there.
     """
-    known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
-    last = max((run.rung for run in known), default=None) if rung is None else rung
-    if last is None or not any(run.rung == last for run in known):
+    placed = [run for run in runs if run.key in placements and math.isfinite(run.value)]
+    last = max((run.rung for run in placed), default=None) if rung is None else rung
+    if last is None or not any(run.rung == last for run in placed):
         return None
     assembled = assemble(
-        known,
+        placed,
         placements,
         metric=metric,
         lower_is_better=lower_is_better,

@@ -25,8 +25,8 @@ def noise_floor(runs: Sequence[ScoredRun], *, steps: bool = True) -> float | Non
 
     `steps`: whether values move in steps of one image, so that there is a least one.
     """
-    known = max((run.examples for run in runs), default=0)
-    least = math.sqrt(0.5) / known if known and steps else None
+    most = max((run.examples for run in runs), default=0)
+    least = math.sqrt(0.5) / most if most and steps else None
     blocks = defaultdict[tuple[int, int, str], list[ScoredRun]](list)
     for run in _with_images(runs):
         blocks[run.block].append(run)
@@ -87,14 +87,14 @@ class NewImages:
         error", Machine Learning 52): of one run's variance v, this leaves v m / (n - m) for m
         images of a division.
         """
-        known = [run for run in self.runs if run.images is not None]
-        images = max(run.divided for run in known)
+        judged = [run for run in self.runs if run.images is not None]
+        images = max(run.divided for run in judged)
         parts = [self._in_common(a, b, images) for a, b in self._pairs]
         products = sum(product for product, _ in parts)
         count = sum(number for _, number in parts)
         if count >= FEWEST_IN_COMMON:
             return max(products / count, 0.0) / images
-        validated = float(np.mean([run.examples for run in known]))
+        validated = float(np.mean([run.examples for run in judged]))
         variance = 2 * (noise_floor(self.runs) or 0.0) ** 2
         return variance * validated / max(images - validated, 1.0)
 
@@ -128,8 +128,8 @@ class NewImages:
     @cached_property
     def _typical(self) -> float:
         variances = [self._repeated(a, b) for a, b in self._pairs]
-        known = [variance for variance in variances if variance is not None]
-        return float(np.mean(known)) if known else 2 * (noise_floor(self.runs) or 0.0) ** 2
+        measured = [variance for variance in variances if variance is not None]
+        return float(np.mean(measured)) if measured else 2 * (noise_floor(self.runs) or 0.0) ** 2
 
 
 def _with_images(runs: Sequence[ScoredRun]) -> list[ScoredRun]:

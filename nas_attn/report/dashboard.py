@@ -131,13 +131,13 @@ def _plots(snapshot: Snapshot) -> dict[str, str]:
     return plots
 
 
-def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str, Any]:
+def _note_attributes(attributes: dict[str, Any], prefix: str, ours: str) -> dict[str, Any]:
     """A note's attributes; empty if the note is up to date. The text below our line is the user's
     and stays.
     """
     body_prefix = f"{prefix}note_str:"
     version = f"{prefix}note_ver"
-    old = "".join(str(known[key]) for key in _numbered(known, body_prefix))
+    old = "".join(str(attributes[key]) for key in _numbered(attributes, body_prefix))
     mine, marker, below = old.partition(BELOW)
     if not marker:
         mine = ""
@@ -145,21 +145,21 @@ def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str,
     if mine == f"{ours}\n\n":
         return {}
     return {
-        version: int(known.get(version, 0)) + 1,
-        **_chunks(known, body_prefix, f"{ours}\n\n{BELOW}{below}"),
+        version: int(attributes.get(version, 0)) + 1,
+        **_chunks(attributes, body_prefix, f"{ours}\n\n{BELOW}{below}"),
     }
 
 
-def _chunks(known: dict[str, Any], prefix: str, text: str) -> dict[str, Any]:
+def _chunks(attributes: dict[str, Any], prefix: str, text: str) -> dict[str, Any]:
     """The text in pieces; pieces left over from a longer one become empty."""
     pieces = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
-    left_over = len(_numbered(known, prefix)) - len(pieces)
+    left_over = len(_numbered(attributes, prefix)) - len(pieces)
     return {f"{prefix}{i}": piece for i, piece in enumerate(pieces + [""] * max(left_over, 0))}
 
 
-def _numbered(known: dict[str, Any], prefix: str) -> list[str]:
+def _numbered(attributes: dict[str, Any], prefix: str) -> list[str]:
     keys: list[str] = []
-    while f"{prefix}{len(keys)}" in known:
+    while f"{prefix}{len(keys)}" in attributes:
         keys.append(f"{prefix}{len(keys)}")
     return keys
 

@@ -461,10 +461,10 @@ def _effect_rows(snapshot: Snapshot) -> list[Plain]:
 
 
 def _latencies(snapshot: Snapshot) -> list[Plain]:
-    known = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
+    measured = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
     return [
         {"trial": v.trial, "placement": str(v.placement), **asdict(found), "ms": found.ms}
-        for v, found in known
+        for v, found in measured
     ]
 
 

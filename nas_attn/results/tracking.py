@@ -86,9 +86,9 @@ def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
         for name in opened.recipe.log.to:
             try:
                 tracker = TRACKERS[name](opened)
-                known = {*tracker.known()} - {ANSWER}
+                tracked = {*tracker.known()} - {ANSWER}
                 for run in runs:
-                    if run.id not in known:
+                    if run.id not in tracked:
                         tracker.add(run)
             except StorageAway:
                 raise
@@ -115,7 +115,7 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
         row for state in ("done", "pruned", "failed") for row in store.queue.rows(state=state)
     ):
         run = row.run
-        known = candidates.get(row.run.key)
+        candidate = candidates.get(row.run.key)
         points = defaultdict[int, dict[str, float]](dict)
         for point in json.loads(curves.get(run.files, "[]")):
             points[point["epochs"]] |= {**point["metrics"], "train_loss": point["train_loss"]}
@@ -131,11 +131,11 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
             "state": row.state,
         }
         parameters |= dict(str(part).split("=", 1) for part in run.placement.assignments)
-        if known is not None:
-            parameters |= {"trial": known.trial, **(known.cost or {})}
+        if candidate is not None:
+            parameters |= {"trial": candidate.trial, **(candidate.cost or {})}
         who = ""
-        if known is not None:
-            who = f"-trial{known.trial}"
+        if candidate is not None:
+            who = f"-trial{candidate.trial}"
         yield Tracked(
             f"{run.purpose}{who}-seed{run.seed}-{row.id}",
             run.purpose,

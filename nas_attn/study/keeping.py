@@ -267,10 +267,10 @@ def _copy(database: Database, beside: Path) -> None:
             # a checkpoint that has just made way for the next
             with suppress(FileNotFoundError):
                 status = source.stat()
-                known = None
+                copied = None
                 if target.exists():
-                    known = target.stat()
-                if known is None or (known.st_size, known.st_mtime_ns) != (
+                    copied = target.stat()
+                if copied is None or (copied.st_size, copied.st_mtime_ns) != (
                     status.st_size,
                     status.st_mtime_ns,
                 ):

@@ -129,11 +129,11 @@ def create_study(
     text = recipe.with_resplit(resplit).to_json()
     place = _place(database, artifacts)
     if recipe.name in [study.name for study in database.studies()]:
-        known = database.study(recipe.name).recipe
-        kept = frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'")
+        stored = database.study(recipe.name).recipe
+        kept = frozen_recipe(stored, where=f"study '{recipe.name}' in '{database}'")
         # the same recipe, with its keys in another order, or with what the study found
         if recipe.with_data_of(kept) in (kept, kept.as_asked()):
-            text = known
+            text = stored
     else:
         # checked first, so that no unusable place is recorded
         if place.startswith(SCHEME):

@@ -136,8 +136,8 @@ class TrialBook:
         values = dict[str, str]()
         other = outside(trial)
         try:
-            for site, known in choices.items() if other is None else ():
-                values[site] = trial.suggest_categorical(site, known)
+            for site, options in choices.items() if other is None else ():
+                values[site] = trial.suggest_categorical(site, options)
         except UpdateFinishedTrialError:
             raise LeaseLost(
                 f"trial {trial.number} was given up by another worker meanwhile"

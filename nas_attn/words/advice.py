@@ -132,10 +132,10 @@ def _points(points: float) -> str:
 def _row(one: MeasuredPlacement) -> AdviceRow:
     latency = one.latency
     gain = one.candidate.gain
-    known = (NO_VALUE, NO_VALUE, NO_VALUE, "0", "0")
+    figures = (NO_VALUE, NO_VALUE, NO_VALUE, "0", "0")
     if gain is not None:
         interval = f"{_points(gain.low)} to {_points(gain.high)}"
-        known = (
+        figures = (
             _points(gain.mean),
             interval,
             probability(gain.probability),
@@ -143,7 +143,7 @@ def _row(one: MeasuredPlacement) -> AdviceRow:
             str(len(gain.own_sources)),
         )
     interval = f"{latency.low:.2f} to {latency.high:.2f}"
-    return AdviceRow(str(one.candidate.placement), (times(latency.ratio), interval, *known))
+    return AdviceRow(str(one.candidate.placement), (times(latency.ratio), interval, *figures))
 
 
 def _measured(advice: Advice) -> str:

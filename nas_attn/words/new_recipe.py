@@ -61,9 +61,9 @@ FLIP_AND_CROP = '{ name = "flip" }, { name = "crop", padding = 4 }'
 NO_LIMIT = "# max_latency_ratio = 1.3"
 
 
-def data_question(known: Sequence[str]) -> str:
+def data_question(names: Sequence[str]) -> str:
     """Asks for the data set, one of those known or a folder."""
-    return f"Data set ({', '.join(known)})"
+    return f"Data set ({', '.join(names)})"
 
 
 def no_terminal_line(taken: Sequence[str]) -> str:

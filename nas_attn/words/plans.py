@@ -60,8 +60,10 @@ def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
     """
     recipe = budget.recipe
     if budget.known:
-        known = several(budget.known, "candidate")
-        return [Line(f"study {recipe.name} goes on for {duration(budget.seconds)}; it has {known}")]
+        candidates = several(budget.known, "candidate")
+        return [
+            Line(f"study {recipe.name} goes on for {duration(budget.seconds)}; it has {candidates}")
+        ]
     side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
     pace = f"{budget.epoch_s:.2g} s an epoch, {budget.workers} at a time"
     target = _target(budget, recipe.target_training)

@@ -76,11 +76,11 @@ _KNOWN: Mapping[str, tuple[str, Unit]] = {
 
 def title(objective: str) -> str:
     """An objective's name on an axis or above a column."""
-    known = _KNOWN.get(objective_name(objective).removesuffix(IN_INT8))
-    if known is None and tables.is_own_cost(objective):
+    row = _KNOWN.get(objective_name(objective).removesuffix(IN_INT8))
+    if row is None and tables.is_own_cost(objective):
         return objective.rpartition(":")[2].replace("_", " ")
     in_int8 = " in int8" if objective.endswith(IN_INT8) else ""
-    return f"{known[0]}{in_int8}" if known else objective_name(objective)
+    return f"{row[0]}{in_int8}" if row else objective_name(objective)
 
 
 def unit(objective: str) -> Unit:
@@ -149,52 +149,52 @@ def bare_plus_minus(objective: str, number: float, half: float) -> str:
 
 def value_within(objective: str, number: float, low: float, high: float) -> str:
     """A value with as many digits as its 95 % interval supports: `72.4 %`, `1.63 ×`."""
-    known = unit(objective)
-    digits = _digits_of_values(known, (high - low) / 2)
+    kind = unit(objective)
+    digits = _digits_of_values(kind, (high - low) / 2)
     if digits is None:
         return value(objective, number)
-    return f"{_scaled(known, number):.{digits}f} {_sign_of_values(known)}".rstrip()
+    return f"{_scaled(kind, number):.{digits}f} {_sign_of_values(kind)}".rstrip()
 
 
 def value_plus_minus(objective: str, number: float, low: float, high: float) -> str:
     """A value and half of its 95 % interval: `72.4 ± 0.8 %`, `1.63 ± 0.14 ×`."""
-    known = unit(objective)
+    kind = unit(objective)
     half = (high - low) / 2
-    digits = _digits_of_values(known, half)
+    digits = _digits_of_values(kind, half)
     if digits is None:
-        return f"{value(objective, number)} ± {known.size(half)}"
-    shown = f"{_scaled(known, number):.{digits}f} ± {_scaled(known, half):.{digits}f}"
-    return f"{shown} {_sign_of_values(known)}".rstrip()
+        return f"{value(objective, number)} ± {kind.size(half)}"
+    shown = f"{_scaled(kind, number):.{digits}f} ± {_scaled(kind, half):.{digits}f}"
+    return f"{shown} {_sign_of_values(kind)}".rstrip()
 
 
 def value_range(objective: str, low: float, high: float) -> str:
     """The interval of a value: `82 to 100 %`."""
-    known = unit(objective)
-    digits = _digits_of_values(known, (high - low) / 2)
+    kind = unit(objective)
+    digits = _digits_of_values(kind, (high - low) / 2)
     if digits is None:
         return f"{value(objective, low)} to {value(objective, high)}"
-    ends = " to ".join(f"{_scaled(known, end):.{digits}f}" for end in (low, high))
-    return f"{ends} {_sign_of_values(known)}".rstrip()
+    ends = " to ".join(f"{_scaled(kind, end):.{digits}f}" for end in (low, high))
+    return f"{ends} {_sign_of_values(kind)}".rstrip()
 
 
-def _digits_of_values(known: Unit, half: float) -> int | None:
+def _digits_of_values(kind: Unit, half: float) -> int | None:
     """Decimals of values with such an interval; None where values have no interval."""
-    if known is SHARE:
+    if kind is SHARE:
         return min(decimals(100 * half), 2)
-    if known is RATIO:
+    if kind is RATIO:
         return min(decimals(half), 3)
-    return min(decimals(half), MOST_DECIMALS) if known is NUMBER and half > 0 else None
+    return min(decimals(half), MOST_DECIMALS) if kind is NUMBER and half > 0 else None
 
 
-def _scaled(known: Unit, number: float) -> float:
+def _scaled(kind: Unit, number: float) -> float:
     """A value in the unit that it is written in."""
-    return 100 * min(max(number, 0.0), 1.0) if known is SHARE else number
+    return 100 * min(max(number, 0.0), 1.0) if kind is SHARE else number
 
 
-def _sign_of_values(known: Unit) -> str:
-    if known is SHARE:
+def _sign_of_values(kind: Unit) -> str:
+    if kind is SHARE:
         return "%"
-    return "×" if known is RATIO else ""
+    return "×" if kind is RATIO else ""
 
 
 def decimals(half: float) -> int:
@@ -214,11 +214,11 @@ def decimals(half: float) -> int:
 
 def size_within(objective: str, number: float, half: float) -> str:
     """The size of a difference, with as many digits as its interval supports; no unit, no sign."""
-    known = unit(objective)
-    if known.decimals is None:
-        return known.size(abs(number))
-    digits = min(decimals(known.scale * half), known.decimals)
-    return f"{known.scale * abs(number):.{digits}f}"
+    kind = unit(objective)
+    if kind.decimals is None:
+        return kind.size(abs(number))
+    digits = min(decimals(kind.scale * half), kind.decimals)
+    return f"{kind.scale * abs(number):.{digits}f}"
 
 
 def signed_within(objective: str, number: float, half: float) -> str:

@@ -206,9 +206,9 @@ def announcement(
     seconds = ""
     if forecast.total_s is not None:
         seconds = f", about {units.duration(forecast.total_s)} of training in all"
-    known = "from the search's runs"
+    source = "from the search's runs"
     if forecast.noise_blocks:
-        known = f"from {forecast.noise_blocks} earlier seeds"
+        source = f"from {forecast.noise_blocks} earlier seeds"
     # the unit is said once, after the other end
     unit = units.unit(family.metric).of_differences
     low = units.size(family.metric, forecast.detectable_low).removesuffix(unit).rstrip()
@@ -223,7 +223,7 @@ def announcement(
         ),
         (
             f"A true difference of {low} to {high} would be shown with a probability of 80 % (a"
-            f" range, since the noise is only known {known})"
+            f" range, since the noise is only known {source})"
         ),
     ]
     lines += [_together(now, family, one) for one in forecast.pooled]

@@ -166,7 +166,7 @@ def choice_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
     for row in rows:
         for knob, value in _knobs(row).items():
             values[row.site, row.type, knob].add(value)
-    differ = {(kind, knob) for (_, kind, knob), known in values.items() if len(known) > 1}
+    differ = {(kind, knob) for (_, kind, knob), different in values.items() if len(different) > 1}
     labels = {}
     for row in rows:
         kept = ", ".join(

@@ -82,8 +82,8 @@ def enter(store: StudyStore, wanted: RetrainingOrder) -> int:
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
     done = {name for name, row in rows.items() if row.state == "done" and is_kept(store, row.run)}
     left = [run for run in wanted.runs if run.identity not in done]
-    known = [rows[run.identity] for run in left if run.identity in rows]
-    store.queue.again([row.id for row in known if row.state in ("failed", "done")])
+    queued = [rows[run.identity] for run in left if run.identity in rows]
+    store.queue.again([row.id for row in queued if row.state in ("failed", "done")])
     store.queue.want(left)
     return len(left)
 

@@ -161,8 +161,10 @@ class Search(TaskSource):
                 if value not in FREE:
                     one = space.resolve({**bare, site: value})
                     alone[one.key] = one.placement
-        known = measurer.latencies(alone)
-        measured = {placement: known[key] for key, placement in alone.items() if key in known}
+        latencies = measurer.latencies(alone)
+        measured = {
+            placement: latencies[key] for key, placement in alone.items() if key in latencies
+        }
         fastest = min(measured, key=lambda placement: measured[placement].low, default=BARE)
         if len(measured) == len(alone) and measured and measured[fastest].low > limit:
             raise RecipeError(
@@ -366,10 +368,10 @@ class Search(TaskSource):
     ) -> None:
         self.queue.withdraw(row.key, lease)
         if self.store.finish(row.key, state=state, reason=reason, lease=lease):
-            known = self.store.candidate(row.key)
-            assert known is not None
-            self._tell(known, values)
-            self.worker.say(ended_candidate(self.recipe.objectives, known, values))
+            stored = self.store.candidate(row.key)
+            assert stored is not None
+            self._tell(stored, values)
+            self.worker.say(ended_candidate(self.recipe.objectives, stored, values))
 
     def _tell(self, row: CandidateRow, values: Values) -> None:
         measurer = self.bench.measurer

@@ -72,15 +72,15 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
     """Name -> a network with a plain layer at every site, one for each kind of layer. Empty if no
     latency is measured, or if they would take more than half of the trials.
     """
-    known = first_baselines(recipe, plan.space, trials)
+    baselines = first_baselines(recipe, plan.space, trials)
     if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
         return {}
-    if 2 * (len(known) + len(CONTROLS)) > trials:
+    if 2 * (len(baselines) + len(CONTROLS)) > trials:
         return {}
     networks = {
         f"control {name}": plan.resolved(plan.space.everywhere(Choice(name))) for name in CONTROLS
     }
-    return {name: resolved for name, resolved in networks.items() if resolved.key not in known}
+    return {name: resolved for name, resolved in networks.items() if resolved.key not in baselines}
 
 
 def enqueue_baselines(opened: OpenStudy) -> None:

@@ -86,9 +86,9 @@ def take_up(
     own = user_trials(opened.plan, tried)
     if (
         opened.store.settings.prior is None
-        and (known := known_before(opened.recipe, opened.database)) is not None
+        and (prior := known_before(opened.recipe, opened.database)) is not None
     ):
-        opened.store.set(prior=known)
+        opened.store.set(prior=prior)
     if trials is not None:
         opened.store.set(trials=trials)
     enqueue_baselines(opened)

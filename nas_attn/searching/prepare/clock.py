@@ -41,12 +41,12 @@ def go_on(opened: OpenStudy) -> float | None:
     ends = store.settings
     if ends.ends_at is None or ends.screen_until is None or ends.test_from is None:
         return None
-    known = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
-    known += [row.finished_at or row.created_at for row in store.candidates()]
+    times = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
+    times += [row.finished_at or row.created_at for row in store.candidates()]
     idle = not any(lease.state == "held" for lease in store.leases(released=False))
     pause = 0.0
     if idle:
-        pause = now - max([store.created_at, *known])
+        pause = now - max([store.created_at, *times])
     if ends.ends_at + pause <= now:
         store.set(screen_until=None, test_from=None, ends_at=None)
         return None

@@ -113,7 +113,7 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
     old = old_plan.space
     new = new_plan.space
     held = sum(_values(new, new_plan.resolved(row.placement)) is not None for row in rows)
-    known = {row.key for row in rows}
+    keys = {row.key for row in rows}
     return Extension(
         study=opened.store.name,
         space=new_plan.recipe.space.name,
@@ -126,7 +126,7 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
         baselines=tuple(
             b.name
             for key, b in first_baselines(new_plan.recipe, new, after).items()
-            if key not in known
+            if key not in keys
         ),
         trials=(before, after),
     )
@@ -136,9 +136,9 @@ def _more(fewer: SearchSpace, more: SearchSpace) -> dict[str, tuple[str, ...]]:
     """Site -> values whose networks `more` has and `fewer` has not."""
     choices = {}
     for site in more.allowed:
-        known = fewer.networks(site) if site in fewer.allowed else {}
+        networks = fewer.networks(site) if site in fewer.allowed else {}
         values = tuple(
-            value for network, value in more.networks(site).items() if network not in known
+            value for network, value in more.networks(site).items() if network not in networks
         )
         if values:
             choices[site] = values
@@ -220,9 +220,9 @@ def _placement(
     trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan
 ) -> ResolvedPlacement | None:
     """A trial's placement; None if it was asked for and is not proposed yet."""
-    known = row.placement if row is not None else outside(trial)
-    if known is not None:
-        return new.resolved(known)
+    placement = row.placement if row is not None else outside(trial)
+    if placement is not None:
+        return new.resolved(placement)
     values = known_params(trial)
     if values.keys() != old.space.parameters.keys():
         return None

@@ -56,10 +56,10 @@ def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
     """Queues the trial behind the baselines, and raises the study's number of trials if it is too
     small for it.
     """
-    known = opened.store.candidate(trial.resolved.key)
-    if known is not None:
+    candidate = opened.store.candidate(trial.resolved.key)
+    if candidate is not None:
         warnings.warn(
-            f"'{trial.typed}' is trial {known.trial} already ({known.state})",
+            f"'{trial.typed}' is trial {candidate.trial} already ({candidate.state})",
             NasAttnWarning,
             stacklevel=2,
         )

@@ -85,8 +85,8 @@ def proposals(
     """Placements to try, the best first, `seen` ones included. `by_limit`: rank by value below
     random costs, not by hypervolume.
     """
-    known = beliefs.values(seen)
-    parents = np.unique(seen[non_dominated(known)], axis=0)
+    observed = beliefs.values(seen)
+    parents = np.unique(seen[non_dominated(observed)], axis=0)
     if len(parents) > PARENTS:
         parents = parents[np.sort(rng.choice(len(parents), PARENTS, replace=False))]
     candidates = _changes(parents, allowed, rng)
@@ -104,12 +104,12 @@ def proposals(
             some = np.sort(rng.choice(len(values), SEVERAL, replace=False))
             candidates = candidates[some]
             values = values[some]
-        gains = _gains(values, known, primary, rng)
+        gains = _gains(values, observed, primary, rng)
         order = np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]
     if by_limit and candidates.shape[1] <= FEW_SITES and rng.random() < SINGLE_SHARE:
         modules = (~allowed.free[np.arange(candidates.shape[1]), candidates]).sum(axis=1)
         order = np.lexsort((values[:, primary], modules > 1))[: int((modules <= 1).sum())]
-    for index in np.concatenate([order, _below_limits(values, known, primary, rng)]):
+    for index in np.concatenate([order, _below_limits(values, observed, primary, rng)]):
         yield tuple(candidates[index].tolist())
 
 
@@ -146,27 +146,27 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
     return np.array(moved, dtype=np.intp).reshape(len(moved), parents.shape[1])
 
 
-def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
+def _below_limits(values: Floats, observed: Floats, primary: int, rng: np.random.Generator) -> Ints:
     """Indices of the values, best first; those within random cost limits (between the least
     possible and the most seen) go first.
     """
-    low = np.minimum(values.min(axis=0), known.min(axis=0))
-    high = known.max(axis=0)
+    low = np.minimum(values.min(axis=0), observed.min(axis=0))
+    high = observed.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
     limits[primary] = np.inf
     return np.lexsort((values[:, primary], (values > limits).any(axis=1)))
 
 
-def _gains(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Floats:
+def _gains(values: Floats, observed: Floats, primary: int, rng: np.random.Generator) -> Floats:
     """(n,) hypervolume that each point adds to what is known.
 
     The reference point is a little beyond the worst costs. In the primary objective it is at the
     median, or at the cheapest placements if they are worse: late in a search the median is good,
     and the fast end of the front is worse than it.
     """
-    reference: Floats = known.max(axis=0) + BEYOND * np.ptp(known, axis=0)
-    cheapest = [int(index) for cost, index in enumerate(known.argmin(axis=0)) if cost != primary]
+    reference: Floats = observed.max(axis=0) + BEYOND * np.ptp(observed, axis=0)
+    cheapest = [int(index) for cost, index in enumerate(observed.argmin(axis=0)) if cost != primary]
     reference[primary] = max(
-        float(np.median(known[:, primary])), *known[cheapest, primary].tolist()
+        float(np.median(observed[:, primary])), *observed[cheapest, primary].tolist()
     )
-    return hypervolume_gains(values, known, reference, rng)
+    return hypervolume_gains(values, observed, reference, rng)

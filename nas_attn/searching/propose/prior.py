@@ -77,8 +77,8 @@ def expected_in(
     """Expected effects for a study's sampler, from the text of `known_before`; None without a
     prior.
     """
-    known = json.loads(facts or "[]")
-    return expected(known, space) if known else None
+    facts_read = json.loads(facts or "[]")
+    return expected(facts_read, space) if facts_read else None
 
 
 def known_before(recipe: Recipe, database: Database) -> str | None:
@@ -130,8 +130,8 @@ def of_studies(studies: Iterable[Snapshot]) -> tuple[Fact, ...]:
         error = np.array([row.half / 1.96 for row in rows])
         size = float(np.sqrt(np.mean(mean**2 + error**2))) or 1.0
         weight = 1 / (1 + (error / size) ** 2)
-        known = zip(rows, (mean / size).tolist(), weight.tolist(), strict=True)
-        facts += [(row.type, depths[row.site], effect, sure) for row, effect, sure in known]
+        weighed = zip(rows, (mean / size).tolist(), weight.tolist(), strict=True)
+        facts += [(row.type, depths[row.site], effect, sure) for row, effect, sure in weighed]
     return tuple(facts)
 
 
