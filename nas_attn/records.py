@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nas_attn.purposes import SEARCH
 
@@ -479,6 +479,34 @@ class Share:
 ALONE = Share()
 
 
+BaselineKind = Literal["none", "uniform", "control"]
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineName:
+    """What a candidate is that needs no search, as studies keep it: `none`, `uniform eca`,
+    `control dwconv`.
+    """
+
+    kind: BaselineKind
+    # the choice at every site, the plain layer, or the larger network; empty for the bare backbone
+    of: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.of}".rstrip()
+
+    @classmethod
+    def read(cls, text: str) -> BaselineName:
+        """Of a name that a study has kept. Raises ValueError: it is none."""
+        for kind in get_args(BaselineKind):
+            if text == kind or text.startswith(f"{kind} "):
+                return cls(kind, text[len(kind) + 1 :])
+        raise ValueError(f"'{text}' is no name of a baseline")
+
+
+BARE_NAME = str(BaselineName("none"))
+
+
 @dataclass(frozen=True, slots=True)
 class CandidateRow:
     """A candidate's row in the study's database."""
@@ -490,7 +518,7 @@ class CandidateRow:
     trial: int
     # `running`, `scored`, `pruned`, `infeasible` or `failed`
     state: str
-    # Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one
+    # Name of the baseline (`BaselineName`), None for a searched one
     baseline: str | None
     reason: str
     cost: Costs | None
@@ -500,3 +528,8 @@ class CandidateRow:
     finished_at: float | None = None
     # Whether the sampler would have proposed another one without its prior
     by_prior: bool = False
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is the bare backbone."""
+        return self.baseline == BARE_NAME

@@ -14,8 +14,10 @@ from nas_attn.attention import catalogue
 from nas_attn.errors import KnobError, NasAttnWarning, PlacementError, RecipeError, did_you_mean
 from nas_attn.notation import parse
 from nas_attn.records import (
+    BARE_NAME,
     POSITIONS,
     Assignment,
+    BaselineName,
     Choice,
     Placement,
     Point,
@@ -382,7 +384,7 @@ class SearchSpace:
 
     def baselines(self) -> list[Baseline]:
         """The bare backbone, and each type with the space's first knobs at every site."""
-        result = [Baseline("none", {site.name: _bare(site) for site in self.sites})]
+        result = [Baseline(BARE_NAME, {site.name: _bare(site) for site in self.sites})]
         for choice in self._first_choices():
             values = {}
             for site in self.sites:
@@ -391,7 +393,7 @@ class SearchSpace:
                     continue
                 network = self._network(site, self._positions(site)[0], choice)
                 values[site.name] = self._by_network[site.name][network]
-            result.append(Baseline(f"uniform {choice}", values))
+            result.append(Baseline(str(BaselineName("uniform", str(choice))), values))
         return result
 
     def _positions(self, site: Site) -> list[str]:

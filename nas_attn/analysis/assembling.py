@@ -107,7 +107,7 @@ def _cautions(
     before = [stored.score for stored in own if stored.score.seed in seeds]
     bare: list[Score] = []
     for row in facts.candidates:
-        if row.baseline == "none":
+        if row.is_bare:
             bare += [stored.score for stored in scores.get(row.key, ())]
     classes = None
     if facts.built:
@@ -120,7 +120,7 @@ def _cautions(
 
 def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
     """The bare network's trainings that start as the target does."""
-    bare = {row.key for row in rows if row.baseline == "none"}
+    bare = {row.key for row in rows if row.is_bare}
     searched = [stored for stored in facts.scores if stored.key in bare]
     target = [stored for stored in facts.target_scores if stored.key in bare]
     return bare_runs(facts.recipe, facts.length_scores, searched, target)
@@ -237,7 +237,7 @@ def _recommend(
     model: Evidence | None,
     last: int,
 ) -> Recommendation | None:
-    if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
+    if model is None or any(view.is_bare and view.state == "running" for view in views):
         # the bare backbone, with which all others are compared, is not scored yet
         return None
     last_views = [

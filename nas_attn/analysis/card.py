@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from statistics import fmean
 
@@ -83,6 +83,8 @@ class NamedNetwork:
     key: str
     label: str
     """`uniform eca`, `trial 12`, `control dwconv`; `none` for the bare backbone."""
+    short: str = field(compare=False)
+    """The same without the kind of baseline: `eca`, `dwconv`."""
     placement: Placement
 
 
@@ -323,7 +325,7 @@ def _named(now: Snapshot, key: str) -> NamedNetwork:
     view = now.find(key)
     # an answer names candidates of its study
     assert view is not None
-    return NamedNetwork(view.key, view.label, view.placement)
+    return NamedNetwork(view.key, view.label, view.short_label, view.placement)
 
 
 def _verdict(best: Recommendation) -> CardVerdict:
@@ -368,7 +370,7 @@ def _estimated(now: Snapshot, shown: NamedNetwork) -> Brought | None:
     if view is None or gain is None:
         return None
     estimate = view.estimates.get(metric)
-    bare = next((one for one in now.baselines if one.baseline == "none"), None)
+    bare = next((one for one in now.baselines if one.is_bare), None)
     before = None if bare is None else bare.estimates.get(metric)
     return Brought(
         of=shown,

@@ -189,7 +189,7 @@ def lacking(now: Snapshot) -> Lacking:
 
 def running_bare(now: Snapshot) -> CandidateView | None:
     """The bare backbone, while it is being trained."""
-    bare = (view for view in now.candidates if view.baseline == "none" and view.state == "running")
+    bare = (view for view in now.candidates if view.is_bare and view.state == "running")
     return next(bare, None)
 
 
@@ -210,15 +210,13 @@ def training_s(now: Snapshot, epochs: int) -> float | None:
 
 
 def _early(now: Snapshot, brief: Brief, best: Recommendation) -> Early:
-    looking_best = next(
-        (view for view in now.ordered(able_to_win(now)) if view.baseline != "none"), None
-    )
+    looking_best = next((view for view in now.ordered(able_to_win(now)) if not view.is_bare), None)
     if looking_best is not None and best.metric not in looking_best.gains:
         looking_best = None
     priced = [
         view
         for view in sorted(now.baselines, key=latency_ratio)
-        if view.latency is not None and view.baseline != "none"
+        if view.latency is not None and not view.is_bare
     ]
     return Early(brief, looking_best, tuple(priced))
 
@@ -248,7 +246,7 @@ def pooled_test(now: Snapshot, key: str) -> PooledTest | None:
 def _tested(now: Snapshot) -> Tested | None:
     if now.taken is None or now.recommendation is None:
         return None
-    bare = next((view.key for view in now.baselines if view.baseline == "none"), None)
+    bare = next((view.key for view in now.baselines if view.is_bare), None)
     test = pooled_test(now, now.taken)
     if test is None and now.taken == bare:
         tests = [one for one in now.pooled if one.metric == now.primary]

@@ -10,7 +10,11 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 def best_uniform(now: Snapshot) -> CandidateView | None:
     """The best of the uniform placements that may be recommended."""
     return next(
-        (view for view in now.ordered(able_to_win(now)) if view.baseline not in (None, "none")),
+        (
+            view
+            for view in now.ordered(able_to_win(now))
+            if view.baseline is not None and not view.is_bare
+        ),
         None,
     )
 

@@ -64,7 +64,7 @@ def facts_of_gains(now: Snapshot, metric: str, views: Sequence[CandidateView]) -
         better=tuple(view for view in ordered if view.gains[metric].low > 0),
         worse=tuple(view for view in ordered if view.gains[metric].high < 0),
         taken=next((view for view in ordered if view.key == now.taken), None),
-        bare_is_taken=any(v.key == now.taken for v in now.candidates if v.baseline == "none"),
+        bare_is_taken=any(v.key == now.taken for v in now.candidates if v.is_bare),
     )
 
 
@@ -150,13 +150,13 @@ def curve_facts(now: Snapshot) -> CurveFacts | None:
             ends[view.key] = estimate.mean
     if not ends:
         return None
-    bare = next((ends.get(v.key) for v in now.candidates if v.baseline == "none"), None)
+    bare = next((ends.get(v.key) for v in now.candidates if v.is_bare), None)
     best = None
     if now.taken:
         best = now.find(now.taken)
     taken = None
     half = 0.0
-    if best is not None and best.baseline != "none" and best.key in ends:
+    if best is not None and not best.is_bare and best.key in ends:
         taken = (best, ends[best.key])
         gain = best.gains.get(metric)
         half = 0.0 if gain is None else (gain.high - gain.low) / 2
@@ -230,7 +230,7 @@ def run_range(now: Snapshot) -> RunRange | None:
     view = None
     if now.taken:
         view = now.find(now.taken)
-    if metric is None or view is None or view.baseline == "none":
+    if metric is None or view is None or view.is_bare:
         return None
     gains = [gain for _, gain in gains_of_runs(now, metric, view)]
     if len(gains) < 2:
@@ -279,7 +279,7 @@ def gains_of_runs(
     level = {
         point.seed: point.metrics[metric]
         for bare in now.candidates
-        if bare.baseline == "none"
+        if bare.is_bare
         for point in bare.scores
         if point.rung == last and metric in point.metrics
     }

@@ -201,7 +201,7 @@ def _apart(facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]]) -> di
     Baselines among them are larger networks of the backbone's family; what a user has tried may be
     any network.
     """
-    bare = [row.key for row in facts.candidates if row.baseline == "none"]
+    bare = [row.key for row in facts.candidates if row.is_bare]
     models = {}
     for row in facts.candidates:
         if is_other(row.placement):
@@ -216,7 +216,7 @@ def _gains(
     """The gains of candidates that ran to the last rung, as the bare backbone did, if the interval
     is not too wide.
     """
-    bare = next((row.key for row in rows if row.baseline == "none"), "")
+    bare = next((row.key for row in rows if row.is_bare), "")
     gains = defaultdict[str, dict[str, Gain]](dict)
     for metric, model in models.items():
         if bare not in model.ran:

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from nas_attn.model import Estimate, Gain, Noise
 from nas_attn.recipe import TrainingSection
-from nas_attn.records import BARE, Latency, Placement
+from nas_attn.records import BARE, BARE_NAME, Latency, Placement
 
 # probability of being better than the bare backbone that a placement needs
 REQUIRED = 0.70
@@ -38,7 +38,7 @@ class Contender:
     @property
     def is_bare(self) -> bool:
         """Whether it is the bare backbone, with which all others are compared."""
-        return self.baseline == "none"
+        return self.baseline == BARE_NAME
 
 
 @dataclass(frozen=True, slots=True)

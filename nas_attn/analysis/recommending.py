@@ -85,7 +85,7 @@ class Field:
 
     @property
     def best_uniform(self) -> Contender | None:
-        uniform = [c for c in self.contenders if c.baseline not in (None, "none")]
+        uniform = [c for c in self.contenders if c.baseline is not None and not c.is_bare]
         return max(uniform, key=self.quality, default=None)
 
     def quality(self, contender: Contender) -> float:

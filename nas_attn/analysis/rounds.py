@@ -27,9 +27,7 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
     uniform one, the control that the answer compares, the front, and the best of the others, up to
     CONFIRMED.
     """
-    bare = next(
-        (view for view in now.baselines if view.baseline == "none" and view.state == "scored"), None
-    )
+    bare = next((view for view in now.baselines if view.is_bare and view.state == "scored"), None)
     wanted = [bare, best_uniform(now), _control(now), *now.front, *now.ordered(able_to_win(now))]
     return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
 
@@ -54,7 +52,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     best = now.recommendation
     if best is None or model is None:
         return []
-    bare = [view for view in now.baselines if view.baseline == "none" and view.state == "scored"]
+    bare = [view for view in now.baselines if view.is_bare and view.state == "scored"]
     able = {view.key: view for view in able_to_win(now) if view not in bare}
     chosen = able.get(best.key)
     if chosen is None and bare and able:
@@ -107,7 +105,7 @@ def price(now: Snapshot) -> float | None:
         keys = []
     tried = {}
     for v in now.candidates:
-        if v.latency and v.baseline != "none" and not v.control:
+        if v.latency and not v.is_bare and not v.control:
             tried[v.key] = v.latency.ratio
     prices = [tried[key] for key in keys if key in tried]
     if prices:

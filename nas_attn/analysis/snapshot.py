@@ -28,6 +28,8 @@ from nas_attn.image_facts import StudyImages
 from nas_attn.model import Estimate, Evidence, Gain, Noise
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import (
+    BARE_NAME,
+    BaselineName,
     Costs,
     Latency,
     Placement,
@@ -88,6 +90,18 @@ class CandidateView:
     @property
     def label(self) -> str:
         return self.baseline or f"trial {self.trial}"
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is the bare backbone."""
+        return self.baseline == BARE_NAME
+
+    @property
+    def short_label(self) -> str:
+        """The same without the kind of baseline: `eca`, `dwconv`, `trial 12`."""
+        if self.baseline is None or self.is_bare:
+            return self.label
+        return BaselineName.read(self.baseline).of
 
     @property
     def choices(self) -> dict[str, str]:
@@ -219,7 +233,7 @@ class Snapshot:
         metric = self.primary or ""
         if taken is None or metric not in self.evidence:
             return ()
-        bare = [view.key for view in self.candidates if view.baseline == "none"]
+        bare = [view.key for view in self.candidates if view.is_bare]
         sign = 1.0 if self.evidence[metric].lower_is_better else -1.0
         able = []
         for v in self.candidates:

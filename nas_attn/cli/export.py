@@ -144,7 +144,7 @@ def _say_exported(done: Exported, view: CandidateView) -> None:
     from nas_attn.cli.printing import INDENT, show_prose
     from nas_attn.words import exporting
 
-    who = None if view.baseline == "none" else str(view.placement)
+    who = None if view.is_bare else str(view.placement)
     trained = done.facts["training"]["what"]
     out = console()
     show_prose(out, exporting.exported_line(done.path, who, view.label, trained))

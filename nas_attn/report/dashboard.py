@@ -211,4 +211,4 @@ def _number(snapshot: Snapshot, view: CandidateView, index: int) -> float | None
     if gain is not None:
         # never -0.0
         return round(gain.mean * units.unit(objective).scale, 6) + 0.0
-    return 0.0 if view.baseline == "none" else None
+    return 0.0 if view.is_bare else None

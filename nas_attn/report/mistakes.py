@@ -80,7 +80,7 @@ def role(snapshot: Snapshot, key: str) -> str:
     view = snapshot.find(key)
     if key == snapshot.taken:
         return "recommended"
-    return "bare" if view is not None and view.baseline == "none" else "runner-up"
+    return "bare" if view is not None and view.is_bare else "runner-up"
 
 
 def _data_url(png: bytes) -> str:

@@ -66,9 +66,7 @@ def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool 
     of `retrain` stay.
     """
     wanted = {
-        view.key
-        for view in now.candidates
-        if keep == "all" or (keep == "front" and view.baseline == "none")
+        view.key for view in now.candidates if keep == "all" or (keep == "front" and view.is_bare)
     }
     if keep == "front":
         wanted |= {view.key for view in now.front}

@@ -39,7 +39,7 @@ def objective_shown(
         return objective_with_spread(snapshot, view, index)
     gain = view.gains.get(objective_name(objective))
     if gain is None:
-        return "0" if view.baseline == "none" else NO_VALUE
+        return "0" if view.is_bare else NO_VALUE
     return bare_plus_minus(objective, gain.mean, (gain.high - gain.low) / 2)
 
 
@@ -56,7 +56,7 @@ def objective_with_spread(snapshot: Snapshot, view: CandidateView, index: int) -
             text = value_plus_minus(objective, number, estimate.low, estimate.high)
         return f"{text}{_budget(snapshot, view)}"
     latency = view.latency if objective == "latency" else None
-    if number is None or latency is None or not latency.sessions or view.baseline == "none":
+    if number is None or latency is None or not latency.sessions or view.is_bare:
         return text
     return value_plus_minus(objective, number, latency.low, latency.high)
 
@@ -84,7 +84,7 @@ def metrics_shown(found: Mapping[str, float]) -> str:
 
 def candidate_label(view: CandidateView) -> str:
     """A candidate's short name."""
-    return "bare backbone" if view.baseline == "none" else view.label
+    return "bare backbone" if view.is_bare else view.label
 
 
 def candidate_called(view: CandidateView, snapshot: Snapshot) -> str:

@@ -412,7 +412,7 @@ def _others(now: Snapshot, card: Card) -> Iterator[CardRow]:
     if card.verdict is CardVerdict.CONTROL and best is not None:
         yield CardRow("Attention", _instead(now, best))
     costs = [
-        f"{view.label.removeprefix('uniform ')} {units.times(view.latency.ratio)}"
+        f"{view.short_label} {units.times(view.latency.ratio)}"
         for view in (() if card.early is None else card.early.priced)
         if view.latency is not None
     ]
@@ -492,8 +492,7 @@ def control_text(card: Card, best: Recommendation, control: Capacity) -> str:
     size = units.gained(best.metric, gain.mean, gain.low, gain.high)
     at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
     # the row's label says already that it is a control
-    name = called(card.control_named).removeprefix("control ")
-    return f"{name}{at}: {size}. {on_control(control, lead)}"
+    return f"{card.control_named.short}{at}: {size}. {on_control(control, lead)}"
 
 
 def on_control(control: Capacity, lead: Gain | None) -> str:

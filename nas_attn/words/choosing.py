@@ -65,7 +65,7 @@ def unmet_text(now: Snapshot, unmet: Unmet) -> str:
     if unmet.min_accuracy is not None:
         lacks = f"{_reaches(unmet.min_accuracy)} {within}".rstrip()
     nearest = unmet.nearest
-    label = "the bare backbone" if nearest.baseline == "none" else nearest.label
+    label = "the bare backbone" if nearest.is_bare else nearest.label
     return (
         f"no scored candidate of study '{now.study}' {lacks}: the nearest is {label} with"
         f" {main_figures(now, nearest)}"

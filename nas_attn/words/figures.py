@@ -45,7 +45,7 @@ HOW_RETRAINED = "A line is one training for use."
 
 def short_name(view: CandidateView) -> str:
     """A candidate as a label in a figure: `cbam everywhere`, `simam at stage2`, `trial 8`."""
-    if view.baseline == "none":
+    if view.is_bare:
         return "bare backbone"
     other = other_of(view.placement)
     if other is not None:

@@ -194,7 +194,7 @@ def _by_prior(now: Snapshot) -> Iterator[str]:
 
 def _in_int8(now: Snapshot) -> Iterator[str]:
     best = now.find(now.recommendation.key) if now.recommendation else None
-    bare = next((view for view in now.candidates if view.baseline == "none"), None)
+    bare = next((view for view in now.candidates if view.is_bare), None)
     who = RECOMMENDED
     # then it is about the best alternative
     if best is bare:

@@ -218,7 +218,7 @@ def style_of(snapshot: Snapshot, view: CandidateView) -> Style:
     """By the first of its roles."""
     if view.key == snapshot.taken:
         return RECOMMENDED_STYLE
-    if view.baseline == "none":
+    if view.is_bare:
         return BARE_STYLE
     if view.control:
         return CONTROL_STYLE

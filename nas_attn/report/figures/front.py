@@ -124,7 +124,7 @@ def _ends(
         gain = view.gains.get(name)
         if gain is not None:
             return by * gain.mean, by * gain.low, by * gain.high
-        return (0.0, 0.0, 0.0) if view.baseline == "none" else None
+        return (0.0, 0.0, 0.0) if view.is_bare else None
     value = view.values[index]
     if value is None:
         return None
@@ -149,7 +149,7 @@ def _grouped(points: Sequence[FrontPoint]) -> Mapping[PointGroup, Sequence[Front
 def _group_of(view: CandidateView) -> PointGroup:
     if view.control:
         return CONTROL
-    if view.baseline == "none":
+    if view.is_bare:
         return BARE_GROUP
     if view.baseline is not None:
         return UNIFORM
@@ -237,7 +237,7 @@ def _importance(snapshot: Snapshot, view: CandidateView) -> tuple[int, int]:
     """The recommended one first, then bare, front, controls, the other baselines."""
     if view.key == snapshot.taken:
         return 0, view.trial
-    if view.baseline == "none":
+    if view.is_bare:
         return 1, view.trial
     if view.on_front:
         return 2, view.trial

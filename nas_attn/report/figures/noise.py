@@ -88,7 +88,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
 
 def _views(snapshot: Snapshot, metric: str) -> list[CandidateView]:
     """Those of the front, the baselines, and what ran more than once."""
-    if not any(view.baseline == "none" for view in snapshot.candidates):
+    if not any(view.is_bare for view in snapshot.candidates):
         return []
     views = []
     for view in snapshot.ordered(snapshot.candidates):

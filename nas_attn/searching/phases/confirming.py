@@ -66,7 +66,7 @@ class Further(TaskSource, ABC):
         """
         until = self.store.settings.test_from
         late = until is not None and self.worker.opened.database.now() > until
-        bare = next((row for row in self.store.candidates() if row.baseline == "none"), None)
+        bare = next((row for row in self.store.candidates() if row.is_bare), None)
         if not self.recipe.search.confirm_seeds or late or bare is None or bare.state != "scored":
             return False
         runs = self.bare_runs(bare)
@@ -88,7 +88,7 @@ class Further(TaskSource, ABC):
         keys_by_round: dict[int, set[str]] = defaultdict(set)
         for row in self.queue.rows(purposes=[ROUND]):
             keys_by_round[row.run.round].add(row.run.key)
-        bare = {row.key for row in self.store.candidates() if row.baseline == "none"}
+        bare = {row.key for row in self.store.candidates() if row.is_bare}
         return {number: keys for number, keys in keys_by_round.items() if keys - bare}
 
     def missing(

@@ -304,7 +304,7 @@ class Search(TaskSource):
         many = self.recipe.training.seeds
         first = self.recipe.first_seed
         apart = search_seeds(self.recipe)
-        if row.baseline == "none":
+        if row.is_bare:
             seeds = range(first, first + max(apart, many))
         else:
             begin = first + row.trial % apart

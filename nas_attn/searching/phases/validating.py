@@ -101,7 +101,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: ValidationRequest) -> list[Test
     best = now.recommendation
     assert best is not None
     networks = finalists(now, best)
-    front = [view for view in now.front if view.baseline != "none"]
+    front = [view for view in now.front if not view.is_bare]
     networks += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]
     named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]
     networks += [TestedNetwork(one.key, one.placement, "named") for one in named]

@@ -13,6 +13,7 @@ from nas_attn.evaluation.plan import (
 from nas_attn.recipe import Recipe
 from nas_attn.records import (
     Assignment,
+    BaselineName,
     Choice,
     Placement,
     ResolvedPlacement,
@@ -41,7 +42,9 @@ def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolv
     if trials < FEWEST_TRIALS:
         return {}
     return {
-        f"control {other}": plan.resolved(Placement((Assignment(BACKBONE, other),)))
+        str(BaselineName("control", str(other))): plan.resolved(
+            Placement((Assignment(BACKBONE, other),))
+        )
         for other in larger(recipe.backbone)
     }
 
@@ -78,7 +81,8 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
     if 2 * (len(baselines) + len(CONTROLS)) > trials:
         return {}
     networks = {
-        f"control {name}": plan.resolved(plan.space.everywhere(Choice(name))) for name in CONTROLS
+        str(BaselineName("control", name)): plan.resolved(plan.space.everywhere(Choice(name)))
+        for name in CONTROLS
     }
     return {name: resolved for name, resolved in networks.items() if resolved.key not in baselines}
 
