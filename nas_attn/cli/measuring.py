@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from typer import Argument, Option
@@ -166,6 +167,8 @@ def _files(words: Sequence[str]) -> list[Path]:
 
 def _measure_files(files: Sequence[Path], settings: Sequence[str]) -> None:
     """Runs the program that goes to other devices, which needs no torch."""
+    from nas_attn.latency.paired import measured_line
+
     given = overrides(settings, "--latency")
     unknown = sorted(given.keys() - {"mode", "threads"})
     if unknown:
@@ -174,11 +177,19 @@ def _measure_files(files: Sequence[Path], settings: Sequence[str]) -> None:
         )
     program = Path(__file__).parents[1] / "latency" / "paired.py"
     options = [f"--{name}={value}" for name, value in given.items()]
-    done = subprocess.run(
-        [sys.executable, program, *map(str, files), *options], check=False, stderr=PIPE, text=True
-    )
-    if done.returncode:
-        raise MeasurementError(done.stderr.strip().removeprefix("error: "))
+    command = [sys.executable, str(program), *map(str, files), *options, "--json"]
+    # runtimes write warnings of their own to standard error
+    with subprocess.Popen(command, stdout=PIPE, stderr=DEVNULL, text=True) as child:
+        for line in child.stdout or ():
+            measured = json.loads(line)
+            if "error" in measured:
+                raise MeasurementError(measured["error"])
+            echo(measured_line(measured))
+    if child.returncode:
+        raise MeasurementError(
+            f"measuring files ended with status {child.returncode}: run python {program} with"
+            " these files to see why"
+        )
 
 
 def _asked(words: Sequence[str], study: OpenStudy | None) -> dict[str, Placement | None]:
@@ -241,7 +252,7 @@ def _front_of(study: OpenStudy | None, backbone: str | None) -> dict[str, Placem
 
     front = snapshot(study.store).front
     found: dict[str, Placement | None] = {
-        str(v.placement): v.placement for v in front if v.baseline != "none"
+        str(v.placement): v.placement for v in front if not v.is_bare
     }
     if not found:
         raise RecipeError("the study's front is the bare backbone alone: name placements or trials")

@@ -40,6 +40,8 @@ Times = tuple[float, float]
 # does one untimed call, then times so many
 Turn = Callable[[int], Times]
 Array = np.ndarray[Any, np.dtype[Any]]
+# a session of a folder, one file, or one compared with the first
+Measured = dict[str, Any]
 
 MIN_ROUNDS = 5
 # A turn repeats a short call until it takes about this long, so that overhead does not matter
@@ -295,8 +297,10 @@ def gpu_name() -> str:
         return ""
 
 
-def main(folder: Path, sessions: int) -> None:
-    """Runs sessions of all networks of a folder, and writes `results.json` there after each."""
+def main(folder: Path, sessions: int) -> Iterator[Measured]:
+    """Runs sessions of all networks of a folder, and writes `results.json` there after each.
+    Yields the bare backbone's milliseconds in each.
+    """
     order = json.loads((folder / ORDER).read_text("utf-8"))
     machine = _fingerprint(order)
     done: list[dict[str, Any]] = []
@@ -309,11 +313,11 @@ def main(folder: Path, sessions: int) -> None:
             part = folder / f"{RESULTS}.part"
             part.write_text(json.dumps(done), "utf-8")
             part.replace(folder / RESULTS)
-        print(
-            f"session {number + 1}/{sessions}: the bare backbone takes"
-            f" {done[-1]['reference_ms']:.3f} ms",
-            flush=True,
-        )
+        yield {
+            "session": number + 1,
+            "sessions": sessions,
+            "reference_ms": done[-1]["reference_ms"],
+        }
 
 
 def _session(
@@ -423,10 +427,8 @@ def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float
 
 def compare(
     paths: Sequence[Path], mode: str, threads: int, sessions: int, seconds: float = 2.0
-) -> Iterator[str]:
-    """A line for each file after the first: its time relative to the first one's, in paired
-    sessions.
-    """
+) -> Iterator[Measured]:
+    """Of each file after the first: its time relative to the first one's, in paired sessions."""
     first, *others = paths
     for start in range(0, len(others), MAX_CANDIDATES):
         group = others[start : start + MAX_CANDIDATES]
@@ -438,10 +440,31 @@ def compare(
         for path, samples in zip(group, zip(*results, strict=True), strict=True):
             ratios = sorted(math.exp(one["log_ratio"]) for one in samples)
             took = statistics.median(one["candidate_ms"] for one in samples)
-            yield (
-                f"{path}: {statistics.median(ratios):.3f} times the time of {first}"
-                f" ({ratios[0]:.3f} to {ratios[-1]:.3f} in {sessions} sessions), {took:.3f} ms"
-            )
+            yield {
+                "path": str(path),
+                "first": str(first),
+                "ratio": statistics.median(ratios),
+                "low": ratios[0],
+                "high": ratios[-1],
+                "sessions": sessions,
+                "ms": took,
+            }
+
+
+def measured_line(measured: Measured) -> str:
+    """What was measured, as a line for people. It is here, since this file runs alone."""
+    if "session" in measured:
+        return (
+            f"session {measured['session']}/{measured['sessions']}: the bare backbone takes"
+            f" {measured['reference_ms']:.3f} ms"
+        )
+    if "ratio" in measured:
+        return (
+            f"{measured['path']}: {measured['ratio']:.3f} times the time of {measured['first']}"
+            f" ({measured['low']:.3f} to {measured['high']:.3f} in {measured['sessions']}"
+            f" sessions), {measured['ms']:.3f} ms"
+        )
+    return str(measured["ms"])
 
 
 def read_arguments() -> argparse.Namespace:
@@ -464,10 +487,13 @@ def read_arguments() -> argparse.Namespace:
         "--mode", help="runtime of ONNX files: onnxruntime (the default), openvino or tensorrt"
     )
     parser.add_argument("--threads", type=int, help="CPU threads for ONNX files (1)")
+    parser.add_argument(
+        "--json", action="store_true", help="a JSON object a line, errors too: for programs"
+    )
     return parser.parse_args()
 
 
-def run(asked: argparse.Namespace) -> None:
+def measured_files(asked: argparse.Namespace) -> Iterator[Measured]:
     """Measures what the arguments name."""
     paths: list[Path] = asked.paths or [Path(__file__).resolve().parent]
     if missing := [path for path in paths if not path.exists()]:
@@ -475,7 +501,7 @@ def run(asked: argparse.Namespace) -> None:
     if len(paths) == 1 and (paths[0] / ORDER).exists():
         if asked.mode or asked.threads:
             raise RuntimeError(f"mode and threads are in '{paths[0] / ORDER}': leave them out")
-        main(paths[0], asked.sessions)
+        yield from main(paths[0], asked.sessions)
         return
     mode = asked.mode or "onnxruntime"
     threads = asked.threads or 1
@@ -490,15 +516,38 @@ def run(asked: argparse.Namespace) -> None:
                 " bare.onnx"
             )
     if len(paths) == 1:
-        print(one_file(paths[0], mode, threads))
+        yield {"ms": one_file(paths[0], mode, threads)}
         return
-    for line in compare(paths, mode, threads, asked.sessions):
-        print(line, flush=True)
+    yield from compare(paths, mode, threads, asked.sessions)
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Prints what is measured; returns the exit status."""
+    if asked.json:
+        return _run_for_a_program(asked)
+    try:
+        for measured in measured_files(asked):
+            print(measured_line(measured), flush=True)
+    except Exception as error:
+        # missing runtime or device, wrong file: each runtime has its own errors
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run_for_a_program(asked: argparse.Namespace) -> int:
+    """The same as JSON objects, a line each, the error too."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as lines:
+        # some runtimes print lines of their own
+        os.dup2(2, 1)
+        try:
+            for measured in measured_files(asked):
+                print(json.dumps(measured), file=lines, flush=True)
+        except Exception as error:
+            print(json.dumps({"error": str(error)}), file=lines, flush=True)
+            return 1
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        run(read_arguments())
-    except Exception as error:
-        # missing runtime or device, wrong file: each runtime has its own errors
-        sys.exit(f"error: {error}")
+    sys.exit(run(read_arguments()))
