@@ -83,7 +83,10 @@ def resolve(
 
 def other_of(placement: Placement) -> Choice | None:
     """The bare backbone that replaces the study's; None for a placement of attention."""
-    return next((one.choice for one in placement.assignments if one.site == BACKBONE), None)
+    return next(
+        (assignment.choice for assignment in placement.assignments if assignment.site == BACKBONE),
+        None,
+    )
 
 
 def _explicit(choice: Choice, point: Point, where: str, strict: bool) -> Choice:
@@ -472,9 +475,9 @@ class SearchSpace:
     def _resolve_one(
         self, site: Site, position: str, choice: Choice, *, strict: bool
     ) -> ResolvedPlacement:
-        one = Placement((Assignment(site.name, choice, position),))
+        single = Placement((Assignment(site.name, choice, position),))
         try:
-            return resolve(one, self._all_sites, init=self.init, strict=strict)
+            return resolve(single, self._all_sites, init=self.init, strict=strict)
         except PlacementError as error:
             if strict:
                 raise

@@ -189,7 +189,7 @@ class Patience:
         """Whether the time is over for all owners. An owner that cannot be seen counts as alive."""
         now = time.monotonic()
         states = [(owner, is_stopped(owner)) for owner in owners]
-        self._since = {one: self._since.get(one, now) for one in states}
+        self._since = {state: self._since.get(state, now) for state in states}
         limits = {True: STOPPED_S, False: self._living_s}
         return all(now - since >= limits[stopped] for (_, stopped), since in self._since.items())
 

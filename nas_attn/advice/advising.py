@@ -38,7 +38,7 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     costs = Costs(model, all_sites, question)
     costs.measure(candidates, until)
     measured = costs.found(candidates)
-    judged = {one.candidate for one in measured} | set(costs.too_slow)
+    judged = {placement.candidate for placement in measured} | set(costs.too_slow)
     gain = fit.usual_gain(setting)
     return Advice(
         question=question,
@@ -47,7 +47,7 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
         gain=gain if gain.rows else None,
         measured=measured,
         too_slow=tuple(costs.too_slow),
-        unmeasured=tuple(one for one in candidates if one not in judged),
+        unmeasured=tuple(candidate for candidate in candidates if candidate not in judged),
         others=other_settings(fit, setting),
         machine=machine,
         conditions=tuple(conditions(question.section, question.input_shape).items()),

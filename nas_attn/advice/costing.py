@@ -112,9 +112,15 @@ class Costs:
         """The candidates that have a latency now, in the given order."""
         latencies = estimate(self.sessions)
         by_candidate = {built.candidate: key for key, built in self._built.items()}
-        keys = {one: by_candidate[one] for one in candidates if one in by_candidate}
+        keys = {
+            candidate: by_candidate[candidate]
+            for candidate in candidates
+            if candidate in by_candidate
+        }
         return tuple(
-            MeasuredPlacement(one, latencies[key]) for one, key in keys.items() if key in latencies
+            MeasuredPlacement(candidate, latencies[key])
+            for candidate, key in keys.items()
+            if key in latencies
         )
 
     def _next_group(self, waiting: list[AdvisedPlacement], until: float) -> list[str]:

@@ -59,8 +59,8 @@ def shortlist(
             situation = replace(setting, place=place, module=name, begin=begin, end=end)
             by_module[name].append(_candidate(fit, names, situation))
 
-    def rank(one: AdvisedPlacement) -> tuple[bool, bool, float]:
-        return one.gain is None, one.situation.module not in tried, -one.predicted
+    def rank(placement: AdvisedPlacement) -> tuple[bool, bool, float]:
+        return placement.gain is None, placement.situation.module not in tried, -placement.predicted
 
     for candidates in by_module.values():
         candidates.sort(key=rank)

@@ -52,7 +52,7 @@ def with_capacity(
             gained.append((known, network))
     if not gained:
         return recommendation
-    gain, control = max(gained, key=lambda one: one[0].mean)
+    gain, control = max(gained, key=lambda pair: pair[0].mean)
     lead = compared(evidence, chosen, control)
     # it is not in the model of the placements
     if lead.gain is None:

@@ -249,8 +249,8 @@ def _tested(now: Snapshot) -> Tested | None:
     bare = next((view.key for view in now.baselines if view.is_bare), None)
     test = pooled_test(now, now.taken)
     if test is None and now.taken == bare:
-        tests = [one for one in now.pooled if one.metric == now.primary]
-        test = max(tests, key=lambda one: one.difference, default=None)
+        tests = [pooled for pooled in now.pooled if pooled.metric == now.primary]
+        test = max(tests, key=lambda pooled: pooled.difference, default=None)
     if test is None:
         return None
     recommended = test.key == now.taken and now.recommendation.instead is None

@@ -138,7 +138,7 @@ def both_effects(now: Snapshot) -> list[Effects]:
     effects = None
     if now.primary:
         effects = fit_effects(now, now.primary, latency)
-    return [one for one in (effects, latency) if one is not None]
+    return [fitted for fitted in (effects, latency) if fitted is not None]
 
 
 def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Effects | None:
@@ -172,7 +172,7 @@ def together_of(now: Snapshot, what: str, rows: Sequence[Effect]) -> Together | 
     choices = features(best.placement)
     whole = Part(gain.mean, gain.low, gain.high)
     by_choice = {(row.site, row.type, row.knobs): row for row in rows if row.level == "choice"}
-    mine = [by_choice.get((one.site, one.type, one.knobs)) for one in choices]
+    mine = [by_choice.get((feature.site, feature.type, feature.knobs)) for feature in choices]
     separable = any(
         part is not None and part.low > 0
         for row in mine

@@ -162,7 +162,7 @@ def _constants(
         if row.state == "scored":
             own = scores.get(row.key, ())
             ended[row.key] = [s.score.metrics for s in own if s.score.rung == last]
-    return {one.metric: one for one in constants(facts.recipe, primary, ended)}
+    return {constant.metric: constant for constant in constants(facts.recipe, primary, ended)}
 
 
 def _wanted(recipe: Recipe, primary: str | None) -> set[str | None]:
@@ -181,9 +181,9 @@ def _alike(
 ) -> dict[str, Evidence]:
     """The models in `some` of metrics for which `models` is about the same training."""
     return {
-        metric: one
-        for metric, one in some.items()
-        if metric in models and _training(recipe, one) == _training(recipe, models[metric])
+        metric: model
+        for metric, model in some.items()
+        if metric in models and _training(recipe, model) == _training(recipe, models[metric])
     }
 
 

@@ -267,8 +267,8 @@ def by_device(sessions: Iterable[Session]) -> list[Elsewhere]:
     own.
     """
     groups: dict[str, list[Session]] = {}
-    for one in sessions:
-        groups.setdefault(one.fingerprint.id, []).append(one)
+    for session in sessions:
+        groups.setdefault(session.fingerprint.id, []).append(session)
     return [
         Elsewhere(group[0].fingerprint.name, str(group[0].conditions.get("mode")), estimate(group))
         for group in groups.values()
@@ -337,8 +337,8 @@ class LatencyModel:
     def outliers(self) -> set[Placement]:
         errors, sds = self._left_out
         return {
-            one
-            for one, z in zip(self._placements, np.abs(errors / sds), strict=True)
+            placement
+            for placement, z in zip(self._placements, np.abs(errors / sds), strict=True)
             if z > OUTLIER
         }
 

@@ -99,7 +99,7 @@ def models_of(
         _Ran(stored, stored.score.rung, stored.backbone, scores.validated(stored))
         for stored in scores.searched
     ]
-    usual = usual_arithmetic(one.stored.score.arithmetic for one in ran)
+    usual = usual_arithmetic(run_facts.stored.score.arithmetic for run_facts in ran)
     target = [stored for stored in scores.target if stored.key in placements]
     if len({stored.key for stored in target}) > 1:
         rung = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
@@ -115,10 +115,14 @@ def models_of(
     unlike = any(is_other(placement) for placement in placements.values())
     models: Models = {}
     for metric in dict.fromkeys(metrics):
-        runs = [one.run(metric, usual) for one in ran if metric in one.stored.score.metrics]
+        runs = [
+            run_facts.run(metric, usual)
+            for run_facts in ran
+            if metric in run_facts.stored.score.metrics
+        ]
         # controls that are other networks may differ otherwise
         if metric == "accuracy" and not larger and not unlike and _is_witnessed(recipe, ran):
-            witnesses = [one.witness(usual) for one in ran if one.rung == 0]
+            witnesses = [run_facts.witness(usual) for run_facts in ran if run_facts.rung == 0]
         else:
             witnesses = []
         for rung in sorted({run.rung for run in runs}):
@@ -143,8 +147,10 @@ def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran]) -> bool:
     go with those of accuracy. Elsewhere that was not measured.
     """
     scratch = recipe.training.start == recipe.target.start == "scratch"
-    alone = len(recipe.training.rungs) == 1 and all(one.rung in (0, TESTED) for one in ran)
-    scores = [one.stored.score for one in ran if one.rung == 0]
+    alone = len(recipe.training.rungs) == 1 and all(
+        run_facts.rung in (0, TESTED) for run_facts in ran
+    )
+    scores = [run_facts.stored.score for run_facts in ran if run_facts.rung == 0]
     few = all(0 < score.examples < FEW_VALIDATED for score in scores)
     return scratch and alone and few and all(BRIER in score.metrics for score in scores)
 

@@ -217,8 +217,10 @@ def mistakes(
     ]
     if len(read) < 2 or not all(read):
         return None
-    share_rows = [[_shares(one) for one in of] for of in read]
-    if any(one is None or len(one) != len(labels.classes) for of in share_rows for one in of):
+    share_rows = [[_shares(shares) for shares in of] for of in read]
+    if any(
+        shares is None or len(shares) != len(labels.classes) for of in share_rows for shares in of
+    ):
         return None
     # (runs, classes) each
     tables = [np.array(of, float) for of in share_rows]

@@ -67,7 +67,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     first = best.more_accurate or best.cheaper
     uniform = best_uniform(now)
     others = (view.key for view in now.ordered(able.values()))
-    ahead = [one.key for one in (first, uniform) if one]
+    ahead = [leader.key for leader in (first, uniform) if leader]
     rivals = dict.fromkeys([*ahead, *(model.keys[i] for i in drawn), *others])
     met = [able[key] for key in rivals if key in able and key != chosen.key]
     joins = _may_win(now)

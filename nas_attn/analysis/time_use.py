@@ -68,4 +68,4 @@ def time_use(
 
 def total_time(times: Sequence[WorkerTime]) -> Mapping[TimeUse, float]:
     """Over all workers."""
-    return {use: sum(one.by_use[use] for one in times) for use in TimeUse}
+    return {use: sum(worker.by_use[use] for worker in times) for use in TimeUse}

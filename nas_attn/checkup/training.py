@@ -94,8 +94,8 @@ def profiled_jobs(device: torch.device) -> list[Job]:
         return [Job("resnet8", "", 32, 256, 64, "eager", epochs=1)]
     jobs = []
     for batch in (512, 128, 1024):
-        one = Job("resnet20", "", 32, 12 * batch, batch, "cuda-graph", epochs=2)
-        jobs += [replace(one, module=module) for module in MODULES]
+        small = Job("resnet20", "", 32, 12 * batch, batch, "cuda-graph", epochs=2)
+        jobs += [replace(small, module=module) for module in MODULES]
     large = Job("torchvision:resnet18", "", 224, 12 * 128, 128, "cuda-graph", epochs=2)
     return [*jobs[: len(MODULES)], *(replace(large, module=m) for m in MODULES), *jobs[5:]]
 

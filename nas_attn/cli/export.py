@@ -164,7 +164,7 @@ def _hints(
     name = opened.store.name
     at = at_storage(opened.url)
     last = next(
-        (one.placement for one in reversed(now.retrained) if one.metrics is not None),
+        (network.placement for network in reversed(now.retrained) if network.metrics is not None),
         view.placement,
     )
     if criteria.default and last != view.placement:

@@ -219,8 +219,8 @@ def _small(data: str) -> bool:
 def _data_known(task: str) -> list[str]:
     """The data sets of a task."""
     names: list[str] = []
-    for one in variants(task):
-        names += (*tables.data_sets_with(one.labels), *one.hints.more_data)
+    for variant in variants(task):
+        names += (*tables.data_sets_with(variant.labels), *variant.hints.more_data)
     return list(dict.fromkeys(names))
 
 
@@ -264,7 +264,7 @@ def _text(answers: RecipeAnswers) -> str:
     task = ""
     if answers.task != next(iter(TASKS)):
         task = f'\n[task]\nname = "{answers.task}"\n'
-    backbones_known = [one.hints.backbones for one in variants(answers.task)]
+    backbones_known = [variant.hints.backbones for variant in variants(answers.task)]
     text = new_recipe.TEMPLATE.format(
         path=shlex.quote(answers.path),
         name=quoted(answers.name),

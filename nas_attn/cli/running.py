@@ -342,7 +342,7 @@ def retrain(
         Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)
         for text in options.also or ()
     ]
-    chosen = dict(named(opened, now, one) for one in (criteria, *others))
+    chosen = dict(named(opened, now, words) for words in (criteria, *others))
     checks.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
     # if the data is missing or changed, nothing is written

@@ -121,7 +121,11 @@ def wanted_weights(recipe: Recipe) -> list[str]:
     """The weights that a recipe's search and its target start from, each once."""
     trainings = (recipe.training, recipe.target_training)
     return list(
-        dict.fromkeys(one.weights for one in trainings if one.start == "pretrained" and one.weights)
+        dict.fromkeys(
+            training.weights
+            for training in trainings
+            if training.start == "pretrained" and training.weights
+        )
     )
 
 

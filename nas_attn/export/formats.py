@@ -229,9 +229,9 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
     """
     formats = {**FORMATS, **({} if task is None else answers_of(task).formats)}
     ending = Path(file).suffix.lower()
-    by_ending = [one for one in formats.values() if one.suffix == ending]
+    by_ending = [row for row in formats.values() if row.suffix == ending]
     if not name and not by_ending and ending not in ("", ".pth"):
-        endings = ", ".join(sorted({one.suffix for one in formats.values()}))
+        endings = ", ".join(sorted({row.suffix for row in formats.values()}))
         raise UserError(
             f"output '{shorten(file)}' ends like no known format: end it with {endings}, or say the"
             " format"
@@ -252,7 +252,7 @@ def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.M
     the normalisation is unknown.
     """
     if not format_.graph:
-        graphs = " or ".join(one.name for one in FORMATS.values() if one.graph)
+        graphs = " or ".join(row.name for row in FORMATS.values() if row.graph)
         raise UserError(
             f"normalize does not apply to the format '{format_.name}', which holds no graph: give"
             f" {graphs}"

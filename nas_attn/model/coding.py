@@ -163,7 +163,9 @@ class Coding:
     def of(cls, placements: Sequence[Placement], evaluated: int) -> tuple[Coding, Codes]:
         """For explicit placements, scaled to the first, evaluated ones; and the codes of these."""
         choices_by_site = defaultdict[str, set[str]](lambda: {NONE})
-        for site, choice in itertools.chain.from_iterable(_read(one).items() for one in placements):
+        for site, choice in itertools.chain.from_iterable(
+            _read(placement).items() for placement in placements
+        ):
             choices_by_site[site].add(choice)
         coding = cls(
             {site: sorted(choices_by_site[site]) for site in sorted(choices_by_site)}, names_of
@@ -184,7 +186,8 @@ class Coding:
 
     def codes(self, placements: Sequence[Placement]) -> Codes:
         rows = [
-            self.encode({**dict.fromkeys(self.sites, NONE), **_read(one)}) for one in placements
+            self.encode({**dict.fromkeys(self.sites, NONE), **_read(placement)})
+            for placement in placements
         ]
         return np.array(rows, dtype=np.intp).reshape(len(placements), len(self.sites))
 
@@ -273,9 +276,9 @@ class Coding:
             products, squares = np.zeros(
                 (2, len(left)) if right is None else (2, len(left), len(right))
             )
-            for one in (dot(a[:, site], b[:, site]) for site in self._entries):
-                products = products + one
-                squares = squares + one**2
+            for product in (dot(a[:, site], b[:, site]) for site in self._entries):
+                products = products + product
+                squares = squares + product**2
             return np.asarray(self._scale[part] * 0.5 * (products**2 - squares))
         a, b = (
             self.one_hot(codes) @ self._names[part]

@@ -96,7 +96,7 @@ class Explaining:
         matches = [(match, term) for term in self._open if (match := _first(text, term))]
         if not matches:
             return escape(text)
-        match, term = min(matches, key=lambda one: one[0].start())
+        match, term = min(matches, key=lambda pair: pair[0].start())
         template = templates().get_template("term.html")
         marked = Markup(template.render(said=match.group(), meaning=self._open.pop(term)))
         before = self._explained(text[: match.start()])

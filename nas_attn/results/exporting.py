@@ -182,8 +182,8 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
         return run, ""
     metric = now.primary or tasks.of(protocol_recipe(store, run.protocol)).metric
     scored = []
-    for one in (run, None):
-        if (row := _scored(store, view, one)) is not None:
+    for of_run in (run, None):
+        if (row := _scored(store, view, of_run)) is not None:
             scored.append(row.score.metrics)
     values = [metrics[metric] for metrics in scored if metric in metrics]
     if len(values) < 2:

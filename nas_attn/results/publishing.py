@@ -167,7 +167,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
     summary = mistakes(opened.store, now)
     if summary is None:
         return None
-    numbers = [one.image for one in summary.different]
+    numbers = [mistake.image for mistake in summary.different]
     drawn = {}
     try:
         if numbers and images:

@@ -156,7 +156,7 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
     scores = {}
     for key in keys:
         stored = store.scores(key, protocol=SEARCH, with_correct=True, with_answers=True)
-        scores[key] = [one.score for one in stored if one.score.rung == last]
+        scores[key] = [row.score for row in stored if row.score.rung == last]
     task = tasks.of(now.recipe)
     what = share_of_images() if task.per_image else task.metric
     try:
@@ -182,8 +182,8 @@ def keep_family(store: StudyStore, family: Family, *, shorter: bool = False) -> 
     """Writes a validation down, once; `shorter`: in the place of its longer form."""
     name = f"{family.number:04d}"
     plain = asdict(family)
-    for network, one in zip(plain["networks"], family.networks, strict=True):
-        network["placement"] = str(one.placement)
+    for network, member in zip(plain["networks"], family.networks, strict=True):
+        network["placement"] = str(member.placement)
     if shorter or store.validations.get(name) is None:
         store.validations.put(name, json.dumps(plain))
 

@@ -253,4 +253,6 @@ def _name_objectives(study: optuna.Study, recipe: Recipe) -> None:
 
 
 def _directions(recipe: Recipe) -> list[Literal["minimize", "maximize"]]:
-    return ["minimize" if lower_is_better(one) else "maximize" for one in recipe.objectives]
+    return [
+        "minimize" if lower_is_better(objective) else "maximize" for objective in recipe.objectives
+    ]

@@ -106,7 +106,7 @@ def _in_epochs(length: Any, epochs: int) -> Any:
     such.
     """
     if isinstance(length, list):
-        return [_in_epochs(one, epochs) for one in length]
+        return [_in_epochs(milestone, epochs) for milestone in length]
     if isinstance(length, float) and 0 < length < 1:
         return max(1, round(length * epochs))
     return length
@@ -307,12 +307,12 @@ def plain_order(model: nn.Module) -> Iterator[None]:
     gradient is written past its memory (github.com/uxlfoundation/oneDNN/issues/6035). RepVGG and
     MobileOne have one: the process died in training.
     """
-    one = [
+    pointwise = [
         m
         for m in model.modules()
         if isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1} and max(m.stride) > 1
     ]
-    narrow = [module for module in one if module.in_channels < LANES]
+    narrow = [module for module in pointwise if module.in_channels < LANES]
     for module in narrow:
         module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
     hooks = [

@@ -46,7 +46,7 @@ def before_table(advice: Advice) -> Iterator[Line]:
 
 def rows(advice: Advice) -> list[AdviceRow]:
     """The table of what was measured, the most promising first."""
-    return [_row(one) for one in advice.measured]
+    return [_row(placement) for placement in advice.measured]
 
 
 def after_table(advice: Advice, power: SearchPower, command: str) -> Iterator[Line]:
@@ -107,8 +107,10 @@ def _modules_without_rows(advice: Advice) -> list[str]:
     """Those of the table that have no gain of their own, where others have one."""
     if advice.gain is None:
         return []
-    unknown = [one.candidate for one in advice.measured if one.candidate.gain is None]
-    return list(dict.fromkeys(one.situation.module for one in unknown))
+    unknown = [
+        placement.candidate for placement in advice.measured if placement.candidate.gain is None
+    ]
+    return list(dict.fromkeys(candidate.situation.module for candidate in unknown))
 
 
 def _nothing_known(modules: Sequence[str]) -> str:
@@ -129,9 +131,9 @@ def _points(points: float) -> str:
     return f"{sign}{abs(points):.1f}"
 
 
-def _row(one: MeasuredPlacement) -> AdviceRow:
-    latency = one.latency
-    gain = one.candidate.gain
+def _row(measured: MeasuredPlacement) -> AdviceRow:
+    latency = measured.latency
+    gain = measured.candidate.gain
     figures = (NO_VALUE, NO_VALUE, NO_VALUE, "0", "0")
     if gain is not None:
         interval = f"{_points(gain.low)} to {_points(gain.high)}"
@@ -143,7 +145,7 @@ def _row(one: MeasuredPlacement) -> AdviceRow:
             str(len(gain.own_sources)),
         )
     interval = f"{latency.low:.2f} to {latency.high:.2f}"
-    return AdviceRow(str(one.candidate.placement), (times(latency.ratio), interval, *figures))
+    return AdviceRow(str(measured.candidate.placement), (times(latency.ratio), interval, *figures))
 
 
 def _measured(advice: Advice) -> str:
@@ -154,7 +156,7 @@ def _measured(advice: Advice) -> str:
         f" {reference_ms:.1f} ms; {duration(advice.seconds)}"
     )
     if advice.too_slow:
-        slow = ", ".join(str(one.placement) for one in advice.too_slow)
+        slow = ", ".join(str(advised.placement) for advised in advice.too_slow)
         line += f"; over {TOO_SLOW:.0f} times as slow and not measured: {slow}"
     if advice.unmeasured:
         line += f"; {len(advice.unmeasured)} more were not measured in this time"
@@ -218,12 +220,12 @@ def advice_as_json(advice: Advice, power: SearchPower, command: str) -> dict[str
         **_setting_as_json(advice.question.setting),
         "sites": [site.name for site in advice.sites],
         "known": advice.known,
-        "latency": [_latency_as_json(one) for one in advice.measured],
+        "latency": [_latency_as_json(placement) for placement in advice.measured],
         "gain": None if gain is None else _gain_as_json(gain),
         "probability": None if gain is None else gain.probability,
         "sources": [] if gain is None else list(gain.sources),
-        "too_slow": [str(one.placement) for one in advice.too_slow],
-        "unmeasured": [str(one.placement) for one in advice.unmeasured],
+        "too_slow": [str(advised.placement) for advised in advice.too_slow],
+        "unmeasured": [str(advised.placement) for advised in advice.unmeasured],
         "others": [
             {
                 **_setting_as_json(other.situation),
@@ -278,11 +280,11 @@ def _interval_as_json(gain: ExpectedGain) -> dict[str, float]:
     return {"mean": gain.mean, "low": gain.low, "high": gain.high, "coverage": COVERAGE}
 
 
-def _latency_as_json(one: MeasuredPlacement) -> dict[str, Any]:
-    latency = one.latency
-    gain = one.candidate.gain
+def _latency_as_json(measured: MeasuredPlacement) -> dict[str, Any]:
+    latency = measured.latency
+    gain = measured.candidate.gain
     return {
-        "placement": str(one.candidate.placement),
+        "placement": str(measured.candidate.placement),
         "ratio": latency.ratio,
         "low": latency.low,
         "high": latency.high,

@@ -134,7 +134,10 @@ def drawing_in_words(stages: Sequence[DrawnStage]) -> str:
     """The drawing for who cannot see it: `The network: cbam in stage1; nothing in stage2.`"""
     parts = []
     for stage in stages:
-        modules = [f"{one.type}{f' at {one.block}' if one.block else ''}" for one in stage.modules]
+        modules = [
+            f"{module.type}{f' at {module.block}' if module.block else ''}"
+            for module in stage.modules
+        ]
         parts.append(f"{listed(modules) or 'nothing'} in {stage.name}")
     return f"The network: {'; '.join(parts)}."
 

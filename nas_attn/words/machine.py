@@ -42,23 +42,25 @@ def latency_machine(snapshot: Snapshot) -> str:
     return f"{text} {not_alone(record.beside)}".rstrip()
 
 
-def arithmetic_text(one: Arithmetic | None) -> str:
+def arithmetic_text(arithmetic: Arithmetic | None) -> str:
     """`bfloat16, channels last, eager steps, fused optimizer, filled batches`."""
-    if one is None:
+    if arithmetic is None:
         return "not recorded"
-    steps = {"eager": "eager", "compile": "compiled", "cuda-graph": "recorded"}[one.execution]
+    steps = {"eager": "eager", "compile": "compiled", "cuda-graph": "recorded"}[
+        arithmetic.execution
+    ]
     batches = {
         "filled": "filled batches",
         "uneven": "batches of uneven sizes",
         "own": "the DataLoader's batches",
-    }[one.batches]
+    }[arithmetic.batches]
     rounded = {"none": "", "convolutions": "TF32 in convolutions", "matmul": "TF32 in products"}
     parts = [
-        one.precision,
-        one.memory_format.replace("_", " "),
+        arithmetic.precision,
+        arithmetic.memory_format.replace("_", " "),
         f"{steps} steps",
-        f"{'fused' if one.fused else 'ordinary'} optimizer",
-        rounded.get(one.tf32, "TF32"),
+        f"{'fused' if arithmetic.fused else 'ordinary'} optimizer",
+        rounded.get(arithmetic.tf32, "TF32"),
         batches,
     ]
     return ", ".join(filter(None, parts))

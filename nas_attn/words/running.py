@@ -223,7 +223,7 @@ def _failed(run: EndedRun) -> str:
 
 def _scores(metric: str, scores: Sequence[LengthScore]) -> str:
     """`46.1 % after 20 epochs, 51.4 % after 40`."""
-    parts = [f"{value(metric, one.value)} after {one.epochs}" for one in scores]
+    parts = [f"{value(metric, score.value)} after {score.epochs}" for score in scores]
     if parts:
         parts[0] += " epochs" if scores[0].epochs > 1 else " epoch"
     return ", ".join(parts)

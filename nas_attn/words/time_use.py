@@ -45,12 +45,12 @@ def time_rows(times: Sequence[WorkerTime]) -> list[list[str]]:
     """A row for each worker, below `time_heads`."""
     return [
         [
-            worker_name(one),
-            one.device,
-            duration(one.here_s),
-            *(duration(one.by_use[use]) for use in TimeUse),
+            worker_name(worker),
+            worker.device,
+            duration(worker.here_s),
+            *(duration(worker.by_use[use]) for use in TimeUse),
         ]
-        for one in times
+        for worker in times
     ]
 
 
@@ -58,9 +58,9 @@ def time_heads() -> list[str]:
     return ["worker", "device", "here", *CALLED.values()]
 
 
-def worker_name(one: WorkerTime) -> str:
+def worker_name(worker: WorkerTime) -> str:
     """`machine, pid 12`."""
-    machine, pid = machine_and_pid(one.owner)
+    machine, pid = machine_and_pid(worker.owner)
     return f"{machine}, pid {pid}"
 
 
@@ -73,12 +73,12 @@ def time_as_json(times: Sequence[WorkerTime]) -> dict[str, Any]:
         **_seconds(spent),
         "workers": [
             {
-                "worker": worker_name(one),
-                "device": one.device,
-                "here_s": one.here_s,
-                **_seconds(one.by_use),
+                "worker": worker_name(worker),
+                "device": worker.device,
+                "here_s": worker.here_s,
+                **_seconds(worker.by_use),
             }
-            for one in times
+            for worker in times
         ],
     }
 

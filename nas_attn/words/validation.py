@@ -226,7 +226,7 @@ def announcement(
             f" range, since the noise is only known {source})"
         ),
     ]
-    lines += [_together(now, family, one) for one in forecast.pooled]
+    lines += [_together(now, family, pair) for pair in forecast.pooled]
     if difference is not None:
         needed = (
             "over 256" if count is None else str(count)

@@ -231,7 +231,7 @@ def spread_out(values: Sequence[float], distance: float) -> list[float]:
             joined = groups.pop()
             centres.pop()
             groups[-1] += joined
-            centres[-1] = sum(values[one] for one in groups[-1]) / len(groups[-1])
+            centres[-1] = sum(values[member] for member in groups[-1]) / len(groups[-1])
     moved = [0.0] * len(values)
     for group, centre in zip(groups, centres, strict=True):
         for place, at in enumerate(group):

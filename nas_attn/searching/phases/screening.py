@@ -81,11 +81,13 @@ def which_larger(latencies: Sequence[Latency | None], attention: float, limit: f
     nearest to attention's latency.
     """
     within = {
-        i: one.ratio
-        for i, one in enumerate(latencies)
-        if one and limit is not None and one.high <= limit
+        i: latency.ratio
+        for i, latency in enumerate(latencies)
+        if latency and limit is not None and latency.high <= limit
     }
-    apart = [math.inf if one is None else abs(one.ratio - attention) for one in latencies]
+    apart = [
+        math.inf if latency is None else abs(latency.ratio - attention) for latency in latencies
+    ]
     if within:
         return max(within, key=lambda i: within[i])
     return apart.index(min(apart))
@@ -159,8 +161,8 @@ class Search(TaskSource):
         for site, values in space.allowed.items():
             for value in values:
                 if value not in FREE:
-                    one = space.resolve({**bare, site: value})
-                    alone[one.key] = one.placement
+                    single = space.resolve({**bare, site: value})
+                    alone[single.key] = single.placement
         latencies = measurer.latencies(alone)
         measured = {
             placement: latencies[key] for key, placement in alone.items() if key in latencies
@@ -236,7 +238,7 @@ class Search(TaskSource):
             neighbours = new[0] if len(new[0]) == len(used) > 1 else new[1] or new[2]
             if neighbours:
                 about = model.about(
-                    {key: one.placement for key, one in neighbours.items()}
+                    {key: network.placement for key, network in neighbours.items()}
                 ).estimates
                 sign = -1 if model.lower_is_better else 1
                 nearest = neighbours[max(neighbours, key=lambda key: sign * about[key].mean)]
@@ -244,7 +246,9 @@ class Search(TaskSource):
 
     def _untried(self, some: Iterable[Mapping[str, str]]) -> dict[str, ResolvedPlacement]:
         networks = (self.space.resolve(values) for values in some)
-        return {one.key: one for one in networks if not self.store.candidate(one.key)}
+        return {
+            network.key: network for network in networks if not self.store.candidate(network.key)
+        }
 
     @override
     def close(self) -> Ending | None:

@@ -104,7 +104,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: ValidationRequest) -> list[Test
     front = [view for view in now.front if not view.is_bare]
     networks += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]
     named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]
-    networks += [TestedNetwork(one.key, one.placement, "named") for one in named]
+    networks += [TestedNetwork(network.key, network.placement, "named") for network in named]
     return once_each(networks)
 
 

@@ -109,7 +109,11 @@ class Asker:
     """Hands out the runs of a study until it is complete."""
 
     def __init__(self, opened: OpenStudy, options: Options) -> None:
-        trained = [objective_name(one) for one in opened.recipe.objectives if not is_cost(one)]
+        trained = [
+            objective_name(objective)
+            for objective in opened.recipe.objectives
+            if not is_cost(objective)
+        ]
         self._metric = (trained or ["score"])[0]
         self._waiting: queue.Queue[Asked] = queue.Queue()
         self._raised: list[BaseException] = []

@@ -145,8 +145,8 @@ class Ray(Engine):
         if not asked:
             return 0
         _, queued = ray.wait(list(asked), num_returns=len(asked), timeout=3.0)
-        for one in queued:
-            ray.kill(asked[one], no_restart=True)
+        for job in queued:
+            ray.kill(asked[job], no_restart=True)
         return len(queued)
 
 
