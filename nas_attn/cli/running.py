@@ -7,10 +7,11 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
@@ -23,6 +24,7 @@ from nas_attn.cli.common import (
     Effort,
     Storage,
     StudyName,
+    Wide,
     at_storage,
     check_output,
     console,
@@ -36,12 +38,16 @@ from nas_attn.cli.common import (
 from nas_attn.errors import NasAttnError, RecipeError, StudyError
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
+from nas_attn.records import BARE
 from nas_attn.searching.worker.ending import Ending
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.analysis.validation import Family
-    from nas_attn.searching.phases.retraining import RetrainingOrder
+    from nas_attn.records import StoredScore
+    from nas_attn.storage import Run
     from nas_attn.study.opening import OpenStudy
 
 
@@ -319,6 +325,7 @@ class RetrainOptions:
     seeds: Annotated[int, Option(min=1, help="Runs of each network.")] = 1
     storage: Storage = DEFAULT_URL
     as_json: AsJson = False
+    wide: Wide = False
 
 
 @grouped
@@ -332,7 +339,7 @@ def retrain(
     from nas_attn.searching.worker import devices
     from nas_attn.study.choice import named
     from nas_attn.study.reading import snapshot
-    from nas_attn.words.running import stopped_line
+    from nas_attn.words.running import retrained_title, stopped_line
 
     check_output()
     opened = study_named(study, options.storage, trust=effort.trust)
@@ -354,7 +361,13 @@ def retrain(
         workers = min(effort.workers or devices.usual_workers(opened, effort.device), left)
         order = RunOrder(again, only=RETRAIN, workers=workers, quiet=options.as_json)
         do_runs(opened, effort, order)
-    _show_retrained(opened, wanted, options.as_json)
+    scores = retraining.results(opened.store, wanted)
+    if options.as_json:
+        rows = [_as_json(*result) for result in scores]
+        print_json({"study": opened.store.name, "protocol": wanted.protocol, "runs": rows})
+    else:
+        title = retrained_title(at_target=wanted.protocol == TARGET_PROTOCOL)
+        _show_retrained(console(wide=options.wide), now, title, scores)
     if any(
         row.state == "waiting"
         for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])
@@ -363,30 +376,47 @@ def retrain(
         raise typer.Exit(INTERRUPTED)
 
 
-def _show_retrained(opened: OpenStudy, wanted: RetrainingOrder, as_json: bool) -> None:
-    from nas_attn.cli.printing import show_prose
-    from nas_attn.searching.phases.retraining import results
-    from nas_attn.words.candidates import metrics_shown
-    from nas_attn.words.running import RETRAINED_LINE, retrained_title
+def _as_json(run: Run, stored: StoredScore | None, reason: str) -> dict[str, Any]:
+    metrics = None if stored is None else dict(stored.score.metrics)
+    return {**asdict(run), "placement": str(run.placement), "metrics": metrics, "reason": reason}
 
-    retrained = results(opened.store, wanted)
-    scored = [
-        (run, None if stored is None else dict(stored.score.metrics), reason)
-        for run, stored, reason in retrained
-    ]
-    if as_json:
-        rows = [
-            {**asdict(run), "placement": str(run.placement), "metrics": metrics, "reason": reason}
-            for run, metrics, reason in scored
-        ]
-        print_json({"study": opened.store.name, "protocol": wanted.protocol, "runs": rows})
-        return
-    shown = [
-        [str(r.seed), metrics_shown(m) if m else why or "not finished", str(r.placement)]
-        for r, m, why in scored
-    ]
-    out = console()
-    title = retrained_title(at_target=wanted.protocol == TARGET_PROTOCOL)
-    columns = ["seed", "score", "placement"]
-    out.print(table(title, columns, shown, optional=["placement"]))
+
+def _show_retrained(
+    out: Console, now: Snapshot, title: str, scores: Sequence[tuple[Run, StoredScore | None, str]]
+) -> None:
+    """A row for each finished training, a column for each metric; then what did not finish, and
+    what the networks are.
+    """
+    from nas_attn.cli.printing import show_prose
+    from nas_attn.words import units
+    from nas_attn.words.candidates import metrics_shown
+    from nas_attn.words.running import RETRAINED_LINE, called_line, unfinished_line
+
+    labels = {run.key: _network_label(now, run) for run, _, _ in scores}
+    metrics = metrics_shown(stored.score.metrics for _, stored, _ in scores if stored is not None)
+    heads = [units.title(name) for name in metrics]
+    rows = []
+    for run, stored, _ in scores:
+        if stored is not None:
+            values = [units.value(name, stored.score.metrics.get(name)) for name in metrics]
+            rows.append([labels[run.key], str(run.seed), *values])
+    if rows:
+        columns = ["network", "seed", *heads]
+        # the metrics that come first matter most
+        optional = list(reversed(heads[1:]))
+        out.print(table(title, columns, rows, right=["seed", *heads], optional=optional))
+    for run, stored, reason in scores:
+        if stored is None:
+            show_prose(out, unfinished_line(labels[run.key], run.seed, reason))
+    for run in {run.key: run for run, _, _ in scores}.values():
+        if run.placement != BARE and labels[run.key] != str(run.placement):
+            show_prose(out, called_line(labels[run.key], run.placement))
     show_prose(out, RETRAINED_LINE)
+
+
+def _network_label(now: Snapshot, run: Run) -> str:
+    """A candidate's name as tables have it; of another network its placement."""
+    from nas_attn.words.candidates import candidate_label
+
+    view = now.find(run.key)
+    return str(run.placement) if view is None else candidate_label(view)

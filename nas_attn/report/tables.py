@@ -338,19 +338,23 @@ def _taken(share: float, *, right: bool) -> Cell:
 
 def retrained_table(snapshot: Snapshot) -> Table:
     """One row per training."""
-    rows = [TableRow(_retrained_row(run)) for run in snapshot.retrained]
-    return Table(headings.FOR_USE, headings.RETRAINED_HEADS, rows)
+    metrics = metrics_shown(run.metrics or {} for run in snapshot.retrained)
+    rows = [TableRow(_retrained_row(run, metrics)) for run in snapshot.retrained]
+    head = [*headings.RETRAINED_HEADS, *map(units.title, metrics), headings.STATE]
+    return Table(headings.FOR_USE, head, rows).informative()
 
 
-def _retrained_row(run: Retrained) -> list[Cell]:
+def _retrained_row(run: Retrained, metrics: Sequence[str]) -> list[Cell]:
     epochs = run.curve[-1].epochs if run.curve else None
-    metrics = metrics_shown(run.metrics or {})
+    scores = run.metrics or {}
+    state = "" if scores else run.reason or ("under way" if epochs else "waiting")
     return [
         Cell(notation=str(run.placement), wide=True),
         Cell(run.protocol),
         number(str(run.seed), run.seed),
         number(units.NO_VALUE if epochs is None else str(epochs), epochs),
-        Cell(metrics or run.reason or ("under way" if epochs else "waiting")),
+        *(number(units.value(name, scores.get(name)), scores.get(name)) for name in metrics),
+        Cell(state),
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from nas_attn.analysis.effects import Part
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
@@ -75,11 +76,9 @@ def measured_difference(metric: str, part: Part) -> str:
     return f"measured {signed(metric, part.measured)} in {several(part.runs, 'run')}"
 
 
-def metrics_shown(found: Mapping[str, float]) -> str:
-    """`accuracy 72.41 %, loss 0.61`, without sums that are kept for other purposes."""
-    return ", ".join(
-        f"{title(name)} {value(name, v)}" for name, v in found.items() if name not in ASIDE
-    )
+def metrics_shown(runs: Iterable[Mapping[str, float]]) -> list[str]:
+    """The metrics of some runs that are results, each once, in their order."""
+    return [name for name in dict.fromkeys(chain.from_iterable(runs)) if name not in ASIDE]
 
 
 def candidate_label(view: CandidateView) -> str:

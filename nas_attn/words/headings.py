@@ -36,12 +36,14 @@ VERSIONS = "Versions"
 OF_THIS_TEST = "The networks of this test"
 TESTED_CLASSES = "On the test split, class by class"
 FRONT = "The front, and the baselines beside it"
-FOR_USE = "Trainings for use"
+FOR_USE = "Trainings for use, scored on the validation split"
 
 # Heads of columns
 BETTER_THAN_BARE = "better than the bare backbone"
 TESTED_HEADS = ("network", "on the test split, ± over runs", "placement")
-RETRAINED_HEADS = ("placement", "protocol", "seed", "epochs", "on the validation split")
+RETRAINED_HEADS = ("placement", "protocol", "seed", "epochs")
+"""Before the metrics."""
+STATE = "state"
 EFFECTS_HEADS = (
     "site",
     "choice",

@@ -8,6 +8,7 @@ from nas_attn import purposes
 from nas_attn.analysis.length import LengthScore
 from nas_attn.analysis.progress import EndedRun, WorkersRun
 from nas_attn.errors import several
+from nas_attn.records import Placement
 from nas_attn.words.units import duration, value
 
 
@@ -215,6 +216,16 @@ def retrained_title(*, at_target: bool) -> str:
     """Of the table of networks that were retrained."""
     how = "as the target says" if at_target else "as the options say, not as the target says"
     return f"Trained {how}; scored on the validation split"
+
+
+def unfinished_line(network: str, seed: int, reason: str) -> str:
+    """That a retrained network has no score, and why."""
+    return f"{network}, seed {seed}: {reason or 'not finished'}"
+
+
+def called_line(label: str, placement: Placement) -> str:
+    """Which placement a table means by a label."""
+    return f"{label} is {placement}"
 
 
 def _failed(run: EndedRun) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,13 @@ from made_study import everywhere, usual
 from pseudo_terminal import typed
 from rich.console import Console
 
-from nas_attn.cli import letters, upkeep
+from nas_attn.cli import letters, running, upkeep
 from nas_attn.cli.tables import FittedTable
 from nas_attn.cli.terminal import TurningLine
+from nas_attn.notation import parse
+from nas_attn.records import Score, StoredScore
+from nas_attn.storage import Run
+from nas_attn.study.reading import snapshot
 from nas_attn.study.trial_book import TrialBook
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
@@ -93,6 +98,40 @@ def test_what_is_left_out_is_the_least_important_and_is_named() -> None:
 )
 def test_a_terminal_without_a_letter_shows_the_nearest(letter: str, plain: str) -> None:
     assert letter.encode("ascii", errors=letters.PLAIN_HANDLER) == plain.encode()
+
+
+METRICS = {
+    "accuracy": 0.953,
+    "loss": 0.144,
+    "brier": 0.0676,
+    "balanced_accuracy": 0.9526,
+    "macro_f1": 0.9524,
+    "peak_bytes": 1e6,
+}
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_each_metric_of_a_retrained_network_has_a_column(columns: int, tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    known = Run("key-002", parse(everywhere(CBAM)), 500000, protocol="target", purpose="retrain")
+    unknown = replace(known, key="key-of-another", placement=parse("stage1=simam"), seed=500001)
+    stored = StoredScore("key-002", "retrain", Score(500000, 0, 12, METRICS), "target")
+    output = io.StringIO()
+    results = [(known, stored, ""), (unknown, None, "stopped")]
+    running._show_retrained(
+        Console(width=columns, file=output), snapshot(study.store), "Trained", results
+    )
+    lines = output.getvalue().splitlines()
+    (row,) = (line for line in lines if "500000" in line)
+    assert re.split("  +", row.strip())[-6:] == [
+        "500000",
+        "95.30 %",
+        "0.144",
+        "0.0676",
+        "95.26 %",
+        "95.24 %",
+    ]
+    assert "stage1=simam, seed 500001: stopped" in lines
 
 
 def test_the_line_of_progress_is_cut_and_not_wrapped() -> None:

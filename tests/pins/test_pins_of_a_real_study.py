@@ -31,6 +31,7 @@ COMMANDS = (
     ("validate", "real"),
     ("validate", "real", "--json"),
     ("validate", "real", "--dry-run", "--again"),
+    ("retrain", "real"),
     ("export", "real"),
     ("export", "real", "--trial", "2", "-o", "second.pt", "--as-searched"),
     ("check-export", "second.pt"),
