@@ -21,6 +21,7 @@ from nas_attn._version import __version__
 from nas_attn.cli import (
     advise,
     answers,
+    doctor,
     export,
     init,
     letters,
@@ -80,7 +81,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "modules": modules.modules,
         "measure": measuring.measure,
     },
-    "Upkeep": {"backup": upkeep.backup, "clean": upkeep.clean, "doctor": upkeep.doctor},
+    "Upkeep": {"backup": upkeep.backup, "clean": upkeep.clean, "doctor": doctor.doctor},
 }
 STUDIES: dict[str, Callable[..., None]] = {"list": studies.list_, "delete": studies.delete}
 """Of the group `nas-attn studies`."""

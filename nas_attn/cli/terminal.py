@@ -207,15 +207,16 @@ def _at_work(opened: OpenStudy) -> list[str]:
     from nas_attn.searching.worker.presence import IDLE, STARTING
     from nas_attn.study.workers import workers_of
     from nas_attn.waiting import impatient
-    from nas_attn.words.units import duration
+    from nas_attn.words.workers import at_work_line, more_workers_line
 
     workers = []
     with impatient(), suppress(OperationError):
         workers = [worker for worker in workers_of(opened) if worker.state != "gone"]
     lines = []
     for worker in workers[:WORKERS]:
-        what = worker.waiting or worker.doing or worker.state
-        at = "at " if what == worker.doing not in (STARTING, IDLE) else ""
-        lines.append(f"{worker.pid} on {worker.device}: {duration(worker.at_it_s)} {at}{what}")
+        has_run = worker.doing not in (STARTING, IDLE)
+        lines.append(at_work_line(worker, has_run=has_run))
     more = len(workers) - WORKERS
-    return lines + ([f"and {more} more: nas-attn status {opened.store.name}"] if more > 0 else [])
+    if more > 0:
+        lines.append(more_workers_line(more, opened.store.name))
+    return lines

@@ -1,18 +1,12 @@
-"""`nas-attn status`, `backup`, `clean` and `doctor`."""
+"""`nas-attn status`, `backup` and `clean`."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import platform
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from nas_attn.cli.common import (
@@ -29,7 +23,7 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.cli.studies import list_studies
-from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError, several
+from nas_attn.errors import StorageAway, StudyError, UserError
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.words.wrapping import wrapped
 
@@ -39,7 +33,6 @@ if TYPE_CHECKING:
 
     from nas_attn.searching.run.overview import Overview
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.workers import FormerView, WorkerView
     from nas_attn.words.card import CardRow
 
 
@@ -115,13 +108,14 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | N
     """The next command: to look at what is running, to go on, or what the card says."""
     from nas_attn.study.reading import snapshot
     from nas_attn.words.card import CardRow, card_text
+    from nas_attn.words.progress import ANSWER_SO_FAR, NO_WORKER_RUNS
 
     at = at_storage(opened.url)
     name = opened.store.name
     if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
-        return CardRow("Next", "the answer so far:", f"nas-attn pareto {name}{at}")
+        return CardRow("Next", ANSWER_SO_FAR, f"nas-attn pareto {name}{at}")
     if now.progress.finished < now.progress.trials:
-        return CardRow("Next", "no worker is running; to continue:", f"nas-attn resume {name}{at}")
+        return CardRow("Next", NO_WORKER_RUNS, f"nas-attn resume {name}{at}")
     rows = {row.label: row for row in card_text(snapshot(opened.store), at).rows}
     return rows.get("Next")
 
@@ -165,38 +159,33 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
     from rich.console import Group
 
     from nas_attn.words.machine import arithmetic_lines
-    from nas_attn.words.progress import progress_line, time_left_text
+    from nas_attn.words.progress import status_line
     from nas_attn.words.time_use import time_sentence
+    from nas_attn.words.workers import (
+        WORKER_COLUMNS,
+        former_text,
+        launches_line,
+        worker_cells,
+        workers_title,
+    )
 
-    running = now.progress.running
-    more = "running" if now.workers or not running else "begun (the next worker continues)"
-    words = [
-        f"Study {opened.store.name}: {progress_line(now.progress, working=False)}",
-        f"{running} {more}",
-    ]
-    if now.per_hour is not None:
-        words.append(f"{now.per_hour:,.{0 if now.per_hour >= 10 else 1}f} candidates an hour")
-        left = time_left_text(now.progress)
-        words += [left] if left else []
-    parts: list[Any] = [_prose("; ".join(words), width)]
+    at_work = bool(now.workers)
+    line = status_line(opened.store.name, now.progress, now.per_hour, at_work=at_work)
+    parts: list[Any] = [_prose(line, width)]
     if now.workers:
-        columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
-        optional = ["machine", "last sign of life", "device"]
-        count = len(now.workers)
-        title = f"{several(count, 'worker')}"
         parts.append(
             table(
-                title,
-                columns,
-                map(_worker_row, now.workers),
+                workers_title(len(now.workers)),
+                WORKER_COLUMNS,
+                map(worker_cells, now.workers),
                 right=["for", "last sign of life"],
-                optional=optional,
+                optional=["machine", "last sign of life", "device"],
             )
         )
     if now.former:
-        parts.append(_prose(f"{_former(now.former)}\n", width))
+        parts.append(_prose(f"{former_text(now.former)}\n", width))
     if now.launched:
-        parts.append(_prose(f"Launched on {'; '.join(now.launched)}\n", width))
+        parts.append(_prose(f"{launches_line(now.launched)}\n", width))
     parts += [_prose(line, width) for line in arithmetic_lines(now.arithmetic)]
     spent = time_sentence(now.time_use)
     if spent:
@@ -217,25 +206,6 @@ def _prose(text: str, width: int | None) -> Text:
     for line in text.splitlines():
         lines += wrapped(line, width) if line else [""]
     return Text("\n".join(lines) + ("\n" if text.endswith("\n") else ""))
-
-
-def _former(workers: Sequence[FormerView]) -> str:
-    """`3 workers have ended: 2 in order, 1 without a word`."""
-    lost = sum(worker.ending == "lost" for worker in workers)
-    ended = f"{several(len(workers), 'worker')} {'has' if len(workers) == 1 else 'have'} ended"
-    if not lost:
-        return ended
-    return f"{ended}: {len(workers) - lost} in order, {lost} without a word"
-
-
-def _worker_row(worker: WorkerView) -> list[str]:
-    from nas_attn.words.units import duration
-
-    doing = worker.doing if not worker.waiting else f"{worker.doing}; {worker.waiting}"
-    if worker.state in ("silent", "gone"):
-        doing = f"{worker.state}; last task: {doing}"
-    seen = f"{duration(worker.silent_s)} ago"
-    return [worker.machine, worker.pid, worker.device, doing, duration(worker.at_it_s), seen]
 
 
 def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
@@ -326,121 +296,3 @@ def clean(
         print_json({"study": opened.store.name, "dry_run": dry_run, **asdict(freed)})
         return
     echo(freed_line(asdict(freed), dry_run=dry_run))
-
-
-EXTRAS = {
-    "dashboard": "optuna_dashboard",
-    "timm": "timm",
-    "onnx": "onnxruntime",
-    "postgres": "psycopg",
-}
-# (what was looked at; `ok`, `note` (works without) or `bad`; what was found)
-Check = tuple[str, str, str]
-
-
-def doctor(
-    storage: Storage = DEFAULT_URL,
-    gpu: Annotated[
-        bool,
-        Option("--gpu", help="Also train, record and measure on the GPU: about two minutes."),
-    ] = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check this machine. Its devices, libraries and database."""
-    checks = [*_machine(), *(_gpu() if gpu else _no_gpu()), _database(storage)]
-    for extra, module in EXTRAS.items():
-        there = importlib.util.find_spec(module) is not None
-        said = "installed"
-        if not there:
-            said = f"not installed: pip install 'nas-attn[{extra}]'"
-        checks.append((f"extra '{extra}'", "ok" if there else "note", said))
-    if as_json:
-        print_json([dict(zip(("what", "state", "found"), check, strict=True)) for check in checks])
-    else:
-        rows = [[state, what, remark] for what, state, remark in checks]
-        console(wide=wide).print(table("This machine", ["", "what", "found"], rows, whole=[""]))
-    if any(state == "bad" for _, state, _ in checks):
-        raise typer.Exit(1)
-
-
-def _no_gpu() -> Iterator[Check]:
-    """Says so where there is none."""
-    import torch
-
-    if not torch.cuda.is_available():
-        yield "GPU", "note", "none that torch can use; training runs on the CPU"
-
-
-def _gpu() -> Iterator[Check]:
-    """What `docs/gpu.md` describes, the short form."""
-    import torch
-
-    from nas_attn.checkup import QUICK, environment, modules
-
-    if not torch.cuda.is_available():
-        none = environment.no_gpu()
-        yield none.subject, none.state, none.said
-        return
-    device = torch.device("cuda")
-    precision = environment.precision(device)
-    yield precision.subject, precision.state, precision.said
-    for part, find in QUICK.items():
-        echo(f"trying the GPU: {part}", err=True)
-        findings = list(find(device))
-        if part == modules.MODULES:
-            good = [finding for finding in findings if finding.state == "ok"]
-            findings = [finding for finding in findings if finding.state != "ok"]
-            yield part, "ok", f"{len(good)} compute what float64 computes on the CPU"
-        for finding in findings:
-            yield f"{part}: {finding.subject}", finding.state, finding.said
-
-
-def _machine() -> Iterator[Check]:
-    """Libraries, devices, load and disk."""
-    import psutil
-    import torch
-
-    from nas_attn.processes import cores
-    from nas_attn.searching.worker.mps import MPS_CONTROL
-    from nas_attn.study.opening import versions
-
-    yield "python", "ok", platform.python_version()
-    yield "libraries", "ok", ", ".join(f"{name} {version}" for name, version in versions().items())
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        memory = properties.total_memory / 2**30
-        yield (
-            f"GPU {index}",
-            "ok",
-            f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}",
-        )
-    if torch.cuda.is_available():
-        there = shutil.which(MPS_CONTROL) is not None
-        how = "compute at the same time" if there else "take turns"
-        remark = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
-        yield "MPS", "ok" if there else "note", remark
-    load = psutil.getloadavg()[0]
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    busy = load > cores() / 2
-    said = f"{cores()} cores, load {load:.1f}{' (busy: expect slow searches)' if busy else ''}"
-    yield "CPU", "note" if busy else "ok", said
-    yield "disk", "ok" if free > 2 else "bad", f"{free:.1f} GiB free in {Path.cwd()}"
-
-
-def _database(storage: str) -> Check:
-    from nas_attn.storage import Database, shown_url
-    from nas_attn.storage.urls import storage_url
-
-    shown = shown_url(storage)
-    try:
-        url = storage_url(storage)
-        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
-            folder = Path(url.database).resolve().parent
-            able = os.access(folder, os.W_OK)
-            how = f"{folder} {'is writable' if able else 'cannot be written'}"
-            return "database", "ok" if able else "bad", f"{shown}: does not exist yet; {how}"
-        with Database(storage, must_exist=True) as database:
-            return "database", "ok", f"{shown}: {len(database.studies())} studies"
-    except NasAttnError as error:
-        return "database", "bad", str(error)

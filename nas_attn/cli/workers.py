@@ -30,15 +30,15 @@ from nas_attn.cli.common import (
     quiet_optuna,
     study_named,
 )
-from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError, several
+from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
+    from nas_attn.analysis.workers import WorkerView
     from nas_attn.searching.run.engines.base import Launched
     from nas_attn.searching.run.worker_process import WorkerSettings
     from nas_attn.searching.worker.ending import Ending
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.workers import WorkerView
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ def _work(
     from nas_attn.records import Share
     from nas_attn.searching.run.taking_part import Options, work
     from nas_attn.searching.run.worker_process import MOST_REPLACED, replace_this_process
+    from nas_attn.words.workers import worker_replaced_text
 
     taking_part = Options(
         device=told.device,
@@ -141,7 +142,7 @@ def _work(
             raise typer.Exit(error.exit_status) from None
         if told.replaced >= MOST_REPLACED:
             raise
-        say(f"{error.reason}; another process takes its place")
+        say(worker_replaced_text(error.reason))
         replace_this_process(opened, told, after_s=time.monotonic() - began)
 
 
@@ -178,6 +179,7 @@ def launch(options: LaunchOptions, common: Common, study: StudyName = None) -> N
     from nas_attn.searching.run.engines.base import Request
     from nas_attn.searching.run.launching import engine
     from nas_attn.searching.run.launching import launch as start
+    from nas_attn.words.workers import failed_start_line
 
     opened = study_named(study, common.storage, trust=common.trust)
     request = Request(
@@ -197,7 +199,7 @@ def launch(options: LaunchOptions, common: Common, study: StudyName = None) -> N
         _say_launched(opened, done, at_storage(common.storage))
     failures = where.watch(opened)
     for failure in failures:
-        echo(failure, err=True)
+        echo(failed_start_line(failure), err=True)
     if len(failures) == options.workers:
         raise typer.Exit(ExitStatus.FAILED)
 
@@ -205,17 +207,14 @@ def launch(options: LaunchOptions, common: Common, study: StudyName = None) -> N
 def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
     """`at`: the option of the study's storage."""
     from nas_attn.searching.run.engines.base import LOGS
+    from nas_attn.words.workers import launched_lines
 
-    name = opened.store.name
-    more = ""
-    if len(done.jobs) > 4:
-        more = f", … ({len(done.jobs)} in all)"
-    workers = several(len(done.jobs), "worker")
-    echo(f"launched {workers} on {done.on}: {', '.join(done.jobs[:4])}{more}")
-    echo(
-        f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn"
-        f" stop {name}{at}"
-    )
+    logs = opened.folder / LOGS
+    echo(launched_lines(opened.store.name, done.on, done.jobs, logs, at))
+
+
+# seconds for which `stop` waits that the workers end
+WAIT_FOR_WORKERS_S = 300.0
 
 
 def stop(
@@ -226,6 +225,7 @@ def stop(
     """Tell all workers of a study to save and end."""
     from nas_attn.searching.run.launching import engine, launches
     from nas_attn.searching.worker.presence import stop_workers
+    from nas_attn.words.workers import ALL_ENDED, still_running_line, told_to_stop_line
 
     opened = study_named(study, storage)
     there = _working(opened)
@@ -237,21 +237,13 @@ def stop(
         except NasAttnError as error:
             # an engine on another machine; its workers read the request from the study
             echo(f"{launched.on}: {error}", err=True)
-    taken = ""
-    if queued:
-        taken = f", cancelled {queued} that had not begun"
-    echo(f"told {several(len(there), 'worker')} to stop{taken}")
-    end = time.monotonic() + LONGEST_RESTART_PAUSE_S
+    echo(told_to_stop_line(len(there), queued))
+    end = time.monotonic() + WAIT_FOR_WORKERS_S
     while wait and there and time.monotonic() < end:
         time.sleep(0.5)
         there = _working(opened)
     if wait:
-        left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
-        echo(
-            "all workers have ended"
-            if not there
-            else f"still running after {LONGEST_RESTART_PAUSE_S:.0f} s: {left}"
-        )
+        echo(still_running_line(there, WAIT_FOR_WORKERS_S) if there else ALL_ENDED)
 
 
 def _working(opened: OpenStudy) -> list[WorkerView]:

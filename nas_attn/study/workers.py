@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from nas_attn.analysis.workers import FormerView, WorkerView
 from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.storage import FormerWorker, WorkerRow
 from nas_attn.study.opening import OpenStudy
 
 # a worker is silent after this time; it renews its leases four times as often
 SILENT_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerView:
-    machine: str
-    pid: str
-    device: str
-    # `working`, `waiting`, `silent` (for longer than its leases last) or `gone` (its process has
-    # died)
-    state: str
-    doing: str
-    waiting: str
-    at_it_s: float
-    silent_s: float
-    here_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class FormerView:
-    """A worker that has ended, and what it has written. Times in Unix seconds."""
-
-    machine: str
-    pid: str
-    device: str
-    began_at: float
-    left_at: float
-    # `left` in order, or `lost`
-    ending: str
-    scores: int
-    sessions: int
 
 
 def workers_of(opened: OpenStudy) -> tuple[WorkerView, ...]:

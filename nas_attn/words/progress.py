@@ -38,6 +38,28 @@ def progress_line(progress: Progress, *, working: bool = True) -> str:
     return ", ".join(part for part in parts if part)
 
 
+ANSWER_SO_FAR = "the answer so far:"
+NO_WORKER_RUNS = "no worker is running; to continue:"
+
+
+def status_line(study: str, progress: Progress, per_hour: float | None, *, at_work: bool) -> str:
+    """Where a study is. `per_hour`: candidates at the present pace, None: not known; `at_work`:
+    there are workers.
+    """
+    state = "running"
+    if progress.running and not at_work:
+        state = "begun (the next worker continues)"
+    parts = [
+        f"Study {study}: {progress_line(progress, working=False)}",
+        f"{progress.running} {state}",
+    ]
+    if per_hour is not None:
+        digits = 0 if per_hour >= 10 else 1
+        parts.append(f"{per_hour:,.{digits}f} candidates an hour")
+        parts.append(time_left_text(progress))
+    return "; ".join(part for part in parts if part)
+
+
 def best_so_far(progress: Progress) -> str:
     """`accuracy 70.40 %`; empty before the first score."""
     if progress.best is None:

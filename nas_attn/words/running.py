@@ -63,11 +63,6 @@ IMAGES_KEPT_FROM_NOW = (
 )
 
 
-def launched_text(jobs: int, host: str) -> str:
-    """What was launched on an engine that only another machine has."""
-    return f"{jobs} launched from {host}"
-
-
 def note_line(sentence: str) -> str:
     """A remark while a search goes on."""
     return f"note: {sentence}"

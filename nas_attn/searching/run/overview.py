@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.progress import Progress
 from nas_attn.analysis.time_use import WorkerTime
+from nas_attn.analysis.workers import FormerView, LaunchState, WorkerView
 from nas_attn.errors import NasAttnError
 from nas_attn.purposes import SEARCH
 from nas_attn.searching.run.launching import engine, launches
@@ -15,8 +16,9 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FEWEST_TIMES, PACE_OF
 from nas_attn.study.progress import progress
 from nas_attn.study.reading import arithmetic_uses, time_use_of
-from nas_attn.study.workers import FormerView, WorkerView, former_view, workers_of
-from nas_attn.words.running import NO_REASON, launched_text
+from nas_attn.study.workers import former_view, workers_of
+from nas_attn.words.running import NO_REASON
+from nas_attn.words.workers import launch_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,9 @@ def _launched(opened: OpenStudy) -> list[str]:
             state = engine(launched.on).state(launched)
         except NasAttnError:
             # the engine is not on this machine
-            state = launched_text(len(launched.jobs), launched.host)
-        if state:
-            lines.append(f"{launched.on}: {state}")
+            state = LaunchState({"launched": len(launched.jobs)}, host=launched.host)
+        if state is not None:
+            lines.append(launch_text(launched.on, state))
     return lines
 
 

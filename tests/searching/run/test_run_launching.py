@@ -17,6 +17,7 @@ import pytest
 import torch
 from stubbed_cuda import StubbedCuda
 
+from nas_attn.analysis.workers import LaunchState
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Share
@@ -95,25 +96,25 @@ def test_engines_that_cannot_be_had_are_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("answer", "shown"),
+    ("answer", "state"),
     [
         (
             "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1",
-            "2 launched; squeue does not answer",
+            LaunchState({"launched": 2}, silent="squeue"),
         ),
-        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", ""),
-        ("echo RUNNING; echo PENDING; echo PENDING", "2 pending, 1 running"),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", None),
+        ("echo RUNNING; echo PENDING; echo PENDING", LaunchState({"pending": 2, "running": 1})),
     ],
     ids=["away", "ended", "there"],
 )
 def test_what_squeue_cannot_say_is_not_taken_for_no_jobs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, shown: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, state: LaunchState | None
 ) -> None:
     program = tmp_path / "squeue"
     program.write_text(f"#!/bin/sh\n{answer}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert slurm.Slurm().state(base.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
+    assert slurm.Slurm().state(base.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == state
 
 
 def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from nas_attn.analysis.workers import FailedStart, LaunchState
 from nas_attn.errors import StudyError
 from nas_attn.searching.run.worker_process import WorkerSettings
 from nas_attn.study.opening import OpenStudy
@@ -46,13 +47,13 @@ class Engine(Protocol):
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         """Starts the workers; names of their jobs."""
 
-    def watch(self, opened: OpenStudy) -> list[str]:
+    def watch(self, opened: OpenStudy) -> list[FailedStart]:
         """Waits until the workers that this engine object has launched have begun, for some seconds
-        at most, where they begin at once. A sentence for each that has ended with an error.
+        at most, where they begin at once; those that have ended with an error.
         """
 
-    def state(self, launched: Launched) -> str:
-        """The state of the workers, in the engine's words; empty if none is left."""
+    def state(self, launched: Launched) -> LaunchState | None:
+        """The state of the workers; None if none is left."""
 
     def end(self, launched: Launched) -> int:
         """Cancels workers that have not begun, and counts them; the others read from the study that

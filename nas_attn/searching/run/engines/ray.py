@@ -14,6 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from nas_attn.analysis.workers import FailedStart, LaunchState
 from nas_attn.environment import STORAGE
 from nas_attn.errors import ExitStatus, StudyError, shorten
 from nas_attn.searching.run.engines.base import (
@@ -120,18 +121,16 @@ class Ray(Engine):
         return names
 
     @override
-    def watch(self, opened: OpenStudy) -> list[str]:
+    def watch(self, opened: OpenStudy) -> list[FailedStart]:
         # they wait in a queue
         return []
 
     @override
-    def state(self, launched: Launched) -> str:
+    def state(self, launched: Launched) -> LaunchState | None:
         actors = _connected().util.list_named_actors(all_namespaces=True)
         alive = {entry["name"] for entry in actors if entry["namespace"] == NAMESPACE}
         count = len(alive & set(launched.jobs))
-        if count:
-            return f"{count} there"
-        return ""
+        return LaunchState({"there": count}) if count else None
 
     @override
     def end(self, launched: Launched) -> int:

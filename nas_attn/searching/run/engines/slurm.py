@@ -11,8 +11,14 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from nas_attn.analysis.workers import FailedStart, LaunchState
 from nas_attn.errors import StudyError, shorten
-from nas_attn.searching.run.engines.base import Engine, Launched, Request, environment_of
+from nas_attn.searching.run.engines.base import (
+    Engine,
+    Launched,
+    Request,
+    environment_of,
+)
 from nas_attn.searching.run.worker_process import WorkerSettings, worker_command
 from nas_attn.study.opening import OpenStudy
 
@@ -93,19 +99,19 @@ class Slurm(Engine):
         return [f"{array}_{number}" for number in range(request.workers)]
 
     @override
-    def watch(self, opened: OpenStudy) -> list[str]:
+    def watch(self, opened: OpenStudy) -> list[FailedStart]:
         # they wait in a queue
         return []
 
     @override
-    def state(self, launched: Launched) -> str:
+    def state(self, launched: Launched) -> LaunchState | None:
         done = _slurm(
             "squeue", "--noheader", "--array", "--jobs", _arrays(launched), "--format", "%T"
         )
         if done is None or (done.returncode and UNKNOWN_JOB not in done.stderr):
-            return f"{len(launched.jobs)} launched; squeue does not answer"
-        counts = Counter(done.stdout.split())
-        return ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
+            return LaunchState({"launched": len(launched.jobs)}, silent="squeue")
+        counts = Counter(done.stdout.lower().split())
+        return LaunchState(dict(counts.most_common())) if counts else None
 
     @override
     def end(self, launched: Launched) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from nas_attn.errors import ExitStatus, shorten
+from nas_attn.analysis.workers import FailedStart, LaunchState
+from nas_attn.errors import ExitStatus
 from nas_attn.processes import Process, apart, machine_and_pid, process
 from nas_attn.searching.run.engines.base import (
     Engine,
@@ -40,21 +41,16 @@ class Started:
     process: subprocess.Popen[bytes]
     log: Path
 
-    @property
-    def failed(self) -> bool:
-        return self.process.poll() not in (None, ExitStatus.DONE)
-
-    def why(self) -> str:
-        """Why it ended: one sentence, with the last line of its log."""
+    def failure(self) -> FailedStart | None:
+        """How it ended, with the last line of its log; None if it runs, or ended in order."""
         status = self.process.poll()
+        if status in (None, ExitStatus.DONE):
+            return None
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - LOG_TAIL))
             lines = file.read().decode("utf-8", "replace").split("\n")
-        output = [line.strip() for line in lines if line.strip()]
-        last = ""
-        if output:
-            last = f": {shorten(output[-1], 300)}"
-        return f"{self.name} ended at once with status {status}{last} (log: {self.log})"
+        written = [line.strip() for line in lines if line.strip()]
+        return FailedStart(self.name, status, written[-1] if written else "", self.log)
 
 
 class Local(Engine):
@@ -91,7 +87,7 @@ class Local(Engine):
         return jobs
 
     @override
-    def watch(self, opened: OpenStudy) -> list[str]:
+    def watch(self, opened: OpenStudy) -> list[FailedStart]:
         deadline = time.monotonic() + WATCHED_S
         while time.monotonic() < deadline:
             begun = {
@@ -107,17 +103,16 @@ class Local(Engine):
             if not starting:
                 break
             time.sleep(LOOK_S)
-        return [started.why() for started in self._started if started.failed]
+        failures = (started.failure() for started in self._started)
+        return [failure for failure in failures if failure is not None]
 
     @override
-    def state(self, launched: Launched) -> str:
+    def state(self, launched: Launched) -> LaunchState | None:
         if launched.host != socket.gethostname():
-            return f"on {launched.host}"
+            return LaunchState(host=launched.host)
         parts = [job.partition("/") for job in launched.jobs]
         running = sum(Process(int(pid), started).runs for pid, _, started in parts)
-        if running:
-            return f"{running} running"
-        return ""
+        return LaunchState({"running": running}) if running else None
 
     @override
     def end(self, launched: Launched) -> int:
