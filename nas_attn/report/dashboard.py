@@ -52,13 +52,16 @@ def publish(
     for name, fact in _user_attributes(snapshot).items():
         if name not in attributes or attributes[name] != fact:
             storage.set_study_user_attr(study, name, fact)
-    views = [(view, identity(view.trial)) for view in snapshot.candidates]
+    notes = {"dashboard:": study_note(snapshot)}
+    for view in snapshot.candidates:
+        notes[f"dashboard:{identity(view.trial)}:"] = note(view, snapshot)
+    plots = _plots(snapshot)
     for _ in range(_ROUNDS):
         known = storage.get_study_system_attrs(study)
-        wanted = _note_attributes(known, "dashboard:", study_note(snapshot))
-        for view, trial in views:
-            wanted |= _note_attributes(known, f"dashboard:{trial}:", note(view, snapshot))
-        for name, figure in _plots(snapshot).items():
+        wanted: dict[str, Any] = {}
+        for prefix, text in notes.items():
+            wanted |= _note_attributes(known, prefix, text)
+        for name, figure in plots.items():
             wanted |= _chunks(known, f"dashboard:plot_data:{name}:", figure)
         changed = {key: value for key, value in wanted.items() if known.get(key) != value}
         if not changed:
