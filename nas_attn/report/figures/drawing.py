@@ -48,23 +48,35 @@ Range = tuple[float, float]
 
 def blank_figure(*, height: int) -> go.Figure:
     """A figure without data, dark on white; a page gives it its own colours."""
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 60, "r": 16, "t": TITLE_HEIGHT, "b": 60},
-        paper_bgcolor=BACKGROUND,
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": TEXT},
-        hoverlabel={"align": "left"},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
-        hovermode="closest",
+    axis: dict[str, Any] = {
+        "gridcolor": "rgba(128,128,128,0.2)",
+        "zeroline": False,
+        "automargin": True,
+        "title": {"font": {"size": 13}, "standoff": 10},
+    }
+    # One layout, given at once: each update of a figure takes as long as the figure itself.
+    return go.Figure(
+        layout={
+            "template": "none",
+            "height": height,
+            "margin": {"l": 60, "r": 16, "t": TITLE_HEIGHT, "b": 60},
+            "paper_bgcolor": BACKGROUND,
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "legend": {
+                "orientation": "h",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "x": 0,
+                "font": {"size": 12},
+            },
+            "font": {"family": "system-ui, sans-serif", "size": 13, "color": TEXT},
+            "hoverlabel": {"align": "left"},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
+            "hovermode": "closest",
+            "xaxis": axis,
+            "yaxis": axis,
+        }
     )
-    grid = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
-    figure.update_xaxes(**grid).update_yaxes(**grid)
-    figure.update_xaxes(title_font_size=13, title_standoff=10)
-    return figure.update_yaxes(title_font_size=13, title_standoff=10)
 
 
 @dataclass(frozen=True, slots=True)
