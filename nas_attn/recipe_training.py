@@ -268,9 +268,9 @@ class TrainingSection(Section):
         start = {
             "scratch": "from random weights",
             "backbone": (
-                "from this study's backbones"
+                "from trained backbones of this study"
                 if self.backbones > 1
-                else "from this study's backbone"
+                else "from this study's trained backbone"
             ),
             "pretrained": "from the given weights",
         }[self.start]

@@ -155,6 +155,8 @@ class Purpose(Enum):
     """To try placements of the search's own: so far there were only baselines."""
     LONGER_FIRST = auto()
     """To try more placements as they are, although a caution asks to train longer first."""
+    LONGER = auto()
+    """To train longer, in a new study, as a caution asks."""
     MORE_TRIALS = auto()
     """To try more placements; nothing else is open."""
 
@@ -168,7 +170,9 @@ class NextCommand:
     seconds: float | None
     """About so long; None: not known."""
     runs: int = 0
-    """Trainings of each network, for a test of a bet; further placements, for more trials."""
+    """Trainings of each network, for a test of a bet; further placements, for more trials; epochs,
+    for a longer training.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,9 +526,18 @@ def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand:
 
 
 def _more_trials(now: Snapshot) -> NextCommand:
+    purpose = _why_more_trials(now)
+    trained = now.recipe.training
+    target = now.recipe.target_training
+    as_the_target = trained.start == target.start and trained.rungs[-1] == target.rungs[-1]
+    if purpose is Purpose.LONGER_FIRST and as_the_target:
+        # more placements would be compared as little as these
+        return NextCommand(
+            Purpose.LONGER, NextStep("search", now.study), None, 2 * target.rungs[-1]
+        )
     step = NextStep("resume", now.study, trials=2 * now.planned)
     seconds = training_s(now, now.planned * now.recipe.training.rungs[-1])
-    return NextCommand(_why_more_trials(now), step, seconds, now.planned)
+    return NextCommand(purpose, step, seconds, now.planned)
 
 
 def _why_more_trials(now: Snapshot) -> Purpose:

@@ -114,8 +114,8 @@ class Effects:
     rows: tuple[Effect, ...]
     cv_error: float | None = None
     """Leave-one-out root mean square error of the additive model; only for latency."""
-    prices: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """(site, choice) -> what it adds to the latency; empty where that is not known."""
+    prices: Mapping[tuple[str, str], Effect] = field(default_factory=dict)
+    """(site, choice) -> its effect on the latency; empty where that is not known."""
     together: Together | None = None
     """The choices of the recommended placement, if only their sum is known."""
 
@@ -158,9 +158,16 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
             rows.append(replace(row, alone=alone, beside=beside))
         else:
             rows.append(row)
-    latency = latency or _on_latency(now) if what != "latency" else None
-    cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
-    return replace(effects, rows=tuple(rows), prices=cost, together=together_of(now, what, rows))
+    prices = {} if what == "latency" else _prices(latency or fit_effects(now, "latency"))
+    together = together_of(now, what, rows)
+    return replace(effects, rows=tuple(rows), prices=prices, together=together)
+
+
+def _prices(latency: Effects | None) -> dict[tuple[str, str], Effect]:
+    """(site, choice) -> its effect on the latency."""
+    if latency is None:
+        return {}
+    return {(row.site, row.name): row for row in latency.at("choice")}
 
 
 def together_of(now: Snapshot, what: str, rows: Sequence[Effect]) -> Together | None:

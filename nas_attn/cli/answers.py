@@ -209,16 +209,26 @@ def _choices(heading: str, effects: Effects) -> Any:
     """Each choice at each site: on average over all placements, alone, and next to the recommended
     others, as far as these columns say something.
     """
-    from nas_attn.words.effects import COLUMN_HEADS
+    from nas_attn.words.effects import COLUMN_HEADS, MEASURED
+    from nas_attn.words.units import signed
 
     shown = effects.informative("choice")
-    numbers = [*(COLUMN_HEADS[column] for column in shown), "tried"]
+    rows = effects.at("choice")
+    # a column holds one thing: beside an estimate, what was measured has a column of its own
+    measured = any(row.alone is not None and row.alone.measured is not None for row in rows)
+    numbers = [COLUMN_HEADS[column] for column in shown]
+    if measured:
+        numbers.append(MEASURED)
+    numbers.append("tried")
     cells: list[list[str | Text]] = []
-    for row in effects.at("choice"):
-        parts = [_part(effects.of, row.part(column)) for column in shown]
+    for row in rows:
+        parts: list[str | Text] = [_part(effects.of, row.part(column)) for column in shown]
+        if measured:
+            seen = None if row.alone is None else row.alone.measured
+            parts.append("" if seen is None else signed(effects.of, seen))
         cells.append([row.site, row.name, *parts, str(row.observations)])
     columns = ["site", "choice", *numbers]
-    optional = ["tried", COLUMN_HEADS["beside"], COLUMN_HEADS["alone"]]
+    optional = ["tried", MEASURED, COLUMN_HEADS["beside"], COLUMN_HEADS["alone"]]
     return table(heading, columns, cells, right=numbers, whole=["site"], optional=optional)
 
 
@@ -234,18 +244,11 @@ def _types(heading: str, effects: Effects) -> Any:
 
 
 def _part(what: str, part: Effect | Part | None) -> Text | str:
-    """`difference ± half of its interval`, bold if the interval excludes zero; the measured value
-    is on the next line.
-    """
+    """`difference ± half of its interval`, bold if the interval excludes zero."""
     from rich.text import Text
 
-    from nas_attn.words.candidates import measured_difference
     from nas_attn.words.units import bare_plus_minus
 
     if part is None:
         return ""
-    measured = measured_difference(what, part)
-    shown = Text(bare_plus_minus(what, part.mean, part.half), style="bold" if part.sure else "")
-    if measured:
-        return Text.assemble(shown, f"\n{measured}")
-    return shown
+    return Text(bare_plus_minus(what, part.mean, part.half), style="bold" if part.sure else "")

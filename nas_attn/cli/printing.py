@@ -50,6 +50,7 @@ def show_card(out: Console, card: CardText) -> None:
         out.print()
         for line in _drawing(card, out.width if out.is_terminal else 0):
             _show_line(out, line)
+    if card.rows:
         out.print()
     for row in card.rows:
         _show_row(out, row)

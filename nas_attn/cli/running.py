@@ -285,7 +285,7 @@ def _check_test(opened: OpenStudy, effort: Effort) -> None:
 def _announce(now: Snapshot, family: Family, effort: Effort, options: FinalTestOptions) -> None:
     """Says what is compared and what that can show, before the first run."""
     from nas_attn.analysis.validation_forecast import forecast_validation
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.printing import INDENT, show_prose
     from nas_attn.words.validation import announcement
 
     forecast = forecast_validation(now, family)
@@ -295,8 +295,10 @@ def _announce(now: Snapshot, family: Family, effort: Effort, options: FinalTestO
         return
     if not effort.quiet:
         out = console()
-        for line in announcement(now, family, forecast, options.difference):
-            show_prose(out, line)
+        headline, *lines = announcement(now, family, forecast, options.difference)
+        show_prose(out, headline.text, style="bold")
+        for line in lines:
+            show_prose(out, line.text, label=line.label, indent=INDENT)
 
 
 def _show_validations(now: Snapshot, as_json: bool) -> None:

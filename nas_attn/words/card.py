@@ -43,6 +43,7 @@ from nas_attn.words import units
 from nas_attn.words.commands import command
 from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.lines import Line
+from nas_attn.words.listing import listed
 from nas_attn.words.recommendation import reasons
 from nas_attn.words.remarks import caution_text
 
@@ -176,13 +177,6 @@ def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:
     return ", ".join(parts)
 
 
-def listed(names: Sequence[str]) -> str:
-    """`stage1, stage2 and stage3`."""
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def control_name(control: Capacity | None, taken: NamedNetwork) -> str:
     """`dwconv everywhere`, `resnet14`, or a control's placement."""
     other = other_of(taken.placement)
@@ -252,22 +246,24 @@ def _gain(card: Card) -> str:
             return "not known: the noise has not been measured yet"
         return ""
     size = units.gained(gain.metric, gain.mean, gain.low, gain.high)
-    amount = f"{size}{_change(gain)}"
+    change = _change(gain)
+    # a name before it ends in a colon already
+    listed_change = ", ".join(filter(None, (size, change)))
     if card.verdict is CardVerdict.EARLY:
-        return f"{called(gain.of)}: {amount}, so far, and perhaps gone at the end"
+        return f"{called(gain.of)}: {listed_change}, so far, and perhaps gone at the end"
     if card.verdict is CardVerdict.KEEP:
-        return f"the most promising, {called(gain.of)}: {amount}"
-    return amount
+        return f"the most promising, {called(gain.of)}: {listed_change}"
+    return f"{size}: {change}" if change else size
 
 
 def _change(gain: Brought) -> str:
-    """`: accuracy 69.8 → 72.6 %`."""
+    """`accuracy 69.8 → 72.6 %`; empty if one of them is unknown."""
     if gain.before is None or gain.after is None:
         return ""
     half = (gain.high - gain.low) / 2
     values = units.change(gain.metric, gain.before, gain.after, half)
     where = " of the test images" if gain.on_test_images else ""
-    return f": {units.title(gain.metric)} {values}{where}"
+    return f"{units.title(gain.metric)} {values}{where}"
 
 
 def _cost(card: Card) -> str:
@@ -299,10 +295,13 @@ def _from_to(cost: Paid) -> str:
 def _sure(card: Card, sure: Certainty) -> str:
     odds = "not known whether it helps"
     if sure.probability is not None:
-        odds = f"{units.probability(sure.probability)} likely to help"
+        likely = units.probability(sure.probability)
+        # the headline is about another network
+        kept = card.verdict is CardVerdict.KEEP
+        odds = f"{likely} likely that it helps" if kept else f"{likely} likely to help"
     if sure.test is None:
-        trained = "" if sure.training is None else f" {sure.training.said}"
-        return f"{odds}; estimated from {several(sure.runs, 'run')}{trained}, not tested"
+        trained = "" if sure.training is None else f", {sure.training.said}"
+        return f"{odds}; estimated from {several(sure.runs, 'run')}{trained}; not tested"
     about = "" if sure.test.key == sure.of.key else f" of {sure.test.placement}"
     trainings = several(sure.test.blocks, "training")
     looks = "" if sure.test.looks == 1 else f" in {sure.test.looks} tests"
@@ -324,6 +323,8 @@ def _next(now: Snapshot, card: Card, at: str) -> CardRow | None:
     step = card.next
     if step is None:
         return None
+    if step.purpose is Purpose.LONGER:
+        return _longer_training(now, step)
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
     typed = f"{command(step.step)}{at}"
     purpose = _purpose(now, step, kept=card.verdict is CardVerdict.KEEP)
@@ -364,17 +365,28 @@ def _for_more_trials(step: NextCommand) -> str:
     return f"nothing more is needed; to try {more} more"
 
 
+def _longer_training(now: Snapshot, step: NextCommand) -> CardRow:
+    """The same search with longer trainings."""
+    typed = f"nas-attn search {_searched(now)} --target {step.runs} --name {now.study}-long"
+    epochs = several(step.runs, "epoch")
+    return CardRow("Next", f"train longer, for {epochs}, in a new study:", typed)
+
+
+def _searched(now: Snapshot) -> str:
+    """What `nas-attn search` was given, as far as the study knows it."""
+    source, _, place = now.recipe.data.name.partition(":")
+    return shlex.quote(place) if source == "folder" else "RECIPE"
+
+
 def _longer_search(now: Snapshot, card: Card) -> CardRow | None:
     """A search that is long enough to train to the end."""
     if card.early is None or card.early.brief.enough_s is None:
         return None
     brief = card.early.brief
     seconds = brief.enough_s or 0.0
-    source, _, place = now.recipe.data.name.partition(":")
-    what = shlex.quote(place) if source == "folder" else "RECIPE"
     length = f" --target {brief.target}" if brief.known else ""
     minutes = math.ceil(seconds / 60)
-    typed = f"nas-attn search {what}{length} --minutes {minutes} --name {now.study}-long"
+    typed = f"nas-attn search {_searched(now)}{length} --minutes {minutes} --name {now.study}-long"
     time = units.duration(seconds)
     return CardRow("Next", f"about {time} would do for runs that train to the end:", typed)
 

@@ -44,7 +44,8 @@ def no_database_text(shown: str, folder: object, *, writable: bool) -> str:
 
 def database_text(shown: str, studies: int) -> str:
     """What the database has."""
-    return f"{shown}: {studies} studies"
+    counted = "1 study" if studies == 1 else f"{studies} studies"
+    return f"{shown}: {counted}"
 
 
 def extra_text(extra: str, *, installed: bool) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from nas_attn.analysis.effects import Column, Effect, Effects, Level, Part, Together
 from nas_attn.words import units
+from nas_attn.words.listing import listed
 
 # least probabilities of being better to say that a choice helps, and that it may help
 HELPS = 0.95
@@ -22,6 +23,7 @@ COLUMN_HEADS: Mapping[Column, str] = {
     "alone": "alone",
     "beside": "next to the recommended",
 }
+MEASURED = "measured alone"
 """A column of a table of effects -> its heading."""
 LEVEL_TITLES: Mapping[Level, str] = {
     "choice": "What each choice {adds} at each site",
@@ -52,7 +54,10 @@ def what_bold_means(*, shown: bool) -> str:
 
 def left_out_line(error: float) -> str:
     """How far the fit is from candidates that it was not given."""
-    return f"error for candidates left out of the fit: {error:.3g}"
+    return (
+        "Predicted for a candidate that the fit was not given, the latency is off by"
+        f" {100 * error:.0f} % of the bare backbone's, on average."
+    )
 
 
 def effect_sentences(effects: Effects) -> list[str]:
@@ -123,12 +128,9 @@ def _known(row: Effect) -> Part:
 
 
 def _helping(
-    row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]
+    row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], Effect]
 ) -> str:
-    paid = cost.get((row.site, row.name))
-    price = "" if paid is None else f", for {_percent(paid)} more latency"
-    if paid is not None and paid < 0:
-        price = f", for {_percent(-paid)} less latency"
+    price = _price(row, cost.get((row.site, row.name)))
     if not _surely(row):
         odds = units.probability(row.better)
         return (
@@ -142,7 +144,20 @@ def _helping(
     named = [f"`{other.name}` ({_size(other, metric)})" for other in also[:MOST_ALSO]]
     if len(also) > MOST_ALSO:
         named.append(f"{len(also) - MOST_ALSO} more")
-    return f"{clause}. {_listed(named)} {'help' if len(also) > 1 else 'helps'} there, too."
+    return f"{clause}. {listed(named)} {'help' if len(also) > 1 else 'helps'} there, too."
+
+
+def _price(row: Effect, latency: Effect | None) -> str:
+    """`, for 19 % more latency`: in the network in which the gain is stated; empty if that is not
+    known.
+    """
+    if latency is None:
+        return ""
+    paid: Part = latency
+    if _known(row) is not row and latency.alone is not None:
+        paid = latency.alone
+    more = "more" if paid.mean >= 0 else "less"
+    return f", for {_percent(abs(paid.mean))} {more} latency"
 
 
 def _size(row: Effect, metric: str) -> str:
@@ -169,11 +184,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if abs(share) >= 0.0095 else f"{100 * share:.1f} %"
 
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
 def _places(sites: Sequence[str]) -> str:
     if len(sites) > 4:
         return f"{len(sites)} sites"
-    return _listed(sites)
+    return listed(sites)

@@ -102,13 +102,13 @@ def _estimates(best: Recommendation) -> str:
     interval = units.value_range(best.metric, estimate.low, estimate.high)
     value = units.value_within(best.metric, estimate.mean, estimate.low, estimate.high)
     seeds = several(estimate.seeds, "run")
-    text = f"{its} {best.metric} is estimated at {value} ({interval}, {seeds})"
+    text = f"{its} {units.title(best.metric)} is estimated at {value} ({interval}, {seeds})."
     latency = best.latency
     if latency is None or best.is_bare:
-        return f"{text}."
+        return text
     predicted = "" if latency.measured else ", predicted, not measured"
     between = f"{latency.low:.2f} to {latency.high:.2f}{predicted}"
-    return f"{text}, its latency at {latency.ratio:.2f} times the backbone's ({between})."
+    return f"{text} Its latency is {latency.ratio:.2f} times the backbone's ({between})."
 
 
 def _against_uniform(comparison: Comparison, metric: str) -> str:
@@ -123,10 +123,10 @@ def _against(name: str, comparison: Comparison, metric: str) -> str:
     if comparison.latency_ratio is not None:
         cost = f", at {comparison.latency_ratio:.2f} times its latency"
     return (
-        f"Against {name}: {sureness(gain.probability, gain.worse)} (probability of being better"
-        f" {units.probability(gain.probability)}, worse {units.probability(gain.worse)}, else"
-        f" equal; estimated difference {units.gained(metric, gain.mean, gain.low, gain.high)})"
-        f"{cost}."
+        f"Against {name}: {sureness(gain.probability, gain.worse)}{cost}."
+        f" It is better with a probability of {units.probability(gain.probability)}, worse with"
+        f" {units.probability(gain.worse)}, else equal. The difference is estimated at"
+        f" {units.gained(metric, gain.mean, gain.low, gain.high)}."
     )
 
 
@@ -154,10 +154,11 @@ def _noise(metric: str, noise: Noise) -> str:
     if noise.seed_sd is None or noise.paired_sd is None:
         return "The noise is unknown: one candidate with one score does not show it."
     spread = "the spread of scores within a seed; no candidate has run twice yet"
-    source = measured_on(noise.repeated) if noise.source == "seeds" else f"from {spread}"
+    source = measured_on(noise.repeated) if noise.source == "seeds" else f"estimated from {spread}"
     if noise.source == "images":
-        source = f"from the size of the validation set and {spread}"
+        source = f"estimated from the size of the validation set and {spread}"
     return (
-        f"One run's {metric} varies by {units.size(metric, noise.seed_sd)}, the difference of two"
-        f" with the same seed by {units.size(metric, 2**0.5 * noise.paired_sd)} ({source})."
+        f"One run's {units.title(metric)} varies by {units.size(metric, noise.seed_sd)}, the"
+        " difference of two with the same seed by"
+        f" {units.size(metric, 2**0.5 * noise.paired_sd)}. This is {source}."
     )

@@ -22,6 +22,7 @@ from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe
 from nas_attn.tables import is_share_of_images, saturation
 from nas_attn.words import units
+from nas_attn.words.listing import listed
 
 RECOMMENDED = "the recommended placement"
 
@@ -171,14 +172,20 @@ def _two_values(model: Evidence) -> Iterator[str]:
 
 
 def _beyond_front(now: Snapshot) -> Iterator[str]:
-    """Why a control that is better than a member of the front is no member."""
-    for beyond in beyond_front(now):
-        names = ", ".join(view.label for view in beyond.members)
-        yield (
-            f"{beyond.control.label} is better than {names} in every objective, and not on the"
-            " front: the front compares placements of attention, and a control is a larger network"
-            " without it."
-        )
+    """Why controls that are better than members of the front are no members."""
+    beyond = beyond_front(now)
+    if not beyond:
+        return
+    why = "The front compares placements of attention; a control is a larger network without it."
+    if len(beyond) == 1:
+        (only,) = beyond
+        members = listed([view.label for view in only.members])
+        better = f"{only.control.label} is not on the front, though better in every objective than"
+        yield f"{better} {members}. {why}"
+        return
+    controls = listed([one.control.label for one in beyond])
+    better = "Each is better in every objective than a member of it."
+    yield f"{controls} are not on the front. {better} {why}"
 
 
 def _by_prior(now: Snapshot) -> Iterator[str]:

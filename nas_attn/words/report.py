@@ -11,8 +11,8 @@ from nas_attn.errors import several
 from nas_attn.model import Noise
 from nas_attn.recipe import Recipe
 from nas_attn.words import units
-from nas_attn.words.card import listed
 from nas_attn.words.figures import short_name
+from nas_attn.words.listing import listed
 from nas_attn.words.recommendation import measured_on
 
 # A share of signal above this says nothing: rounded, it would be all

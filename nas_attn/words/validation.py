@@ -13,6 +13,7 @@ from nas_attn.analysis.validation_forecast import ValidationForecast, blocks_to_
 from nas_attn.errors import several
 from nas_attn.records import BARE
 from nas_attn.words import units
+from nas_attn.words.lines import Line
 
 
 def validation_headline(result: ValidationResult) -> str:
@@ -50,7 +51,7 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
         )
         return
     for verdict in result.verdicts:
-        yield _sentence(family, verdict, now)
+        yield " ".join(_sentences(family, verdict, now))
     yield from _conclusion(result, now)
     if result.mixed:
         yield (
@@ -64,7 +65,8 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
             else "the worst score of the comparison"
         )
         of = result.blocks - result.mixed
-        yield f"{network_name(now, family, key)}: {runs} of {of} runs diverged and get {counts}."
+        gets = "gets" if runs == 1 else "get"
+        yield f"{network_name(now, family, key)}: {runs} of {of} runs diverged and {gets} {counts}."
     if now.recipe.target_training.start == "pretrained":
         yield "This holds for the given weights; with others it may differ."
 
@@ -132,23 +134,22 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
         yield f"So the recommendation is not confirmed{f'; {instead}' if instead else ''}."
 
 
-def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
+def _sentences(family: Family, verdict: Verdict, now: Snapshot) -> Iterator[str]:
     metric = family.metric
     word = "no difference shown" if verdict.word == "not shown" else verdict.word
     network = network_name(now, family, verdict.network)
     control = network_name(now, family, verdict.control)
     size = units.gained(metric, verdict.difference, verdict.low, verdict.high)
-    text = f"{network} against {control}: {word}, {size}"
+    yield f"{network} against {control}: {word}, {size}."
     if verdict.new_low is not None and verdict.new_high is not None:
         new = units.difference_range(metric, verdict.new_low, verdict.new_high)
-        text += f"; for new images {new}"
+        yield f"For new images: {new}."
     if verdict.not_worse is not None and family.margin is not None:
-        text += (
-            f"; {'not worse' if verdict.not_worse else 'may be worse'} by more than"
-            f" {units.size(metric, family.margin)}"
-        )
-        text += _faster(family, verdict, now) if verdict.not_worse else ""
-    return f"{text}."
+        margin = units.size(metric, family.margin)
+        if verdict.not_worse:
+            yield f"It is not worse by more than {margin}{_faster(family, verdict, now)}."
+        else:
+            yield f"It may be worse by more than {margin}."
 
 
 def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
@@ -195,9 +196,9 @@ def _network_of(family: Family, key: str) -> TestedNetwork:
 
 def announcement(
     now: Snapshot, family: Family, forecast: ValidationForecast, difference: float | None = None
-) -> list[str]:
-    """What is compared, what it can show and what it costs, before the first run. `difference`:
-    that the user wants to see shown.
+) -> list[Line]:
+    """What is compared, what it can show and what it costs, before the first run: a headline, then
+    lines with labels. `difference`: that the user wants to see shown.
     """
     pairs = "; ".join(
         f"{network_name(now, family, network)} against {network_name(now, family, control)}"
@@ -206,45 +207,52 @@ def announcement(
     seconds = ""
     if forecast.total_s is not None:
         seconds = f", about {units.duration(forecast.total_s)} of training in all"
-    source = "from the search's runs"
+    known = "from the search's runs"
     if forecast.noise_blocks:
-        source = f"from {forecast.noise_blocks} earlier seeds"
+        known = f"from {forecast.noise_blocks} earlier seeds"
     # the unit is said once, after the other end
     unit = units.unit(family.metric).of_differences
     low = units.size(family.metric, forecast.detectable_low).removesuffix(unit).rstrip()
     high = units.size(family.metric, forecast.detectable_high)
     lines = [
-        f"Test {family.number}: {pairs}",
+        Line(f"Test {family.number}: {pairs}"),
         *_placements(family, now),
-        (
-            f"{several(family.blocks, 'seed')} of {len(family.networks)} networks, each trained"
-            f" for {several(family.epochs, 'epoch')}{seconds}; each run reads the test images once,"
-            " and this is logged"
+        Line(
+            f"{several(family.blocks, 'seed')} of {len(family.networks)} networks, each for"
+            f" {several(family.epochs, 'epoch')}{seconds}",
+            "Trains",
         ),
-        (
-            f"A true difference of {low} to {high} would be shown with a probability of 80 % (a"
-            f" range, since the noise is only known {source})"
+        Line(
+            f"with a probability of 80 %, a true difference of {low} to {high}. That is a range,"
+            f" since the noise is only known {known}.",
+            "Shows",
         ),
+        Line("the test images, once in each run, which is logged", "Reads"),
     ]
-    lines += [_together(now, family, pair) for pair in forecast.pooled]
+    lines += [Line(_together(now, family, one), "Pooled") for one in forecast.pooled]
     if difference is not None:
-        needed = (
-            "over 256" if count is None else str(count)
-            for count in blocks_to_show(forecast, difference)
-        )
-        lines.append(
-            f"To show {units.size(family.metric, difference)}, {' to '.join(needed)} seeds are"
-            " needed: --seeds"
-        )
+        lines.append(Line(_seeds_needed(family, forecast, difference), "Seeds"))
     return lines
 
 
-def _placements(family: Family, now: Snapshot) -> Iterator[str]:
+def _seeds_needed(family: Family, forecast: ValidationForecast, difference: float) -> str:
+    """How many seeds show a difference."""
+    needed = (
+        "over 256" if count is None else str(count)
+        for count in blocks_to_show(forecast, difference)
+    )
+    counts = " to ".join(dict.fromkeys(needed))
+    return f"to show {units.size(family.metric, difference)}, --seeds {counts}"
+
+
+def _placements(family: Family, now: Snapshot) -> Iterator[Line]:
     """`uniform eca is stage1=eca …`, of each network whose label is not its placement."""
+    label_above = "Networks"
     for network in family.networks:
         label = network_label(now, network)
         if network.placement != BARE and label != str(network.placement):
-            yield f"{label} is {network.placement}"
+            yield Line(f"{label} is {network.placement}", label_above)
+            label_above = " "
 
 
 def _together(now: Snapshot, family: Family, pooled: PooledForecast) -> str:

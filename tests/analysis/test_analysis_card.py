@@ -18,6 +18,7 @@ from nas_attn.analysis.finalists import epochs_of_test, finalists
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.notation import parse
 from nas_attn.study.reading import snapshot
+from nas_attn.words.card import card_text
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
 BEST = "key-002"
@@ -108,6 +109,18 @@ def test_after_a_warning_to_train_longer_more_trials_are_not_all_that_is_left(
     step = card_of(warned).next
     assert step is not None
     assert step.purpose is Purpose.LONGER_FIRST
+
+
+def test_where_runs_are_too_short_the_next_command_trains_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    as_the_target = recipe(training={"start": "scratch", "rungs": [10]}, target={"epochs": 10})
+    now = snapshot(usual(tmp_path, as_the_target).store)
+    warned = replace(now, cautions=(StillLearning("accuracy", 0.3, 0.5),))
+    (row,) = (row for row in card_text(warned).rows if row.label == "Next")
+    assert row.command == "nas-attn search RECIPE --target 20 --name made-long"
 
 
 def test_the_bare_backbone_is_kept_where_nothing_helps(

@@ -30,7 +30,10 @@ def test_a_control_that_beats_a_member_of_the_front_is_explained(
     for member in beyond.members:
         assert beyond.control.values[0] > member.values[0]
         assert beyond.control.values[1] < member.values[1]
-    assert any(beyond.control.label in sentence for sentence in remarks(now))
+    controls = [one.control.label for one in beyond_front(now)]
+    assert len(controls) > 1
+    (sentence,) = (sentence for sentence in remarks(now) if "the front" in sentence)
+    assert all(label in sentence for label in controls), "all of them are explained once"
 
 
 def test_without_such_a_control_nothing_is_explained(now: Snapshot) -> None:

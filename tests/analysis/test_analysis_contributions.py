@@ -84,7 +84,7 @@ def test_a_test_tells_what_holds_for_new_images(tmp_path: Path, metric: str) -> 
     ((verdict,),) = (result.verdicts for result in now.validations)
     assert verdict.new_low is not None
     assert verdict.new_low < verdict.low
-    assert "; for new images" in " ".join(validation_sentences(now.validations[0], now))
+    assert "For new images" in " ".join(validation_sentences(now.validations[0], now))
     (pooled,) = now.pooled
     assert pooled.between == (verdict.new_low, verdict.new_high)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.effects import Effect, Effects, fit_effects
+from nas_attn.analysis.effects import Effect, Effects, Part, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.study.reading import snapshot
 from nas_attn.words.effects import effect_sentences
@@ -60,6 +61,23 @@ def test_the_sentences_say_what_helps_where_and_for_what_price(study: Snapshot) 
     said = effect_sentences(found(study))
     (first,) = [sentence for sentence in said if sentence.startswith("At stage1, `cbam")]
     assert re.search(r" points, for (19|20) % more latency", first)
+
+
+def test_a_gain_alone_is_bought_with_the_latency_of_the_same_network(study: Snapshot) -> None:
+    now = found(study)
+    site = "stage1"
+    best = next(row for row in now.at("choice") if (row.site, row.name) == (site, CBAM))
+    paid = now.prices[site, CBAM]
+    assert paid.alone is not None
+    cheaper = replace(paid, alone=replace(paid.alone, mean=0.07))
+    alone = replace(best, better=0.5, alone=Part(0.02, 0.01, 0.03, 0.02, 3))
+    rows = tuple(alone if row is best else row for row in now.rows)
+    said = effect_sentences(replace(now, rows=rows, prices={(site, CBAM): cheaper}))
+    assert any("alone, for 7 % more latency" in sentence for sentence in said)
+
+
+def test_the_sentences_name_what_harms(study: Snapshot) -> None:
+    said = effect_sentences(found(study))
     assert any("`ela(kernel_size=7)` is harmful: −" in sentence for sentence in said)
     assert any(sentence.startswith("`cbam` at any site: +") for sentence in said)
 

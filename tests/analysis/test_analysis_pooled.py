@@ -120,6 +120,8 @@ def test_a_dry_run_says_what_the_tests_of_a_pair_would_show_together(folder: Pat
     forecast = forecast_validation(now, family)
     (pooled,) = forecast.pooled
     assert pooled == after_more(test, 6, 1)
-    assert f"{pooled.blocks} seeds" in "\n".join(announcement(now, family, forecast))
+    assert f"{pooled.blocks} seeds" in "\n".join(map(str, announcement(now, family, forecast)))
+    hardly_any = announcement(now, family, forecast, difference=1e-6)
+    assert str(hardly_any[-1]).count("over 256") == 1, "both ends of the range are the same"
     longer = replace(family, epochs=family.epochs + 1)
     assert forecast_validation(now, longer).pooled == (), "trained otherwise, it is another pair"

@@ -100,7 +100,7 @@ def test_new_images_are_spoken_of_only_where_there_are_results_per_image(made: M
     for verdict in result.verdicts:
         assert verdict.new_low is not None
         assert verdict.new_low < verdict.low
-    assert "; for new images" in said(made)
+    assert "For new images" in said(made)
     made.validation(NETWORKS, evaluator=True)
     assert all(v.new_low is None for v in results(made)[1].verdicts)
     assert "new images" not in said(made)

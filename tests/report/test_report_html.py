@@ -117,7 +117,7 @@ def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
     assert best is not None
     for wanted in (
         str(best.placement),
-        "After 3 epochs from this study's backbones, its accuracy is estimated at",
+        "After 3 epochs from trained backbones of this study, its accuracy is estimated at",
         "Against the bare backbone: almost surely better",
         "noise floor of this study",
         "not a claim",
