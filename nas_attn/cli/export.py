@@ -91,13 +91,14 @@ def export(
     criteria: Criteria, options: ExportOptions, common: Common, study: StudyName = None
 ) -> None:
     """Write a trained network and its card. As weights, torch.export, ONNX or one Python file."""
+    check_output()
+
     from nas_attn import tasks
     from nas_attn.export.formats import find_format
     from nas_attn.results.exporting import ExportWish, export_candidate
     from nas_attn.study.choice import chosen
     from nas_attn.study.reading import snapshot
 
-    check_output()
     opened = study_named(study, common.storage, trust=common.trust)
     kind = find_format(options.format_, tasks.of(opened.recipe), options.output or "")
     now = snapshot(opened.store)
@@ -221,12 +222,13 @@ def check_export(
     as_json: AsJson = False,
 ) -> None:
     """Run an exported file on the validation images. Without nas_attn, where its format allows."""
+    check_output()
+
     from nas_attn.cli.printing import show_prose
     from nas_attn.export.card import verify
     from nas_attn.words import units
     from nas_attn.words.exporting import checked_line, scored_text
 
-    check_output()
     path = user_path(file, what="FILE", error=UserError)
     check_export_trust(path, trust=trust)
     result = verify(path, root=root)

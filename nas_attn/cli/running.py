@@ -226,12 +226,13 @@ def final_test(effort: Effort, options: FinalTestOptions, study: StudyName = Non
     margin = options.margin
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
+    check_output()
+
     from nas_attn.results.publishing import Publisher
     from nas_attn.searching.phases import validating
     from nas_attn.study.reading import snapshot, unfinished
     from nas_attn.words.running import stopped_line
 
-    check_output()
     opened = study_named(study, options.storage, trust=effort.trust)
     now = snapshot(opened.store)
     begun = next(iter(unfinished(opened.store)), None)
@@ -335,6 +336,8 @@ def retrain(
     criteria: Criteria, effort: Effort, options: RetrainOptions, study: StudyName = None
 ) -> None:
     """Train a network as the target says. Its weights are kept."""
+    check_output()
+
     from nas_attn.evaluation.starts import check_weights
     from nas_attn.searching.phases import retraining
     from nas_attn.searching.prepare import checks
@@ -343,7 +346,6 @@ def retrain(
     from nas_attn.study.reading import snapshot
     from nas_attn.words.running import retrained_title, stopped_line
 
-    check_output()
     opened = study_named(study, options.storage, trust=effort.trust)
     plan = opened.plan
     now = snapshot(opened.store)

@@ -127,12 +127,13 @@ def search(
     options: SearchOptions,
 ) -> None:
     """Run a search from a recipe. An earlier one of the same name is continued."""
+    check_output()
+
     from nas_attn.searching.prepare import beginning
     from nas_attn.searching.worker import devices
     from nas_attn.words.plans import timetable_lines
 
     began = time.monotonic()
-    check_output()
     page_path(options.report)
     plan = _search_plan(recipe, effort, options)
     if options.dry_run:
@@ -329,10 +330,11 @@ class ResumeOptions:
 def resume(effort: Effort, options: ResumeOptions, study: StudyName = None) -> None:
     """Continue a study; it needs only its database."""
     began = time.monotonic()
+    check_output()
+
     from nas_attn.evaluation.images import known_images
     from nas_attn.searching.prepare import beginning, checks
 
-    check_output()
     page_path(options.report)
     opened = study_named(study, options.storage, trust=effort.trust)
     checks.check_here(opened.recipe, device=effort.device)
