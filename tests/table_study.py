@@ -1,10 +1,13 @@
 """Studies without training: an evaluator that looks its answer up, and a recipe for it."""
 
+import shutil
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+import nas_attn as na
 
 RECIPE = """
 name = "table"
@@ -42,13 +45,36 @@ def evaluate(model, run):
 """
 
 
+def begin_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Writes `table.toml` and its evaluator into a folder, and makes it the working folder."""
+    (folder / "table.toml").write_text(RECIPE)
+    (folder / "table_evaluator.py").write_text(textwrap.dedent(EVALUATOR))
+    patch.chdir(folder)
+    patch.syspath_prepend(str(folder))
+    # another test's
+    patch.delitem(sys.modules, "table_evaluator", raising=False)
+    patch.setenv("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with `table.toml` and its evaluator, made the working folder."""
-    (tmp_path / "table.toml").write_text(RECIPE)
-    (tmp_path / "table_evaluator.py").write_text(textwrap.dedent(EVALUATOR))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "table_evaluator", raising=False)  # another test's
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    begin_in(tmp_path, monkeypatch)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def one_candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a search of one candidate, which no test changes."""
+    folder = tmp_path_factory.mktemp("one_candidate")
+    with pytest.MonkeyPatch.context() as patch:
+        begin_in(folder, patch)
+        na.search("table.toml", trials=1, say=lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def table_of_one(table: Path, one_candidate: Path) -> Path:
+    """The working folder, with a finished search of one candidate of its own."""
+    shutil.copytree(one_candidate, table, dirs_exist_ok=True)
+    return table

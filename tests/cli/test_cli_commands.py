@@ -204,14 +204,14 @@ def test_init_fits_a_detectors_training_to_its_images(
     """
     monkeypatch.chdir(tmp_path)
     coco(tmp_path / "things", train=100, val=30)
-    network = ["--task", "detection", "--backbone", "torchvision:ssd300_vgg16"]
+    network = ["--task", "detection", "--backbone", "torchvision:ssdlite320_mobilenet_v3_large"]
     assert nas("init", "own.toml", "--yes", *network, "--data", "coco:things").status == 0
     training, size = load_recipe("own.toml").training, load_recipe("own.toml").data.size
     assert (training.batch_size, training.start, training.rungs, size) == (
         16,
         "scratch",
         [240],
-        300,
+        320,
     )
     network[-1] = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
     assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0

@@ -3,6 +3,7 @@ candidates.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from table_study import begin_in
 
 import nas_attn as na
 from nas_attn.attention.row import INITS
@@ -54,16 +56,26 @@ def calls(folder: Path) -> Counter[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def searched_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished search of seven candidates, which no test changes."""
+    folder = tmp_path_factory.mktemp("searched")
+    with pytest.MonkeyPatch.context() as patch:
+        begin_in(folder, patch)
+        na.search(
+            "table.toml",
+            trials=7,
+            try_placements=["stage2.block1@block=eca"],
+            overrides={"search.confirm_seeds": 0},
+            say=silent,
+        )
+    return folder
+
+
 @pytest.fixture
-def searched(table: Path) -> Path:
-    quick = {"search.confirm_seeds": 0}
-    na.search(
-        "table.toml",
-        trials=10,
-        try_placements=["stage2.block1@block=eca"],
-        overrides=quick,
-        say=silent,
-    )
+def searched(table: Path, searched_once: Path) -> Path:
+    """The working folder, with that search and two other spaces."""
+    shutil.copytree(searched_once, table, dirs_exist_ok=True)
     (table / "wider.toml").write_text(textwrap.dedent(WIDER))
     (table / "blocks.toml").write_text(textwrap.dedent(BLOCKS))
     return table
@@ -71,9 +83,9 @@ def searched(table: Path) -> Path:
 
 def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Path, nas) -> None:
     before = {view.key: view for view in na.open_study().candidates()}
-    said = nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json
-    assert said["trials"] == [10, 20]
-    assert said["inside"] + said["outside"] == len(before) == 10
+    said = nas("extend", "--space", "wider.toml", "--trials", "13", "--dry-run", "--json").json
+    assert said["trials"] == [7, 13]
+    assert said["inside"] + said["outside"] == len(before) == 7
     assert said["removed"] == {}, "the same choices under other names"
     assert said["outside"] == 0, "stage2.block1@block is all of stage2's only block"
     assert "@block=gam(reduction=4, groups=2)" in said["added"]["stage1"]
@@ -81,14 +93,14 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
     assert not any(name.startswith("table~") for name in optuna.get_all_study_names(URL)), (
         "a dry run writes nothing"
     )
-    done = nas("extend", "--space", "wider.toml", "--trials", "20")
-    assert "candidates in all: 10 -> 20" in done.out
+    done = nas("extend", "--space", "wider.toml", "--trials", "13")
+    assert "candidates in all: 7 -> 13" in done.out
     assert "nas-attn resume table" in done.out
     for arguments in (("status",), ("report",), ("pareto",), ("resume", "--workers", "1")):
         ended = nas(*arguments)
         assert ended.status == 0, ended.err
     now = {view.key: view for view in na.open_study().candidates()}
-    assert len(now) == 20
+    assert len(now) == 13
     assert max(calls(searched).values()) == 1, "a finished run was repeated"
     assert {key: now[key].trial for key in before} == {
         key: view.trial for key, view in before.items()
@@ -142,7 +154,7 @@ def test_a_study_with_runs_of_the_target_is_widened_too(table: Path, nas) -> Non
 def test_what_the_new_space_does_not_hold_is_kept_without_parameters(searched: Path) -> None:
     study = na.open_study()
     told = [trial.values for trial in loaded().trials]
-    found = study.extend("blocks.toml", trials=13)
+    found = study.extend("blocks.toml", trials=9)
     assert found.outside > 0
     assert [trial.values for trial in loaded().trials] == told
     outside = [
@@ -153,10 +165,10 @@ def test_what_the_new_space_does_not_hold_is_kept_without_parameters(searched: P
     assert len(outside) == found.outside
     assert study.recipe.space.name == "blocks"
     na.search(study.recipe, say=silent)
-    assert len(study.candidates()) == 13
+    assert len(study.candidates()) == 9
     assert max(calls(searched).values()) == 1
-    study.extend(load_space("wider.toml"), trials=14)
-    assert all(t.params for t in loaded().trials[:10]), "and it is back inside"
+    study.extend(load_space("wider.toml"), trials=10)
+    assert all(t.params for t in loaded().trials[:7]), "and it is back inside"
 
 
 def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
@@ -164,19 +176,19 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
     opened = create_study(load_recipe("table.toml"), URL)
 
     def say(line: str) -> None:
-        if line.startswith("trial 5"):
+        if line.startswith("trial 3"):
             stop.set()
 
     taking_part.work(opened, taking_part.Options(say=say, stop=stop))
     waiting = opened.book.study.ask()  # and its worker dies
     (table / "wider.toml").write_text(WIDER)
     with pytest.raises(StudyError, match=r"trials .*'table'"):
-        extend(opened, load_space("wider.toml"), trials=6)
-    extend(opened, load_space("wider.toml"), trials=9)
+        extend(opened, load_space("wider.toml"), trials=4)
+    extend(opened, load_space("wider.toml"), trials=7)
     opened = open_study("table", URL)
     assert loaded().trials[waiting.number].state in (TrialState.WAITING, TrialState.FAIL)
     assert taking_part.work(opened, taking_part.Options(say=silent)) == "complete"
-    assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in loaded().trials) == 9
+    assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in loaded().trials) == 7
     assert max(calls(table).values()) == 1
 
 
@@ -196,16 +208,16 @@ def test_killed_half_way_it_leaves_the_old_or_the_new(searched: Path, nas) -> No
         "extending._translated = dying\n"
         "extending.extend(opened, load_space('wider.toml'), trials=14)\n"
     )
-    for after in (1, 7):
+    for after in (1, 5):
         done = subprocess.run([sys.executable, "-c", program, str(after)], check=False)
         assert done.returncode == -signal.SIGKILL
         assert open_study("table").recipe.space.name == "table"
-        assert len(loaded().trials) == 10
-    assert nas("resume", "--trials", "11", "--workers", "1").status == 0, "the old one goes on"
-    assert nas("extend", "--space", "wider.toml", "--trials", "14").status == 0
+        assert len(loaded().trials) == 7
+    assert nas("resume", "--trials", "8", "--workers", "1").status == 0, "the old one goes on"
+    assert nas("extend", "--space", "wider.toml", "--trials", "11").status == 0
     assert optuna.get_all_study_names(URL) == ["table"], "nothing is left of the attempts"
     assert nas("resume", "--workers", "1").status == 0
-    assert len(na.open_study().candidates()) == 14
+    assert len(na.open_study().candidates()) == 11
     assert max(calls(searched).values()) == 1
 
 
@@ -259,7 +271,8 @@ def test_the_same_space_and_lost_sites_are_refused(table: Path) -> None:
     recipe = (table / "table.toml").read_text()
     old = next(line for line in recipe.splitlines() if line.startswith("space"))
     (table / "table.toml").write_text(recipe.replace(old, own))
-    study = na.search("table.toml", trials=4, say=silent, try_placements=["neck=eca"])
+    few = {"search.trials": 2, "search.baselines": "bare", "search.confirm_seeds": 0}
+    study = na.search("table.toml", overrides=few, say=silent, try_placements=["neck=eca"])
     with pytest.raises(StudyError, match="has this search space already"):
         study.extend(study.recipe.space)
     (table / "wider.toml").write_text(WIDER)

@@ -117,7 +117,8 @@ def test_init_asks_on_a_terminal_again_until_the_fold_is_there(here: Path) -> No
 
 def test_search_of_a_folder_asks_on_a_terminal(here: Path) -> None:
     answers = [("Fold for validation", "fold_1"), ("Fold for the final test", "fold_3")]
-    status, printed = asked(["search", "photos", "--dry-run", "--minutes", "30"], here, answers)
+    planned = ["search", "photos", "--dry-run", "--set", "backbone.name=resnet8"]
+    status, printed = asked(planned, here, answers)
     assert status == 0, printed
     plain = COLOURS.sub("", printed)
     assert "train is fold_0, fold_2; validation is fold_1; test is fold_3" in " ".join(

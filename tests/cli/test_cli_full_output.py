@@ -47,14 +47,13 @@ def test_a_search_does_not_begin_if_its_answer_would_be_lost(table: Path) -> Non
 
 
 @pytest.mark.parametrize("command", ["resume --json", "test --seeds 2", "measure none"])
-def test_other_long_work_does_not_begin_either(table: Path, command: str) -> None:
-    na.search("table.toml", trials=1, say=lambda line: None)
-    before = (table / "calls.txt").read_text()
+def test_other_long_work_does_not_begin_either(table_of_one: Path, command: str) -> None:
+    before = (table_of_one / "calls.txt").read_text()
     done = typed(f"{COMMAND} {command} >/dev/full")
-    (line,) = (table / "error").read_text().splitlines()
+    (line,) = (table_of_one / "error").read_text().splitlines()
     assert line.startswith(LOST)
     assert done.returncode == 1
-    assert (table / "calls.txt").read_text() == before
+    assert (table_of_one / "calls.txt").read_text() == before
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
@@ -98,9 +97,10 @@ def test_progress_that_cannot_be_written_ends_no_search(table: Path, to: str) ->
 
 
 @pytest.mark.parametrize("command", ["pareto", "pareto --json", "status", "--help"])
-def test_a_command_that_only_prints_says_that_it_could_not(table: Path, command: str) -> None:
-    na.search("table.toml", trials=1, say=lambda line: None)
+def test_a_command_that_only_prints_says_that_it_could_not(
+    table_of_one: Path, command: str
+) -> None:
     done = typed(f"{COMMAND} {command} >/dev/full")
-    (line,) = (table / "error").read_text().splitlines()
+    (line,) = (table_of_one / "error").read_text().splitlines()
     assert line.startswith("error: standard output cannot be written (no space left on device)")
     assert done.returncode == 1
