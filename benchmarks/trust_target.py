@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_attn.model import TARGET, Evidence, ScoredRun, fit
+from nas_attn.model import TARGET_RUNG, Evidence, ScoredRun, fit
 from nas_attn.notation import parse
 
 TYPES = ("none", "se", "eca", "ela", "simam")
@@ -95,7 +95,9 @@ def simulate(seed: int, slope: float | None, networks: int) -> Outcome:
         else [keys[0], *best[:3], *rng.permutation(best[3:])[:8]]
     )
     found += [
-        run for b in range(BLOCKS[networks]) for run in runs(some, 1000 + b, TARGET, 0.8, there)
+        run
+        for b in range(BLOCKS[networks])
+        for run in runs(some, 1000 + b, TARGET_RUNG, 0.8, there)
     ]
     both = fit(found, texts, metric="accuracy")
     assert both is not None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import psutil
 
 SEPARATOR = "/"
+# The highest of the descriptors that every program has
+STDERR = 2
 # Of a command
 COMMAND_LETTERS = 100
 # Starts of one process number within this time are one process: the machine's clock may be set

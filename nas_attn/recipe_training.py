@@ -19,7 +19,7 @@ Factor = Annotated[float, Field(ge=0.0)]
 OPEN_RUNGS = [10]
 
 
-BATCHED: Mapping[str, Mapping[str, tuple[float, float]]] = {
+BATCHED_TRANSFORMS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "flip": {},
     "crop": {"padding": (0, 64)},
     "mixup": {"alpha": (0.0, 10.0)},
@@ -87,10 +87,12 @@ class Augment(Named):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        arguments = BATCHED.get(self.name)
+        arguments = BATCHED_TRANSFORMS.get(self.name)
         if arguments is None:
             if ":" not in self.name and not self.name[:1].isupper():
-                known_names = f"{', '.join(BATCHED)}, or a class of torchvision.transforms.v2"
+                known_names = (
+                    f"{', '.join(BATCHED_TRANSFORMS)}, or a class of torchvision.transforms.v2"
+                )
                 raise ValueError(f"unknown augmentation '{self.name}': give {known_names}")
             return self
         if self.arguments.keys() != arguments.keys():

@@ -56,7 +56,7 @@ class Choice:
         return f"{self.type}({knobs})"
 
 
-NONE = Choice("none")
+NO_CHOICE = Choice("none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,7 +476,7 @@ class Share:
     device: int = 1
 
 
-ALONE = Share()
+SOLE_WORKER = Share()
 
 
 BaselineKind = Literal["none", "uniform", "control"]

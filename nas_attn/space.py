@@ -27,7 +27,7 @@ from nas_attn.records import (
 from nas_attn.space_schema import SpaceSpec
 
 # The site of a placement that is another backbone
-BACKBONE = "backbone"
+BACKBONE_SITE = "backbone"
 # (module path, position): the place of one module
 Layer = tuple[str, str]
 
@@ -46,10 +46,10 @@ def resolve(
     """
     by_name = {site.name: site for site in sites}
     other = other_of(placement)
-    if other is not None and BACKBONE not in by_name:
+    if other is not None and BACKBONE_SITE not in by_name:
         if len(placement.assignments) > 1:
             raise PlacementError(
-                f"'{BACKBONE}={other}' names a whole network: give it without sites"
+                f"'{BACKBONE_SITE}={other}' names a whole network: give it without sites"
             )
         key = hashlib.sha256(str(placement).encode()).hexdigest()[:16]
         return ResolvedPlacement((), placement, init, key, other)
@@ -84,7 +84,11 @@ def resolve(
 def other_of(placement: Placement) -> Choice | None:
     """The bare backbone that replaces the study's; None for a placement of attention."""
     return next(
-        (assignment.choice for assignment in placement.assignments if assignment.site == BACKBONE),
+        (
+            assignment.choice
+            for assignment in placement.assignments
+            if assignment.site == BACKBONE_SITE
+        ),
         None,
     )
 
@@ -221,9 +225,9 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 # The value that leaves a site bare
-NONE = "none"
+BARE_VALUE = "none"
 # Values that put no module in
-FREE = frozenset({NONE, "original"})
+FREE = frozenset({BARE_VALUE, "original"})
 # Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters
 Values = dict[str, str]
 

@@ -79,7 +79,7 @@ def _never() -> bool:
 
 
 # Outside of a search: reports to the log, by default standard error
-ALONE = Waits(_log, _never)
+OUTSIDE_A_SEARCH = Waits(_log, _never)
 _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)
 
 
@@ -113,7 +113,7 @@ def impatient() -> Iterator[None]:
 
 def waits() -> Waits:
     """The common settings of this thread's waits."""
-    return _waits.get() or ALONE
+    return _waits.get() or OUTSIDE_A_SEARCH
 
 
 class Wait:

@@ -45,7 +45,7 @@ from benchmarks.rows import append_row, read_rows
 from nas_attn import data
 from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.backbones import weights as states
-from nas_attn.data.digits import SPLITS, draw_sources, source_digits
+from nas_attn.data.digits import DIGIT_SPLITS, draw_sources, source_digits
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import candidate_rates
@@ -420,7 +420,7 @@ def _sources(bench: Bench, part: str) -> NDArray[np.int16]:
     count = len(dataset.validation if part == "validation" else dataset.read_test(REASON))
     if bench.problem not in ("digits", "cued-digits"):
         return np.arange(count, dtype=np.int16)
-    random_ = np.random.default_rng((section.seed, SPLITS.index(part)))
+    random_ = np.random.default_rng((section.seed, DIGIT_SPLITS.index(part)))
     return draw_sources(random_, len(source_digits(section.seed)[part][0]), count).astype(np.int16)
 
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from sqlalchemy import Table
 
-from nas_attn.storage.tables import VERSIONS, metadata
+from nas_attn.storage.tables import SCHEMA_VERSIONS, metadata
 
+LATEST = SCHEMA_VERSIONS[-1]
 PAGE = Path(__file__).with_name("database.md")
 HEAD = f"""\
 # The database
 
 `make docs` writes this page from `nas_attn/storage/tables.py`.
 
-The tables of nas_attn, beside Optuna's in one database, as of schema {VERSIONS[-1]}. Use commands
+The tables of nas_attn, beside Optuna's in one database, as of schema {LATEST}. Use commands
 or Python to change anything in them; another program may read them. Times are Unix seconds by the
 database's clock. An older database is upgraded when it is opened.
 """

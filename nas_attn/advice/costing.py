@@ -25,7 +25,7 @@ from nas_attn.space import resolve
 from nas_attn.tables import LATENCY_MODES
 from nas_attn.training.stepping import cores_for
 
-INITS = {"identity": "identity", "random": "paper"}
+INIT_OF_FORM = {"identity": "identity", "random": "paper"}
 """The evidence's form of a module -> `training.init`."""
 CALLS = 12
 """Forward passes of a network in the shortest session, its preparation included, about."""
@@ -69,7 +69,7 @@ class Costs:
         self._sites = sites
         self._shape = question.input_shape
         self._section = question.section
-        self._init = INITS[question.setting.form]
+        self._init = INIT_OF_FORM[question.setting.form]
         self._x = example_input(self._section, self._shape, 0).float().cpu()
         self._bare_s = _forward_s(model, self._x, self._section.threads)
         self._built: dict[str, _Built] = {}

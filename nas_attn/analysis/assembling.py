@@ -28,7 +28,7 @@ from nas_attn.analysis.recommending import recommend
 from nas_attn.analysis.sanity import weak_rungs
 from nas_attn.analysis.snapshot import STATES, CandidateView, ScorePoint, Snapshot
 from nas_attn.analysis.validation import validation_results
-from nas_attn.model import TARGET, Evidence, Noise
+from nas_attn.model import TARGET_RUNG, Evidence, Noise
 from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe import Recipe
 from nas_attn.records import (
@@ -39,7 +39,7 @@ from nas_attn.records import (
 from nas_attn.tables import is_cost
 
 # the order in which a candidate's scores are listed, by what they were trained for
-ORDER = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
+PURPOSE_ORDER = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
 
 
 def snapshot_of(facts: StudyFacts) -> Snapshot:
@@ -227,7 +227,7 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
                 score.arithmetic,
             )
         )
-    points.sort(key=lambda point: (ORDER.get(point.purpose, 4), point.seed, point.epochs))
+    points.sort(key=lambda point: (PURPOSE_ORDER.get(point.purpose, 4), point.seed, point.epochs))
     return tuple(points)
 
 
@@ -256,7 +256,7 @@ def _recommend(
         elif gain is not None:
             controls.append(contender)
             gains[view.key] = gain
-    training = recipe.target_training if model.rung >= TARGET else recipe.training
+    training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
     limit = recipe.limits.max_latency_ratio
     worth = recipe.answer.worth
     best = recommend(

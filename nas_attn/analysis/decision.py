@@ -15,13 +15,13 @@ from nas_attn.analysis.modelling import searched_as_target
 from nas_attn.analysis.pooled import PooledTest, blocks_to_decide
 from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendation, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.model import TARGET
+from nas_attn.model import TARGET_RUNG
 from nas_attn.records import BARE
 
 # a test with more trainings of each network is not proposed
 MOST_RUNS = 32
 # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
-NEEDED = 1.96 + 0.84
+NEEDED_ERRORS = 1.96 + 0.84
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,7 @@ def _test_of(now: Snapshot, bet: Comparison) -> BetTest | None:
     if bet.gain is None or not promising(bet.gain) or noise is None or not noise.seed_sd:
         return None
     # runs of one block share a part of the noise
-    runs = 2 + math.ceil((NEEDED * noise.seed_sd / bet.gain.mean) ** 2)
+    runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / bet.gain.mean) ** 2)
     view = now.find(bet.key)
     placement = bet.name if view is None else str(view.placement)
     seconds = training_s(now, runs * 2 * now.recipe.target_training.rungs[-1])
@@ -291,7 +291,7 @@ def _test_of(now: Snapshot, bet: Comparison) -> BetTest | None:
 
 def _target(now: Snapshot, best: Recommendation) -> TargetUnknown | None:
     """That no run was trained as the target says; None if there is such a run."""
-    at_target = any(model.rung >= TARGET for model in now.evidence.values())
+    at_target = any(model.rung >= TARGET_RUNG for model in now.evidence.values())
     if at_target or searched_as_target(now.recipe):
         return None
     seconds = training_s(now, epochs_of_test(now, best))

@@ -26,7 +26,7 @@ from nas_attn.records import BARE, Placement
 
 Level = Literal["choice", "type"]
 Column = Literal["average", "alone", "beside"]
-COLUMNS: tuple[Column, ...] = ("average", "alone", "beside")
+EFFECT_COLUMNS: tuple[Column, ...] = ("average", "alone", "beside")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Effects:
         rows = self.at(level)
         return tuple(
             column
-            for column in COLUMNS
+            for column in EFFECT_COLUMNS
             if any(part is not None and part.sure for part in (row.part(column) for row in rows))
         )
 

@@ -13,7 +13,7 @@ from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.modelling import Models, StudyScores, models_of, searched_as_target
 from nas_attn.analysis.sanity import Constant, constants
-from nas_attn.model import TARGET, TESTED, Estimate, Evidence, Gain
+from nas_attn.model import TARGET_RUNG, TESTED, Estimate, Evidence, Gain
 from nas_attn.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, StoredScore
@@ -75,7 +75,7 @@ class Fits:
     def as_target(self) -> bool:
         """Whether the primary metric's model is about trainings as the target says."""
         model = self.model
-        return model is not None and _training(self.recipe, model) == TARGET
+        return model is not None and _training(self.recipe, model) == TARGET_RUNG
 
     def estimates_by_rung(self) -> dict[int, dict[str, Mapping[str, Estimate]]]:
         """Rung -> metric -> estimates. Those of the target, and of the test images, replace the
@@ -189,8 +189,8 @@ def _alike(
 
 def _training(recipe: Recipe, model: Evidence) -> int:
     """The rung whose training a model is about: scores on other images are about the same one."""
-    if model.rung >= TARGET or searched_as_target(recipe):
-        return TARGET
+    if model.rung >= TARGET_RUNG or searched_as_target(recipe):
+        return TARGET_RUNG
     return model.rung
 
 
@@ -222,7 +222,7 @@ def _gains(
         if bare not in model.ran:
             continue
         widest = math.inf
-        if model.rung >= TARGET and not searched_as_target(recipe):
+        if model.rung >= TARGET_RUNG and not searched_as_target(recipe):
             widest = 2 * UNKNOWN * (model.noise.paired_sd or math.inf)
         for key, gain in model.gains(bare).items():
             if key != bare and gain.high - gain.low < widest:

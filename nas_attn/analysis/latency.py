@@ -35,7 +35,7 @@ LEAST_CONTROL_LIMIT = math.log(1.01)
 # prior of the spread between sessions (measured: 1 to 3 %); degrees of freedom
 PRIOR_SPREAD = 0.02
 PRIOR_WEIGHT = 2.0
-SHAPES = (
+LATENCY_SHAPES = (
     Shape(0.4, site=0.5, type=0.498, own=0.002),
     Shape(0.3, site=0.98, own=0.02),
     Shape(0.2, site=0.49, type=0.49, own=0.02),
@@ -318,7 +318,7 @@ class LatencyModel:
         data = Data.simple(
             *Coding.of(self._placements, len(measured)), np.arange(len(measured)), ratios, weight
         )
-        self._solution = Solution(data, self._placements, SHAPES)
+        self._solution = Solution(data, self._placements, LATENCY_SHAPES)
 
     def predict(self, placements: Sequence[Placement]) -> list[tuple[float, float]]:
         """(ratio, standard error) of placements, measured or not, each one's own rest included."""

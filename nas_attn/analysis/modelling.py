@@ -11,7 +11,7 @@ from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import Labels
-from nas_attn.model import TARGET, TESTED, WITNESS, Beforehand, Evidence, ScoredRun, fit
+from nas_attn.model import TARGET_RUNG, TESTED, WITNESS, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.records import (
@@ -91,7 +91,7 @@ def models_of(
     """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the
     task's metrics.
 
-    Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two
+    Runs of the target, scored on the validation images, are one more rung, `TARGET_RUNG`, once two
     candidates have some; scored on the test images, one above that, `TESTED`.
     `placements`: explicit, by key; `larger`: see `Beforehand`.
     """
@@ -102,7 +102,7 @@ def models_of(
     usual = usual_arithmetic(run_facts.stored.score.arithmetic for run_facts in ran)
     target = [stored for stored in scores.target if stored.key in placements]
     if len({stored.key for stored in target}) > 1:
-        rung = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
+        rung = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET_RUNG
         for stored in target:
             labels = scores.validated(stored)
             ran.append(_Ran(stored, rung, _backbone(recipe, stored), labels))
@@ -126,7 +126,7 @@ def models_of(
         else:
             witnesses = []
         for rung in sorted({run.rung for run in runs}):
-            start = recipe.target.start if rung >= TARGET else recipe.training.start
+            start = recipe.target.start if rung >= TARGET_RUNG else recipe.training.start
             evidence = fit(
                 [*witnesses, *runs],
                 placements,

@@ -70,7 +70,7 @@ class Differences:
     """The largest (1 for shares), which ends the intervals of few blocks."""
 
 
-ANY = Differences()
+ANY_DIFFERENCE = Differences()
 
 
 def differences_of(metric: str, examples: int) -> Differences:
@@ -87,7 +87,7 @@ def judge(
     *,
     margin: float | None = None,
     images: Mapping[str, Sequence[NDArray[Any]]] | None = None,
-    differences: Differences = ANY,
+    differences: Differences = ANY_DIFFERENCE,
     error: float = ERROR,
 ) -> tuple[Verdict, ...]:
     """All comparisons (network, control) of a family, with simultaneous intervals.

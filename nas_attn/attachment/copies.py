@@ -31,7 +31,7 @@ from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, NasAttnWarning, first_line
 from nas_attn.records import Participation, ResolvedPlacement
 
-METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
+DEPLOY_METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """Names of such methods. They work in place, or return the module that replaces their own."""
 ROUNDING_OF_TENSORS = 1e-3
 """Two tensors are the same up to rounding if they differ by at most this share of the largest
@@ -102,7 +102,7 @@ def _converts_itself(module: nn.Module) -> bool:
 
 def _method(module: nn.Module) -> Callable[[], Any] | None:
     """The module's own method that converts it, ready to call; None if it has none."""
-    for name in METHODS:
+    for name in DEPLOY_METHODS:
         function = getattr(bare_class(module), name, None)
         if not inspect.isfunction(function):
             continue

@@ -41,7 +41,9 @@ PRODUCTS = _named(
 """Products of values that may both come from the map, as queries and keys do."""
 LAYERS = CONVOLUTIONS | NORMS | POOLINGS | MATRIX_PRODUCTS | {"native_layer_norm"}
 """Operations that count as depth: a branch has more of them than a shortcut."""
-_UNITS = _named("relu silu gelu hardswish leaky_relu elu mish hardtanh _prelu_kernel prelu rrelu")
-ACTIVATIONS = _UNITS | frozenset(f"{unit}_" for unit in _UNITS)
+_OUT_OF_PLACE = _named(
+    "relu silu gelu hardswish leaky_relu elu mish hardtanh _prelu_kernel prelu rrelu"
+)
+ACTIVATIONS = _OUT_OF_PLACE | frozenset(f"{unit}_" for unit in _OUT_OF_PLACE)
 """Operations that follow hidden layers, not predictions."""
 ADDITIONS = frozenset({"add", "add_"})

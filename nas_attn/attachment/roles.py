@@ -27,7 +27,7 @@ from nas_attn.attachment.operations import (
 from nas_attn.attachment.recording import Call, Value
 from nas_attn.records import Role
 
-FEW = 4
+FEW_CONVOLUTIONS = 4
 """Most convolutions between a map and a prediction, in a head without its own module."""
 GROWN_SIDES = 1.5
 """A map has grown if it is so many times wider and higher than all its inputs; padding does not
@@ -231,7 +231,7 @@ class Roles:
             depths = flow.depths(call)
             return max(depths[flow.operations[i].outputs[0]] for i in predictions_of[call.index])
 
-        return [call for call in around if layers(call) < 2 * FEW]
+        return [call for call in around if layers(call) < 2 * FEW_CONVOLUTIONS]
 
     def _in_head(self, value: Value) -> bool:
         if value in self._predicted:
@@ -256,7 +256,10 @@ class Roles:
         source: Value | None = value
         while source is not None and len(self._leads_to.get(source, ())) == 1:
             source = self._made_from(source)
-        if source is None or self._convolutions_ahead.get(source, FEW + 1) > FEW:
+        if (
+            source is None
+            or self._convolutions_ahead.get(source, FEW_CONVOLUTIONS + 1) > FEW_CONVOLUTIONS
+        ):
             return False
         beside = (self._leads_through(i) for i in self.flow.consumers[source])
         return any(len(other) == 1 and other != mine for other in beside)

@@ -11,7 +11,7 @@ from nas_attn.attachment.recording import Call, Value
 from nas_attn.attachment.roles import Roles
 from nas_attn.records import Site
 
-SHOWN = 3
+SHOWN_NOTES = 3
 """Most names that are listed; the others are counted."""
 
 
@@ -193,7 +193,7 @@ def _calls_behind(flow: Flow, call: Call, end: int, named: Collection[str]) -> I
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN
+    more = len(names) - SHOWN_NOTES
     if more <= 1:
         return ", ".join(names)
-    return f"{', '.join(names[:SHOWN])} and {more} more"
+    return f"{', '.join(names[:SHOWN_NOTES])} and {more} more"

@@ -25,7 +25,7 @@ from nas_attn.records import Point, Role, Site, Survey
 
 Granularity = Literal["stage", "block", "both"]
 
-NAMES: Mapping[Role, str] = {"backbone": "stage", "neck": "neck", "head": "head"}
+SITE_PREFIXES: Mapping[Role, str] = {"backbone": "stage", "neck": "neck", "head": "head"}
 """Role -> name of its sites, without their number."""
 
 
@@ -239,7 +239,7 @@ def _named(stages: list[Stage], heads: bool) -> list[Stage]:
     """The stages to show, with their names; heads only on request, or if there is nothing else."""
     heads = heads or all(stage.role == "head" for stage in stages)
     shown = [stage for stage in stages if heads or stage.role != "head"]
-    for role, name in NAMES.items():
+    for role, name in SITE_PREFIXES.items():
         for number, stage in enumerate((stage for stage in shown if stage.role == role), start=1):
             stage.name = f"{name}{number}"
     return shown

@@ -102,13 +102,13 @@ def by_area(q_NAPD: Tensor, k_NAPD: Tensor, v_NAPD: Tensor, pixels: int, areas: 
         area_P = torch.arange(pixels, device=q_NAPD.device) // length
         own_PP = (area_P[:, None] == area_P).to(q_NAPD.dtype)
         return functional.scaled_dot_product_attention(
-            q_NAPD, k_NAPD, v_NAPD, attn_mask=(own_PP - 1) * UNSEEN
+            q_NAPD, k_NAPD, v_NAPD, attn_mask=(own_PP - 1) * UNSEEN_PENALTY
         )
     runs = zip(*(torch.split(t, length, 2) for t in (q_NAPD, k_NAPD, v_NAPD)), strict=True)
     return torch.cat([functional.scaled_dot_product_attention(*run) for run in runs], 2)
 
 
-UNSEEN = 1e4
+UNSEEN_PENALTY = 1e4
 """Subtracted from the likeness of pixels that do not see each other: their weight is 0, also in
 float16.
 """

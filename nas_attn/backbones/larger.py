@@ -14,7 +14,7 @@ from nas_attn.tables import BACKBONE_SOURCES
 
 WIDER = (1.125, 1.25, 1.375, 1.5, 2.0)
 """Times the width of a CIFAR ResNet."""
-SIZES = tuple(
+SIZES_IN_ORDER = tuple(
     tuple(words.split())
     for words in (
         "atto femto pico nano tiny small base large xlarge huge",
@@ -71,7 +71,7 @@ def _following(name: str, exists: Callable[[str], bool]) -> str | None:
     if not name.endswith((".yaml", ".pt")):
         # What follows the point is timm's tag of the weights.
         name = name.partition(".")[0]
-    for sizes in SIZES:
+    for sizes in SIZES_IN_ORDER:
         for number, size in enumerate(sizes):
             edge = r"\d" if size[0].isdigit() else "A-Za-z"
             word = re.search(rf"(?<![{edge}]){size}(?![A-Za-z0-9])", name)

@@ -3,6 +3,6 @@ nas_attn needs of it there, right, and fast? `docs/gpu.md` says what is normal.
 """
 
 from nas_attn.checkup.findings import Finding, append_line
-from nas_attn.checkup.parts import PARTS, QUICK
+from nas_attn.checkup.parts import CHECKED_PARTS, QUICK
 
-__all__ = ["PARTS", "QUICK", "Finding", "append_line"]
+__all__ = ["CHECKED_PARTS", "QUICK", "Finding", "append_line"]

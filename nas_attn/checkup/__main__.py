@@ -11,19 +11,19 @@ from pathlib import Path
 
 import torch
 
-from nas_attn.checkup import PARTS, append_line
+from nas_attn.checkup import CHECKED_PARTS, append_line
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m nas_attn.checkup", description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=PARTS)
+    parser.add_argument("parts", nargs="+", choices=CHECKED_PARTS)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--results", type=Path, help="file to which the lines are added")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     good = True
     for part in arguments.parts:
-        for finding in PARTS[part](device):
+        for finding in CHECKED_PARTS[part](device):
             good = good and finding.state != "bad"
             print(f"{finding.state:4} {finding.subject}: {finding.said}", flush=True)
             if arguments.results is not None:

@@ -19,7 +19,7 @@ from nas_attn.checkup.timing import microseconds
 from nas_attn.checkup.training import Job, made_up, network, section
 from nas_attn.cuda_graphs import capture, side_stream
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import LONG
+from nas_attn.training.stepping import RECORDED_STEPS
 
 CASTS = "casts"
 # a saving of this share of a step is worth code
@@ -49,7 +49,7 @@ def look(job: Job, device: torch.device) -> Finding:
     apart_us = _time_us(partial(one_by_one, weights, lows), device)
     together_us = _time_us(partial(at_once, weights, lows), device)
     trainer = Trainer(section(job), made_up(job, device), device=device)
-    step_us = 1e6 * trainer.step_s(network(job), LONG)
+    step_us = 1e6 * trainer.step_s(network(job), RECORDED_STEPS)
     saved = max(0.0, apart_us - together_us) / step_us
     values = {
         **job.as_values(),

@@ -17,7 +17,7 @@ from nas_attn.processes import cores
 from nas_attn.training.arithmetic import computes_bfloat16
 
 ENVIRONMENT = "environment"
-NEEDED = (
+NEEDED_PACKAGES = (
     "PIL",
     "alembic",
     "filelock",
@@ -68,7 +68,7 @@ def no_gpu() -> Finding:
 
 
 def _versions() -> Finding:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED_PACKAGES if importlib.util.find_spec(name) is None]
     lacking = [name for name in USEFUL if importlib.util.find_spec(name) is None]
     values = {
         "python": platform.python_version(),

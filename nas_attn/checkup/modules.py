@@ -16,10 +16,10 @@ from nas_attn.attention import catalogue
 from nas_attn.checkup.findings import Finding, found_by
 from nas_attn.checkup.timing import microseconds
 
-MODULES = "modules"
+MODULES_PART = "modules"
 CHANNELS = 32
 MAP_SIDE = 16
-IMAGES = 16
+CHECKED_IMAGES = 16
 # on a GPU
 TIMED_IMAGES = 512
 # relative distance to float64 that float32 may have
@@ -36,7 +36,7 @@ def findings(device: torch.device, *, timed: bool = True) -> Iterator[Finding]:
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         for name in catalogue.ROWS:
-            yield found_by(partial(look, name, device, timed=timed), MODULES, name)
+            yield found_by(partial(look, name, device, timed=timed), MODULES_PART, name)
     finally:
         torch.backends.cudnn.allow_tf32 = conv
         torch.backends.cuda.matmul.allow_tf32 = matmul
@@ -47,7 +47,7 @@ def look(name: str, device: torch.device, *, timed: bool) -> Finding:
     torch.manual_seed(0)
     module = catalogue.create(name, CHANNELS, height=MAP_SIDE, width=MAP_SIDE, init="paper")
     module.double().train()
-    x = torch.randn(IMAGES, CHANNELS, MAP_SIDE, MAP_SIDE, dtype=torch.float64)
+    x = torch.randn(CHECKED_IMAGES, CHANNELS, MAP_SIDE, MAP_SIDE, dtype=torch.float64)
     weights = torch.randn_like(x)
     expected, expected_gradient = _answers(module, x, weights)
 
@@ -87,7 +87,7 @@ class ModuleStep:
 
 def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[str, Any]:
     """What waits for the device in a step, and whether a CUDA graph of it can be recorded."""
-    images = TIMED_IMAGES if timed else IMAGES
+    images = TIMED_IMAGES if timed else CHECKED_IMAGES
     x = torch.randn(images, CHANNELS, MAP_SIDE, MAP_SIDE, device=device, dtype=torch.bfloat16)
     step = ModuleStep(module, device, x.contiguous(memory_format=torch.channels_last))
     side = cuda_graphs.side_stream(device)
@@ -126,17 +126,17 @@ def _judged(name: str, values: dict[str, Any]) -> Finding:
             f"float32 is {exact:.1e} from float64, more than {FLOAT32_DISTANCE:g}: its results are"
             " wrong"
         )
-        return Finding(MODULES, name, "bad", result, values)
+        return Finding(MODULES_PART, name, "bad", result, values)
     if not values["bfloat16"] < BFLOAT16_DISTANCE:
         result = (
             f"bfloat16 is {values['bfloat16']:.1e} from float64, more than {BFLOAT16_DISTANCE:g}"
         )
-        return Finding(MODULES, name, "bad", result, values)
+        return Finding(MODULES_PART, name, "bad", result, values)
     if values.get("waits"):
         result = f"waits for the GPU in each step, at {values['waits'][0]}: it is not recorded"
-        return Finding(MODULES, name, "note", result, values)
+        return Finding(MODULES_PART, name, "note", result, values)
     result = f"float32 {exact:.0e}, bfloat16 {values['bfloat16']:.0e} from float64"
-    return Finding(MODULES, name, "ok", result, values)
+    return Finding(MODULES_PART, name, "ok", result, values)
 
 
 def _on(tensor: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -18,11 +18,11 @@ def _kernels(device: torch.device) -> Iterator[Finding]:
     yield from training.profiles(device)
 
 
-PARTS: Mapping[str, Part] = {
+CHECKED_PARTS: Mapping[str, Part] = {
     environment.ENVIRONMENT: environment.findings,
     captures.CAPTURES: captures.findings,
-    modules.MODULES: modules.findings,
-    training.EPOCHS: training.epochs,
+    modules.MODULES_PART: modules.findings,
+    training.EPOCHS_PART: training.epochs,
     training.PROFILES: _kernels,
     sessions.LATENCY: sessions.findings,
 }
@@ -30,8 +30,8 @@ PARTS: Mapping[str, Part] = {
 
 QUICK: Mapping[str, Part] = {
     captures.CAPTURES: captures.findings,
-    modules.MODULES: partial(modules.findings, timed=False),
-    training.EPOCHS: training.quick,
+    modules.MODULES_PART: partial(modules.findings, timed=False),
+    training.EPOCHS_PART: training.quick,
     sessions.LATENCY: sessions.quick,
 }
 """What `nas-attn doctor --gpu` does in about two minutes."""

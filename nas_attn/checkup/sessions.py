@@ -13,16 +13,16 @@ from torch import nn
 
 from nas_attn import attachment, backbones, notation, space
 from nas_attn.checkup.findings import Finding, found_by
+from nas_attn.checkup.training import CLASSES
 from nas_attn.latency.session import run_session
 from nas_attn.recipe import BackboneSection, LatencySection
 from nas_attn.records import Session
 
 LATENCY = "latency"
-CANDIDATES = ("se", "eca", "cbam")
+TIMED_PLACEMENTS = ("se", "eca", "cbam")
 SESSIONS = 3
 # relative difference that two copies of one network may have
 STEADY = 0.02
-CLASSES = 10
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def look(job: SessionJob, device: torch.device) -> Finding:
     }
     section = LatencySection.model_validate(settings)
     shape = (3, job.side, job.side)
-    models = {name: _network(job, name) for name in CANDIDATES}
+    models = {name: _network(job, name) for name in TIMED_PLACEMENTS}
     sessions = [
         run_session(
             section, reference=_network(job), candidates=models, input_shape=shape, seed=seed
@@ -102,7 +102,7 @@ def _judged(job: SessionJob, sessions: list[Session]) -> Finding:
         "control": [round(session.control_log_ratio, 4) for session in sessions],
         "ratios": {
             name: [round(math.exp(session.samples[at].log_ratio), 3) for session in sessions]
-            for at, name in enumerate(CANDIDATES)
+            for at, name in enumerate(TIMED_PLACEMENTS)
         },
         "notes": dict(last.notes),
     }

@@ -27,13 +27,13 @@ from nas_attn.records import EpochPoint
 from nas_attn.tasks import TASKS
 from nas_attn.training import Callbacks, LearningRates, Trainer
 
-EPOCHS = "epochs"
+EPOCHS_PART = "epochs"
 PROFILES = "profiles"
 CLASSES = 10
 # images of the validation split
-SCORED = 1000
+SCORED_IMAGES = 1000
 # first the bare backbone
-MODULES = ("", "se", "cbam", "ela", "simam")
+TRIED_MODULES = ("", "se", "cbam", "ela", "simam")
 # kernels of a profile
 MOST_SHOWN = 12
 LEARNING_RATE = 0.1
@@ -79,12 +79,12 @@ def jobs(device: torch.device) -> list[Job]:
         return [Job("resnet8", module, 32, 256, 64, "eager", epochs=2) for module in ("", "se")]
     small = Job("resnet20", "", 32, 50_000, 512, "cuda-graph")
     large = Job("torchvision:resnet18", "", 224, 4_096, 128, "cuda-graph")
-    first = [replace(small, module=module) for module in MODULES]
-    eager = [replace(small, module=module, execution="eager", epochs=2) for module in MODULES]
-    photographs = [replace(large, module=module) for module in MODULES]
+    first = [replace(small, module=module) for module in TRIED_MODULES]
+    eager = [replace(small, module=module, execution="eager", epochs=2) for module in TRIED_MODULES]
+    photographs = [replace(large, module=module) for module in TRIED_MODULES]
     photographs.append(replace(large, execution="eager", epochs=2))
-    others = [replace(small, module=module, batch=1024) for module in MODULES]
-    others += [replace(small, module=module, batch=128, images=25_000) for module in MODULES]
+    others = [replace(small, module=module, batch=1024) for module in TRIED_MODULES]
+    others += [replace(small, module=module, batch=128, images=25_000) for module in TRIED_MODULES]
     return [*first, *photographs, *eager, *others]
 
 
@@ -95,15 +95,19 @@ def profiled_jobs(device: torch.device) -> list[Job]:
     jobs = []
     for batch in (512, 128, 1024):
         small = Job("resnet20", "", 32, 12 * batch, batch, "cuda-graph", epochs=2)
-        jobs += [replace(small, module=module) for module in MODULES]
+        jobs += [replace(small, module=module) for module in TRIED_MODULES]
     large = Job("torchvision:resnet18", "", 224, 12 * 128, 128, "cuda-graph", epochs=2)
-    return [*jobs[: len(MODULES)], *(replace(large, module=m) for m in MODULES), *jobs[5:]]
+    return [
+        *jobs[: len(TRIED_MODULES)],
+        *(replace(large, module=m) for m in TRIED_MODULES),
+        *jobs[5:],
+    ]
 
 
 def epochs(device: torch.device) -> Iterator[Finding]:
     """Seconds of an epoch for each job."""
     for job in jobs(device):
-        yield found_by(partial(timed, job, device), EPOCHS, job.subject)
+        yield found_by(partial(timed, job, device), EPOCHS_PART, job.subject)
 
 
 def quick(device: torch.device) -> Iterator[Finding]:
@@ -112,10 +116,10 @@ def quick(device: torch.device) -> Iterator[Finding]:
     job = Job("resnet20", "se", 32, 10_240, 512, execution)
     if device.type != "cuda":
         job = replace(job, network="resnet8", images=256, batch=64)
-    yield found_by(partial(timed, job, device), EPOCHS, job.subject)
+    yield found_by(partial(timed, job, device), EPOCHS_PART, job.subject)
     if device.type == "cuda":
         eager = replace(job, execution="eager")
-        yield found_by(partial(timed, eager, device), EPOCHS, eager.subject)
+        yield found_by(partial(timed, eager, device), EPOCHS_PART, eager.subject)
 
 
 def profiles(device: torch.device) -> Iterator[Finding]:
@@ -156,9 +160,9 @@ def timed(job: Job, device: torch.device) -> Finding:
     }
     if job.execution == "cuda-graph" and replays[0] == 0:
         why = reasons[-1] if reasons else "torch gave no reason"
-        return Finding(EPOCHS, job.subject, "bad", f"no step was recorded: {why}", values)
+        return Finding(EPOCHS_PART, job.subject, "bad", f"no step was recorded: {why}", values)
     result = f"{values['epoch_s']} s an epoch, {values['images_per_s']:,} images/s"
-    return Finding(EPOCHS, job.subject, "ok", result, values)
+    return Finding(EPOCHS_PART, job.subject, "ok", result, values)
 
 
 def profiled(job: Job, device: torch.device) -> Finding:
@@ -225,7 +229,7 @@ def made_up(job: Job, device: torch.device) -> Dataset:
         pixels = InMemory(images.to(device))
         return Split(pixels, labels.to(device), CLASSES, (0.5,) * 3, (0.25,) * 3)
 
-    scored = split(SCORED)
+    scored = split(SCORED_IMAGES)
     return Dataset(
         "made up",
         split(job.images),

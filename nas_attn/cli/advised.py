@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import psutil
 
 from nas_attn.advice.advising import advise
-from nas_attn.advice.costing import INITS, training_image_s
+from nas_attn.advice.costing import INIT_OF_FORM, training_image_s
 from nas_attn.advice.facts import Advice, Question, SearchPower
 from nas_attn.backbones import build
 from nas_attn.backbones.detectors import FIXED_SIDES
@@ -24,7 +24,7 @@ from nas_attn.recipe_reading import backbone_section
 from nas_attn.searching.prepare.short_search import search_power
 from nas_attn.target_words import target_words
 from nas_attn.tasks import TASKS
-from nas_attn.words.advice import COLUMNS, advice_as_json, after_table, before_table, rows
+from nas_attn.words.advice import ADVICE_COLUMNS, advice_as_json, after_table, before_table, rows
 
 MEASURED_AFTER_S = 45.0
 """The end of measuring, from the program's start: a training step takes the rest of a minute."""
@@ -75,8 +75,8 @@ def _images(options: AdviceOptions) -> int | None:
 def _setting(task: str, form: str, *, pretrained: bool) -> Situation:
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    if form not in INITS:
-        raise RecipeError(f"--form '{shorten(form)}': {did_you_mean(form, INITS)}")
+    if form not in INIT_OF_FORM:
+        raise RecipeError(f"--form '{shorten(form)}': {did_you_mean(form, INIT_OF_FORM)}")
     return Situation(task, "backbone", "pretrained" if pretrained else "scratch", form, module="")
 
 
@@ -127,9 +127,9 @@ def _show(advice: Advice, power: SearchPower, command: str, *, wide: bool) -> No
         shape = "x".join(map(str, advice.question.input_shape))
         title = f"Attention in {advice.question.backbone} at {shape}"
         cells = [[*row.cells, row.placement] for row in rows(advice)]
-        columns = [*COLUMNS, "placement"]
+        columns = [*ADVICE_COLUMNS, "placement"]
         optional = ["pairs", "80 % interval", "95 % interval"]
-        shown = table(title, columns, cells, right=COLUMNS, optional=optional)
+        shown = table(title, columns, cells, right=ADVICE_COLUMNS, optional=optional)
         console(wide=wide).print(shown)
     after = list(after_table(advice, power, command))
     say_lines(after[:-1])

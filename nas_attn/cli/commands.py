@@ -12,8 +12,8 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 MAIN = "Options"
 CHOICE = "Which network"
 EFFORT = "How runs are carried out"
-COMMON = "Common options"
-PANELS = (MAIN, CHOICE, EFFORT, COMMON)
+COMMON_PANEL = "Common options"
+PANELS = (MAIN, CHOICE, EFFORT, COMMON_PANEL)
 """Panels of options, in the order of the help. An option without one is a main option."""
 
 Records = Iterable[tuple[str, tuple[str, str]]]
@@ -35,7 +35,7 @@ class Command(TyperCommand):
                 arguments.append(("Arguments", record))
                 continue
             panel = getattr(parameter, "rich_help_panel", None) or MAIN
-            options.append((COMMON if parameter.name == "help" else panel, record))
+            options.append((COMMON_PANEL if parameter.name == "help" else panel, record))
         write_panels(formatter, arguments, ["Arguments"])
         write_panels(formatter, options, PANELS)
 

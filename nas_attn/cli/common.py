@@ -21,7 +21,7 @@ from typer import Argument, Option
 
 from nas_attn import environment
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.cli.commands import CHOICE, COMMON, EFFORT
+from nas_attn.cli.commands import CHOICE, COMMON_PANEL, EFFORT
 from nas_attn.errors import (
     BackboneError,
     ExitStatus,
@@ -300,7 +300,7 @@ Storage = Annotated[
         "--storage",
         envvar=environment.STORAGE,
         help="Database: sqlite:///FILE or postgresql://…",
-        rich_help_panel=COMMON,
+        rich_help_panel=COMMON_PANEL,
     ),
 ]
 StudyName = Annotated[
@@ -319,18 +319,20 @@ Target = Annotated[
 Wide = Annotated[
     bool,
     Option(
-        "--wide", help="Show all columns, in lines as long as they are.", rich_help_panel=COMMON
+        "--wide",
+        help="Show all columns, in lines as long as they are.",
+        rich_help_panel=COMMON_PANEL,
     ),
 ]
-AsJson = Annotated[bool, Option("--json", help="Print JSON.", rich_help_panel=COMMON)]
+AsJson = Annotated[bool, Option("--json", help="Print JSON.", rich_help_panel=COMMON_PANEL)]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and stop.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.", rich_help_panel=COMMON)]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.", rich_help_panel=COMMON_PANEL)]
 Trust = Annotated[
     bool,
     Option(
         "--trust",
         help="Run code of files outside the current folder: a recipe, a study, an export.",
-        rich_help_panel=COMMON,
+        rich_help_panel=COMMON_PANEL,
     ),
 ]
 Workers = Annotated[

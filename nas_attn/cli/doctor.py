@@ -91,7 +91,7 @@ def _gpu() -> Iterator[Check]:
     for part, find in QUICK.items():
         echo(words.trying_line(part), err=True)
         findings = list(find(device))
-        if part == modules.MODULES:
+        if part == modules.MODULES_PART:
             good = [finding for finding in findings if finding.state == "ok"]
             findings = [finding for finding in findings if finding.state != "ok"]
             yield Check(part, "ok", words.good_modules_text(len(good)))

@@ -38,6 +38,7 @@ from nas_attn.cli.commands import Command, Group, command_with
 from nas_attn.cli.common import INTERRUPTED, NOT_WRITTEN, echo, not_written
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.importing import trust
+from nas_attn.processes import STDERR
 from nas_attn.waiting import Interrupted
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -143,8 +144,6 @@ def options(
 
 # Short commands: garbage collection is a tenth of their time.
 READING = {"status", "pareto", "report", "effects", "studies"}
-# The highest of the descriptors that every program has.
-STDERR = 2
 # Most letters of an error's sentence; --debug shows all of it.
 ERROR_LETTERS = 600
 

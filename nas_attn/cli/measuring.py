@@ -261,7 +261,7 @@ def _front_of(study: OpenStudy | None, backbone: str | None) -> dict[str, Placem
 
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], folder: Path) -> None:
     from nas_attn.cli.printing import show_prose
-    from nas_attn.latency.session import PROGRAM, write_folder
+    from nas_attn.latency.session import PROGRAM_FILE, write_folder
     from nas_attn.tables import LATENCY_MODES
 
     write_folder(
@@ -273,7 +273,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
         input_shape=plan.input_shape,
     )
     runtime = LATENCY_MODES[section.mode].package
-    line = measuring.sent_line(folder, len(networks), runtime=runtime, program=PROGRAM)
+    line = measuring.sent_line(folder, len(networks), runtime=runtime, program=PROGRAM_FILE)
     show_prose(console(), line)
 
 

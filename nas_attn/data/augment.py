@@ -30,7 +30,7 @@ from nas_attn.errors import DataError, did_you_mean, first_line, shorten
 from nas_attn.image_facts import NOT_COUNTED
 from nas_attn.importing import load_object
 from nas_attn.recipe import Augment
-from nas_attn.recipe_training import BATCHED
+from nas_attn.recipe_training import BATCHED_TRANSFORMS
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class EpochPlan:
         equal batches of at most `batch_size`, each image once.
         """
         asked: dict[str, dict[str, Any]] = {
-            one.name: one.arguments for one in augment if one.name in BATCHED
+            one.name: one.arguments for one in augment if one.name in BATCHED_TRANSFORMS
         }
         random = np.random.default_rng(seed)
         # Repeated augmentation (Hoffer et al., 1901.09335), as in timm: an epoch has as many
@@ -238,7 +238,7 @@ def named_steps(
     steps = [
         (_mixes(one), (one.name, _made(one, made_for)))
         for one in augment
-        if one.name not in BATCHED
+        if one.name not in BATCHED_TRANSFORMS
     ]
     return tuple(step for mixes, step in steps if not mixes), tuple(
         step for mixes, step in steps if mixes
@@ -426,7 +426,7 @@ def _find(name: str) -> type[Any]:
     if name not in transforms_by_name:
         raise DataError(
             f"training.augment: torchvision has no '{name}':"
-            f" {did_you_mean(name, [*BATCHED, *transforms_by_name])}"
+            f" {did_you_mean(name, [*BATCHED_TRANSFORMS, *transforms_by_name])}"
         )
     return transforms_by_name[name]
 

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from nas_attn.data.augment import EpochPlan, Named, Transformed
 from nas_attn.data.dataset import Classes, Split, Statistics
-from nas_attn.data.decoding import GREY
+from nas_attn.data.decoding import PADDING_GREY
 from nas_attn.data.digits import OPTIONS, box_of, chosen_options, draw_masked, generated
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
@@ -27,7 +27,7 @@ BoxTable = NDArray[np.float32]
 # of a detector's input, unless `data.size` says otherwise
 DETECTOR_SIDE = 320
 # Grey is 0 in augmentation; a detector takes 0 to 1
-MEAN = tuple(value / 255 for value in GREY)
+MEAN = tuple(value / 255 for value in PADDING_GREY)
 STD = (
     1.0,
     1.0,

@@ -31,7 +31,7 @@ from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection
 
-SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+COCO_SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 PATTERNS = (
     "annotations/instances_{}*.json",
     "{}/_annotations.coco.json",
@@ -51,7 +51,7 @@ def _as_text(value: object) -> object:
 
 Id = typing.Annotated[str, BeforeValidator(_as_text), Field(max_length=100)]
 # What each key needs, where its value is wrong.
-NEEDED = {
+NEEDED_FIELDS = {
     "bbox": "each annotation needs bbox = [left, top, width, height] in pixels",
     "width": "each image needs its width and height in pixels",
     "height": "each image needs its width and height in pixels",
@@ -204,7 +204,7 @@ class Coco:
                     " exist"
                 )
             return root / self.images
-        named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLITS[split]))
+        named = dict.fromkeys((file.stem.removeprefix("instances_"), *COCO_SPLITS[split]))
         places = [file.parent]
         for base in (root, root / "images"):
             places += [base, *(base / name for name in named)]
@@ -269,7 +269,7 @@ def find(section: DataSection) -> Coco:
     where = section.coco or CocoSection()
     files = {
         split: path
-        for split in SPLITS
+        for split in COCO_SPLITS
         if (path := _annotations(root, split, getattr(where, split)))
     }
     if "train" not in files:
@@ -292,7 +292,7 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
         return path
     for pattern in PATTERNS:
         files = set[Path]()
-        for name in SPLITS[split]:
+        for name in COCO_SPLITS[split]:
             files.update(filter(Path.is_file, root.glob(pattern.format(name))))
         found = sorted(files)
         if len(found) > 1:
@@ -319,9 +319,9 @@ def _content(path: Path) -> _Content:
         message = first["msg"]
         if where:
             message = f"{where}: {message}"
-        keys = [key for key in first["loc"] if key in NEEDED]
+        keys = [key for key in first["loc"] if key in NEEDED_FIELDS]
         if keys:
-            message += f"; {NEEDED[str(keys[0])]}"
+            message += f"; {NEEDED_FIELDS[str(keys[0])]}"
         raise DataError(f"'{path}' is not in COCO's format: {message}") from None
 
 

@@ -47,7 +47,7 @@ class Framed:
 
 Source = Path | Masked | Framed
 # outside an image: the mean colour of photographs
-GREY = (124, 116, 104)
+PADDING_GREY = (124, 116, 104)
 
 
 def channels_of(sources: Sequence[Source]) -> int:
@@ -145,7 +145,7 @@ def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[
 
 
 # How an image is turned, by the EXIF tag.
-TURNS = {
+EXIF_TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -158,9 +158,9 @@ TURNS = {
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
     """An image as its EXIF tag says that it is shown."""
-    if orientation not in TURNS:
+    if orientation not in EXIF_TURNS:
         return image
-    return image.transpose(TURNS[orientation])
+    return image.transpose(EXIF_TURNS[orientation])
 
 
 def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
@@ -182,7 +182,7 @@ def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
     image = image.convert("RGB")
     scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     whole = np.empty((side, side, 3), dtype=np.uint8)
-    whole[:] = GREY
+    whole[:] = PADDING_GREY
     whole[:height, :width] = scaled
     return np.ascontiguousarray(whole.transpose(2, 0, 1))
 

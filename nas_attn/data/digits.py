@@ -23,10 +23,10 @@ from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe import DataSection
 
 DIGIT_SIDE = 8
-CLASSES = tuple(str(digit) for digit in range(10))
+DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 # least brightness of a digit's pixels in a source image
 STROKE = 64
-SPLITS = ("train", "validation", "test")
+DIGIT_SPLITS = ("train", "validation", "test")
 MOST_IMAGES = 1_000_000
 # option -> default, lowest and highest value
 Ranges = Mapping[str, tuple[int, int, int]]
@@ -57,7 +57,7 @@ def masked(section: DataSection, _place: Place) -> Parts:
         images, masks, _ = draw_masked(section.seed, split, options)
         return Labelled.of(np.stack([images, masks], 1), np.zeros(len(images), dtype=np.int64))
 
-    return generated(make, ("background", *CLASSES))
+    return generated(make, ("background", *DIGIT_NAMES))
 
 
 def plain(section: DataSection, _place: Place) -> Parts:
@@ -71,10 +71,10 @@ def plain(section: DataSection, _place: Place) -> Parts:
 
     if section.validation is None:
         return generated(labelled)
-    return Parts(labelled("train", "validation"), None, lambda: labelled("test"), CLASSES)
+    return Parts(labelled("train", "validation"), None, lambda: labelled("test"), DIGIT_NAMES)
 
 
-def generated(make: Callable[[str], Labelled], classes: tuple[str, ...] = CLASSES) -> Parts:
+def generated(make: Callable[[str], Labelled], classes: tuple[str, ...] = DIGIT_NAMES) -> Parts:
     """The parts of a generated data set, by a function of the split's name."""
     return Parts(make("train"), make("validation"), lambda: make("test"), classes)
 
@@ -120,7 +120,7 @@ def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.in
     others, train = stratified(labels, len(labels) // 2, seed)
     test, validation = stratified(labels[others], len(others) // 2, seed)
     index = {"train": train, "validation": others[validation], "test": others[test]}
-    return {split: (images[index[split]], labels[index[split]]) for split in SPLITS}
+    return {split: (images[index[split]], labels[index[split]]) for split in DIGIT_SPLITS}
 
 
 def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArray[np.int64]:
@@ -137,7 +137,7 @@ def draw_masked(
     brighter pixel shows.
     """
     images, labels = source_digits(seed)[split]
-    random = np.random.default_rng((seed, SPLITS.index(split)))
+    random = np.random.default_rng((seed, DIGIT_SPLITS.index(split)))
     count = options[split]
     side = options["size"]
     piece = options["fragment_size"]
@@ -233,7 +233,7 @@ def _draw(
     count = options[split]
     height = options["height"]
     width = options["width"]
-    random = np.random.default_rng((seed, SPLITS.index(split)))
+    random = np.random.default_rng((seed, DIGIT_SPLITS.index(split)))
     meant = draw_sources(random, len(images), count)
     other = (meant + random.integers(1, len(images), count)) % len(images)
     bright, left = random.integers(0, 2, (2, count)).astype(bool)

@@ -41,7 +41,7 @@ from nas_attn.data.depth import used_bits
 from nas_attn.data.groups import GroupsOf, find_groups
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
-from nas_attn.data.pixels import SCRATCH, InMemory, Mapped, Pixels, images_file
+from nas_attn.data.pixels import SCRATCH_PREFIX, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.remembered import State, cache_mark, remembered, short, states
 from nas_attn.data.splitting import amount, divided
 from nas_attn.data.walking import Layout, layout, subfolders, walk
@@ -485,7 +485,7 @@ def _read_made(path: Path, count: int) -> _Made | None:
 def _drop_unused(folder: Path) -> None:
     """Removes prepared images without recent use, and files of killed processes."""
     for other in folder.iterdir():
-        left = other.suffix == UNFINISHED_ENDING or other.name.startswith(SCRATCH)
+        left = other.suffix == UNFINISHED_ENDING or other.name.startswith(SCRATCH_PREFIX)
         # Windows keeps open files; another process may have removed it
         with suppress(OSError):
             if time.time() - other.stat().st_mtime > (LEFT_S if left else KEEP_UNUSED_S):

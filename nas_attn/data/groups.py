@@ -21,7 +21,7 @@ from nas_attn.recipe import GroupsSection
 
 # (paths of images, the folder with their class folders) -> the group of each
 GroupsOf = Callable[[Sequence[Path], Path], list[str]]
-COLUMNS = ["image", "group"]
+GROUP_COLUMNS = ["image", "group"]
 # time limit for the names of a folder; a usual expression takes a millionth of it
 MATCHING_S = 10.0
 # names for each further second of it
@@ -113,7 +113,7 @@ def _read(file: Path) -> dict[str, str]:
         raise DataError(
             f"data.groups.file '{file}' cannot be read: {shorten(str(error))}"
         ) from None
-    if not rows or rows[0] != COLUMNS:
+    if not rows or rows[0] != GROUP_COLUMNS:
         raise DataError(f"data.groups.file '{file}' must begin with the line 'image,group'")
     group_by_image: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 2):

@@ -47,7 +47,7 @@ LOOSE = "outside the class folders"
 UNNAMED = "in folders of no split"
 LONE_MASKS = "which are masks without an image"
 # the name of the only class of images that have none of their own
-ANY = ""
+NO_CLASS = ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def take_masked(
     looks: dict[str, Sequence[masks.MaskLook]] = {}
     wrong: dict[Path, str] = {}
     for split, pairs in masked.pairs.items():
-        places += [_Place(split, ANY, pair.image) for pair in pairs]
+        places += [_Place(split, NO_CLASS, pair.image) for pair in pairs]
         looks[split] = masks.look_at_masks(root, pairs)
         for pair, look in zip(pairs, looks[split], strict=True):
             if look.why:
@@ -166,7 +166,7 @@ def take_masked(
     seen = _looked_at(root, places)
     unreadable = _with_labels(seen, places, wrong)
     counts = _counted(
-        [one for one in seen if one.name not in unreadable], list(masked.pairs), (ANY,)
+        [one for one in seen if one.name not in unreadable], list(masked.pairs), (NO_CLASS,)
     )
     _check_readable(root, counts, unreadable, what=" with their masks")
     remarks = _about_images(seen, grouped=grouped)
@@ -217,11 +217,11 @@ def take_boxed(section: DataSection) -> Inventory:
     for split in annotated.files:
         images, boxes = annotated.read(split)
         paths = [image.image for image in images]
-        places += [_Place(split, ANY, path) for path in paths]
+        places += [_Place(split, NO_CLASS, path) for path in paths]
         bare = [path for path, each in zip(paths, boxes, strict=True) if not len(each)]
         without += _without_a_box(split, _below(annotated.root, bare))
     seen = _looked_at(annotated.root, places)
-    counts = _counted(seen, list(annotated.files), (ANY,))
+    counts = _counted(seen, list(annotated.files), (NO_CLASS,))
     _check_readable(annotated.root, counts, _unreadable(seen))
     remarks = [*_about_images(seen, grouped=False, by_groups=False), *without]
     left_out = {}
@@ -263,7 +263,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     for split, listed in by_split.items():
         images = [image for image in listed if image.is_file()]
         gone += [image for image in listed if not image.is_file()]
-        places += [_Place(split, ANY, image) for image in images]
+        places += [_Place(split, NO_CLASS, image) for image in images]
         labels = read_labels(images, len(classes), points=points)
         if images and len(labels.empty) == len(images):
             there = f"; '{labels.elsewhere[0]}' is not read" if labels.elsewhere else ""
@@ -277,7 +277,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     unreadable = _with_labels(seen, places, wrong)
     unreadable |= dict.fromkeys(_below(root, gone), "a file lists it, but it is not there")
     splits = list(dict.fromkeys(place.split for place in places))
-    counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))
+    counts = _counted([one for one in seen if one.name not in unreadable], splits, (NO_CLASS,))
     _check_readable(root, counts, unreadable, what=" with their labels")
     remarks = [*_about_images(seen, grouped=False, by_groups=False), *about_labels]
     left_out = {}

@@ -19,11 +19,11 @@ from nas_attn.errors import DataError
 from nas_attn.image_facts import FULL_BITS
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_sections import FEW_VALIDATED
-from nas_attn.records import ALONE, Share
+from nas_attn.records import SOLE_WORKER, Share
 from nas_attn.tables import Kind
 from nas_attn.tasks import TASKS, Task
 
-KINDS: Mapping[Kind, Classes] = {"classes": Classes(), "masks": Masks(), "boxes": Boxes()}
+LABEL_KINDS: Mapping[Kind, Classes] = {"classes": Classes(), "masks": Masks(), "boxes": Boxes()}
 """The labels of images -> what is known of such images."""
 
 
@@ -31,14 +31,14 @@ def load(
     section: DataSection,
     *,
     device: torch.device | str,
-    share: Share = ALONE,
+    share: Share = SOLE_WORKER,
     task: Task = TASKS["classification"],
 ) -> Dataset:
     """Reads, splits, puts on the device; DataError: unknown name, missing or broken files, too few
     images.
     """
     place = Place(torch.device(device), share)
-    kind = KINDS[task.labels]
+    kind = LABEL_KINDS[task.labels]
     # images of one size that can all be read
     fixed = ":" not in section.name and task.labels != "boxes"
     for name in ("size", "broken_images") if fixed else ():

@@ -34,12 +34,20 @@ from nas_attn.data.augment import seeded_batches
 from nas_attn.data.decoding import Cut, framed, square, to_rgb
 from nas_attn.data.depth import BYTE, is_deep
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder
-from nas_attn.data.pixels import SCRATCH, Feed, InMemory, Mapped, Pixels, Scratch, images_file
+from nas_attn.data.pixels import (
+    SCRATCH_PREFIX,
+    Feed,
+    InMemory,
+    Mapped,
+    Pixels,
+    Scratch,
+    images_file,
+)
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
 from nas_attn.image_facts import FULL_BITS
 from nas_attn.recipe import DataSection
 
-IMAGES = ("image", "img", "pixel_values")
+IMAGE_COLUMNS = ("image", "img", "pixel_values")
 LABELS = (
     "label",
     "labels",
@@ -54,7 +62,7 @@ VALUE_SLACK = 0.01
 # training images of a DataLoader that are kept for statistics
 KEPT_IMAGES = 1000
 # At most so many bytes of images are held in memory
-SMALL = 2**28
+MOST_HELD_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -222,12 +230,12 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
             write(pixels)
 
     kept: Pixels
-    if count * first.size <= SMALL:
+    if count * first.size <= MOST_HELD_BYTES:
         images: list[NDArray[np.uint8]] = []
         read_all(images.append)
         kept = InMemory(torch.from_numpy(np.stack(images)))
     else:
-        path = cache_folder() / f"{SCRATCH}{uuid.uuid4().hex}.npy"
+        path = cache_folder() / f"{SCRATCH_PREFIX}{uuid.uuid4().hex}.npy"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with images_file(path, count, first.shape) as write:
@@ -368,7 +376,7 @@ def _say_fields(items: Items) -> None:
     if len(item) > 2:
         used = []
         if names:
-            image = next(name for name in IMAGES if name in names)
+            image = next(name for name in IMAGE_COLUMNS if name in names)
             label = next(name for name in LABELS if name in names)
             used = [image, label]
         said = "the first two are used"
@@ -384,7 +392,7 @@ def _say_fields(items: Items) -> None:
 
 def _fields(item: Any, where: str) -> tuple[Any, Any]:
     if isinstance(item, Mapping):
-        image = next((name for name in IMAGES if name in item), None)
+        image = next((name for name in IMAGE_COLUMNS if name in item), None)
         label = next((name for name in LABELS if name in item), None)
         if image is not None and label is not None:
             return item[image], item[label]

@@ -23,7 +23,7 @@ from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
 from nas_attn.image_facts import FULL_BITS
 from nas_attn.processes import cores
-from nas_attn.records import ALONE, Share
+from nas_attn.records import SOLE_WORKER, Share
 from nas_attn.waiting import Wait, locked
 
 
@@ -33,7 +33,7 @@ class Place:
 
     device: torch.device
     # Workers that share its memory, which limits images of files, and the cores of this machine
-    share: Share = ALONE
+    share: Share = SOLE_WORKER
 
     @property
     def processes(self) -> int:

@@ -236,7 +236,7 @@ class Mapped:
 
 
 # Prefix of a file that one process made for itself
-SCRATCH = "own-"
+SCRATCH_PREFIX = "own-"
 
 
 class Scratch:

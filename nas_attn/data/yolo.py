@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.decoding import Framed, decode
-from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked
+from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, draw_masked
 from nas_attn.data.parts import cache_folder, exclusive
 from nas_attn.errors import DataError, few, shorten
 from nas_attn.paths import user_path
@@ -183,7 +183,7 @@ def _digits_file(section: DataSection) -> Path:
             draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".digits-"))
             for part, split in YAML_SPLITS.items():
                 _write(draft, part, *draw_masked(section.seed, split, options)[:2])
-            names = ", ".join(f"'{name}'" for name in CLASSES)
+            names = ", ".join(f"'{name}'" for name in DIGIT_NAMES)
             parts = "".join(f"{part}: images/{part}\n" for part in YAML_SPLITS)
             (draft / "data.yaml").write_text(f"path: {folder}\n{parts}names: [{names}]\n", "utf-8")
             os.replace(draft, folder)

@@ -173,7 +173,7 @@ COMMAND = "command:"
 """Prefix of an evaluator that is a program."""
 ROUNDING = 1e-6
 """By which a share may be below 0 or above 1, as a mean in float32 can be."""
-TOLERANCE = 1e-4
+ACCURACY_TOLERANCE = 1e-4
 """Between the returned accuracy and the share of the images reported as right."""
 Reports = Generator[tuple[int, Mapping[str, float]], None, None]
 """(epochs so far, metrics), as a training goes on."""
@@ -442,7 +442,7 @@ def _accuracy(
     """
     name = share_of_images()
     share = float(flags.mean())
-    if abs(metrics.get(name, share) - share) > TOLERANCE:
+    if abs(metrics.get(name, share) - share) > ACCURACY_TOLERANCE:
         returned = f"the evaluator returned {name} = {metrics[name]!r} for '{run.placement}'"
         raise TrainingError(
             f"{returned}, but told run.right that {share!r} of the images are right"

@@ -24,7 +24,7 @@ from nas_attn.environment import debugging
 # beside a study's artifacts
 FOLDER = "logs"
 # else Windows writes two line ends
-FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 def log_for(
@@ -83,7 +83,7 @@ class OutputLog:
         if self._stream is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                raw = _Forgiving(os.open(self.path, FLAGS, 0o666))
+                raw = _Forgiving(os.open(self.path, LOG_FLAGS, 0o666))
             except OSError as error:
                 self._tell(
                     f"the evaluator's output cannot be written to {shown(self.path)}:"

@@ -37,11 +37,11 @@ from nas_attn.importing import refuse_distrusted
 from nas_attn.processes import Process, apart, process, words_of
 from nas_attn.records import ResolvedPlacement
 
-PLACES = ("placement", "seed", "device", "folder", "split")
+PLACEHOLDERS = ("placement", "seed", "device", "folder", "split")
 """Words in braces that a run fills in, besides epochs."""
 WEIGHTS = "weights.pt"
 """File in a run's folder into which a program may save its network's state_dict."""
-PATIENCE_S = 0.2
+LINE_WAIT_S = 0.2
 """Seconds between checks for a request to stop."""
 PROGRAM_GRACE_S = 10.0
 """Seconds that a program gets to end after SIGTERM."""
@@ -80,7 +80,7 @@ def program(name: str) -> Evaluator:
                 "the program builds its own network, so it cannot train another backbone as a"
                 " control"
             )
-        values = {place: str(getattr(run, place)) for place in PLACES}
+        values = {place: str(getattr(run, place)) for place in PLACEHOLDERS}
         values["epochs"] = str(run.last or run.epochs)
         filled = [
             re.sub(r"\{(\w+)\}", lambda place: values.get(place[1], place[0]), word)
@@ -160,7 +160,7 @@ def _lines(running: subprocess.Popen[bytes], run: EvaluatorRun) -> Iterator[tupl
             run.leave()
         over = not any(reader.is_alive() for reader in readers)
         try:
-            yield lines.get_nowait() if over else lines.get(timeout=PATIENCE_S)
+            yield lines.get_nowait() if over else lines.get(timeout=LINE_WAIT_S)
         except queue.Empty:
             if over:
                 return

@@ -74,8 +74,8 @@ from nas_attn.latency.locks import DeviceLock
 from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import (
-    ALONE,
     BARE,
+    SOLE_WORKER,
     Arithmetic,
     Choice,
     Costs,
@@ -102,7 +102,7 @@ class Host:
     folder: Path
     # `auto`, `cpu`, `cuda`, `cuda:1`
     device: str = "auto"
-    share: Share = ALONE
+    share: Share = SOLE_WORKER
     # takes an evaluator's output; None: the terminal
     log: OutputLog | None = None
     # intra-op threads; None: the fastest number

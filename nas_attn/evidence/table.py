@@ -25,7 +25,7 @@ STARTS = ("scratch", "pretrained", NOT_SAID)
 MODULE_FORMS = ("random", "identity", NOT_SAID)
 EVIDENCE_KINDS = ("exact", "near", "authors", "repeated", "fit")
 # The test set of ImageNet that counts; others score the same networks again.
-VALIDATED = "validation"
+COUNTED_TEST = "validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,5 +216,5 @@ def trained_pairs(rows: Iterable[PublishedComparison]) -> tuple[PublishedCompari
 
 def _first_test(scores: Sequence[PublishedComparison]) -> Sequence[PublishedComparison]:
     """The scores on the validation set if there is one, else all."""
-    validated = [row for row in scores if row.test.startswith(VALIDATED)]
+    validated = [row for row in scores if row.test.startswith(COUNTED_TEST)]
     return validated or scores

@@ -45,7 +45,6 @@ from nas_attn.words.card import card_text, drawing_line, splits_text
 # of the card's format
 VERSION = 1
 Run = Callable[[NDArray[Any]], NDArray[Any]]
-BATCH = 64
 SLACK = 1 / 500
 """Share of the images whose result may differ by rounding."""
 ROUNDING_OF_OUTPUTS = 1e-3
@@ -408,7 +407,7 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
         run = _network(facts, path, dataset)
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
         tally = answers_of(dataset.task).judged(
-            answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH
+            answer, dataset, stored=facts["input"]["normalised_inside"], batch=scoring.BATCH
         )
     metric = dataset.task.metric
     bits = tally.right()

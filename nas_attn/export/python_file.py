@@ -68,7 +68,7 @@ class _Needs:
 
     def name(self, thing: Any) -> str:
         """The name of a class or function in the file."""
-        if thing.__module__.partition(".")[0] != OURS:
+        if thing.__module__.partition(".")[0] != OUR_PACKAGE:
             self.imports.add((thing.__module__, None))
             return f"{thing.__module__}.{thing.__qualname__}"
         if (thing.__module__, thing.__qualname__) not in self.roots:
@@ -322,7 +322,7 @@ def _assigned(name: str, values: Sequence[Any]) -> str:
     return "\n".join([f"{name} = (", *(f"    {v!r}," for v in values), ")"])
 
 
-OURS = "nas_attn"
+OUR_PACKAGE = "nas_attn"
 CONSTANT = ast.Assign | ast.AnnAssign
 Definition = ast.FunctionDef | ast.ClassDef | CONSTANT
 
@@ -358,7 +358,7 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
             source, original = (
                 (module, used) if used in file.definitions else file.imports.get(used, ("", None))
             )
-            if source.partition(".")[0] == OURS and original is not None:
+            if source.partition(".")[0] == OUR_PACKAGE and original is not None:
                 collect(source, original)
             elif source:
                 outside.add((source, original))

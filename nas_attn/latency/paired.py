@@ -49,8 +49,8 @@ TURN_MS = 10.0
 MAX_CALLS = 32
 MAX_CANDIDATES = 8
 # files of a folder: the networks to measure, and the sessions
-ORDER = "order.json"
-RESULTS = "results.json"
+ORDER_FILE = "order.json"
+RESULTS_FILE = "results.json"
 # at the end of the modes that run a quantized network
 INT8 = "-int8"
 
@@ -301,7 +301,7 @@ def main(folder: Path, sessions: int) -> Iterator[Measured]:
     """Runs sessions of all networks of a folder, and writes `results.json` there after each.
     Yields the bare backbone's milliseconds in each.
     """
-    order = json.loads((folder / ORDER).read_text("utf-8"))
+    order = json.loads((folder / ORDER_FILE).read_text("utf-8"))
     machine = _fingerprint(order)
     done: list[dict[str, Any]] = []
     for number in range(sessions):
@@ -310,9 +310,9 @@ def main(folder: Path, sessions: int) -> Iterator[Measured]:
         for first in range(0, len(keys), MAX_CANDIDATES):
             group = keys[first : first + MAX_CANDIDATES]
             done.append({"fingerprint": machine, **_session(folder, order, group, number)})
-            part = folder / f"{RESULTS}.part"
+            part = folder / f"{RESULTS_FILE}.part"
             part.write_text(json.dumps(done), "utf-8")
-            part.replace(folder / RESULTS)
+            part.replace(folder / RESULTS_FILE)
         yield {
             "session": number + 1,
             "sessions": sessions,
@@ -498,9 +498,9 @@ def measured_files(asked: argparse.Namespace) -> Iterator[Measured]:
     paths: list[Path] = asked.paths or [Path(__file__).resolve().parent]
     if missing := [path for path in paths if not path.exists()]:
         raise RuntimeError(f"'{missing[0]}' does not exist: give a file or folder")
-    if len(paths) == 1 and (paths[0] / ORDER).exists():
+    if len(paths) == 1 and (paths[0] / ORDER_FILE).exists():
         if asked.mode or asked.threads:
-            raise RuntimeError(f"mode and threads are in '{paths[0] / ORDER}': leave them out")
+            raise RuntimeError(f"mode and threads are in '{paths[0] / ORDER_FILE}': leave them out")
         yield from main(paths[0], asked.sessions)
         return
     mode = asked.mode or "onnxruntime"

@@ -39,8 +39,8 @@ from nas_attn.latency.nets import (
 )
 from nas_attn.latency.paired import (
     MAX_CANDIDATES,
-    ORDER,
-    RESULTS,
+    ORDER_FILE,
+    RESULTS_FILE,
     Times,
     Turn,
     summary,
@@ -293,7 +293,7 @@ def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Turn
     return turn
 
 
-PROGRAM = "measure.py"
+PROGRAM_FILE = "measure.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +337,7 @@ def write_folder(
     names = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESULTS).unlink(missing_ok=True)
+        (folder / RESULTS_FILE).unlink(missing_ok=True)
         for number, (key, (_, model)) in enumerate([("", ("", reference)), *candidates.items()]):
             names[key] = f"{number or 'bare'}{runtime_suffix(section)}"
             with torch.no_grad():
@@ -353,8 +353,8 @@ def write_folder(
             "networks": names,
             "placements": {key: text for key, (text, _) in candidates.items()},
         }
-        (folder / ORDER).write_text(json.dumps(order, indent=1), "utf-8")
-        shutil.copyfile(paired.__file__, folder / PROGRAM)
+        (folder / ORDER_FILE).write_text(json.dumps(order, indent=1), "utf-8")
+        shutil.copyfile(paired.__file__, folder / PROGRAM_FILE)
     except OSError as error:
         raise MeasurementError(
             f"the folder '{folder}' cannot be written: {error.strerror}"
@@ -366,10 +366,10 @@ def read_folder(folder: Path) -> Measured:
     cannot be read.
     """
     try:
-        order = json.loads((folder / ORDER).read_text("utf-8"))
+        order = json.loads((folder / ORDER_FILE).read_text("utf-8"))
         sessions = tuple(
             to_sessions(
-                [json.dumps(one) for one in json.loads((folder / RESULTS).read_text("utf-8"))]
+                [json.dumps(one) for one in json.loads((folder / RESULTS_FILE).read_text("utf-8"))]
             )
         )
         if not sessions:
@@ -377,8 +377,8 @@ def read_folder(folder: Path) -> Measured:
         return Measured(order["backbone"], order["placements"], sessions)
     except FileNotFoundError as error:
         raise MeasurementError(
-            f"'{error.filename}' does not exist: run python {PROGRAM} on the device, and copy the"
-            " folder back"
+            f"'{error.filename}' does not exist: run python {PROGRAM_FILE} on the device, and copy"
+            " the folder back"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MeasurementError(f"the results in '{folder}' cannot be read: {error}") from None

@@ -7,10 +7,10 @@ the backbone + noise
 
 from nas_attn.model.evidence import Estimate, Evidence, Gain, Noise, fit
 from nas_attn.model.priors import Beforehand
-from nas_attn.model.runs import TARGET, TESTED, WITNESS, Contributions, Results, ScoredRun
+from nas_attn.model.runs import TARGET_RUNG, TESTED, WITNESS, Contributions, Results, ScoredRun
 
 __all__ = [
-    "TARGET",
+    "TARGET_RUNG",
     "TESTED",
     "WITNESS",
     "Beforehand",

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from nas_attn.model.coding import Codes, Coding, Floats, Ints, array_content
 from nas_attn.model.new_images import noise_floor
 from nas_attn.model.priors import NOTHING_KNOWN, Beforehand, Priors
-from nas_attn.model.runs import TARGET, TESTED, WITNESS, ScoredRun
+from nas_attn.model.runs import TARGET_RUNG, TESTED, WITNESS, ScoredRun
 from nas_attn.records import Placement
 from nas_attn.tables import is_share, is_share_of_images
 
 # runs that the model is fitted to at most; so many of each placement stay, or none
 MOST_FITTED = 400
-REPEATED = 8
+REPEATED_RUNS = 8
 # runs of a block in which broken runs are cut, at least
 FEWEST_TO_CUT = 8
 # a broken run is cut so many times as far below the median as the best tenth lies above it
@@ -189,7 +189,7 @@ def assemble(
         value=np.concatenate([rung.values for rung in rungs]),
         weight=np.ones(len(used)),
         priors=_in_proportion([rung.priors for rung in rungs], beforehand),
-        target=TARGET in numbers[1:],
+        target=TARGET_RUNG in numbers[1:],
         tested=TESTED in numbers[1:],
         equal=beforehand.equal,
         witness=WITNESS in numbers,
@@ -274,15 +274,15 @@ def _newest(runs: Mapping[_At, ScoredRun]) -> dict[_At, ScoredRun]:
     for at in sorted(runs):
         groups[at[:2]].append(at)
     sizes = np.array([len(group) for group in groups.values()])
-    repeated = sizes[sizes > REPEATED]
+    repeated = sizes[sizes > REPEATED_RUNS]
     # for these; the others fill the rest
     room = max(MOST_FITTED - sizes.sum() + repeated.sum(), MOST_FITTED // 2)
     fit = (
         size
-        for size in range(sizes.max(), REPEATED, -1)
+        for size in range(sizes.max(), REPEATED_RUNS, -1)
         if np.minimum(repeated, size).sum() <= room
     )
-    size = next(fit, REPEATED)
+    size = next(fit, REPEATED_RUNS)
     return {at: runs[at] for group in groups.values() for at in group[-size:]}
 
 

@@ -33,9 +33,9 @@ Ints = NDArray[np.intp]
 Codes = NDArray[np.intp]
 # of a choice, from general to particular; shared names share effects
 Names = Callable[[Hashable], Sequence[str]]
-NONE = "none"
+NO_MODULE = "none"
 OF_CHOICES = ("site", "type", "known")
-PARTS = (*OF_CHOICES, "pair")
+EFFECT_PARTS = (*OF_CHOICES, "pair")
 # site -> choice -> what it is expected to do, in any unit
 Known = Mapping[str, Mapping[Hashable, float]]
 
@@ -52,7 +52,7 @@ class Shape:
     own: float = 0.0
 
 
-SHAPES = (
+EFFECT_SHAPES = (
     Shape(0.45, own=1.0),
     Shape(0.20, site=0.8, own=0.2),
     Shape(0.20, site=0.4, type=0.4, own=0.2),
@@ -71,7 +71,7 @@ def names_of(choice: Hashable) -> tuple[str, ...]:
     `se(reduction=8)`, `@block`, itself.
     """
     text = str(choice)
-    if text in (NONE, "original"):
+    if text in (NO_MODULE, "original"):
         return (text,)
     names: dict[str, None] = {}
     # a site with modules at two positions has two parts
@@ -135,7 +135,7 @@ class Coding:
         }
         # (entries,) how often the evaluated placements have each choice
         self.middle = np.zeros(len(at_site))
-        self._scale = dict.fromkeys(PARTS, 0.0)
+        self._scale = dict.fromkeys(EFFECT_PARTS, 0.0)
 
     @property
     def content(self) -> Hashable:
@@ -162,7 +162,7 @@ class Coding:
     @classmethod
     def of(cls, placements: Sequence[Placement], evaluated: int) -> tuple[Coding, Codes]:
         """For explicit placements, scaled to the first, evaluated ones; and the codes of these."""
-        choices_by_site = defaultdict[str, set[str]](lambda: {NONE})
+        choices_by_site = defaultdict[str, set[str]](lambda: {NO_MODULE})
         for site, choice in itertools.chain.from_iterable(
             _read(placement).items() for placement in placements
         ):
@@ -186,7 +186,7 @@ class Coding:
 
     def codes(self, placements: Sequence[Placement]) -> Codes:
         rows = [
-            self.encode({**dict.fromkeys(self.sites, NONE), **_read(placement)})
+            self.encode({**dict.fromkeys(self.sites, NO_MODULE), **_read(placement)})
             for placement in placements
         ]
         return np.array(rows, dtype=np.intp).reshape(len(placements), len(self.sites))
@@ -204,8 +204,8 @@ class Coding:
         coding = copy.copy(self)
         n = len(codes)
         coding.middle = self.one_hot(codes).mean(axis=0) if n else self.middle
-        coding._scale = dict.fromkeys(PARTS, 1.0)
-        for part in PARTS:
+        coding._scale = dict.fromkeys(EFFECT_PARTS, 1.0)
+        for part in EFFECT_PARTS:
             size = 0.0
             # mean variance of the difference of two placements
             if n > 1:
@@ -220,7 +220,9 @@ class Coding:
         which all effects are their own.
         """
         able = [
-            s for s in shapes if all(self._scale[part] or not getattr(s, part) for part in PARTS)
+            s
+            for s in shapes
+            if all(self._scale[part] or not getattr(s, part) for part in EFFECT_PARTS)
         ]
         return able or [Shape(1.0, own=1.0)]
 
@@ -229,7 +231,7 @@ class Coding:
         `right`.
         """
         covariances = np.zeros(len(left) if right is None else (len(left), len(right)))
-        for part in PARTS:
+        for part in EFFECT_PARTS:
             if share := getattr(shape, part):
                 covariances += share * self._part(part, left, right)
         return covariances

@@ -11,7 +11,7 @@ from nas_attn.model.assembling import MOST_FITTED, Data, without_broken
 from nas_attn.model.coding import Codes, Coding, Floats, Ints, Shape
 from nas_attn.model.variances import Algebra, Nodes, posterior, solved_by
 
-SHAPES = (
+FUNCTION_SHAPES = (
     Shape(0.3, site=0.9, own=0.1),
     Shape(0.4, site=0.45, type=0.45, own=0.1),
     Shape(0.3, site=0.4, type=0.15, pair=0.35, own=0.1),
@@ -106,7 +106,7 @@ class Learner:
         nodes = self._variances
         if self._algebra is None:
             data = self._data([*self._rows.values()])
-            self._algebra = Algebra(data, data.coding.shapes(SHAPES))
+            self._algebra = Algebra(data, data.coding.shapes(FUNCTION_SHAPES))
         algebra = self._algebra
         data = self._algebra.data
         coding = data.coding
@@ -157,7 +157,7 @@ class Learner:
             step = following
         if self._nodes is None or self._found_at != step:
             data = self._data([*self._rows.values()][:step])
-            self._nodes = posterior(data, SHAPES)
+            self._nodes = posterior(data, FUNCTION_SHAPES)
             self._found_at = step
         return self._nodes
 

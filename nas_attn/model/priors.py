@@ -38,7 +38,7 @@ the usual; how firmly.
 TARGET_NOISE = 0.7
 # half-t priors of the levels' scatter, in units of the noise
 SEED_SCATTER = 3.0
-BACKBONES = 2.0
+BACKBONE_SCATTER = 2.0
 LEVEL_FREEDOMS = 4
 
 

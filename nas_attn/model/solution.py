@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from nas_attn.model.assembling import Data
-from nas_attn.model.coding import SHAPES, Coding, Floats, Ints, Shape
+from nas_attn.model.coding import EFFECT_SHAPES, Coding, Floats, Ints, Shape
 from nas_attn.model.variances import LEAST_VARIANCE, Algebra, Nodes, Solved, posterior, solved_by
 from nas_attn.records import Placement
 
@@ -22,7 +22,7 @@ class Solution:
     """
 
     def __init__(
-        self, data: Data, placements: Sequence[Placement], shapes: Sequence[Shape] = SHAPES
+        self, data: Data, placements: Sequence[Placement], shapes: Sequence[Shape] = EFFECT_SHAPES
     ) -> None:
         self.data = data
         self.placements = list(placements)

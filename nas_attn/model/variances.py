@@ -21,7 +21,13 @@ from numpy.typing import ArrayLike
 
 from nas_attn.model.assembling import Data
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.priors import BACKBONES, LEVEL_FREEDOMS, SEED_SCATTER, TARGET_NOISE, log_half_t
+from nas_attn.model.priors import (
+    BACKBONE_SCATTER,
+    LEVEL_FREEDOMS,
+    SEED_SCATTER,
+    TARGET_NOISE,
+    log_half_t,
+)
 
 # draws of a round; more where there are more parameters
 DRAWS_PER_ROUND = 44
@@ -220,7 +226,7 @@ class Hypothesis:
                 )
         for name, value, scale in (
             ("seeds", draws.seeds, SEED_SCATTER),
-            ("backbones", draws.backbones, BACKBONES),
+            ("backbones", draws.backbones, BACKBONE_SCATTER),
         ):
             if name in self.index:
                 log_density = log_density + log_half_t(value, scale, LEVEL_FREEDOMS)[:, None]

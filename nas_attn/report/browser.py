@@ -27,7 +27,7 @@ PROGRAM_FOLDERS = (
     ("C:/", "Program Files", "Google", "Chrome", "Application", "chrome.exe"),
     ("C:/", "Program Files (x86)", "Microsoft", "Edge", "Application", "msedge.exe"),
 )
-NAMES = (
+BROWSER_NAMES = (
     "chromium",
     "chromium-browser",
     "google-chrome",
@@ -37,7 +37,7 @@ NAMES = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     *(str(Path(root, *parts)) for root, *parts in PROGRAM_FOLDERS),
 )
-FLAGS = (
+BROWSER_FLAGS = (
     "--headless",
     # root has no sandbox; the page is our own and asks for nothing
     "--no-sandbox",
@@ -79,7 +79,7 @@ def find_browser() -> str:
                 " or Chromium"
             )
         return path
-    installed = filter(None, map(shutil.which, NAMES))
+    installed = filter(None, map(shutil.which, BROWSER_NAMES))
     path = next(installed, None)
     if path is None:
         raise OperationError(
@@ -129,7 +129,7 @@ class Browser:
         """What the browser says of a page."""
         command = [
             self.program,
-            *FLAGS,
+            *BROWSER_FLAGS,
             f"--user-data-dir={self.folder / 'profile'}",
             f"--virtual-time-budget={PAGE_CLOCK_MS}",
             *what,

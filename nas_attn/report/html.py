@@ -50,7 +50,7 @@ class ReportSection:
     title: str
 
 
-ALWAYS = frozenset({"front", "study", "repeat"})
+ALWAYS_SHOWN = frozenset({"front", "study", "repeat"})
 
 
 def write_report(
@@ -111,13 +111,13 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
 
 def _contents(parts: Mapping[str, object]) -> list[ReportSection]:
     """The sections that have something to show."""
-    unlike = (parts.keys() | ALWAYS) ^ SECTIONS.keys()
+    unlike = (parts.keys() | ALWAYS_SHOWN) ^ SECTIONS.keys()
     if unlike:
         raise LookupError(f"these have a heading or a part in the report, and not both: {unlike}")
     return [
         ReportSection(name, title)
         for name, title in SECTIONS.items()
-        if name in ALWAYS or parts[name]
+        if name in ALWAYS_SHOWN or parts[name]
     ]
 
 
@@ -168,7 +168,7 @@ def _all_effects(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
         # where nothing can be told from zero, one sentence says so
         if not part["no_map"]:
             sentences += effect_sentences(effects)
-    return {"intro": words.EFFECTS, "sentences": sentences, "of": parts}
+    return {"intro": words.EFFECTS_NOTE, "sentences": sentences, "of": parts}
 
 
 def _effects(snapshot: Snapshot, effects: Effects, page: Page) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def readings_table(snapshot: Snapshot) -> Table | None:
 
 def versions_table(snapshot: Snapshot) -> Table | None:
     """The libraries that the study began with."""
-    return plain(headings.VERSIONS, ["library", "version"], sorted(snapshot.versions.items()))
+    return plain(headings.VERSIONS_TITLE, ["library", "version"], sorted(snapshot.versions.items()))
 
 
 def tested_table(result: ValidationResult) -> Table | None:
@@ -359,7 +359,7 @@ def _retrained_row(run: Retrained, metrics: Sequence[str]) -> list[Cell]:
 
 
 def _share(share: float | None) -> Cell:
-    return number(units.NO_VALUE if share is None else units.SHARE.value(share), share)
+    return number(units.NO_VALUE if share is None else units.SHARE_UNIT.value(share), share)
 
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:

@@ -23,14 +23,12 @@ from nas_attn.records import FILLED
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, TunedConnection, insert
 from nas_attn.storage.driver_errors import explained
-from nas_attn.storage.log_file import check_has_log
+from nas_attn.storage.log_file import SQLITE_HEADER, check_has_log
 from nas_attn.storage.outages import Outage, repeatable
 from nas_attn.storage.preparing import creation_lock, prepare
 from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
-
-_HEADER = b"SQLite format 3\x00"
 
 
 def backup_sqlite(source: Path, target: Path) -> Path:
@@ -68,8 +66,8 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.with_name(target.name + "-wal").exists():
         raise StudyError(f"backup '{target}' is a database in use: name another file")
     with target.open("rb") as file:
-        start = file.read(len(_HEADER))
-    if start not in (b"", _HEADER):
+        start = file.read(len(SQLITE_HEADER))
+    if start not in (b"", SQLITE_HEADER):
         raise StudyError(f"backup '{target}' exists and is not a database: name another file")
     if not overwrite:
         raise StudyError(

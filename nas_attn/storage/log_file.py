@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from nas_attn.errors import StorageError, StudyError
 
-_HEADER = b"SQLite format 3\x00"
+SQLITE_HEADER = b"SQLite format 3\x00"
 _WITH_LOG = 2
 """The value of a file's bytes 18 and 19 if its last user kept a write-ahead log."""
 
@@ -79,7 +79,9 @@ def check_has_log(file: Path, where: str) -> None:
     with file.open("rb") as opened:
         start = opened.read(100)
     # Of a file with tables, nobody can tell whether its last user ended in order.
-    empty = start[:16] == _HEADER and file.stat().st_size <= int.from_bytes(start[16:18], "big")
+    empty = start[:16] == SQLITE_HEADER and file.stat().st_size <= int.from_bytes(
+        start[16:18], "big"
+    )
     if empty and start[18] == _WITH_LOG:
         raise StudyError(
             f"storage '{where}' holds no study: its log '{log.name}' is missing, because the file"

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_attn.errors import StorageError
 from nas_attn.storage.connection import Connector, TunedConnection
 from nas_attn.storage.driver_errors import explained
-from nas_attn.storage.tables import VERSION_TABLE, VERSIONS
+from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE
 from nas_attn.waiting import Wait, locked
 
 # "nas_attn"
@@ -29,7 +29,7 @@ def prepare(connector: Connector) -> None:
     it is not possible.
     """
     with connector.read() as connection:
-        is_current = _known_version(connection, connector) == VERSIONS[-1]
+        is_current = _known_version(connection, connector) == SCHEMA_VERSIONS[-1]
         if is_current and (
             not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
         ):
@@ -38,7 +38,7 @@ def prepare(connector: Connector) -> None:
         if connector.is_sqlite:
             _use_wal(connector)
         with connector.write() as connection:
-            if _known_version(connection, connector) != VERSIONS[-1]:
+            if _known_version(connection, connector) != SCHEMA_VERSIONS[-1]:
                 _upgrade(connection)
 
 
@@ -47,8 +47,8 @@ def _known_version(connection: sa.Connection, connector: Connector) -> str | Non
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     version: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
-    if version is not None and version not in VERSIONS:
-        newer = f"a newer nas_attn (schema {version}, this one knows up to {VERSIONS[-1]})"
+    if version is not None and version not in SCHEMA_VERSIONS:
+        newer = f"a newer nas_attn (schema {version}, this one knows up to {SCHEMA_VERSIONS[-1]})"
         raise StorageError(
             f"storage '{connector}' was written by {newer}: upgrade nas_attn to open it"
         )

@@ -6,7 +6,8 @@ deleted study cannot write into a new one of the same name. JSON is stored as te
 type refuses NaN, the value of a diverged loss. Times are Unix seconds by the database's clock, for
 SQLite this machine's.
 
-A change of this file needs a revision under `migrations/versions` and its number in `VERSIONS`.
+A change of this file needs a revision under `migrations/versions` and its number in
+`SCHEMA_VERSIONS`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TABLE_PREFIX = "nas_"
 VERSION_TABLE = "nas_alembic_version"
 
 # Schema versions that this program knows, oldest first: the revisions.
-VERSIONS = (
+SCHEMA_VERSIONS = (
     "0001",
     "0002",
     "0003",

@@ -17,7 +17,7 @@ from nas_attn.errors import (
 )
 from nas_attn.paths import user_path
 
-NETWORKS = frozenset(
+NETWORK_FILE_SYSTEMS = frozenset(
     [
         "afs",
         "afs3",
@@ -54,7 +54,7 @@ NETWORKS = frozenset(
 """Network file systems, also after `fuse.`. SQLite's log must not be there: its index is shared
 memory.
 """
-FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+URL_FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
 def shown_url(url: str | URL) -> str:
@@ -107,19 +107,20 @@ def storage_url(text: str) -> URL:
             hint = f"; {ENCODING}"
         elif "@" not in text:
             hint = f"; for a file write sqlite:///{shown}"
-        raise StudyError(f"storage '{shown}' is not a URL: {FORMS}{hint}") from None
+        raise StudyError(f"storage '{shown}' is not a URL: {URL_FORMS}{hint}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(text, url, shown)
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise StudyError(
-            f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}"
+            f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {URL_FORMS}"
         )
     if not _could_be_a_host(url.host or ""):
         raise StudyError(
-            f"storage '{shown}': '{shorten(str(url.host))}' cannot be the name of a host: {FORMS}"
+            f"storage '{shown}': '{shorten(str(url.host))}' cannot be the name of a host:"
+            f" {URL_FORMS}"
         )
     if not url.database:
-        raise StudyError(f"storage '{shown}' names no database: {FORMS}")
+        raise StudyError(f"storage '{shown}' names no database: {URL_FORMS}")
     if find_spec("psycopg") is None:
         raise StudyError(f"storage '{shown}' needs psycopg: pip install 'nas-attn[postgres]'")
     return url.set(drivername="postgresql+psycopg")
@@ -205,6 +206,6 @@ def network_filesystem(path: Path) -> str | None:
             # Windows' name for it
             if "remote" in mount.opts.split(","):
                 kind = "cifs"
-    if not (kind == "drvfs" or kind.removeprefix("fuse.") in NETWORKS):
+    if not (kind == "drvfs" or kind.removeprefix("fuse.") in NETWORK_FILE_SYSTEMS):
         return None
     return kind

@@ -37,7 +37,7 @@ NARROW = "narrow"
 # of the runs that train as the target says
 TARGET_PURPOSES = (VALIDATE, RETRAIN)
 # their purposes
-PHASES = {
+PURPOSES_OF_PHASE = {
     Phase.LONGER: (LENGTH,),
     Phase.CONFIRMING: FURTHER,
     Phase.TESTING: (VALIDATE,),
@@ -88,7 +88,7 @@ def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> flo
     counts = opened.store.queue.counts()
     waiting = {
         phase: sum(counts.get((p, "waiting"), 0) for p in purposes)
-        for phase, purposes in PHASES.items()
+        for phase, purposes in PURPOSES_OF_PHASE.items()
     }
     later = waiting[Phase.TESTING] + waiting[Phase.RETRAINING]
     ends_at = store.settings.ends_at

@@ -8,7 +8,7 @@ from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.progress import EndedRun, Phase, PhaseProgress, Progress
 from nas_attn.storage import RunRow, StudyStore
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.pace import PHASES, narrowing, remaining_s
+from nas_attn.study.pace import PURPOSES_OF_PHASE, narrowing, remaining_s
 
 
 def ended_run(row: RunRow) -> EndedRun:
@@ -42,7 +42,7 @@ def _phase(store: StudyStore) -> PhaseProgress | None:
     candidates.
     """
     counts = store.queue.counts()
-    for phase, purposes in PHASES.items():
+    for phase, purposes in PURPOSES_OF_PHASE.items():
         waiting = sum(counts.get((purpose, "waiting"), 0) for purpose in purposes)
         ended = sum(
             counts.get((purpose, state), 0) for purpose in purposes for state in ("done", "failed")

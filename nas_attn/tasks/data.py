@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas_attn.image_facts import FirstLook, Inventory
 from nas_attn.importing import named
 from nas_attn.recipe import DataSection, Recipe
-from nas_attn.records import ALONE, Share
+from nas_attn.records import SOLE_WORKER, Share
 from nas_attn.tables import find_data_set
 from nas_attn.tasks.base import EXTERNAL, Task
 
@@ -61,7 +61,7 @@ class TaskData:
         return section.model_copy(update=changed)
 
     def load(
-        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
     ) -> Dataset | None:
         """The recipe's data; None if an evaluator brings its own. DataError if they cannot be
         loaded.

@@ -236,7 +236,7 @@ def _optimizer(
     return optimizer
 
 
-USUAL: Mapping[str, Mapping[str, Any]] = {
+USUAL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "SGD": {"momentum": 0.9, "nesterov": True},
     "AdamW": {"betas": (0.9, 0.99)},
 }
@@ -249,7 +249,7 @@ NOT_FUSED_ON_CUDA = ("Adagrad",)
 def _arguments(section: TrainingSection) -> Mapping[str, Any]:
     """The optimizer's arguments, the recipe's or the usual ones."""
     if section.optimizer_arguments is None:
-        return USUAL.get(section.optimizer, {})
+        return USUAL_OPTIONS.get(section.optimizer, {})
     return section.optimizer_arguments
 
 

@@ -163,7 +163,7 @@ log = logging.getLogger("nas_attn.training")
 # Ordinary steps before the recording, in which libraries choose kernels and allocate
 ORDINARY_STEPS = 3
 # Least number of steps to record a CUDA graph, which takes as long as some tens of them
-LONG = 100
+RECORDED_STEPS = 100
 # batches that the host may queue on a CUDA device
 AHEAD = 8
 

@@ -56,8 +56,8 @@ from nas_attn.training.run import (
     read_slot,
 )
 from nas_attn.training.stepping import (
-    LONG,
     ORDINARY_STEPS,
+    RECORDED_STEPS,
     RecordedStep,
     Step,
     Stepper,
@@ -354,7 +354,7 @@ class Trainer:
         """The function that trains a run's network on one batch, in a training of so many steps."""
         execution = self.arithmetic.execution
         # the same steps, launched one by one
-        if self.section.execution == "auto" and steps < LONG:
+        if self.section.execution == "auto" and steps < RECORDED_STEPS:
             execution = "eager"
         network = compiled(run.model) if execution == "compile" else run.model
         step = Step(

@@ -12,12 +12,12 @@ from nas_attn.evidence import COVERAGE, ExpectedGain, Situation
 from nas_attn.words.lines import Line
 from nas_attn.words.units import MINUS, NO_VALUE, duration, probability, times
 
-STARTS = {"scratch": "from random weights", "pretrained": "from trained weights"}
-FORMS = {"identity": "as the identity", "random": "with random gates"}
-PARTS = {"backbone": "in the backbone", "neck": "in the neck", "head": "in the head"}
+START_WORDS = {"scratch": "from random weights", "pretrained": "from trained weights"}
+FORM_WORDS = {"identity": "as the identity", "random": "with random gates"}
+PART_WORDS = {"backbone": "in the backbone", "neck": "in the neck", "head": "in the head"}
 LIKELY_GAIN = 0.8
 """A probability from which a gain is called likely."""
-COLUMNS = ("latency", "95 % interval", "gain", "80 % interval", "helps", "pairs", "sources")
+ADVICE_COLUMNS = ("latency", "95 % interval", "gain", "80 % interval", "helps", "pairs", "sources")
 """Gains in points; `pairs` of trainings of this module, place, start and form, and their sources.
 Without one there is no gain.
 """
@@ -25,7 +25,7 @@ Without one there is no gain.
 
 @dataclass(frozen=True, slots=True)
 class AdviceRow:
-    """A line of the table: a placement and its cells, in the order of `COLUMNS`."""
+    """A line of the table: a placement and its cells, in the order of `ADVICE_COLUMNS`."""
 
     placement: str
     cells: tuple[str, ...]
@@ -33,7 +33,7 @@ class AdviceRow:
 
 def setting_text(setting: Situation) -> str:
     """`classification, from trained weights, modules start as the identity`."""
-    return f"{setting.task}, {STARTS[setting.start]}, modules start {FORMS[setting.form]}"
+    return f"{setting.task}, {START_WORDS[setting.start]}, modules start {FORM_WORDS[setting.form]}"
 
 
 def before_table(advice: Advice) -> Iterator[Line]:
@@ -172,7 +172,13 @@ def _nothing_measured(advice: Advice) -> str:
 
 def _other(other: OtherSetting) -> str:
     situation = other.situation
-    where = f"{PARTS[situation.place]}, {STARTS[situation.start]}, {FORMS[situation.form]}"
+    where = ", ".join(
+        [
+            PART_WORDS[situation.place],
+            START_WORDS[situation.start],
+            FORM_WORDS[situation.form],
+        ]
+    )
     counts = f"{several(other.gain.rows, 'pair')}, {several(len(other.gain.sources), 'source')}"
     return f"{where}: {gain_text(other.gain)}, {probability(other.gain.probability)}; {counts}"
 

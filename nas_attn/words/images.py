@@ -37,7 +37,7 @@ from nas_attn.image_facts import (
 # of unreadable files
 SHOWN_REASONS = 5
 GROUPS = "remove them, or keep them together with data.groups"
-ALONE = "give validation a file of its own without them, or leave out one"
+SEPARATE_FILE = "give validation a file of its own without them, or leave out one"
 BALANCED = 'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
 
 
@@ -197,7 +197,7 @@ def _copies_text(copies: Copies) -> str:
             f"{copied} in two classes, such as {pair}: no network can be right about both; leave"
             " them out of one class"
         )
-    way_out = GROUPS if copies.by_groups else ALONE
+    way_out = GROUPS if copies.by_groups else SEPARATE_FILE
     return f"{copied}, such as {pair}, which may come into two splits: {way_out}"
 
 
@@ -210,7 +210,7 @@ def _near_copies_text(copies: NearCopies) -> str:
             f"{alike} one of another split, {example}: if they are one photograph, scaled or saved"
             " again, leave them out of one split"
         )
-    way_out = GROUPS if copies.by_groups else ALONE
+    way_out = GROUPS if copies.by_groups else SEPARATE_FILE
     return (
         f"{alike} another one, {example}, which may come into two splits: if they are of one scene,"
         f" {way_out}"
@@ -226,7 +226,7 @@ def _shared_names_text(remark: SharedNames) -> str:
             f"{shared} of two splits, such as '{one}' and '{other}': {origin}, scores on it tell"
             " nothing about new ones; put its images into one split"
         )
-    way_out = ALONE
+    way_out = SEPARATE_FILE
     if remark.pattern:
         way_out = f"keep its images together with data.groups = {{ pattern = '{remark.pattern}' }}"
     return (

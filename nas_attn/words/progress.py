@@ -10,7 +10,7 @@ from nas_attn.recipe import lower_is_better
 from nas_attn.records import CandidateRow
 from nas_attn.words.units import duration, named
 
-PHASES = {
+PHASE_WORDS = {
     Phase.LONGER: "training the bare network longer",
     Phase.CONFIRMING: "confirming",
     Phase.TESTING: "testing",
@@ -82,7 +82,7 @@ def phase_text(phase: PhaseProgress | None) -> str:
     if phase is None:
         return ""
     runs = f" {phase.ended}/{phase.total} runs" if phase.total else ""
-    return f"{PHASES[phase.phase]}{runs}"
+    return f"{PHASE_WORDS[phase.phase]}{runs}"
 
 
 def progress_as_json(progress: Progress) -> dict[str, Any]:

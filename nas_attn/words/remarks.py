@@ -52,8 +52,8 @@ def caution_text(caution: Caution) -> str:
         case HardlyLearned(value, guessing):
             return (
                 "the bare backbone has hardly learned"
-                f" ({units.SHARE.value(value)} as the mean over classes, where guessing gives"
-                f" {units.SHARE.value(guessing)}). Train longer, or with another learning"
+                f" ({units.SHARE_UNIT.value(value)} as the mean over classes, where guessing gives"
+                f" {units.SHARE_UNIT.value(guessing)}). Train longer, or with another learning"
                 " rate, before you compare."
             )
         case StillLearning(metric, earlier, value):

@@ -38,7 +38,7 @@ POOLED = (
     " sites and types did elsewhere. The fewer its runs, the stronger the pull. It corrects for the"
     " luck of the best-looking of many."
 )
-EFFECTS = (
+EFFECTS_NOTE = (
     "What a choice adds to its site on average over all placements, compared with nothing there. ±"
     " is half of the 95 % interval; bold: the interval excludes zero. The tables also say what a"
     " choice gains alone, and next to the recommended ones."
@@ -49,7 +49,7 @@ RETRAINED = (
 )
 IMAGES_DIFFER = "Some of this is chance: two trainings of the same network differ, too."
 IMAGES_EQUAL = "In no image is one network better than another."
-CONTROLS = (
+CONTROLS_NOTE = (
     "A candidate without attention is there for comparison: it is more network at a similar"
     " latency, and never on the front."
 )
@@ -85,7 +85,7 @@ def front_intro(snapshot: Snapshot, *, new_images: bool) -> Iterator[str]:
         f" it; ± and bars are 95 % intervals{images}."
     )
     if snapshot.controls:
-        yield CONTROLS
+        yield CONTROLS_NOTE
 
 
 def noise_sentences(

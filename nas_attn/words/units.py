@@ -49,7 +49,7 @@ def _two_digits(size: float) -> str:
     return f"{size:.{min(max(1 - math.floor(math.log10(size)), 0), 2)}f}"
 
 
-SHARE = Unit(
+SHARE_UNIT = Unit(
     lambda share: f"{100 * min(max(share, 0.0), 1.0):.2f} %",
     lambda size: _two_digits(100 * size),
     "points",
@@ -67,7 +67,7 @@ COUNT = Unit(count, count, ticks=".3~s")
 BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", ticks=".3~s")
 NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}", decimals=MOST_DECIMALS)
 _UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
-_METRICS: Mapping[str, Unit] = {"share": SHARE, "number": NUMBER, "loss": NUMBER}
+_METRICS: Mapping[str, Unit] = {"share": SHARE_UNIT, "number": NUMBER, "loss": NUMBER}
 _KNOWN: Mapping[str, tuple[str, Unit]] = {
     row.name: (row.title, _METRICS[row.kind]) for row in tables.METRICS.values()
 } | {row.name: (row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
@@ -179,7 +179,7 @@ def value_range(objective: str, low: float, high: float) -> str:
 
 def _digits_of_values(kind: Unit, half: float) -> int | None:
     """Decimals of values with such an interval; None where values have no interval."""
-    if kind is SHARE:
+    if kind is SHARE_UNIT:
         return min(decimals(100 * half), 2)
     if kind is RATIO:
         return min(decimals(half), 3)
@@ -188,11 +188,11 @@ def _digits_of_values(kind: Unit, half: float) -> int | None:
 
 def _scaled(kind: Unit, number: float) -> float:
     """A value in the unit that it is written in."""
-    return 100 * min(max(number, 0.0), 1.0) if kind is SHARE else number
+    return 100 * min(max(number, 0.0), 1.0) if kind is SHARE_UNIT else number
 
 
 def _sign_of_values(kind: Unit) -> str:
-    if kind is SHARE:
+    if kind is SHARE_UNIT:
         return "%"
     return "×" if kind is RATIO else ""
 
@@ -238,7 +238,7 @@ def change(objective: str, before: float, after: float, half: float) -> str:
     """Two values, with as many digits as the interval of their difference supports: `69.8 → 72.6
     %`.
     """
-    if unit(objective) is SHARE:
+    if unit(objective) is SHARE_UNIT:
         digits = min(decimals(100 * half), 2)
         return f"{100 * before:.{digits}f} → {100 * after:.{digits}f} %"
     return f"{value(objective, before)} → {value(objective, after)}"

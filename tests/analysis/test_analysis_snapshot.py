@@ -16,7 +16,7 @@ from nas_attn.analysis.modelling import StudyScores, models_of, searched_as_targ
 from nas_attn.analysis.per_image import Labels, mistakes
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.evaluation.artifacts import keep_labels
-from nas_attn.model import TARGET
+from nas_attn.model import TARGET_RUNG
 from nas_attn.notation import parse
 from nas_attn.records import Score
 from nas_attn.report.figures.noise import noise_figure
@@ -242,7 +242,7 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
     )
     at_target(study, {bare: "none"}, 0.0)
     after = snapshot(study.store)
-    assert after.evidence["accuracy"].rung == TARGET
+    assert after.evidence["accuracy"].rung == TARGET_RUNG
     assert after.evidence["accuracy"].gain(best.key, bare).probability < 0.7
     assert decide(after).target is None
     assert after.find(best.key).estimates["accuracy"].mean == pytest.approx(0.8, abs=0.01)

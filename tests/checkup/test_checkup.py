@@ -163,7 +163,7 @@ def test_a_clock_that_two_copies_disagree_on_is_noted(monkeypatch: pytest.Monkey
     shift["log_ratio"] = -0.05
     finding = sessions.look(job, CPU)
     assert finding.state == "note"
-    assert finding.values["ratios"].keys() == set(sessions.CANDIDATES)
+    assert finding.values["ratios"].keys() == set(sessions.TIMED_PLACEMENTS)
 
 
 def test_an_old_gpu_trains_in_float32(stub: StubbedCuda) -> None:

@@ -16,7 +16,7 @@ import pytest
 import typer.main
 from command_line import Nas
 
-from nas_attn.cli.commands import COMMON, PANELS
+from nas_attn.cli.commands import COMMON_PANEL, PANELS
 from nas_attn.cli.main import COMMANDS, FORMER_NAMES, FORMER_OPTIONS, app
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -88,7 +88,7 @@ def test_the_main_options_come_first_in_the_help(nas: Nas) -> None:
     assert headings[0] == "Arguments"
     assert headings[1:] == [panel for panel in PANELS if panel in headings]
     assert shown.index("--trials") < shown.index("--workers") < shown.index("--json")
-    assert shown.index(COMMON) < shown.index("--help")
+    assert shown.index(COMMON_PANEL) < shown.index("--help")
 
 
 def begin(name: str) -> None:

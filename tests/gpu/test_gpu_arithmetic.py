@@ -25,7 +25,7 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.records import Arithmetic, Score
 from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer
 from nas_attn.training.arithmetic import PLAIN, decided, possible
-from nas_attn.training.stepping import LONG
+from nas_attn.training.stepping import RECORDED_STEPS
 
 CUDA = torch.device("cuda")
 EAGER = replace(PLAIN, fused=True)
@@ -49,7 +49,7 @@ def test_a_score_says_whether_its_steps_were_recorded(
 
 
 def test_the_score_of_a_brief_training_says_eager(stub: StubbedCuda) -> None:
-    assert steps() < LONG
+    assert steps() < RECORDED_STEPS
     assert decided(TrainingSection(execution="auto"), CUDA).execution == "cuda-graph"
     (score,) = fit(network(), "auto")
     assert stub.replays == 0

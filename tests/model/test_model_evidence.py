@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import runs_made as made
 
-from nas_attn.model import TARGET, WITNESS, Beforehand, Evidence, ScoredRun, fit
+from nas_attn.model import TARGET_RUNG, WITNESS, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.new_images import noise_floor
 from nas_attn.model.variances import forget
 from nas_attn.notation import parse
@@ -366,7 +366,7 @@ def test_a_bare_backbone_that_does_not_train_hides_no_gain_and_no_accuracy_excee
     assert all(gain.low < gain.mean - 0.03 and gain.mean + 0.03 < gain.high for gain in gains)
     assert all(0 <= estimate.low <= estimate.high <= 1 for estimate in model.estimates.values())
     runs += [
-        ScoredRun(f"k{i:03}", seed, TARGET, value)
+        ScoredRun(f"k{i:03}", seed, TARGET_RUNG, value)
         for i, value in enumerate((0.5, 0.95, 0.6))
         for seed in (0, 1)
     ]

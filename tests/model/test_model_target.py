@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import runs_made as made
 
-from nas_attn.model import TARGET, Evidence, ScoredRun, fit
+from nas_attn.model import TARGET_RUNG, Evidence, ScoredRun, fit
 from nas_attn.records import BARE
 
 
@@ -24,7 +24,14 @@ def study(
     runs = made.runs(effects, rng, noise=0.003, level=0.004, seeds=2)
     some = dict(list(there.items())[:tried])
     target = made.runs(
-        some, rng, noise=0.003, level=0.004, seeds=blocks, rung=TARGET, first_seed=1000, base=0.8
+        some,
+        rng,
+        noise=0.003,
+        level=0.004,
+        seeds=blocks,
+        rung=TARGET_RUNG,
+        first_seed=1000,
+        base=0.8,
     )
     gains = {key: float(value - there["k000"]) for key, value in there.items()}
     return fit(runs, texts, metric="accuracy"), fit(runs + target, texts, metric="accuracy"), gains
@@ -64,10 +71,10 @@ def test_three_networks_at_the_target_leave_the_others_uncertain() -> None:
 
 def test_what_ran_counts_with_the_best_runs_that_it_has() -> None:
     _, both, _ = study(3, 1.0, tried=3, blocks=4)
-    assert both.rung == TARGET
+    assert both.rung == TARGET_RUNG
     assert (both.estimates["k001"].seeds, both.estimates["k009"].seeds) == (4, 2)
     assert both.estimates["k009"].mean == pytest.approx(0.8, abs=0.02)
-    alone = fit([ScoredRun("k000", 0, TARGET, 0.8)], {"k000": BARE}, metric="accuracy")
+    alone = fit([ScoredRun("k000", 0, TARGET_RUNG, 0.8)], {"k000": BARE}, metric="accuracy")
     assert alone.estimates["k000"].mean == pytest.approx(0.8)
 
 
@@ -95,7 +102,7 @@ def by_chance(
 def test_two_runs_at_the_target_that_fail_by_chance_do_not_overturn_a_search() -> None:
     search = [run for run in by_chance(np.random.default_rng(5), 0.8) if run.key != "k000"]
     search += [ScoredRun("k000", seed, 0, 0.53 + 0.002 * seed) for seed in range(5)]
-    target = [ScoredRun("k000", 9, TARGET, 0.537), ScoredRun("k001", 9, TARGET, 0.529)]
+    target = [ScoredRun("k000", 9, TARGET_RUNG, 0.537), ScoredRun("k001", 9, TARGET_RUNG, 0.529)]
     gain = fit(search + target, TEXTS, metric="accuracy").gain("k001", "k000")
     assert gain.probability > 1.5 * gain.worse, "a tie is likely, a loss is not"
     assert gain.high > 0.1

@@ -278,7 +278,7 @@ def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> 
 def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
     made: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = figures.KINDS
+    kinds = figures.FIGURE_KINDS
     assert len({kind.name for kind in kinds}) == len(kinds)
     assert all(kind.title for kind in kinds)
     shapes = figures.FigureKind(

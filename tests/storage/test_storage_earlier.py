@@ -63,7 +63,7 @@ def test_opening_changes_no_value_that_was_there(earlier: Path) -> None:
     before = contents(path)
     Database(URL).close()
     after = contents(path)
-    assert after.pop(tables.VERSION_TABLE) == [{"version_num": tables.VERSIONS[-1]}]
+    assert after.pop(tables.VERSION_TABLE) == [{"version_num": tables.SCHEMA_VERSIONS[-1]}]
     assert before.pop(tables.VERSION_TABLE) == [{"version_num": "0001"}]
     assert any(before.values())
     for table, rows in before.items():

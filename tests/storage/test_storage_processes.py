@@ -419,7 +419,7 @@ def test_a_database_of_another_version_is_refused_and_left_alone(url: str) -> No
         Database(url)
     with engine.begin() as connection:
         connection.exec_driver_sql(
-            f"UPDATE nas_alembic_version SET version_num = '{tables.VERSIONS[-1]}'"
+            f"UPDATE nas_alembic_version SET version_num = '{tables.SCHEMA_VERSIONS[-1]}'"
         )
     with Database(url) as database:
         assert [study.name for study in database.studies()] == ["a"]

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-NAMES = {
+CACHE_NAMES = {
     "numpy": frozenset({"ndarray", "dtype"}),
     "numpy.core.multiarray": frozenset({"_reconstruct", "scalar"}),
     "numpy._core.multiarray": frozenset({"_reconstruct", "scalar"}),
@@ -30,7 +30,7 @@ class Plain(pickle.Unpickler):
     """Reads arrays, numbers, text and containers of them; UnpicklingError: there is more."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if name not in NAMES.get(module, ()):
+        if name not in CACHE_NAMES.get(module, ()):
             raise pickle.UnpicklingError(f"{module}.{name} is no array")
         return super().find_class(module, name)
 

@@ -36,7 +36,7 @@ MODEL_KEYS = frozenset(
     ]
 )
 """Keys of a model's YAML. Unknown ones may mean something in a version to come."""
-LAYERS = frozenset(
+YOLO_LAYERS = frozenset(
     [
         "A2C2f",
         "AConv",
@@ -136,7 +136,7 @@ def _is_plain_layer(layer: Any) -> bool:
     module = layer[2]
     if not isinstance(module, str):
         return False
-    return module in LAYERS or bool(_OF_TORCH.fullmatch(module))
+    return module in YOLO_LAYERS or bool(_OF_TORCH.fullmatch(module))
 
 
 def _is_plain_activation(text: Any) -> bool:

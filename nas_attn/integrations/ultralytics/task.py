@@ -14,7 +14,7 @@ from nas_attn.tasks.detection.data import ReadElsewhere
 
 DETECTOR_PREFIX = "ultralytics:"
 """Beginning of the names of its detectors."""
-OURS = (
+OUR_OPTIONS = (
     "backbone_learning_rate",
     "layer_decay",
     "accumulate",
@@ -60,7 +60,9 @@ class UltralyticsDetection(EvaluatedDetection):
     @override
     def check(self, recipe: RecipeParts) -> None:
         usual = type(recipe.training)()
-        asked = [name for name in OURS if getattr(recipe.training, name) != getattr(usual, name)]
+        asked = [
+            name for name in OUR_OPTIONS if getattr(recipe.training, name) != getattr(usual, name)
+        ]
         if asked:
             raise ValueError(
                 f"training.{asked[0]} is not supported with ultralytics' trainer: remove it"

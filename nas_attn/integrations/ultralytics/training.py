@@ -29,9 +29,9 @@ from nas_attn.integrations.ultralytics.networks import parts_of
 from nas_attn.processes import cores
 from nas_attn.recipe import Recipe
 
-METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}
+THEIR_METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}
 """Our metrics -> theirs."""
-SCORED = {"segment": "(M)", "pose": "(P)"}
+SCORED_PARTS = {"segment": "(M)", "pose": "(P)"}
 """Scored are masks, poses; boxes otherwise."""
 RISING_EPOCHS = 0.1
 """Share of the epochs in which the learning rate rises, three at most."""
@@ -67,8 +67,8 @@ def _parts(model: nn.Module) -> Mapping[str, Any]:
 
 def _scores(model: nn.Module, results: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of the score, from ultralytics' results."""
-    of = SCORED.get(_parts(model)["task"], "(B)")
-    return {name: float(results[f"{theirs}{of}"]) for name, theirs in METRICS.items()}
+    of = SCORED_PARTS.get(_parts(model)["task"], "(B)")
+    return {name: float(results[f"{theirs}{of}"]) for name, theirs in THEIR_METRICS.items()}
 
 
 def settings(

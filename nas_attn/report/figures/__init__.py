@@ -1,4 +1,4 @@
-"""A study's figures (plotly): a kind of figure is a file here and a row of `KINDS`."""
+"""A study's figures (plotly): a kind of figure is a file here and a row of `FIGURE_KINDS`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nas_attn.words.headings import FIGURES
 
 @dataclass(frozen=True, slots=True)
 class FigureKind:
-    """A kind of figure that a study may have; a row of `KINDS`."""
+    """A kind of figure that a study may have; a row of `FIGURE_KINDS`."""
 
     name: str
     """Of its file and its artifact; a further figure of the kind has a number or a name of its own
@@ -73,7 +73,7 @@ def _one(
     return figures
 
 
-KINDS = (
+FIGURE_KINDS = (
     FigureKind("front", FIGURES["front"], _fronts),
     FigureKind("curves", FIGURES["curves"], _one(learning_curves)),
     FigureKind("effects", FIGURES["effects"], _map_of_the_metric),
@@ -93,7 +93,7 @@ def drawn_figures(snapshot: Snapshot) -> dict[str, Drawn]:
     `effects-latency`, `curves`, `noise` …
     """
     figures_by_name: dict[str, Drawn] = {}
-    for kind in KINDS:
+    for kind in FIGURE_KINDS:
         for rest, figure in kind.draw(snapshot).items():
             name = f"{kind.name}-{rest}" if rest else kind.name
             figures_by_name[name] = Drawn(kind.title, figure)

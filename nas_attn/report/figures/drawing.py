@@ -27,7 +27,7 @@ COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)
 BACKGROUND = "#ffffff"
 TEXT = "#1f2328"
 
-BARE = "bare backbone"
+BARE_LABEL = "bare backbone"
 # Letters of a line of a point's hover text
 HOVER_LETTERS = 90
 # Letters of a line of an axis' title, and of a figure's title
@@ -158,7 +158,7 @@ def factor(objective: str, *, gain: bool = False) -> float:
     unit = units.unit(objective)
     if gain:
         return unit.scale
-    return 100.0 if unit is units.SHARE else 1.0
+    return 100.0 if unit is units.SHARE_UNIT else 1.0
 
 
 def measure(
@@ -166,7 +166,7 @@ def measure(
 ) -> None:
     """Names an objective's axis, for values or for gains (positive is better)."""
     unit = units.unit(objective)
-    suffix = " %" if unit is units.SHARE and not gain else None
+    suffix = " %" if unit is units.SHARE_UNIT and not gain else None
     figure.update_layout(
         {
             f"{axis}axis": {
@@ -218,7 +218,7 @@ class Style:
 
 
 RECOMMENDED_STYLE = Style("recommended", GREEN, 3)
-BARE_STYLE = Style(BARE, RED, 2.5, "dash")
+BARE_STYLE = Style(BARE_LABEL, RED, 2.5, "dash")
 CONTROL_STYLE = Style("without attention", GREY, 1.5, "longdashdot")
 UNIFORM_STYLE = Style("same everywhere", ORANGE, 1.5, "dashdot")
 FRONT_STYLE = Style("front", BLUE, 2, "longdash")

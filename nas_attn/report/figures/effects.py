@@ -35,7 +35,7 @@ CELL = 62
 NARROW_CELL = 26
 CELL_LETTER_WIDTH = 7.5
 # Pixels of a row
-ROW = 44
+ROW_HEIGHT = 44
 
 
 def map_of(snapshot: Snapshot, what: str) -> go.Figure | None:
@@ -61,7 +61,7 @@ def effect_map(effects: Effects) -> go.Figure:
     cells = {(names[row.site, row.name], row.site): row for row in rows}
     choices = _ranked(cells)
     written = len(sites) <= MOST_WRITTEN
-    figure = blank_figure(height=max(160, ROW * len(choices) + 70))
+    figure = blank_figure(height=max(160, ROW_HEIGHT * len(choices) + 70))
     figure.add_trace(
         go.Heatmap(
             z=_table(cells, choices, sites, lambda row: _shade(effects.of, row), None),

@@ -12,7 +12,7 @@ from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.paths import user_path, whole_file
 from nas_attn.report.browser import Size, open_browser
 
-FORMATS = ("svg", "pdf", "png")
+FIGURE_FORMATS = ("svg", "pdf", "png")
 # Pixels; a PNG has twice as many
 PIXELS = 900
 PNG_SCALE = 2
@@ -28,9 +28,9 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
     UserError: unknown format. OperationError: no Chrome or Chromium, it did not work, or the files
         cannot be written.
     """
-    if format_ not in FORMATS:
+    if format_ not in FIGURE_FORMATS:
         raise UserError(
-            f"figures cannot be written as '{shorten(format_)}': give {', '.join(FORMATS)}"
+            f"figures cannot be written as '{shorten(format_)}': give {', '.join(FIGURE_FORMATS)}"
         )
     place = user_path(folder, what="figures' folder", error=UserError)
     try:

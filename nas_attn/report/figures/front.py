@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report.figures.drawing import (
-    BARE,
+    BARE_LABEL,
     BLUE,
     GREEN,
     GREY,
@@ -65,8 +65,8 @@ class PointGroup:
 SEARCHED = PointGroup("searched", GREY, "circle", 7, bars=False)
 UNIFORM = PointGroup("same everywhere", ORANGE, "diamond", 10)
 CONTROL = PointGroup("without attention", GREY, "x", 9)
-FRONT = PointGroup("front", BLUE, "circle", 11)
-BARE_GROUP = PointGroup(BARE, RED, "square", 11, in_legend=False)
+FRONT_POINTS = PointGroup("front", BLUE, "circle", 11)
+BARE_GROUP = PointGroup(BARE_LABEL, RED, "square", 11, in_legend=False)
 
 
 def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
@@ -139,7 +139,7 @@ def _ends(
 def _grouped(points: Sequence[FrontPoint]) -> Mapping[PointGroup, Sequence[FrontPoint]]:
     """What lies above comes last."""
     groups: dict[PointGroup, list[FrontPoint]] = {
-        group: [] for group in (SEARCHED, UNIFORM, CONTROL, FRONT, BARE_GROUP)
+        group: [] for group in (SEARCHED, UNIFORM, CONTROL, FRONT_POINTS, BARE_GROUP)
     }
     for point in points:
         groups[_group_of(point.view)].append(point)
@@ -153,7 +153,7 @@ def _group_of(view: CandidateView) -> PointGroup:
         return BARE_GROUP
     if view.baseline is not None:
         return UNIFORM
-    return FRONT if view.on_front else SEARCHED
+    return FRONT_POINTS if view.on_front else SEARCHED
 
 
 def _measure_axis(
@@ -199,7 +199,9 @@ def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[FrontPoint]) -
     """A ring around the recommended, and names beside those that the figure is about."""
     chosen = [point for point in points if point.view.key == snapshot.taken]
     if chosen:
-        ring = replace(FRONT, name="recommended", colour=GREEN, symbol="circle-open", size=RING)
+        ring = replace(
+            FRONT_POINTS, name="recommended", colour=GREEN, symbol="circle-open", size=RING
+        )
         trace = _trace(snapshot, replace(ring, bars=False), chosen)
         trace.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None)
         figure.add_trace(trace)

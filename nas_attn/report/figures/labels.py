@@ -14,15 +14,15 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 # Pixels between the ends of the x axis for which names are placed, and of these the usual ones
-WIDTHS = (230, 560, 900)
-USUAL = 560
+AXIS_WIDTHS = (230, 560, 900)
+USUAL_WIDTH = 560
 # Pixels of a letter and a line of 12 pixels, rather too many than too few
 LABEL_LETTER_WIDTH = 7.2
 LINE = 16
 # Pixels from a point's middle to its rim
 MARK = 7
 
-POSITIONS = (
+LABEL_POSITIONS = (
     "top right",
     "bottom right",
     "top left",
@@ -100,7 +100,7 @@ def name_points(
     """Writes the names of the marks, the first ones first, into a figure whose axes have these
     ranges. `height`: pixels between the ends of the y axis.
     """
-    for width in WIDTHS:
+    for width in AXIS_WIDTHS:
         placed = _placed(marks, Axes(x, y, width, height))
         trace = go.Scatter(
             x=[mark.x for mark, _ in placed],
@@ -116,7 +116,7 @@ def name_points(
             cliponaxis=False,
             name="names",
             meta={"names": width},
-            visible=width == USUAL,
+            visible=width == USUAL_WIDTH,
         )
         figure.add_trace(trace)
 
@@ -142,7 +142,7 @@ def _free_position(axes: Axes, mark: Mark, taken: Sequence[Box], bars: Sequence[
     """The first side without anything there, else the first that only covers ends of intervals."""
     frame = Box(0, 0, axes.width, axes.height)
     for obstacles in ([*taken, *bars], taken):
-        for position in POSITIONS:
+        for position in LABEL_POSITIONS:
             box = _box(axes, mark, position)
             if box.inside(frame) and not any(box.meets(other) for other in obstacles):
                 return position

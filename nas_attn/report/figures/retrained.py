@@ -26,7 +26,7 @@ from nas_attn.report.figures.labels import End, name_ends
 from nas_attn.words.figures import HOW_RETRAINED, loss_message, run_name, score_message
 
 # No two lines have the same colour and dash
-COLOURS = (BLUE, ORANGE, GREEN, RED)
+CURVE_COLOURS = (BLUE, ORANGE, GREEN, RED)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 # Lines with a name beside their end, at most
 RETRAINED_NAMES = 6
@@ -85,7 +85,7 @@ def _line(run: Retrained, number: int, values: Sequence[float | None]) -> go.Sca
         y=values,
         mode="lines+markers",
         line={
-            "color": COLOURS[number % len(COLOURS)],
+            "color": CURVE_COLOURS[number % len(CURVE_COLOURS)],
             "dash": DASHES[number % len(DASHES)],
             "width": 2,
         },

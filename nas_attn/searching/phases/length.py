@@ -39,7 +39,7 @@ from nas_attn.searching.prepare.lengths import (
     usual_epochs,
 )
 from nas_attn.searching.prepare.timing import (
-    LAST,
+    LAST_SEED_SHARE,
     SCREENING,
     TESTING,
     Fit,
@@ -202,7 +202,7 @@ def settle(worker: Worker) -> None:
     if fit is not None and settings.ends_at is not None:
         now = worker.opened.database.now()
         left_s = settings.ends_at - now
-        rest = TESTING if fit.blocks else LAST
+        rest = TESTING if fit.blocks else LAST_SEED_SHARE
         store.set(
             trials=min(fit.trials, settings.trials),
             screen_until=now + SCREENING * left_s,

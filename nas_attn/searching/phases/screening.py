@@ -51,7 +51,7 @@ from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import covers
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
-from nas_attn.space import FREE, NONE
+from nas_attn.space import BARE_VALUE, FREE
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
@@ -219,18 +219,18 @@ class Search(TaskSource):
             used = [
                 site
                 for site, value in values.items()
-                if value != NONE and NONE in self.space.allowed[site]
+                if value != BARE_VALUE and BARE_VALUE in self.space.allowed[site]
             ]
-            alone = [values | dict.fromkeys({*used} - {site}, NONE) for site in used]
+            alone = [values | dict.fromkeys({*used} - {site}, BARE_VALUE) for site in used]
             counts = range(1, len(used) if len(used) <= ALL_PARTS else 2)
             parts = []
             for n in counts:
                 for out in itertools.combinations(used, n):
-                    parts.append(values | dict.fromkeys(out, NONE))
+                    parts.append(values | dict.fromkeys(out, BARE_VALUE))
             other = []
             for at in used:
                 choices = self.space.allowed[at]
-                other += [{**values, at: value} for value in choices if value != NONE]
+                other += [{**values, at: value} for value in choices if value != BARE_VALUE]
             new = [
                 self._untried(some)
                 for some in (alone, parts, other if len(values) <= FEW_SITES else [])

@@ -18,7 +18,7 @@ from nas_attn.records import (
     Placement,
     ResolvedPlacement,
 )
-from nas_attn.space import BACKBONE, Baseline, SearchSpace
+from nas_attn.space import BACKBONE_SITE, Baseline, SearchSpace
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import BASELINE
 
@@ -43,7 +43,7 @@ def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolv
         return {}
     return {
         str(BaselineName("control", str(other))): plan.resolved(
-            Placement((Assignment(BACKBONE, other),))
+            Placement((Assignment(BACKBONE_SITE, other),))
         )
         for other in larger(recipe.backbone)
     }

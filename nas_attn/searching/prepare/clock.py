@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_attn.searching.prepare.lengths import LENGTH_SHARE
-from nas_attn.searching.prepare.timing import LAST, PRUNED_SHARE, SCREENING, TESTING
+from nas_attn.searching.prepare.timing import LAST_SEED_SHARE, PRUNED_SHARE, SCREENING, TESTING
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import seconds_per_epoch
 
@@ -22,7 +22,7 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
             + opened.recipe.latency.session_seconds
         )
         store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
-    rest = TESTING if tested else LAST
+    rest = TESTING if tested else LAST_SEED_SHARE
     screening = LENGTH_SHARE if opened.recipe.target_is_open else SCREENING
     store.set(
         screen_until=now + screening * seconds,

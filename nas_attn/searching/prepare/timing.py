@@ -32,7 +32,7 @@ OF_A_SEED = 6
 SCREENING = 0.55
 TESTING = 0.3
 # in which no further seed begins, where there is no test
-LAST = LAST_SHARE
+LAST_SEED_SHARE = LAST_SHARE
 # networks
 OF_A_TEST = 3
 OF_A_ROUND = 4
@@ -103,7 +103,7 @@ def fitted(
     if useful_s < least_s(speed, epochs) - START_S - END_S:
         return None
     trials = min(max(FEWEST, trials), most)
-    return Fit(trials, 0, _rounds((1 - LAST) * useful_s, speed, run_s, trials))
+    return Fit(trials, 0, _rounds((1 - LAST_SEED_SHARE) * useful_s, speed, run_s, trials))
 
 
 def most_of_few(seconds: float, speed: Speed, epochs: float) -> int:
@@ -121,7 +121,7 @@ def _rounds(seconds: float, speed: Speed, run_s: float, trials: int) -> int:
 def least_s(speed: Speed, epochs: float) -> float:
     """The shortest time in which a few pairs of runs of so many epochs fit."""
     runs_s = FEWEST_RUNS * speed.run_s(epochs) + FEWEST * speed.session_s
-    return START_S + END_S + runs_s / (1 - LAST)
+    return START_S + END_S + runs_s / (1 - LAST_SEED_SHARE)
 
 
 def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:

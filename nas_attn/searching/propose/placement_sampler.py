@@ -42,6 +42,7 @@ from nas_attn.searching.propose.history import (
     Space,
     known_of_trials,
 )
+from nas_attn.searching.propose.untried import RANDOM_TRIES
 
 # the number of no trial
 BY_NOBODY = -1
@@ -51,7 +52,6 @@ START = 5
 LIMITED = 8
 # one proposal in so many follows a function drawn from the posterior: it may correct bad luck
 EXPLORING = 3
-RANDOM_TRIES = 30
 # functions that say how many untried placements are within the limits
 FEASIBILITY_DRAWS = 30
 # while there are so many, a search goes on

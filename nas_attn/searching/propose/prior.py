@@ -19,7 +19,7 @@ from nas_attn.analysis.effects import average_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evidence import PooledFit, Situation, pooled
-from nas_attn.model.coding import NONE
+from nas_attn.model.coding import NO_MODULE
 from nas_attn.recipe import Recipe
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
@@ -163,7 +163,7 @@ def _types(choice: str) -> list[str]:
     parts = [
         part.rpartition("=")[2] if part.startswith("@") else part for part in choice.split(" ")
     ]
-    return [re.split(r"\W", part)[0] for part in parts if part != NONE]
+    return [re.split(r"\W", part)[0] for part in parts if part != NO_MODULE]
 
 
 def _at(facts: Sequence[Fact], kind: str, depth: float) -> float:

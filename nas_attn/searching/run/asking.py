@@ -29,7 +29,7 @@ from nas_attn.tables import is_cost
 # The evaluator of a study that `na.begin` began
 ASKING = f"{PYTHON}a loop of your own"
 # seconds between checks that the other thread is alive
-PATIENCE_S = 0.2
+ANSWER_WAIT_S = 0.2
 # seconds that the worker gets to hand its run back when the program ends
 HAND_BACK_S = 10.0
 
@@ -90,7 +90,7 @@ class Asked:
         try:
             while True:
                 try:
-                    told = self._reported.get(timeout=PATIENCE_S)
+                    told = self._reported.get(timeout=ANSWER_WAIT_S)
                 except queue.Empty:
                     if self._run.stopping:
                         self._run.leave()
@@ -137,7 +137,7 @@ class Asker:
             )
         while not self.over:
             with suppress(queue.Empty):
-                self._last = self._waiting.get(timeout=PATIENCE_S)
+                self._last = self._waiting.get(timeout=ANSWER_WAIT_S)
                 return self._last
             if self._raised and not self._thread.is_alive():
                 raise self._raised.pop()

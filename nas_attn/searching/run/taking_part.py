@@ -14,7 +14,7 @@ from nas_attn.evaluation.plan import study_plan
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.evaluation.workbench import Benches, Host, Workplace
 from nas_attn.processes import owner_name
-from nas_attn.records import ALONE, Share
+from nas_attn.records import SOLE_WORKER, Share
 from nas_attn.results import tracking
 from nas_attn.results.publishing import Publisher
 from nas_attn.searching.phases.confirming import Confirmation, Rounds
@@ -51,7 +51,7 @@ class Options:
     stop: threading.Event = field(default_factory=threading.Event)
     # replaces the recipe's evaluator (a Python object given to `na.search`)
     evaluator: Evaluator | None = None
-    share: Share = ALONE
+    share: Share = SOLE_WORKER
     # whether an evaluator's output goes to the terminal, not to a log file
     verbose: bool = False
 

@@ -13,13 +13,12 @@ from typing import Any, NoReturn
 from nas_attn.environment import STORAGE, WORKER, take_worker_settings
 from nas_attn.errors import StudyError
 from nas_attn.importing import trusts
+from nas_attn.processes import STDERR
 from nas_attn.study.opening import OpenStudy
 
 # Processes that follow each other in one worker's place. A run that costs three their GPU has
 # failed, so more come from something else.
 MOST_REPLACED = 12
-# the highest of the descriptors that every program has
-STDERR = 2
 # makes a process print the same everywhere
 UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 

@@ -19,7 +19,7 @@ from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.waiting import StopNow, reporting
 from nas_attn.words.running import stopping_line
 
-ALWAYS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
     getattr(signal, name)
     for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK")
@@ -57,7 +57,7 @@ def interruptible(
     speaker = threading.Thread(target=ear.speak, name="signals", daemon=True)
     speaker.start()
     unused = [number for number in WHERE_UNUSED if signal.getsignal(number) == signal.SIG_DFL]
-    before = {number: signal.signal(number, ear.hear) for number in (*ALWAYS, *unused)}
+    before = {number: signal.signal(number, ear.hear) for number in (*STOP_SIGNALS, *unused)}
     try:
         with reporting(say, stop.is_set, storage_wait_s()):
             yield

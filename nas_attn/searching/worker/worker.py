@@ -59,7 +59,7 @@ LONGEST_LOCK_POLL_S = 2.0
 # seconds to wait for work that only others can do, while no other worker is busy
 LONELY_S = 600.0
 # a run that has killed this many workers counts as failed
-ATTEMPTS = 3
+MOST_KILLED = 3
 
 # so many failed networks end a study in which none has been scored
 MANY_FAILED = 3
@@ -255,11 +255,11 @@ class Worker:
             # another worker has just ended it
             if row.state != "waiting":
                 self.store.release(lease)
-            elif failed or row.attempts >= ATTEMPTS:
+            elif failed or row.attempts >= MOST_KILLED:
                 self._end(
                     TakenRun(row, source, lease),
                     "failed",
-                    failed or f"it killed {ATTEMPTS} workers",
+                    failed or f"it killed {MOST_KILLED} workers",
                 )
                 self.store.release(lease)
             else:

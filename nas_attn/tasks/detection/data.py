@@ -9,7 +9,7 @@ from typing_extensions import override
 from nas_attn.errors import DataError
 from nas_attn.image_facts import FirstLook
 from nas_attn.recipe import DataSection, Recipe
-from nas_attn.records import ALONE, Share
+from nas_attn.records import SOLE_WORKER, Share
 from nas_attn.tasks.base import EXTERNAL
 from nas_attn.tasks.data import TaskData
 from nas_attn.tasks.detection import usual_side
@@ -32,7 +32,7 @@ class ImagesWithBoxes(TaskData):
 
     @override
     def load(
-        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
     ) -> Dataset | None:
         if recipe.data.name != EXTERNAL:
             from nas_attn.tasks.detection.learning import require_scorer
@@ -58,7 +58,7 @@ class ReadElsewhere(ImagesWithBoxes):
 
     @override
     def load(
-        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
     ) -> Dataset | None:
         return None
 

@@ -34,7 +34,7 @@ from nas_attn.searching.run import local, taking_part
 from nas_attn.searching.worker import worker
 from nas_attn.searching.worker.ending import Ending, Reading, Report
 from nas_attn.searching.worker.stopping import (
-    ALWAYS,
+    STOP_SIGNALS,
     TOGETHER_S,
     WHERE_UNUSED,
     Orders,
@@ -45,7 +45,7 @@ from nas_attn.storage import Lease
 from nas_attn.study.opening import OpenStudy, create_study, open_study
 
 URL = "sqlite:///nas_attn.db"
-ALL = [*ALWAYS, *WHERE_UNUSED]
+ALL = [*STOP_SIGNALS, *WHERE_UNUSED]
 HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has none
 SOME = [getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGUSR2") if hasattr(signal, name)]
 

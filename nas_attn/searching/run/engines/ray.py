@@ -36,7 +36,7 @@ from nas_attn.study.opening import OpenStudy
 
 NAMESPACE = "nas_attn"
 # starts of a worker that ends with an error each time
-ATTEMPTS = 3
+FAILED_STARTS = 3
 
 
 class WorkerActor:
@@ -67,7 +67,7 @@ class WorkerActor:
 
         failed = 0
         lost = 0
-        while failed < ATTEMPTS and lost < MOST_REPLACED:
+        while failed < FAILED_STARTS and lost < MOST_REPLACED:
             status = self._once()
             if status == ExitStatus.DONE:
                 break

@@ -27,7 +27,7 @@ from nas_attn.study.opening import OpenStudy
 # An array of jobs, each one worker. Before the time limit, Slurm sends SIGUSR2 to the script, which
 # hands it to the worker: it writes a checkpoint, and the job is queued again. At preemption, Slurm
 # itself sends SIGTERM to the worker.
-MINUTES = 24 * 60
+USUAL_MINUTES = 24 * 60
 # seconds before the time limit at which Slurm sends SIGUSR2
 WARNING_S = 60
 # seconds that a job waits for its worker's checkpoint before it is queued again
@@ -62,7 +62,7 @@ class Slurm(Engine):
         options = {
             "job-name": f"nas-attn-{opened.store.name}"[:64],
             "array": f"0-{request.workers - 1}",
-            "time": str(request.minutes or MINUTES),
+            "time": str(request.minutes or USUAL_MINUTES),
             "nodes": "1",
             "ntasks": "1",
             "cpus-per-task": str(request.cpus),
