@@ -37,7 +37,7 @@ from nas_attn.analysis.recommendation import (
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import Gain
 from nas_attn.recipe import TrainingSection
-from nas_attn.records import Placement
+from nas_attn.records import BaselineName, Placement
 
 
 class CardVerdict(Enum):
@@ -83,9 +83,9 @@ class NamedNetwork:
     key: str
     label: str
     """`uniform eca`, `trial 12`, `control dwconv`; `none` for the bare backbone."""
-    short: str = field(compare=False)
-    """The same without the kind of baseline: `eca`, `dwconv`."""
     placement: Placement
+    baseline: BaselineName | None = field(default=None, compare=False)
+    """None: it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +329,7 @@ def _named(now: Snapshot, key: str) -> NamedNetwork:
     view = now.find(key)
     # an answer names candidates of its study
     assert view is not None
-    return NamedNetwork(view.key, view.label, view.short_label, view.placement)
+    return NamedNetwork(view.key, view.label, view.placement, view.baseline_name)
 
 
 def _verdict(best: Recommendation) -> CardVerdict:

@@ -97,11 +97,9 @@ class CandidateView:
         return self.baseline == BARE_NAME
 
     @property
-    def short_label(self) -> str:
-        """The same without the kind of baseline: `eca`, `dwconv`, `trial 12`."""
-        if self.baseline is None or self.is_bare:
-            return self.label
-        return BaselineName.read(self.baseline).of
+    def baseline_name(self) -> BaselineName | None:
+        """Which baseline it is; None if it is none."""
+        return None if self.baseline is None else BaselineName.read(self.baseline)
 
     @property
     def choices(self) -> dict[str, str]:

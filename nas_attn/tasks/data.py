@@ -100,7 +100,7 @@ class TaskData:
         self,
         section: DataSection,
         images: float,  # noqa: ARG002 - a task may need more of them than it has
-        backbone: str,  # noqa: ARG002
+        backbone: str,  # noqa: ARG002 - some need more of them than others
     ) -> FirstLook:
         """What `init` says of these data. `images`: to train on, 0 if that is not known. Raises
         DataError: they are not as this task needs them.

@@ -37,7 +37,7 @@ from nas_attn.analysis.recommendation import (
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Gain
-from nas_attn.records import BARE, Placement
+from nas_attn.records import BARE, BaselineKind, BaselineName, Placement
 from nas_attn.space import other_of
 from nas_attn.words import units
 from nas_attn.words.commands import command
@@ -190,6 +190,15 @@ def control_name(control: Capacity | None, taken: NamedNetwork) -> str:
 def called(named: NamedNetwork) -> str:
     """A network's label, as tables have it."""
     return "the bare backbone" if named.placement == BARE else named.label
+
+
+def without_kind(label: str, baseline: BaselineName | None, kind: BaselineKind) -> str:
+    """A network's label; without its kind, where the text around it says that it is a baseline of
+    this kind.
+    """
+    if baseline is None or baseline.kind != kind:
+        return label
+    return baseline.of
 
 
 def _why_bare(best: Recommendation, card: Card, test: PooledTest | None) -> str:
@@ -426,11 +435,11 @@ def _others(now: Snapshot, card: Card) -> Iterator[CardRow]:
         yield CardRow("Control", control_text(card, best, card.control))
     if card.verdict is CardVerdict.CONTROL and best is not None:
         yield CardRow("Attention", _instead(now, best))
-    costs = [
-        f"{view.short_label} {units.times(view.latency.ratio)}"
-        for view in (() if card.early is None else card.early.priced)
-        if view.latency is not None
-    ]
+    costs = []
+    for view in () if card.early is None else card.early.priced:
+        if view.latency is not None:
+            name = without_kind(view.label, view.baseline_name, "uniform")
+            costs.append(f"{name} {units.times(view.latency.ratio)}")
     if costs:
         yield CardRow("Costs", f"latency with a module at every site: {', '.join(costs)}")
 
@@ -507,7 +516,9 @@ def control_text(card: Card, best: Recommendation, control: Capacity) -> str:
     size = units.gained(best.metric, gain.mean, gain.low, gain.high)
     at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
     # the row's label says already that it is a control
-    return f"{card.control_named.short}{at}: {size}. {on_control(control, lead)}"
+    named = card.control_named
+    name = without_kind(called(named), named.baseline, "control")
+    return f"{name}{at}: {size}. {on_control(control, lead)}"
 
 
 def on_control(control: Capacity, lead: Gain | None) -> str:
