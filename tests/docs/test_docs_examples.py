@@ -21,7 +21,9 @@ SAID = {
 """Name of a script -> what its output has."""
 
 
-@pytest.mark.parametrize("name", ["attach_to_torchvision", "own_module", "plain_optuna"])
+@pytest.mark.parametrize(
+    "name", ["attach_to_torchvision", "own_evaluator", "own_module", "plain_optuna"]
+)
 def test_an_example_runs(
     name: str,
     tmp_path: Path,
@@ -35,11 +37,10 @@ def test_an_example_runs(
     assert SAID[name] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "name", ["own_evaluator", pytest.param("search_digits", marks=pytest.mark.slow)]
-)
-def test_an_example_that_searches_runs(name: str, tmp_path: Path) -> None:
-    """In a process of its own, as its searches start workers."""
+@pytest.mark.slow
+def test_an_example_that_starts_workers_runs(tmp_path: Path) -> None:
+    """In a process of its own."""
+    name = "search_digits"
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / f"{name}.py"],
         cwd=tmp_path,
