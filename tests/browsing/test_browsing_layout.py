@@ -9,6 +9,7 @@ import runpy
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import Page
@@ -20,7 +21,7 @@ from nas_attn.study.reading import snapshot
 HERE = Path(__file__).parent
 MADE = runpy.run_path(str(HERE.parent / "pins" / "studies.py"))["STUDIES"]
 BRIEFLY = {"tested_better"}
-"""Those that the fast suite looks at; the others are slow."""
+"""Those that the fast suite looks at, on few screens; all on every screen is slow."""
 LAYOUT = (HERE / "assets" / "layout.js").read_text("utf-8")
 AXE = gzip.decompress((HERE / "assets" / "axe.min.js.gz").read_bytes()).decode()
 DRAWN = "[...document.querySelectorAll('.figure')].every(f => f.querySelector('.main-svg'))"
@@ -44,20 +45,28 @@ def look_at(tab: Page, address: str, screens: Sequence[tuple[int, bool]] = SCREE
         assert (tab.errors, tab.asked) == ([], [])
 
 
-@pytest.mark.parametrize(
-    "maker",
-    [
-        pytest.param(maker, marks=() if maker.__name__ in BRIEFLY else pytest.mark.slow)
-        for maker in MADE
-    ],
-    ids=lambda maker: maker.__name__,
-)
+def _made_on_screens() -> list[Any]:
+    """(maker of a study, screens): those of the fast suite first."""
+    rows: list[Any] = []
+    for maker in MADE:
+        name = maker.__name__
+        if name in BRIEFLY:
+            rows.append(pytest.param(maker, FEW_SCREENS, id=f"{name}-few screens"))
+        rows.append(pytest.param(maker, SCREENS, id=name, marks=pytest.mark.slow))
+    return rows
+
+
+@pytest.mark.parametrize(("maker", "screens"), _made_on_screens())
 def test_a_made_study_is_read_on_every_screen(
-    maker: object, tab: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    maker: Any,
+    screens: Sequence[tuple[int, bool]],
+    tab: Page,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    study = maker(tmp_path, monkeypatch)  # type: ignore[operator]
+    study = maker(tmp_path, monkeypatch)
     page = write_report(snapshot(study.store), tmp_path / "report.html")
-    look_at(tab, page.as_uri())
+    look_at(tab, page.as_uri(), screens)
 
 
 @pytest.mark.parametrize(
