@@ -22,7 +22,7 @@ def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
     assert "next: nas-attn search study.toml --dry-run" in said
     assert 'space = "plug_and_play"' in (shell.folder / "study.toml").read_text()
     tiny = settings(TINY, data__size="16")
-    before, trials = shell.files(), 9
+    before, trials = shell.files(), 6
 
     search = shell.begins(
         f"search study.toml --workers 1 --threads 1 --trials {trials} {tiny}"
