@@ -115,7 +115,7 @@ def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
     """At the end, the sampler knows a value of every candidate: net of what the last epoch adds,
     and as a weaker one.
     """
-    longer = OVERRIDES | {"search.trials": 20}
+    longer = OVERRIDES | {"search.trials": 14}
     opened = create_study(load_recipe("table.toml", overrides=longer), URL)
     seen: list[Search] = []
     taking_part.with_worker(
@@ -125,7 +125,7 @@ def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
     search, study = seen[0], open_study("table", URL).book.study
     known, trials = search.scores.known(), study.get_trials(deepcopy=False)
     pruned = [t.number for t in trials if t.state == optuna.trial.TrialState.PRUNED]
-    assert len(pruned) >= 5
+    assert len(pruned) >= 3
     assert known.keys() == {t.number for t in trials}
     for trial in trials:
         values, noise = known[trial.number].values, known[trial.number].noise

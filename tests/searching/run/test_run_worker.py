@@ -255,7 +255,7 @@ def test_a_python_function_may_be_model_and_evaluator_in_python_only(table: Path
         input_shape=(1, 16, 16),
         evaluator=judge,
         space="small",
-        trials=8,
+        trials=3,
         objectives=["-size"],
         overrides={"training.start": "scratch"},
         say=lambda line: None,
