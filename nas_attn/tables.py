@@ -87,6 +87,10 @@ class Metric:
     """
     saturates: float | None = None
     """From this value on, a network has little left to learn; None: that is not known."""
+    witness: str = ""
+    """A loss whose differences go with this metric's and vary less by which images are few. The
+    model takes it as a second witness where that was measured (`analysis.modelling`).
+    """
 
 
 METRICS: Registry[Metric] = Registry()
@@ -108,6 +112,12 @@ def saturation(metric: str) -> float | None:
     """From this value on, a network has little left to learn; None: that is not known."""
     row = METRICS.get(metric)
     return None if row is None else row.saturates
+
+
+def witness_of(metric: str) -> str:
+    """The metric that is a second witness to it; empty without one."""
+    row = METRICS.get(metric)
+    return "" if row is None else row.witness
 
 
 def share_of_images() -> str:

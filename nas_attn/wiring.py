@@ -73,6 +73,7 @@ METRICS = (
         right_or_wrong=True,
         guess="on average",
         saturates=0.9,
+        witness="brier",
     ),
     Metric(
         "balanced_accuracy",

@@ -18,9 +18,8 @@ from nas_attn.records import (
     Placement,
     StoredScore,
 )
-from nas_attn.tables import is_cost, is_share_of_images
+from nas_attn.tables import is_cost, is_share_of_images, witness_of
 
-BRIER = "brier"
 Models = dict[tuple[str, int], Evidence]
 """(metric, rung) -> model."""
 
@@ -76,9 +75,9 @@ class _Ran:
             divided=0 if labels is None else labels.divided,
         )
 
-    def witness(self, usual: str) -> ScoredRun:
-        """Its Brier score, as a second witness to its accuracy."""
-        run = self.run(BRIER, usual)
+    def witness(self, metric: str, usual: str) -> ScoredRun:
+        """Its value of a loss, as a second witness to another metric."""
+        run = self.run(metric, usual)
         return replace(run, rung=WITNESS, value=-run.value, contributions=None, images=None)
 
 
@@ -121,10 +120,11 @@ def models_of(
             if metric in run_facts.stored.score.metrics
         ]
         # controls that are other networks may differ otherwise
-        if metric == "accuracy" and not larger and not unlike and _is_witnessed(recipe, ran):
-            witnesses = [run_facts.witness(usual) for run_facts in ran if run_facts.rung == 0]
-        else:
-            witnesses = []
+        witness = witness_of(metric)
+        witnesses = []
+        if witness and not larger and not unlike and _is_witnessed(recipe, ran, witness):
+            first = [run_facts for run_facts in ran if run_facts.rung == 0]
+            witnesses = [run_facts.witness(witness, usual) for run_facts in first]
         for rung in sorted({run.rung for run in runs}):
             start = recipe.target.start if rung >= TARGET_RUNG else recipe.training.start
             evidence = fit(
@@ -141,10 +141,10 @@ def models_of(
     return models
 
 
-def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran]) -> bool:
-    """Whether Brier scores are a second witness to accuracies. With few validation images, they
-    vary less by which images these are, and in networks that train from scratch their differences
-    go with those of accuracy. Elsewhere that was not measured.
+def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran], witness: str) -> bool:
+    """Whether a loss, the Brier score, is a second witness to a metric, the accuracy. With few
+    validation images, it varies less by which images these are, and in networks that train from
+    scratch its differences go with those of accuracy. Elsewhere that was not measured.
     """
     scratch = recipe.training.start == recipe.target.start == "scratch"
     alone = len(recipe.training.rungs) == 1 and all(
@@ -152,7 +152,7 @@ def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran]) -> bool:
     )
     scores = [run_facts.stored.score for run_facts in ran if run_facts.rung == 0]
     few = all(0 < score.examples < FEW_VALIDATED for score in scores)
-    return scratch and alone and few and all(BRIER in score.metrics for score in scores)
+    return scratch and alone and few and all(witness in score.metrics for score in scores)
 
 
 def searched_as_target(recipe: Recipe) -> bool:
