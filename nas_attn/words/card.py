@@ -41,7 +41,7 @@ from nas_attn.records import BARE, BaselineKind, BaselineName, Placement
 from nas_attn.space import other_of
 from nas_attn.words import units
 from nas_attn.words.commands import command
-from nas_attn.words.lacking import nothing_recommended
+from nas_attn.words.lacking import EXHAUSTED, nothing_recommended
 from nas_attn.words.lines import Line
 from nas_attn.words.listing import listed
 from nas_attn.words.recommendation import reasons
@@ -147,7 +147,10 @@ def headline(now: Snapshot, card: Card) -> str:
     """What to do; after a test, also what it has shown."""
     best = card.recommendation
     if card.verdict is CardVerdict.EARLY or best is None or card.taken is None:
-        return nothing_recommended(now, card.lacking)
+        sentence = nothing_recommended(now, card.lacking)
+        if now.exhausted and card.next is None:
+            return f"{sentence} {EXHAUSTED}"
+        return sentence
     if card.verdict is CardVerdict.CONTROL:
         better = "it gains more" if not best.is_bare else "attention is not likely to help"
         return f"Take {control_name(card.control, card.taken)} instead of attention: {better}."
@@ -192,11 +195,11 @@ def called(named: NamedNetwork) -> str:
     return "the bare backbone" if named.placement == BARE else named.label
 
 
-def without_kind(label: str, baseline: BaselineName | None, kind: BaselineKind) -> str:
-    """A network's label; without its kind, where the text around it says that it is a baseline of
-    this kind.
+def without_kind(label: str, baseline: BaselineName | None, *kinds: BaselineKind) -> str:
+    """A network's label; without its kind, if it is a baseline of one of these: the text around it
+    says so.
     """
-    if baseline is None or baseline.kind != kind:
+    if baseline is None or baseline.kind not in kinds:
         return label
     return baseline.of
 
@@ -517,7 +520,7 @@ def control_text(card: Card, best: Recommendation, control: Capacity) -> str:
     at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
     # the row's label says already that it is a control
     named = card.control_named
-    name = without_kind(called(named), named.baseline, "control")
+    name = without_kind(called(named), named.baseline, "uniform", "control")
     return f"{name}{at}: {size}. {on_control(control, lead)}"
 
 
