@@ -76,6 +76,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         validations=validations,
         pooled=pooled_tests(recipe, validations),
         planned=facts.planned,
+        exhausted=facts.exhausted,
         constants=tuple(fits.constants.values()),
         weak_rungs=tuple(weak_rungs(recipe, primary, fits.models.items())),
         cautions=_cautions(facts, scores, own, fits),

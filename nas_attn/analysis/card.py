@@ -513,7 +513,7 @@ def _open_bet(best: Recommendation) -> bool:
     return best.worth is None and bet is not None and bet.gain is not None and promising(bet.gain)
 
 
-def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand:
+def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand | None:
     step = tested.next
     if step is None:
         return _more_trials(now)
@@ -525,7 +525,8 @@ def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand:
     return NextCommand(Purpose.MORE_TESTS, step, seconds, step.seeds)
 
 
-def _more_trials(now: Snapshot) -> NextCommand:
+def _more_trials(now: Snapshot) -> NextCommand | None:
+    """More of the search; None where nothing is left to try."""
     purpose = _why_more_trials(now)
     trained = now.recipe.training
     target = now.recipe.target_training
@@ -535,6 +536,8 @@ def _more_trials(now: Snapshot) -> NextCommand:
         return NextCommand(
             Purpose.LONGER, NextStep("search", now.study), None, 2 * target.rungs[-1]
         )
+    if now.exhausted:
+        return None
     step = NextStep("resume", now.study, trials=2 * now.planned)
     seconds = training_s(now, now.planned * now.recipe.training.rungs[-1])
     return NextCommand(purpose, step, seconds, now.planned)
@@ -552,7 +555,7 @@ def _continued(now: Snapshot, lacking: Lacking) -> NextCommand | None:
     """The rest of the search, or more of it; None where that does not help."""
     if lacking in (Lacking.CONSTANT, Lacking.TOO_BRIEF):
         return None
-    left = now.planned - len(now.candidates)
+    left = 0 if now.exhausted else now.planned - len(now.candidates)
     if left > 0 or now.counts["running"]:
         seconds = training_s(now, max(left, 1) * now.recipe.training.rungs[-1])
         return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)

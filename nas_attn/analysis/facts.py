@@ -51,6 +51,8 @@ class StudyFacts:
     versions: Mapping[str, str]
     # candidates that are to be evaluated in all
     planned: int
+    # whether nothing was left to try within the limits
+    exhausted: bool
     # by trial
     candidates: Sequence[CandidateRow]
     # of the search and the study's backbones, with results per image

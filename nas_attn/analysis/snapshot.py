@@ -180,7 +180,9 @@ class Snapshot:
     arithmetic: tuple[ArithmeticUse, ...]
     # metric -> model at the last rung
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
-    # what they were when the study began
+    # whether nothing was left to try within the limits
+    exhausted: bool = field(default=False, compare=False)
+    # what the images were when the study began
     images: StudyImages | None = None
     # of each worker that is known
     time_use: tuple[WorkerTime, ...] = ()

@@ -114,7 +114,8 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | N
     name = opened.store.name
     if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
         return CardRow("Next", ANSWER_SO_FAR, f"nas-attn pareto {name}{at}")
-    if now.progress.finished < now.progress.trials:
+    exhausted = opened.store.settings.exhausted_at is not None and not now.progress.running
+    if now.progress.finished < now.progress.trials and not exhausted:
         return CardRow("Next", NO_WORKER_RUNS, f"nas-attn resume {name}{at}")
     rows = {row.label: row for row in card_text(snapshot(opened.store), at).rows}
     return rows.get("Next")

@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 from nas_attn import attachment, backbones, data, tasks
-from nas_attn.errors import BackboneError, NasAttnError, StudyError
+from nas_attn.errors import BackboneError, NasAttnError, RecipeError, StudyError
 from nas_attn.evaluation.images import keep_or_compare
 from nas_attn.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe import DataSection, Recipe, TrainingSection, objective_name
 from nas_attn.recipe_reading import frozen_recipe, other_backbone
-from nas_attn.records import Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
+from nas_attn.records import BARE, Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.storage import StudyStore
 from nas_attn.tables import COSTS, Cost
@@ -257,6 +257,27 @@ def excesses(recipe: Recipe, cost: Costs, latency: Latency | None) -> dict[str, 
         if limit is not None and value is not None:
             excess_by_limit[row.limit] = value / limit - 1
     return excess_by_limit
+
+
+def check_limits(plan: Plan) -> None:
+    """Raises RecipeError: the bare backbone alone costs more than a limit. Attention is added to
+    it, so that no placement could be within. A space that searches where the backbone's own
+    modules stay may cost less.
+    """
+    limits = plan.recipe.limits.model_dump()
+    counted = [row for row in _limited_costs() if row.function and limits[row.limit] is not None]
+    if not counted or plan.space.spec.sites.originals == "search":
+        return
+    cost = plan.cost(plan.resolved(BARE))
+    for row in counted:
+        value = cost[row.name]
+        limit = limits[row.limit]
+        if value > limit:
+            excess = row.excess.format(value=f"{value:,}", limit=f"limits.{row.limit} = {limit:,}")
+            raise RecipeError(
+                f"the bare backbone's {excess}, and attention adds more: give a higher limit, or a"
+                " smaller backbone"
+            )
 
 
 def _limited_costs() -> list[Cost]:

@@ -304,9 +304,9 @@ class Database:
         mine = tables.study.c.id == store._id
         named = _OPTUNA_STUDIES.c.study_name
         with self._connector.write() as connection:
-            changed: dict[str, Any] = {"recipe": recipe, "trials": trials} | (
-                {"sites": None} if other_sites else {}
-            )
+            changed: dict[str, Any] = {"recipe": recipe, "trials": trials, "exhausted_at": None}
+            if other_sites:
+                changed["sites"] = None
             connection.execute(update(tables.study).where(mine).values(changed))
             for key, baseline in baselines.items():
                 which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)

@@ -186,6 +186,8 @@ class StudySettings:
     # when it begins no further confirmation any more
     test_from: float | None
     ends_at: float | None
+    # when nothing was left to try within the limits; None: there was, at the last look
+    exhausted_at: float | None
     # the state of the study that optuna-dashboard's notes show
     published: str | None
     # when they are to be refreshed

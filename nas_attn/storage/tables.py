@@ -36,6 +36,7 @@ SCHEMA_VERSIONS = (
     "0002",
     "0003",
     "0004",
+    "0005",
 )
 
 metadata = MetaData()
@@ -117,6 +118,12 @@ study = Table(
         Double,
         nullable=True,
         doc="When a timed search ends; null: it has no time limit.",
+    ),
+    Column(
+        "exhausted_at",
+        Double,
+        nullable=True,
+        doc="When nothing was left to try within the limits; null: there was, at the last look.",
     ),
     Column(
         "publish_at",

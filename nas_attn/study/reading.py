@@ -73,6 +73,7 @@ def read(store: StudyStore) -> StudyFacts:
             recipe=recipe,
             versions=store.versions,
             planned=store.settings.trials,
+            exhausted=store.settings.exhausted_at is not None,
             candidates=store.candidates(),
             scores=scores(protocol=SEARCH),
             sessions=store.sessions(),

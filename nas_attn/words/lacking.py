@@ -7,6 +7,11 @@ from nas_attn.analysis.length import Brief
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import several
 
+EXHAUSTED = (
+    "The search cannot go on: every placement of its space has been tried, or is probably over the"
+    " limits. Give it a larger space with nas-attn extend, or higher limits in a new study."
+)
+
 
 def nothing_recommended(now: Snapshot, why: Lacking | None = None) -> str:
     """Why there is no recommendation, or only a bare backbone that was compared with nothing; one

@@ -138,7 +138,16 @@ class Search(TaskSource):
         if not waiting and not entered and begun >= self.worker.opened.trials - last:
             self._enter_near()
         self._exhausted = covered and not entered
+        self._keep_exhausted()
         return not self._exhausted and self._ask(lease)
+
+    def _keep_exhausted(self) -> None:
+        """Writes down whether something is left to try, so that no command advises to go on."""
+        kept = self.store.settings.exhausted_at is not None
+        if self._exhausted and not kept:
+            self.store.set(exhausted_at=self.worker.opened.database.now())
+        elif kept and not self._exhausted:
+            self.store.set(exhausted_at=None)
 
     def _check_limit(self) -> bool:
         """Whether a placement is known to meet the limit, or none needs to. Raises RecipeError if

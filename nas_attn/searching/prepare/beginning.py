@@ -10,7 +10,7 @@ from nas_attn import tasks
 from nas_attn.data import Dataset
 from nas_attn.errors import DataError
 from nas_attn.evaluation.images import keep_inventory, keep_or_compare
-from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan
+from nas_attn.evaluation.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
 from nas_attn.evaluation.starts import check_weights
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import enqueue_baselines
@@ -66,6 +66,9 @@ def begin(
     if dataset is not None and dataset.contradiction and not is_study(recipe.name, url):
         raise DataError(dataset.contradiction)
     plan = plan_of(recipe, dataset, build=build)
+    if not is_study(recipe.name, url):
+        # a study that began before this was checked goes on
+        check_limits(plan)
     user_trials(plan, tried)
     check_weights(plan)
     resplit = dataset is not None and dataset.divide is not None

@@ -14,7 +14,7 @@ from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.finding import evaluator_of
-from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
+from nas_attn.evaluation.plan import Plan, check_limits, plan_for, search_seeds, wanted
 from nas_attn.evaluation.starts import check_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
@@ -47,6 +47,7 @@ def forecast(
         recipe = recipe.with_length(guess)
     check_trainings(recipe, dataset)
     plan = plan_for(recipe, dataset)
+    check_limits(plan)
     own = user_trials(plan, tried)
     check_weights(plan)
     if recipe.training.evaluator is not None or dataset is None:

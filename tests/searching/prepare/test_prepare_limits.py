@@ -1,0 +1,63 @@
+"""Limits that no placement can be within, and searches that have nothing left to try."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Nas
+
+from nas_attn.analysis.card import card_of
+from nas_attn.errors import RecipeError
+from nas_attn.evaluation.plan import check_limits
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import BARE
+from nas_attn.searching.prepare import beginning, forecast
+from nas_attn.searching.run import taking_part
+from nas_attn.study.opening import open_study
+from nas_attn.study.reading import snapshot
+
+URL = "sqlite:///nas_attn.db"
+TINY = {"name": "tiny", "sites": {"include": ["stage3"]}, "choices": {"eca": {}, "simam": {}}}
+
+
+@pytest.mark.parametrize("limit", ["max_parameters", "max_macs", "max_training_memory"])
+def test_a_limit_that_the_bare_backbone_breaks_is_refused_before_a_study_begins(
+    table: Path, limit: str
+) -> None:
+    recipe = load_recipe("table.toml", overrides={f"limits.{limit}": 5})
+    with pytest.raises(RecipeError, match=rf"the bare backbone's [\d,]+ .* limits.{limit} = 5"):
+        beginning.begin(recipe, URL)
+    assert not Path("nas_attn.db").exists()
+    with pytest.raises(RecipeError):
+        forecast.forecast(recipe)
+
+
+def test_the_bare_backbones_own_cost_is_no_limit_that_cannot_be_met(table: Path) -> None:
+    plan = beginning.plan_recipe(load_recipe("table.toml"))
+    cost = plan.cost(plan.resolved(BARE))
+    limits = {"limits.max_parameters": cost["params"], "limits.max_macs": cost["macs"]}
+    check_limits(beginning.plan_recipe(load_recipe("table.toml", overrides=limits)))
+
+
+def test_an_exhausted_search_advises_nobody_to_go_on(table: Path, nas: Nas) -> None:
+    changes = {"space": TINY, "search.trials": 50, "search.confirm_seeds": 0}
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
+    assert card_of(snapshot(opened.store)).next is not None
+    assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "exhausted"
+    step = card_of(snapshot(open_study("table", URL).store)).next
+    assert step is None or step.step.command != "resume"
+    following = json.loads(nas("status", "table", "--json").out)["next"]
+    assert following is None or "resume" not in following
+
+
+def test_a_search_with_something_new_to_try_is_not_exhausted_any_more(table: Path) -> None:
+    changes = {"space": TINY, "search.trials": 50, "search.confirm_seeds": 0}
+    recipe = load_recipe("table.toml", overrides=changes)
+    taking_part.work(beginning.begin(recipe, URL), taking_part.Options(say=lambda line: None))
+    opened = beginning.begin(recipe, URL, tried=["stage1=eca"])
+    assert opened.store.settings.exhausted_at is not None
+    ended_at = opened.store.settings.exhausted_at
+    assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "exhausted"
+    assert opened.store.settings.exhausted_at > ended_at
