@@ -23,7 +23,12 @@ from nas_attn.evaluation.starts import no_weights, pick_device
 from nas_attn.recipe import Recipe, SplitsSection
 from nas_attn.recipe_reading import recipe_from, study_name
 from nas_attn.recipe_sections import FEW_VALIDATED
-from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, shorter_lengths, usual_epochs
+from nas_attn.searching.prepare.lengths import (
+    FEW_TRAINING_IMAGES,
+    SEEDS_PER_LENGTH,
+    shorter_lengths,
+    usual_epochs,
+)
 from nas_attn.searching.prepare.timing import (
     MOST_CANDIDATES,
     Fit,
@@ -40,10 +45,11 @@ from nas_attn.training.trainer import new_arithmetic
 from nas_attn.words.units import duration
 
 # Backbones and sides of images for a folder, the most costly first
+DEEPER_NET = ("resnet20", 32)
 PHOTO_NETS = (
     ("torchvision:resnet18", 96),
     ("torchvision:resnet18", 64),
-    ("resnet20", 32),
+    DEEPER_NET,
     ("resnet8", 32),
 )
 # of a search: enough candidates, and a test
@@ -240,11 +246,16 @@ def _shapes(wish: _Wish) -> list[list[tuple[str, int]]]:
     """
     if own := wish.given.get("backbone.name"):
         return [[(str(own), side) for side in (96, 64, 32)]]
+    shapes = list(PHOTO_NETS)
+    if wish.trained < FEW_TRAINING_IMAGES:
+        # it was no better than ResNet-8 on 500 and on 900 images (research/folders), and takes
+        # the time of two further seeds
+        shapes.remove(DEEPER_NET)
     if start := wish.start:
-        return [[shape for shape in PHOTO_NETS if ":" in shape[0] or start != "pretrained"]]
+        return [[shape for shape in shapes if ":" in shape[0] or start != "pretrained"]]
     groups = (
-        [shape for shape in PHOTO_NETS if not _note(shape[0])],
-        [shape for shape in PHOTO_NETS if _note(shape[0])],
+        [shape for shape in shapes if not _note(shape[0])],
+        [shape for shape in shapes if _note(shape[0])],
     )
     return [group for group in groups if group]
 

@@ -61,6 +61,19 @@ def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
     assert planned(photos, 60 * minutes).recipe.search.trials >= timing.FEWEST
 
 
+def test_on_few_images_the_time_goes_into_seeds_rather_than_a_deeper_network(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"resnet8": 0.4, "resnet20": 1.0, "torchvision:resnet18": 1000.0}
+    monkeypatch.setattr(
+        image_folder, "_epoch_s", lambda wish, recipe, epochs: seconds[recipe.backbone.name]
+    )
+    budget = image_folder.plan_folder(
+        str(photos), 36_000, storage=URL, workers=2, device="cpu", given={"target.start": "scratch"}
+    )
+    assert budget.recipe.backbone.name == "resnet8"
+
+
 def test_a_time_never_shortens_the_training_that_the_user_states(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
