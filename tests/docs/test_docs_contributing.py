@@ -8,8 +8,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,19 +46,65 @@ print(torch.equal(model(x), before), sum("norm.weight" in name for name in model
 """
 
 
-def typed(folder: Path, *commands: Sequence[str], then: str = "") -> list[str]:
-    """What each command prints, and the code behind them. All run in one process, which loads the
-    libraries once.
-    """
-    return python(folder, "-c", RUN + then, json.dumps(commands)).split(END)
+OWN = "def depth(network):\n    return sum(1 for _ in network.model.modules())\n"
+SETTINGS = {
+    "data.name": "stripes",
+    "data.options": "{}",
+    "search.sampler": "one_change",
+    "search.trials": "4",
+    "search.baselines": "bare",
+    "search.confirm_seeds": "0",
+    "latency.mode": "traced",
+    "latency.tolerance": "0.9",
+    "latency.session_seconds": "0.1",
+    "training.start": "scratch",
+    "training.rungs": "[1]",
+    "backbone.width": "4",
+    "objectives": '["worst_class", "energy", "my_costs:depth", "latency", "above_chance"]',
+}
+"""Of a search with all that is new."""
 
 
-def test_module_is_listed_and_can_be_placed(contributed: Path) -> None:
-    command = "modules lct --channels 64 --set groups=8 --json"
-    shown, attached = typed(contributed, command.split(), then=ATTACHING)
-    assert json.loads(shown)["resolved"] == {"groups": 8}
-    assert json.loads(shown)["parameters"] == 128
-    assert attached.split() == ["True", "2"]
+@dataclass(frozen=True)
+class Printed:
+    """What the commands of someone print who has added all of it."""
+
+    module: Any
+    """Of the module, as JSON."""
+    front: Any
+    """Of the search, as JSON."""
+    attached: list[str]
+
+
+@pytest.fixture(scope="module")
+def printed(contributed: Path, tmp_path_factory: pytest.TempPathFactory) -> Printed:
+    """All commands run in one process, which loads the libraries once."""
+    (contributed / "my_costs.py").write_text(OWN)
+    url = f"sqlite:///{tmp_path_factory.mktemp('study')}/a.db"
+    options = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
+    search = f"search digits --workers 1 --threads 1 --quiet --storage {url}"
+    commands = [
+        ["modules", "lct", "--channels", "64", "--set", "groups=8", "--json"],
+        [*search.split(), *options],
+        f"pareto digits --storage {url} --json".split(),
+    ]
+    shown = python(contributed, "-c", RUN + ATTACHING, json.dumps(commands))
+    module, _, front, attached = shown.split(END)
+    return Printed(json.loads(module), json.loads(front), attached.split())
+
+
+def test_module_is_listed_and_can_be_placed(printed: Printed) -> None:
+    assert printed.module["resolved"] == {"groups": 8}
+    assert printed.module["parameters"] == 128
+    assert printed.attached == ["True", "2"]
+
+
+def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(printed: Printed) -> None:
+    candidates = printed.front["candidates"]
+    costs = [one["cost"] for one in candidates]
+    assert all(0 < cost["energy"] < 1e-3 and cost["my_costs:depth"] > 10 for cost in costs)
+    # no latency on a busy machine
+    assert all(0 <= one["values"][0] <= 1 and (one["values"][3] or 1) > 0 for one in candidates)
 
 
 def test_the_code_of_the_page_passes_its_own_checks(contributed: Path) -> None:
@@ -90,39 +137,3 @@ def test_a_task_keeps_to_the_contract_of_tasks(contributed: Path) -> None:
     shown = python(contributed, *command.split())
     assert " failed" not in shown
     assert int(shown.rsplit(" passed", 1)[0].split()[-1]) >= 8
-
-
-OWN = "def depth(network):\n    return sum(1 for _ in network.model.modules())\n"
-
-
-def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(
-    contributed: Path, tmp_path: Path
-) -> None:
-    (contributed / "my_costs.py").write_text(OWN)
-    url = f"sqlite:///{tmp_path}/a.db"
-    settings = {
-        "data.name": "stripes",
-        "data.options": "{}",
-        "search.sampler": "one_change",
-        "search.trials": "4",
-    }
-    settings |= {"search.baselines": "bare", "search.confirm_seeds": "0", "latency.mode": "traced"}
-    settings |= {
-        "latency.tolerance": "0.9",
-        "latency.session_seconds": "0.1",
-        "training.start": "scratch",
-    }
-    settings |= {"training.rungs": "[1]", "backbone.width": "4"}
-    settings |= {
-        "objectives": '["worst_class", "energy", "my_costs:depth", "latency", "above_chance"]'
-    }
-    options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    search = f"search digits --workers 1 --threads 1 --quiet --storage {url}"
-    front = f"pareto digits --storage {url} --json"
-    _, shown, _ = typed(contributed, [*search.split(), *options], front.split())
-    candidates = json.loads(shown)["candidates"]
-    costs = [one["cost"] for one in candidates]
-    assert all(0 < cost["energy"] < 1e-3 and cost["my_costs:depth"] > 10 for cost in costs)
-    assert all(
-        0 <= one["values"][0] <= 1 and (one["values"][3] or 1) > 0 for one in candidates
-    )  # None: a busy machine

@@ -27,7 +27,8 @@ OPEN = {
     "target.epochs": "auto",
     "training": {"evaluator": "saturating:evaluate"},
     "objectives": ["accuracy", "params"],
-    "search.trials": 5,
+    "search.trials": 2,
+    "search.baselines": "bare",
 }
 
 
@@ -53,7 +54,7 @@ def test_a_study_trains_as_long_as_the_bare_network_needs_and_keeps_that(saturat
     assert {int(epochs) for placement, _, epochs in calls if placement != "none"} == {40}
     again = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
     assert again.recipe == after.recipe, "the same command goes on with what was found"
-    assert len(reading.snapshot(after.store).candidates) == 5
+    assert len(reading.snapshot(after.store).candidates) == 2
 
 
 def test_a_search_that_is_stopped_while_it_finds_the_length_goes_on(saturating: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_folder_without_a_test_split_is_refused_before_any_training(
                 Image.new("L", (16, 16), grey + number).save(folder / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.toml").write_text(TINY.replace('"digits-8x8"', '"folder:photos", size = 16'))
-    na.search("tiny.toml", say=lambda line: None, device="cpu")
+    na.search("tiny.toml", trials=2, say=lambda line: None, device="cpu")
     done = nas("validate", "--dry-run")
     assert done.status == 2
     assert "test'" in done.err

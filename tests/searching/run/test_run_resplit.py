@@ -88,7 +88,7 @@ def test_each_seed_has_one_division_for_all_networks_and_the_study_keeps_it(
     # the same recipe, which leaves it open, is the study's own
     again = beginning.begin(load_recipe("few.toml"), study.url)
     assert again.recipe.data.resplit is True
-    assert nas("resume", "few", "--storage", study.url).status == 0
+    assert nas("resume", "few", "--storage", study.url, "--workers", "1").status == 0
 
 
 def test_mistakes_are_those_of_the_images_that_each_run_was_scored_on(study: OpenStudy) -> None:
