@@ -213,6 +213,9 @@ class Card:
     control: Capacity | None
     control_named: NamedNetwork | None
     longer: LengthGain | None
+    """What a longer training brings the bare backbone, if it is likely to bring something."""
+    longer_open: LengthGain | None
+    """The same, if it may bring much and the images are too few to tell."""
     bet_test: BetTest | None
     """What a test of the most promising placement takes, where the bare backbone is kept."""
     lacking: Lacking | None
@@ -247,6 +250,7 @@ def card_of(now: Snapshot) -> Card:
         control=best.capacity,
         control_named=None if best.capacity is None else _named(now, best.capacity.key),
         longer=decision.longer,
+        longer_open=decision.longer_open,
         bet_test=decision.bet_test,
         lacking=None,
         early=None,
@@ -274,6 +278,7 @@ def _without_answer(now: Snapshot, decision: Decision) -> Card:
         control=None,
         control_named=None,
         longer=decision.longer,
+        longer_open=decision.longer_open,
         bet_test=None,
         lacking=decision.lacking,
         early=early,

@@ -17,9 +17,12 @@ from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendatio
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import TARGET_RUNG
 from nas_attn.records import BARE
+from nas_attn.tables import is_share
 
 # a test with more trainings of each network is not proposed
 MOST_RUNS = 32
+# of an accuracy or the like: what twice as many epochs brought on small folders of photographs
+LARGE_GAIN = 0.02
 # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
 NEEDED_ERRORS = 1.96 + 0.84
 
@@ -123,6 +126,8 @@ class Decision:
     tested: Tested | None = None
     longer: LengthGain | None = None
     """What a longer training brings the bare network, if it is likely to bring something."""
+    longer_open: LengthGain | None = None
+    """The same, if it may bring much and the images are too few to tell."""
     bet_test: BetTest | None = None
     target: TargetUnknown | None = None
     next: NextStep | None = None
@@ -138,9 +143,17 @@ def decide(now: Snapshot) -> Decision:
         return Decision(study=now.study, early=_early(now, now.brief, best))
     tested = _tested(now)
     longer = _longer(now, best)
+    longer_open = None
+    if longer is None:
+        longer_open = _longer_open(now)
     if tested is not None:
         return Decision(
-            study=now.study, recommendation=best, tested=tested, longer=longer, next=tested.next
+            study=now.study,
+            recommendation=best,
+            tested=tested,
+            longer=longer,
+            longer_open=longer_open,
+            next=tested.next,
         )
     bet = None
     if best.worth is None and best.instead is None:
@@ -156,6 +169,7 @@ def decide(now: Snapshot) -> Decision:
         study=now.study,
         recommendation=best,
         longer=longer,
+        longer_open=longer_open,
         bet_test=bet_test,
         target=target,
         next=None if open_ else NextStep("test", now.study, look=True),
@@ -231,6 +245,16 @@ def _longer(now: Snapshot, best: Recommendation) -> LengthGain | None:
         smallest = best.worth.size
     worth = smallest or now.recipe.answer.worth or 0.0
     if longer is None or longer.gain.probability < REQUIRED or longer.gain.mean < worth:
+        return None
+    return longer
+
+
+def _longer_open(now: Snapshot) -> LengthGain | None:
+    """What a longer training brings the bare network, if it is an accuracy or the like whose
+    interval holds a large gain.
+    """
+    longer = now.longer
+    if longer is None or not is_share(now.primary or "") or longer.gain.high < LARGE_GAIN:
         return None
     return longer
 

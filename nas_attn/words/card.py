@@ -452,6 +452,8 @@ def _lengths(now: Snapshot, card: Card) -> Iterator[CardRow]:
     longer = card.longer if card.early is None else card.early.brief.gain
     if longer is not None and longer.gain.mean > 0:
         yield CardRow("Longer", _longer(now.metric, longer))
+    if card.longer_open is not None:
+        yield CardRow("Longer", _longer_open(now.metric, card.longer_open))
     if card.bet_test is not None and card.bet_test.too_many:
         more = f"more than {MOST_RUNS} trainings of each network"
         yield CardRow("Test", f"not worth it: to show a gain of this size takes {more}")
@@ -477,6 +479,14 @@ def _longer(metric: str, longer: LengthGain) -> str:
     size = units.gained(metric, gain.mean, gain.low, gain.high)
     lengths = f"{longer.longer} epochs instead of {longer.shorter}"
     return f"the bare backbone gains {size} by {lengths}, at no latency"
+
+
+def _longer_open(metric: str, longer: LengthGain) -> str:
+    """That it is not known what the bare backbone gains by a longer training."""
+    gain = longer.gain
+    size = units.gained(metric, gain.mean, gain.low, gain.high)
+    lengths = f"{longer.longer} epochs instead of {longer.shorter}"
+    return f"the images are too few to tell: {size} by {lengths}; try both with what you take"
 
 
 def _alternative(metric: str, other: Alternative) -> str:

@@ -4,6 +4,7 @@ twice as long would better.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from made_study import IMAGES, MadeStudy, recipe, usual
 
 from nas_attn.analysis.choosing import Unmet, choose
 from nas_attn.analysis.criteria import Criteria
+from nas_attn.analysis.decision import decide
 from nas_attn.analysis.length import LengthScore, MetricKind, needed_length
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.records import BARE, Score
@@ -126,3 +128,17 @@ def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
     assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
     said = [row.label for row in card_text(now).below]
     assert ("Longer" in said) == (gain > 0)
+
+
+@pytest.mark.parametrize(("half_width", "told"), [(0.05, True), (0.01, False)])
+def test_where_the_images_are_too_few_the_length_is_said_to_be_open(
+    tmp_path: Path, half_width: float, told: bool
+) -> None:
+    study = made(tmp_path, searched=10, target=10)
+    bare_runs(study, 20, gain=-0.002)
+    now = snapshot(study.store)
+    assert now.longer is not None
+    gain = replace(now.longer.gain, mean=0.0, low=-half_width, high=half_width, probability=0.5)
+    decision = decide(replace(now, longer=replace(now.longer, gain=gain)))
+    assert decision.longer is None
+    assert (decision.longer_open is not None) == told
