@@ -111,6 +111,7 @@ def test_figures_are_named_and_it_can_be_printed(made: tuple[Snapshot, str], tab
     page = "[document.body, document.querySelector('.xtick text')].map(e => getComputedStyle(e))"
     inks = f"({page}).map((style, i) => i ? style.fill : style.color)"
     assert all(luminance(ink) > 150 for ink in tab.look(inks)), "on the screen it is dark"
+    on_screen = tab.look("[...document.querySelectorAll('.figure')].map(f => f.clientHeight)")
     tab.look("dispatchEvent(new Event('beforeprint'))")
     assert all(luminance(ink) < 100 for ink in tab.look(inks)), "on paper it is light"
     assert (
@@ -120,10 +121,16 @@ def test_figures_are_named_and_it_can_be_printed(made: tuple[Snapshot, str], tab
         )
         <= 720
     )
+    drawn_high = "[...document.querySelectorAll('.figure')].map(f => f._fullLayout.height)"
+    box_high = "[...document.querySelectorAll('.figure')].map(f => f.clientHeight)"
+    assert tab.look(drawn_high) == tab.look(box_high), "no gap below a figure"
+    assert sum(tab.look(drawn_high)) < sum(on_screen), "several figures have room on a page"
     folded = "document.querySelectorAll('.answer details:not([open])').length"
     assert tab.look(folded) == 0, "reasons are read on paper"
     tab.tell("Emulation.setEmulatedMedia", media="print")
     tab.tell("Emulation.setDeviceMetricsOverride", **PAPER)
+    shadow = "getComputedStyle(document.querySelector('.wide'), '::after').display"
+    assert tab.look(shadow) == "none", "nothing scrolls on paper"
     cells = "[...document.querySelectorAll('th, td')]"
     cut = (
         "cell => cell.getBoundingClientRect().right > innerWidth"
@@ -138,5 +145,6 @@ def test_figures_are_named_and_it_can_be_printed(made: tuple[Snapshot, str], tab
     tab.tell("Emulation.setEmulatedMedia", media="", features=[scheme])
     tab.look("dispatchEvent(new Event('afterprint'))")
     assert tab.look(folded) > 0, "and folded again on the screen"
+    assert tab.look(box_high) == on_screen
     assert all(luminance(ink) > 150 for ink in tab.look(inks)), "and dark again"
     assert tab.errors == []

@@ -33,15 +33,28 @@
   }
   addEventListener("resize", () => setTimeout(() => figures.forEach(fit), 200));
   const paper = 720;  // pixels across a page of A4 or Letter
+  const lowest = 330;  // pixels of a figure on paper
   // what the cards fold is printed; what else is folded is left out
   const folded = document.querySelectorAll(".card details:not([open])");
+  const heights = new Map(figures.map(figure => [figure, figure.layout.height]));
+  // those of rows, each of which needs its height
+  const hasRows = figure => figure.layout.yaxis?.tickvals || figure.data.some(trace => trace.type === "heatmap");
+  // others are low, so that several find room on a page
+  const printedHeight = figure => hasRows(figure) ? heights.get(figure) : Math.min(heights.get(figure), lowest);
+  const onPaper = figure => ({ width: paper, height: printedHeight(figure) });
+  const onScreen = figure => ({ width: null, height: heights.get(figure), autosize: true });
   const print = (on, size) => () => {
     root.classList.toggle("paper", on);
     for (const details of folded) details.open = on;
-    for (const figure of figures) { theme(figure); Plotly.relayout(figure, size); }
+    for (const figure of figures) {
+      const drawn = size(figure);
+      figure.style.height = `${drawn.height}px`;
+      theme(figure);
+      Plotly.relayout(figure, drawn);
+    }
   };
-  addEventListener("beforeprint", print(true, { width: paper }));
-  addEventListener("afterprint", print(false, { width: null, autosize: true }));
+  addEventListener("beforeprint", print(true, onPaper));
+  addEventListener("afterprint", print(false, onScreen));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => figures.forEach(theme));
 
   // What scrolls has a shadow where there is more.
