@@ -85,9 +85,13 @@ def clearly_better(longer: LengthScore, shorter: LengthScore, kind: MetricKind) 
         and shorter.loss - longer.loss > CLEAR * abs(shorter.loss)
     ):
         return True
-    gain = (shorter.value - longer.value) if kind.lower_is_better else longer.value - shorter.value
-    room = min(shorter.value, 1 - shorter.value) if kind.share else abs(shorter.value)
-    return gain > CLEAR * room
+    gain = longer.value - shorter.value
+    if kind.lower_is_better:
+        gain = -gain
+    left_to_gain = abs(shorter.value)
+    if kind.share:
+        left_to_gain = min(shorter.value, 1 - shorter.value)
+    return gain > CLEAR * left_to_gain
 
 
 def needed_length(scores: Sequence[LengthScore], kind: MetricKind) -> int | None:
@@ -140,9 +144,10 @@ def bare_runs(
 ) -> Runs:
     """The bare network's trainings that start as the target does, by epochs and seed.
 
-    `lengths`: those that were made to compare lengths; `searched`: its runs of the search;
-        `target`:
-    its runs as the target says.
+    Args:
+        lengths: those that were made to compare lengths.
+        searched: its runs of the search.
+        target: its runs as the target says.
     """
     runs: dict[int, dict[int, Score]] = defaultdict(dict)
     alike = recipe.training.start == recipe.target.start and len(recipe.training.rungs) == 1
@@ -160,16 +165,16 @@ def length_gain(
     contributes, else that of the seeds.
     """
     shorter, longer = epochs
-    one = runs.get(shorter, {})
-    other = runs.get(longer, {})
-    seeds = [
-        s for s in one if s in other and metric in one[s].metrics and metric in other[s].metrics
-    ]
-    if not seeds:
+    after = runs.get(longer, {})
+    pairs = []
+    for seed, score in runs.get(shorter, {}).items():
+        later = after.get(seed)
+        if later is not None and metric in score.metrics and metric in later.metrics:
+            pairs.append((score, later))
+    if not pairs:
         return None
     sign = sign_of(recipe, metric)
-    pairs = [(one[seed], other[seed]) for seed in seeds]
-    gains = [sign * (b.metrics[metric] - a.metrics[metric]) for a, b in pairs]
+    gains = [sign * (later.metrics[metric] - score.metrics[metric]) for score, later in pairs]
     mean = statistics.fmean(gains)
     error = _error_over_images(metric, pairs, labels)
     if error is None and len(gains) > 1:
@@ -178,7 +183,7 @@ def length_gain(
         return None
     better = float(cdf(mean / max(error, 1e-12)))
     gain = Gain(mean, error, mean - 1.96 * error, mean + 1.96 * error, better, 1 - better)
-    return LengthGain(shorter, longer, len(seeds), gain)
+    return LengthGain(shorter, longer, len(pairs), gain)
 
 
 def _error_over_images(
@@ -245,8 +250,10 @@ def brief_of(
 ) -> Brief | None:
     """What to say of a search that trains for fewer epochs than its target; None if it does not.
 
-    `epochs_per_s`: trained by all its workers together; `labels`: of the validation images;
-        `known`: whether the target's length is.
+    Args:
+        epochs_per_s: trained by all its workers together; None: not known.
+        labels: of the validation images.
+        known: whether the target's length is.
     """
     searched = recipe.training.rungs[-1]
     target = recipe.target_training.rungs[-1]
@@ -256,10 +263,13 @@ def brief_of(
     gain = None
     if tried:
         gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels)
-    epochs = FEWEST_RUNS * target / (1 - LAST_SHARE) + (0 if known else 2 * (2 * target))
+    epochs_needed = FEWEST_RUNS * target / (1 - LAST_SHARE)
+    if not known:
+        # the length has to be found first: twice the target, on two seeds
+        epochs_needed += 2 * (2 * target)
     enough_s = None
     if epochs_per_s is not None:
-        enough_s = BESIDE_S + epochs / epochs_per_s
+        enough_s = BESIDE_S + epochs_needed / epochs_per_s
     return Brief(searched, target, known, gain, enough_s)
 
 

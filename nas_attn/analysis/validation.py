@@ -33,6 +33,8 @@ Floats = NDArray[np.float64]
 # weight of the pooled variance in each comparison's own, as so many observations
 PRIOR_FREEDOMS = 4.0
 SIMULATED_VALIDATIONS = 40_000
+# of these simulations, so that a verdict is the same at each reading
+SIMULATION_SEED = 20_261_120
 # blocks that can be judged
 FEWEST_JUDGED = 2
 # of a family, two-sided; of one comparison
@@ -178,11 +180,12 @@ def blocks_for(comparisons: int, sd: float, difference: float, *, most: int = 25
     """The smallest number of blocks that shows a difference with `POWER`; None if it is above
     `most`.
     """
+    # at least two, to have a variance; doubled until it is enough, then halved between
     low = 2
     high = 3
     while detectable(comparisons, high, sd) > difference:
         low = high
-        high = high * 2
+        high *= 2
         if high > 2 * most:
             return None
     while high - low > 1:
@@ -222,15 +225,12 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
     of 1.
     """
     matrix = np.frombuffer(contrasts).reshape(shape)
-    rng = np.random.default_rng(20_261_120)
+    rng = np.random.default_rng(SIMULATION_SEED)
     parts = []
+    # in parts, which need less memory
     for _ in range(8):
-        parts.append(
-            statistics_of(
-                matrix,
-                rng.standard_normal((SIMULATED_VALIDATIONS // 8, shape[1], blocks)) / math.sqrt(2),
-            )
-        )
+        noise = rng.standard_normal((SIMULATED_VALIDATIONS // 8, shape[1], blocks))
+        parts.append(statistics_of(matrix, noise / math.sqrt(2)))
     means, errors = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return means, errors
 
@@ -260,16 +260,12 @@ def critical_t(
     families.
     """
     matrix = np.frombuffer(contrasts).reshape(shape)
-    rng = np.random.default_rng(20_261_120)
+    rng = np.random.default_rng(SIMULATION_SEED)
     freedoms = max(freedoms, 1)
-    largest = np.abs(
-        rng.standard_normal((SIMULATED_VALIDATIONS, shape[1])) @ matrix.T / math.sqrt(2)
-    ).max(1)
-    return float(
-        np.quantile(
-            largest / np.sqrt(rng.chisquare(freedoms, SIMULATED_VALIDATIONS) / freedoms), 1 - error
-        )
-    )
+    noise = rng.standard_normal((SIMULATED_VALIDATIONS, shape[1]))
+    largest = np.abs(noise @ matrix.T / math.sqrt(2)).max(1)
+    scales = np.sqrt(rng.chisquare(freedoms, SIMULATED_VALIDATIONS) / freedoms)
+    return float(np.quantile(largest / scales, 1 - error))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -355,16 +351,15 @@ def validation_results(
     """The validations with their scores on the test split, and with verdicts if all runs (key,
     seed) have ended.
     """
-    done = [(family, finished_blocks(family, ended)) for family in families]
-    keys = list(scores)
-    return tuple(
-        (
-            ValidationResult(family, blocks, (), {}, {})
-            if blocks < family.blocks
-            else _judged(recipe, family, keys, labels)
-        )
-        for family, blocks in done
-    )
+    stored = list(scores)
+    results = []
+    for family in families:
+        blocks = finished_blocks(family, ended)
+        if blocks < family.blocks:
+            results.append(ValidationResult(family, blocks, (), {}, {}))
+        else:
+            results.append(_judged(recipe, family, stored, labels))
+    return tuple(results)
 
 
 def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int] | None:

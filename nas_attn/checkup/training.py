@@ -34,6 +34,8 @@ CLASSES = 10
 SCORED_IMAGES = 1000
 # first the bare backbone
 TRIED_MODULES = ("", "se", "cbam", "ela", "simam")
+# batch sizes of the small network that are profiled, the usual one first
+PROFILED = (512, 128, 1024)
 # kernels of a profile
 MOST_SHOWN = 12
 LEARNING_RATE = 0.1
@@ -92,15 +94,12 @@ def profiled_jobs(device: torch.device) -> list[Job]:
     """What is profiled: a few steps each."""
     if device.type != "cuda":
         return [Job("resnet8", "", 32, 256, 64, "eager", epochs=1)]
-    jobs = []
-    for batch in (512, 128, 1024):
-        small = Job("resnet20", "", 32, 12 * batch, batch, "cuda-graph", epochs=2)
-        jobs += [replace(small, module=module) for module in TRIED_MODULES]
+    small = [Job("resnet20", "", 32, 12 * batch, batch, "cuda-graph", 2) for batch in PROFILED]
     large = Job("torchvision:resnet18", "", 224, 12 * 128, 128, "cuda-graph", epochs=2)
+    # the most telling first, in case of a run that is cut short
+    first, *others = small
     return [
-        *jobs[: len(TRIED_MODULES)],
-        *(replace(large, module=m) for m in TRIED_MODULES),
-        *jobs[5:],
+        replace(job, module=module) for job in (first, large, *others) for module in TRIED_MODULES
     ]
 
 

@@ -58,8 +58,9 @@ from nas_attn.paths import UNFINISHED_ENDING, user_path, whole_file
 from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.recipe_sections import LARGEST_SIDE
 
+# side of an image in pixels, where the recipe does not say it
 FOLDER_SIZE = 64
-# torchvision's
+# torchvision's names of them
 INTERPOLATIONS = (
     "nearest",
     "nearest-exact",
@@ -69,7 +70,9 @@ INTERPOLATIONS = (
     "hamming",
     "lanczos",
 )
+# of the images of a folder that is not divided
 TEST_SHARE = 0.2
+# of the prepared images: a change of how they are made needs another number
 CACHE_FORMAT = 5
 # of what is kept of the bits that images use
 DEPTH_FORMAT = 2
@@ -131,22 +134,13 @@ def split_folder(
 ) -> Parts:
     """The splits of a folder: its own; without these, a fifth of all images for the test."""
     root = found.root
-    listed = partial(list_, None if section.groups is None else find_groups(section.groups, root))
+    groups_of = None
+    if section.groups is not None:
+        groups_of = find_groups(section.groups, root)
+    listed = partial(list_, groups_of)
 
     if not found.splits:
-        everything = listed((root,))
-        count = amount(TEST_SHARE, everything.labels, "the test split")
-        test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
-        kept = everything.subset(test)
-        learnt = everything.subset(rest)
-        ready = _preparing(learnt, section, place)
-        return Parts(
-            ready(learnt),
-            None,
-            lambda: ready(kept),
-            classes,
-            unread=_unread(kept),
-        )
+        return _with_test_taken_off(listed((root,)), section, place, classes, strata)
     validation = found.splits.get("validation")
     if validation is not None and section.validation is not None:
         raise DataError(
@@ -181,6 +175,28 @@ def split_folder(
     )
 
 
+def _with_test_taken_off(
+    everything: Files,
+    section: DataSection,
+    place: Place,
+    classes: tuple[str, ...],
+    strata: tuple[str, ...],
+) -> Parts:
+    """The parts of a folder that is not divided: a fifth is for the test."""
+    count = amount(TEST_SHARE, everything.labels, "the test split")
+    test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
+    kept = everything.subset(test)
+    learnt = everything.subset(rest)
+    ready = _preparing(learnt, section, place)
+    return Parts(
+        ready(learnt),
+        None,
+        lambda: ready(kept),
+        classes,
+        unread=_unread(kept),
+    )
+
+
 def _no_test(root: Path, section: DataSection) -> str:
     """What is said where a folder has no test split."""
     if section.splits is not None:
@@ -196,8 +212,8 @@ def _no_test(root: Path, section: DataSection) -> str:
 
 def _preparing(train: Files, section: DataSection, place: Place) -> Callable[[Files], Labelled]:
     """`prepare`, for all splits with the bits that the training images use."""
-    known = with_used_bits(train, section)
-    return lambda files: prepare(files, known, place)
+    complete = with_used_bits(train, section)
+    return lambda files: prepare(files, complete, place)
 
 
 def with_used_bits(train: Files, section: DataSection) -> DataSection:
@@ -238,18 +254,19 @@ def count_trained(path: str, splits: SplitsSection | None = None) -> float:
 def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
     """(folder, paths in it) of images, from checksums of their names and sizes, in this order."""
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
-    known = {_identity(p, root, [p.stat().st_size]): p for p in images_below(root)}
-    return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
+    paths = {_identity(path, root, [path.stat().st_size]): path for path in images_below(root)}
+    return root, [paths[int(number)].relative_to(root).as_posix() for number in identity]
 
 
 def _check_apart(splits: Sequence[Files]) -> None:
     """Raises DataError: a group has images in two of the splits."""
-    known: dict[str, tuple[int, Path]] = {}
+    # group -> the split of its first image, and that image
+    first_of_group: dict[str, tuple[int, Path]] = {}
     for number, files in enumerate(splits):
-        for group, path in zip(
-            () if files.groups is None else files.groups, files.paths, strict=False
-        ):
-            other, first = known.setdefault(group, (number, path))
+        if files.groups is None:
+            continue
+        for group, path in zip(files.groups, files.paths, strict=True):
+            other, first = first_of_group.setdefault(group, (number, path))
             if other != number:
                 here = path.relative_to(files.root)
                 there = first.relative_to(files.root)

@@ -117,27 +117,6 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     return _printable(inventory)
 
 
-def _bits(root: Path, places: Sequence[_Place]) -> int:
-    """The bits in use; of a folder that is not divided, by all images."""
-    learnt = [place.path for place in places if place.split in ("train", WHOLE)]
-    return bits_in_use(root, learnt)
-
-
-def _named(splits: SplitsSection | None) -> dict[str, list[str]]:
-    return {} if splits is None else splits.by_split
-
-
-def _left_out(root: Path, images: Sequence[Path], found: Layout) -> dict[str, list[str]]:
-    """Reason -> images of no class, and those in folders of no split."""
-    loose: list[Path] = []
-    unnamed: list[Path] = []
-    for image in images:
-        inside = image.parent == root or any(map(image.is_relative_to, found.folders))
-        (loose if inside else unnamed).append(image)
-    by_reason = {LOOSE: loose, UNNAMED: unnamed}
-    return {reason: _below(root, files) for reason, files in by_reason.items() if files}
-
-
 def take_masked(
     path: str, *, grouped: bool = False, splits: SplitsSection | None = None
 ) -> Inventory:
@@ -183,28 +162,6 @@ def take_masked(
         _bits(root, places),
     )
     return _printable(inventory)
-
-
-def _with_labels(
-    seen: Sequence[Seen], places: Sequence[_Place], wrong: Mapping[Path, str]
-) -> dict[str, str]:
-    """The images that cannot be read, or whose mask or labels are wrong, and why."""
-    unreadable = _unreadable(seen)
-    for one, place in zip(seen, places, strict=True):
-        if place.path in wrong:
-            unreadable.setdefault(one.name, wrong[place.path])
-    return unreadable
-
-
-def _about_masks(
-    split: str, classes: Sequence[str], looks: Sequence[masks.MaskLook]
-) -> list[UndrawnClasses]:
-    """The classes that no mask of a split has."""
-    values = frozenset[int]().union(*(look.values for look in looks))
-    lacking = tuple(name for number, name in enumerate(classes) if number not in values)
-    if not lacking or not values:
-        return []
-    return [UndrawnClasses(split, lacking, uncounted=NOT_COUNTED in values)]
 
 
 def take_boxed(section: DataSection) -> Inventory:
@@ -285,6 +242,49 @@ def take_yolo(section: DataSection) -> Inventory | None:
         left_out["that ultralytics does not read"] = _below(root, unread)
     inventory = Inventory(classes, counts, unreadable, left_out, tuple(remarks), "boxes")
     return _printable(inventory)
+
+
+def _left_out(root: Path, images: Sequence[Path], found: Layout) -> dict[str, list[str]]:
+    """Reason -> images of no class, and those in folders of no split."""
+    loose: list[Path] = []
+    unnamed: list[Path] = []
+    for image in images:
+        inside = image.parent == root or any(map(image.is_relative_to, found.folders))
+        (loose if inside else unnamed).append(image)
+    by_reason = {LOOSE: loose, UNNAMED: unnamed}
+    return {reason: _below(root, files) for reason, files in by_reason.items() if files}
+
+
+def _named(splits: SplitsSection | None) -> dict[str, list[str]]:
+    return {} if splits is None else splits.by_split
+
+
+def _bits(root: Path, places: Sequence[_Place]) -> int:
+    """The bits in use; of a folder that is not divided, by all images."""
+    learnt = [place.path for place in places if place.split in ("train", WHOLE)]
+    return bits_in_use(root, learnt)
+
+
+def _with_labels(
+    seen: Sequence[Seen], places: Sequence[_Place], wrong: Mapping[Path, str]
+) -> dict[str, str]:
+    """The images that cannot be read, or whose mask or labels are wrong, and why."""
+    unreadable = _unreadable(seen)
+    for one, place in zip(seen, places, strict=True):
+        if place.path in wrong:
+            unreadable.setdefault(one.name, wrong[place.path])
+    return unreadable
+
+
+def _about_masks(
+    split: str, classes: Sequence[str], looks: Sequence[masks.MaskLook]
+) -> list[UndrawnClasses]:
+    """The classes that no mask of a split has."""
+    values = frozenset[int]().union(*(look.values for look in looks))
+    lacking = tuple(name for number, name in enumerate(classes) if number not in values)
+    if not lacking or not values:
+        return []
+    return [UndrawnClasses(split, lacking, uncounted=NOT_COUNTED in values)]
 
 
 def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -> None:

@@ -38,7 +38,9 @@ CALIBRATION = 64
 OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")
 """What is quantized; the rest of a module (pooling, sigmoid) stays float."""
 LIGHT = 0.25
-"""In int8, CBAM's layers are slower than in float, GAM's faster: docs/benchmarks/latency.md."""
+"""Attention's layers with fewer MACs than this share of the backbone's median layer stay in float:
+in int8, CBAM's are slower than in float, GAM's faster (docs/benchmarks/latency.md).
+"""
 
 
 @contextmanager
@@ -156,7 +158,7 @@ def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
         # the exporter's own deprecations
         warnings.simplefilter("ignore")
         torch.export.save(torch.export.export(model, (x,)), f"{folder}/model.pt2")
-        words = [
+        command = [
             sys.executable,
             "-P",
             "-W",
@@ -167,7 +169,7 @@ def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
             str(path),
             *map(str, x.shape),
         ]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode or not path.exists():
         said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         raise MeasurementError(f"litert-torch cannot convert the network: {said}")

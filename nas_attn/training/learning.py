@@ -39,17 +39,20 @@ class OwnLoss:
         """`output`: shape of one image's logits. Raises RecipeError: an unknown name, wrong
         arguments, or not for such logits.
         """
-        self._said = f"training.loss = '{named.name}'"
-        self._loss = self._made(named, masked=len(output) > 1)
-        # a batch size other than the number of classes
+        self._setting = f"training.loss = '{named.name}'"
+        masked = len(output) > 1
+        self._loss = self._made(named, masked=masked)
+        # A batch to try the loss on, of another size than the number of classes: so a loss that
+        # takes one for the other fails.
         self._logits = torch.zeros(output[0] + 1, *output)
         self._y = torch.zeros(len(self._logits), *output[1:], dtype=torch.long)
+        # whether it takes shares of classes only, no class numbers
         self._shares = False
         try:
             self._try(self._y)
         except RecipeError:
             # uncounted pixels have no share of any class
-            if len(output) > 1:
+            if masked:
                 raise
             self._shares = True
             self.require_shares()
@@ -74,7 +77,7 @@ class OwnLoss:
             loss = make(**arguments)
         except Exception as error:
             # anybody's class
-            raise RecipeError(f"{self._said} cannot be made: {first_line(error)}") from None
+            raise RecipeError(f"{self._setting} cannot be made: {first_line(error)}") from None
         return loss  # type: ignore[no-any-return]
 
     def require_shares(self) -> None:
@@ -93,10 +96,12 @@ class OwnLoss:
             if y.is_floating_point():
                 what = "shares of classes, as MixUp makes them"
             raise RecipeError(
-                f"{self._said} does not take {what}: {shorten(first_line(error))}"
+                f"{self._setting} does not take {what}: {shorten(first_line(error))}"
             ) from None
         if not isinstance(value, Tensor) or value.ndim:
-            raise RecipeError(f"{self._said} must give one number for a batch: leave out reduction")
+            raise RecipeError(
+                f"{self._setting} must give one number for a batch: leave out reduction"
+            )
 
     def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
         if isinstance(self._loss, nn.Module):

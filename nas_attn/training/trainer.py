@@ -78,13 +78,12 @@ LARGE_SCORING_BATCH = 2048
 # of one channel of a large batch, at most
 SCORED_PIXELS = LARGE_SCORING_BATCH * 64 * 64
 
-
-# steps of which the median counts, at least
-TIMED = 4
+# How long a step takes (`Trainer.step_s`): steps of which the median counts, at least
+TIMED_STEPS = 4
 # seconds of such steps, at least: of short ones many, since they vary
 TIMED_S = 0.5
 # on CUDA, until the step is recorded; kernels are chosen in the first one
-UNTIMED = ORDINARY_STEPS + 1
+UNTIMED_STEPS = ORDINARY_STEPS + 1
 
 
 def new_arithmetic(
@@ -232,8 +231,7 @@ class Trainer:
         """
         text = state.get("arithmetic")
         if text is None:
-            own = self.arithmetic.batches == OWN
-            if own:
+            if self.arithmetic.batches == OWN:
                 return self.arithmetic
             return replace(self.arithmetic, batches=UNEVEN)
         try:
@@ -245,8 +243,7 @@ class Trainer:
 
     @property
     def _memory_format(self) -> torch.memory_format:
-        last = self.arithmetic.memory_format == "channels_last"
-        if last:
+        if self.arithmetic.memory_format == "channels_last":
             return torch.channels_last
         return torch.contiguous_format
 
@@ -353,7 +350,7 @@ class Trainer:
     def stepper(self, run: TrainingState, steps: int) -> Stepper:
         """The function that trains a run's network on one batch, in a training of so many steps."""
         execution = self.arithmetic.execution
-        # the same steps, launched one by one
+        # recording takes as long as some tens of steps: fewer are launched one by one
         if self.section.execution == "auto" and steps < RECORDED_STEPS:
             execution = "eager"
         network = compiled(run.model) if execution == "compile" else run.model
@@ -364,8 +361,7 @@ class Trainer:
             self.section,
             run.epoch_loss,
         )
-        recorded = execution == "cuda-graph" and run.recordable
-        if recorded:
+        if execution == "cuda-graph" and run.recordable:
             return RecordedStep(step, self.device, run.note_recording)
         return step
 
@@ -388,7 +384,7 @@ class Trainer:
             torch.set_num_threads(run.threads)
             step = self.stepper(run, steps)
             set_training_mode(model)
-            untimed = UNTIMED if self.device.type == "cuda" else 1
+            untimed = UNTIMED_STEPS if self.device.type == "cuda" else 1
             began = time.perf_counter()
             for x, y in self._endless():
                 step(x, y, section.learning_rate, section.accumulate)
@@ -396,7 +392,7 @@ class Trainer:
                     torch.cuda.synchronize(self.device)
                 times_s.append(time.perf_counter() - began)
                 timed_s = times_s[untimed:]
-                if len(timed_s) >= TIMED and sum(timed_s) >= TIMED_S:
+                if len(timed_s) >= TIMED_STEPS and sum(timed_s) >= TIMED_S:
                     break
                 began = time.perf_counter()
         return statistics.median(times_s[untimed:])

@@ -22,7 +22,7 @@ from nas_attn.training.arithmetic import computes_bfloat16
 from nas_attn.training.parameters import make_optimizer
 from nas_attn.training.run import Clock
 from nas_attn.training.stepping import execution_on, out_of_memory
-from nas_attn.training.trainer import TIMED
+from nas_attn.training.trainer import TIMED_STEPS
 
 CUDA = torch.device("cuda")
 
@@ -96,7 +96,7 @@ def test_a_step_is_timed_as_the_training_will_execute_it(
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     assert trainer.step_s(network, steps) > 0
     # All timed steps, and none of those before the recording.
-    assert (stub.replays > TIMED) == replayed
+    assert (stub.replays > TIMED_STEPS) == replayed
     assert replayed or stub.replays == 0
 
 

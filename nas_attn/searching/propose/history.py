@@ -151,9 +151,10 @@ class History:
     def _read_trial(self, trial: FrozenTrial) -> None:
         fixed = trial.system_attrs.get("fixed_params", {})
         codes = self.coding.encode({**fixed, **trial.params})
-        self._codes[trial.number] = (
-            self.given.get(trial.number) if codes is None and not trial.params else codes
-        )
+        if codes is None and not trial.params:
+            # proposed by another thread of this process, which has not told Optuna yet
+            codes = self.given.get(trial.number)
+        self._codes[trial.number] = codes
         self._proposed[trial.number] = bool(trial.params) and not fixed
         if trial.constraints and trial.state.is_finished():
             self._constraints[trial.number] = trial.constraints
@@ -171,11 +172,12 @@ class History:
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
             observed: dict[int, tuple[float, float]] = {}
             for n, what in known.items():
-                value = None
-                if n in placed:
-                    value = what.values[index]
-                if value is not None and not math.isnan(value):
-                    observed[n] = sign * value, what.noise[index] if what.noise else 1.0
+                value = what.values[index] if n in placed else None
+                if value is None or math.isnan(value):
+                    continue
+                noise = what.noise[index] if what.noise else 1.0
+                observed[n] = (sign * value, noise)
+            # an infinite value, of a run that diverged, counts as the worst finite one
             worst = max(
                 (value for value, _ in observed.values() if math.isfinite(value)), default=None
             )
@@ -206,7 +208,9 @@ class History:
             columns.add(column)
             learner = self._limits.setdefault(name, Learner(self.coding))
             learner.update(rows)
-            self.bounds.append((learner, 0.5 if set(excess.values()) == {0.0, 1.0} else 0.0))
+            # an excess is allowed up to 0; what is only met (0) or not (1) is predicted between
+            bound = 0.5 if set(excess.values()) == {0.0, 1.0} else 0.0
+            self.bounds.append((learner, bound))
 
     def _value(self, place: tuple[object, int], codes: Placed, value: float, noise: float) -> Value:
         """The same object for the same value, so that the learner sees what has changed."""
