@@ -256,7 +256,8 @@ def _longer_open(now: Snapshot) -> LengthGain | None:
     longer = now.longer
     if longer is None or not is_share(now.primary or "") or longer.gain.high < LARGE_GAIN:
         return None
-    return longer
+    # an interval without zero tells: then the gain is too small to count beside that of attention
+    return longer if longer.gain.low <= 0 else None
 
 
 def pooled_test(now: Snapshot, key: str) -> PooledTest | None:

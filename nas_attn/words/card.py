@@ -486,7 +486,7 @@ def _longer_open(metric: str, longer: LengthGain) -> str:
     gain = longer.gain
     size = units.gained(metric, gain.mean, gain.low, gain.high)
     lengths = f"{longer.longer} epochs instead of {longer.shorter}"
-    return f"the images are too few to tell: {size} by {lengths}; try both with what you take"
+    return f"the images are too few to tell: {size} by {lengths}. Try both with what you take."
 
 
 def _alternative(metric: str, other: Alternative) -> str:

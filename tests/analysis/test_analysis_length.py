@@ -15,6 +15,7 @@ from nas_attn.analysis.choosing import Unmet, choose
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.decision import decide
 from nas_attn.analysis.length import LengthScore, MetricKind, needed_length
+from nas_attn.analysis.recommendation import Worth
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.records import BARE, Score
 from nas_attn.storage import Run
@@ -128,6 +129,20 @@ def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
     assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
     said = [row.label for row in card_text(now).below]
     assert ("Longer" in said) == (gain > 0)
+
+
+def test_a_known_gain_of_length_that_does_not_count_is_not_said_to_be_open(
+    tmp_path: Path,
+) -> None:
+    study = made(tmp_path, searched=10, target=10)
+    bare_runs(study, 20, gain=0.06)
+    now = snapshot(study.store)
+    best = now.recommendation
+    assert best is not None
+    dear = replace(best, worth=Worth(0.5, stated=True))
+    decision = decide(replace(now, recommendation=dear))
+    assert decision.longer is None, "it is little beside what attention gains"
+    assert decision.longer_open is None, "its interval excludes zero: the images tell"
 
 
 @pytest.mark.parametrize(("half_width", "told"), [(0.05, True), (0.01, False)])
