@@ -110,11 +110,11 @@ EXAMPLES = (
         "Where it helps little",
         "digits",
         "One digit among fragments of others: convolutions see everything that matters. Attention"
-        " is not shown to help; a wider network probably does. The search trains each candidate as"
+        " is not shown to help; a wider network does. The search trains each candidate as"
         " the target says, ten epochs from random weights. On idle cores it takes a quarter of an"
-        " hour. This one ran beside other work, and was stopped by Ctrl-C before nine of its twelve"
-        " confirming runs.",
-        ("nas-attn search digits",),
+        " hour. This one ran beside other work: it was stopped by Ctrl-C while it confirmed, and"
+        " resumed.",
+        ("nas-attn search digits", "nas-attn resume digits"),
         (),
         (
             (IMAGES, "Six of the images, and the right answers."),
