@@ -11,9 +11,23 @@ from pathlib import Path
 
 import materials
 import numpy as np
+import pytest
 from PIL import Image
 
-from nas_attn.recipe import SplitsSection
+from nas_attn import data
+from nas_attn.data.inventory import take
+from nas_attn.errors import DataError
+from nas_attn.recipe import DataSection, SplitsSection
+
+
+def is_refused(root: Path, said: str) -> None:
+    """Looks whether this is said both by the inventory of a folder and where its images are
+    loaded.
+    """
+    with pytest.raises(DataError, match=said):
+        take(str(root))
+    with pytest.raises(DataError, match=said):
+        data.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
 
 
 def picture(seed: int) -> Image.Image:

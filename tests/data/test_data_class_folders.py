@@ -84,10 +84,7 @@ def test_what_is_laid_out_otherwise_is_named_with_the_way_out(
 ) -> None:
     root = tmp_path / "d"
     make(root)
-    with pytest.raises(DataError, match=said):
-        take(str(root))
-    with pytest.raises(DataError, match=said):
-        data.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
+    folders_made.is_refused(root, said)
 
 
 def splits_in_classes(root: Path) -> None:
