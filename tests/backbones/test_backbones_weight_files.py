@@ -381,7 +381,11 @@ class Intruder:
 
 @pytest.fixture
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """timm reads a file as versions before 1.0.22 did, whatever it is asked for."""
+    """timm reads a file as versions before 1.0.22 did, whatever it is asked for.
+
+    pyproject.toml allows 1.0.21, which reads every file with `weights_only=False`. This stands for
+    it where a later one is installed, as in CI: there the test would else pass by timm's own care.
+    """
     models = pytest.importorskip("timm.models", reason="timm is not installed")
 
     def pickled(file: str, map_location: str = "cpu", **options: object) -> object:
