@@ -20,6 +20,7 @@ from nas_attn.errors import (
     KnobError,
 )
 from nas_attn.records import Choice, Knob, format_knob
+from nas_attn.words import catalogue as words
 
 if TYPE_CHECKING:
     from nas_attn.attention import Row
@@ -73,15 +74,14 @@ def _show_catalogue(channels: int, size: int, as_json: bool, *, wide: bool) -> N
                 f"{m['macs']:,}",
             ]
         )
-    title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
+    title = words.modules_title(channels, size)
     columns = ["name", "module", "knobs", "parameters", "MACs"]
     out = console(wide=wide)
     optional = ["knobs", "MACs", "parameters"]
     out.print(table(title, columns, rows, right=["parameters", "MACs"], optional=optional))
     for module in unusable:
-        show_prose(
-            out, f"{module['name']} ({module['package']}) cannot be used: {module['reason']}"
-        )
+        line = words.unusable_line(module["name"], module["package"], module["reason"])
+        show_prose(out, line)
 
 
 def _show_runtimes(name: str | None, as_json: bool, *, wide: bool) -> None:
@@ -93,15 +93,13 @@ def _show_runtimes(name: str | None, as_json: bool, *, wide: bool) -> None:
         print_json(measured)
         return
     rows = [line for line in lines if name in (None, line[0])]
-    title = (
-        "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
-    )
     out = console(wide=wide)
     # The last runtimes are the least used.
     optional = list(reversed(titles[1:]))
+    title = words.RUNTIMES_TITLE
     out.print(table(title, titles, rows, right=titles[1:], optional=optional))
-    show_paragraph(out, "Measured with:", catalogue.measured_with())
-    show_prose(out, "TensorRT, RKNN and Core ML were not tested.")
+    show_paragraph(out, words.MEASURED_WITH, catalogue.measured_with())
+    show_prose(out, words.NOT_TESTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +130,17 @@ def _show_module(row: Row, cost: _Cost, as_json: bool, *, wide: bool) -> None:
         print_json({**described, **at, "resolved": dict(cost.knobs), **cost.counts})
         return
     out = console(wide=wide)
-    show_prose(out, f"{row.name}: {row.title}", style="bold")
+    show_prose(out, words.module_headline(row.name, row.title), style="bold")
     show_prose(out, row.paper)
-    show_prose(out, f"built by {row.target}")
+    show_prose(out, words.built_by_line(row.target))
     out.print()
     listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in described["knobs"]]
     if listed:
         columns = ["knob", "default", "range", "what it does"]
         out.print(table("Knobs", columns, listed, whole=["knob"], optional=["range"]))
     shown = ", ".join(f"{k}={format_knob(v)}" for k, v in cost.knobs.items())
-    where = f"On {cost.channels} channels, {cost.size}x{cost.size}"
-    show_prose(out, f"{where}: {row.name}({shown})")
-    counts = cost.counts
-    show_prose(out, f"{counts['parameters']:,} parameters, {counts['macs']:,} MACs")
+    show_prose(out, words.module_at_line(f"{row.name}({shown})", cost.channels, cost.size))
+    show_prose(out, words.counts_line(cost.counts["parameters"], cost.counts["macs"]))
 
 
 def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:

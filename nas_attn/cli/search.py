@@ -212,13 +212,14 @@ def _inventory(made: Recipe) -> list[str]:
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
     """Says what cannot be known of the images. `first`: the study is from before they were kept."""
     from nas_attn.evaluation.images import known_images
+    from nas_attn.words.images import unchecked_text
     from nas_attn.words.running import IMAGES_KEPT_FROM_NOW, note_line
 
     images = known_images(opened.store, opened.recipe)
     if images is None:
         return
     if images.unknown:
-        echo(note_line(images.unknown), err=True)
+        echo(note_line(unchecked_text(images.unknown, opened.recipe.data.name)), err=True)
     elif first:
         echo(note_line(IMAGES_KEPT_FROM_NOW), err=True)
 

@@ -21,6 +21,7 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.records import Site, Survey
+from nas_attn.words import catalogue as words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,7 +75,7 @@ def sites(
         return
     columns, rows = _site_rows(surveyed.sites)
     out = console(wide=output.wide)
-    title = f"Sites of {backbone} at {shape}"
+    title = words.sites_title(backbone, shape)
     right = ["channels", "map", "MACs"]
     optional = ["modules", "MACs", "part"]
     out.print(table(title, columns, rows, right=right, optional=optional))
@@ -120,12 +121,12 @@ def _show_space(
         rows.append(
             [site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])]
         )
-    title = f"Search space {spec.name} on {backbone} at {shape}"
+    title = words.space_title(spec.name, backbone, shape)
     columns = ["site", "map", "count", "choices"]
     out.print(table(title, columns, rows, whole=["site"], right=["count"], optional=["map"]))
-    out.print(f"{count:,} placements", markup=False)
+    out.print(words.placements_line(count), markup=False)
     if drawn:
-        out.print("\nSamples", style="bold")
+        out.print(f"\n{words.SAMPLES_TITLE}", style="bold")
         for placement in drawn:
             show_prose(out, placement, indent="  ")
     _print_notes(out, surveyed)

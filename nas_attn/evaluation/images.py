@@ -41,7 +41,9 @@ class KnownImages:
 
     # None: nothing is known
     digest: str | None
-    # what cannot be compared, and why; else empty
+    # why a change of them cannot be noticed: an `evaluator` or a `trainer` reads them, or not all
+    # of it, since each reading gives others (`content`); empty: it is. A study from before has a
+    # sentence in its place.
     unknown: str
 
 
@@ -134,18 +136,10 @@ def _compared(
 
 
 def _unknown(recipe: Recipe, manifest: Manifest | None) -> str:
-    """What cannot be compared, and why; empty if everything is compared."""
+    """Why not everything is compared; empty if it is."""
     if manifest is None:
-        who = "the task's trainer"
-        if recipe.data.name == EXTERNAL:
-            who = "the evaluator"
-        return f"whether the images change cannot be checked, since {who} reads them itself"
-    if not manifest.has_content:
-        return (
-            f"whether the images change is checked by their number and labels only, since"
-            f" '{recipe.data.name}' gives others at each reading"
-        )
-    return ""
+        return "evaluator" if recipe.data.name == EXTERNAL else "trainer"
+    return "" if manifest.has_content else "content"
 
 
 def _key(section: DataSection) -> str:

@@ -79,6 +79,28 @@ def study_images_lines(images: StudyImages | None) -> list[str]:
     return lines
 
 
+def unchecked_text(why: str, data: str) -> str:
+    """That a change of the images may not be noticed. `why`: as a study keeps it; `data`: their
+    name.
+    """
+    match why:
+        case "evaluator":
+            return _read_by("the evaluator")
+        case "trainer":
+            return _read_by("the task's trainer")
+        case "content":
+            return (
+                "whether the images change is checked by their number and labels only, since"
+                f" '{data}' gives others at each reading"
+            )
+    # the sentence of a study from before
+    return why
+
+
+def _read_by(who: str) -> str:
+    return f"whether the images change cannot be checked, since {who} reads them itself"
+
+
 def first_look_text(look: FirstLook) -> str:
     """What `init` says of the images; empty if there is nothing to say."""
     lines = []

@@ -13,6 +13,9 @@ from nas_attn.words.units import duration
 
 WORKER_COLUMNS = ["machine", "pid", "device", "at", "for", "last sign of life"]
 ALL_ENDED = "all workers have ended"
+MPS_DOES_NOT_WORK = (
+    "NVIDIA's MPS is installed but does not work here: the workers on one GPU take turns"
+)
 # of the last line of a log
 LOG_LINE_LETTERS = 300
 SHOWN_JOBS = 4
