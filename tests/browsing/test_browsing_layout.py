@@ -106,6 +106,13 @@ def test_the_page_is_used_by_keyboard(
     tip = "document.querySelector('.term .tip').getBoundingClientRect()"
     assert tab.look(f"{tip}.width") > 100, "the meaning is shown"
     assert tab.look(f"{tip}.right") <= 1200
+    press(tab, "Escape")
+    assert tab.look(f"{tip}.width") < 2, "what lies below it is seen again"
+    tab.look("document.activeElement.blur()")
+    tab.point("document.querySelector('.term')")
+    assert tab.look(f"{tip}.width") > 100
+    tab.point("document.querySelector('.term .tip')")
+    assert tab.look(f"{tip}.width") > 100, "the mouse can follow the words"
 
 
 def press(tab: Page, key: str) -> None:
