@@ -104,14 +104,14 @@ def _exclusive(point: Floats, others: Floats, corner: Floats) -> float:
 
 
 def hypervolume_gains(
-    values: Floats, known: Floats, reference: Floats, rng: np.random.Generator
+    values: Floats, observed: Floats, reference: Floats, rng: np.random.Generator
 ) -> Floats:
     """(n,) volume below the reference (m,) that each of (n, m) points alone would add to `known`
     (k, m).
 
     Exact in the plane, strip by strip; with more objectives by POINTS random points.
     """
-    front = known[(known < reference).all(axis=1)]
+    front = observed[(observed < reference).all(axis=1)]
     front = np.unique(front[non_dominated(front)], axis=0) if len(front) else front
     if values.shape[1] == 2:
         starts = np.append(-np.inf, front[:, 0])
@@ -119,7 +119,7 @@ def hypervolume_gains(
         heights = np.append(reference[1], front[:, 1])
         widths = np.maximum(ends - np.maximum(starts, values[:, :1]), 0.0)
         return np.asarray((widths * np.maximum(heights - values[:, 1:], 0.0)).sum(axis=1))
-    best = np.minimum(values.min(axis=0), known.min(axis=0))
+    best = np.minimum(values.min(axis=0), observed.min(axis=0))
     points = best + rng.random((POINTS, values.shape[1])) * (reference - best)
     free = points[~(front[None] <= points[:, None]).all(axis=2).any(axis=1)]
     return np.array([(row <= free).all(axis=1).sum() for row in values], dtype=float)

@@ -113,6 +113,6 @@ def other_settings(fit: PooledFit, setting: Situation) -> tuple[OtherSetting, ..
         for row in fit.rows
         if row.situation.task == setting.task and row.situation.setting != setting
     }
-    told = [one for one in settings if "unknown" not in (one.start, one.form)]
-    found = [OtherSetting(one, fit.usual_gain(one)) for one in told]
-    return tuple(sorted(found, key=lambda one: -one.gain.mean))
+    told = [other for other in settings if "unknown" not in (other.start, other.form)]
+    candidates = [OtherSetting(other, fit.usual_gain(other)) for other in told]
+    return tuple(sorted(candidates, key=lambda other: -other.gain.mean))

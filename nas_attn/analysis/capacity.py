@@ -47,9 +47,9 @@ def with_capacity(
     affordable = [c for c in controls.networks if c.latency is None or c.latency.ratio <= limit]
     gained = []
     for network in affordable or controls.networks:
-        known = controls.gains.get(network.key) or evidence.gain(network.key, bare.key)
-        if known is not None:
-            gained.append((known, network))
+        gain_of_network = controls.gains.get(network.key) or evidence.gain(network.key, bare.key)
+        if gain_of_network is not None:
+            gained.append((gain_of_network, network))
     if not gained:
         return recommendation
     gain, control = max(gained, key=lambda pair: pair[0].mean)

@@ -78,8 +78,10 @@ def constants(
     ]
     same = []
     for metric in dict.fromkeys([*trained, *([primary] if primary else [])]):
-        having = {key: known for key, scores in runs.items() if (known := _values(metric, scores))}
-        values = [value for known in having.values() for value in known]
+        having = {
+            key: scored for key, scores in runs.items() if (scored := _values(metric, scores))
+        }
+        values = [value for scored in having.values() for value in scored]
         if len(having) < LEAST_ALIKE:
             continue
         guessing = _guess(metric) == "on average" and _guessing(recipe, runs)

@@ -251,12 +251,12 @@ def _front_of(study: OpenStudy | None, backbone: str | None) -> dict[str, Placem
     from nas_attn.study.reading import snapshot
 
     front = snapshot(study.store).front
-    found: dict[str, Placement | None] = {
+    placements: dict[str, Placement | None] = {
         str(v.placement): v.placement for v in front if not v.is_bare
     }
-    if not found:
+    if not placements:
         raise RecipeError("the study's front is the bare backbone alone: name placements or trials")
-    return found
+    return placements
 
 
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], folder: Path) -> None:
@@ -283,18 +283,18 @@ def _bring_back(folder: Path, study: OpenStudy | None, output: Output) -> None:
     from nas_attn.latency.session import read_folder
     from nas_attn.processes import owner_name
 
-    found = read_folder(folder)
+    results = read_folder(folder)
     own = False
     if study is not None:
         store = study.store
-        device = to_text(found.sessions[0].fingerprint)
+        device = to_text(results.sessions[0].fingerprint)
         own = store.set_fingerprint_once(device) == device
         # this process: the device keeps no study
         owner = owner_name()
-        for session in found.sessions:
+        for session in results.sessions:
             store.add_session(session, owner=owner)
-    shown = {key: (notation, notation) for key, notation in found.placements.items()}
-    _answer(found.backbone, shown, found.sessions, output)
+    shown = {key: (notation, notation) for key, notation in results.placements.items()}
+    _answer(results.backbone, shown, results.sessions, output)
     if study is not None and not own and not output.as_json:
         show_prose(console(), measuring.OTHER_MACHINE)
 

@@ -66,8 +66,10 @@ def sites(
     input_shape = parse_shape(shape)
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
     if spec is not None:
-        found = survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads)
-        _show_space(spec, found, backbone, shape, output.as_json, wide=output.wide)
+        survey_of_model = survey(
+            model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads
+        )
+        _show_space(spec, survey_of_model, backbone, shape, output.as_json, wide=output.wide)
         return
     surveyed = survey(model, input_shape, heads=heads)
     if output.as_json:

@@ -72,7 +72,7 @@ class EpochPlan:
         equal batches of at most `batch_size`, each image once.
         """
         asked: dict[str, dict[str, Any]] = {
-            one.name: one.arguments for one in augment if one.name in BATCHED_TRANSFORMS
+            step.name: step.arguments for step in augment if step.name in BATCHED_TRANSFORMS
         }
         random = np.random.default_rng(seed)
         # Repeated augmentation (Hoffer et al., 1901.09335), as in timm: an epoch has as many
@@ -401,12 +401,12 @@ def _seed(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def _mixes(one: Augment) -> bool:
+def _mixes(step: Augment) -> bool:
     """Whether a transform mixes a batch with its labels, or chooses among such transforms."""
-    inner = one.arguments.get("transforms")
+    inner = step.arguments.get("transforms")
     if isinstance(inner, list) and inner:
         return any(_mixes(_inner(entry)) for entry in inner if isinstance(entry, dict | str))
-    return ":" not in one.name and MIXES in inspect.signature(_find(one.name)).parameters
+    return ":" not in step.name and MIXES in inspect.signature(_find(step.name)).parameters
 
 
 def _find(name: str) -> type[Any]:
@@ -431,11 +431,11 @@ def _find(name: str) -> type[Any]:
     return transforms_by_name[name]
 
 
-def _made(one: Augment, made_for: TransformedImages) -> Callable[..., Any]:
+def _made(step: Augment, made_for: TransformedImages) -> Callable[..., Any]:
     """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are
     made, too.
     """
-    arguments = {key: _argument(value, made_for) for key, value in one.arguments.items()}
+    arguments = {key: _argument(value, made_for) for key, value in step.arguments.items()}
     if isinstance(named := arguments.get("transforms"), tuple):
         transforms = []
         for each in named:
@@ -444,20 +444,20 @@ def _made(one: Augment, made_for: TransformedImages) -> Callable[..., Any]:
             else:
                 transforms.append(each)
         arguments["transforms"] = transforms
-    if ":" in one.name:
-        make = load_object(one.name, what="training.augment", error=DataError)
+    if ":" in step.name:
+        make = load_object(step.name, what="training.augment", error=DataError)
     else:
-        make = _find(one.name)
-        _complete(arguments, inspect.signature(make).parameters, one.name, made_for)
+        make = _find(step.name)
+        _complete(arguments, inspect.signature(make).parameters, step.name, made_for)
     try:
         transform = make(**arguments)
     except Exception as error:
         raise DataError(
-            f"training.augment: '{one.name}' cannot be made: {shorten(first_line(error))}"
+            f"training.augment: '{step.name}' cannot be made: {shorten(first_line(error))}"
         ) from error
     if not callable(transform):
         raise DataError(
-            f"training.augment: '{one.name}' returned a {type(transform).__name__}, not a"
+            f"training.augment: '{step.name}' returned a {type(transform).__name__}, not a"
             " transform: return something that can be called with an image"
         )
     return transform  # type: ignore[no-any-return]
@@ -517,5 +517,5 @@ def _argument(value: Any, made_for: TransformedImages) -> Any:
             return _made(_inner(value), made_for)
         return {k: _argument(v, made_for) for k, v in value.items()}
     if isinstance(value, list):
-        return tuple(_argument(one, made_for) for one in value)
+        return tuple(_argument(element, made_for) for element in value)
     return value

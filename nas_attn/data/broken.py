@@ -24,16 +24,16 @@ def why_unreadable(files: Sequence[Path], error: Exception) -> str:
         for path in files:
             if instead := _instead(path):
                 return instead
-    said = first_line(error)
+    reason = first_line(error)
     if isinstance(error, UnidentifiedImageError):
         return "no image of a kind that is known here"
     if isinstance(error, Image.DecompressionBombError):
         return f"more pixels than Pillow's limit, {2 * (Image.MAX_IMAGE_PIXELS or 0):,}"
-    if "truncated" in said.lower():
+    if "truncated" in reason.lower():
         return "truncated: the file ends before its image does"
     for path in files:
-        said = said.replace(str(path), path.name)
-    return shorten(said, REASON_LETTERS)
+        reason = reason.replace(str(path), path.name)
+    return shorten(reason, REASON_LETTERS)
 
 
 def _instead(path: Path) -> str:

@@ -136,10 +136,10 @@ def _inside(folder: Path) -> Path | None:
 
 def _splits_inside(folder: Path, names: Sequence[str]) -> str:
     """What is said where the splits lie in each class; empty if they do not."""
-    known = {split for called in SPLIT_NAMES.values() for split in called}
+    split_names = {split for called in SPLIT_NAMES.values() for split in called}
     for name in names:
         inside = subfolders(folder / name) if (folder / name).is_dir() else []
-        if len(inside) < 2 or not known.issuperset(each.lower() for each in inside):
+        if len(inside) < 2 or not split_names.issuperset(each.lower() for each in inside):
             return ""
     there = subfolders(folder / names[0])
     return (
@@ -150,9 +150,9 @@ def _splits_inside(folder: Path, names: Sequence[str]) -> str:
 
 
 def _alike(names: Sequence[str], form: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    known: dict[str, str] = {}
+    names_by_form: dict[str, str] = {}
     for name in names:
-        other = known.setdefault(form(name), name)
+        other = names_by_form.setdefault(form(name), name)
         if other != name:
             yield other, name
 

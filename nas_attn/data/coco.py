@@ -147,7 +147,7 @@ class Coco:
             )
         boxes = self._boxes(content, images, names, path)
         _say_repeated(content, path)
-        if not any(box[0] > 0 for found in boxes.values() for box in found):
+        if not any(box[0] > 0 for rows in boxes.values() for box in rows):
             raise DataError(
                 f"'{path}' has no box of the categories of"
                 f" '{self.files['train'].relative_to(self.root)}'"
@@ -294,14 +294,14 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
         files = set[Path]()
         for name in COCO_SPLITS[split]:
             files.update(filter(Path.is_file, root.glob(pattern.format(name))))
-        found = sorted(files)
-        if len(found) > 1:
+        paths = sorted(files)
+        if len(paths) > 1:
             raise DataError(
                 f"'{root}' has several annotations for {split},"
-                f" {few([str(path) for path in found])}: name one in data.coco.{split}"
+                f" {few([str(path) for path in paths])}: name one in data.coco.{split}"
             )
-        if found:
-            return found[0]
+        if paths:
+            return paths[0]
     return None
 
 
@@ -374,11 +374,11 @@ def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> N
     """(N, M, 5), zeros if an image has fewer boxes than others: boxes as `BoxTable`, in pixels of
     the detector's input.
     """
-    most = max((len(found) for found in boxes), default=0)
+    most = max((len(image_boxes) for image_boxes in boxes), default=0)
     table = np.zeros((len(boxes), max(most, 1), 5), np.float32)
-    for number, (found, image) in enumerate(zip(boxes, images, strict=True)):
-        table[number, : len(found)] = found
-        table[number, : len(found), 1:] *= side / max(image.size)
+    for number, (image_boxes, image) in enumerate(zip(boxes, images, strict=True)):
+        table[number, : len(image_boxes)] = image_boxes
+        table[number, : len(image_boxes), 1:] *= side / max(image.size)
     return table
 
 

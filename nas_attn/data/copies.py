@@ -131,7 +131,7 @@ def _thumb(image: Image.Image, *, deep: bool) -> bytes:
 
 def open_split(seen: Sequence[Seen]) -> str:
     """The split from which the images for validation are drawn; empty if they have one."""
-    splits = {one.split for one in seen}
+    splits = {image.split for image in seen}
     if "validation" in splits:
         return ""
     return "train" if "train" in splits else WHOLE
@@ -143,18 +143,18 @@ def about_looks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list
 
     `grouped`: groups keep images together; `by_groups`: they can, where a split may part some.
     """
-    readable = [one for one in seen if not one.look.why]
+    readable = [image for image in seen if not image.look.why]
     parted = "" if grouped else open_split(seen)
     remarks: list[ImageRemark] = [*_equal(readable, parted, by_groups=by_groups)]
-    if len({one.split for one in seen}) > 1:
+    if len({image.split for image in seen}) > 1:
         remarks += _alike_across(readable)
     if parted:
-        divided = [one for one in readable if one.split == parted]
+        divided = [image for image in readable if image.split == parted]
         remarks += _alike_within(divided, by_groups=by_groups)
-    blank = [one.name for one in readable if one.look.blank]
+    blank = [image.name for image in readable if image.look.blank]
     if blank:
         remarks.append(OneColour(len(blank), blank[0]))
-    stacks = tuple(one.name for one in readable if one.look.stacked)
+    stacks = tuple(image.name for image in readable if image.look.stacked)
     if stacks:
         remarks.append(SeveralPages(stacks))
     return remarks
@@ -163,46 +163,46 @@ def about_looks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list
 def _equal(seen: Sequence[Seen], open_to: str, *, by_groups: bool) -> list[ImageRemark]:
     """`open_to`: the split whose images a division may part; empty if none is."""
     by_pixels: defaultdict[int, list[Seen]] = defaultdict(list)
-    for one in seen:
-        by_pixels[one.look.pixels].append(one)
+    for image in seen:
+        by_pixels[image.look.pixels].append(image)
     # annotations of one split may name a file twice
-    single = [group for group in by_pixels.values() if len({one.name for one in group}) == 1]
-    copied = [group for group in by_pixels.values() if len({one.name for one in group}) > 1]
-    across = [group for group in copied if len({one.split for one in group}) > 1]
-    between = [group for group in copied if len({one.label for one in group}) > 1]
-    within = [group for group in copied if {one.split for one in group} == {open_to}]
-    within = [group for group in within if len({one.label for one in group}) == 1]
+    single = [group for group in by_pixels.values() if len({image.name for image in group}) == 1]
+    copied = [group for group in by_pixels.values() if len({image.name for image in group}) > 1]
+    across = [group for group in copied if len({image.split for image in group}) > 1]
+    between = [group for group in copied if len({image.label for image in group}) > 1]
+    within = [group for group in copied if {image.split for image in group} == {open_to}]
+    within = [group for group in within if len({image.label for image in group}) == 1]
     remarks: list[ImageRemark] = []
-    twice = [group for group in single if len({one.split for one in group}) > 1]
+    twice = [group for group in single if len({image.split for image in group}) > 1]
     if twice:
         first = twice[0]
-        splits = tuple(dict.fromkeys(one.split for one in first))
+        splits = tuple(dict.fromkeys(image.split for image in first))
         remarks.append(FilesInTwoSplits(len(twice), first[0].name, splits))
     if across:
-        pair = _pair(across[0], lambda one: one.split)
+        pair = _pair(across[0], lambda image: image.split)
         remarks.append(Copies(len(across), _files(across), pair, "splits"))
     if between:
-        pair = _pair(between[0], lambda one: one.label)
+        pair = _pair(between[0], lambda image: image.label)
         remarks.append(Copies(len(between), _files(between), pair, "classes"))
     if within:
-        pair = _pair(within[0], lambda one: one.name)
+        pair = _pair(within[0], lambda image: image.name)
         remarks.append(Copies(len(within), _files(within), pair, "parted", by_groups))
     return remarks
 
 
 def _files(groups: Sequence[Sequence[Seen]]) -> int:
     """In how many files the images of these groups are."""
-    return sum(len({one.name for one in group}) for group in groups)
+    return sum(len({image.name for image in group}) for group in groups)
 
 
 def _pair(group: Sequence[Seen], by: Callable[[Seen], str]) -> Pair:
     first = group[0]
-    other = next(one for one in group if by(one) != by(first))
+    other = next(image for image in group if by(image) != by(first))
     return first.name, other.name
 
 
 def _alike_across(seen: Sequence[Seen]) -> list[NearCopies]:
-    pairs = near_copies(seen, [one.split for one in seen])
+    pairs = near_copies(seen, [image.split for image in seen])
     if not pairs:
         return []
     return [NearCopies(len(pairs), _names(pairs[0]), "splits")]
@@ -210,7 +210,7 @@ def _alike_across(seen: Sequence[Seen]) -> list[NearCopies]:
 
 def _alike_within(seen: Sequence[Seen], *, by_groups: bool) -> list[NearCopies]:
     """About images of the split that a division may part."""
-    pairs = near_copies(seen, [one.name for one in seen])
+    pairs = near_copies(seen, [image.name for image in seen])
     if not pairs:
         return []
     return [NearCopies(len(pairs), _names(pairs[0]), "parted", by_groups)]
@@ -225,7 +225,7 @@ def near_copies(seen: Sequence[Seen], places: Sequence[str]) -> list[tuple[Seen,
     """Each image that is nearly equal to an earlier one at another place, with that one. Equal
     images are left out, and those that show nothing.
     """
-    small = np.array([np.frombuffer(one.look.thumb, np.uint8) for one in seen], np.float32)
+    small = np.array([np.frombuffer(image.look.thumb, np.uint8) for image in seen], np.float32)
     if not 2 <= len(seen) <= MOST_IMAGES_COMPARED:
         return []
     deviation = small.std(1)
@@ -236,7 +236,7 @@ def near_copies(seen: Sequence[Seen], places: Sequence[str]) -> list[tuple[Seen,
     rows = small[chosen] - small[chosen].mean(1, keepdims=True)
     rows /= deviation[chosen, None] * THUMB
     kept = [seen[number] for number in chosen.tolist()]
-    pixels = np.array([one.look.pixels for one in kept], np.int64)
+    pixels = np.array([image.look.pixels for image in kept], np.int64)
     numbers = {place: number for number, place in enumerate(dict.fromkeys(places))}
     apart = np.array([numbers[places[number]] for number in chosen.tolist()], np.int64)
     pairs = _first_alike(rows, pixels, apart)

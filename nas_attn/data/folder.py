@@ -110,10 +110,12 @@ def read(section: DataSection, place: Place) -> Parts:
     missing from a split.
     """
     root = image_folder(section)
-    found = layout(root, section.splits)
-    classes = class_names(found.train)
-    parts = split_folder(found, section, place, partial(_list, root, classes), classes, classes)
-    return replace(parts, contradiction=classes_problem(found.train, classes))
+    folder_layout = layout(root, section.splits)
+    classes = class_names(folder_layout.train)
+    parts = split_folder(
+        folder_layout, section, place, partial(_list, root, classes), classes, classes
+    )
+    return replace(parts, contradiction=classes_problem(folder_layout.train, classes))
 
 
 def image_folder(section: DataSection) -> Path:
@@ -125,7 +127,7 @@ def image_folder(section: DataSection) -> Path:
 
 
 def split_folder(
-    found: Layout,
+    folder_layout: Layout,
     section: DataSection,
     place: Place,
     list_: Callable[[GroupsOf | None, Sequence[Path]], Files],
@@ -133,27 +135,27 @@ def split_folder(
     strata: tuple[str, ...],
 ) -> Parts:
     """The splits of a folder: its own; without these, a fifth of all images for the test."""
-    root = found.root
+    root = folder_layout.root
     groups_of = None
     if section.groups is not None:
         groups_of = find_groups(section.groups, root)
     listed = partial(list_, groups_of)
 
-    if not found.splits:
+    if not folder_layout.splits:
         return _with_test_taken_off(listed((root,)), section, place, classes, strata)
-    validation = found.splits.get("validation")
+    validation = folder_layout.splits.get("validation")
     if validation is not None and section.validation is not None:
         raise DataError(
-            f"data.validation does not apply, since {few([str(one) for one in validation])} has the"
-            " validation images: remove it"
+            f"data.validation does not apply, since {few([str(split) for split in validation])}"
+            " has the validation images: remove it"
         )
-    splits = [listed(one) for one in (found.train, validation) if one is not None]
+    splits = [listed(split) for split in (folder_layout.train, validation) if split is not None]
     missing = _no_test(root, section)
     last: list[Files] = []
-    if "test" in found.splits:
+    if "test" in folder_layout.splits:
         try:
             # names of files; no image is read
-            last = [listed(found.splits["test"])]
+            last = [listed(folder_layout.splits["test"])]
             missing = ""
         except DataError as error:
             missing = str(error)
@@ -243,12 +245,12 @@ def count_trained(path: str, splits: SplitsSection | None = None) -> float:
     root = Path(path).expanduser()
     if not root.is_dir():
         return 0
-    found = layout(root, splits)
-    count = sum(len(images_below(folder)) for folder in found.train)
+    folder_layout = layout(root, splits)
+    count = sum(len(images_below(folder)) for folder in folder_layout.train)
     # a fifth is the test split, a fifth of the rest the validation split
-    if not found.splits:
+    if not folder_layout.splits:
         return 0.64 * count
-    return (1 if "validation" in found.splits else 0.8) * count
+    return (1 if "validation" in folder_layout.splits else 0.8) * count
 
 
 def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
@@ -313,12 +315,12 @@ def joined(parts: Sequence[Files]) -> Files:
 
 def _listed(root: Path, classes: Sequence[str], groups_of: GroupsOf | None, folder: Path) -> Files:
     strange = sorted(set(subfolders(folder)) - set(classes))
-    known = {without_spaces(name): name for name in classes}
-    if strange and without_spaces(strange[0]) in known:
+    class_by_name = {without_spaces(name): name for name in classes}
+    if strange and without_spaces(strange[0]) in class_by_name:
         raise DataError(
             f"'{folder}' has the class '{strange[0]}', which is written in another Unicode form,"
-            f" case or spaces than '{known[without_spaces(strange[0])]}' of the training images:"
-            " rename one of them"
+            f" case or spaces than '{class_by_name[without_spaces(strange[0])]}' of the training"
+            " images: rename one of them"
         )
     if strange:
         raise DataError(
@@ -327,9 +329,9 @@ def _listed(root: Path, classes: Sequence[str], groups_of: GroupsOf | None, fold
     paths: list[Path] = []
     counts = []
     for name in classes:
-        found = images_below(folder / name)
-        paths += found
-        counts.append(len(found))
+        images = images_below(folder / name)
+        paths += images
+        counts.append(len(images))
     groups = None if groups_of is None else np.array(groups_of(paths, folder))
     return Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts), groups)
 
@@ -445,14 +447,14 @@ def _cached_decode(
                 _drop_unused(path.parent)
                 decoded = []
                 with images_file(mapped, len(files.sources), shape) as write:
-                    for one in decode_all(files.sources, cut):
-                        if one.pixels is None:
+                    for image_decoded in decode_all(files.sources, cut):
+                        if image_decoded.pixels is None:
                             write(blank)
-                            decoded.append(one)
+                            decoded.append(image_decoded)
                         else:
-                            write(one.pixels)
+                            write(image_decoded.pixels)
                             # the pixels are in the file now
-                            decoded.append(replace(one, pixels=blank))
+                            decoded.append(replace(image_decoded, pixels=blank))
                 made = _made_of(decoded)
                 with whole_file(path) as file:
                     np.savez(
@@ -471,17 +473,17 @@ def _cached_decode(
         )
     decoded = list(decode_all(files.sources, cut))
     images = np.zeros((len(decoded), *shape), np.uint8)
-    for image, one in zip(images, decoded, strict=True):
-        if one.pixels is not None:
-            image[:] = one.pixels
+    for image, image_decoded in zip(images, decoded, strict=True):
+        if image_decoded.pixels is not None:
+            image[:] = image_decoded.pixels
     return _made_of(decoded), InMemory(torch.from_numpy(images))
 
 
 def _made_of(decoded: Sequence[Decoded]) -> _Made:
     return _Made(
-        np.array([one.pixels is None for one in decoded], bool),
-        np.array([one.content for one in decoded], np.int64),
-        tuple(one.why for one in decoded if one.pixels is None),
+        np.array([image.pixels is None for image in decoded], bool),
+        np.array([image.content for image in decoded], np.int64),
+        tuple(image.why for image in decoded if image.pixels is None),
     )
 
 

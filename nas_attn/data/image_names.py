@@ -50,21 +50,21 @@ def belonging(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list[S
     """Images whose names say that they belong together, but that are in two splits, or may come
     into two. `grouped`: groups keep images together; `by_groups`: they can.
     """
-    origins = [origin(one.name) for one in seen]
-    if grouped or not _are_shared(origins, classes=len({one.label for one in seen})):
+    origins = [origin(image.name) for image in seen]
+    if grouped or not _are_shared(origins, classes=len({image.label for image in seen})):
         return []
     first: dict[str, Seen] = {}
     across: dict[str, Seen] = {}
     parted: dict[str, Seen] = {}
     divided = open_split(seen)
-    for one, called in zip(seen, origins, strict=True):
+    for image, called in zip(seen, origins, strict=True):
         if not called:
             continue
-        before = first.setdefault(called, one)
-        if before.split != one.split:
-            across.setdefault(called, one)
-        elif before is not one and one.split == divided:
-            parted.setdefault(called, one)
+        before = first.setdefault(called, image)
+        if before.split != image.split:
+            across.setdefault(called, image)
+        elif before is not image and image.split == divided:
+            parted.setdefault(called, image)
     remarks = []
     if across:
         called, other = next(iter(across.items()))
@@ -88,12 +88,12 @@ def _are_shared(origins: Sequence[str], *, classes: int) -> bool:
 
 def alike(seen: Sequence[Seen]) -> list[SameNames]:
     """Files of one folder whose names differ only in case or Unicode form."""
-    known: dict[str, str] = {}
+    names_by_form: dict[str, str] = {}
     others = []
-    for one in seen:
-        other = known.setdefault(plain(one.name), one.name)
-        if other != one.name:
-            others.append(one.name)
+    for image in seen:
+        other = names_by_form.setdefault(plain(image.name), image.name)
+        if other != image.name:
+            others.append(image.name)
     if not others:
         return []
-    return [SameNames(len(others), (known[plain(others[0])], others[0]))]
+    return [SameNames(len(others), (names_by_form[plain(others[0])], others[0]))]

@@ -81,26 +81,26 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     one, or a layout that can be read in two ways.
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
-    found = layout(root, splits)
-    classes = class_names(found.train)
-    if problem := classes_problem(found.train, classes):
+    folder_layout = layout(root, splits)
+    classes = class_names(folder_layout.train)
+    if problem := classes_problem(folder_layout.train, classes):
         raise DataError(problem)
     places: list[_Place] = []
-    for split, folders in (found.splits or {WHOLE: (root,)}).items():
+    for split, folders in (folder_layout.splits or {WHOLE: (root,)}).items():
         for folder, name in itertools.product(folders, classes):
             places += [_Place(split, name, image) for image in walk(folder / name).images]
     everything = walk(root)
     left_out = {reason: _below(root, paths) for reason, paths in everything.left_out.items()}
     loose = sorted(set(everything.images) - {place.path for place in places})
-    left_out |= _left_out(root, loose, found)
+    left_out |= _left_out(root, loose, folder_layout)
     seen = _looked_at(root, places)
-    counts = _counted(seen, list(found.splits) or [WHOLE], classes)
+    counts = _counted(seen, list(folder_layout.splits) or [WHOLE], classes)
     check_counts(root, counts, _unreadable_by_class(seen))
     unreadable = _unreadable(seen)
     _check_readable(root, counts, unreadable)
     remarks = _about_images(seen, grouped=grouped)
-    for split in found.splits.keys() - {"train"}:
-        for folder in found.splits[split]:
+    for split in folder_layout.splits.keys() - {"train"}:
+        for folder in folder_layout.splits[split]:
             remarks += unknown_classes(split, folder, classes)
     remarks += _folders_in_classes(root, places)
     remarks += lacking_classes(counts)
@@ -145,12 +145,12 @@ def take_masked(
     seen = _looked_at(root, places)
     unreadable = _with_labels(seen, places, wrong)
     counts = _counted(
-        [one for one in seen if one.name not in unreadable], list(masked.pairs), (NO_CLASS,)
+        [image for image in seen if image.name not in unreadable], list(masked.pairs), (NO_CLASS,)
     )
     _check_readable(root, counts, unreadable, what=" with their masks")
     remarks = _about_images(seen, grouped=grouped)
-    for split, found in looks.items():
-        remarks += _about_masks(split, masked.classes, found)
+    for split, looks_of_split in looks.items():
+        remarks += _about_masks(split, masked.classes, looks_of_split)
     inventory = Inventory(
         masked.classes,
         counts,
@@ -244,12 +244,12 @@ def take_yolo(section: DataSection) -> Inventory | None:
     return _printable(inventory)
 
 
-def _left_out(root: Path, images: Sequence[Path], found: Layout) -> dict[str, list[str]]:
+def _left_out(root: Path, images: Sequence[Path], folder_layout: Layout) -> dict[str, list[str]]:
     """Reason -> images of no class, and those in folders of no split."""
     loose: list[Path] = []
     unnamed: list[Path] = []
     for image in images:
-        inside = image.parent == root or any(map(image.is_relative_to, found.folders))
+        inside = image.parent == root or any(map(image.is_relative_to, folder_layout.folders))
         (loose if inside else unnamed).append(image)
     by_reason = {LOOSE: loose, UNNAMED: unnamed}
     return {reason: _below(root, files) for reason, files in by_reason.items() if files}
@@ -270,9 +270,9 @@ def _with_labels(
 ) -> dict[str, str]:
     """The images that cannot be read, or whose mask or labels are wrong, and why."""
     unreadable = _unreadable(seen)
-    for one, place in zip(seen, places, strict=True):
+    for image, place in zip(seen, places, strict=True):
         if place.path in wrong:
-            unreadable.setdefault(one.name, wrong[place.path])
+            unreadable.setdefault(image.name, wrong[place.path])
     return unreadable
 
 
@@ -346,9 +346,9 @@ def _counted(
     seen: Sequence[Seen], splits: Sequence[str], classes: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     counts = {split: dict.fromkeys(classes, 0) for split in splits}
-    for one in seen:
-        if not one.look.why:
-            counts[one.split][one.label] += 1
+    for image in seen:
+        if not image.look.why:
+            counts[image.split][image.label] += 1
     return counts
 
 
@@ -383,14 +383,14 @@ def _check_readable(
 
 def _unreadable_by_class(seen: Sequence[Seen]) -> dict[str, dict[str, str]]:
     by_class: dict[str, dict[str, str]] = {}
-    for one in seen:
-        if one.look.why:
-            by_class.setdefault(one.label, {})[one.name] = one.look.why
+    for image in seen:
+        if image.look.why:
+            by_class.setdefault(image.label, {})[image.name] = image.look.why
     return by_class
 
 
 def _unreadable(seen: Sequence[Seen]) -> dict[str, str]:
-    return {one.name: one.look.why for one in seen if one.look.why}
+    return {image.name: image.look.why for image in seen if image.look.why}
 
 
 def _below(root: Path, paths: Sequence[Path]) -> list[str]:

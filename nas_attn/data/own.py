@@ -249,8 +249,8 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
     if items.kind != "boxes":
         return Labelled(kept, np.array(labels, np.int64), identity, fixed=fixed)
     table = np.zeros((count, max(1, max(map(len, labels))), 5), np.float32)
-    for row, found in zip(table, labels, strict=True):
-        row[: len(found)] = found
+    for row, boxes in zip(table, labels, strict=True):
+        row[: len(boxes)] = boxes
     return Labelled(kept, np.zeros(count, np.int64), identity, boxes=table, fixed=fixed)
 
 
@@ -379,11 +379,11 @@ def _say_fields(items: Items) -> None:
             image = next(name for name in IMAGE_COLUMNS if name in names)
             label = next(name for name in LABELS if name in names)
             used = [image, label]
-        said = "the first two are used"
+        usage = "the first two are used"
         if used:
-            said = f"{few(used)} are used, not {few([n for n in names if n not in used])}"
+            usage = f"{few(used)} are used, not {few([n for n in names if n not in used])}"
         warnings.warn(
-            f"an item of {items.where} has {len(item)} fields: {said}. To choose others, return"
+            f"an item of {items.where} has {len(item)} fields: {usage}. To choose others, return"
             " (image, label).",
             NasAttnWarning,
             stacklevel=2,
@@ -422,9 +422,9 @@ def _image_of_array(image: Any, where: str) -> Image.Image:
     if isinstance(image, torch.Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
     if array.dtype.kind not in "uifb" or array.ndim < 2:
-        said = f"{type(image).__name__} ({shorten(repr(image), 40)})"
+        described = f"{type(image).__name__} ({shorten(repr(image), 40)})"
         raise DataError(
-            f"{where} has for an image a {said}: give a PIL image, an array or a tensor"
+            f"{where} has for an image a {described}: give a PIL image, an array or a tensor"
         )
     if np.issubdtype(array.dtype, np.floating):
         if not (array.min() >= 0 and array.max() <= 1):

@@ -22,7 +22,9 @@ def reader(name: str, kind: Kind) -> Callable[..., Any]:
     source, _, place = name.partition(":")
     if path == name and not place.replace(".", "_").isidentifier():
         # a path, which no function of the user's is called
-        prefixes = [known.partition(":")[0] for known in data_sets_with(kind) if ":" in known]
+        prefixes = [
+            data_set.partition(":")[0] for data_set in data_sets_with(kind) if ":" in data_set
+        ]
         raise DataError(
             f"data.name = '{name}': '{source}:' is not known before a path:"
             f" {did_you_mean(source, prefixes)}"

@@ -44,8 +44,8 @@ def image_endings() -> frozenset[str]:
     """The endings of files that are read, in lower case."""
     if find_spec("pillow_heif") is not None:
         import_module("pillow_heif").register_heif_opener()
-    known = Image.registered_extensions()
-    openable = {ending for ending, kind in known.items() if kind in Image.OPEN}
+    formats = Image.registered_extensions()
+    openable = {ending for ending, kind in formats.items() if kind in Image.OPEN}
     return frozenset(SUFFIXES) | (openable & {*OTHER_FORMATS, *FURTHER_BY_PLUGIN})
 
 
@@ -64,7 +64,7 @@ class Walked:
 
 def walk(folder: Path) -> Walked:
     """All image files below a folder; none if it does not exist."""
-    found = Walked()
+    walked = Walked()
     seen: set[str] = set()
     start = Path(os.path.realpath(folder))
     above = {str(parent) for parent in start.parents}
@@ -78,9 +78,9 @@ def walk(folder: Path) -> Walked:
         folders[:] = sorted(name for name in folders if is_read(name))
         for name in sorted(files):
             if is_read(name):
-                _sort(found, Path(here, name))
-    found.images.sort()
-    return found
+                _sort(walked, Path(here, name))
+    walked.images.sort()
+    return walked
 
 
 def is_read(name: str) -> bool:
@@ -88,17 +88,17 @@ def is_read(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in NO_FOLDERS | NO_FILES
 
 
-def _sort(found: Walked, path: Path) -> None:
+def _sort(walked: Walked, path: Path) -> None:
     ending = path.suffix.lower()
     if not path.exists():
-        found.leave(_LINK, path)
+        walked.leave(_LINK, path)
     elif ending in image_endings():
         if path.is_file():
-            found.images.append(path)
+            walked.images.append(path)
     elif ending in FURTHER_BY_PLUGIN:
-        found.leave(f"that Pillow reads only with {FURTHER_BY_PLUGIN[ending]} ({ending})", path)
+        walked.leave(f"that Pillow reads only with {FURTHER_BY_PLUGIN[ending]} ({ending})", path)
     else:
-        found.leave(f"{_KIND} ({ending or 'without ending'})", path)
+        walked.leave(f"{_KIND} ({ending or 'without ending'})", path)
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -177,25 +177,25 @@ def layout(root: Path, splits: SplitsSection | None = None) -> Layout:
     if folds:
         raise UndividedFolds(root, folds)
     candidates = {}
-    for split, known in SPLIT_NAMES.items():
-        called_so = [name for name in names if name.lower() in known]
+    for split, names_of_split in SPLIT_NAMES.items():
+        called_so = [name for name in names if name.lower() in names_of_split]
         if called_so:
             candidates[split] = called_so
     if not candidates or not _are_splits(root, names, candidates):
         _check_no_hidden_splits(root, names)
         return Layout(root, {})
-    for split, found in candidates.items():
-        if len(found) > 1:
+    for split, folders in candidates.items():
+        if len(folders) > 1:
             raise DataError(
                 f"'{root}' has several folders for {split},"
-                f" {few([str(root / name) for name in found])}: keep one of them there, or say"
+                f" {few([str(root / name) for name in folders])}: keep one of them there, or say"
                 " which with data.splits"
             )
     if "train" not in candidates:
         raise DataError(
             f"'{root}' has {few([f'{n}/' for n in names])}, but no folder 'train' to learn from"
         )
-    return Layout(root, {split: (root / found[0],) for split, found in candidates.items()})
+    return Layout(root, {split: (root / folders[0],) for split, folders in candidates.items()})
 
 
 def folds_of(names: Sequence[str]) -> tuple[str, ...]:
@@ -261,7 +261,12 @@ def _split_in(name: str) -> str:
     """The split in whose name a word of a folder's is, as in `seg_train`; else empty."""
     words = re.split(r"[^a-z]+", name.lower())
     return next(
-        (split for split, known in SPLIT_NAMES.items() if any(word in known for word in words)), ""
+        (
+            split
+            for split, names_of_split in SPLIT_NAMES.items()
+            if any(word in names_of_split for word in words)
+        ),
+        "",
     )
 
 
@@ -276,7 +281,7 @@ def folders_of_images(folder: Path) -> dict[str, Path]:
 
 def _are_splits(root: Path, names: list[str], candidates: Mapping[str, list[str]]) -> bool:
     """Whether folders with the names of splits are splits: a class may be called so."""
-    called = [name for found in candidates.values() for name in found]
+    called = [name for folders in candidates.values() for name in folders]
     others = [name for name in names if name not in called and walk(root / name).images]
     divided = [name for name in called if subfolders(root / name)]
     if not others:

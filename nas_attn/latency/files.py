@@ -171,8 +171,8 @@ def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
         ]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode or not path.exists():
-        said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-        raise MeasurementError(f"litert-torch cannot convert the network: {said}")
+        reason = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise MeasurementError(f"litert-torch cannot convert the network: {reason}")
 
 
 def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:

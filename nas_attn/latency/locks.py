@@ -225,7 +225,7 @@ class DeviceLock:
                     break
             waited = open_
             wait.pause(LOCK_POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
-        waited_files = {one.lock_file for one in waited}
+        waited_files = {waited_place.lock_file for waited_place in waited}
         if left := [found for found in there if found.lock_file in waited_files]:
             wait.say(f"stopped waiting for {_shown(left)}")
         if beside is not None:

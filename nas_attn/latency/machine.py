@@ -33,14 +33,15 @@ def fingerprint(section: LatencySection) -> Fingerprint:
     mode = LATENCY_MODES[section.mode]
     if mode.package:
         details[mode.package] = _version(mode)
-    name, found = _cuda() if section.device == "cuda" else _cpu(section)
-    return Fingerprint(section.device, name, tuple(sorted((details | found).items())))
+    name, own_details = _cuda() if section.device == "cuda" else _cpu(section)
+    return Fingerprint(section.device, name, tuple(sorted((details | own_details).items())))
 
 
 def difference(pinned: Fingerprint, here: Fingerprint) -> str:
     """The differences of two fingerprints: `torch 2.14.0 there, 2.15.0 here`."""
     there, now = (
-        dict(one.details) | {"device": one.device, "name": one.name} for one in (pinned, here)
+        dict(machine.details) | {"device": machine.device, "name": machine.name}
+        for machine in (pinned, here)
     )
     differing = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
     return "; ".join(

@@ -68,8 +68,8 @@ def run_command(words: Sequence[str], timeout_s: float = BUILD_TIMEOUT_S) -> lis
     except OSError as error:
         raise MeasurementError(f"{name} cannot be started: {error.strerror}") from None
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
-        raise MeasurementError(f"{name} ended with status {done.returncode}: {said}")
+        reason = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
+        raise MeasurementError(f"{name} ended with status {done.returncode}: {reason}")
     try:
         values = [float(word) for word in done.stdout.replace(",", " ").split()]
     except ValueError:

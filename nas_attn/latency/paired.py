@@ -254,7 +254,7 @@ def _litert(path: Path, x: Array, threads: int, _device: str) -> Ready:
         interpreter.invoke()
 
     return call, lambda: [
-        interpreter.get_tensor(one["index"]) for one in interpreter.get_output_details()
+        interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()
     ]
 
 
@@ -279,9 +279,9 @@ def cpu_name() -> str:
             text = Path(file).read_text("utf-8", errors="replace")
         except OSError:
             continue
-        for found in text.splitlines():
-            if found.partition(":")[0].strip() == line or not line:
-                return found.partition(":")[2].strip() or found.strip("\0 ")
+        for row in text.splitlines():
+            if row.partition(":")[0].strip() == line or not line:
+                return row.partition(":")[2].strip() or row.strip("\0 ")
     return platform.processor() or platform.machine()
 
 
@@ -334,7 +334,7 @@ def _session(
         for file in files
     ]
     own_time = order["conditions"]["clock"] == "thread"
-    turns = [_turn(one.call, own_time) for one in opened]
+    turns = [_turn(network.call, own_time) for network in opened]
     gc.collect()
     gc.disable()
     try:
@@ -385,14 +385,14 @@ def _open_file(path: Path, mode: str, threads: int) -> Turn:
     """
     try:
         if mode.startswith("openvino"):
-            found = (
+            sizes = (
                 importlib.import_module("openvino")
                 .Core()
                 .read_model(str(path))
                 .inputs[0]
                 .partial_shape
             )
-            sides = [side.get_length() if side.is_static else None for side in found]
+            sides = [side.get_length() if side.is_static else None for side in sizes]
         else:
             sides = (
                 importlib.import_module("onnxruntime")
@@ -438,8 +438,8 @@ def compare(
             times, calls = time_rounds(turns, random.Random(number), seconds=seconds)
             results.append(summary(times, [str(path) for path in group], calls)["samples"])
         for path, samples in zip(group, zip(*results, strict=True), strict=True):
-            ratios = sorted(math.exp(one["log_ratio"]) for one in samples)
-            took = statistics.median(one["candidate_ms"] for one in samples)
+            ratios = sorted(math.exp(sample["log_ratio"]) for sample in samples)
+            took = statistics.median(sample["candidate_ms"] for sample in samples)
             yield {
                 "path": str(path),
                 "first": str(first),

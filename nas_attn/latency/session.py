@@ -369,7 +369,10 @@ def read_folder(folder: Path) -> Measured:
         order = json.loads((folder / ORDER_FILE).read_text("utf-8"))
         sessions = tuple(
             to_sessions(
-                [json.dumps(one) for one in json.loads((folder / RESULTS_FILE).read_text("utf-8"))]
+                [
+                    json.dumps(session)
+                    for session in json.loads((folder / RESULTS_FILE).read_text("utf-8"))
+                ]
             )
         )
         if not sessions:

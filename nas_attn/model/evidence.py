@@ -169,10 +169,10 @@ class Evidence:
         if over not in self._index or len(self._runs.last) < 2:
             return {}
         wanted = self.keys if keys is None else keys
-        known = self._gains[over]
-        missing = [key for key in wanted if key not in known]
+        gains = self._gains[over]
+        missing = [key for key in wanted if key not in gains]
         if missing and self._constant:
-            known |= dict.fromkeys(missing, Gain())
+            gains |= dict.fromkeys(missing, Gain())
         elif missing:
             places = np.array([self._index[key] for key in [*missing, over]], dtype=np.intp)
             means, variances, before = self._effects.marginals(places[:-1], self._index[over])
@@ -186,11 +186,11 @@ class Evidence:
                 else ties(means, variances, before)
             )
             computed = self._as_gains(means, variances, tied, missing, over)
-            known |= {
+            gains |= {
                 key: Gain() if key == over else gain
                 for key, gain in zip(missing, computed, strict=True)
             }
-        return {key: known[key] for key in wanted}
+        return {key: gains[key] for key in wanted}
 
     @cached_property
     def noise(self) -> Noise:

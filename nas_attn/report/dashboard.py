@@ -57,13 +57,13 @@ def publish(
         notes[f"dashboard:{identity(view.trial)}:"] = note(view, snapshot)
     plots = _plots(snapshot)
     for _ in range(_ROUNDS):
-        known = storage.get_study_system_attrs(study)
+        stored = storage.get_study_system_attrs(study)
         wanted: dict[str, Any] = {}
         for prefix, text in notes.items():
-            wanted |= _note_attributes(known, prefix, text)
+            wanted |= _note_attributes(stored, prefix, text)
         for name, figure in plots.items():
-            wanted |= _chunks(known, f"dashboard:plot_data:{name}:", figure)
-        changed = {key: value for key, value in wanted.items() if known.get(key) != value}
+            wanted |= _chunks(stored, f"dashboard:plot_data:{name}:", figure)
+        changed = {key: value for key, value in wanted.items() if stored.get(key) != value}
         if not changed:
             return
         for key, value in changed.items():

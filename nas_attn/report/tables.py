@@ -221,14 +221,14 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     ]
 
 
-def effects_table(found: Effects) -> Table:
+def effects_table(effects: Effects) -> Table:
     """The effects of choices and types on average, and of choices in two networks."""
-    of = "latency" if found.of == "latency" else units.title(found.of)
+    of = "latency" if effects.of == "latency" else units.title(effects.of)
     return Table(
         headings.all_effects(of),
         headings.EFFECTS_HEADS,
-        [TableRow(_effect_row(found.of, row)) for row in found.rows],
-        f"effects-{found.of}",
+        [TableRow(_effect_row(effects.of, row)) for row in effects.rows],
+        f"effects-{effects.of}",
         sortable=True,
     ).informative()
 
@@ -253,19 +253,19 @@ def _part(metric: str, part: Part | None) -> Cell:
     return Cell(shown, part.mean, bold=part.sure, more=measured_difference(metric, part))
 
 
-def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
+def classes_table(by_class: ByClass, names: Mapping[str, str]) -> Table:
     """Accuracy class by class, sortable. `names`: key -> name of the network."""
     rows = [
         TableRow(
             [
                 Cell(name),
                 number(str(count), count),
-                *(_share(shares[at]) for shares in found.values.values()),
+                *(_share(shares[at]) for shares in by_class.values.values()),
             ]
         )
-        for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
+        for at, (name, count) in enumerate(zip(by_class.classes, by_class.images, strict=True))
     ]
-    head = ["class", "images", *(names[key] for key in found.values)]
+    head = ["class", "images", *(names[key] for key in by_class.values)]
     return Table(headings.TESTED_CLASSES, head, rows, sortable=True)
 
 
@@ -273,26 +273,31 @@ def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
 MATRIX_CLASSES = 40
 
 
-def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
+def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table:
     """Each class's share in each network, and the first network's gains. `names`: of the
     networks.
     """
     head = [
         "class",
-        *(["images"] if found.images else []),
+        *(["images"] if summary.images else []),
         *names,
         *(f"{names[0]} − {name}" for name in names[1:]),
     ]
     rows = []
-    for at, name in enumerate(found.classes):
-        shares = [number(units.value(found.what, of[at]), of[at]) for of in found.shares]
-        counts = [number(str(found.images[at]), found.images[at])] if found.images else []
+    for at, name in enumerate(summary.classes):
+        shares = [number(units.value(summary.what, of[at]), of[at]) for of in summary.shares]
+        counts = [number(str(summary.images[at]), summary.images[at])] if summary.images else []
         rows.append(
             TableRow(
-                [Cell(name), *counts, *shares, *(_gain(found.what, of[at]) for of in found.gains)]
+                [
+                    Cell(name),
+                    *counts,
+                    *shares,
+                    *(_gain(summary.what, of[at]) for of in summary.gains),
+                ]
             )
         )
-    caption = headings.by_class(units.title(found.what))
+    caption = headings.by_class(units.title(summary.what))
     return Table(caption, head, rows, "by-class", sortable=True)
 
 
@@ -305,15 +310,15 @@ def _gain(metric: str, gain: ClassGain | None) -> Cell:
     return Cell(shown, gain.mean, bold=abs(gain.mean) > gain.half)
 
 
-def confusions(found: Mistakes, names: Sequence[str]) -> list[Table]:
+def confusions(summary: Mistakes, names: Sequence[str]) -> list[Table]:
     """Each network's confusion matrix, in percent of the true class; of many classes only the most
     confused ones.
     """
     tables = []
-    for name, matrix in zip(names, found.confusion, strict=True):
+    for name, matrix in zip(names, summary.confusion, strict=True):
         if matrix is None:
             continue
-        classes = (*found.classes, "nothing")
+        classes = (*summary.classes, "nothing")
         worst = sorted(
             range(len(matrix)), key=lambda at: matrix[at, at] if matrix[at].sum() else math.inf
         )
@@ -467,8 +472,8 @@ def _effect_rows(snapshot: Snapshot) -> list[Plain]:
 def _latencies(snapshot: Snapshot) -> list[Plain]:
     measured = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
     return [
-        {"trial": v.trial, "placement": str(v.placement), **asdict(found), "ms": found.ms}
-        for v, found in measured
+        {"trial": v.trial, "placement": str(v.placement), **asdict(latency), "ms": latency.ms}
+        for v, latency in measured
     ]
 
 

@@ -219,7 +219,7 @@ def back_up(
             if not store.settings.artifacts.startswith(SCHEME):
                 store.set(artifacts=beside.name)
         copy.fold_log()
-    files = [found for found in beside.rglob("*") if found.is_file()] if beside.is_dir() else []
+    files = [inside for inside in beside.rglob("*") if inside.is_file()] if beside.is_dir() else []
     buckets = sorted(place for place in places if place.startswith(SCHEME))
     return Backup(
         written,
@@ -328,7 +328,11 @@ def _delete_trials(opened: OpenStudy) -> None:
 
 def _delete_files(opened: OpenStudy) -> Deleted:
     own = mark(opened.store)
-    stored = [found for found in opened.artifacts.stored() if found.name.startswith(own)]
+    stored = [
+        stored_artifact
+        for stored_artifact in opened.artifacts.stored()
+        if stored_artifact.name.startswith(own)
+    ]
     for artifact in stored:
         remove_artifact(opened.artifacts, artifact.name)
     # a folder may belong to several studies
@@ -340,7 +344,9 @@ def _delete_files(opened: OpenStudy) -> Deleted:
     for folder in folders:
         files = (opened.folder / folder).rglob("*")
         kept += [file for file in files if file.is_file() and not file.is_symlink()]
-    size = sum(found.size for found in stored) + sum(file.stat().st_size for file in kept)
+    size = sum(stored_artifact.size for stored_artifact in stored) + sum(
+        file.stat().st_size for file in kept
+    )
     for folder in folders:
         shutil.rmtree(opened.folder / folder, ignore_errors=True)
     return Deleted(len(stored) + len(kept), size)

@@ -69,9 +69,9 @@ def scored_here_line(here: Mapping[str, Any], training: Mapping[str, Any]) -> st
     return f"in float32: {scored}{then}"
 
 
-def against_torch_line(found: str) -> str:
+def against_torch_line(difference: str) -> str:
     """How the file's outputs compare with torch's."""
-    return f"against torch: {found}"
+    return f"against torch: {difference}"
 
 
 def training_again_line(label: str, placement: object) -> str:

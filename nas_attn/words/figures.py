@@ -286,9 +286,9 @@ def described_effects(effects: Effects) -> str:
     """A map in words, for who cannot see it: its size, and its largest sure effects."""
     facts = effect_facts(effects)
     sure = sorted((*facts.good, *facts.bad), key=lambda row: -abs(row.mean))
-    said = "; ".join(f"{_at_site(row)} {_size(facts, row)}" for row in sure[:5])
+    listed_effects = "; ".join(f"{_at_site(row)} {_size(facts, row)}" for row in sure[:5])
     map_of = f"Map of {several(facts.choices, 'choice')} at {several(facts.sites, 'site')}."
-    return f"{map_of} {said}."
+    return f"{map_of} {listed_effects}."
 
 
 def _at_site(row: Effect) -> str:

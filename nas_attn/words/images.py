@@ -259,13 +259,13 @@ def _shared_names_text(remark: SharedNames) -> str:
 
 def _undrawn_text(split: str, classes: str, *, uncounted: bool) -> str:
     of_split = "" if split == WHOLE else f" of {split}"
-    said = f"no mask{of_split} has a pixel of class {classes}"
+    sentence = f"no mask{of_split} has a pixel of class {classes}"
     if uncounted:
-        said += (
+        sentence += (
             f"; the value {NOT_COUNTED} counts as no class: if it stands for one, write that"
             " class's number"
         )
-    return said
+    return sentence
 
 
 def _boxes_text(remark: WithoutBoxes | UnreadLabels | Polygons | RepeatedLabels) -> str:

@@ -68,17 +68,17 @@ def arithmetic_text(arithmetic: Arithmetic | None) -> str:
 
 def arithmetic_lines(uses: Sequence[ArithmeticUse]) -> list[str]:
     """What the runs of a study were computed in, a line for each arithmetic."""
-    found = []
+    lines = []
     for use in uses:
         runs = several(use.runs, "run")
         arithmetic = arithmetic_text(use.arithmetic)
         if use.arithmetic is None:
-            found.append(f"Arithmetic not recorded ({runs}): the study began before it was")
+            lines.append(f"Arithmetic not recorded ({runs}): the study began before it was")
         elif use.devices:
             eager = f", {use.unrecorded} of them in eager steps" if use.unrecorded else ""
-            found.append(f"Arithmetic on {' and '.join(use.devices)}: {arithmetic} ({runs}{eager})")
+            lines.append(f"Arithmetic on {' and '.join(use.devices)}: {arithmetic} ({runs}{eager})")
         else:
-            found.append(
+            lines.append(
                 f"Another arithmetic: {arithmetic} ({runs}, compared only with each other)"
             )
-    return found
+    return lines

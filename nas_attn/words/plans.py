@@ -88,14 +88,14 @@ def budget_as_json(budget: Budget) -> dict[str, Any]:
     """The search of a folder of images in JSON's types."""
     recipe = budget.recipe
     target = budget.recipe.target_training
-    found = not recipe.target_is_open
+    is_known = not recipe.target_is_open
     return {
         "study": recipe.name,
         "trials": recipe.search.trials,
         "start": target.start,
-        "epochs": target.rungs[-1] if found else None,
+        "epochs": target.rungs[-1] if is_known else None,
         "usual_epochs": budget.usual,
-        "searched_epochs": recipe.training.rungs[-1] if found else None,
+        "searched_epochs": recipe.training.rungs[-1] if is_known else None,
         "enough_seconds": budget.enough_s,
         "backbone": recipe.backbone.name,
         "size": recipe.data.size,

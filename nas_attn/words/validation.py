@@ -207,9 +207,9 @@ def announcement(
     seconds = ""
     if forecast.total_s is not None:
         seconds = f", about {units.duration(forecast.total_s)} of training in all"
-    known = "from the search's runs"
+    source = "from the search's runs"
     if forecast.noise_blocks:
-        known = f"from {forecast.noise_blocks} earlier seeds"
+        source = f"from {forecast.noise_blocks} earlier seeds"
     # the unit is said once, after the other end
     unit = units.unit(family.metric).of_differences
     low = units.size(family.metric, forecast.detectable_low).removesuffix(unit).rstrip()
@@ -224,7 +224,7 @@ def announcement(
         ),
         Line(
             f"with a probability of 80 %, a true difference of {low} to {high}. That is a range,"
-            f" since the noise is only known {known}.",
+            f" since the noise is only known {source}.",
             "Shows",
         ),
         Line("the test images, once in each run, which is logged", "Reads"),

@@ -56,10 +56,10 @@ def order(
     runs: list[Run] = []
     for key, placement in networks.items():
         mine = sorted((run for run in done if run.key == key), key=lambda run: run.seed)[:seeds]
-        known = {run.seed for run in mine}
+        seeds_there = {run.seed for run in mine}
         numbers = []
         for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds):
-            if recipe.first_seed + n not in known:
+            if recipe.first_seed + n not in seeds_there:
                 numbers.append(n)
         for number in numbers[: seeds - len(mine)]:
             mine.append(

@@ -214,7 +214,12 @@ class History:
 
     def _value(self, place: tuple[object, int], codes: Placed, value: float, noise: float) -> Value:
         """The same object for the same value, so that the learner sees what has changed."""
-        known = self._values.get(place)
-        if known is None or known.value != value or known.noise != noise or known.codes != codes:
-            known = self._values[place] = Value(codes, value, noise)
-        return known
+        learned = self._values.get(place)
+        if (
+            learned is None
+            or learned.value != value
+            or learned.noise != noise
+            or learned.codes != codes
+        ):
+            learned = self._values[place] = Value(codes, value, noise)
+        return learned
