@@ -116,7 +116,7 @@ def test_what_is_kept_in_a_file_gives_the_same(
     said = "5 fields: 'img', 'label' are used, not 'id', 'patient', 'where'"
     with pytest.warns(errors.NasAttnWarning, match=said):
         held = load(of_five, size=12)
-    monkeypatch.setattr(data.own, "SMALL", 0)
+    monkeypatch.setattr(data.own, "MOST_HELD_BYTES", 0)
     with pytest.warns(errors.NasAttnWarning, match=said):
         mapped = load(of_five, size=12)
     assert isinstance(mapped.train.pixels, Mapped)

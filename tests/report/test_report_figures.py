@@ -284,7 +284,7 @@ def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
     shapes = figures.FigureKind(
         "shapes", "Shapes & sizes", lambda snapshot: {"": go.Figure(), "big": go.Figure()}
     )
-    monkeypatch.setattr(figures, "KINDS", (*kinds, shapes))
+    monkeypatch.setattr(figures, "FIGURE_KINDS", (*kinds, shapes))
     drawn = figures.drawn_figures(made)
     assert [drawn[name].title for name in ("shapes", "shapes-big")] == ["Shapes & sizes"] * 2
     assert "Shapes &amp; sizes" in dashboard._plots(made)["nas_attn-shapes-big"]
@@ -310,7 +310,7 @@ def test_what_is_missing_or_wrong_is_one_sentence(
     with pytest.raises(errors.OperationError, match=r"BROWSER_PATH is 'no-such-browser'.*name a"):
         write_figures(one, tmp_path, "svg")
     monkeypatch.delenv("BROWSER_PATH")
-    monkeypatch.setattr(browser, "NAMES", ("no-such-browser",))
+    monkeypatch.setattr(browser, "BROWSER_NAMES", ("no-such-browser",))
     with pytest.raises(errors.OperationError, match=r"not installed: install one.*BROWSER_PATH"):
         write_figures(one, tmp_path, "svg")
     monkeypatch.setenv("BROWSER_PATH", sys.executable)
