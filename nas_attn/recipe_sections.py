@@ -256,6 +256,11 @@ class LatencySection(Section):
         """Half-width that is enough for the front at the end."""
         return self.tolerance / 2
 
+    @property
+    def by_command(self) -> bool:
+        """Whether a user's program measures."""
+        return LATENCY_MODES[self.mode].by_command
+
     @field_validator("mode")
     @classmethod
     def _known_mode(cls, name: str) -> str:
@@ -265,7 +270,7 @@ class LatencySection(Section):
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
-        if (self.mode == "command") != (self.command is not None):
+        if self.by_command != (self.command is not None):
             raise ValueError("mode = 'command' and command = '…' belong together")
         if self.command is not None and not self.command.strip():
             raise ValueError("command must name a program, not ''")

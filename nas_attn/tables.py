@@ -182,6 +182,8 @@ class LatencyMode:
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     own_stream: bool = False
     """On a GPU it uses a CUDA stream of its own: the wall clock is taken."""
+    by_command: bool = False
+    """A user's program measures, perhaps on another machine: `latency.command`."""
 
 
 LATENCY_MODES: Registry[LatencyMode] = Registry()

@@ -223,6 +223,7 @@ LATENCY_MODES = (
         "nas_attn.latency.nets:by_command",
         costly=True,
         dtypes=("float32", "float16"),
+        by_command=True,
     ),
 )
 

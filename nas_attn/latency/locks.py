@@ -151,7 +151,7 @@ class DeviceLock:
         measuring and training need more cores than there are; a command, which may measure on
         another machine, stops no training.
         """
-        elsewhere = section.mode == "command"
+        elsewhere = section.by_command
         own_time = section.device == "cpu" and section.threads == 1
         return cls(device_identity(section), training_stops=not elsewhere, when_crowded=own_time)
 

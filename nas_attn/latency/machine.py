@@ -53,7 +53,7 @@ def difference(pinned: Fingerprint, here: Fingerprint) -> str:
 def state(section: LatencySection) -> dict[str, str]:
     """Clock, temperature and load as far as they can be read: name -> value with its unit."""
     state_now = {"load": f"{psutil.getloadavg()[0]:.2f}"}
-    if section.device == "cuda" and section.mode != "command":
+    if section.device == "cuda" and not section.by_command:
         asked = {"clock": "clocks.sm", "memory_clock": "clocks.mem"}
         return state_now | _nvidia_smi(
             asked | {"temperature": "temperature.gpu", "power": "power.draw"}

@@ -93,7 +93,7 @@ class Net:
 
 def clock_name(section: LatencySection) -> str:
     """The study's clock under these settings: `thread`, `wall`, `cuda-events` or `command`."""
-    if section.mode == "command":
+    if section.by_command:
         return "command"
     if section.device == "cuda":
         if LATENCY_MODES[section.mode].own_stream:

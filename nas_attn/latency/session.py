@@ -123,7 +123,7 @@ def _rounds(
     names = ("reference", "control", *map(candidate_name, keys))
     turns = [_named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)]
     command = {}
-    if section.mode == "command":
+    if section.by_command:
         command = {"fewest": MIN_COMMAND_ROUNDS, "calls": 1}
     return time_rounds(turns, order, seconds=section.session_seconds, **command)
 
@@ -235,7 +235,7 @@ def _prepare_all(
     named = {"reference": reference, "control": reference}
     named |= {candidate_name(key): model for key, model in candidates.items()}
     for name, model in named.items():
-        if name == "control" and section.mode == "command":
+        if name == "control" and section.by_command:
             # the same file, sent once more
             store[name] = store["reference"]
         elif name not in store:
@@ -253,7 +253,7 @@ def _prepare_one(
         ):
             # inference tensors cannot be compiled or exported
             net = prepare(model, section, x.clone(), images)
-        if section.mode != "command":
+        if not section.by_command:
             net.turn(1)
         return net
 
