@@ -27,20 +27,19 @@ from benchmarks import search, trust
 from benchmarks.simulated_studies import MEASURED, AnyWorld
 from benchmarks.trust_figures import Outcome
 from nas_attn.analysis import recommending
-from nas_attn.model import coding, evidence, functions, runs, variances
+from nas_attn.model import assembling, coding, evidence, functions, mixtures, variances
 
 Changed = contextlib.AbstractContextManager[Any]
 
 
 def without_shapes(module: Any, names: Sequence[str]) -> Callable[[], Changed]:
     """Leaves out the shapes in which effects have such a part."""
-    left = tuple(
-        shape for shape in module.SHAPES if not any(getattr(shape, name) for name in names)
-    )
+    shapes = functions.FUNCTION_SHAPES if module is functions else coding.EFFECT_SHAPES
+    left = tuple(shape for shape in shapes if not any(getattr(shape, name) for name in names))
 
     def changed() -> Changed:
         if module is functions:
-            return patch.object(functions, "SHAPES", left)
+            return patch.object(functions, "FUNCTION_SHAPES", left)
         usual = evidence.Solution
         return patch.object(
             evidence, "Solution", lambda data, placements: usual(data, placements, left)
@@ -49,10 +48,12 @@ def without_shapes(module: Any, names: Sequence[str]) -> Callable[[], Changed]:
     return changed
 
 
-def assembled(change: Callable[[runs.Assembled], runs.Assembled]) -> Callable[[], Changed]:
+def assembled(
+    change: Callable[[assembling.Assembled], assembling.Assembled],
+) -> Callable[[], Changed]:
     """Changes the runs that the model is fitted to."""
     return lambda: patch.object(
-        evidence, "assemble", lambda *given, **more: change(runs.assemble(*given, **more))
+        evidence, "assemble", lambda *given, **more: change(assembling.assemble(*given, **more))
     )
 
 
@@ -61,22 +62,24 @@ def constant(module: Any, name: str, value: Any) -> Callable[[], Changed]:
 
 
 def last_rung() -> Changed:
-    def only_last(some: Any, *given: Any, rung: int, **more: Any) -> runs.Assembled:
-        return runs.assemble([run for run in some if run.rung == rung], *given, rung=rung, **more)
+    def only_last(some: Any, *given: Any, rung: int, **more: Any) -> assembling.Assembled:
+        return assembling.assemble(
+            [run for run in some if run.rung == rung], *given, rung=rung, **more
+        )
 
     return patch.object(evidence, "assemble", only_last)
 
 
-def one_backbone(found: runs.Assembled) -> runs.Assembled:
+def one_backbone(found: assembling.Assembled) -> assembling.Assembled:
     return replace(found, data=replace(found.data, backbone=np.zeros_like(found.data.backbone)))
 
 
-def all_differ(found: runs.Assembled) -> runs.Assembled:
+def all_differ(found: assembling.Assembled) -> assembling.Assembled:
     """With a probability that is as good as none; with none at all, ties would be left out too."""
     return replace(found, data=replace(found.data, equal=1e-12))
 
 
-def own_blocks(found: runs.Assembled) -> runs.Assembled:
+def own_blocks(found: assembling.Assembled) -> assembling.Assembled:
     return replace(found, data=replace(found.data, block=np.arange(len(found.data.block))))
 
 
@@ -110,7 +113,7 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
         ("null, fine-tuning, 60", "null, scratch, 60", "any, fine-tuning, 40"),
     ),
     "ties of single placements": (
-        constant(evidence, "TIE", 0.0),
+        constant(mixtures, "TIE", 0.0),
         (
             "sparse pair, fine-tuning, 40",
             "any, fine-tuning, 40",
@@ -135,11 +138,11 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
         ),
     ),
     "noise floor of the images": (
-        constant(runs, "noise_floor", lambda some: None),
+        constant(assembling, "noise_floor", lambda some, *, steps=True: None),
         ("null, fine-tuning, 20", "any, fine-tuning, 40", "planted, fine-tuning, 20"),
     ),
     "broken runs are cut": (
-        constant(runs, "_cut", lambda values, block: (values, np.zeros(len(values)))),
+        constant(assembling, "_cut", lambda values, block: (values, np.zeros(len(values)))),
         ("table cued-digits, 3 backbones", "table cued-digits, 3 backbones, 2 rungs"),
     ),
     "a tenth of one run's noise counts, not only half": (
