@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
 from nas_attn.report.figures import drawn_figures
-from nas_attn.report.figures.drawing import Told, tell
+from nas_attn.report.figures.drawing import Told, tell, untold
 from nas_attn.words import units
-from nas_attn.words.candidates import candidate_called, objective_heading, objective_shown
+from nas_attn.words.candidates import (
+    candidate_called,
+    candidate_label,
+    objective_heading,
+    objective_shown,
+)
 from nas_attn.words.dashboard import (
     BELOW,
     ESTIMATES,
@@ -25,6 +30,7 @@ from nas_attn.words.dashboard import (
     trial_paragraphs,
     what_best_means,
 )
+from nas_attn.words.wrapping import glued
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 _CHUNK = 2045
 # Attempts, if another worker writes at the same time
 _ROUNDS = 3
+# Letters of a line of a plot's title, which has half of a window of 1280 pixels
+PANEL_TITLE_LETTERS = 46
 # Rows of the study note's table at most
 _MOST_ROWS = 40
 # Begins the names of our user attributes of a study
@@ -109,10 +117,11 @@ def _front(snapshot: Snapshot) -> str:
     rows = [
         [
             str(view.trial),
-            ", ".join(filter(None, ["front" if view.on_front else "", view.baseline])),
+            _role(view),
+            # a number stays beside its unit
+            *(glued(objective_shown(snapshot, view, index)) for index in objectives),
+            f"`{view.placement}`",
         ]
-        + [objective_shown(snapshot, view, index) for index in objectives]
-        + [f"`{view.placement}`"]
         for view in snapshot.shown[:_MOST_ROWS]
     ]
     return table(
@@ -121,16 +130,24 @@ def _front(snapshot: Snapshot) -> str:
     )
 
 
+def _role(view: CandidateView) -> str:
+    """`front, uniform se`, `front, bare backbone`; empty for a placement that is neither."""
+    name = candidate_label(view) if view.baseline else ""
+    return ", ".join(filter(None, ["front" if view.on_front else "", name]))
+
+
 def _plots(snapshot: Snapshot) -> dict[str, str]:
     """Name -> figure as JSON, dark on white in both of the dashboard's themes; its title is what it
     says. The dashboard decides the size.
     """
     plots = {}
     for name, drawn in drawn_figures(snapshot).items():
-        if drawn.figure.layout.title.text is None:
-            tell(drawn.figure, Told(drawn.title))
-        drawn.figure.update_layout(height=None)
-        plots[f"nas_attn-{name}"] = str(drawn.figure.to_json())
+        figure, told = untold(drawn.figure)
+        if not told.message:
+            told = Told(drawn.title)
+        figure.update_layout(paper_bgcolor=drawn.figure.layout.paper_bgcolor)
+        tell(figure, told, letters=PANEL_TITLE_LETTERS).update_layout(height=None)
+        plots[f"nas_attn-{name}"] = str(figure.to_json())
     return plots
 
 

@@ -94,6 +94,12 @@ def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_p
         titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent).join('|')"
         for title in ("gains most", "costs most latency"):
             tab.until(f"{titles}.includes({json.dumps(title)})")
+        right = "e => e.getBoundingClientRect().right"
+        cut = f"t => ({right})(t) > ({right})(t.closest('.main-svg'))"
+        titles_cut = (
+            f"[...document.querySelectorAll('.gtitle')].filter({cut}).map(t => t.textContent)"
+        )
+        assert tab.look(titles_cut) == [], "a title is as wide as its plot"
         label = "document.querySelector('.heatmap-label text')"
         ink = tab.look(f"getComputedStyle({label}).fill")
         plot = f"{label}.closest('.main-svg')"

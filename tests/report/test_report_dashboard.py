@@ -60,6 +60,12 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(
             notes.get_note_from_system_attrs(attributes, trial._trial_id)["body"]
             == f"{note(view, made)}\n\n{BELOW}"
         )
+    ratios = [
+        line for line in study_note(made).splitlines() if line.startswith("| ") and "×" in line
+    ]
+    table = [line for line in ratios if "Cost" not in line]
+    assert table
+    assert not any(" ×" in line or "± " in line for line in table), "no number leaves its unit"
     figures = plots.get_plotly_graph_objects(attributes)
     assert {name.removeprefix("nas_attn-") for name in figures} == {
         "front",

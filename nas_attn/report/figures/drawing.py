@@ -91,9 +91,16 @@ class Told:
     described: str = ""
 
 
-def tell(figure: go.Figure, told: Told, *, width: int = 0) -> go.Figure:
-    """Gives a figure its title, above its legend. `width`: pixels that it needs at the least."""
-    lines = textwrap.wrap(told.message, TITLE_LETTERS)
+def tell(
+    figure: go.Figure, told: Told, *, width: int = 0, letters: int = TITLE_LETTERS
+) -> go.Figure:
+    """Gives a figure its title, above its legend.
+
+    Args:
+        width: pixels that it needs at the least.
+        letters: of a line of the title.
+    """
+    lines = textwrap.wrap(told.message, letters)
     figure.update_layout(
         title={
             "text": "<br>".join(html.escape(line) for line in lines),
