@@ -136,8 +136,8 @@ def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
 def test_nothing_of_a_study_becomes_markup(tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     study = MadeStudy(tmp_path, recipe(name="made"), name=evil)
-    study.candidate("none", baseline=f"none{evil}", seeds=2, reason=evil)
-    study.candidate(f"stage1={SE}", baseline=evil, seeds=2)
+    study.candidate("none", baseline="none", seeds=2, reason=evil)
+    study.candidate(f"stage1={SE}", baseline=f"control {evil}", seeds=2)
     study.sessions()
     page = render(snapshot(study.store))
     assert "<img" not in page
