@@ -21,6 +21,7 @@ from nas_attn.analysis.decision import (
     NextStep,
     Tested,
     decide,
+    is_open,
     training_s,
 )
 from nas_attn.analysis.features import BackboneStage, features, is_other
@@ -157,6 +158,8 @@ class Purpose(Enum):
     """To try more placements as they are, although a caution asks to train longer first."""
     LONGER = auto()
     """To train longer, in a new study, as a caution asks."""
+    OPEN_TRIALS = auto()
+    """To try more placements, where no test with these images decides what the last left open."""
     MORE_TRIALS = auto()
     """To try more placements; nothing else is open."""
 
@@ -521,7 +524,7 @@ def _open_bet(best: Recommendation) -> bool:
 def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand | None:
     step = tested.next
     if step is None:
-        return _more_trials(now)
+        return _more_trials(now, left_open=is_open(tested.test))
     epochs = now.recipe.target_training.rungs[-1]
     if step.command == "retrain":
         return NextCommand(Purpose.RETRAIN, step, training_s(now, epochs))
@@ -530,9 +533,13 @@ def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand | None:
     return NextCommand(Purpose.MORE_TESTS, step, seconds, step.seeds)
 
 
-def _more_trials(now: Snapshot) -> NextCommand | None:
-    """More of the search; None where nothing is left to try."""
+def _more_trials(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
+    """More of the search; None where nothing is left to try. `left_open`: whether a test has seen
+    a gain without showing it.
+    """
     purpose = _why_more_trials(now)
+    if left_open and purpose is Purpose.MORE_TRIALS:
+        purpose = Purpose.OPEN_TRIALS
     trained = now.recipe.training
     target = now.recipe.target_training
     as_the_target = trained.start == target.start and trained.rungs[-1] == target.rungs[-1]

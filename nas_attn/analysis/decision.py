@@ -282,7 +282,7 @@ def _tested(now: Snapshot) -> Tested | None:
     if now.taken != bare and test.word == "better":
         return Tested(test, recommended, None, NextStep("retrain", now.study))
     if now.taken == bare and test.word != "better":
-        return Tested(test, recommended, None, None)
+        return Tested(test, recommended, None, _deciding_blocks(now, test))
     view = now.find(test.key)
     gain = None
     if view is not None:
@@ -291,6 +291,23 @@ def _tested(now: Snapshot) -> Tested | None:
     if gain is not None:
         probability = gain.probability
     return Tested(test, recommended, probability, _more_blocks(now, test))
+
+
+def _deciding_blocks(now: Snapshot, test: PooledTest) -> NextStep | None:
+    """Where the bare network is kept: more of a test that leaves open whether a placement helps,
+    if not too many.
+    """
+    blocks = None
+    if is_open(test):
+        blocks = blocks_to_decide(test)
+    if blocks is None or blocks > MOST_RUNS:
+        return None
+    return NextStep("test", now.study, str(test.placement), blocks, again=True)
+
+
+def is_open(test: PooledTest) -> bool:
+    """Whether a test has seen a gain without showing it."""
+    return test.word == "not shown" and test.difference > 0
 
 
 def _more_blocks(now: Snapshot, test: PooledTest) -> NextStep:

@@ -374,6 +374,8 @@ def _for_more_trials(step: NextCommand) -> str:
             "the bare backbone learns too little here, so train longer first, in a new study; to"
             f" try {more} more as it is"
         )
+    if step.purpose is Purpose.OPEN_TRIALS:
+        return f"the test leaves open whether that one helps; to try {more} more"
     return f"nothing more is needed; to try {more} more"
 
 

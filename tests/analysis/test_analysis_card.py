@@ -123,6 +123,43 @@ def test_where_runs_are_too_short_the_next_command_trains_longer(
     assert row.command == "nas-attn search RECIPE --target 20 --name made-long"
 
 
+@pytest.mark.parametrize(
+    ("difference", "half_width", "purpose"),
+    [
+        (0.02, 0.021, Purpose.MORE_TESTS),
+        (0.002, 0.02, Purpose.OPEN_TRIALS),
+        (-0.01, 0.02, Purpose.MORE_TRIALS),
+        (-0.03, 0.02, Purpose.MORE_TRIALS),
+    ],
+    ids=["more trainings decide", "none decides", "not better", "worse"],
+)
+def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    difference: float,
+    half_width: float,
+    purpose: Purpose,
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    study = usual(tmp_path)
+    study.validation({BEST: everywhere(CBAM), BARE: "none"})
+    now = snapshot(study.store)
+    (test,) = now.pooled
+    seen = replace(
+        test,
+        difference=difference,
+        low=difference - half_width,
+        high=difference + half_width,
+        new_low=None,
+        new_high=None,
+    )
+    found = card_of(replace(now, pooled=(seen,)))
+    assert found.verdict is CardVerdict.KEEP
+    assert found.next is not None
+    assert found.next.purpose is purpose
+
+
 def test_the_bare_backbone_is_kept_where_nothing_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
