@@ -30,6 +30,7 @@ from research.start.cells import (
     PRETRAINING_EPOCHS,
     PROBLEMS,
     SCHEDULES,
+    SEEDS,
     Cell,
     cell_of,
     cells,
@@ -122,11 +123,11 @@ def recipe_of(cell: Cell, overrides: Overrides, root: Path) -> Recipe:
 
 
 def main() -> None:
-    options = asked(__doc__)
+    options = asked(__doc__, SEEDS)
     done = {cell_of(row) for row in finished_rows()}
     first = next(cells())
     work_through(
-        (cell for cell in cells() if cell not in done),
+        (cell for cell in cells() if cell.seed in options.seeds and cell not in done),
         lambda hook: Starts(options.root, hook).result,
         keep_cell,
         folder=HERE,

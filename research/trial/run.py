@@ -1,6 +1,6 @@
 """Trains the cells of the trial, and appends each to `rows/PROBLEM.jsonl`.
 
-    python -m research.trial.run --root DATA [--hours 2]
+    python -m research.trial.run --root DATA [--hours 2] [--seeds 0 2]
 
 DATA holds CIFAR-10's and Fashion-MNIST's published files. A call goes on where the last one ended;
 a killed call costs the cell under way. It runs on one core at low priority, and waits while
@@ -30,7 +30,7 @@ from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Choice, Placement
 from nas_attn.training import LearningRates, Trainer
 from research.running import asked, work_through
-from research.trial.cells import HERE, Cell, cells, finished_rows, keep_cell
+from research.trial.cells import HERE, SEEDS, Cell, cells, finished_rows, keep_cell
 from research.trial.plan import DEAR, PRETRAINING, PROBLEMS
 
 REASON = "the trial of all modules, on images that no training has seen"
@@ -143,11 +143,12 @@ def recipe_of(name: str, seed: int, root: Path) -> Recipe:
 
 
 def main() -> None:
-    options = asked(__doc__)
+    options = asked(__doc__, SEEDS)
     done = finished()
+    planned = cells(list(PROBLEMS.values()), DEAR)
     section = recipe_of(PRETRAINING.name, 0, options.root).latency
     work_through(
-        (cell for cell in cells(list(PROBLEMS.values()), DEAR) if cell not in done),
+        (cell for cell in planned if cell.seed in options.seeds and cell not in done),
         lambda hook: Trial(options.root, hook).result,
         keep_cell,
         folder=HERE,
