@@ -157,14 +157,47 @@ class Site:
         return dict(self.points)[position]
 
 
+SiteNoteKind = Literal[
+    # no sites, since
+    # the network's own reparameterization removes or changes them
+    "merged",
+    # they only lead to outputs
+    "outputs_only",
+    # it runs on maps of several shapes
+    "several_shapes",
+    # the network calls it at several places
+    "several_places",
+    # no output depends on them
+    "unused",
+    # they are frozen, and no trained layer uses their result
+    "frozen",
+    # they have no blocks
+    "single_layers",
+    # sites that run more than once for an image
+    "repeated",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNote:
+    """Why modules are no sites, or have a surprising effect."""
+
+    kind: SiteNoteKind
+    # paths of the modules
+    modules: tuple[str, ...]
+    # of the maps in `several_shapes`: channels, height, width
+    shapes: tuple[tuple[int, ...], ...] = ()
+    # number of them in `several_places`
+    places: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """The sites of a model, with notes about them."""
 
     # Stages with the backbone's own attention, one's own sites, blocks; each as executed
     sites: tuple[Site, ...]
-    # One sentence each: why something is not a site, or has a surprising effect
-    notes: tuple[str, ...] = ()
+    notes: tuple[SiteNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

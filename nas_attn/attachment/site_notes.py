@@ -9,10 +9,7 @@ from nas_attn.attachment.flow import Flow
 from nas_attn.attachment.operations import CONVOLUTIONS, LAYERS
 from nas_attn.attachment.recording import Call, Value
 from nas_attn.attachment.roles import Roles
-from nas_attn.records import Site
-
-SHOWN_NOTES = 3
-"""Most names that are listed; the others are counted."""
+from nas_attn.records import Site, SiteNote
 
 
 def notes(
@@ -22,8 +19,8 @@ def notes(
     sites: Sequence[Site],
     merged: frozenset[str],
     heads: bool,
-) -> Iterator[str]:
-    """One sentence for each surprising fact about the sites.
+) -> Iterator[SiteNote]:
+    """The surprising facts about the sites.
 
     `merged`: modules that reparameterization removes or changes; `heads`: whether layers of the
     head are listed.
@@ -38,55 +35,33 @@ def notes(
         }
     )
     if branched:
-        yield (
-            "not sites, since the network's own reparameterization removes or changes them:"
-            f" {_listed(branched)}; latency is measured after it"
-        )
-    hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
+        yield SiteNote("merged", tuple(branched))
+    hidden = tuple(block.path for block in blocks if roles.of(block.value) == "head")
     if hidden and not any(site.role == "head" for site in stages):
-        yield (
-            f"not sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them"
-            " as head1 …"
-        )
+        yield SiteNote("outputs_only", hidden)
     shared = {call.path: [*flow.by_shape(call.path).values()] for call in roles.heads}
     several = finder.several | {path: maps for path, maps in shared.items() if len(maps) > 1}
     for path, maps in several.items():
         if (heads or roles.of(maps[0]) != "head") and not any(
             path.startswith(f"{around}.") for around in several
         ):
-            shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
-            yield (
-                f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention"
-                " is built for one"
-            )
+            shapes = tuple(tuple(flow.shapes[value][1:]) for value in maps)
+            yield SiteNote("several_shapes", (path,), shapes=shapes)
     for path, value in finder.repeated.items():
         if heads or roles.of(value) != "head":
-            times = len(flow.calls_of[path])
-            yield (
-                f"{path} is not a site: the network calls it at {times} places, and attention would"
-                " go to all of them"
-            )
+            yield SiteNote("several_places", (path,), places=len(flow.calls_of[path]))
     points = set(_paths_of(sites))
     again = sorted(path for path in points if len(flow.calls_of[path]) > 1)
     if again:
-        yield (
-            "the network runs these more than once for an image, so attention there runs as often:"
-            f" {_listed(again)}"
-        )
+        yield SiteNote("repeated", tuple(again))
 
 
-def idle_notes(idle: Sequence[Block], frozen: Collection[str]) -> Iterator[str]:
+def idle_notes(idle: Sequence[Block], frozen: Collection[str]) -> Iterator[SiteNote]:
     """Of blocks on which no output depends, and of frozen parts whose result nobody takes."""
     if idle:
-        yield (
-            "not sites, since the network's output does not depend on them:"
-            f" {_listed([block.path for block in idle])}"
-        )
+        yield SiteNote("unused", tuple(block.path for block in idle))
     if frozen:
-        yield (
-            "not sites, since they are frozen and no trained layer uses their result:"
-            f" {_listed(sorted(frozen))}"
-        )
+        yield SiteNote("frozen", tuple(sorted(frozen)))
 
 
 def teachers(flow: Flow, model: nn.Module) -> set[str]:
@@ -153,7 +128,7 @@ def _feeds_others(flow: Flow, calls: Sequence[Call]) -> bool:
 
 def unused_parts(
     finder: BlockFinder, roles: Roles, sites: Sequence[Site], blocks: Sequence[Block]
-) -> Iterator[str]:
+) -> Iterator[SiteNote]:
     """A note on each part behind the last site that has layers over maps and no site, such as a
     decoder of single layers.
     """
@@ -174,10 +149,7 @@ def unused_parts(
         if not is_known and any(roles.of(v) != "head" for v in values):
             parts.append(call.path)
     if parts:
-        yield (
-            f"not sites, since they have no blocks, only single layers: {_listed(parts)}; name"
-            " modules in them as custom sites"
-        )
+        yield SiteNote("single_layers", tuple(parts))
 
 
 def _calls_behind(flow: Flow, call: Call, end: int, named: Collection[str]) -> Iterator[Call]:
@@ -190,10 +162,3 @@ def _calls_behind(flow: Flow, call: Call, end: int, named: Collection[str]) -> I
         elif child.path not in named and all(is_in(path, [child.path]) for path in named):
             # it is the network, inside another module
             yield from _calls_behind(flow, child, end, named)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN_NOTES
-    if more <= 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:SHOWN_NOTES])} and {more} more"

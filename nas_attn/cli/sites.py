@@ -22,6 +22,7 @@ from nas_attn.cli.common import (
 )
 from nas_attn.records import Site, Survey
 from nas_attn.words import catalogue as words
+from nas_attn.words.sites import site_note_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,7 +74,8 @@ def sites(
         return
     surveyed = survey(model, input_shape, heads=heads)
     if output.as_json:
-        print_json({"sites": [_record(site) for site in surveyed.sites], "notes": surveyed.notes})
+        records = [_record(site) for site in surveyed.sites]
+        print_json({"sites": records, "notes": _notes(surveyed)})
         return
     columns, rows = _site_rows(surveyed.sites)
     out = console(wide=output.wide)
@@ -87,8 +89,12 @@ def sites(
 def _print_notes(out: Console, surveyed: Survey) -> None:
     from nas_attn.cli.printing import show_prose
 
-    for note in surveyed.notes:
+    for note in _notes(surveyed):
         show_prose(out, note)
+
+
+def _notes(surveyed: Survey) -> list[str]:
+    return [site_note_text(note) for note in surveyed.notes]
 
 
 def _show_space(
@@ -113,7 +119,7 @@ def _show_space(
             "placements": count,
             "samples": drawn,
         }
-        print_json({**facts, "notes": surveyed.notes})
+        print_json({**facts, "notes": _notes(surveyed)})
         return
     out = console(wide=wide)
     rows = []

@@ -438,7 +438,7 @@ def test_one_module_at_several_places_is_said_to_be_no_site() -> None:
     assert "shared" not in {
         point.path for site in found.sites for _, points in site.points for point in points
     }
-    assert any(note.startswith("shared is not a site") for note in found.notes)
+    assert records.SiteNote("several_places", ("shared",), places=2) in found.notes
 
 
 def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:
@@ -456,7 +456,8 @@ def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:
             )
 
     (note,) = attachment.survey(Siamese(), SHAPE).notes
-    assert "encoder" in note
+    assert note.kind == "repeated"
+    assert all(path.startswith("encoder") for path in note.modules)
     attended = na.attach(Siamese(), "*=se(reduction=2)", input_shape=SHAPE)
     assert all(one.takes_part for one in na.check(attended, SHAPE))
 
