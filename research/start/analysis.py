@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
+from research.drawing import AXIS, BLUE, GRID, ORANGE, dot, head, stroke, text
+from research.means import FEWEST_SEEDS, LEVEL, Mean, mean_of
 from research.start.cells import (
     BACKBONES,
     BARE,
@@ -34,8 +35,6 @@ from research.start.cells import (
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "benchmarks" / "start.md"
 PICTURE = DOCS / "pictures" / "start.svg"
-LEVEL = 0.05
-FEWEST_SEEDS = 2
 PAIRS_NEEDED = 5
 """Of the six pairs of problem and backbone, with the same sign, for the rule."""
 IDENTITY = "identity"
@@ -43,24 +42,6 @@ RANDOM = "paper"
 Scores = dict[Cell, float]
 Combination = tuple[str, str, str]
 """Problem, backbone, module."""
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Of one value for each seed, points."""
-
-    mean: float
-    half: float
-    """Half of the 95 % interval."""
-    seeds: int
-
-    @property
-    def shown(self) -> bool:
-        """Whether the interval excludes zero."""
-        return abs(self.mean) > self.half
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.2f} ± {self.half:.2f}"
 
 
 def scores() -> Scores:
@@ -106,12 +87,7 @@ def mean_by_seed(of_combinations: Sequence[dict[int, float]]) -> dict[int, float
 
 def summary(by_seed: dict[int, float]) -> Mean | None:
     """Mean and interval from Student's t; None with fewer than two seeds."""
-    values = list(by_seed.values())
-    if len(values) < FEWEST_SEEDS:
-        return None
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1)) * error
-    return Mean(float(np.mean(values)), half, len(values))
+    return mean_of(list(by_seed.values()))
 
 
 def overall(
@@ -266,7 +242,7 @@ LEFT = 150
 WIDTH = 420
 ROW = 44
 TOP = 40
-COLOURS = {IDENTITY: "#2f81d6", RANDOM: "#e08a00"}
+COLOURS = {IDENTITY: BLUE, RANDOM: ORANGE}
 NAMED = {IDENTITY: "starts as the identity", RANDOM: "random gates"}
 
 
@@ -282,26 +258,15 @@ def figure(known: Scores) -> str:
     def x(points: float) -> float:
         return LEFT + WIDTH * (points - low) / (high - low)
 
-    lines = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 20} {height}"'
-            f' width="{LEFT + WIDTH + 20}" font-family="system-ui, sans-serif" font-size="13"'
-            ' fill="#7d8590">'
-        )
-    ]
+    lines = [head(LEFT + WIDTH + 20, height)]
     step = max(1, round((high - low) / 6))
     for tick in range(low, high + 1, step):
-        style = 'stroke="#8a919c" stroke-opacity="0.2"'
-        lines.append(_stroke(x(tick), TOP, x(tick), height - 40, style))
-        lines.append(
-            f'<text x="{x(tick):.0f}" y="{height - 22}" text-anchor="middle">{tick}</text>'
-        )
-    lines.append(_stroke(x(0), TOP, x(0), height - 40, 'stroke="#8a919c"'))
+        lines.append(stroke(x(tick), TOP, x(tick), height - 40, GRID))
+        lines.append(text(x(tick), height - 22, str(tick), "middle"))
+    lines.append(stroke(x(0), TOP, x(0), height - 40, AXIS))
     for number, pair in enumerate(pairs):
         y = TOP + ROW * (number + 0.5)
-        lines.append(
-            f'<text x="{LEFT - 8}" y="{y + 4:.0f}" text-anchor="end">{pair[0]}, {pair[1]}</text>'
-        )
+        lines.append(text(LEFT - 8, y + 4, f"{pair[0]}, {pair[1]}", "end"))
         for form, colour in COLOURS.items():
             mean = rows[form][pair]
             if mean is None:
@@ -309,11 +274,9 @@ def figure(known: Scores) -> str:
             level = y - 7 if form == IDENTITY else y + 7
             style = f'stroke="{colour}" stroke-width="1.5"'
             lines.append(
-                _stroke(x(mean.mean - mean.half), level, x(mean.mean + mean.half), level, style)
+                stroke(x(mean.mean - mean.half), level, x(mean.mean + mean.half), level, style)
             )
-            lines.append(
-                f'<circle cx="{x(mean.mean):.1f}" cy="{level:.1f}" r="4" fill="{colour}"/>'
-            )
+            lines.append(dot(x(mean.mean), level, colour))
     for number, (form, colour) in enumerate(COLOURS.items()):
         left = LEFT + 200 * number
         lines.append(f'<circle cx="{left}" cy="18" r="4" fill="{colour}"/>')
@@ -323,10 +286,6 @@ def figure(known: Scores) -> str:
         " against the bare network, 95 %</text>"
     )
     return "\n".join([*lines, "</svg>", ""])
-
-
-def _stroke(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
 
 
 def main() -> None:
