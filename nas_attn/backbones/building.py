@@ -7,17 +7,17 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nas_attn.backbones import detectors
-from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_line, shorten
+from nas_attn.errors import BackboneError, did_you_mean, first_line, shorten
 from nas_attn.importing import load_object, named
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
+from nas_attn.records import WeightsNote
 from nas_attn.tables import BACKBONE_SOURCES
 
 if TYPE_CHECKING:
@@ -96,47 +96,39 @@ def build(
     *,
     input_shape: tuple[int, int, int],
     classes: int,
-    pretrained: bool | str = False,
+    pretrained: bool = False,
 ) -> nn.Module:
     """A backbone for images of (channels, height, width), initialised from torch's global
     generator.
 
     Args:
-        pretrained: True or `default` for published weights, or the path of a state_dict file. A
-            head for another number of classes stays random, a first layer for other channels is
-            adapted.
+        pretrained: with the published weights. A head for another number of classes stays random,
+            a first layer for other channels is adapted.
 
     Raises:
         BackboneError: the name or an option is unknown, a package is missing, the weights do not
             fit.
     """
     source, colon, name = section.name.partition(":")
-    published = pretrained is True or pretrained == "default"
     if not colon:
-        model = _cifar(section, input_shape[0], classes, published)
-    else:
-        if section.width is not None:
-            raise BackboneError(
-                f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it"
-            )
-        row = BACKBONE_SOURCES.get(source)
-        if row is None:
-            model = _users(section, input_shape, classes, published)
-        else:
-            build_network: Builder = named(row.build)
-            model = build_network(section, name, input_shape, classes, published)
-    if isinstance(pretrained, str) and not published:
-        for note in load_weights(model, pretrained):
-            warnings.warn(note, NasAttnWarning, stacklevel=2)
-    return model
+        return _cifar(section, input_shape[0], classes, pretrained)
+    if section.width is not None:
+        raise BackboneError(
+            f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it"
+        )
+    row = BACKBONE_SOURCES.get(source)
+    if row is None:
+        return _users(section, input_shape, classes, pretrained)
+    build_network: Builder = named(row.build)
+    return build_network(section, name, input_shape, classes, pretrained)
 
 
-def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
+def load_weights(model: nn.Module, path: str) -> tuple[WeightsNote, ...]:
     """Loads a state_dict file into a bare model; a head for other classes stays random, a first
     layer is adapted.
 
     It unwraps the weights: from a dictionary with other entries, and from a prefix of all names.
-    Returns sentences about choices that a user should know, mostly none.
+    Returns what a user should know of what is used, mostly nothing.
 
     Args:
         path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nas_attn.backbones.detectors import PREDICTORS
 from nas_attn.errors import BackboneError, CheckpointError, few, first_line, shorten
 from nas_attn.paths import user_path
+from nas_attn.records import WeightsNote
 
 Versions = Mapping[str, Mapping[str, Any]]
 """Path of a module -> its entry, `{"version": 2}`."""
@@ -98,8 +99,8 @@ def unpack(blob: bytes) -> Mapping[str, Any]:
     return state
 
 
-def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """(The unwrapped state_dict of a file, notes for the user about choices.)
+def read_state(path: str) -> tuple[Mapping[str, Any], list[WeightsNote]]:
+    """(The unwrapped state_dict of a file, what is used of it.)
 
     The file is `.npz`, `.safetensors`, or what `torch.save` wrote; nothing in it is executed.
 
@@ -128,7 +129,7 @@ def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         # the readers may raise any error
         raise BackboneError(f"weights file '{shown}' cannot be read: {_why(file, error)}") from None
     state, notes = _unwrapped(loaded, where)
-    return _without_wrapping(state), tuple(f"{where}: {note}" for note in notes)
+    return _without_wrapping(state), notes
 
 
 def _read(file: Path) -> Any:
@@ -170,9 +171,9 @@ def _why(file: Path, error: Exception) -> str:
     return f"it is damaged, or it was not written by {_SAVE}"
 
 
-def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
+def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[WeightsNote]]:
     """(The state_dict inside, notes about other entries.)"""
-    notes: list[str] = []
+    notes: list[WeightsNote] = []
     for _ in range(_DEPTH):
         if not isinstance(loaded, Mapping):
             kind = type(loaded).__name__
@@ -186,7 +187,7 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
         if wrapped:
             states = [key for key in wrapped if _is_state(loaded[key])]
             if len(states) > 1:
-                notes.append(f"it has {few(states)}; {states[0]} is used")
+                notes.append(WeightsNote("several_states", tuple(states)))
             loaded = loaded[(states or wrapped)[0]]
         elif _is_state(loaded):
             return loaded, notes
@@ -227,11 +228,11 @@ def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
     return with_versions({bare(name): value for name, value in state.items()}, kept)
 
 
-def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str, ...]:
+def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[WeightsNote]:
     """Loads `state`; a first layer for another number of input channels is adapted, a head of
     another size stays random.
 
-    Returns notes for the user, sentences that begin with `where`. BackboneError: names or shapes
+    Returns what is used of it. BackboneError, whose sentence begins with `where`: names or shapes
     differ elsewhere, or a value is not finite.
     """
     own = model.state_dict()
@@ -260,7 +261,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
     if head is not None and any(
         name not in state for name in needed if name.startswith(f"{head}.")
     ):
-        notes.append(f"they have no '{head}': this last layer starts at random")
+        notes.append(WeightsNote("no_head", (head,)))
         taken |= {name: value for name, value in own.items() if name.startswith(f"{head}.")}
     try:
         restore(model, with_versions(taken, versions_of(state)))
@@ -270,12 +271,12 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
         raise BackboneError(
             f"{where}: they do not fit the network ({type(error).__name__}: {why})"
         ) from None
-    return tuple(f"{where}: {note}" for note in notes)
+    return notes
 
 
 def _without_prefix(
     state: Mapping[str, Any], body: Sequence[str], where: str
-) -> tuple[Mapping[str, Any], list[str]]:
+) -> tuple[Mapping[str, Any], list[WeightsNote]]:
     """The part of a state_dict with this network's names, without a prefix from a surrounding
     program.
     """
@@ -303,15 +304,12 @@ def _without_prefix(
         for path, entry in (versions_of(state) or {}).items()
         if path == module or path.startswith(prefix)
     }
-    note = (
-        f"names that begin with '{prefix}' are used, {len(outside)} others are ignored:"
-        f" {few(outside, letters=80)}"
-    )
-    return with_versions(inside, versions or None), [note] if outside else []
+    notes = [WeightsNote("ignored", tuple(outside), prefix)] if outside else []
+    return with_versions(inside, versions or None), notes
 
 
 def _without_other_predictors(
-    state: Mapping[str, Any], own: Mapping[str, Any], notes: list[str]
+    state: Mapping[str, Any], own: Mapping[str, Any], notes: list[WeightsNote]
 ) -> Mapping[str, Any]:
     """A detector's weights; layers that predict other classes keep their own random ones."""
     others = set[str]()
@@ -322,7 +320,7 @@ def _without_other_predictors(
             others.add(name)
     if not others:
         return state
-    notes.append(f"they are for other classes: {few(sorted(others), letters=80)} start at random")
+    notes.append(WeightsNote("other_classes", tuple(sorted(others))))
     return with_versions({**state, **{name: own[name] for name in others}}, versions_of(state))
 
 

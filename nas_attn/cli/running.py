@@ -338,7 +338,6 @@ def retrain(
     """Train a network as the target says. Its weights are kept."""
     check_output()
 
-    from nas_attn.evaluation.starts import check_weights
     from nas_attn.searching.phases import retraining
     from nas_attn.searching.prepare import checks
     from nas_attn.searching.worker import devices
@@ -355,7 +354,7 @@ def retrain(
     ]
     chosen = dict(named(opened, now, words) for words in (criteria, *others))
     checks.check_here(opened.recipe, device=effort.device)
-    check_weights(plan)
+    checks.check_weights(plan)
     # if the data is missing or changed, nothing is written
     checks.check_images(opened)
     wanted = retraining.order(opened, chosen, seeds=options.seeds, epochs=options.epochs)

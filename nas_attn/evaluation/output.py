@@ -28,15 +28,15 @@ LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 def log_for(
-    folder: Path, study: str, say: Callable[[str], None], *, verbose: bool
+    folder: Path, study: str, tell: Callable[[str, str], None], *, verbose: bool
 ) -> OutputLog | None:
     """The log of this process; None if its evaluator prints to the terminal (verbose or
-    debugging).
+    debugging). `tell`: see OutputLog.
     """
     if verbose or debugging():
         return None
     name = re.sub(r"[^\w.-]+", "_", f"{study}-{socket.gethostname()}-{os.getpid()}")
-    return OutputLog(folder / FOLDER / f"{name}.log", say)
+    return OutputLog(folder / FOLDER / f"{name}.log", tell)
 
 
 class OutputLog:
@@ -44,10 +44,12 @@ class OutputLog:
     first one's file gets all.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        """`say` is told the file's path once, as soon as it has content."""
+    def __init__(self, path: Path, tell: Callable[[str, str], None]) -> None:
+        """`tell` is called once with the file's path, as soon as it has content, and an empty text;
+        if the file cannot be written, the text is why.
+        """
         self.path = path
-        self._say = say
+        self._tell = tell
         self._told = False
         self._stream: TextIO | None = None
 
@@ -69,9 +71,7 @@ class OutputLog:
         finally:
             _end()
             if _size(stream) > begun:
-                self._tell(
-                    f"the evaluator's output is in {shown(self.path)} (verbose shows it here)"
-                )
+                self._tell_once("")
             else:
                 with suppress(OSError):
                     os.ftruncate(stream.fileno(), empty)
@@ -85,10 +85,7 @@ class OutputLog:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 raw = _Forgiving(os.open(self.path, LOG_FLAGS, 0o666))
             except OSError as error:
-                self._tell(
-                    f"the evaluator's output cannot be written to {shown(self.path)}:"
-                    f" {error.strerror}"
-                )
+                self._tell_once(error.strerror or str(error))
                 return None
             buffered = io.BufferedWriter(raw)
             self._stream = io.TextIOWrapper(
@@ -97,10 +94,10 @@ class OutputLog:
             weakref.finalize(self, _remove_if_empty, self.path)
         return self._stream
 
-    def _tell(self, line: str) -> None:
+    def _tell_once(self, failure: str) -> None:
         if not self._told:
             self._told = True
-            self._say(line)
+            self._tell(shown(self.path), failure)
 
 
 def shown(path: Path) -> str:

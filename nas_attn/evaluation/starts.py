@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,13 @@ from torch import Tensor, nn
 
 from nas_attn import attachment, backbones, data, tasks
 from nas_attn.data import Dataset
-from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
+from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.latency.nets import deployed, open_in_runtime
 from nas_attn.recipe import LatencySection, Recipe, TrainingSection
 from nas_attn.recipe_reading import backbone_section
-from nas_attn.records import Site
+from nas_attn.records import Site, WeightsNote
 from nas_attn.tables import IN_INT8, LATENCY_MODES
 from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import PLAIN
@@ -60,9 +59,9 @@ def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
 
 def given_weights(
     plan: Plan, weights: str | None = None
-) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The bare backbone's state_dict from `weights` (None: `training.weights`), with notes. Raises
-    BackboneError.
+) -> tuple[Mapping[str, Any], tuple[WeightsNote, ...]]:
+    """(The bare backbone's state_dict from `weights` (None: `training.weights`), what is used of
+    them.) Raises BackboneError.
     """
     weights = weights or plan.recipe.training.weights
     # the recipe's schema sees to it
@@ -81,15 +80,16 @@ def given_weights(
     return model.state_dict(), notes
 
 
-def check_weights(plan: Plan) -> None:
-    """Reads the weights that a recipe names, and warns of partial matches. Raises BackboneError:
-    they do not fit. Raises RecipeError: there are learning rates for another number of stages.
+def read_weights(plan: Plan) -> Iterator[tuple[str, WeightsNote]]:
+    """Reads the weights that a recipe names; yields them with what is used of them, if it is not
+    all. Raises BackboneError: they do not fit. Raises RecipeError: there are learning rates for
+    another number of stages.
     """
     if isinstance(plan.recipe.training.backbone_learning_rate, list):
         candidate_rates(plan.recipe, plan.bare(0), plan.sites)
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
-            warnings.warn(note, NasAttnWarning, stacklevel=2)
+            yield weights, note
 
 
 def no_weights(backbone: str, *, side: int = 64) -> str:

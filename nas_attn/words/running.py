@@ -68,6 +68,13 @@ def note_line(sentence: str) -> str:
     return f"note: {sentence}"
 
 
+def output_line(file: str, failure: str) -> str:
+    """Where an evaluator's output is, or why it cannot be written there."""
+    if failure:
+        return f"the evaluator's output cannot be written to {file}: {failure}"
+    return f"the evaluator's output is in {file} (verbose shows it here)"
+
+
 def confirmed_line(run: EndedRun) -> str:
     """That a candidate was trained with one more seed."""
     if run.done:

@@ -13,6 +13,7 @@ FACTS = (
     "attachment/site_notes.py",
     "data/copies.py",
     "data/image_names.py",
+    "evaluation/output.py",
     "model",
     "report",
 )

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import nas_attn as na
 from nas_attn.attachment import attach, attached_modules, cost, detach, find_sites, fold_batchnorm
-from nas_attn.backbones import build
+from nas_attn.backbones import build, load_weights
 from nas_attn.errors import BackboneError, KnobError
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import BARE, Choice, Point, ResolvedPlacement
@@ -110,12 +110,9 @@ def test_the_known_test_accuracy_stays(tmp_path: Path) -> None:
         [0.229, 0.224, 0.225]
     ).view(3, 1, 1)
     labels = torch.tensor(test.targets)
-    model = build(
-        BackboneSection(name="resnet20"),
-        input_shape=(3, 32, 32),
-        classes=10,
-        pretrained=str(TRAINED),
-    ).eval()
+    section = BackboneSection(name="resnet20")
+    model = build(section, input_shape=(3, 32, 32), classes=10).eval()
+    load_weights(model, str(TRAINED))
 
     def accuracy(classify: Callable[[Tensor], Tensor]) -> float:
         with torch.no_grad():

@@ -16,7 +16,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from nas_attn import backbones
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import BackboneError, NasAttnWarning
+from nas_attn.errors import BackboneError
 from nas_attn.recipe import BackboneSection
 from nas_attn.tasks.detection import usual_side
 
@@ -66,11 +66,10 @@ def test_its_size_is_the_images() -> None:
 def test_what_predicts_other_classes_starts_at_random(tmp_path: Path) -> None:
     trained = build("fasterrcnn_mobilenet_v3_large_320_fpn", classes=9)
     torch.save(trained.state_dict(), tmp_path / "mine.pt")
-    section = BackboneSection(name="torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
-    with pytest.warns(NasAttnWarning, match=r"'roi_heads\.box_predictor\.bbox_pred\.bias"):
-        model = backbones.build(
-            section, input_shape=(3, 64, 64), classes=4, pretrained=str(tmp_path / "mine.pt")
-        )
+    model = build("fasterrcnn_mobilenet_v3_large_320_fpn", classes=4)
+    (note,) = backbones.load_weights(model, str(tmp_path / "mine.pt"))
+    assert note.kind == "other_classes"
+    assert "roi_heads.box_predictor.bbox_pred.bias" in note.names
     state, source = model.state_dict(), trained.state_dict()
     same = {
         name
@@ -81,6 +80,4 @@ def test_what_predicts_other_classes_starts_at_random(tmp_path: Path) -> None:
     wrong = {**source, "backbone.fpn.inner_blocks.0.0.weight": torch.zeros(3, 3, 1, 1)}
     torch.save(wrong, tmp_path / "other.pt")
     with pytest.raises(BackboneError, match=r"\(3, 3, 1, 1\)"):
-        backbones.build(
-            section, input_shape=(3, 64, 64), classes=9, pretrained=str(tmp_path / "other.pt")
-        )
+        backbones.load_weights(trained, str(tmp_path / "other.pt"))

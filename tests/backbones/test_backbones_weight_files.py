@@ -21,9 +21,10 @@ import nas_attn as na
 from nas_attn import backbones
 from nas_attn.backbones.building import FORCE, FORCE_NOT, published_input
 from nas_attn.backbones.weights import pack, restore, unpack
-from nas_attn.errors import BackboneError, NasAttnWarning
+from nas_attn.errors import BackboneError
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import WeightsNote
 from nas_attn.tasks import TASKS
 from nas_attn.tasks.data import data_of
 
@@ -43,7 +44,7 @@ def trained() -> nn.Module:
 
 def load(
     path: Path, content: Any = None, model: nn.Module | None = None
-) -> tuple[nn.Module, tuple[str, ...]]:
+) -> tuple[nn.Module, tuple[WeightsNote, ...]]:
     if content is not None:
         torch.save(content, path)
     model = model or small()
@@ -94,12 +95,11 @@ def test_what_is_chosen_is_said(tmp_path: Path, trained: nn.Module) -> None:
     state, other = trained.state_dict(), small().state_dict()
     model, notes = load(tmp_path / "two.pt", {"state_dict": state, "state_dict_ema": other})
     assert same(model, trained)
-    assert len(notes) == 1
-    assert "'state_dict', 'state_dict_ema'; state_dict" in notes[0]
+    assert notes == (WeightsNote("several_states", ("state_dict", "state_dict_ema")),)
     around = named(state, "model.") | {"criterion.weight": torch.ones(3)}
     model, notes = load(tmp_path / "lightning.ckpt", {"state_dict": around})
     assert same(model, trained)
-    assert "'criterion.weight'" in notes[0]
+    assert notes == (WeightsNote("ignored", ("criterion.weight",), prefix="model."),)
 
 
 def test_a_head_for_other_classes_stays_random_and_so_does_one_that_is_missing(
@@ -121,15 +121,7 @@ def test_a_head_for_other_classes_stays_random_and_so_does_one_that_is_missing(
     torch.manual_seed(5)
     model, notes = load(tmp_path / "weights.pt", without, small(classes=7))
     assert all(torch.equal(model.state_dict()[name], fresh[name]) for name in head)
-    assert "no 'linear'" in notes[0]
-    path = str(tmp_path / "weights.pt")
-    with pytest.warns(NasAttnWarning, match="starts at random"):
-        backbones.build(
-            BackboneSection(name="resnet8", width=4),
-            input_shape=(3, 8, 8),
-            classes=7,
-            pretrained=path,
-        )
+    assert notes == (WeightsNote("no_head", ("linear",)),)
 
 
 def broken(state: State, name: str, change: Callable[[torch.Tensor], Any]) -> State:

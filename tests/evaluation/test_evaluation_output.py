@@ -35,7 +35,7 @@ def test_all_ways_to_print_end_in_the_file(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     said: list[str] = []
-    log = OutputLog(tmp_path / "logs" / "w.log", said.append)
+    log = OutputLog(tmp_path / "logs" / "w.log", lambda file, failure: said.append(file))
     logger = logging.getLogger("an evaluator's")
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
@@ -72,7 +72,7 @@ def test_all_ways_to_print_end_in_the_file(
 
 
 def test_a_failure_names_the_file_and_leaves_its_traceback_there(tmp_path: Path) -> None:
-    log = OutputLog(tmp_path / "w.log", lambda line: None)
+    log = OutputLog(tmp_path / "w.log", lambda file, failure: None)
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
         print("epoch 1 of 3")
@@ -89,7 +89,7 @@ def test_a_failure_names_the_file_and_leaves_its_traceback_there(tmp_path: Path)
 
 def test_silence_leaves_nothing_behind(tmp_path: Path) -> None:
     said: list[str] = []
-    log = OutputLog(tmp_path / "w.log", said.append)
+    log = OutputLog(tmp_path / "w.log", lambda file, failure: said.append(file))
     run(lambda model, run: {"score": 1.0}, log, tmp_path)
     assert log.path.read_text() == ""
     path = log.path
@@ -104,7 +104,7 @@ def test_the_first_interrupt_is_heard_on_the_terminal(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stop = threading.Event()
-    log = OutputLog(tmp_path / "w.log", lambda line: None)
+    log = OutputLog(tmp_path / "w.log", lambda file, failure: None)
     with interruptible(stop, print), log.taking("a run"):
         print("in the file")
         os.kill(os.getpid(), signal.SIGINT)
@@ -120,7 +120,9 @@ def test_the_first_interrupt_is_heard_on_the_terminal(
 
 
 def test_one_log_at_a_time(tmp_path: Path) -> None:
-    first, second = (OutputLog(tmp_path / name, lambda line: None) for name in ("1.log", "2.log"))
+    first, second = (
+        OutputLog(tmp_path / name, lambda file, failure: None) for name in ("1.log", "2.log")
+    )
     with first.taking("outer"):
         with second.taking("inner"):
             print("hello")
@@ -133,8 +135,8 @@ def test_verbose_and_debug_leave_the_terminal_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbose: bool, debug: str
 ) -> None:
     monkeypatch.setenv(DEBUG, debug)
-    assert log_for(tmp_path, "a/b c", print, verbose=verbose) is None
+    assert log_for(tmp_path, "a/b c", lambda file, failure: None, verbose=verbose) is None
     monkeypatch.setenv(DEBUG, "")
-    log = log_for(tmp_path, "a/b c", print, verbose=False)
+    log = log_for(tmp_path, "a/b c", lambda file, failure: None, verbose=False)
     assert log is not None
     assert log.path.parent == tmp_path / "logs"

@@ -11,9 +11,9 @@ from nas_attn.data import Dataset
 from nas_attn.errors import DataError
 from nas_attn.evaluation.images import keep_inventory, keep_or_compare
 from nas_attn.evaluation.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
-from nas_attn.evaluation.starts import check_weights
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import enqueue_baselines
+from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.own_placements import enqueue, user_trials
 from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage import StudyStore

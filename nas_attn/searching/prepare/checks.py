@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 from nas_attn import tasks
-from nas_attn.errors import BackboneError
+from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.finding import find_evaluator
 from nas_attn.evaluation.images import KnownImages, keep_or_compare
-from nas_attn.evaluation.plan import Build
-from nas_attn.evaluation.starts import check_weights, pick_device, wanted_weights
+from nas_attn.evaluation.plan import Build, Plan
+from nas_attn.evaluation.starts import pick_device, read_weights, wanted_weights
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import Recipe
 from nas_attn.results import tracking
@@ -16,6 +18,7 @@ from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.study.opening import OpenStudy
 from nas_attn.tasks.data import data_of
 from nas_attn.training.stepping import execution_on
+from nas_attn.words.weights import weights_note_text
 
 
 def check_here(
@@ -39,6 +42,14 @@ def check_images(opened: OpenStudy) -> KnownImages:
     """
     dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
     return keep_or_compare(opened.store, opened.recipe, dataset)
+
+
+def check_weights(plan: Plan) -> None:
+    """Reads the weights that a recipe names, and warns of partial matches. Raises BackboneError:
+    they do not fit. Raises RecipeError: there are learning rates for another number of stages.
+    """
+    for weights, note in read_weights(plan):
+        warnings.warn(weights_note_text(weights, note), NasAttnWarning, stacklevel=2)
 
 
 def check_start(opened: OpenStudy) -> None:

@@ -15,9 +15,10 @@ from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.finding import evaluator_of
 from nas_attn.evaluation.plan import Plan, check_limits, plan_for, search_seeds, wanted
-from nas_attn.evaluation.starts import check_weights, pick_device
+from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
+from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, control_lengths, usual_epochs
 from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
 from nas_attn.searching.prepare.timetable import epoch_seconds

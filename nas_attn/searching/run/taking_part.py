@@ -34,6 +34,7 @@ from nas_attn.study.opening import OpenStudy, renewed
 from nas_attn.study.reading import snapshot, unfinished
 from nas_attn.training.stepping import intra_op_threads
 from nas_attn.waiting import Interrupted
+from nas_attn.words.running import output_line
 
 OVER = (Ending.COMPLETE, Ending.EXHAUSTED)
 """Endings of a study that has nothing left to do."""
@@ -130,7 +131,11 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
     """
     began = time.monotonic()
     folder = opened.make_folder()
-    log = log_for(folder, opened.store.name, options.say, verbose=options.verbose)
+
+    def tell(file: str, failure: str) -> None:
+        options.say(output_line(file, failure))
+
+    log = log_for(folder, opened.store.name, tell, verbose=options.verbose)
     host = Host(owner_name(), folder, options.device, options.share, log, options.threads)
     ended = Ending.STOPPED
     device = pick_device(options.device)
