@@ -10,13 +10,48 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.rows import Row, append_row, read_rows
-from nas_attn.attention.catalogue import ROWS
 
 HERE = Path(__file__).parent
 BARE = "none"
 WIDTHS = (10, 12, 16)
 """Channels of the larger networks' first stage; the bare network has 8."""
 SEEDS = range(8)
+MODULES = (
+    "se",
+    "eca",
+    "ese",
+    "nam",
+    "srm",
+    "gct",
+    "gc",
+    "cbam",
+    "bam",
+    "gam",
+    "simam",
+    "sge",
+    "scse",
+    "triplet",
+    "ema",
+    "shuffle",
+    "mlca",
+    "psa",
+    "ge",
+    "lska",
+    "lsk",
+    "sk",
+    "caa",
+    "cpca",
+    "coord",
+    "ela",
+    "scsa",
+    "sdpa",
+    "mhsa",
+    "dwconv",
+    "conv",
+)
+"""The catalogue before the first run: what has joined it since is not of the trial."""
+NO_ATTENTION = ("dwconv", "conv")
+"""Controls among the modules."""
 LAST = "stage3"
 STAGES = ("stage1", "stage2", LAST)
 
@@ -57,11 +92,11 @@ def everywhere(module: str) -> str:
 
 
 def networks() -> list[str]:
-    """Bare network, larger networks, then each module of the catalogue in both places."""
+    """Bare network, larger networks, then each module in both places."""
     found = [BARE]
     for width in WIDTHS:
         found.append(f"backbone=resnet8(width={width})")
-    for module in ROWS:
+    for module in MODULES:
         found.append(everywhere(module))
         found.append(f"{LAST}={module}")
     return found

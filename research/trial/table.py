@@ -2,7 +2,7 @@
 
     from research.trial.table import read_trial
     table = read_trial("cifar", "full")
-    print(table.completeness)                    # 19 of 77 networks with all 8 seeds, …
+    print(table.completeness)                    # 19 of 61 networks with all 8 seeds, …
     table.accuracy[table.networks.index("stage3=se")]
 
 Cells that are not trained yet are NaN. Loads no torch.
@@ -24,6 +24,7 @@ from research.trial.cells import HERE, SEEDS, finished_rows, networks
 from research.trial.plan import DEAR, PROBLEMS
 
 Floats = NDArray[np.float64]
+METRICS = ("accuracy", "brier", "loss")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class TrialTable:
     seeds: tuple[int, ...]
     accuracy: Floats
     """(networks, seeds) share of the test images that is right; NaN: not trained yet."""
+    brier: Floats
+    """(networks, seeds) Brier score on the test images; NaN: not trained yet, or diverged."""
+    loss: Floats
+    """(networks, seeds) log-loss on the test images, nats; NaN: not trained yet, or diverged."""
     right: dict[tuple[str, int], NDArray[np.bool_]]
     """(network, seed) -> for each test image whether it is right; of trained cells."""
     step: Floats
@@ -70,17 +75,31 @@ def read_trial(
     schedules = PROBLEMS[problem].schedules
     if schedule not in schedules:
         raise DataError(f"'{schedule}' is no schedule of the trial: {', '.join(schedules)}")
-    planned = tuple(network for network in networks() if network not in DEAR)
+    planned = planned_networks()
     places = {network: place for place, network in enumerate(planned)}
-    accuracy = np.full((len(planned), len(SEEDS)), np.nan)
+    scores = {metric: np.full((len(planned), len(SEEDS)), np.nan) for metric in METRICS}
     right: dict[tuple[str, int], NDArray[np.bool_]] = {}
     for row in finished_rows(problem) if rows is None else rows:
         if row["schedule"] != schedule or row["network"] not in places:
             continue
-        accuracy[places[row["network"]], row["seed"]] = row["accuracy"]
+        for metric, of_cells in scores.items():
+            of_cells[places[row["network"]], row["seed"]] = row.get(metric, np.nan)
         bits = np.unpackbits(np.frombuffer(base64.b64decode(row["right"]), dtype=np.uint8))
         right[row["network"], row["seed"]] = bits.astype(bool)
-    return TrialTable(problem, schedule, planned, tuple(SEEDS), accuracy, right, _steps(planned))
+    return TrialTable(
+        problem=problem,
+        schedule=schedule,
+        networks=planned,
+        seeds=tuple(SEEDS),
+        right=right,
+        step=_steps(planned),
+        **scores,
+    )
+
+
+def planned_networks() -> tuple[str, ...]:
+    """All networks of the trial, in notation: the bare one first, then the larger ones."""
+    return tuple(network for network in networks() if network not in DEAR)
 
 
 def _steps(planned: Iterable[str]) -> Floats:

@@ -10,9 +10,12 @@ import pytest
 
 from benchmarks.search import Job, judged, search
 from benchmarks.searching.problems import Problem, trial_problems
+from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import DataError
-from research.trial.cells import everywhere, finished_rows
-from research.trial.table import read_trial
+from research.trial.cells import MODULES as TRIED
+from research.trial.cells import cells, everywhere, finished_rows
+from research.trial.plan import DEAR, PROBLEMS
+from research.trial.table import planned_networks, read_trial
 
 MODULES = ("se", "eca", "cbam", "simam", "gc")
 GAIN = {"se": 2.0, "eca": 1.0, "cbam": -1.0, "simam": 0.5, "gc": 0.0}
@@ -36,10 +39,19 @@ def rows(seeds: int) -> list[dict[str, Any]]:
                     "schedule": "full",
                     "seed": seed,
                     "accuracy": float(right.mean()),
+                    "brier": float(1 - right.mean()),
+                    "loss": float("nan"),
                     "right": base64.b64encode(np.packbits(right).tobytes()).decode(),
                 }
             )
     return made
+
+
+def test_the_trial_is_as_large_as_planned_and_its_networks_can_be_built_and_were_timed() -> None:
+    assert len(list(cells(list(PROBLEMS.values()), DEAR))) == 3904
+    assert set(TRIED) <= set(ROWS)
+    assert np.isfinite(read_trial("cifar", rows=[]).step).all()
+    assert len(planned_networks()) == 61
 
 
 def test_what_is_there_is_read_and_what_is_missing_is_said() -> None:
@@ -47,6 +59,8 @@ def test_what_is_there_is_read_and_what_is_missing_is_said() -> None:
     network = table.networks.index("stage3=se")
     assert np.isfinite(table.accuracy[network]).tolist() == [True] * 3 + [False] * 5
     assert table.right["stage3=se", 1].mean() == table.accuracy[network, 1]
+    assert table.brier[network, 1] == 1 - table.accuracy[network, 1]
+    assert np.isnan(table.loss[network]).all()
     assert f"{3 * 11} of {len(table.networks) * 8} cells" in table.completeness
     assert table.completeness.startswith("0 of ")
     with pytest.raises(DataError, match="fashion"):
