@@ -9,6 +9,7 @@ is built upon them. A test resolves every row.
 from __future__ import annotations
 
 from nas_attn import tables
+from nas_attn.notes import WORDINGS, Wording
 from nas_attn.tables import (
     BackboneSource,
     Cost,
@@ -331,6 +332,8 @@ TASK_ROWS = (
     ),
 )
 
+WORDING_ROWS = (Wording("english", "nas_attn.words.notes:note_text"),)
+
 
 def register() -> None:
     """Makes these rows known. It is called once, when the first of them is looked up."""
@@ -342,3 +345,4 @@ def register() -> None:
     tables.BACKBONE_SOURCES.register(*BACKBONE_SOURCES)
     tables.INTEGRATIONS.register(*INTEGRATIONS)
     tables.TASK_ROWS.register(*TASK_ROWS)
+    WORDINGS.register(*WORDING_ROWS)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import os
 import typing
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +26,8 @@ from nas_attn.data.class_folders import plain
 from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, prepare, with_used_bits
 from nas_attn.data.parts import Labelled, Parts, Place
-from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
+from nas_attn.errors import DataError, few, shorten
+from nas_attn.notes import OddAnnotations, warn
 from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection
 
@@ -189,8 +189,10 @@ class Coco:
                 repeated += 1
             else:
                 boxes[row.image_id].append(box)
-        _warn_if(empty, f"ignored {empty} boxes of '{path}' without width or height")
-        _warn_if(repeated, f"{repeated} boxes of '{path}' twice, counted once")
+        if empty:
+            warn(OddAnnotations("boxes_without_size", str(path), empty))
+        if repeated:
+            warn(OddAnnotations("repeated_boxes", str(path), repeated))
         return boxes
 
     def _folder(self, split: str, first: str) -> Path:
@@ -233,20 +235,12 @@ def _written_otherwise(name: str, places: Sequence[Path]) -> str:
     return ""
 
 
-def _warn_if(wrong: object, said: str) -> None:
-    if wrong:
-        warnings.warn(said, NasAttnWarning, stacklevel=2)
-
-
 def _say_repeated(content: _Content, path: Path) -> None:
     """Warns of files that have two ids."""
     files = Counter(image.file_name for image in content.images)
-    twice = [name for name, count in files.items() if count > 1]
-    _warn_if(
-        twice,
-        f"{several(len(twice), 'file')} of '{path}' twice, under two image ids ({few(twice)}): both"
-        " stay on one side of a split that is made here; better give each file one id",
-    )
+    twice = tuple(name for name, count in files.items() if count > 1)
+    if twice:
+        warn(OddAnnotations("repeated_images", str(path), len(twice), twice))
 
 
 def count_trained(section: DataSection) -> float:

@@ -54,6 +54,7 @@ from nas_attn.errors import (
     several,
 )
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
+from nas_attn.notes import ImagesNotSaved, warn
 from nas_attn.paths import UNFINISHED_ENDING, user_path, whole_file
 from nas_attn.recipe import DataSection, SplitsSection
 from nas_attn.recipe_sections import LARGEST_SIDE
@@ -466,11 +467,7 @@ def _cached_decode(
                     )
             return made, Mapped(mapped, held=held)
     except OSError as error:
-        warnings.warn(
-            f"prepared images cannot be saved in {path.parent} ({error})",
-            NasAttnWarning,
-            stacklevel=2,
-        )
+        warn(ImagesNotSaved(str(path.parent), str(error)), stacklevel=2)
     decoded = list(decode_all(files.sources, cut))
     images = np.zeros((len(decoded), *shape), np.uint8)
     for image, image_decoded in zip(images, decoded, strict=True):

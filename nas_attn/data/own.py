@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import itertools
 import uuid
-import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -43,8 +42,9 @@ from nas_attn.data.pixels import (
     Scratch,
     images_file,
 )
-from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
+from nas_attn.errors import DataError, few, first_line, shorten
 from nas_attn.image_facts import FULL_BITS
+from nas_attn.notes import MoreFields, warn
 from nas_attn.recipe import DataSection
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
@@ -372,22 +372,16 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
 def _say_fields(items: Items) -> None:
     """Warns which fields of an item are used, if it has more than two."""
     item = items.dataset[0]
+    if len(item) <= 2:
+        return
     names = list(map(str, item)) if isinstance(item, Mapping) else []
-    if len(item) > 2:
-        used = []
-        if names:
-            image = next(name for name in IMAGE_COLUMNS if name in names)
-            label = next(name for name in LABELS if name in names)
-            used = [image, label]
-        usage = "the first two are used"
-        if used:
-            usage = f"{few(used)} are used, not {few([n for n in names if n not in used])}"
-        warnings.warn(
-            f"an item of {items.where} has {len(item)} fields: {usage}. To choose others, return"
-            " (image, label).",
-            NasAttnWarning,
-            stacklevel=2,
-        )
+    taken: tuple[str, ...] = ()
+    if names:
+        image = next(name for name in IMAGE_COLUMNS if name in names)
+        label = next(name for name in LABELS if name in names)
+        taken = (image, label)
+    others = tuple(name for name in names if name not in taken)
+    warn(MoreFields(items.where, len(item), taken, others), stacklevel=2)
 
 
 def _fields(item: Any, where: str) -> tuple[Any, Any]:
