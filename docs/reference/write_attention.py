@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from nas_attn.attention.catalogue import CONTROLS, ROWS, cost, load
+from nas_attn.attention.catalogue import CONTROLS, ROWS, cost
 from nas_attn.attention.row import Row
 from nas_attn.records import Choice, format_knob
 
@@ -68,8 +68,8 @@ def _cost(row: Row, shape: tuple[int, int, int]) -> str:
 
 
 def _section(row: Row) -> Iterator[str]:
-    yield from (f"## {row.name}", "", f"**{row.title}**. {row.paper}. `{row.target}`", "")
-    yield from (inspect.getdoc(load(row.target)) or "", "")
+    yield from (f"## {row.name}", "", f"**{row.title}**. {row.paper}. `{row.class_path}`", "")
+    yield from (inspect.getdoc(row.load()) or "", "")
     if row.knobs:
         yield from ("| knob | default | values | |", "|---|---|---|---|")
         for knob in row.knobs:

@@ -16,7 +16,6 @@ parameters. Without `init`, the identity start is a blend around it.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import typing
@@ -147,15 +146,9 @@ def construction(
     """The class behind a row, its arguments besides the channels, and whether it is wrapped in
     `gates.Blended`.
     """
-    cls = load(row.target)
+    cls = row.load()
     extra = _shaped(cls, height, width, init)
     return cls, {**knobs, **extra}, init == "identity" and "init" not in extra
-
-
-def load(target: str) -> Any:
-    """The class behind `package.module:Class`."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _shaped(cls: type, height: int, width: int, init: Init) -> dict[str, Any]:
@@ -227,7 +220,7 @@ def _foreign(name: str, target: str) -> Row:
     title = inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0]
     return Row(
         name,
-        target,
+        lambda: cls,
         title,
         "",
         "foreign",

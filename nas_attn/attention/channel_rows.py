@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 from nas_attn.attention import knobs
 from nas_attn.attention.row import Fitting, KnobSpec, Row, hidden_width
@@ -64,10 +65,17 @@ def _fca(fitting: Fitting) -> None:
     fitting.hidden()
 
 
+def _channel() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import channel
+
+    return channel
+
+
 ROWS = (
     Row(
         "se",
-        "nas_attn.attention.channel:SqueezeExcitation",
+        lambda: _channel().SqueezeExcitation,
         "Squeeze-and-excitation",
         "Hu et al. 2018, arXiv:1709.01507",
         "channel",
@@ -86,7 +94,7 @@ ROWS = (
     ),
     Row(
         "eca",
-        "nas_attn.attention.channel:EfficientChannel",
+        lambda: _channel().EfficientChannel,
         "Efficient channel attention",
         "Wang et al. 2020, arXiv:1910.03151",
         "channel",
@@ -99,14 +107,14 @@ ROWS = (
     ),
     Row(
         "ese",
-        "nas_attn.attention.channel:EffectiveSqueezeExcitation",
+        lambda: _channel().EffectiveSqueezeExcitation,
         "Effective squeeze-and-excitation",
         "Lee and Park 2020, arXiv:1911.06667",
         "channel",
     ),
     Row(
         "nam",
-        "nas_attn.attention.channel:NormalizationAttention",
+        lambda: _channel().NormalizationAttention,
         "Normalisation-based attention, channel branch",
         "Liu et al. 2021, arXiv:2111.12419",
         "channel",
@@ -118,14 +126,14 @@ ROWS = (
     ),
     Row(
         "srm",
-        "nas_attn.attention.channel:StyleRecalibration",
+        lambda: _channel().StyleRecalibration,
         "Style-based recalibration",
         "Lee et al. 2019, arXiv:1903.10829",
         "channel",
     ),
     Row(
         "gct",
-        "nas_attn.attention.channel:GatedChannel",
+        lambda: _channel().GatedChannel,
         "Gated channel transformation",
         "Yang et al. 2020, arXiv:1909.11519",
         "channel",
@@ -133,7 +141,7 @@ ROWS = (
     ),
     Row(
         "fca",
-        "nas_attn.attention.channel:FrequencyChannel",
+        lambda: _channel().FrequencyChannel,
         "Frequency channel attention",
         "Qin et al. 2021, arXiv:2012.11879",
         "channel",
@@ -146,14 +154,14 @@ ROWS = (
     ),
     Row(
         "grn",
-        "nas_attn.attention.channel:GlobalResponse",
+        lambda: _channel().GlobalResponse,
         "Global response normalisation",
         "Woo et al. 2023, arXiv:2301.00808",
         "channel",
     ),
     Row(
         "gc",
-        "nas_attn.attention.channel:GlobalContext",
+        lambda: _channel().GlobalContext,
         "Global context block",
         "Cao et al. 2019, arXiv:1904.11492",
         "channel",

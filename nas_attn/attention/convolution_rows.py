@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from nas_attn.attention import knobs
 from nas_attn.attention.row import Row
 
 PAPER = "He et al. 2016, arXiv:1603.05027"
 
+
+def _convolution() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import convolution
+
+    return convolution
+
+
 ROWS = (
     Row(
         "dwconv",
-        "nas_attn.attention.convolution:DepthwiseConvolution",
+        lambda: _convolution().DepthwiseConvolution,
         "Residual depth-wise convolution (a control, not attention)",
         PAPER,
         "convolution",
@@ -19,7 +29,7 @@ ROWS = (
     ),
     Row(
         "conv",
-        "nas_attn.attention.convolution:PointwiseConvolution",
+        lambda: _convolution().PointwiseConvolution,
         "Residual 1×1 convolution (a control, not attention)",
         PAPER,
         "convolution",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from nas_attn.attention import knobs
 from nas_attn.attention.row import Fitting, KnobSpec, Row, hidden_knobs, largest_divisor
 from nas_attn.errors import KnobError
@@ -54,10 +56,17 @@ def _preset(fitting: Fitting, name: str, published: int, fitted: int) -> None:
         )
 
 
+def _direction() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import direction
+
+    return direction
+
+
 ROWS = (
     Row(
         "coord",
-        "nas_attn.attention.direction:CoordinateAttention",
+        lambda: _direction().CoordinateAttention,
         "Coordinate attention",
         "Hou et al. 2021, arXiv:2103.02907",
         "direction",
@@ -69,7 +78,7 @@ ROWS = (
     ),
     Row(
         "ela",
-        "nas_attn.attention.direction:EfficientLocalAttention",
+        lambda: _direction().EfficientLocalAttention,
         "Efficient local attention",
         "Xu and Wan 2024, arXiv:2403.01123",
         "direction",
@@ -120,7 +129,7 @@ ROWS = (
     ),
     Row(
         "scsa",
-        "nas_attn.attention.direction:SynergisticAttention",
+        lambda: _direction().SynergisticAttention,
         "Spatial and channel synergistic attention",
         "Si et al. 2025, arXiv:2407.05128",
         "direction",

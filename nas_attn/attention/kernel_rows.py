@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from nas_attn.attention import knobs
 from nas_attn.attention.row import Fitting, KnobSpec, Row, hidden_knobs
 
@@ -15,10 +17,17 @@ def _sk(fitting: Fitting) -> None:
     fitting.divisor("groups", channels)
 
 
+def _kernel() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import kernel
+
+    return kernel
+
+
 ROWS = (
     Row(
         "lska",
-        "nas_attn.attention.kernel:LargeSeparableKernel",
+        lambda: _kernel().LargeSeparableKernel,
         "Large separable kernel attention",
         "Lau et al. 2023, arXiv:2309.01439",
         "kernel",
@@ -34,14 +43,14 @@ ROWS = (
     ),
     Row(
         "msca",
-        "nas_attn.attention.kernel:MultiScaleConvolution",
+        lambda: _kernel().MultiScaleConvolution,
         "Multi-scale convolutional attention of SegNeXt",
         "Guo et al. 2022, arXiv:2209.08575",
         "kernel",
     ),
     Row(
         "lsk",
-        "nas_attn.attention.kernel:LargeSelectiveKernel",
+        lambda: _kernel().LargeSelectiveKernel,
         "Large selective kernel",
         "Li et al. 2023, arXiv:2303.09030",
         "kernel",
@@ -52,7 +61,7 @@ ROWS = (
     ),
     Row(
         "sk",
-        "nas_attn.attention.kernel:SelectiveKernel",
+        lambda: _kernel().SelectiveKernel,
         "Selective kernel convolution",
         "Li et al. 2019, arXiv:1903.06586",
         "kernel",
@@ -67,7 +76,7 @@ ROWS = (
     ),
     Row(
         "caa",
-        "nas_attn.attention.kernel:ContextAnchor",
+        lambda: _kernel().ContextAnchor,
         "Context anchor attention",
         "Cai et al. 2024, arXiv:2403.06258",
         "kernel",
@@ -83,7 +92,7 @@ ROWS = (
     ),
     Row(
         "cpca",
-        "nas_attn.attention.kernel:ChannelPrior",
+        lambda: _kernel().ChannelPrior,
         "Channel prior convolutional attention",
         "Huang et al. 2024, arXiv:2306.05196",
         "kernel",

@@ -8,10 +8,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from nas_attn.errors import KnobError, NasAttnWarning, did_you_mean
 from nas_attn.records import Knob, format_knob
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Init = Literal["paper", "identity"]
 INITS: tuple[Init, ...] = ("paper", "identity")
@@ -208,8 +211,8 @@ class Row:
     """An attention module of the catalogue."""
 
     name: str
-    target: str
-    """`package.module:Class`."""
+    load: Callable[[], type[nn.Module]]
+    """Gives the class, which is imported then: it needs torch, and a row does not."""
     title: str
     paper: str
     """Authors, year, identifier."""
@@ -221,6 +224,12 @@ class Row:
     """
     control: bool = False
     """Whether it is a plain layer, not attention: a control, which a study tries at all sites."""
+
+    @property
+    def class_path(self) -> str:
+        """`package.module:Class`; imports the class."""
+        cls = self.load()
+        return f"{cls.__module__}:{cls.__qualname__}"
 
     def __post_init__(self) -> None:
         for knob in self.knobs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from nas_attn.attention import knobs
 from nas_attn.attention.row import Fitting, KnobSpec, Row
 
@@ -42,10 +44,24 @@ def _areas(fitting: Fitting) -> None:
     fitting.values["areas"] = -(-pixels // length)
 
 
+def _self_attention() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import self_attention
+
+    return self_attention
+
+
+def _yolo() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import yolo
+
+    return yolo
+
+
 ROWS = (
     Row(
         "sdpa",
-        "nas_attn.attention.self_attention:ScaledDotProduct",
+        lambda: _self_attention().ScaledDotProduct,
         "Scaled dot-product attention, one head",
         "Vaswani et al. 2017, arXiv:1706.03762; on maps Wang et al. 2018, arXiv:1711.07971",
         "self-attention",
@@ -53,7 +69,7 @@ ROWS = (
     ),
     Row(
         "mhsa",
-        "nas_attn.attention.self_attention:MultiHead",
+        lambda: _self_attention().MultiHead,
         "Multi-head self-attention",
         "Srinivas et al. 2021, arXiv:2101.11605",
         "self-attention",
@@ -68,7 +84,7 @@ ROWS = (
     ),
     Row(
         "mqa",
-        "nas_attn.attention.self_attention:MultiQuery",
+        lambda: _self_attention().MultiQuery,
         "Multi-query attention of MobileNetV4",
         "Qin et al. 2024, arXiv:2404.10518",
         "self-attention",
@@ -89,7 +105,7 @@ ROWS = (
     ),
     Row(
         "relu_linear",
-        "nas_attn.attention.self_attention:ReluLinear",
+        lambda: _self_attention().ReluLinear,
         "Multi-scale linear attention of EfficientViT",
         "Cai et al. 2023, arXiv:2205.14756",
         "self-attention",
@@ -100,7 +116,7 @@ ROWS = (
     ),
     Row(
         "c2psa",
-        "nas_attn.attention.yolo:PositionSensitive",
+        lambda: _yolo().PositionSensitive,
         "Position-sensitive attention of YOLO11 (in C2PSA)",
         "Khanam and Hussain 2024, arXiv:2410.17725",
         "self-attention",
@@ -119,7 +135,7 @@ ROWS = (
     ),
     Row(
         "area",
-        "nas_attn.attention.yolo:AreaAttention",
+        lambda: _yolo().AreaAttention,
         "Area attention of YOLO12",
         "Tian et al. 2025, arXiv:2502.12524",
         "self-attention",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 from nas_attn.attention import knobs
 from nas_attn.attention.channel_rows import BIAS, ECA_KERNEL
@@ -43,10 +44,31 @@ def _ge(fitting: Fitting) -> None:
         fitting.ignore("reduction")
 
 
+def _spatial() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import spatial
+
+    return spatial
+
+
+def _polarized() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import polarized
+
+    return polarized
+
+
+def _gather_excite() -> ModuleType:
+    """The file of classes beside these rows. It loads torch, so it is imported when asked for."""
+    from nas_attn.attention import gather_excite
+
+    return gather_excite
+
+
 ROWS = (
     Row(
         "cbam",
-        "nas_attn.attention.spatial:ConvolutionalBlockAttention",
+        lambda: _spatial().ConvolutionalBlockAttention,
         "Convolutional block attention module",
         "Woo et al. 2018, arXiv:1807.06521",
         "spatial",
@@ -63,7 +85,7 @@ ROWS = (
     ),
     Row(
         "bam",
-        "nas_attn.attention.spatial:BottleneckAttention",
+        lambda: _spatial().BottleneckAttention,
         "Bottleneck attention module",
         "Park et al. 2018, arXiv:1807.06514",
         "spatial",
@@ -77,7 +99,7 @@ ROWS = (
     ),
     Row(
         "gam",
-        "nas_attn.attention.spatial:GlobalAttention",
+        lambda: _spatial().GlobalAttention,
         "Global attention mechanism",
         "Liu et al. 2021, arXiv:2112.05561",
         "spatial",
@@ -98,7 +120,7 @@ ROWS = (
     ),
     Row(
         "simam",
-        "nas_attn.attention.spatial:SimAM",
+        lambda: _spatial().SimAM,
         "Simple parameter-free attention",
         "Yang et al. 2021, ICML 2021",
         "spatial",
@@ -111,7 +133,7 @@ ROWS = (
     ),
     Row(
         "sge",
-        "nas_attn.attention.spatial:SpatialGroupEnhance",
+        lambda: _spatial().SpatialGroupEnhance,
         "Spatial group-wise enhance",
         "Li et al. 2019, arXiv:1905.09646",
         "spatial",
@@ -119,7 +141,7 @@ ROWS = (
     ),
     Row(
         "scse",
-        "nas_attn.attention.spatial:ConcurrentSqueezeExcitation",
+        lambda: _spatial().ConcurrentSqueezeExcitation,
         "Concurrent spatial and channel squeeze-and-excitation",
         "Guha Roy et al. 2018, arXiv:1803.02579",
         "spatial",
@@ -130,7 +152,7 @@ ROWS = (
     ),
     Row(
         "triplet",
-        "nas_attn.attention.spatial:TripletAttention",
+        lambda: _spatial().TripletAttention,
         "Triplet attention",
         "Misra et al. 2021, arXiv:2010.03045",
         "spatial",
@@ -141,7 +163,7 @@ ROWS = (
     ),
     Row(
         "ema",
-        "nas_attn.attention.spatial:EfficientMultiScale",
+        lambda: _spatial().EfficientMultiScale,
         "Efficient multi-scale attention",
         "Ouyang et al. 2023, arXiv:2305.13563",
         "spatial",
@@ -149,7 +171,7 @@ ROWS = (
     ),
     Row(
         "shuffle",
-        "nas_attn.attention.spatial:ShuffleAttention",
+        lambda: _spatial().ShuffleAttention,
         "Shuffle attention",
         "Zhang and Yang 2021, arXiv:2102.00240",
         "spatial",
@@ -167,7 +189,7 @@ ROWS = (
     ),
     Row(
         "mlca",
-        "nas_attn.attention.spatial:MixedLocalChannel",
+        lambda: _spatial().MixedLocalChannel,
         "Mixed local channel attention",
         "Wan et al. 2023, doi:10.1016/j.engappai.2023.106442",
         "spatial",
@@ -186,7 +208,7 @@ ROWS = (
     ),
     Row(
         "psa",
-        "nas_attn.attention.polarized:PolarizedSelfAttention",
+        lambda: _polarized().PolarizedSelfAttention,
         "Polarized self-attention",
         "Liu et al. 2021, arXiv:2107.00782",
         "spatial",
@@ -198,7 +220,7 @@ ROWS = (
     ),
     Row(
         "ge",
-        "nas_attn.attention.gather_excite:GatherExcite",
+        lambda: _gather_excite().GatherExcite,
         "Gather-excite",
         "Hu et al. 2018, arXiv:1810.12348",
         "spatial",

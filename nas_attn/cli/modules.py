@@ -132,7 +132,7 @@ def _show_module(row: Row, cost: _Cost, as_json: bool, *, wide: bool) -> None:
     out = console(wide=wide)
     show_prose(out, words.module_headline(row.name, row.title), style="bold")
     show_prose(out, row.paper)
-    show_prose(out, words.built_by_line(row.target))
+    show_prose(out, words.built_by_line(row.class_path))
     out.print()
     listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in described["knobs"]]
     if listed:

@@ -168,10 +168,10 @@ def _sources(described: Described) -> list[dict[str, str]]:
         choice.type for _, choices in described.resolved.modules for choice in choices
     ):
         row = catalogue.find(name)
-        ours = row.target.startswith("nas_attn.")
+        package = row.load().__module__.partition(".")[0]
         licence = "MIT (nas_attn)"
-        if not ours:
-            licence = f"that of {row.target.partition('.')[0].partition(':')[0]}"
+        if package != "nas_attn":
+            licence = f"that of {package}"
         sources.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
     source = described.backbone.name.partition(":")[0]
     source_known = BACKBONE_SOURCES.get(source)

@@ -33,7 +33,7 @@ from nas_attn.records import Choice
 def test_rows_and_classes_speak_of_the_same_knobs() -> None:
     for row in ROWS:
         assert row.paper
-        parameters = inspect.signature(catalogue.load(row.target)).parameters
+        parameters = inspect.signature(row.load()).parameters
         keywords = {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
         assert [n for n in parameters if n not in keywords] == ["channels"]
         assert keywords.pop("init").default == "paper"

@@ -47,6 +47,11 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '    Row(\n        "eca"',
         piece("rows: row"),
     )
+    insert(
+        folder / "nas_attn" / "attention" / "channel_rows.py",
+        "ROWS = (",
+        piece("rows: file of classes") + "\n\n",
+    )
     numpy = folder / "tests" / "attention" / "attention_in_numpy.py"
     insert(numpy, "def se(", piece("numpy: function") + "\n\n")
     _other_rows(folder / "nas_attn")
