@@ -45,7 +45,36 @@ class ImagesNotSaved:
     why: str
 
 
-Note = OddAnnotations | MoreFields | ImagesNotSaved
+@dataclass(frozen=True, slots=True)
+class UntrainedAverage:
+    """An average of weights is mostly of untrained ones when it is first scored."""
+
+    ema: float
+    # share of the untrained weights
+    kept: float
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True)
+class OtherThreads:
+    """A run goes on with another number of threads than it began with."""
+
+    before: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeginsAnew:
+    """A run cannot go on in its arithmetic, and begins again in this machine's."""
+
+    # precisions
+    before: str
+    now: str
+    # that bfloat16 is not there is why
+    lacks_bfloat16: bool
+
+
+Note = OddAnnotations | MoreFields | ImagesNotSaved | UntrainedAverage | OtherThreads | BeginsAnew
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import logging
 import os
 import statistics
 import time
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.cuda_graphs import capture, mend, side_stream, waits
-from nas_attn.errors import NasAttnWarning, RecipeError, TrainingError, first_line
+from nas_attn.errors import RecipeError, TrainingError, first_line
+from nas_attn.notes import OtherThreads, warn
 from nas_attn.processes import cores
 from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import fused_on
@@ -73,16 +73,8 @@ class Threads:
 
     def _number(self, recorded: int | None, step: Callable[[], object]) -> int:
         if self.fixed is not None:
-            if recorded not in (None, self.fixed):
-                warning = (
-                    f"a run that began with {recorded} threads continues with {self.fixed}, as you"
-                    " asked"
-                )
-                warnings.warn(
-                    f"{warning}: its result will differ in the last digits",
-                    NasAttnWarning,
-                    stacklevel=2,
-                )
+            if recorded is not None and recorded != self.fixed:
+                warn(OtherThreads(recorded, self.fixed), stacklevel=2)
             return self.fixed
         if recorded is not None:
             return recorded

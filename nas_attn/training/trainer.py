@@ -13,7 +13,6 @@ import json
 import math
 import statistics
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,13 +26,8 @@ from torch import Tensor, nn
 
 from nas_attn.attachment.twins import copied
 from nas_attn.data import Dataset, Split
-from nas_attn.errors import (
-    CheckpointError,
-    NasAttnWarning,
-    OutOfMemory,
-    TrainingError,
-    first_line,
-)
+from nas_attn.errors import CheckpointError, OutOfMemory, TrainingError, first_line
+from nas_attn.notes import BeginsAnew, warn
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, Score
 from nas_attn.training.arithmetic import decided, has_depthwise, possible, tf32_as
@@ -211,15 +205,9 @@ class Trainer:
             return self, state
         able = possible(kept, self.section, self.device)
         if able.comparable != kept.comparable:
-            lacking = "its arithmetic"
-            if kept.precision != able.precision:
-                lacking = "bfloat16"
-            warnings.warn(
-                f"a run that was begun in {kept.precision} cannot go on here, since this machine"
-                f" lacks {lacking}: it begins anew in {self.arithmetic.precision}",
-                NasAttnWarning,
-                stacklevel=3,
-            )
+            lacks_bfloat16 = kept.precision != able.precision
+            now = self.arithmetic.precision
+            warn(BeginsAnew(kept.precision, now, lacks_bfloat16), stacklevel=3)
             return self, None
         other = copy.copy(self)
         other.arithmetic = able

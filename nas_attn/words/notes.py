@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from nas_attn.errors import few, several
-from nas_attn.notes import ImagesNotSaved, MoreFields, Note, OddAnnotations
+from nas_attn.notes import (
+    BeginsAnew,
+    ImagesNotSaved,
+    MoreFields,
+    Note,
+    OddAnnotations,
+    OtherThreads,
+    UntrainedAverage,
+)
 
 
 def note_text(note: Note) -> str:
@@ -21,6 +29,22 @@ def note_text(note: Note) -> str:
             )
         case ImagesNotSaved(folder, why):
             return f"prepared images cannot be saved in {folder} ({why})"
+        case UntrainedAverage(ema, kept, epochs):
+            return (
+                f"training.ema = {ema:g} keeps {100 * kept:.0f} % of the untrained weights after"
+                f" {several(epochs, 'epoch')}, and the averaged weights are scored: give less"
+            )
+        case OtherThreads(before, now):
+            return (
+                f"a run that began with {before} threads continues with {now}, as you asked: its"
+                " result will differ in the last digits"
+            )
+        case BeginsAnew(before, now, lacks_bfloat16):
+            lacking = "bfloat16" if lacks_bfloat16 else "its arithmetic"
+            return (
+                f"a run that was begun in {before} cannot go on here, since this machine lacks"
+                f" {lacking}: it begins anew in {now}"
+            )
 
 
 def _annotations_text(note: OddAnnotations) -> str:
