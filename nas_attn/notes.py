@@ -74,7 +74,43 @@ class BeginsAnew:
     lacks_bfloat16: bool
 
 
-Note = OddAnnotations | MoreFields | ImagesNotSaved | UntrainedAverage | OtherThreads | BeginsAnew
+@dataclass(frozen=True, slots=True)
+class OtherArithmetic:
+    """This machine cannot compute as the study does."""
+
+    # precisions; equal: other parts of the arithmetic are not there
+    agreed: str
+    here: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContradictoryImages:
+    """A study whose images contradict each other goes on, as it began before this was checked."""
+
+    study: str
+    # what contradicts what
+    contradiction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something failed, and the study goes on without it."""
+
+    kind: Literal["checkpoint_not_read", "checkpoint_not_saved", "weights_lost", "not_measured"]
+    why: str
+
+
+Note = (
+    OddAnnotations
+    | MoreFields
+    | ImagesNotSaved
+    | UntrainedAverage
+    | OtherThreads
+    | BeginsAnew
+    | OtherArithmetic
+    | ContradictoryImages
+    | Failure
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from nas_attn.data import Dataset
-from nas_attn.errors import NasAttnWarning, StorageError
+from nas_attn.errors import StorageError
+from nas_attn.notes import OtherArithmetic, warn
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.recipe_reading import frozen_recipe
@@ -29,19 +29,9 @@ class StudyArithmetic:
     here: Arithmetic
 
     @property
-    def lacking(self) -> str:
-        """Why this worker's runs are computed otherwise than the study's; else empty."""
-        if self.here.comparable == self.agreed.comparable:
-            return ""
-        if self.here.precision != self.agreed.precision:
-            return (
-                f"this machine lacks {self.agreed.precision}, in which the study computes: its runs"
-                f" are computed in {self.here.precision}, marked, and compared only with each other"
-            )
-        return (
-            "this machine cannot compute as the study does (TF32, or the optimizer's kernels): its"
-            " runs are marked, and compared only with each other"
-        )
+    def is_agreed(self) -> bool:
+        """Whether this worker's runs are computed as the study's."""
+        return self.here.comparable == self.agreed.comparable
 
 
 def study_arithmetic(
@@ -63,8 +53,8 @@ def study_arithmetic(
         text = store.arithmetics.put_once(name, new.text)
     agreed = read_arithmetic(store, text)
     arithmetic = StudyArithmetic(agreed, possible(agreed, recipe.training, device))
-    if arithmetic.lacking:
-        warnings.warn(arithmetic.lacking, NasAttnWarning, stacklevel=2)
+    if not arithmetic.is_agreed:
+        warn(OtherArithmetic(agreed.precision, arithmetic.here.precision), stacklevel=2)
     return arithmetic
 
 
@@ -73,8 +63,10 @@ def read_arithmetic(store: StudyStore, text: str) -> Arithmetic:
     try:
         return Arithmetic.from_text(text)
     except (TypeError, ValueError) as error:
-        what = f"study '{store.name}' cannot be read (its arithmetic: {error})"
-        raise StorageError(f"{what}: restore the database from a backup") from None
+        raise StorageError(
+            f"study '{store.name}' cannot be read (its arithmetic: {error}): restore the database"
+            " from a backup"
+        ) from None
 
 
 def _name(store: StudyStore, training: TrainingSection, protocol: str, device: torch.device) -> str:

@@ -13,7 +13,6 @@ import re
 import shutil
 import time
 import uuid
-import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.analysis.per_image import Labels
-from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
+from nas_attn.errors import CheckpointError, StorageAway
+from nas_attn.notes import Failure, warn
 from nas_attn.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.purposes import BACKBONE, division_name
 from nas_attn.records import Choice, EpochPoint
@@ -135,11 +135,7 @@ class RunFiles:
             try:
                 return read_artifact(self._artifacts, row.artifact, row.sha256)
             except CheckpointError as error:
-                warnings.warn(
-                    f"{error}; continuing from the previous one or the start",
-                    NasAttnWarning,
-                    stacklevel=2,
-                )
+                warn(Failure("checkpoint_not_read", str(error)), stacklevel=2)
                 self._drop(row)
         return None
 
@@ -151,9 +147,7 @@ class RunFiles:
             with impatient():
                 self.keep(blob, epochs)
         except (CheckpointError, StorageAway) as error:
-            warnings.warn(
-                f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2
-            )
+            warn(Failure("checkpoint_not_saved", str(error)), stacklevel=2)
 
     def keep(self, blob: bytes, epochs: int) -> None:
         """As `save`, but raises CheckpointError if it cannot be written. Raises LeaseLost: another

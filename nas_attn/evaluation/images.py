@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from pydantic import TypeAdapter
 from nas_attn import tasks
 from nas_attn.data import Dataset, Split
 from nas_attn.data.manifest import Manifest
-from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.errors import DataError
 from nas_attn.image_facts import Division, StudyImages
+from nas_attn.notes import ContradictoryImages, warn
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.storage import StudyStore
 from nas_attn.tasks.base import EXTERNAL
@@ -52,9 +52,7 @@ def keep_or_compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) 
     Raises ImagesChanged: it knows others.
     """
     if dataset is not None and dataset.contradiction:
-        began = f"study '{store.name}' began before this was checked and goes on"
-        so = f"{began}, but its scores are of images read so: begin another when they are mended"
-        warnings.warn(f"{dataset.contradiction}; {so}", NasAttnWarning, stacklevel=2)
+        warn(ContradictoryImages(store.name, dataset.contradiction), stacklevel=2)
     manifest = None if dataset is None else dataset.manifest
     return _compared(store, recipe, _key(recipe.data), manifest)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import warnings
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +16,14 @@ from dataclasses import asdict, replace
 from torch import Tensor, nn
 
 from nas_attn.analysis.latency import estimate, needs_more, open_keys, suspicious, with_predictions
-from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
+from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.nets import Net
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.session import candidate_name, check, run_session
+from nas_attn.notes import Failure, warn
 from nas_attn.records import BARE, Fingerprint, Latency, Placement, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.tables import LATENCY_MODES
@@ -141,9 +141,7 @@ class Measurer:
                 group = {key: by_key[key] for key in [*keys, *others][:MAX_CANDIDATES]}
                 for faulty in self._session(group):
                     del by_key[faulty.network]
-                    warnings.warn(
-                        f"left out of the latency sessions: {faulty}", NasAttnWarning, stacklevel=2
-                    )
+                    warn(Failure("not_measured", str(faulty)), stacklevel=2)
 
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
         """Those that need another session: first suspicious ones, then those with the widest

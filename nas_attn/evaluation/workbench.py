@@ -5,7 +5,6 @@ them.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +21,6 @@ from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import (
     BackboneLost,
     CheckpointError,
-    NasAttnWarning,
     TrainingError,
     Unmeasurable,
 )
@@ -71,6 +69,7 @@ from nas_attn.evaluation.starts import (
     pick_device,
 )
 from nas_attn.latency.locks import DeviceLock
+from nas_attn.notes import Failure, warn
 from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import (
@@ -448,7 +447,7 @@ class Workbench:
             except CheckpointError as error:
                 lost = str(error)
         if lost:
-            warnings.warn(f"trained weights are lost: {lost}", NasAttnWarning, stacklevel=2)
+            warn(Failure("weights_lost", lost), stacklevel=2)
         if lost or self.store.weights_lost.get(name):
             self.store.weights_lost.put(name, lost)
 

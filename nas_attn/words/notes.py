@@ -5,10 +5,13 @@ from __future__ import annotations
 from nas_attn.errors import few, several
 from nas_attn.notes import (
     BeginsAnew,
+    ContradictoryImages,
+    Failure,
     ImagesNotSaved,
     MoreFields,
     Note,
     OddAnnotations,
+    OtherArithmetic,
     OtherThreads,
     UntrainedAverage,
 )
@@ -19,6 +22,30 @@ def note_text(note: Note) -> str:
     match note:
         case OddAnnotations():
             return _annotations_text(note)
+        case MoreFields() | ImagesNotSaved() | ContradictoryImages():
+            return _images_text(note)
+        case UntrainedAverage() | OtherThreads() | BeginsAnew() | OtherArithmetic():
+            return _training_text(note)
+        case Failure():
+            return _failure_text(note)
+
+
+def _annotations_text(note: OddAnnotations) -> str:
+    match note.kind:
+        case "boxes_without_size":
+            return f"ignored {note.number} boxes of '{note.path}' without width or height"
+        case "repeated_boxes":
+            return f"{note.number} boxes of '{note.path}' twice, counted once"
+        case "repeated_images":
+            return (
+                f"{several(note.number, 'file')} of '{note.path}' twice, under two image ids"
+                f" ({few(note.names)}): both stay on one side of a split that is made here; better"
+                " give each file one id"
+            )
+
+
+def _images_text(note: MoreFields | ImagesNotSaved | ContradictoryImages) -> str:
+    match note:
         case MoreFields(dataset, fields, taken, others):
             usage = "the first two are used"
             if taken:
@@ -29,6 +56,15 @@ def note_text(note: Note) -> str:
             )
         case ImagesNotSaved(folder, why):
             return f"prepared images cannot be saved in {folder} ({why})"
+        case ContradictoryImages(study, contradiction):
+            return (
+                f"{contradiction}; study '{study}' began before this was checked and goes on, but"
+                " its scores are of images read so: begin another when they are mended"
+            )
+
+
+def _training_text(note: UntrainedAverage | OtherThreads | BeginsAnew | OtherArithmetic) -> str:
+    match note:
         case UntrainedAverage(ema, kept, epochs):
             return (
                 f"training.ema = {ema:g} keeps {100 * kept:.0f} % of the untrained weights after"
@@ -45,17 +81,25 @@ def note_text(note: Note) -> str:
                 f"a run that was begun in {before} cannot go on here, since this machine lacks"
                 f" {lacking}: it begins anew in {now}"
             )
-
-
-def _annotations_text(note: OddAnnotations) -> str:
-    match note.kind:
-        case "boxes_without_size":
-            return f"ignored {note.number} boxes of '{note.path}' without width or height"
-        case "repeated_boxes":
-            return f"{note.number} boxes of '{note.path}' twice, counted once"
-        case "repeated_images":
+        case OtherArithmetic(agreed, here):
+            if here != agreed:
+                return (
+                    f"this machine lacks {agreed}, in which the study computes: its runs are"
+                    f" computed in {here}, marked, and compared only with each other"
+                )
             return (
-                f"{several(note.number, 'file')} of '{note.path}' twice, under two image ids"
-                f" ({few(note.names)}): both stay on one side of a split that is made here; better"
-                " give each file one id"
+                "this machine cannot compute as the study does (TF32, or the optimizer's kernels):"
+                " its runs are marked, and compared only with each other"
             )
+
+
+def _failure_text(note: Failure) -> str:
+    match note.kind:
+        case "checkpoint_not_read":
+            return f"{note.why}; continuing from the previous one or the start"
+        case "checkpoint_not_saved":
+            return f"{note.why}; training continues without this checkpoint"
+        case "weights_lost":
+            return f"trained weights are lost: {note.why}"
+        case "not_measured":
+            return f"left out of the latency sessions: {note.why}"

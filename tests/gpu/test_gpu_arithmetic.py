@@ -124,6 +124,6 @@ def test_a_checkpoint_from_before_goes_on(stub: StubbedCuda) -> None:
 def test_a_machine_that_records_nothing_lacks_nothing() -> None:
     here = possible(RECORDED, TrainingSection(), torch.device("cpu"))
     assert here == EAGER
-    assert StudyArithmetic(RECORDED, here).lacking == ""
+    assert StudyArithmetic(RECORDED, here).is_agreed
     ordinary = replace(here, fused=False)
-    assert "compared only with each other" in StudyArithmetic(RECORDED, ordinary).lacking
+    assert not StudyArithmetic(RECORDED, ordinary).is_agreed
