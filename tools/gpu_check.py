@@ -123,7 +123,7 @@ def steps(device: str, results: Path) -> list[Step]:
 
 def part(name: str, device: str, results: Path, most_s: float, needed_s: float) -> Step:
     """A part of `nas_attn.checkup`."""
-    words = ["-m", "nas_attn.checkup", name, "--device", device, "--results", str(results)]
+    words = ["-m", "nas_attn.cli.checkup", name, "--device", device, "--results", str(results)]
     return Step(name, words, most_s, needed_s)
 
 

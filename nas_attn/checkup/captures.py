@@ -8,26 +8,39 @@ Each case has a process of its own, since a failed capture may spoil the process
 from __future__ import annotations
 
 import itertools
-import json
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn.functional import dropout
 
 from nas_attn import cuda_graphs
-from nas_attn.checkup.findings import Finding, found_by, sentence_of
+from nas_attn.checkup.findings import (
+    BesidePinning,
+    FailedCapture,
+    FailingCase,
+    Finding,
+    NoAnswer,
+    ProcessEnded,
+    State,
+    WaitNoticed,
+    error_line,
+    found_by,
+)
 
 CAPTURES = "captures"
 CAPTURE_TIMEOUT_S = 90.0
 PINNED_BYTES = 2**20
 WAIT_S = 0.002
+# as a line of JSON, from a case's process
+ANSWER = TypeAdapter(Finding)
 
 
 def findings(device: torch.device) -> Iterator[Finding]:
@@ -44,30 +57,34 @@ def findings(device: torch.device) -> Iterator[Finding]:
         for name in CASES
     }
     for name, child in children.items():
-        yield found_by(partial(_answer, name, child), CAPTURES, name)
+        yield found_by(partial(answer, name, child), CAPTURES, name)
 
 
-def _answer(name: str, child: subprocess.Popen[str]) -> Finding:
-    """What a case's process printed last."""
+def answer(name: str, child: subprocess.Popen[str]) -> Finding:
+    """What a case's process found."""
     try:
         output, _ = child.communicate(timeout=CAPTURE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         child.kill()
-        return Finding(CAPTURES, name, "bad", f"no answer within {CAPTURE_TIMEOUT_S:g} s")
-    last = (output.strip().splitlines() or ["it printed nothing"])[-1]
-    if not last.startswith("{"):
-        result = f"the process ended with status {child.returncode}: {last}"
-        return Finding(CAPTURES, name, "bad", result)
-    return Finding(**json.loads(last))
+        return Finding(CAPTURES, name, "bad", NoAnswer(CAPTURE_TIMEOUT_S))
+    last_line = (output.strip().splitlines() or [""])[-1]
+    if child.returncode != 0:
+        return Finding(CAPTURES, name, "bad", ProcessEnded(child.returncode, last_line))
+    return ANSWER.validate_json(last_line)
 
 
-def _try(work: Callable[[], object]) -> str:
-    """`ok`, or the error's sentence."""
+def _error_of(work: Callable[[], object]) -> str:
+    """Empty if it works."""
     try:
         work()
-        return "ok"
+        return ""
     except Exception as error:
-        return sentence_of(error)
+        return error_line(error)
+
+
+def _plain(errors: Mapping[str, str]) -> dict[str, str]:
+    """Values of a finding: `ok` for what works."""
+    return {operation: error or "ok" for operation, error in errors.items()}
 
 
 def _record(work: Callable[[], object], mode: str = "global") -> torch.cuda.CUDAGraph:
@@ -92,75 +109,75 @@ def _fail(x: Tensor) -> Exception | None:
 
 def torch_alone(x: Tensor) -> Finding:
     """What this torch leaves after a failed capture; torch before 2.12: a spoilt process."""
-    name = "torch after a failed capture"
-    error = _fail(x)
-    if error is None:
-        return Finding(CAPTURES, name, "bad", "a capture that reads a value did not fail")
-    values = {
-        "failed": sentence_of(error),
-        "dropout": _try(lambda: dropout(x, 0.5)),
-        "empty_cache": _try(torch.cuda.empty_cache),
-        "next_capture": _try(lambda: _record(lambda: x + 1).replay()),
+    failure = _fail(x)
+    if failure is None:
+        return _without_failure("torch")
+    errors = {
+        "dropout": _error_of(lambda: dropout(x, 0.5)),
+        "empty_cache": _error_of(torch.cuda.empty_cache),
+        "next_capture": _error_of(lambda: _record(lambda: x + 1).replay()),
     }
-    broken = [key for key in ("dropout", "empty_cache", "next_capture") if values[key] != "ok"]
-    if not broken:
-        return Finding(CAPTURES, name, "ok", "it leaves the process as it was", values)
-    result = f"it breaks {', '.join(broken)} (torch {torch.__version__}); nas_attn puts that right"
-    return Finding(CAPTURES, name, "ok", result, values)
+    return _after_failure("torch", failure, errors)
 
 
 def mended(x: Tensor) -> Finding:
     """The same, with what nas_attn does after it."""
-    name = "nas_attn after a failed capture"
     pool = torch.cuda.graph_pool_handle()
-    error: Exception | None = None
+    failure: Exception | None = None
     try:
         with cuda_graphs.capture(torch.cuda.CUDAGraph(), x.device, pool):
             x.sum().item()
-    except Exception as raised:
-        error = raised
-    if error is None:
-        return Finding(CAPTURES, name, "bad", "a capture that reads a value did not fail")
-    values = {
-        "failed": sentence_of(error),
-        "mend": _try(lambda: cuda_graphs.mend(x.device, pool, error, way_out="see docs/gpu.md")),
-        "dropout": _try(lambda: dropout(x, 0.5)),
-        "empty_cache": _try(torch.cuda.empty_cache),
-        "next_capture": _try(lambda: _record(lambda: dropout(x, 0.5)).replay()),
+    except Exception as error:
+        failure = error
+    if failure is None:
+        return _without_failure("mended")
+    mend = partial(cuda_graphs.mend, x.device, pool, failure, way_out="see docs/gpu.md")
+    errors = {
+        "mend": _error_of(mend),
+        "dropout": _error_of(lambda: dropout(x, 0.5)),
+        "empty_cache": _error_of(torch.cuda.empty_cache),
+        "next_capture": _error_of(lambda: _record(lambda: dropout(x, 0.5)).replay()),
     }
-    broken = [key for key in values if key != "failed" and values[key] != "ok"]
-    if broken:
-        result = f"{broken[0]} fails: {values[broken[0]]}"
-        return Finding(CAPTURES, name, "bad", result, values)
-    return Finding(CAPTURES, name, "ok", "the process goes on, and records again", values)
+    return _after_failure("mended", failure, errors)
+
+
+def _without_failure(case: FailingCase) -> Finding:
+    fact = FailedCapture(case, str(torch.__version__), failed=False)
+    return Finding(CAPTURES, case, "bad", fact)
+
+
+def _after_failure(case: FailingCase, failure: Exception, errors: Mapping[str, str]) -> Finding:
+    """`errors`: of what is tried after the failure; empty where it works."""
+    broken = {operation: error for operation, error in errors.items() if error}
+    fact = FailedCapture(case, str(torch.__version__), errors=broken)
+    # What torch alone breaks is no harm: nas_attn puts it right.
+    state: State = "bad" if broken and case == "mended" else "ok"
+    return Finding(CAPTURES, case, state, fact, {"failed": error_line(failure), **_plain(errors)})
 
 
 def waits_noticed(x: Tensor) -> Finding:
     """Work that waits is noticed before it is captured."""
-    name = "work that waits"
     with cuda_graphs.waits() as noted:
         x.sum().item()
     with cuda_graphs.waits() as silent:
         x.add(1)
+    noticed = bool(noted) and not silent
     values = {"item": noted, "add": silent}
-    if not noted or silent:
-        return Finding(CAPTURES, name, "bad", "torch does not tell what waits for the GPU", values)
-    return Finding(CAPTURES, name, "ok", "noticed before a capture", values)
+    return Finding(CAPTURES, "waits", "ok" if noticed else "bad", WaitNoticed(noticed), values)
 
 
-def beside_pinning(x: Tensor, mode: str) -> Finding:
+def beside_pinning(x: Tensor, name: str, mode: str) -> Finding:
     """A capture while another thread pins memory, as those that read images do."""
-    name = f"beside pinning, mode {mode}"
     stop = threading.Event()
-    errors: list[str] = []
+    pinning_errors: list[str] = []
 
     def pin() -> None:
         # Sizes that are not in the cache of pinned memory yet
         for size in itertools.count(PINNED_BYTES, PINNED_BYTES):
-            error = _try(torch.empty(size, dtype=torch.uint8).pin_memory)
-            if error != "ok":
-                errors.append(error)
-            if stop.is_set() or errors:
+            error = _error_of(torch.empty(size, dtype=torch.uint8).pin_memory)
+            if error:
+                pinning_errors.append(error)
+            if stop.is_set() or pinning_errors:
                 return
 
     def work() -> None:
@@ -171,25 +188,21 @@ def beside_pinning(x: Tensor, mode: str) -> Finding:
     thread = threading.Thread(target=pin)
     thread.start()
     time.sleep(10 * WAIT_S)
-    captured = _try(lambda: _record(work, mode))
+    capture_error = _error_of(lambda: _record(work, mode))
     stop.set()
     thread.join()
-    values = {"capture": captured, "other_thread": errors[0] if errors else "ok"}
-    broken = [value for value in values.values() if value != "ok"]
-    if not broken:
-        return Finding(CAPTURES, name, "ok", "works", values)
-    if mode == cuda_graphs.CAPTURE_MODE:
-        return Finding(CAPTURES, name, "bad", broken[0], values)
-    result = "fails, as expected; nas_attn does not use this mode"
-    return Finding(CAPTURES, name, "ok", result, values)
+    pinning_error = pinning_errors[0] if pinning_errors else ""
+    fact = BesidePinning(mode, mode == cuda_graphs.CAPTURE_MODE, capture_error or pinning_error)
+    values = _plain({"capture": capture_error, "other_thread": pinning_error})
+    return Finding(CAPTURES, name, "bad" if fact.used and fact.error else "ok", fact, values)
 
 
 CASES: dict[str, Callable[[Tensor], Finding]] = {
     "torch": torch_alone,
     "mended": mended,
     "waits": waits_noticed,
-    "pinning": lambda x: beside_pinning(x, cuda_graphs.CAPTURE_MODE),
-    "pinning-global": lambda x: beside_pinning(x, "global"),
+    "pinning": lambda x: beside_pinning(x, "pinning", cuda_graphs.CAPTURE_MODE),
+    "pinning-global": lambda x: beside_pinning(x, "pinning-global", "global"),
 }
 
 
@@ -202,6 +215,14 @@ def case(name: str) -> Finding:
     return CASES[name](x)
 
 
+def main() -> None:
+    """Answers with one line of JSON, and status 0."""
+    name = sys.argv[1]
+    found = found_by(lambda: case(name), CAPTURES, name)
+    print(ANSWER.dump_json(found).decode(), flush=True)
+    # A spoilt process may crash when torch ends, after its answer.
+    os._exit(0)
+
+
 if __name__ == "__main__":
-    found = found_by(lambda: case(sys.argv[1]), CAPTURES, sys.argv[1])
-    print(json.dumps(asdict(found)), flush=True)
+    main()

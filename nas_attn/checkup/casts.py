@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nas_attn.checkup.findings import Finding, found_by
+from nas_attn.checkup.findings import CastTimes, Finding, State, found_by
 from nas_attn.checkup.timing import microseconds
 from nas_attn.checkup.training import Job, made_up, network, section
 from nas_attn.cuda_graphs import capture, side_stream
@@ -50,18 +50,17 @@ def look(job: Job, device: torch.device) -> Finding:
     together_us = _time_us(partial(at_once, weights, lows), device)
     trainer = Trainer(section(job), made_up(job, device), device=device)
     step_us = 1e6 * trainer.step_s(network(job), RECORDED_STEPS)
-    saved = max(0.0, apart_us - together_us) / step_us
+    times = CastTimes(len(weights), apart_us, together_us, step_us)
     values = {
         **job.as_values(),
         "weights": len(weights),
         "apart_us": round(apart_us, 1),
         "together_us": round(together_us, 1),
         "step_us": round(step_us, 1),
-        "saved_share": round(saved, 4),
+        "saved_share": round(times.saved_share, 4),
     }
-    costs = f"{len(weights)} weights are cast in {apart_us:.0f} us, at once in {together_us:.0f} us"
-    result = f"{costs}: this would save {100 * saved:.1f} % of a step of {step_us / 1e3:.2f} ms"
-    return Finding(CASTS, job.subject, "note" if saved > WORTH else "ok", result, values)
+    state: State = "note" if times.saved_share > WORTH else "ok"
+    return Finding(CASTS, job.subject, state, times, values)
 
 
 def cast_weights(model: nn.Module) -> list[Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nas_attn.checkup.findings import Finding
+from nas_attn.checkup.findings import Finding, Gpu, Mps, NoGpu, Precision, Versions
 from nas_attn.processes import cores
 from nas_attn.training.arithmetic import computes_bfloat16
 
@@ -53,53 +53,43 @@ def findings(device: torch.device) -> Iterator[Finding]:
 
 
 def no_gpu() -> Finding:
-    """Says why torch may see none."""
-    built = torch.version.cuda
-    if built is None:
-        result = (
-            "this torch is built without CUDA: install one of the builds with it from pytorch.org"
-        )
-    else:
-        result = (
-            f"torch (for CUDA {built}) sees no GPU: does nvidia-smi show one, is its driver recent"
-            " enough, and is CUDA_VISIBLE_DEVICES unset?"
-        )
-    return Finding(ENVIRONMENT, "GPU", "bad", result, {"cuda": built})
+    """Torch sees none."""
+    built_for = torch.version.cuda
+    return Finding(ENVIRONMENT, "GPU", "bad", NoGpu(built_for), {"cuda": built_for})
 
 
 def _versions() -> Finding:
+    """Python, torch and the packages that nas_attn needs."""
     missing = [name for name in NEEDED_PACKAGES if importlib.util.find_spec(name) is None]
     lacking = [name for name in USEFUL if importlib.util.find_spec(name) is None]
+    versions = Versions(platform.python_version(), str(torch.__version__), cores(), tuple(missing))
     values = {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
+        "python": versions.python,
+        "torch": versions.torch,
         "cuda": torch.version.cuda,
         "system": platform.platform(),
-        "cores": cores(),
+        "cores": versions.cores,
         "missing": missing,
         "not_installed": lacking,
     }
-    if missing:
-        result = f"missing: {', '.join(missing)}; install nas-attn with its dependencies"
-        return Finding(ENVIRONMENT, "versions", "bad", result, values)
-    result = f"Python {values['python']}, torch {values['torch']}, {values['cores']} cores"
-    return Finding(ENVIRONMENT, "versions", "ok", result, values)
+    return Finding(ENVIRONMENT, "versions", "bad" if missing else "ok", versions, values)
 
 
 def _gpu(device: torch.device) -> Finding:
     properties = torch.cuda.get_device_properties(device)
+    memory_gib = properties.total_memory / 2**30
+    gpu = Gpu(properties.name, memory_gib, torch.version.cuda)
     values: dict[str, Any] = {
-        "gpu": properties.name,
+        "gpu": gpu.name,
         "capability": f"{properties.major}.{properties.minor}",
-        "memory_gib": round(properties.total_memory / 2**30, 1),
+        "memory_gib": round(memory_gib, 1),
         "l2_mib": round(properties.L2_cache_size / 2**20, 1),
         "gpus": torch.cuda.device_count(),
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         **_driver(),
     }
-    result = f"{values['gpu']}, {values['memory_gib']} GiB, CUDA {torch.version.cuda}"
-    return Finding(ENVIRONMENT, "GPU", "ok", result, values)
+    return Finding(ENVIRONMENT, "GPU", "ok", gpu, values)
 
 
 def _driver() -> dict[str, str]:
@@ -118,16 +108,10 @@ def _driver() -> dict[str, str]:
 
 def precision(device: torch.device) -> Finding:
     """What `precision = "auto"` takes on a GPU."""
-    if computes_bfloat16(device):
-        return Finding(ENVIRONMENT, "precision", "ok", "bfloat16, which this GPU computes in")
-    result = (
-        "float32, since this GPU does not compute in bfloat16: training takes about twice as long"
-    )
-    return Finding(ENVIRONMENT, "precision", "note", result)
+    bfloat16 = computes_bfloat16(device)
+    return Finding(ENVIRONMENT, "precision", "ok" if bfloat16 else "note", Precision(bfloat16))
 
 
 def _mps() -> Finding:
-    there = shutil.which("nvidia-cuda-mps-control") is not None
-    how = "compute at the same time" if there else "take turns"
-    result = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
-    return Finding(ENVIRONMENT, "MPS", "ok" if there else "note", result)
+    installed = shutil.which("nvidia-cuda-mps-control") is not None
+    return Finding(ENVIRONMENT, "MPS", "ok" if installed else "note", Mps(installed))

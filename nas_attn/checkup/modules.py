@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from nas_attn import cuda_graphs
 from nas_attn.attention import catalogue
-from nas_attn.checkup.findings import Finding, found_by
+from nas_attn.checkup.findings import (
+    FarFromFloat64,
+    Finding,
+    NearFloat64,
+    WaitingModule,
+    found_by,
+)
 from nas_attn.checkup.timing import microseconds
 
 MODULES_PART = "modules"
@@ -120,23 +126,18 @@ def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[s
 
 
 def _judged(name: str, values: dict[str, Any]) -> Finding:
-    exact = max(values["float32"], values["float32_gradient"])
-    if not exact < FLOAT32_DISTANCE:
-        result = (
-            f"float32 is {exact:.1e} from float64, more than {FLOAT32_DISTANCE:g}: its results are"
-            " wrong"
-        )
-        return Finding(MODULES_PART, name, "bad", result, values)
-    if not values["bfloat16"] < BFLOAT16_DISTANCE:
-        result = (
-            f"bfloat16 is {values['bfloat16']:.1e} from float64, more than {BFLOAT16_DISTANCE:g}"
-        )
-        return Finding(MODULES_PART, name, "bad", result, values)
+    float32 = max(values["float32"], values["float32_gradient"])
+    bfloat16 = values["bfloat16"]
+    # Not a number is far, too.
+    if not float32 < FLOAT32_DISTANCE:
+        far = FarFromFloat64("float32", float32, FLOAT32_DISTANCE)
+        return Finding(MODULES_PART, name, "bad", far, values)
+    if not bfloat16 < BFLOAT16_DISTANCE:
+        far = FarFromFloat64("bfloat16", bfloat16, BFLOAT16_DISTANCE)
+        return Finding(MODULES_PART, name, "bad", far, values)
     if values.get("waits"):
-        result = f"waits for the GPU in each step, at {values['waits'][0]}: it is not recorded"
-        return Finding(MODULES_PART, name, "note", result, values)
-    result = f"float32 {exact:.0e}, bfloat16 {values['bfloat16']:.0e} from float64"
-    return Finding(MODULES_PART, name, "ok", result, values)
+        return Finding(MODULES_PART, name, "note", WaitingModule(values["waits"][0]), values)
+    return Finding(MODULES_PART, name, "ok", NearFloat64(float32, bfloat16), values)
 
 
 def _on(tensor: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:

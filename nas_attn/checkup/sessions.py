@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nas_attn import attachment, backbones, notation, space
-from nas_attn.checkup.findings import Finding, found_by
+from nas_attn.checkup.findings import Finding, TwoCopies, found_by
 from nas_attn.checkup.training import CLASSES
 from nas_attn.latency.session import run_session
 from nas_attn.recipe import BackboneSection, LatencySection
@@ -106,11 +106,8 @@ def _judged(job: SessionJob, sessions: list[Session]) -> Finding:
         },
         "notes": dict(last.notes),
     }
-    measured = f"{values['reference_ms']} ms; two copies differ by {100 * apart:.1f} %"
-    if apart > STEADY:
-        result = f"{measured}: the clock is unsteady, so measuring takes more sessions"
-        return Finding(LATENCY, job.subject, "note", result, values)
-    return Finding(LATENCY, job.subject, "ok", measured, values)
+    copies = TwoCopies(last.reference_ms, apart, steady=apart <= STEADY)
+    return Finding(LATENCY, job.subject, "ok" if copies.steady else "note", copies, values)
 
 
 def _network(job: SessionJob, module: str = "") -> nn.Module:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from nas_attn import attachment, backbones, notation, space
-from nas_attn.checkup.findings import Finding, found_by
+from nas_attn.checkup.findings import EpochTime, Finding, StepProfile, Unrecorded, found_by
 from nas_attn.checkup.timing import counted_replays
 from nas_attn.data import Dataset, Split
 from nas_attn.data.pixels import InMemory
@@ -145,23 +145,23 @@ def timed(job: Job, device: torch.device) -> Finding:
             rates=LearningRates(LEARNING_RATE),
             callbacks=Callbacks(on_epoch=on_epoch),
         )
-    later = [end - begin for begin, end in pairwise(ends)]
+    epoch_s = min(end - begin for begin, end in pairwise(ends))
+    images_per_s = job.images / epoch_s
     values = {
         **job.as_values(),
         "first_epoch_s": round(ends[0] - began, 3),
         # With the scoring of a thousand images
-        "epoch_s": round(min(later), 4),
-        "images_per_s": round(job.images / min(later)),
+        "epoch_s": round(epoch_s, 4),
+        "images_per_s": round(images_per_s),
         "steps": job.epochs * job.steps,
         "replays": replays[0],
         "loss": round(score.metrics["loss"], 4),
         "peak_mb": round((score.peak_bytes or 0) / 2**20),
     }
     if job.execution == "cuda-graph" and replays[0] == 0:
-        why = reasons[-1] if reasons else "torch gave no reason"
-        return Finding(EPOCHS_PART, job.subject, "bad", f"no step was recorded: {why}", values)
-    result = f"{values['epoch_s']} s an epoch, {values['images_per_s']:,} images/s"
-    return Finding(EPOCHS_PART, job.subject, "ok", result, values)
+        unrecorded = Unrecorded(reasons[-1] if reasons else "")
+        return Finding(EPOCHS_PART, job.subject, "bad", unrecorded, values)
+    return Finding(EPOCHS_PART, job.subject, "ok", EpochTime(epoch_s, images_per_s), values)
 
 
 def profiled(job: Job, device: torch.device) -> Finding:
@@ -191,15 +191,15 @@ def profiled(job: Job, device: torch.device) -> Finding:
         for row in watch.key_averages()
     ]
     rows.sort(key=lambda row: -row[2])
-    total = sum(microseconds for _, _, microseconds in rows)
+    kernels = sum(count for _, count, _ in rows) / job.steps
+    device_ms = sum(microseconds for _, _, microseconds in rows) / job.steps / 1e3
     values = {
         **job.as_values(),
-        "kernels_a_step": round(sum(count for _, count, _ in rows) / job.steps),
-        "device_ms_a_step": round(total / job.steps / 1e3, 3),
+        "kernels_a_step": round(kernels),
+        "device_ms_a_step": round(device_ms, 3),
         "most": [[key[:80], count, round(each / 1e3, 2)] for key, count, each in rows[:MOST_SHOWN]],
     }
-    result = f"{values['kernels_a_step']} kernels and {values['device_ms_a_step']} ms a step"
-    return Finding(PROFILES, job.subject, "ok", result, values)
+    return Finding(PROFILES, job.subject, "ok", StepProfile(kernels, device_ms), values)
 
 
 def network(job: Job) -> nn.Module:

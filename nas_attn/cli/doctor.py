@@ -79,15 +79,17 @@ def _gpu() -> Iterator[Check]:
     """What `docs/gpu.md` describes, the short form."""
     import torch
 
-    from nas_attn.checkup import QUICK, environment, modules
+    from nas_attn.checkup import environment, modules
+    from nas_attn.checkup.parts import QUICK
+    from nas_attn.words.checkup import finding_text, subject_text
 
     if not torch.cuda.is_available():
         none = environment.no_gpu()
-        yield Check(none.subject, none.state, none.said)
+        yield Check(subject_text(none), none.state, finding_text(none))
         return
     device = torch.device("cuda")
     precision = environment.precision(device)
-    yield Check(precision.subject, precision.state, precision.said)
+    yield Check(subject_text(precision), precision.state, finding_text(precision))
     for part, find in QUICK.items():
         echo(words.trying_line(part), err=True)
         findings = list(find(device))
@@ -96,7 +98,8 @@ def _gpu() -> Iterator[Check]:
             findings = [finding for finding in findings if finding.state != "ok"]
             yield Check(part, "ok", words.good_modules_text(len(good)))
         for finding in findings:
-            yield Check(f"{part}: {finding.subject}", finding.state, finding.said)
+            what = f"{part}: {subject_text(finding)}"
+            yield Check(what, finding.state, finding_text(finding))
 
 
 def _machine() -> Iterator[Check]:

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "nas_attn"
 FACTS = (
     "analysis",
     "attachment/site_notes.py",
+    "checkup",
     "data/copies.py",
     "data/image_names.py",
     "evaluation/arithmetic.py",

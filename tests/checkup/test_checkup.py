@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,16 @@ from torch import Tensor, nn
 from nas_attn import cuda_graphs
 from nas_attn.attention import catalogue
 from nas_attn.checkup import captures, casts, environment, modules, sessions, training
-from nas_attn.checkup.__main__ import main
+from nas_attn.checkup.findings import (
+    FailedCapture,
+    FarFromFloat64,
+    NoAnswer,
+    ProcessEnded,
+    Raised,
+    Unrecorded,
+    WaitingModule,
+)
+from nas_attn.cli.checkup import main
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -43,14 +54,15 @@ class Doubtful(nn.Module):
         return x * self.weight + (0.01 + low) * wrong
 
 
-@pytest.mark.parametrize(("low_only", "said"), [(False, "float32"), (True, "bfloat16")])
+@pytest.mark.parametrize(("low_only", "dtype"), [(False, "float32"), (True, "bfloat16")])
 def test_a_module_that_computes_something_else_is_found(
-    low_only: bool, said: str, monkeypatch: pytest.MonkeyPatch
+    low_only: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalogue, "create", lambda *args, **kwargs: Doubtful(low_only=low_only))
     finding = modules.look("se", CPU, timed=False)
     assert finding.state == "bad"
-    assert finding.said.startswith(said)
+    assert isinstance(finding.fact, FarFromFloat64)
+    assert finding.fact.dtype == dtype
 
 
 def test_a_module_is_recorded_on_a_gpu(stub: StubbedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +81,8 @@ def test_a_module_that_waits_is_named(stub: StubbedCuda, monkeypatch: pytest.Mon
     monkeypatch.setattr(catalogue, "create", lambda *args, **kwargs: Waiting())
     finding = modules.look("se", CUDA, timed=False)
     assert finding.state == "note"
-    assert "test_checkup.py" in finding.said
+    assert isinstance(finding.fact, WaitingModule)
+    assert "test_checkup.py" in finding.fact.place
     assert stub.calls["capture"] == 0
 
 
@@ -83,8 +96,10 @@ def test_what_torch_leaves_after_a_failed_capture_is_said() -> None:
         old = captures.case("torch")
     with installed(failing="2.12"):
         new = captures.case("torch")
-    assert "dropout, empty_cache, next_capture" in old.said
-    assert {new.values[key] for key in ("dropout", "empty_cache", "next_capture")} == {"ok"}
+    operations = ("dropout", "empty_cache", "next_capture")
+    assert isinstance(old.fact, FailedCapture)
+    assert tuple(old.fact.errors) == operations
+    assert {new.values[operation] for operation in operations} == {"ok"}
 
 
 def test_a_process_that_stays_spoilt_is_bad(
@@ -93,7 +108,8 @@ def test_a_process_that_stays_spoilt_is_bad(
     monkeypatch.setattr(cuda_graphs, "mend", lambda *args, **kwargs: None)
     finding = captures.case("mended")
     assert finding.state == "bad"
-    assert finding.said.startswith("dropout fails")
+    assert isinstance(finding.fact, FailedCapture)
+    assert "dropout" in finding.fact.errors
 
 
 def test_a_capture_that_other_threads_spoil_is_bad(
@@ -101,6 +117,37 @@ def test_a_capture_that_other_threads_spoil_is_bad(
 ) -> None:
     monkeypatch.setattr(cuda_graphs, "CAPTURE_MODE", "global")
     assert captures.case("pinning").state == "bad"
+
+
+def process_of(code: str) -> subprocess.Popen[str]:
+    """A process of Python instead of a case's own."""
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_case_answers_from_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captures, "CASES", {"waits": captures.waits_noticed})
+    (finding,) = captures.findings(CUDA)
+    # There is no GPU here, and torch says so in its own words.
+    assert finding.state == "bad"
+    assert isinstance(finding.fact, Raised)
+    assert finding.values["error"] in finding.fact.error
+
+
+def test_a_process_without_an_answer_is_bad_with_its_status_and_last_words() -> None:
+    crashed = captures.answer("waits", process_of("print('first'); raise SystemExit('broken')"))
+    silent = captures.answer("waits", process_of("raise SystemExit(3)"))
+    assert {crashed.state, silent.state} == {"bad"}
+    assert crashed.fact == ProcessEnded(1, "broken")
+    assert silent.fact == ProcessEnded(3, "")
+
+
+def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captures, "CAPTURE_TIMEOUT_S", 0.1)
+    hanging = process_of("import time; time.sleep(600)")
+    assert captures.answer("waits", hanging).fact == NoAnswer(0.1)
+    with hanging:
+        assert hanging.wait(30) != 0
 
 
 def test_a_training_that_is_recorded_says_how_fast_it_was(stub: StubbedCuda) -> None:
@@ -125,7 +172,8 @@ def test_a_training_that_is_not_recorded_is_bad_with_its_reason(
     monkeypatch.setattr(training, "network", lambda job: Waiting())
     finding = training.timed(SMALL, CUDA)
     assert finding.state == "bad"
-    assert "waits" in finding.said
+    assert isinstance(finding.fact, Unrecorded)
+    assert "waits" in finding.fact.reason
     assert finding.values["replays"] == 0
 
 
