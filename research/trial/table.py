@@ -14,6 +14,7 @@ import base64
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,17 @@ from research.trial.plan import DEAR, PROBLEMS
 
 Floats = NDArray[np.float64]
 METRICS = ("accuracy", "brier", "loss")
+LATENCIES = HERE / "latency.csv"
+"""What `research.trial.latency` has measured."""
+
+
+@dataclass(frozen=True)
+class LatencyRatio:
+    """A network's latency over that of the bare one, with a 95 % interval."""
+
+    ratio: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,17 @@ def read_trial(
 def planned_networks() -> tuple[str, ...]:
     """All networks of the trial, in notation: the bare one first, then the larger ones."""
     return tuple(network for network in networks() if network not in DEAR)
+
+
+def read_latencies(path: Path = LATENCIES) -> dict[str, LatencyRatio]:
+    """Network -> latency ratio, of those that are measured; none where there is no file."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as lines:
+        return {
+            row["network"]: LatencyRatio(float(row["ratio"]), float(row["low"]), float(row["high"]))
+            for row in csv.DictReader(lines)
+        }
 
 
 def _steps(planned: Iterable[str]) -> Floats:

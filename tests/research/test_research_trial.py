@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from benchmarks.search import Job, judged, search
 from benchmarks.searching.problems import Problem, trial_problems
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import DataError
+from research.trial import latency
 from research.trial.cells import MODULES as TRIED
 from research.trial.cells import cells, everywhere, finished_rows
 from research.trial.plan import DEAR, PROBLEMS
-from research.trial.table import planned_networks, read_trial
+from research.trial.table import planned_networks, read_latencies, read_trial
 
 MODULES = ("se", "eca", "cbam", "simam", "gc")
 GAIN = {"se": 2.0, "eca": 1.0, "cbam": -1.0, "simam": 0.5, "gc": 0.0}
@@ -100,3 +102,17 @@ def test_a_search_by_optunas_defaults_counts_a_repeated_placement_once() -> None
     regrets = judged(problem, places, accuracies)
     alone = judged(problem, np.array([p for p, _ in once]), np.array([v for _, v in once]))
     assert regrets["raw"] == alone["raw"]
+
+
+@pytest.mark.slow
+def test_latencies_are_measured_and_kept_once(tmp_path: Path) -> None:
+    path = tmp_path / "latency.csv"
+    wider = "backbone=resnet8(width=16)"
+    effort = latency.Effort(sessions=2, seconds=0.1)
+    latency.keep_latencies(path, ["stage3=se"], effort)
+    first = read_latencies(path)
+    latency.keep_latencies(path, ["stage3=se", wider], effort)
+    both = read_latencies(path)
+    assert both["stage3=se"] == first["stage3=se"]
+    assert all(one.low <= one.ratio <= one.high for one in both.values())
+    assert both.keys() == {"stage3=se", wider}
