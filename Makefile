@@ -82,6 +82,7 @@ gallery: $(VENV)/installed-dev  ## write docs/gallery.md and all pictures of doc
 	@$(BIN)/python docs/write_gallery.py $(ARGS)
 	@$(BIN)/python docs/write_figures.py
 	@$(BIN)/python -m research.start.analysis
+	@$(BIN)/python -m research.trial.analysis
 
 site: $(VENV)/installed-dev  ## build the documentation site into build/site
 	@$(BIN)/python docs/write_site.py

@@ -46,6 +46,10 @@ class Means:
     """Two-sided, of a true mean of zero; 1 where all seeds have the same value."""
     seeds: NDArray[np.intp]
 
+    def __getitem__(self, place: Any) -> Means:
+        """Some of them, as arrays are indexed."""
+        return Means(self.mean[place], self.half[place], self.p[place], self.seeds[place])
+
     def at(self, *place: int) -> Mean | None:
         """One of them; None with fewer than two seeds."""
         if self.seeds[place] < FEWEST_SEEDS:

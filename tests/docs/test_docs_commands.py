@@ -164,8 +164,8 @@ def test_the_gallery_says_what_its_kept_studies_say_today() -> None:
 def test_every_picture_of_the_pages_is_drawn_by_a_command() -> None:
     gallery = runpy.run_path(str(ROOT / "docs" / "write_gallery.py"))
     figures = runpy.run_path(str(ROOT / "docs" / "write_figures.py"))
-    # the first by Mermaid from its source beside it, the second by an experiment's own page
-    others = {"life-of-a-run.svg", "life-of-a-run.mmd", "start.svg"}
+    # the first by Mermaid from its source beside it, the others by experiments' own pages
+    others = {"life-of-a-run.svg", "life-of-a-run.mmd", "start.svg", "trial.svg"}
     drawn = {*gallery["pictures"](), *figures["FIGURES"], *others}
     assert {file.name for file in (ROOT / "docs" / "pictures").iterdir()} == drawn
 
