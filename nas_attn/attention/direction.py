@@ -67,12 +67,9 @@ class EfficientLocalAttention(nn.Module):
         super().__init__()
         self.identity = init == "identity"
         self.activation = activation
-        how: dict[str, Any] = {"padding": kernel_size // 2, "groups": groups, "bias": False}
-        self.conv_h = nn.Conv1d(channels, channels, kernel_size, **how)
+        self.conv_h = _along_a_side(channels, kernel_size, groups)
         self.norm_h = GroupNorm(norm_groups, channels)
-        self.conv_w = None
-        if not shared:
-            self.conv_w = nn.Conv1d(channels, channels, kernel_size, **how)
+        self.conv_w = None if shared else _along_a_side(channels, kernel_size, groups)
         self.norm_w = None if shared else GroupNorm(norm_groups, channels)
         if self.identity:
             zero_(*(norm for norm in (self.norm_h, self.norm_w) if norm is not None))
@@ -86,6 +83,13 @@ class EfficientLocalAttention(nn.Module):
         a_NCH = gate(z_NCH, x_NCHW, identity=self.identity)
         a_NCW = gate(z_NCW, x_NCHW, identity=self.identity)
         return x_NCHW * a_NCH[..., None] * a_NCW[:, :, None]
+
+
+def _along_a_side(channels: int, kernel_size: int, groups: int) -> nn.Conv1d:
+    """A convolution of odd length that keeps the length of what it runs along."""
+    return nn.Conv1d(
+        channels, channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False
+    )
 
 
 REACHES = (3, 5, 7, 9)
