@@ -206,11 +206,6 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
             return None if batch is None else {name: batch}
 
     quantized = path.with_suffix(".int8")
-    how = {
-        "quant_format": QuantFormat.QDQ,
-        "activation_type": QuantType.QUInt8,
-        "weight_type": QuantType.QInt8,
-    }
     level = logging.root.level
     # it recommends steps that torch's exporter has done already
     logging.root.setLevel(logging.ERROR)
@@ -222,7 +217,9 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
             per_channel=True,
             op_types_to_quantize=list(OPERATIONS),
             nodes_to_exclude=kept,
-            **how,
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
         )
     finally:
         logging.root.setLevel(level)
