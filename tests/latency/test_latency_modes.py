@@ -94,3 +94,31 @@ def test_a_mode_is_in_the_page_on_latency(mode: LatencyMode) -> None:
     page = (Path(__file__).parents[2] / "docs" / "latency.md").read_text("utf-8")
     table = [line for line in page.splitlines() if line.startswith("| `mode = ")]
     assert any(f'"{mode.name}"' in line for line in table)
+
+
+def test_int8_is_the_same_on_processors_that_add_products_in_16_bits(tmp_path: Path) -> None:
+    """x86 without VNNI adds two products of a uint8 and an int8 in 16 bits."""
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    mode = LATENCY_MODES["onnxruntime-int8"]
+    model = nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.abs_()
+    # the first image has the largest values, so that sums are as large as they can be
+    images = torch.rand(16, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    images[0] = 1.0
+    path = tmp_path / "network.onnx"
+    write_runtime_file(model, usable(mode), images[:1], images, path)
+    weights = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in onnx.load(str(path)).graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8
+    ]
+    largest = max(int(abs(weight.astype(int)).max()) for weight in weights)
+    assert 2 * 255 * largest < 2**15
+    session = runtime.InferenceSession(str(path))
+    (output,) = session.run(None, {session.get_inputs()[0].name: images[:1].numpy()})
+    with torch.no_grad():
+        expected = model(images[:1]).numpy()
+    assert abs(output - expected).max() < 0.03 * expected.max()
