@@ -224,6 +224,18 @@ class WeightsNote:
 
 
 @dataclass(frozen=True, slots=True)
+class NoWeights:
+    """Why a network does not start from published weights."""
+
+    kind: Literal["not_asked_for", "not_published", "not_loaded"]
+    backbone: str
+    # what an error says if they are not loaded
+    error: str = ""
+    # the same without its cause and the way out
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedPlacement:
     """A placement made explicit for one backbone: the network that is built, timed, keyed and
     exported.

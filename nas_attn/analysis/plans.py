@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nas_attn.recipe import Recipe
+from nas_attn.records import NoWeights
 
 # candidates of a good search
 ENOUGH_CANDIDATES = 16
@@ -121,8 +122,8 @@ class Budget:
     """Of the test at the end; 0: there is no time for it."""
     images: int
     """For validation, about."""
-    note: str = ""
-    """Why published weights are not used."""
+    no_weights: NoWeights | None = None
+    """Why published weights are not used; None: they are, or the user says how it starts."""
     known: int = 0
     """Candidates that the study has already."""
     usual: int = 0

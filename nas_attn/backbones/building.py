@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nas_attn.backbones import detectors
-from nas_attn.errors import BackboneError, did_you_mean, first_line, shorten
+from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line, shorten
 from nas_attn.importing import load_object, named
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
@@ -232,10 +232,10 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
             name, weights="DEFAULT", progress=False, **auxiliary, **section.options
         )
     except OSError as error:
-        way = f"put them into {hub.get_dir()}, or give a file as target.weights"
-        raise BackboneError(
-            f"the weights of '{section.name}' could not be downloaded"
-            f" ({shorten(first_line(error))}): {way}"
+        raise WeightsAway(
+            f"the weights of '{section.name}' could not be downloaded",
+            shorten(first_line(error)),
+            f"put them into {hub.get_dir()}, or give a file as target.weights",
         ) from error
     except Exception as error:
         raise BackboneError(

@@ -172,10 +172,12 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     weights.
     """
     from nas_attn.evaluation.starts import no_weights
+    from nas_attn.words.weights import no_weights_text
 
     why = ""
     if target.start in (None, "weights"):
-        why = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
+        lacking = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
+        why = "" if lacking is None else no_weights_text(lacking)
     if target.start == "weights" and why and ":" not in backbone:
         raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
     note = ""

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from nas_attn import attachment, backbones, data, tasks
 from nas_attn.data import Dataset
-from nas_attn.errors import BackboneError, RecipeError
+from nas_attn.errors import BackboneError, RecipeError, WeightsAway
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.latency.nets import deployed, open_in_runtime
 from nas_attn.recipe import LatencySection, Recipe, TrainingSection
 from nas_attn.recipe_reading import backbone_section
-from nas_attn.records import Site, WeightsNote
+from nas_attn.records import NoWeights, Site, WeightsNote
 from nas_attn.tables import IN_INT8, LATENCY_MODES
 from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import PLAIN
@@ -92,29 +92,29 @@ def read_weights(plan: Plan) -> Iterator[tuple[str, WeightsNote]]:
             yield weights, note
 
 
-def no_weights(backbone: str, *, side: int = 64) -> str:
-    """Why a target does not start from a backbone's published weights by default; empty if it does.
+def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
+    """Why a target does not start from a backbone's published weights by default; None if it does.
 
     torchvision's weights are downloaded, once. Others are used only on request: without a network,
     timm tries for a minute.
     """
     if backbone.endswith(".pt"):
-        return ""
+        return None
     if not backbone.startswith("torchvision:"):
-        if ":" in backbone:
-            return "published weights are used only if you ask for them"
-        return f"{backbone} has no published weights"
+        return NoWeights("not_asked_for" if ":" in backbone else "not_published", backbone)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_S)
     try:
         backbones.build(
             backbone_section(backbone), input_shape=(3, side, side), classes=10, pretrained=True
         )
+    except WeightsAway as error:
+        return NoWeights("not_loaded", backbone, str(error), error.reason)
     except BackboneError as error:
-        return str(error)
+        return NoWeights("not_loaded", backbone, str(error), str(error))
     finally:
         socket.setdefaulttimeout(before)
-    return ""
+    return None
 
 
 def wanted_weights(recipe: Recipe) -> list[str]:

@@ -1,9 +1,9 @@
-"""What is used of a file with weights, where it is not all."""
+"""What is used of a file with weights, where it is not all; why published ones are not used."""
 
 from __future__ import annotations
 
 from nas_attn.errors import few, shorten
-from nas_attn.records import WeightsNote
+from nas_attn.records import NoWeights, WeightsNote
 
 
 def weights_note_text(file: str, note: WeightsNote) -> str:
@@ -27,3 +27,16 @@ def weights_note_text(file: str, note: WeightsNote) -> str:
                 f"weights '{file}': they have no '{note.names[0]}': this last layer starts at"
                 " random"
             )
+
+
+def no_weights_text(why: NoWeights, *, short: bool = False) -> str:
+    """Why a network does not start from published weights; `short`: without the cause of an error
+    and the way out.
+    """
+    match why.kind:
+        case "not_asked_for":
+            return "published weights are used only if you ask for them"
+        case "not_published":
+            return f"{why.backbone} has no published weights"
+        case "not_loaded":
+            return why.reason if short else why.error

@@ -18,6 +18,7 @@ FACTS = (
     "evaluation/artifacts.py",
     "evaluation/images.py",
     "evaluation/output.py",
+    "evaluation/starts.py",
     "model",
     "notes.py",
     "report",

@@ -6,6 +6,7 @@ from made_study import recipe
 from pinned import as_json, check
 
 from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
+from nas_attn.records import NoWeights
 from nas_attn.words.lines import Line
 from nas_attn.words.plans import (
     budget_as_json,
@@ -31,6 +32,7 @@ EXTENSION = Extension(
     7, ("uniform eca",), (20, 36),
 )  # fmt: skip
 LOOK = FolderLook(10, 12000, 3)
+AWAY = NoWeights("not_loaded", "torchvision:resnet18", "no connection (x): wait", "no connection")
 
 
 def budgets() -> list[Budget]:
@@ -40,7 +42,7 @@ def budgets() -> list[Budget]:
     open_ = recipe(target={"epochs": "auto"}, training={})
     return [
         Budget(made, 900.0, 2, LOOK, 2.5, 4, 1900),
-        Budget(sized, 9000.0, 2, FolderLook(3, 40, 0), 2.5, 0, 8, note="no connection"),
+        Budget(sized, 9000.0, 2, FolderLook(3, 40, 0), 2.5, 0, 8, no_weights=AWAY),
         Budget(open_, 900.0, 4, LOOK, 12.0, 4, 1900, usual=20),
         Budget(made, 60.0, 2, LOOK, 2.5, 0, 1900, enough_s=800.0),
         Budget(made, 600.0, 2, LOOK, 2.5, 0, 1900, known=7),

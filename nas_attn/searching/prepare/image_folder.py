@@ -23,6 +23,7 @@ from nas_attn.evaluation.starts import no_weights, pick_device
 from nas_attn.recipe import Recipe, SplitsSection
 from nas_attn.recipe_reading import recipe_from, study_name
 from nas_attn.recipe_sections import FEW_VALIDATED
+from nas_attn.records import NoWeights
 from nas_attn.searching.prepare.lengths import (
     FEW_TRAINING_IMAGES,
     SEEDS_PER_LENGTH,
@@ -195,13 +196,14 @@ def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     """The recipe of a backbone and a size of images as a table, and how long an epoch takes."""
     side = int(wish.given.get("data.size", side))
     table = _table(wish, backbone, side)
-    note = _why_scratch(wish, backbone)
-    table["target"] = {} if wish.start else target_table("scratch" if note else "weights")
+    lacking = _why_scratch(wish, backbone)
+    start = "weights" if lacking is None else "scratch"
+    table["target"] = {} if wish.start else target_table(start)
     usual = usual_epochs(_recipe(table, wish.given, epochs=AUTO), wish.trained)
     epochs = wish.stated or usual
     recipe = _recipe(table, wish.given, epochs=epochs)
     epoch_s = _epoch_s(wish, recipe, epochs)
-    return _Timed(table, usual, epoch_s, note)
+    return _Timed(table, usual, epoch_s, lacking)
 
 
 class _Begun(NamedTuple):
@@ -254,8 +256,8 @@ def _shapes(wish: _Wish) -> list[list[tuple[str, int]]]:
     if start := wish.start:
         return [[shape for shape in shapes if ":" in shape[0] or start != "pretrained"]]
     groups = (
-        [shape for shape in shapes if not _note(shape[0])],
-        [shape for shape in shapes if _note(shape[0])],
+        [shape for shape in shapes if _no_weights(shape[0]) is None],
+        [shape for shape in shapes if _no_weights(shape[0]) is not None],
     )
     return [group for group in groups if group]
 
@@ -267,22 +269,25 @@ class _Timed(NamedTuple):
     # epochs for which a network is usually trained on these images
     usual: int
     epoch_s: float
-    note: str
+    no_weights: NoWeights | None
 
 
-def _why_scratch(wish: _Wish, backbone: str) -> str:
+def _why_scratch(wish: _Wish, backbone: str) -> NoWeights | None:
     """Why a network does not start from published weights: those of the first choice are not there,
-    or it has none. Empty if it does, or if the user says how it starts.
+    or it has none. None if it does, or if the user says how it starts.
     """
     if wish.start:
-        return ""
-    return ("" if "backbone.name" in wish.given else _note(PHOTO_NETS[0][0])) or _note(backbone)
+        return None
+    first_choice = None
+    if "backbone.name" not in wish.given:
+        first_choice = _no_weights(PHOTO_NETS[0][0])
+    return first_choice or _no_weights(backbone)
 
 
 @functools.cache
-def _note(backbone: str) -> str:
-    """Why a search does not start from the backbone's published weights; empty if it does."""
-    return no_weights(backbone).partition(" (")[0]
+def _no_weights(backbone: str) -> NoWeights | None:
+    """As `no_weights`, tried once."""
+    return no_weights(backbone)
 
 
 def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
@@ -420,7 +425,7 @@ def _budget(timed: _Timed, wish: _Wish, fit: Fit) -> Budget:
         epoch_s=timed.epoch_s,
         blocks=fit.blocks,
         images=max(1, round(wish.validated)),
-        note=timed.note,
+        no_weights=timed.no_weights,
         usual=timed.usual,
         pairs=fit.pairs,
         pool=round(wish.trained + wish.validated) if wish.few else None,
