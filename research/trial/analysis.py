@@ -152,7 +152,7 @@ def page(trial: Trial) -> str:
         "",
         (
             f"| problem | done of {trial.planned // len(PROBLEMS)} | whole seeds | help | hurt |"
-            " not shown | correlation, ± standard error |"
+            " not shown | quarter with full: correlation ± standard error |"
         ),
         "|---|---|---|---|---|---|---|",
         *_by_problem(trial),

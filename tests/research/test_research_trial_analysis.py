@@ -201,7 +201,7 @@ def words(page: str) -> int:
     return sum(re.search(r"\w", word) is not None for word in read)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_part_of_the_rows_has_a_page_that_says_what_is_missing(data: st.DataObject) -> None:
     """Whatever was trained first, and whatever is missing of it."""
