@@ -26,7 +26,7 @@ from nas_attn.study.reading import mistakes, snapshot
 from nas_attn.tables import is_share_of_images
 from nas_attn.waiting import ignore, impatient
 from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
-from nas_attn.words.running import note_line
+from nas_attn.words.running import no_sheet_line, note_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -129,8 +129,8 @@ def _keep_sheet(opened: OpenStudy, now: Snapshot) -> None:
             opened.artifacts.write(name, io.BytesIO(text))
     except Exception as error:
         # each artifact store has its own exceptions
-        why = f"{dashboard.SHEET} for optuna-dashboard cannot be written ({first_line(error)})"
-        warnings.warn(f"{why}; nothing else is missing", NasAttnWarning, stacklevel=2)
+        line = no_sheet_line(dashboard.SHEET, first_line(error))
+        warnings.warn(line, NasAttnWarning, stacklevel=2)
         return
     dashboard.link_sheet(opened.book.storage, opened.book.number, name)
 

@@ -33,6 +33,7 @@ from nas_attn.storage import StudyStore
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.words.answer import answer
+from nas_attn.words.running import tracker_failed_line
 
 LEASE = "tracking"
 # Identity of the run that holds a study's answer
@@ -95,11 +96,8 @@ def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
             except Exception as error:
                 # any error of a tracker's server or disk
                 reason = f"{type(error).__name__}: {first_line(error)}"
-                warnings.warn(
-                    f"{name} (log.to) failed with {reason}; the study goes on",
-                    NasAttnWarning,
-                    stacklevel=2,
-                )
+                line = tracker_failed_line(name, reason)
+                warnings.warn(line, NasAttnWarning, stacklevel=2)
 
 
 def ended_runs(store: StudyStore) -> Iterator[Tracked]:

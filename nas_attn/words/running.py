@@ -68,6 +68,37 @@ def note_line(sentence: str) -> str:
     return f"note: {sentence}"
 
 
+def tried_already_line(typed: str, trial: int, state: str) -> str:
+    """That a user's placement is a candidate already."""
+    return f"'{typed}' is trial {trial} already ({state})"
+
+
+def no_studies_line(database: str, fewest: int) -> str:
+    """That a search learns nothing from earlier studies."""
+    return (
+        f"search.prior = 'studies' has no effect: '{database}' holds no other study with"
+        f" {fewest} scored candidates"
+    )
+
+
+def no_comparisons_line(task: str, start: str, form: str) -> str:
+    """That a search learns nothing from published comparisons."""
+    return (
+        f"search.prior = 'published' has no effect: no published comparison is of {task} with start"
+        f" '{start}' and form '{form}'"
+    )
+
+
+def no_sheet_line(sheet: str, why: str) -> str:
+    """That the dashboard's table is not written."""
+    return f"{sheet} for optuna-dashboard cannot be written ({why}); nothing else is missing"
+
+
+def tracker_failed_line(name: str, why: str) -> str:
+    """That a tracker of `log.to` failed."""
+    return f"{name} (log.to) failed with {why}; the study goes on"
+
+
 def output_line(file: str, failure: str) -> str:
     """Where an evaluator's output is, or why it cannot be written there."""
     if failure:

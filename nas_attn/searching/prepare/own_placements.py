@@ -15,6 +15,7 @@ from nas_attn.records import Choice, ResolvedPlacement
 from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TRIED
+from nas_attn.words.running import tried_already_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,8 @@ def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
     """
     candidate = opened.store.candidate(trial.resolved.key)
     if candidate is not None:
-        warnings.warn(
-            f"'{trial.typed}' is trial {candidate.trial} already ({candidate.state})",
-            NasAttnWarning,
-            stacklevel=2,
-        )
+        line = tried_already_line(trial.typed, candidate.trial, candidate.state)
+        warnings.warn(line, NasAttnWarning, stacklevel=2)
         return
     with opened.database.creating():
         if trial.values is not None:

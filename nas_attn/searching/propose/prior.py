@@ -23,6 +23,7 @@ from nas_attn.model.coding import NO_MODULE
 from nas_attn.recipe import Recipe
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
+from nas_attn.words.running import no_comparisons_line, no_studies_line
 
 # effects at depths this far apart are strongly related; the network's depth is 1
 NEAR_DEPTH = 0.2
@@ -95,10 +96,8 @@ def known_before(recipe: Recipe, database: Database) -> str | None:
     ]
     facts = of_studies(snapshot(database.study(name)) for name in enough[-MOST_STUDIES:])
     if not facts:
-        none = f"'{database}' holds no other study with {FEWEST_CANDIDATES} scored candidates"
-        warnings.warn(
-            f"search.prior = 'studies' has no effect: {none}", NasAttnWarning, stacklevel=2
-        )
+        line = no_studies_line(str(database), FEWEST_CANDIDATES)
+        warnings.warn(line, NasAttnWarning, stacklevel=2)
     return json.dumps(facts)
 
 
@@ -106,12 +105,8 @@ def _published_for(recipe: Recipe) -> tuple[Fact, ...]:
     setting = setting_of(recipe)
     facts = published(pooled(), setting, recipe.space.choices)
     if not facts:
-        like = f"{setting.task} with start '{setting.start}' and form '{setting.form}'"
-        warnings.warn(
-            f"search.prior = 'published' has no effect: no published comparison is of {like}",
-            NasAttnWarning,
-            stacklevel=3,
-        )
+        line = no_comparisons_line(setting.task, setting.start, setting.form)
+        warnings.warn(line, NasAttnWarning, stacklevel=3)
     return facts
 
 
