@@ -100,8 +100,20 @@ class Failure:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class NotCompared:
+    """A model's outputs are not compared before and after attaching."""
+
+    # its class
+    model: str
+    why: Literal["no_numbers", "two_runs_differ", "it_fails"]
+    # if it fails
+    error: str = ""
+
+
 Note = (
-    OddAnnotations
+    NotCompared
+    | OddAnnotations
     | MoreFields
     | ImagesNotSaved
     | UntrainedAverage

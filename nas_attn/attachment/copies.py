@@ -28,7 +28,8 @@ from nas_attn.attachment.operations import CONVOLUTIONS, NORMS
 from nas_attn.attachment.recording import image_for, record, tensors_in
 from nas_attn.attachment.twins import copied, twin_of
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import BackboneError, NasAttnWarning, first_line
+from nas_attn.errors import BackboneError, first_line
+from nas_attn.notes import NotCompared, warn
 from nas_attn.records import Participation, ResolvedPlacement
 
 DEPLOY_METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
@@ -311,9 +312,10 @@ def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor
     """A model's outputs; None, with a warning, if it has none that another run could be compared
     with.
     """
-    why = "two runs of one image differ"
+    name = type(model).__name__
+    note = NotCompared(name, "two_runs_differ")
     if floating(model).is_meta:
-        why = "its weights are on the device meta, which has no numbers"
+        note = NotCompared(name, "no_numbers")
     else:
         try:
             some, others = (_outputs_of_copy(model, input_shape) for _ in range(2))
@@ -321,12 +323,8 @@ def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor
                 return some
         except Exception as error:
             # whatever a user's own model may raise
-            why = first_line(error)
-    warnings.warn(
-        f"{type(model).__name__} is not compared before and after attaching: {why}",
-        NasAttnWarning,
-        stacklevel=4,
-    )
+            note = NotCompared(name, "it_fails", first_line(error))
+    warn(note, stacklevel=4)
     return None
 
 

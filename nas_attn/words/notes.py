@@ -9,6 +9,7 @@ from nas_attn.notes import (
     Failure,
     ImagesNotSaved,
     MoreFields,
+    NotCompared,
     Note,
     OddAnnotations,
     OtherArithmetic,
@@ -20,6 +21,8 @@ from nas_attn.notes import (
 def note_text(note: Note) -> str:
     """A note as a sentence that begins in lower case."""
     match note:
+        case NotCompared():
+            return _not_compared_text(note)
         case OddAnnotations():
             return _annotations_text(note)
         case MoreFields() | ImagesNotSaved() | ContradictoryImages():
@@ -28,6 +31,15 @@ def note_text(note: Note) -> str:
             return _training_text(note)
         case Failure():
             return _failure_text(note)
+
+
+def _not_compared_text(note: NotCompared) -> str:
+    why = note.error
+    if note.why == "no_numbers":
+        why = "its weights are on the device meta, which has no numbers"
+    elif note.why == "two_runs_differ":
+        why = "two runs of one image differ"
+    return f"{note.model} is not compared before and after attaching: {why}"
 
 
 def _annotations_text(note: OddAnnotations) -> str:
