@@ -49,11 +49,15 @@ class Choice:
         """Whether the backbone's own attention stays."""
         return self.type == "original"
 
+    @property
+    def settings(self) -> str:
+        """The knobs as they are written: `reduction=8`."""
+        return ", ".join(f"{name}={format_knob(value)}" for name, value in self.knobs)
+
     def __str__(self) -> str:
         if not self.knobs:
             return self.type
-        knobs = ", ".join(f"{name}={format_knob(value)}" for name, value in self.knobs)
-        return f"{self.type}({knobs})"
+        return f"{self.type}({self.settings})"
 
 
 NO_CHOICE = Choice("none")

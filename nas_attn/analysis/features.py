@@ -46,8 +46,7 @@ def features(placement: Placement) -> tuple[Feature, ...]:
     for part in placement.assignments:
         if not part.choice.is_none:
             site = f"{part.site}@{part.position}" if part.position else part.site
-            inside = str(part.choice).partition("(")[2].removesuffix(")")
-            used.append(Feature(site, part.choice.type, inside, part))
+            used.append(Feature(site, part.choice.type, part.choice.settings, part))
     return tuple(sorted(used))
 
 

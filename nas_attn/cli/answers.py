@@ -181,11 +181,11 @@ def effects(
 
 def _effects(now: Snapshot, what: str, at: str) -> Effects:
     from nas_attn.analysis.effects import fit_effects
-    from nas_attn.words.remarks import constant_sentence
+    from nas_attn.words.remarks import constant_clause
 
     same = next((constant for constant in now.constants if constant.metric == what), None)
     if same is not None:
-        why = constant_sentence(now.recipe, same).removesuffix(".")
+        why = constant_clause(now.recipe, same)
         raise StudyError(f"there are no effects on '{what}': {why}")
     fitted = fit_effects(now, what)
     if fitted is not None:

@@ -294,14 +294,17 @@ def _cost(card: Card) -> str:
 
 def milliseconds(time_ms: float) -> str:
     """`4.3 ms`, `0.29 ms`, `120 ms`: two digits, or three from 100 on."""
+    return f"{_rounded(time_ms)} ms"
+
+
+def _rounded(time_ms: float) -> str:
     if time_ms >= 99.5:
-        return f"{time_ms:.0f} ms"
-    return f"{time_ms:#.2g}".rstrip(".") + " ms"
+        return f"{time_ms:.0f}"
+    return f"{time_ms:#.2g}".rstrip(".")
 
 
 def _from_to(cost: Paid) -> str:
-    before = milliseconds(cost.before_ms).removesuffix(" ms")
-    return f"{before} → {milliseconds(cost.after_ms)}"
+    return f"{_rounded(cost.before_ms)} → {milliseconds(cost.after_ms)}"
 
 
 def _sure(card: Card, sure: Certainty) -> str:

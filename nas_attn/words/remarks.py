@@ -79,6 +79,11 @@ def caution_text(caution: Caution) -> str:
 
 def constant_sentence(recipe: Recipe, constant: Constant) -> str:
     """That a metric is the same for all candidates, and what it may mean."""
+    return f"{constant_clause(recipe, constant)}."
+
+
+def constant_clause(recipe: Recipe, constant: Constant) -> str:
+    """The same, as a part of a sentence."""
     metric = constant.metric
     ends = (units.value(metric, value) for value in (constant.lowest, constant.highest))
     shown = " to ".join(dict.fromkeys(ends))
@@ -86,7 +91,7 @@ def constant_sentence(recipe: Recipe, constant: Constant) -> str:
         f"{metric} is {shown} in all {constant.runs} runs of all {constant.candidates} candidates"
     )
     why, each = _why_constant(recipe, constant)
-    return f"{what}{each}. It separates no candidates, so nothing can be recommended by it; {why}."
+    return f"{what}{each}. It separates no candidates, so nothing can be recommended by it; {why}"
 
 
 def weak_rung_sentence(recipe: Recipe, weak: WeakRung) -> str:

@@ -211,8 +211,7 @@ def announcement(
     if forecast.noise_blocks:
         source = f"from {forecast.noise_blocks} earlier seeds"
     # the unit is said once, after the other end
-    unit = units.unit(family.metric).of_differences
-    low = units.size(family.metric, forecast.detectable_low).removesuffix(unit).rstrip()
+    low = units.unit(family.metric).size(abs(forecast.detectable_low))
     high = units.size(family.metric, forecast.detectable_high)
     lines = [
         Line(f"Test {family.number}: {pairs}"),
