@@ -24,8 +24,11 @@ def _is_sentence(text: str) -> bool:
     return len(words) >= FEWEST and not CODE.match(text)
 
 
-def _texts(node: ast.AST) -> Iterator[str]:
-    if _says_an_error(node) or _is_docstring(node):
+def _texts(node: ast.AST, of_errors: frozenset[str] = frozenset()) -> Iterator[str]:
+    """`of_errors`: the variables of the function around that only errors say."""
+    if isinstance(node, ast.FunctionDef):
+        of_errors = _said_by_errors(node)
+    if _says_an_error(node) or _is_docstring(node) or _assigned(node) & of_errors:
         return
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
@@ -35,7 +38,38 @@ def _texts(node: ast.AST) -> Iterator[str]:
         )
     else:
         for child in ast.iter_child_nodes(node):
-            yield from _texts(child)
+            yield from _texts(child, of_errors)
+
+
+def _said_by_errors(function: ast.FunctionDef) -> frozenset[str]:
+    """The variables of a function that are read in errors only, or for such variables only."""
+    variables = frozenset[str]()
+    for node in ast.walk(function):
+        variables |= _assigned(node)
+    while others := variables & set(_read(function, variables)):
+        variables -= others
+    return variables
+
+
+def _read(node: ast.AST, of_errors: frozenset[str]) -> Iterator[str]:
+    """The variables that are read outside of errors, and not to assign one of `of_errors`."""
+    if _says_an_error(node) or _assigned(node) & of_errors:
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        yield node.id
+    for child in ast.iter_child_nodes(node):
+        yield from _read(child, of_errors)
+
+
+def _assigned(node: ast.AST) -> frozenset[str]:
+    """The variable that a statement assigns."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target: ast.AST = node.targets[0]
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+        target = node.target
+    else:
+        return frozenset()
+    return frozenset({target.id}) if isinstance(target, ast.Name) else frozenset()
 
 
 def _says_an_error(node: ast.AST) -> bool:
