@@ -32,6 +32,7 @@ from nas_attn.study.opening import OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 from nas_attn.study.trial_book import TrialBook
 from nas_attn.study.workers import workers_of
+from nas_attn.words.running import not_kept_reason
 
 # seconds of silence after which a worker of another machine is lost
 FORGOTTEN_S = 86_400.0
@@ -83,9 +84,7 @@ def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool 
             freed.weights += 1
             _drop(opened, rows, freed, dry_run=dry_run)
             if not dry_run:
-                opened.store.weights_lost.put(
-                    view.key, f"not kept, since storage.keep_weights is '{keep}'"
-                )
+                opened.store.weights_lost.put(view.key, not_kept_reason(keep))
     return freed
 
 

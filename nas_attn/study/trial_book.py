@@ -22,6 +22,7 @@ from nas_attn.records import CandidateRow, Latency, Placement, StoredScore
 from nas_attn.storage import Database
 from nas_attn.storage.driver_errors import explained
 from nas_attn.study.optuna_storage import open_storage
+from nas_attn.words.running import WORKER_DIED
 
 # user attribute of an enqueued trial that names the baseline
 BASELINE = "baseline"
@@ -149,7 +150,7 @@ class TrialBook:
         values = known_params(trial)
         if values.keys() >= set(sites) or outside(trial):
             self.study.enqueue_trial(values, user_attrs=trial.user_attrs)
-        self.give_up(trial.number, "its worker died before it was begun")
+        self.give_up(trial.number, WORKER_DIED)
 
     def give_up(self, number: int, reason: str) -> None:
         self.tell(number, None, {"reason": reason}, state=TrialState.FAIL)

@@ -184,6 +184,21 @@ def lacks_latencies_line(waiting: int, machine: str, study: str) -> str:
     )
 
 
+def same_network_reason(trial: int | None) -> str:
+    """Why a proposal is not trained: an earlier trial has the network. None: it is not known."""
+    return f"the same network as trial {'?' if trial is None else trial}"
+
+
+def killed_workers_reason(workers: int) -> str:
+    """Why a run is not begun any more."""
+    return f"it killed {workers} workers"
+
+
+def not_kept_reason(keep: str) -> str:
+    """Why a network's weights are not there, by what the recipe keeps."""
+    return f"not kept, since storage.keep_weights is '{keep}'"
+
+
 def pruned_reason(epochs: int) -> str:
     """Why a candidate was stopped at a rung."""
     return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"
@@ -197,6 +212,8 @@ def stopping_line(why: str = "") -> str:
 STOPPING_ON_REQUEST = (
     "stopping, as requested by nas-attn stop: finishing the step and writing a checkpoint"
 )
+TIME_WAS_OVER = "the search's time was over"
+WORKER_DIED = "its worker died before it was begun"
 NO_WORKER_HAS_A_RUN = "no worker has a run"
 TAKEN_OVER = "taken over by another worker"
 WAITS_FOR_A_PROCESS = "waits for another process"

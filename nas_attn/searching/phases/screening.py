@@ -57,7 +57,13 @@ from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.tables import is_cost
 from nas_attn.words.progress import ended_candidate
-from nas_attn.words.running import lacks_latencies_line, no_control_line, pruned_reason
+from nas_attn.words.running import (
+    lacks_latencies_line,
+    no_control_line,
+    not_kept_reason,
+    pruned_reason,
+    same_network_reason,
+)
 
 # the larger network comes after this share of the candidates: attention's cost is known then
 LATE = 0.75
@@ -305,7 +311,8 @@ class Search(TaskSource):
         )
         if row is None:
             first = self.store.candidate(key)
-            self.book.give_up(number, f"the same network as trial {first.trial if first else '?'}")
+            trial = None if first is None else first.trial
+            self.book.give_up(number, same_network_reason(trial))
             return False
         self.queue.want(self._runs(row)[: None if row.baseline else 1])
         return True
@@ -441,9 +448,7 @@ class Search(TaskSource):
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Keeps the weights of a candidate's first run."""
         if self.recipe.storage.keep_weights == "none":
-            self.store.weights_lost.put(
-                row.run.key, "not kept, since storage.keep_weights is 'none'"
-            )
+            self.store.weights_lost.put(row.run.key, not_kept_reason("none"))
             return
         candidate = self.store.candidate(row.run.key)
         if candidate is not None and row.run.seed == self._runs(candidate)[0].seed:

@@ -25,7 +25,7 @@ from nas_attn.study.leasing import TTL_S, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, worker_count
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
-from nas_attn.words.running import no_test_line
+from nas_attn.words.running import TIME_WAS_OVER, no_test_line
 
 # of the test's share of the time: reading a study of many short runs takes time, too
 LEAST_SHARE = 0.25
@@ -134,7 +134,7 @@ def cut(opened: OpenStudy) -> None:
         rows = store.queue.rows(state="waiting", protocol=TARGET_PROTOCOL)
         for row in (row for row in rows if row.run.identity in left):
             if (lease := store.acquire(row.resource, owner=owner_name(), ttl_s=TTL_S)) is not None:
-                store.queue.finish(row, "withdrawn", "the search's time was over", lease)
+                store.queue.finish(row, "withdrawn", TIME_WAS_OVER, lease)
                 store.release(lease)
 
 

@@ -44,6 +44,7 @@ from nas_attn.words.running import (
     WAITS_FOR_A_PROCESS,
     begun_line,
     ended_line,
+    killed_workers_reason,
     left_behind,
     left_untold,
     run_name,
@@ -259,7 +260,7 @@ class Worker:
                 self._end(
                     TakenRun(row, source, lease),
                     "failed",
-                    failed or f"it killed {MOST_KILLED} workers",
+                    failed or killed_workers_reason(MOST_KILLED),
                 )
                 self.store.release(lease)
             else:
