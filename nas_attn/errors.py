@@ -178,6 +178,13 @@ def several(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def shown_s(seconds: float) -> str:
+    """`40 s`, `30 min`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
+
+
 def sentence(text: str, letters: int) -> str:
     """A message as one line of at most `letters`, control characters as escapes: nothing in it
     moves a terminal's cursor.

@@ -132,6 +132,8 @@ class Wording:
     name: str
     text: str
     """Takes a `Note` and returns a sentence."""
+    wait: str
+    """Takes a `waiting.WaitFact` and returns a sentence."""
 
 
 WORDINGS: Registry[Wording] = Registry()

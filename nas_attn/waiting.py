@@ -1,9 +1,8 @@
-"""Waits that report themselves: after some seconds they say what they wait for. They end by a
-request to stop, or a time limit.
+"""Waits that report themselves: after some seconds they tell what they wait for, in facts that
+`nas_attn.words.waits` says. They end by a request to stop, or a time limit.
 
 A command says once where its waits report and what ends them: `with reporting(say, stop):`. Code
-inside waits by `with Wait("the backbone") as wait:` and `wait.pause(0.5, lambda: "worker 2 trains
-it")`.
+inside waits by `with Wait(Awaited.QUIET) as wait:` and `wait.pause(0.5)`.
 """
 
 from __future__ import annotations
@@ -14,9 +13,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from nas_attn.importing import named
+from nas_attn.notes import WORDINGS
 from nas_attn.processes import is_stopped, owner_name, owner_shown
 
 if TYPE_CHECKING:
@@ -44,6 +46,68 @@ class StopNow(KeyboardInterrupt):
     """A person's second request to stop, unlike a KeyboardInterrupt that a user's code raises."""
 
 
+class Awaited(Enum):
+    """What a wait is for."""
+
+    DATA = "prepared_data"
+    DEVICE_TO_MEASURE = "device_to_measure"
+    DEVICE_TO_TRAIN = "device_to_train"
+    QUIET = "quiet_machine"
+    RUNS = "runs_of_others"
+    TABLES = "tables"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A wait goes on."""
+
+    awaited: Awaited
+    # of the data or the database; empty: there is one only
+    name: str
+    seconds: float
+    # who has what it waits for, or why it is not there; empty: what it waits for says it
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A wait is over."""
+
+    awaited: Awaited
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """A wait has ended without what it was for."""
+
+    awaited: Awaited
+    name: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAway:
+    """A database does not answer."""
+
+    # how long it is waited for
+    limit_s: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseBack:
+    """A database answers again."""
+
+    # its URL, without the password
+    where: str
+    seconds: float
+
+
+WaitFact = Waiting | Waited | GaveUp | DatabaseAway | DatabaseBack
+
+
 def ignore(text: str) -> None:
     """Says nothing: in place of a function that takes a line for people."""
 
@@ -59,15 +123,22 @@ class Waits:
     # Told the sentence of a wait, and an empty text once it is over
     waiting: Callable[[str], None] = ignore
 
-    def report(self, sentence: str) -> None:
+    def report(self, fact: WaitFact) -> None:
         """Says what is waited for."""
+        sentence = wait_sentence(fact)
         self.waiting(sentence)
         self.say(sentence)
 
-    def report_end(self, sentence: str) -> None:
+    def report_end(self, fact: WaitFact) -> None:
         """Says that a wait is over."""
         self.waiting("")
-        self.say(sentence)
+        self.say(wait_sentence(fact))
+
+
+def wait_sentence(fact: WaitFact) -> str:
+    """A fact about a wait, for people."""
+    sentence: str = named(WORDINGS["english"].wait)(fact)
+    return sentence
 
 
 def _log(line: str) -> None:
@@ -119,9 +190,10 @@ def waits() -> Waits:
 class Wait:
     """One wait. As a context manager it also reports how long it took, if the wait was reported."""
 
-    def __init__(self, what: str, stop: Callable[[], bool] = _never) -> None:
-        """`what` completes "waiting for …"; `stop` also ends this wait."""
-        self._what = what
+    def __init__(self, awaited: Awaited, name: str = "", stop: Callable[[], bool] = _never) -> None:
+        """`name`: of the data or the database; `stop` also ends this wait."""
+        self._awaited = awaited
+        self._name = name
         self._stop = stop
         self._waits = waits()
         self._began = time.monotonic()
@@ -139,8 +211,8 @@ class Wait:
         """Whether the wait shall end."""
         return self._stop() or self._waits.stop()
 
-    def pause(self, seconds: float, who: Callable[[], str]) -> None:
-        """Lets some time pass, or raises Interrupted. `who` gives the name of what it waits for,
+    def pause(self, seconds: float, who: Callable[[], str] = str) -> None:
+        """Lets some time pass, or raises Interrupted. `who` names the holder of what it waits for,
         when this is reported.
         """
         end = time.monotonic() + seconds
@@ -159,18 +231,17 @@ class Wait:
         if now >= self._next:
             self._next = now + AGAIN_S
             self._spoke = True
-            waited = f"{now - self._began:.0f} s so far"
-            self._waits.report(f"waiting for {self._what}, {waited}: {who()}")
+            self._waits.report(Waiting(self._awaited, self._name, now - self._began, who()))
 
-    def say(self, line: str) -> None:
-        """Reports a line about this wait."""
-        self._waits.say(line)
+    def give_up(self, holder: str) -> None:
+        """Reports that it waits no longer for this holder."""
+        self._waits.say(wait_sentence(GaveUp(self._awaited, self._name, holder)))
 
     def over(self) -> None:
         """Ends the wait; the next pause begins another one."""
         if self._spoke:
-            waited_s = time.monotonic() - self._began
-            self._waits.report_end(f"waited {waited_s:.0f} s for {self._what}")
+            seconds = time.monotonic() - self._began
+            self._waits.report_end(Waited(self._awaited, self._name, seconds))
         self._began = time.monotonic()
         self._next = self._began + REPORTED_AFTER_S
         self._spoke = False

@@ -332,7 +332,9 @@ TASK_ROWS = (
     ),
 )
 
-WORDING_ROWS = (Wording("english", "nas_attn.words.notes:note_text"),)
+WORDING_ROWS = (
+    Wording("english", "nas_attn.words.notes:note_text", "nas_attn.words.waits:wait_text"),
+)
 
 
 def register() -> None:

@@ -24,7 +24,7 @@ from nas_attn.errors import DataError
 from nas_attn.image_facts import FULL_BITS
 from nas_attn.processes import cores
 from nas_attn.records import SOLE_WORKER, Share
-from nas_attn.waiting import Wait, locked
+from nas_attn.waiting import Awaited, Wait, locked
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,11 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        Wait(f"{what}, which another process makes") as wait,
+        Wait(Awaited.DATA, what) as wait,
         locked(path, wait, LONGEST_S) as holder,
     ):
         if holder:
-            wait.say(f"stopped waiting for {holder} and made it again: {what}")
+            wait.give_up(holder)
         yield
 
 

@@ -27,7 +27,7 @@ from nas_attn.notes import Failure, warn
 from nas_attn.records import BARE, Fingerprint, Latency, Placement, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.tables import LATENCY_MODES
-from nas_attn.waiting import Interrupted, Wait
+from nas_attn.waiting import Awaited, Interrupted, Wait
 
 # before each session of a first estimate, for a busy machine
 PAUSES_S = (
@@ -106,14 +106,14 @@ class Measurer:
         does not run. Raises Interrupted.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if not r.is_bare}
-        wait = Wait("a quiet moment to measure latency")
+        wait = Wait(Awaited.QUIET)
         # a session whose A/A control is off does not count
         for pause in (*PAUSES_S, None):
             latency = self.known(candidate)
             if latency is not None:
                 return latency
             if pause is not None:
-                wait.pause(pause, lambda: "the machine was too busy for a valid session")
+                wait.pause(pause)
                 self._session(group, needed=candidate.key)
         why = "several sessions in a row had two copies of the same network more than 1 % apart"
         way_out = "free the machine of other work, or raise latency.session_seconds"

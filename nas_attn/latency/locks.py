@@ -29,7 +29,7 @@ from nas_attn.environment import LOCK_DIR, lock_folder
 from nas_attn.errors import MeasurementError
 from nas_attn.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
 from nas_attn.recipe import LatencySection
-from nas_attn.waiting import LOCK_POLL_S, Interrupted, Wait, file_lock, taken
+from nas_attn.waiting import LOCK_POLL_S, Awaited, Interrupted, Wait, file_lock, taken
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -94,7 +94,7 @@ class Hold:
         """
         with (
             suppress(Interrupted),
-            Wait("the device, to train on it: another process measures there") as wait,
+            Wait(Awaited.DEVICE_TO_TRAIN) as wait,
         ):
             waiting = self._lock._come_in("waiting", (), wait)
             try:
@@ -162,7 +162,7 @@ class DeviceLock:
         """
         stops = self.training_stops and not (self.when_crowded and not crowded())
         beside: list[str] = []
-        with Wait("the device, to measure latency on it alone") as wait:
+        with Wait(Awaited.DEVICE_TO_MEASURE) as wait:
             place = self._come_in(
                 "alone" if stops else "beside", ("alone", "beside", "waiting"), wait, beside
             )
@@ -227,7 +227,7 @@ class DeviceLock:
             wait.pause(LOCK_POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
         waited_files = {waited_place.lock_file for waited_place in waited}
         if left := [found for found in there if found.lock_file in waited_files]:
-            wait.say(f"stopped waiting for {_shown(left)}")
+            wait.give_up(_shown(left))
         if beside is not None:
             beside += [owner_shown(_owner(found)) for found in there]
 

@@ -17,10 +17,16 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from nas_attn.environment import STORAGE_WAIT
-from nas_attn.errors import (
-    StorageAway,
+from nas_attn.errors import StorageAway, shown_s
+from nas_attn.waiting import (
+    CHECK_S,
+    DatabaseAway,
+    DatabaseBack,
+    Interrupted,
+    Waits,
+    impatient,
+    waits,
 )
-from nas_attn.waiting import CHECK_S, Interrupted, Waits, impatient, waits
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -97,8 +103,9 @@ class Outage:
                     raise Interrupted from error
                 if now - began > common.storage_s:
                     waited = shown_s(common.storage_s)
-                    after = f"gave up after {waited} (change it with {STORAGE_WAIT})"
-                    raise StorageAway(f"{error}; {after}") from error
+                    raise StorageAway(
+                        f"{error}; gave up after {waited} (change it with {STORAGE_WAIT})"
+                    ) from error
                 self._tell(common, str(error))
 
     @contextmanager
@@ -120,10 +127,7 @@ class Outage:
                 announced = self._said
                 self._said = self._said and not over
             if back and over and announced:
-                waits().report_end(
-                    f"the database is back after {shown_s(time.monotonic() - since)}:"
-                    f" '{self._where}'"
-                )
+                waits().report_end(DatabaseBack(self._where, time.monotonic() - since))
 
     def _tell(self, common: Waits, reason: str) -> None:
         with self._mutex:
@@ -132,9 +136,7 @@ class Outage:
             self._said = True
         # reporting itself must not wait
         with impatient():
-            common.report(
-                f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}"
-            )
+            common.report(DatabaseAway(common.storage_s, reason))
 
 
 def _sleep(seconds: float, common: Waits) -> None:
@@ -174,10 +176,3 @@ def repeatable(
         return cast(_Connected, self)._connector.endure(lambda: method(self, *given, **named))
 
     return call
-
-
-def shown_s(seconds: float) -> str:
-    """`40 s`, `30 min`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min"

@@ -18,12 +18,15 @@ FACTS = (
     "data/image_names.py",
     "evaluation",
     "evidence",
+    "latency/locks.py",
     "model",
     "notation.py",
     "notes.py",
     "report",
     "space.py",
+    "storage/outages.py",
     "training",
+    "waiting.py",
 )
 """Packages and files that return data, or draw it."""
 SAYING = (
@@ -34,13 +37,12 @@ SAYING = (
     "backbones/larger.py",
     "backbones/weights.py",
     "evaluation/evaluators.py",
-    "evaluation/measuring.py",
     "evaluation/programs.py",
     "evaluation/workbench.py",
     "training/stepping.py",
 )
 """Files of these packages with other texts: parts of errors from functions of their own, lists of
-operations, what a worker waits for.
+operations.
 """
 
 

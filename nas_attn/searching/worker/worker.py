@@ -37,7 +37,7 @@ from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
-from nas_attn.waiting import Interrupted, Wait, ignore, impatient
+from nas_attn.waiting import Awaited, Interrupted, Wait, ignore, impatient
 from nas_attn.words.running import (
     NO_WORKER_HAS_A_RUN,
     TAKEN_OVER,
@@ -406,7 +406,7 @@ class _Idle:
     def __init__(self, worker: Worker, sources: Sequence[TaskSource]) -> None:
         self._worker = worker
         self._sources = sources
-        self._wait = Wait("the runs of other workers")
+        self._wait = Wait(Awaited.RUNS)
         self._alone_since: float | None = None
         self._poll_s = QUEUE_POLL_S
 
