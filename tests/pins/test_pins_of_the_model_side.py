@@ -25,6 +25,10 @@ from nas_attn.searching.run import taking_part
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.study.opening import create_study
 
+PROPOSALS = 16
+"""Of a search of 24. Processors with other instructions round differently, and later proposals
+rest on costs that are equal but for that.
+"""
 SPACES = ("channel", "ela", "plug_and_play", "small", "spatial_and_channel")
 table = runpy.run_path(str(Path(__file__).parents[1] / "study" / "conftest.py"))["table"]
 
@@ -72,7 +76,7 @@ def test_proposals_are_as_they_were(name: str, renew: bool) -> None:
     sampler = DistinctSampler(name, space, seed=3, trials=24)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     lines = []
-    for _ in range(24):
+    for _ in range(PROPOSALS):
         trial = study.ask(distributions(space))
         lines.append(" ".join(f"{site}={choice}" for site, choice in trial.params.items()))
         worth = sum(len(v) * (i + 1) for i, v in enumerate(trial.params.values()))
