@@ -40,7 +40,7 @@ from nas_attn.tables import (
     share_of_images,
 )
 from nas_attn.tasks.base import Task
-from nas_attn.training.learning import learnt_of
+from nas_attn.training.learning import Tally, learnt_of
 
 SHAPE = (3, 16, 16)
 
@@ -190,16 +190,15 @@ def test_what_images_contribute_to_a_metric_is_right_on_average_and_spreads_as_n
     values, errors = [], []
     for _ in range(300):
         labels, predicted = photographs(rng, absent)
-        right = labels == predicted
-        answers = json.dumps({"wrong": predicted[~right].tolist()})
+        tally = classified(labels, predicted)
         score = Score(
             0,
             0,
             1,
-            classified(labels, predicted),
-            correct=np.packbits(right).tobytes(),
+            tally.metrics(0.0),
+            correct=tally.right(),
             examples=len(labels),
-            answers=zlib.compress(answers.encode()),
+            answers=zlib.compress(json.dumps(tally.answers()).encode()),
         )
         classes = Labels(tuple("abcd"), labels)
         contributions = contributions_of(row.name, score, classes)
@@ -220,12 +219,12 @@ def photographs(rng: np.random.Generator, absent: tuple[int, ...]) -> tuple[Any,
     return labels, np.where(taken == 3, 0, taken).astype(np.int32)
 
 
-def classified(labels: Any, predicted: Any) -> dict[str, float]:
-    """The metrics of these answers."""
+def classified(labels: Any, predicted: Any) -> Tally:
+    """What is kept of these answers."""
     tally = learnt_of(tasks.TASKS["classification"], 4).tally()
     logits = 9.0 * torch.nn.functional.one_hot(torch.from_numpy(predicted).long(), 4)
     tally.add(logits, torch.from_numpy(labels).long())
-    return tally.metrics(0.0)
+    return tally
 
 
 def measured(task: Task, error: int) -> dict[str, float]:
