@@ -227,9 +227,13 @@ def classified(labels: Any, predicted: Any) -> Tally:
     return tally
 
 
+# of these answers; enough that one of them is not among the best five
+CLASSES = 6
+
+
 def measured(task: Task, error: int) -> dict[str, float]:
-    """The metrics of answers for four images of three classes, of which `error` are wrong."""
-    learnt = learnt_of(task, 3)
+    """The metrics of answers for four images, of which `error` are wrong."""
+    learnt = learnt_of(task, CLASSES)
     tally = learnt.tally()
     answers: dict[str, Callable[[int], tuple[Any, Tensor]]] = {
         "classification": classes,
@@ -245,15 +249,22 @@ def measured(task: Task, error: int) -> dict[str, float]:
 def classes(error: int) -> tuple[Tensor, Tensor]:
     y = torch.tensor([0, 1, 2, 0])
     said = y.clone()
-    said[:error] = 2
-    return 9 * torch.nn.functional.one_hot(said, 3).float(), y
+    said[:error] = CLASSES - 1
+    return graded(said), y
 
 
 def masks(error: int) -> tuple[Tensor, Tensor]:
     y = torch.arange(3).repeat(4, 4, 1)
     said = y.clone()
-    said[:error] = 2
-    return 9 * torch.nn.functional.one_hot(said, 3).permute(0, 3, 1, 2).float(), y
+    said[:error] = CLASSES - 1
+    return graded(said).permute(0, 3, 1, 2), y
+
+
+def graded(said: Tensor) -> Tensor:
+    """Logits (..., classes): the further a class is from what is said, the lower. So a class that
+    is far off is not among the best few, either.
+    """
+    return -9.0 * (torch.arange(CLASSES) - said[..., None]).abs()
 
 
 def boxes(error: int) -> tuple[list[dict[str, Tensor]], Tensor]:
