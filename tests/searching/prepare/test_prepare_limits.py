@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,27 +18,39 @@ from nas_attn.searching.prepare import beginning, forecast
 from nas_attn.searching.run import taking_part
 from nas_attn.study.opening import open_study
 from nas_attn.study.reading import snapshot
+from nas_attn.tables import COSTS, Cost
 
 URL = "sqlite:///nas_attn.db"
 TINY = {"name": "tiny", "sites": {"include": ["stage3"]}, "choices": {"eca": {}, "simam": {}}}
+LIMITED = [pytest.param(row, id=row.name) for row in COSTS.values() if row.function and row.limit]
 
 
-@pytest.mark.parametrize("limit", ["max_parameters", "max_macs", "max_training_memory"])
+@pytest.mark.parametrize("cost", LIMITED)
 def test_a_limit_that_the_bare_backbone_breaks_is_refused_before_a_study_begins(
-    table: Path, limit: str
+    table: Path, cost: Cost
 ) -> None:
-    recipe = load_recipe("table.toml", overrides={f"limits.{limit}": 5})
-    with pytest.raises(RecipeError, match=rf"the bare backbone's [\d,]+ .* limits.{limit} = 5"):
+    value = cost_of_bare()[cost.name]
+    # of the same type: a limit of a count is a whole number
+    half = type(value)(value / 2)
+    recipe = load_recipe("table.toml", overrides={f"limits.{cost.limit}": half})
+    said = re.escape(f"limits.{cost.limit} = {half:,}")
+    with pytest.raises(RecipeError, match=rf"the bare backbone's .* {said}"):
         beginning.begin(recipe, URL)
     assert not Path("nas_attn.db").exists()
     with pytest.raises(RecipeError):
         forecast.forecast(recipe)
 
 
-def test_the_bare_backbones_own_cost_is_no_limit_that_cannot_be_met(table: Path) -> None:
+def cost_of_bare() -> dict[str, float]:
     plan = beginning.plan_recipe(load_recipe("table.toml"))
-    cost = plan.cost(plan.resolved(BARE))
-    limits = {"limits.max_parameters": cost["params"], "limits.max_macs": cost["macs"]}
+    return dict(plan.cost(plan.resolved(BARE)))
+
+
+@pytest.mark.parametrize("cost", LIMITED)
+def test_the_bare_backbones_own_cost_is_no_limit_that_cannot_be_met(
+    table: Path, cost: Cost
+) -> None:
+    limits = {f"limits.{cost.limit}": cost_of_bare()[cost.name]}
     check_limits(beginning.plan_recipe(load_recipe("table.toml", overrides=limits)))
 
 
