@@ -21,7 +21,7 @@ from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.propose.halving import ParetoHalving
 from nas_attn.searching.propose.sampling import DistinctSampler
-from nas_attn.searching.propose.untried import Exhausted, distributions
+from nas_attn.searching.propose.untried import distributions
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.space import SearchSpace
@@ -59,18 +59,6 @@ def values(params: dict[str, str]) -> tuple[float, float]:
     return sum(len(v) * (i + 1) for i, v in enumerate(params.values())), sum(
         v != "none" for v in params.values()
     )
-
-
-@pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "placement", "auto"])
-def test_no_placement_is_proposed_twice_and_none_outside_the_space(name: str) -> None:
-    sites = {"granularity": "block", "include": ["stage2.*", "stage3.*"]}
-    found = space(["se", "eca"], limits={"max_modules": 2}, sites=sites)
-    study = run(name, found, found.count(), 0, values)
-    proposed = [tuple(trial.params[site] for site in found.parameters) for trial in study.trials]
-    assert len(set(proposed)) == found.count() == 33
-    assert all(found.contains(trial.params) for trial in study.trials)
-    with pytest.raises(Exhausted):
-        study.ask(distributions(found))
 
 
 @pytest.mark.parametrize("name", ["tpe", "placement"])
