@@ -571,4 +571,8 @@ def _continued(now: Snapshot, lacking: Lacking) -> NextCommand | None:
     if left > 0 or now.counts["running"]:
         seconds = training_s(now, max(left, 1) * now.recipe.training.rungs[-1])
         return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
+    if now.planned == 0 and not now.exhausted:
+        # its time was over before the first placement: then it plans none, and would begin none
+        step = NextStep("resume", now.study, trials=now.recipe.search.trials)
+        return NextCommand(Purpose.CONTINUE, step, None)
     return _more_trials(now)

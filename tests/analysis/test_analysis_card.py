@@ -208,6 +208,20 @@ def test_an_empty_study_goes_on(tmp_path: Path) -> None:
     assert found.next.purpose is Purpose.CONTINUE
 
 
+def test_a_search_whose_time_ended_before_its_first_placement_goes_on_with_all_of_them(
+    tmp_path: Path,
+) -> None:
+    study = MadeStudy(tmp_path)
+    study.backbone()
+    # what a search does whose time is over: it plans as many as it has begun
+    study.store.set(trials=0)
+    found = card(study)
+    assert found.lacking is Lacking.NOTHING_SCORED
+    assert found.next is not None
+    assert found.next.purpose is Purpose.CONTINUE
+    assert found.next.step.trials == study.recipe.search.trials > 0
+
+
 def test_the_drawing_has_every_stage_in_its_order(tmp_path: Path) -> None:
     study = usual(tmp_path)
     names = ("stage2", "stage10", "neck1")
