@@ -550,7 +550,7 @@ def _more_trials(now: Snapshot, *, left_open: bool = False) -> NextCommand | Non
         )
     if now.exhausted:
         return None
-    step = NextStep("resume", now.study, trials=2 * now.planned)
+    step = NextStep("resume", now.study, trials=now.planned_next)
     seconds = training_s(now, now.planned * now.recipe.training.rungs[-1])
     return NextCommand(purpose, step, seconds, now.planned)
 
@@ -573,6 +573,6 @@ def _continued(now: Snapshot, lacking: Lacking) -> NextCommand | None:
         return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
     if now.planned == 0 and not now.exhausted:
         # its time was over before the first placement: then it plans none, and would begin none
-        step = NextStep("resume", now.study, trials=now.recipe.search.trials)
+        step = NextStep("resume", now.study, trials=now.planned_next)
         return NextCommand(Purpose.CONTINUE, step, None)
     return _more_trials(now)

@@ -190,6 +190,13 @@ class Snapshot:
     stages: tuple[BackboneStage, ...] = ()
 
     @property
+    def planned_next(self) -> int:
+        """Candidates in all of a search that goes on: twice as many. A search whose time ended
+        before its first one plans none; then as many as its recipe says.
+        """
+        return 2 * self.planned or self.recipe.search.trials
+
+    @property
     def front(self) -> tuple[CandidateView, ...]:
         """The candidates not dominated in the current estimates, the best in the first objective
         first.

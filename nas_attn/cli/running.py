@@ -147,6 +147,10 @@ def run(
         _show_results(opened, now, ended, path)
     if unwritten is not None:
         raise unwritten
+    if now.planned == 0:
+        # none was begun, and without a number none would be
+        at = at_storage(opened.url)
+        again = f"nas-attn resume {now.study} --trials {now.planned_next}{at}"
     _say_ending(ended, again)
 
 

@@ -142,7 +142,7 @@ def show_next(
     if now.recommendation is not None and not now.validations:
         lines.insert(0, f"{command(NextStep('test', now.study, look=True))}{at}")
     if ended != "exhausted":
-        lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
+        lines.append(f"nas-attn resume {now.study} --trials {now.planned_next}{at}")
     if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:
         # else it is the user's own data already
         own = " ".join(
