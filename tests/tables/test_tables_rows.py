@@ -40,6 +40,9 @@ from nas_attn.tables import (
     share_of_images,
 )
 from nas_attn.tasks.base import Task
+from nas_attn.tasks.classification import Classification
+from nas_attn.tasks.detection import Detection
+from nas_attn.tasks.segmentation import Segmentation
 from nas_attn.training.learning import Tally, learnt_of
 
 SHAPE = (3, 16, 16)
@@ -235,12 +238,13 @@ def measured(task: Task, error: int) -> dict[str, float]:
     """The metrics of answers for four images, of which `error` are wrong."""
     learnt = learnt_of(task, CLASSES)
     tally = learnt.tally()
-    answers: dict[str, Callable[[int], tuple[Any, Tensor]]] = {
-        "classification": classes,
-        "segmentation": masks,
-        "detection": boxes,
+    # a task that is a kind of one of these has its answers
+    answers: dict[type[Task], Callable[[int], tuple[Any, Tensor]]] = {
+        Classification: classes,
+        Segmentation: masks,
+        Detection: boxes,
     }
-    answer, y = answers[task.name](error)
+    answer, y = next(make for kind, make in answers.items() if isinstance(task, kind))(error)
     loss = learnt.loss(answer, y).item() / len(y) if task.losses else 0.0
     tally.add(answer, y)
     return tally.metrics(loss)
