@@ -58,7 +58,9 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
         def say(text: str) -> None:
             # a log on a full disk ends no search
             with suppress(OSError):
-                print(f"[{line.read()}] {text}", file=sys.stderr, flush=True)
+                # in one piece: the workers' lines come from threads
+                sys.stderr.write(f"[{line.read()}] {text}\n")
+                sys.stderr.flush()
 
         yield say
         return
