@@ -499,6 +499,8 @@ def _alternative(metric: str, other: Alternative) -> str:
     gain = other.gain
     size = _size_of(metric, other)
     unit = units.unit(metric).of_differences
+    if size == "1" and unit == "points":
+        unit = "point"
     latency = f"{units.times(other.ratio)} instead of {units.times(other.instead_of)}"
     if not size.strip("0."):
         return f"{called(other.of)}, {latency}: gives up nothing that is shown"
