@@ -26,9 +26,7 @@ from nas_attn.space import SearchSpace, resolve
 from nas_attn.study.opening import create_study
 
 PROPOSALS = 16
-"""Of a search of 24. Processors with other instructions round differently, and later proposals
-rest on costs that are equal but for that.
-"""
+"""Of a search of 24: those before costs that were equal but for a processor's rounding decided."""
 SPACES = ("channel", "ela", "plug_and_play", "small", "spatial_and_channel")
 table = runpy.run_path(str(Path(__file__).parents[1] / "study" / "conftest.py"))["table"]
 

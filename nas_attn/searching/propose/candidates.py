@@ -17,6 +17,8 @@ from nas_attn.model.coding import Codes, Floats, Ints
 from nas_attn.model.functions import Function
 
 TWO_SITE_CHANGES = 300
+# of a predicted value; processors round the last of a float's sixteen differently
+VALUE_DIGITS = 7
 # placements that are changed, at most: some of a longer front
 PARENTS = 64
 # distance of the reference point from the worst costs seen, as a share of their range
@@ -76,7 +78,15 @@ class Beliefs:
     primary: int = 0
 
     def values(self, codes: Codes) -> Floats:
-        return np.stack([function.of(codes) for function in self.functions], axis=1)
+        """(n, objectives), rounded: what is equal but for a processor's rounding is equal, so that
+        a study proposes the same on others.
+        """
+        values = np.stack([function.of(codes) for function in self.functions], axis=1)
+        largest = np.abs(values).max(axis=0, initial=np.finfo(float).tiny)
+        # a power of ten, so that one grid holds for what is tried and what was
+        scale = 10.0 ** np.ceil(np.log10(largest))
+        rounded: Floats = np.round(values / scale, VALUE_DIGITS) * scale
+        return rounded
 
 
 def proposals(
