@@ -1,6 +1,4 @@
-"""What a user is warned of by floors that build no sentence: facts, each of which
-`nas_attn.words.notes` says.
-"""
+"""What floors that build no sentence tell a user: facts, which `nas_attn.words` says."""
 
 from __future__ import annotations
 
@@ -125,6 +123,41 @@ Note = (
 )
 
 
+WeightsNoteKind = Literal[
+    # the file has several state_dicts, of which the first is used
+    "several_states",
+    # parameters outside of a prefix are ignored
+    "ignored",
+    # parameters for other classes start at random
+    "other_classes",
+    # the last layer is missing, and starts at random
+    "no_head",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsNote:
+    """What is used of a weights file, where it is not all."""
+
+    kind: WeightsNoteKind
+    # of state_dicts, parameters or a layer
+    names: tuple[str, ...]
+    # of the parameters that are used, if others are ignored
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoWeights:
+    """Why a network does not start from published weights."""
+
+    kind: Literal["not_asked_for", "not_published", "not_loaded"]
+    backbone: str
+    # what an error says if they are not loaded
+    error: str = ""
+    # the same without its cause and the way out
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Wording:
     """How notes are said, in one language."""
@@ -139,7 +172,12 @@ class Wording:
 WORDINGS: Registry[Wording] = Registry()
 
 
+def wording() -> Wording:
+    """The language in which notes are said."""
+    return WORDINGS["english"]
+
+
 def warn(note: Note, *, stacklevel: int = 1) -> None:
     """Gives a `NasAttnWarning` that says a note. `stacklevel`: as in `warnings.warn`."""
-    text = named(WORDINGS["english"].text)(note)
+    text = named(wording().text)(note)
     warnings.warn(text, NasAttnWarning, stacklevel=stacklevel + 1)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from nas_attn.importing import named
-from nas_attn.notes import WORDINGS
+from nas_attn.notes import wording
 from nas_attn.processes import is_stopped, owner_name, owner_shown
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Waits:
 
 def wait_sentence(fact: WaitFact) -> str:
     """A fact about a wait, for people."""
-    sentence: str = named(WORDINGS["english"].wait)(fact)
+    sentence: str = named(wording().wait)(fact)
     return sentence
 
 

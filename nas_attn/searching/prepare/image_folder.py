@@ -20,10 +20,10 @@ from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.starts import no_weights, pick_device
+from nas_attn.notes import NoWeights
 from nas_attn.recipe import Recipe, SplitsSection
 from nas_attn.recipe_reading import recipe_from, study_name
 from nas_attn.recipe_sections import FEW_VALIDATED
-from nas_attn.records import NoWeights
 from nas_attn.searching.prepare.lengths import (
     FEW_TRAINING_IMAGES,
     SEEDS_PER_LENGTH,
