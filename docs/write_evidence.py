@@ -104,7 +104,7 @@ def _seen(rows: Sequence[PublishedComparison]) -> tuple[str, str]:
 
 
 def _predicted(gain: ExpectedGain) -> str:
-    return f"{gain.mean:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})"
+    return f"{gain.mean:+z.1f} ({gain.low:+z.1f} to {gain.high:+z.1f})"
 
 
 def _stages() -> str:

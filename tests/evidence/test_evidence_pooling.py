@@ -81,7 +81,7 @@ def test_one_source_with_many_rows_is_no_proof() -> None:
 
 def test_a_setting_without_rows_is_an_extrapolation_with_a_wider_interval() -> None:
     known = pooled().gain(Situation("classification", "backbone", "scratch", "random", "se"))
-    unknown = pooled().gain(Situation("classification", "backbone", "pretrained", "identity", "se"))
+    unknown = pooled().gain(Situation("segmentation", "backbone", "pretrained", "identity", "se"))
     assert unknown.sources == ()
     assert unknown.rows == 0
     assert unknown.sd > known.sd

@@ -1,0 +1,72 @@
+"""Writes the short fine-tunings as rows of the table of published comparisons.
+
+    python -m research.start.published
+
+The long ones are left out as long as seeds are missing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from nas_attn.evidence.table import TABLE_FILE
+from research.published import TableRow, scored, table_with
+from research.start.analysis import Scores, scores
+from research.start.cells import (
+    BACKBONES,
+    BARE,
+    FORMS,
+    MODULES,
+    PLACES,
+    PROBLEMS,
+    SCHEDULES,
+    SEEDS,
+    STAGES,
+    Cell,
+    placement,
+)
+
+SOURCE = "nas_attn research/start (2026-11-28)"
+SCHEDULE = "short"
+DATA = {"cifar": "cifar10", "fashion": "fashion-mnist", "digits": "digits"}
+NETWORKS = {"resnet8": "resnet8(width=8)", "mobile": "mobile(width=8)"}
+STARTS_AS = {"identity": "identity", "paper": "random"}
+RECIPE = f"{SCHEDULES[SCHEDULE]} epochs of 600 images, {len(SEEDS)} seeds"
+
+
+def rows(known: Scores) -> Iterator[TableRow]:
+    """One for each problem, backbone, place, module and form, from all seeds."""
+    for problem, backbone in itertools.product(PROBLEMS, BACKBONES):
+        bare = _of_seeds(known, problem, backbone, BARE, "")
+        for place, module, form in itertools.product(PLACES, MODULES, FORMS):
+            network = placement(module, place)
+            yield {
+                "task": "classification",
+                "data": DATA[problem],
+                "test": "test",
+                "network": NETWORKS[backbone],
+                "module": module.partition("(")[0],
+                "place": "backbone",
+                "begin": f"{1 - len(PLACES[place]) / len(STAGES):.3g}",
+                "end": "1",
+                "start": "pretrained",
+                "form": STARTS_AS[form],
+                "recipe": RECIPE,
+                "unit": "top-1",
+                **scored(bare, _of_seeds(known, problem, backbone, network, form)),
+            }
+
+
+def _of_seeds(known: Scores, problem: str, backbone: str, network: str, form: str) -> list[float]:
+    """A network's accuracies, percent."""
+    return [known[Cell(problem, backbone, network, form, SCHEDULE, seed)] for seed in SEEDS]
+
+
+def main() -> None:
+    TABLE_FILE.write_text(table_with(rows(scores()), SOURCE), encoding="utf-8")
+    print(f"wrote {TABLE_FILE}")
+
+
+if __name__ == "__main__":
+    main()
