@@ -88,12 +88,18 @@ def _known(advice: Advice) -> Iterator[str]:
         return
     pairs = several(advice.gain.rows, "pair")
     networks = several(advice.gain.groups, "network")
-    sources = several(len(advice.gain.sources), "source")
     yield (
         f"{gain_text(advice.gain)}, {probability(advice.gain.probability)} likely to help, in the"
         f" next network ({pairs} of trainings with {_either(advice.gain.modules)}; {networks},"
-        f" {sources})"
+        f" {_sources(advice.gain.sources)})"
     )
+
+
+def _sources(names: Sequence[str]) -> str:
+    """How many; one is named, since all depends on it."""
+    if len(names) == 1:
+        return f"1 source: {names[0]}"
+    return several(len(names), "source")
 
 
 def _either(names: Sequence[str]) -> str:
@@ -159,7 +165,7 @@ def _measured(advice: Advice) -> str:
         slow = ", ".join(str(advised.placement) for advised in advice.too_slow)
         line += f"; over {TOO_SLOW:.0f} times as slow and not measured: {slow}"
     if advice.unmeasured:
-        line += f"; {len(advice.unmeasured)} more were not measured in this time"
+        line += f"; no time for {several(len(advice.unmeasured), 'more placement')}"
     return line
 
 
