@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -24,28 +24,47 @@ Hook = Callable[[], object]
 Row = dict[str, Any]
 
 
+class PlannedCell(Protocol):
+    """What cells of all experiments have."""
+
+    @property
+    def problem(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a runner was called with."""
 
     root: Path
     hours: float
+    problems: frozenset[str]
+    """Whose cells are trained."""
     seeds: frozenset[int]
     """Whose cells are trained; two calls with other seeds share the work of two cores."""
 
+    def wants(self, cell: PlannedCell) -> bool:
+        return cell.problem in self.problems and cell.seed in self.seeds
 
-def asked(description: str | None, seeds: Iterable[int]) -> Asked:
-    """Reads the command line of a runner, whose experiment has these seeds."""
+
+def asked(description: str | None, problems: Iterable[str], seeds: Iterable[int]) -> Asked:
+    """Reads the command line of a runner, whose experiment has these problems and seeds."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", type=Path, required=True, help="where the published files lie")
     parser.add_argument("--hours", type=float, default=24.0, help="begin no cell after this time")
+    named = list(problems)
+    parser.add_argument(
+        "--problems", choices=named, nargs="+", default=named, help="only these; default: all"
+    )
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=list(seeds), help="only these; default: all"
     )
     options = parser.parse_args()
-    return Asked(options.root, options.hours, frozenset(options.seeds))
+    return Asked(options.root, options.hours, frozenset(options.problems), frozenset(options.seeds))
 
 
 def work_through(

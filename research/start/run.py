@@ -1,6 +1,6 @@
 """Trains the cells of the experiment, and appends each to `rows/PROBLEM.jsonl`.
 
-    python -m research.start.run --root DATA [--hours 2]
+    python -m research.start.run --root DATA [--hours 2] [--problems cifar] [--seeds 0 2]
 
 DATA holds CIFAR-10's and Fashion-MNIST's published files. A call goes on where the last one ended;
 a killed call costs the cell under way. It runs on one core at low priority, and waits while
@@ -123,11 +123,11 @@ def recipe_of(cell: Cell, overrides: Overrides, root: Path) -> Recipe:
 
 
 def main() -> None:
-    options = asked(__doc__, SEEDS)
+    options = asked(__doc__, PROBLEMS, SEEDS)
     done = {cell_of(row) for row in finished_rows()}
     first = next(cells())
     work_through(
-        (cell for cell in cells() if cell.seed in options.seeds and cell not in done),
+        (cell for cell in cells() if options.wants(cell) and cell not in done),
         lambda hook: Starts(options.root, hook).result,
         keep_cell,
         folder=HERE,

@@ -1,6 +1,6 @@
 """Trains the cells of the trial, and appends each to `rows/PROBLEM.jsonl`.
 
-    python -m research.trial.run --root DATA [--hours 2] [--seeds 0 2]
+    python -m research.trial.run --root DATA [--hours 2] [--problems transfer] [--seeds 0 2]
 
 DATA holds CIFAR-10's and Fashion-MNIST's published files. A call goes on where the last one ended;
 a killed call costs the cell under way. It runs on one core at low priority, and waits while
@@ -143,12 +143,12 @@ def recipe_of(name: str, seed: int, root: Path) -> Recipe:
 
 
 def main() -> None:
-    options = asked(__doc__, SEEDS)
+    options = asked(__doc__, PROBLEMS, SEEDS)
     done = finished()
     planned = cells(list(PROBLEMS.values()), DEAR)
     section = recipe_of(PRETRAINING.name, 0, options.root).latency
     work_through(
-        (cell for cell in planned if cell.seed in options.seeds and cell not in done),
+        (cell for cell in planned if options.wants(cell) and cell not in done),
         lambda hook: Trial(options.root, hook).result,
         keep_cell,
         folder=HERE,
