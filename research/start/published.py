@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator
 
 from nas_attn.evidence.table import TABLE_FILE
-from research.published import TableRow, scored, table_with
+from research.published import TableRow, described, scored, table_with
 from research.start.analysis import Scores, scores
 from research.start.cells import (
     BACKBONES,
@@ -27,12 +27,12 @@ from research.start.cells import (
     placement,
 )
 
-SOURCE = "nas_attn research/start (2026-11-28)"
+EXPERIMENT = "research/start"
 SCHEDULE = "short"
 DATA = {"cifar": "cifar10", "fashion": "fashion-mnist", "digits": "digits"}
 NETWORKS = {"resnet8": "resnet8(width=8)", "mobile": "mobile(width=8)"}
 STARTS_AS = {"identity": "identity", "paper": "random"}
-RECIPE = f"{SCHEDULES[SCHEDULE]} epochs of 600 images, {len(SEEDS)} seeds"
+RECIPE = described(EXPERIMENT, SCHEDULES[SCHEDULE], 600, len(SEEDS))
 
 
 def rows(known: Scores) -> Iterator[TableRow]:
@@ -53,7 +53,6 @@ def rows(known: Scores) -> Iterator[TableRow]:
                 "start": "pretrained",
                 "form": STARTS_AS[form],
                 "recipe": RECIPE,
-                "unit": "top-1",
                 **scored(bare, _of_seeds(known, problem, backbone, network, form)),
             }
 
@@ -64,7 +63,7 @@ def _of_seeds(known: Scores, problem: str, backbone: str, network: str, form: st
 
 
 def main() -> None:
-    TABLE_FILE.write_text(table_with(rows(scores()), SOURCE), encoding="utf-8")
+    TABLE_FILE.write_text(table_with(rows(scores()), EXPERIMENT), encoding="utf-8")
     print(f"wrote {TABLE_FILE}")
 
 
