@@ -152,9 +152,9 @@ def page(trial: Trial) -> str:
         "",
         (
             f"| problem | done of {trial.planned // len(PROBLEMS)} | whole seeds | help | hurt |"
-            " not shown | quarter with full: correlation ± standard error |"
+            " not shown | best | quarter with full: correlation ± standard error |"
         ),
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
         *_by_problem(trial),
         "",
         *_extremes(trial),
@@ -164,8 +164,8 @@ def page(trial: Trial) -> str:
         "",
         (
             "All gains, Brier scores, log-losses: [trial.csv](data/trial.csv). `read_trial` of"
-            " `research/trial/table.py` reads the rows; `benchmarks/search.py` lets samplers search"
-            " them for module and place."
+            " `research/trial/table.py` reads the rows; in `benchmarks/search.py`, samplers search"
+            " them."
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -198,27 +198,34 @@ def _seeds_of_tests(trial: Trial) -> str:
     return f"{known.min()} to {known.max()} seeds"
 
 
-def _means_known(trial: Trial) -> dict[str, Mean]:
-    """Placement -> its mean gain over the problems, the largest first."""
-    gains = {network: trial.gain(MEAN, network) for network in PLACEMENTS}
+def _known_gains(trial: Trial, problem: str) -> dict[str, Mean]:
+    """Placement -> its gain in a problem or the mean of them, the largest first."""
+    gains = {network: trial.gain(problem, network) for network in PLACEMENTS}
     known = {network: gain for network, gain in gains.items() if gain is not None}
     return dict(sorted(known.items(), key=lambda item: -item[1].mean))
 
 
 def _key_figures(trial: Trial) -> str:
-    known = _means_known(trial)
+    known = _known_gains(trial, MEAN)
     agreements = [trial.agreement(problem) for problem in PROBLEMS]
     correlations = [one.correlation for one in agreements if one is not None]
-    if not known and not correlations:
-        return "Not known yet."
-    best = UNKNOWN
-    if known:
-        network, gain = next(iter(known.items()))
-        best = f"{gain} points ({_named(network)})"
+    if not known:
+        return _key_figures_so_far(trial)
+    network, gain = next(iter(known.items()))
     return (
-        f"Largest mean gain over the problems: {best}. Correlation of gains after a quarter and in"
-        f" full: {_range(correlations)}."
+        f"Largest mean gain over the problems: {gain} points ({_named(network)}). Correlation of"
+        f" gains after a quarter and in full: {_range(correlations)}."
     )
+
+
+def _key_figures_so_far(trial: Trial) -> str:
+    """Of the problems in which all placements have two seeds."""
+    parts = []
+    for problem in PROBLEMS:
+        highest, lowest = _ends(trial, problem)
+        if highest != "–":
+            parts.append(f"In {problem}, points: {highest} to {lowest}.")
+    return " ".join(parts) or "Not known yet."
 
 
 def _range(correlations: Sequence[float]) -> str:
@@ -273,9 +280,18 @@ def _by_problem(trial: Trial) -> Iterator[str]:
     for number, problem in enumerate(PROBLEMS):
         accuracy = trial.scores["accuracy"][number]
         done = [str(np.isfinite(accuracy).sum()), str(len(whole(accuracy)))]
-        shown = [problem, *done, *_counts(trial, problem), _correlation(trial, problem)]
-        yield f"| {' | '.join(shown)} |"
-    yield f"| mean | – | – | {' | '.join(_counts(trial, MEAN))} | – |"
+        shown = [problem, *done, *_counts(trial, problem), _ends(trial, problem)[0]]
+        yield f"| {' | '.join(shown)} | {_correlation(trial, problem)} |"
+    yield f"| mean | – | – | {' | '.join(_counts(trial, MEAN))} | – | – |"
+
+
+def _ends(trial: Trial, problem: str) -> tuple[str, str]:
+    """The highest and the lowest gain, where all placements have one."""
+    known = list(_known_gains(trial, problem).items())
+    if len(known) < len(PLACEMENTS):
+        return "–", "–"
+    highest, lowest = (f"{gain} ({_named(network)})" for network, gain in (known[0], known[-1]))
+    return highest, lowest
 
 
 def _counts(trial: Trial, problem: str) -> list[str]:
@@ -287,7 +303,7 @@ def _counts(trial: Trial, problem: str) -> list[str]:
 
 def _extremes(trial: Trial) -> Iterator[str]:
     """The highest and the lowest means over the problems."""
-    known = list(_means_known(trial).items())
+    known = list(_known_gains(trial, MEAN).items())
     if len(known) <= HIGHEST + LOWEST:
         yield f"Highest and lowest mean gains: {UNKNOWN}."
         yield ""
@@ -321,6 +337,8 @@ def _fates(trial: Trial) -> str:
     if not np.isfinite(trial.verdicts[: len(PROBLEMS)][:, :, PLACED]).any():
         return UNKNOWN
     fate = trial.fate(list(PROBLEMS))
+    if not fate.gains:
+        return "none is shown"
     return f"of {fate.gains}, {fate.stay} stay, {fate.vanish} vanish, {fate.turn} turn into losses"
 
 
