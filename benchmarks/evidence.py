@@ -28,9 +28,8 @@ from nas_attn.evidence import (
     COVERAGE,
     PooledFit,
     PublishedComparison,
-    comparisons,
     fit,
-    trained_pairs,
+    pooled,
 )
 
 DIVISIONS: dict[str, Callable[[PublishedComparison], object]] = {
@@ -128,7 +127,7 @@ def main() -> None:
         "--random", type=int, default=0, metavar="N", help="N random divisions of each kind"
     )
     asked = parser.parse_args()
-    rows = trained_pairs(comparisons())
+    rows = pooled().rows
     print(f"{len(rows)} pairs of trainings; intervals are meant to hold {COVERAGE:.0%}")
     print("| left out | groups | intervals hold | log score | mean of all | no effect |")
     print("|---|---|---|---|---|---|")

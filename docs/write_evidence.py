@@ -39,7 +39,7 @@ def page() -> str:
     """The whole page."""
     return TEMPLATE.read_text(encoding="utf-8").format(
         rows=len(comparisons()),
-        pairs=len(pooled().rows),
+        pairs=len(trained_pairs(comparisons())),
         sources=len({row.source for row in comparisons()}),
         settings=_settings(),
         modules=_modules(),
@@ -49,6 +49,7 @@ def page() -> str:
         resnet33ts=_resnet33ts(),
         recipes=_recipes(),
         detectors=_detectors(),
+        segmenters=_segmenters(),
         source_list=_sources(),
         spreads=_spreads(),
     )
@@ -155,9 +156,15 @@ def _detectors() -> str:
     return _by(own, lambda row: row.source)
 
 
+def _segmenters() -> str:
+    """Rows of segmentation, by data and module."""
+    own = [row for row in comparisons() if row.situation.task == "segmentation"]
+    return _by(own, lambda row: f"{row.data}, `{row.situation.module}`")
+
+
 def _sources() -> str:
     """Each source with its pairs of trainings."""
-    return _by(pooled().rows, lambda row: row.source)
+    return _by(trained_pairs(comparisons()), lambda row: row.source)
 
 
 def _by(rows: Sequence[PublishedComparison], key: Callable[[PublishedComparison], str]) -> str:

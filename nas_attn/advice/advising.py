@@ -15,7 +15,7 @@ from nas_attn.advice.shortlist import (
     shortlist,
 )
 from nas_attn.attachment import survey
-from nas_attn.evidence import pooled
+from nas_attn.evidence import comparisons, pooled, seen_gains
 from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.session import conditions
 
@@ -48,6 +48,7 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
         measured=measured,
         too_slow=tuple(costs.too_slow),
         unmeasured=tuple(candidate for candidate in candidates if candidate not in judged),
+        seen=() if of_task else seen_gains(comparisons(), setting.task),
         others=other_settings(fit, setting),
         machine=machine,
         conditions=tuple(conditions(question.section, question.input_shape).items()),

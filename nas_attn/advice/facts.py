@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_attn.evidence import ExpectedGain, Situation
+from nas_attn.evidence import ExpectedGain, SeenGain, Situation
 from nas_attn.recipe import LatencySection
 from nas_attn.records import Knob, Latency, Placement, Site
 
@@ -82,7 +82,7 @@ class Advice:
     sites: tuple[Site, ...]
     """Stages, necks and heads."""
     known: bool
-    """Whether any row is of this task."""
+    """Whether the fit has any row of this task."""
     gain: ExpectedGain | None
     """Of modules as the rows of this setting have them; None: it has no row."""
     measured: tuple[MeasuredPlacement, ...]
@@ -91,6 +91,8 @@ class Advice:
     """Several times slower than the bare network by one forward pass, and not measured."""
     unmeasured: tuple[AdvisedPlacement, ...]
     """For which there was no time, or which do not run here."""
+    seen: tuple[SeenGain, ...]
+    """Plain figures of the task where too few sources have it to expect a gain; else empty."""
     others: tuple[OtherSetting, ...]
     """Other settings of this task, the best first."""
     machine: str

@@ -9,6 +9,7 @@ what they say together. NumPy only; facts, no sentences.
 """
 
 from nas_attn.evidence.pooling import COVERAGE, ExpectedGain, PooledFit, fit, pooled
+from nas_attn.evidence.seen import SeenGain, seen_gains
 from nas_attn.evidence.table import (
     NOT_SAID,
     PublishedComparison,
@@ -24,10 +25,12 @@ __all__ = [
     "ExpectedGain",
     "PooledFit",
     "PublishedComparison",
+    "SeenGain",
     "Situation",
     "comparisons",
     "fit",
     "pooled",
     "read_comparisons",
+    "seen_gains",
     "trained_pairs",
 ]

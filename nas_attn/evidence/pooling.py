@@ -21,7 +21,7 @@ tried: research/notes/evidence.md.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,6 +48,8 @@ STEPS = (2.0, 1.3, 1.1, 1.03)
 # Points; the scale of the spreads' gamma density.
 PENALTY_SD = 2.0
 FEWEST_DEGREES = 2
+# Of a task: one source does not say how far another one may be from it.
+FEWEST_SOURCES = 2
 # Points from input to output: what the slope is expected to be at most.
 SLOPE_SD = 0.5
 
@@ -160,8 +162,10 @@ def pooled() -> PooledFit:
 
 
 def fit(rows: Sequence[PublishedComparison]) -> PooledFit:
-    """Fits rows of at least two sources; rows that score one pair of trainings count once."""
-    pairs = trained_pairs(rows)
+    """Fits the tasks of which there are two sources; rows that score one pair of trainings count
+    once.
+    """
+    pairs = _of_known_tasks(trained_pairs(rows))
     equations = _Equations(pairs)
     log_sd = np.full(len(SPREADS), math.log(START_SD))
     best = equations.likelihood(np.exp(log_sd))
@@ -190,6 +194,13 @@ def fit(rows: Sequence[PublishedComparison]) -> PooledFit:
         places=equations.places,
         degrees=max(sources - 2, FEWEST_DEGREES),
     )
+
+
+def _of_known_tasks(pairs: Sequence[PublishedComparison]) -> tuple[PublishedComparison, ...]:
+    sources: dict[str, set[str]] = defaultdict(set)
+    for pair in pairs:
+        sources[pair.situation.task].add(pair.source)
+    return tuple(pair for pair in pairs if len(sources[pair.situation.task]) >= FEWEST_SOURCES)
 
 
 class _Equations:

@@ -155,6 +155,12 @@ def test_segmentation_is_not_known_and_its_latencies_are_measured(network: nn.Mo
     assert advice.others == ()
     assert advice.measured
     assert any("nothing known" in line.text for line in before_table(advice))
+    (seen,) = advice.seen
+    assert seen.setting.place == "head"
+    power = search_power("segmentation", "resnet8", image_s=1e-4, images=1000, pretrained=False)
+    told = advice_as_json(advice, power, "")
+    assert told["gain"] is None
+    assert [one["pairs"] for one in told["seen"]] == [seen.rows]
 
 
 def test_it_stops_in_time_even_with_a_slow_network() -> None:

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nas_attn.evidence import PublishedComparison, Situation, comparisons, fit, pooled
+from nas_attn.evidence import (
+    PublishedComparison,
+    Situation,
+    comparisons,
+    fit,
+    pooled,
+    seen_gains,
+)
 from nas_attn.evidence.pooling import above_zero, quantile
 
 NECK = Situation("detection", "neck", "pretrained", "random", "se")
@@ -86,6 +93,25 @@ def test_a_setting_without_rows_is_an_extrapolation_with_a_wider_interval() -> N
     assert unknown.rows == 0
     assert unknown.sd > known.sd
     assert 0.3 < unknown.probability < 0.7
+
+
+def test_a_task_of_one_source_is_not_fitted() -> None:
+    """It would widen the spreads for all tasks, and does not say how far another source may be."""
+    alone = [row for row in comparisons() if row.situation.task == "segmentation"]
+    assert len({row.source for row in alone}) == 1
+    others = [row for row in comparisons() if row.situation.task != "segmentation"]
+    assert fit(comparisons()).spreads == fit(others).spreads
+    two = [replace(row, source=f"{row.source} {number % 2}") for number, row in enumerate(alone)]
+    assert any(row.situation.task == "segmentation" for row in fit([*others, *two]).rows)
+
+
+def test_seen_gains_are_the_plain_figures_of_each_setting() -> None:
+    (seen,) = seen_gains(comparisons(), "segmentation")
+    own = [row for row in comparisons() if row.situation.task == "segmentation"]
+    assert (seen.setting.place, seen.setting.start) == ("head", "pretrained")
+    assert seen.mean == pytest.approx(np.mean([row.gain for row in own]))
+    assert (seen.rows, seen.positive, seen.groups) == (48, 48, 6)
+    assert seen_gains([row for row in comparisons() if row not in own], "segmentation") == ()
 
 
 def test_a_setting_says_no_more_than_its_rows_and_the_mean_of_all() -> None:
