@@ -28,15 +28,15 @@ PLACES = [f"stage{i}" for i in (1, 2, 3, 4)]
 
 SCRATCH = Situation("classification", "backbone", "scratch", "random", "")
 DETECTOR = Situation("detection", "backbone", "pretrained", "random", "")
-TYPES = ("se", "eca", "cbam", "simam")
+TYPES = ("se", "eca", "cbam", "grn")
 
 
 def test_published_figures_expect_more_of_late_stages_and_little_of_unknown_types() -> None:
-    choices = ["none", "se(reduction=8)", "eca", "@stage=simam"]
+    choices = ["none", "se(reduction=8)", "eca", "@stage=grn"]
     facts = published(pooled(), SCRATCH, TYPES)
     found = expected(facts, dict.fromkeys(PLACES, choices))
     assert found["stage4"]["se(reduction=8)"] > found["stage1"]["se(reduction=8)"]
-    assert found["stage4"]["eca"] > found["stage4"]["@stage=simam"] > 0
+    assert found["stage4"]["eca"] > found["stage4"]["@stage=grn"] > 0
     assert {found[site]["none"] for site in PLACES} == {0}
 
 
