@@ -12,11 +12,11 @@ from nas_attn.advice.advising import advise
 from nas_attn.advice.costing import INIT_OF_FORM, training_image_s
 from nas_attn.advice.facts import Advice, Question, SearchPower
 from nas_attn.backbones import build
-from nas_attn.backbones.detectors import FIXED_SIDES
 from nas_attn.cli.advice_options import AdviceOptions
 from nas_attn.cli.common import console, echo, parse_shape, print_json, say_lines, table
 from nas_attn.cli.init import count_images
 from nas_attn.cli.measuring import latency_section
+from nas_attn.cli.usual import CLASSES, task_of, usual_shape, usual_start
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.evidence import Situation
 from nas_attn.recipe import LatencySection
@@ -30,24 +30,19 @@ MEASURED_AFTER_S = 45.0
 """The end of measuring, from the program's start: a training step takes the rest of a minute."""
 BRIEF_SESSION_S = 1.5
 """Longest time of one session, unless it is given."""
-SMALL_SIDE = 32
-LARGE_SIDE = 224
-SEGMENTERS = ("deeplabv3", "fcn_", "lraspp")
-DETECTORS = ("fasterrcnn", "fcos", "keypointrcnn", "maskrcnn", "retinanet", "ssd")
-"""How torchvision's names begin."""
-WITH_WEIGHTS = ("torchvision", "timm", "smp", "ultralytics")
-"""Sources of networks that have published weights."""
 
 
 def show_advice(backbone: str, options: AdviceOptions) -> None:
     """Prints the advice. Raises UserError: an option is wrong, or the network has no site."""
     until = time.monotonic() + MEASURED_AFTER_S - _age_s()
-    start = target_words(options.target or []).start or _usual_start(backbone)
+    start = target_words(options.target or []).start or usual_start(backbone)
     pretrained = start != "scratch"
-    setting = _setting(options.task or _task_of(backbone), options.form, pretrained=pretrained)
+    task = options.task or task_of(backbone)
+    setting = _setting(task, options.form, pretrained=pretrained)
     input_shape = parse_shape(options.shape or usual_shape(backbone))
     question = Question(backbone, input_shape, setting, _section(options.settings or []))
-    model = build(backbone_section(backbone), input_shape=input_shape, classes=1000)
+    section = backbone_section(backbone)
+    model = build(section, input_shape=input_shape, classes=CLASSES[task])
     advice = advise(model, question, until=until)
     image_s = training_image_s(model, input_shape)
     power = search_power(
@@ -82,32 +77,6 @@ def _setting(task: str, form: str, *, pretrained: bool) -> Situation:
 
 def _section(settings: Sequence[str]) -> LatencySection:
     return latency_section(LatencySection(session_seconds=BRIEF_SESSION_S), settings)
-
-
-def _task_of(backbone: str) -> str:
-    """What such a network is for."""
-    source, _, name = backbone.partition(":")
-    if source == "smp" or (source == "torchvision" and name.startswith(SEGMENTERS)):
-        return "segmentation"
-    if source == "ultralytics" or (source == "torchvision" and name.startswith(DETECTORS)):
-        return "detection"
-    return "classification"
-
-
-def _usual_start(backbone: str) -> str:
-    """Published weights where a library has them."""
-    if backbone.partition(":")[0] in WITH_WEIGHTS:
-        return "weights"
-    return "scratch"
-
-
-def usual_shape(backbone: str) -> str:
-    """The size of images that such a network usually has, or the only one that it takes."""
-    side = LARGE_SIDE if ":" in backbone else SMALL_SIDE
-    source, _, name = backbone.partition(":")
-    if source == "torchvision":
-        side = FIXED_SIDES.get(name, side)
-    return f"3x{side}x{side}"
 
 
 def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> str:

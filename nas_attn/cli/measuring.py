@@ -300,10 +300,12 @@ def _bring_back(folder: Path, study: OpenStudy | None, output: Output) -> None:
 
 
 def _plan(backbone: str, shape: str) -> Plan:
+    from nas_attn.cli.usual import CLASSES, task_of
     from nas_attn.evaluation.plan import plan_for
     from nas_attn.recipe_reading import recipe_from
 
-    data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
+    classes = CLASSES[task_of(backbone)]
+    data = {"name": "external", "input_shape": parse_shape(shape), "classes": classes}
     made = {"name": "measure", "space": "small", "backbone": {"name": backbone}, "data": data}
     return plan_for(
         recipe_from(

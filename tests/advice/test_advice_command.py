@@ -9,7 +9,7 @@ import pytest
 from command_line import Nas
 
 from nas_attn.backbones.detectors import FIXED_SIDES, arguments
-from nas_attn.cli import advised
+from nas_attn.cli import advised, usual
 from nas_attn.cli.common import parse_shape
 from nas_attn.recipe_reading import load_recipe
 
@@ -53,8 +53,9 @@ def test_a_network_of_a_library_starts_from_its_weights(nas: Nas) -> None:
     told = nas(
         "advise", "torchvision:mobilenet_v3_small", "--input", "3x32x32", *ONE_SESSION, "--json"
     ).json
-    assert (told["start"], told["gain"], told["probability"]) == ("pretrained", None, None)
-    assert told["sources"] == []
+    assert told["start"] == "pretrained"
+    assert told["gain"]["low"] < told["gain"]["mean"] < told["gain"]["high"]
+    assert told["sources"]
     assert told["others"]
     segmenter = "torchvision:lraspp_mobilenet_v3_large"
     task = nas("advise", segmenter, "--input", "3x64x64", *ONE_SESSION, "--json").json
@@ -64,7 +65,7 @@ def test_a_network_of_a_library_starts_from_its_weights(nas: Nas) -> None:
 
 @pytest.mark.parametrize("name", list(FIXED_SIDES))
 def test_detectors_of_one_size_are_asked_about_at_it(name: str) -> None:
-    channels, height, width = parse_shape(advised.usual_shape(f"torchvision:{name}"))
+    channels, height, width = parse_shape(usual.usual_shape(f"torchvision:{name}"))
     assert channels == 3
     assert arguments(name, (height, width), 2)["num_classes"] == 3
 

@@ -1,0 +1,43 @@
+"""What is assumed of a library's network where the user does not say it."""
+
+from __future__ import annotations
+
+from nas_attn.backbones.detectors import FIXED_SIDES
+
+SMALL_SIDE = 32
+LARGE_SIDE = 224
+SEGMENTERS = ("deeplabv3", "fcn_", "lraspp")
+DETECTORS = ("fasterrcnn", "fcos", "keypointrcnn", "maskrcnn", "retinanet", "ssd")
+"""How torchvision's names begin."""
+WITH_WEIGHTS = ("torchvision", "timm", "smp", "ultralytics")
+"""Sources of networks that have published weights."""
+CLASSES = {"classification": 1000, "segmentation": 21, "detection": 91}
+"""Of ImageNet, Pascal VOC, and COCO as torchvision counts it. A segmenter enlarges a map for each
+class, so with a thousand of them that would be most of its time.
+"""
+
+
+def task_of(backbone: str) -> str:
+    """What such a network is for."""
+    source, _, name = backbone.partition(":")
+    if source == "smp" or (source == "torchvision" and name.startswith(SEGMENTERS)):
+        return "segmentation"
+    if source == "ultralytics" or (source == "torchvision" and name.startswith(DETECTORS)):
+        return "detection"
+    return "classification"
+
+
+def usual_start(backbone: str) -> str:
+    """Published weights where a library has them."""
+    if backbone.partition(":")[0] in WITH_WEIGHTS:
+        return "weights"
+    return "scratch"
+
+
+def usual_shape(backbone: str) -> str:
+    """The size of images that such a network usually has, or the only one that it takes."""
+    side = LARGE_SIDE if ":" in backbone else SMALL_SIDE
+    source, _, name = backbone.partition(":")
+    if source == "torchvision":
+        side = FIXED_SIDES.get(name, side)
+    return f"3x{side}x{side}"
