@@ -41,6 +41,10 @@ SAFETY = 1.2
 """A session may take so many times what it is expected to."""
 STEP_IMAGES = 2
 """Of the batch on which a training step is timed."""
+SMALLER = (4, 2)
+"""Of a side of the images: parts on which a network is tried first."""
+FAR_TOO_SLOW = 2 * TOO_SLOW
+"""There, in times of the bare network's forward pass."""
 FORWARDS = 4
 """That a network's pace is guessed from, at most."""
 LONG_STEP_S = 2.0
@@ -72,6 +76,7 @@ class Costs:
         self._init = INIT_OF_FORM[question.setting.form]
         self._x = example_input(self._section, self._shape, 0).float().cpu()
         self._bare_s = _forward_s(model, self._x, self._section.threads)
+        self._smaller = self._bare_on_smaller_images()
         self._built: dict[str, _Built] = {}
         self._nets: dict[str, Net] = {}
         self._costly = LATENCY_MODES[self._section.mode].costly
@@ -161,6 +166,26 @@ class Costs:
         preparing_s = COSTLY_S * len(new) if self._costly else 0.0
         return max(CALLS * forward_s, self._section.session_seconds) + preparing_s
 
+    def _bare_on_smaller_images(self) -> list[tuple[Tensor, float]]:
+        """(images, seconds of a forward pass), the smallest first, but for those it refuses."""
+        found: list[tuple[Tensor, float]] = []
+        for step in SMALLER:
+            x = self._x[..., ::step, ::step]
+            bare_s = _tried_s(self._model, x, self._section.threads)
+            if bare_s is not None:
+                found.append((x, bare_s))
+        return found
+
+    def _far_too_slow(self, model: nn.Module) -> bool:
+        """Whether it is so on smaller images already: what grows with the square of the pixels may
+        take longer for one forward pass on whole ones than all there is.
+        """
+        for x, bare_s in self._smaller:
+            forward_s = _tried_s(model, x, self._section.threads)
+            if forward_s is not None and forward_s > FAR_TOO_SLOW * bare_s:
+                return True
+        return False
+
     def _build(self, candidate: AdvisedPlacement) -> str | None:
         """The key of a candidate's network; None: it does not fit into this one, or is too slow."""
         try:
@@ -168,6 +193,9 @@ class Costs:
         except PlacementError:
             return None
         model = attachment.attach(copy.deepcopy(self._model), resolved)
+        if self._far_too_slow(model):
+            self.too_slow.append(candidate)
+            return None
         forward_s = _forward_s(model, self._x, self._section.threads)
         if forward_s > TOO_SLOW * self._bare_s:
             self.too_slow.append(candidate)
@@ -193,6 +221,15 @@ def _forward_s(model: nn.Module, x: Tensor, threads: int) -> float:
         model.train(trained)
         torch.set_num_threads(before)
     return min(times)
+
+
+def _tried_s(model: nn.Module, x: Tensor, threads: int) -> float | None:
+    """The same; None: the network does not take such images."""
+    try:
+        return _forward_s(model, x, threads)
+    except Exception:
+        # whatever a network raises that wants one size
+        return None
 
 
 def training_image_s(model: nn.Module, input_shape: tuple[int, int, int]) -> float:
