@@ -194,6 +194,34 @@ def test_a_network_that_is_far_slower_holds_up_no_session(
     assert {one.candidate for one in costs.found(cheap)} == set(cheap)
 
 
+def test_what_grows_with_the_square_of_the_pixels_is_not_tried_on_whole_images(
+    network: nn.Module, surveyed: Survey
+) -> None:
+    bare = _parameters(network)
+    tried: list[tuple[int, bool]] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        tried.append((inputs[0].shape[-1], _parameters(module) > bare))
+
+    sites = large_sites(surveyed.sites)
+    dear = [
+        one
+        for one in shortlist(pooled(), sites, SCRATCH, ["mhsa"])
+        if str(one.placement).startswith("stage1")
+    ]
+    handle = network.register_forward_pre_hook(note)
+    costs = Costs(network, surveyed.sites, replace(question(SCRATCH), input_shape=(3, 128, 128)))
+    costs.measure(dear, time.monotonic() + 20)
+    handle.remove()
+    assert costs.too_slow == dear
+    assert max(side for side, attention in tried if not attention) == 128
+    assert 0 < max(side for side, attention in tried if attention) < 128
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def test_timing_a_training_step_changes_nothing(network: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     assert 0 < training_image_s(network, SHAPE) < 1
