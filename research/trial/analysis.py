@@ -207,10 +207,10 @@ def _known_gains(trial: Trial, problem: str) -> dict[str, Mean]:
 
 def _key_figures(trial: Trial) -> str:
     known = _known_gains(trial, MEAN)
-    agreements = [trial.agreement(problem) for problem in PROBLEMS]
-    correlations = [one.correlation for one in agreements if one is not None]
     if not known:
         return _key_figures_so_far(trial)
+    agreements = [trial.agreement(problem) for problem in PROBLEMS]
+    correlations = [one.correlation for one in agreements if one is not None]
     network, gain = next(iter(known.items()))
     return (
         f"Largest mean gain over the problems: {gain} points ({_named(network)}). Correlation of"
