@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -20,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
+from nas_attn.errors import DataError
 from nas_attn.paths import whole_file
 
 Indices = NDArray[np.int64]
@@ -107,7 +109,7 @@ class Feed:
         stacked: bool = True,
     ) -> None:
         """`item` converts one entry of a batch, in a worker; `stacked`: results become tensors,
-        else a list.
+        else a list. Its DataError is raised here as it is.
         """
         self._order: list[list[Any]] = []
         workers = workers if _reaches_workers(item) else 0
@@ -117,13 +119,32 @@ class Feed:
             num_workers=workers,
             pin_memory=pinned,
             persistent_workers=workers > 0,
-            collate_fn=None if stacked else list,
+            collate_fn=partial(_batched, default_collate if stacked else list),
         )
 
     def __call__(self, batches: Iterable[list[Any]]) -> Iterator[Any]:
         """The items of these batches, stacked."""
         self._order[:] = batches
-        return iter(self._loader)
+        return _unless_wrong(iter(self._loader))
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """What a worker says of a wrong item: an error that it raises would come with a traceback."""
+
+    message: str
+
+
+def _batched(join: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    """The items of a batch, joined; or what is wrong with the first that is."""
+    return next((item for item in items if isinstance(item, _Wrong)), None) or join(items)
+
+
+def _unless_wrong(batches: Iterator[Any]) -> Iterator[Any]:
+    for batch in batches:
+        if isinstance(batch, _Wrong):
+            raise DataError(batch.message)
+        yield batch
 
 
 def _reaches_workers(item: Callable[[Any], Any]) -> bool:
@@ -144,7 +165,10 @@ class _Items(TorchDataset[Any]):
         self._item = item
 
     def __getitem__(self, entry: Any) -> Any:
-        return self._item(entry)
+        try:
+            return self._item(entry)
+        except DataError as error:
+            return _Wrong(str(error))
 
 
 class Mapped:

@@ -218,6 +218,10 @@ no_pair, unnamed, text, outside, number_first = (
 )
 
 
+def text_later(split: str) -> Dataset[Any]:
+    return Items(lambda number: (_picture(number), "cat" if number == 7 else 1))
+
+
 def no_validation(split: str) -> DataLoader[Any] | None:
     return loaders(split) if split == "train" else None
 
@@ -246,6 +250,7 @@ def a_list(split: str) -> Any:
         ("no_pair", "item 0 .* is a Tensor"),
         ("unnamed", "'picture', 'label'"),
         ("text", "'cat'"),
+        ("text_later", "^item 7 .*'cat'"),
         ("outside", "from 7 to 7"),
         ("number_first", "for an image a int .7."),
         ("of_sizes", r"item 1 .*data\.size"),
