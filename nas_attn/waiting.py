@@ -287,10 +287,7 @@ def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
         wait.over()
         yield ""
     finally:
-        # Windows does it at the release
-        with suppress(OSError):
-            path.unlink()
-        lock.release()
+        give_back(lock)
 
 
 def file_lock(path: Path) -> FileLock:
@@ -309,6 +306,14 @@ def taken(lock: FileLock) -> bool:
     except Timeout:
         return False
     return True
+
+
+def give_back(lock: FileLock) -> None:
+    """Frees a lock and removes its file."""
+    # another user's; Windows removes a lock file at its release
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def _owner_in(path: Path) -> str:

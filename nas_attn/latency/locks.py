@@ -29,7 +29,15 @@ from nas_attn.environment import LOCK_DIR, lock_folder
 from nas_attn.errors import MeasurementError
 from nas_attn.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
 from nas_attn.recipe import LatencySection
-from nas_attn.waiting import LOCK_POLL_S, Awaited, Interrupted, Wait, file_lock, taken
+from nas_attn.waiting import (
+    LOCK_POLL_S,
+    Awaited,
+    Interrupted,
+    Wait,
+    file_lock,
+    give_back,
+    taken,
+)
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -100,11 +108,11 @@ class Hold:
             try:
                 self._place = self._lock._come_in("training", ("alone",), wait)
             finally:
-                _leave(waiting)
+                give_back(waiting)
 
     def _release(self) -> None:
         if self._place is not None:
-            _leave(self._place)
+            give_back(self._place)
             self._place = None
 
     def yield_(self) -> bool:
@@ -117,13 +125,6 @@ class Hold:
         self._release()
         self._take()
         return True
-
-
-def _leave(place: FileLock) -> None:
-    # another user's; Windows removes a lock file at its release
-    with suppress(OSError):
-        Path(place.lock_file).unlink()
-    place.release()
 
 
 class DeviceLock:
@@ -179,7 +180,7 @@ class DeviceLock:
                     if other.lock_file != place.lock_file and owner not in beside:
                         beside.append(owner)
             finally:
-                _leave(place)
+                give_back(place)
 
     @contextmanager
     def shared(self, settle: Callable[[], object] = lambda: None) -> Iterator[Hold]:
@@ -248,7 +249,7 @@ class DeviceLock:
         for path in lock_directory().glob(f"{self._stem}.{role}.*"):
             place = file_lock(path)
             if taken(place):
-                _leave(place)
+                give_back(place)
             else:
                 places.append(place)
         return places
