@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas_attn.data import scratch
 from nas_attn.data.class_folders import class_names, classes_problem, without_spaces
 from nas_attn.data.decoding import (
     Cut,
@@ -41,7 +42,7 @@ from nas_attn.data.depth import used_bits
 from nas_attn.data.groups import GroupsOf, find_groups
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
-from nas_attn.data.pixels import SCRATCH_PREFIX, InMemory, Mapped, Pixels, images_file
+from nas_attn.data.pixels import ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.remembered import State, cache_mark, remembered, short, states
 from nas_attn.data.splitting import amount, divided
 from nas_attn.data.walking import Layout, layout, subfolders, walk
@@ -79,8 +80,6 @@ CACHE_FORMAT = 5
 DEPTH_FORMAT = 2
 # largest share of a GPU's free memory for the images of a split
 MEMORY_SHARE = 0.25
-# files of killed processes are removed after so many seconds
-LEFT_S = 86_400
 # prepared images are removed after so many seconds without use
 KEEP_UNUSED_S = 60 * 86_400
 
@@ -432,7 +431,7 @@ def _cached_decode(
     files: Files, all_states: Sequence[Sequence[State]], cut: Cut, *, held: bool
 ) -> tuple[_Made, Pixels]:
     """(what is known of the images; the images, (3 or 4, size, size) each). `held`: as in
-    `Mapped`.
+    `ImagesFile`.
     """
     what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, all_states))
     if cut.bits != FULL_BITS:
@@ -465,7 +464,7 @@ def _cached_decode(
                         content=made.content,
                         why=np.array(made.why, np.str_),
                     )
-            return made, Mapped(mapped, held=held)
+            return made, Mapped(ImagesFile(mapped, held=held))
     except OSError as error:
         warn(ImagesNotSaved(str(path.parent), str(error)), stacklevel=2)
     decoded = list(decode_all(files.sources, cut))
@@ -500,11 +499,14 @@ def _read_made(path: Path, count: int) -> _Made | None:
 
 def _drop_unused(folder: Path) -> None:
     """Removes prepared images without recent use, and files of killed processes."""
+    scratch.remove_left(folder)
     for other in folder.iterdir():
-        left = other.suffix == UNFINISHED_ENDING or other.name.startswith(SCRATCH_PREFIX)
+        if other.name.startswith(scratch.PREFIX):
+            continue
+        left = other.suffix == UNFINISHED_ENDING
         # Windows keeps open files; another process may have removed it
         with suppress(OSError):
-            if time.time() - other.stat().st_mtime > (LEFT_S if left else KEEP_UNUSED_S):
+            if time.time() - other.stat().st_mtime > (scratch.LEFT_S if left else KEEP_UNUSED_S):
                 other.unlink(missing_ok=True)
 
 

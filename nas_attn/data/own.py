@@ -18,7 +18,6 @@ Validation images are kept as bytes.
 from __future__ import annotations
 
 import itertools
-import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -33,15 +32,8 @@ from nas_attn.data.augment import seeded_batches
 from nas_attn.data.decoding import Cut, framed, square, to_rgb
 from nas_attn.data.depth import BYTE, is_deep
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder
-from nas_attn.data.pixels import (
-    SCRATCH_PREFIX,
-    Feed,
-    InMemory,
-    Mapped,
-    Pixels,
-    Scratch,
-    images_file,
-)
+from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, images_file
+from nas_attn.data.scratch import Scratch
 from nas_attn.errors import DataError, few, first_line, shorten
 from nas_attn.image_facts import FULL_BITS
 from nas_attn.notes import MoreFields, warn
@@ -235,15 +227,15 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
         read_all(images.append)
         kept = InMemory(torch.from_numpy(np.stack(images)))
     else:
-        path = cache_folder() / f"{SCRATCH_PREFIX}{uuid.uuid4().hex}.npy"
+        folder = cache_folder()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with images_file(path, count, first.shape) as write:
+            scratch = Scratch(folder)
+            with images_file(scratch.path, count, first.shape) as write:
                 read_all(write)
-            kept = Mapped(path, scratch=Scratch(path))
+            kept = Mapped(ImagesFile(scratch.path, scratch=scratch))
         except OSError as error:
             raise DataError(
-                f"the images of {items.where} cannot be kept in '{path.parent}': {error}"
+                f"the images of {items.where} cannot be kept in '{folder}': {error}"
             ) from None
     fixed = _is_fixed(items, identity)
     if items.kind != "boxes":

@@ -6,7 +6,6 @@ Shapes: N images, B of a batch, C channels, H height, W width.
 from __future__ import annotations
 
 import multiprocessing
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,9 +23,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
+from nas_attn.data.scratch import Scratch
 from nas_attn.errors import DataError
 from nas_attn.paths import whole_file
 
+CPU = torch.device("cpu")
 Indices = NDArray[np.int64]
 
 
@@ -171,34 +172,49 @@ class _Items(TorchDataset[Any]):
             return _Wrong(str(error))
 
 
+class ImagesFile:
+    """A file of images, `.npy` of uint8 (N, H, W, C), opened once and mapped into memory."""
+
+    def __init__(self, path: Path, *, scratch: Scratch | None = None, held: bool = False) -> None:
+        """`scratch`: if it is removed after its last use; `held`: on a GPU, the images that are
+        used all go into its memory. Raises OSError, ValueError: the file does not exist, or is
+        incomplete.
+        """
+        # first, so that it is closed before the scratch file is removed, as Windows wants it
+        self.rows = torch.from_numpy(np.load(path, mmap_mode="c"))
+        self.path = path
+        self.scratch = scratch
+        self.held = held
+
+    def __reduce__(self) -> Any:
+        return partial(ImagesFile, scratch=self.scratch, held=self.held), (self.path,)
+
+    def renew(self) -> None:
+        """Says that the file is in use."""
+        if self.scratch is not None:
+            self.scratch.renew()
+
+
 class Mapped:
-    """Images in a file, `.npy` of uint8 (N, H, W, C), mapped into memory: the system keeps as many
-    in memory as fit.
-    """
+    """Images in a file, mapped into memory: the system keeps as many in memory as fit."""
 
     def __init__(
         self,
-        path: Path,
+        file: ImagesFile,
         index: Indices | None = None,
-        *,
-        scratch: Scratch | None = None,
-        held: bool = False,
+        device: torch.device = CPU,
     ) -> None:
-        """`index`: the images used of the file; `scratch`: a file that is removed after its last
-        use; `held`: on a GPU, they all go into its memory. Raises OSError, ValueError: the file
-        does not exist, or is incomplete.
-        """
-        self._made = path, index, scratch, held
-        self._rows = torch.from_numpy(np.load(path, mmap_mode="c"))
+        """`index`: the images used of the file; `device`: where batches go."""
+        self._file = file
+        self._rows = file.rows
         if index is None:
             self._index = torch.arange(len(self._rows))
         else:
             self._index = torch.from_numpy(index)
-        self._device = torch.device("cpu")
+        self._device = device
 
     def __reduce__(self) -> Any:
-        path, _, scratch, held = self._made
-        return partial(Mapped, scratch=scratch, held=held), (path, self._index.numpy())
+        return Mapped, (self._file, self._index.numpy())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -212,15 +228,12 @@ class Mapped:
         return self._rows[self._index[index]].permute(2, 0, 1)
 
     def subset(self, index: Indices) -> Mapped:
-        path, _, scratch, held = self._made
-        return Mapped(path, self._index.numpy()[index], scratch=scratch, held=held)
+        return Mapped(self._file, self._index.numpy()[index])
 
     def to(self, device: torch.device) -> InMemory | Mapped:
-        if device.type != "cpu" and self._made[3]:
+        if device.type != "cpu" and self._file.held:
             return InMemory(self._batch(torch.arange(len(self)))).to(device)
-        there = self.subset(np.arange(len(self)))
-        there._device = device
-        return there
+        return Mapped(self._file, self._index.numpy(), device)
 
     def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
         """As in `InMemory`."""
@@ -237,6 +250,7 @@ class Mapped:
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """As in `InMemory`; the next batch is read while the last one is processed."""
+        self._file.renew()
         # all at once, so that no batch waits for a device
         batches = [index.cpu() for index in batches]
         if not batches:
@@ -259,23 +273,6 @@ class Mapped:
         return self._rows.index_select(0, self._index[index]).permute(0, 3, 1, 2)
 
 
-# Prefix of a file that one process made for itself
-SCRATCH_PREFIX = "own-"
-
-
-class Scratch:
-    """A file that is removed with the last reference to this object; after a killed process, a day
-    later.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._remove = weakref.finalize(self, path.unlink, missing_ok=True)
-
-    def __reduce__(self) -> Any:
-        # the process that made it removes it
-        return type(None), ()
-
-
 Pixels = InMemory | Mapped
 
 
@@ -283,7 +280,7 @@ Pixels = InMemory | Mapped
 def images_file(
     path: Path, count: int, shape: tuple[int, int, int]
 ) -> Iterator[Callable[[NDArray[np.uint8]], object]]:
-    """Writes a file for `Mapped`, image after image (C, H, W). An incomplete file is not kept.
+    """Writes a file for `ImagesFile`, image after image (C, H, W). An incomplete file is not kept.
     OSError: it cannot be written.
     """
     channels, height, width = shape
