@@ -321,14 +321,16 @@ def plain_order(model: nn.Module) -> Iterator[None]:
 
 
 def set_training_mode(model: nn.Module) -> None:
-    """Sets training mode, except for modules whose own parameters are all frozen: a frozen
-    BatchNorm keeps its statistics.
+    """Sets training mode, except for layers whose own parameters are all frozen: a frozen BatchNorm
+    keeps its statistics, but attention behind it trains. The network itself is in training mode,
+    too, since its forward may ask for it.
     """
     model.train()
     for module in model.modules():
         own = list(module.parameters(recurse=False))
-        if own and not any(p.requires_grad for p in own):
-            module.eval()
+        if module is not model and own and not any(p.requires_grad for p in own):
+            # not `eval()`, which would reach what trains inside
+            module.training = False
 
 
 class WeightAverage:

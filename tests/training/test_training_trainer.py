@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import backbones, data, errors, recipe, records, training
+from nas_attn import (
+    attachment,
+    backbones,
+    data,
+    errors,
+    notation,
+    recipe,
+    records,
+    training,
+)
 from nas_attn.analysis.per_image import Answers
+from nas_attn.space import resolve
 from nas_attn.training import LearningRates
 from nas_attn.training.arithmetic import PLAIN, computes_bfloat16
 from nas_attn.training.run import TrainingState, rate_factor
@@ -137,6 +147,39 @@ def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_r
     }
     assert changed == attention | {"4.running_mean", "4.running_var", "4.num_batches_tracked"}
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_attention_behind_a_frozen_layer_trains_with_its_statistics(
+    digits: data.Dataset,
+) -> None:
+    model = backbones.create("resnet8", input_shape=digits.input_shape, classes=10)
+    placement = notation.parse("stage3.block1=bam")
+    sites = attachment.survey(model, digits.input_shape).sites
+    attachment.attach(model, resolve(placement, sites))
+    attention = frozenset(name for name, _ in model.named_parameters() if "nas_attn" in name)
+    fit(digits, model, rates=LearningRates(0.1, attention, 0.0))
+    batches = {
+        name: int(seen) for name, seen in model.named_buffers() if name.endswith("batches_tracked")
+    }
+    ours = {name: seen for name, seen in batches.items() if "nas_attn" in name}
+    assert ours
+    assert set(ours.values()) == {digits.train.steps(64)}
+    assert {seen for name, seen in batches.items() if name not in ours} == {0}
+
+
+def test_frozen_parameters_of_the_network_itself_leave_its_layers_in_training_mode() -> None:
+    class Embedded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.position = nn.Parameter(torch.zeros(4))
+            self.stem = nn.BatchNorm1d(4)
+            self.body = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+
+    model = Embedded()
+    with training.parameters.frozen(model, {"position", "stem.weight", "stem.bias"}):
+        training.parameters.set_training_mode(model)
+    evaluated = [name for name, module in model.named_modules() if not module.training]
+    assert evaluated == ["stem"]
 
 
 def test_groups_carry_their_rates_and_decays() -> None:
