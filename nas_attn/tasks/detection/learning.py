@@ -218,6 +218,19 @@ def _single(true: Tensor) -> Tensor:
     return true[true[:, 0] > 0].cpu()
 
 
+def _in_crowds(predicted: Tensor, true: Tensor) -> Tensor:
+    """(K,) whether a predicted box lies in a crowd of its class with half of its area, as COCO
+    counts it. If it finds no single thing, nothing is held against it.
+    """
+    crowds = true[true[:, 0] < 0].cpu()
+    left_top = torch.maximum(predicted[:, None, :2], crowds[None, :, 1:3])
+    right_bottom = torch.minimum(predicted[:, None, 2:4], crowds[None, :, 3:])
+    shared = (right_bottom - left_top).clamp(min=0).prod(2)
+    area = (predicted[:, 2:4] - predicted[:, :2]).prod(1)
+    of_class = predicted[:, 5:] == -crowds[None, :, 0]
+    return torch.as_tensor(((shared / area[:, None] >= OVERLAP) & of_class).any(1))
+
+
 def _overlaps(predicted: Tensor, true: Tensor) -> Tensor:
     """(K, M) IoU of predicted and true boxes."""
     # An import of two seconds, for detection only.
@@ -231,14 +244,17 @@ def _confused(predicted: Tensor, true: Tensor, classes: int) -> NDArray[np.int64
     class; the last one means no box.
     """
     predicted = _sure(predicted)
+    in_crowds = _in_crowds(predicted, true).tolist()
     true = _single(true)
     labels = true[:, 0].long().tolist()
     counts = np.zeros((classes + 1, classes + 1), np.int64)
     overlaps = _overlaps(predicted, true)
     free = set(range(len(true)))
-    for row, label in zip(overlaps, predicted[:, 5].long().tolist(), strict=True):
+    found = predicted[:, 5].long().tolist()
+    for row, label, in_crowd in zip(overlaps, found, in_crowds, strict=True):
         if not len(true) or row.max() < OVERLAP:
-            counts[classes, label - 1] += 1
+            if not in_crowd:
+                counts[classes, label - 1] += 1
             continue
         nearest = int(row.argmax())
         counts[labels[nearest] - 1, label - 1] += 1
@@ -255,18 +271,15 @@ def _f1(predicted: Tensor, true: Tensor) -> float:
     `BoxTable`; each true box is found at most once.
     """
     predicted = _sure(predicted)
+    in_crowds = _in_crowds(predicted, true)
     true = _single(true)
-    boxes = len(predicted) + len(true)
-    if not boxes:
-        return 1.0
-    if not len(true):
-        return 0.0
     overlaps = _overlaps(predicted, true) * (predicted[:, 5:] == true[None, :, 0])
     free = torch.ones(len(true), dtype=torch.bool)
-    hits = 0
-    for row in overlaps:
+    hits = torch.zeros(len(predicted), dtype=torch.bool)
+    for number, row in enumerate(overlaps if len(true) else ()):
         best, nearest = (row * free).max(0)
         if best >= OVERLAP:
-            hits += 1
+            hits[number] = True
             free[nearest] = False
-    return 2 * hits / boxes
+    boxes = len(true) + int((hits | ~in_crowds).sum())
+    return 2 * int(hits.sum()) / boxes if boxes else 1.0
