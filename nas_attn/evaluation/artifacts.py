@@ -178,6 +178,27 @@ def mark(store: StudyStore) -> str:
     return hashlib.sha256(f"{store.name}\n{store.created_at!r}".encode()).hexdigest()[:12]
 
 
+def run_folder(store: StudyStore, artifacts: Path, run: Run) -> str:
+    """The name of the folder for an evaluator's own files of a run, which other studies never
+    share. `artifacts`: where it lies.
+    """
+    own = f"{mark(store)}-{run.folder}"
+    if not (artifacts / own).exists() and _is_older(store, artifacts / run.folder, run):
+        return run.folder
+    return own
+
+
+def _is_older(store: StudyStore, folder: Path, run: Run) -> bool:
+    """Whether a folder is of this study's run, and from a version whose names did not tell studies
+    apart. It is the first study's that had such a run, unless it is older than that study.
+    """
+    try:
+        changed_at = folder.stat().st_mtime
+    except OSError:
+        return False
+    return changed_at >= store.created_at and store.queue.is_first(run)
+
+
 def sheet_name(store: StudyStore) -> str:
     """The name of the artifact with the answer's table: one for each study."""
     return f"{mark(store)}-{hashlib.sha256(b'answer').hexdigest()[:32]}"

@@ -38,6 +38,7 @@ from nas_attn.evaluation.artifacts import (
     keep_division,
     keep_labels,
     read_artifact,
+    run_folder,
     weights_run,
     write_artifact,
 )
@@ -181,6 +182,7 @@ class Workbench:
         self.protocol = protocol
         self.store = workplace.store
         self._artifacts = workplace.artifacts
+        self._folder = host.folder
         self.device = pick_device(host.device)
         execution_on(recipe.training, self.device)
         self.task = tasks.of(recipe)
@@ -290,8 +292,9 @@ class Workbench:
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
+                folder = run_folder(self.store, self._folder, run)
                 evaluation = Evaluation(
-                    run.folder, resolved, run.seed, rungs, needed=self.protocol != SEARCH
+                    folder, resolved, run.seed, rungs, needed=self.protocol != SEARCH
                 )
                 with intra_op_threads(self._threads.usual):
                     scores = self._evaluator.fit(
@@ -329,7 +332,8 @@ class Workbench:
         epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
             placement = self.plan.resolved(run.placement)
-            evaluation = Evaluation(run.folder, placement, run.seed, [epochs])
+            folder = run_folder(self.store, self._folder, run)
+            evaluation = Evaluation(folder, placement, run.seed, [epochs])
             with intra_op_threads(self._threads.usual):
                 score = self._evaluator.test(model, evaluation)
         else:

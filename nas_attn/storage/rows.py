@@ -77,7 +77,7 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """Name of a folder for an evaluator's own files."""
+        """Name of a folder for an evaluator's own files, within its study."""
         if self.protocol == SEARCH:
             return f"{self.key}-{self.seed}"
         return self.files.replace(":", "-")

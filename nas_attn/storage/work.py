@@ -263,6 +263,16 @@ class RunQueue:
             )[0]
 
     @repeatable
+    def is_first(self, run: Run) -> bool:
+        """Whether no other study of the database had such a run before this one."""
+        alike = sa.and_(
+            _run.c.key == run.key, _run.c.protocol == run.protocol, _run.c.seed == run.seed
+        )
+        query = sa.select(_run.c.study_id).where(alike).order_by(_run.c.id).limit(1)
+        with self._connector.read() as connection:
+            return connection.scalar(query) in (None, self._id)
+
+    @repeatable
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
         columns = (_run.c.purpose, _run.c.state)

@@ -20,6 +20,7 @@ from nas_attn.evaluation.artifacts import (
     RunFiles,
     mark,
     remove_artifact,
+    run_folder,
     sheet_name,
     weights_run,
 )
@@ -251,7 +252,7 @@ def _own_files(database: Database) -> Iterator[tuple[Path, Path]]:
                 UNFINISHED_ENDING
             ):
                 yield folder / artifact.name, Path(artifact.name)
-        for run in sorted(_run_folders(store)):
+        for run in sorted(_run_folders(store, folder)):
             for file in (folder / run).rglob("*"):
                 if file.is_file() and not file.is_symlink():
                     yield file, file.relative_to(folder)
@@ -334,11 +335,7 @@ def _delete_files(opened: OpenStudy) -> Deleted:
     ]
     for artifact in stored:
         remove_artifact(opened.artifacts, artifact.name)
-    # a folder may belong to several studies
-    folders = _run_folders(opened.store)
-    for store in opened.database.stores():
-        if store.name != opened.store.name:
-            folders -= _run_folders(store)
+    folders = _run_folders(opened.store, opened.folder)
     kept = []
     for folder in folders:
         files = (opened.folder / folder).rglob("*")
@@ -351,6 +348,7 @@ def _delete_files(opened: OpenStudy) -> Deleted:
     return Deleted(len(stored) + len(kept), size)
 
 
-def _run_folders(store: StudyStore) -> set[str]:
-    """Folders of runs, in which an evaluator keeps its own files."""
-    return {row.run.folder for row in store.queue.rows() if _KEY.fullmatch(row.run.key)}
+def _run_folders(store: StudyStore, artifacts: Path) -> set[str]:
+    """Folders of runs, in which an evaluator keeps its own files; `artifacts`: where they lie."""
+    runs = [row.run for row in store.queue.rows() if _KEY.fullmatch(row.run.key)]
+    return {run_folder(store, artifacts, run) for run in runs}

@@ -372,6 +372,18 @@ class StoreContract:
         store.queue.want([RUN])
         assert [row.state for row in store.queue.rows(key="key")] == ["waiting", "withdrawn"]
 
+    def test_the_first_study_with_a_run_is_told_from_later_ones(
+        self, database: Database, store: StudyStore
+    ) -> None:
+        other = database.create_study("other", recipe="{}", versions={})
+        assert store.queue.is_first(RUN)
+        other.queue.want([RUN, replace(RUN, seed=9)])
+        store.queue.want([RUN, replace(RUN, protocol="search")])
+        assert other.queue.is_first(RUN)
+        assert not store.queue.is_first(RUN)
+        assert store.queue.is_first(replace(RUN, protocol="search"))
+        assert not store.queue.is_first(replace(RUN, seed=9))
+
     def test_attempts_count_who_did_not_hand_it_back(self, store: StudyStore) -> None:
         store.queue.want([RUN])
         lease = store.acquire(only(store).resource, owner="test", ttl_s=60)

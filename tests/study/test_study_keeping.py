@@ -22,7 +22,7 @@ from command_line import Nas
 import nas_attn as na
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
-from nas_attn.evaluation.artifacts import mark, weights_run
+from nas_attn.evaluation.artifacts import mark, run_folder, weights_run
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import again, taking_part
@@ -137,8 +137,9 @@ def test_a_backup_goes_on_elsewhere_with_its_artifacts(
     table: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     opened = searched(trials=2)
-    (opened.folder / opened.store.queue.rows()[0].run.folder).mkdir()
-    (opened.folder / opened.store.queue.rows()[0].run.folder / "own.pt").touch()
+    own = opened.folder / run_folder(opened.store, opened.folder, opened.store.queue.rows()[0].run)
+    own.mkdir()
+    (own / "own.pt").touch()
     written = keeping.back_up(opened.database, "copy.db")
     assert written.artifacts == table / "copy.artifacts"
     assert (
