@@ -35,7 +35,7 @@ from nas_attn.data.parts import Labelled, Parts, Place, cache_folder
 from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.scratch import Scratch
 from nas_attn.errors import DataError, few, first_line, shorten
-from nas_attn.image_facts import FULL_BITS
+from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.notes import MoreFields, warn
 from nas_attn.recipe import DataSection
 
@@ -98,19 +98,8 @@ class Items:
         pixels = np.asarray(image if self.size is None else square(Cut(self.size))(image))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if self.kind == "classes":
-            if (
-                not np.issubdtype(np.asarray(label).dtype, np.integer)
-                or np.asarray(label).size != 1
-            ):
-                raise DataError(f"{where} has the label {shorten(repr(label))}, not a class number")
-            return pixels, int(np.asarray(label).item())
-        numbers = np.asarray(label).squeeze()
-        if numbers.ndim != 2 or numbers.dtype.kind not in "uifb":
-            raise DataError(
-                f"{where} has the label {shorten(repr(label), 40)}, not a mask (H, W) of class"
-                " numbers"
-            )
-        mask = Image.fromarray(numbers.astype(np.uint8))
+            return pixels, _class_number(label, where)
+        mask = Image.fromarray(_class_numbers(label, where))
         if self.size is not None:
             mask = square(Cut(self.size, interpolation="nearest"))(mask)
         if mask.size != (pixels.shape[2], pixels.shape[1]):
@@ -342,23 +331,33 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
     """The classes' names in the data set's `classes`, or in `features` as in Hugging Face's; else
     numbers.
     """
-    if kind == "boxes":
-        assert train.boxes is not None
-        most = int(np.abs(train.boxes[..., 0]).max())
-        begin = 1
-    elif kind == "masks":
-        most = int(np.flatnonzero(train.pixels.histogram(every=True)[-1][:255]).max())
-        begin = 0
-    else:
-        most = int(train.labels.max())
-        begin = 0
+    most = _highest_label(train, kind)
+    begin = 1 if kind == "boxes" else 0
     features = getattr(dataset, "features", None) or {}
     described = next((features[name] for name in LABELS if name in features), None)
     named = getattr(dataset, "classes", None) or getattr(described, "names", None) or ()
     given = tuple(str(name) for name in named)
     if given and len(given) <= most - begin:
         raise DataError(f"'{section.name}' names {len(given)} classes, but a label is {most}")
-    return given or tuple(str(number) for number in range(begin, most + 1))
+    classes = given or tuple(str(number) for number in range(begin, most + 1))
+    if kind != "boxes" and len(classes) < 2:
+        present = f"only class {most}" if classes else "no class"
+        raise DataError(
+            f"the training split of '{section.name}' has {present}: give two classes or more,"
+            f" numbered from 0; in masks, {NOT_COUNTED} is not counted"
+        )
+    return classes
+
+
+def _highest_label(part: Labelled, kind: str) -> int:
+    """The highest class number; -1 if every pixel of masks is without a class."""
+    if kind == "boxes":
+        assert part.boxes is not None
+        return int(np.abs(part.boxes[..., 0]).max())
+    if kind == "masks":
+        counted = part.pixels.histogram(every=True)[-1][:NOT_COUNTED]
+        return int(np.flatnonzero(counted).max(initial=-1))
+    return int(part.labels.max())
 
 
 def _say_fields(items: Items) -> None:
@@ -432,6 +431,32 @@ def _image_of_array(image: Any, where: str) -> Image.Image:
             f"{where} has an image of the shape {np.shape(image)}: give one or three channels"
         )
     return Image.fromarray(array)
+
+
+def _class_number(label: Any, where: str) -> int:
+    number = np.asarray(label)
+    if number.dtype.kind not in "ui" or number.size != 1 or number.item() < 0:
+        raise DataError(
+            f"{where} has the label {shorten(repr(label))}, not a class number: give whole numbers"
+            " from 0"
+        )
+    return int(number.item())
+
+
+def _class_numbers(label: Any, where: str) -> NDArray[np.uint8]:
+    """(H, W): the values of a mask."""
+    numbers = np.asarray(label).squeeze()
+    if numbers.ndim != 2 or numbers.dtype.kind not in "uifb":
+        raise DataError(
+            f"{where} has the label {shorten(repr(label), 40)}, not a mask (H, W) of class numbers"
+        )
+    whole = (numbers >= 0) & (numbers <= NOT_COUNTED) & (numbers == np.floor(numbers))
+    if not whole.all():
+        raise DataError(
+            f"{where} has a mask with the value {numbers[~whole][0]:.4g}: a mask's values are class"
+            f" numbers, 0 to {NOT_COUNTED - 1}, and {NOT_COUNTED} is not counted"
+        )
+    return numbers.astype(np.uint8)
 
 
 def _boxes(label: Any, scale: float, where: str) -> NDArray[np.float32]:

@@ -37,6 +37,12 @@ class Items(Dataset[Any]):
         return self._make(number)
 
 
+class Unnamed(Items):
+    """Whose classes have no names."""
+
+    classes = ()
+
+
 def _picture(number: int, width: int = 20) -> Image.Image:
     return Image.new("RGB", (width, 16), (40 + 150 * (number % 2), number, 7))
 
@@ -205,6 +211,37 @@ def test_masks_and_boxes() -> None:
         load(tables, "segmentation")
 
 
+def masks_times(split: str, factor: float) -> Dataset[Any]:
+    """Classes 0, 1 and 2, times a factor."""
+    rows = np.arange(8)[:, None].repeat(8, 1) % 3
+    return Unnamed(lambda number: (_picture(number).resize((8, 8)), factor * rows))
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1 / 255, r"^item 0 .* 0\.003922: .* 0 to 254"),
+        (0.5, r"^item 0 .* 0\.5:"),
+        (128.0, "^item 0 .* 256:"),
+        (-1.0, "^item 0 .* -1:"),
+        (0.0, "only class 0"),
+    ],
+)
+def test_masks_of_other_values_are_refused_not_cut(factor: float, words: str) -> None:
+    """As of ToTensor, which divides by 255."""
+    with pytest.raises(errors.DataError, match=words):
+        load(masks_times, "segmentation", options={"factor": factor})
+
+
+def masks_without_a_class(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: (_picture(number).resize((8, 8)), np.full((8, 8), 255)))
+
+
+def test_masks_need_a_counted_pixel() -> None:
+    with pytest.raises(errors.DataError, match=r"has no class: .* 255 is not counted"):
+        load(masks_without_a_class, "segmentation")
+
+
 def _wrong(item: Any) -> Any:
     return lambda split: Items(lambda number: item)
 
@@ -220,6 +257,14 @@ no_pair, unnamed, text, outside, number_first = (
 
 def text_later(split: str) -> Dataset[Any]:
     return Items(lambda number: (_picture(number), "cat" if number == 7 else 1))
+
+
+def negative(split: str) -> Dataset[Any]:
+    return Items(lambda number: (_picture(number), number % 4 - 1))
+
+
+def one_class(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: (_picture(number), 0))
 
 
 def no_validation(split: str) -> DataLoader[Any] | None:
@@ -251,6 +296,8 @@ def a_list(split: str) -> Any:
         ("unnamed", "'picture', 'label'"),
         ("text", "'cat'"),
         ("text_later", "^item 7 .*'cat'"),
+        ("negative", "^item 0 .* -1, .* from 0"),
+        ("one_class", "only class 0"),
         ("outside", "from 7 to 7"),
         ("number_first", "for an image a int .7."),
         ("of_sizes", r"item 1 .*data\.size"),
