@@ -48,6 +48,8 @@ LABELS = (
     "objects",
     "target",
 )
+# The least label, by the kind of labels
+FIRST_CLASS = {"classes": 0, "masks": 0, "boxes": 1}
 BOXED_SIDE = 320
 # rounding error by which a DataLoader's values may leave 0 to 1
 VALUE_SLACK = 0.01
@@ -138,9 +140,15 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
     if not is_loader(learnt):
         bits = _bits(learnt, kind, section, place)
     train = part("train")
-    validation = None if datasets["validation"] is None else part("validation")
-    classes = _classes(datasets["train"], train, kind, section)
-    return Parts(train, validation, lambda: part("test"), classes, missing)
+    classes = _classes(learnt, train, kind, section)
+
+    def scored(split: str) -> Labelled:
+        images = part(split)
+        _check_known(images, kind, classes, f"'{section.name}', {split}")
+        return images
+
+    validation = None if datasets["validation"] is None else scored("validation")
+    return Parts(train, validation, lambda: scored("test"), classes, missing)
 
 
 def _bits(dataset: Any, kind: str, section: DataSection, place: Place) -> int | None:
@@ -332,7 +340,7 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
     numbers.
     """
     most = _highest_label(train, kind)
-    begin = 1 if kind == "boxes" else 0
+    begin = FIRST_CLASS[kind]
     features = getattr(dataset, "features", None) or {}
     described = next((features[name] for name in LABELS if name in features), None)
     named = getattr(dataset, "classes", None) or getattr(described, "names", None) or ()
@@ -347,6 +355,17 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
             f" numbered from 0; in masks, {NOT_COUNTED} is not counted"
         )
     return classes
+
+
+def _check_known(part: Labelled, kind: str, classes: tuple[str, ...], where: str) -> None:
+    """Raises DataError: a label is of a class that the training split has not."""
+    most = _highest_label(part, kind)
+    last = FIRST_CLASS[kind] + len(classes) - 1
+    if most > last:
+        raise DataError(
+            f"{where} has the label {most}, and the training split has no class above {last}:"
+            " give both the same classes"
+        )
 
 
 def _highest_label(part: Labelled, kind: str) -> int:

@@ -237,6 +237,11 @@ def masks_without_a_class(split: str) -> Dataset[Any]:
     return Unnamed(lambda number: (_picture(number).resize((8, 8)), np.full((8, 8), 255)))
 
 
+def test_validation_has_no_class_that_training_has_not() -> None:
+    with pytest.raises(errors.DataError, match="validation has the label 2"):
+        load(more_masks, "segmentation")
+
+
 def test_masks_need_a_counted_pixel() -> None:
     with pytest.raises(errors.DataError, match=r"has no class: .* 255 is not counted"):
         load(masks_without_a_class, "segmentation")
@@ -265,6 +270,17 @@ def negative(split: str) -> Dataset[Any]:
 
 def one_class(split: str) -> Dataset[Any]:
     return Unnamed(lambda number: (_picture(number), 0))
+
+
+def more_classes(split: str) -> Dataset[Any]:
+    """Validation images have a class that no training image has."""
+    classes = 3 if split == "validation" else 2
+    return Items(lambda number: (_picture(number), number % classes))
+
+
+def more_masks(split: str) -> Dataset[Any]:
+    value = 2 if split == "validation" else 1
+    return Items(lambda number: (_picture(number), np.arange(320).reshape(16, 20) % 2 * value))
 
 
 def no_validation(split: str) -> DataLoader[Any] | None:
@@ -298,6 +314,7 @@ def a_list(split: str) -> Any:
         ("text_later", "^item 7 .*'cat'"),
         ("negative", "^item 0 .* -1, .* from 0"),
         ("one_class", "only class 0"),
+        ("more_classes", "validation has the label 2, .* above 1"),
         ("outside", "from 7 to 7"),
         ("number_first", "for an image a int .7."),
         ("of_sizes", r"item 1 .*data\.size"),
