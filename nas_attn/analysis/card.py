@@ -83,7 +83,9 @@ class NamedNetwork:
 
     key: str
     label: str
-    """`uniform eca`, `trial 12`, `control dwconv`; `none` for the bare backbone."""
+    """`uniform eca`, `trial 12`, `control dwconv`; `none` for the bare backbone; its placement if it
+    is no candidate.
+    """
     placement: Placement
     baseline: BaselineName | None = field(default=None, compare=False)
     """None: it is none."""
@@ -352,11 +354,18 @@ def _shown(now: Snapshot, best: Recommendation, tested: Tested | None) -> NamedN
         return _named(now, best.instead)
     if not best.is_bare:
         return _named(now, best.key)
-    if tested is not None and now.find(tested.test.key) is not None:
-        return _named(now, tested.test.key)
+    if tested is not None:
+        return _tested_network(now, tested.test)
     if best.best_bet is not None:
         return _named(now, best.best_bet.key)
     return _named(now, best.key)
+
+
+def _tested_network(now: Snapshot, test: PooledTest) -> NamedNetwork:
+    """What was tested: any placement can be, also one that is no candidate."""
+    if now.find(test.key) is not None:
+        return _named(now, test.key)
+    return NamedNetwork(test.key, str(test.placement), test.placement)
 
 
 def _gain(

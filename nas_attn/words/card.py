@@ -191,8 +191,13 @@ def control_name(control: Capacity | None, taken: NamedNetwork) -> str:
 
 
 def called(named: NamedNetwork) -> str:
-    """A network's label, as tables have it."""
-    return "the bare backbone" if named.placement == BARE else named.label
+    """A network's label, as tables have it; of one that is no candidate, what goes where."""
+    if named.placement == BARE:
+        return "the bare backbone"
+    # another backbone is its own name
+    if named.label == str(named.placement) and other_of(named.placement) is None:
+        return placed((), named.placement)
+    return named.label
 
 
 def without_kind(label: str, baseline: BaselineName | None, *kinds: BaselineKind) -> str:
@@ -264,7 +269,10 @@ def _gain(card: Card) -> str:
     if card.verdict is CardVerdict.EARLY:
         return f"{called(gain.of)}: {listed_change}, so far, and perhaps gone at the end"
     if card.verdict is CardVerdict.KEEP:
-        return f"the most promising, {called(gain.of)}: {listed_change}"
+        # the search has no estimate of what only a test has trained
+        only_tested = card.certainty is not None and not card.certainty.runs
+        why = "tested" if only_tested and gain.on_test_images else "the most promising"
+        return f"{why}, {called(gain.of)}: {listed_change}"
     return f"{size}: {change}" if change else size
 
 
@@ -325,6 +333,9 @@ def _sure(card: Card, sure: Certainty) -> str:
     if sure.confirmed:
         before = "" if sure.probability is None else f"{odds}; "
         return f"{before}shown by a test, {tested}"
+    if card.verdict is CardVerdict.KEEP and sure.probability is None:
+        # the headline says what the test has shown
+        return f"tested, {tested}"
     if card.verdict is CardVerdict.KEEP:
         return f"{odds}; tested, {tested}"
     low, high = sure.test.between

@@ -176,6 +176,31 @@ def test_the_bare_backbone_is_kept_where_nothing_helps(
     assert found.next.purpose is Purpose.MORE_TRIALS
 
 
+def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    study = usual(tmp_path)
+    untried = "stage3=eca(kernel_size=3)"
+    study.validation({"untried": untried, BARE: "none"}, gain={"untried": -0.02})
+    now = snapshot(study.store)
+    (test,) = now.pooled
+    found = card_of(now)
+    assert found.verdict is CardVerdict.KEEP
+    assert found.certainty is not None
+    assert found.certainty.test == test
+    assert found.certainty.of.key == test.key
+    assert found.gain is not None
+    assert (found.gain.of.key, found.gain.mean) == (test.key, test.difference)
+    assert found.cost is None, "its latency was not measured"
+    text = card_text(now)
+    searched = {view.label for view in now.candidates if not view.is_bare}
+    said = " ".join([text.headline, *(row.text for row in text.rows if row.label != "Next")])
+    assert not any(label in said for label in searched)
+    assert untried in [row.text for row in text.below]
+
+
 def test_a_larger_network_that_gains_more_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
