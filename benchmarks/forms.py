@@ -27,7 +27,7 @@ FORMS = ("identity", "paper")
 def accuracy(bench: Bench, plan: Plan, text: str, seed: int) -> float:
     recipe, trainer = bench.recipes["target"], bench.trainers["target"]
     model = plan.attach(plan.bare(seed), plan.space.resolve(bench.placements[text]), seed)
-    rates = candidate_rates(recipe, model)
+    rates = candidate_rates(plan, model)
     trainer.fit(model, seed=seed, rungs=[recipe.training.rungs[-1]], rates=rates)
     return float(
         trainer.score(model, bench.dataset.read_test(REASON), seed=seed, rung=1).metrics["accuracy"]

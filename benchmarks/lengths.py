@@ -55,7 +55,7 @@ class Lengths:
         """Accuracy and loss (nats) on the validation images at the end of a training."""
         resolved = self._plan.resolved(parse(length.network))
         model = self._plan.network(resolved, length.seed)
-        rates = candidate_rates(self.recipe, model)
+        rates = candidate_rates(self._plan, model)
         score = self._trainer.fit(model, seed=length.seed, rungs=[length.epochs], rates=rates)[-1]
         return {"accuracy": score.metrics["accuracy"], "loss": score.metrics["loss"]}
 

@@ -59,7 +59,7 @@ class Bench:
     def accuracy(self, placement: str, seed: int) -> float:
         """Of a full training, on the test images."""
         model = self.plan.network(self.plan.resolved(parse(placement)), seed)
-        rates = candidate_rates(self.recipe, model)
+        rates = candidate_rates(self.plan, model)
         self.trainer.fit(
             model,
             seed=seed,

@@ -126,7 +126,7 @@ class Lab:
         }
         plan.attach(model, plan.space.resolve(chosen), seed)
         began = time.process_time()
-        self.fit(recipe, model, seed, candidate_rates(recipe, model), recipe.training.rungs)
+        self.fit(recipe, model, seed, candidate_rates(plan, model), recipe.training.rungs)
         spent = time.process_time() - began
         parts = {"validation": self.dataset.validation, "test": self.dataset.read_test(REASON)}
         scores = {part: score(model, split) for part, split in parts.items()}

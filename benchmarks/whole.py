@@ -157,8 +157,8 @@ def fit(
     on_rung: Callable[[int, float], bool] | None = None,
 ) -> tuple[Any, ...]:
     """Trains from scratch as the target says, in cycles that end at the rungs."""
-    model, recipe = built(bench, text, seed), bench.recipes["target"]
-    rates = candidate_rates(recipe, model)
+    model = built(bench, text, seed)
+    rates = candidate_rates(bench.plans["target"], model)
     callbacks = Callbacks()
     if on_rung is not None:
         callbacks = Callbacks(lambda score: on_rung(score.epochs, float(score.metrics["accuracy"])))

@@ -157,7 +157,7 @@ class Bench:
         """Trains and scores; the record."""
         wall, processor = time.time(), time.process_time()
         model, recipe_ = self.model(task), self.recipes[task.recipe]
-        rates = candidate_rates(recipe_, model)
+        rates = candidate_rates(self.plans[task.recipe], model)
         epochs = recipe_.training.rungs
         if task.kind == "backbone":
             rates = LearningRates(recipe_.training.learning_rate)

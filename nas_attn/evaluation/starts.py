@@ -87,7 +87,7 @@ def read_weights(plan: Plan) -> Iterator[tuple[str, WeightsNote]]:
     another number of stages.
     """
     if isinstance(plan.recipe.training.backbone_learning_rate, list):
-        candidate_rates(plan.recipe, plan.bare(0), plan.sites)
+        candidate_rates(plan, plan.bare(0))
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
             yield weights, note
@@ -130,31 +130,41 @@ def wanted_weights(recipe: Recipe) -> list[str]:
     )
 
 
-def candidate_rates(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = ()) -> LearningRates:
-    """Learning rates of a candidate, which depend on its start. `sites`: of its backbone, for rates
-    by stage and block. Raises
-    RecipeError: there are rates for another number of stages.
-    """
-    section = recipe.training
-    modules = attachment.attached_modules(model)
-    parameters = set[str]()
-    for path, module in modules.items():
-        parameters.update(f"{path}.{name}" for name, _ in module.named_parameters())
-    attention = frozenset(parameters)
+def attention_parameters(model: nn.Module) -> frozenset[str]:
+    """The names of the parameters of all attached modules."""
+    names = set[str]()
+    for path, module in attachment.attached_modules(model).items():
+        names.update(f"{path}.{name}" for name, _ in module.named_parameters())
+    return frozenset(names)
+
+
+def peak_rate(section: TrainingSection) -> float:
+    """The peak of a candidate's learning rate, which depends on its start."""
     if section.start == "scratch":
-        return LearningRates(section.learning_rate, attention)
+        return section.learning_rate
+    return section.finetune_learning_rate or section.learning_rate / 5
+
+
+def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
+    """Learning rates of a candidate of this plan. Raises RecipeError: there are rates for another
+    number of stages.
+    """
+    section = plan.recipe.training
+    rate = peak_rate(section)
+    attention = attention_parameters(model)
+    if section.start == "scratch":
+        return LearningRates(rate, attention)
     if section.backbone_learning_rate == 0:
         # frozen, the head (the last linear layer) would stay random
         for name in [
             name for name, module in model.named_modules() if isinstance(module, nn.Linear)
         ][-1:]:
             attention |= {n for n, _ in model.named_parameters() if n.startswith(f"{name}.")}
-    rate = section.finetune_learning_rate or section.learning_rate / 5
     factor = section.backbone_learning_rate
     if not isinstance(factor, list) and section.layer_decay == 1:
         return LearningRates(rate, attention, factor)
     names = [name for name, _ in model.named_parameters() if name not in attention]
-    return LearningRates(rate, attention, _by_depth(section, names, sites))
+    return LearningRates(rate, attention, _by_depth(section, names, plan.sites))
 
 
 def _by_depth(

@@ -116,7 +116,7 @@ def result(bench: Bench, cell: Cell) -> dict[str, Any]:
     resolved = bench.plan.resolved(parse(cell.network))
     model = bench.plan.network(resolved, cell.seed)
     began = time.process_time()
-    bench.train(model, candidate_rates(bench.recipe, model), cell.epochs, cell.seed)
+    bench.train(model, candidate_rates(bench.plan, model), cell.epochs, cell.seed)
     judged = bench.judge(model)
     return {
         "accuracy": judged["accuracy"],

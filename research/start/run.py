@@ -68,7 +68,7 @@ class Starts:
         model = self._network(bench, cell)
         epochs = SCHEDULES[cell.schedule]
         began = time.process_time()
-        bench.train(model, candidate_rates(bench.recipe, model), epochs, cell.seed)
+        bench.train(model, candidate_rates(bench.plan, model), epochs, cell.seed)
         cpu_s = time.process_time() - began
         judged = bench.judge(model)
         del judged["right"]

@@ -100,7 +100,7 @@ class Trial:
         bench = self._bench(cell.problem, cell.seed)
         model = self._network(bench, cell)
         began = time.process_time()
-        bench.train(model, candidate_rates(bench.recipe, model), epochs, cell.seed)
+        bench.train(model, candidate_rates(bench.plan, model), epochs, cell.seed)
         cpu_s = time.process_time() - began
         return {"epochs": epochs, **bench.judge(model), "cpu_s": round(cpu_s, 1)}
 

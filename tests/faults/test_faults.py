@@ -543,7 +543,7 @@ def trained_alone(placement: str, seed: int, arithmetic: str, threads: int) -> d
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     resolved = plan.resolved(parse(placement))
     model = plan.attach(plan.bare(seed), resolved, seed)
-    rates = candidate_rates(recipe, model)
+    rates = candidate_rates(plan, model)
     computes = Arithmetic.from_text(arithmetic)
     scores = Trainer(recipe.training, dataset, device="cpu", arithmetic=computes).fit(
         model,

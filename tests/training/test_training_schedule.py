@@ -148,7 +148,7 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
         }
         plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
         model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=se")), 0)
-        rates = candidate_rates(plan.recipe, model, plan.sites)
+        rates = candidate_rates(plan, model)
         found = {
             n: rate_of(n, rates.backbone)
             for n, _ in model.named_parameters()

@@ -23,7 +23,7 @@ from nas_attn.attachment.twins import copied
 from nas_attn.data import yolo
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
-from nas_attn.evaluation.starts import candidate_rates
+from nas_attn.evaluation.starts import attention_parameters, peak_rate
 from nas_attn.integrations.ultralytics.caches import caches_read_safely
 from nas_attn.integrations.ultralytics.networks import parts_of
 from nas_attn.processes import cores
@@ -52,7 +52,7 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
             trainer = _trained(recipe, model, run)
         scored = trainer.ema.ema
         if not all(torch.isfinite(t).all() for t in scored.state_dict().values()):
-            rate = f"training.learning_rate ({candidate_rates(recipe, model).peak:g})"
+            rate = f"training.learning_rate ({peak_rate(recipe.training):g})"
             raise TrainingError(f"the weights have diverged by epoch {run.epochs}: lower {rate}")
         run.scored(scored)
         model.load_state_dict(scored.state_dict())
@@ -127,19 +127,18 @@ def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
 
 def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
     """Trains to a rung; returns ultralytics' trainer, which has scored the network."""
-    rates = candidate_rates(recipe, model)
     last = _path(run.folder, run.rung - 1)
     before = torch.load(last, map_location="cpu", weights_only=True) if run.rung else None
     threads = torch.get_num_threads()
     parts = _parts(model)
     trainer = _trainer_class(parts["trainer"])(
-        overrides=settings(recipe, run, rates.peak, parts["task"])
+        overrides=settings(recipe, run, peak_rate(recipe.training), parts["task"])
     )
     # ultralytics sets its own number
     torch.set_num_threads(threads)
     trainer.model = model
     trainer.before = before
-    trainer.attention = frozenset(rates.attention)
+    trainer.attention = attention_parameters(model)
     trainer.factor = recipe.training.attention_learning_rate
 
     def stop_at_the_rung(trainer: Any) -> None:

@@ -96,7 +96,7 @@ def alone(toml: str, placement: str, seed: int, text: str) -> list[dict[str, flo
     dataset = data_of(tasks.of(recipe)).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     model = plan.network(plan.resolved(parse(placement)), seed)
-    rates = candidate_rates(recipe, model)
+    rates = candidate_rates(plan, model)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
