@@ -405,6 +405,14 @@ def _ends(model: nn.Module) -> tuple[str | None, str | None]:
     return (f"{convolutions[0]}.weight" if convolutions else None, layers[-1] if layers else None)
 
 
+def random_for_other_classes(model: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the names that `fit` may leave random: of the last layer, and of those with which
+    a detector predicts classes.
+    """
+    _, head = _ends(model)
+    return PREDICTORS if head is None else (f"{head}.", *PREDICTORS)
+
+
 def other_channels(weight: Tensor, channels: int) -> Tensor:
     """A trained first convolution's weight (O, I, k, k) for other input channels: repeated in turn,
     scaled to the same total; for one channel the sum, so that a grey image answers like the same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn import attachment, backbones, data, tasks
+from nas_attn.backbones.weights import random_for_other_classes
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
 from nas_attn.evaluation.plan import Plan
@@ -154,17 +156,39 @@ def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
     attention = attention_parameters(model)
     if section.start == "scratch":
         return LearningRates(rate, attention)
-    if section.backbone_learning_rate == 0:
-        # frozen, the head (the last linear layer) would stay random
-        for name in [
-            name for name, module in model.named_modules() if isinstance(module, nn.Linear)
-        ][-1:]:
-            attention |= {n for n, _ in model.named_parameters() if n.startswith(f"{name}.")}
     factor = section.backbone_learning_rate
+    names = [name for name, _ in model.named_parameters() if name not in attention]
+    if factor == 0:
+        # frozen, it would stay random behind weights for other classes
+        trained = _classifier(plan)
+        return LearningRates(rate, attention, {name: 0.0 for name in names if name not in trained})
     if not isinstance(factor, list) and section.layer_decay == 1:
         return LearningRates(rate, attention, factor)
-    names = [name for name, _ in model.named_parameters() if name not in attention]
     return LearningRates(rate, attention, _by_depth(section, names, plan.sites))
+
+
+def _classifier(plan: Plan) -> frozenset[str]:
+    """The names of the bare network's parameters whose shape depends on the number of classes.
+
+    If none does, or it cannot be built for another number: those that weights for other classes
+    leave random.
+    """
+    model = plan.bare(0)
+    shapes = _shapes(model)
+    others = shapes
+    if plan.own_build is None:
+        section = plan.recipe.backbone
+        more = plan.classes + 1
+        with suppress(BackboneError), torch.random.fork_rng(devices=[]):
+            others = _shapes(backbones.build(section, input_shape=plan.input_shape, classes=more))
+    sized = frozenset(name for name, shape in shapes.items() if others.get(name, shape) != shape)
+    head = random_for_other_classes(model)
+    return sized or frozenset(name for name in shapes if name.startswith(head))
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """Name of each parameter -> its shape."""
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 def _by_depth(

@@ -307,7 +307,7 @@ class Workbench:
                 training = TrainingRun(
                     run=run,
                     rungs=rungs,
-                    rates=candidate_rates(self.plan, model),
+                    rates=candidate_rates(self.plan.like(resolved.other), model),
                     slot=files,
                     callbacks=Callbacks(
                         on_rung, stop, on_epoch, partial(self._int8_metrics, run.seed)

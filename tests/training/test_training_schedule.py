@@ -19,7 +19,7 @@ from nas_attn import backbones, data
 from nas_attn.data import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import NasAttnWarning, RecipeError
-from nas_attn.evaluation.plan import make_plan
+from nas_attn.evaluation.plan import Build, make_plan
 from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
@@ -31,7 +31,13 @@ from nas_attn.tasks.data import data_of
 from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.learning import learnt_of
-from nas_attn.training.parameters import check_training, make_optimizer, rate_of, schedule_factors
+from nas_attn.training.parameters import (
+    check_training,
+    frozen,
+    make_optimizer,
+    rate_of,
+    schedule_factors,
+)
 
 
 def factors(epochs: int, steps: int, *parts: dict[str, object], peak: float = 1.0) -> list[float]:
@@ -175,6 +181,62 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
     assert (by_block["linear.weight"], by_block["conv1.weight"]) == (1.0, 0.5**10)
     with pytest.raises(RecipeError, match=r"3 factors, .*3 stages: .*4"):
         rates(backbone_learning_rate=[0, 0, 1])
+
+
+CLASSIFIERS = {
+    "resnet8": ["linear"],
+    "torchvision:squeezenet1_1": ["classifier.1"],
+    "torchvision:lraspp_mobilenet_v3_large": [
+        "classifier.low_classifier",
+        "classifier.high_classifier",
+    ],
+    "torchvision:retinanet_resnet50_fpn": ["head.classification_head.cls_logits"],
+    "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn": [
+        "roi_heads.box_predictor.cls_score",
+        "roi_heads.box_predictor.bbox_pred",
+    ],
+}
+
+
+def trained_factors(backbone: str, build: Build | None = None) -> dict[str, float]:
+    """Parameter -> the factor on its learning rate, of a bare network with a frozen backbone."""
+    recipe = load_recipe(
+        "digits",
+        overrides={
+            "backbone.name": backbone,
+            "training.start": "backbone",
+            "training.backbone_learning_rate": 0.0,
+            "training.layer_decay": 0.5,
+            "training.attention_learning_rate": 5.0,
+            "objectives": ["accuracy"],
+        },
+    )
+    plan = make_plan(recipe, (3, 64, 64), 10, build=build)
+    model = plan.bare(0)
+    rates = candidate_rates(plan, model)
+    with frozen(model, rates.held(model)):
+        optimizer = make_optimizer(model, recipe.training, rates)
+    assert optimizer is not None
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        names[parameter]: group["factor"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+
+
+@pytest.mark.parametrize("backbone", CLASSIFIERS)
+def test_a_frozen_backbone_leaves_its_classifier_at_the_plain_rate(backbone: str) -> None:
+    layers = CLASSIFIERS[backbone]
+    expected = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    assert trained_factors(backbone) == dict.fromkeys(expected, 1.0)
+
+
+def test_the_last_layer_of_ones_own_network_is_its_classifier() -> None:
+    def build() -> torch.nn.Module:
+        return backbones.create("torchvision:squeezenet1_1", input_shape=(3, 64, 64), classes=10)
+
+    assert set(trained_factors("resnet8", build)) == {"classifier.1.weight", "classifier.1.bias"}
 
 
 @pytest.mark.parametrize("name", PRESETS)
