@@ -82,7 +82,7 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
     with Image.open(path) as opened:
         # a draft of a JPEG has another size
         stored = opened.size
-        orientation = opened.getexif().get(ORIENTATION, 1)
+        orientation = orientation_of(opened)
         # a JPEG far larger than needed is decoded at a fraction of its size
         opened.draft("RGB", (longest, longest))
         image = turned(to_rgb(opened, cut.bits), orientation)
@@ -118,7 +118,7 @@ def mask_values(source: Masked) -> NDArray[np.uint8]:
     broken files, Pillow's error, of any kind.
     """
     with Image.open(source.image) as opened:
-        return _mask(source, opened.size, opened.getexif().get(ORIENTATION, 1))
+        return _mask(source, opened.size, orientation_of(opened))
 
 
 def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[np.uint8]:
@@ -156,9 +156,19 @@ EXIF_TURNS = {
 }
 
 
+def orientation_of(opened: Image.Image) -> int:
+    """How a file's EXIF tag says that its image is turned, a key of EXIF_TURNS; 1: it is shown as it
+    is read. So is a TIFF, which Pillow turns itself.
+    """
+    if opened.format == "TIFF":
+        return 1
+    orientation = opened.getexif().get(ORIENTATION)
+    return orientation if orientation in EXIF_TURNS else 1
+
+
 def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """An image as its EXIF tag says that it is shown."""
-    if orientation not in EXIF_TURNS:
+    """An image as it is shown, of an `orientation_of` its file."""
+    if orientation == 1:
         return image
     return image.transpose(EXIF_TURNS[orientation])
 
@@ -168,7 +178,7 @@ def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
     with Image.open(source.image) as opened:
         orientation = 1
         if opened.size != source.size:
-            orientation = opened.getexif().get(ORIENTATION, 1)
+            orientation = orientation_of(opened)
         shown = opened.size if orientation < 5 else opened.size[::-1]
         if shown != source.size:
             raise ValueError(f"an image of size {shown}, annotated as {source.size}")

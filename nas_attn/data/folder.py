@@ -75,7 +75,7 @@ INTERPOLATIONS = (
 # of the images of a folder that is not divided
 TEST_SHARE = 0.2
 # of the prepared images: a change of how they are made needs another number
-CACHE_FORMAT = 5
+CACHE_FORMAT = 6
 # of what is kept of the bits that images use
 DEPTH_FORMAT = 2
 # largest share of a GPU's free memory for the images of a split

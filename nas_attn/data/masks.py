@@ -30,7 +30,7 @@ from nas_attn.recipe import DataSection, SplitsSection
 NAMES_FILE = "classes.txt"
 MOST_CLASSES = 255
 # of what is kept of masks
-MASK_FORMAT = 2
+MASK_FORMAT = 3
 
 
 def read_masks(section: DataSection, place: Place) -> Parts:

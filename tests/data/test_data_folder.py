@@ -18,7 +18,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nas_attn import data
 from nas_attn.data import groups, walking
@@ -151,6 +151,26 @@ def test_transparency_lies_on_white_exif_turns_and_the_middle_is_kept(tmp_path: 
     square = decode(tmp_path / "turned.png", 16)
     assert square[:, :7].min() == 255
     assert square[:, 9:].max() == 0
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_once_in_every_format(
+    tmp_path: Path, ending: str, orientation: int
+) -> None:
+    """Pillow turns a TIFF when it reads it, and no other format."""
+    quarters = Image.new("RGB", (48, 32), "black")
+    quarters.paste("red", (0, 0, 24, 16))
+    quarters.paste("blue", (24, 0, 48, 16))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{ending}"
+    quarters.save(path, exif=exif, quality=95)
+    quarters.save(tmp_path / "plain.png", exif=exif)
+    with Image.open(tmp_path / "plain.png") as opened:
+        ImageOps.exif_transpose(opened).save(tmp_path / "shown.png")
+    off = np.abs(decode(path, 16).astype(int) - decode(tmp_path / "shown.png", 16))
+    assert off.mean() < 20
 
 
 def test_a_broken_image_is_named_or_skipped(folder: Path) -> None:
