@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nas_attn.searching.prepare.lengths import LENGTH_SHARE
 from nas_attn.searching.prepare.timing import LAST_SEED_SHARE, PRUNED_SHARE, SCREENING, TESTING
+from nas_attn.study.leasing import release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import seconds_per_epoch
 
@@ -43,9 +44,9 @@ def go_on(opened: OpenStudy) -> float | None:
         return None
     times = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
     times += [row.finished_at or row.created_at for row in store.candidates()]
-    idle = not any(lease.state == "held" for lease in store.leases(released=False))
+    times += [row.finished_at for row in store.queue.rows() if row.finished_at]
     pause = 0.0
-    if idle:
+    if not _is_somebody_at_work(opened, now):
         pause = now - max([store.created_at, *times])
     if ends.ends_at + pause <= now:
         store.set(screen_until=None, test_from=None, ends_at=None)
@@ -56,3 +57,13 @@ def go_on(opened: OpenStudy) -> float | None:
         ends_at=ends.ends_at + pause,
     )
     return ends.ends_at + pause - now
+
+
+def _is_somebody_at_work(opened: OpenStudy, now: float) -> bool:
+    """Whether a worker holds a lease, killed ones left out."""
+    store = opened.store
+    release_dead(store, "")
+    # SQLite calls a lease of another container held until it has been watched for a while
+    return any(
+        lease.state == "held" and lease.expires_at > now for lease in store.leases(released=False)
+    )

@@ -1,0 +1,81 @@
+"""The time of a search: how much is left after a pause, and how many candidates it is for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import BARE
+from nas_attn.searching.prepare import beginning, clock
+from nas_attn.storage import Run, tables
+from nas_attn.study import opening
+
+URL = "sqlite:///nas_attn.db"
+NIGHT_S = 8 * 3600.0
+# its process dies with it
+DIES = """
+import os
+from nas_attn.processes import owner_name
+from nas_attn.storage import Database
+store = Database("sqlite:///nas_attn.db").study("table")
+assert store.acquire("run/7", owner=owner_name(), ttl_s=60)
+os.kill(os.getpid(), 9)
+"""
+
+
+def works_until_now(opened: opening.OpenStudy) -> None:
+    """A worker ends a run."""
+    run = Run("0123456789abcdef", BARE, 0, purpose="confirm")
+    opened.store.queue.want([run])
+    (row,) = opened.store.queue.rows(key=run.key)
+    lease = opened.store.acquire(row.resource, owner="worker", ttl_s=60)
+    assert lease is not None
+    opened.store.queue.finish(row, "done", "", lease)
+    opened.store.release(lease)
+
+
+def passes(opened: opening.OpenStudy, seconds: float) -> None:
+    """Lets a time pass for all that the database has."""
+    with opened.store._connector.write() as connection:
+        for table, names in (
+            (tables.study, ("created_at", "screen_until", "test_from", "ends_at")),
+            (tables.run, ("finished_at",)),
+            (tables.lease, ("expires_at",)),
+        ):
+            earlier = {name: table.c[name] - seconds for name in names}
+            connection.execute(sa.update(table).values(earlier))
+
+
+@pytest.mark.parametrize("killed", ["", "here, just now", "here", "in another container"])
+def test_a_killed_search_has_the_time_left_that_a_stopped_one_has(table: Path, killed: str) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    clock.start_clock(opened, 3600.0, tested=True)
+    passes(opened, 600.0)
+    works_until_now(opened)
+    if killed == "here":
+        assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == -9
+    elif killed == "in another container":
+        opened.store.acquire("run/7", owner="container/kernel/1/1/1.00/ab", ttl_s=60)
+    passes(opened, NIGHT_S)
+    if killed == "here, just now":
+        assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == -9
+    # another process, which has not watched the leases
+    left_s = clock.go_on(opening.open_study("table", URL))
+    assert left_s is not None
+    assert abs(left_s - 3000.0) < 60.0
+    assert opened.store.settings.ends_at is not None
+
+
+def test_a_time_goes_on_while_somebody_works(table: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    clock.start_clock(opened, 3600.0, tested=True)
+    passes(opened, 600.0)
+    assert opened.store.acquire("run/7", owner="machine/kernel/1/1/1.00/ab", ttl_s=60)
+    left_s = clock.go_on(opening.open_study("table", URL))
+    assert left_s is not None
+    assert abs(left_s - 3000.0) < 60.0
