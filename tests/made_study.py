@@ -115,7 +115,7 @@ class MadeStudy:
                 run = Run(key, parse(placement), seed, purpose=purpose)
                 store.add_score(run, self.score(placement, seed, rung), lease=lease)
         if state is not None:
-            store.finish(key, state=state, reason=reason, lease=lease)
+            store.end_candidate(key, state=state, reason=reason, lease=lease)
         return key
 
     def score(self, placement: str, seed: int, rung: int) -> Score:

@@ -42,7 +42,7 @@ from nas_attn.storage.rows import (
     to_scores,
     to_sessions,
 )
-from nas_attn.storage.work import Leases, RunQueue, WorkerBook
+from nas_attn.storage.work import WAITING, Leases, RunQueue, WorkerBook
 
 # of a candidate
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
@@ -309,18 +309,21 @@ class StudyStore(Leases):
             connection.execute(of_candidate)
 
     @repeatable
-    def finish(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
-        """Sets a running candidate's final state (one of FINAL_STATES); True for the one call that
-        did it.
+    def end_candidate(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
+        """Gives a running candidate its final state (one of FINAL_STATES), and withdraws the runs
+        that still wait; True for the one call that did it.
         """
         assert state in FINAL_STATES
+        running = and_(self._candidate(key), tables.candidate.c.state == "running")
         result = {"state": state, "reason": reason, "finished_at": self._connector.clock}
+        run = tables.run.c
+        waiting = and_(run.study_id == self._id, run.key == key, run.state == WAITING)
         with self._fenced(lease) as connection:
-            running = and_(self._candidate(key), tables.candidate.c.state == "running")
-            return (
-                connection.execute(update(tables.candidate).where(running).values(result)).rowcount
-                == 1
-            )
+            ended = connection.execute(update(tables.candidate).where(running).values(result))
+            if ended.rowcount == 0:
+                return False
+            connection.execute(update(tables.run).where(waiting).values(state="withdrawn"))
+            return True
 
     def _candidate(self, key: str) -> Any:
         return and_(tables.candidate.c.study_id == self._id, tables.candidate.c.key == key)

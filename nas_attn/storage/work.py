@@ -305,13 +305,6 @@ class RunQueue:
         self._change(row, lease, state=state, reason=reason, finished_at=self._connector.clock)
 
     @repeatable
-    def withdraw(self, key: str, lease: Lease) -> None:
-        """Withdraws the waiting runs of a network."""
-        with self._fenced(lease) as connection:
-            mine = sa.and_(_run.c.study_id == self._id, _run.c.key == key, _run.c.state == WAITING)
-            connection.execute(sa.update(_run).where(mine).values(state="withdrawn"))
-
-    @repeatable
     def again(self, numbers: Collection[int]) -> None:
         """Lets ended runs wait again."""
         with self._connector.write() as connection:

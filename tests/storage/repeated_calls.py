@@ -70,7 +70,9 @@ CALLS: dict[str, Callable[[Made], object]] = {
     "set_fingerprint_once": lambda m: m.store.set_fingerprint_once("device"),
     "claim": lambda m: m.store.claim("new", placement=BARE, trial=1, baseline=None, lease=m.lease),
     "set_cost": lambda m: m.store.set_cost("key", {"params": 3}, m.lease),
-    "finish": lambda m: m.store.finish("key", state="scored", reason="", lease=m.lease),
+    "end_candidate": lambda m: m.store.end_candidate(
+        "key", state="scored", reason="", lease=m.lease
+    ),
     "add_score": lambda m: m.store.add_score(RUN, Score(0, 0, 1, {}), lease=m.lease),
     "add_session": lambda m: m.store.add_session(SESSION, owner="me"),
     "add_checkpoint": lambda m: m.store.add_checkpoint(
@@ -82,7 +84,6 @@ CALLS: dict[str, Callable[[Made], object]] = {
     "begin": lambda m: m.store.queue.begin(m.begun, m.lease),
     "hand_back": lambda m: m.store.queue.hand_back(m.begun, m.lease),
     "finish a run": lambda m: m.store.queue.finish(m.begun, "done", "", m.lease),
-    "withdraw": lambda m: m.store.queue.withdraw("key", m.lease),
     "again": lambda m: m.store.queue.again([m.begun.id]),
     "here": lambda m: m.store.workers.here("you", device="cpu", doing="trial 1"),
     "gone": lambda m: m.store.workers.gone("me"),

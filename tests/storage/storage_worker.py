@@ -44,7 +44,7 @@ def search(url: str, trials: str) -> None:
                 lease=lease,
             )
             trial.set_user_attr("placement", str(placement))
-            assert store.finish(key, state="scored", reason="", lease=lease)
+            assert store.end_candidate(key, state="scored", reason="", lease=lease)
             study.tell(trial, 0.5)
             store.release(lease)
         storage.scoped_session.remove()

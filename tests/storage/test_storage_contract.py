@@ -39,7 +39,9 @@ GUARDED: dict[str, Callable[[StudyStore, Lease], object]] = {
         "new", placement=BARE, trial=9, baseline=None, lease=lease
     ),
     "set_cost": lambda store, lease: store.set_cost("key", {"params": 1, "macs": 2}, lease),
-    "finish": lambda store, lease: store.finish("key", state="scored", reason="", lease=lease),
+    "end_candidate": lambda store, lease: store.end_candidate(
+        "key", state="scored", reason="", lease=lease
+    ),
     "add_score": lambda store, lease: store.add_score(
         Run("key", BARE, 0), Score(0, 0, 1, {}), lease=lease
     ),
@@ -50,7 +52,7 @@ GUARDED: dict[str, Callable[[StudyStore, Lease], object]] = {
 
 
 def everything(store: StudyStore) -> object:
-    return store.candidates(), store.scores(), store.checkpoints("run")
+    return store.candidates(), store.queue.rows(), store.scores(), store.checkpoints("run")
 
 
 def session_at(started_at: float) -> Session:
@@ -111,6 +113,7 @@ class StoreContract:
     def test_a_zombie_writes_nothing(self, store: StudyStore, write: str, how: str) -> None:
         zombie = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
         store.claim("key", placement=parse("stage1=se"), trial=1, baseline=None, lease=zombie)
+        store.queue.want([RUN])
         if how == "released":
             store.release(zombie)
         heir = store.acquire("trial/1", owner="a", ttl_s=1000)
@@ -195,11 +198,23 @@ class StoreContract:
     def test_a_candidate_is_finished_once(self, store: StudyStore, lease: Lease) -> None:
         store.claim("key", placement=BARE, trial=1, baseline=None, lease=lease)
         store.set_cost("key", {"params": 10**10, "macs": 10**12, "energy": 0.5}, lease)
-        assert store.finish("key", state="pruned", reason="outranked at rung 0", lease=lease)
-        assert not store.finish("key", state="scored", reason="", lease=lease)
+        assert store.end_candidate("key", state="pruned", reason="outranked at rung 0", lease=lease)
+        assert not store.end_candidate("key", state="scored", reason="", lease=lease)
         row = store.candidate("key")
         assert (row.state, row.reason) == ("pruned", "outranked at rung 0")
         assert row.cost == {"params": 10**10, "macs": 10**12, "energy": 0.5}
+
+    def test_a_candidate_ends_with_the_runs_that_it_no_longer_needs(
+        self, store: StudyStore, lease: Lease
+    ) -> None:
+        runs = [Run("key", BARE, seed) for seed in range(3)]
+        store.claim("key", placement=BARE, trial=1, baseline=None, lease=lease)
+        store.queue.want(runs)
+        ended = store.queue.rows()[0]
+        held = store.acquire(ended.resource, owner="test", ttl_s=60)
+        store.queue.finish(ended, "pruned", "outranked at rung 0", held)
+        store.end_candidate("key", state="pruned", reason="", lease=lease)
+        assert [row.state for row in store.queue.rows()] == ["pruned", "withdrawn", "withdrawn"]
 
     def test_the_state_is_another_one_after_each_result(
         self, store: StudyStore, lease: Lease
@@ -209,7 +224,7 @@ class StoreContract:
         seen.append(store.state())
         store.add_score(Run("key", BARE, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
         seen.append(store.state())
-        store.finish("key", state="scored", reason="", lease=lease)
+        store.end_candidate("key", state="scored", reason="", lease=lease)
         seen.append(store.state())
         store.set(published="else")
         assert store.state() == seen[-1]
@@ -367,7 +382,8 @@ class StoreContract:
     def test_what_was_withdrawn_may_be_wanted_again(self, store: StudyStore) -> None:
         store.queue.want([RUN, replace(RUN, seed=9), replace(RUN, key="other")])
         lease = store.acquire("turn", owner="test", ttl_s=60)
-        store.queue.withdraw("key", lease)
+        store.claim("key", placement=RUN.placement, trial=1, baseline=None, lease=lease)
+        store.end_candidate("key", state="infeasible", reason="too large", lease=lease)
         assert [row.state for row in store.queue.rows()] == ["withdrawn", "withdrawn", "waiting"]
         store.queue.want([RUN])
         assert [row.state for row in store.queue.rows(key="key")] == ["waiting", "withdrawn"]
@@ -402,7 +418,6 @@ class StoreContract:
         for write in (
             lambda: store.queue.finish(only(store), "done", "", lease),
             lambda: store.queue.begin(only(store), lease),
-            lambda: store.queue.withdraw("key", lease),
         ):
             with pytest.raises(LeaseLost):
                 write()
@@ -456,7 +471,7 @@ class StoreContract:
         for i, state in enumerate(("running", "scored", "scored")):
             store.claim(f"key{i}", placement=BARE, trial=i, baseline=None, lease=lease)
             if state == "scored":
-                store.finish(f"key{i}", state="scored", reason="", lease=lease)
+                store.end_candidate(f"key{i}", state="scored", reason="", lease=lease)
         database.create_study("empty", recipe="{}", versions={})
         first, second = database.studies()
         assert (first.name, first.candidates) == ("digits", {"running": 1, "scored": 2})

@@ -386,8 +386,7 @@ class Search(TaskSource):
     def _finish(
         self, row: CandidateRow, lease: Lease, state: str, reason: str = "", values: Values = None
     ) -> None:
-        self.queue.withdraw(row.key, lease)
-        if self.store.finish(row.key, state=state, reason=reason, lease=lease):
+        if self.store.end_candidate(row.key, state=state, reason=reason, lease=lease):
             stored = self.store.candidate(row.key)
             assert stored is not None
             self._tell(stored, values)

@@ -8,23 +8,29 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 import torch
 from command_line import Nas
 
 import nas_attn as na
 from nas_attn.errors import StudyError
+from nas_attn.processes import owner_name
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import BARE, Score
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.local import run_workers
 from nas_attn.searching.run.overview import overview
+from nas_attn.searching.worker import worker
 from nas_attn.storage import Lease, StudyStore
+from nas_attn.storage.connection import Connector
 from nas_attn.study.opening import create_study, open_study
 from nas_attn.study.pace import further_runs
 
@@ -233,6 +239,65 @@ def test_a_trial_scored_but_not_told_is_told_by_whoever_comes_next(table: Path) 
     )
     assert len(study.candidates()) == 5
     assert max(calls(table).values()) == 1
+
+
+class Killed(BaseException):
+    """As by `kill -9`: the process does nothing any more, above all it gives nothing back."""
+
+
+class Mortal:
+    """A worker that dies after so many writes, counted from when its first trial has ended."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, writes: int) -> None:
+        self._left = writes
+        self._counts = False
+        write = Connector.write
+
+        @contextmanager
+        def counted(connector: Connector) -> Iterator[sqlalchemy.Connection]:
+            if not self._left:
+                raise Killed
+            with write(connector) as connection:
+                yield connection
+            self._left -= self._counts
+            if not self._left:
+                raise Killed
+
+        patch.setattr(Connector, "write", counted)
+
+    def say(self, line: str) -> None:
+        self._counts |= line.startswith("trial 0")
+
+
+# the eleventh ends the trial in our tables; Optuna is told after it
+@pytest.mark.parametrize(
+    "writes", [*(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 14) if n != 11), 11]
+)
+def test_a_worker_killed_at_an_infeasible_candidate_leaves_nothing_that_never_ends(
+    table: Path, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = beginning.plan_recipe(load_recipe("table.toml"))
+    bare = plan.cost(plan.resolved(BARE))["params"]
+    changes = {"search.baselines": "bare", "limits.max_parameters": bare, "search.trials": 3}
+    recipe = load_recipe("table.toml", overrides={**SMALL, **changes})
+    opened = beginning.begin(recipe, URL)
+    with monkeypatch.context() as patch:
+        mortal = Mortal(patch, writes)
+        with pytest.raises(Killed):
+            taking_part.work(opened, taking_part.Options(say=mortal.say))
+    gone = owner_name().replace(f"/{os.getpid()}/", f"/{2**22 + 1}/")
+    with closing(sqlite3.connect("nas_attn.db")) as database, database:
+        database.execute("UPDATE nas_lease SET owner = ?", (gone,))
+    monkeypatch.setattr(worker, "LONELY_S", 0.5)
+    again = open_study("table", URL)
+    assert taking_part.work(again, taking_part.Options(say=lambda line: None)) == "complete"
+    states = [row.state for row in again.store.candidates()]
+    assert len(states) == 3
+    assert "infeasible" in states
+    assert "running" not in states
+    told = [trial for trial in again.book.study.trials if trial.state.name != "FAIL"]
+    assert len(told) == 3
+    assert all(trial.state.is_finished() for trial in told)
 
 
 def test_a_python_function_may_be_model_and_evaluator_in_python_only(table: Path, nas: Nas) -> None:

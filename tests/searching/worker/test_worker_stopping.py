@@ -368,7 +368,7 @@ class TakenOver(TaskSource):
                     "update nas_lease set owner = ?, number = number + 1 where resource = ?",
                     (gone, lease.resource),
                 )
-            self.queue.withdraw("no network", lease)
+            self.store.set_cost("no network", {}, lease)
         return False
 
 
