@@ -314,8 +314,15 @@ class Search(TaskSource):
             trial = None if first is None else first.trial
             self.book.give_up(number, same_network_reason(trial))
             return False
-        self.queue.want(self._runs(row)[: None if row.baseline else 1])
+        self.queue.want(self._first_runs(row))
         return True
+
+    def _first_runs(self, row: CandidateRow) -> list[Run]:
+        """The runs that a candidate begins with. The others of a searched one follow, unless its
+        first is pruned.
+        """
+        runs = self._runs(row)
+        return runs if row.baseline else runs[:1]
 
     def _runs(self, row: CandidateRow) -> list[Run]:
         """All runs of a candidate in the search. Candidates are spread evenly over the seeds (or
@@ -356,16 +363,19 @@ class Search(TaskSource):
                 self._tell(row, values)
 
     def _settle(self, row: CandidateRow, lease: Lease) -> None:
-        """Finishes a candidate if its runs have ended, else enqueues the missing ones."""
-        runs = self.queue.rows(key=row.key, protocol=SEARCH)
-        states = {row_of_run.state: row_of_run.reason for row_of_run in runs}
-        if not runs:
-            self.queue.want(self._runs(row)[: None if row.baseline else 1])
-        elif "pruned" in states:
+        """Ends a candidate if its runs say so; afterwards, one that runs has a run that waits, or
+        lacks only its latency.
+        """
+        # without those that were withdrawn: this candidate needs them still
+        runs = [r for r in self.queue.rows(key=row.key, protocol=SEARCH) if r.state != "withdrawn"]
+        reasons = {row_of_run.state: row_of_run.reason for row_of_run in runs}
+        if "pruned" in reasons:
             self._finish(row, lease, "pruned", self._why_pruned(row))
-        elif "failed" in states:
-            self._finish(row, lease, "failed", states["failed"])
-        elif states.keys() == {"done"}:
+        elif "failed" in reasons:
+            self._finish(row, lease, "failed", reasons["failed"])
+        elif not runs:
+            self.queue.want(self._first_runs(row))
+        elif "waiting" not in reasons:
             there = {row_of_run.run.identity for row_of_run in runs}
             missing = [run for run in self._runs(row) if run.identity not in there]
             self.queue.want(missing)

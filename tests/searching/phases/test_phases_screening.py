@@ -1,0 +1,94 @@
+"""The search, over an evaluator that looks its answers up."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from nas_attn.purposes import SEARCH
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import Score
+from nas_attn.searching.phases.screening import Search
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.run import taking_part
+from nas_attn.searching.worker.ending import Ending
+from nas_attn.searching.worker.worker import Worker
+from nas_attn.storage import Lease, Run, StudyStore
+
+URL = "sqlite:///nas_attn.db"
+# what may have become of a run, and one that was never enqueued
+ABSENT = "absent"
+FATES = (ABSENT, "waiting", "done", "pruned", "failed", "withdrawn")
+
+
+def with_worker(changes: dict[str, object], do: Callable[[Worker, Lease], None]) -> None:
+    """Begins the study of `table.toml`, and acts as a worker that has the scheduling lock."""
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
+
+    def act(worker: Worker) -> Ending:
+        with worker.scheduling() as lock:
+            assert lock is not None
+            do(worker, lock)
+        return Ending.COMPLETE
+
+    options = taking_part.Options(say=lambda line: None)
+    assert taking_part.with_worker(opened, options, act) is Ending.COMPLETE
+
+
+def run_fares(store: StudyStore, run: Run, fate: str) -> None:
+    """Writes what has become of a run."""
+    if fate == ABSENT:
+        return
+    store.queue.want([run])
+    if fate == "waiting":
+        return
+    (row,) = (row for row in store.queue.rows(key=run.key) if row.run.identity == run.identity)
+    lease = store.acquire(row.resource, owner="test", ttl_s=60)
+    if fate == "done":
+        for rung in (0, 1):
+            metrics = {"score": float(run.seed), "effort": 1.0}
+            store.add_score(run, Score(run.seed, rung, rung + 1, metrics), lease=lease)
+    store.queue.finish(row, fate, fate, lease)
+    store.release(lease)
+
+
+def end_of(fates: tuple[str, ...]) -> str:
+    """What becomes of a candidate whose two runs fared so."""
+    for fatal in ("pruned", "failed"):
+        if fatal in fates:
+            return fatal
+    return "scored" if fates == ("done", "done") else "running"
+
+
+def test_whatever_became_of_its_runs_a_candidate_ends_or_has_one_that_waits(table: Path) -> None:
+    changes = {
+        "training.seeds": 2,
+        "search.trials": 80,
+        "search.sampler": "random",
+        "search.baselines": "none",
+    }
+    all_fates = list(itertools.product(FATES, repeat=2))
+
+    def act(worker: Worker, lock: Lease) -> None:
+        store = worker.store
+        search = Search(worker)
+        for _ in all_fates:
+            assert search.want(lock)
+        candidates = store.candidates()
+        with closing(sqlite3.connect("nas_attn.db")) as database, database:
+            database.execute("DELETE FROM nas_run")
+        for row, fates in zip(candidates, all_fates, strict=True):
+            for run, fate in zip(search._runs(row), fates, strict=True):
+                run_fares(store, run, fate)
+
+        search.recover(lock)
+
+        for row, fates in zip(store.candidates(), all_fates, strict=True):
+            assert row.state == end_of(fates), fates
+            states = [r.state for r in store.queue.rows(key=row.key, protocol=SEARCH)]
+            assert ("waiting" in states) is (row.state == "running"), fates
+
+    with_worker(changes, act)
