@@ -56,6 +56,7 @@ def sites(
     """Show where attention can go in a backbone. With --space, what a search space has there."""
     from nas_attn import backbones
     from nas_attn.attachment import survey
+    from nas_attn.cli.usual import CLASSES, task_of
     from nas_attn.recipe_reading import backbone_section, load_space
 
     spec = None
@@ -65,7 +66,8 @@ def sites(
         check_trust(space, spec, trust=trust)
     check_typed(backbone, trust=trust)
     input_shape = parse_shape(shape)
-    model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
+    classes = CLASSES[task_of(backbone)]
+    model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=classes)
     if spec is not None:
         survey_of_model = survey(
             model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from materials import coco, photographs
 
-from nas_attn.recipe_reading import load_recipe
+from nas_attn import backbones
+from nas_attn.attachment import survey
+from nas_attn.recipe_reading import backbone_section, load_recipe
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
@@ -139,6 +141,16 @@ def test_sites(nas) -> None:
     shown = nas(*asked, "--space", "small").out
     assert f"{found['placements']:,} placements" in shown
     assert "\x1b" not in shown
+
+
+def test_sites_of_a_segmenter_have_the_shares_of_its_usual_classes(nas) -> None:
+    """Enlarging a map for each of a thousand classes would be half of such a network's MACs."""
+    name = "torchvision:lraspp_mobilenet_v3_large"
+    found = nas("sites", name, "--input", "3x64x64", "--json").json
+    shares = {site["site"]: site["macs_share"] for site in found["sites"]}
+    model = backbones.build(backbone_section(name), input_shape=(3, 64, 64), classes=21)
+    surveyed = survey(model, (3, 64, 64))
+    assert shares == {site.name: pytest.approx(site.macs_share) for site in surveyed.sites}
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
