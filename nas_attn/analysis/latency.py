@@ -2,8 +2,9 @@
 unmeasured placements.
 
 Sessions spaced in time are the sample. An estimate is the median over sessions of their median
-log-ratio; its interval comes from resampling them, below six from the spread between sessions,
-pooled over all candidates. Evidence: docs/latency.md.
+log-ratio; its interval is Student's t of the spread between the candidate's own sessions, shrunk
+towards the spread pooled over all candidates; below six sessions it is the pooled one. Evidence:
+docs/latency.md.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ from nas_attn.records import BESIDE, CandidateRow, Latency, Placement, Session
 
 # of a candidate, dropped ones included
 MAX_SESSIONS = 24
-# with so many, an interval comes from resampling the candidate's own sessions
+# with so many, an interval comes from the candidate's own sessions
 ENOUGH_SESSIONS = 6
-RESAMPLES = 2000
 # a session is not dropped for an A/A log-ratio within 1 %
 LEAST_CONTROL_LIMIT = math.log(1.01)
 # prior of the spread between sessions (measured: 1 to 3 %); degrees of freedom
@@ -63,29 +63,24 @@ def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
     )
 
 
-def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency]:
-    """Key -> latency of all candidates with a session that counts, from comparable sessions; the
-    same for equal seeds.
-    """
-    from scipy.special import stdtrit
+def estimate(sessions: Sequence[Session]) -> dict[str, Latency]:
+    """Key -> latency of all candidates with a session that counts, from comparable sessions.
 
+    Measuring stops when an interval is narrow, which favours sessions that agree by chance. So an
+    interval never rests on a candidate's own sessions alone.
+    """
     kept = _kept(sessions)
     if not kept:
         return {}
     ratios = _log_ratios(kept)
     reference_ms = float(np.median([session.reference_ms for session in kept]))
     spread, freedom = _pooled_spread(ratios.values())
-    rng = np.random.default_rng(seed)
-    quantile = float(stdtrit(freedom, 0.975))
     estimates = {}
     for key, values in ratios.items():
         median = float(np.median(values))
-        half = quantile * spread * _median_factor(len(values))
+        half = _half_interval(values, spread, freedom)
         low = median - half
         high = median + half
-        if len(values) >= ENOUGH_SESSIONS:
-            drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
-            low, high = np.quantile(np.median(values[drawn], axis=1), [0.025, 0.975]).tolist()
         estimates[key] = Latency(
             math.exp(median), math.exp(low), math.exp(high), reference_ms, len(values)
         )
@@ -143,12 +138,10 @@ class LatencyOrder:
             return _t_below(
                 (float(np.median(theirs)) - float(np.median(mine))) / error, self._freedom
             )
-        own = differences.size - 1
         pooled = self.spread * (1 if b is None else math.sqrt(2))
-        square = own * float(np.var(differences, ddof=1) if own else 0)
-        variance = (PRIOR_WEIGHT * pooled**2 + square) / (PRIOR_WEIGHT + own)
-        error = math.sqrt(variance / differences.size)
-        return _t_below(-float(np.mean(differences)) / error, PRIOR_WEIGHT + own)
+        spread, freedom = _shrunk_spread(differences, pooled)
+        error = spread / math.sqrt(differences.size)
+        return _t_below(-float(np.mean(differences)) / error, freedom)
 
 
 def open_keys(
@@ -209,6 +202,25 @@ def _pooled_spread(groups: Iterable[Floats]) -> tuple[float, float]:
             squares += float(np.sum((values - np.mean(values)) ** 2))
             freedom += len(values) - 1
     return math.sqrt(squares / freedom), freedom
+
+
+def _shrunk_spread(values: Floats, pooled: float) -> tuple[float, float]:
+    """(standard deviation between a candidate's sessions, shrunk towards the pooled one; degrees of
+    freedom).
+    """
+    squares = PRIOR_WEIGHT * pooled**2 + float(np.sum((values - np.mean(values)) ** 2))
+    freedom = PRIOR_WEIGHT + len(values) - 1
+    return math.sqrt(squares / freedom), freedom
+
+
+def _half_interval(values: Floats, pooled: float, freedom: float) -> float:
+    """Half the 95 % interval of a candidate's log-ratio. `pooled`, `freedom`: of all sessions."""
+    from scipy.special import stdtrit
+
+    spread = pooled
+    if len(values) >= ENOUGH_SESSIONS:
+        spread, freedom = _shrunk_spread(values, pooled)
+    return float(stdtrit(freedom, 0.975)) * spread * _median_factor(len(values))
 
 
 def _median_factor(count: int) -> float:
