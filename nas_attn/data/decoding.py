@@ -157,8 +157,8 @@ EXIF_TURNS = {
 
 
 def orientation_of(opened: Image.Image) -> int:
-    """How a file's EXIF tag says that its image is turned, a key of EXIF_TURNS; 1: it is shown as it
-    is read. So is a TIFF, which Pillow turns itself.
+    """How a file's EXIF tag says that its image is turned, a key of EXIF_TURNS. 1: it is shown as
+    it is read. So is a TIFF, which Pillow turns itself.
     """
     if opened.format == "TIFF":
         return 1
