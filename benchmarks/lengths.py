@@ -22,8 +22,8 @@ import torch
 
 from benchmarks.rows import Row, keep_row, read_rows
 from nas_attn import data
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe

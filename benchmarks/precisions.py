@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from nas_attn import data
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.training import Trainer

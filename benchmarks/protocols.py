@@ -50,8 +50,8 @@ from nas_attn import data
 from nas_attn.backbones import weights as states
 from nas_attn.data import Split
 from nas_attn.errors import NasAttnWarning
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.model import ScoredRun, fit
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe

@@ -46,7 +46,7 @@ from benchmarks.rows import append_row, read_rows
 from benchmarks.tables.make import NONE, PROBLEMS, REASON, Bench, notation
 from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning
-from nas_attn.evaluation.starts import candidate_rates
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.latency.session import measure
 from nas_attn.notation import parse
 from nas_attn.storage import Database

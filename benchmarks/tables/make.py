@@ -47,8 +47,8 @@ from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.backbones import weights as states
 from nas_attn.data.digits import DIGIT_SPLITS, draw_sources, source_digits
 from nas_attn.errors import NasAttnWarning
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.session import measure
 from nas_attn.notation import parse

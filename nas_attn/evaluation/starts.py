@@ -1,29 +1,27 @@
-"""The start of a training (device, weights, learning rates), and scores in int8."""
+"""The start of a training (device, weights), and scores in int8."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas_attn import attachment, backbones, data, tasks
-from nas_attn.backbones.weights import random_for_other_classes
+from nas_attn import backbones, data, tasks
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.latency.nets import deployed, open_in_runtime
 from nas_attn.notes import NoWeights, WeightsNote
-from nas_attn.recipe import LatencySection, Recipe, TrainingSection
+from nas_attn.recipe import LatencySection, Recipe
 from nas_attn.recipe_reading import backbone_section
-from nas_attn.records import Site
 from nas_attn.tables import IN_INT8, LATENCY_MODES
-from nas_attn.training import LearningRates, Trainer
+from nas_attn.training import Trainer
 from nas_attn.training.arithmetic import PLAIN
 
 # seconds to wait for a host with weights
@@ -130,115 +128,6 @@ def wanted_weights(recipe: Recipe) -> list[str]:
             if training.start == "pretrained" and training.weights
         )
     )
-
-
-def attention_parameters(model: nn.Module) -> frozenset[str]:
-    """The names of the parameters of all attached modules."""
-    names = set[str]()
-    for path, module in attachment.attached_modules(model).items():
-        names.update(f"{path}.{name}" for name, _ in module.named_parameters())
-    return frozenset(names)
-
-
-def peak_rate(section: TrainingSection) -> float:
-    """The peak of a candidate's learning rate, which depends on its start."""
-    if section.start == "scratch":
-        return section.learning_rate
-    return section.finetune_learning_rate or section.learning_rate / 5
-
-
-def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
-    """Learning rates of a candidate of this plan. Raises RecipeError: there are rates for another
-    number of stages.
-    """
-    section = plan.recipe.training
-    rate = peak_rate(section)
-    attention = attention_parameters(model)
-    if section.start == "scratch":
-        return LearningRates(rate, attention)
-    factor = section.backbone_learning_rate
-    names = [name for name, _ in model.named_parameters() if name not in attention]
-    if factor == 0:
-        # frozen, it would stay random behind weights for other classes
-        trained = _classifier(plan)
-        return LearningRates(rate, attention, {name: 0.0 for name in names if name not in trained})
-    if not isinstance(factor, list) and section.layer_decay == 1:
-        return LearningRates(rate, attention, factor)
-    return LearningRates(rate, attention, _by_depth(section, names, plan.sites))
-
-
-def _classifier(plan: Plan) -> frozenset[str]:
-    """The names of the bare network's parameters whose shape depends on the number of classes.
-
-    If none does, or it cannot be built for another number: those that weights for other classes
-    leave random.
-    """
-    model = plan.bare(0)
-    shapes = _shapes(model)
-    others = shapes
-    if plan.own_build is None:
-        section = plan.recipe.backbone
-        more = plan.classes + 1
-        with suppress(BackboneError), torch.random.fork_rng(devices=[]):
-            others = _shapes(backbones.build(section, input_shape=plan.input_shape, classes=more))
-    sized = frozenset(name for name, shape in shapes.items() if others.get(name, shape) != shape)
-    head = random_for_other_classes(model)
-    return sized or frozenset(name for name in shapes if name.startswith(head))
-
-
-def _shapes(model: nn.Module) -> dict[str, torch.Size]:
-    """Name of each parameter -> its shape."""
-    return {name: parameter.shape for name, parameter in model.named_parameters()}
-
-
-def _by_depth(
-    section: TrainingSection, names: Sequence[str], sites: Sequence[Site]
-) -> dict[str, float]:
-    """Factor of each parameter by its block. Layers between two blocks belong to the second one,
-    layers after the last block to the head.
-    """
-    # path and stage
-    blocks: list[tuple[str, int]] = []
-    for site in sites:
-        stage, _, block = site.name.removeprefix("stage").partition(".block")
-        if (
-            site.role == "backbone"
-            and stage.isdigit()
-            and block
-            and (points := dict(site.points).get("block"))
-        ):
-            blocks.append((f"{points[0].path}.", int(stage)))
-    factor = section.backbone_learning_rate
-    stages = max((stage for _, stage in blocks), default=0)
-    if isinstance(factor, list) and len(factor) != stages + 1:
-        raise RecipeError(
-            f"training.backbone_learning_rate has {len(factor)} factors, but the backbone has"
-            f" {stages} stages: give {stages + 1}, the first for the layers before stage 1"
-        )
-
-    def block_of(name: str) -> int:
-        """The number of a parameter's block, from 1; 0 outside of all."""
-        for number, (path, _) in enumerate(blocks, 1):
-            if name.startswith(path):
-                return number
-        return 0
-
-    inside = list(map(block_of, names))
-    last = max((place for place, number in enumerate(inside) if number), default=-1)
-    factors = {}
-    at = 0
-    for place, (name, number) in enumerate(zip(names, inside, strict=True)):
-        at = max(at, number)
-        depth = number or (len(blocks) + 1 if place > last else at and at + 1)
-        own = factor
-        if isinstance(own, list):
-            if depth > len(blocks):
-                own = 1.0
-            else:
-                of_stage = blocks[depth - 1][1] if depth else 0
-                own = own[of_stage]
-        factors[name] = own * section.layer_decay ** (len(blocks) + 1 - depth)
-    return factors
 
 
 class InRuntime(nn.Module):

@@ -51,6 +51,7 @@ from nas_attn.evaluation.evaluators import (
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
 from nas_attn.evaluation.finding import evaluator_of
 from nas_attn.evaluation.images import keep_or_compare, keep_or_compare_test
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.plan import (
@@ -64,7 +65,6 @@ from nas_attn.evaluation.plan import (
 )
 from nas_attn.evaluation.starts import (
     calibration,
-    candidate_rates,
     given_weights,
     int8_metrics,
     pick_device,

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from nas_attn.evaluation.starts import candidate_rates
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from research.trial.run import Bench

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nas_attn.evaluation.starts import candidate_rates
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn import data
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import Plan, make_plan
-from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe

@@ -45,8 +45,8 @@ from hypothesis.strategies import floats, integers, sampled_from
 from optuna.trial import TrialState
 
 from nas_attn import tasks
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Arithmetic, Score

@@ -19,8 +19,8 @@ from nas_attn import backbones, data
 from nas_attn.data import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import NasAttnWarning, RecipeError
+from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import Build, make_plan
-from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import load_recipe

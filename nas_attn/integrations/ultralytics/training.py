@@ -23,7 +23,7 @@ from nas_attn.attachment.twins import copied
 from nas_attn.data import yolo
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
-from nas_attn.evaluation.starts import attention_parameters, peak_rate
+from nas_attn.evaluation.learning_rates import attention_parameters, peak_rate
 from nas_attn.integrations.ultralytics.caches import caches_read_safely
 from nas_attn.integrations.ultralytics.networks import parts_of
 from nas_attn.processes import cores
