@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn import attachment
-from nas_attn.advice.facts import TOO_SLOW, AdvisedPlacement, MeasuredPlacement, Question
+from nas_attn.advice.facts import AdvisedPlacement, MeasuredPlacement, Question
+from nas_attn.advice.first_look import RoughTiming
 from nas_attn.analysis.latency import estimate, half_width
 from nas_attn.errors import PlacementError, Unmeasurable
 from nas_attn.latency.locks import DeviceLock
@@ -41,12 +42,6 @@ SAFETY = 1.2
 """A session may take so many times what it is expected to."""
 STEP_IMAGES = 2
 """Of the batch on which a training step is timed."""
-SMALLER = (4, 2)
-"""Of a side of the images: parts on which a network is tried first."""
-FAR_TOO_SLOW = 2 * TOO_SLOW
-"""There, in times of the bare network's forward pass."""
-FORWARDS = 4
-"""That a network's pace is guessed from, at most."""
 LONG_STEP_S = 2.0
 """What takes so long is not repeated."""
 BACKWARD = 3.0
@@ -74,9 +69,8 @@ class Costs:
         self._shape = question.input_shape
         self._section = question.section
         self._init = INIT_OF_FORM[question.setting.form]
-        self._x = example_input(self._section, self._shape, 0).float().cpu()
-        self._bare_s = _forward_s(model, self._x, self._section.threads)
-        self._smaller = self._bare_on_smaller_images()
+        x = example_input(self._section, self._shape, 0).float().cpu()
+        self._rough = RoughTiming(copy.deepcopy(model).eval(), x, self._section.threads)
         self._built: dict[str, _Built] = {}
         self._nets: dict[str, Net] = {}
         self._costly = LATENCY_MODES[self._section.mode].costly
@@ -159,32 +153,13 @@ class Costs:
 
     def _session_s(self, group: Sequence[str]) -> float:
         """Seconds of a session with these networks, about; an unknown one is like the bare one."""
-        forward_s = WITH_REFERENCE * self._bare_s
+        bare_s = self._rough.bare_s
+        forward_s = WITH_REFERENCE * bare_s
         for key in group:
-            forward_s += self._built[key].forward_s if key in self._built else self._bare_s
+            forward_s += self._built[key].forward_s if key in self._built else bare_s
         new = [key for key in group if candidate_name(key) not in self._nets]
         preparing_s = COSTLY_S * len(new) if self._costly else 0.0
         return max(CALLS * forward_s, self._section.session_seconds) + preparing_s
-
-    def _bare_on_smaller_images(self) -> list[tuple[Tensor, float]]:
-        """(images, seconds of a forward pass), the smallest first, but for those it refuses."""
-        found: list[tuple[Tensor, float]] = []
-        for step in SMALLER:
-            x = self._x[..., ::step, ::step]
-            bare_s = _tried_s(self._model, x, self._section.threads)
-            if bare_s is not None:
-                found.append((x, bare_s))
-        return found
-
-    def _far_too_slow(self, model: nn.Module) -> bool:
-        """Whether it is so on smaller images already: what grows with the square of the pixels may
-        take longer for one forward pass on whole ones than all there is.
-        """
-        for x, bare_s in self._smaller:
-            forward_s = _tried_s(model, x, self._section.threads)
-            if forward_s is not None and forward_s > FAR_TOO_SLOW * bare_s:
-                return True
-        return False
 
     def _build(self, candidate: AdvisedPlacement) -> str | None:
         """The key of a candidate's network; None: it does not fit into this one, or is too slow."""
@@ -192,44 +167,13 @@ class Costs:
             resolved = resolve(candidate.placement, self._sites, init=self._init, strict=False)
         except PlacementError:
             return None
-        model = attachment.attach(copy.deepcopy(self._model), resolved)
-        if self._far_too_slow(model):
-            self.too_slow.append(candidate)
-            return None
-        forward_s = _forward_s(model, self._x, self._section.threads)
-        if forward_s > TOO_SLOW * self._bare_s:
+        model = attachment.attach(copy.deepcopy(self._model), resolved).eval()
+        forward_s = self._rough.seconds(model)
+        if forward_s is None:
             self.too_slow.append(candidate)
             return None
         self._built[resolved.key] = _Built(candidate, model, forward_s)
         return resolved.key
-
-
-def _forward_s(model: nn.Module, x: Tensor, threads: int) -> float:
-    """Seconds of a forward pass on the CPU: the shortest of a few, the first of which are slow."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    trained = model.training
-    times: list[float] = []
-    try:
-        model.eval()
-        with torch.inference_mode():
-            while len(times) < FORWARDS and sum(times) < LONG_STEP_S:
-                began = time.perf_counter()
-                model(x)
-                times.append(time.perf_counter() - began)
-    finally:
-        model.train(trained)
-        torch.set_num_threads(before)
-    return min(times)
-
-
-def _tried_s(model: nn.Module, x: Tensor, threads: int) -> float | None:
-    """The same; None: the network does not take such images."""
-    try:
-        return _forward_s(model, x, threads)
-    except Exception:
-        # whatever a network raises that wants one size
-        return None
 
 
 def training_image_s(model: nn.Module, input_shape: tuple[int, int, int]) -> float:
@@ -248,7 +192,7 @@ def training_image_s(model: nn.Module, input_shape: tuple[int, int, int]) -> flo
             step_s = _step_s(learner, x.to(device))
     except Exception:
         # whatever a network raises that wants more than images in training
-        step_s = BACKWARD * _forward_s(model, x, 1)
+        step_s = BACKWARD * _forward_s(learner.eval(), x.to(device))
     finally:
         torch.set_num_threads(before)
     cores = 1 if device.type == "cuda" else cores_for(1)
@@ -261,6 +205,15 @@ def _step_s(learner: nn.Module, x: Tensor) -> float:
     if isinstance(total, Tensor):
         torch.autograd.backward(total)
     return _clock_s(x.device) - began
+
+
+def _forward_s(model: nn.Module, x: Tensor) -> float:
+    """Of a second pass: the first is slow."""
+    with torch.inference_mode():
+        model(x)
+        began = _clock_s(x.device)
+        model(x)
+        return _clock_s(x.device) - began
 
 
 def _clock_s(device: torch.device) -> float:

@@ -88,7 +88,7 @@ class Advice:
     measured: tuple[MeasuredPlacement, ...]
     """The most promising first."""
     too_slow: tuple[AdvisedPlacement, ...]
-    """Several times slower than the bare network by one forward pass, and not measured."""
+    """Several times slower than the bare network by a first look, and not measured."""
     unmeasured: tuple[AdvisedPlacement, ...]
     """For which there was no time, or which do not run here."""
     seen: tuple[SeenGain, ...]

@@ -186,7 +186,7 @@ def _measured(advice: Advice) -> str:
     )
     if advice.too_slow:
         slow = ", ".join(str(advised.placement) for advised in advice.too_slow)
-        line += f"; over {TOO_SLOW:.0f} times as slow and not measured: {slow}"
+        line += f"; by a first look over {TOO_SLOW:.0f} times as slow, and not measured: {slow}"
     if advice.unmeasured:
         line += f"; no time for {several(len(advice.unmeasured), 'more placement')}"
     return line
