@@ -143,8 +143,7 @@ def page(trial: Trial) -> str:
         ),
         "",
         (
-            f"{done}, {count(trial.planned - trial.trained)} are missing; {trial.whole_seeds} of"
-            f" {len(SEEDS)} seeds are whole. The [plan](../../research/trial/README.md) came first."
+            f"{done}; {trial.whole_seeds} of {len(SEEDS)} seeds are whole. The [plan](../../research/trial/README.md) came first."
             " These are small networks (ResNet-8) on small images (14 to 20 pixels)."
         ),
         "",
@@ -159,7 +158,7 @@ def page(trial: Trial) -> str:
         "",
         *_extremes(trial),
         f"- Replication: {_replication(trial)}.",
-        f"- Gains shown by a quarter of the training: {_fates(trial)}.",
+        f"- Shown by a quarter of the training: {_fates(trial)}.",
         f"- Larger network of equal latency: {_against_larger(trial)}.",
         "",
         (
@@ -213,7 +212,7 @@ def _key_figures(trial: Trial) -> str:
     correlations = [one.correlation for one in agreements if one is not None]
     network, gain = next(iter(known.items()))
     return (
-        f"Largest mean gain over the problems: {gain} points ({_named(network)}). Correlation of"
+        f"Largest mean gain: {gain} points ({_named(network)}). Correlation of"
         f" gains after a quarter and in full: {_range(correlations)}."
     )
 
@@ -258,16 +257,19 @@ def _meaning(trial: Trial) -> str:
     wins = larger_wins(trial)
     if wins is not None:
         said.append(_meaning_of_width(*wins))
-    fate = trial.fate(list(PROBLEMS))
-    if fate.gains:
-        begin = "Choose by full trainings: " if fate.stay < MOST * fate.gains else ""
+    fates = [trial.fate(list(PROBLEMS), verdict) for verdict in (HELPS, HURTS)]
+    shown = sum(fate.shown for fate in fates)
+    stay = sum(fate.stay for fate in fates)
+    if shown:
+        begin = "Choose by full trainings: " if stay < MOST * shown else ""
         said.append(
-            f"{begin}{fate.stay} of {fate.gains} gains from a quarter of the training stay."
+            f"{begin}of {shown} differences shown by a quarter of the training, the full one shows"
+            f" {stay}."
         )
     if not said:
         return "Nothing yet. Test what you want to use (`nas-attn test`)."
-    begin = "" if trial.trained == trial.planned else "So far: "
-    return begin + " ".join(said)
+    text = " ".join(said)
+    return text if trial.trained == trial.planned else f"So far: {text[0].lower()}{text[1:]}"
 
 
 def _meaning_of_width(lost: int, placements: int) -> str:
@@ -336,10 +338,12 @@ def _replication(trial: Trial) -> str:
 def _fates(trial: Trial) -> str:
     if not np.isfinite(trial.verdicts[: len(PROBLEMS)][:, :, PLACED]).any():
         return UNKNOWN
-    fate = trial.fate(list(PROBLEMS))
-    if not fate.gains:
-        return "none is shown"
-    return f"of {fate.gains}, {fate.stay} stay, {fate.vanish} vanish, {fate.turn} turn into losses"
+    gains = trial.fate(list(PROBLEMS), HELPS)
+    losses = trial.fate(list(PROBLEMS), HURTS)
+    return (
+        f"{gains.shown} gains (in full {gains.stay} shown, {gains.open} not, {gains.turn} turned),"
+        f" {losses.shown} losses ({losses.stay}, {losses.open}, {losses.turn})"
+    )
 
 
 def _against_larger(trial: Trial) -> str:

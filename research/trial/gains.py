@@ -76,13 +76,16 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of the quarter's significant gains in the full training."""
+    """What becomes in full of the gains (or losses) that a quarter of the training shows."""
 
-    gains: int
+    shown: int
+    """By the quarter."""
     stay: int
-    vanish: int
+    """Shown in full, too."""
+    open: int
+    """Not shown in full, which does not mean that they are gone."""
     turn: int
-    """Become significant losses."""
+    """The opposite is shown in full."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,11 @@ class Trial:
         of_problem = self.differences_in_points[SUMMED.index(problem)][:, PLACED]
         return agreement(of_problem[QUARTER], of_problem[FULL])
 
-    def fate(self, problems: Sequence[str]) -> Fate:
-        """Point 5's significant gains, in these problems together."""
+    def fate(self, problems: Sequence[str], verdict: float) -> Fate:
+        """Point 5's significant gains (HELPS) or losses (HURTS), in these problems together."""
         rows = [SUMMED.index(problem) for problem in problems]
         of_placements = self.verdicts[rows][:, :, PLACED]
-        return fate(of_placements[:, QUARTER], of_placements[:, FULL])
+        return fate(of_placements[:, QUARTER], of_placements[:, FULL], verdict)
 
 
 def read(rows: Iterable[Row] | None = None) -> Trial:
@@ -281,14 +284,18 @@ def _covariance(first: Floats, second: Floats) -> float:
     return float(np.cov(first, second)[0, 1])
 
 
-def fate(quarter: Floats, full: Floats) -> Fate:
-    """Of verdicts of the same placements, where both are known."""
-    of_gains = full[(quarter == HELPS) & np.isfinite(full)]
+def fate(quarter: Floats, full: Floats, verdict: float) -> Fate:
+    """Of verdicts of the same placements, where both are known.
+
+    Args:
+        verdict: HELPS or HURTS.
+    """
+    in_full = full[(quarter == verdict) & np.isfinite(full)]
     return Fate(
-        gains=len(of_gains),
-        stay=int((of_gains == HELPS).sum()),
-        vanish=int((of_gains == NOT_SHOWN).sum()),
-        turn=int((of_gains == HURTS).sum()),
+        shown=len(in_full),
+        stay=int((in_full == verdict).sum()),
+        open=int((in_full == NOT_SHOWN).sum()),
+        turn=int((in_full == -verdict).sum()),
     )
 
 

@@ -137,15 +137,16 @@ def test_noise_does_not_lower_the_correlation_of_quarter_and_full(correlation: f
     assert np.mean(errors) == pytest.approx(np.std(said), rel=0.35)
 
 
-def test_gains_of_the_quarter_stay_vanish_or_turn() -> None:
+@pytest.mark.parametrize("verdict", [HELPS, HURTS])
+def test_what_the_quarter_shows_stays_is_open_or_turns(verdict: float) -> None:
     effects = truth()
-    effects[0, QUARTER, PLACED[:12]] = 6.0
-    effects[0, FULL, PLACED[:3]] = 6.0
-    effects[0, FULL, PLACED[8:12]] = -6.0
-    fate = made(effects, noise=0.5).fate(["cifar"])
+    effects[0, QUARTER, PLACED[:12]] = 6.0 * verdict
+    effects[0, FULL, PLACED[:3]] = 6.0 * verdict
+    effects[0, FULL, PLACED[8:12]] = -6.0 * verdict
+    fate = made(effects, noise=0.5).fate(["cifar"], verdict)
     assert (fate.stay, fate.turn) == (3, 4)
-    assert fate.vanish - 5 == fate.gains - 12
-    assert 0 <= fate.gains - 12 <= 2
+    assert fate.open - 5 == fate.shown - 12
+    assert 0 <= fate.shown - 12 <= 2
 
 
 def test_a_module_is_compared_with_the_width_of_its_latency() -> None:
