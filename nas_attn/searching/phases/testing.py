@@ -20,7 +20,7 @@ from nas_attn.searching.phases.validating import (
 )
 from nas_attn.searching.prepare.timing import FEWEST_BLOCKS, MOST_BLOCKS
 from nas_attn.searching.worker.worker import Worker
-from nas_attn.storage import Lease, RunRow
+from nas_attn.storage import Lease
 from nas_attn.study.leasing import TTL_S, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, worker_count
@@ -39,27 +39,19 @@ class Testing(Validation):
     """
 
     def __init__(self, worker: Worker) -> None:
-        super().__init__(worker, families(worker.store))
-        self._before = len(self._families)
+        super().__init__(worker)
+        # tests that were begun before this worker's part of the search
+        self._before = len(families(worker.store))
 
     @override
     def want(self, lease: Lease) -> bool:
-        store = self.worker.store
-        self._families = families(store)
         if (
-            len(self._families) == self._before
-            and not unfinished(store)
+            len(families(self.store)) == self._before
+            and not unfinished(self.store)
             and (family := self._planned()) is not None
         ):
             begin(self.worker.opened, family)
-            self._families.append(family)
         return super().want(lease)
-
-    @override
-    def ended(self, row: RunRow, lease: Lease) -> None:
-        # another worker may have begun it
-        self._families = families(self.worker.store)
-        super().ended(row, lease)
 
     def _planned(self) -> Family | None:
         """None if there is no time, nothing to test, or no test split."""

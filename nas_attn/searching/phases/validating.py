@@ -6,7 +6,6 @@ network of the family with one fresh seed; each finished run reads the test spli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -23,7 +22,7 @@ from nas_attn.notation import parse
 from nas_attn.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE
-from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import ended_run
@@ -144,15 +143,11 @@ def family_runs(family: Family) -> list[Run]:
 class Validation(TaskSource):
     purpose = VALIDATE
 
-    def __init__(self, worker: Worker, families: Sequence[Family]) -> None:
-        super().__init__(worker)
-        self._families = families
-
     @override
     def want(self, lease: Lease) -> bool:
         there = {row.run.identity for row in self.queue.rows(protocol=TARGET_PROTOCOL)}
         missing = []
-        for family in self._families:
+        for family in families(self.store):
             for run in family_runs(family):
                 if run.identity not in there:
                     missing.append(run)
@@ -168,7 +163,8 @@ class Validation(TaskSource):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        (family,) = (f for f in self._families if f.number == row.run.round)
+        # any process may have begun it, at any time
+        (family,) = (f for f in families(self.store) if f.number == row.run.round)
         runs = {run.identity for run in family_runs(family)}
         done = sum(
             r.run.identity in runs and r.state != "waiting"

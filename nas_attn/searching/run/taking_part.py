@@ -31,7 +31,7 @@ from nas_attn.searching.worker.presence import Presence
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, renewed
-from nas_attn.study.reading import snapshot, unfinished
+from nas_attn.study.reading import snapshot
 from nas_attn.training.stepping import intra_op_threads
 from nas_attn.waiting import Interrupted
 from nas_attn.words.running import output_line
@@ -76,7 +76,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
         publisher.maybe()
 
     def carry_out(worker: Worker) -> Ending:
-        validation = Validation(worker, unfinished(opened.store))
+        validation = Validation(worker)
         retraining = Retraining(worker)
         for source in (validation, retraining):
             if only == source.purpose:
