@@ -69,6 +69,10 @@ MANY_FAILED = 3
 class TaskSource:
     """A kind of work of a study: its runs, and what follows from them. Subclasses add `purpose`,
     and override what they need; so some arguments are unused here.
+
+    Between two calls, any process may change the study: begin a test, enqueue runs of this purpose,
+    ask for more trials. So a source keeps nothing of the study that can change; each call reads
+    what it needs. `tests/searching/phases/test_phases_sources.py` holds each source to it.
     """
 
     purpose: str
