@@ -311,13 +311,15 @@ class StudyStore(Leases):
     @repeatable
     def end_candidate(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
         """Gives a running candidate its final state (one of FINAL_STATES), and withdraws the runs
-        that still wait; True for the one call that did it.
+        of the search that still wait; True for the one call that did it. A test or a retraining
+        of the same network goes on.
         """
         assert state in FINAL_STATES
         running = and_(self._candidate(key), tables.candidate.c.state == "running")
         result = {"state": state, "reason": reason, "finished_at": self._connector.clock}
         run = tables.run.c
-        waiting = and_(run.study_id == self._id, run.key == key, run.state == WAITING)
+        of_search = and_(run.protocol == SEARCH, run.purpose == SEARCH)
+        waiting = and_(run.study_id == self._id, run.key == key, run.state == WAITING, of_search)
         with self._fenced(lease) as connection:
             ended = connection.execute(update(tables.candidate).where(running).values(result))
             if ended.rowcount == 0:

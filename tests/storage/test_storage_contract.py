@@ -216,6 +216,18 @@ class StoreContract:
         store.end_candidate("key", state="pruned", reason="", lease=lease)
         assert [row.state for row in store.queue.rows()] == ["pruned", "withdrawn", "withdrawn"]
 
+    def test_a_candidate_ends_without_harm_to_other_commands_runs_of_its_network(
+        self, store: StudyStore, lease: Lease
+    ) -> None:
+        confirming = Run("key", BARE, 1, purpose="confirm")
+        testing = Run("key", BARE, 1_000_000, protocol="target", purpose="validate")
+        retraining = Run("key", BARE, 500_000, protocol="target", purpose="retrain")
+        store.claim("key", placement=BARE, trial=1, baseline=None, lease=lease)
+        store.queue.want([Run("key", BARE, 0), confirming, testing, retraining])
+        store.end_candidate("key", state="pruned", reason="", lease=lease)
+        waiting = {row.run.purpose for row in store.queue.rows(state="waiting")}
+        assert waiting == {"confirm", "validate", "retrain"}
+
     def test_the_state_is_another_one_after_each_result(
         self, store: StudyStore, lease: Lease
     ) -> None:
@@ -380,11 +392,10 @@ class StoreContract:
         assert (only(store).state, only(store).reason) == ("waiting", "")
 
     def test_what_was_withdrawn_may_be_wanted_again(self, store: StudyStore) -> None:
-        store.queue.want([RUN, replace(RUN, seed=9), replace(RUN, key="other")])
-        lease = store.acquire("turn", owner="test", ttl_s=60)
-        store.claim("key", placement=RUN.placement, trial=1, baseline=None, lease=lease)
-        store.end_candidate("key", state="infeasible", reason="too large", lease=lease)
-        assert [row.state for row in store.queue.rows()] == ["withdrawn", "withdrawn", "waiting"]
+        store.queue.want([RUN, replace(RUN, seed=9)])
+        for row in store.queue.rows():
+            lease = store.acquire(row.resource, owner="test", ttl_s=60)
+            store.queue.finish(row, "withdrawn", "", lease)
         store.queue.want([RUN])
         assert [row.state for row in store.queue.rows(key="key")] == ["waiting", "withdrawn"]
 

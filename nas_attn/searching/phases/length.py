@@ -279,7 +279,7 @@ class Control(TaskSource):
     @override
     def ahead(self, lease: Lease) -> bool:
         """An idle worker may begin them before the candidates have ended, but not before the bare
-        network has: its end withdraws what waits of it.
+        network has: if it cannot be trained, neither can these.
         """
         bare = self.store.candidate(self._key)
         return bare is not None and bare.state == "scored" and self.want(lease)

@@ -145,7 +145,13 @@ class Validation(TaskSource):
 
     @override
     def want(self, lease: Lease) -> bool:
-        there = {row.run.identity for row in self.queue.rows(protocol=TARGET_PROTOCOL)}
+        # Read before the families: who ends a test with fewer blocks shortens its family, and then
+        # withdraws the rest. One that is withdrawn and in its family, it needs still.
+        there = {
+            row.run.identity
+            for row in self.queue.rows(protocol=TARGET_PROTOCOL)
+            if row.state != "withdrawn"
+        }
         missing = []
         for family in families(self.store):
             for run in family_runs(family):
@@ -167,7 +173,7 @@ class Validation(TaskSource):
         (family,) = (f for f in families(self.store) if f.number == row.run.round)
         runs = {run.identity for run in family_runs(family)}
         done = sum(
-            r.run.identity in runs and r.state != "waiting"
+            r.run.identity in runs and r.state not in ("waiting", "withdrawn")
             for r in self.queue.rows(protocol=TARGET_PROTOCOL)
         )
         block = row.run.seed - family.first_seed + 1

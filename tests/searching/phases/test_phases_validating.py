@@ -4,8 +4,11 @@ up.
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+from nas_attn.purposes import VALIDATE
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.phases import validating
 from nas_attn.searching.prepare import beginning
@@ -42,4 +45,19 @@ def test_a_test_that_begins_beside_a_search_is_done_with_it(table: Path) -> None
     assert taking_part.work(opened, taking_part.Options(say=say)) == "complete"
     assert len(opened.store.candidates()) == 6
     assert [result.complete for result in snapshot(opened.store).validations] == [True]
+    assert not unfinished(opened.store)
+
+
+def test_a_test_whose_runs_an_earlier_version_withdrew_ends(table: Path) -> None:
+    """It did so when the search ended a candidate that was tested at the same time."""
+    opened = beginning.begin(load_recipe("table.toml", overrides=CHANGES), URL)
+    quiet = taking_part.Options(say=lambda line: None)
+    taking_part.work(opened, quiet)
+    begin_test()
+    with closing(sqlite3.connect("nas_attn.db")) as database, database:
+        database.execute(
+            "UPDATE nas_run SET state = 'withdrawn' WHERE purpose = 'validate' AND seed % 2 = 0"
+        )
+    assert unfinished(opened.store)
+    assert taking_part.work(opened, quiet, only=VALIDATE) == "complete"
     assert not unfinished(opened.store)
