@@ -118,8 +118,10 @@ class Search(TaskSource):
             evidence=lambda _: self.scores.known(),
             prior=prior.expected_in(self.space.allowed, self.store.settings.prior),
         )
-        self._exhausted = self._met = False
-        self._larger = larger_networks(self.recipe, self.bench.plan, worker.opened.trials)
+        # a placement that is known to meet the limit stays known
+        self._met = False
+        # this machine cannot get the weights of a larger network
+        self._no_control = False
 
     @override
     def want(self, lease: Lease) -> bool:
@@ -143,17 +145,21 @@ class Search(TaskSource):
         last = min(self.worker.opened.trials // EVERY_NEAR, MOST_NEAR)
         if not waiting and not entered and begun >= self.worker.opened.trials - last:
             self._enter_near()
-        self._exhausted = covered and not entered
-        self._keep_exhausted()
-        return not self._exhausted and self._ask(lease)
+        exhausted = covered and not entered
+        self._keep(exhausted=exhausted)
+        return not exhausted and self._ask(lease)
 
-    def _keep_exhausted(self) -> None:
+    def _keep(self, *, exhausted: bool) -> None:
         """Writes down whether something is left to try, so that no command advises to go on."""
-        kept = self.store.settings.exhausted_at is not None
-        if self._exhausted and not kept:
+        kept = self._is_exhausted
+        if exhausted and not kept:
             self.store.set(exhausted_at=self.worker.opened.database.now())
-        elif kept and not self._exhausted:
+        elif kept and not exhausted:
             self.store.set(exhausted_at=None)
+
+    @property
+    def _is_exhausted(self) -> bool:
+        return self.store.settings.exhausted_at is not None
 
     def _check_limit(self) -> bool:
         """Whether a placement is known to meet the limit, or none needs to. Raises RecipeError if
@@ -193,16 +199,19 @@ class Search(TaskSource):
 
     def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
         """Enqueues a larger network as a control, once."""
-        if not self._larger or any(is_other(outside(trial) or BARE) for trial in trials):
+        if self._no_control or any(is_other(outside(trial) or BARE) for trial in trials):
             return False
-        names = list(self._larger)
-        networks = list(self._larger.values())
+        larger = larger_networks(self.recipe, self.bench.plan, self.worker.opened.trials)
+        if not larger:
+            return False
+        names = list(larger)
+        networks = list(larger.values())
         if self.recipe.training.start == "pretrained":
             try:
                 given_weights(self.bench.plan.like(networks[0].other))
             except BackboneError as error:
                 self.worker.say(no_control_line(error))
-                self._larger = {}
+                self._no_control = True
                 return False
         number = 0
         now = None
@@ -270,7 +279,7 @@ class Search(TaskSource):
         if self._open():
             # trained, but not yet measured by the machine of the latencies
             return None
-        if self._exhausted:
+        if self._is_exhausted:
             return Ending.EXHAUSTED
         return Ending.COMPLETE
 
