@@ -83,8 +83,8 @@ class NamedNetwork:
 
     key: str
     label: str
-    """`uniform eca`, `trial 12`, `control dwconv`; `none` for the bare backbone; its placement if it
-    is no candidate.
+    """`uniform eca`, `trial 12`, `control dwconv`; `none` for the bare backbone; the placement
+    of what is no candidate.
     """
     placement: Placement
     baseline: BaselineName | None = field(default=None, compare=False)

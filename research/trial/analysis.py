@@ -143,7 +143,8 @@ def page(trial: Trial) -> str:
         ),
         "",
         (
-            f"{done}; {trial.whole_seeds} of {len(SEEDS)} seeds are whole. The [plan](../../research/trial/README.md) came first."
+            f"{done}; {trial.whole_seeds} of {len(SEEDS)} seeds are whole."
+            " The [plan](../../research/trial/README.md) came first."
             " These are small networks (ResNet-8) on small images (14 to 20 pixels)."
         ),
         "",
