@@ -362,39 +362,6 @@ def seeded(seed: tuple[int, ...]) -> Iterator[None]:
             random.setstate(python)
 
 
-def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
-    """The batches of a user's DataLoader. Its random numbers depend only on the seed, and it does
-    not change other generators. Raises
-    DataError: it fails, or has fewer batches than its length.
-    """
-    iterator = None
-    count = len(loader)
-    for number in range(count):
-        with seeded((*seed, number)):
-            try:
-                if iterator is None:
-                    generators = (
-                        getattr(loader, "generator", None),
-                        getattr(getattr(loader, "sampler", None), "generator", None),
-                    )
-                    for generator in filter(None, generators):
-                        generator.manual_seed(torch.initial_seed())
-                    iterator = iter(loader)
-                batch = next(iterator, None)
-            except Exception as error:
-                # a user's data set
-                raise DataError(
-                    f"batch {number} of your DataLoader cannot be read:"
-                    f" {shorten(first_line(error))}"
-                ) from error
-        if batch is None:
-            raise DataError(
-                f"your DataLoader has a length of {count} batches, but gives {number}: correct its"
-                " length"
-            )
-        yield batch
-
-
 def _seed(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from nas_attn.data.augment import (
     mixed,
     named_steps,
     seeded,
-    seeded_batches,
 )
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import Labelled
@@ -48,12 +47,12 @@ class Split:
     std: tuple[float, ...]
     # processes that transform images, if there are such transforms
     workers: int = field(default=1, kw_only=True)
-    # a user's DataLoader; its batches are used as they are
-    loader: Any = field(default=None, kw_only=True)
     # what its images are
     listing: Listing | None = field(default=None, kw_only=True)
     # whether an image's last channel, as stored, is its mask
     masked: ClassVar[bool] = False
+    # whether batches have the sizes that a user's DataLoader gives them
+    own_batches: ClassVar[bool] = False
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -94,14 +93,10 @@ class Split:
         first_batch: int = 0,
         filled: bool = True,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of training: every image, in batches as `EpochPlan.draw` makes them, or as a
-        user's DataLoader does. `seed` and `epoch` decide order and augmentation; `first_batch`
-        continues in the middle. x as in `batches`; y int64 (B,), or float32 (B, classes) with
-        mixup.
+        """One epoch of training: every image, in batches as `EpochPlan.draw` makes them. `seed` and
+        `epoch` decide order and augmentation; `first_batch` continues in the middle. x as in
+        `batches`; y int64 (B,), or float32 (B, classes) with mixup.
         """
-        if self.loader is not None:
-            yield from self._loaded((seed, epoch), first_batch)
-            return
         plan = EpochPlan.draw(
             len(self),
             batch_size,
@@ -121,13 +116,6 @@ class Split:
         """Tries transforms on some images before anything is trained; DataError: unknown, failing,
         or not for these images.
         """
-        if self.loader is not None:
-            if augment:
-                raise DataError(
-                    "training.augment is not for a DataLoader of your own, which augments itself:"
-                    " remove it"
-                )
-            return
         steps, mixing = self._named_steps(augment)
         with seeded((0,)):
             if steps:
@@ -202,29 +190,13 @@ class Split:
 
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of training."""
-        if self.loader is None:
-            return -(-len(self) // batch_size)
-        return len(self.loader)
+        return -(-len(self) // batch_size)
 
     def trained(self, batch_size: int, *, filled: bool = True) -> int:
         """Images in the batches of one epoch of training."""
-        if not filled or self.loader is not None:
+        if not filled:
             return len(self)
         return self.steps(batch_size) * batch_size
-
-    def _loaded(self, seed: tuple[int, int], first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of the user's DataLoader, by a seed. Raises DataError: it ends too early."""
-        for number, (images, y) in enumerate(seeded_batches(self.loader, seed)):
-            if number >= first:
-                images_here = images.to(self.device, non_blocking=True)
-                if images_here.dtype == torch.uint8:
-                    x = self._normalised(images_here)
-                else:
-                    x = images_here.float()
-                yield (
-                    x.contiguous(memory_format=torch.channels_last),
-                    y.to(self.device, non_blocking=True),
-                )
 
     def _normalised(self, images: Tensor) -> Tensor:
         scale, shift = self._scale_and_shift(images.shape[3])

@@ -13,6 +13,7 @@ from nas_attn.data import sources
 from nas_attn.data.boxes import Boxes
 from nas_attn.data.dataset import Classes, Dataset, Masks, Redivision, Split, Statistics
 from nas_attn.data.manifest import Manifest
+from nas_attn.data.own_loader import LoaderSplit
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import Seed, amount, divided, redivided, stratified
 from nas_attn.errors import DataError
@@ -103,12 +104,20 @@ class _Maker:
         return replace(halves, train=train)
 
     def split(self, part: Labelled, statistics: Statistics) -> Split:
+        device = self.place.device
         classes = len(self.parts.classes)
-        split = self.kind.split(part, self.place.device, classes, statistics)
+        if part.loader is not None:
+            return LoaderSplit(
+                part.pixels.to(device),
+                torch.from_numpy(part.labels).to(device),
+                classes,
+                *statistics,
+                loader=part.loader,
+                listing=part.listing,
+            )
         return replace(
-            split,
+            self.kind.split(part, device, classes, statistics),
             workers=self.section.workers or self.place.processes,
-            loader=part.loader,
             listing=part.listing,
         )
 

@@ -28,33 +28,21 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.augment import seeded_batches
 from nas_attn.data.decoding import Cut, framed, square, to_rgb
 from nas_attn.data.depth import BYTE, is_deep
+from nas_attn.data.own_fields import IMAGE_COLUMNS, LABELS, image_and_label
+from nas_attn.data.own_loader import is_loader, read_loader
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder
 from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.scratch import Scratch
-from nas_attn.errors import DataError, few, first_line, shorten
+from nas_attn.errors import DataError, first_line, shorten
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.notes import MoreFields, warn
 from nas_attn.recipe import DataSection
 
-IMAGE_COLUMNS = ("image", "img", "pixel_values")
-LABELS = (
-    "label",
-    "labels",
-    "mask",
-    "annotation",
-    "objects",
-    "target",
-)
 # The least label, by the kind of labels
 FIRST_CLASS = {"classes": 0, "masks": 0, "boxes": 1}
 BOXED_SIDE = 320
-# rounding error by which a DataLoader's values may leave 0 to 1
-VALUE_SLACK = 0.01
-# training images of a DataLoader that are kept for statistics
-KEPT_IMAGES = 1000
 # At most so many bytes of images are held in memory
 MOST_HELD_BYTES = 2**28
 
@@ -78,7 +66,7 @@ class Items:
         except Exception as error:
             # a user's data set
             raise DataError(f"{where} cannot be read: {shorten(first_line(error))}") from error
-        given, label = _fields(item, where)
+        given, label = image_and_label(item, where)
         return _image(given, where), label
 
     def __call__(self, number: int) -> tuple[NDArray[np.uint8], Any]:
@@ -129,7 +117,7 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
         if datasets[split] is None:
             raise DataError(missing)
         if is_loader(datasets[split]):
-            return _of_loader(datasets[split], kind, f"'{section.name}', {split}", section)
+            return read_loader(datasets[split], kind, f"'{section.name}', {split}", section)
         items = Items(datasets[split], kind, section.size, f"'{section.name}', {split}", bits)
         return replace(
             _labelled(items, len(datasets[split]), section, place), bits=bits or FULL_BITS
@@ -256,85 +244,6 @@ def _is_fixed(items: Items, identity: NDArray[np.int64]) -> bool:
     return True
 
 
-def is_loader(given: Any) -> bool:
-    """Whether an object gives batches: a DataLoader, or something like it."""
-    return (
-        hasattr(given, "__iter__")
-        and hasattr(given, "__len__")
-        and not hasattr(given, "__getitem__")
-    )
-
-
-def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labelled:
-    """Reads all batches once, with images as bytes; in training, the loader gives new batches in
-    each epoch.
-    """
-    if kind == "boxes":
-        raise DataError(
-            f"{where} is a DataLoader, which cannot be used for detection: return a"
-            " torch.utils.data.Dataset"
-        )
-    training = where.endswith(", train")
-    labels = []
-    images: list[torch.Tensor] = []
-    for number, batch in enumerate(seeded_batches(loader, (section.seed,))):
-        x, y = _fields(batch, f"batch {number} of {where}")
-        if (
-            not isinstance(x, torch.Tensor)
-            or not isinstance(y, torch.Tensor)
-            or x.ndim != 4
-            or len(x) != len(y)
-        ):
-            raise DataError(
-                f"batch {number} of {where} must be tensors: images (B, C, H, W) and B labels"
-            )
-        # shares of classes
-        y = y.argmax(1) if y.is_floating_point() else y
-        if x.dtype == torch.uint8:
-            pixels = x
-        else:
-            pixels = _as_bytes(x, section, "" if training else f"batch {number} of {where}")
-        if (y.ndim == 3) != (kind == "masks"):
-            raise DataError(
-                f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are not"
-                f" {kind}"
-            )
-        if not training or sum(len(one) for one in images) < KEPT_IMAGES:
-            images.append(
-                torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels
-            )
-        labels.append(y.long() if y.ndim == 1 else torch.zeros(len(y), dtype=torch.long))
-    if not labels:
-        raise DataError(f"{where} is a DataLoader without a batch: give it images")
-    all_labels = torch.cat(labels).numpy()
-    whole = Labelled.of(torch.cat(images).numpy(), all_labels)
-    # augmented images do not identify the data
-    if training:
-        return Labelled(
-            whole.pixels, all_labels, np.zeros(len(all_labels), np.int64), loader=loader
-        )
-    return whole
-
-
-def _as_bytes(x: torch.Tensor, section: DataSection, where: str) -> torch.Tensor:
-    """Bytes from a DataLoader's normalised images (`data.mean`, `data.std`). `where`: for errors
-    about wrong values; empty: clips.
-    """
-    mean, std = (
-        torch.tensor(one or [default])[:, None, None]
-        for one, default in ((section.mean, 0.0), (section.std, 1.0))
-    )
-    x = x.float() * std + mean
-    low = x.min().item()
-    high = x.max().item()
-    if where and not (low >= -VALUE_SLACK and high <= 1 + VALUE_SLACK):
-        raise DataError(
-            f"{where} has values from {low:.3g} to {high:.3g}: set data.mean and data.std to what"
-            " it normalises with"
-        )
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
-
-
 def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> tuple[str, ...]:
     """The classes' names in the data set's `classes`, or in `features` as in Hugging Face's; else
     numbers.
@@ -392,20 +301,6 @@ def _say_fields(items: Items) -> None:
         taken = (image, label)
     others = tuple(name for name in names if name not in taken)
     warn(MoreFields(items.where, len(item), taken, others), stacklevel=2)
-
-
-def _fields(item: Any, where: str) -> tuple[Any, Any]:
-    if isinstance(item, Mapping):
-        image = next((name for name in IMAGE_COLUMNS if name in item), None)
-        label = next((name for name in LABELS if name in item), None)
-        if image is not None and label is not None:
-            return item[image], item[label]
-        raise DataError(
-            f"{where} has the fields {few(list(map(str, item)))}: it needs image and label"
-        )
-    if isinstance(item, tuple | list) and len(item) >= 2:
-        return item[0], item[1]
-    raise DataError(f"{where} is a {type(item).__name__}, not (image, label)")
 
 
 def _image(image: Any, where: str) -> Image.Image:

@@ -99,7 +99,7 @@ def new_arithmetic(
         device,
         depthwise=bare is not None and has_depthwise(bare),
         recordable=learnt_of(dataset.task, len(dataset.classes), section.loss).recordable,
-        batches=OWN if dataset.train.loader is not None else batches,
+        batches=OWN if dataset.train.own_batches else batches,
     )
 
 

@@ -1,0 +1,193 @@
+"""A user's DataLoader, or what is like it: its batches are read once, for labels, statistics and
+validation, and training takes new ones from it in each epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas_attn.data.augment import seeded
+from nas_attn.data.dataset import Split
+from nas_attn.data.own_fields import image_and_label
+from nas_attn.data.parts import Labelled
+from nas_attn.errors import DataError, first_line, shorten
+from nas_attn.recipe import Augment, DataSection
+
+# rounding error by which a DataLoader's values may leave 0 to 1
+VALUE_SLACK = 0.01
+# training images of a DataLoader that are kept for statistics
+KEPT_IMAGES = 1000
+
+
+def is_loader(given: Any) -> bool:
+    """Whether an object gives batches: a DataLoader, or something like it."""
+    return (
+        hasattr(given, "__iter__")
+        and hasattr(given, "__len__")
+        and not hasattr(given, "__getitem__")
+    )
+
+
+@dataclass(frozen=True)
+class LoaderSplit(Split):
+    """Training images that a user's DataLoader makes anew in each epoch, in batches of its own.
+    `pixels` are only the first of them, as they were at the first reading; `labels` are of all.
+    """
+
+    loader: Any = field(kw_only=True)
+    own_batches = True
+
+    def first(self, count: int) -> Tensor:
+        """The first images at the first reading: uint8 (count, C, H, W) on the device."""
+        index = torch.arange(min(count, len(self.pixels)), device=self.device)
+        (images,) = self.pixels.fetch([index])
+        # without masks
+        return images[:, : len(self.mean)]
+
+    def epoch(
+        self,
+        batch_size: int,  # noqa: ARG002 - as of `Split`
+        *,
+        seed: int,
+        epoch: int,
+        augment: Sequence[Augment],  # noqa: ARG002 - as of `Split`
+        first_batch: int = 0,
+        filled: bool = True,  # noqa: ARG002 - as of `Split`
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch of the DataLoader, its random numbers by `seed` and `epoch`. Raises DataError:
+        it ends too early.
+        """
+        for number, (images, y) in enumerate(seeded_batches(self.loader, (seed, epoch))):
+            if number >= first_batch:
+                images_here = images.to(self.device, non_blocking=True)
+                if images_here.dtype == torch.uint8:
+                    x = self._normalised(images_here)
+                else:
+                    x = images_here.float()
+                yield (
+                    x.contiguous(memory_format=torch.channels_last),
+                    y.to(self.device, non_blocking=True),
+                )
+
+    def check(self, augment: Sequence[Augment]) -> None:
+        """Raises DataError: there are transforms."""
+        if augment:
+            raise DataError(
+                "training.augment is not for a DataLoader of your own, which augments itself:"
+                " remove it"
+            )
+
+    def steps(self, batch_size: int) -> int:  # noqa: ARG002 - as of `Split`
+        return len(self.loader)
+
+    def trained(self, batch_size: int, *, filled: bool = True) -> int:  # noqa: ARG002 - as of `Split`
+        return len(self)
+
+
+def read_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labelled:
+    """Reads all batches once, with images as bytes; in training, the loader gives new batches in
+    each epoch.
+    """
+    if kind == "boxes":
+        raise DataError(
+            f"{where} is a DataLoader, which cannot be used for detection: return a"
+            " torch.utils.data.Dataset"
+        )
+    training = where.endswith(", train")
+    labels = []
+    images: list[Tensor] = []
+    for number, batch in enumerate(seeded_batches(loader, (section.seed,))):
+        x, y = image_and_label(batch, f"batch {number} of {where}")
+        if (
+            not isinstance(x, Tensor)
+            or not isinstance(y, Tensor)
+            or x.ndim != 4
+            or len(x) != len(y)
+        ):
+            raise DataError(
+                f"batch {number} of {where} must be tensors: images (B, C, H, W) and B labels"
+            )
+        # shares of classes
+        y = y.argmax(1) if y.is_floating_point() else y
+        if x.dtype == torch.uint8:
+            pixels = x
+        else:
+            pixels = _as_bytes(x, section, "" if training else f"batch {number} of {where}")
+        if (y.ndim == 3) != (kind == "masks"):
+            raise DataError(
+                f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are not"
+                f" {kind}"
+            )
+        if not training or sum(len(one) for one in images) < KEPT_IMAGES:
+            images.append(
+                torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels
+            )
+        labels.append(y.long() if y.ndim == 1 else torch.zeros(len(y), dtype=torch.long))
+    if not labels:
+        raise DataError(f"{where} is a DataLoader without a batch: give it images")
+    all_labels = torch.cat(labels).numpy()
+    whole = Labelled.of(torch.cat(images).numpy(), all_labels)
+    # augmented images do not identify the data
+    if training:
+        return Labelled(
+            whole.pixels, all_labels, np.zeros(len(all_labels), np.int64), loader=loader
+        )
+    return whole
+
+
+def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
+    """The batches of a user's DataLoader. Its random numbers depend only on the seed, and it does
+    not change other generators. Raises
+    DataError: it fails, or has fewer batches than its length.
+    """
+    iterator = None
+    count = len(loader)
+    for number in range(count):
+        with seeded((*seed, number)):
+            try:
+                if iterator is None:
+                    generators = (
+                        getattr(loader, "generator", None),
+                        getattr(getattr(loader, "sampler", None), "generator", None),
+                    )
+                    for generator in filter(None, generators):
+                        generator.manual_seed(torch.initial_seed())
+                    iterator = iter(loader)
+                batch = next(iterator, None)
+            except Exception as error:
+                # a user's data set
+                raise DataError(
+                    f"batch {number} of your DataLoader cannot be read:"
+                    f" {shorten(first_line(error))}"
+                ) from error
+        if batch is None:
+            raise DataError(
+                f"your DataLoader has a length of {count} batches, but gives {number}: correct its"
+                " length"
+            )
+        yield batch
+
+
+def _as_bytes(x: Tensor, section: DataSection, where: str) -> Tensor:
+    """Bytes from a DataLoader's normalised images (`data.mean`, `data.std`). `where`: for errors
+    about wrong values; empty: clips.
+    """
+    mean, std = (
+        torch.tensor(one or [default])[:, None, None]
+        for one, default in ((section.mean, 0.0), (section.std, 1.0))
+    )
+    x = x.float() * std + mean
+    low = x.min().item()
+    high = x.max().item()
+    if where and not (low >= -VALUE_SLACK and high <= 1 + VALUE_SLACK):
+        raise DataError(
+            f"{where} has values from {low:.3g} to {high:.3g}: set data.mean and data.std to what"
+            " it normalises with"
+        )
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
