@@ -113,6 +113,7 @@ class _Maker:
                 classes,
                 *statistics,
                 loader=part.loader,
+                kind=self.task.labels,
                 listing=part.listing,
             )
         return replace(

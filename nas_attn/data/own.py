@@ -10,9 +10,9 @@ image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), as by
 A label is a class number; in segmentation a mask (H, W) of class numbers; in detection a dictionary
 of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
 
-A DataLoader's batches are used for training as they are: x float (B, C, H, W), normalised by
-`data.mean` and `data.std` (without them: 0 to 1), y class numbers, shares of classes, or masks.
-Validation images are kept as bytes.
+A DataLoader's batches have the same fields, and are used for training as they are: images float
+(B, C, H, W), normalised by `data.mean` and `data.std` (without them: 0 to 1), labels class numbers,
+shares of classes, or masks. Validation images are kept as bytes.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from nas_attn.errors import DataError, first_line, shorten
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.notes import MoreFields, warn
 from nas_attn.recipe import DataSection
+from nas_attn.tables import Kind
 
 # The least label, by the kind of labels
 FIRST_CLASS = {"classes": 0, "masks": 0, "boxes": 1}
@@ -100,7 +101,7 @@ class Items:
         return np.concatenate([pixels, np.asarray(mask)[None]]), 0
 
 
-def read(function: Callable[..., Any], kind: str, section: DataSection, place: Place) -> Parts:
+def read(function: Callable[..., Any], kind: Kind, section: DataSection, place: Place) -> Parts:
     """The splits of a user's function; DataError: it fails, has no training images, or an item is
     wrong.
     """

@@ -17,7 +17,9 @@ from nas_attn.data.dataset import Split
 from nas_attn.data.own_fields import image_and_label
 from nas_attn.data.parts import Labelled
 from nas_attn.errors import DataError, first_line, shorten
+from nas_attn.image_facts import NOT_COUNTED
 from nas_attn.recipe import Augment, DataSection
+from nas_attn.tables import Kind
 
 # rounding error by which a DataLoader's values may leave 0 to 1
 VALUE_SLACK = 0.01
@@ -41,6 +43,8 @@ class LoaderSplit(Split):
     """
 
     loader: Any = field(kw_only=True)
+    # what its labels are
+    kind: Kind = field(kw_only=True)
     own_batches = True
 
     def first(self, count: int) -> Tensor:
@@ -63,17 +67,19 @@ class LoaderSplit(Split):
         """One epoch of the DataLoader, its random numbers by `seed` and `epoch`. Raises DataError:
         it ends too early.
         """
-        for number, (images, y) in enumerate(seeded_batches(self.loader, (seed, epoch))):
+        for number, batch in enumerate(seeded_batches(self.loader, (seed, epoch))):
             if number >= first_batch:
-                images_here = images.to(self.device, non_blocking=True)
-                if images_here.dtype == torch.uint8:
-                    x = self._normalised(images_here)
-                else:
-                    x = images_here.float()
-                yield (
-                    x.contiguous(memory_format=torch.channels_last),
-                    y.to(self.device, non_blocking=True),
-                )
+                where = f"batch {number} of your DataLoader"
+                yield self._ready(*tensors_of(batch, self.kind, where))
+
+    def _ready(self, images: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch on the device."""
+        images = images.to(self.device, non_blocking=True)
+        x = self._normalised(images) if images.dtype == torch.uint8 else images.float()
+        return (
+            x.contiguous(memory_format=torch.channels_last),
+            y.to(self.device, non_blocking=True),
+        )
 
     def check(self, augment: Sequence[Augment]) -> None:
         """Raises DataError: there are transforms."""
@@ -90,7 +96,7 @@ class LoaderSplit(Split):
         return len(self)
 
 
-def read_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labelled:
+def read_loader(loader: Any, kind: Kind, where: str, section: DataSection) -> Labelled:
     """Reads all batches once, with images as bytes; in training, the loader gives new batches in
     each epoch.
     """
@@ -102,33 +108,27 @@ def read_loader(loader: Any, kind: str, where: str, section: DataSection) -> Lab
     training = where.endswith(", train")
     labels = []
     images: list[Tensor] = []
+    shape: torch.Size | None = None
     for number, batch in enumerate(seeded_batches(loader, (section.seed,))):
-        x, y = image_and_label(batch, f"batch {number} of {where}")
-        if (
-            not isinstance(x, Tensor)
-            or not isinstance(y, Tensor)
-            or x.ndim != 4
-            or len(x) != len(y)
-        ):
-            raise DataError(
-                f"batch {number} of {where} must be tensors: images (B, C, H, W) and B labels"
-            )
+        described = f"batch {number} of {where}"
+        x, y = tensors_of(batch, kind, described)
         # shares of classes
         y = y.argmax(1) if y.is_floating_point() else y
-        if x.dtype == torch.uint8:
-            pixels = x
-        else:
-            pixels = _as_bytes(x, section, "" if training else f"batch {number} of {where}")
-        if (y.ndim == 3) != (kind == "masks"):
+        _check_labels(y, kind, described)
+        pixels = x
+        if x.dtype != torch.uint8:
+            pixels = _as_bytes(x, section, "" if training else described)
+        shape = shape or pixels.shape[1:]
+        if pixels.shape[1:] != shape:
             raise DataError(
-                f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are not"
-                f" {kind}"
+                f"{described} has images of {tuple(pixels.shape[1:])}, the first batch of"
+                f" {tuple(shape)}: give all one size"
             )
         if not training or sum(len(one) for one in images) < KEPT_IMAGES:
             images.append(
                 torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels
             )
-        labels.append(y.long() if y.ndim == 1 else torch.zeros(len(y), dtype=torch.long))
+        labels.append(y if y.ndim == 1 else y.new_zeros(len(y)))
     if not labels:
         raise DataError(f"{where} is a DataLoader without a batch: give it images")
     all_labels = torch.cat(labels).numpy()
@@ -139,6 +139,39 @@ def read_loader(loader: Any, kind: str, where: str, section: DataSection) -> Lab
             whole.pixels, all_labels, np.zeros(len(all_labels), np.int64), loader=loader
         )
     return whole
+
+
+def tensors_of(batch: Any, kind: Kind, where: str) -> tuple[Tensor, Tensor]:
+    """A batch as it is read and trained on: images (B, C, H, W), and their labels: int64 class
+    numbers (B,) or masks (B, H, W), or float32 shares of classes (B, classes).
+
+    Raises DataError: it is something else. `where`: whose batch it is.
+    """
+    x, y = image_and_label(batch, where)
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor) or x.ndim != 4 or len(x) != len(y):
+        raise DataError(f"{where} must be tensors: images (B, C, H, W) and B labels")
+    if kind == "classes" and y.is_floating_point() and y.ndim == 2:
+        return x, y.float()
+    expected = (len(x), *x.shape[2:]) if kind == "masks" else (len(x),)
+    if y.is_floating_point() or y.shape != expected:
+        dtype = str(y.dtype).removeprefix("torch.")
+        raise DataError(
+            f"{where} has labels of {dtype} {tuple(y.shape)}, which are not {kind}: give whole"
+            f" numbers {tuple(expected)}"
+        )
+    return x, y.long()
+
+
+def _check_labels(y: Tensor, kind: Kind, where: str) -> None:
+    """Raises DataError: a label is no class number."""
+    wrong = y < 0
+    if kind == "masks":
+        wrong |= y > NOT_COUNTED
+    if wrong.any():
+        raise DataError(
+            f"{where} has the label {y[wrong][0]}: give class numbers from 0; in masks,"
+            f" {NOT_COUNTED} is not counted"
+        )
 
 
 def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
