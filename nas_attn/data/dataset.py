@@ -188,6 +188,13 @@ class Split:
         """
         return plan.apply(number, self._normalised(mirrored), y, self.classes)
 
+    def in_steps_of(
+        self,
+        batches: int,  # noqa: ARG002 - for a DataLoader's own batches
+    ) -> Split:
+        """The split for steps of so many of its own batches. Ours are drawn as large as a step."""
+        return self
+
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of training."""
         return -(-len(self) // batch_size)

@@ -4,13 +4,15 @@ validation, and training takes new ones from it in each epoch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from nas_attn.data.augment import seeded
 from nas_attn.data.dataset import Split
@@ -38,13 +40,16 @@ def is_loader(given: Any) -> bool:
 
 @dataclass(frozen=True)
 class LoaderSplit(Split):
-    """Training images that a user's DataLoader makes anew in each epoch, in batches of its own.
+    """Training images that a user's DataLoader makes anew in each epoch, in batches of its own, of
+    which one or more make a step.
     `pixels` are only the first of them, as they were at the first reading; `labels` are of all.
     """
 
     loader: Any = field(kw_only=True)
     # what its labels are
     kind: Kind = field(kw_only=True)
+    # batches that make one step, at most
+    joined: int = field(default=1, kw_only=True)
     own_batches = True
 
     def first(self, count: int) -> Tensor:
@@ -67,19 +72,45 @@ class LoaderSplit(Split):
         """One epoch of the DataLoader, its random numbers by `seed` and `epoch`. Raises DataError:
         it ends too early.
         """
-        for number, batch in enumerate(seeded_batches(self.loader, (seed, epoch))):
-            if number >= first_batch:
-                where = f"batch {number} of your DataLoader"
-                yield self._ready(*tensors_of(batch, self.kind, where))
+        batches = enumerate(seeded_batches(self.loader, (seed, epoch)))
+        for step, count in enumerate(self._batches_of_steps()):
+            taken = list(itertools.islice(batches, count))
+            if step >= first_batch:
+                yield self._joined([self._ready(number, batch) for number, batch in taken])
 
-    def _ready(self, images: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _batches_of_steps(self) -> list[int]:
+        """How many batches make each step: nearly as many for all, so that none is very small."""
+        batches = len(self.loader)
+        steps = self.steps(0)
+        return [(step + 1) * batches // steps - step * batches // steps for step in range(steps)]
+
+    def _ready(self, number: int, batch: Any) -> tuple[Tensor, Tensor]:
         """A batch on the device."""
+        images, y = tensors_of(batch, self.kind, f"batch {number} of your DataLoader")
         images = images.to(self.device, non_blocking=True)
         x = self._normalised(images) if images.dtype == torch.uint8 else images.float()
         return (
             x.contiguous(memory_format=torch.channels_last),
             y.to(self.device, non_blocking=True),
         )
+
+    def _joined(self, batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The images and labels of one step."""
+        if len(batches) == 1:
+            return batches[0]
+        sizes = sorted({tuple(x.shape[1:]) for x, _ in batches})
+        if len(sizes) > 1:
+            raise DataError(
+                f"training.accumulate joins batches of your DataLoader, which have images of"
+                f" {sizes[0]} and {sizes[-1]}: give all one size, or leave it out"
+            )
+        labels = [y for _, y in batches]
+        if any(y.is_floating_point() for y in labels):
+            # some batches were mixed, by chance
+            labels = [
+                y if y.is_floating_point() else one_hot(y, self.classes).float() for y in labels
+            ]
+        return torch.cat([x for x, _ in batches]), torch.cat(labels)
 
     def check(self, augment: Sequence[Augment]) -> None:
         """Raises DataError: there are transforms."""
@@ -89,8 +120,13 @@ class LoaderSplit(Split):
                 " remove it"
             )
 
+    def in_steps_of(self, batches: int) -> LoaderSplit:
+        """The split for steps of so many of its batches."""
+        return replace(self, joined=batches)
+
     def steps(self, batch_size: int) -> int:  # noqa: ARG002 - as of `Split`
-        return len(self.loader)
+        """Steps in one epoch."""
+        return -(-len(self.loader) // self.joined)
 
     def trained(self, batch_size: int, *, filled: bool = True) -> int:  # noqa: ARG002 - as of `Split`
         return len(self)

@@ -254,6 +254,8 @@ class Step:
         if optimizer:
             optimizer.zero_grad()
         sums = []
+        # no part is without images
+        parts = min(parts, len(x))
         for part_x, part_y in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
             logits = self.forward(part_x, part_y)
             loss = self.loss(logits, part_y)

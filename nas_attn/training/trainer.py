@@ -121,6 +121,7 @@ class Trainer:
         """
         self.section = section
         self.dataset = dataset
+        self.train = dataset.train.in_steps_of(section.accumulate)
         self.learnt = learnt_of(dataset.task, len(dataset.classes), section.loss)
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
@@ -169,7 +170,7 @@ class Trainer:
                 self.section,
                 rates,
                 arithmetic=trainer.arithmetic,
-                steps=self.dataset.train.steps(self.section.step_size),
+                steps=self.train.steps(self.section.step_size),
                 checkpoints=checkpoints,
             )
             if state is not None:
@@ -185,7 +186,7 @@ class Trainer:
     def _climb(self, run: TrainingState, step: Stepper, callbacks: Callbacks) -> Climb:
         return Climb(
             self.section,
-            self.dataset.train,
+            self.train,
             lambda: self._scored(run, callbacks),
             self.device,
             self.hook,
@@ -391,9 +392,7 @@ class Trainer:
         augment = self.section.augmentation
         filled = self.arithmetic.batches == FILLED
         for epoch in count():
-            yield from self.dataset.train.epoch(
-                size, seed=0, epoch=epoch, augment=augment, filled=filled
-            )
+            yield from self.train.epoch(size, seed=0, epoch=epoch, augment=augment, filled=filled)
 
     def _thread_number(self, run: TrainingState) -> int:
         """Intra-op threads for a new or continued run."""

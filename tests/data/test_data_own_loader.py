@@ -29,6 +29,10 @@ GIVEN: dict[str, Callable[[Tensor, Tensor, Tensor], Any]] = {
     "int32": lambda x, y, m: (x, y.int()),
     "bool": lambda x, y, m: (x, y.bool()),
     "double shares": lambda x, y, m: (x, nn.functional.one_hot(y, 2).double()),
+    "shares by chance": lambda x, y, m: (
+        x,
+        nn.functional.one_hot(y, 2).float() if x[0, 0, 0, 0] > 0.5 else y,
+    ),
     "masks": lambda x, y, m: {"image": x, "mask": m},
     "uint8 masks": lambda x, y, m: (x, m.to(torch.uint8)),
     "columns": lambda x, y, m: (x, y[:, None]),
@@ -125,3 +129,43 @@ def test_what_cannot_be_trained_on_is_one_sentence(given: str, task: str, words:
     with pytest.raises(errors.DataError, match=words) as caught:
         load(given, task)
     assert "\n" not in str(caught.value)
+
+
+def test_accumulate_makes_one_step_of_several_batches() -> None:
+    whole, added, mixed = Network(), Network(), Network()
+    expected = fit(load("pairs", batch_size=12), whole)
+    score = fit(load("pairs", batch_size=4), added, accumulate=3)
+    assert score.metrics == pytest.approx(expected.metrics)
+    torch.testing.assert_close(added.layer.weight, whole.layer.weight)
+    assert whole.seen == [12, 12, 10]
+    assert max(added.seen) == 4
+    fit(load("shares by chance", batch_size=4), mixed, accumulate=3)
+    torch.testing.assert_close(mixed.layer.weight, whole.layer.weight)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "parts"),
+    [
+        (16, 4, [9, 9, 8, 8]),
+        # five batches are steps of two and three, not of four and one
+        (7, 4, [4, 4, 3, 3, 5, 5, 5, 5]),
+        (34, 64, [1] * 34),
+    ],
+)
+def test_no_part_of_a_step_is_empty_or_much_smaller(
+    batch_size: int, accumulate: int, parts: list[int]
+) -> None:
+    network = Network()
+    fit(load("pairs", batch_size=batch_size), network, accumulate=accumulate)
+    assert network.seen == parts
+
+
+def test_an_epoch_goes_on_at_any_step() -> None:
+    split = load("pairs", batch_size=4).train.in_steps_of(2)
+    whole, rest = (
+        list(split.epoch(0, seed=1, epoch=0, augment=[], first_batch=first)) for first in (0, 3)
+    )
+    assert len(whole) == split.steps(0) == 5
+    for (x, y), (x_again, y_again) in zip(whole[3:], rest, strict=True):
+        assert torch.equal(x, x_again)
+        assert torch.equal(y, y_again)
