@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nas_attn import attachment
 from nas_attn.advice.facts import AdvisedPlacement, MeasuredPlacement, Question
@@ -24,7 +23,6 @@ from nas_attn.latency.session import candidate_name, run_session
 from nas_attn.records import Session, Site
 from nas_attn.space import resolve
 from nas_attn.tables import LATENCY_MODES
-from nas_attn.training.stepping import cores_for
 
 INIT_OF_FORM = {"identity": "identity", "random": "paper"}
 """The evidence's form of a module -> `training.init`."""
@@ -40,12 +38,6 @@ WITH_REFERENCE = 2
 """The bare network is in a session twice."""
 SAFETY = 1.2
 """A session may take so many times what it is expected to."""
-STEP_IMAGES = 2
-"""Of the batch on which a training step is timed."""
-LONG_STEP_S = 2.0
-"""What takes so long is not repeated."""
-BACKWARD = 3.0
-"""A training step in times of a forward pass, about, where none can be timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,64 +166,3 @@ class Costs:
             return None
         self._built[resolved.key] = _Built(candidate, model, forward_s)
         return resolved.key
-
-
-def training_image_s(model: nn.Module, input_shape: tuple[int, int, int]) -> float:
-    """Seconds of a training step for each image, about: a step on noise, on a GPU if there is one,
-    else in one thread and divided by the cores. The network is not changed. Where a step needs
-    labels, as in detectors: three times a forward pass.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    x = torch.rand(STEP_IMAGES, *input_shape)
-    learner = copy.deepcopy(model).train().to(device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        step_s = _step_s(learner, x.to(device))
-        if step_s < LONG_STEP_S:
-            step_s = _step_s(learner, x.to(device))
-    except Exception:
-        # whatever a network raises that wants more than images in training
-        step_s = BACKWARD * _forward_s(learner.eval(), x.to(device))
-    finally:
-        torch.set_num_threads(before)
-    cores = 1 if device.type == "cuda" else cores_for(1)
-    return step_s / STEP_IMAGES / cores
-
-
-def _step_s(learner: nn.Module, x: Tensor) -> float:
-    began = _clock_s(x.device)
-    total = sum(tensor.float().sum() for tensor in _tensors(learner(x)))
-    if isinstance(total, Tensor):
-        torch.autograd.backward(total)
-    return _clock_s(x.device) - began
-
-
-def _forward_s(model: nn.Module, x: Tensor) -> float:
-    """Of a second pass: the first is slow."""
-    with torch.inference_mode():
-        model(x)
-        began = _clock_s(x.device)
-        model(x)
-        return _clock_s(x.device) - began
-
-
-def _clock_s(device: torch.device) -> float:
-    """On a CPU the thread's own time, so that other programs do not count."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.thread_time()
-
-
-def _tensors(output: object) -> Iterator[Tensor]:
-    """All tensors of an output that depend on weights."""
-    if isinstance(output, Tensor):
-        if output.requires_grad:
-            yield output
-    elif isinstance(output, Mapping):
-        for value in output.values():
-            yield from _tensors(value)
-    elif isinstance(output, list | tuple):
-        for value in output:
-            yield from _tensors(value)

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import psutil
 
+from nas_attn import tasks
 from nas_attn.advice.advising import advise
-from nas_attn.advice.costing import INIT_OF_FORM, training_image_s
+from nas_attn.advice.costing import INIT_OF_FORM
 from nas_attn.advice.facts import Advice, Question, SearchPower
+from nas_attn.advice.step_timing import training_image_s
 from nas_attn.backbones import build
 from nas_attn.cli.advice_options import AdviceOptions
 from nas_attn.cli.common import console, echo, parse_shape, print_json, say_lines, table
@@ -21,7 +23,8 @@ from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.evidence import Situation
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import backbone_section
-from nas_attn.searching.prepare.short_search import search_power
+from nas_attn.searching.prepare.lengths import FEW_TRAINING_IMAGES
+from nas_attn.searching.prepare.short_search import ASSUMED_IMAGES, TRAINED_SHARE, search_power
 from nas_attn.target_words import target_words
 from nas_attn.tasks import TASKS
 from nas_attn.words.advice import ADVICE_COLUMNS, advice_as_json, after_table, before_table, rows
@@ -30,6 +33,9 @@ MEASURED_AFTER_S = 45.0
 """The end of measuring, from the program's start: a training step takes the rest of a minute."""
 BRIEF_SESSION_S = 1.5
 """Longest time of one session, unless it is given."""
+
+OWN_IMAGES = "folder:"
+"""What the data are taken for, in the length of a training, too."""
 
 
 def show_advice(backbone: str, options: AdviceOptions) -> None:
@@ -44,9 +50,10 @@ def show_advice(backbone: str, options: AdviceOptions) -> None:
     section = backbone_section(backbone)
     model = build(section, input_shape=input_shape, classes=CLASSES[task])
     advice = advise(model, question, until=until)
-    image_s = training_image_s(model, input_shape)
+    images = _images(options)
+    image_s = training_image_s(model, input_shape, _batch_size(task, backbone, images))
     power = search_power(
-        setting.task, backbone, image_s=image_s, images=_images(options), pretrained=pretrained
+        setting.task, backbone, image_s=image_s, images=images, pretrained=pretrained
     )
     command = _recipe_command(setting.task, options.data, backbone, start)
     if options.as_json:
@@ -65,6 +72,15 @@ def _images(options: AdviceOptions) -> int | None:
     if options.images is not None or options.data is None:
         return options.images
     return round(count_images(options.data)) or None
+
+
+def _batch_size(task: str, backbone: str, images: int | None) -> int:
+    """Of the recipe that `init` writes for so many images."""
+    trained = TRAINED_SHARE * (images or ASSUMED_IMAGES)
+    facts = tasks.find(task, backbone)
+    if facts.paced_by_images and trained < FEW_TRAINING_IMAGES:
+        return facts.pace_of_few(trained).batch_size
+    return facts.pace(OWN_IMAGES, small=False).batch_size
 
 
 def _setting(task: str, form: str, *, pretrained: bool) -> Situation:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas_attn import backbones
 from nas_attn.advice.advising import advise
-from nas_attn.advice.costing import Costs, training_image_s
+from nas_attn.advice.costing import Costs
 from nas_attn.advice.facts import Question
 from nas_attn.advice.shortlist import (
     MODULES_LOOKED_AT,
@@ -21,12 +21,14 @@ from nas_attn.advice.shortlist import (
     searched_modules,
     shortlist,
 )
+from nas_attn.advice.step_timing import training_image_s
 from nas_attn.attachment import survey
 from nas_attn.evidence import Situation, pooled
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Survey
 from nas_attn.searching.prepare.short_search import search_power
+from nas_attn.training.stepping import cores_for, intra_op_threads
 from nas_attn.words.advice import advice_as_json, after_table, before_table, rows
 from nas_attn.words.units import NO_VALUE
 
@@ -242,9 +244,57 @@ def _parameters(network: nn.Module) -> int:
 
 def test_timing_a_training_step_changes_nothing(network: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    assert 0 < training_image_s(network, SHAPE) < 1
+    assert 0 < training_image_s(network, SHAPE, 16) < 1
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_training_step_is_timed_in_the_training_s_batch() -> None:
+    """In a batch of two, a small network's step takes ten times as long for each image."""
+    shape = (3, 8, 8)
+    small = backbones.build(backbone_section("resnet20"), input_shape=shape, classes=10)
+    batch = torch.rand(64, *shape)
+    steps_s: list[float] = []
+    with intra_op_threads(1):
+        for _ in range(4):
+            began = time.thread_time()
+            small.train()(batch).sum().backward()
+            steps_s.append(time.thread_time() - began)
+    image_s = min(steps_s) / len(batch)
+    told_s = training_image_s(small, shape, len(batch)) * cores_for()
+    assert image_s / 2 < told_s < 2 * image_s
+
+
+def test_a_batch_that_does_not_fit_leaves_the_smaller_one_s_time() -> None:
+    class Cramped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 8:
+                raise torch.OutOfMemoryError("no memory for so many images")
+            assert self.training, "a forward pass is timed only where no step can be"
+            return self.layer(x)
+
+    assert training_image_s(Cramped(), SHAPE, 64) > 0
+
+
+def test_a_slow_step_is_timed_in_no_large_batch() -> None:
+    batches: list[int] = []
+
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            batches.append(len(x))
+            time.sleep(0.3 * len(x))
+            return self.layer(x)
+
+    training_image_s(Slow(), SHAPE, 64)
+    assert max(batches) == 2
 
 
 def test_more_images_show_smaller_gains_and_slow_networks_need_more_time() -> None:
