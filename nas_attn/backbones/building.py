@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """ImageNet's, per channel."""
+_CONVERTING = ("googlenet", "inception_v3")
+"""torchvision's networks whose weights expect mean and deviation 0.5. With weights, torchvision's
+own network converts ImageNet's normalisation to this one; ours is built without, so it is fed so.
+"""
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": _AUXILIARY_OFF,
@@ -222,15 +226,10 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
     import torchvision
     from torch import hub
 
-    auxiliary = {
-        key: value
-        for key, value in TORCHVISION_OPTIONS.get(name, {}).items()
-        if key == "aux_logits"
-    }
+    # torchvision refuses other values of these beside weights
+    options = {key: value for key, value in section.options.items() if key not in _AUXILIARY_OFF}
     try:
-        source = torchvision.models.get_model(
-            name, weights="DEFAULT", progress=False, **auxiliary, **section.options
-        )
+        source = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **options)
     except OSError as error:
         raise WeightsAway(
             f"the weights of '{section.name}' could not be downloaded",
@@ -285,9 +284,13 @@ class Fed(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def published_input(name: str) -> Fed:
+def published_input(name: str, *, converts: bool = False) -> Fed:
     """The input of a backbone's published weights; ImageNet's usual normalisation if its library
     gives none.
+
+    Args:
+        converts: the network itself converts ImageNet's normalisation to that of its weights
+            (`transform_input` of two torchvision networks).
     """
     source, _, inner = name.partition(":")
     if source == "timm" and importlib.util.find_spec("timm"):
@@ -300,13 +303,17 @@ def published_input(name: str) -> Fed:
     import torchvision
 
     transforms = torchvision.models.get_model_weights(inner).DEFAULT.transforms()
+    mean = tuple(transforms.mean)
+    std = tuple(transforms.std)
+    if inner in _CONVERTING and not converts:
+        mean = std = (0.5, 0.5, 0.5)
     crop = getattr(transforms, "crop_size", None)
     resize = getattr(transforms, "resize_size", None)
     if not crop or not resize:
-        return Fed(tuple(transforms.mean), tuple(transforms.std))
+        return Fed(mean, std)
     return Fed(
-        tuple(transforms.mean),
-        tuple(transforms.std),
+        mean,
+        std,
         crop[0],
         resize[0],
         transforms.interpolation.value,

@@ -45,7 +45,8 @@ class TaskData:
             return section
         from nas_attn.backbones.building import published_input
 
-        fed = published_input(recipe.backbone.name)
+        converts = bool(recipe.backbone.options.get("transform_input"))
+        fed = published_input(recipe.backbone.name, converts=converts)
         changed: dict[str, Any] = {}
         if section.mean is None:
             changed["mean"] = list(fed.mean)

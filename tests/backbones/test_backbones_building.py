@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
+from torchvision.models import WeightsEnum
 
 from nas_attn import backbones
+from nas_attn.backbones.building import IMAGENET_MEAN, IMAGENET_STD
 from nas_attn.backbones.cifar import DEPTHS, MODELS, Shortcut
 from nas_attn.backbones.larger import larger as larger_networks
 from nas_attn.errors import BackboneError
 from nas_attn.recipe import BackboneSection
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.tasks import TASKS
+from nas_attn.tasks.data import data_of
 
 
 def build(
@@ -71,6 +77,45 @@ def test_torchvision_takes_other_channels_classes_and_options_and_has_no_auxilia
     assert any(isinstance(m, nn.InstanceNorm2d) for m in model.modules())
     model = build("torchvision:googlenet", (3, 64, 64), 4).train()
     assert model(torch.randn(2, 3, 64, 64)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mobilenet_v3_small", {}),
+        ("googlenet", {}),
+        ("googlenet", {"transform_input": True, "aux_logits": False}),
+        ("inception_v3", {}),
+    ],
+)
+def test_torchvisions_weights_answer_as_in_torchvisions_own_network(
+    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    full = {} if name == "mobilenet_v3_small" else {"aux_logits": True, "init_weights": False}
+    state = torchvision.models.get_model(name, **full).state_dict()
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: state)
+    changes = {"backbone": {"name": f"torchvision:{name}", "options": options}}
+    recipe = load_recipe(
+        "digits",
+        overrides={
+            **changes,
+            "training.start": "pretrained",
+            "training.weights": "default",
+            "data": {"name": "folder:x"},
+        },
+    )
+    shape = (3, 96, 96)
+    ours = backbones.build(recipe.backbone, input_shape=shape, classes=1000, pretrained=True)
+    theirs = torchvision.models.get_model(name, weights="DEFAULT").eval()
+    images = torch.rand(2, *shape)
+    section = data_of(TASKS["classification"]).section(recipe)
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (section.mean, section.std))
+    usual, spread = (torch.tensor(value).view(3, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        answer = ours.eval()((images - mean) / std)
+        expected = theirs((images - usual) / spread)
+    torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
 
 
 def test_timm_models() -> None:
