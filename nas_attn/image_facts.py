@@ -21,6 +21,8 @@ NOT_COUNTED = 255
 FULL_BITS = 16
 # what images have in place of classes of their own
 LabelKind = Literal["classes", "masks", "boxes"]
+# what masks and boxes are drawn on: an image as its file stores it, or as EXIF data say it is shown
+DrawnOn = Literal["stored", "shown"]
 # two images: one, and the one that it is compared with
 Pair = tuple[str, str]
 
@@ -80,6 +82,18 @@ class SeveralPages:
 
     files: tuple[str, ...]
     kind: Literal["several_pages"] = "several_pages"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedImages:
+    """EXIF data turn or mirror images, and nothing tells what their labels are drawn on."""
+
+    images: int
+    example: str
+    labels: Literal["masks", "boxes"]
+    # as is usual
+    taken: DrawnOn
+    kind: Literal["turned_images"] = "turned_images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +237,7 @@ ImageRemark = Annotated[
     | NearCopies
     | OneColour
     | SeveralPages
+    | TurnedImages
     | SharedNames
     | SameNames
     | UnknownClasses

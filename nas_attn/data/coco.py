@@ -24,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 from nas_attn.data.boxes import DETECTOR_SIDE, BoxTable
 from nas_attn.data.class_folders import plain
 from nas_attn.data.decoding import Framed
-from nas_attn.data.folder import Files, prepare, with_used_bits
+from nas_attn.data.folder import Files, drawing, prepare, with_used_bits
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError, few, shorten
 from nas_attn.notes import OddAnnotations, warn
@@ -379,14 +379,24 @@ def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> N
 def coco_folder(section: DataSection, place: Place) -> Parts:
     """`coco:FOLDER`."""
     annotated = find(section)
+    if "validation" in annotated.files and section.validation is not None:
+        raise DataError(
+            f"data.validation does not apply, since '{annotated.files['validation']}' has the"
+            " validation images: remove it"
+        )
     side = section.size or DETECTOR_SIDE
-    learnt = annotated.read("train")
-    train = Files(annotated.root, learnt[0], np.arange(len(learnt[0])))
-    sized = with_used_bits(train, section.model_copy(update={"size": side}))
+    # the test images stay closed
+    known = {split: annotated.read(split) for split in annotated.files if split != "test"}
+    listed = {
+        split: Files(annotated.root, sources, np.arange(len(sources)))
+        for split, (sources, _) in known.items()
+    }
+    sized = with_used_bits(listed["train"], section.model_copy(update={"size": side}))
+    drawn = drawing(list(listed.values()))
 
     def ready(split: str) -> Labelled:
-        sources, boxes = learnt if split == "train" else annotated.read(split)
-        files = Files(annotated.root, sources, np.arange(len(sources)))
+        sources, boxes = known[split] if split in known else annotated.read(split)
+        files = drawn(Files(annotated.root, sources, np.arange(len(sources))))
         paths = np.array([str(source.image) for source in sources])
         if len(set(paths)) < len(paths):
             files = replace(files, groups=paths)
@@ -395,14 +405,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
         kept = _scaled(boxes, sources, side)[images.labels]
         return replace(images, labels=np.zeros_like(images.labels), boxes=kept)
 
-    validation = None
-    if "validation" in annotated.files:
-        if section.validation is not None:
-            raise DataError(
-                f"data.validation does not apply, since '{annotated.files['validation']}' has the"
-                " validation images: remove it"
-            )
-        validation = ready("validation")
+    validation = ready("validation") if "validation" in annotated.files else None
     missing = f"'{annotated.root}' has no annotations of a test split: name them in data.coco.test"
     classes = tuple(annotated.classes.values())
     missing = "" if "test" in annotated.files else missing

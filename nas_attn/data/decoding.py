@@ -18,7 +18,7 @@ from nas_attn.data.depth import is_deep, with_bytes
 from nas_attn.data.manifest import checksum
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
-from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
+from nas_attn.image_facts import FULL_BITS, NOT_COUNTED, DrawnOn
 from nas_attn.processes import cores
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
@@ -34,6 +34,8 @@ class Masked:
     mask: Path
     # the mask's values are below this, or NOT_COUNTED
     classes: int
+    # what the mask is drawn on, where its size does not tell
+    otherwise: DrawnOn = "shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,13 @@ class Framed:
     image: Path
     # (width, height) of its annotations
     size: tuple[int, int]
+    # what they are drawn on, where this size does not tell; most programs ignore EXIF data
+    otherwise: DrawnOn = "stored"
 
 
 Source = Path | Masked | Framed
+# width, height
+Size = tuple[int, int]
 # outside an image: the mean colour of photographs
 PADDING_GREY = (124, 116, 104)
 
@@ -121,19 +127,20 @@ def mask_values(source: Masked) -> NDArray[np.uint8]:
         return _mask(source, opened.size, orientation_of(opened))
 
 
-def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[np.uint8]:
+def _mask(source: Masked, stored: Size, orientation: int) -> NDArray[np.uint8]:
     """(H, W): the values of a mask, turned as its image. `stored`: the image's size in its file.
     Raises ValueError: it does not fit.
     """
-    shown = stored if orientation < 5 else stored[::-1]
     with Image.open(source.mask) as opened:
         if opened.mode not in MASK_MODES:
             raise ValueError(f"its mask is {opened.mode}, not gray or palette with class numbers")
+        shown = shown_size(stored, orientation)
         if opened.size not in (shown, stored):
             raise ValueError(
                 f"its mask is {opened.size[0]}x{opened.size[1]}, the image {shown[0]}x{shown[1]}"
             )
-        mask = np.asarray(turned(opened, orientation if opened.size != shown else 1))
+        drawn = drawn_on(opened.size, stored, shown) or source.otherwise
+        mask = np.asarray(turned(opened, orientation) if drawn == "stored" else opened)
     wrong = mask[((mask >= source.classes) | (mask < 0)) & (mask != NOT_COUNTED)]
     if len(wrong):
         raise ValueError(
@@ -173,17 +180,29 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(EXIF_TURNS[orientation])
 
 
+def shown_size(stored: Size, orientation: int) -> Size:
+    """The size of an image as it is shown, of that in its file."""
+    return stored if orientation < 5 else stored[::-1]
+
+
+def drawn_on(size: Size, stored: Size, shown: Size) -> DrawnOn | None:
+    """What labels of one of these two sizes are drawn on; None: both are the same."""
+    if stored == shown:
+        return None
+    return "stored" if size == stored else "shown"
+
+
 def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
-    """uint8 (3, side, side); turned by its EXIF data if it then has the size of its annotations."""
+    """uint8 (3, side, side): the image as its annotations were drawn on it."""
     with Image.open(source.image) as opened:
-        orientation = 1
-        if opened.size != source.size:
-            orientation = orientation_of(opened)
-        shown = opened.size if orientation < 5 else opened.size[::-1]
-        if shown != source.size:
+        stored = opened.size
+        orientation = orientation_of(opened)
+        shown = shown_size(stored, orientation)
+        if source.size not in (shown, stored):
             raise ValueError(f"an image of size {shown}, annotated as {source.size}")
-        image = turned(to_rgb(opened, cut.bits), orientation)
-    return framed(image, cut.size)
+        drawn = drawn_on(source.size, stored, shown) or source.otherwise
+        image = to_rgb(opened, cut.bits)
+    return framed(turned(image, orientation) if drawn == "shown" else image, cut.size)
 
 
 def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:

@@ -45,6 +45,7 @@ from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
 from nas_attn.data.pixels import ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.remembered import State, cache_mark, remembered, short, states
 from nas_attn.data.splitting import amount, divided
+from nas_attn.data.turning import drawn_alike, told, turned_images
 from nas_attn.data.walking import Layout, layout, subfolders, walk
 from nas_attn.errors import (
     DataError,
@@ -160,7 +161,7 @@ def split_folder(
         except DataError as error:
             missing = str(error)
     _check_apart([*splits, *last])
-    ready = _preparing(splits[0], section, place)
+    ready = _preparing(splits[0], splits, section, place)
 
     def test_part() -> Labelled:
         if missing:
@@ -189,7 +190,7 @@ def _with_test_taken_off(
     test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
     kept = everything.subset(test)
     learnt = everything.subset(rest)
-    ready = _preparing(learnt, section, place)
+    ready = _preparing(learnt, [everything], section, place)
     return Parts(
         ready(learnt),
         None,
@@ -212,10 +213,24 @@ def _no_test(root: Path, section: DataSection) -> str:
     )
 
 
-def _preparing(train: Files, section: DataSection, place: Place) -> Callable[[Files], Labelled]:
-    """`prepare`, for all splits with the bits that the training images use."""
+def _preparing(
+    train: Files, known: Sequence[Files], section: DataSection, place: Place
+) -> Callable[[Files], Labelled]:
+    """`prepare`, for all splits with the bits that the training images use, and with masks drawn on
+    what the known images tell.
+    """
     complete = with_used_bits(train, section)
-    return lambda files: prepare(files, complete, place)
+    drawn = drawing(known)
+    return lambda files: prepare(drawn(files), complete, place)
+
+
+def drawing(known: Sequence[Files]) -> Callable[[Files], Files]:
+    """A function for all splits of a data set, whose labels are drawn on what the known images
+    tell: those as stored, or as shown.
+    """
+    seen = itertools.chain(*(turned_images(files.root, files.sources) for files in known))
+    answer = told(seen)
+    return lambda files: replace(files, sources=drawn_alike(files.sources, answer))
 
 
 def with_used_bits(train: Files, section: DataSection) -> DataSection:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from nas_attn.data import coco, image_names, masks, yolo
 from nas_attn.data.class_counts import (
@@ -23,7 +23,9 @@ from nas_attn.data.class_counts import (
 )
 from nas_attn.data.class_folders import class_names, classes_problem
 from nas_attn.data.copies import Seen, about_looks, look_at
+from nas_attn.data.decoding import Framed, Masked
 from nas_attn.data.folder import bits_in_use, image_folder
+from nas_attn.data.turning import told, turned_images
 from nas_attn.data.walking import Layout, layout, walk
 from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
 from nas_attn.errors import DataError, several
@@ -36,6 +38,7 @@ from nas_attn.image_facts import (
     Inventory,
     Polygons,
     RepeatedLabels,
+    TurnedImages,
     UndrawnClasses,
     UnreadLabels,
     WithoutBoxes,
@@ -149,6 +152,7 @@ def take_masked(
     )
     _check_readable(root, counts, unreadable, what=" with their masks")
     remarks = _about_images(seen, grouped=grouped)
+    remarks += _about_turned(root, masked.pairs, "masks")
     for split, looks_of_split in looks.items():
         remarks += _about_masks(split, masked.classes, looks_of_split)
     inventory = Inventory(
@@ -171,8 +175,10 @@ def take_boxed(section: DataSection) -> Inventory:
     annotated = coco.find(section)
     places: list[_Place] = []
     without: list[WithoutBoxes] = []
+    framed: dict[str, Sequence[Framed]] = {}
     for split in annotated.files:
         images, boxes = annotated.read(split)
+        framed[split] = images
         paths = [image.image for image in images]
         places += [_Place(split, NO_CLASS, path) for path in paths]
         bare = [path for path, each in zip(paths, boxes, strict=True) if not len(each)]
@@ -180,7 +186,11 @@ def take_boxed(section: DataSection) -> Inventory:
     seen = _looked_at(annotated.root, places)
     counts = _counted(seen, list(annotated.files), (NO_CLASS,))
     _check_readable(annotated.root, counts, _unreadable(seen))
-    remarks = [*_about_images(seen, grouped=False, by_groups=False), *without]
+    remarks = [
+        *_about_images(seen, grouped=False, by_groups=False),
+        *_about_turned(annotated.root, framed, "boxes"),
+        *without,
+    ]
     left_out = {}
     named = {os.path.realpath(place.path) for place in places}
     others = [
@@ -285,6 +295,23 @@ def _about_masks(
     if not lacking or not values:
         return []
     return [UndrawnClasses(split, lacking, uncounted=NOT_COUNTED in values)]
+
+
+def _about_turned(
+    root: Path, by_split: Mapping[str, Sequence[Masked | Framed]], labels: Literal["masks", "boxes"]
+) -> list[TurnedImages]:
+    """The images that EXIF data turn, if no image but those of the test tells what labels are drawn
+    on.
+    """
+    seen = {split: turned_images(root, sources) for split, sources in by_split.items()}
+    known = itertools.chain(*(images for split, images in seen.items() if split != "test"))
+    if told(known) is not None:
+        return []
+    unclear = [image.source for image in itertools.chain(*seen.values()) if not image.drawn_on]
+    if not unclear:
+        return []
+    names = list(dict.fromkeys(_below(root, [source.image for source in unclear])))
+    return [TurnedImages(len(names), names[0], labels, unclear[0].otherwise)]
 
 
 def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -> None:

@@ -27,6 +27,7 @@ from nas_attn.image_facts import (
     SeveralPages,
     SharedNames,
     StudyImages,
+    TurnedImages,
     UndrawnClasses,
     UnequalClasses,
     UnknownClasses,
@@ -129,17 +130,8 @@ def image_remark_text(remark: ImageRemark) -> str:
             return _copies_text(remark)
         case NearCopies():
             return _near_copies_text(remark)
-        case OneColour(images, example):
-            return (
-                f"{several(images, 'image')} of one colour all over, such as '{example}', which"
-                " show nothing; what is transparent is white here"
-            )
-        case SeveralPages(files):
-            return (
-                f"{several(len(files), 'file')} with several pages or frames ({few(files)}): only"
-                " the first of each is read; save the others as files of their own if they are to"
-                " count"
-            )
+        case OneColour() | SeveralPages() | TurnedImages():
+            return _looks_text(remark)
         case SharedNames():
             return _shared_names_text(remark)
         case SameNames(files, (one, other)):
@@ -237,6 +229,36 @@ def _near_copies_text(copies: NearCopies) -> str:
         f"{alike} another one, {example}, which may come into two splits: if they are of one scene,"
         f" {way_out}"
     )
+
+
+def _looks_text(remark: OneColour | SeveralPages | TurnedImages) -> str:
+    match remark:
+        case OneColour(images, example):
+            return (
+                f"{several(images, 'image')} of one colour all over, such as '{example}', which"
+                " show nothing; what is transparent is white here"
+            )
+        case SeveralPages(files):
+            return (
+                f"{several(len(files), 'file')} with several pages or frames ({few(files)}): only"
+                " the first of each is read; save the others as files of their own if they are to"
+                " count"
+            )
+        case TurnedImages():
+            return _turned_text(remark)
+
+
+def _turned_text(remark: TurnedImages) -> str:
+    unclear = (
+        f"{several(remark.images, 'image')} that EXIF data turn or mirror, such as"
+        f" '{remark.example}', and the sizes do not tell what {remark.labels} were drawn on"
+    )
+    if remark.taken == "stored":
+        return (
+            f"{unclear}: the image as stored is taken; if it was the image as shown, save it"
+            " turned, without the tag"
+        )
+    return f"{unclear}: the image as shown is taken; if it was the image as stored, remove the tag"
 
 
 def _shared_names_text(remark: SharedNames) -> str:
