@@ -34,6 +34,7 @@ from nas_attn.paths import output_path, user_path
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import CandidateView, Snapshot
     from nas_attn.export.formats import Format
+    from nas_attn.recipe import Recipe
     from nas_attn.results.exporting import Exported
     from nas_attn.study.opening import OpenStudy
 
@@ -158,9 +159,9 @@ def _hints(
     opened: OpenStudy, now: Snapshot, criteria: Criteria, view: CandidateView, done: Exported
 ) -> Iterator[str]:
     """What else could be exported: the network that was retrained last, or this one trained as the
-    target says.
+    target says; or that it was.
     """
-    from nas_attn.words.exporting import other_retrained_line, retrain_first_line
+    from nas_attn.words import exporting
 
     name = opened.store.name
     at = at_storage(opened.url)
@@ -169,13 +170,25 @@ def _hints(
         view.placement,
     )
     if criteria.default and last != view.placement:
-        yield other_retrained_line(last)
+        yield exporting.other_retrained_line(last)
         yield f"nas-attn export {name} --placement '{last}'{at}"
-    if done.run is None and not done.note:
-        which = ""
-        if not criteria.default:
-            which = f" --placement '{view.placement}'"
-        yield retrain_first_line(f"nas-attn retrain {name}{which}{at}")
+    if done.run is not None or done.note:
+        return
+    if _trained_as_target(opened.recipe, done):
+        yield exporting.AS_TARGET
+        return
+    which = ""
+    if not criteria.default:
+        which = f" --placement '{view.placement}'"
+    yield exporting.retrain_first_line(f"nas-attn retrain {name}{which}{at}")
+
+
+def _trained_as_target(recipe: Recipe, done: Exported) -> bool:
+    """Whether the search's training, whose weights these are, was the target's to its end."""
+    from nas_attn.analysis.modelling import searched_as_target
+
+    epochs = done.facts["training"]["epochs"]
+    return searched_as_target(recipe) and epochs == recipe.target_training.rungs[-1]
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:

@@ -11,6 +11,8 @@ from nas_attn.words import units
 STOPPED = "stopped; run the same command again to continue"
 AS_SEARCHED = "after the search's training"
 """How a network was trained that was not trained again."""
+AS_TARGET = "trained as the target says, in the search"
+"""That no training is left for a network that was not trained again."""
 
 
 def retrained_text(purpose: str, protocol: str, seed: int) -> str:

@@ -134,6 +134,20 @@ def test_an_int8_file_scores_what_its_card_says(folder: Path, nas, format_: str)
     assert "This file in int8" in (folder / f"{told['file']}.md").read_text()
 
 
+def test_no_training_is_asked_for_that_the_search_has_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
+    assert "nas-attn retrain digits" in nas("export", "--trial", "1", "--no-check").err
+    own = f"sqlite:///{folder / 'own.db'}"
+    alike = {key: value for key, value in SMALL.items() if not key.startswith("training.")}
+    alike |= {"target.epochs": 1, "target.start": "scratch"}
+    na.search("digits", overrides=alike, storage=own, threads=1, say=lambda line: None)
+    monkeypatch.setenv("NAS_ATTN_STORAGE", own)
+    said = nas("export", "--trial", "1", "--no-check").err
+    assert "retrain" not in said
+    assert "trained as the target says" in said
+
+
 class Intruder:
     """Code in a pickle."""
 
