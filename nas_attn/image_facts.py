@@ -159,6 +159,8 @@ class FewOfClass:
     images: int
     # the division is not made yet, and may take one more or less
     estimated: bool
+    # whether the largest class has hardly more
+    alike: bool
     kind: Literal["few_of_class"] = "few_of_class"
 
 

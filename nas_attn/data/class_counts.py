@@ -21,6 +21,8 @@ FEWEST_TO_SPLIT = 3
 FEW_TO_SCORE = 10
 # times as many images in the largest class as in the smallest
 UNEQUAL = 20
+# times as many images in the largest class as in the smallest, below which accuracy hides none
+ALIKE = 1.5
 # of the images of a folder without splits
 VALIDATION_SHARE = 0.16
 
@@ -74,7 +76,11 @@ def small_classes(
         return [UnequalClasses(rarest, train[rarest], largest, train[largest])]
     smallest, number = _least_scored(counts, train)
     if 0 < number < FEW_TO_SCORE:
-        return [FewOfClass(smallest, number, estimated="validation" not in counts)]
+        # estimates of so few are rounded, and rounding makes equal classes unequal
+        counted = counts.get("validation", train).values()
+        alike = max(counted) < ALIKE * max(min(counted), 1)
+        estimated = "validation" not in counts
+        return [FewOfClass(smallest, number, estimated=estimated, alike=alike)]
     return []
 
 

@@ -336,9 +336,14 @@ def _classes_text(
                 f"class '{smallest}' has {several(images, 'image')} and '{largest}' {most:,}:"
                 f" accuracy hides the smallest class; {BALANCED}"
             )
-        case FewOfClass(name, images, estimated):
+        case FewOfClass(name, images, estimated, alike):
             about = "about " if estimated else ""
             only = f"{about}{several(images, 'validation image')}"
+            if alike:
+                return (
+                    f"class '{name}' has {only}, and the others hardly more: add images, so that"
+                    " small gains can be seen"
+                )
             return f"class '{name}' has {only}, and accuracy hides small classes; {BALANCED}"
         case ClassInFolder(folder, counted_as, name):
             return (

@@ -17,7 +17,7 @@ from nas_attn import data
 from nas_attn.data.image_names import origin
 from nas_attn.data.inventory import LONE_MASKS, UNNAMED, of, take
 from nas_attn.errors import DataError
-from nas_attn.image_facts import Copies, Inventory, NearCopies, SharedNames
+from nas_attn.image_facts import Copies, FewOfClass, Inventory, NearCopies, SharedNames
 from nas_attn.recipe import DataSection, GroupsSection, SplitsSection
 from nas_attn.tables import Kind
 from nas_attn.tasks import TASKS
@@ -317,6 +317,18 @@ def test_what_is_read_and_what_is_said(tmp_path: Path, row: Row) -> None:
     learnt = row.counts.get("train", LEARNT * row.counts.get("all", 0))
     own = learnt + row.counts.get("validation", 0)
     assert len(dataset.train) + len(dataset.validation) == round(own)
+
+
+@pytest.mark.parametrize(("more", "alike"), [(2, True), (20, False)])
+def test_few_validation_images_of_equal_classes_hide_no_class(
+    tmp_path: Path, more: int, alike: bool
+) -> None:
+    folders_made.classes(tmp_path)
+    folders_made.fill(tmp_path / "dog", more, 900)
+    inventory = take(str(tmp_path))
+    (few,) = of_kind(inventory, FewOfClass)
+    assert few.alike is alike
+    assert ("balanced_accuracy" in inventory_text(inventory)) is not alike
 
 
 def test_images_that_only_look_alike_are_no_near_copies(tmp_path: Path) -> None:
