@@ -25,7 +25,7 @@ root = "data"                      # folder for downloaded files
 # scratch, or pretrained with weights = "default" (published ones) or your file
 start = "{start}"
 {weights}epochs = {epochs}
-seeds = 8                          # runs of each network in a validation
+seeds = 8                          # runs of each network in `nas-attn test`
 
 # The search trains as the target does, unless `start` and `rungs` stand here.
 [training]
