@@ -1,13 +1,14 @@
 """How well the pooled evidence predicts comparisons that it has not seen.
 
-    python -m benchmarks.evidence [--each]      # some seconds
-    python -m benchmarks.evidence --random 60   # a minute
+    python -m benchmarks.evidence [--each]      # a minute
+    python -m benchmarks.evidence --random 60   # three minutes
 
 Leaves out, in turn, every group (source, data set and network), every source, and every setting
 (task, place, start and form), fits the rest, and predicts what was left out. Beside it, two
-simpler predictions: the mean of all other rows, and no effect, both with the other rows' spread.
-The log score is the mean logarithm of the predicted density (per point) at what was seen; more is
-better. Every group left out counts the same.
+simpler predictions of the same family (Student's t with as many degrees of freedom, the scale of
+greatest likelihood): the centre of all other rows, and no effect. The log score is the mean
+logarithm of the predicted density (per point) at what was seen; more is better. The Brier score is
+that of the probability of a gain; a coin has 0.25. Every group left out counts the same.
 
 `--random N` leaves out, N times each, a random fifth of the networks and a random half of the
 sources: divisions that the choice of the model has not seen.
@@ -53,10 +54,12 @@ class Judged:
     """Share of its rows within their interval."""
     pooled: float
     """Mean log score of the fit."""
-    mean: float
-    """That of the mean of all other rows."""
+    centre: float
+    """That of the centre of all other rows."""
     nothing: float
     """That of no effect."""
+    brier: float
+    """Of the probability of a gain."""
 
 
 def judged(
@@ -64,17 +67,18 @@ def judged(
 ) -> Judged:
     """Predicts the held rows from the rest."""
     model = fit(rest)
-    gains = np.array([row.gain for row in rest])
-    held_gains = np.array([row.gain for row in held])
-    spread = float(gains.std(ddof=1))
-    size = math.sqrt(float(np.mean(gains**2)))
+    gains = [row.gain for row in rest]
+    held_gains = [row.gain for row in held]
+    centre = stats.t.fit(gains, fdf=model.degrees)
+    nothing = stats.t.fit(gains, fdf=model.degrees, floc=0.0)
     return Judged(
         name=name,
         rows=len(held),
         covered=float(np.mean([_covers(model, row) for row in held])),
         pooled=float(np.mean([_log_score(model, row) for row in held])),
-        mean=float(stats.norm.logpdf(held_gains, gains.mean(), spread).mean()),
-        nothing=float(stats.norm.logpdf(held_gains, 0.0, size).mean()),
+        centre=float(stats.t.logpdf(held_gains, *centre).mean()),
+        nothing=float(stats.t.logpdf(held_gains, *nothing).mean()),
+        brier=float(np.mean([_brier(model, row) for row in held])),
     )
 
 
@@ -86,6 +90,10 @@ def _covers(model: PooledFit, row: PublishedComparison) -> bool:
 def _log_score(model: PooledFit, row: PublishedComparison) -> float:
     gain = model.gain(row.situation)
     return float(stats.t.logpdf(row.gain, model.degrees, gain.mean, gain.sd))
+
+
+def _brier(model: PooledFit, row: PublishedComparison) -> float:
+    return (model.gain(row.situation).probability - float(row.gain > 0)) ** 2
 
 
 def left_out(rows: Sequence[PublishedComparison], division: str) -> list[Judged]:
@@ -129,8 +137,11 @@ def main() -> None:
     asked = parser.parse_args()
     rows = pooled().rows
     print(f"{len(rows)} pairs of trainings; intervals are meant to hold {COVERAGE:.0%}")
-    print("| left out | groups | intervals hold | log score | mean of all | no effect |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| left out | groups | intervals hold | log score | centre of all | no effect |"
+        " minus no effect | better in | Brier score |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for division in DIVISIONS:
         _show(division, left_out(rows, division), each=asked.each)
     if asked.random:
@@ -144,17 +155,24 @@ def _show(name: str, results: Sequence[Judged], *, each: bool) -> None:
     covered = np.mean([group.covered for group in results])
     scores = [
         np.mean([group.pooled for group in results]),
-        np.mean([group.mean for group in results]),
+        np.mean([group.centre for group in results]),
         np.mean([group.nothing for group in results]),
     ]
     cells = " | ".join(f"{score:.2f}" for score in scores)
-    print(f"| {name} | {len(results)} | {covered:.0%} | {cells} |")
+    more = np.array([group.pooled - group.nothing for group in results])
+    error = more.std(ddof=1) / math.sqrt(len(more))
+    brier = np.mean([group.brier for group in results])
+    print(
+        f"| {name} | {len(results)} | {covered:.0%} | {cells} | {more.mean():+.2f} ± {error:.2f}"
+        f" | {(more > 0).sum()} | {brier:.3f} |"
+    )
     if not each:
         return
     for group in results:
         print(
             f"|   {group.name[:90]} | {group.rows} | {group.covered:.0%} | {group.pooled:.2f}"
-            f" | {group.mean:.2f} | {group.nothing:.2f} |"
+            f" | {group.centre:.2f} | {group.nothing:.2f} | {group.pooled - group.nothing:+.2f} | |"
+            f" {group.brier:.3f} |"
         )
 
 
