@@ -120,10 +120,12 @@ class MeasurementError(OperationError):
 class Unmeasurable(MeasurementError):
     """One network of a latency session does not run, or the user's command fails for it alone."""
 
-    def __init__(self, network: str, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, network: str, shown: str, reason: str) -> None:
+        """`shown`: how the message names the network."""
+        super().__init__(f"{shown}: {reason}")
         # The candidate's key, or `reference`
         self.network = network
+        self.reason = reason
 
 
 class LeaseLost(OperationError):

@@ -38,7 +38,9 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     costs = Costs(model, all_sites, question)
     costs.measure(candidates, until)
     measured = costs.found(candidates)
-    judged = {placement.candidate for placement in measured} | set(costs.too_slow)
+    judged = set(costs.too_slow)
+    judged.update(placement.candidate for placement in measured)
+    judged.update(placement.candidate for placement in costs.refused)
     gain = fit.usual_gain(setting)
     return Advice(
         question=question,
@@ -47,6 +49,7 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
         gain=gain if gain.rows else None,
         measured=measured,
         too_slow=tuple(costs.too_slow),
+        refused=tuple(costs.refused),
         unmeasured=tuple(candidate for candidate in candidates if candidate not in judged),
         seen=() if of_task else seen_gains(comparisons(), setting.task),
         others=other_settings(fit, setting),

@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.advice.facts import AdvisedPlacement, MeasuredPlacement, Question
+from nas_attn.advice.facts import (
+    AdvisedPlacement,
+    MeasuredPlacement,
+    Question,
+    RefusedPlacement,
+)
 from nas_attn.advice.first_look import RoughTiming
 from nas_attn.analysis.latency import estimate, half_width
-from nas_attn.errors import PlacementError, Unmeasurable
+from nas_attn.errors import Unmeasurable, first_line
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.nets import Net, example_input
 from nas_attn.latency.paired import MAX_CANDIDATES
@@ -56,6 +61,7 @@ class Costs:
         """`sites`: all of the network, blocks included."""
         self.sessions: list[Session] = []
         self.too_slow: list[AdvisedPlacement] = []
+        self.refused: list[RefusedPlacement] = []
         self._model = model
         self._sites = sites
         self._shape = question.input_shape
@@ -94,7 +100,8 @@ class Costs:
             except Unmeasurable as error:
                 if error.network not in self._built:
                     raise
-                del self._built[error.network]
+                refused = self._built.pop(error.network).candidate
+                self.refused.append(RefusedPlacement(refused, error.reason))
                 continue
             self.sessions.append(session)
             self._pace = (time.monotonic() - began) / expected_s
@@ -154,13 +161,15 @@ class Costs:
         return max(CALLS * forward_s, self._section.session_seconds) + preparing_s
 
     def _build(self, candidate: AdvisedPlacement) -> str | None:
-        """The key of a candidate's network; None: it does not fit into this one, or is too slow."""
+        """The key of a candidate's network; None: it does not run, or is too slow."""
         try:
             resolved = resolve(candidate.placement, self._sites, init=self._init, strict=False)
-        except PlacementError:
+            model = attachment.attach(copy.deepcopy(self._model), resolved).eval()
+            forward_s = self._rough.seconds(model)
+        except Exception as error:
+            # whatever a network raises with a module in it
+            self.refused.append(RefusedPlacement(candidate, first_line(error)))
             return None
-        model = attachment.attach(copy.deepcopy(self._model), resolved).eval()
-        forward_s = self._rough.seconds(model)
         if forward_s is None:
             self.too_slow.append(candidate)
             return None

@@ -45,6 +45,15 @@ class MeasuredPlacement:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedPlacement:
+    """A candidate that does not run here, or does not fit into the network."""
+
+    candidate: AdvisedPlacement
+    reason: str
+    """The error's sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class OtherSetting:
     """What is known of another place, start or form of the same task."""
 
@@ -89,8 +98,9 @@ class Advice:
     """The most promising first."""
     too_slow: tuple[AdvisedPlacement, ...]
     """Several times slower than the bare network by a first look, and not measured."""
+    refused: tuple[RefusedPlacement, ...]
     unmeasured: tuple[AdvisedPlacement, ...]
-    """For which there was no time, or which do not run here."""
+    """For which there was no time."""
     seen: tuple[SeenGain, ...]
     """Plain figures of the task where too few sources have it to expect a gain; else empty."""
     others: tuple[OtherSetting, ...]

@@ -267,13 +267,13 @@ def _naming(name: str, section: LatencySection) -> Iterator[None]:
     except DeviceLost:
         raise
     except MeasurementError as error:
-        raise Unmeasurable(name.removeprefix(CANDIDATE), f"{shown}: {error}") from error
+        raise Unmeasurable(name.removeprefix(CANDIDATE), shown, str(error)) from error
     except Exception as error:
         reason = (
             f"the network does not run with {section.dtype} on {section.device}:"
             f" {first_line(error)}"
         )
-        raise Unmeasurable(name.removeprefix(CANDIDATE), f"{shown}: {reason}") from error
+        raise Unmeasurable(name.removeprefix(CANDIDATE), shown, reason) from error
 
 
 def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Turn:

@@ -63,10 +63,9 @@ def after_table(advice: Advice, power: SearchPower, command: str) -> Iterator[Li
     """What was not measured, what else is known, and how a search goes on. `command`: writes the
     recipe.
     """
-    if not advice.measured:
-        yield Line(_nothing_measured(advice), "latency")
-    else:
-        yield Line(_measured(advice), "latency")
+    yield Line(_latency(advice), "latency")
+    for text in _refused(advice):
+        yield Line(text, "refused")
     unknown = _modules_without_rows(advice)
     if unknown:
         yield Line(_nothing_known(unknown), "unknown")
@@ -177,26 +176,40 @@ def _row(measured: MeasuredPlacement) -> AdviceRow:
     return AdviceRow(str(measured.candidate.placement), (times(latency.ratio), interval, *figures))
 
 
-def _measured(advice: Advice) -> str:
-    reference_ms = advice.measured[0].latency.reference_ms
-    conditions = dict(advice.conditions)
-    line = (
-        f"{advice.machine}, {conditions['mode']}, batch {conditions['batch_size']}; bare"
-        f" {reference_ms:.1f} ms; {duration(advice.seconds)}"
-    )
+def _latency(advice: Advice) -> str:
+    """What was measured, and what was not, but for what does not run."""
+    line = _measured(advice) if advice.measured else _nothing_measured(advice)
     if advice.too_slow:
         slow = ", ".join(str(advised.placement) for advised in advice.too_slow)
         line += f"; by a first look over {TOO_SLOW:.0f} times as slow, and not measured: {slow}"
-    if advice.unmeasured:
+    if advice.measured and advice.unmeasured:
         line += f"; no time for {several(len(advice.unmeasured), 'more placement')}"
     return line
 
 
-def _nothing_measured(advice: Advice) -> str:
+def _measured(advice: Advice) -> str:
+    reference_ms = advice.measured[0].latency.reference_ms
+    conditions = dict(advice.conditions)
     return (
-        f"nothing could be measured in {duration(advice.seconds)}; nas-attn measure takes as long"
-        " as it needs"
+        f"{advice.machine}, {conditions['mode']}, batch {conditions['batch_size']}; bare"
+        f" {reference_ms:.1f} ms; {duration(advice.seconds)}"
     )
+
+
+def _nothing_measured(advice: Advice) -> str:
+    line = f"nothing could be measured in {duration(advice.seconds)}"
+    if advice.unmeasured:
+        line += "; nas-attn measure takes as long as it needs"
+    return line
+
+
+def _refused(advice: Advice) -> Iterator[str]:
+    """The placements that do not run here, those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for refused in advice.refused:
+        by_reason.setdefault(refused.reason, []).append(str(refused.candidate.placement))
+    for reason, placements in by_reason.items():
+        yield f"{', '.join(placements)}: {reason}"
 
 
 def _other(other: OtherSetting) -> str:
@@ -260,6 +273,10 @@ def advice_as_json(advice: Advice, power: SearchPower, command: str) -> dict[str
         "probability": None if gain is None else gain.probability,
         "sources": [] if gain is None else list(gain.sources),
         "too_slow": [str(advised.placement) for advised in advice.too_slow],
+        "refused": [
+            {"placement": str(refused.candidate.placement), "reason": refused.reason}
+            for refused in advice.refused
+        ],
         "unmeasured": [str(advised.placement) for advised in advice.unmeasured],
         "seen": [_seen_as_json(seen) for seen in advice.seen],
         "others": [

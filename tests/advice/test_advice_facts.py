@@ -23,6 +23,7 @@ from nas_attn.advice.shortlist import (
 )
 from nas_attn.advice.step_timing import training_image_s
 from nas_attn.attachment import survey
+from nas_attn.attention.channel import SqueezeExcitation
 from nas_attn.evidence import Situation, pooled
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import backbone_section
@@ -236,6 +237,35 @@ def test_time_that_other_programs_take_makes_no_module_too_slow(
     costs.measure([candidate], time.monotonic() + 20)
     handle.remove()
     assert costs.too_slow == []
+
+
+@pytest.mark.parametrize("deployed", [False, True], ids=["first-look", "session"])
+def test_a_placement_that_does_not_run_is_told_with_the_reason(
+    network: nn.Module, deployed: bool
+) -> None:
+    """Sessions time networks without BatchNorm, which the first look does not."""
+
+    def refuse(module: nn.Module, _inputs: tuple[Tensor, ...]) -> None:
+        parts = list(module.modules())
+        folded = not any(isinstance(part, nn.BatchNorm2d) for part in parts)
+        if folded == deployed and any(isinstance(part, SqueezeExcitation) for part in parts):
+            raise RuntimeError("this runtime has no squeezing")
+
+    handle = network.register_forward_pre_hook(refuse)
+    advice = advise(network, question(SCRATCH), until=time.monotonic() + 60)
+    handle.remove()
+    refused = {str(one.candidate.placement) for one in advice.refused}
+    assert refused == {"stage1=se stage2=se stage3=se", "stage3=se"}
+    assert advice.measured
+    assert advice.unmeasured == ()
+    power = search_power("classification", "resnet8", image_s=1e-4, images=1000, pretrained=False)
+    told = advice_as_json(advice, power, "")
+    assert {entry["placement"] for entry in told["refused"]} == refused
+    assert all("no squeezing" in entry["reason"] for entry in told["refused"])
+    (line,) = [line.text for line in after_table(advice, power, "") if line.label == "refused"]
+    assert "no squeezing" in line
+    assert all(placement in line for placement in refused)
+    assert not any("no time" in line.text for line in after_table(advice, power, ""))
 
 
 def _parameters(network: nn.Module) -> int:
