@@ -84,6 +84,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         arithmetic=tuple(facts.arithmetic),
         evidence=fits.at_the_end,
+        searched=fits.searched,
         images=facts.images,
         time_use=tuple(facts.time_use),
         stages=facts.built.stages if facts.built else (),

@@ -11,6 +11,7 @@ from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.pooled import PooledTest
+from nas_attn.analysis.provenance import Provenance, provenance
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.model import Gain
 
@@ -128,7 +129,7 @@ class CurveFacts:
 
     metric: str
     epochs: int
-    # what the answer takes and its estimate at the last rung, and the bare backbone's
+    # what the answer takes and its estimate at the search's last rung, and the bare backbone's
     taken: tuple[CandidateView, float] | None
     bare: float | None
     # half of the 95 % interval of their difference; 0 where none is known
@@ -145,9 +146,9 @@ def curve_facts(now: Snapshot) -> CurveFacts | None:
         return None
     ends: dict[str, float] = {}
     for view in now.candidates:
-        estimate = view.estimates.get(metric)
-        if view.rung == len(rungs) - 1 and estimate is not None:
-            ends[view.key] = estimate.mean
+        evidence = now.searched.get(view.key)
+        if view.rung == len(rungs) - 1 and evidence is not None:
+            ends[view.key] = evidence.estimates[view.key].mean
     if not ends:
         return None
     bare = next((ends.get(v.key) for v in now.candidates if v.is_bare), None)
@@ -158,7 +159,7 @@ def curve_facts(now: Snapshot) -> CurveFacts | None:
     half = 0.0
     if best is not None and not best.is_bare and best.key in ends:
         taken = (best, ends[best.key])
-        gain = best.gains.get(metric)
+        gain = _gain_of_search(now, metric, best)
         half = 0.0 if gain is None else (gain.high - gain.low) / 2
     return CurveFacts(
         metric=metric,
@@ -168,6 +169,15 @@ def curve_facts(now: Snapshot) -> CurveFacts | None:
         half=half,
         pruned=now.counts["pruned"],
     )
+
+
+def _gain_of_search(now: Snapshot, metric: str, view: CandidateView) -> Gain | None:
+    """Over the bare backbone, at the search's last rung."""
+    if provenance(now, metric) is Provenance.SEARCH:
+        return view.gains.get(metric)
+    evidence = now.searched[view.key]
+    bare = next((one.key for one in now.candidates if one.is_bare), "")
+    return evidence.gains(bare).get(view.key) if bare in evidence.ran else None
 
 
 @dataclass(frozen=True, slots=True)

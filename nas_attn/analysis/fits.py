@@ -51,6 +51,18 @@ class Fits:
         return _at_the_end(self.recipe, self.models)
 
     @property
+    def searched(self) -> dict[str, Evidence]:
+        """Key -> the model of the primary metric at the last rung that tells of this candidate."""
+        at = (self.primary or "", self.last)
+        by_key: dict[str, Evidence] = {}
+        if at in self.models:
+            by_key = dict.fromkeys(self.models[at].keys, self.models[at])
+        for key, models in self.apart.items():
+            if at in models and key in models[at].ran:
+                by_key[key] = models[at]
+        return by_key
+
+    @property
     def model(self) -> Evidence | None:
         """Of the primary metric; None if that tells no candidates apart."""
         if self.primary is None or self.primary in self.constants:

@@ -180,6 +180,8 @@ class Snapshot:
     arithmetic: tuple[ArithmeticUse, ...]
     # metric -> model at the last rung
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
+    # key -> model of the primary metric at the search's last rung, also where the target has run
+    searched: Mapping[str, Evidence] = field(repr=False, compare=False)
     # whether nothing was left to try within the limits
     exhausted: bool = field(default=False, compare=False)
     # what the images were when the study began

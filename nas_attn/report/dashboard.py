@@ -23,12 +23,12 @@ from nas_attn.words.candidates import (
 )
 from nas_attn.words.dashboard import (
     BELOW,
-    ESTIMATES,
     card_paragraphs,
     table,
     test_paragraphs,
     trial_paragraphs,
     what_best_means,
+    what_estimates_are,
 )
 from nas_attn.words.wrapping import glued
 
@@ -108,7 +108,7 @@ def study_note(snapshot: Snapshot) -> str:
         paragraphs += test_paragraphs(snapshot, result)
     if snapshot.front:
         paragraphs.append(_front(snapshot))
-    paragraphs += [what_best_means(snapshot, SHEET), ESTIMATES]
+    paragraphs += [what_best_means(snapshot, SHEET), what_estimates_are(snapshot)]
     return "\n\n".join(paragraphs)
 
 

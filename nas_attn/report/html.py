@@ -15,6 +15,7 @@ from markupsafe import Markup
 from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.effects import Effects, both_effects
 from nas_attn.analysis.figure_facts import run_range, runs_beside_test
+from nas_attn.analysis.provenance import provenance
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
@@ -152,7 +153,12 @@ def _estimates(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
         return None
     return {
         "sentences": list(
-            words.noise_sentences(floor, run_range(snapshot), runs_beside_test(snapshot))
+            words.noise_sentences(
+                floor,
+                run_range(snapshot),
+                runs_beside_test(snapshot),
+                provenance(snapshot, floor.metric),
+            )
         ),
         "figure": page.draw(noise_figure(snapshot)),
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from nas_attn.analysis.provenance import Provenance, provenance
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.words import units
@@ -14,7 +15,11 @@ from nas_attn.words.validation import validation_headline, validation_sentences
 
 # Ends our part of a note
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
-ESTIMATES = "Estimates from the search on the validation images, with 95 % intervals; not a claim."
+_ESTIMATES: Mapping[Provenance, str] = {
+    Provenance.SEARCH: "Estimates from the search on the validation images",
+    Provenance.TARGET: "Estimates for training as the target says, on the validation images",
+    Provenance.TESTED: "Estimates for training as the target says, on the test images",
+}
 
 
 def trial_paragraphs(view: CandidateView, now: Snapshot) -> Iterator[str]:
@@ -61,6 +66,11 @@ def test_paragraphs(now: Snapshot, result: ValidationResult) -> Iterator[str]:
     """A test: its headline, and a line for each comparison."""
     yield f"**{validation_headline(result)}**"
     yield "\n".join(f"- {sentence}" for sentence in validation_sentences(result, now))
+
+
+def what_estimates_are(now: Snapshot) -> str:
+    """Which training and which images the table's estimates are about."""
+    return f"{_ESTIMATES[provenance(now, now.metric)]}, with 95 % intervals; not a claim."
 
 
 def what_best_means(now: Snapshot, sheet: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nas_attn.analysis.figure_facts import RunRange, RunsBesideTest
 from nas_attn.analysis.per_image import Mistakes
+from nas_attn.analysis.provenance import Provenance
 from nas_attn.analysis.snapshot import STATES, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Noise
@@ -29,10 +30,21 @@ PINNED: Mapping[str, str] = {
 """Library, as a study names it -> its name for pip."""
 
 NOTHING_SCORED = "No candidate has been scored to the end yet."
-NOT_A_CLAIM = (
-    "These are estimates from the search's training and the validation images. They are not a claim"
-    " about longer training, or about the test images, which the search does not read."
-)
+WHAT_ESTIMATES_ARE: Mapping[Provenance, str] = {
+    Provenance.SEARCH: (
+        "These are estimates from the search's training and the validation images. They are not a"
+        " claim about longer training, or about the test images, which the search does not read."
+    ),
+    Provenance.TARGET: (
+        "These are estimates for training as the target says and the validation images. They are"
+        " not a claim about the test images, which the search does not read."
+    ),
+    Provenance.TESTED: (
+        "These are estimates for training as the target says and the test images. All runs count in"
+        " them: those of the tests, and those of the search."
+    ),
+}
+"""What estimates are about -> what is said below them."""
 POOLED = (
     "Each estimate uses all runs: it is the mean of a candidate's runs, pulled towards what its"
     " sites and types did elsewhere. The fewer its runs, the stronger the pull. It corrects for the"
@@ -89,10 +101,13 @@ def front_intro(snapshot: Snapshot, *, new_images: bool) -> Iterator[str]:
 
 
 def noise_sentences(
-    noise: Noise, runs: RunRange | None, beside: RunsBesideTest | None = None
+    noise: Noise,
+    runs: RunRange | None,
+    beside: RunsBesideTest | None = None,
+    provenance: Provenance = Provenance.SEARCH,
 ) -> Iterator[str]:
     """What chance does to a score. `runs`: the runs of the recommended network; `beside`: its
-    test, where some of them lie outside of it.
+    test, where some of them lie outside of it; `provenance`: of the estimates.
     """
     if runs is not None:
         ends = units.difference_range(runs.metric, runs.low, runs.high)
@@ -123,7 +138,7 @@ def noise_sentences(
             f" signal, and the mean of three runs {100 * three:.0f} %."
         )
     yield POOLED
-    yield NOT_A_CLAIM
+    yield WHAT_ESTIMATES_ARE[provenance]
 
 
 def _beside_test(beside: RunsBesideTest) -> str:

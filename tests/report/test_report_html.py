@@ -20,8 +20,11 @@ from nas_attn.report.notebook import summary
 from nas_attn.report.tables import FRAMES, rows
 from nas_attn.study.reading import snapshot
 from nas_attn.words.as_json import snapshot_as_json
+from nas_attn.words.dashboard import what_estimates_are
+from nas_attn.words.figures import curves_message
 
 SE = "se(reduction=8)"
+CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
 SORTED = """(table => {
   const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith('gain in accuracy'));
   table.tHead.rows[0].cells[at].querySelector('button').click();
@@ -45,6 +48,24 @@ def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path
     few = MadeStudy(tmp_path, name="few")
     few.candidate("none", baseline="none")
     assert "What each choice does" not in render(snapshot(few.store))
+
+
+def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings(
+    tmp_path: Path,
+) -> None:
+    study = usual(tmp_path)
+    before = snapshot(study.store)
+    assert "not a claim about longer training" in " ".join(words_of(render(before)).split())
+    networks = {"key-002": everywhere(CBAM), "key-000": "none"}
+    study.validation(networks, gain={"key-002": 0.05}, recommended="key-002")
+
+    now = snapshot(study.store)
+    best = now.recommendation
+    assert best is not None
+    assert best.tested, "the estimates are of test images now"
+    assert "not a claim about longer training" not in " ".join(words_of(render(now)).split())
+    assert what_estimates_are(now) != what_estimates_are(before)
+    assert curves_message(now) == curves_message(before), "the test adds nothing to these curves"
 
 
 def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path: Path) -> None:
