@@ -8,11 +8,11 @@ their blocks count together. The interval is widened for all comparisons of all 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -62,6 +62,9 @@ class PooledTest:
     # for new images of their kind; None without results per image
     new_low: float | None
     new_high: float | None
+    # variance of the difference: from the blocks, and what the choice of images adds to it
+    by_blocks: float = field(compare=False)
+    by_images: float = field(compare=False)
 
     @property
     def between(self) -> tuple[float, float]:
@@ -116,6 +119,8 @@ def _pooled(recipe: Recipe, pair: tuple[str, str], looks: Sequence[ValidationRes
         high=verdict.high,
         new_low=verdict.new_low,
         new_high=verdict.new_high,
+        by_blocks=verdict.by_blocks,
+        by_images=verdict.by_images,
     )
 
 
@@ -172,10 +177,9 @@ def after_more(test: PooledTest, blocks: int, comparisons: int) -> PooledForecas
     """What the tests of before would say with a further one of so many blocks, in which so many
     pairs are compared.
     """
-    by_blocks, by_images = _variances(test)
     total = test.blocks + blocks
     critical = critical_value(CONTRAST, total, ERROR / (test.comparisons + comparisons))
-    half = critical * math.sqrt(by_blocks * test.blocks / total + by_images)
+    half = critical * math.sqrt(_variance(test, total))
     return PooledForecast(
         key=test.key,
         metric=test.metric,
@@ -188,29 +192,33 @@ def after_more(test: PooledTest, blocks: int, comparisons: int) -> PooledForecas
     )
 
 
-def _variances(test: PooledTest) -> tuple[float, float]:
-    """Of the mean difference: what blocks give it, and what the test images add."""
-    critical = critical_value(CONTRAST, test.blocks, ERROR / test.comparisons)
-    by_blocks = ((test.high - test.low) / 2 / critical) ** 2
-    low, high = test.between
-    return by_blocks, max(0.0, ((high - low) / 2 / critical) ** 2 - by_blocks)
+def _variance(test: PooledTest, blocks: int) -> float:
+    """Of the mean difference over so many blocks like those of the test."""
+    return test.by_blocks * test.blocks / blocks + test.by_images
 
 
 def blocks_to_decide(test: PooledTest) -> int | None:
     """How many blocks more would show a difference as large as the one seen, with the power of a
     validation; None if that takes more than MOST_POOLED_BLOCKS in all, if these test images are
     too few for any number of blocks, or if nothing was seen.
-
-    By the normal distribution: n = sd² / ((d / (z_error + z_power))² - variance by the images).
     """
-    normal = NormalDist()
-    by_blocks, by_images = _variances(test)
+    fewest = test.blocks + FEWEST_MORE
+    if test.difference == 0 or not _decided_by(test, MOST_POOLED_BLOCKS):
+        return None
+    # more blocks decide whatever fewer ones do
+    possible = range(fewest, MOST_POOLED_BLOCKS + 1)
+    needed = bisect.bisect_left(possible, True, key=lambda blocks: _decided_by(test, blocks))
+    return FEWEST_MORE + needed
+
+
+def _decided_by(test: PooledTest, blocks: int) -> bool:
+    """Whether so many blocks in all, with one comparison more, show the difference with the power
+    of a validation. The quantiles are Student's: with few blocks, the variance is not known well.
+    """
+    # here: it takes half a second to load
+    from scipy.special import stdtrit
+
+    freedoms = blocks - 1
     error = ERROR / (test.comparisons + 1)
-    z = normal.inv_cdf(1 - error / 2) + normal.inv_cdf(POWER)
-    left = (test.difference / z) ** 2 - by_images
-    if left <= 0:
-        return None
-    needed = math.ceil(test.blocks * by_blocks / left)
-    if needed > MOST_POOLED_BLOCKS:
-        return None
-    return max(needed - test.blocks, FEWEST_MORE)
+    needed = float(stdtrit(freedoms, 1 - error / 2) + stdtrit(freedoms, POWER))
+    return abs(test.difference) >= needed * math.sqrt(_variance(test, blocks))

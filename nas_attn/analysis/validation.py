@@ -60,6 +60,9 @@ class Verdict:
     word: str
     # whether it is not worse by more than the margin; None without one
     not_worse: bool | None
+    # variance of the mean difference: from the blocks, and what the choice of images adds to it
+    by_blocks: float = field(compare=False)
+    by_images: float = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +117,14 @@ def judge(
     for (network, control), d, se in zip(comparisons, means.tolist(), errors.tolist(), strict=True):
         half = critical * se
         new = None
+        by_images = 0.0
         if images is not None:
             own = np.stack(images[network]).astype(float)
             other = np.stack(images[control]).astype(float)
             # It has more freedoms, so with few blocks it could be narrower than the interval for
             # these images.
-            new = max(half, _for_new_images(own - other, se**2, contrasts, error))
+            by_images = _variance_by_images(own - other)
+            new = max(half, _for_new_images(blocks, se**2, by_images, contrasts, error))
         verdicts.append(
             Verdict(
                 network=network,
@@ -132,6 +137,8 @@ def judge(
                 new_high=None if new is None else min(d + new, widest),
                 word=_word(d, half),
                 not_worse=None if margin is None else d - half > -margin,
+                by_blocks=se**2,
+                by_images=by_images,
             )
         )
     return tuple(verdicts)
@@ -235,17 +242,25 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
     return means, errors
 
 
-def _for_new_images(images: Floats, seeds: float, contrasts: Floats, error: float = ERROR) -> float:
-    """Half-width for new images, from (blocks, images) differences and the variance from blocks
-    alone.
+def _variance_by_images(images: Floats) -> float:
+    """What the choice of images adds to the variance of a mean difference, from (blocks, images)
+    differences.
     """
     blocks, count = images.shape
     mean = images.mean(0)
     centred = images - images.mean(1, keepdims=True)
     # Over pairs of different blocks: what images give beyond each block's own noise.
     total = blocks**2 * float(((mean - mean.mean()) ** 2).mean())
-    shared = max(0.0, (total - float((centred**2).mean(1).sum())) / (blocks * (blocks - 1)))
-    variance = seeds + shared / count
+    own = float((centred**2).mean(1).sum())
+    shared = max(0.0, (total - own) / (blocks * (blocks - 1)))
+    return float(shared / count)
+
+
+def _for_new_images(
+    blocks: int, seeds: float, by_images: float, contrasts: Floats, error: float
+) -> float:
+    """Half-width for new images, from the variance from blocks alone and what the images add."""
+    variance = seeds + by_images
     freedoms = variance**2 / max(seeds**2 / (blocks - 1), 1e-300)
     freedoms = min(int(freedoms), 10_000)
     critical = critical_t(contrasts.tobytes(), contrasts.shape, freedoms, error)

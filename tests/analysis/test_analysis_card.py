@@ -15,7 +15,9 @@ from nas_attn.analysis.decision import Lacking
 from nas_attn.analysis.features import BackboneStage
 from nas_attn.analysis.figure_facts import run_range, runs_beside_test
 from nas_attn.analysis.finalists import epochs_of_test, finalists
+from nas_attn.analysis.pooled import CONTRAST
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.analysis.validation import critical_value
 from nas_attn.notation import parse
 from nas_attn.study.reading import snapshot
 from nas_attn.words.card import card_text
@@ -153,6 +155,8 @@ def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is
         high=difference + half_width,
         new_low=None,
         new_high=None,
+        by_blocks=(half_width / critical_value(CONTRAST, test.blocks)) ** 2,
+        by_images=0.0,
     )
     found = card_of(replace(now, pooled=(seen,)))
     assert found.verdict is CardVerdict.KEEP

@@ -7,14 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_study import usual
+from made_study import recipe, usual
+from scipy.special import stdtrit
 
+from nas_attn.analysis import validation
 from nas_attn.analysis.pooled import (
+    CONTRAST,
     FEWEST_MORE,
     MOST_POOLED_BLOCKS,
     PooledTest,
     after_more,
     blocks_to_decide,
+    pooled_tests,
+)
+from nas_attn.analysis.validation import (
+    ERROR,
+    Family,
+    ValidationResult,
+    critical_value,
+    judge,
 )
 from nas_attn.analysis.validation_forecast import forecast_validation
 from nas_attn.notation import parse
@@ -58,8 +69,57 @@ def test_a_first_look_keeps_the_validations_own_interval_and_a_second_adds_its_b
     assert gain.mean < old.mean, "a test without a gain counts in the answer"
 
 
+COMPARISONS = (("a", "none"), ("b", "none"), ("a", "b"))
+
+
+def first_test(rng: np.random.Generator, blocks: int, sd: float, gain: float = 0.0) -> PooledTest:
+    """Of three networks, where `a` has such a gain; `sd`: of a block's difference."""
+    values = {key: rng.normal(0.7, sd / 2**0.5, blocks) for key in ("none", "a", "b")}
+    values["a"] += gain
+    networks = tuple(
+        validation.TestedNetwork(
+            key, parse("none" if key == "none" else f"stage1={module}"), "named"
+        )
+        for key, module in (("none", ""), ("a", "se"), ("b", "eca"))
+    )
+    family = Family(1, networks, COMPARISONS, blocks, None, "accuracy", 1000, 9)
+    of_keys = {key: tuple(row.tolist()) for key, row in values.items()}
+    result = ValidationResult(family, blocks, judge(of_keys, COMPARISONS), of_keys, {})
+    return pooled_tests(recipe(), [result])[0]
+
+
+@pytest.mark.parametrize("blocks", [4, 8])
+def test_the_noise_behind_a_forecast_is_that_of_the_trainings_in_a_family_too(blocks: int) -> None:
+    rng = np.random.default_rng(0)
+    sd = 0.01
+    variances = [first_test(rng, blocks, sd).by_blocks for _ in range(400)]
+    assert np.mean(variances) == pytest.approx(sd**2 / blocks, rel=0.15)
+
+
+def test_the_blocks_that_are_asked_for_decide_as_often_as_promised() -> None:
+    rng = np.random.default_rng(1)
+    sd = 0.012
+    shown: list[bool] = []
+    while len(shown) < 150:
+        test = first_test(rng, 5, sd, gain=0.008)
+        more = blocks_to_decide(test)
+        if test.word != "not shown" or test.difference <= 0 or more is None:
+            continue
+        # the truth is as large as what was seen: of the old blocks the mean is known, not each
+        old = rng.normal(0, sd, test.blocks)
+        old += test.difference - old.mean()
+        differences = np.append(old, rng.normal(test.difference, sd, more))
+        error = ERROR / (test.comparisons + 1)
+        statistic = differences.mean() / (differences.std(ddof=1) / len(differences) ** 0.5)
+        critical = float(stdtrit(len(differences) - 1, 1 - error / 2))
+        shown.append(bool(statistic > critical))
+    assert np.mean(shown) > 0.65
+
+
 def of(difference: float, half: float, blocks: int, new: float | None = None) -> PooledTest:
     """A test of one comparison; half-widths on these images and for new ones."""
+    critical = critical_value(CONTRAST, blocks)
+    by_blocks = (half / critical) ** 2
     return PooledTest(
         key="key",
         placement=parse("stage1=se"),
@@ -73,6 +133,8 @@ def of(difference: float, half: float, blocks: int, new: float | None = None) ->
         high=difference + half,
         new_low=None if new is None else difference - new,
         new_high=None if new is None else difference + new,
+        by_blocks=by_blocks,
+        by_images=0.0 if new is None else (new / critical) ** 2 - by_blocks,
     )
 
 
