@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from nas_attn import tasks
 from nas_attn.analysis.capacity import Controls, with_capacity
@@ -21,6 +25,7 @@ from nas_attn.analysis.length import (
     length_found,
     longer_of,
 )
+from nas_attn.analysis.pauses import without_pauses
 from nas_attn.analysis.per_image import ValidationLabels
 from nas_attn.analysis.pooled import pooled_tests
 from nas_attn.analysis.recommendation import Contender, Recommendation
@@ -135,13 +140,16 @@ def _brief(facts: StudyFacts, runs: Runs, metric: str) -> Brief | None:
 
 
 def _pace(facts: StudyFacts) -> float | None:
-    """Epochs per second that all workers have trained, from the first candidate to the last; None
-    before two have ended.
+    """Epochs per second that all workers have trained, from the first candidate to the last, but
+    for pauses; None before two have ended.
     """
     ended = [row.finished_at for row in facts.candidates if row.finished_at is not None]
     if len(ended) < 2:
         return None
-    seconds = max(ended) - min(row.created_at for row in facts.candidates)
+    began = min(row.created_at for row in facts.candidates)
+    gaps = [b - a for a, b in itertools.pairwise([began, *sorted(ended)])]
+    # what ended after a pause counts, as if there had been none
+    seconds = len(gaps) * statistics.fmean(without_pauses(gaps, partial(_longest_run_s, facts)))
     last = max(facts.recipe.training.rungs)
     epochs = sum(
         stored.score.epochs
@@ -151,6 +159,15 @@ def _pace(facts: StudyFacts) -> float | None:
     if epochs and seconds > 0:
         return epochs / seconds
     return None
+
+
+def _longest_run_s(facts: StudyFacts) -> float:
+    """Of the search's runs."""
+    seconds = defaultdict[tuple[str, int], float](float)
+    for stored in facts.scores:
+        if stored.purpose == SEARCH:
+            seconds[stored.key, stored.score.seed] += stored.score.wall_s
+    return max(seconds.values(), default=0.0)
 
 
 def _views(

@@ -11,6 +11,7 @@ from functools import partial
 
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
+from nas_attn.analysis.pauses import without_pauses
 from nas_attn.analysis.progress import Phase
 from nas_attn.analysis.rounds import CONFIRMED, RIVALS, ROUNDS_PER_SEED
 from nas_attn.latency.paired import MAX_CANDIDATES
@@ -55,11 +56,6 @@ ANSWER_S = 4.0
 LAST_SESSIONS = 8
 # of runs, by purpose and state
 Counts = Mapping[tuple[str, str], int]
-# a pause: longer than so many usual gaps, and than so many seconds
-PAUSE = 10.0
-LEAST_PAUSE_S = 60.0
-# and than so many runs: workers that end together leave gaps of a whole run, which are no pauses
-PAUSE_RUNS = 3.0
 
 
 def narrowing(store: StudyStore) -> bool:
@@ -300,10 +296,7 @@ def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float
     gaps = [b - a for a, b in itertools.pairwise(times)]
     if len(gaps) < FEWEST_TIMES or open_ <= 0:
         return None
-    # of two, one may be a pause
-    longest = max(PAUSE * statistics.median_low(gaps), LEAST_PAUSE_S)
-    longest = max(longest, PAUSE_RUNS * run_s()) if max(gaps) > longest else longest
-    return open_ * statistics.fmean(gap for gap in gaps if gap <= longest)
+    return open_ * statistics.fmean(without_pauses(gaps, run_s))
 
 
 def _one_run_s(opened: OpenStudy, epochs: int) -> float:

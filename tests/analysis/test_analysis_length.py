@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from made_study import IMAGES, MadeStudy, recipe, usual
 
+from nas_attn.analysis.assembling import snapshot_of
 from nas_attn.analysis.choosing import Unmet, choose
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.decision import decide
@@ -19,7 +20,7 @@ from nas_attn.analysis.recommendation import Worth
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.records import BARE, Score
 from nas_attn.storage import Run
-from nas_attn.study.reading import snapshot
+from nas_attn.study.reading import read, snapshot
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.card import card_text
 from nas_attn.words.choosing import unmet_text
@@ -157,3 +158,24 @@ def test_where_the_images_are_too_few_the_length_is_said_to_be_open(
     decision = decide(replace(now, longer=replace(now.longer, gain=gain)))
     assert decision.longer is None
     assert (decision.longer_open is not None) == told
+
+
+def test_a_pause_of_a_study_is_no_time_that_a_longer_search_needs(tmp_path: Path) -> None:
+    few = recipe(training={"rungs": [10]}, target={"epochs": 40})
+    facts = read(usual(tmp_path, few, searched=8).store)
+
+    def enough_s(pause_s: float) -> float:
+        """With a candidate a minute, and a pause while the sixth was trained."""
+        rows = []
+        for index, row in enumerate(facts.candidates):
+            began = 60.0 * index + pause_s * (index > 5)
+            ended = 60.0 * index + 55 + pause_s * (index >= 5)
+            rows.append(
+                replace(row, created_at=began, finished_at=row.finished_at and ended),
+            )
+        brief = snapshot_of(replace(facts, candidates=rows)).brief
+        assert brief is not None
+        assert brief.enough_s is not None
+        return brief.enough_s
+
+    assert enough_s(14 * 3600.0) == pytest.approx(enough_s(0.0), rel=0.05)
