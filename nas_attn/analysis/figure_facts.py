@@ -17,6 +17,8 @@ from nas_attn.model import Gain
 
 # A loss that falls by less than this share in the last fifth of the epochs has levelled off
 STILL_FALLING = 0.03
+# Epochs that have a last fifth
+FEWEST_EPOCHS = 5
 
 
 def is_sure(gain: Gain) -> bool:
@@ -190,8 +192,8 @@ class RetrainedFacts:
     # the best at its last epoch, and its score
     best: Retrained
     score: float | None
-    # whether its training loss was still falling
-    falling: bool
+    # whether its training loss was still falling at the end; None: too few epochs, or no end yet
+    falling: bool | None
 
 
 def retrained_facts(now: Snapshot) -> RetrainedFacts | None:
@@ -214,11 +216,12 @@ def retrained_facts(now: Snapshot) -> RetrainedFacts | None:
     return RetrainedFacts(metric, runs, best, best.curve[-1].metrics.get(metric), _is_falling(best))
 
 
-def _is_falling(run: Retrained) -> bool:
+def _is_falling(run: Retrained) -> bool | None:
     losses = [point.train_loss for point in run.curve]
+    under_way = run.metrics is None
+    if under_way or len(losses) < FEWEST_EPOCHS:
+        return None
     before = losses[int(0.8 * (len(losses) - 1))]
-    if len(losses) < 5:
-        return False
     return losses[-1] < (1 - STILL_FALLING) * before
 
 

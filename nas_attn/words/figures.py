@@ -345,8 +345,10 @@ def score_message(now: Snapshot) -> str:
 
 
 def loss_message(now: Snapshot) -> str:
-    """Whether the best training could have gone on."""
+    """Whether the best training could have gone on, if that is known."""
     facts = retrained_facts(now)
-    if facts is not None and facts.falling:
+    if facts is None or facts.falling is None:
+        return "The training loss, epoch by epoch."
+    if facts.falling:
         return "The training loss still falls at the end: a longer training may gain more."
     return "The training loss has levelled off at the end."

@@ -17,8 +17,10 @@ from PIL import Image
 
 from nas_attn import errors
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
-from nas_attn.analysis.figure_facts import effect_facts
+from nas_attn.analysis.facts import Retrained
+from nas_attn.analysis.figure_facts import effect_facts, retrained_facts
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.records import EpochPoint
 from nas_attn.report import browser, dashboard, figures
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import GREY, Told, blank_figure, tell
@@ -35,7 +37,7 @@ from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.study.reading import snapshot
 from nas_attn.words import units
-from nas_attn.words.figures import described_effects, effects_message, no_map_sentence
+from nas_attn.words.figures import described_effects, effects_message, loss_message, no_map_sentence
 
 SE = "se(reduction=8)"
 
@@ -108,6 +110,33 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     names = [note.text for note in figure.layout.annotations]
     assert any("66.00 %" in name for name in names), "the trained backbone's level is named"
     assert "<b>bare backbone</b>" in names
+
+
+@pytest.mark.parametrize(
+    ("losses", "ended", "falling"),
+    [
+        ([2.0, 1.0, 0.5], True, None),
+        ([2.3, 1.6, 1.0, 0.6, 0.5], False, None),
+        ([2.3, 1.6, 1.0, 0.6, 0.5], True, True),
+        ([2.3, 1.6, 1.0, 0.6, 0.595], True, False),
+    ],
+    ids=["few epochs", "under way", "falls", "level"],
+)
+def test_the_end_of_a_training_loss_is_told_only_where_it_is_known(
+    made: Snapshot, losses: list[float], ended: bool, falling: bool | None
+) -> None:
+    curve = tuple(
+        EpochPoint(epoch, loss, {"accuracy": 0.7}) for epoch, loss in enumerate(losses, start=1)
+    )
+    metrics = {"accuracy": 0.7} if ended else None
+    state = "done" if ended else "running"
+    view = made.candidates[0]
+    run = Retrained(view.key, view.placement, "target", 0, state, "", curve, metrics)
+    told = replace(made, retrained=(run,))
+    facts = retrained_facts(told)
+    assert facts is not None
+    assert facts.falling is falling
+    assert ("at the end" in loss_message(told)) is (falling is not None)
 
 
 def test_one_rung_makes_no_learning_curve(tmp_path: Path) -> None:
