@@ -13,15 +13,18 @@ from nas_attn.tables import IN_INT8
 NO_VALUE = "–"
 # the one sign of negative numbers
 MINUS = "\N{MINUS SIGN}"
+# share of a unit from which three digits show the whole unit
+ROUNDS_UP = 0.9995
 # decimals of a number that an interval supports, at most
 MOST_DECIMALS = 6
 
 
 def count(number: float) -> str:
-    """`950`, `12.3 k`, `1.20 M`, `4.1 G`: three digits."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
+    """`950`, `12.3 k`, `1.2 M`, `4.1 G`, `1.5 T`: three digits."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        # what three digits round to a thousand of a unit is one of the next
+        if number >= ROUNDS_UP * size:
+            return f"{max(number / size, 1.0):.3g} {unit}"
     return f"{number:.0f}"
 
 

@@ -82,6 +82,27 @@ def test_there_is_one_minus_sign() -> None:
     assert units.signed_within("accuracy", -0.00001, 0.01) == "+0.0"
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (950, "950"),
+        (999.4, "999"),
+        (999.7, "1 k"),
+        (999_499, "999 k"),
+        (999_712, "1 M"),
+        (999.8e6, "1 G"),
+        (1.2e12, "1.2 T"),
+    ],
+)
+def test_a_count_that_rounds_to_the_next_unit_is_in_that_unit(number: float, said: str) -> None:
+    assert units.count(number) == said
+
+
+def test_no_count_is_in_powers_of_ten() -> None:
+    numbers = (10 ** (step / 997) for step in range(14 * 997))
+    assert not any("e" in units.count(number) for number in numbers)
+
+
 def test_the_card_says_which_folds_were_for_what(tmp_path: Path) -> None:
     splits = {"train": ["fold_0", "fold_3"], "validation": ["fold_1"], "test": ["fold_2"]}
     folds = recipe(data={"name": "folder:photos", "splits": splits})
