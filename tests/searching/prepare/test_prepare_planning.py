@@ -202,7 +202,7 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 3600 * bool(late))
 
     def say(line: str) -> None:
-        late.extend(["the machine was slow"] * line.startswith("validation 2, run 8/"))
+        late.extend(["the machine was slow"] * line.startswith("test 2, run 8/"))
 
     assert taking_part.work(opened, taking_part.Options(say=say, time_limit_s=3600.0)) == "time"
     monkeypatch.setattr(time, "monotonic", monotonic)
