@@ -366,6 +366,25 @@ def search_seeds(recipe: Recipe) -> int:
     return max(1, min(training.backbones, recipe.search.trials // A_SEED))
 
 
+def bare_seeds(recipe: Recipe) -> range:
+    """Seeds of the bare network's runs in the search: all that candidates run on."""
+    first = recipe.first_seed
+    return range(first, first + max(search_seeds(recipe), recipe.training.seeds))
+
+
+def candidate_seeds(recipe: Recipe, trial: int, *, within: bool = True) -> list[int]:
+    """Seeds of a candidate's runs in the search, the first one first. Candidates are spread evenly
+    over the seeds. `within`: on those of the bare network alone; studies that began before this was
+    so go on beyond them.
+    """
+    seeds = bare_seeds(recipe)
+    begin = trial % search_seeds(recipe)
+    offsets = range(begin, begin + recipe.training.seeds)
+    if within:
+        return [seeds[offset % len(seeds)] for offset in offsets]
+    return [seeds.start + offset for offset in offsets]
+
+
 def backbone_number(recipe: Recipe, seed: int) -> int:
     """The backbone that a run of the search with this seed starts from."""
     training = recipe.training

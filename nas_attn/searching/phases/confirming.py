@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from nas_attn.analysis.rounds import RIVALS, ROUNDS_PER_SEED, next_round, to_confirm
 from nas_attn.analysis.snapshot import CandidateView
-from nas_attn.evaluation.plan import backbone_number, search_seeds
+from nas_attn.evaluation.plan import backbone_number, bare_seeds
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.records import (
     CandidateRow,
@@ -137,10 +137,8 @@ class Confirmation(Further):
 
     def _backbones(self) -> dict[int, int]:
         """The further seeds, and the backbone of each."""
-        search = self.recipe.search
-        apart = search_seeds(self.recipe)
-        first = self.recipe.first_seed + max(self.recipe.training.seeds, apart)
-        seeds = range(first, first + search.confirm_seeds)
+        first = bare_seeds(self.recipe).stop
+        seeds = range(first, first + self.recipe.search.confirm_seeds)
         return {seed: backbone_number(self.recipe, seed) for seed in seeds}
 
     @override

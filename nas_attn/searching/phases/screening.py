@@ -32,7 +32,7 @@ from nas_attn.errors import (
     TrainingError,
     did_you_mean,
 )
-from nas_attn.evaluation.plan import backbone_number, excesses, search_seeds
+from nas_attn.evaluation.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 from nas_attn.evaluation.starts import given_weights
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe import objective_name
@@ -122,6 +122,10 @@ class Search(TaskSource):
         self._met = False
         # this machine cannot get the weights of a larger network
         self._no_control = False
+        runs = self.queue.rows(purposes=[SEARCH], protocol=SEARCH)
+        end = bare_seeds(self.recipe).stop
+        # an earlier version went beyond, and a study keeps its order
+        self._within = all(row.run.seed < end for row in runs)
 
     @override
     def want(self, lease: Lease) -> bool:
@@ -337,14 +341,10 @@ class Search(TaskSource):
         """All runs of a candidate in the search. Candidates are spread evenly over the seeds (or
         backbones); the bare one runs on each.
         """
-        many = self.recipe.training.seeds
-        first = self.recipe.first_seed
-        apart = search_seeds(self.recipe)
         if row.is_bare:
-            seeds = range(first, first + max(apart, many))
+            seeds = list(bare_seeds(self.recipe))
         else:
-            begin = first + row.trial % apart
-            seeds = range(begin, begin + many)
+            seeds = candidate_seeds(self.recipe, row.trial, within=self._within)
         numbers = {seed: backbone_number(self.recipe, seed) for seed in seeds}
         return [
             Run(row.key, row.placement, seed, number, priority=PRIORITY)

@@ -14,7 +14,7 @@ from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.finding import evaluator_of
-from nas_attn.evaluation.plan import Plan, check_limits, plan_for, search_seeds, wanted
+from nas_attn.evaluation.plan import Plan, bare_seeds, check_limits, plan_for, wanted
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
@@ -102,7 +102,7 @@ def _made(
         # the larger network has backbones of its own
         backbones += min(training.backbones, 1 + search.confirm_seeds)
     # the bare network runs on each seed
-    spread = max(search_seeds(recipe) - training.seeds, 0)
+    spread = len(bare_seeds(recipe)) - training.seeds
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
     epochs += SEEDS_PER_LENGTH * sum(control_lengths(recipe, trials))
