@@ -82,6 +82,12 @@ class SearchOptions:
         """The time for everything; None: no limit."""
         return _seconds(self.minutes, self.hours)
 
+    @property
+    def stated_trials(self) -> int | None:
+        """The candidates that are wanted in any case; None: as the recipe says, or the time."""
+        stated = self.changes().get("search.trials")
+        return None if stated is None else int(stated)
+
     def changes(self) -> dict[str, Any]:
         """Dotted key of the recipe -> value in its place."""
         own = {"name": self.name, "search.trials": self.trials, "backbone.name": self.backbone}
@@ -153,13 +159,14 @@ def search(
     seconds = options.seconds
     if plan.budget and options.trials is None:
         seconds = plan.budget.seconds
-    left_s = _time_left(opened, seconds, began, tested=plan.blocks > 0)
-    if left_s is None and options.trials is None and opened.trials < plan.recipe.search.trials:
-        # a short time had made them fewer
-        beginning.take_up(opened, trials=plan.recipe.search.trials)
     # the time was reckoned with so many
     if plan.budget or table:
         effort = replace(effort, workers=effort.workers or devices.default_workers(effort.device))
+    clock = _Clock(seconds, began, options.stated_trials, tested=plan.blocks > 0)
+    left_s = _time_left(opened, clock, effort)
+    if left_s is None and options.trials is None and opened.trials < plan.recipe.search.trials:
+        # a short time had made them fewer
+        beginning.take_up(opened, trials=plan.recipe.search.trials)
     run(opened, effort, report=options.report, as_json=options.as_json, left_s=left_s)
 
 
@@ -193,7 +200,7 @@ def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchP
         echo(f"{made.data.name}: {text}", err=not options.dry_run)
     table = None
     if budget is None and options.seconds is not None:
-        table = _timetable(made, options.seconds, effort, changes)
+        table = _timetable(made, options.seconds, effort, options.stated_trials)
     if budget and not options.as_json:
         say_lines(budget_lines(budget, "; --target changes it"), err=not options.dry_run)
     return SearchPlan(made, budget, table, images)
@@ -252,16 +259,12 @@ def _budget(folder: str, effort: Effort, options: SearchOptions, changes: dict[s
 
 
 def _timetable(
-    made: Recipe, seconds: float, effort: Effort, given: dict[str, Any]
+    made: Recipe, seconds: float, effort: Effort, trials: int | None
 ) -> Timetable | None:
     from nas_attn.searching.prepare.timetable import timetable
     from nas_attn.searching.worker.devices import default_workers
 
     count = effort.workers or default_workers(effort.device)
-    stated = given.get("search.trials")
-    trials = None
-    if stated is not None:
-        trials = int(stated)
     return timetable(made, seconds, workers=count, device=effort.device, trials=trials)
 
 
@@ -298,19 +301,32 @@ def _seconds(minutes: float | None, hours: float | None) -> float | None:
     return 60 * (minutes or 0) + 3600 * (hours or 0)
 
 
-def _time_left(
-    opened: OpenStudy, seconds: float | None, began: float, *, tested: bool = True
-) -> float | None:
+@dataclass(frozen=True)
+class _Clock:
+    """What a command says of the time."""
+
+    seconds: float | None
+    """For everything; None: nothing is said."""
+    began: float
+    """When the command began."""
+    trials: int | None
+    """Candidates that are wanted in any case."""
+    tested: bool = True
+
+
+def _time_left(opened: OpenStudy, clock: _Clock, effort: Effort) -> float | None:
     """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
     no limit.
     """
     from nas_attn.searching.prepare.clock import go_on, start_clock
     from nas_attn.searching.prepare.timing import END_S
+    from nas_attn.searching.worker.devices import usual_workers
 
-    if seconds is None:
+    if clock.seconds is None:
         return go_on(opened)
-    left_s = max(1.0, seconds - (time.monotonic() - began) - END_S)
-    start_clock(opened, left_s, tested=tested)
+    left_s = max(1.0, clock.seconds - (time.monotonic() - clock.began) - END_S)
+    count = effort.workers or usual_workers(opened, effort.device)
+    start_clock(opened, left_s, tested=clock.tested, trials=clock.trials, workers=count)
     return left_s
 
 
@@ -344,7 +360,8 @@ def resume(effort: Effort, options: ResumeOptions, study: StudyName = None) -> N
     checks.check_images(opened)
     _say_images(opened, first=old)
     beginning.take_up(opened, trials=options.trials, tried=options.tried or [])
-    left_s = _time_left(opened, _seconds(options.minutes, options.hours), began)
+    clock = _Clock(_seconds(options.minutes, options.hours), began, options.trials)
+    left_s = _time_left(opened, clock, effort)
     run(opened, effort, report=options.report, as_json=options.as_json, left_s=left_s)
 
 

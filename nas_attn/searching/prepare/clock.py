@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from nas_attn.searching.prepare.lengths import LENGTH_SHARE
+from nas_attn.searching.prepare.own_placements import trials_to_try_all
 from nas_attn.searching.prepare.timing import LAST_SEED_SHARE, PRUNED_SHARE, SCREENING, TESTING
 from nas_attn.study.leasing import release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import seconds_per_epoch
 
 
-def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
-    """The study's workers end new candidates, and everything, at set times from now on."""
+def start_clock(
+    opened: OpenStudy, seconds: float, *, tested: bool, trials: int | None = None, workers: int = 1
+) -> None:
+    """The study's workers end new candidates, and everything, at set times from now on. `trials`: a
+    person's total; None: as many as the time allows so many workers.
+    """
     store = opened.store
     now = opened.database.now()
-    epoch_s = seconds_per_epoch(store)
-    begun = len(store.candidates())
-    # the study has runs already: as many more as the time allows
-    if epoch_s is not None:
-        rungs = opened.recipe.training.rungs
-        each_s = (
-            epoch_s * rungs[-1] * (PRUNED_SHARE if len(rungs) > 1 else 1)
-            + opened.recipe.latency.session_seconds
-        )
-        store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
+    total = trials
+    if total is None:
+        total = _fitting(opened, seconds, workers)
+    if total is not None:
+        store.set(trials=max(total, trials_to_try_all(opened)))
     rest = TESTING if tested else LAST_SEED_SHARE
     screening = LENGTH_SHARE if opened.recipe.target_is_open else SCREENING
     store.set(
@@ -30,6 +30,20 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
         test_from=now + (1 - rest) * seconds,
         ends_at=now + seconds,
     )
+
+
+def _fitting(opened: OpenStudy, seconds: float, workers: int) -> int | None:
+    """The candidates that a study has after so long; None before its first run, whose pace would
+    not be known.
+    """
+    epoch_s = seconds_per_epoch(opened.store)
+    if epoch_s is None:
+        return None
+    rungs = opened.recipe.training.rungs
+    share = PRUNED_SHARE if len(rungs) > 1 else 1.0
+    # one network is measured at a time
+    each_s = epoch_s * rungs[-1] * share / workers + opened.recipe.latency.session_seconds
+    return len(opened.store.candidates()) + max(1, int(SCREENING * seconds / each_s))
 
 
 def go_on(opened: OpenStudy) -> float | None:

@@ -67,11 +67,20 @@ def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
             opened.book.enqueue(trial.values, {TRIED: trial.typed})
         else:
             opened.book.enqueue_outside(trial.resolved.text, {TRIED: trial.typed})
+    needed = trials_to_try_all(opened)
+    if needed > opened.trials:
+        opened.store.set(trials=needed)
+
+
+def trials_to_try_all(opened: OpenStudy) -> int:
+    """The fewest trials with which a study comes to each placement that its user has named; 0 if
+    none of them waits.
+    """
     trials = opened.book.all()
     # workers take them in order
     waiting = [t.number for t in trials if t.state == TrialState.WAITING]
     last = max((n for n in waiting if TRIED in trials[n].user_attrs), default=-1)
+    if last < 0:
+        return 0
     counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    needed = sum(n <= last for n in waiting) + sum(t.state in counted for t in trials)
-    if last >= 0 and needed > opened.trials:
-        opened.store.set(trials=needed)
+    return sum(n <= last for n in waiting) + sum(t.state in counted for t in trials)

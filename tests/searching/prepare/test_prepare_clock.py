@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from command_line import Nas
+from optuna.trial import TrialState
 
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.records import BARE
+from nas_attn.records import BARE, Score
 from nas_attn.searching.prepare import beginning, clock
 from nas_attn.storage import Run, tables
 from nas_attn.study import opening
@@ -79,3 +81,48 @@ def test_a_time_goes_on_while_somebody_works(table: Path) -> None:
     left_s = clock.go_on(opening.open_study("table", URL))
     assert left_s is not None
     assert abs(left_s - 3000.0) < 60.0
+
+
+OWN = ["stage1=eca", "stage2=eca", "stage3=eca", "stage1=simam", "stage2=simam"]
+
+
+def with_a_pace(opened: opening.OpenStudy, epoch_s: float) -> None:
+    """A run has shown how long an epoch takes."""
+    lease = opened.store.acquire("run/1", owner="worker", ttl_s=60)
+    assert lease is not None
+    run = Run("0123456789abcdef", BARE, 0)
+    opened.store.add_score(run, Score(0, 0, 1, {"score": 1.0}, wall_s=epoch_s), lease=lease)
+    opened.store.release(lease)
+
+
+@pytest.mark.parametrize(("trials", "minutes"), [("80", "1"), ("5", "600")])
+def test_a_number_of_candidates_counts_also_with_a_time(
+    table: Path, nas: Nas, trials: str, minutes: str
+) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    with_a_pace(opened, 10.0)
+    nothing = ("--time-limit", "0", "--workers", "1")
+    nas("resume", "--minutes", minutes, *nothing)
+    assert opened.trials not in (14, int(trials)), "as many as the time allows"
+    nas("resume", "--trials", trials, "--minutes", minutes, *nothing)
+    assert opened.trials == int(trials)
+    assert opened.store.settings.ends_at is not None
+
+
+def test_a_short_time_leaves_no_placement_out_that_was_named(table: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    with_a_pace(opened, 3600.0)
+    beginning.take_up(opened, tried=OWN)
+    clock.start_clock(opened, 60.0, tested=True)
+    waiting = sum(trial.state == TrialState.WAITING for trial in opened.book.all())
+    assert opened.trials == waiting > len(OWN)
+
+
+def test_more_workers_try_more_candidates_in_the_same_time(table: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    with_a_pace(opened, 600.0)
+    trials = []
+    for workers in (1, 4):
+        clock.start_clock(opened, 360_000.0, tested=True, workers=workers)
+        trials.append(opened.trials)
+    assert 3.8 < trials[1] / trials[0] < 4.1
