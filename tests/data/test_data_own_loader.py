@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nas_attn import data, errors, recipe, tasks, training
 from nas_attn.records import Score
+from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.training.stepping import Threads
 
 IMAGES = torch.rand(34, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -169,3 +170,17 @@ def test_an_epoch_goes_on_at_any_step() -> None:
     for (x, y), (x_again, y_again) in zip(whole[3:], rest, strict=True):
         assert torch.equal(x, x_again)
         assert torch.equal(y, y_again)
+
+
+class SecondAStep(training.Trainer):
+    """All of its steps take a second."""
+
+    def step_s(self, model: nn.Module, steps: int) -> float:
+        return 1.0
+
+
+def test_an_epoch_is_forecast_by_the_batches_that_the_loader_has() -> None:
+    section = recipe.TrainingSection(rungs=[1], batch_size=128)
+    trainer = SecondAStep(section, load("pairs", batch_size=2), device="cpu")
+    # 17 steps, and the score of as many images, which takes a third
+    assert epoch_seconds(trainer, Network(), 1) == pytest.approx(17 + 17 / 3)

@@ -6,7 +6,6 @@ Settings that the recipe states stay: a short time makes fewer candidates, never
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import nn
@@ -128,7 +127,9 @@ def epoch_seconds(trainer: Trainer, model: nn.Module, epochs: int) -> float:
     """Seconds of an epoch and its score in a training of so many epochs, by a few of its steps:
     short trainings and long ones run their steps differently on a GPU. Trains the network.
     """
-    size = trainer.section.step_size
-    steps = math.ceil(len(trainer.dataset.train) / size)
-    scoring = len(trainer.dataset.validation) / size / 3
+    images: float = trainer.section.step_size
+    steps = trainer.train.steps(trainer.section.step_size)
+    if trainer.train.own_batches:
+        images = len(trainer.train) / steps
+    scoring = len(trainer.dataset.validation) / images / 3
     return trainer.step_s(model, steps * epochs) * (steps + scoring)
