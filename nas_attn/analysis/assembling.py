@@ -15,7 +15,7 @@ from nas_attn.analysis.cautions import Caution, cautions, untried
 from nas_attn.analysis.facts import StudyFacts
 from nas_attn.analysis.features import is_control, snippets
 from nas_attn.analysis.fits import Fits, fits_of, scores_by_key
-from nas_attn.analysis.fronts import front_of, objective_value
+from nas_attn.analysis.fronts import front_of, objective_value, without_invisible
 from nas_attn.analysis.latency import by_device, latencies, latency_record
 from nas_attn.analysis.length import (
     Brief,
@@ -30,7 +30,7 @@ from nas_attn.analysis.per_image import ValidationLabels
 from nas_attn.analysis.pooled import pooled_tests
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend
-from nas_attn.analysis.sanity import weak_rungs
+from nas_attn.analysis.sanity import Constant, weak_rungs
 from nas_attn.analysis.snapshot import STATES, CandidateView, ScorePoint, Snapshot
 from nas_attn.analysis.validation import validation_results
 from nas_attn.model import TARGET_RUNG, Evidence, Noise
@@ -217,17 +217,21 @@ def _views(
                 snippet=snippet_of(row.placement, row.key),
             )
         )
-    return _with_front(facts.recipe, views)
+    return _with_front(facts.recipe, views, fits.constants)
 
 
-def _with_front(recipe: Recipe, views: Sequence[CandidateView]) -> list[CandidateView]:
+def _with_front(
+    recipe: Recipe, views: Sequence[CandidateView], constants: Mapping[str, Constant]
+) -> list[CandidateView]:
     """The candidates, those on the front marked; controls are on none."""
     scored = {
         view.key: view.values
         for view in views
         if view.state == "scored" and not is_control(view.placement)
     }
-    front = front_of(recipe.objectives, scored)
+    same = {metric: constant.value for metric, constant in constants.items()}
+    visible = without_invisible(recipe.objectives, scored, same)
+    front = front_of(recipe.objectives, visible)
     return [replace(view, on_front=view.key in front) for view in views]
 
 

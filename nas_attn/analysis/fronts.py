@@ -93,6 +93,24 @@ def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:
     return {key for key, among in zip(complete, best, strict=True) if among}
 
 
+def without_invisible(
+    objectives: Sequence[str],
+    rows: Mapping[str, Values],
+    constants: Mapping[str, float],
+) -> dict[str, Values]:
+    """The rows with one value for each metric that all runs have in common: estimates of it differ
+    by digits that no run had, and would put candidates on a front. `constants`: metric -> value.
+    """
+    names = [objective_name(objective) for objective in objectives]
+    return {
+        key: tuple(
+            value if value is None else constants.get(name, value)
+            for name, value in zip(names, values, strict=False)
+        )
+        for key, values in rows.items()
+    }
+
+
 def _signs(objectives: Sequence[str]) -> Floats:
     return np.array([1.0 if lower_is_better(objective) else -1.0 for objective in objectives])
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas_attn.analysis.fronts import front_of, net, survives
+from nas_attn.analysis.fronts import front_of, net, survives, without_invisible
 from nas_attn.dominance import (
     hypervolume,
     hypervolume_contributions,
@@ -33,6 +33,17 @@ def test_a_front_is_of_what_has_all_objectives() -> None:
     }
     assert front_of(OBJECTIVES, rows) == {"a", "b"}
     assert front_of(OBJECTIVES, {}) == set()
+
+
+def test_digits_that_no_run_had_put_nothing_on_a_front() -> None:
+    rows = {"bare": (0.99861, 1.0), "eca": (0.99874, 2.36), "ese": (0.99869, 1.34)}
+    assert front_of(OBJECTIVES, rows) == {"bare", "eca", "ese"}
+    visible = without_invisible(OBJECTIVES, rows, {"accuracy": 1.0})
+    assert front_of(OBJECTIVES, visible) == {"bare"}
+    assert without_invisible(("-mAP",), {"a": (None,), "b": (0.1,)}, {"mAP": 0.0}) == {
+        "a": (None,),
+        "b": (0.0,),
+    }
 
 
 tables = st.dictionaries(
