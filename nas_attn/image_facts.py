@@ -159,8 +159,8 @@ class FewOfClass:
     images: int
     # the division is not made yet, and may take one more or less
     estimated: bool
-    # whether the largest class has hardly more
-    alike: bool
+    # whether the largest class has hardly more; studies that were begun before do not say it
+    alike: bool = False
     kind: Literal["few_of_class"] = "few_of_class"
 
 

@@ -12,6 +12,7 @@ import folders_made
 import materials
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
 from nas_attn import data
 from nas_attn.data.image_names import origin
@@ -329,6 +330,12 @@ def test_few_validation_images_of_equal_classes_hide_no_class(
     (few,) = of_kind(inventory, FewOfClass)
     assert few.alike is alike
     assert ("balanced_accuracy" in inventory_text(inventory)) is not alike
+
+
+def test_a_study_keeps_its_images_that_said_nothing_of_equal_classes() -> None:
+    """As databases have them that were written before."""
+    kept = {"name": "cat", "images": 3, "estimated": True, "kind": "few_of_class"}
+    assert TypeAdapter(FewOfClass).validate_python(kept) == FewOfClass("cat", 3, estimated=True)
 
 
 def test_images_that_only_look_alike_are_no_near_copies(tmp_path: Path) -> None:
