@@ -183,6 +183,15 @@ def single_output(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
     return Graph(model).eval()
 
 
+def _output_of(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, ...] | None:
+    """Shape of the output for one image; None: it is no tensor with the images in front."""
+    with torch.no_grad():
+        answer = answer_of(model.eval()(torch.zeros(1, *input_shape)))
+    if not isinstance(answer, Tensor) or answer.shape[:1] != (1,):
+        return None
+    return tuple(answer.shape[1:])
+
+
 def apart(outputs: Tensor, expected: Tensor) -> Tensor:
     """(1,) Largest difference, as a share of the largest output."""
     return ((outputs - expected).abs().max() / expected.abs().max().clamp(min=1e-12)).view(1)
@@ -456,7 +465,10 @@ class TaskExport:
         """Input and output of an exported network."""
         output = self.task.output(plan.classes, plan.input_shape[1:])
         if dataset is None:
-            return Interface(tuple(map(str, range(plan.classes))), (), (), output)
+            # a network of one's own may give what it likes
+            given = _output_of(plan.bare(0), plan.input_shape)
+            classes = plan.recipe.data.classes or 0
+            return Interface(tuple(map(str, range(classes))), (), (), given or output)
         return Interface(tuple(dataset.classes), dataset.train.mean, dataset.train.std, output)
 
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:

@@ -41,6 +41,7 @@ class Interface:
     """What an exported network takes and gives."""
 
     classes: tuple[str, ...]
+    """Empty if only an evaluator knows them."""
     mean: tuple[float, ...]
     """Per channel, on the scale 0 to 1; empty if an evaluator makes the images."""
     std: tuple[float, ...]
@@ -57,6 +58,8 @@ class Described:
     input_shape: tuple[int, int, int]
     interface: Interface
     task: Task = TASKS["classification"]
+    built_for: int | None = None
+    """Number of classes that the backbone's builder was given; None: those of the interface."""
 
 
 @dataclass
@@ -160,10 +163,9 @@ def _heading(described: Described, notes: Mapping[str, str]) -> str:
 
 
 def _constants(described: Described) -> str:
-    lines = [
-        _assigned("CLASSES", described.interface.classes),
-        f"INPUT_SHAPE = {described.input_shape!r}",
-    ]
+    lines = [f"INPUT_SHAPE = {described.input_shape!r}"]
+    if described.interface.classes:
+        lines.insert(0, _assigned("CLASSES", described.interface.classes))
     if described.interface.mean:
         lines += [
             _assigned("MEAN", described.interface.mean),
@@ -179,7 +181,7 @@ def _constants(described: Described) -> str:
 def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str]:
     """The lines that make the bare backbone."""
     section = described.backbone
-    classes = len(described.interface.classes)
+    classes = described.built_for or len(described.interface.classes)
     channels = described.input_shape[0]
     source, colon, name = section.name.partition(":")
     if section.name.startswith(PYTHON):

@@ -204,6 +204,7 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
         plan.input_shape,
         answers_of(task).interface(plan, dataset),
         task,
+        plan.classes,
     )
 
 

@@ -134,6 +134,43 @@ def test_an_int8_file_scores_what_its_card_says(folder: Path, nas, format_: str)
     assert "This file in int8" in (folder / f"{told['file']}.md").read_text()
 
 
+OWN = """
+from torch import nn
+
+def build(classes=0):
+    layers = [nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU()]
+    more = [nn.Conv2d(4, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(*layers, *more, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+"""
+OWN_STUDY = """
+name = "own"
+objectives = ["score", "params"]
+space = "channel"
+backbone = { name = "own_network:build" }
+data = { name = "external", input_shape = [1, 16, 16] }
+target = { start = "scratch", epochs = 1 }
+search = { trials = 1, baselines = "bare", confirm_seeds = 0 }
+"""
+
+
+def test_the_output_of_a_network_of_ones_own_is_what_it_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("own_network.py").write_text(OWN)
+    Path("own.toml").write_text(OWN_STUDY)
+    study = na.begin("own.toml")
+    while run := study.ask():
+        run.tell(0.5)
+    for format_, file in (("weights", "own.pt"), ("python", "own.py")):
+        told = nas("export", "own", "--trial", "0", "--format", format_, "--no-check", "--json")
+        assert told.json["card"]["output"]["shape"] == ["N", 5]
+        assert told.json["card"]["output"]["classes"] == []
+        assert "Classes in order" not in Path(f"{file}.md").read_text()
+    assert "build(classes=1)" in Path("own.py").read_text(), "as it was built in the search"
+
+
 def test_no_training_is_asked_for_that_the_search_has_done(
     folder: Path, monkeypatch: pytest.MonkeyPatch, nas
 ) -> None:
