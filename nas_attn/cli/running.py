@@ -313,6 +313,9 @@ def _show_validations(now: Snapshot, as_json: bool) -> None:
         plain = [asdict(replace(result, images={})) for result in now.validations]
         for fields, result in zip(plain, now.validations, strict=True):
             del fields["images"]
+            for verdict in fields["verdicts"]:
+                # what forecasts of further tests are made of
+                del verdict["by_blocks"], verdict["by_images"]
             fields["complete"] = result.complete
         print_json({"study": now.study, "validations": plain})
         return
