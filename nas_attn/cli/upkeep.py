@@ -43,7 +43,9 @@ REFRESH_S = 2.0
 
 
 def status(
-    study: StudyName = None,
+    study: Annotated[
+        str | None, Argument(help="Study; without it, all studies are listed.")
+    ] = None,
     storage: Storage = DEFAULT_URL,
     watch: Annotated[
         bool, Option("--watch", "-w", help="Refresh the view until the study ends.")
