@@ -10,6 +10,7 @@ from nas_attn.advice.costing import Costs
 from nas_attn.advice.facts import Advice, Question
 from nas_attn.advice.shortlist import (
     advised_modules,
+    compared_situations,
     large_sites,
     other_settings,
     shortlist,
@@ -30,11 +31,11 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     machine = fingerprint(question.section).name
     fit = pooled()
     setting = question.setting
-    of_task = [row for row in fit.rows if row.situation.task == setting.task]
-    heads = any(row.situation.place == "head" for row in of_task)
+    known = any(row.situation.task == setting.task for row in fit.rows)
+    heads = any(situation.place == "head" for situation in compared_situations(setting.task))
     all_sites = survey(model, question.input_shape, heads=heads).sites
     sites = large_sites(all_sites)
-    candidates = shortlist(fit, sites, setting, advised_modules(fit, setting))
+    candidates = shortlist(fit, sites, setting, advised_modules(setting))
     costs = Costs(model, all_sites, question)
     costs.measure(candidates, until)
     measured = costs.found(candidates)
@@ -45,13 +46,13 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     return Advice(
         question=question,
         sites=sites,
-        known=bool(of_task),
+        known=known,
         gain=gain if gain.rows else None,
         measured=measured,
         too_slow=tuple(costs.too_slow),
         refused=tuple(costs.refused),
         unmeasured=tuple(candidate for candidate in candidates if candidate not in judged),
-        seen=() if of_task else seen_gains(comparisons(), setting.task),
+        seen=() if known else seen_gains(comparisons(), setting.task),
         others=other_settings(fit, setting),
         machine=machine,
         conditions=tuple(conditions(question.section, question.input_shape).items()),

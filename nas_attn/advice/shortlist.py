@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from nas_attn.advice.facts import AdvisedPlacement, OtherSetting
 from nas_attn.attention.catalogue import ROWS
-from nas_attn.evidence import PooledFit, Situation
+from nas_attn.evidence import PooledFit, Situation, comparisons
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_space
 from nas_attn.records import Placement, Site
@@ -32,15 +32,22 @@ def searched_modules(task: str) -> tuple[str, ...]:
     return tuple(load_space(variants(task)[0].hints.space or USUAL_SPACE).choices)
 
 
-def advised_modules(fit: PooledFit, setting: Situation) -> tuple[str, ...]:
+def compared_situations(task: str) -> tuple[Situation, ...]:
+    """What was compared in this task, even by one source alone: then the fit has no row of it, and
+    no gain follows, but it says where to look.
+    """
+    return tuple(row.situation for row in comparisons() if row.situation.task == task)
+
+
+def advised_modules(setting: Situation) -> tuple[str, ...]:
     """The modules that a search of this task has, and those of the catalogue that the setting has
     rows of.
     """
     searched = searched_modules(setting.task)
     in_setting = (
-        row.situation.module
-        for row in fit.rows
-        if replace(row.situation.setting, place=setting.place) == setting
+        situation.module
+        for situation in compared_situations(setting.task)
+        if replace(situation.setting, place=setting.place) == setting
     )
     published = [name for name in in_setting if name in ROWS]
     return tuple(dict.fromkeys([*searched, *published]))
@@ -50,17 +57,26 @@ def shortlist(
     fit: PooledFit, sites: Sequence[Site], setting: Situation, modules: Sequence[str]
 ) -> tuple[AdvisedPlacement, ...]:
     """The most promising of these modules in their best places, the best first. Modules of which
-    the setting has rows come before those of which only the task has some, and these before others.
+    the setting has rows come before those of which only the task has some, and these before others;
+    so do places in which a module was compared.
     """
-    tried = {row.situation.module for row in fit.rows if row.situation.task == setting.task}
+    compared = compared_situations(setting.task)
+    modules_compared = {situation.module for situation in compared}
+    places_compared = {(situation.module, situation.place) for situation in compared}
     by_module: dict[str, list[AdvisedPlacement]] = defaultdict(list)
     for name in modules:
         for names, place, begin, end in _regions(sites):
             situation = replace(setting, place=place, module=name, begin=begin, end=end)
             by_module[name].append(_candidate(fit, names, situation))
 
-    def rank(placement: AdvisedPlacement) -> tuple[bool, bool, float]:
-        return placement.gain is None, placement.situation.module not in tried, -placement.predicted
+    def rank(placement: AdvisedPlacement) -> tuple[bool, bool, bool, float]:
+        module = placement.situation.module
+        return (
+            placement.gain is None,
+            module not in modules_compared,
+            (module, placement.situation.place) not in places_compared,
+            -placement.predicted,
+        )
 
     for candidates in by_module.values():
         candidates.sort(key=rank)

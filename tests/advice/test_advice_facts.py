@@ -92,7 +92,7 @@ def test_where_no_row_is_like_it_no_gain_is_given(surveyed: Survey) -> None:
 )
 def test_a_module_has_a_gain_only_where_rows_have_it(surveyed: Survey, setting: Situation) -> None:
     sites = large_sites(surveyed.sites)
-    chosen = shortlist(pooled(), sites, setting, advised_modules(pooled(), setting))
+    chosen = shortlist(pooled(), sites, setting, advised_modules(setting))
     for one in chosen:
         own = [
             row
@@ -166,6 +166,22 @@ def test_segmentation_is_not_known_and_its_latencies_are_measured(network: nn.Mo
     assert [one["pairs"] for one in told["seen"]] == [seen.rows]
 
 
+def test_the_places_and_modules_of_a_single_source_are_looked_at_first() -> None:
+    """All published segmenters have their attention in the head."""
+    shape = (3, 64, 64)
+    name = "torchvision:lraspp_mobilenet_v3_large"
+    segmenter = backbones.build(backbone_section(name), input_shape=shape, classes=21)
+    setting = Situation("segmentation", "backbone", "pretrained", "identity", "")
+    advice = advise(segmenter, Question(name, shape, setting, BRIEF), until=time.monotonic() + 1)
+    assert "head1" in {site.name for site in advice.sites}
+    assert advice.gain is None
+    measured = [placement.candidate for placement in advice.measured]
+    looked_at = {*measured, *advice.unmeasured, *advice.too_slow}
+    placements = {str(candidate.placement) for candidate in looked_at}
+    assert "head1=gc" in placements
+    assert {candidate.gain for candidate in looked_at} == {None}
+
+
 def test_it_stops_in_time_even_with_a_slow_network() -> None:
     class Slow(nn.Module):
         def __init__(self) -> None:
@@ -176,6 +192,8 @@ def test_it_stops_in_time_even_with_a_slow_network() -> None:
             time.sleep(0.3)
             return self.layers(x)
 
+    # fitted once in a process
+    pooled()
     began = time.monotonic()
     advice = advise(Slow(), question(SCRATCH), until=began + 2)
     assert time.monotonic() - began < 12, "the survey and the first passes take some time, too"
