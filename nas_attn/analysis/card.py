@@ -150,6 +150,8 @@ class Purpose(Enum):
     """To decide whether the most promising placement helps."""
     MORE_TESTS = auto()
     """To decide what a test left open."""
+    TRY_TESTED = auto()
+    """To let the search try a placement that only a test has trained, and has shown to help."""
     RETRAIN = auto()
     """To train the network for use."""
     CONTINUE = auto()
@@ -535,6 +537,9 @@ def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand | None:
     if step is None:
         return _more_trials(now, left_open=is_open(tested.test))
     epochs = now.recipe.target_training.rungs[-1]
+    if step.command == "resume":
+        searched = now.recipe.training.rungs[-1]
+        return NextCommand(Purpose.TRY_TESTED, step, training_s(now, searched))
     if step.command == "retrain":
         return NextCommand(Purpose.RETRAIN, step, training_s(now, epochs))
     # The pair of networks, so many times.

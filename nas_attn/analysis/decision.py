@@ -284,6 +284,10 @@ def _tested(now: Snapshot) -> Tested | None:
     if now.taken == bare and test.word != "better":
         return Tested(test, recommended, None, _deciding_blocks(now, test))
     view = now.find(test.key)
+    if view is None and test.word == "better":
+        # it counts in no estimate before it is a candidate
+        step = NextStep("resume", now.study, str(test.placement))
+        return Tested(test, recommended, None, step)
     gain = None
     if view is not None:
         gain = view.gains.get(test.metric)

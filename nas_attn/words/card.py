@@ -155,6 +155,8 @@ def headline(now: Snapshot, card: Card) -> str:
         better = "it gains more" if not best.is_bare else "attention is not likely to help"
         return f"Take {control_name(card.control, card.taken)} instead of attention: {better}."
     test = None if card.certainty is None else card.certainty.test
+    if card.next is not None and card.next.purpose is Purpose.TRY_TESTED:
+        return _tested_beside_the_search(card)
     if card.verdict is CardVerdict.KEEP:
         return f"Keep the bare backbone: {_why_bare(best, card, test)}."
     taken = now.find(card.taken.key)
@@ -223,6 +225,13 @@ def _why_bare(best: Recommendation, card: Card, test: PooledTest | None) -> str:
         return "the likely gain is too small to count"
     within = "" if rule.limit is None else f" within {rule.limit:g} × its latency"
     return f"no attention{within} is likely enough to help"
+
+
+def _tested_beside_the_search(card: Card) -> str:
+    """A test has shown that a placement helps, and the search has never tried it."""
+    tested = "another placement" if card.certainty is None else called(card.certainty.of)
+    shown = f"a test has shown that {tested} helps, and the search has not tried it"
+    return f"Keep the bare backbone for now: {shown}."
 
 
 def _tested(card: Card, test: PooledTest | None) -> str:
@@ -335,7 +344,8 @@ def _sure(card: Card, sure: Certainty) -> str:
         return f"{before}shown by a test, {tested}"
     if card.verdict is CardVerdict.KEEP and sure.probability is None:
         # the headline says what the test has shown
-        return f"tested, {tested}"
+        by = "shown by a test" if sure.test.word == "better" else "tested"
+        return f"{by}, {tested}"
     if card.verdict is CardVerdict.KEEP:
         return f"{odds}; tested, {tested}"
     low, high = sure.test.between
@@ -371,6 +381,8 @@ def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
             return f"decide by {several(step.runs, 'training')} more of each network"
         case Purpose.MORE_TESTS:
             return "see what a test of it would take"
+        case Purpose.TRY_TESTED:
+            return "let the search try that one, too"
         case Purpose.RETRAIN:
             return "train it for use"
         case Purpose.CONTINUE:

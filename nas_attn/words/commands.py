@@ -9,7 +9,8 @@ def command(step: NextStep) -> str:
     """A next command as it is typed, without the database."""
     options = [f"--seeds {step.seeds}"] if step.seeds else []
     if step.placement:
-        options.append(f'--also "{step.placement}"')
+        option = "--try" if step.command == "resume" else "--also"
+        options.append(f'{option} "{step.placement}"')
     if step.trials:
         options.append(f"--trials {step.trials}")
     if step.again:

@@ -205,6 +205,24 @@ def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
     assert untried in [row.text for row in text.below]
 
 
+def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    study = usual(tmp_path)
+    untried = "stage3=eca(kernel_size=3)"
+    study.validation({"untried": untried, BARE: "none"}, gain={"untried": 0.03})
+    now = snapshot(study.store)
+    found = card_of(now)
+    assert found.next is not None
+    assert found.next.purpose is Purpose.TRY_TESTED
+    text = card_text(now)
+    (row,) = (row for row in text.rows if row.label == "Next")
+    assert row.command == f'nas-attn resume made --try "{untried}"'
+    assert "no attention" not in text.headline
+
+
 def test_a_larger_network_that_gains_more_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
