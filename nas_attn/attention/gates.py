@@ -40,6 +40,8 @@ EPS = 1e-5
 """Added to variances and squared norms, as in the authors' code."""
 LEAST_DIVISOR = 1e-37
 """Keeps a quotient or the gradient of a root finite at 0, and changes no other value."""
+LEAST_DIVISOR_OF_HALVES = 1e-7
+"""The same for what may be in float16, where smaller numbers are 0."""
 
 
 def magnitude(x: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from nas_attn.attention.gates import (
     EPS,
+    LEAST_DIVISOR_OF_HALVES,
     BatchNorm2d,
     blend,
     free_values,
-    in_float32,
     is_free,
     is_traced,
     laid_out_like,
@@ -151,13 +151,32 @@ def _linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, pixels: int) -> Tens
     """`V Kᵀ Q / (Σ Kᵀ Q + ε)`, over the pixels.
 
     Means over the pixels take the place of sums, which leave the range of float16; ε shrinks with
-    them. What divides is in float32, in which it is never zero.
+    them.
     """
     root: float = pixels**0.5
+    if is_traced(k_NADP) or k_NADP.element_size() < 4:
+        return _scaled_linear(q_NADP, k_NADP, v_NADP, root)
     kv_NADD = (v_NADP / root) @ (k_NADP / root).transpose(2, 3)
-    mean_NAD1 = in_float32(k_NADP).mean(3, keepdim=True)
-    sum_NA1P = (in_float32(q_NADP) * mean_NAD1).sum(2, keepdim=True)
+    sum_NA1P = (q_NADP * k_NADP.mean(3, keepdim=True)).sum(2, keepdim=True)
     return (kv_NADD @ q_NADP) / (sum_NA1P + EPS * one_of(pixels))
+
+
+def _scaled_linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, root: float) -> Tensor:
+    """The same, `root` squared the pixels, with K and Q first divided by numbers that cancel out, ε
+    shrinking with them: a product of three maps, and ε, would leave the range of float16.
+    """
+    # in this form, since a traced number has no reciprocal
+    e: float = (root / root) / root * EPS**0.5
+    # What cancels out needs no gradient.
+    k_scale_NA11 = k_NADP.mean(3, keepdim=True).amax(2, keepdim=True).detach() + e
+    q_scale_NA1P = q_NADP.amax(2, keepdim=True).detach() + e
+    k_NADP = k_NADP / k_scale_NA11
+    q_NADP = q_NADP / q_scale_NA1P
+    kv_NADD = (v_NADP / root) @ (k_NADP / root).transpose(2, 3)
+    sum_NA1P = (q_NADP * k_NADP.mean(3, keepdim=True)).sum(2, keepdim=True)
+    e_NA1P = (e / k_scale_NA11) * (e / q_scale_NA1P) + LEAST_DIVISOR_OF_HALVES
+    a_NADP: Tensor = (kv_NADD @ q_NADP) / (sum_NA1P + e_NA1P)
+    return a_NADP
 
 
 class MultiHead(nn.Module):

@@ -129,6 +129,39 @@ def test_float16_is_near_float32_on_large_maps(row: Row, init: Any) -> None:
             assert error < 0.01, (knobs, error)
 
 
+VALUES = {
+    "zeros": lambda noise: noise * 0,
+    "small": lambda noise: noise * 1e-3,
+    "large": lambda noise: functional.relu(noise + 0.5) * 110,
+}
+"""A map by its noise: values as they are behind a ReLU, up to 400."""
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name == "relu_linear"])
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.filterwarnings("ignore")  # the tracer's own
+def test_float16_is_near_float32_for_usual_values(row: Row, init: Any) -> None:
+    """Eager, under autocast, and traced for a file: squares, products and divisors can leave the
+    range of float16.
+    """
+    size = (32, 28, 28)
+    choice = Choice(row.name, row.resolve({}, *size, strict=False, init=init))
+    torch.manual_seed(0)
+    module = catalogue.build(choice, *size, init=init).eval()
+    halved = copy.deepcopy(module).half()
+    for name, values in VALUES.items():
+        x = values(image(1, size)).half()
+        with torch.no_grad():
+            expected = module(x.float())
+            with torch.autocast("cpu", torch.float16):
+                mixed = module(x)
+            traced = torch.jit.trace(halved, (x,), check_trace=False)
+            outputs = {"half": halved(x), "autocast": mixed, "traced": traced(x)}
+        for form, y in outputs.items():
+            error = (y.float() - expected).abs().max()
+            assert error <= 0.01 * expected.abs().max(), (form, name)
+
+
 @every_row
 def test_a_layer_behind_may_work_in_place(row: Row) -> None:
     for init, size, autocast in itertools.product(INITS, ((16, 5, 4), (64, 1, 1)), (False, True)):
