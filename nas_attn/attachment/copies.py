@@ -9,9 +9,9 @@ such a norm is folded, too, and the attention stays at its place, on the rest of
 
 import inspect
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,7 +22,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nas_attn.attachment.containers import CHILD, bare_class
 from nas_attn.attachment.flow import Flow
-from nas_attn.attachment.hosting import attach, detach, floating, is_sharded, make_host
+from nas_attn.attachment.hosting import (
+    attach,
+    detach,
+    floating,
+    is_attended,
+    is_sharded,
+    make_host,
+)
 from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.operations import CONVOLUTIONS, NORMS
 from nas_attn.attachment.recording import image_for, record, tensors_in
@@ -239,8 +246,9 @@ def check(
         ones.
 
     Raises:
-        BackboneError: the model cannot be copied, cannot process such an image, or is a traced or
-            exported copy, in which attention is not a module any more.
+        BackboneError: the model cannot be copied, cannot process such an image, runs a module more
+            often than its place, or is a traced or exported copy, in which attention is not a
+            module any more.
     """
     model = unwrapped(model)
     name = type(model).__name__
@@ -258,6 +266,8 @@ def check(
         with torch.inference_mode(False), twin_of(model) as twin:
             undecided(twin.eval())
             x = image_for(twin, input_shape)
+            if repeated := _repeated(twin, x):
+                raise BackboneError(f"{name} {_repeats(repeated)}: attach elsewhere")
             before = _outputs(twin, x)
             there = [
                 Participation(path, type(module).__name__, *_asked(twin, x, module, before))
@@ -284,22 +294,30 @@ def attach_compared(
     compute what it did before, bit for bit, for one random image in evaluation mode. Otherwise its
     own code looks at the classes of its modules, or at the list of their children.
 
+    Whatever it begins as, attention has to run as often as its place: a block that runs all its
+    children would run it once more, which the identity does not show.
+
     A model is not compared if it gives different outputs for one image and one seed, or none that
     could be compared; a warning says so.
 
     Raises:
-        BackboneError: as `attach`; or the outputs differ, or the model does not run. The model is
-            then as before.
+        BackboneError: as `attach`; or the outputs differ, attention is repeated, or the model does
+            not run. The model is then as before.
     """
     replaces = any(point.replaces for point, _ in resolved.modules)
     before = None
     if not (replaces or resolved.init != "identity"):
         before = _settled(model, input_shape)
     attach(model, resolved)
+    name = type(model).__name__
+    if repeated := _repeated_in_copy(model, input_shape):
+        detach(model)
+        raise BackboneError(
+            f"{name} {_repeats(repeated)}: the model is as before; attach elsewhere"
+        )
     if before is None or (wrong := _changed(model, input_shape, before)) is None:
         return model
     detach(model)
-    name = type(model).__name__
     at = f"at '{_culprit(model, resolved, input_shape, before)}'"
     raise BackboneError(
         f"{name} {wrong} with attention {at}, which begins as the identity: the model is as before;"
@@ -358,6 +376,65 @@ def _culprit(
         if wrong is not None:
             return point.path
     return resolved.modules[0][0].path
+
+
+def _repeats(path: str) -> str:
+    return (
+        f"runs the attention at '{path}' more often than this module, as code does that runs all"
+        " its children"
+    )
+
+
+def _repeated_in_copy(model: nn.Module, input_shape: tuple[int, int, int]) -> str | None:
+    """`_repeated` of a model; None if it cannot be run."""
+    # whatever a user's own model may raise; the comparison says it
+    with suppress(Exception), torch.inference_mode(False), twin_of(unwrapped(model)) as twin:
+        undecided(twin.eval())
+        return _repeated(twin, image_for(twin, input_shape))
+    return None
+
+
+def _repeated(twin: nn.Module, x: Tensor) -> str | None:
+    """Path of the first host whose attention runs more often than the host itself, as in a block
+    that runs all its children; None if there is none.
+    """
+    runs = Counter[str]()
+    inner: dict[str, list[nn.Module]] = {}
+    with ExitStack() as counting:
+        for path, host in twin.named_modules():
+            if not is_attended(host):
+                continue
+            inner[path] = list(host.get_submodule(CHILD).children())
+            counting.enter_context(_counted(host, runs, path))
+            for module in inner[path]:
+                hook = partial(_count, runs, f"{path}.{CHILD}")
+                counting.enter_context(module.register_forward_pre_hook(hook))
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []), torch.no_grad():
+            twin(x)
+    for path, modules in inner.items():
+        if runs[path] and runs[f"{path}.{CHILD}"] > len(modules) * runs[path]:
+            return path
+    return None
+
+
+@contextmanager
+def _counted(host: nn.Module, runs: Counter[str], path: str) -> Iterator[None]:
+    """Meanwhile, each forward of a host is counted, also where its code calls `forward` itself."""
+    forward = host.forward
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        runs[path] += 1
+        return forward(*args, **kwargs)
+
+    host.__dict__["forward"] = counting
+    try:
+        yield
+    finally:
+        del host.__dict__["forward"]
+
+
+def _count(runs: Counter[str], path: str, _module: nn.Module, _args: Any) -> None:
+    runs[path] += 1
 
 
 @torch.inference_mode(False)

@@ -141,6 +141,23 @@ class RunsItsChildren(nn.Module):
         return x
 
 
+class RunsItsChildrenInAMethod(nn.Module):
+    """The same where `forward` does not show it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def branch(self, x: Tensor) -> Tensor:
+        for child in self.children():
+            x = child(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.branch(x))
+
+
 class LooksAtSizesAndNumbers(nn.Module):
     """Control flow by the map's size, and by numbers: shapes alone do not run it."""
 

@@ -7,11 +7,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
-from attachment_models import SE, Repeating, RunsItsChildren, UNetEncoder, placed, points_of, shaken
+from attachment_models import (
+    SE,
+    Repeating,
+    RunsItsChildren,
+    RunsItsChildrenInAMethod,
+    UNetEncoder,
+    placed,
+    points_of,
+    shaken,
+)
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
@@ -19,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import nas_attn as na
 from nas_attn.attachment import attach, attached_modules, cost, detach, find_sites, fold_batchnorm
+from nas_attn.attachment.hosting import make_host
 from nas_attn.backbones import build, load_weights
 from nas_attn.errors import BackboneError, KnobError
 from nas_attn.recipe import BackboneSection
@@ -200,6 +211,25 @@ def test_folding_leaves_what_it_must_not_touch() -> None:
     hooked = small()
     hooked.get_submodule("bn1").register_forward_hook(lambda module, args, output: output + 1)
     assert torch.allclose(fold_batchnorm(hooked, SHAPE)(images()), hooked(images()), atol=1e-4)
+
+
+@pytest.mark.parametrize("init", ["identity", "paper"])
+def test_attention_that_would_run_twice_is_refused(init: Any) -> None:
+    """A block that runs all its children runs attention, too, and once more behind itself: as the
+    identity, this changes no output.
+    """
+    shape = (3, 8, 8)
+    blocks = [RunsItsChildrenInAMethod(8) for _ in range(2)]
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Sequential(*blocks)).eval()
+    x = torch.randn(1, *shape)
+    before = model(x)
+    with pytest.raises(BackboneError, match=r"more often.*as before"):
+        na.attach(model, "stage1@block=conv", input_shape=shape, init=init)
+    assert not attached_modules(model)
+    assert torch.equal(model(x), before)
+    make_host(blocks[0], nn.Sequential(nn.Conv2d(8, 8, 1)))
+    with pytest.raises(BackboneError, match="more often"):
+        na.check(model, shape)
 
 
 def test_export_trace_compile_and_memory_format() -> None:
