@@ -210,7 +210,11 @@ def _pairs(flow: Flow) -> Iterator[tuple[str, str]]:
     for op in flow.operations:
         if op.name not in CONVOLUTIONS:
             continue
-        uses = flow.consumers[op.outputs[0]]
+        result = op.outputs[0]
+        # the network returns it as it is
+        if result in flow.calls[0].outputs:
+            continue
+        uses = flow.consumers[result]
         if len(uses) != 1 or flow.operations[uses[0]].name not in NORMS:
             continue
         paths = [flow.calls[op.call].path, flow.calls[flow.operations[uses[0]].call].path]

@@ -213,6 +213,26 @@ def test_folding_leaves_what_it_must_not_touch() -> None:
     assert torch.allclose(fold_batchnorm(hooked, SHAPE)(images()), hooked(images()), atol=1e-4)
 
 
+class ReturnsAMapBeforeItsNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.conv(x)
+        return self.norm(y).relu(), y
+
+
+def test_folding_leaves_a_map_that_the_network_returns() -> None:
+    model = ReturnsAMapBeforeItsNorm().eval()
+    nn.init.constant_(model.norm.weight, 2)
+    x = torch.randn(1, 3, 8, 8)
+    folded = fold_batchnorm(model, (3, 8, 8))
+    for expected, y in zip(model(x), folded(x), strict=True):
+        assert torch.allclose(expected, y, atol=1e-5)
+
+
 @pytest.mark.parametrize("init", ["identity", "paper"])
 def test_attention_that_would_run_twice_is_refused(init: Any) -> None:
     """A block that runs all its children runs attention, too, and once more behind itself: as the
