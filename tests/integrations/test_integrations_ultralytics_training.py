@@ -5,6 +5,7 @@ a stop changes nothing.
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from nas_attn import tasks
 from nas_attn.data import yolo
 from nas_attn.data.digits import draw_masked
 from nas_attn.errors import BackboneError, DataError, RecipeError
+from nas_attn.integrations.ultralytics.training import _trainer_class
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.tasks.data import data_of
@@ -53,6 +55,41 @@ def test_the_task_says_what_is_sought() -> None:
     recipe = recipe_from(TABLE, where="it")
     assert recipe.objectives == ["map50_95", "latency"]
     assert not tasks.of(recipe).own_trainer
+
+
+class Resumable:
+    """What a rung takes up of ultralytics' trainer."""
+
+    def __init__(self, epochs: int, close_mosaic: int) -> None:
+        self.epochs = epochs
+        self.args = SimpleNamespace(close_mosaic=close_mosaic)
+        self.model = nn.Conv2d(1, 1, 1)
+        self.ema = SimpleNamespace(ema=nn.Conv2d(1, 1, 1), updates=0)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        self.train_loader = SimpleNamespace(mosaic=True, reset=self._reset)
+        self.mosaic = True
+
+    def _close_dataloader_mosaic(self) -> None:
+        self.mosaic = False
+
+    def _reset(self) -> None:
+        self.train_loader.mosaic = self.mosaic
+
+
+@pytest.mark.parametrize(("begun", "mosaic"), [(8, True), (16, True), (17, False), (19, False)])
+def test_a_rung_that_begins_at_the_end_sees_whole_images(begun: int, mosaic: bool) -> None:
+    """Epoch 16 of 20 closes the mosaic itself."""
+    trainer = _trainer_class(Resumable)(20, close_mosaic=4)
+    trainer.before = {
+        "model": trainer.model.state_dict(),
+        "average": trainer.ema.ema.state_dict(),
+        "updates": 3,
+        "optimizer": trainer.optimizer.state_dict(),
+        "epochs": begun,
+    }
+    trainer.resume_training(None)
+    assert trainer.start_epoch == begun
+    assert trainer.train_loader.mosaic is mosaic
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,7 @@ def _trainer_class(theirs: Any) -> Any:
             self.ema.updates = self.before["updates"]
             self.optimizer.load_state_dict(self.before["optimizer"])
             self.start_epoch = self.before["epochs"]
+            _resume_schedules(self)
 
         def get_dataloader(self, *args: Any, **options: Any) -> Any:
             loader = super().get_dataloader(*args, **options)
@@ -192,6 +193,25 @@ def _trainer_class(theirs: Any) -> Any:
             return None
 
     return RungTrainer
+
+
+def _resume_schedules(trainer: Any) -> None:
+    """What ultralytics' own `resume_training` does for later epochs: whole images instead of
+    mosaics at the end, and the share of each loss in a head with two (YOLO26, YOLOv10).
+    """
+    model = trainer.model
+    last = getattr(model, "model", [None])[-1]
+    if getattr(last, "one2one_cv2", None) is not None and hasattr(model, "init_criterion"):
+        criterion = model.init_criterion()
+        # earlier versions of ultralytics have no such schedule
+        if hasattr(criterion, "updates"):
+            criterion.updates = trainer.start_epoch - 1
+            criterion.update()
+            model.criterion = criterion
+    # at this very epoch, its training does it itself
+    if trainer.start_epoch > trainer.epochs - trainer.args.close_mosaic:
+        trainer._close_dataloader_mosaic()
+        trainer.train_loader.reset()
 
 
 def _give_attention_its_rate(
