@@ -15,6 +15,7 @@ from nas_attn.attention.gates import (
     adaptive_mean,
     blend,
     gate,
+    in_float32,
     laid_out_like,
     max_mean,
     mean_of_squares,
@@ -285,12 +286,13 @@ class SpatialGroupEnhance(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
         x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
-        # t̂ does not depend on the scale of t, so a mean takes the place of the sum over channels,
-        # which may leave the range of float16; ε shrinks with it.
-        t_NGHW = (x_NGCHW * x_NGCHW.mean((3, 4), keepdim=True)).mean(2)
+        # t̂ does not depend on the scale of t, so a mean takes the place of the sum over channels; ε
+        # shrinks with it. Even so, a product of two values may leave the range of float16.
+        factor_NGCHW = in_float32(x_NGCHW)
+        t_NGHW = (factor_NGCHW * factor_NGCHW.mean((3, 4), keepdim=True)).mean(2)
         d_NGHW = t_NGHW - t_NGHW.mean((2, 3), keepdim=True)
         variance_NG11 = unbiased(mean_of_squares(d_NGHW), height * width)
-        std_NG11 = ((variance_NG11 + LEAST_DIVISOR).sqrt() + EPS / self.shape[1]).to(x_NCHW.dtype)
+        std_NG11 = ((variance_NG11 + LEAST_DIVISOR).sqrt() + EPS / self.shape[1]).to(d_NGHW.dtype)
         z_NGHW = d_NGHW / std_NG11 * self.weight[:, None, None] + self.bias[:, None, None]
         y_NGCHW = x_NGCHW * gate(z_NGHW, x_NCHW, identity=self.identity)[:, :, None]
         return y_NGCHW.reshape(x_NCHW.shape)

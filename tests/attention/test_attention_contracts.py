@@ -137,7 +137,13 @@ VALUES = {
 """A map by its noise: values as they are behind a ReLU, up to 400."""
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.name == "relu_linear"])
+OUT_OF_RANGE_IN_FILES = ("ema", "gct", "grn", "sge", "simam", "srm")
+"""Traced in float16, they square values, or divide, in float16 (docs/models.md)."""
+OUT_OF_RANGE = ("mhsa", "mqa")
+"""Their products of queries and keys leave float16 where values are large (docs/models.md)."""
+
+
+@every_row
 @pytest.mark.parametrize("init", INITS)
 @pytest.mark.filterwarnings("ignore")  # the tracer's own
 def test_float16_is_near_float32_for_usual_values(row: Row, init: Any) -> None:
@@ -150,13 +156,17 @@ def test_float16_is_near_float32_for_usual_values(row: Row, init: Any) -> None:
     module = catalogue.build(choice, *size, init=init).eval()
     halved = copy.deepcopy(module).half()
     for name, values in VALUES.items():
+        if name == "large" and row.name in OUT_OF_RANGE:
+            continue
         x = values(image(1, size)).half()
         with torch.no_grad():
             expected = module(x.float())
             with torch.autocast("cpu", torch.float16):
                 mixed = module(x)
-            traced = torch.jit.trace(halved, (x,), check_trace=False)
-            outputs = {"half": halved(x), "autocast": mixed, "traced": traced(x)}
+            outputs = {"half": halved(x), "autocast": mixed}
+            if row.name not in OUT_OF_RANGE_IN_FILES:
+                traced = torch.jit.trace(halved, (x,), check_trace=False)
+                outputs["traced"] = traced(x)
         for form, y in outputs.items():
             error = (y.float() - expected).abs().max()
             assert error <= 0.01 * expected.abs().max(), (form, name)
