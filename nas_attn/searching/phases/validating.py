@@ -56,11 +56,13 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationReq
     """
     recipe = opened.recipe
     metric = now.primary
-    if metric is None or now.recommendation is None:
-        raise StudyError(f"study '{now.study}' has nothing to test. {nothing_recommended(now)}")
+    finalists = _finalists(now, plan, asked)
+    if metric is None or not finalists:
+        why = f"study '{now.study}' has nothing to test. {nothing_recommended(now)}"
+        way_out = "" if metric is None else " A placement that you name is tested: --also PLACEMENT"
+        raise StudyError(f"{why}{way_out}")
     number = 1 + len(families(opened.store))
     bare = TestedNetwork(plan.resolved(BARE).key, BARE, "none")
-    finalists = _finalists(now, plan, asked)
     networks = {network.key: network for network in (bare, *finalists)}
     comparisons = [(network.key, bare.key) for network in finalists if network.key != bare.key]
     recommended = finalists[0].key
@@ -96,10 +98,11 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationReq
 
 
 def _finalists(now: Snapshot, plan: Plan, asked: ValidationRequest) -> list[TestedNetwork]:
-    """Those that every test compares, then the front's and the user's; each once."""
+    """Those that every test compares, if anything is recommended, then the front's and the user's;
+    each once.
+    """
     best = now.recommendation
-    assert best is not None
-    networks = finalists(now, best)
+    networks = [] if best is None else finalists(now, best)
     front = [view for view in now.front if not view.is_bare]
     networks += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]
     named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]

@@ -21,7 +21,9 @@ from PIL import Image
 
 import nas_attn as na
 from nas_attn.analysis.recommendation import Comparison
+from nas_attn.errors import StudyError
 from nas_attn.model.evidence import Gain
+from nas_attn.notation import parse
 from nas_attn.purposes import TEST_PROTOCOL
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import BARE
@@ -110,6 +112,18 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
     assert all(word in done.out for word in ("against ", "3 seeds", "80 %", "2.0 points"))
     store = open_study("tiny").store
     assert (store.validations.all(), store.queue.rows(protocol="target")) == ({}, [])
+
+
+def test_a_named_placement_is_tested_where_nothing_is_recommended(searched: Path) -> None:
+    opened = open_study("tiny")
+    plan = beginning.plan_recipe(opened.recipe)
+    now = replace(snapshot(opened.store), recommendation=None)
+    named = validating.ValidationRequest(placements=("stage1=simam",))
+    family = validating.family_of(opened, now, plan, named)
+    simam, bare = (plan.resolved(parse(text)).key for text in ("stage1=simam", "none"))
+    assert family.comparisons == ((simam, bare),)
+    with pytest.raises(StudyError, match="--also"):
+        validating.family_of(opened, now, plan, validating.ValidationRequest())
 
 
 @pytest.mark.parametrize(
