@@ -145,7 +145,7 @@ def _times(forecast: Forecast, epoch_s: float, total_s: float) -> str:
     if total_s > DAY_S:
         shorter = "; a limit on its time ends it earlier, fewer trials or epochs shorten it"
     return (
-        f"one epoch takes about {epoch} here; the whole search at most {duration(total_s)} with one"
+        f"one epoch takes about {epoch} here; the whole search about {duration(total_s)} with one"
         f" worker, less with {pruning}more workers{shorter}"
     )
 
