@@ -245,6 +245,11 @@ def wanted(recipe: Recipe) -> set[str]:
     return needed
 
 
+def session_s(recipe: Recipe) -> float:
+    """Seconds that a candidate's latency takes at least; 0 if nothing needs it."""
+    return recipe.latency.session_seconds if "latency" in wanted(recipe) else 0.0
+
+
 def excesses(recipe: Recipe, cost: Costs, latency: Latency | None) -> dict[str, float]:
     """Limit -> the share by which a known cost exceeds it, 0 or less if it does not. For a latency
     the low end of the interval counts.

@@ -29,6 +29,7 @@ from nas_attn.analysis.length import (
     needed_length,
 )
 from nas_attn.errors import OperationError
+from nas_attn.evaluation.plan import session_s
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE
@@ -222,7 +223,7 @@ def _searched(
     if settings.ends_at is None or epoch_s is None:
         return epochs, None
     left_s = settings.ends_at - worker.opened.database.now()
-    speed = Speed(epoch_s, worker_count(worker.store), recipe.latency.session_seconds)
+    speed = Speed(epoch_s, worker_count(worker.store), session_s(recipe))
     for length in shorter_lengths(epochs, with_itself=known):
         most = settings.trials
         if recipe.data.resplit is True:

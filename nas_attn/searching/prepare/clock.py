@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_attn.evaluation.plan import session_s
 from nas_attn.searching.prepare.lengths import LENGTH_SHARE
 from nas_attn.searching.prepare.own_placements import trials_to_try_all
 from nas_attn.searching.prepare.timing import LAST_SEED_SHARE, PRUNED_SHARE, SCREENING, TESTING
@@ -42,7 +43,7 @@ def _fitting(opened: OpenStudy, seconds: float, workers: int) -> int | None:
     rungs = opened.recipe.training.rungs
     share = PRUNED_SHARE if len(rungs) > 1 else 1.0
     # one network is measured at a time
-    each_s = epoch_s * rungs[-1] * share / workers + opened.recipe.latency.session_seconds
+    each_s = epoch_s * rungs[-1] * share / workers + session_s(opened.recipe)
     return len(opened.store.candidates()) + max(1, int(SCREENING * seconds / each_s))
 
 

@@ -14,7 +14,7 @@ from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.finding import evaluator_of
-from nas_attn.evaluation.plan import Plan, bare_seeds, check_limits, plan_for, wanted
+from nas_attn.evaluation.plan import Plan, bare_seeds, check_limits, plan_for, session_s
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
@@ -107,10 +107,6 @@ def _made(
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
     epochs += SEEDS_PER_LENGTH * sum(control_lengths(recipe, trials))
     target_epochs = recipe.target_training.rungs[-1]
-    sessions = 0.0
-    if "latency" in wanted(recipe):
-        sessions = recipe.latency.session_seconds * trials
-
     pairs = training.seeds + search.confirm_seeds
     return Forecast(
         study=recipe.name,
@@ -122,7 +118,7 @@ def _made(
         tried=sum(kind == "own" for kind, _ in begun),
         queued=len(queue),
         epoch_s=epoch_s,
-        total_s=None if epoch_s is None else epoch_s * epochs + sessions,
+        total_s=None if epoch_s is None else epoch_s * epochs + session_s(recipe) * trials,
         target_s=None if epoch_s is None else epoch_s * target_epochs,
         validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
         smallest_difference=None if not images else smallest_gain(images, pairs, images),

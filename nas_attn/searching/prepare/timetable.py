@@ -12,7 +12,7 @@ from torch import nn
 
 from nas_attn import tasks
 from nas_attn.analysis.plans import Timetable, smallest_gain
-from nas_attn.evaluation.plan import plan_for, wanted
+from nas_attn.evaluation.plan import plan_for, session_s
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, usual_epochs
@@ -55,12 +55,9 @@ def timetable(
         threads=Threads(most=cores_for(workers)),
     )
     epoch_s = epoch_seconds(trainer, model, section.rungs[-1])
-    session_s = 0.0
-    if "latency" in wanted(recipe):
-        session_s = recipe.latency.session_seconds
     stated = recipe.search.trials if trials is None else trials
     few = dataset.divide is not None
-    speed = Speed(epoch_s, workers, session_s)
+    speed = Speed(epoch_s, workers, session_s(recipe))
     time = _Time(seconds, _seconds_before(whole, speed, guess), speed)
     fit, enough_s = _fit(whole, time, stated, few=few and trials is None)
     shown = None

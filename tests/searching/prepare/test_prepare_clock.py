@@ -126,3 +126,11 @@ def test_more_workers_try_more_candidates_in_the_same_time(table: Path) -> None:
         clock.start_clock(opened, 360_000.0, tested=True, workers=workers)
         trials.append(opened.trials)
     assert 3.8 < trials[1] / trials[0] < 4.1
+
+
+def test_a_study_that_needs_no_latency_leaves_no_time_for_it(table: Path) -> None:
+    changes = {"objectives": ["score", "params"], "latency.session_seconds": 600.0}
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
+    with_a_pace(opened, 1.0)
+    clock.start_clock(opened, 3600.0, tested=True)
+    assert opened.trials > 3600 / 600
