@@ -23,7 +23,7 @@ from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.evidence import Situation
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import backbone_section
-from nas_attn.searching.prepare.lengths import FEW_TRAINING_IMAGES
+from nas_attn.searching.prepare.lengths import usual_pace
 from nas_attn.searching.prepare.short_search import ASSUMED_IMAGES, TRAINED_SHARE, search_power
 from nas_attn.target_words import target_words
 from nas_attn.tasks import TASKS
@@ -33,7 +33,6 @@ MEASURED_AFTER_S = 45.0
 """The end of measuring, from the program's start: a training step takes the rest of a minute."""
 BRIEF_SESSION_S = 1.5
 """Longest time of one session, unless it is given."""
-
 OWN_IMAGES = "folder:"
 """What the data are taken for, in the length of a training, too."""
 
@@ -77,10 +76,7 @@ def _images(options: AdviceOptions) -> int | None:
 def _batch_size(task: str, backbone: str, images: int | None) -> int:
     """Of the recipe that `init` writes for so many images."""
     trained = TRAINED_SHARE * (images or ASSUMED_IMAGES)
-    facts = tasks.find(task, backbone)
-    if facts.paced_by_images and trained < FEW_TRAINING_IMAGES:
-        return facts.pace_of_few(trained).batch_size
-    return facts.pace(OWN_IMAGES, small=False).batch_size
+    return usual_pace(tasks.find(task, backbone), OWN_IMAGES, trained).batch_size
 
 
 def _setting(task: str, form: str, *, pretrained: bool) -> Situation:

@@ -8,7 +8,7 @@ from nas_attn import tables, tasks
 from nas_attn.analysis.modelling import searched_as_target
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.timing import WITH_CONTROLS
-from nas_attn.tasks.base import Task
+from nas_attn.tasks.base import Pace, Task
 
 # of each length: with one, a lucky training decides
 SEEDS_PER_LENGTH = 2
@@ -26,13 +26,18 @@ def usual_epochs(recipe: Recipe, images: float) -> int:
 
 def usual_length(task: Task, data: str, images: float, *, pretrained: bool) -> int:
     """The same of a task and a data set's name. `pretrained`: from trained weights."""
-    row = tables.find_data_set(data)
-    few = task.paced_by_images and 0 < images < FEW_TRAINING_IMAGES
-    small = row is not None and row.small
-    pace = task.pace_of_few(images) if few else task.pace(data, small=small)
+    pace = usual_pace(task, data, images)
     if pretrained:
         return pace.tuned()
     return pace.epochs
+
+
+def usual_pace(task: Task, data: str, images: float) -> Pace:
+    """Epochs and batch of a training on so many images of a data set."""
+    if task.paced_by_images and 0 < images < FEW_TRAINING_IMAGES:
+        return task.pace_of_few(images)
+    row = tables.find_data_set(data)
+    return task.pace(data, small=row is not None and row.small)
 
 
 def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
