@@ -292,10 +292,7 @@ class Workbench:
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
-                folder = run_folder(self.store, self._folder, run)
-                evaluation = Evaluation(
-                    folder, resolved, run.seed, rungs, needed=self.protocol != SEARCH
-                )
+                evaluation = self._evaluation(run, resolved, rungs)
                 with intra_op_threads(self._threads.usual):
                     scores = self._evaluator.fit(
                         model, evaluation, slot=files, on_rung=on_rung, stop=stop
@@ -318,6 +315,13 @@ class Workbench:
             trained(model)
         return scores
 
+    def _evaluation(
+        self, run: Run, resolved: ResolvedPlacement, rungs: Sequence[int]
+    ) -> Evaluation:
+        """What an evaluator gets to know of a run."""
+        folder = run_folder(self.store, self._folder, run)
+        return Evaluation(folder, resolved, run.seed, rungs, needed=self.protocol != SEARCH)
+
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
         """Scores a network on the test split, once, and logs this beforehand. Raises DataError,
         TrainingError.
@@ -331,9 +335,7 @@ class Workbench:
             self.store.log_test_reading(reason)
         epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
-            placement = self.plan.resolved(run.placement)
-            folder = run_folder(self.store, self._folder, run)
-            evaluation = Evaluation(folder, placement, run.seed, [epochs])
+            evaluation = self._evaluation(run, self.plan.resolved(run.placement), [epochs])
             with intra_op_threads(self._threads.usual):
                 score = self._evaluator.test(model, evaluation)
         else:
