@@ -128,7 +128,13 @@ class LoaderSplit(Split):
         """Steps in one epoch."""
         return -(-len(self.loader) // self.joined)
 
-    def trained(self, batch_size: int, *, filled: bool = True) -> int:  # noqa: ARG002 - as of `Split`
+    def trained(
+        self,
+        batch_size: int,  # noqa: ARG002 - as of `Split`
+        *,
+        filled: bool = True,  # noqa: ARG002 - as of `Split`
+    ) -> int:
+        """Images in one epoch."""
         return len(self)
 
 
