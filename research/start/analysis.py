@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from research.drawing import AXIS, BLUE, GRID, ORANGE, dot, head, stroke, text
-from research.means import Mean, mean_of, means
-from research.means import discoveries as found_by
+from research.means import Mean, discoveries, mean_of, means
 from research.start.cells import (
     BACKBONES,
     BARE,
@@ -112,7 +111,7 @@ def by_pair(known: Scores, forms: tuple[str, str]) -> dict[tuple[str, str], Mean
     return found
 
 
-def discoveries(known: Scores, form: str) -> tuple[int, int, int]:
+def discovery_counts(known: Scores, form: str) -> tuple[int, int, int]:
     """(help, hurt, tested): cells of a form against the bare network, short, at a false discovery
     rate of 5 %.
     """
@@ -122,7 +121,7 @@ def discoveries(known: Scores, form: str) -> tuple[int, int, int]:
         for one in combinations()
     ]
     tested = means([[cell.get(seed, math.nan) for seed in SEEDS] for cell in of_cells])
-    shown = tested.mean[found_by(tested.p)]
+    shown = tested.mean[discoveries(tested.p)]
     return int((shown > 0).sum()), int((shown < 0).sum()), int(np.isfinite(tested.p).sum())
 
 
@@ -144,7 +143,7 @@ def page(known: Scores) -> str | None:
     if main is None:
         return None
     pairs = by_pair(known, (IDENTITY, RANDOM))
-    found = {form: discoveries(known, form) for form in (IDENTITY, RANDOM)}
+    found = {form: discovery_counts(known, form) for form in (IDENTITY, RANDOM)}
     lines = [
         "# Is it the start?",
         "",

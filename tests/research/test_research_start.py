@@ -26,7 +26,7 @@ def test_a_known_difference_is_found_within_its_interval() -> None:
     assert main.seeds == 8
     assert abs(main.mean - 2.0) < 2 * main.half
     assert main.shown
-    helped, hurt, tested = analysis.discoveries(made(PENALTY, 8), "paper")
+    helped, hurt, tested = analysis.discovery_counts(made(PENALTY, 8), "paper")
     assert (helped, tested) == (0, 36)
     assert hurt > 20
 
@@ -36,7 +36,7 @@ def test_no_difference_is_not_shown() -> None:
     _, main = analysis.overall(made(none, 8), ("identity", "paper"), "everywhere", "short")
     assert main is not None
     assert not main.shown
-    helped, hurt, _ = analysis.discoveries(made(none, 8), "paper")
+    helped, hurt, _ = analysis.discovery_counts(made(none, 8), "paper")
     assert helped + hurt <= 2
 
 
