@@ -93,11 +93,9 @@ def test_sessions_within_one_percent_or_as_noisy_as_all_others_are_kept(
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-0.2, 0.2), min_size=1, max_size=15))
-def test_estimates_repeat_and_contain_their_middle(values: list[float]) -> None:
+def test_intervals_contain_their_middle(values: list[float]) -> None:
     sessions = [session({"a": value, "b": -value}) for value in values]
-    found = times.estimate(sessions)
-    assert found == times.estimate(sessions)
-    for latency in found.values():
+    for latency in times.estimate(sessions).values():
         assert latency.low <= latency.ratio <= latency.high
 
 
