@@ -180,15 +180,22 @@ def test_the_bare_backbone_is_kept_where_nothing_helps(
     assert found.next.purpose is Purpose.MORE_TRIALS
 
 
+UNTRIED = "stage3=eca(kernel_size=3)"
+
+
+def untried_tested(folder: Path, patch: pytest.MonkeyPatch, gain: float) -> Snapshot:
+    """A study in which nothing helps, after a test of a placement that is no candidate."""
+    for choice in made_study.TRUE_GAIN:
+        patch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    study = usual(folder)
+    study.validation({"untried": UNTRIED, BARE: "none"}, gain={"untried": gain})
+    return snapshot(study.store)
+
+
 def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for choice in made_study.TRUE_GAIN:
-        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
-    study = usual(tmp_path)
-    untried = "stage3=eca(kernel_size=3)"
-    study.validation({"untried": untried, BARE: "none"}, gain={"untried": -0.02})
-    now = snapshot(study.store)
+    now = untried_tested(tmp_path, monkeypatch, -0.02)
     (test,) = now.pooled
     found = card_of(now)
     assert found.verdict is CardVerdict.KEEP
@@ -202,24 +209,19 @@ def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
     searched = {view.label for view in now.candidates if not view.is_bare}
     said = " ".join([text.headline, *(row.text for row in text.rows if row.label != "Next")])
     assert not any(label in said for label in searched)
-    assert untried in [row.text for row in text.below]
+    assert UNTRIED in [row.text for row in text.below]
 
 
 def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for choice in made_study.TRUE_GAIN:
-        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
-    study = usual(tmp_path)
-    untried = "stage3=eca(kernel_size=3)"
-    study.validation({"untried": untried, BARE: "none"}, gain={"untried": 0.03})
-    now = snapshot(study.store)
+    now = untried_tested(tmp_path, monkeypatch, 0.03)
     found = card_of(now)
     assert found.next is not None
     assert found.next.purpose is Purpose.TRY_TESTED
     text = card_text(now)
     (row,) = (row for row in text.rows if row.label == "Next")
-    assert row.command == f'nas-attn resume made --try "{untried}"'
+    assert row.command == f'nas-attn resume made --try "{UNTRIED}"'
     assert "no attention" not in text.headline
 
 
