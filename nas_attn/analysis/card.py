@@ -251,7 +251,7 @@ def card_of(now: Snapshot) -> Card:
         gain=gain,
         cost=_cost(now, shown),
         certainty=_certainty(now, best, shown, decision.tested),
-        next=_next(now, decision),
+        next=_next(now, best, decision),
         faster=_alternative(now, best, best.cheaper),
         slower=_alternative(now, best, best.slower),
         control=best.capacity,
@@ -509,20 +509,17 @@ def _turned(gain: Gain) -> Gain:
     return Gain(-gain.mean, gain.sd, -gain.high, -gain.low, gain.worse, gain.probability)
 
 
-def _next(now: Snapshot, decision: Decision) -> NextCommand | None:
+def _next(now: Snapshot, best: Recommendation, decision: Decision) -> NextCommand | None:
     if decision.tested is not None:
-        return _after_a_test(now, decision.tested)
+        return _after_a_test(now, best, decision.tested)
     bet = decision.bet_test
     if bet is not None and not bet.too_many:
         return NextCommand(Purpose.DECIDE, bet.step, bet.seconds, bet.runs)
-    best = decision.recommendation
-    if best is not None and best.is_bare and best.instead is None and not _open_bet(best):
+    if best.is_bare and best.instead is None and not _open_bet(best):
         return _more_trials(now)
     if decision.target is not None:
         return NextCommand(Purpose.TEST, decision.target.step, decision.target.seconds)
-    seconds = None
-    if best is not None:
-        seconds = training_s(now, epochs_of_test(now, best))
+    seconds = training_s(now, epochs_of_test(now, best))
     return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)
 
 
@@ -532,18 +529,21 @@ def _open_bet(best: Recommendation) -> bool:
     return best.worth is None and bet is not None and bet.gain is not None and promising(bet.gain)
 
 
-def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand | None:
+def _after_a_test(now: Snapshot, best: Recommendation, tested: Tested) -> NextCommand | None:
     step = tested.next
     if step is None:
         return _more_trials(now, left_open=is_open(tested.test))
-    epochs = now.recipe.target_training.rungs[-1]
     if step.command == "resume":
         searched = now.recipe.training.rungs[-1]
         return NextCommand(Purpose.TRY_TESTED, step, training_s(now, searched))
     if step.command == "retrain":
+        epochs = now.recipe.target_training.rungs[-1]
         return NextCommand(Purpose.RETRAIN, step, training_s(now, epochs))
-    # The pair of networks, so many times.
-    seconds = training_s(now, 2 * step.seeds * epochs) if step.seeds else None
+    seconds = None
+    if step.seeds:
+        seconds = training_s(
+            now, epochs_of_test(now, best, also=tested.test.key, blocks=step.seeds)
+        )
     return NextCommand(Purpose.MORE_TESTS, step, seconds, step.seeds)
 
 

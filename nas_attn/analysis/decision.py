@@ -160,7 +160,7 @@ def decide(now: Snapshot) -> Decision:
         bet = best.best_bet
     bet_test = None
     if bet is not None:
-        bet_test = _test_of(now, bet)
+        bet_test = _test_of(now, best, bet)
     target = None
     if bet_test is None:
         target = _target(now, best)
@@ -322,7 +322,7 @@ def _more_blocks(now: Snapshot, test: PooledTest) -> NextStep:
     return NextStep("test", now.study, str(test.placement), blocks, again=True)
 
 
-def _test_of(now: Snapshot, bet: Comparison) -> BetTest | None:
+def _test_of(now: Snapshot, best: Recommendation, bet: Comparison) -> BetTest | None:
     """What it takes to test a bet; None if it is none, or the noise is not known."""
     noise = now.noise.get(now.primary or "")
     if bet.gain is None or not promising(bet.gain) or noise is None or not noise.seed_sd:
@@ -331,7 +331,7 @@ def _test_of(now: Snapshot, bet: Comparison) -> BetTest | None:
     runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / bet.gain.mean) ** 2)
     view = now.find(bet.key)
     placement = bet.name if view is None else str(view.placement)
-    seconds = training_s(now, runs * 2 * now.recipe.target_training.rungs[-1])
+    seconds = training_s(now, epochs_of_test(now, best, also=bet.key, blocks=runs))
     return BetTest(runs, seconds, NextStep("test", now.study, placement, runs))
 
 

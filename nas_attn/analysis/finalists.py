@@ -37,12 +37,19 @@ def once_each(networks: list[TestedNetwork]) -> list[TestedNetwork]:
     return list(kept.values())
 
 
-def epochs_of_test(now: Snapshot, best: Recommendation) -> int:
-    """Epochs of a test of them, with the bare backbone."""
+def epochs_of_test(
+    now: Snapshot, best: Recommendation, *, also: str | None = None, blocks: int | None = None
+) -> int:
+    """Epochs of a test of them, with the bare backbone and with the network of the key `also`;
+    `blocks` trainings of each, or as many as the target says.
+    """
     compared = finalists(now, best)
+    keys = {network.key for network in compared}
+    if also is not None:
+        keys.add(also)
     bare_is_extra = all(network.placement != BARE for network in compared)
-    networks = len(compared) + bare_is_extra
-    return now.recipe.target.seeds * networks * now.recipe.target_training.rungs[-1]
+    networks = len(keys) + bare_is_extra
+    return networks * (blocks or now.recipe.target.seeds) * now.recipe.target_training.rungs[-1]
 
 
 def _best_bet(now: Snapshot, best: Recommendation, *, alone: bool) -> CandidateView | None:

@@ -11,7 +11,7 @@ from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.card import Card, CardVerdict, Purpose, card_of, drawing_of
 from nas_attn.analysis.cautions import StillLearning
-from nas_attn.analysis.decision import Lacking
+from nas_attn.analysis.decision import Lacking, training_s
 from nas_attn.analysis.features import BackboneStage
 from nas_attn.analysis.figure_facts import run_range, runs_beside_test
 from nas_attn.analysis.finalists import epochs_of_test, finalists
@@ -98,7 +98,11 @@ def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:
     assert best is not None
     assert [network.role for network in finalists(now, best)] == ["recommended"]
     target = now.recipe.target
-    assert epochs_of_test(now, best) == 2 * target.seeds * now.recipe.target_training.rungs[-1]
+    epochs = now.recipe.target_training.rungs[-1]
+    assert epochs_of_test(now, best) == 2 * target.seeds * epochs
+    assert epochs_of_test(now, best, also=best.taken) == 2 * target.seeds * epochs
+    assert epochs_of_test(now, best, also="another") == 3 * target.seeds * epochs
+    assert epochs_of_test(now, best, also="another", blocks=7) == 3 * 7 * epochs
 
 
 def test_after_a_warning_to_train_longer_more_trials_are_not_all_that_is_left(
@@ -210,6 +214,21 @@ def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
     said = " ".join([text.headline, *(row.text for row in text.rows if row.label != "Next")])
     assert not any(label in said for label in searched)
     assert UNTRIED in [row.text for row in text.below]
+
+
+def test_the_time_of_a_further_test_is_that_of_all_networks_that_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = untried_tested(tmp_path, monkeypatch, 0.005)
+    best = now.recommendation
+    assert best is not None
+    trained = {network.key for network in finalists(now, best)} | {BARE, "untried"}
+    assert len(trained) == 3, "the best uniform one is trained, too"
+    step = card_of(now).next
+    assert step is not None
+    assert step.purpose is Purpose.MORE_TESTS
+    epochs = now.recipe.target_training.rungs[-1]
+    assert step.seconds == training_s(now, len(trained) * step.runs * epochs)
 
 
 def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(
