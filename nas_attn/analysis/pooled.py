@@ -3,7 +3,9 @@
 A validation fixes its networks and blocks before its first run, and keeps its own verdict. Later
 validations of the same pair look at it again, with fresh seeds and the same test images. Here all
 their blocks count together. The interval is widened for all comparisons of all these looks
-(Bonferroni), so that looking often does not make a difference appear.
+(Bonferroni), so that looking often hardly makes a difference appear: the chance of a false one is
+at most 5 % * (1 + 1/2 + ... + 1/n) after n looks with one comparison each, as each look counts only
+those before it.
 """
 
 from __future__ import annotations
