@@ -15,7 +15,6 @@ from nas_attn.backbones.weights import random_for_other_classes
 from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.recipe import TrainingSection
-from nas_attn.records import Site
 from nas_attn.training import LearningRates
 
 
@@ -36,7 +35,8 @@ def peak_rate(section: TrainingSection) -> float:
 
 def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
     """Learning rates of a candidate of this plan. Raises RecipeError: there are rates for another
-    number of stages.
+    number of stages. Raises BackboneError: so it is for a backbone that is not the study's, or that
+    one has no stages.
     """
     section = plan.recipe.training
     rate = peak_rate(section)
@@ -49,9 +49,16 @@ def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
         # frozen, it would stay random behind weights for other classes
         trained = _classifier(plan)
         return LearningRates(rate, attention, {name: 0.0 for name in names if name not in trained})
-    if not isinstance(factor, list) and section.layer_decay == 1:
-        return LearningRates(rate, attention, factor)
-    return LearningRates(rate, attention, _by_depth(section, names, plan.sites))
+    if isinstance(factor, list) or section.layer_decay != 1:
+        return LearningRates(rate, attention, _by_depth(plan, names))
+    return LearningRates(rate, attention, factor)
+
+
+def check_rates(plan: Plan) -> None:
+    """Raises as `candidate_rates` does for the candidates of this plan."""
+    section = plan.recipe.training
+    if isinstance(section.backbone_learning_rate, list) or section.layer_decay != 1:
+        candidate_rates(plan, plan.bare(0))
 
 
 def _classifier(plan: Plan) -> frozenset[str]:
@@ -78,30 +85,16 @@ def _shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
-def _by_depth(
-    section: TrainingSection, names: Sequence[str], sites: Sequence[Site]
-) -> dict[str, float]:
+def _by_depth(plan: Plan, names: Sequence[str]) -> dict[str, float]:
     """Factor of each parameter by its block. Layers between two blocks belong to the second one,
     layers after the last block to the head.
     """
-    # path and stage
-    blocks: list[tuple[str, int]] = []
-    for site in sites:
-        stage, _, block = site.name.removeprefix("stage").partition(".block")
-        if (
-            site.role == "backbone"
-            and stage.isdigit()
-            and block
-            and (points := dict(site.points).get("block"))
-        ):
-            blocks.append((f"{points[0].path}.", int(stage)))
+    section = plan.recipe.training
+    blocks = _blocks(plan)
     factor = section.backbone_learning_rate
     stages = max((stage for _, stage in blocks), default=0)
     if isinstance(factor, list) and len(factor) != stages + 1:
-        raise RecipeError(
-            f"training.backbone_learning_rate has {len(factor)} factors, but the backbone has"
-            f" {stages} stages: give {stages + 1}, the first for the layers before stage 1"
-        )
+        raise _other_stages(plan, len(factor), stages)
 
     def block_of(name: str) -> int:
         """The number of a parameter's block, from 1; 0 outside of all."""
@@ -126,3 +119,34 @@ def _by_depth(
                 own = own[of_stage]
         factors[name] = own * section.layer_decay ** (len(blocks) + 1 - depth)
     return factors
+
+
+def _blocks(plan: Plan) -> list[tuple[str, int]]:
+    """Path and stage of each block of the plan's backbone. Raises BackboneError: it has none."""
+    # a backbone that is not the study's has no sites in its plan
+    sites = plan.sites or attachment.find_sites(plan.bare(0), plan.input_shape, granularity="block")
+    blocks = []
+    for site in sites:
+        stage, _, block = site.name.removeprefix("stage").partition(".block")
+        if (
+            site.role == "backbone"
+            and stage.isdigit()
+            and block
+            and (points := dict(site.points).get("block"))
+        ):
+            blocks.append((f"{points[0].path}.", int(stage)))
+    return blocks
+
+
+def _other_stages(plan: Plan, factors: int, stages: int) -> RecipeError | BackboneError:
+    """That a list of factors is for another number of stages."""
+    if not plan.sites:
+        return BackboneError(
+            f"'{plan.recipe.backbone.name}' has {stages} stages, but"
+            f" training.backbone_learning_rate has {factors} factors, for {factors - 1} stages:"
+            " leave this backbone out, or give one number"
+        )
+    return RecipeError(
+        f"training.backbone_learning_rate has {factors} factors, but the backbone has"
+        f" {stages} stages: give {stages + 1}, the first for the layers before stage 1"
+    )

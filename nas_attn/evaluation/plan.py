@@ -69,7 +69,9 @@ class Plan:
         return self.attach(self.bare(seed, resolved.other), resolved, seed)
 
     def like(self, other: Choice | None) -> Plan:
-        """The same plan with another backbone, without sites; None: the plan itself."""
+        """The same plan with another backbone, without sites, which nothing is placed at; None: the
+        plan itself.
+        """
         if other is None:
             return self
         section = other_backbone(self.recipe.backbone, other)
@@ -77,7 +79,7 @@ class Plan:
         build = partial(
             backbones.build, section, input_shape=self.input_shape, classes=self.classes
         )
-        return replace(self, recipe=recipe, build=build, own_build=None)
+        return replace(self, recipe=recipe, sites=(), build=build, own_build=None)
 
     def attach(self, model: nn.Module, resolved: ResolvedPlacement, seed: int) -> nn.Module:
         """Puts a placement's modules into a bare model, in place, with the seed's random

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nas_attn import backbones, data, tasks
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
-from nas_attn.evaluation.learning_rates import candidate_rates
+from nas_attn.evaluation.learning_rates import check_rates
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.latency.nets import deployed, open_in_runtime
@@ -86,8 +86,7 @@ def read_weights(plan: Plan) -> Iterator[tuple[str, WeightsNote]]:
     all. Raises BackboneError: they do not fit. Raises RecipeError: there are learning rates for
     another number of stages.
     """
-    if isinstance(plan.recipe.training.backbone_learning_rate, list):
-        candidate_rates(plan, plan.bare(0))
+    check_rates(plan)
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
             yield weights, note

@@ -154,7 +154,7 @@ def no_test_line(study: str, blocks: int, seconds: float) -> str:
 
 
 def no_control_line(error: Exception) -> str:
-    """That larger networks have no published weights, so that none can be compared."""
+    """That larger networks cannot be trained as candidates are, so that none is compared."""
     return f"no larger network is tried as a control: {error}"
 
 

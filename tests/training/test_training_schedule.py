@@ -18,10 +18,10 @@ from torch.optim import lr_scheduler
 from nas_attn import backbones, data
 from nas_attn.data import Dataset, Split
 from nas_attn.data.pixels import InMemory
-from nas_attn.errors import NasAttnWarning, RecipeError
+from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
 from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import Build, make_plan
-from nas_attn.notation import parse
+from nas_attn.notation import parse, parse_choice
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.tables import PRESETS
@@ -181,6 +181,42 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
     assert (by_block["linear.weight"], by_block["conv1.weight"]) == (1.0, 0.5**10)
     with pytest.raises(RecipeError, match=r"3 factors, .*3 stages: .*4"):
         rates(backbone_learning_rate=[0, 0, 1])
+
+
+def of_other(backbone: str, **training: object) -> dict[str, float]:
+    """Parameter -> factor on its learning rate, of another backbone than the study's resnet20."""
+    changes = {"training.start": "backbone"} | {
+        f"training.{key}": value for key, value in training.items()
+    }
+    recipe = load_recipe("cifar10-resnet20", overrides=changes)
+    plan = make_plan(recipe, (3, 32, 32), 10).like(parse_choice(backbone, "backbone"))
+    rates = candidate_rates(plan, plan.bare(0))
+    assert isinstance(rates.backbone, dict)
+    return rates.backbone
+
+
+def test_another_backbone_has_the_rates_of_its_own_blocks() -> None:
+    # more blocks
+    deeper = of_other("resnet32", layer_decay=0.5)
+    assert [deeper[f"layer{s}.{b}.conv1.weight"] for s in (1, 2, 3) for b in range(5)] == [
+        0.5 ** (15 - n) for n in range(15)
+    ]
+    # other names
+    named = of_other("torchvision:regnet_y_400mf", backbone_learning_rate=[0, 0, 0.1, 0.5, 0.7])
+    of_stage = {
+        "stem.0.weight": 0,
+        "trunk_output.block1.block1-0.proj.0.weight": 0,
+        "trunk_output.block2.block2-0.proj.0.weight": 0.1,
+        "trunk_output.block3.block3-5.f.c.0.weight": 0.5,
+        "trunk_output.block4.block4-0.proj.0.weight": 0.7,
+        "fc.weight": 1.0,
+    }
+    assert {name: named[name] for name in of_stage} == of_stage
+
+
+def test_rates_for_other_stages_are_refused_for_that_backbone_alone() -> None:
+    with pytest.raises(BackboneError, match=r"regnet_y_400mf.* 4 stages.* 4 factors.* 3 stages"):
+        of_other("torchvision:regnet_y_400mf", backbone_learning_rate=[0, 0, 0.1, 0.5])
 
 
 CLASSIFIERS = {

@@ -32,6 +32,7 @@ from nas_attn.errors import (
     TrainingError,
     did_you_mean,
 )
+from nas_attn.evaluation.learning_rates import check_rates
 from nas_attn.evaluation.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 from nas_attn.evaluation.starts import given_weights
 from nas_attn.purposes import SEARCH
@@ -210,13 +211,16 @@ class Search(TaskSource):
             return False
         names = list(larger)
         networks = list(larger.values())
-        if self.recipe.training.start == "pretrained":
-            try:
-                given_weights(self.bench.plan.like(networks[0].other))
-            except BackboneError as error:
-                self.worker.say(no_control_line(error))
-                self._no_control = True
-                return False
+        # of one family: what holds for one, holds for all
+        plan = self.bench.plan.like(networks[0].other)
+        try:
+            check_rates(plan)
+            if self.recipe.training.start == "pretrained":
+                given_weights(plan)
+        except BackboneError as error:
+            self.worker.say(no_control_line(error))
+            self._no_control = True
+            return False
         number = 0
         now = None
         if len(names) > 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from optuna.trial import TrialState
 
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
+from nas_attn.evaluation.learning_rates import check_rates
 from nas_attn.evaluation.plan import Plan
 from nas_attn.notation import parse
 from nas_attn.records import Choice, ResolvedPlacement
@@ -44,8 +45,11 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
 
 
 def _check_other(plan: Plan, other: Choice) -> None:
-    """Raises BackboneError if there is no such backbone, or the study's weights are not for it."""
+    """Raises BackboneError: there is no such backbone, or the study's weights or learning rates are
+    not for it.
+    """
     plan.bare(0, other)
+    check_rates(plan.like(other))
     training = plan.recipe.training
     if training.start == "pretrained" and training.weights != "default":
         raise BackboneError(
