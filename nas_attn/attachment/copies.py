@@ -301,6 +301,9 @@ def attach_compared(
     Whatever it begins as, attention has to run as often as its place: a block that runs all its
     children would run it once more, which the identity does not show.
 
+    Attention takes the dtype of the maps that it gets: of a norm in float32 in a network of lower
+    precision, that is not the dtype of its host.
+
     A model is not compared if it gives different outputs for one image and one seed, or none that
     could be compared; a warning says so.
 
@@ -312,7 +315,7 @@ def attach_compared(
     before = None
     if not (replaces or resolved.init != "identity"):
         before = _settled(model, input_shape)
-    attach(model, resolved)
+    _attach_as_maps(model, resolved, input_shape)
     name = type(model).__name__
     if repeated := _repeated_in_copy(model, input_shape):
         detach(model)
@@ -374,12 +377,46 @@ def _culprit(
     after.
     """
     for point, choices in resolved.modules:
-        attach(model, replace(resolved, modules=((point, choices),)))
+        _attach_as_maps(model, replace(resolved, modules=((point, choices),)), input_shape)
         wrong = _changed(model, input_shape, before)
         detach(model)
         if wrong is not None:
             return point.path
     return resolved.modules[0][0].path
+
+
+@torch.inference_mode(False)
+def _attach_as_maps(
+    model: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]
+) -> None:
+    """`attach`, with attention in the dtype of its maps, if the model has several dtypes."""
+    attach(model, resolved)
+    if len({p.dtype for p in model.parameters() if p.is_floating_point()}) > 1:
+        for path, dtype in _dtypes_of_maps(model, input_shape).items():
+            model.get_submodule(path).to(dtype)
+
+
+def _dtypes_of_maps(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, torch.dtype]:
+    """Path of each host's attention -> dtype of the map that it gets; without those that do not
+    run.
+    """
+    dtypes: dict[str, torch.dtype] = {}
+
+    def take(path: str, attention: nn.Module, args: tuple[Tensor, ...]) -> None:
+        dtypes[path] = args[0].dtype
+        # or the copy would stop here
+        attention.to(args[0].dtype)
+
+    # whatever a user's own model may raise; the comparison says it
+    with suppress(Exception), twin_of(model) as twin:
+        undecided(twin.eval())
+        for path, host in twin.named_modules():
+            if is_attended(host):
+                attention = host.get_submodule(CHILD)
+                where = f"{path}.{CHILD}".lstrip(".")
+                attention.register_forward_pre_hook(partial(take, where))
+        _outputs(twin, image_for(twin, input_shape))
+    return dtypes
 
 
 def _repeats(path: str) -> str:
