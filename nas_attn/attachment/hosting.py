@@ -50,7 +50,7 @@ former one: `running`, then `applied`.
 PLACED = "_nas_attn_placed"
 """Attribute of a model that attention was attached to: path -> type of each module."""
 ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
-"""Names in a forward that runs all its children in turn: it would run an additional child, too."""
+"""Names in code that runs all of a module's children in turn: it would run another one, too."""
 
 
 def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
@@ -138,14 +138,33 @@ def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
 
 
 def iterates_children(module: nn.Module) -> bool:
-    """Whether the module cannot take another child: its own forward runs all of them, or it is a
-    graph of torch.fx, whose class is generated, or a program of TorchScript.
+    """Whether the module cannot take another child: its own forward runs all of them, itself or in
+    a method, or it is a graph of torch.fx, whose class is generated, or a program of TorchScript.
     """
     if isinstance(module, torch.fx.GraphModule | torch.jit.ScriptModule):
         return True
-    # torch's containers iterate over themselves instead, which AttendedList and AttendedDict answer
-    code = getattr(bare_class(module).forward, "__code__", None)
-    return code is not None and not ITERATING_NAMES.isdisjoint(code.co_names)
+    names = _names_in_forward(bare_class(module))
+    return not ITERATING_NAMES.isdisjoint(names)
+
+
+def _names_in_forward(cls: type[nn.Module]) -> frozenset[str]:
+    """The names in the code of a class' forward, and of its methods and properties among them."""
+    names = {"forward"}
+    waiting = ["forward"]
+    while waiting:
+        name = waiting.pop()
+        function = getattr(cls, name, None)
+        if isinstance(function, property):
+            function = function.fget
+        # torch's containers iterate over themselves, which AttendedList and AttendedDict answer
+        is_torchs = str(getattr(function, "__module__", "")).startswith("torch.")
+        if is_torchs and name != "forward":
+            continue
+        code = getattr(function, "__code__", None)
+        new = set(getattr(code, "co_names", ())) - names
+        names |= new
+        waiting += new
+    return frozenset(names)
 
 
 def refuse_wrapped(model: nn.Module) -> None:

@@ -142,7 +142,7 @@ class RunsItsChildren(nn.Module):
 
 
 class RunsItsChildrenInAMethod(nn.Module):
-    """The same where `forward` does not show it."""
+    """The same where a method does it that `forward` calls."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -156,6 +156,19 @@ class RunsItsChildrenInAMethod(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(x + self.branch(x))
+
+
+def run_children(module: nn.Module, x: Tensor) -> Tensor:
+    for child in module.children():
+        x = child(x)
+    return x
+
+
+class RunsItsChildrenInAFunction(RunsItsChildrenInAMethod):
+    """The same where the class does not show it."""
+
+    def branch(self, x: Tensor) -> Tensor:
+        return run_children(self, x)
 
 
 class LooksAtSizesAndNumbers(nn.Module):

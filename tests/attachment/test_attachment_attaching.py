@@ -16,7 +16,7 @@ from attachment_models import (
     SE,
     Repeating,
     RunsItsChildren,
-    RunsItsChildrenInAMethod,
+    RunsItsChildrenInAFunction,
     UNetEncoder,
     placed,
     points_of,
@@ -239,7 +239,7 @@ def test_attention_that_would_run_twice_is_refused(init: Any) -> None:
     identity, this changes no output.
     """
     shape = (3, 8, 8)
-    blocks = [RunsItsChildrenInAMethod(8) for _ in range(2)]
+    blocks = [RunsItsChildrenInAFunction(8) for _ in range(2)]
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Sequential(*blocks)).eval()
     x = torch.randn(1, *shape)
     before = model(x)

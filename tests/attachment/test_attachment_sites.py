@@ -206,6 +206,13 @@ def test_a_module_that_runs_its_children_is_no_point() -> None:
     assert [p.path for p in site.at("block")] == ["second", "third"]
 
 
+def test_a_block_that_runs_its_children_in_a_method_takes_attention_inside_only() -> None:
+    blocks = [given.RunsItsChildrenInAMethod(8) for _ in range(2)]
+    (site,) = check(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *blocks), (3, 16, 16))
+    assert site.positions == ("residual",)
+    assert [p.path for p in site.at("residual")] == ["1.norm", "2.norm"]
+
+
 def test_control_flow_by_numbers_falls_back_to_a_real_forward() -> None:
     model = given.LooksAtSizesAndNumbers()
     stages = check(model, (3, 64, 64))
