@@ -40,6 +40,8 @@ LEVELS: dict[str, Callable[[PublishedComparison], object]] = {
     "source": lambda row: (row.situation.setting, row.source),
     "group": lambda row: (row.situation.setting, row.group),
 }
+# Of these, each level lies in one level of the next; they are the last of LEVELS.
+NESTED = ("group", "source")
 # What has a spread; the last is that of the rest.
 SPREADS = (*LEVELS, "rest")
 # Points; where the search for each spread begins, and the factors of its steps.
@@ -204,7 +206,13 @@ def _of_known_tasks(pairs: Sequence[PublishedComparison]) -> tuple[PublishedComp
 
 
 class _Equations:
-    """Henderson's equations of some rows."""
+    """Henderson's equations of some rows.
+
+    A fit asks for some hundred likelihoods. If a BLAS divides each among threads, which wait for
+    each other, it takes many times the processor's time, above all beside other work. So the matrix
+    is summed over the few effects of each row, and nested effects are absorbed before it is solved:
+    what is left is too small for threads.
+    """
 
     def __init__(self, rows: Sequence[PublishedComparison]) -> None:
         fixed = np.array([_fixed(row.situation) for row in rows])
@@ -218,12 +226,27 @@ class _Equations:
                     self.places[key] = self.fixed + len(kinds)
                     kinds.append(number)
         self._kind = np.array(kinds)
-        design = np.zeros((len(rows), self.fixed + len(kinds)))
-        design[:, : self.fixed] = fixed
-        for number, row in enumerate(rows):
-            for name, level_of in LEVELS.items():
-                design[number, self.places[name, level_of(row)]] = 1.0
-        self._design = design * np.array([[_extent(row.situation)] for row in rows])
+        self._starts = [
+            min(index for (effect, _), index in self.places.items() if effect == name)
+            for name in NESTED
+        ]
+        # of each row: its effects, and how often each counts
+        effects = np.array(
+            [
+                [
+                    *range(self.fixed),
+                    *(self.places[name, level_of(row)] for name, level_of in LEVELS.items()),
+                ]
+                for row in rows
+            ]
+        )
+        counts = np.hstack([fixed, np.ones((len(rows), len(LEVELS)))])
+        counts *= np.array([[_extent(row.situation)] for row in rows])
+        size = self.fixed + len(kinds)
+        self._design = np.zeros((len(rows), size))
+        np.put_along_axis(self._design, effects, counts, axis=1)
+        self._cells = (effects[:, :, None] * size + effects[:, None, :]).ravel()
+        self._products = counts[:, :, None] * counts[:, None, :]
         self._gain = np.array([row.gain for row in rows])
         self._variance = np.array([(row.error or 0.0) ** 2 for row in rows])
 
@@ -233,27 +256,59 @@ class _Equations:
         prior = sd[self._kind] ** 2
         left = self._left(noise, prior)
         right = self._design.T @ (self._gain / noise)
-        _, log_determinant = np.linalg.slogdet(left)
-        misfit = float(self._gain @ (self._gain / noise) - right @ np.linalg.solve(left, right))
-        spread = float(np.log(noise).sum() + np.log(prior).sum()) + float(log_determinant)
+        log_determinant = 0.0
+        explained = 0.0
+        for start in self._starts:
+            own, shares, left = _absorbed(left, start)
+            log_determinant += float(np.log(own).sum())
+            explained += float((right[start:] ** 2 / own).sum())
+            right = right[:start] - right[start:] @ shares
+        log_determinant += float(np.linalg.slogdet(left)[1])
+        explained += float(right @ np.linalg.solve(left, right))
+        misfit = float(self._gain @ (self._gain / noise)) - explained
+        spread = float(np.log(noise).sum() + np.log(prior).sum()) + log_determinant
         return -0.5 * (spread + misfit) + float(np.sum(np.log(sd) - sd / PENALTY_SD))
 
     def solved(self, sd: Array) -> tuple[Array, Array]:
         """(effects, covariance of their errors)."""
         noise = self._variance + sd[-1] ** 2
-        covariance = np.asarray(
-            np.linalg.inv(self._left(noise, sd[self._kind] ** 2)), dtype=np.float64
-        )
+        covariance = _inverse(self._left(noise, sd[self._kind] ** 2), self._starts)
         effects: Array = covariance @ (self._design.T @ (self._gain / noise))
         return effects, covariance
 
     def _left(self, noise: Array, prior: Array) -> Array:
-        left = self._design.T @ (self._design / noise[:, None])
+        size = self._design.shape[1]
+        products = self._products / noise[:, None, None]
+        left = np.bincount(self._cells, products.ravel(), size**2).astype(np.float64)
+        left = left.reshape(size, size)
         random = np.arange(self.fixed, len(left))
         left[random, random] += 1 / prior
         slopes = np.arange(1, self.fixed)
         left[slopes, slopes] += 1 / SLOPE_SD**2
-        return np.asarray(left, dtype=np.float64)
+        return left
+
+
+def _absorbed(left: Array, start: int) -> tuple[Array, Array, Array]:
+    """Takes the effects from `start` on out of equations in which they have nothing in common with
+    each other: (their diagonal, what they share with the other effects as a part of it, the
+    equations of the others).
+    """
+    own = np.diag(left)[start:]
+    shared = left[start:, :start]
+    shares = shared / own[:, None]
+    # einsum, unlike @, uses no threads
+    return own, shares, left[:start, :start] - np.einsum("ij,ik->jk", shared, shares)
+
+
+def _inverse(left: Array, starts: Sequence[int]) -> Array:
+    """The inverse, with the effects from each of these places on absorbed in turn."""
+    if not starts:
+        return np.asarray(np.linalg.inv(left), dtype=np.float64)
+    own, shares, others = _absorbed(left, starts[0])
+    inner = _inverse(others, starts[1:])
+    corner = -np.einsum("ij,jk->ik", shares, inner)
+    outer = np.diag(1 / own) - np.einsum("ij,kj->ik", corner, shares)
+    return np.block([[inner, corner.T], [corner, outer]])
 
 
 def _fixed(situation: Situation) -> list[float]:
