@@ -175,14 +175,18 @@ def _checked_here(
 
 def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Run | None, str]:
     """(the training as the target says whose weights to take, empty); (None, why) if the search's
-    weights score better.
+    weights score better on the same images.
     """
     run = next(iter(kept_runs(store, view.key)), None)
     if run is None or not store.checkpoints(weights_run(view.key)):
         return run, ""
+    brief_run = searched_run(store, view)
+    if brief_run is None or (now.recipe.data.resplit and run.seed != brief_run.seed):
+        # each seed has validation images of its own, and easier ones show no better network
+        return run, ""
     metric = now.primary or tasks.of(protocol_recipe(store, run.protocol)).metric
     scored = []
-    for of_run in (run, None):
+    for of_run in (run, brief_run):
         if (row := _scored(store, view, of_run)) is not None:
             scored.append(row.score.metrics)
     values = [metrics[metric] for metrics in scored if metric in metrics]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import materials
@@ -12,6 +15,7 @@ from command_line import Nas
 
 from nas_attn import data
 from nas_attn.recipe_reading import frozen_recipe, load_recipe
+from nas_attn.searching.phases.retraining import FIRST_RETRAINING
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.study.opening import OpenStudy, open_study
@@ -123,6 +127,23 @@ def test_an_exported_network_is_scored_on_images_that_its_weights_have_not_seen(
     assert card["here"]["right"] == card["training"]["right"]
     found = nas("check-export", "few.pt", "--json").json
     assert found["right"] == card["here"]["right"]
+
+
+def test_a_retrained_network_is_exported_whatever_the_search_scored_on_other_images(
+    study: OpenStudy, nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path.cwd(), tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    assert nas("retrain", "few", "--trial", "1", "--workers", "1").status == 0
+    with closing(sqlite3.connect("nas_attn.db")) as database, database:
+        worse = (
+            "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', 0) WHERE protocol = ?"
+        )
+        assert database.execute(worse, ("target",)).rowcount
+    assert nas("export", "few", "--trial", "1").status == 0
+    card = json.loads(Path("few.pt.json").read_text())
+    assert card["training"]["seed"] == FIRST_RETRAINING
+    assert card["data"]["divided_by_seed"] == FIRST_RETRAINING
 
 
 def test_a_study_from_before_keeps_its_one_division(study: OpenStudy) -> None:
