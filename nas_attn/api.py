@@ -200,8 +200,8 @@ class Study:
         return snapshot_as_json(self.snapshot())
 
     def front(self) -> tuple[CandidateView, ...]:
-        """Candidates that no other dominates by the current estimates; the best in the first
-        objective comes first.
+        """Candidates that no other dominates by the current estimates; the best in the primary
+        metric comes first.
         """
         return self.snapshot().front
 

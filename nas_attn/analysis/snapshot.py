@@ -14,6 +14,7 @@ from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.cautions import Caution
 from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.features import BackboneStage, features, is_control
+from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord
 from nas_attn.analysis.length import (
     Brief,
@@ -200,7 +201,7 @@ class Snapshot:
 
     @property
     def front(self) -> tuple[CandidateView, ...]:
-        """The candidates not dominated in the current estimates, the best in the first objective
+        """The candidates not dominated in the current estimates, the best in the primary metric
         first.
         """
         return self.ordered([view for view in self.candidates if view.on_front])
@@ -243,14 +244,13 @@ class Snapshot:
         if taken is None or metric not in self.evidence:
             return ()
         bare = [view.key for view in self.candidates if view.is_bare]
-        sign = 1.0 if self.evidence[metric].lower_is_better else -1.0
         able = []
         for v in self.candidates:
             if v.state == "scored" and metric in v.estimates and not v.control:
                 able.append(v)
-        ranked = sorted(able, key=lambda view: sign * view.estimates[metric].mean)
         first = list(dict.fromkeys([taken, *bare]))
-        return (*first, *[view.key for view in ranked if view.key not in first][:1])
+        others = [view.key for view in self.ordered(able) if view.key not in first]
+        return (*first, *others[:1])
 
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are shown for an objective."""
@@ -258,12 +258,22 @@ class Snapshot:
         return not is_cost(objective) and any(name in view.gains for view in self.candidates)
 
     def ordered(self, views: Iterable[CandidateView]) -> tuple[CandidateView, ...]:
-        """Best in the first objective first; unscored last, by trial."""
+        """Best in the primary metric first: the best in a cost is only the cheapest. Unscored last,
+        by trial.
+        """
+        metric = self.primary
+        lower = lower_is_better(self.objectives[0])
+        if metric is not None:
+            lower = sign_of(self.recipe, metric) < 0
 
         def place(view: CandidateView) -> tuple[float, int]:
-            first = view.values[0]
-            sign = 1.0 if lower_is_better(self.objectives[0]) else -1.0
-            return (math.inf if first is None else sign * first, view.trial)
+            value = view.values[0]
+            if metric is not None:
+                estimate = view.estimates.get(metric)
+                value = None if estimate is None else estimate.mean
+            if value is None:
+                return math.inf, view.trial
+            return (value if lower else -value), view.trial
 
         return tuple(sorted(views, key=place))
 

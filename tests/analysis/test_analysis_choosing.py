@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
+from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.card import Purpose, card_of
 from nas_attn.analysis.choosing import Chosen, Unmet, choose, key_among
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.decision import training_s
-from nas_attn.analysis.eligible import best_uniform
-from nas_attn.analysis.rounds import RIVALS, next_round
+from nas_attn.analysis.eligible import best_uniform, latency_ratio
+from nas_attn.analysis.rounds import RIVALS, next_round, to_confirm
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError, UserError
 from nas_attn.study.reading import snapshot
@@ -268,6 +268,28 @@ def test_no_attention_the_recommended_a_faster_one_and_the_best_uniform_one_meet
         placements
     )
     assert met(now) == placements, "any worker that decides it decides the same"
+
+
+def test_a_cost_as_the_first_objective_makes_nobody_the_best_that_is_only_the_cheapest(
+    tmp_path: Path,
+) -> None:
+    studies = {}
+    for first, second in (("accuracy", "latency"), ("latency", "accuracy")):
+        (folder := tmp_path / first).mkdir()
+        studies[first] = snapshot(usual(folder, recipe(objectives=[first, second])).store)
+    now = studies["latency"]
+    accuracies = {
+        view.baseline: view.estimates["accuracy"].mean for view in now.baselines if not view.is_bare
+    }
+    uniform = best_uniform(now)
+    assert uniform.baseline == max(accuracies, key=lambda name: accuracies[name])
+    assert latency_ratio(uniform) > min(
+        latency_ratio(view) for view in now.baselines if not view.is_bare
+    )
+    assert [view.key for view in to_confirm(now)] == [
+        view.key for view in to_confirm(studies["accuracy"])
+    ]
+    assert met(now) == met(studies["accuracy"])
 
 
 def test_where_none_is_recommended_the_most_promising_one_meets_it(
