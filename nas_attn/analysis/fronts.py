@@ -69,6 +69,14 @@ def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
     return next((metric for metric in scored if metric == tasks.of(recipe).metric), None)
 
 
+def leading(objectives: Sequence[str]) -> int:
+    """Index of the objective whose best value is that of the best candidate: the first that needs
+    training, else the first.
+    """
+    trained = (not is_cost(objective) for objective in objectives)
+    return next((index for index, needs_it in enumerate(trained) if needs_it), 0)
+
+
 def sign_of(recipe: Recipe, metric: str) -> float:
     """-1 if less of a metric is better in this study, else 1; a user's own is minimised if its
     objective says so, `-rmse`.

@@ -78,7 +78,7 @@ class Progress:
     failed: int
     running: int
     objective: str
-    """The first one."""
+    """The first one that needs training, else the first."""
     best: float | None = None
     """Its best value so far; None if there is none."""
     left_s: float | None = None

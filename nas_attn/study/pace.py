@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from nas_attn.analysis.fronts import minimised
+from nas_attn.analysis.fronts import leading, minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.analysis.pauses import without_pauses
 from nas_attn.analysis.progress import Phase
@@ -231,9 +231,10 @@ def _measuring_s(opened: OpenStudy, more_s: float) -> float:
 
 def _best_scored(opened: OpenStudy) -> set[str]:
     """As many candidates as get further seeds, those with the best values so far."""
-    objective = opened.recipe.objectives[0]
+    leads = leading(opened.recipe.objectives)
+    objective = opened.recipe.objectives[leads]
     told = {
-        trial: minimised([objective], values[:1])[0]
+        trial: minimised([objective], [values[leads]])[0]
         for trial, values in opened.book.values().items()
     }
     best = sorted(told, key=lambda trial: told[trial])[:CONFIRMED]

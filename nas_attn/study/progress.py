@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from nas_attn.analysis.fronts import minimised
+from nas_attn.analysis.fronts import leading, minimised
 from nas_attn.analysis.progress import EndedRun, Phase, PhaseProgress, Progress
 from nas_attn.storage import RunRow, StudyStore
 from nas_attn.study.opening import OpenStudy
@@ -19,9 +19,10 @@ def ended_run(row: RunRow) -> EndedRun:
 def progress(opened: OpenStudy) -> Progress:
     """The progress of a study as of now."""
     rows = opened.store.candidates()
-    objective = opened.recipe.objectives[0]
+    leads = leading(opened.recipe.objectives)
+    objective = opened.recipe.objectives[leads]
     states = Counter(row.state for row in rows)
-    values = [told[0] for told in opened.book.values().values()] if states["scored"] else []
+    values = [told[leads] for told in opened.book.values().values()] if states["scored"] else []
     best = min(values, key=lambda v: minimised([objective], [v]), default=None)
     open_ = opened.trials - len(rows) + states["running"]
     return Progress(

@@ -123,6 +123,15 @@ def test_a_worker_is_listed_with_what_it_is_at_and_gone_when_it_has_ended(table:
     assert (now.workers, now.per_hour, now.progress.finished) == ((), None, 4)
 
 
+def test_the_best_so_far_is_of_the_metric_also_after_a_cost(table: Path) -> None:
+    changes = {"objectives": ["params", "score"], "search.trials": 4, "search.confirm_seeds": 0}
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
+    taking_part.work(opened, taking_part.Options(say=lambda line: None))
+    now = overview(opened).progress
+    assert now.objective == "score"
+    assert now.best == max(score for _, score in opened.book.values().values())
+
+
 @pytest.mark.slow
 def test_status_tells_a_killed_worker_from_a_living_one(
     table: Path, monkeypatch: pytest.MonkeyPatch
