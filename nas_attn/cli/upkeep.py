@@ -108,6 +108,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
 
 def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | None:
     """The next command: to look at what is running, to go on, or what the card says."""
+    from nas_attn.study.further import is_unfinished
     from nas_attn.study.reading import snapshot
     from nas_attn.words.card import CardRow, card_text
     from nas_attn.words.progress import ANSWER_SO_FAR, NO_WORKER_RUNS
@@ -116,8 +117,7 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | N
     name = opened.store.name
     if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
         return CardRow("Next", ANSWER_SO_FAR, f"nas-attn pareto {name}{at}")
-    exhausted = opened.store.settings.exhausted_at is not None and not now.progress.running
-    if now.progress.finished < now.progress.trials and not exhausted:
+    if is_unfinished(opened, now.progress):
         return CardRow("Next", NO_WORKER_RUNS, f"nas-attn resume {name}{at}")
     rows = {row.label: row for row in card_text(snapshot(opened.store), at).rows}
     return rows.get("Next")

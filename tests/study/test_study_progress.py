@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from command_line import Nas
 from made_study import recipe, usual
 
 from nas_attn.analysis.progress import Phase, PhaseProgress, Progress
@@ -25,6 +27,7 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.overview import overview
 from nas_attn.storage import Run
+from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import last_sessions, time_left
 from nas_attn.words.progress import progress_line
 
@@ -130,6 +133,29 @@ def test_the_best_so_far_is_of_the_metric_also_after_a_cost(table: Path) -> None
     now = overview(opened).progress
     assert now.objective == "score"
     assert now.best == max(score for _, score in opened.book.values().values())
+
+
+def work_until_a_line(opened: OpenStudy) -> None:
+    """As a worker that is stopped when its first run has ended."""
+    stop = threading.Event()
+    taking_part.work(opened, taking_part.Options(say=lambda line: stop.set(), stop=stop))
+
+
+def test_status_names_resume_wherever_a_search_was_stopped_after_its_candidates(
+    table: Path, nas: Nas
+) -> None:
+    changes = {"search.trials": 3, "search.confirm_seeds": 1}
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
+    following = []
+    ended = []
+    while len(ended) < 2 or ended[-1] > ended[-2]:
+        work_until_a_line(opened)
+        following.append(nas("status", "table", "--json").json["next"])
+        ended.append(sum(row.state == "done" for row in opened.store.queue.rows()))
+    assert len(ended) > 8
+    # the last worker found nothing to do
+    assert following[-2] == following[-1] != "nas-attn resume table"
+    assert set(following[:-2]) == {"nas-attn resume table"}
 
 
 @pytest.mark.slow

@@ -7,13 +7,12 @@ one and its rivals run in rounds, on fresh seeds and backbones. Optuna is not to
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from typing_extensions import override
 
-from nas_attn.analysis.rounds import RIVALS, ROUNDS_PER_SEED, next_round, to_confirm
+from nas_attn.analysis.rounds import RIVALS, next_round, to_confirm
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.evaluation.plan import backbone_number, bare_seeds
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH
@@ -23,6 +22,7 @@ from nas_attn.records import (
 from nas_attn.searching.phases.testing import must_test
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow
+from nas_attn.study.further import all_rounds_ran, rounds_begun
 from nas_attn.study.progress import ended_run
 from nas_attn.study.reading import searched_snapshot
 from nas_attn.words.running import confirmed_line
@@ -81,16 +81,6 @@ class Further(TaskSource, ABC):
     def ended(self, row: RunRow, lease: Lease) -> None:
         self.worker.say(confirmed_line(ended_run(row)))
 
-    def rounds(self) -> dict[int, set[str]]:
-        """Number of each confirmation round -> the candidates that ran in it. One in which only the
-        bare network ran has not begun: an idle worker trained it ahead.
-        """
-        keys_by_round: dict[int, set[str]] = defaultdict(set)
-        for row in self.queue.rows(purposes=[ROUND]):
-            keys_by_round[row.run.round].add(row.run.key)
-        bare = {row.key for row in self.store.candidates() if row.is_bare}
-        return {number: keys for number, keys in keys_by_round.items() if keys - bare}
-
     def missing(
         self,
         views: Iterable[CandidateView | CandidateRow],
@@ -132,7 +122,7 @@ class Confirmation(Further):
         runs = self.missing(to_confirm(searched_snapshot(self.store)), self._backbones())
         # a worker that dies before the note is written chooses again
         self.queue.want(runs)
-        self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
+        self.store.set(confirmed_trials=trials, rounds_before=rounds_begun(self.store))
         return runs
 
     def _backbones(self) -> dict[int, int]:
@@ -160,20 +150,12 @@ class Rounds(Further):
 
     @override
     def next(self) -> list[Run]:
-        rounds = len(self.rounds())
-        if self._are_done(rounds):
+        if all_rounds_ran(self.store, self.recipe):
             return []
+        rounds = rounds_begun(self.store)
         rng = np.random.default_rng([self.recipe.search.seed, rounds])
         return self.missing(
             next_round(searched_snapshot(self.store), rng), self._backbone(rounds), rounds + 1
-        )
-
-    def _are_done(self, rounds: int) -> bool:
-        """Whether a search without a time has had all its rounds."""
-        settings = self.store.settings
-        had = rounds - settings.rounds_before
-        return (
-            settings.test_from is None and had >= ROUNDS_PER_SEED * self.recipe.search.confirm_seeds
         )
 
     def _backbone(self, rounds: int) -> dict[int, int]:
@@ -185,11 +167,11 @@ class Rounds(Further):
     @override
     def _waits(self) -> bool:
         waiting = self.queue.rows(state="waiting", purposes=[self.purpose])
-        return any(row.run.round <= len(self.rounds()) for row in waiting)
+        return any(row.run.round <= rounds_begun(self.store) for row in waiting)
 
     @override
     def bare_runs(self, bare: CandidateRow) -> list[Run]:
-        rounds = len(self.rounds())
-        if self._are_done(rounds):
+        if all_rounds_ran(self.store, self.recipe):
             return []
+        rounds = rounds_begun(self.store)
         return self.missing([bare], self._backbone(rounds), rounds + 1)
