@@ -137,12 +137,14 @@ def search(
 
     from nas_attn.searching.prepare import beginning
     from nas_attn.searching.worker import devices
+    from nas_attn.study.opening import check_place
     from nas_attn.words.plans import timetable_lines
 
     began = time.monotonic()
     page_path(options.report)
     plan = _search_plan(recipe, effort, options)
     if options.dry_run:
+        check_place(plan.recipe, options.storage, artifacts=options.artifacts or None)
         _forecast(plan, effort, options)
         return
     table = plan.timetable

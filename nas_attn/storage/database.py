@@ -25,8 +25,8 @@ from nas_attn.storage.connection import Connector, TunedConnection, insert
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.log_file import SQLITE_HEADER, check_has_log
 from nas_attn.storage.outages import Outage, repeatable
-from nas_attn.storage.preparing import creation_lock, prepare
-from nas_attn.storage.rows import StudySummary, read_all
+from nas_attn.storage.preparing import creation_lock, known_version, prepare
+from nas_attn.storage.rows import NamePlace, StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
 
@@ -117,6 +117,8 @@ class SteadyClock:
 
 # Optuna's table; nas_attn changes only names in it
 _OPTUNA_STUDIES = table("studies", column("study_name"))
+# where Alembic keeps the version of Optuna's tables, and of other programs'
+_REVISIONS = table("alembic_version", column("version_num"))
 _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
@@ -129,7 +131,8 @@ class Database:
     version.
     """
 
-    def __init__(self, url: str, *, must_exist: bool = False) -> None:
+    def __init__(self, url: str, *, must_exist: bool = False, prepared: bool = True) -> None:
+        """`prepared`: our tables are made or upgraded; else only `look` may be called."""
         parsed = storage_url(url)
         # absolute, with password: for child processes
         self.url = parsed.render_as_string(hide_password=False)
@@ -143,7 +146,8 @@ class Database:
             )
         if must_exist and path is not None:
             check_has_log(path, str(self))
-        self._connector.endure(lambda: prepare(self._connector))
+        if prepared:
+            self._connector.endure(lambda: prepare(self._connector))
 
     def __str__(self) -> str:
         """The URL without a password."""
@@ -189,6 +193,27 @@ class Database:
         return now
 
     @repeatable
+    def look(self, name: str) -> NamePlace:
+        """What there is at a study's name. Writes nothing, also where nothing is prepared. Raises
+        StorageError: the database cannot be read, or is from a newer version.
+        """
+        path = self.path
+        if path is not None and not path.is_file():
+            # a connection would make it
+            return NamePlace()
+        if path is not None:
+            check_has_log(path, str(self))
+        with self._connector.read() as connection:
+            recipe = None
+            if known_version(connection, self._connector) is not None:
+                of_name = tables.study.c.name == name
+                recipe = connection.scalar(select(tables.study.c.recipe).where(of_name))
+            revision = None
+            if inspect(connection).has_table(_REVISIONS.name):
+                revision = connection.scalar(select(_REVISIONS.c.version_num))
+            return NamePlace(recipe, name in _optuna_names(connection), revision)
+
+    @repeatable
     def create_study(
         self,
         name: str,
@@ -212,19 +237,7 @@ class Database:
             new = insert(connection, tables.study).values(created_at=self._connector.clock, **row)
             connection.execute(new.on_conflict_do_nothing())
         store = self.study(name)
-        difference = differing_keys(json.loads(store.recipe), json.loads(recipe))
-        if difference:
-            shown = ", ".join(difference[:_SHOWN_DIFFERENCES])
-            more = ""
-            if len(difference) > _SHOWN_DIFFERENCES:
-                more = f" and {len(difference) - _SHOWN_DIFFERENCES} more"
-            way_out = (
-                "give the new one another name, or go on with the old one by `nas-attn resume"
-                f" {name}`"
-            )
-            raise StudyError(
-                f"study '{name}' exists with another recipe ({shown}{more}): {way_out}"
-            )
+        check_same_recipe(name, store.recipe, recipe)
         return store
 
     @repeatable
@@ -389,6 +402,21 @@ def _optuna_names(connection: Connection) -> set[str]:
     if not inspect(connection).has_table(_OPTUNA_STUDIES.name):
         return set()
     return set(connection.scalars(select(_OPTUNA_STUDIES.c.study_name)))
+
+
+def check_same_recipe(name: str, old: str, new: str) -> None:
+    """Raises StudyError, which tells the first differences, if two recipes as JSON differ."""
+    difference = differing_keys(json.loads(old), json.loads(new))
+    if not difference:
+        return
+    shown = ", ".join(difference[:_SHOWN_DIFFERENCES])
+    more = ""
+    if len(difference) > _SHOWN_DIFFERENCES:
+        more = f" and {len(difference) - _SHOWN_DIFFERENCES} more"
+    way_out = (
+        f"give the new one another name, or go on with the old one by `nas-attn resume {name}`"
+    )
+    raise StudyError(f"study '{name}' exists with another recipe ({shown}{more}): {way_out}")
 
 
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:

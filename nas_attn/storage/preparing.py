@@ -29,7 +29,7 @@ def prepare(connector: Connector) -> None:
     it is not possible.
     """
     with connector.read() as connection:
-        is_current = _known_version(connection, connector) == SCHEMA_VERSIONS[-1]
+        is_current = known_version(connection, connector) == SCHEMA_VERSIONS[-1]
         if is_current and (
             not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
         ):
@@ -38,11 +38,11 @@ def prepare(connector: Connector) -> None:
         if connector.is_sqlite:
             _use_wal(connector)
         with connector.write() as connection:
-            if _known_version(connection, connector) != SCHEMA_VERSIONS[-1]:
+            if known_version(connection, connector) != SCHEMA_VERSIONS[-1]:
                 _upgrade(connection)
 
 
-def _known_version(connection: sa.Connection, connector: Connector) -> str | None:
+def known_version(connection: sa.Connection, connector: Connector) -> str | None:
     """Schema version of the database; None if it does not have our tables yet."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None

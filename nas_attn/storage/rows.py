@@ -165,6 +165,18 @@ class StudySummary:
 
 
 @dataclass(frozen=True, slots=True)
+class NamePlace:
+    """What a database holds at a study's name, before anything is made or upgraded in it."""
+
+    recipe: str | None = None
+    """Of our study of this name; None: there is none."""
+    has_trials: bool = False
+    """Whether Optuna has a study of this name."""
+    revision: str | None = None
+    """Of Optuna's tables, by Alembic, or of another program's; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class StudySettings:
     """The changing values of a study, besides its rows. Times are Unix seconds by the database's
     clock.

@@ -21,6 +21,7 @@ from nas_attn.paths import DEFAULT_URL, user_path
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import Database, StudyStore, shown_url
+from nas_attn.storage.database import check_same_recipe
 from nas_attn.study.bucket import SCHEME, BucketArtifacts
 from nas_attn.tables import BACKBONE_SOURCES
 
@@ -129,11 +130,7 @@ def create_study(
     text = recipe.with_resplit(resplit).to_json()
     place = _place(database, artifacts)
     if recipe.name in [study.name for study in database.studies()]:
-        stored = database.study(recipe.name).recipe
-        kept = frozen_recipe(stored, where=f"study '{recipe.name}' in '{database}'")
-        # the same recipe, with its keys in another order, or with what the study found
-        if recipe.with_data_of(kept) in (kept, kept.as_asked()):
-            text = stored
+        text = _text_beside(recipe, database.study(recipe.name).recipe, database)
     else:
         # checked first, so that no unusable place is recorded
         if place.startswith(SCHEME):
@@ -148,6 +145,35 @@ def create_study(
         )
         book = TrialBook(database, recipe.name, made_for=recipe)
     return replace(_opened(url, database, store), made_book=book)
+
+
+def check_place(recipe: Recipe, url: str, *, artifacts: Path | str | None = None) -> None:
+    """Raises what `create_study` raises; makes and upgrades nothing."""
+    with Database(url, prepared=False) as database:
+        place = _place(database, artifacts)
+        there = database.look(recipe.name)
+        if there.revision is not None:
+            from nas_attn.study.optuna_storage import check_revision
+
+            check_revision(there.revision, str(database))
+        if there.recipe is not None:
+            text = _text_beside(recipe, there.recipe, database)
+            check_same_recipe(recipe.name, there.recipe, text)
+            return
+        if there.has_trials:
+            raise _not_ours(database, recipe.name)
+        if place.startswith(SCHEME):
+            BucketArtifacts(place).check()
+        _check_makeable(artifacts_folder(database, place))
+
+
+def _text_beside(recipe: Recipe, stored: str, database: Database) -> str:
+    """A recipe as JSON, beside that of the study of its name: the stored text, if it is the same
+    but for the order of its keys and what the study found.
+    """
+    kept = frozen_recipe(stored, where=f"study '{recipe.name}' in '{database}'")
+    same = recipe.with_data_of(kept)
+    return stored if same in (kept, kept.as_asked()) else same.to_json()
 
 
 def _check_name(database: Database, name: str) -> None:
@@ -253,6 +279,13 @@ def _make_folder(folder: Path) -> None:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     _check_writable(folder)
+
+
+def _check_makeable(folder: Path) -> None:
+    """Raises StudyError if `_make_folder` would; makes nothing."""
+    above = next((place for place in folder.parents if place.exists()), folder)
+    if folder.exists() or not (os.path.isdir(above) and os.access(above, os.W_OK)):
+        _check_writable(folder)
 
 
 def _check_writable(folder: Path) -> None:

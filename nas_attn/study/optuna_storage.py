@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import weakref
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import optuna
@@ -14,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session
 
 from nas_attn.errors import StorageError
-from nas_attn.storage import Database, optuna_engine_arguments
+from nas_attn.storage import Database, optuna_engine_arguments, sqlite_url
 from nas_attn.storage.driver_errors import explained, translate_errors
 from nas_attn.storage.outages import Outage, repeatable
 
@@ -114,15 +118,33 @@ def open_storage(database: Database) -> PatientStorage:
     return database.outage.endure(lambda: _open(database), lambda: None)
 
 
+def check_revision(revision: str, where: str) -> None:
+    """Raises StorageError if Optuna cannot use a database, `where`, whose tables have this
+    revision; tries it on an empty one.
+    """
+    with TemporaryDirectory(prefix="nas_attn-") as folder:
+        file = Path(folder, "revision.db")
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
+        try:
+            storage = RDBStorage(sqlite_url(file))
+        except RuntimeError as error:
+            raise _unusable(where, error) from None
+        storage.engine.dispose()
+
+
+def _unusable(where: str, error: RuntimeError) -> StorageError:
+    """`error`: Optuna's word for a schema of another version."""
+    return StorageError(f"Optuna {optuna.__version__} cannot use the database '{where}': {error}")
+
+
 def _open(database: Database) -> PatientStorage:
     address, arguments = optuna_engine_arguments(database.url)
     try:
         storage = PatientStorage(address, arguments, database.outage)
     except RuntimeError as error:
-        # Optuna's word for a schema of another version
-        raise StorageError(
-            f"Optuna {optuna.__version__} cannot use the database '{database}': {error}"
-        ) from None
+        raise _unusable(str(database), error) from None
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
         if isinstance(cause, DBAPIError) and cause.orig is not None:

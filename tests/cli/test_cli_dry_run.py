@@ -1,0 +1,106 @@
+"""What a search would say of the place for its study, `--dry-run` says without writing there."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+from command_line import Nas
+
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.study.opening import create_study
+
+URL = "sqlite:///nas_attn.db"
+
+
+def change(statement: str) -> None:
+    with closing(sqlite3.connect("nas_attn.db")) as database, database:
+        database.execute(statement)
+
+
+def begun(**changes: object) -> None:
+    opened = create_study(load_recipe("table.toml", overrides=changes), URL)
+    opened.book.close()
+    opened.database.close()
+
+
+def newer() -> None:
+    begun(name="another")
+    change("UPDATE nas_alembic_version SET version_num = '0999'")
+
+
+def newer_optuna() -> None:
+    begun(name="another")
+    change("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+
+
+def another_programs() -> None:
+    change("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+    change("INSERT INTO alembic_version VALUES ('5c1e2f')")
+
+
+def no_database() -> None:
+    Path("nas_attn.db").write_text("dear diary" * 1000)
+
+
+def optunas_alone() -> None:
+    optuna.create_study(study_name="table", storage=URL)
+
+
+def another_recipe() -> None:
+    begun(**{"training.batch_size": 7})
+
+
+def a_file_for_a_folder() -> None:
+    Path("nas_attn.artifacts").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        newer,
+        newer_optuna,
+        another_programs,
+        no_database,
+        optunas_alone,
+        another_recipe,
+        a_file_for_a_folder,
+    ],
+)
+def test_a_place_that_a_search_would_refuse_is_refused_and_left_as_it_was(
+    table: Path, nas: Nas, left: Callable[[], None]
+) -> None:
+    left()
+    before = files()
+    planned = nas("search", "table.toml", "--dry-run", "--json")
+    assert files() == before
+    begun = nas("search", "table.toml", "--workers", "1")
+    assert planned.status == begun.status != 0
+    assert planned.error == begun.error
+
+
+def test_a_server_that_does_not_answer_is_no_place_for_a_search(table: Path, nas: Nas) -> None:
+    away = "postgresql://nobody@127.0.0.1:1/studies"
+    planned = nas("search", "table.toml", "--dry-run", "--storage", away)
+    begun = nas("search", "table.toml", "--storage", away)
+    assert planned.status == begun.status != 0
+    assert planned.error == begun.error
+
+
+@pytest.mark.parametrize("changes", [{}, {"name": "another"}], ids=["same", "another"])
+def test_a_study_that_would_go_on_is_planned_and_left_as_it_is(
+    table: Path, nas: Nas, changes: dict[str, object]
+) -> None:
+    begun(**changes)
+    before = files()
+    assert nas("search", "table.toml", "--dry-run", "--json").json["study"] == "table"
+    assert files() == before
+
+
+def files() -> dict[str, bytes]:
+    """What lies in this folder."""
+    return {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
