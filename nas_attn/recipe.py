@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nas_attn import tables, tasks
 from nas_attn.errors import did_you_mean
+from nas_attn.importing import PYTHON
 from nas_attn.recipe_sections import (
     AnswerSection,
     BackboneSection,
@@ -197,6 +198,16 @@ class Recipe(Section):
                 " a trained backbone, which has seen the images of one division: leave it out"
             )
         return self
+
+    @property
+    def needs_program(self) -> bool:
+        """Whether a program gave its model or its training as Python objects: a loop, a function of
+        `na.search`. Then only that program can train, and no command.
+        """
+        return any(
+            name is not None and name.startswith(PYTHON)
+            for name in (self.backbone.name, self.training.evaluator)
+        )
 
     @property
     def target_is_open(self) -> bool:

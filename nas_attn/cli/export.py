@@ -159,9 +159,10 @@ def _hints(
     opened: OpenStudy, now: Snapshot, criteria: Criteria, view: CandidateView, done: Exported
 ) -> Iterator[str]:
     """What else could be exported: the network that was retrained last, or this one trained as the
-    target says; or that it was.
+    target says; or that it was, or that only the user's program can.
     """
     from nas_attn.words import exporting
+    from nas_attn.words.own_program import RETRAINED_BY_PROGRAM
 
     name = opened.store.name
     at = at_storage(opened.url)
@@ -176,6 +177,9 @@ def _hints(
         return
     if _trained_as_target(opened.recipe, done):
         yield exporting.AS_TARGET
+        return
+    if opened.recipe.needs_program:
+        yield RETRAINED_BY_PROGRAM
         return
     which = ""
     if not criteria.default:

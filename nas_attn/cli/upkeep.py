@@ -85,7 +85,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
             "time_use": time_as_json(now.time_use),
             "leases": held,
             "constants": [constant_as_json(opened.recipe, constant) for constant in same],
-            "next": None if next_step is None else next_step.command,
+            "next": None if next_step is None else next_step.command or None,
         }
         print_json(
             {
@@ -103,7 +103,8 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     if next_step is not None:
         out.print()
         show_prose(out, next_step.text, label=next_step.label)
-        show_command(out, next_step.command, indent=" " * LABEL_COLUMNS)
+        if next_step.command:
+            show_command(out, next_step.command, indent=" " * LABEL_COLUMNS)
 
 
 def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | None:
@@ -111,6 +112,7 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | N
     from nas_attn.study.further import is_unfinished
     from nas_attn.study.reading import snapshot
     from nas_attn.words.card import CardRow, card_text
+    from nas_attn.words.own_program import CONTINUED_BY_PROGRAM
     from nas_attn.words.progress import ANSWER_SO_FAR, NO_WORKER_RUNS
 
     at = at_storage(opened.url)
@@ -118,6 +120,8 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | N
     if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
         return CardRow("Next", ANSWER_SO_FAR, f"nas-attn pareto {name}{at}")
     if is_unfinished(opened, now.progress):
+        if opened.recipe.needs_program:
+            return CardRow("Next", CONTINUED_BY_PROGRAM)
         return CardRow("Next", NO_WORKER_RUNS, f"nas-attn resume {name}{at}")
     rows = {row.label: row for row in card_text(snapshot(opened.store), at).rows}
     return rows.get("Next")

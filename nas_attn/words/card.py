@@ -44,6 +44,7 @@ from nas_attn.words.commands import command
 from nas_attn.words.lacking import EXHAUSTED, nothing_recommended
 from nas_attn.words.lines import Line
 from nas_attn.words.listing import listed
+from nas_attn.words.own_program import in_own_program
 from nas_attn.words.recommendation import reasons
 from nas_attn.words.remarks import caution_text
 
@@ -362,9 +363,10 @@ def _next(now: Snapshot, card: Card, at: str) -> CardRow | None:
     if step.purpose is Purpose.LONGER:
         return _longer_training(now, step)
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
-    typed = f"{command(step.step)}{at}"
     purpose = _purpose(now, step, kept=card.verdict is CardVerdict.KEEP)
-    return CardRow("Next", f"{purpose}{time}:", typed)
+    if now.recipe.needs_program:
+        return CardRow("Next", f"{purpose}{time}{in_own_program(step)}")
+    return CardRow("Next", f"{purpose}{time}:", f"{command(step.step)}{at}")
 
 
 def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
@@ -407,9 +409,16 @@ def _for_more_trials(step: NextCommand) -> str:
 
 def _longer_training(now: Snapshot, step: NextCommand) -> CardRow:
     """The same search with longer trainings."""
-    typed = f"nas-attn search {_searched(now)} --target {step.runs} --name {now.study}-long"
+    options = f"--target {step.runs} --name {now.study}-long"
     epochs = several(step.runs, "epoch")
-    return CardRow("Next", f"train longer, for {epochs}, in a new study:", typed)
+    return _new_study(now, f"train longer, for {epochs}, in a new study", options)
+
+
+def _new_study(now: Snapshot, why: str, options: str) -> CardRow:
+    """Another search with the study's recipe."""
+    if now.recipe.needs_program:
+        return CardRow("Next", why)
+    return CardRow("Next", f"{why}:", f"nas-attn search {_searched(now)} {options}")
 
 
 def _searched(now: Snapshot) -> str:
@@ -424,11 +433,10 @@ def _longer_search(now: Snapshot, card: Card) -> CardRow | None:
         return None
     brief = card.early.brief
     seconds = brief.enough_s or 0.0
-    length = f" --target {brief.target}" if brief.known else ""
-    minutes = math.ceil(seconds / 60)
-    typed = f"nas-attn search {_searched(now)}{length} --minutes {minutes} --name {now.study}-long"
-    time = units.duration(seconds)
-    return CardRow("Next", f"about {time} would do for runs that train to the end:", typed)
+    length = f"--target {brief.target} " if brief.known else ""
+    options = f"{length}--minutes {math.ceil(seconds / 60)} --name {now.study}-long"
+    why = f"about {units.duration(seconds)} would do for runs that train to the end"
+    return _new_study(now, why, options)
 
 
 def _below(now: Snapshot, card: Card, at: str | None) -> Iterator[CardRow]:

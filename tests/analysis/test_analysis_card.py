@@ -19,6 +19,7 @@ from nas_attn.analysis.pooled import CONTRAST
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import critical_value
 from nas_attn.notation import parse
+from nas_attn.searching.run.asking import ASKING
 from nas_attn.study.reading import snapshot
 from nas_attn.words.card import card_text
 
@@ -127,6 +128,21 @@ def test_where_runs_are_too_short_the_next_command_trains_longer(
     warned = replace(now, cautions=(StillLearning("accuracy", 0.3, 0.5),))
     (row,) = (row for row in card_text(warned).rows if row.label == "Next")
     assert row.command == "nas-attn search RECIPE --target 20 --name made-long"
+
+
+@pytest.mark.parametrize("gain", [0.01, -0.004], ids=["test it", "try more"])
+@pytest.mark.parametrize("evaluator", [ASKING, "mine:evaluate"])
+def test_a_next_command_is_named_where_one_can_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, evaluator: str
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, gain)
+    now = snapshot(usual(tmp_path).store)
+    training = now.recipe.training.model_copy(update={"evaluator": evaluator})
+    now = replace(now, recipe=now.recipe.model_copy(update={"training": training}))
+    (row,) = (row for row in card_text(now).rows if row.label == "Next")
+    assert bool(row.command) is (evaluator != ASKING)
+    assert row.text
 
 
 @pytest.mark.parametrize(

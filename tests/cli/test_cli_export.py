@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import Nas
 
 import nas_attn as na
 
@@ -169,6 +170,23 @@ def test_the_output_of_a_network_of_ones_own_is_what_it_gives(
         assert told.json["card"]["output"]["classes"] == []
         assert "Classes in order" not in Path(f"{file}.md").read_text()
     assert "build(classes=1)" in Path("own.py").read_text(), "as it was built in the search"
+
+
+def test_no_command_is_named_that_cannot_call_a_loop_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas: Nas
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("own_network.py").write_text(OWN)
+    Path("own.toml").write_text(OWN_STUDY.replace("epochs = 1", "epochs = 2"))
+    study = na.begin("own.toml", overrides={"training.rungs": [1]})
+    assert nas("status", "own", "--json").json["next"] is None
+    while run := study.ask():
+        run.tell(0.5)
+    told = nas("export", "own", "--trial", "0", "--no-check")
+    assert told.status == 0
+    assert "nas-attn retrain own" not in told.err
+    assert nas("retrain", "own", "--trial", "0").status == 2
 
 
 def test_no_training_is_asked_for_that_the_search_has_done(
