@@ -233,6 +233,11 @@ class Recipe(Section):
         update = {name: getattr(other.data, name) for name in open_}
         return self.model_copy(update={"data": self.data.model_copy(update=update)})
 
+    def is_that_of(self, kept: Recipe) -> bool:
+        """Whether it says what a study's recipe says, but for what that study decided and found."""
+        mine = self.with_data_of(kept).model_dump()
+        return mine in (kept.model_dump(), kept.as_asked().model_dump())
+
     def with_resplit(self, resplit: bool) -> Recipe:
         """This recipe with what its `data.resplit = "auto"` stands for."""
         if self.data.resplit != "auto":

@@ -57,6 +57,15 @@ def test_a_study_trains_as_long_as_the_bare_network_needs_and_keeps_that(saturat
     assert len(reading.snapshot(after.store).candidates) == 2
 
 
+def test_the_same_recipe_goes_on_with_the_length_that_was_found_wherever_its_space_lies(
+    table: Path,
+) -> None:
+    given = load_recipe("table.toml", overrides={**OPEN, "space": "small"})
+    opened = opening.create_study(given, URL)
+    opened.store.set(recipe=opened.recipe.with_length(7).to_json())
+    assert opening.create_study(given, URL).recipe.target.epochs == 7
+
+
 def test_a_search_that_is_stopped_while_it_finds_the_length_goes_on(saturating: Path) -> None:
     opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
     options = taking_part.Options(say=lambda line: options.stop.set())
