@@ -12,6 +12,7 @@ from nas_attn import tasks
 from nas_attn.analysis.decision import NextStep
 from nas_attn.cli.common import at_storage, table
 from nas_attn.cli.printing import show_card, show_command, show_paragraph, show_prose
+from nas_attn.cli.recipes import recipe_of
 from nas_attn.words import units
 from nas_attn.words.candidates import candidate_label, objective_heading, objective_shown
 from nas_attn.words.card import card_text
@@ -32,7 +33,7 @@ ODDS = "better than the bare backbone"
 
 def show_answer(out: Console, now: Snapshot, storage: str) -> None:
     """The card."""
-    show_card(out, card_text(now, at_storage(storage)))
+    show_card(out, card_text(now, at_storage(storage), recipe_of(now.recipe)))
 
 
 def show_why(out: Console, now: Snapshot) -> None:

@@ -109,6 +109,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
 
 def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | None:
     """The next command: to look at what is running, to go on, or what the card says."""
+    from nas_attn.cli.recipes import recipe_of
     from nas_attn.study.further import is_unfinished
     from nas_attn.study.reading import snapshot
     from nas_attn.words.card import CardRow, card_text
@@ -123,8 +124,8 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | N
         if opened.recipe.needs_program:
             return CardRow("Next", CONTINUED_BY_PROGRAM)
         return CardRow("Next", NO_WORKER_RUNS, f"nas-attn resume {name}{at}")
-    rows = {row.label: row for row in card_text(snapshot(opened.store), at).rows}
-    return rows.get("Next")
+    text = card_text(snapshot(opened.store), at, recipe_of(opened.recipe))
+    return next((row for row in text.rows if row.label == "Next"), None)
 
 
 def _watch(opened: OpenStudy) -> None:

@@ -88,19 +88,20 @@ class CardText:
     """Sentences to be shown when they are asked for."""
 
 
-def card_text(now: Snapshot, at: str | None = None) -> CardText:
+def card_text(now: Snapshot, at: str | None = None, recipe: str | None = None) -> CardText:
     """The card of a study.
 
     Args:
         at: the option with the database, for commands; None where no command line is at hand: then
             no row says how to get the reasons.
+        recipe: what `nas-attn search` takes for the study's recipe; None: not known.
     """
     card = card_of(now)
     best = card.recommendation
     return CardText(
         headline=headline(now, card),
         drawing=card.drawing,
-        rows=tuple(_rows(now, card, at or "")),
+        rows=tuple(_rows(now, card, at or "", recipe)),
         below=tuple(_below(now, card, at)),
         reasons=() if best is None else tuple(reasons(best)),
     )
@@ -252,7 +253,7 @@ def _tested(card: Card, test: PooledTest | None) -> str:
     return f"; a test {against}"
 
 
-def _rows(now: Snapshot, card: Card, at: str) -> Iterator[CardRow]:
+def _rows(now: Snapshot, card: Card, at: str, recipe: str | None) -> Iterator[CardRow]:
     gain = _gain(card)
     if gain:
         yield CardRow("Gain", gain)
@@ -261,7 +262,7 @@ def _rows(now: Snapshot, card: Card, at: str) -> Iterator[CardRow]:
         yield CardRow("Cost", cost)
     if card.certainty is not None and card.certainty.of.placement != BARE:
         yield CardRow("Sure", _sure(card, card.certainty))
-    step = _next(now, card, at)
+    step = _next(now, card, at, recipe)
     if step is not None:
         yield step
 
@@ -354,14 +355,14 @@ def _sure(card: Card, sure: Certainty) -> str:
     return f"{odds} by all runs; a test{about} ({tested}): {seen}"
 
 
-def _next(now: Snapshot, card: Card, at: str) -> CardRow | None:
+def _next(now: Snapshot, card: Card, at: str, recipe: str | None) -> CardRow | None:
     if card.early is not None:
-        return _longer_search(now, card)
+        return _longer_search(now, card, recipe)
     step = card.next
     if step is None:
         return None
     if step.purpose is Purpose.LONGER:
-        return _longer_training(now, step)
+        return _longer_training(now, step, recipe)
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
     purpose = _purpose(now, step, kept=card.verdict is CardVerdict.KEEP)
     if now.recipe.needs_program:
@@ -407,27 +408,29 @@ def _for_more_trials(step: NextCommand) -> str:
     return f"nothing more is needed; to try {more} more"
 
 
-def _longer_training(now: Snapshot, step: NextCommand) -> CardRow:
+def _longer_training(now: Snapshot, step: NextCommand, recipe: str | None) -> CardRow:
     """The same search with longer trainings."""
     options = f"--target {step.runs} --name {now.study}-long"
     epochs = several(step.runs, "epoch")
-    return _new_study(now, f"train longer, for {epochs}, in a new study", options)
+    return _new_study(now, f"train longer, for {epochs}, in a new study", options, recipe)
 
 
-def _new_study(now: Snapshot, why: str, options: str) -> CardRow:
+def _new_study(now: Snapshot, why: str, options: str, recipe: str | None) -> CardRow:
     """Another search with the study's recipe."""
     if now.recipe.needs_program:
         return CardRow("Next", why)
-    return CardRow("Next", f"{why}:", f"nas-attn search {_searched(now)} {options}")
+    return CardRow("Next", f"{why}:", f"nas-attn search {_searched(now, recipe)} {options}")
 
 
-def _searched(now: Snapshot) -> str:
-    """What `nas-attn search` was given, as far as the study knows it."""
+def _searched(now: Snapshot, recipe: str | None) -> str:
+    """What `nas-attn search` is given, as far as it is known."""
+    if recipe is not None:
+        return shlex.quote(recipe)
     source, _, place = now.recipe.data.name.partition(":")
     return shlex.quote(place) if source == "folder" else "RECIPE"
 
 
-def _longer_search(now: Snapshot, card: Card) -> CardRow | None:
+def _longer_search(now: Snapshot, card: Card, recipe: str | None) -> CardRow | None:
     """A search that is long enough to train to the end."""
     if card.early is None or card.early.brief.enough_s is None:
         return None
@@ -436,7 +439,7 @@ def _longer_search(now: Snapshot, card: Card) -> CardRow | None:
     length = f"--target {brief.target} " if brief.known else ""
     options = f"{length}--minutes {math.ceil(seconds / 60)} --name {now.study}-long"
     why = f"about {units.duration(seconds)} would do for runs that train to the end"
-    return _new_study(now, why, options)
+    return _new_study(now, why, options, recipe)
 
 
 def _below(now: Snapshot, card: Card, at: str | None) -> Iterator[CardRow]:

@@ -14,7 +14,9 @@ from materials import coco, photographs
 
 from nas_attn import backbones
 from nas_attn.attachment import survey
+from nas_attn.cli.recipes import recipe_of
 from nas_attn.recipe_reading import backbone_section, load_recipe
+from nas_attn.study.opening import create_study
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
@@ -76,6 +78,32 @@ def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
     found = nas("search", "table.toml", "--dry-run", "--json").json
     assert (found["placements"], found["trials"]) == (125, 14)
     assert sorted(path.name for path in table.iterdir() if path.name != "__pycache__") == before
+
+
+def test_the_next_search_is_of_the_recipe_that_lies_here(table: Path, nas) -> None:
+    (table / "broken.toml").write_text("name = ")
+    (table / "another.toml").write_text((table / "table.toml").read_text().replace("tpe", "random"))
+    # the runs train to 2 epochs
+    with (table / "table.toml").open("a") as file:
+        file.write("[target]\nepochs = 8\n")
+    brief = nas("search", "table.toml", "--trials", "4", "--name", "brief", "--workers", "1")
+    (typed,) = (line.strip() for line in brief.out.splitlines() if "brief-long" in line)
+    assert typed.startswith("nas-attn search table.toml --target 8 ")
+    assert nas("status", "brief", "--json").json["next"] == typed
+    (table / "table.toml").unlink()
+    assert "table.toml" not in nas("status", "brief", "--json").json["next"]
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion-mnist"])
+def test_a_shipped_recipe_is_known_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = {"name": "short", "target.epochs": 2, "search.trials": 5}
+    kept = create_study(load_recipe(name, overrides=changes)).recipe
+    assert recipe_of(kept) == name
+    training = kept.training.model_copy(update={"batch_size": 7})
+    assert recipe_of(kept.model_copy(update={"training": training})) is None
 
 
 def test_modules(nas) -> None:
