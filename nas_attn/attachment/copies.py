@@ -34,7 +34,7 @@ from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.operations import CONVOLUTIONS, NORMS
 from nas_attn.attachment.recording import image_for, record, tensors_in
 from nas_attn.attachment.twins import copied, twin_of
-from nas_attn.backbones.detectors import undecided
+from nas_attn.backbones.detectors import frozen_norms, undecided
 from nas_attn.errors import BackboneError, first_line
 from nas_attn.notes import NotCompared, warn
 from nas_attn.records import Participation, ResolvedPlacement
@@ -215,15 +215,20 @@ def _pairs(flow: Flow) -> Iterator[tuple[str, str]]:
         if result in flow.calls[0].outputs:
             continue
         uses = flow.consumers[result]
-        if len(uses) != 1 or flow.operations[uses[0]].name not in NORMS:
+        if len(uses) != 1:
             continue
-        paths = [flow.calls[op.call].path, flow.calls[flow.operations[uses[0]].call].path]
+        use = flow.operations[uses[0]]
+        user = flow.calls[use.call]
+        if use.name not in NORMS and not issubclass(user.module, frozen_norms()):
+            continue
+        paths = [flow.calls[op.call].path, user.path]
         if all(len(flow.calls_of[path]) == 1 for path in paths):
             yield paths[0], paths[1]
 
 
 def _foldable(convolution: nn.Module, norm: nn.Module) -> bool:
-    if type(convolution) is not nn.Conv2d or bare_class(norm) is not nn.BatchNorm2d:
+    norms = (nn.BatchNorm2d, *frozen_norms())
+    if type(convolution) is not nn.Conv2d or bare_class(norm) not in norms:
         return False
     return norm.running_mean is not None and not any(
         hooks

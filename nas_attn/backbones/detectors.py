@@ -48,6 +48,15 @@ def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
     return {**usual, "min_size": min(size), "max_size": max(size)}
 
 
+def frozen_norms() -> tuple[type[nn.Module], ...]:
+    """torchvision's frozen BatchNorm; none while it is not loaded, as no network has one then."""
+    if "torchvision.ops" not in sys.modules:
+        return ()
+    from torchvision.ops import FrozenBatchNorm2d
+
+    return (FrozenBatchNorm2d,)
+
+
 def undecided(model: nn.Module) -> nn.Module:
     """Changes a detector in place: its output is logits and offsets, without a selection of boxes.
     Other models stay as they are.

@@ -194,6 +194,22 @@ def test_folding_keeps_attention_and_leaves_no_norm() -> None:
     assert attached_modules(detach(folded)) == {}
 
 
+def test_folding_takes_frozen_norms_and_keeps_attention_behind_them() -> None:
+    model = small()
+    frozen = torchvision.ops.FrozenBatchNorm2d
+    for path, norm in list(model.named_modules()):
+        if isinstance(norm, nn.BatchNorm2d):
+            fixed = frozen(norm.num_features)
+            fixed.load_state_dict(norm.state_dict())
+            model.set_submodule(path, fixed)
+    hosts = [Point(path, 8, 16, 16) for path in ("layer1.0.bn1", "layer1.0.bn2")]
+    shaken(attach(model, placed(hosts, init="paper")))
+    folded = fold_batchnorm(model, SHAPE)
+    assert not any(isinstance(module, frozen) for module in folded.modules())
+    assert list(attached_modules(folded)) == list(attached_modules(model))
+    assert torch.allclose(folded(images()), model(images()), atol=1e-4)
+
+
 def test_folding_leaves_what_it_must_not_touch() -> None:
     model = small("preact_resnet8")
     norms = {
