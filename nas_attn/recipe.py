@@ -225,17 +225,21 @@ class Recipe(Section):
             update["training"] = self.training.model_copy(update={"rungs": rungs})
         return self.model_copy(update=update)
 
-    def with_data_of(self, other: Recipe) -> Recipe:
-        """This recipe with the other's `data.bits` and `data.resplit`, where its own may be any
-        (`auto`).
+    def with_autos_of(self, other: Recipe) -> Recipe:
+        """This recipe with the other's `data.bits`, `data.resplit` and `backbone.norms`, where its
+        own may be any (`auto`).
         """
         open_ = [name for name in ("bits", "resplit") if getattr(self.data, name) == "auto"]
         update = {name: getattr(other.data, name) for name in open_}
-        return self.model_copy(update={"data": self.data.model_copy(update=update)})
+        backbone = self.backbone
+        if backbone.norms == "auto":
+            backbone = backbone.model_copy(update={"norms": other.backbone.norms})
+        data = self.data.model_copy(update=update)
+        return self.model_copy(update={"data": data, "backbone": backbone})
 
     def is_that_of(self, kept: Recipe) -> bool:
         """Whether it says what a study's recipe says, but for what that study decided and found."""
-        mine = self.with_data_of(kept).model_dump()
+        mine = self.with_autos_of(kept).model_dump()
         return mine in (kept.model_dump(), kept.as_asked().model_dump())
 
     def with_resplit(self, resplit: bool) -> Recipe:
@@ -244,6 +248,15 @@ class Recipe(Section):
             return self
         data = self.data.model_copy(update={"resplit": resplit})
         return self.model_copy(update={"data": data})
+
+    @property
+    def network(self) -> BackboneSection:
+        """The backbone of its runs, with what `norms = "auto"` stands for in them."""
+        if self.backbone.norms != "auto":
+            return self.backbone
+        frozen = self.training.start == "pretrained" and self.backbone.name in tables.FROZEN_NORMS
+        norms = "frozen" if frozen else "as_built"
+        return self.backbone.model_copy(update={"norms": norms})
 
     @property
     def may_resplit(self) -> bool:

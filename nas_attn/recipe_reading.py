@@ -133,8 +133,9 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
 
 
 def _as_now(text: str) -> str:
-    """A recipe of before 2026-11-24 with the `init` that its `auto` stood for, and one of before
-    2026-11-27 with the bits of an image that it used and its one division; others as they are.
+    """A recipe of before 2026-11-24 with the `init` that its `auto` stood for, one of before
+    2026-11-27 with the bits of an image that it used and its one division, and one of before
+    2026-11-29 with the norms that it trained; others as they are.
     """
     # a damaged one is told by who reads it
     with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -144,6 +145,7 @@ def _as_now(text: str) -> str:
             training["init"] = "paper" if training["start"] == "scratch" else "identity"
         table["data"].setdefault("bits", ALL_BITS)
         table["data"].setdefault("resplit", False)
+        table["backbone"].setdefault("norms", "as_built")
         return json.dumps(table)
     return text
 
@@ -166,13 +168,15 @@ def study_name(file: str) -> str:
 
 def other_backbone(section: BackboneSection, choice: Choice) -> BackboneSection:
     """The section of the backbone that a placement names instead of the study's, with the same
-    options. Raises RecipeError.
+    options, and norms of its own unless they are to be as built. Raises RecipeError.
     """
     source, colon, _ = choice.type.partition(":")
     options = {}
     if section.name.partition(":")[:2] == (source, colon):
         options = section.options
-    return backbone_section(str(choice), width=None if colon else section.width, options=options)
+    width = None if colon else section.width
+    norms = "as_built" if section.norms == "as_built" else "auto"
+    return backbone_section(str(choice), width=width, options=options, norms=norms)
 
 
 def _set(table: dict[str, Any], keys: list[str], value: Any, where: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from nas_attn.errors import did_you_mean
 from nas_attn.notation import parse_choice
 from nas_attn.space_schema import Section
-from nas_attn.tables import LATENCY_MODES, SAMPLERS, task_names
+from nas_attn.tables import FROZEN_NORMS, LATENCY_MODES, SAMPLERS, task_names
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Channels, height or width of an image at most
@@ -52,6 +52,12 @@ class BackboneSection(Section):
     """Keyword arguments for the function that builds the model (torchvision, timm, smp, your
     own).
     """
+    norms: Literal["auto", "frozen", "as_built"] = "auto"
+    """Norms in the backbone of torchvision's `fasterrcnn_…`, `retinanet_…` and `fcos_resnet50_fpn`,
+    all but `…_v2`. `frozen`: BatchNorm that never changes, as in their published networks.
+    `as_built`: as without weights, where it is trained. `auto`: `frozen` in runs that start from
+    weights.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -66,6 +72,15 @@ class BackboneSection(Section):
         width = {"width": knobs.pop("width")} if "width" in knobs else {}
         options = {**options, **knobs} if isinstance(options, dict) else options
         return {**table, "name": choice.type, **width, "options": options}
+
+    @model_validator(mode="after")
+    def _can_be_frozen(self) -> Self:
+        if self.norms == "frozen" and self.name not in FROZEN_NORMS:
+            raise ValueError(
+                f"norms = 'frozen' is for {', '.join(FROZEN_NORMS)}, not for '{self.name}': remove"
+                " norms"
+            )
+        return self
 
 
 class GroupsSection(Section):

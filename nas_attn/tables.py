@@ -250,6 +250,18 @@ class BackboneSource:
 
 
 BACKBONE_SOURCES: Registry[BackboneSource] = Registry()
+FROZEN_NORMS: Mapping[str, float] = MappingProxyType(
+    {
+        "torchvision:fasterrcnn_resnet50_fpn": 0.0,
+        "torchvision:fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
+        "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
+        "torchvision:retinanet_resnet50_fpn": 0.0,
+        "torchvision:fcos_resnet50_fpn": 1e-5,
+    }
+)
+"""Detectors that torchvision builds with a frozen BatchNorm in the backbone if they have trained
+weights -> its eps for the published ones.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
     """
     if built is None:
         return lambda _placement, _key: ""
-    imported, made = _backbone(recipe.backbone, built)
+    imported, made = _backbone(recipe.network, built)
     before = ["import nas_attn as na", *imported, "", *made]
     sites = recipe.space.sites
     arguments = [f"input_shape={built.input_shape}", f"init={_quoted(recipe.training.init)}"]
@@ -108,7 +108,9 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
     def lines(placement: Placement, key: str) -> str:
         other = other_of(placement)
         if other is not None:
-            _, made = _backbone(other_backbone(recipe.backbone, other), built)
+            section = other_backbone(recipe.backbone, other)
+            network = recipe.model_copy(update={"backbone": section}).network
+            _, made = _backbone(network, built)
             return "\n".join(["from nas_attn import backbones", "", *made])
         if placement == BARE:
             return "\n".join(before)
@@ -142,6 +144,7 @@ def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], li
     ]
     arguments += [f"width={backbone.width}"] if backbone.width is not None else []
     arguments += [f"options={dict(backbone.options)!r}"] if backbone.options else []
+    arguments += [f"norms={_quoted(backbone.norms)}"] if backbone.norms == "frozen" else []
     return ["from nas_attn import backbones"], _call("model = backbones.create", arguments)
 
 

@@ -18,7 +18,7 @@ from nas_attn.importing import load_object, named
 from nas_attn.notes import WeightsNote
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
-from nas_attn.tables import BACKBONE_SOURCES
+from nas_attn.tables import BACKBONE_SOURCES, FROZEN_NORMS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,6 +76,7 @@ def create(
     classes: int = 1000,
     width: int | None = None,
     options: Mapping[str, Any] | None = None,
+    norms: str = "auto",
 ) -> nn.Module:
     """A backbone as a study builds it, with random weights from torch's global generator.
 
@@ -86,12 +87,14 @@ def create(
         width: channels of a CIFAR ResNet's first stage; None: 16.
         options: keyword arguments for the function that builds a torchvision, timm, smp or user's
             model.
+        norms: `frozen` for a BatchNorm that never changes, as torchvision's Faster R-CNN, RetinaNet
+            and FCOS have it with trained weights; `auto`, `as_built`: as without weights.
 
     Raises:
-        RecipeError: the name or the width is invalid.
+        RecipeError: the name, the width or the norms are invalid.
         BackboneError: the name or an option is unknown, or a package is missing.
     """
-    section = backbone_section(name, width=width, options=dict(options or {}))
+    section = backbone_section(name, width=width, options=dict(options or {}), norms=norms)
     return build(section, input_shape=input_shape, classes=classes)
 
 
@@ -127,7 +130,9 @@ def build(
     return build_network(section, name, input_shape, classes, pretrained)
 
 
-def load_weights(model: nn.Module, path: str) -> tuple[WeightsNote, ...]:
+def load_weights(
+    model: nn.Module, path: str, *, same_norms: bool = False
+) -> tuple[WeightsNote, ...]:
     """Loads a state_dict file into a bare model; a head for other classes stays random, a first
     layer is adapted.
 
@@ -137,14 +142,18 @@ def load_weights(model: nn.Module, path: str) -> tuple[WeightsNote, ...]:
     Args:
         path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or
             `.npz`.
+        same_norms: refuse weights with a trained BatchNorm for a model whose norms are frozen.
 
     Raises:
         BackboneError: the file cannot be read, or does not hold this model's weights.
     """
-    from nas_attn.backbones.weights import fit, read_state
+    from nas_attn.backbones.weights import fit, read_state, require_same_norms
 
     state, notes = read_state(path)
-    return (*notes, *fit(model, state, where=f"weights '{path}'"))
+    where = f"weights '{path}'"
+    if same_norms:
+        require_same_norms(model, state, where=where)
+    return (*notes, *fit(model, state, where=where))
 
 
 def _cifar(section: BackboneSection, channels: int, classes: int, published: bool) -> nn.Module:
@@ -214,6 +223,8 @@ def torchvision_network(
     model: nn.Module = call(torchvision.models.get_model, section, name, **options)
     if input_shape[0] != 3:
         _change_input(model, input_shape[0], section.name)
+    if section.norms == "frozen":
+        detectors.freeze_norms(model.get_submodule("backbone"), FROZEN_NORMS[section.name])
     if published:
         from nas_attn.backbones.weights import fit
 

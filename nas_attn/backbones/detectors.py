@@ -48,6 +48,20 @@ def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
     return {**usual, "min_size": min(size), "max_size": max(size)}
 
 
+def freeze_norms(network: nn.Module, eps: float) -> None:
+    """Replaces each BatchNorm of a network, in place, by a frozen one with the same numbers, as in
+    torchvision's trained detectors.
+    """
+    from torch import nn
+    from torchvision.ops import FrozenBatchNorm2d
+
+    for path, norm in list(network.named_modules()):
+        if isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d):
+            frozen = FrozenBatchNorm2d(norm.weight.numel(), eps)
+            frozen.load_state_dict(norm.state_dict())
+            network.set_submodule(path, frozen)
+
+
 def frozen_norms() -> tuple[type[nn.Module], ...]:
     """torchvision's frozen BatchNorm; none while it is not loaded, as no network has one then."""
     if "torchvision.ops" not in sys.modules:

@@ -228,6 +228,18 @@ def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
     return with_versions({bare(name): value for name, value in state.items()}, kept)
 
 
+def require_same_norms(model: nn.Module, state: Mapping[str, Any], *, where: str) -> None:
+    """Raises BackboneError: the weights have a trained BatchNorm, which counts batches, and the
+    model has none that does.
+    """
+    counters = [name for name in state if name.endswith(COUNTER)]
+    if counters and not any(name.endswith(COUNTER) for name in model.state_dict()):
+        raise BackboneError(
+            f"{where}: their norms were trained ('{counters[0]}'), and the network's are frozen:"
+            " set backbone.norms = 'as_built'"
+        )
+
+
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[WeightsNote]:
     """Loads `state`; a first layer for another number of input channels is adapted, a head of
     another size stays random.

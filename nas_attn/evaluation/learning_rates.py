@@ -71,7 +71,7 @@ def _classifier(plan: Plan) -> frozenset[str]:
     shapes = _shapes(model)
     others = shapes
     if plan.own_build is None:
-        section = plan.recipe.backbone
+        section = plan.recipe.network
         more = plan.classes + 1
         with suppress(BackboneError), torch.random.fork_rng(devices=[]):
             others = _shapes(backbones.build(section, input_shape=plan.input_shape, classes=more))

@@ -77,7 +77,7 @@ class Plan:
         section = other_backbone(self.recipe.backbone, other)
         recipe = self.recipe.model_copy(update={"backbone": section})
         build = partial(
-            backbones.build, section, input_shape=self.input_shape, classes=self.classes
+            backbones.build, recipe.network, input_shape=self.input_shape, classes=self.classes
         )
         return replace(self, recipe=recipe, sites=(), build=build, own_build=None)
 
@@ -115,7 +115,7 @@ def make_plan(
     Raises BackboneError: it cannot be built or has no site. Raises RecipeError: the space names
     what it lacks.
     """
-    usual = partial(backbones.build, recipe.backbone, input_shape=input_shape, classes=classes)
+    usual = partial(backbones.build, recipe.network, input_shape=input_shape, classes=classes)
     made_by = usual if build is None else _checked(build)
     with torch.random.fork_rng(devices=[]):
         model = made_by()

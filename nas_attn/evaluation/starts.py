@@ -68,7 +68,7 @@ def given_weights(
     # the recipe's schema sees to it
     assert weights is not None
     if weights == "default":
-        section = plan.recipe.backbone
+        section = plan.recipe.network
         shape = plan.input_shape
         return (
             backbones.build(
@@ -77,7 +77,10 @@ def given_weights(
             (),
         )
     model = plan.bare(plan.recipe.first_seed)
-    notes = backbones.load_weights(model, weights)
+    frozen = plan.recipe.network.norms == "frozen"
+    # who says that they are frozen knows his weights
+    same_norms = frozen and plan.recipe.backbone.norms == "auto"
+    notes = backbones.load_weights(model, weights, same_norms=same_norms)
     return model.state_dict(), notes
 
 

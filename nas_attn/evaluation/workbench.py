@@ -144,7 +144,8 @@ class Benches:
             recipe = protocol_recipe(store, protocol)
             dataset = self._dataset(recipe)
             plan = replace(self.plan, recipe=recipe)
-            if recipe.data != self.plan.recipe.data:
+            now = self.plan.recipe
+            if recipe.data != now.data or recipe.network != now.network:
                 plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(store))
             self._made[protocol] = Workbench(plan, dataset, self.workplace, protocol=protocol)
         return self._made[protocol]

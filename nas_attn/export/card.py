@@ -499,7 +499,11 @@ def read_card(path: Path) -> dict[str, Any]:
 
 def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     """The network of a file in the format `weights`, which needs nas_attn's code."""
-    plan = plan_for(recipe_from(facts["recipe"], where=f"the card of '{path.name}'"), dataset)
+    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
+    # of the run that gave the weights; a card from before names none
+    norms = facts["backbone"].get("norms", "as_built")
+    backbone = recipe.backbone.model_copy(update={"norms": norms})
+    plan = plan_for(recipe.model_copy(update={"backbone": backbone}), dataset)
     network = plan.network(resolved_of(facts), 0)
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     return scoring.runner(network.eval())

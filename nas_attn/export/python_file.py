@@ -24,6 +24,7 @@ from nas_attn.attention.gates import Blended
 from nas_attn.attention.row import Init
 from nas_attn.backbones.building import torchvision_options, users_arguments
 from nas_attn.backbones.cifar import MODELS
+from nas_attn.backbones.detectors import freeze_norms, frozen_norms
 from nas_attn.errors import OperationError
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import BackboneSection
@@ -213,9 +214,9 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
                 before="model = ",
             )
         ]
-        if channels == 3:
-            return lines
-        return [*lines, _first_convolution(model)]
+        if channels != 3:
+            lines.append(_first_convolution(model))
+        return [*lines, *_frozen_norms(model, needs)]
     if source == "timm":
         needs.imports.add(("timm", None))
         arguments = {"num_classes": classes, "in_chans": channels, **section.options}
@@ -258,6 +259,14 @@ def _first_convolution(model: nn.Module) -> str:
         *_keywords(given),
     ]
     return _call("model.set_submodule", [repr(path), ("nn.Conv2d", arguments)])
+
+
+def _frozen_norms(model: nn.Module, needs: _Needs) -> list[str]:
+    """The line for a detector with frozen norms, which torchvision builds only with weights."""
+    for module in model.modules():
+        if isinstance(module, frozen_norms()):
+            return [_call(needs.name(freeze_norms), ["model.backbone", repr(module.eps)])]
+    return []
 
 
 def _attention(model: nn.Module, described: Described, needs: _Needs) -> list[str]:

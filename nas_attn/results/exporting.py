@@ -203,7 +203,7 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
     resolved = plan.resolved(view.placement)
     task = tasks.of(plan.recipe)
     return Described(
-        plan.like(resolved.other).recipe.backbone,
+        plan.like(resolved.other).recipe.network,
         resolved,
         plan.input_shape,
         answers_of(task).interface(plan, dataset),

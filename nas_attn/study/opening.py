@@ -172,7 +172,7 @@ def _text_beside(recipe: Recipe, stored: str, database: Database) -> str:
     but for the order of its keys and what the study found.
     """
     kept = frozen_recipe(stored, where=f"study '{recipe.name}' in '{database}'")
-    return stored if recipe.is_that_of(kept) else recipe.with_data_of(kept).to_json()
+    return stored if recipe.is_that_of(kept) else recipe.with_autos_of(kept).to_json()
 
 
 def _check_name(database: Database, name: str) -> None:

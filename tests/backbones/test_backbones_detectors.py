@@ -6,18 +6,29 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torchvision
 from detector import build as own_detector
 from torch import nn
+from torchvision.models._api import WeightsEnum
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops import FrozenBatchNorm2d
 
+import nas_attn as na
 from nas_attn import backbones
+from nas_attn.backbones import detectors
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import BackboneError
+from nas_attn.backbones.weights import restore
+from nas_attn.errors import BackboneError, RecipeError
+from nas_attn.evaluation.plan import Plan, make_plan
+from nas_attn.evaluation.starts import given_weights
 from nas_attn.recipe import BackboneSection
+from nas_attn.recipe_reading import recipe_from
+from nas_attn.tables import FROZEN_NORMS
 from nas_attn.tasks.detection import usual_side
 
 
@@ -61,6 +72,95 @@ def test_its_size_is_the_images() -> None:
         build("ssd300_vgg16", 64)
     with pytest.raises(BackboneError, match=r"'maskrcnn_resnet50_fpn'"):
         build("maskrcnn_resnet50_fpn")  # it learns from masks
+
+
+@pytest.mark.parametrize("name", detectors.names())
+def test_the_frozen_norms_are_torchvisions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        made = torchvision.models.get_model(name, weights_backbone=None, num_classes=91)
+        # instead of a download
+        state = made.state_dict()
+        monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **how: state)
+        theirs = torchvision.models.get_model(name, weights="DEFAULT")
+    frozen = {norm.eps for norm in theirs.modules() if isinstance(norm, FrozenBatchNorm2d)}
+    known = FROZEN_NORMS.get(f"torchvision:{name}")
+    assert frozen == (set() if known is None else {known})
+
+
+def planned(weights: str, classes: int, **backbone: str) -> Plan:
+    """A study of RetinaNet that starts from these weights."""
+    recipe = recipe_from(
+        {
+            "name": "boxes",
+            "task": {"name": "detection"},
+            "objectives": ["map50_95", "params"],
+            "space": {"name": "one", "choices": {"se": {}}},
+            "backbone": {"name": "torchvision:retinanet_resnet50_fpn", **backbone},
+            "data": {"name": "digits", "size": 64},
+            "target": {"weights": weights, "epochs": 1},
+        },
+        where="a test",
+    )
+    return make_plan(recipe, (3, 64, 64), classes)
+
+
+def learnt(folder: Path, *, frozen: bool) -> Path:
+    """A file with RetinaNet's weights, whose first channels differ less than the usual eps."""
+    torch.manual_seed(0)
+    model = build("retinanet_resnet50_fpn", classes=90)
+    with torch.no_grad():
+        model.get_submodule("backbone.body.conv1").weight[:8] *= 1e-2  # type: ignore[operator,index]
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        model.train().get_submodule("backbone")(torch.rand(2, 3, 64, 64))
+    state = model.state_dict()
+    if frozen:
+        state = {name: state[name] for name in state if not name.endswith("num_batches_tracked")}
+    folder.mkdir(parents=True, exist_ok=True)
+    # the name of torchvision's own file
+    path = folder / "retinanet_resnet50_fpn_coco-eeacb38b.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_a_detector_from_weights_is_torchvisions_own_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = learnt(tmp_path / "hub" / "checkpoints", frozen=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    theirs: Any = torchvision.models.get_model("retinanet_resnet50_fpn", weights="DEFAULT").eval()
+    images = torch.rand(2, 3, 64, 64)
+    for weights in ("default", str(path)):
+        plan = planned(weights, classes=90)
+        ours: Any = restore(plan.bare(0), given_weights(plan)[0]).eval()
+        with torch.no_grad():
+            for level, expected in theirs.backbone(images).items():
+                assert torch.equal(ours.backbone(images)[level], expected)
+    before = {name: value.clone() for name, value in ours.backbone.named_buffers()}
+    na.attach(ours, "stage2=se(reduction=4)", input_shape=(3, 64, 64), init="paper")
+    boxes = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
+    sum(ours.train()(list(images), [boxes, boxes]).values()).backward()
+    assert all(torch.equal(ours.backbone.get_buffer(name), before[name]) for name in before)
+    attention = [p for name, p in ours.named_parameters() if ".nas_attn." in name]
+    assert attention
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in attention)
+
+
+def test_weights_of_trained_norms_need_a_word(tmp_path: Path) -> None:
+    path = str(learnt(tmp_path, frozen=False))
+    with pytest.raises(BackboneError, match=r"num_batches_tracked.*norms = 'as_built'"):
+        given_weights(planned(path, classes=90))
+    plan = planned(path, classes=90, norms="as_built")
+    model = restore(plan.bare(0), given_weights(plan)[0])
+    norm = model.get_submodule("backbone.body.bn1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.num_batches_tracked == 1
+
+
+def test_frozen_norms_are_for_those_that_have_them() -> None:
+    with pytest.raises(RecipeError, match=r"'resnet20'"):
+        backbones.create("resnet20", norms="frozen")
 
 
 def test_what_predicts_other_classes_starts_at_random(tmp_path: Path) -> None:

@@ -4,12 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 import nas_attn as na
+from nas_attn import backbones
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
-from nas_attn.purposes import BACKBONE
+from nas_attn.purposes import BACKBONE, SEARCH, TARGET_PROTOCOL
+from nas_attn.recipe_reading import recipe_from
+from nas_attn.records import BARE
+from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
+from nas_attn.searching.worker.ending import Ending
+from nas_attn.searching.worker.worker import Worker
 from nas_attn.study.opening import OpenStudy, open_study
 
 RECIPE = """
@@ -134,3 +143,41 @@ def test_objectives_in_other_combinations(tiny: Path, objectives: list[str]) -> 
     if objectives == ["params", "memory"]:
         assert [str(view.placement) for view in front] == ["none"]
     assert na.open_study().recipe.objectives == objectives
+
+
+def test_runs_from_weights_alone_have_their_frozen_norms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search from scratch for a target that starts from weights."""
+    pytest.importorskip("pycocotools", reason="the detection extra is not installed")
+    monkeypatch.chdir(tmp_path)
+    detector = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+    published = backbones.create(detector, input_shape=(3, 64, 64), classes=10, norms="frozen")
+    torch.save(published.state_dict(), "mine.pt")
+    few = {"size": 32, "train": 20, "validation": 20, "test": 20}
+    recipe = recipe_from(
+        {
+            "name": "boxes",
+            "task": {"name": "detection"},
+            "objectives": ["map50_95", "params"],
+            "space": {"name": "one", "choices": {"se": {}}},
+            "backbone": {"name": detector},
+            "data": {"name": "digits", "options": few, "size": 64},
+            "target": {"weights": "mine.pt", "epochs": 1},
+            "training": {"start": "scratch", "rungs": [1], "batch_size": 4},
+        },
+        where="a test",
+    )
+    kinds = []
+
+    def look(worker: Worker) -> Ending:
+        for protocol in (SEARCH, TARGET_PROTOCOL):
+            bench = worker.benches.of(protocol)
+            network = bench.start(bench.plan.resolved(BARE), seed=0, backbone=0)
+            kinds.append({type(m) for m in network.modules()} & {nn.BatchNorm2d, FrozenBatchNorm2d})
+        return Ending.COMPLETE
+
+    opened = beginning.begin(recipe, "sqlite:///nas_attn.db")
+    options = taking_part.Options(device="cpu", threads=1, say=lambda line: None)
+    taking_part.with_worker(opened, options, look)
+    assert kinds == [{nn.BatchNorm2d}, {FrozenBatchNorm2d}]

@@ -2,6 +2,7 @@
 the same.
 """
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -224,6 +225,29 @@ def test_backbones_of_other_packages_and_ones_own(
     check(tmp_path, models)
     for file in ("mine.py", "spotlight.py", "branched.py"):
         (tmp_path / file).unlink()
+    formatted(tmp_path)
+
+
+def test_a_detector_with_frozen_norms(tmp_path: Path) -> None:
+    name = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+    model, _ = made(
+        tmp_path, "net", name, "stage1=se(reduction=4)", (3, 64, 64), init="paper", norms="frozen"
+    )
+    with torch.no_grad():
+        # a statistic whose meaning depends on the eps
+        model.get_submodule("backbone.body.0.1").running_var.fill_(1e-5)  # type: ignore[union-attr,operator]
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "net.pt")
+    spec = importlib.util.spec_from_file_location("net", tmp_path / "net.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    images = torch.rand(1, 3, 64, 64)
+    ours: Any = model
+    with torch.no_grad():
+        loaded = module.load().train().backbone(images)
+        for level, expected in ours.backbone(images).items():
+            assert torch.equal(loaded[level], expected)
     formatted(tmp_path)
 
 

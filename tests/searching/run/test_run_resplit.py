@@ -151,5 +151,5 @@ def test_a_study_from_before_keeps_its_one_division(study: OpenStudy) -> None:
     del table["data"]["resplit"]
     before = frozen_recipe(json.dumps(table), where="a study")
     assert before.data.resplit is False
-    assert load_recipe("few.toml").with_data_of(before).data.resplit is False
+    assert load_recipe("few.toml").with_autos_of(before).data.resplit is False
     assert open_study("few", study.url).recipe.data.resplit is True
