@@ -147,7 +147,7 @@ def test_status_names_resume_wherever_a_search_was_stopped_after_its_candidates(
     changes = {"search.trials": 3, "search.confirm_seeds": 1}
     opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
     following = []
-    ended = []
+    ended: list[int] = []
     while len(ended) < 2 or ended[-1] > ended[-2]:
         work_until_a_line(opened)
         following.append(nas("status", "table", "--json").json["next"])
