@@ -276,7 +276,7 @@ class SpatialGroupEnhance(nn.Module):
     Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s.
     """
 
-    def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
+    def __init__(self, channels: int, *, groups: int, init: Init = "paper") -> None:
         super().__init__()
         self.identity = init == "identity"
         self.shape = (groups, channels // groups)

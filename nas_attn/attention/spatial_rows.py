@@ -7,7 +7,7 @@ from types import ModuleType
 
 from nas_attn.attention import knobs
 from nas_attn.attention.channel_rows import BIAS, ECA_KERNEL
-from nas_attn.attention.row import Fitting, KnobSpec, Row
+from nas_attn.attention.row import Fitting, KnobSpec, Row, largest_divisor
 
 
 def _cbam(fitting: Fitting) -> None:
@@ -35,6 +35,16 @@ def _shuffle(fitting: Fitting) -> None:
         fitting.divisor("groups", channels // 2, "pairs of channels")
     else:
         fitting.divisor("groups", channels, largest=max(1, channels // 2))
+
+
+def _sge(fitting: Fitting) -> None:
+    """`auto` is the paper's 64, or as many as leave two channels each: of a single channel, the
+    statistic changes its sign with the channel's mean, and trainings collapse.
+    """
+    if fitting.values["groups"] == "auto":
+        most = min(64, fitting.channels // 2)
+        fitting.values["groups"] = largest_divisor(fitting.channels, most)
+    fitting.divisor("groups", fitting.channels)
 
 
 def _ge(fitting: Fitting) -> None:
@@ -137,7 +147,18 @@ ROWS = (
         "Spatial group-wise enhance",
         "Li et al. 2019, arXiv:1905.09646",
         "spatial",
-        (knobs.divisor("groups", 64, "groups of channels, each with its own map"),),
+        (
+            KnobSpec(
+                "groups",
+                int,
+                "auto",
+                "groups of channels, each with its own map; auto: 64, of two channels or more",
+                low=1,
+                high=knobs.WIDEST_MAP,
+                auto=True,
+            ),
+        ),
+        fit=_sge,
     ),
     Row(
         "scse",

@@ -54,6 +54,8 @@ NO_ATTENTION = ("dwconv", "conv")
 """Controls among the modules."""
 LAST = "stage3"
 STAGES = ("stage1", "stage2", LAST)
+CHANNELS = (8, 16, 32)
+"""Of the bare network's stages."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,17 @@ class Cell:
 
 
 def everywhere(module: str) -> str:
-    """The module at every stage, with its default knobs."""
+    """The module at every stage, with its default knobs of the day of the plan."""
     return " ".join(f"{stage}={module}" for stage in STAGES)
+
+
+def as_trained(network: str) -> str:
+    """Notation of a network with the knobs that its default ones were before the first run: `sge`
+    had a group for each channel. Its groups have two channels or more since.
+    """
+    for stage, channels in zip(STAGES, CHANNELS, strict=True):
+        network = network.replace(f"{stage}=sge", f"{stage}=sge(groups={channels})")
+    return network
 
 
 def networks() -> list[str]:

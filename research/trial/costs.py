@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nas_attn.notation import parse
-from research.trial.cells import BARE, networks
+from research.trial.cells import BARE, as_trained, networks
 from research.trial.run import Bench, recipe_of
 
 PROBLEM = "cifar"
@@ -46,7 +46,7 @@ def main() -> None:
     bare = bench.network(parse(BARE), 0).to(memory_format=torch.channels_last)
     print("network,step")
     for notation in networks():
-        model = bench.network(parse(notation), 0)
+        model = bench.network(parse(as_trained(notation)), 0)
         model = model.to(memory_format=torch.channels_last)
         turns: list[tuple[float, float]] = []
         for _ in range(WARM_UP + TURNS):

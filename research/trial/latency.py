@@ -23,7 +23,7 @@ from nas_attn.latency.paired import MAX_CANDIDATES, cpu_name
 from nas_attn.latency.session import measure
 from nas_attn.notation import parse
 from nas_attn.records import Latency, Session
-from research.trial.cells import BARE
+from research.trial.cells import BARE, as_trained
 from research.trial.run import recipe_of
 from research.trial.table import LATENCIES, planned_networks
 
@@ -67,7 +67,9 @@ def latencies(networks: Sequence[str], effort: Effort) -> Iterator[tuple[str, La
         sessions = measure(
             section,
             reference=plan.bare(0),
-            candidates={name: plan.network(plan.resolved(parse(name)), 0) for name in group},
+            candidates={
+                name: plan.network(plan.resolved(parse(as_trained(name))), 0) for name in group
+            },
             input_shape=INPUT_SHAPE,
             seed=begin,
             still_open=still_open,

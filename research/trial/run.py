@@ -30,7 +30,7 @@ from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Choice, Placement
 from nas_attn.training import LearningRates, Trainer
 from research.running import asked, work_through
-from research.trial.cells import HERE, SEEDS, Cell, cells, finished_rows, keep_cell
+from research.trial.cells import HERE, SEEDS, Cell, as_trained, cells, finished_rows, keep_cell
 from research.trial.plan import DEAR, PRETRAINING, PROBLEMS
 
 REASON = "the trial of all modules, on images that no training has seen"
@@ -112,7 +112,7 @@ class Trial:
         return self._benches[name, seed]
 
     def _network(self, bench: Bench, cell: Cell) -> nn.Module:
-        resolved = bench.plan.resolved(parse(cell.network))
+        resolved = bench.plan.resolved(parse(as_trained(cell.network)))
         model = bench.plan.bare(cell.seed, resolved.other)
         if PROBLEMS[cell.problem].pretrained:
             model.load_state_dict(self._body(cell.seed, resolved.other), strict=False)

@@ -325,3 +325,17 @@ def test_each_result_in_a_runtime_is_told_with_its_own_version() -> None:
                 rf"\b{name}\b[\w, ]* with {re.escape(cell.get('version', '?'))}", sentence
             )
             assert (told is not None) == ("version" in cell)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 7, 8, 32, 64, 96, 128, 2048])
+def test_sge_never_takes_a_single_channel_for_a_group_by_itself(channels: int) -> None:
+    row = catalogue.find("sge")
+    groups = dict(row.resolve({}, channels, 7, 7))["groups"]
+    assert isinstance(groups, int)
+    assert channels % groups == 0
+    assert groups <= 64
+    assert channels // groups >= min(2, channels)
+    if channels >= 128:
+        assert groups == 64, "the paper's"
+    single = {"groups": channels}
+    assert dict(row.resolve(single, channels, 7, 7)) == single, "asked for by name, it is possible"
