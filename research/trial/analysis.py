@@ -131,8 +131,8 @@ def page(trial: Trial) -> str:
         "# Which modules help?",
         "",
         (
-            "- **Question**: Which attention modules help a small network on small images, which"
-            " hurt, and at what latency? Does a gain after a quarter of the training stay?"
+            "- **Question**: Which attention modules help, which hurt, and at what latency?"
+            " Does a gain after a quarter of the training stay?"
         ),
         f"- **Answer**: {_answer(trial)}",
         f"- **Key figures**: {_key_figures(trial)}",
@@ -161,11 +161,14 @@ def page(trial: Trial) -> str:
         f"- Replication: {_replication(trial)}.",
         f"- Shown by a quarter of the training: {_fates(trial)}.",
         f"- Larger network of equal latency: {_against_larger(trial)}.",
+        (
+            "- `sge` had groups of one channel. With two it"
+            " [loses nothing](../../research/trial/README.md#changes)."
+        ),
         "",
         (
-            "All gains, Brier scores, log-losses: [trial.csv](data/trial.csv). `read_trial` of"
-            " `research/trial/table.py` reads the rows; in `benchmarks/search.py`, samplers search"
-            " them."
+            "All scores: [trial.csv](data/trial.csv). `read_trial` of"
+            " `research/trial/table.py` reads the rows; `benchmarks/search.py` searches them."
         ),
     ]
     return "\n".join(lines) + "\n"
