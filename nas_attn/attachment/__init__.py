@@ -2,16 +2,15 @@
 names.
 """
 
-from nas_attn.attachment.copies import (
+from nas_attn.attachment.counting import cost
+from nas_attn.attachment.hosting import attach, attached_modules, detach, expected_modules
+from nas_attn.attachment.inference_form import fold_batchnorm, reparameterized
+from nas_attn.attachment.participation import (
     attach_compared,
     check,
-    fold_batchnorm,
-    reparameterized,
     tells_images_apart,
     unwrapped,
 )
-from nas_attn.attachment.counting import cost
-from nas_attn.attachment.hosting import attach, attached_modules, detach, expected_modules
 from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey
 
 __all__ = [

@@ -253,6 +253,11 @@ def tensors_in(result: Any, depth: int = 3) -> list[Tensor]:
     return tensors
 
 
+def floating_tensors(result: Any) -> list[Tensor]:
+    """Those among them that hold floating-point numbers."""
+    return [t for t in tensors_in(result) if t.is_floating_point()]
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation; its hooks see every module call. Keeps all tensors, so that identities
     stay unique.

@@ -12,9 +12,9 @@ from typing import Literal, cast
 from torch import nn
 
 from nas_attn.attachment.blocks import CONTAINERS, Block, BlockFinder, safest
-from nas_attn.attachment.copies import merged_modules
 from nas_attn.attachment.flow import Flow, attends_in_a_branch, gates_its_input
 from nas_attn.attachment.hosting import detach, iterates_children
+from nas_attn.attachment.inference_form import merged_modules
 from nas_attn.attachment.operations import CONVOLUTIONS, MATRIX_PRODUCTS
 from nas_attn.attachment.recording import Call, Value, record
 from nas_attn.attachment.roles import Roles

@@ -30,7 +30,7 @@ FACTS = (
 )
 """Packages and files that return data, or draw it."""
 SAYING = (
-    "attachment/copies.py",
+    "attachment/participation.py",
     "attachment/operations.py",
     "attachment/pickling.py",
     "attachment/recording.py",
