@@ -112,11 +112,18 @@ def _has_bfloat16(device: torch.device) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
 def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
     """Whether a convolution and its gradients are clearly faster in a lower precision than in
-    float32, timed by turns on one thread.
+    float32.
+    """
+    return convolution_time(dtype, depthwise=depthwise) < GAIN
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def convolution_time(dtype: torch.dtype, *, depthwise: bool) -> float:
+    """The time of a convolution and its gradients in a lower precision, in times of that in
+    float32, measured by turns on one thread.
 
     The time is the processor's: beside other work, the ratio of wall times was anything from 0.2 to
     1.3 where that of the processor's times was 0.69 to 0.77 (docs/benchmarks/evaluation.md).
@@ -149,7 +156,7 @@ def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
     # Of wall times, only the shortest are of the convolution alone.
     usual: Callable[[Iterable[float]], float] = statistics.median if fine else min
     plain_s, low_s = map(usual, zip(*times_s, strict=True))
-    return low_s < GAIN * plain_s
+    return low_s / plain_s
 
 
 def has_depthwise(network: nn.Module) -> bool:
