@@ -24,7 +24,7 @@ from nas_attn.errors import (
     shorten,
 )
 from nas_attn.training import Interrupted
-from nas_attn.training.stepping import out_of_memory
+from nas_attn.training.memory import out_of_memory
 
 # characters of another program's message that are kept
 KEPT_LETTERS = 400

@@ -88,7 +88,8 @@ from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Callbacks, LearningRates, Trainer
 from nas_attn.training.arithmetic import possible
-from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
+from nas_attn.training.stepping import execution_on
+from nas_attn.training.threads import Threads, cores_for, intra_op_threads
 
 Stop = Callable[[], bool]
 

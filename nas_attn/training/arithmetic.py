@@ -21,7 +21,8 @@ from torch.nn.functional import conv2d
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import FILLED, Arithmetic, Batches
 from nas_attn.training.parameters import fused_in
-from nas_attn.training.stepping import GAIN, execution_on, intra_op_threads
+from nas_attn.training.stepping import execution_on
+from nas_attn.training.threads import GAIN, intra_op_threads
 
 # timed convolutions in either precision
 TIMED_CONVOLUTIONS = 15

@@ -1,165 +1,22 @@
-"""One batch of training: eager, through torch.compile, or as a CUDA graph; and the fastest number
-of threads.
-
-Threads wait for each other at the end of every operation: beside two busy processes on 2 cores, a
-step of a small network took 1.1 s with two threads, 20 ms with one. The number is fixed for a run,
-in its checkpoint, because it changes the order of sums.
+"""One batch of training: its operations in their order, eager or through torch.compile, and the
+pace of the host beside a CUDA device.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import statistics
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from nas_attn.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.errors import RecipeError, TrainingError, first_line
-from nas_attn.notes import OtherThreads, warn
-from nas_attn.processes import cores
 from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import fused_on
 
-# more threads, or a lower precision, pay if steps take less than this share of the time
-GAIN = 0.9
-# Timed steps with more and with fewer threads, in turns, after a warm-up step each: at least, and
-# at most where they contradict each other
-TIMED_ROUNDS = 3
-MOST_ROUNDS = 9
-# if the first two steps take so many times longer, more threads are not tried again
-HOPELESS = 5.0
-# a step of this length averages over other work by itself: three rounds at most
-LONG_S = 0.5
-# seconds after which the number is chosen anew
-LATEST_S = 900.0
-
-
-class Threads:
-    """The intra-op threads of one worker's trainings on a CPU: `fixed` by the user, else measured,
-    `most` of the cores.
-    """
-
-    def __init__(self, fixed: int | None = None, *, most: int | None = None) -> None:
-        self.fixed = fixed
-        self.most = most or cores()
-        self._latest = fixed or 1
-        self._chosen: tuple[int, float] | None = None
-
-    @property
-    def usual(self) -> int:
-        """Threads for work that cannot be timed, like a user's evaluator."""
-        return self.fixed or self.most
-
-    @contextmanager
-    def latest(self) -> Iterator[None]:
-        """Inside, torch has as many threads as the last run, or one."""
-        with intra_op_threads(self._latest):
-            yield
-
-    def number(self, recorded: int | None, step: Callable[[], object]) -> int:
-        """Threads of a run: `recorded` at its beginning, or found by timing steps of a copy; their
-        errors are ignored.
-        """
-        self._latest = self._number(recorded, step)
-        return self._latest
-
-    def _number(self, recorded: int | None, step: Callable[[], object]) -> int:
-        if self.fixed is not None:
-            if recorded is not None and recorded != self.fixed:
-                warn(OtherThreads(recorded, self.fixed), stacklevel=2)
-            return self.fixed
-        if recorded is not None:
-            return recorded
-        if self._chosen is None or time.monotonic() - self._chosen[1] > LATEST_S:
-            self._chosen = quickest(step, self.most), time.monotonic()
-        return self._chosen[0]
-
-
-@contextmanager
-def intra_op_threads(threads: int | None) -> Iterator[None]:
-    """Inside, torch has so many threads; None: as before. The number may be changed inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def quickest(step: Callable[[], object], most: int) -> int:
-    """The number of threads (1, 2, 4, …, most) with the fastest step: doubles it as long as this
-    helps.
-    """
-    best = 1
-    numbers = [2**power for power in range(1, 32) if 2**power < most]
-    with intra_op_threads(None):
-        for number in (*numbers, most) if most > 1 else ():
-            try:
-                if not _pays(step, number, best):
-                    break
-            except Exception:
-                # the training itself will report the error
-                break
-            best = number
-    return best
-
-
-def _pays(step: Callable[[], object], number: int, fewer: int) -> bool:
-    """Whether steps are usually faster with `number` threads than with `fewer`, timed in turns. A
-    moment in which other work interrupts some of the steps does not decide.
-    """
-    fewer_s = _time(step, fewer)
-    more_s = _time(step, number)
-    if more_s > HOPELESS * fewer_s and _time(step, number) > HOPELESS * _time(step, fewer):
-        return False
-    rounds = range(TIMED_ROUNDS if fewer_s > LONG_S else MOST_ROUNDS)
-    ratios = list[float]()
-    for _ in rounds:
-        fewer_s = _time(step, fewer)
-        more_s = _time(step, number)
-        ratios.append(more_s / fewer_s)
-        faster = [ratio < 1.0 for ratio in ratios]
-        if len(ratios) >= TIMED_ROUNDS and (all(faster) or not any(faster)):
-            break
-    return statistics.median(ratios) < GAIN
-
-
-def _time(step: Callable[[], object], threads: int) -> float:
-    torch.set_num_threads(threads)
-    began = time.perf_counter()
-    step()
-    return time.perf_counter() - began
-
-
-def cores_for(workers: int = 1) -> int:
-    """Cores for each of several workers: a share of those that this process may use, or of
-    `$OMP_NUM_THREADS`.
-    """
-    here = cores()
-    variable = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return max(
-        1, min(here // workers, int(variable) if variable.isdigit() and int(variable) else here)
-    )
-
-
-log = logging.getLogger("nas_attn.training")
-
-# Ordinary steps before the recording, in which libraries choose kernels and allocate
-ORDINARY_STEPS = 3
-# Least number of steps to record a CUDA graph, which takes as long as some tens of them
-RECORDED_STEPS = 100
 # batches that the host may queue on a CUDA device
 AHEAD = 8
-
-WITHOUT_GRAPH = "resume the study, which then trains this network without a graph"
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -273,136 +130,6 @@ class Step:
             self.loss_sum += loss
 
 
-@dataclass(frozen=True, slots=True)
-class _Recording:
-    """A recorded step, and its input tensors."""
-
-    graph: torch.cuda.CUDAGraph
-    x: Tensor
-    y: Tensor
-
-
-class RecordedStep:
-    """A step that is recorded once per shape of batch as a CUDA graph and then replayed: one launch
-    instead of hundreds, which for small networks take the host longer than the device computes. The
-    first steps of each shape are ordinary ones. So are all steps of a network that waits for the
-    device within a step (`.item()`, a mask as an index), and of an optimizer that counts its steps
-    on the host.
-    """
-
-    def __init__(
-        self, step: Step, device: torch.device, on_recording: Callable[[], None] = lambda: None
-    ) -> None:
-        """`on_recording`: called when a step has been recorded."""
-        self._step = step
-        self._on_recording = on_recording
-        self._side = side_stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
-        self._seen: Counter[tuple[object, ...]] = Counter()
-        self._recordings: dict[tuple[object, ...], _Recording] = {}
-        # Whether further shapes are recorded
-        self.able = True
-        if step.optimizer:
-            _read_on_device(step.optimizer, device)
-
-    def __call__(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
-        """Trains on one batch. OutOfMemoryError: it may be tried again in more parts. DeviceLost: a
-        recording failed, and the batch is still to be trained on, by another process.
-        """
-        shapes = (tuple(x.shape), tuple(y.shape), y.dtype, parts)
-        if self.able and shapes not in self._recordings and self._seen[shapes] >= ORDINARY_STEPS:
-            self._record(shapes, x, y, parts)
-        recording = self._recordings.get(shapes)
-        if recording is not None:
-            recording.x.copy_(x)
-            recording.y.copy_(y)
-            self._step.set_rate(rate)
-            recording.graph.replay()
-            return
-        self._seen[shapes] += 1
-        if not self.able or self._seen[shapes] < ORDINARY_STEPS:
-            self._beside(x, y, rate, parts)
-            return
-        # The last ordinary step before the recording shows whether it can be recorded.
-        with waits() as noted:
-            self._beside(x, y, rate, parts)
-        if noted:
-            self._record_no_more(f"the step waits for the device at {noted[0]}")
-        elif self._step.optimizer and _counts_on_host(self._step.optimizer):
-            self._record_no_more("its optimizer counts the steps on the host")
-
-    def _beside(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
-        """An ordinary step on the recording's stream, so that gradients and momentum belong to that
-        stream.
-        """
-        current = torch.cuda.current_stream(x.device)
-        self._side.wait_stream(current)
-        with torch.cuda.stream(self._side):
-            self._step(x, y, rate, parts)
-        current.wait_stream(self._side)
-
-    def _record(self, shapes: tuple[object, ...], x: Tensor, y: Tensor, parts: int) -> None:
-        if self._step.optimizer:
-            self._step.optimizer.zero_grad()
-        recording = _Recording(torch.cuda.CUDAGraph(), x.clone(), y.clone())
-        torch.cuda.synchronize(x.device)
-        try:
-            with capture(recording.graph, x.device, self._pool):
-                self._step.descend(recording.x, recording.y, parts)
-        except Exception as error:
-            # any error of a network; an ordinary step reports it
-            mend(x.device, self._pool, error, way_out=WITHOUT_GRAPH)
-            for cause in (error, error.__context__):
-                if isinstance(cause, RuntimeError) and out_of_memory(cause):
-                    raise cause from None
-            self._record_no_more(first_line(error))
-            return
-        self._recordings[shapes] = recording
-        self._on_recording()
-
-    def _record_no_more(self, reason: str) -> None:
-        self.able = False
-        if not self._recordings and self._step.optimizer:
-            _read_on_host(self._step.optimizer)
-        log.info("training continues without a CUDA graph: %s", reason)
-
-
-def _read_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """The optimiser takes its learning rates from the device, so that a recorded step sees them
-    change, and counts its steps there if it can.
-    """
-    for group in optimizer.param_groups:
-        if not isinstance(group["lr"], Tensor):
-            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
-        if "capturable" not in group:
-            continue
-        # Adam needs it, and would warn about ordinary steps
-        group["capturable"] = optimizer._warned_capturable_if_run_uncaptured = True
-        for parameter in group["params"]:
-            state = optimizer.state.get(parameter, {})
-            if isinstance(state.get("step"), Tensor):
-                state["step"] = state["step"].to(device)
-
-
-def _read_on_host(optimizer: torch.optim.Optimizer) -> None:
-    """The optimizer takes its learning rates from the host again: an optimizer that is not fused
-    would wait for the device to read them.
-    """
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"] = group["lr"].item()
-
-
-def _counts_on_host(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer counts its steps on the host, where a replay does not count on."""
-    return any(
-        "step" in optimizer.state.get(parameter, {})
-        for group in optimizer.param_groups
-        if not (group.get("fused") or group.get("capturable"))
-        for parameter in group["params"]
-    )
-
-
 class HostPace:
     """Keeps the host at most `AHEAD` batches ahead of a CUDA device. Otherwise the host would queue
     a whole epoch at once, and could neither stop nor give way in the middle of it.
@@ -420,20 +147,3 @@ class HostPace:
         self._under_way.append(event)
         if len(self._under_way) > AHEAD:
             self._under_way.popleft().synchronize()
-
-
-# How CUDA and its libraries say that memory has run out, where torch's allocator does not say it
-NO_MEMORY = (
-    "DefaultCPUAllocator",
-    "CUDA error: out of memory",
-    "STATUS_ALLOC_FAILED",
-    "DEVICE_ALLOCATION_FAILED",
-    "HOST_ALLOCATION_FAILED",
-)
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error means that the device or the host had not enough memory."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error) for sign in NO_MEMORY)

@@ -32,6 +32,7 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, Score
 from nas_attn.training.arithmetic import decided, has_depthwise, possible, tf32_as
 from nas_attn.training.learning import Tally, learnt_of
+from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import (
     LearningRates,
     frozen,
@@ -39,6 +40,7 @@ from nas_attn.training.parameters import (
     prompt_norms,
     set_training_mode,
 )
+from nas_attn.training.recorded_step import ORDINARY_STEPS, RECORDED_STEPS, RecordedStep
 from nas_attn.training.run import (
     NO_CALLBACKS,
     Callbacks,
@@ -49,17 +51,8 @@ from nas_attn.training.run import (
     TrainingState,
     read_slot,
 )
-from nas_attn.training.stepping import (
-    ORDINARY_STEPS,
-    RECORDED_STEPS,
-    RecordedStep,
-    Step,
-    Stepper,
-    Threads,
-    compiled,
-    intra_op_threads,
-    out_of_memory,
-)
+from nas_attn.training.stepping import Step, Stepper, compiled
+from nas_attn.training.threads import Threads, intra_op_threads
 
 # payload of a checkpoint
 State = Mapping[str, Any]

@@ -29,7 +29,7 @@ from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Survey
 from nas_attn.searching.prepare.short_search import search_power
-from nas_attn.training.stepping import cores_for, intra_op_threads
+from nas_attn.training.threads import cores_for, intra_op_threads
 from nas_attn.words.advice import advice_as_json, after_table, before_table, rows
 from nas_attn.words.units import NO_VALUE
 

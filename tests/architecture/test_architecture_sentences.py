@@ -39,7 +39,8 @@ SAYING = (
     "evaluation/evaluators.py",
     "evaluation/programs.py",
     "evaluation/workbench.py",
-    "training/stepping.py",
+    "training/memory.py",
+    "training/recorded_step.py",
 )
 """Files of these packages with other texts: parts of errors from functions of their own, lists of
 operations.

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from nas_attn import data, errors, recipe, tasks, training
 from nas_attn.records import Score
 from nas_attn.searching.prepare.timetable import epoch_seconds
-from nas_attn.training.stepping import Threads
+from nas_attn.training.threads import Threads
 
 IMAGES = torch.rand(34, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 CLASSES = torch.arange(34) % 2

@@ -25,7 +25,7 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.records import Arithmetic, Score
 from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer
 from nas_attn.training.arithmetic import PLAIN, decided, possible
-from nas_attn.training.stepping import RECORDED_STEPS
+from nas_attn.training.recorded_step import RECORDED_STEPS
 
 CUDA = torch.device("cuda")
 EAGER = replace(PLAIN, fused=True)

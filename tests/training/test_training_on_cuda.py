@@ -19,9 +19,10 @@ from nas_attn.data.pixels import InMemory
 from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import computes_bfloat16
+from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import make_optimizer
 from nas_attn.training.run import Clock
-from nas_attn.training.stepping import execution_on, out_of_memory
+from nas_attn.training.stepping import execution_on
 from nas_attn.training.trainer import TIMED_STEPS
 
 CUDA = torch.device("cuda")

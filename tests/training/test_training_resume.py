@@ -17,7 +17,7 @@ from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection, Named, TrainingSection
 from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer
 from nas_attn.training.run import NO_CALLBACKS
-from nas_attn.training.stepping import Threads, cores_for, quickest
+from nas_attn.training.threads import Threads, cores_for, quickest
 
 SECTION = TrainingSection(
     batch_size=32,
@@ -196,7 +196,7 @@ def test_the_quickest_number_is_taken_and_one_far_too_slow_costs_two_steps(
 ) -> None:
     machine = Machine(takes_s)
     monkeypatch.setattr(
-        "nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s)
+        "nas_attn.training.threads.time", SimpleNamespace(perf_counter=lambda: machine.now_s)
     )
     assert quickest(machine.step, most) == expected
     if takes_s is CROWDED:
@@ -216,7 +216,7 @@ def test_a_moment_of_other_work_does_not_decide_the_number(
             machine.now_s += 1.0
 
     monkeypatch.setattr(
-        "nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s)
+        "nas_attn.training.threads.time", SimpleNamespace(perf_counter=lambda: machine.now_s)
     )
     assert quickest(step, 2) == 2
 
@@ -274,7 +274,7 @@ def test_choosing_changes_nothing_in_the_training(
         return 1
 
     whole = fit_with(tmp_path / "fixed", Threads(1))
-    monkeypatch.setattr("nas_attn.training.stepping.quickest", look)
+    monkeypatch.setattr("nas_attn.training.threads.quickest", look)
     assert_same(fit_with(tmp_path / "chosen", Threads(most=8)), whole)
     assert looks == [8]
 
@@ -282,7 +282,7 @@ def test_choosing_changes_nothing_in_the_training(
 def test_cores_are_shared_out_and_the_environments_word_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nas_attn.training.stepping.cores", lambda: 8)
+    monkeypatch.setattr("nas_attn.training.threads.cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [cores_for(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")

@@ -28,7 +28,7 @@ from nas_attn.study.pace import further_runs
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.checking import check_trainings
-from nas_attn.training.stepping import Threads, cores_for
+from nas_attn.training.threads import Threads, cores_for
 from nas_attn.training.trainer import new_arithmetic
 
 

@@ -41,7 +41,7 @@ from nas_attn.searching.prepare.timing import (
 from nas_attn.study.opening import open_study
 from nas_attn.target_words import AUTO, target_table
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import Threads, cores_for
+from nas_attn.training.threads import Threads, cores_for
 from nas_attn.training.trainer import new_arithmetic
 from nas_attn.words.units import duration
 

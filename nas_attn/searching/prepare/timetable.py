@@ -27,7 +27,7 @@ from nas_attn.searching.prepare.timing import (
 )
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import Threads, cores_for
+from nas_attn.training.threads import Threads, cores_for
 
 # the bare network and two others, where nothing else fits
 LEAST_TRIALS = 3

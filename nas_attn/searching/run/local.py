@@ -30,7 +30,7 @@ from nas_attn.searching.worker.mps import mps
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
-from nas_attn.training.stepping import cores_for
+from nas_attn.training.threads import cores_for
 from nas_attn.words.running import worker_ended_line, worker_killed_line, worker_replaced_line
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C

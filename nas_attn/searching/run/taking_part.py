@@ -32,7 +32,7 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, renewed
 from nas_attn.study.reading import snapshot
-from nas_attn.training.stepping import intra_op_threads
+from nas_attn.training.threads import intra_op_threads
 from nas_attn.waiting import Interrupted
 from nas_attn.words.running import output_line
 

@@ -108,7 +108,7 @@ def test_without_a_number_a_search_finds_out_how_many_threads_pay(
     """One worker that takes all cores as a matter of course is slowed down by whatever else the
     machine does.
     """
-    from nas_attn.training import Trainer, stepping
+    from nas_attn.training import Trainer, threads
 
     looked: list[object] = []
     used: set[int] = set()
@@ -116,8 +116,8 @@ def test_without_a_number_a_search_finds_out_how_many_threads_pay(
     forward = Trainer.output
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(stepping, "cores", lambda: 8)
-    monkeypatch.setattr(stepping, "quickest", lambda step, most: looked.append(step()) or 1)
+    monkeypatch.setattr(threads, "cores", lambda: 8)
+    monkeypatch.setattr(threads, "quickest", lambda step, most: looked.append(step()) or 1)
     monkeypatch.setattr(
         Trainer, "output", lambda *args: used.add(torch.get_num_threads()) or forward(*args)
     )
