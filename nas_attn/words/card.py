@@ -357,12 +357,12 @@ def _sure(card: Card, sure: Certainty) -> str:
 
 def _next(now: Snapshot, card: Card, at: str, recipe: str | None) -> CardRow | None:
     if card.early is not None:
-        return _longer_search(now, card, recipe)
+        return _longer_search(now, card, at, recipe)
     step = card.next
     if step is None:
         return None
     if step.purpose is Purpose.LONGER:
-        return _longer_training(now, step, recipe)
+        return _longer_training(now, step, at, recipe)
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
     purpose = _purpose(now, step, kept=card.verdict is CardVerdict.KEEP)
     if now.recipe.needs_program:
@@ -408,17 +408,18 @@ def _for_more_trials(step: NextCommand) -> str:
     return f"nothing more is needed; to try {more} more"
 
 
-def _longer_training(now: Snapshot, step: NextCommand, recipe: str | None) -> CardRow:
+def _longer_training(now: Snapshot, step: NextCommand, at: str, recipe: str | None) -> CardRow:
     """The same search with longer trainings."""
-    options = f"--target {step.runs} --name {now.study}-long"
     epochs = several(step.runs, "epoch")
-    return _new_study(now, f"train longer, for {epochs}, in a new study", options, recipe)
+    why = f"train longer, for {epochs}, in a new study"
+    return _new_study(now, why, f"--target {step.runs}", at, recipe)
 
 
-def _new_study(now: Snapshot, why: str, options: str, recipe: str | None) -> CardRow:
-    """Another search with the study's recipe."""
+def _new_study(now: Snapshot, why: str, length: str, at: str, recipe: str | None) -> CardRow:
+    """Another search with the study's recipe in the same database; `length`: its options."""
     if now.recipe.needs_program:
         return CardRow("Next", why)
+    options = f"{length} --name {now.study}-long{at}"
     return CardRow("Next", f"{why}:", f"nas-attn search {_searched(now, recipe)} {options}")
 
 
@@ -430,16 +431,16 @@ def _searched(now: Snapshot, recipe: str | None) -> str:
     return shlex.quote(place) if source == "folder" else "RECIPE"
 
 
-def _longer_search(now: Snapshot, card: Card, recipe: str | None) -> CardRow | None:
+def _longer_search(now: Snapshot, card: Card, at: str, recipe: str | None) -> CardRow | None:
     """A search that is long enough to train to the end."""
     if card.early is None or card.early.brief.enough_s is None:
         return None
     brief = card.early.brief
     seconds = brief.enough_s or 0.0
-    length = f"--target {brief.target} " if brief.known else ""
-    options = f"{length}--minutes {math.ceil(seconds / 60)} --name {now.study}-long"
+    target = f"--target {brief.target} " if brief.known else ""
+    length = f"{target}--minutes {math.ceil(seconds / 60)}"
     why = f"about {units.duration(seconds)} would do for runs that train to the end"
-    return _new_study(now, why, options, recipe)
+    return _new_study(now, why, length, at, recipe)
 
 
 def _below(now: Snapshot, card: Card, at: str | None) -> Iterator[CardRow]:

@@ -128,6 +128,9 @@ def test_where_runs_are_too_short_the_next_command_trains_longer(
     warned = replace(now, cautions=(StillLearning("accuracy", 0.3, 0.5),))
     (row,) = (row for row in card_text(warned).rows if row.label == "Next")
     assert row.command == "nas-attn search RECIPE --target 20 --name made-long"
+    at = " --storage sqlite:///mine.db"
+    (row,) = (row for row in card_text(warned, at).rows if row.label == "Next")
+    assert row.command == f"nas-attn search RECIPE --target 20 --name made-long{at}"
 
 
 @pytest.mark.parametrize("gain", [0.01, -0.004], ids=["test it", "try more"])
