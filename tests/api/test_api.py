@@ -170,6 +170,15 @@ def test_a_model_that_cannot_be_built_leaves_nothing_behind(folder: Path) -> Non
     assert not list(folder.iterdir())
 
 
+def test_where_the_program_must_be_mended_no_command_is_named(folder: Path) -> None:
+    def broken(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
+        raise ValueError("no images here")
+
+    with pytest.raises(errors.RecipeError, match="ValueError: no images here") as error:
+        own(evaluator=broken)
+    assert "nas-attn" not in str(error.value)
+
+
 OWN: dict[str, Any] = {
     "name": "own",
     "space": "small",

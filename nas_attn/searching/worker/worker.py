@@ -467,4 +467,7 @@ def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: Trainin
     )
     if run.placement == BARE:
         what = "the bare backbone fails, so every network would; nothing was recorded"
-    raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error
+    again = (
+        "start your program again" if recipe.needs_program else f"run nas-attn resume {store.name}"
+    )
+    raise kind(f"{who}{what}: {error}; fix this, then {again}") from error
