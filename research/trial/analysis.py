@@ -33,7 +33,9 @@ from research.trial.gains import (
     SCHEDULES,
     SUMMED,
     WIDER,
+    Agreement,
     Trial,
+    module_of,
     read,
     verdicts,
     whole,
@@ -49,6 +51,9 @@ VERDICTS = {HELPS: "helps", HURTS: "hurts", NOT_SHOWN: "no difference shown"}
 HIGHEST = 3
 LOWEST = 2
 """Placements that the page names, by their mean gain."""
+TWICE_AS_WIDE = WIDER[-1]
+COLLAPSED = "sge"
+"""The module whose losses alone make the correlation of a quarter with full."""
 MOST = 3 / 4
 HALF = 1 / 2
 
@@ -145,14 +150,14 @@ def page(trial: Trial) -> str:
         (
             f"{done}; {trial.whole_seeds} of {len(SEEDS)} seeds are whole."
             " The [plan](../../research/trial/README.md) came first."
-            " These are small networks (ResNet-8) on small images (14 to 20 pixels)."
+            " Networks are small (ResNet-8), as are images (14 to 20 pixels)."
         ),
         "",
         "![Gains of all modules in both places, by problem](../pictures/trial.svg)",
         "",
         (
-            f"| problem | done of {trial.planned // len(PROBLEMS)} | whole seeds | help | hurt |"
-            " not shown | best | quarter with full: correlation ± standard error |"
+            "| problem | whole seeds | help | hurt | not shown | best |"
+            f" quarter with full: correlation ± standard error | without `{COLLAPSED}` |"
         ),
         "|---|---|---|---|---|---|---|---|",
         *_by_problem(trial),
@@ -162,7 +167,7 @@ def page(trial: Trial) -> str:
         f"- Shown by a quarter of the training: {_fates(trial)}.",
         f"- Larger network of equal latency: {_against_larger(trial)}.",
         (
-            "- `sge` had groups of one channel. With two it"
+            f"- `{COLLAPSED}` had groups of one channel. With two it"
             " [loses nothing](../../research/trial/README.md#changes)."
         ),
         "",
@@ -212,12 +217,10 @@ def _key_figures(trial: Trial) -> str:
     known = _known_gains(trial, MEAN)
     if not known:
         return _key_figures_so_far(trial)
-    agreements = [trial.agreement(problem) for problem in PROBLEMS]
-    correlations = [one.correlation for one in agreements if one is not None]
     network, gain = next(iter(known.items()))
     return (
-        f"Largest mean gain: {gain} points ({_named(network)}). Correlation of"
-        f" gains after a quarter and in full: {_range(correlations)}."
+        f"Largest mean gain of a placement: {gain} points ({_named(network)});"
+        f" of a network twice as wide: {trial.gain(MEAN, TWICE_AS_WIDE)}."
     )
 
 
@@ -231,28 +234,17 @@ def _key_figures_so_far(trial: Trial) -> str:
     return " ".join(parts) or "Not known yet."
 
 
-def _range(correlations: Sequence[float]) -> str:
-    """Of the four problems; of fewer, not known yet."""
-    known = [value for value in correlations if math.isfinite(value)]
-    if len(known) < len(PROBLEMS):
-        return UNKNOWN
-    return f"{min(known):.2f} to {max(known):.2f}"
-
-
 def _named(network: str) -> str:
     """A placement's module and place."""
     place = "last stage" if network.startswith(LAST) else "every stage"
-    return f"{network.rpartition('=')[2]}, {place}"
+    return f"{module_of(network)}, {place}"
 
 
-def _correlation(trial: Trial, problem: str) -> str:
-    agreement = trial.agreement(problem)
+def _correlation(agreement: Agreement | None) -> str:
     if agreement is None:
         return UNKNOWN
-    if not math.isfinite(agreement.correlation):
-        return "nothing but noise"
-    if not math.isfinite(agreement.error):
-        return f"{agreement.correlation:.2f}"
+    if not math.isfinite(agreement.correlation) or not math.isfinite(agreement.error):
+        return "too noisy"
     return f"{agreement.correlation:.2f} ± {agreement.error:.2f}"
 
 
@@ -284,11 +276,11 @@ def _meaning_of_width(lost: int, placements: int) -> str:
 
 def _by_problem(trial: Trial) -> Iterator[str]:
     for number, problem in enumerate(PROBLEMS):
-        accuracy = trial.scores["accuracy"][number]
-        done = [str(np.isfinite(accuracy).sum()), str(len(whole(accuracy)))]
-        shown = [problem, *done, *_counts(trial, problem), _ends(trial, problem)[0]]
-        yield f"| {' | '.join(shown)} | {_correlation(trial, problem)} |"
-    yield f"| mean | – | – | {' | '.join(_counts(trial, MEAN))} | – | – |"
+        seeds = str(len(whole(trial.scores["accuracy"][number])))
+        shown = [problem, seeds, *_counts(trial, problem), _ends(trial, problem)[0]]
+        shown += [_correlation(trial.agreement(problem, out)) for out in (None, COLLAPSED)]
+        yield f"| {' | '.join(shown)} |"
+    yield f"| mean | – | {' | '.join(_counts(trial, MEAN))} | – | – | – |"
 
 
 def _ends(trial: Trial, problem: str) -> tuple[str, str]:

@@ -46,6 +46,11 @@ def places(networks: Iterable[str]) -> list[int]:
 PLACED = places(PLACEMENTS)
 
 
+def module_of(placement: str) -> str:
+    """The module that a placement has at its stages."""
+    return placement.rpartition("=")[2]
+
+
 @dataclass(frozen=True)
 class Replication:
     """What seeds 4 to 7 say of what seeds 0 to 3 have shown (full schedule)."""
@@ -157,10 +162,12 @@ class Trial:
         """In the full schedule; NaN: not known yet."""
         return float(self.verdicts[SUMMED.index(problem), FULL, PLACE[network]])
 
-    def agreement(self, problem: str) -> Agreement | None:
-        """Point 5 in a problem."""
-        of_problem = self.differences_in_points[SUMMED.index(problem)][:, PLACED]
-        return agreement(of_problem[QUARTER], of_problem[FULL])
+    def agreement(self, problem: str, without: str | None = None) -> Agreement | None:
+        """Point 5 in a problem; `without`: a module that is left out."""
+        compared = [network for network in PLACEMENTS if module_of(network) != without]
+        of_problem = self.differences_in_points[SUMMED.index(problem)][:, places(compared)]
+        modules = [module_of(network) for network in compared]
+        return agreement(of_problem[QUARTER], of_problem[FULL], modules)
 
     def fate(self, problems: Sequence[str], verdict: float) -> Fate:
         """Point 5's significant gains (HELPS) or losses (HURTS), in these problems together."""
@@ -250,14 +257,18 @@ def replication(differences: Floats) -> Replication | None:
     )
 
 
-def agreement(quarter: Floats, full: Floats) -> Agreement | None:
-    """Of gains (placements, seeds); None: too few seeds have all of them."""
+def agreement(quarter: Floats, full: Floats, modules: Sequence[str]) -> Agreement | None:
+    """Of gains (placements, seeds); None: too few seeds have all of them.
+
+    Args:
+        modules: of each placement.
+    """
     parts = halves(np.stack([quarter, full]))
     if parts is None:
         return None
     averages = np.stack([part.mean(axis=-1) for part in parts])
-    module = np.array([placement.rpartition("=")[2] for placement in PLACEMENTS])
-    left_out = [true_correlation(averages[:, :, module != one]) for one in np.unique(module)]
+    named = np.array(modules)
+    left_out = [true_correlation(averages[:, :, named != one]) for one in np.unique(named)]
     count = len(left_out)
     error = float(np.sqrt((count - 1) * np.var(left_out)))
     return Agreement(float(np.clip(true_correlation(averages), -1, 1)), error)

@@ -15,7 +15,7 @@ import numpy as np
 from nas_attn.evidence.table import TABLE_FILE
 from research.published import TableRow, described, scored, table_with
 from research.trial.cells import BARE, LAST, SEEDS, STAGES
-from research.trial.gains import attention
+from research.trial.gains import attention, module_of
 from research.trial.plan import PROBLEMS
 from research.trial.table import TrialTable, read_trial
 
@@ -41,7 +41,7 @@ def rows(of_problems: Mapping[str, TrialTable]) -> Iterator[TableRow]:
         plan = PROBLEMS[problem]
         percent = dict(zip(table.networks, 100 * table.accuracy, strict=True))
         for network in attention():
-            module = network.rpartition("=")[2]
+            module = module_of(network)
             if module in UNLIKE_ITS_PAPER:
                 continue
             yield {
