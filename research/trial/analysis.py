@@ -21,6 +21,7 @@ from research.trial.cells import BARE, LAST, SEEDS
 from research.trial.expected import UNKNOWN, expectations, larger_wins
 from research.trial.gains import (
     BETTER,
+    COLLAPSED,
     FULL,
     HELPS,
     HURTS,
@@ -52,8 +53,6 @@ HIGHEST = 3
 LOWEST = 2
 """Placements that the page names, by their mean gain."""
 TWICE_AS_WIDE = WIDER[-1]
-COLLAPSED = "sge"
-"""The module whose losses alone make the correlation of a quarter with full."""
 MOST = 3 / 4
 HALF = 1 / 2
 

@@ -23,6 +23,8 @@ PLACE = {network: place for place, network in enumerate(NETWORKS)}
 WIDER = tuple(f"backbone=resnet8(width={width})" for width in WIDTHS)
 PLACEMENTS = tuple(network for network in NETWORKS if network not in (BARE, *WIDER))
 """Modules, and convolutions placed like them."""
+COLLAPSED = "sge"
+"""The module whose losses, of tens of points, hide what the others do (README.md, Changes)."""
 SCHEDULES = ("full", "quarter")
 FULL, QUARTER = range(len(SCHEDULES))
 MEAN = "mean"

@@ -11,7 +11,7 @@ import numpy as np
 from research.drawing import AXIS, BLUE, GREEN, GRID, ORANGE, dot, head, stroke, text
 from research.means import Mean
 from research.trial.cells import LAST, MODULES, WIDTHS, everywhere
-from research.trial.gains import MEAN, PLACE, SUMMED, WIDER, Trial
+from research.trial.gains import COLLAPSED, MEAN, PLACE, SUMMED, WIDER, Trial, module_of
 
 NAMES = 84
 """Pixels of the modules' names, left of the panels."""
@@ -47,6 +47,7 @@ class Panel:
 class Drawn:
     """A gain in a panel."""
 
+    network: str
     y: float
     colour: str
     gain: Mean
@@ -109,7 +110,7 @@ def _drawn(trial: Trial, problem: str, names: list[str]) -> list[Drawn]:
         for aside, (network, colour) in zip(asides, networks.items(), strict=True):
             gain = trial.gain(problem, network)
             if gain is not None:
-                found.append(Drawn(_y(number) + aside, colour, gain))
+                found.append(Drawn(network, _y(number) + aside, colour, gain))
     return found
 
 
@@ -120,7 +121,7 @@ def _panel(trial: Trial, problem: str, names: list[str], left: float) -> Iterato
         yield stroke(left + PANEL / 2, TOP, left + PANEL / 2, bottom, GRID)
         yield text(left + PANEL / 2, (TOP + bottom) / 2, UNKNOWN, "middle")
         return
-    low, high = _ends([one.gain for one in drawn])
+    low, high = _ends([one.gain for one in drawn if module_of(one.network) != COLLAPSED])
     panel = Panel(left, low, high)
     step = max(1, math.ceil((high - low) / TICKS))
     for tick in range(-step * (-low // step), high + 1, step):
@@ -131,12 +132,17 @@ def _panel(trial: Trial, problem: str, names: list[str], left: float) -> Iterato
         style = f'stroke="{one.colour}" stroke-width="1.2"'
         start = panel.x(one.gain.mean - one.gain.half)
         end = panel.x(one.gain.mean + one.gain.half)
-        yield stroke(start, one.y, end, one.y, style)
+        if one.gain.mean >= low:
+            yield stroke(start, one.y, end, one.y, style)
         yield dot(panel.x(one.gain.mean), one.y, one.colour, 2.4)
+    beyond = [one for one in drawn if one.gain.mean < low]
+    if beyond:
+        said = ", ".join(f"{one.gain.mean:.0f}" for one in beyond)
+        yield text(left + 8, float(np.mean([one.y for one in beyond])) + 4, said)
 
 
 def _ends(gains: list[Mean]) -> tuple[int, int]:
-    """Whole points with all means between them, zero, and what is usual of the intervals."""
+    """Whole points with these means between them, zero, and what is usual of the intervals."""
     middle = [gain.mean for gain in gains]
     usual = float(np.median([gain.half for gain in gains]))
     spread = max(middle) - min(middle) + 1
