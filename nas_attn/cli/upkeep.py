@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from nas_attn.searching.run.overview import Overview
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.words.card import CardRow
+    from nas_attn.words.card_row import CardRow
 
 
 # Reasons of failures that are shown
@@ -112,7 +112,8 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | N
     from nas_attn.cli.recipes import recipe_of
     from nas_attn.study.further import is_unfinished
     from nas_attn.study.reading import snapshot
-    from nas_attn.words.card import CardRow, card_text
+    from nas_attn.words.card import card_text
+    from nas_attn.words.card_row import CardRow
     from nas_attn.words.own_program import CONTINUED_BY_PROGRAM
     from nas_attn.words.progress import ANSWER_SO_FAR, NO_WORKER_RUNS
 

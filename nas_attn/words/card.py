@@ -5,8 +5,6 @@ Terminal, notebook, report, model card and notes all say it in this order.
 
 from __future__ import annotations
 
-import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +16,6 @@ from nas_attn.analysis.card import (
     Certainty,
     DrawnStage,
     NamedNetwork,
-    NextCommand,
     Paid,
     Purpose,
     card_of,
@@ -40,37 +37,20 @@ from nas_attn.model import Gain
 from nas_attn.records import BARE, BaselineKind, BaselineName, Placement
 from nas_attn.space import other_of
 from nas_attn.words import units
+from nas_attn.words.card_row import PLACEMENT, THAT_ONE, CardRow
 from nas_attn.words.commands import command
 from nas_attn.words.lacking import EXHAUSTED, nothing_recommended
 from nas_attn.words.lines import Line
 from nas_attn.words.listing import listed
-from nas_attn.words.own_program import in_own_program
+from nas_attn.words.next_row import next_row
 from nas_attn.words.recommendation import reasons
 from nas_attn.words.remarks import caution_text
 
 # sites of one module that a headline names; more are counted
 MOST_NAMED = 4
-# labels of a placement: of what is to be taken, and of what the rows above are about if not
-PLACEMENT = "Placement"
-THAT_ONE = "That one"
 # marks a module in the drawing
 MODULE = "▣"
 LINK = " ─ "
-
-
-@dataclass(frozen=True, slots=True)
-class CardRow:
-    """A row of the card."""
-
-    label: str
-    text: str
-    command: str = ""
-    """To copy; empty: the row has none."""
-
-    @property
-    def is_placement(self) -> bool:
-        """Whether the text is a placement in notation."""
-        return self.label in (PLACEMENT, THAT_ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +242,7 @@ def _rows(now: Snapshot, card: Card, at: str, recipe: str | None) -> Iterator[Ca
         yield CardRow("Cost", cost)
     if card.certainty is not None and card.certainty.of.placement != BARE:
         yield CardRow("Sure", _sure(card, card.certainty))
-    step = _next(now, card, at, recipe)
+    step = next_row(now, card, at, recipe)
     if step is not None:
         yield step
 
@@ -353,94 +333,6 @@ def _sure(card: Card, sure: Certainty) -> str:
     low, high = sure.test.between
     seen = units.gained(sure.test.metric, sure.test.difference, low, high)
     return f"{odds} by all runs; a test{about} ({tested}): {seen}"
-
-
-def _next(now: Snapshot, card: Card, at: str, recipe: str | None) -> CardRow | None:
-    if card.early is not None:
-        return _longer_search(now, card, at, recipe)
-    step = card.next
-    if step is None:
-        return None
-    if step.purpose is Purpose.LONGER:
-        return _longer_training(now, step, at, recipe)
-    time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
-    purpose = _purpose(now, step, kept=card.verdict is CardVerdict.KEEP)
-    if now.recipe.needs_program:
-        return CardRow("Next", f"{purpose}{time}{in_own_program(step)}")
-    return CardRow("Next", f"{purpose}{time}:", f"{command(step.step)}{at}")
-
-
-def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
-    """What a command is for; `kept`: the bare backbone is kept."""
-    epochs = several(now.recipe.target_training.rungs[-1], "epoch")
-    match step.purpose:
-        case Purpose.TEST if kept:
-            return f"test that one, trained for {epochs}"
-        case Purpose.TEST:
-            return f"test it, trained for {epochs}"
-        case Purpose.DECIDE:
-            return f"decide by a test, {several(step.runs, 'training')} of each network"
-        case Purpose.MORE_TESTS if step.runs:
-            return f"decide by {several(step.runs, 'training')} more of each network"
-        case Purpose.MORE_TESTS:
-            return "see what a test of it would take"
-        case Purpose.TRY_TESTED:
-            return "let the search try that one, too"
-        case Purpose.RETRAIN:
-            return "train it for use"
-        case Purpose.CONTINUE:
-            return "continue the search"
-        case _:
-            return _for_more_trials(step)
-
-
-def _for_more_trials(step: NextCommand) -> str:
-    more = several(step.runs, "placement")
-    if step.purpose is Purpose.FIRST_TRIALS:
-        return f"only baselines were tried so far; to try {more} more"
-    if step.purpose is Purpose.LONGER_FIRST:
-        return (
-            "the bare backbone learns too little here, so train longer first, in a new study; to"
-            f" try {more} more as it is"
-        )
-    if step.purpose is Purpose.OPEN_TRIALS:
-        return f"the test leaves open whether that one helps; to try {more} more"
-    return f"nothing more is needed; to try {more} more"
-
-
-def _longer_training(now: Snapshot, step: NextCommand, at: str, recipe: str | None) -> CardRow:
-    """The same search with longer trainings."""
-    epochs = several(step.runs, "epoch")
-    why = f"train longer, for {epochs}, in a new study"
-    return _new_study(now, why, f"--target {step.runs}", at, recipe)
-
-
-def _new_study(now: Snapshot, why: str, length: str, at: str, recipe: str | None) -> CardRow:
-    """Another search with the study's recipe in the same database; `length`: its options."""
-    if now.recipe.needs_program:
-        return CardRow("Next", why)
-    options = f"{length} --name {now.study}-long{at}"
-    return CardRow("Next", f"{why}:", f"nas-attn search {_searched(now, recipe)} {options}")
-
-
-def _searched(now: Snapshot, recipe: str | None) -> str:
-    """What `nas-attn search` is given, as far as it is known."""
-    if recipe is not None:
-        return shlex.quote(recipe)
-    source, _, place = now.recipe.data.name.partition(":")
-    return shlex.quote(place) if source == "folder" else "RECIPE"
-
-
-def _longer_search(now: Snapshot, card: Card, at: str, recipe: str | None) -> CardRow | None:
-    """A search that is long enough to train to the end."""
-    if card.early is None or card.early.brief.enough_s is None:
-        return None
-    brief = card.early.brief
-    seconds = brief.enough_s or 0.0
-    target = f"--target {brief.target} " if brief.known else ""
-    length = f"{target}--minutes {math.ceil(seconds / 60)}"
-    why = f"about {units.duration(seconds)} would do for runs that train to the end"
-    return _new_study(now, why, length, at, recipe)
 
 
 def _below(now: Snapshot, card: Card, at: str | None) -> Iterator[CardRow]:

@@ -9,7 +9,8 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.words import units
 from nas_attn.words.candidates import objective_heading, objective_shown
-from nas_attn.words.card import CardRow, card_text, drawing_line
+from nas_attn.words.card import card_text, drawing_line
+from nas_attn.words.card_row import CardRow
 from nas_attn.words.remarks import remarks
 from nas_attn.words.validation import validation_headline, validation_sentences
 
