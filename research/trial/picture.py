@@ -11,7 +11,7 @@ import numpy as np
 from research.drawing import AXIS, BLUE, GREEN, GRID, ORANGE, dot, head, stroke, text
 from research.means import Mean
 from research.trial.cells import LAST, MODULES, WIDTHS, everywhere
-from research.trial.gains import COLLAPSED, MEAN, PLACE, SUMMED, WIDER, Trial, module_of
+from research.trial.gains import COLLAPSED, MEAN, PLACE, SUMMED, WIDER, Trial
 
 NAMES = 84
 """Pixels of the modules' names, left of the panels."""
@@ -47,7 +47,8 @@ class Panel:
 class Drawn:
     """A gain in a panel."""
 
-    network: str
+    row: str
+    """The module, or the larger network."""
     y: float
     colour: str
     gain: Mean
@@ -110,7 +111,7 @@ def _drawn(trial: Trial, problem: str, names: list[str]) -> list[Drawn]:
         for aside, (network, colour) in zip(asides, networks.items(), strict=True):
             gain = trial.gain(problem, network)
             if gain is not None:
-                found.append(Drawn(network, _y(number) + aside, colour, gain))
+                found.append(Drawn(name, _y(number) + aside, colour, gain))
     return found
 
 
@@ -121,7 +122,7 @@ def _panel(trial: Trial, problem: str, names: list[str], left: float) -> Iterato
         yield stroke(left + PANEL / 2, TOP, left + PANEL / 2, bottom, GRID)
         yield text(left + PANEL / 2, (TOP + bottom) / 2, UNKNOWN, "middle")
         return
-    low, high = _ends([one.gain for one in drawn if module_of(one.network) != COLLAPSED])
+    low, high = _ends([one.gain for one in drawn if one.row != COLLAPSED])
     panel = Panel(left, low, high)
     step = max(1, math.ceil((high - low) / TICKS))
     for tick in range(-step * (-low // step), high + 1, step):
@@ -129,16 +130,21 @@ def _panel(trial: Trial, problem: str, names: list[str], left: float) -> Iterato
         yield stroke(panel.x(tick), TOP, panel.x(tick), bottom, style)
         yield text(panel.x(tick), bottom + 14, str(tick), "middle")
     for one in drawn:
-        style = f'stroke="{one.colour}" stroke-width="1.2"'
-        start = panel.x(one.gain.mean - one.gain.half)
-        end = panel.x(one.gain.mean + one.gain.half)
-        if one.gain.mean >= low:
-            yield stroke(start, one.y, end, one.y, style)
         yield dot(panel.x(one.gain.mean), one.y, one.colour, 2.4)
-    beyond = [one for one in drawn if one.gain.mean < low]
-    if beyond:
-        said = ", ".join(f"{one.gain.mean:.0f}" for one in beyond)
-        yield text(left + 8, float(np.mean([one.y for one in beyond])) + 4, said)
+        if one.gain.mean >= low:
+            style = f'stroke="{one.colour}" stroke-width="1.2"'
+            start = panel.x(one.gain.mean - one.gain.half)
+            end = panel.x(one.gain.mean + one.gain.half)
+            yield stroke(start, one.y, end, one.y, style)
+    yield from _beyond([one for one in drawn if one.gain.mean < low], left)
+
+
+def _beyond(drawn: list[Drawn], left: float) -> Iterator[str]:
+    """The figures of the module whose dots stand at the left end."""
+    if drawn:
+        said = ", ".join(f"{one.gain.mean:.0f}" for one in drawn)
+        middle = float(np.mean([one.y for one in drawn]))
+        yield text(left + 8, middle + 4, said)
 
 
 def _ends(gains: list[Mean]) -> tuple[int, int]:

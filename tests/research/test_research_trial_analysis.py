@@ -137,6 +137,19 @@ def test_noise_does_not_lower_the_correlation_of_quarter_and_full(correlation: f
     assert np.mean(errors) == pytest.approx(np.std(said), rel=0.35)
 
 
+def test_a_module_that_collapses_does_not_make_the_correlation() -> None:
+    rng = np.random.default_rng(4)
+    effects = rng.standard_normal((len(PROBLEMS), 2, len(NETWORKS)))
+    effects[:, :, [PLACE[everywhere("sge")], PLACE["stage3=sge"]]] = -30.0
+    trial = made(effects, noise=0.5)
+    all_modules = trial.agreement("cifar")
+    others = trial.agreement("cifar", without="sge")
+    assert all_modules is not None
+    assert others is not None
+    assert all_modules.correlation > 0.9
+    assert abs(others.correlation) < 0.4
+
+
 @pytest.mark.parametrize("verdict", [HELPS, HURTS])
 def test_what_the_quarter_shows_stays_is_open_or_turns(verdict: float) -> None:
     effects = truth()
