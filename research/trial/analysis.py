@@ -166,8 +166,8 @@ def page(trial: Trial) -> str:
         f"- Shown by a quarter of the training: {_fates(trial)}.",
         f"- Larger network of equal latency: {_against_larger(trial)}.",
         (
-            f"- `{COLLAPSED}` had groups of one channel. With two it"
-            " [loses nothing](../../research/trial/README.md#changes)."
+            f"- `{COLLAPSED}` had groups of one channel. With two, it"
+            " [lost nothing](../../research/trial/README.md#changes) on fashion."
         ),
         "",
         (
