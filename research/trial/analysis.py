@@ -166,7 +166,7 @@ def page(trial: Trial) -> str:
         f"- Shown by a quarter of the training: {_fates(trial)}.",
         f"- Larger network of equal latency: {_against_larger(trial)}.",
         (
-            f"- `{COLLAPSED}` had groups of one channel. With two, it"
+            f"- `{COLLAPSED}` had groups of one channel. Two"
             " [lost nothing](../../research/trial/README.md#changes) on fashion."
         ),
         "",
