@@ -274,10 +274,12 @@ def _forecast(plan: SearchPlan, effort: Effort, options: SearchOptions) -> None:
     """Prints what a search would do. The plan for a folder has been shown already, unless JSON is
     wanted.
     """
+    from nas_attn.searching.prepare.beginning import check_tried
     from nas_attn.searching.prepare.forecast import forecast
     from nas_attn.words.plans import budget_as_json, forecast_lines, timetable_lines
 
     if plan.budget is not None:
+        check_tried(plan.recipe, options.tried or [])
         if options.as_json:
             print_json(budget_as_json(plan.budget) | {"images": plan.images})
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 from command_line import Nas
+from materials import photographs
 
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study.opening import create_study
@@ -99,6 +100,19 @@ def test_a_study_that_would_go_on_is_planned_and_left_as_it_is(
     before = files()
     assert nas("search", "table.toml", "--dry-run", "--json").json["study"] == "table"
     assert files() == before
+
+
+def test_a_placement_that_does_not_fit_is_refused_for_a_folder_of_images(
+    nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    asked = ("search", "photos", "--backbone", "resnet8", "--minutes", "60", "--try", "stage9=se")
+    planned = nas(*asked, "--dry-run")
+    begun = nas(*asked, "--workers", "1")
+    assert planned.status == begun.status != 0
+    assert planned.error == begun.error
+    assert "stage9" in planned.error
 
 
 def files() -> dict[str, bytes]:

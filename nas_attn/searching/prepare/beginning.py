@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +78,13 @@ def begin(
     opened = replace(opened, made_plan=study_plan(opened.store, plan))
     begun = bool(opened.store.candidates())
     return take_up(opened, trials=None if begun else trials, tried=tried)
+
+
+def check_tried(recipe: Recipe, tried: Sequence[str]) -> None:
+    """Raises UserError: one of the user's own placements does not fit into the network."""
+    if tried:
+        dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+        user_trials(plan_of(recipe, dataset, build=None), tried)
 
 
 def take_up(
