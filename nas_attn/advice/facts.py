@@ -110,3 +110,17 @@ class Advice:
     """Of the latencies."""
     seconds: float
     """That the advice took."""
+
+    @property
+    def most_likely(self) -> MeasuredPlacement | None:
+        """What of the measured ones is most likely to help; of those with the same percentage, the
+        fastest. None: nothing is known of any.
+        """
+        known = [one for one in self.measured if one.candidate.gain is not None]
+        return max(known, key=_likely_and_fast, default=None)
+
+
+def _likely_and_fast(placement: MeasuredPlacement) -> tuple[float, float]:
+    gain = placement.candidate.gain
+    assert gain is not None
+    return round(gain.probability, 2), -placement.latency.ratio

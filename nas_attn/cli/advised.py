@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Sequence
@@ -27,7 +28,14 @@ from nas_attn.searching.prepare.lengths import usual_pace
 from nas_attn.searching.prepare.short_search import ASSUMED_IMAGES, TRAINED_SHARE, search_power
 from nas_attn.target_words import target_words
 from nas_attn.tasks import TASKS
-from nas_attn.words.advice import ADVICE_COLUMNS, advice_as_json, after_table, before_table, rows
+from nas_attn.words.advice import (
+    ADVICE_COLUMNS,
+    AdvisedCommands,
+    advice_as_json,
+    after_table,
+    before_table,
+    rows,
+)
 
 MEASURED_AFTER_S = 45.0
 """The end of measuring, from the program's start: a training step takes the rest of a minute."""
@@ -35,6 +43,10 @@ BRIEF_SESSION_S = 1.5
 """Longest time of one session, unless it is given."""
 OWN_IMAGES = "folder:"
 """What the data are taken for, in the length of a training, too."""
+FOLDER_TASK = next(iter(TASKS))
+"""The task whose images `nas-attn search FOLDER` takes without a recipe."""
+USUAL_FORM = AdviceOptions.form
+COMMAND_ROWS = ("begin", "recipe")
 
 
 def show_advice(backbone: str, options: AdviceOptions) -> None:
@@ -54,11 +66,14 @@ def show_advice(backbone: str, options: AdviceOptions) -> None:
     power = search_power(
         setting.task, backbone, image_s=image_s, images=images, pretrained=pretrained
     )
-    command = _recipe_command(setting.task, options.data, backbone, start)
+    commands = AdvisedCommands(
+        recipe=_recipe_command(setting.task, options.data, backbone, start),
+        search=_search_command(advice, power, options, start),
+    )
     if options.as_json:
-        print_json(advice_as_json(advice, power, command))
+        print_json(advice_as_json(advice, power, commands))
     else:
-        _show(advice, power, command, wide=options.wide)
+        _show(advice, power, commands, wide=options.wide)
 
 
 def _age_s() -> float:
@@ -94,7 +109,7 @@ def _section(settings: Sequence[str]) -> LatencySection:
 def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> str:
     """The command that writes the recipe of a search."""
     of_task = ""
-    if task != next(iter(TASKS)):
+    if task != FOLDER_TASK:
         of_task = f" --task {task}"
     return (
         f"nas-attn init study.toml{of_task} --data {shlex.quote(data or 'folder:PATH')}"
@@ -102,7 +117,31 @@ def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> s
     )
 
 
-def _show(advice: Advice, power: SearchPower, command: str, *, wide: bool) -> None:
+def _search_command(
+    advice: Advice, power: SearchPower, options: AdviceOptions, start: str
+) -> str | None:
+    """The command of a search in the time of `power`, which also tries what is most likely to help;
+    None where the data are no folder of images with classes: such a search needs a recipe.
+    """
+    data = options.data or f"{OWN_IMAGES}PATH"
+    setting = advice.question.setting
+    if setting.task != FOLDER_TASK or not data.startswith(OWN_IMAGES):
+        return None
+    minutes = math.ceil((power.enough_s or power.seconds) / 60)
+    words = ["nas-attn", "search", data.removeprefix(OWN_IMAGES), "--minutes", str(minutes)]
+    words += ["--backbone", advice.question.backbone, "--target", start]
+    _, height, width = advice.question.input_shape
+    if options.shape and height == width:
+        words += ["--set", f"data.size={height}"]
+    if setting.form != USUAL_FORM:
+        words += ["--set", f"training.init={INIT_OF_FORM[setting.form]}"]
+    likely = advice.most_likely
+    if likely is not None:
+        words += ["--try", str(likely.candidate.placement)]
+    return shlex.join(words)
+
+
+def _show(advice: Advice, power: SearchPower, commands: AdvisedCommands, *, wide: bool) -> None:
     say_lines(list(before_table(advice)))
     if advice.measured:
         shape = "x".join(map(str, advice.question.input_shape))
@@ -112,7 +151,9 @@ def _show(advice: Advice, power: SearchPower, command: str, *, wide: bool) -> No
         optional = ["pairs", "80 % interval", "95 % interval"]
         shown = table(title, columns, cells, right=ADVICE_COLUMNS, optional=optional)
         console(wide=wide).print(shown)
-    after = list(after_table(advice, power, command))
-    say_lines(after[:-1])
-    # a command to copy, which only the terminal itself breaks
-    echo(str(after[-1]))
+    for line in after_table(advice, power, commands):
+        if line.label in COMMAND_ROWS:
+            # to copy, so only the terminal itself breaks it
+            echo(str(line))
+        else:
+            say_lines([line])

@@ -39,6 +39,16 @@ class AdviceRow:
     cells: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AdvisedCommands:
+    """How a user goes on, as it is typed."""
+
+    recipe: str
+    """Writes the recipe of a search."""
+    search: str | None
+    """Searches in so short a time as `SearchPower` speaks of; None: not for such data."""
+
+
 def setting_text(setting: Situation) -> str:
     """`classification, from trained weights, modules start as the identity`."""
     return f"{setting.task}, {START_WORDS[setting.start]}, modules start {FORM_WORDS[setting.form]}"
@@ -59,10 +69,8 @@ def rows(advice: Advice) -> list[AdviceRow]:
     return [_row(placement) for placement in advice.measured]
 
 
-def after_table(advice: Advice, power: SearchPower, command: str) -> Iterator[Line]:
-    """What was not measured, what else is known, and how a search goes on. `command`: writes the
-    recipe.
-    """
+def after_table(advice: Advice, power: SearchPower, commands: AdvisedCommands) -> Iterator[Line]:
+    """What was not measured, what else is known, and last the commands of a search."""
     yield Line(_latency(advice), "latency")
     for text in _refused(advice):
         yield Line(text, "refused")
@@ -73,7 +81,9 @@ def after_table(advice: Advice, power: SearchPower, command: str) -> Iterator[Li
         yield Line(_other(other), "other")
     yield Line(_power(power), "search")
     yield Line(_meaning(advice, power), "so")
-    yield Line(command, "recipe")
+    if commands.search is not None:
+        yield Line(commands.search, "begin")
+    yield Line(commands.recipe, "recipe")
 
 
 def _sites(advice: Advice) -> str:
@@ -259,7 +269,7 @@ def _meaning(advice: Advice, power: SearchPower) -> str:
     return f"{line}; half an hour is enough to show the expected gain"
 
 
-def advice_as_json(advice: Advice, power: SearchPower, command: str) -> dict[str, Any]:
+def advice_as_json(advice: Advice, power: SearchPower, commands: AdvisedCommands) -> dict[str, Any]:
     """The advice in JSON's types; gains in points."""
     gain = advice.gain
     return {
@@ -301,7 +311,8 @@ def advice_as_json(advice: Advice, power: SearchPower, command: str) -> dict[str
         "machine": advice.machine,
         "conditions": dict(advice.conditions),
         "seconds": advice.seconds,
-        "recipe": command,
+        "begin": commands.search,
+        "recipe": commands.recipe,
     }
 
 

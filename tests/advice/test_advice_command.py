@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Nas
+from materials import photographs
 
 from nas_attn.backbones.detectors import FIXED_SIDES, arguments
 from nas_attn.cli import advised, usual
@@ -46,6 +47,28 @@ def test_the_printed_command_writes_a_recipe(
     assert program == "nas-attn"
     assert nas(*words, "--yes").status == 0
     assert load_recipe("study.toml").backbone.name == "resnet8"
+
+
+def test_the_printed_search_can_begin(
+    nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the size and the form that were asked for, and with what is most likely to help."""
+    photographs(tmp_path / "photos", side=16)
+    monkeypatch.chdir(tmp_path)
+    asked = ("--data", "folder:photos", "--form", "random")
+    told = nas("advise", "resnet8", *QUICK, *asked, "--json").json
+    program, *words = shlex.split(told["begin"])
+    assert program == "nas-attn"
+    began = nas(*words, "--time-limit", "0", "--workers", "1", "--threads", "1")
+    assert began.status == 0, began.error
+    recipe = nas("pareto", "--json").json["recipe"]
+    assert recipe["data"]["size"] == 16
+    assert recipe["training"]["init"] == "paper"
+    assert words[words.index("--try") + 1] in {one["placement"] for one in told["latency"]}
+
+
+def test_other_data_need_a_recipe_first(nas: Nas) -> None:
+    assert nas("advise", "resnet8", *QUICK, "--data", "digits", "--json").json["begin"] is None
 
 
 @pytest.mark.slow

@@ -30,11 +30,18 @@ from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Survey
 from nas_attn.searching.prepare.short_search import search_power
 from nas_attn.training.threads import cores_for, intra_op_threads
-from nas_attn.words.advice import advice_as_json, after_table, before_table, rows
+from nas_attn.words.advice import (
+    AdvisedCommands,
+    advice_as_json,
+    after_table,
+    before_table,
+    rows,
+)
 from nas_attn.words.units import NO_VALUE
 
 SHAPE = (3, 16, 16)
 SCRATCH = Situation("classification", "backbone", "scratch", "random", "")
+COMMANDS = AdvisedCommands(recipe="nas-attn init study.toml", search=None)
 BRIEF = LatencySection(session_seconds=0.05, tolerance=0.9)
 
 
@@ -114,7 +121,7 @@ def test_what_is_said_of_modules_without_rows(network: nn.Module) -> None:
     advice = advise(network, question(setting), until=time.monotonic() + 60)
     assert advice.gain is not None
     power = search_power("detection", "resnet8", image_s=1e-4, images=1000, pretrained=True)
-    told = advice_as_json(advice, power, "")
+    told = advice_as_json(advice, power, COMMANDS)
     by_module = {entry["placement"].split("=")[-1]: entry for entry in told["latency"]}
     assert by_module["gc"]["gain"]["pairs"] == by_module["gc"]["pairs_of_module"] == 30
     assert by_module["gc"]["sources"]
@@ -124,7 +131,7 @@ def test_what_is_said_of_modules_without_rows(network: nn.Module) -> None:
         assert (entry["gain"], entry["probability"], entry["sources"]) == (None, None, [])
     assert told["gain"]["modules"][0] == "gc"
     shown = {row.placement.split("=")[-1]: row.cells for row in rows(advice)}
-    named = [line.text for line in after_table(advice, power, "") if line.label == "unknown"]
+    named = [line.text for line in after_table(advice, power, COMMANDS) if line.label == "unknown"]
     for module in by_module.keys() - {"gc"}:
         assert shown[module][2:] == (NO_VALUE, NO_VALUE, NO_VALUE, "0", "0")
         assert all(module in text for text in named)
@@ -139,15 +146,34 @@ def test_the_advice_has_latencies_gains_and_sources(network: nn.Module) -> None:
     assert advice.gain is not None
     assert len(advice.gain.sources) == 5
     power = search_power("classification", "resnet8", image_s=1e-4, images=1000, pretrained=False)
-    told = advice_as_json(advice, power, "nas-attn init study.toml")
+    told = advice_as_json(advice, power, COMMANDS)
     assert {"latency", "gain", "probability", "sources"} <= told.keys()
     assert told["gain"]["mean"] == advice.gain.mean
     assert len(told["latency"]) == len(advice.measured) == len(rows(advice))
     assert any("45 pairs" in line.text for line in before_table(advice))
     assert any(
-        "nas-attn init study.toml" in line.text
-        for line in after_table(advice, power, "nas-attn init study.toml")
+        "nas-attn init study.toml" in line.text for line in after_table(advice, power, COMMANDS)
     )
+
+
+def test_the_fastest_of_the_most_likely_is_tried_first(network: nn.Module) -> None:
+    advice = advise(network, question(SCRATCH), until=time.monotonic() + 60)
+    likely = advice.most_likely
+    assert likely is not None
+    assert likely.candidate.gain is not None
+    for one in advice.measured:
+        if one.candidate.gain is not None:
+            ahead = likely.candidate.gain.probability - one.candidate.gain.probability
+            assert ahead > 0.005 or (
+                ahead > -0.01 and likely.latency.ratio <= one.latency.ratio + 1e-9
+            )
+    unknown = replace(
+        advice,
+        measured=tuple(
+            replace(one, candidate=replace(one.candidate, gain=None)) for one in advice.measured
+        ),
+    )
+    assert unknown.most_likely is None
 
 
 def test_segmentation_is_not_known_and_its_latencies_are_measured(network: nn.Module) -> None:
@@ -161,7 +187,7 @@ def test_segmentation_is_not_known_and_its_latencies_are_measured(network: nn.Mo
     (seen,) = advice.seen
     assert seen.setting.place == "head"
     power = search_power("segmentation", "resnet8", image_s=1e-4, images=1000, pretrained=False)
-    told = advice_as_json(advice, power, "")
+    told = advice_as_json(advice, power, COMMANDS)
     assert told["gain"] is None
     assert [one["pairs"] for one in told["seen"]] == [seen.rows]
 
@@ -277,13 +303,15 @@ def test_a_placement_that_does_not_run_is_told_with_the_reason(
     assert advice.measured
     assert advice.unmeasured == ()
     power = search_power("classification", "resnet8", image_s=1e-4, images=1000, pretrained=False)
-    told = advice_as_json(advice, power, "")
+    told = advice_as_json(advice, power, COMMANDS)
     assert {entry["placement"] for entry in told["refused"]} == refused
     assert all("no squeezing" in entry["reason"] for entry in told["refused"])
-    (line,) = [line.text for line in after_table(advice, power, "") if line.label == "refused"]
+    (line,) = [
+        line.text for line in after_table(advice, power, COMMANDS) if line.label == "refused"
+    ]
     assert "no squeezing" in line
     assert all(placement in line for placement in refused)
-    assert not any("no time" in line.text for line in after_table(advice, power, ""))
+    assert not any("no time" in line.text for line in after_table(advice, power, COMMANDS))
 
 
 def _parameters(network: nn.Module) -> int:
