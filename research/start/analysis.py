@@ -142,6 +142,7 @@ def page(known: Scores) -> str | None:
     short, main = overall(known, (IDENTITY, RANDOM), "everywhere", "short")
     if main is None:
         return None
+    _, after_long = overall(known, (IDENTITY, RANDOM), "everywhere", "long")
     pairs = by_pair(known, (IDENTITY, RANDOM))
     found = {form: discovery_counts(known, form) for form in (IDENTITY, RANDOM)}
     lines = [
@@ -153,14 +154,15 @@ def page(known: Scores) -> str | None:
         ),
         (
             f"- **Answer**: {verdict(main, pairs.values())}, by {main} points of accuracy"
-            f" (95 %, {main.seeds} seeds)."
+            f" (95 %, {main.seeds} seeds). After three times as long a fine-tuning:"
+            f" {after_long or 'not known yet'}."
         ),
         (
             f"- **Key figures**: Of {found[IDENTITY][2]} cells that start as the identity,"
             f" {found[IDENTITY][0]} help and {found[IDENTITY][1]} hurt; with random gates"
             f" {found[RANDOM][0]} help and {found[RANDOM][1]} hurt (false discovery rate 5 %)."
         ),
-        f"- **What it means for you**: {_meaning(main)}",
+        f"- **What it means for you**: {_meaning(main, after_long)}",
         (
             "- **Reproduce**: `python -m research.start.run --root DATA` (hours), then"
             " `python -m research.start.analysis`."
@@ -182,7 +184,7 @@ def _differences(known: Scores, short: dict[int, float]) -> list[str]:
     last, _ = overall(known, (IDENTITY, RANDOM), "last", "short")
     return [
         (
-            f"{len(known)} of {total} fine-tunings are done; {total - len(known)} are missing."
+            f"{len(known):,} of {total:,} fine-tunings are done."
             " The [plan](../../research/start/README.md) was fixed before the first run. These are"
             " small networks on small images."
         ),
@@ -207,11 +209,13 @@ def _differences(known: Scores, short: dict[int, float]) -> list[str]:
     ]
 
 
-def _meaning(main: Mean) -> str:
+def _meaning(main: Mean, after_long: Mean | None) -> str:
     if main.shown and main.mean > 0:
+        fades = after_long is not None and after_long.mean < main.mean / 2
         return (
             'Put attention into trained weights as the identity (`init = "identity"`, the'
-            " default). The published form costs accuracy there."
+            " default). The published form costs accuracy there"
+            + (", most of all in short fine-tunings." if fades else ".")
         )
     if main.shown:
         return 'In trained weights, take the published form (`init = "paper"`).'

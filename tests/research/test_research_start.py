@@ -48,7 +48,7 @@ def test_a_seed_counts_only_if_all_its_cells_are_there() -> None:
     assert set(by_seed) == {0, 1, 2}
     text = analysis.page(known)
     assert text is not None
-    assert f"{len(list(cells())) - len(known)} are missing" in text
+    assert f"{len(known):,} of {len(list(cells())):,}" in text
     assert analysis.page(made(PENALTY, 1)) is None
     assert analysis.figure(known).count("<circle") == 2 + 12
 
