@@ -237,13 +237,13 @@ def _where(setting: Situation) -> str:
 
 def _power(power: SearchPower) -> str:
     images = f"{power.images:,} images" + (" (assumed: say --images)" if power.assumed else "")
-    pace = f"about {duration(power.epoch_s)} an epoch, {power.epochs} epochs"
+    pace = f"about {duration(power.epoch_s)} an epoch; if {power.epochs} epochs will do"
     if power.enough_s is not None:
         return (
-            f"{images}, {pace}: half an hour is too short here, a search takes at least"
+            f"{images}, {pace}, half an hour is still too short here: a search takes at least"
             f" {duration(power.enough_s)}; smaller images (--input) need less"
         )
-    fits = f"{images}, {pace}: about {several(power.candidates, 'candidate')} in half an hour"
+    fits = f"{images}, {pace}, about {several(power.candidates, 'candidate')} in half an hour"
     if power.smallest_gain is None:
         return fits
     return f"{fits}, which show gains from about {power.smallest_gain:.1f} points"
