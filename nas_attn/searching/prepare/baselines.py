@@ -1,15 +1,18 @@
-"""What a search tries without being asked: baselines, and controls beside them."""
+"""What a search tries without being asked by its sampler: baselines, controls beside them, and the
+user's own placements.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.backbones.larger import larger
-from nas_attn.evaluation.plan import (
-    Plan,
-    wanted,
-)
+from nas_attn.errors import NasAttnWarning
+from nas_attn.evaluation.plan import Plan, wanted
 from nas_attn.recipe import Recipe
 from nas_attn.records import (
     Assignment,
@@ -18,12 +21,27 @@ from nas_attn.records import (
     Placement,
     ResolvedPlacement,
 )
-from nas_attn.space import BACKBONE_SITE, Baseline, SearchSpace
+from nas_attn.searching.prepare.own_placements import UserTrial, trials_to_try_all
+from nas_attn.space import BACKBONE_SITE, Baseline, SearchSpace, Values
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.trial_book import BASELINE
+from nas_attn.study.trial_book import BASELINE, TRIED
+from nas_attn.words.running import tried_already_line
 
 # searches with at least so many trials have a larger network among them
 FEWEST_TRIALS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A network that a search tries without being asked by its sampler."""
+
+    resolved: ResolvedPlacement
+    # in the study's space; None if the space does not contain it
+    values: Values | None
+    # its name as a baseline or control; None if it is none
+    baseline: str | None
+    # as the user has named it; None if nobody has
+    typed: str | None = None
 
 
 def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
@@ -87,10 +105,60 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
     return {name: resolved for name, resolved in networks.items() if resolved.key not in baselines}
 
 
-def enqueue_baselines(opened: OpenStudy) -> None:
-    """Puts baselines and controls at the front of the queue; queued ones keep their places."""
+def first_queue(
+    recipe: Recipe, plan: Plan, trials: int, own: Sequence[UserTrial] = ()
+) -> list[Queued]:
+    """What a search of so many trials tries before its sampler proposes anything: the bare network,
+    the user's own placements, then the other baselines and the controls. So a search that ends
+    early has tried what its user asked for. Equal networks once.
+    """
+    space = plan.space
+    known = {
+        key: Queued(space.resolve(one.values), one.values, one.name)
+        for key, one in first_baselines(recipe, space, trials).items()
+    }
+    for name, resolved in first_controls(recipe, plan, trials).items():
+        known[resolved.key] = Queued(resolved, None, name)
+    queue = dict(list(known.items())[:1])
+    for trial in own:
+        same = known.get(trial.resolved.key)
+        baseline = None if same is None else same.baseline
+        mine = Queued(trial.resolved, trial.values, baseline, typed=trial.typed)
+        queue.setdefault(trial.resolved.key, mine)
+    for key, one in known.items():
+        queue.setdefault(key, one)
+    return list(queue.values())
+
+
+def enqueue_first(opened: OpenStudy, own: Sequence[UserTrial] = ()) -> None:
+    """Puts `first_queue` into the study's queue; what is queued already keeps its place. Raises the
+    study's number of trials if it is too small for the user's own placements.
+    """
+    for one in first_queue(opened.recipe, opened.plan, opened.trials, own):
+        if one.typed is None or not _is_known(opened, one.typed, one.resolved.key):
+            _enqueue(opened, one)
+    if own:
+        opened.store.set(trials=max(opened.trials, trials_to_try_all(opened)))
+
+
+def _is_known(opened: OpenStudy, typed: str, key: str) -> bool:
+    """Whether the study has begun this network; says so."""
+    candidate = opened.store.candidate(key)
+    if candidate is None:
+        return False
+    line = tried_already_line(typed, candidate.trial, candidate.state)
+    warnings.warn(line, NasAttnWarning, stacklevel=2)
+    return True
+
+
+def _enqueue(opened: OpenStudy, one: Queued) -> None:
+    attributes: dict[str, str] = {}
+    if one.baseline is not None:
+        attributes[BASELINE] = one.baseline
+    if one.typed is not None:
+        attributes[TRIED] = one.typed
     with opened.database.creating():
-        for baseline in first_baselines(opened.recipe, opened.plan.space, opened.trials).values():
-            opened.book.enqueue(baseline.values, {BASELINE: baseline.name})
-        for name, resolved in first_controls(opened.recipe, opened.plan, opened.trials).items():
-            opened.book.enqueue_outside(resolved.text, {BASELINE: name})
+        if one.values is not None:
+            opened.book.enqueue(one.values, attributes)
+        else:
+            opened.book.enqueue_outside(one.resolved.text, attributes)

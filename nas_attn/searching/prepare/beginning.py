@@ -12,9 +12,9 @@ from nas_attn.errors import DataError
 from nas_attn.evaluation.images import keep_inventory, keep_or_compare
 from nas_attn.evaluation.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
 from nas_attn.recipe import Recipe
-from nas_attn.searching.prepare.baselines import enqueue_baselines
+from nas_attn.searching.prepare.baselines import enqueue_first
 from nas_attn.searching.prepare.checks import check_weights
-from nas_attn.searching.prepare.own_placements import enqueue, user_trials
+from nas_attn.searching.prepare.own_placements import user_trials
 from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage import StudyStore
 from nas_attn.study.opening import OpenStudy, create_study, is_study
@@ -101,7 +101,5 @@ def take_up(
         opened.store.set(prior=prior)
     if trials is not None:
         opened.store.set(trials=trials)
-    enqueue_baselines(opened)
-    for trial in own:
-        enqueue(opened, trial)
+    enqueue_first(opened, own)
     return opened

@@ -17,13 +17,12 @@ from nas_attn.evaluation.finding import evaluator_of
 from nas_attn.evaluation.plan import Plan, bare_seeds, check_limits, plan_for, session_s
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
-from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
+from nas_attn.searching.prepare.baselines import Queued, first_queue, larger_networks
 from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, control_lengths, usual_epochs
 from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
 from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.searching.worker.devices import default_workers
-from nas_attn.space import Values
 from nas_attn.study.pace import further_runs
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
@@ -90,9 +89,10 @@ def _made(
     search = recipe.search
     placements = plan.space.count()
     queue = _queue(recipe, plan, own)
-    wished = max(search.trials, len(queue)) if own else search.trials
+    for_own = max((count for count, one in enumerate(queue, 1) if one.typed), default=0)
+    wished = max(search.trials, for_own)
     begun = queue[:wished]
-    outside = sum(values is None or not plan.space.contains(values) for _, values in begun)
+    outside = sum(one.values is None or not plan.space.contains(one.values) for one in begun)
     trials = min(wished, placements + outside)
     from_backbone = training.start == "backbone"
     backbones = 0
@@ -114,8 +114,8 @@ def _made(
         pruned=len(training.rungs) > 1 and search.pruner != "none",
         trials=trials,
         outside=outside,
-        baselines=sum(kind == "baseline" for kind, _ in begun),
-        tried=sum(kind == "own" for kind, _ in begun),
+        baselines=sum(one.baseline is not None for one in begun),
+        tried=sum(one.baseline is None for one in begun),
         queued=len(queue),
         epoch_s=epoch_s,
         total_s=None if epoch_s is None else epoch_s * epochs + session_s(recipe) * trials,
@@ -125,14 +125,10 @@ def _made(
     )
 
 
-def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[str, Values | None]]:
-    baselines = first_baselines(recipe, plan.space, recipe.search.trials)
-    queue: list[tuple[str, Values | None]] = [
-        ("baseline", baseline.values) for baseline in baselines.values()
-    ]
-    controls = [
-        *first_controls(recipe, plan, recipe.search.trials),
-        *list(larger_networks(recipe, plan, recipe.search.trials))[:1],
-    ]
-    queue += [("baseline", None) for _ in controls]
-    return queue + [("own", trial.values) for trial in own if trial.resolved.key not in baselines]
+def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[Queued]:
+    """What a new study tries first, a larger network included."""
+    queue = first_queue(recipe, plan, recipe.search.trials, own)
+    for name, resolved in list(larger_networks(recipe, plan, recipe.search.trials).items())[:1]:
+        if all(one.resolved.key != resolved.key for one in queue):
+            queue.append(Queued(resolved, None, name))
+    return queue

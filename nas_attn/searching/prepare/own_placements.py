@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
-from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
+from nas_attn.errors import BackboneError, PlacementError
 from nas_attn.evaluation.learning_rates import check_rates
 from nas_attn.evaluation.plan import Plan
 from nas_attn.notation import parse
@@ -16,7 +15,6 @@ from nas_attn.records import Choice, ResolvedPlacement
 from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TRIED
-from nas_attn.words.running import tried_already_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +53,6 @@ def _check_other(plan: Plan, other: Choice) -> None:
         raise BackboneError(
             f"'{other}' cannot start from '{training.weights}', weights of another network: omit it"
         )
-
-
-def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
-    """Queues the trial behind the baselines, and raises the study's number of trials if it is too
-    small for it.
-    """
-    candidate = opened.store.candidate(trial.resolved.key)
-    if candidate is not None:
-        line = tried_already_line(trial.typed, candidate.trial, candidate.state)
-        warnings.warn(line, NasAttnWarning, stacklevel=2)
-        return
-    with opened.database.creating():
-        if trial.values is not None:
-            opened.book.enqueue(trial.values, {TRIED: trial.typed})
-        else:
-            opened.book.enqueue_outside(trial.resolved.text, {TRIED: trial.typed})
-    needed = trials_to_try_all(opened)
-    if needed > opened.trials:
-        opened.store.set(trials=needed)
 
 
 def trials_to_try_all(opened: OpenStudy) -> int:

@@ -24,7 +24,7 @@ from nas_attn.searching.phases.retraining import Retraining
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.phases.testing import Testing
 from nas_attn.searching.phases.validating import Validation
-from nas_attn.searching.prepare.baselines import enqueue_baselines
+from nas_attn.searching.prepare.baselines import enqueue_first
 from nas_attn.searching.worker.devices import on_device
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import Presence
@@ -81,7 +81,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
         for source in (validation, retraining):
             if only == source.purpose:
                 return worker.run([source])
-        enqueue_baselines(opened)
+        enqueue_first(opened)
         phases: list[TaskSource] = [
             retraining,
             Search(worker),

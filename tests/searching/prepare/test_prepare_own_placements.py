@@ -10,7 +10,7 @@ import nas_attn as na
 from nas_attn.analysis.plans import Forecast
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.searching.prepare import beginning, forecast, own_placements
+from nas_attn.searching.prepare import baselines, beginning, forecast, own_placements
 from nas_attn.searching.run import taking_part
 from nas_attn.study import opening
 from nas_attn.words.plans import forecast_lines
@@ -67,26 +67,36 @@ def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Pat
     for trial in own_placements.user_trials(
         plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]
     ):
-        own_placements.enqueue(opened, trial)
-        own_placements.enqueue(opened, trial)
+        baselines.enqueue_first(opened, [trial])
+        baselines.enqueue_first(opened, [trial])
     taking_part.work(opened, taking_part.Options(say=silent))
     states = {str(row.placement): row.trial for row in opened.store.candidates()}
     assert list(states.values()) == list(range(8))
     assert list(states)[5:7] == [EXPLICIT, "stage1=cbam(reduction=8)"]
     with pytest.warns(NasAttnWarning, match=r"trial 5 .*\((scored|pruned)\)"):
-        own_placements.enqueue(opened, own_placements.user_trials(plan, [OUTSIDE])[0])
+        baselines.enqueue_first(opened, own_placements.user_trials(plan, [OUTSIDE]))
 
 
-def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path) -> None:
+def test_ideas_come_before_the_baselines_but_for_the_bare_network(table: Path) -> None:
+    """So a search that ends early has tried them."""
     recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
     expected = forecast.forecast(recipe, tried=[OUTSIDE, "none"])
     study = na.search(recipe, try_placements=[OUTSIDE, "none"], say=silent)
-    assert [str(view.placement) for view in study.candidates()][4:] == [EXPLICIT]
-    assert (expected.trials, expected.baselines, expected.outside, expected.tried) == (5, 4, 1, 1)
+    assert [str(view.placement) for view in study.candidates()] == ["none", EXPLICIT]
+    assert (expected.trials, expected.baselines, expected.outside, expected.tried) == (2, 1, 1, 1)
     assert (
-        "4 of 125 placements and 1 outside the search space, 4 of them baselines, 1 your own"
+        "1 of 125 placements and 1 outside the search space, 1 of them baselines, 1 your own"
         in said(expected)
     )
+
+
+def test_an_idea_that_is_a_baseline_stays_one(table: Path) -> None:
+    everywhere = "stage1=eca stage2=eca stage3=eca"
+    recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
+    expected = forecast.forecast(recipe, tried=[everywhere])
+    assert (expected.trials, expected.baselines, expected.tried) == (2, 2, 0)
+    study = na.search(recipe, try_placements=[everywhere], say=silent)
+    assert [view.baseline for view in study.candidates()] == ["none", "uniform eca"]
 
 
 def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
