@@ -197,7 +197,10 @@ def latencies(row: Json) -> str:
     """How the search's ratio differs from the advice's, of the placement that the advice tries."""
     tried = shlex.split(row["advice"]["begin"])[-1]
     advised = next(cost for cost in row["advice"]["latency"] if cost["placement"] == tried)
-    found = next(one for one in row["search"]["candidates"] if module_names(one) == tried)
+    trained = (one for one in row["search"]["candidates"] if module_names(one) == tried)
+    found = next(trained, None)
+    if found is None:
+        return f"{tried}: not trained"
     return f"{tried}: {advised['ratio']:.2f} → {found['latency']['ratio']:.2f}"
 
 
