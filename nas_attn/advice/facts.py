@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas_attn.analysis.plans import LongerTarget
 from nas_attn.evidence import ExpectedGain, SeenGain, Situation
 from nas_attn.recipe import LatencySection
 from nas_attn.records import Knob, Latency, Placement, Site
@@ -81,6 +82,8 @@ class SearchPower:
     """That it could show at 95 %, points; None: it does not fit, or its noise is not known."""
     enough_s: float | None
     """The shortest time of such a search, where this one is too short."""
+    longer: LongerTarget | None = None
+    """What it takes if the network needs longer trainings; None: that is not to be expected."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,15 @@ class FolderLook(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LongerTarget:
+    """A length that networks often need, where the usual one is a guess."""
+
+    epochs: int
+    seconds: float
+    """The shortest time of a search that finds it and trains so long."""
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """What the search of a folder of images does with its time."""
 
@@ -130,6 +139,8 @@ class Budget:
     """Epochs of a usual target, where the study must find its own."""
     enough_s: float | None = None
     """The time in which runs as the target says would fit, where this one is too short for them."""
+    longer: LongerTarget | None = None
+    """What it takes if the study finds a longer target; None: that is not to be expected."""
     pairs: int = 1
     """Of the best placement and the bare network, about."""
     pool: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas_attn.advice.facts import TOO_SLOW, Advice, MeasuredPlacement, OtherSetting, SearchPower
@@ -244,9 +244,14 @@ def _power(power: SearchPower) -> str:
             f" {duration(power.enough_s)}; smaller images (--input) need less"
         )
     fits = f"{images}, {pace}, about {several(power.candidates, 'candidate')} in half an hour"
-    if power.smallest_gain is None:
-        return fits
-    return f"{fits}, which show gains from about {power.smallest_gain:.1f} points"
+    if power.smallest_gain is not None:
+        fits += f", which show gains from about {power.smallest_gain:.1f} points"
+    if power.longer is not None:
+        fits += (
+            f"; from random weights, {power.longer.epochs} are often needed: then a search takes"
+            f" at least {duration(power.longer.seconds)}"
+        )
+    return fits
 
 
 def _meaning(advice: Advice, power: SearchPower) -> str:
@@ -307,6 +312,7 @@ def advice_as_json(advice: Advice, power: SearchPower, commands: AdvisedCommands
             "candidates": power.candidates,
             "smallest_gain": power.smallest_gain,
             "enough_s": power.enough_s,
+            "longer": None if power.longer is None else asdict(power.longer),
         },
         "machine": advice.machine,
         "conditions": dict(advice.conditions),

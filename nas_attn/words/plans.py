@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
@@ -98,6 +99,7 @@ def budget_as_json(budget: Budget) -> dict[str, Any]:
         "usual_epochs": budget.usual,
         "searched_epochs": recipe.training.rungs[-1] if is_known else None,
         "enough_seconds": budget.enough_s,
+        "longer": None if budget.longer is None else asdict(budget.longer),
         "backbone": recipe.backbone.name,
         "size": recipe.data.size,
         "seconds": budget.seconds,
@@ -195,12 +197,22 @@ def _budget(budget: Budget) -> str:
             f" --minutes {math.ceil(budget.enough_s / 60)} would do"
         )
     recipe = budget.recipe
-    guess = f" (if {budget.usual} epochs will do)" if recipe.target_is_open else ""
     uniform = _uniform(few=budget.pool is not None)
     return (
-        f"{several(recipe.search.trials, 'candidate')}{guess}, {uniform} of them uniform,"
+        f"{several(recipe.search.trials, 'candidate')}{_guess(budget)}, {uniform} of them uniform,"
         f" trained as the target says; then more seeds for the best; {_test(budget.blocks)}"
     )
+
+
+def _guess(budget: Budget) -> str:
+    """On which length of the target the plan rests."""
+    if not budget.recipe.target_is_open:
+        return ""
+    will_do = f"if {budget.usual} epochs will do"
+    if budget.longer is None:
+        return f" ({will_do})"
+    minutes = math.ceil(budget.longer.seconds / 60)
+    return f" ({will_do}; for {budget.longer.epochs}, which are often needed: --minutes {minutes})"
 
 
 def _shown(gain: float) -> str:

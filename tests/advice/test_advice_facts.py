@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import replace
 
@@ -389,3 +390,16 @@ def test_more_images_show_smaller_gains_and_slow_networks_need_more_time() -> No
     )
     assert boxes.smallest_gain is None, "the noise of mAP is not known"
     assert boxes.assumed
+
+
+def test_from_random_weights_the_usual_length_is_often_too_short() -> None:
+    """Of many images: of few, the usual length is as long as is needed."""
+    power = functools.partial(search_power, "classification", "torchvision:resnet18")
+    many = power(image_s=5e-4, images=4000, pretrained=False)
+    assert many.longer is not None
+    assert many.longer.epochs > many.epochs
+    assert many.longer.seconds > many.seconds
+    assert power(image_s=5e-4, images=4000, pretrained=True).longer is None
+    assert power(image_s=5e-4, images=400, pretrained=False).longer is None
+    fast = power(image_s=1e-6, images=4000, pretrained=False)
+    assert fast.longer is None, "it fits into the time, too"

@@ -26,7 +26,9 @@ from nas_attn.recipe_reading import recipe_from, study_name
 from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.searching.prepare.lengths import (
     FEW_TRAINING_IMAGES,
-    SEEDS_PER_LENGTH,
+    found_length_s,
+    lengths_s,
+    longer_target,
     shorter_lengths,
     usual_epochs,
 )
@@ -369,13 +371,20 @@ def _fitted(timed: _Timed, wish: _Wish) -> Budget | None:
     usual = timed.usual
     before_s = 0.0
     if not stated:
-        before_s = _lengths_s(speed, usual, 2 * usual)
+        before_s = lengths_s(speed, usual, 2 * usual)
     left_s = wish.seconds - before_s
     epochs = stated or usual
     fit = fitted(left_s, speed, epochs, most=wish.most(left_s, speed, epochs))
     if fit is None:
         return None
-    return _budget(timed, wish, fit)
+    budget = _budget(timed, wish, fit)
+    if stated:
+        return budget
+    pretrained = budget.recipe.target.start == "pretrained"
+    longer = longer_target(
+        speed, usual, images=wish.trained, seconds=wish.seconds, pretrained=pretrained
+    )
+    return replace(budget, longer=longer)
 
 
 def _fitted_brief(timed: _Timed, wish: _Wish) -> Budget | None:
@@ -385,7 +394,7 @@ def _fitted_brief(timed: _Timed, wish: _Wish) -> Budget | None:
     speed = wish.speed(timed)
     stated = wish.stated
     usual = timed.usual
-    left_s = wish.seconds - _lengths_s(speed, stated or usual)
+    left_s = wish.seconds - lengths_s(speed, stated or usual)
     for epochs in shorter_lengths(stated or usual, with_itself=False):
         fit = fitted(left_s, speed, epochs, most=wish.most(left_s, speed, epochs))
         if fit is None:
@@ -397,16 +406,11 @@ def _fitted_brief(timed: _Timed, wish: _Wish) -> Budget | None:
     return None
 
 
-def _lengths_s(speed: Speed, *lengths: int) -> float:
-    """Seconds that the bare network's trainings of these lengths take."""
-    return SEEDS_PER_LENGTH * sum(lengths) * speed.epoch_s / speed.workers
-
-
 def _enough_s(speed: Speed, stated: int | None, usual: int) -> float:
     """The shortest time of a search that trains as the target says."""
     if stated:
         return least_s(speed, stated)
-    return least_s(speed, usual) + _lengths_s(speed, usual, 2 * usual)
+    return found_length_s(speed, usual, usual)
 
 
 def _budget(timed: _Timed, wish: _Wish, fit: Fit) -> Budget:

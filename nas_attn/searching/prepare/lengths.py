@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from nas_attn import tables, tasks
 from nas_attn.analysis.modelling import searched_as_target
+from nas_attn.analysis.plans import LongerTarget
 from nas_attn.recipe import Recipe
-from nas_attn.searching.prepare.timing import WITH_CONTROLS
+from nas_attn.searching.prepare.timing import WITH_CONTROLS, Speed, least_s
 from nas_attn.tasks.base import Pace, Task
 
 # of each length: with one, a lucky training decides
@@ -16,6 +17,9 @@ SEEDS_PER_LENGTH = 2
 FEW_TRAINING_IMAGES = 2000
 # of a search's time, at most, for finding the length
 LENGTH_SHARE = 0.4
+# times the usual length: from random weights, four of four networks of libraries gained clearly up
+# to it on 3,200 photographs (research/notes/advice.md)
+OFTEN_NEEDED = 4
 
 
 def usual_epochs(recipe: Recipe, images: float) -> int:
@@ -47,6 +51,34 @@ def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
         yield length
         length //= 2
     yield 1
+
+
+def lengths_s(speed: Speed, *lengths: int) -> float:
+    """Seconds that the bare network's trainings of these lengths take."""
+    return SEEDS_PER_LENGTH * sum(lengths) * speed.epoch_s / speed.workers
+
+
+def found_length_s(speed: Speed, usual: int, needed: int) -> float:
+    """The shortest time of a search that begins with the usual length, finds that more epochs are
+    needed, and trains for so many.
+    """
+    tried = [usual]
+    while tried[-1] < 2 * needed:
+        tried.append(2 * tried[-1])
+    return least_s(speed, needed) + lengths_s(speed, *tried)
+
+
+def longer_target(
+    speed: Speed, usual: int, *, images: float, seconds: float, pretrained: bool
+) -> LongerTarget | None:
+    """What it takes if the usual length is too short, as it often is from random weights; None:
+    that is not known of so few training images, or fits into these seconds, too.
+    """
+    if pretrained or images < FEW_TRAINING_IMAGES:
+        return None
+    epochs = OFTEN_NEEDED * usual
+    needed_s = found_length_s(speed, usual, epochs)
+    return LongerTarget(epochs, needed_s) if needed_s > seconds else None
 
 
 def control_lengths(recipe: Recipe, trials: int) -> list[int]:

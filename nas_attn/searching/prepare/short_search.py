@@ -6,7 +6,7 @@ from nas_attn import tasks
 from nas_attn.advice.facts import SearchPower
 from nas_attn.analysis.plans import smallest_gain
 from nas_attn.recipe_sections import FEW_VALIDATED
-from nas_attn.searching.prepare.lengths import usual_length
+from nas_attn.searching.prepare.lengths import longer_target, usual_length
 from nas_attn.searching.prepare.timing import (
     MOST_CANDIDATES,
     Speed,
@@ -23,8 +23,8 @@ TRAINED_SHARE = 0.8
 VALIDATED_SHARE = 0.2
 # seconds that measuring a candidate's latency takes
 OF_A_CANDIDATE_S = 1.0
-# the task whose noise is known
-KNOWN_NOISE = "classification"
+# the task whose noise is known, and how long networks train for it
+KNOWN_TASK = "classification"
 
 
 def search_power(
@@ -48,8 +48,12 @@ def search_power(
     most = most_of_few(HALF_HOUR_S, speed, epochs) if few else MOST_CANDIDATES
     fit = fitted(HALF_HOUR_S, speed, epochs, most=most)
     gain = None
-    if fit is not None and task == KNOWN_NOISE:
+    longer = None
+    if fit is not None and task == KNOWN_TASK:
         gain = 100 * smallest_gain(validated, fit.pairs, count if few else validated)
+        longer = longer_target(
+            speed, epochs, images=trained, seconds=HALF_HOUR_S, pretrained=pretrained
+        )
     return SearchPower(
         seconds=HALF_HOUR_S,
         images=count,
@@ -59,4 +63,5 @@ def search_power(
         candidates=fit.trials if fit is not None else 0,
         smallest_gain=gain,
         enough_s=None if fit is not None else least_s(speed, epochs),
+        longer=longer,
     )

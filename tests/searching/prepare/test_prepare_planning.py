@@ -4,6 +4,7 @@ so.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -59,6 +60,22 @@ def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
         planned(photos, 60)
     minutes = int(re.search(r"--minutes (\d+)", str(told.value))[1])
     assert planned(photos, 60 * minutes).recipe.search.trials >= timing.FEWEST
+
+
+def test_the_plan_has_a_time_for_trainings_longer_than_usual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(image_folder, "_epoch_s", lambda *arguments: 2.5)
+    photographs(Path("photos"), of_each=1100, side=8)
+    scratch = {"target.start": "scratch"}
+    budget = planned(Path("photos"), 1800, **scratch)
+    assert budget.longer is not None
+    assert budget.longer.epochs > budget.usual
+    minutes = math.ceil(budget.longer.seconds / 60)
+    assert str(minutes) in budget_lines(budget)[3].text
+    assert planned(Path("photos"), 60 * minutes, **scratch).longer is None
+    assert planned(Path("photos"), 1800, **scratch, **{"target.epochs": 20}).longer is None
 
 
 def test_on_few_images_the_time_goes_into_seeds_rather_than_a_deeper_network(
