@@ -135,7 +135,7 @@ def page(trial: Trial) -> str:
         "# Which modules help?",
         "",
         (
-            "- **Question**: Which attention modules help, which hurt, and at what latency?"
+            "- **Question**: Which attention modules help or hurt, and at what latency?"
             " Does a gain after a quarter of the training stay?"
         ),
         f"- **Answer**: {_answer(trial)}",
@@ -163,7 +163,7 @@ def page(trial: Trial) -> str:
         "",
         *_extremes(trial),
         f"- Replication: {_replication(trial)}.",
-        f"- Shown by a quarter of the training: {_fates(trial)}.",
+        f"- Shown by a quarter: {_fates(trial)}.",
         f"- Larger network of equal latency: {_against_larger(trial)}.",
         (
             f"- `{COLLAPSED}` had groups of one channel. Two"
@@ -191,8 +191,8 @@ def _answer(trial: Trial) -> str:
         return "Not known yet: no placement has two seeds."
     cases = f"{known.count(HELPS)} of {len(known)} cases ({len(PLACEMENTS)} placements)"
     said = (
-        f"n {cases} a placement helps, in {known.count(HURTS)} it hurts, in the others no"
-        f" difference is shown ({_seeds_of_tests(trial)}, false discovery rate 5 %)."
+        f"n {cases} a placement helps, in {known.count(HURTS)} it hurts, else nothing"
+        f" is shown ({_seeds_of_tests(trial)}, false discovery rate 5 %)."
     )
     return f"I{said}" if trial.trained == trial.planned else f"So far, i{said}"
 
@@ -346,7 +346,7 @@ def _against_larger(trial: Trial) -> str:
     if wins is None:
         reason = "" if trial.latencies else ", latencies are not measured"
         return f"{UNKNOWN}{reason}"
-    return f"it gains at least as much as {wins[0]} of {wins[1]} placements of attention"
+    return f"gains as much as {wins[0]} of {wins[1]} placements"
 
 
 def main() -> None:
