@@ -183,14 +183,22 @@ def show(rows: Sequence[Json]) -> None:
     print("| network | advice | candidates inside | their mean | search | latency |")
     print("|---|---|---|---|---|---|")
     for row in rows:
-        gain, found = row["advice"]["gain"], differences(row)
+        gain = row["advice"]["gain"]
+        found = differences(row)
         inside = [abs(mean - gain["mean"]) <= widened(row, runs) for mean, runs in found]
         print(
             f"| {row['network']} | {gain['mean']:+.2f} ({gain['low']:+.1f} to {gain['high']:+.1f})"
             f" | {sum(inside)} of {len(inside)}"
-            f" | {statistics.fmean(mean for mean, _ in found):+.2f}"
+            f" | {average(found)}"
             f" | {row['search']['headline']} | {latencies(row)} |"
         )
+
+
+def average(found: Sequence[tuple[float, int]]) -> str:
+    """Of the candidates' gains; a search may have ended before it had any."""
+    if not found:
+        return "–"
+    return f"{statistics.fmean(mean for mean, _ in found):+.2f}"
 
 
 def latencies(row: Json) -> str:

@@ -17,8 +17,8 @@ SEEDS_PER_LENGTH = 2
 FEW_TRAINING_IMAGES = 2000
 # of a search's time, at most, for finding the length
 LENGTH_SHARE = 0.4
-# times the usual length: from random weights, four of four networks of libraries gained clearly up
-# to it on 3,200 photographs (research/notes/advice.md)
+# times the usual length: on 3,200 photographs, from random weights, the three networks of libraries
+# that were trained so long gained clearly up to it (research/notes/advice.md)
 OFTEN_NEEDED = 4
 
 
@@ -59,8 +59,8 @@ def lengths_s(speed: Speed, *lengths: int) -> float:
 
 
 def found_length_s(speed: Speed, usual: int, needed: int) -> float:
-    """The shortest time of a search that begins with the usual length, finds that more epochs are
-    needed, and trains for so many.
+    """The shortest time of a search that begins with the usual length, finds how many epochs
+    are needed, and trains for so many.
     """
     tried = [usual]
     while tried[-1] < 2 * needed:
