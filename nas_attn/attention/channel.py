@@ -315,7 +315,7 @@ class GlobalContext(nn.Module):
         self,
         channels: int,
         *,
-        reduction: int = 16,
+        reduction: int,
         pooling: Literal["attention", "average"] = "attention",
         fusion: Literal["add", "multiply", "both"] = "add",
         init: Init = "paper",

@@ -13,6 +13,10 @@ BIAS = knobs.switch(
 )
 
 
+GC_HIDDEN = 4
+"""Fewest hidden values of `gc` by itself."""
+
+
 def _eca_kernel(fitting: Fitting) -> None:
     """`auto` by the paper's rule: |(log2 C + 1) / 2|, an odd integer."""
     if fitting.values["kernel_size"] == "auto":
@@ -63,6 +67,16 @@ def _fca(fitting: Fitting) -> None:
     if frequencies <= 2 and fitting.values["order"] == "low":
         fitting.ignore("order")
     fitting.hidden()
+
+
+def _gc_reduction(fitting: Fitting) -> None:
+    """`auto` is the paper's 16, or less where that leaves too few hidden values for the layer norm:
+    of two it gives only which is larger, and trainings fail (research/notes/gc.md).
+    """
+    if fitting.values["reduction"] == "auto":
+        fitting.values["reduction"] = min(16, max(1, fitting.channels // GC_HIDDEN))
+    # of a single hidden value, the layer norm would be a constant
+    fitting.hidden(smallest=2)
 
 
 def _channel() -> ModuleType:
@@ -166,8 +180,17 @@ ROWS = (
         "Cao et al. 2019, arXiv:1904.11492",
         "channel",
         (
-            # The layer norm of a single hidden value would ignore it.
-            knobs.reduction(smallest=2),
+            KnobSpec(
+                "reduction",
+                int,
+                "auto",
+                "channels divided by the hidden width; auto: 16, or less where that leaves fewer"
+                f" than {GC_HIDDEN}",
+                low=1,
+                high=4096,
+                auto=True,
+                fit=_gc_reduction,
+            ),
             knobs.choice("pooling", "how pixels are summed up", "attention", "average"),
             knobs.choice("fusion", "how the context meets x", "add", "multiply", "both"),
         ),

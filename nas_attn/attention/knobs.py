@@ -10,10 +10,8 @@ WIDEST_MAP = 65536
 """Channels of the widest map that anybody asked for, so also its groups."""
 
 
-def reduction(
-    default: int = 16, doc: str = "channels divided by the hidden width", *, smallest: int = 1
-) -> KnobSpec:
-    """The hidden width `C // reduction` is at least `smallest`; equal widths are one reduction."""
+def reduction(default: int = 16, doc: str = "channels divided by the hidden width") -> KnobSpec:
+    """The hidden width `C // reduction` is at least 1; equal widths are one reduction."""
     return KnobSpec(
         "reduction",
         int,
@@ -21,7 +19,7 @@ def reduction(
         doc,
         low=1,
         high=4096,
-        fit=lambda fitting: fitting.hidden(smallest=smallest),
+        fit=lambda fitting: fitting.hidden(),
     )
 
 

@@ -5,6 +5,7 @@ Loads no torch: readers of the results need nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,10 +96,13 @@ def everywhere(module: str) -> str:
 
 def as_trained(network: str) -> str:
     """Notation of a network with the knobs that its default ones were before the first run: `sge`
-    had a group for each channel. Its groups have two channels or more since.
+    had a group for each channel, `gc` two hidden values. Both have more since.
     """
     for stage, channels in zip(STAGES, CHANNELS, strict=True):
-        network = network.replace(f"{stage}=sge", f"{stage}=sge(groups={channels})")
+        knobs = {"sge": f"groups={channels}", "gc": f"reduction={channels // 2}"}
+        for module, knob in knobs.items():
+            without_knobs = rf"\b{stage}={module}(?![\w(])"
+            network = re.sub(without_knobs, f"{stage}={module}({knob})", network)
     return network
 
 

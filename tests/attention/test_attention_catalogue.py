@@ -328,6 +328,19 @@ def test_each_result_in_a_runtime_is_told_with_its_own_version() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 7, 8, 32, 64, 96, 128, 2048])
+def test_gc_leaves_its_layer_norm_several_hidden_values_by_itself(channels: int) -> None:
+    row = catalogue.find("gc")
+    reduction = dict(row.resolve({}, channels, 7, 7))["reduction"]
+    assert isinstance(reduction, int)
+    assert channels // reduction >= min(4, channels)
+    if channels >= 64:
+        assert reduction == 16, "the paper's"
+    asked = {"reduction": max(1, channels // 2)}
+    given = dict(row.resolve(asked, channels, 7, 7))
+    assert given["reduction"] == asked["reduction"], "asked for by name, two are possible"
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 7, 8, 32, 64, 96, 128, 2048])
 def test_sge_never_takes_a_single_channel_for_a_group_by_itself(channels: int) -> None:
     row = catalogue.find("sge")
     groups = dict(row.resolve({}, channels, 7, 7))["groups"]
