@@ -156,7 +156,8 @@ class TrainingSection(Section):
     the sources: biases and norms have no weight decay, and photographs are cropped from the middle
     square of `data.size`. `cifar` (He et al. 2015): nothing else. `fine-tune` (fastai): no first
     epoch with a frozen body, rates that fall by block and not by three groups, momentum that stays
-    0.9. `timm-a3` (Wightman et al. 2021): trains at `data.size`, not at 160 pixels, unless
+    0.9. `layer-norm` (ConvNeXt, Liu et al. 2022): only its optimizer, AdamW, and the weight decay.
+    `timm-a3` (Wightman et al. 2021): trains at `data.size`, not at 160 pixels, unless
     RandomResizedCrop has `size = 160`; needs timm. `torchvision-v2` (ResNet-50's IMAGENET1K_V2):
     not at 176 pixels unless RandomResizedCrop has `size = 176`, and `ema` averages over a shorter
     time (its own is 0.9996).

@@ -308,6 +308,8 @@ def task_names() -> list[str]:
 
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}
 _CUTMIX = {"name": "CutMix", "alpha": 1.0}
+LAYER_NORM_PRESET = "layer-norm"
+"""For networks with layer norms and no batch norm, which often learn nothing with SGD."""
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     # Name -> keys of `[training]`; differences from the sources are listed at `preset` in
     # `nas_attn.recipe`
@@ -339,6 +341,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             ],
             "augment": [{"name": "RandomResizedCrop"}, {"name": "RandomHorizontalFlip"}],
         },
+        # ConvNeXt (Liu et al., 2201.03545, table 5), but for the rate, which is for batches of
+        # about a hundred.
+        LAYER_NORM_PRESET: {"optimizer": "AdamW", "learning_rate": 1e-3, "weight_decay": 0.05},
         # Wightman et al., ResNet strikes back, 2110.00476, table 2, A3: 100 epochs, 5 of them
         # warm-up from 1e-4.
         "timm-a3": {

@@ -78,6 +78,8 @@ class RecipeAnswers:
     ratio: float | None
     images: float
     """Approximate number of the user's training images; 0 if it is not known."""
+    preset: str | None
+    """Of the training, which the backbone needs."""
 
 
 class Dialogue:
@@ -139,7 +141,7 @@ def _answers(
     check_typed(backbone, data, trust=options.trust)
     splits = chosen_splits(data, options.validation_fold, options.test_fold, asking=dialogue.asking)
     images = count_images(data, splits)
-    seen = _look(task, DataSection(name=data, splits=splits), backbone, images)
+    seen, preset = _look(task, DataSection(name=data, splits=splits), backbone, images)
     notes = [f"{data}: {seen}"] if seen else []
     start, note = _start(task, backbone, target, dialogue)
     if note:
@@ -163,6 +165,7 @@ def _answers(
         trials=count,
         ratio=None if limit == "none" else _number(float, limit, "the largest latency"),
         images=images,
+        preset=preset,
     )
     return answers, notes
 
@@ -190,10 +193,15 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     return start, f"target: scratch, since {note}" if note else ""
 
 
-def _look(task: str, data_section: DataSection, backbone: str, images: float) -> str:
-    """Checks that data and backbone exist; returns a description of the data."""
+def _look(
+    task: str, data_section: DataSection, backbone: str, images: float
+) -> tuple[str, str | None]:
+    """Checks that data and backbone exist; returns a description of the data, and the preset that
+    the backbone needs.
+    """
     data = data_section.name
     from nas_attn import backbones
+    from nas_attn.backbones.norms import usual_preset
     from nas_attn.recipe_reading import backbone_section
     from nas_attn.tasks.data import data_of
     from nas_attn.words.images import first_look_text
@@ -203,13 +211,15 @@ def _look(task: str, data_section: DataSection, backbone: str, images: float) ->
         raise DataError(f"'{place}' does not exist (looked in {Path.cwd()})")
     section = backbone_section(backbone)
     facts = find(task, backbone)
+    preset = None
     maker = backbone.partition(":")[0]
     if facts.own_trainer and (
         maker not in PACKAGE_OF_SOURCE or find_spec(PACKAGE_OF_SOURCE[maker]) is not None
     ):
         side = facts.trial_side(backbone)
-        backbones.build(section, input_shape=(3, side, side), classes=10)
-    return first_look_text(data_of(facts).first_look(data_section, images, backbone))
+        model = backbones.build(section, input_shape=(3, side, side), classes=10)
+        preset = usual_preset(model)
+    return first_look_text(data_of(facts).first_look(data_section, images, backbone)), preset
 
 
 def _small(data: str) -> bool:
@@ -287,7 +297,7 @@ def _text(answers: RecipeAnswers) -> str:
             answers.target, facts, answers.data, pace.tuned() if weights else pace.epochs
         ),
         batch_size=pace.batch_size,
-        lines=facts.training_lines,
+        lines=facts.training_lines or new_recipe.preset_line(answers.preset),
         augment=augment if facts.own_trainer else "",
         trials=answers.trials,
         samplers=", ".join(tables.SAMPLERS),

@@ -94,6 +94,14 @@ def encoder_line(option: str) -> str:
     return f"# options = {{ {option} }}   # a trained encoder; downloaded once\n"
 
 
+def preset_line(preset: str | None) -> str:
+    """The line of the preset that a network with layer norms needs; empty without one."""
+    if preset is None:
+        return ""
+    comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
+    return f'preset = "{preset}"              {comment}\n'
+
+
 def auto_epochs(auto: str) -> str:
     """The value of `epochs` that leaves the length open, with its comment."""
     return f'"{auto}"   # as long as the bare network needs, which the study finds; or a number'

@@ -68,6 +68,17 @@ def test_init_without_a_terminal_takes_the_defaults_and_says_so(
     assert load_recipe("study.toml").backbone.name == "resnet20"
 
 
+@pytest.mark.parametrize(
+    ("backbone", "optimizer"), [("torchvision:convnext_tiny", "AdamW"), ("resnet8", "SGD")]
+)
+def test_init_writes_an_optimizer_that_teaches_the_network(
+    table: Path, nas, backbone: str, optimizer: str
+) -> None:
+    asked = ("--data", "digits", "--backbone", backbone, "--target", "scratch")
+    assert nas("init", "mine.toml", "--yes", *asked).status == 0
+    assert load_recipe("mine.toml").training.optimizer == optimizer
+
+
 def test_only_what_was_written_before_is_replaced(table: Path, nas) -> None:
     (table / "sub").mkdir()
     (table / "link").symlink_to(os.devnull)

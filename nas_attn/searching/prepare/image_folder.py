@@ -16,13 +16,14 @@ import torch
 from nas_attn import data, tasks
 from nas_attn.analysis.plans import Budget, FolderLook
 from nas_attn.backbones import build
+from nas_attn.backbones.norms import usual_preset
 from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.starts import no_weights, pick_device
 from nas_attn.notes import NoWeights
 from nas_attn.recipe import Recipe, SplitsSection
-from nas_attn.recipe_reading import recipe_from, study_name
+from nas_attn.recipe_reading import backbone_section, recipe_from, study_name
 from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.searching.prepare.lengths import (
     FEW_TRAINING_IMAGES,
@@ -57,6 +58,8 @@ PHOTO_NETS = (
 )
 # of a search: enough candidates, and a test
 MOST_MERITS = 2
+# settings with which the user says how weights are changed, so that no preset does
+PRESET_STATED = {f"training.{name}" for name in ("preset", "optimizer", "learning_rate")}
 # the large search space needs so many candidates
 MANY_TRIALS = 36
 # shares of a folder's images, where it is not divided already
@@ -299,16 +302,28 @@ def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
         pace = task.pace_of_few(wish.trained)
     else:
         pace = task.pace("folder:", small=False)
+    training: dict[str, Any] = {
+        "batch_size": pace.batch_size,
+        "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
+    }
+    preset = _preset(backbone)
+    if preset is not None and not PRESET_STATED & wish.given.keys():
+        training["preset"] = preset
     return {
         "name": wish.name,
         "space": "small",
         "backbone": {"name": backbone},
         "data": {"name": f"folder:{wish.folder}", "size": side, "broken_images": "skip"},
-        "training": {
-            "batch_size": pace.batch_size,
-            "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
-        },
+        "training": training,
     }
+
+
+@functools.cache
+def _preset(backbone: str) -> str | None:
+    """The preset that a backbone needs."""
+    section = backbone_section(backbone)
+    side = tasks.find("classification", backbone).trial_side(backbone)
+    return usual_preset(build(section, input_shape=(3, side, side), classes=10))
 
 
 def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int | str) -> Recipe:

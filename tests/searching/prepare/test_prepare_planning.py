@@ -78,6 +78,18 @@ def test_the_plan_has_a_time_for_trainings_longer_than_usual(
     assert planned(Path("photos"), 1800, **scratch, **{"target.epochs": 20}).longer is None
 
 
+def test_networks_with_layer_norms_get_an_optimizer_that_teaches_them(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_folder, "_epoch_s", lambda *arguments: 0.1)
+    layer_norms = {"backbone.name": "torchvision:convnext_tiny"}
+    training = planned(photos, 3600, **layer_norms).recipe.training
+    assert (training.optimizer, training.learning_rate) == ("AdamW", 0.001)
+    asked = planned(photos, 3600, **layer_norms, **{"training.optimizer": "SGD"}).recipe.training
+    assert (asked.optimizer, asked.learning_rate) == ("SGD", 0.1), "what is asked for stays whole"
+    assert planned(photos, 3600).recipe.training.optimizer == "SGD"
+
+
 def test_on_few_images_the_time_goes_into_seeds_rather_than_a_deeper_network(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
