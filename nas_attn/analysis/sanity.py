@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ def constants(
         values = [value for scored in having.values() for value in scored]
         if len(having) < LEAST_ALIKE:
             continue
-        guessing = _guess(metric) == "on average" and _guessing(recipe, runs)
+        guessing = _guess(metric) == "on average" and only_guessed(
+            recipe, itertools.chain.from_iterable(runs.values())
+        )
         if guessing or _alike(values):
             same.append(
                 Constant(
@@ -153,10 +156,8 @@ def _guess(metric: str) -> str:
     return ""
 
 
-def _guessing(recipe: Recipe, runs: Mapping[str, Sequence[Metrics]]) -> bool:
+def only_guessed(recipe: Recipe, runs: Iterable[Metrics]) -> bool:
     """Whether every run predicted one class for all images. The class may differ between runs."""
     exact = tasks.of(recipe).exact_when_guessing or ""
-    values = []
-    for scores in runs.values():
-        values += _values(exact, scores)
+    values = _values(exact, runs)
     return bool(values) and 0 < values[0] <= 0.5 and _alike([*values, 1 / round(1 / values[0])])

@@ -8,7 +8,9 @@ from nas_attn import purposes
 from nas_attn.analysis.length import LengthScore
 from nas_attn.analysis.progress import EndedRun, WorkersRun
 from nas_attn.errors import several
+from nas_attn.recipe_training import TrainingSection
 from nas_attn.records import Placement
+from nas_attn.tables import LAYER_NORM_PRESET
 from nas_attn.words.units import duration, value
 
 
@@ -118,6 +120,20 @@ def length_line(run: EndedRun, epochs: int) -> str:
     what = several(epochs, "epoch") if run.done else run.state
     why = f": {run.reason}" if run.reason else ""
     return f"bare network, seed {run.seed}: {what}{why}"
+
+
+def learned_nothing_text(study: str, epochs: int, training: TrainingSection) -> str:
+    """That the bare network predicts one class for all images after up to so many epochs, and which
+    setting may help.
+    """
+    setting = f"training.learning_rate={training.learning_rate / 10:g}"
+    if training.optimizer == "SGD":
+        setting = f"training.preset={LAYER_NORM_PRESET}"
+    return (
+        f"the bare network of study '{study}' has learned nothing in {several(epochs, 'epoch')}: it"
+        " predicts one class for all images, so there is nothing to compare. Try another training"
+        f" in a new study (--name): --set {setting}"
+    )
 
 
 def longer_line(run: EndedRun, epochs: int) -> str:

@@ -12,6 +12,7 @@ its answer then recommends nothing.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from nas_attn.analysis.length import (
     metric_kind,
     needed_length,
 )
+from nas_attn.analysis.sanity import only_guessed
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import session_s
 from nas_attn.purposes import LENGTH, length_protocol
@@ -53,7 +55,7 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.pace import worker_count
 from nas_attn.study.progress import ended_run
-from nas_attn.words.running import length_line, longer_line, target_lines
+from nas_attn.words.running import learned_nothing_text, length_line, longer_line, target_lines
 
 # n to 32n; a network that still gains then is taken at the longest
 MOST_LENGTHS = 6
@@ -90,6 +92,8 @@ class Lengths:
     kind: MetricKind
     # epochs of lengths without a score, whose runs have all ended
     failed: frozenset[int]
+    # whether all runs of all lengths predicted one class for all images
+    only_guessed: bool
 
     @classmethod
     def of(cls, store: StudyStore, recipe: Recipe) -> Lengths:
@@ -103,8 +107,13 @@ class Lengths:
         for row in store.queue.rows(purposes=[LENGTH]):
             states[_epochs_of(row)].add(row.state)
         failed = frozenset(e for e, of in states.items() if of == {"failed"} and e not in metrics)
-        kind = metric_kind(recipe, metric)
-        return cls(tuple(length_scores(metrics, metric)), metric, kind, failed)
+        return cls(
+            tuple(length_scores(metrics, metric)),
+            metric,
+            metric_kind(recipe, metric),
+            failed,
+            only_guessed(recipe, itertools.chain.from_iterable(metrics.values())),
+        )
 
     @property
     def needed(self) -> int | None:
@@ -195,6 +204,9 @@ def settle(worker: Worker) -> None:
             f"the bare network of study '{store.name}' cannot be trained, so it is not known how"
             " long the target trains: see the failed runs above, or give target.epochs a number"
         )
+    if lengths.only_guessed:
+        longest = lengths.scores[-1].epochs
+        raise OperationError(learned_nothing_text(store.name, longest, recipe.target_training))
     needed = lengths.needed
     epochs = needed if needed is not None else 2 * lengths.scores[-1].epochs
     searched, fit = _searched(worker, recipe, epochs, known=needed is not None)

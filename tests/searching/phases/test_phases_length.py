@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.errors import RecipeError
+from nas_attn.errors import OperationError, RecipeError
 from nas_attn.purposes import LENGTH
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning, clock
@@ -100,6 +100,24 @@ def test_too_short_a_time_leaves_the_length_open_and_trains_more_briefly(
     assert after.target_training.rungs == [40], "the next length that it would have tried"
     assert after.training.rungs == [10]
     assert any("no time" in line for line in told)
+
+
+def test_a_bare_network_that_learns_nothing_ends_the_search_before_any_candidate(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (table / "guessing.py").write_text("""
+def evaluate(model, run):
+    with open("calls.txt", "a") as calls:
+        calls.write(f"{run.placement}\\n")
+    return {"accuracy": 0.25 + run.seed / 100, "balanced_accuracy": 0.25}
+""")
+    monkeypatch.delitem(sys.modules, "guessing", raising=False)
+    overrides = OPEN | {"training": {"evaluator": "guessing:evaluate"}}
+    opened = beginning.begin(load_recipe("table.toml", overrides=overrides), URL)
+    with pytest.raises(OperationError):
+        taking_part.work(opened, taking_part.Options(say=lambda line: None))
+    assert set((table / "calls.txt").read_text().split()) == {"none"}
+    assert opening.open_study("table", URL).recipe.target_is_open
 
 
 def test_rungs_and_a_length_to_find_exclude_each_other(table: Path) -> None:
