@@ -125,10 +125,8 @@ _SHOWN_LENGTH = 60
 
 class Database:
     """Our tables in one SQLite file or PostgreSQL database, for several threads; a spawned child
-    opens its own. Raises
-    StudyError: a bad URL, or no file and `must_exist`. Raises StorageError: it is damaged,
-        unreachable, or from a newer
-    version.
+    opens its own. Raises StudyError: a bad URL, or no file and `must_exist`. Raises StorageError:
+    it is damaged, unreachable, or from a newer version.
     """
 
     def __init__(self, url: str, *, must_exist: bool = False, prepared: bool = True) -> None:
@@ -204,14 +202,13 @@ class Database:
         if path is not None:
             check_has_log(path, str(self))
         with self._connector.read() as connection:
-            recipe = None
+            recipe, candidates = None, 0
             if known_version(connection, self._connector) is not None:
-                of_name = tables.study.c.name == name
-                recipe = connection.scalar(select(tables.study.c.recipe).where(of_name))
+                recipe, candidates = _recipe_and_candidates(connection, name)
             revision = None
             if inspect(connection).has_table(_REVISIONS.name):
                 revision = connection.scalar(select(_REVISIONS.c.version_num))
-            return NamePlace(recipe, name in _optuna_names(connection), revision)
+            return NamePlace(recipe, candidates, name in _optuna_names(connection), revision)
 
     @repeatable
     def create_study(
@@ -395,6 +392,17 @@ class Database:
         if path is not None:
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE").close()
+
+
+def _recipe_and_candidates(connection: Connection, name: str) -> tuple[str | None, int]:
+    """The recipe of our study of this name, and how many candidates it has begun."""
+    study, candidate = tables.study, tables.candidate
+    of_name = select(study.c.id, study.c.recipe).where(study.c.name == name)
+    row = connection.execute(of_name).one_or_none()
+    if row is None:
+        return None, 0
+    begun = select(func.count()).where(candidate.c.study_id == row.id)
+    return row.recipe, connection.execute(begun).scalar_one()
 
 
 def _optuna_names(connection: Connection) -> set[str]:

@@ -170,6 +170,8 @@ class NamePlace:
 
     recipe: str | None = None
     """Of our study of this name; None: there is none."""
+    candidates: int = 0
+    """That it has begun."""
     has_trials: bool = False
     """Whether Optuna has a study of this name."""
     revision: str | None = None

@@ -167,6 +167,27 @@ def check_place(recipe: Recipe, url: str, *, artifacts: Path | str | None = None
         _check_makeable(artifacts_folder(database, place))
 
 
+@dataclass(frozen=True, slots=True)
+class BegunStudy:
+    """A study in a database, before it is opened."""
+
+    recipe: Recipe
+    candidates: int
+    """That it has begun."""
+
+
+def begun_study(name: str, url: str) -> BegunStudy | None:
+    """The study of this name; None: there is none. Makes and upgrades nothing. Raises StudyError: a
+    bad URL. Raises StorageError: the database or the recipe cannot be read.
+    """
+    with Database(url, prepared=False) as database:
+        there = database.look(name)
+    if there.recipe is None:
+        return None
+    recipe = frozen_recipe(there.recipe, where=f"study '{name}' in '{database}'")
+    return BegunStudy(recipe, there.candidates)
+
+
 def _text_beside(recipe: Recipe, stored: str, database: Database) -> str:
     """A recipe as JSON, beside that of the study of its name: the stored text, if it is the same
     but for the order of its keys and what the study found.

@@ -19,6 +19,7 @@ from command_line import (
     Nas,
     nas,  # noqa: F401
 )
+from materials import photographs
 
 from nas_attn.results import publishing
 from nas_attn.searching.prepare import beginning
@@ -71,6 +72,15 @@ def test_opening_changes_no_value_that_was_there(earlier: Path) -> None:
             {name: row[name] for name in old} for old, row in zip(rows, after[table], strict=True)
         ]
         assert kept == rows, table
+
+
+def test_a_dry_run_for_a_folder_of_images_upgrades_nothing(earlier: Path, nas: Nas) -> None:  # noqa: F811
+    photographs(earlier / "photos")
+    path = earlier / "nas_attn.db"
+    before = path.read_bytes()
+    planned = nas("search", "photos", "--backbone", "resnet8", "--minutes", "60", "--dry-run")
+    assert planned.status == 0, planned.error
+    assert path.read_bytes() == before
 
 
 def test_an_earlier_study_is_reported(earlier: Path, nas: Nas) -> None:  # noqa: F811

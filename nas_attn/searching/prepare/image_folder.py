@@ -19,7 +19,7 @@ from nas_attn.backbones import build
 from nas_attn.backbones.norms import usual_preset
 from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
-from nas_attn.errors import DataError, StudyError
+from nas_attn.errors import DataError
 from nas_attn.evaluation.starts import no_weights, pick_device
 from nas_attn.notes import NoWeights
 from nas_attn.recipe import Recipe, SplitsSection
@@ -41,7 +41,7 @@ from nas_attn.searching.prepare.timing import (
     least_s,
     most_of_few,
 )
-from nas_attn.study.opening import open_study
+from nas_attn.study.opening import BegunStudy, begun_study
 from nas_attn.target_words import AUTO, target_table
 from nas_attn.training import Trainer
 from nas_attn.training.threads import Threads, cores_for
@@ -211,29 +211,15 @@ def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     return _Timed(table, usual, epoch_s, lacking)
 
 
-class _Begun(NamedTuple):
-    """A study that has begun."""
-
-    recipe: Recipe
-    candidates: int
-
-
-def _begun_before(name: str, folder: str, storage: str) -> _Begun | None:
+def _begun_before(name: str, folder: str, storage: str) -> BegunStudy | None:
     """The study of this name and folder, if it has begun."""
-    try:
-        opened = open_study(name, storage)
-    except StudyError:
+    begun = begun_study(name, storage)
+    if begun is None or begun.recipe.data.name != f"folder:{folder}":
         return None
-    try:
-        recipe = opened.recipe
-        if recipe.data.name != f"folder:{folder}":
-            return None
-        return _Begun(recipe, len(opened.store.candidates()))
-    finally:
-        opened.database.close()
+    return begun
 
 
-def _continued(wish: _Wish, begun: _Begun) -> Budget:
+def _continued(wish: _Wish, begun: BegunStudy) -> Budget:
     """What a study that has begun goes on with."""
     return Budget(
         begun.recipe,
