@@ -9,8 +9,7 @@ device.
       --batch-size 512 --device cuda --executions eager cuda-graph compile --workers 12
 
 (a) a hand-written PyTorch loop: DataLoader with workers and pinned memory, torchvision's transforms
-v2, autocast, fused
-    SGD, one-cycle learning rate; from scratch;
+    v2, autocast, fused SGD, one-cycle learning rate; from scratch;
 (b) the package's trainer, the same epochs from scratch; once for each of `--executions`;
 (c) its cheap setting: one epoch from a trained backbone, attention starting as the identity.
 

@@ -7,7 +7,7 @@ ResNet-8 with the module at every residual site, trained from random weights on 
 of each network: float32, int8, int8 with the attention modules' layers in float, and int8 with
 those in float that nas_attn.latency.files.LIGHT says.
 Accuracy: on the validation images. Time: of one image, in turns on one thread, as a ratio to
-    float32.
+float32.
 """
 
 from __future__ import annotations

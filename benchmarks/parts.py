@@ -6,10 +6,9 @@
     python -m benchmarks.parts proposals --runs 24
 
 Answers: a row per part and kind of study (`trust.py`). Worth: true points of what is recommended, 0
-    where nothing is. Brier: of the
-stated probability that the chosen placement helps. Covered: by the 95 % interval of the chosen
-one's gain. Proposals: `search.py`. Differences are paired by seed, with the part less without it, ±
-a standard error.
+where nothing is. Brier: of the stated probability that the chosen placement helps. Covered: by the
+95 % interval of the chosen one's gain. Proposals: `search.py`. Differences are paired by seed, with
+the part less without it, ± a standard error.
 """
 
 from __future__ import annotations

@@ -3,14 +3,13 @@
 
 Every network is as good as the others ("better" would be false), or one is better by what the
 forecast says that so many blocks show with 80 %. Blocks share a level. Kinds of noise: `normal`;
-`noisy`: the first finalist's runs vary twice as much;
-`heavy`: Student's t with 3 degrees of freedom; `interaction`: placement and backbone interact with
-the size of the noise, drawn anew per block, as fresh backbones are.
+`noisy`: the first finalist's runs vary twice as much; `heavy`: Student's t with 3 degrees of
+freedom; `interaction`: placement and backbone interact with the size of the noise, drawn anew per
+block, as fresh backbones are.
 
 Columns: share of families with a false "better" (aim: at most 5 %), share of comparisons whose
-    simultaneous interval covers
-the truth (aim: at least 93 %), power at the forecast difference. Errors are standard errors of the
-simulation.
+simultaneous interval covers the truth (aim: at least 93 %), power at the forecast difference.
+Errors are standard errors of the simulation.
 
 A second table draws the test images, too: every image has its own chance of being right with each
 network, and the truth is the gain over all images there are; intervals for these images and for new

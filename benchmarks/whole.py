@@ -12,11 +12,10 @@ placement is then trained as the target says, in blocks of fresh seeds, next to 
 and scored on the test images, which no method sees.
 
 Methods: `ours` (`nas-attn search`, one worker); `tpe` and `nsga2` (the Optuna script that most
-    people would write: train
-a third of the target's epochs, two objectives, take the best of the front within the limit);
-`moasha` (Syne Tune's scheduler, stopping at rungs) and `neps` (NePS' default for one objective),
-where they are installed; `uniform` (each module everywhere, target trainings with equal seeds, take
-the best mean); `se` (SE everywhere, no search).
+people would write: train a third of the target's epochs, two objectives, take the best of the front
+within the limit); `moasha` (Syne Tune's scheduler, stopping at rungs) and `neps` (NePS' default for
+one objective), where they are installed; `uniform` (each module everywhere, target trainings with
+equal seeds, take the best mean); `se` (SE everywhere, no search).
 
 Every search and training is one line of DIR/PROBLEM.whole.jsonl: a killed call costs what was under
 way. `--keep` moves the lines to benchmarks/tables, from where later calls and `--show` read them,

@@ -51,8 +51,8 @@ def output_path(
     replaces: tuple[bytes, ...] | None = None,
 ) -> Path:
     """A typed path for an output file: it does not exist, or is a file with one of the beginnings
-    in `replaces` (None: any). Raises
-    `error`: no file can have this name, or the existing one must not be replaced.
+    in `replaces` (None: any). Raises `error`: no file can have this name, or the existing one must
+    not be replaced.
     """
     path = user_path(text, what=what, error=error)
     if os.path.lexists(path) and not path.is_file():

@@ -162,8 +162,7 @@ class Site:
 
 
 SiteNoteKind = Literal[
-    # no sites, since
-    # the network's own reparameterization removes or changes them
+    # no sites, since the network's own reparameterization removes or changes them
     "merged",
     # they only lead to outputs
     "outputs_only",

@@ -149,8 +149,7 @@ def nasbench(path: Path, device: int, ratio: float, relabelled: int | None = Non
     """NAS-Bench-201 on CIFAR-10 as a stand-in: six edges are sites, five operations choices.
 
     Truth: the mean test accuracy. A run is off by a residual of its validation seeds, scaled so
-        that the spread of the
-    better half of the placements is `ratio` times the noise of one of them.
+    that the spread of the better half of the placements is `ratio` times the noise of one of them.
 
     Args:
         relabelled: seed of a permutation of the choices at each site, after which types share

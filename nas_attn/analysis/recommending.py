@@ -5,16 +5,15 @@ The rule. Candidates are those scored at the last rung, baselines included: the 
 latency limit in the recipe, those whose estimated ratio is within the limit. If one of them with
 attention has run twice, candidates with a single run are left out, except the bare backbone.
 1. The best bet is the placement with the largest gain over the bare backbone, weighted with the
-  probability of a gain.
+   probability of a gain.
 2. If the probability that it is better than the bare backbone is below 70 %, the bare backbone is
-  recommended. If it is more likely
-   to harm than to help, the bare backbone is also the best bet.
+   recommended. If it is more likely to harm than to help, the bare backbone is also the best bet.
 3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain
-    or of one run's noise, whichever is larger. The bare backbone is recommended if its expected
-    loss against the best bet is below this. Otherwise it is the fastest placement that is itself
-    better than the bare backbone with 70 %, and whose estimate is less than this below the best
-    bet's: what a faster one gives up is the difference of the estimates, however uncertain both
-    are.
+   or of one run's noise, whichever is larger. The bare backbone is recommended if its expected
+   loss against the best bet is below this. Otherwise it is the fastest placement that is itself
+   better than the bare backbone with 70 %, and whose estimate is less than this below the best
+   bet's: what a faster one gives up is the difference of the estimates, however uncertain both
+   are.
 
 The bare backbone is always a candidate, unless one that is surely cheaper dominates it: a placement
 that costs the same and was luckier does not push it out.

@@ -325,8 +325,7 @@ def _through(
     """The result of a host to which a tool has given another forward.
 
     That may be a method of the host's own class, or a function around the forward before it, which
-    is the one with the
-    attention: then it calls back, and the attention is applied there, once.
+    is the one with the attention: then it calls back, and the attention is applied there, once.
     """
     own = host.__dict__[_OWN]
     attention = cast(nn.Module, host._modules[CHILD])

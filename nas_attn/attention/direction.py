@@ -100,11 +100,10 @@ class SynergisticAttention(nn.Module):
     """`u = x·s(GN(f(mean_W x)))·s(GN'(f(mean_H x)))`, then `y = u·s(mean(softmax(QKᵀ/√d)V))`.
 
     f: depth-wise convolutions along a strip, of length 3, 5, 7, 9 for the four quarters of the
-        channels; both
-    directions share them. Q, K, V are u in means over windows, normalised over all of C, H and W
-    and scaled by channel; in each head of d = C / heads channels, channels attend to channels. The
-    windows do not overlap, and are never larger than the map; what is left over at the border takes
-    no part.
+    channels; both directions share them. Q, K, V are u in means over windows, normalised over all
+    of C, H and W and scaled by channel; in each head of d = C / heads channels, channels attend to
+    channels. The windows do not overlap, and are never larger than the map; what is left over at
+    the border takes no part.
     Start: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates.
     """
 

@@ -258,7 +258,7 @@ def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = Fa
 
     torch's own has no deterministic gradient on a GPU, and no export where the sizes do not divide.
     `growing`: along H first, then along W: fewer multiplications where the map grows, more where it
-        shrinks.
+    shrinks.
     """
     height, width = x_NCHW.shape[2:]
     by_row = shares(rows, height, x_NCHW).T

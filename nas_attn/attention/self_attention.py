@@ -1,7 +1,7 @@
 """Self-attention on maps: every pixel is a mean of all others, weighted by likeness.
 
 Letters: A heads, M heads of all images, D channels of a head, P pixels, K cells of the
-    (down-sampled) keys, S rows and T columns of these.
+(down-sampled) keys, S rows and T columns of these.
 """
 
 from typing import Any, Literal
@@ -183,10 +183,9 @@ class MultiHead(nn.Module):
     """`y = x + W_o·concat softmax(QKᵀ/√d + position)V`, Q, K, V 1x1 convolutions of x without bias.
 
     Position: `relative` adds `q·(r_row + r_column)` by the distance in rows and in columns (in
-        cells of the keys);
-    `absolute` the same by the place of the key. Their tables are made for maps of `height` x
-    `width` and interpolated to others. Without `residual` there is neither W_o nor the sum:
-    BoTNet's attention stands in a convolution's place.
+    cells of the keys); `absolute` the same by the place of the key. Their tables are made for maps
+    of `height` x `width` and interpolated to others. Without `residual` there is neither W_o nor
+    the sum: BoTNet's attention stands in a convolution's place.
     Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned
     scalar a, at first 0.
     """

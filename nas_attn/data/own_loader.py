@@ -218,8 +218,7 @@ def _check_labels(y: Tensor, kind: Kind, where: str) -> None:
 
 def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
     """The batches of a user's DataLoader. Its random numbers depend only on the seed, and it does
-    not change other generators. Raises
-    DataError: it fails, or has fewer batches than its length.
+    not change other generators. Raises DataError: it fails, or has fewer batches than its length.
     """
     iterator = None
     count = len(loader)

@@ -132,9 +132,8 @@ class DeviceLock:
     cannot be written. A thread must not call `exclusive()` while it holds `shared()`.
 
     `training_stops`: False if training does not disturb measuring; then `shared()` takes nothing.
-        `when_crowded`: training stops only if
-    more threads want to run than there are cores (latencies were off by 7 and 12 % beside 4 and 8
-    workers on 2 cores, by 1 % beside 2).
+    `when_crowded`: training stops only if more threads want to run than there are cores (latencies
+    were off by 7 and 12 % beside 4 and 8 workers on 2 cores, by 1 % beside 2).
     """
 
     def __init__(

@@ -316,9 +316,8 @@ def write_folder(
     input_shape: tuple[int, int, int],
 ) -> None:
     """Writes networks, key -> (notation, network), as files of the section's runtime, beside a
-    program that measures them.
-    MeasurementError: no runtime of ONNX files, a network cannot be exported, or the folder not be
-        written.
+    program that measures them. MeasurementError: no runtime of ONNX files, a network cannot be
+    exported, or the folder not be written.
     """
     runtimes = [
         name

@@ -52,10 +52,10 @@ def pictures(
     store: StudyStore | None = None,
 ) -> dict[int, tuple[Picture, ...]]:
     """Number of a validation image (among all that are divided, where each seed divides them anew)
-    -> its pictures: the image; for masks and boxes one with the
-    true ones, then one per network with its own (the name is the label). Empty if nas_attn does not
-    load the data. `store`: of the study that the images must be those of. Raises DataError: loading
-    failed, or the images are others.
+    -> its pictures: the image; for masks and boxes one with the true ones, then one per network
+    with its own (the name is the label). Empty if nas_attn does not load the data. `store`: of the
+    study that the images must be those of. Raises DataError: loading failed, or the images are
+    others.
     """
     wanted = sorted(set(images))
     dataset = None

@@ -4,9 +4,8 @@
 
 DIR is what `research.folders.make` has written. `rows/named.json` has, for each study, its recipe
 and, for each length of a training, the networks that answers named; where a study has not its
-folder's name, `folder` says it. Each network is trained
-from SEEDS fresh seeds on SHARE of the folder's images, which the seed draws. A call goes on where
-the last one ended.
+folder's name, `folder` says it. Each network is trained from SEEDS fresh seeds on SHARE of the
+folder's images, which the seed draws. A call goes on where the last one ended.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
     same figure gives the same SVG.
 
     UserError: unknown format. OperationError: no Chrome or Chromium, it did not work, or the files
-        cannot be written.
+    cannot be written.
     """
     if format_ not in FIGURE_FORMATS:
         raise UserError(

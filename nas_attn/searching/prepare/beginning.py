@@ -58,8 +58,8 @@ def begin(
     trials: int | None = None,
 ) -> OpenStudy:
     """A new or existing study, ready for workers; `trials`: of a new one, fewer than its recipe's
-    if its time is short. Raises UserError, before anything is written: a
-    recipe or placement is wrong.
+    if its time is short. Raises UserError, before anything is written: a recipe or placement is
+    wrong.
     """
     tried = list(tried)
     dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
