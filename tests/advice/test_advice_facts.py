@@ -29,7 +29,9 @@ from nas_attn.evidence import Situation, pooled
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Survey
-from nas_attn.searching.prepare.short_search import search_power
+from nas_attn.searching.prepare.lengths import found_length_s
+from nas_attn.searching.prepare.short_search import OF_A_CANDIDATE_S, search_power
+from nas_attn.searching.prepare.timing import Speed
 from nas_attn.training.threads import cores_for, intra_op_threads
 from nas_attn.words.advice import (
     AdvisedCommands,
@@ -384,6 +386,8 @@ def test_more_images_show_smaller_gains_and_slow_networks_need_more_time() -> No
     assert slow.candidates == 0
     assert slow.enough_s is not None
     assert slow.enough_s > slow.seconds
+    speed = Speed(slow.epoch_s, workers=1, session_s=OF_A_CANDIDATE_S)
+    assert slow.enough_s == pytest.approx(found_length_s(speed, slow.epochs, slow.epochs))
     boxes = search_power(
         "detection", "torchvision:fcos_resnet50_fpn", image_s=1e-5, images=None, pretrained=True
     )

@@ -32,6 +32,7 @@ from nas_attn.searching.prepare.lengths import (
     longer_target,
     shorter_lengths,
     usual_epochs,
+    usual_found_s,
 )
 from nas_attn.searching.prepare.timing import (
     MOST_CANDIDATES,
@@ -372,7 +373,7 @@ def _fitted(timed: _Timed, wish: _Wish) -> Budget | None:
     usual = timed.usual
     before_s = 0.0
     if not stated:
-        before_s = lengths_s(speed, usual, 2 * usual)
+        before_s = usual_found_s(speed, usual)
     left_s = wish.seconds - before_s
     epochs = stated or usual
     fit = fitted(left_s, speed, epochs, most=wish.most(left_s, speed, epochs))

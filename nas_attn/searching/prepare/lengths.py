@@ -58,6 +58,11 @@ def lengths_s(speed: Speed, *lengths: int) -> float:
     return SEEDS_PER_LENGTH * sum(lengths) * speed.epoch_s / speed.workers
 
 
+def usual_found_s(speed: Speed, usual: int) -> float:
+    """Seconds of finding that the usual length will do: it is compared with twice as long."""
+    return lengths_s(speed, usual, 2 * usual)
+
+
 def found_length_s(speed: Speed, usual: int, needed: int) -> float:
     """The shortest time of a search that begins with the usual length, finds how many epochs
     are needed, and trains for so many.

@@ -6,7 +6,7 @@ from nas_attn import tasks
 from nas_attn.advice.facts import SearchPower
 from nas_attn.analysis.plans import smallest_gain
 from nas_attn.recipe_sections import FEW_VALIDATED
-from nas_attn.searching.prepare.lengths import longer_target, usual_length
+from nas_attn.searching.prepare.lengths import longer_target, usual_found_s, usual_length
 from nas_attn.searching.prepare.timing import (
     MOST_CANDIDATES,
     Speed,
@@ -39,14 +39,18 @@ def search_power(
     """
     count = images or ASSUMED_IMAGES
     trained = TRAINED_SHARE * count
-    epochs = usual_length(tasks.find(task, backbone), "folder:", trained, pretrained=pretrained)
+    variant = tasks.find(task, backbone)
+    epochs = usual_length(variant, "folder:", trained, pretrained=pretrained)
     # scoring takes a third of a training step
     epoch_s = image_s * (trained + VALIDATED_SHARE * count / 3)
     speed = Speed(epoch_s, workers=1, session_s=OF_A_CANDIDATE_S)
     validated = max(1, round(VALIDATED_SHARE * count))
     few = validated < FEW_VALIDATED
-    most = most_of_few(HALF_HOUR_S, speed, epochs) if few else MOST_CANDIDATES
-    fit = fitted(HALF_HOUR_S, speed, epochs, most=most)
+    # other trainers are told how long they train
+    length_s = usual_found_s(speed, epochs) if variant.own_trainer else 0.0
+    left_s = HALF_HOUR_S - length_s
+    most = most_of_few(left_s, speed, epochs) if few else MOST_CANDIDATES
+    fit = fitted(left_s, speed, epochs, most=most)
     gain = None
     longer = None
     if fit is not None and task == KNOWN_TASK:
@@ -62,6 +66,6 @@ def search_power(
         epoch_s=epoch_s,
         candidates=fit.trials if fit is not None else 0,
         smallest_gain=gain,
-        enough_s=None if fit is not None else least_s(speed, epochs),
+        enough_s=None if fit is not None else least_s(speed, epochs) + length_s,
         longer=longer,
     )
