@@ -12,7 +12,6 @@ these runs.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -48,11 +47,17 @@ from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
 from nas_attn.searching.prepare.baselines import larger_networks
 from nas_attn.searching.propose import prior
 from nas_attn.searching.propose.candidates import FEW_SITES
+from nas_attn.searching.propose.near import (
+    modules_alone,
+    parts,
+    sites_with_attention,
+    with_one_exchanged,
+)
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import covers
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
-from nas_attn.space import BARE_VALUE, FREE
+from nas_attn.space import FREE
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
@@ -75,8 +80,6 @@ MOST_NEAR = 12
 # before so many placements with attention are scored, none is pruned: with a tight limit there are
 # few
 TO_COMPARE = 4
-# with at most so many modules, all parts of an answer are near; else those that lack one module
-ALL_PARTS = 4
 # candidates that are measured again beside a new one
 COMPANIONS = 3
 # of the search's runs
@@ -245,36 +248,30 @@ class Search(TaskSource):
         model = now.evidence.get(now.primary or "")
         if best is None or model is None or best.placement == BARE:
             return
-        # the space may not hold it
-        with suppress(PlacementError):
-            values = self.space.values(self.bench.plan.resolved(best.placement))
-            used = [
-                site
-                for site, value in values.items()
-                if value != BARE_VALUE and BARE_VALUE in self.space.allowed[site]
-            ]
-            alone = [values | dict.fromkeys({*used} - {site}, BARE_VALUE) for site in used]
-            counts = range(1, len(used) if len(used) <= ALL_PARTS else 2)
-            parts = []
-            for n in counts:
-                for out in itertools.combinations(used, n):
-                    parts.append(values | dict.fromkeys(out, BARE_VALUE))
-            other = []
-            for at in used:
-                choices = self.space.allowed[at]
-                other += [{**values, at: value} for value in choices if value != BARE_VALUE]
-            new = [
-                self._untried(some)
-                for some in (alone, parts, other if len(values) <= FEW_SITES else [])
-            ]
-            neighbours = new[0] if len(new[0]) == len(used) > 1 else new[1] or new[2]
-            if neighbours:
-                about = model.about(
-                    {key: network.placement for key, network in neighbours.items()}
-                ).estimates
-                sign = -1 if model.lower_is_better else 1
-                nearest = neighbours[max(neighbours, key=lambda key: sign * about[key].mean)]
-                self.book.enqueue(self.space.values(nearest), {TRIED: nearest.text})
+        try:
+            answer = self.space.values(self.bench.plan.resolved(best.placement))
+        except PlacementError:
+            # the space does not hold it
+            return
+        near = self._near(answer)
+        if not near:
+            return
+        estimates = model.about({key: network.placement for key, network in near.items()}).estimates
+        sign = -1 if model.lower_is_better else 1
+        nearest = near[max(near, key=lambda key: sign * estimates[key].mean)]
+        self.book.enqueue(self.space.values(nearest), {TRIED: nearest.text})
+
+    def _near(self, answer: Mapping[str, str]) -> dict[str, ResolvedPlacement]:
+        """Key -> an untried placement near an answer: the first kind of which there is one."""
+        sites = sites_with_attention(self.space, answer)
+        alone = self._untried(modules_alone(answer, sites))
+        none_was_tried = len(alone) == len(sites)
+        if none_was_tried and len(sites) > 1:
+            return alone
+        near = self._untried(parts(answer, sites))
+        if not near and len(answer) <= FEW_SITES:
+            near = self._untried(with_one_exchanged(self.space, answer, sites))
+        return near
 
     def _untried(self, some: Iterable[Mapping[str, str]]) -> dict[str, ResolvedPlacement]:
         networks = (self.space.resolve(values) for values in some)
