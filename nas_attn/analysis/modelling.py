@@ -54,7 +54,7 @@ class _Ran:
     backbone: int
     labels: Labels | None
 
-    def run(self, metric: str, usual: str) -> ScoredRun:
+    def scored(self, metric: str, usual: str) -> ScoredRun:
         """`usual`: the arithmetic that it counts as where it does not say its own."""
         score = self.stored.score
         labels = self.labels
@@ -77,7 +77,7 @@ class _Ran:
 
     def witness(self, metric: str, usual: str) -> ScoredRun:
         """Its value of a loss, as a second witness to another metric."""
-        run = self.run(metric, usual)
+        run = self.scored(metric, usual)
         return replace(run, rung=WITNESS, value=-run.value, contributions=None, images=None)
 
 
@@ -94,37 +94,20 @@ def models_of(
     candidates have some; scored on the test images, one above that, `TESTED`.
     `placements`: explicit, by key; `larger`: see `Beforehand`.
     """
-    ran = [
+    searched = [
         _Ran(stored, stored.score.rung, stored.backbone, scores.validated(stored))
         for stored in scores.searched
     ]
-    usual = usual_arithmetic(run_facts.stored.score.arithmetic for run_facts in ran)
-    target = [stored for stored in scores.target if stored.key in placements]
-    if len({stored.key for stored in target}) > 1:
-        rung = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET_RUNG
-        for stored in target:
-            labels = scores.validated(stored)
-            ran.append(_Ran(stored, rung, _backbone(recipe, stored), labels))
-    tested = [stored for stored in scores.tested if stored.key in placements]
-    if len({stored.key for stored in tested}) > 1:
-        for stored in tested:
-            ran.append(_Ran(stored, TESTED, _backbone(recipe, stored), scores.test_labels))
-    trained = [objective for objective in recipe.objectives if not is_cost(objective)]
-    metrics = [*tasks.of(recipe).metrics, *map(objective_name, trained)]
+    usual = usual_arithmetic(run.stored.score.arithmetic for run in searched)
+    ran = [*searched, *_as_target(recipe, placements, scores), *_tested(recipe, placements, scores)]
     unlike = any(is_other(placement) for placement in placements.values())
     models: Models = {}
-    for metric in dict.fromkeys(metrics):
-        runs = [
-            run_facts.run(metric, usual)
-            for run_facts in ran
-            if metric in run_facts.stored.score.metrics
-        ]
+    for metric in _modelled_metrics(recipe):
+        runs = [run.scored(metric, usual) for run in ran if metric in run.stored.score.metrics]
+        witnesses: list[ScoredRun] = []
         # controls that are other networks may differ otherwise
-        witness = witness_of(metric)
-        witnesses = []
-        if witness and not larger and not unlike and _is_witnessed(recipe, ran, witness):
-            first = [run_facts for run_facts in ran if run_facts.rung == 0]
-            witnesses = [run_facts.witness(witness, usual) for run_facts in first]
+        if not larger and not unlike:
+            witnesses = _witnesses(recipe, ran, metric, usual)
         for rung in sorted({run.rung for run in runs}):
             start = recipe.target.start if rung >= TARGET_RUNG else recipe.training.start
             evidence = fit(
@@ -141,16 +124,59 @@ def models_of(
     return models
 
 
+def _as_target(
+    recipe: Recipe, placements: Mapping[str, Placement], scores: StudyScores
+) -> list[_Ran]:
+    """Runs of the target on the validation images, if two candidates have some."""
+    target = _of_several(scores.target, placements)
+    rung = TARGET_RUNG
+    if searched_as_target(recipe):
+        rung = len(recipe.training.rungs) - 1
+    return [
+        _Ran(stored, rung, _backbone(recipe, stored), scores.validated(stored)) for stored in target
+    ]
+
+
+def _tested(recipe: Recipe, placements: Mapping[str, Placement], scores: StudyScores) -> list[_Ran]:
+    """The same on the test images."""
+    tested = _of_several(scores.tested, placements)
+    return [
+        _Ran(stored, TESTED, _backbone(recipe, stored), scores.test_labels) for stored in tested
+    ]
+
+
+def _of_several(
+    scores: Iterable[StoredScore], placements: Mapping[str, Placement]
+) -> list[StoredScore]:
+    """The scores of these placements; empty if all are of one."""
+    known = [stored for stored in scores if stored.key in placements]
+    if len({stored.key for stored in known}) < 2:
+        return []
+    return known
+
+
+def _modelled_metrics(recipe: Recipe) -> list[str]:
+    """The task's metrics, then trained objectives, each once."""
+    trained = [objective for objective in recipe.objectives if not is_cost(objective)]
+    return list(dict.fromkeys([*tasks.of(recipe).metrics, *map(objective_name, trained)]))
+
+
+def _witnesses(recipe: Recipe, ran: Sequence[_Ran], metric: str, usual: str) -> list[ScoredRun]:
+    """The first rung's values of a loss that is a second witness to a metric; else empty."""
+    witness = witness_of(metric)
+    if not witness or not _is_witnessed(recipe, ran, witness):
+        return []
+    return [run.witness(witness, usual) for run in ran if run.rung == 0]
+
+
 def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran], witness: str) -> bool:
     """Whether a loss, the Brier score, is a second witness to a metric, the accuracy. With few
     validation images, it varies less by which images these are, and in networks that train from
     scratch its differences go with those of accuracy. Elsewhere that was not measured.
     """
     scratch = recipe.training.start == recipe.target.start == "scratch"
-    alone = len(recipe.training.rungs) == 1 and all(
-        run_facts.rung in (0, TESTED) for run_facts in ran
-    )
-    scores = [run_facts.stored.score for run_facts in ran if run_facts.rung == 0]
+    alone = len(recipe.training.rungs) == 1 and all(run.rung in (0, TESTED) for run in ran)
+    scores = [run.stored.score for run in ran if run.rung == 0]
     few = all(0 < score.examples < FEW_VALIDATED for score in scores)
     return scratch and alone and few and all(witness in score.metrics for score in scores)
 
