@@ -34,30 +34,26 @@ def with_capacity(
     worth: float | None = None,
 ) -> Recommendation | None:
     """The recommendation with the best control, which the answer may take instead."""
+    if recommendation is None:
+        return None
     bare = next((c for c in contenders if c.is_bare), None)
-    chosen = next(
-        (c for c in contenders if recommendation is not None and c.key == recommendation.key), None
-    )
-    if recommendation is None or bare is None or chosen is None:
+    chosen = next((c for c in contenders if c.key == recommendation.key), None)
+    if bare is None or chosen is None:
         return recommendation
     alike = math.inf
     if chosen is not bare and chosen.latency is not None:
         alike = LIKE_LATENCY * chosen.latency.ratio
     limit = alike if max_latency_ratio is None else max_latency_ratio
-    affordable = [c for c in controls.networks if c.latency is None or c.latency.ratio <= limit]
-    gained = []
-    for network in affordable or controls.networks:
-        gain_of_network = controls.gains.get(network.key) or evidence.gain(network.key, bare.key)
-        if gain_of_network is not None:
-            gained.append((gain_of_network, network))
-    if not gained:
+    affordable = [c for c in controls.networks if _takes_at_most(limit, c)]
+    best = _best(affordable or controls.networks, controls, evidence, bare)
+    if best is None:
         return recommendation
-    gain, control = max(gained, key=lambda pair: pair[0].mean)
+    control, gain = best
     lead = compared(evidence, chosen, control)
     # it is not in the model of the placements
     if lead.gain is None:
         lead = replace(lead, gain=_lead(evidence.gain(chosen.key, bare.key), gain))
-    in_reach = bool(affordable) and (chosen is not bare or max_latency_ratio is not None)
+    has_limit = max_latency_ratio is not None
     capacity = Capacity(
         key=control.key,
         placement=control.placement,
@@ -65,21 +61,42 @@ def with_capacity(
         latency=control.latency,
         gain=gain,
         lead=lead,
-        dearer=not affordable or (control.latency is not None and control.latency.ratio > alike),
-        in_reach=in_reach,
+        dearer=not affordable or not _takes_at_most(alike, control),
+        in_reach=bool(affordable) and (chosen is not bare or has_limit),
     )
+    instead = None
+    if capacity.in_reach and _is_better(capacity, recommendation, worth or 0.0):
+        instead = control.key
+    return replace(recommendation, capacity=capacity, instead=instead)
+
+
+def _takes_at_most(limit: float, network: Contender) -> bool:
+    """Whether a network's latency is within a limit, or unknown."""
+    return network.latency is None or network.latency.ratio <= limit
+
+
+def _best(
+    networks: Sequence[Contender], controls: Controls, evidence: Evidence, bare: Contender
+) -> tuple[Contender, Gain] | None:
+    """The network with the largest gain over the bare backbone, and its gain; None: no gain is
+    known.
+    """
+    gained: list[tuple[Contender, Gain]] = []
+    for network in networks:
+        gain = controls.gains.get(network.key) or evidence.gain(network.key, bare.key)
+        if gain is not None:
+            gained.append((network, gain))
+    return max(gained, key=lambda pair: pair[1].mean, default=None)
+
+
+def _is_better(capacity: Capacity, recommendation: Recommendation, worth: float) -> bool:
+    """Whether a control is likely better than what is recommended, by enough to count."""
     if recommendation.is_bare:
-        better = gain.probability >= REQUIRED and gain.mean >= (worth or 0.0)
-    else:
-        better = _better(lead.gain, recommendation.worth.size if recommendation.worth else 0.0)
-    return replace(
-        recommendation, capacity=capacity, instead=control.key if in_reach and better else None
-    )
-
-
-def _better(lead: Gain | None, worth: float) -> bool:
-    """Whether a control is likely better than attention, by enough to count."""
-    return lead is not None and lead.worse >= REQUIRED and -lead.mean >= worth
+        gain = capacity.gain
+        return gain.probability >= REQUIRED and gain.mean >= worth
+    lead = capacity.lead.gain
+    enough = recommendation.worth.size if recommendation.worth else 0.0
+    return lead is not None and lead.worse >= REQUIRED and -lead.mean >= enough
 
 
 def _lead(one: Gain | None, other: Gain) -> Gain | None:
