@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nas_attn.analysis.pooled import PooledForecast
 from nas_attn.analysis.snapshot import Snapshot
@@ -96,42 +96,67 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
     if recommended is None or bare is None:
         return
     against_none = [v for v in result.verdicts if v.control == bare.key]
-    better = sorted((v for v in against_none if v.word == "better"), key=lambda v: -v.difference)
-    other = next((v.network for v in better if v.network != recommended.key), None)
-    instead = ""
-    if other is not None:
-        latency = _latency(family, other, now)
-        at = "" if latency is None else f", at {latency[0]:.2f} times the latency"
-        instead = f"{network_name(now, family, other)} is better{at}"
+    instead = _better_than_bare(result, against_none, recommended, now)
+    if recommended.key == bare.key:
+        yield _conclusion_of_bare(instead)
+        return
     word = next((v.word for v in against_none if v.network == recommended.key), "not shown")
-    if recommended.key == bare.key and instead:
-        before = (
-            "So the test goes beyond the search, which recommended the bare backbone when the test"
-            " began"
-        )
-        yield f"{before}: {instead}, when trained as the target says."
-    elif recommended.key == bare.key:
-        yield (
+    match word:
+        case "better":
+            but = _better_still(result, recommended, now)
+            yield (
+                "So the test confirms the recommendation: it is better than the bare"
+                f" backbone{but}."
+            )
+        case "worse":
+            also = f", and {instead}" if instead else ""
+            yield f"So the test contradicts the recommendation: the bare backbone is better{also}."
+        case _:
+            but = f"; {instead}" if instead else ""
+            yield f"So the recommendation is not confirmed{but}."
+
+
+def _conclusion_of_bare(instead: str) -> str:
+    """What a test says of a search that recommended the bare backbone."""
+    if not instead:
+        return (
             "So the test agrees with the search: nothing that was tested is shown to be better than"
             " the bare backbone."
         )
-    elif word == "better":
-        rival = next(
-            (v for v in result.verdicts if (v.network, v.word) == (recommended.key, "worse")), None
-        )
-        but = (
-            ""
-            if rival is None
-            else f", but {network_name(now, family, rival.control)} is better still"
-        )
-        yield f"So the test confirms the recommendation: it is better than the bare backbone{but}."
-    elif word == "worse":
-        yield (
-            "So the test contradicts the recommendation: the bare backbone is"
-            f" better{f', and {instead}' if instead else ''}."
-        )
-    else:
-        yield f"So the recommendation is not confirmed{f'; {instead}' if instead else ''}."
+    return (
+        "So the test goes beyond the search, which recommended the bare backbone when the test"
+        f" began: {instead}, when trained as the target says."
+    )
+
+
+def _better_than_bare(
+    result: ValidationResult,
+    against_none: Sequence[Verdict],
+    recommended: TestedNetwork,
+    now: Snapshot,
+) -> str:
+    """The best network but the recommended one that is shown to be better than the bare backbone,
+    with its latency; empty: there is none.
+    """
+    better = [
+        verdict
+        for verdict in against_none
+        if verdict.word == "better" and verdict.network != recommended.key
+    ]
+    if not better:
+        return ""
+    best = max(better, key=lambda verdict: verdict.difference)
+    latency = _latency(result.family, best.network, now)
+    at = "" if latency is None else f", at {latency[0]:.2f} times the latency"
+    return f"{network_name(now, result.family, best.network)} is better{at}"
+
+
+def _better_still(result: ValidationResult, recommended: TestedNetwork, now: Snapshot) -> str:
+    """A rival that is shown to be better than the recommended network; empty: there is none."""
+    for verdict in result.verdicts:
+        if (verdict.network, verdict.word) == (recommended.key, "worse"):
+            return f", but {network_name(now, result.family, verdict.control)} is better still"
+    return ""
 
 
 def _sentences(family: Family, verdict: Verdict, now: Snapshot) -> Iterator[str]:
