@@ -64,44 +64,58 @@ def effect_sentences(effects: Effects) -> list[str]:
     """What helps where and for what price, what harms; empty for latency."""
     if effects.of == "latency":
         return []
-    rows = effects.rows
     metric = effects.of
-    cost = effects.prices
+    choices = [row for row in effects.rows if row.level == "choice"]
     by_site: defaultdict[str, list[Effect]] = defaultdict(list)
-    for row in rows:
-        if row.level == "choice":
-            by_site[row.site].append(row)
-    best = {site: max(mine, key=_promise) for site, mine in by_site.items()}
-    ranked = sorted(
-        (site for site in best if _surely(best[site]) or best[site].better >= PERHAPS),
-        key=lambda site: -abs(_known(best[site]).mean),
-    )
-    sentences = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
+    for row in choices:
+        by_site[row.site].append(row)
+    ranked = _sites_that_gain(by_site)
+    sentences = [
+        _helping(best, by_site[site], metric, effects.prices)
+        for site, best in list(ranked.items())[:MOST_SITES]
+    ]
     if len(ranked) > MOST_SITES:
         sentences.append(
             f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less."
         )
+    named = set(ranked)
     together = effects.together
     if together is not None:
         sentences.insert(0, _inseparable(together, metric))
-    apart = {choice.site for choice in together.choices} if together is not None else set()
-    nothing = [site for site in by_site if site not in ranked and site not in apart]
+        named.update(choice.site for choice in together.choices)
+    nothing = [site for site in by_site if site not in named]
     if nothing:
         sentences.append(f"At {_places(nothing)}, no choice is shown to help by itself.")
-    harmful = sorted(
-        (row for row in rows if row.level == "choice" and row.worse >= HELPS),
-        key=lambda r: -abs(r.mean),
-    )
-    sentences += [
+    sentences += _harming(choices, metric)
+    sentences += _helping_anywhere(effects.rows, metric)
+    return sentences
+
+
+def _sites_that_gain(by_site: Mapping[str, Sequence[Effect]]) -> dict[str, Effect]:
+    """Site -> its best choice, where that helps or may help; the largest gains first."""
+    best = {site: max(mine, key=_promise) for site, mine in by_site.items()}
+    gaining = [(site, row) for site, row in best.items() if _surely(row) or row.better >= PERHAPS]
+    gaining.sort(key=lambda pair: -abs(_known(pair[1]).mean))
+    return dict(gaining)
+
+
+def _harming(choices: Sequence[Effect], metric: str) -> list[str]:
+    """A sentence on each choice that is shown to harm, the largest harm first."""
+    harmful = [row for row in choices if row.worse >= HELPS]
+    harmful.sort(key=lambda row: -abs(row.mean))
+    return [
         f"At {row.site}, `{row.name}` is harmful: {_size(row, metric)}."
         for row in harmful[:MOST_SITES]
     ]
+
+
+def _helping_anywhere(rows: Sequence[Effect], metric: str) -> list[str]:
+    """A sentence on each type with several choices that is shown to help wherever it is."""
     uses = Counter(row.type for row in rows if row.level == "choice")
     anywhere = [
         row for row in rows if row.level == "type" and row.better >= HELPS and uses[row.type] > 1
     ]
-    sentences += [f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere]
-    return sentences
+    return [f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere]
 
 
 def _promise(row: Effect) -> tuple[bool, float]:
