@@ -25,33 +25,56 @@ def notes(
     `merged`: modules that reparameterization removes or changes; `heads`: whether layers of the
     head are listed.
     """
-    flow = finder.flow
-    stages = [site for site in sites if "." not in site.name]
-    branched = sorted(
-        {
-            call.path
-            for call in flow.calls
-            if call.path in merged and not issubclass(call.module, FOLDED)
-        }
-    )
-    if branched:
-        yield SiteNote("merged", tuple(branched))
-    hidden = tuple(block.path for block in blocks if roles.of(block.value) == "head")
-    if hidden and not any(site.role == "head" for site in stages):
-        yield SiteNote("outputs_only", hidden)
-    shared = {call.path: [*flow.by_shape(call.path).values()] for call in roles.heads}
-    several = finder.several | {path: maps for path, maps in shared.items() if len(maps) > 1}
-    for path, maps in several.items():
-        if (heads or roles.of(maps[0]) != "head") and not any(
-            path.startswith(f"{around}.") for around in several
-        ):
-            shapes = tuple(tuple(flow.shapes[value][1:]) for value in maps)
-            yield SiteNote("several_shapes", (path,), shapes=shapes)
+    yield from _merged(finder.flow, merged)
+    yield from _outputs_only(roles, blocks, sites)
+    yield from _several_shapes(finder, roles, heads=heads)
     for path, value in finder.repeated.items():
         if heads or roles.of(value) != "head":
-            yield SiteNote("several_places", (path,), places=len(flow.calls_of[path]))
-    points = set(_paths_of(sites))
-    again = sorted(path for path in points if len(flow.calls_of[path]) > 1)
+            places = len(finder.flow.calls_of[path])
+            yield SiteNote("several_places", (path,), places=places)
+    yield from _repeated(finder.flow, sites)
+
+
+def _merged(flow: Flow, merged: Collection[str]) -> Iterator[SiteNote]:
+    """Of branches that reparameterization merges; layers that it only folds are not worth one."""
+    paths = {
+        call.path
+        for call in flow.calls
+        if call.path in merged and not issubclass(call.module, FOLDED)
+    }
+    if paths:
+        yield SiteNote("merged", tuple(sorted(paths)))
+
+
+def _outputs_only(
+    roles: Roles, blocks: Sequence[Block], sites: Sequence[Site]
+) -> Iterator[SiteNote]:
+    """Of blocks of the head, if no stage is one of the head."""
+    hidden = tuple(block.path for block in blocks if roles.of(block.value) == "head")
+    has_head = any(site.role == "head" for site in sites if "." not in site.name)
+    if hidden and not has_head:
+        yield SiteNote("outputs_only", hidden)
+
+
+def _several_shapes(finder: BlockFinder, roles: Roles, *, heads: bool) -> Iterator[SiteNote]:
+    """Of parts that run on maps of several shapes; not of what is in them, too."""
+    flow = finder.flow
+    several = dict(finder.several)
+    for call in roles.heads:
+        maps = list(flow.by_shape(call.path).values())
+        if len(maps) > 1:
+            several[call.path] = maps
+    for path, maps in several.items():
+        is_listed = heads or roles.of(maps[0]) != "head"
+        is_inside = any(path.startswith(f"{around}.") for around in several)
+        if is_listed and not is_inside:
+            shapes = tuple(tuple(flow.shapes[value][1:]) for value in maps)
+            yield SiteNote("several_shapes", (path,), shapes=shapes)
+
+
+def _repeated(flow: Flow, sites: Sequence[Site]) -> Iterator[SiteNote]:
+    """Of points of sites that the network calls several times."""
+    again = sorted(path for path in set(_paths_of(sites)) if len(flow.calls_of[path]) > 1)
     if again:
         yield SiteNote("repeated", tuple(again))
 
