@@ -83,10 +83,8 @@ def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> By
     for key, runs in scores.items():
         right = _right([run for run in runs if run.examples == images], images)
         if right is not None:
-            shares = np.bincount(labels.numbers, weights=right, minlength=len(counts)) / np.maximum(
-                counts, 1
-            )
-            values[key] = tuple(shares.tolist())
+            right_of_class = np.bincount(labels.numbers, weights=right, minlength=len(counts))
+            values[key] = tuple((right_of_class / np.maximum(counts, 1)).tolist())
     return ByClass(labels.classes, tuple(counts.tolist()), values) if values else None
 
 
@@ -217,38 +215,49 @@ def mistakes(
     ]
     if len(read) < 2 or not all(read):
         return None
-    share_rows = [[_shares(shares) for shares in of] for of in read]
-    if any(
-        shares is None or len(shares) != len(labels.classes) for of in share_rows for shares in of
-    ):
-        return None
-    # (runs, classes) each
-    tables = [np.array(of, float) for of in share_rows]
+    tables: list[NDArray[np.float64]] = []
+    for of in read:
+        table = _share_table(of, len(labels.classes))
+        if table is None:
+            return None
+        tables.append(table)
     every = _all_labels(labels, divisions)
     flags = [_flags(of) for of in read]
+    gains = [
+        _gains(tables[0], table, _over_images(flags[0], right, every))
+        for table, right in zip(tables[1:], flags[1:], strict=True)
+    ]
     return Mistakes(
         what=what,
         keys=tuple(runs),
         classes=labels.classes,
-        images=(
-            tuple(
-                np.bincount(
-                    every.numbers[every.numbers >= 0], minlength=len(every.classes)
-                ).tolist()
-            )
-            if len(every.numbers)
-            else ()
-        ),
-        shares=tuple(
-            tuple(None if math.isnan(v) else float(v) for v in of.mean(0)) for of in tables
-        ),
-        gains=tuple(
-            _gains(tables[0], tables[at], _over_images(flags[0], flags[at], every))
-            for at in range(1, len(read))
-        ),
+        images=_images_of_classes(every),
+        shares=tuple(_known_shares(table.mean(0)) for table in tables),
+        gains=tuple(gains),
         confusion=tuple(_confusion(of) for of in read),
         different=_different(read, labels.classes),
     )
+
+
+def _share_table(runs: Sequence[_Read], classes: int) -> NDArray[np.float64] | None:
+    """(runs, classes); None: a run's shares are unknown."""
+    rows = [_shares(run) for run in runs]
+    if any(row is None or len(row) != classes for row in rows):
+        return None
+    return np.array(rows, float)
+
+
+def _images_of_classes(labels: Labels) -> tuple[int, ...]:
+    """How many images each class has; empty: nobody knows."""
+    if not len(labels.numbers):
+        return ()
+    known = labels.numbers[labels.numbers >= 0]
+    return tuple(np.bincount(known, minlength=len(labels.classes)).tolist())
+
+
+def _known_shares(shares: NDArray[np.float64]) -> tuple[float | None, ...]:
+    """(classes,) with None in NaN's place."""
+    return tuple(None if math.isnan(share) else float(share) for share in shares)
 
 
 def _all_labels(labels: Labels, divisions: Mapping[int, Labels]) -> Labels:
@@ -281,9 +290,8 @@ def _shares(run: _Read) -> NDArray[np.float64] | None:
     if right is None or len(right) != len(numbers):
         return None
     counts = np.bincount(numbers, minlength=len(run.labels.classes))
-    return np.where(
-        counts > 0, np.bincount(numbers, right, len(counts)) / np.maximum(counts, 1), np.nan
-    )
+    right_of_class = np.bincount(numbers, right, len(counts))
+    return np.where(counts > 0, right_of_class / np.maximum(counts, 1), np.nan)
 
 
 def _gains(
@@ -371,28 +379,36 @@ def _different(read: Sequence[Sequence[_Read]], classes: tuple[str, ...]) -> tup
     """The images on which networks differ most: the best network's mean over runs less the
     worst's. Of images in the divisions of some seeds, those that all networks were scored on.
     """
-    values = [
-        _mean([run.among_all(run.answers.images) for run in of])
-        if of[0].answers.images
-        else _flags(of)
-        for of in read
-    ]
-    if len({None if one is None else one.shape for one in values}) != 1 or values[0] is None:
+    values = [_scores_of_images(runs) for runs in read]
+    shapes = {None if one is None else one.shape for one in values}
+    if len(shapes) != 1 or None in shapes:
         return ()
     # (networks, images)
     table = np.array(values, float)
     spread = np.nan_to_num(table.max(0) - table.min(0))
     order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST_DIFFERING] if spread[i] > 0]
-    votes = [
-        [run.among_all(answers) for run in of if (answers := _found(run)) is not None]
-        for of in read
-    ]
+    votes = [_votes(runs) for runs in read]
     return tuple(
         Different(
-            i, tuple(table[:, i].tolist()), tuple(_voted(of, i, classes) for of in votes if of)
+            image,
+            tuple(table[:, image].tolist()),
+            tuple(_voted(mine, image, classes) for mine in votes if mine),
         )
-        for i in order
+        for image in order
     )
+
+
+def _scores_of_images(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
+    """(all images,) a network's mean score on each image over its runs, 0 to 1; None: unknown."""
+    if runs[0].answers.images:
+        return _mean([run.among_all(run.answers.images) for run in runs])
+    return _flags(runs)
+
+
+def _votes(runs: Sequence[_Read]) -> list[NDArray[np.float64]]:
+    """(all images,) of each run that tells it, the class that it finds."""
+    found = [(run, _found(run)) for run in runs]
+    return [run.among_all(classes) for run, classes in found if classes is not None]
 
 
 def _voted(votes: Sequence[NDArray[np.float64]], image: int, classes: tuple[str, ...]) -> str:
