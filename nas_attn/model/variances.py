@@ -112,38 +112,72 @@ class Hypothesis:
     def __init__(self, data: Data, shapes: Sequence[Shape], differ: int) -> None:
         self.data = data
         self.differ = differ
-        several = data.backbones > 1
-        rungs = data.rungs
+        self.several = data.backbones > 1
         # the rung whose noise is the unit
         self.unit = data.searched
-        self.shapes = list(shapes) if differ or several else list(shapes[:1])
-        sizes = np.log([p.size for p in data.priors])
-        names = dict[str, tuple[float, float]]()
-        for k in range(rungs):
-            # spreads begin wide: a module that alone sees a cue spreads a hundred times the noise
-            names |= {f"spread{k}": (0.5, 2.2)} if k < differ or several else {}
-            names |= (
-                {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)}
-                if k < self.unit or (data.tested and k == rungs - 1)
-                else {}
-            )
-        names |= {f"noise{self.unit + 1}": (0.0, TARGET_NOISE)} if data.target else {}
-        names |= {"eta": (LUCK, 1.0)} if rungs - data.tested > 1 else {}
-        names |= {"luck": (0.0, 1.0)} if data.tested else {}
-        names |= {"rho": (0.0, 1.0)} if self.unit and (differ or several) else {}
-        names |= {"target": (0.0, 1.0)} if data.target and (differ == rungs or several) else {}
-        if data.tested and (differ == rungs or several):
-            names |= {"tested": (OTHER_IMAGES, 1.0)}
-        names |= {"backbones": (0.0, 1.2)} if several else {}
-        names |= {"interaction": (-0.3, 0.8)} if several and differ else {}
-        # blocks of the last rung, of the search or the target
-        last = data.block[data.rung >= self.unit]
-        names |= {"seeds": (0.0, 1.2)} if len(np.unique(last)) < len(last) else {}
-        names |= {"levels": (0.0, 1.0)} if data.witness and "seeds" in names else {}
-        self.index = {name: i for i, name in enumerate(names)}
-        self.middle, self.width = np.array([*names.values()]).reshape(-1, 2).T
+        self.shapes = list(shapes)
+        if not differ and not self.several:
+            self.shapes = list(shapes[:1])
+        unknowns = self._unknowns()
+        self.index = {name: i for i, name in enumerate(unknowns)}
+        self.middle, self.width = np.array([*unknowns.values()]).reshape(-1, 2).T
         prior = np.array([shape.prior for shape in self.shapes])
         self.prior = prior / prior.sum()
+
+    def _unknowns(self) -> dict[str, tuple[float, float]]:
+        """Name of a parameter -> middle and width of its first proposal, on the scale on which it
+        is drawn.
+        """
+        data = self.data
+        found: dict[str, tuple[float, float]] = {}
+        for rung in range(data.rungs):
+            found.update(self._unknowns_of(rung))
+        if data.target:
+            found[f"noise{self.unit + 1}"] = (0.0, TARGET_NOISE)
+        found.update(self._correlations())
+        if self.several:
+            found["backbones"] = (0.0, 1.2)
+        if self.several and self.differ:
+            found["interaction"] = (-0.3, 0.8)
+        # blocks of the last rung, of the search or the target
+        last = data.block[data.rung >= self.unit]
+        blocks_repeat = len(np.unique(last)) < len(last)
+        if blocks_repeat:
+            found["seeds"] = (0.0, 1.2)
+        if data.witness and blocks_repeat:
+            found["levels"] = (0.0, 1.0)
+        return found
+
+    def _unknowns_of(self, rung: int) -> dict[str, tuple[float, float]]:
+        """The same of one rung: the spread of effects, and the noise if it is not the unit."""
+        data = self.data
+        found: dict[str, tuple[float, float]] = {}
+        if rung < self.differ or self.several:
+            # wide: a module that alone sees a cue spreads a hundred times the noise
+            found[f"spread{rung}"] = (0.5, 2.2)
+        on_test_images = data.tested and rung == data.rungs - 1
+        if rung < self.unit or on_test_images:
+            sizes = np.log([priors.size for priors in data.priors])
+            ratio = np.clip(sizes[rung] - sizes[self.unit], -4, 4)
+            found[f"noise{rung}"] = (float(ratio), 0.6)
+        return found
+
+    def _correlations(self) -> dict[str, tuple[float, float]]:
+        """The same of correlations between rungs: of a run's luck, then of effects."""
+        data = self.data
+        found: dict[str, tuple[float, float]] = {}
+        if data.rungs - data.tested > 1:
+            found["eta"] = (LUCK, 1.0)
+        if data.tested:
+            found["luck"] = (0.0, 1.0)
+        if self.unit and (self.differ or self.several):
+            found["rho"] = (0.0, 1.0)
+        differ_at_last = self.differ == data.rungs or self.several
+        if data.target and differ_at_last:
+            found["target"] = (0.0, 1.0)
+        if data.tested and differ_at_last:
+            found["tested"] = (OTHER_IMAGES, 1.0)
+        return found
 
     def draws(self, shape: Ints, z: Floats) -> Draws:
         m = len(z)
@@ -151,7 +185,6 @@ class Hypothesis:
         noise = np.stack([self._exp(z, f"noise{k}") for k in range(rungs)], axis=1)
         size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
         differ = np.arange(rungs) < self.differ
-        several = self.data.backbones > 1
         ratio = np.where(differ, self._exp(z, "interaction")[:, None], 1.0)
         rho = [np.sin(0.5 * math.pi * cdf(self._get(z, "rho")))] * (rungs - 1)
         eta = [MOST_ETA * cdf(self._get(z, "eta"))] * (rungs - 1)
@@ -171,7 +204,7 @@ class Hypothesis:
             shape,
             noise=noise,
             spread=size * differ,
-            interaction=size * ratio * several,
+            interaction=size * ratio * self.several,
             rho=_chained(rho, m),
             eta=_chained(eta, m),
             seeds=seeds,
@@ -207,7 +240,7 @@ class Hypothesis:
             if k < self.differ:
                 below = draws.spread[:, k - 1, None] * noises if tied else 0.0
                 log_density = log_density + priors.log_spread(t, s[:, k], below)
-            if self.data.backbones > 1 and k >= self.differ - 1:
+            if self.several and k >= self.differ - 1:
                 log_density = log_density + priors.log_interaction(u, t, s[:, k])
         middles = {
             "rho": 0.0,
