@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -223,58 +223,71 @@ def score() -> int:
     here = Path(__file__).resolve()
     target = here.with_name(here.name.removesuffix(".score.py"))
     card = json.loads(target.with_name(f"{target.name}.json").read_text("utf-8"))
-    reader = argparse.ArgumentParser(description=f"Runs {target.name} on images.")
+    asked = _asked(target.name)
+    files = _files(asked, card["data"])
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        where = "give photographs, or only --root FOLDER" if asked.images else "give --root FOLDER"
+        what = "is a folder" if missing[0].is_dir() else "is not there"
+        print(
+            f"'{missing[0]}' {what} ({len(missing)} of {len(files)} images): {where}",
+            file=sys.stderr,
+        )
+        return 2
+    answers = _answers(target, card, files)
+    if asked.images:
+        for path, answer in zip(files, answers, strict=True):
+            print(f"{path}: {card['output']['classes'][answer]}")
+        return 0
+    labels = [label for _, label in card["data"]["files"]]
+    right = sum(answer == label for answer, label in zip(answers, labels, strict=True))
+    measured = card["here"] or card["training"]
+    print(
+        f"{right} of {len(files)} validation images right ({100 * right / len(files):.2f} %);"
+        f" card: {measured['right']}"
+    )
+    return 0
+
+
+def _asked(network: str) -> argparse.Namespace:
+    reader = argparse.ArgumentParser(description=f"Runs {network} on images.")
     reader.add_argument(
         "images", nargs="*", type=Path, help="photographs; none: the study's validation images"
     )
     reader.add_argument(
         "--root", type=Path, default=None, help="where the study's folder of photographs is now"
     )
-    asked = reader.parse_args()
-    root = asked.root or Path(card["data"]["folder"])
-    named = [(path, -1) for path in asked.images] or [
-        (root / name, label) for name, label in card["data"]["files"]
-    ]
-    missing = [path for path, _ in named if not path.is_file()]
-    if missing:
-        where = "give --root FOLDER"
-        if asked.images:
-            where = "give photographs, or only --root FOLDER"
-        what = "is a folder" if missing[0].is_dir() else "is not there"
-        print(
-            f"'{missing[0]}' {what} ({len(missing)} of {len(named)} images): {where}",
-            file=sys.stderr,
-        )
-        return 2
+    return reader.parse_args()
+
+
+def _files(asked: argparse.Namespace, data: dict[str, Any]) -> list[Path]:
+    """The user's photographs, or the study's validation images."""
+    if asked.images:
+        return list(asked.images)
+    root = asked.root or Path(data["folder"])
+    return [root / name for name, _ in data["files"]]
+
+
+def _answers(target: Path, card: dict[str, Any], files: list[Path]) -> Iterator[int]:
+    """The number of the class that the network finds for each photograph."""
     run = RUNNERS[card["format"]](str(target))
-    size = card["input"]["shape"][2]
-    classes = card["output"]["classes"]
+    for start in range(0, len(files), BATCH):
+        images = [_image(path, card) for path in files[start : start + BATCH]]
+        scores = run(prepared(np.stack(images), card["input"]))
+        yield from scores.argmax(1).tolist()
+
+
+def _image(path: Path, card: dict[str, Any]) -> Array:
+    """A photograph as the study had it."""
     data = card["data"]
     # of the study's: `resize` and `interpolation`
     cut = data.get("section", {}).get("options", {})
-    bits = data.get("bits", 16)
-    right = 0
-    for start in range(0, len(named), BATCH):
-        batch = named[start : start + BATCH]
-        images = []
-        for path, _ in batch:
-            try:
-                images.append(decode(path, size, bits, **cut))
-            except Exception as error:
-                # Pillow raises many kinds
-                sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
-        predicted = run(prepared(np.stack(images), card["input"])).argmax(1)
-        for answer, (path, label) in zip(predicted, batch, strict=True):
-            right += int(answer == label)
-            if asked.images:
-                print(f"{path}: {classes[answer]}")
-    if not asked.images:
-        measured = card["here"] or card["training"]
-        print(
-            f"{right} of {len(named)} validation images right ({100 * right / len(named):.2f} %);"
-            f" card: {measured['right']}"
-        )
-    return 0
+    try:
+        image: Array = decode(path, card["input"]["shape"][2], data.get("bits", 16), **cut)
+    except Exception as error:
+        # Pillow raises many kinds
+        sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
+    return image
 
 
 def stream(format_: str, path: str) -> None:
