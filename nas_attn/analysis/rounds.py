@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Collection
 
 import numpy as np
 
 from nas_attn.analysis.eligible import able_to_win, best_uniform
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.model import Evidence
 
 # for each of `search.confirm_seeds`
 ROUNDS_PER_SEED = 2
@@ -56,22 +58,38 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     able = {view.key: view for view in able_to_win(now) if view not in bare}
     chosen = able.get(best.key)
     if chosen is None and bare and able:
-        worth = {key: gain.worth if (gain := model.gain(key, bare[0].key)) else 0.0 for key in able}
-        chosen = able[max(worth, key=lambda key: (worth[key], key))]
+        chosen = able[_most_worth(able, model, bare[0].key)]
     if chosen is None:
         return []
-    sign = -1.0 if model.lower_is_better else 1.0
-    eligible = np.array([key in able for key in model.keys])
-    drawn = np.where(eligible, sign * model.draw(rng, POSTERIOR_DRAWS), -np.inf).argmax(axis=1)
     # the choice depends most on these two
     first = best.more_accurate or best.cheaper
     uniform = best_uniform(now)
-    others = (view.key for view in now.ordered(able.values()))
     ahead = [leader.key for leader in (first, uniform) if leader]
-    rivals = dict.fromkeys([*ahead, *(model.keys[i] for i in drawn), *others])
+    drawn = _drawn_best(able, model, rng)
+    others = [view.key for view in now.ordered(able.values())]
+    rivals = dict.fromkeys([*ahead, *drawn, *others])
     met = [able[key] for key in rivals if key in able and key != chosen.key]
     joins = _may_win(now)
     return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
+
+
+def _most_worth(keys: Collection[str], model: Evidence, bare: str) -> str:
+    """The network whose gain over the bare backbone is worth most; an unknown gain is worth
+    nothing.
+    """
+    worth: dict[str, float] = {}
+    for key in keys:
+        gain = model.gain(key, bare)
+        worth[key] = gain.worth if gain else 0.0
+    return max(worth, key=lambda key: (worth[key], key))
+
+
+def _drawn_best(keys: Collection[str], model: Evidence, rng: np.random.Generator) -> list[str]:
+    """The best of these networks in each of a few draws from the posterior."""
+    sign = -1.0 if model.lower_is_better else 1.0
+    eligible = np.array([key in keys for key in model.keys])
+    values = np.where(eligible, sign * model.draw(rng, POSTERIOR_DRAWS), -np.inf)
+    return [model.keys[at] for at in values.argmax(axis=1)]
 
 
 def _may_win(now: Snapshot) -> list[CandidateView]:

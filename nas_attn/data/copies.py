@@ -166,18 +166,16 @@ def _equal(seen: Sequence[Seen], open_to: str, *, by_groups: bool) -> list[Image
     for image in seen:
         by_pixels[image.look.pixels].append(image)
     # annotations of one split may name a file twice
-    single = [group for group in by_pixels.values() if len({image.name for image in group}) == 1]
-    copied = [group for group in by_pixels.values() if len({image.name for image in group}) > 1]
-    across = [group for group in copied if len({image.split for image in group}) > 1]
-    between = [group for group in copied if len({image.label for image in group}) > 1]
-    within = [group for group in copied if {image.split for image in group} == {open_to}]
-    within = [group for group in within if len({image.label for image in group}) == 1]
+    single = [group for group in by_pixels.values() if len(_file_names(group)) == 1]
+    copied = [group for group in by_pixels.values() if len(_file_names(group)) > 1]
+    twice = [group for group in single if len(_splits(group)) > 1]
+    across = [group for group in copied if len(_splits(group)) > 1]
+    between = [group for group in copied if len(_labels(group)) > 1]
+    within = [group for group in copied if _splits(group) == [open_to] and len(_labels(group)) == 1]
     remarks: list[ImageRemark] = []
-    twice = [group for group in single if len({image.split for image in group}) > 1]
     if twice:
         first = twice[0]
-        splits = tuple(dict.fromkeys(image.split for image in first))
-        remarks.append(FilesInTwoSplits(len(twice), first[0].name, splits))
+        remarks.append(FilesInTwoSplits(len(twice), first[0].name, tuple(_splits(first))))
     if across:
         pair = _pair(across[0], lambda image: image.split)
         remarks.append(Copies(len(across), _files(across), pair, "splits"))
@@ -190,9 +188,21 @@ def _equal(seen: Sequence[Seen], open_to: str, *, by_groups: bool) -> list[Image
     return remarks
 
 
+def _file_names(group: Sequence[Seen]) -> list[str]:
+    return list(dict.fromkeys(image.name for image in group))
+
+
+def _splits(group: Sequence[Seen]) -> list[str]:
+    return list(dict.fromkeys(image.split for image in group))
+
+
+def _labels(group: Sequence[Seen]) -> list[str]:
+    return list(dict.fromkeys(image.label for image in group))
+
+
 def _files(groups: Sequence[Sequence[Seen]]) -> int:
     """In how many files the images of these groups are."""
-    return sum(len({image.name for image in group}) for group in groups)
+    return sum(len(_file_names(group)) for group in groups)
 
 
 def _pair(group: Sequence[Seen], by: Callable[[Seen], str]) -> Pair:
