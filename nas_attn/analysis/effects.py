@@ -124,12 +124,12 @@ class Effects:
 
     def informative(self, level: Level) -> tuple[Column, ...]:
         """The columns in which at least one interval excludes zero; the others say nothing."""
-        rows = self.at(level)
-        return tuple(
-            column
-            for column in EFFECT_COLUMNS
-            if any(part is not None and part.sure for part in (row.part(column) for row in rows))
-        )
+        columns: list[Column] = []
+        for column in EFFECT_COLUMNS:
+            parts = [row.part(column) for row in self.at(level)]
+            if any(part is not None and part.sure for part in parts):
+                columns.append(column)
+        return tuple(columns)
 
 
 def both_effects(now: Snapshot) -> list[Effects]:

@@ -196,20 +196,20 @@ def _asked(words: Sequence[str], study: OpenStudy | None) -> dict[str, Placement
     """Word -> the placement that it writes, or that of the study's trial; None: it names another
     backbone.
     """
+    trials: dict[str, Placement] = {}
+    missing = "a trial of a study: name the study first"
     if study is not None:
         trials = {str(row.trial): row.placement for row in study.store.candidates()}
-    else:
-        trials = {}
+        missing = "a trial of the study"
+    asked: dict[str, Placement | None] = {}
     for word in words:
-        if word.isdigit() and word not in trials:
-            raise StudyError(
-                f"'{word}' is not a trial of"
-                f" {'the study' if study else 'a study: name the study first'}"
-            )
-    return {
-        word: trials[word] if word in trials else parse(word) if _places(word) else None
-        for word in words
-    }
+        if word in trials:
+            asked[word] = trials[word]
+        elif word.isdigit():
+            raise StudyError(f"'{word}' is not {missing}")
+        else:
+            asked[word] = parse(word) if _places(word) else None
+    return asked
 
 
 def _readings(

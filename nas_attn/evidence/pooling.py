@@ -231,15 +231,7 @@ class _Equations:
             for name in NESTED
         ]
         # of each row: its effects, and how often each counts
-        effects = np.array(
-            [
-                [
-                    *range(self.fixed),
-                    *(self.places[name, level_of(row)] for name, level_of in LEVELS.items()),
-                ]
-                for row in rows
-            ]
-        )
+        effects = np.array([self._effects_of(row) for row in rows])
         counts = np.hstack([fixed, np.ones((len(rows), len(LEVELS)))])
         counts *= np.array([[_extent(row.situation)] for row in rows])
         size = self.fixed + len(kinds)
@@ -249,6 +241,11 @@ class _Equations:
         self._products = counts[:, :, None] * counts[:, None, :]
         self._gain = np.array([row.gain for row in rows])
         self._variance = np.array([(row.error or 0.0) ** 2 for row in rows])
+
+    def _effects_of(self, row: PublishedComparison) -> list[int]:
+        """The numbers of a row's effects: all fixed ones, then a level of each random one."""
+        levels = [self.places[name, level_of(row)] for name, level_of in LEVELS.items()]
+        return [*range(self.fixed), *levels]
 
     def likelihood(self, sd: Array) -> float:
         """The logarithm of the penalised restricted likelihood, but for a constant."""

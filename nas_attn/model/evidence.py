@@ -196,9 +196,11 @@ class Evidence:
     def noise(self) -> Noise:
         repeated = sum(n > 1 for n in Counter(run.key for run in self._runs.last).values())
         runs = len(self._runs.last)
-        source: Source = (
-            "seeds" if repeated else "images" if self._runs.data.priors[-1].floor else "assumed"
-        )
+        source: Source = "assumed"
+        if repeated:
+            source = "seeds"
+        elif self._runs.data.priors[-1].floor:
+            source = "images"
         if self._constant:
             return Noise(self.metric, source, repeated, runs, 0.0, 0.0, 0.0)
         if runs < 2:

@@ -352,7 +352,9 @@ def retrained_table(snapshot: Snapshot) -> Table:
 def _retrained_row(run: Retrained, metrics: Sequence[str]) -> list[Cell]:
     epochs = run.curve[-1].epochs if run.curve else None
     scores = run.metrics or {}
-    state = "" if scores else run.reason or ("under way" if epochs else "waiting")
+    state = ""
+    if not scores:
+        state = run.reason or ("under way" if epochs else "waiting")
     return [
         Cell(notation=str(run.placement), wide=True),
         Cell(run.protocol),

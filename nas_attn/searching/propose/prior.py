@@ -137,13 +137,14 @@ def expected(
     site -> choices.
     """
     depths = _depths(space)
-    return {
-        site: {
-            choice: sum(_at(_of_place(facts, site), kind, depths[site]) for kind in _types(choice))
+    effects: dict[str, dict[Hashable, float]] = {}
+    for site, choices in space.items():
+        here = _of_place(facts, site)
+        effects[site] = {
+            choice: sum(_at(here, kind, depths[site]) for kind in _types(choice))
             for choice in choices
         }
-        for site, choices in space.items()
-    }
+    return effects
 
 
 def _of_place(facts: Sequence[Fact], site: str) -> list[Fact]:
