@@ -9,6 +9,7 @@ from typing import Any
 from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
 from nas_attn.errors import few, several
 from nas_attn.recipe import TrainingSection
+from nas_attn.tables import LAYER_NORM_PRESET
 from nas_attn.words.lines import Line
 from nas_attn.words.units import duration
 from nas_attn.words.weights import no_weights_text
@@ -56,6 +57,13 @@ def timetable_lines(table: Timetable) -> list[Line]:
     return lines
 
 
+def _optimizer(training: TrainingSection) -> str:
+    """`, trained by AdamW`, where the network needs another optimizer than most; else empty."""
+    if training.preset != LAYER_NORM_PRESET:
+        return ""
+    return f", trained by {training.optimizer}"
+
+
 def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
     """The search of a folder of images, in five lines. `to_change`: what to do for another
     target.
@@ -68,12 +76,13 @@ def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
         ]
     side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
     pace = f"{budget.epoch_s:.2g} s an epoch, {budget.workers} at a time"
+    optimizer = _optimizer(recipe.target_training)
     target = _target(budget, recipe.target_training)
     gains = _shown(budget.smallest_difference)
     one_image = f"1 of {budget.images} validation images is {100 / budget.images:.1f} points"
     return [
         Line(look_text(budget.look), "images"),
-        Line(f"{recipe.backbone.name}{side}: {pace}", "backbone"),
+        Line(f"{recipe.backbone.name}{side}{optimizer}: {pace}", "backbone"),
         Line(f"{target}{to_change}", "target"),
         Line(f"{duration(budget.seconds)}: {_budget(budget)}", "plan"),
         Line(f"{gains}; {one_image}", "shows"),

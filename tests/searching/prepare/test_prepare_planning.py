@@ -83,8 +83,10 @@ def test_networks_with_layer_norms_get_an_optimizer_that_teaches_them(
 ) -> None:
     monkeypatch.setattr(image_folder, "_epoch_s", lambda *arguments: 0.1)
     layer_norms = {"backbone.name": "torchvision:convnext_tiny"}
-    training = planned(photos, 3600, **layer_norms).recipe.training
+    budget = planned(photos, 3600, **layer_norms)
+    training = budget.recipe.training
     assert (training.optimizer, training.learning_rate) == ("AdamW", 0.001)
+    assert any("AdamW" in line.text for line in budget_lines(budget))
     asked = planned(photos, 3600, **layer_norms, **{"training.optimizer": "SGD"}).recipe.training
     assert (asked.optimizer, asked.learning_rate) == ("SGD", 0.1), "what is asked for stays whole"
     assert planned(photos, 3600).recipe.training.optimizer == "SGD"
