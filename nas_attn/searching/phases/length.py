@@ -30,7 +30,7 @@ from nas_attn.analysis.length import (
     needed_length,
 )
 from nas_attn.analysis.sanity import only_guessed
-from nas_attn.errors import OperationError
+from nas_attn.errors import OperationError, RecipeError
 from nas_attn.evaluation.plan import session_s
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.recipe import Recipe
@@ -206,7 +206,7 @@ def settle(worker: Worker) -> None:
         )
     if lengths.only_guessed:
         longest = lengths.scores[-1].epochs
-        raise OperationError(learned_nothing_text(store.name, longest, recipe.target_training))
+        raise RecipeError(learned_nothing_text(store.name, longest, recipe.target_training))
     needed = lengths.needed
     epochs = needed if needed is not None else 2 * lengths.scores[-1].epochs
     searched, fit = _searched(worker, recipe, epochs, known=needed is not None)

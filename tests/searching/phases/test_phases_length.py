@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.errors import OperationError, RecipeError
+from nas_attn.errors import RecipeError
 from nas_attn.purposes import LENGTH
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning, clock
@@ -114,7 +114,7 @@ def evaluate(model, run):
     monkeypatch.delitem(sys.modules, "guessing", raising=False)
     overrides = OPEN | {"training": {"evaluator": "guessing:evaluate"}}
     opened = beginning.begin(load_recipe("table.toml", overrides=overrides), URL)
-    with pytest.raises(OperationError):
+    with pytest.raises(RecipeError):
         taking_part.work(opened, taking_part.Options(say=lambda line: None))
     assert set((table / "calls.txt").read_text().split()) == {"none"}
     assert opening.open_study("table", URL).recipe.target_is_open
