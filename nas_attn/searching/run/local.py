@@ -162,11 +162,12 @@ def _attend(
         for code in filter(None, codes):
             options.say(worker_ended_line(code))
         return _of_all(endings)
-    error: type[NasAttnError] = (
-        UserError if set(codes) == {UserError.exit_status} else OperationError
-    )
+    what = f"all {len(codes)} workers ended with an error (above)"
+    if set(codes) == {UserError.exit_status}:
+        # resumed as it is, it ends in the same way
+        raise UserError(what)
     way_out = "; the study can be resumed" if can_be_resumed() else ""
-    raise error(f"all {len(codes)} workers ended with an error (above){way_out}")
+    raise OperationError(f"{what}{way_out}")
 
 
 def _of_all(endings: Collection[Ending]) -> Ending:
