@@ -123,17 +123,19 @@ def length_line(run: EndedRun, epochs: int) -> str:
 
 
 def learned_nothing_text(study: str, epochs: int, training: TrainingSection) -> str:
-    """That the bare network predicts one class for all images after up to so many epochs, and which
-    setting may help.
+    """That the bare network predicts one class for all images after up to so many epochs, and what
+    may help.
     """
+    what = (
+        f"the bare network of study '{study}' has learned nothing in {several(epochs, 'epoch')}: it"
+        " predicts one class for all images, so there is nothing to compare"
+    )
+    if training.evaluator is not None:
+        return f"{what}: change how '{training.evaluator}' trains, then begin a new study (--name)"
     setting = f"training.learning_rate={training.learning_rate / 10:g}"
     if training.optimizer == "SGD":
         setting = f"training.preset={LAYER_NORM_PRESET}"
-    return (
-        f"the bare network of study '{study}' has learned nothing in {several(epochs, 'epoch')}: it"
-        " predicts one class for all images, so there is nothing to compare. Try another training"
-        f" in a new study (--name): --set {setting}"
-    )
+    return f"{what}: try another training in a new study (--name): --set {setting}"
 
 
 def longer_line(run: EndedRun, epochs: int) -> str:
