@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from benchmarks.rows import append_row, read_rows
 from nas_attn.latency.locks import DeviceLock
+from research.means import mean_of
 from research.running import asked, work_through
 from research.trial.cells import BARE, CHANNELS, HERE, STAGES, Cell
 from research.trial.plan import PRETRAINING
@@ -26,8 +25,10 @@ PROBLEMS = ("digits", "cifar")
 SEEDS = range(100, 108)
 """Fresh ones: those of the trial have shown the failures."""
 WIDTHS = (2, 4, 8)
-FAILURE = 0.08
-"""A loss against the bare network of the seed."""
+FAILURE = 8.0
+"""A loss against the bare network of the seed, points."""
+CELL = ("problem", "network", "schedule", "seed")
+"""What names a cell in a row."""
 ROWS = HERE / "hidden.jsonl"
 
 
@@ -52,13 +53,9 @@ def keep(cell: Cell, result: dict[str, Any]) -> None:
 
 def train() -> None:
     options = asked(__doc__, PROBLEMS, SEEDS)
-    done = {(row["problem"], row["network"], row["seed"]) for row in read_rows(ROWS)}
+    done = {Cell(*(row[name] for name in CELL)) for row in read_rows(ROWS)}
     work_through(
-        (
-            cell
-            for cell in cells()
-            if options.wants(cell) and (cell.problem, cell.network, cell.seed) not in done
-        ),
+        (cell for cell in cells() if options.wants(cell) and cell not in done),
         lambda hook: Trial(options.root, hook).result,
         keep,
         folder=HERE,
@@ -69,22 +66,23 @@ def train() -> None:
 
 def show() -> None:
     """Prints mean gains with their 95 % intervals, and failures."""
-    accuracy = {
-        (row["problem"], row["network"], row["seed"]): row["accuracy"] for row in read_rows(ROWS)
-    }
+    accuracy = {Cell(*(row[name] for name in CELL)): row["accuracy"] for row in read_rows(ROWS)}
     print("| problem | hidden values | gain, points | worst | failures |\n|---|---|---|---|---|")
     for problem in PROBLEMS:
         for hidden in WIDTHS:
-            gains = [
-                accuracy[problem, network(hidden), seed] - accuracy[problem, BARE, seed]
+            pairs = [
+                (Cell(problem, network(hidden), "full", seed), Cell(problem, BARE, "full", seed))
                 for seed in SEEDS
-                if (problem, network(hidden), seed) in accuracy
             ]
-            half = 2.36 * np.std(gains, ddof=1) / len(gains) ** 0.5
+            gains = [
+                100 * (accuracy[with_gc] - accuracy[bare])
+                for with_gc, bare in pairs
+                if with_gc in accuracy
+            ]
             failures = sum(gain < -FAILURE for gain in gains)
             print(
-                f"| {problem} | {hidden} | {100 * np.mean(gains):+.1f} ± {100 * half:.1f} |"
-                f" {100 * min(gains):+.1f} | {failures} of {len(gains)} |"
+                f"| {problem} | {hidden} | {mean_of(gains)} | {min(gains):+.1f} |"
+                f" {failures} of {len(gains)} |"
             )
 
 
