@@ -202,7 +202,8 @@ class Database:
         if path is not None:
             check_has_log(path, str(self))
         with self._connector.read() as connection:
-            recipe, candidates = None, 0
+            recipe = None
+            candidates = 0
             if known_version(connection, self._connector) is not None:
                 recipe, candidates = _recipe_and_candidates(connection, name)
             revision = None
