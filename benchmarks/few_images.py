@@ -88,7 +88,7 @@ from benchmarks.judged import rightness
 from benchmarks.simulated_studies import TYPES, Floats, Noise, Study, World
 from benchmarks.trust import ROUNDS, choose, rivals
 from nas_attn.model import WITNESS, Evidence, ScoredRun, fit
-from nas_attn.model.variances import cdf
+from nas_attn.model.hypotheses import cdf
 from nas_attn.notation import parse
 
 FEW = Noise("few", level=0.5, own=0.65, seed_image=0.0, run_image=0.27, placement_image=0.11)

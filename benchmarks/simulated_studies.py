@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.tables import read
 from benchmarks.unseen_effects import UNSEEN
 from nas_attn.model import ScoredRun
-from nas_attn.model.variances import cdf
+from nas_attn.model.hypotheses import cdf
 from nas_attn.records import Latency
 
 Floats = NDArray[np.floating]

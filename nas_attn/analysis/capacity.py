@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from nas_attn.analysis.recommendation import REQUIRED, Capacity, Contender, Recommendation
 from nas_attn.analysis.recommending import compared
 from nas_attn.model import Evidence, Gain
-from nas_attn.model.variances import cdf
+from nas_attn.model.hypotheses import cdf
 
 # a control with at most so many times a placement's latency costs the same
 LIKE_LATENCY = 1.05

@@ -20,8 +20,8 @@ from nas_attn.analysis.features import Feature, features, is_other, placement_of
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predictions
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.model.hypotheses import cdf
 from nas_attn.model.solution import Sum
-from nas_attn.model.variances import cdf
 from nas_attn.records import BARE, Placement
 
 Level = Literal["choice", "type"]

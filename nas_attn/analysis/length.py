@@ -22,7 +22,7 @@ from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ValidationLabels
 from nas_attn.model import Gain
-from nas_attn.model.variances import cdf
+from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe import Recipe
 from nas_attn.records import Score, StoredScore
 from nas_attn.tables import is_share

@@ -35,7 +35,7 @@ from nas_attn.analysis.recommendation import (
     Worth,
 )
 from nas_attn.model import TESTED, Evidence, Gain
-from nas_attn.model.variances import cdf
+from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import Latency
 

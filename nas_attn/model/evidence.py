@@ -15,12 +15,12 @@ import numpy as np
 
 from nas_attn.model.assembling import Assembled, assemble
 from nas_attn.model.coding import Floats
+from nas_attn.model.hypotheses import cdf
 from nas_attn.model.mixtures import TINY_SPREAD, interval, moments, ties
 from nas_attn.model.new_images import NewImages
 from nas_attn.model.priors import NOTHING_KNOWN, Beforehand
 from nas_attn.model.runs import ScoredRun
 from nas_attn.model.solution import NodeEffects, Solution, Sum
-from nas_attn.model.variances import cdf
 from nas_attn.records import Placement
 from nas_attn.tables import is_share
 

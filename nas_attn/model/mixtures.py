@@ -7,10 +7,8 @@ import math
 import numpy as np
 
 from nas_attn.model.coding import Floats
+from nas_attn.model.hypotheses import cdf
 from nas_attn.model.priors import TIE
-from nas_attn.model.variances import (
-    cdf,
-)
 
 TINY_SPREAD = 1e-300
 # no 2.5 % quantile lies further from the mean, in standard deviations
