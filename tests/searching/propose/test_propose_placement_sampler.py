@@ -199,12 +199,12 @@ def test_three_objectives_and_one() -> None:
 @pytest.mark.slow
 def test_what_breaks_limits_is_left_alone() -> None:
     """A limit on a cost, told as Optuna's constraint: as how much it is exceeded, and as yes or
-    no.
+    no. The share of six studies varies by 0.03.
     """
     among = distributions_of(space(6))
     for told, least in ((lambda over: over, 0.9), (lambda over: 1.0 if over > 0 else 0.0, 0.5)):
         late = []
-        for seed in range(6):
+        for seed in range(40):
             study = study_of(PlacementSampler(seed=seed), ("maximize",))
             for _ in range(60):
                 trial = study.ask(among)
