@@ -122,6 +122,15 @@ def length_line(run: EndedRun, epochs: int) -> str:
     return f"bare network, seed {run.seed}: {what}{why}"
 
 
+def guessing_line(epochs: int, training: TrainingSection) -> str:
+    """That the bare network predicts one class for all images after a search's epochs, and what may
+    help.
+    """
+    what = f"the bare network has learned nothing in {several(epochs, 'epoch')}"
+    why = "it predicts one class for all images"
+    return f"{what}: {why}. If the candidates do the same, {_other_training(training)}"
+
+
 def learned_nothing_text(study: str, epochs: int, training: TrainingSection) -> str:
     """That the bare network predicts one class for all images after up to so many epochs, and what
     may help.
@@ -130,12 +139,17 @@ def learned_nothing_text(study: str, epochs: int, training: TrainingSection) -> 
         f"the bare network of study '{study}' has learned nothing in {several(epochs, 'epoch')}: it"
         " predicts one class for all images, so there is nothing to compare"
     )
+    return f"{what}: {_other_training(training)}"
+
+
+def _other_training(training: TrainingSection) -> str:
+    """What to change where a network learns nothing."""
     if training.evaluator is not None:
-        return f"{what}: change how '{training.evaluator}' trains, then begin a new study (--name)"
+        return f"change how '{training.evaluator}' trains, then begin a new study (--name)"
     setting = f"training.learning_rate={training.learning_rate / 10:g}"
     if training.optimizer == "SGD":
         setting = f"training.preset={LAYER_NORM_PRESET}"
-    return f"{what}: try another training in a new study (--name): --set {setting}"
+    return f"try another training in a new study (--name): --set {setting}"
 
 
 def longer_line(run: EndedRun, epochs: int) -> str:

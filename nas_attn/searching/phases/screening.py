@@ -23,6 +23,7 @@ from typing_extensions import override
 from nas_attn.analysis.features import is_control, is_other
 from nas_attn.analysis.latency import LEAST_MEASURED
 from nas_attn.analysis.rounds import price
+from nas_attn.analysis.sanity import only_guessed
 from nas_attn.errors import (
     BackboneError,
     MeasurementError,
@@ -64,6 +65,7 @@ from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, o
 from nas_attn.tables import is_cost
 from nas_attn.words.progress import ended_candidate
 from nas_attn.words.running import (
+    guessing_line,
     lacks_latencies_line,
     no_control_line,
     not_kept_reason,
@@ -411,6 +413,17 @@ class Search(TaskSource):
             assert stored is not None
             self._tell(stored, values)
             self.worker.say(ended_candidate(self.recipe.objectives, stored, values))
+            if stored.placement == BARE and state == "scored":
+                self._warn_of_guessing(stored.key)
+
+    def _warn_of_guessing(self, bare: str) -> None:
+        """Says so early if the bare network has learned nothing. Candidates may still learn, so the
+        search goes on.
+        """
+        scores = self.store.scores(bare, protocol=SEARCH)
+        if only_guessed(self.recipe, (stored.score.metrics for stored in scores)):
+            training = self.recipe.training
+            self.worker.say(guessing_line(training.rungs[-1], training))
 
     def _tell(self, row: CandidateRow, values: Values) -> None:
         measurer = self.bench.measurer

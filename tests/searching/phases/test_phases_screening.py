@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe_reading import load_recipe
@@ -92,3 +95,31 @@ def test_whatever_became_of_its_runs_a_candidate_ends_or_has_one_that_waits(tabl
             assert ("waiting" in states) is (row.state == "running"), fates
 
     with_worker(changes, act)
+
+
+LEARNING = """
+def evaluate(model, run):
+    share = 0.25 if run.placement in {guessing} else 0.3 + run.seed / 1e3
+    return {{"accuracy": share, "balanced_accuracy": share}}
+"""
+
+
+@pytest.mark.parametrize("guessing", [["none"], []])
+def test_a_bare_network_that_learns_nothing_is_told_of_and_candidates_are_tried(
+    table: Path, monkeypatch: pytest.MonkeyPatch, guessing: list[str]
+) -> None:
+    (table / "learning.py").write_text(LEARNING.format(guessing=guessing))
+    # another test's
+    monkeypatch.delitem(sys.modules, "learning", raising=False)
+    changes = {
+        "training": {"evaluator": "learning:evaluate", "rungs": [3]},
+        "objectives": ["accuracy", "params"],
+        "search.trials": 3,
+        "search.baselines": "bare",
+        "search.confirm_seeds": 0,
+    }
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
+    told = list[str]()
+    assert taking_part.work(opened, taking_part.Options(say=told.append)) == "complete"
+    assert any("learning:evaluate" in line for line in told) is bool(guessing)
+    assert [row.state for row in opened.store.candidates()] == ["scored"] * 3
