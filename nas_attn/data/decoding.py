@@ -249,7 +249,7 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
             # decoders raise any error for damaged files
             why = why_unreadable(files_of(source), error)
         try:
-            return Decoded(pixels, checksum(*(p.read_bytes() for p in files_of(source))), why)
+            return Decoded(pixels, checksum(p.read_bytes() for p in files_of(source)), why)
         except FileNotFoundError as error:
             raise DataError(
                 f"'{error.filename}' was there and is gone: something else changes the folder; wait"

@@ -11,7 +11,7 @@ import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -274,8 +274,8 @@ def _listing(row: Mapping[str, Any]) -> Listing:
     )
 
 
-def checksum(*contents: bytes) -> int:
-    """Of the contents of files; 64 bits, signed."""
+def checksum(contents: Iterable[bytes]) -> int:
+    """Of the contents of files, one after the other; 64 bits, signed."""
     digest = hashlib.blake2b(digest_size=8)
     for content in contents:
         digest.update(content)
