@@ -9,7 +9,7 @@ from typing_extensions import override
 from nas_attn.analysis.validation import Family
 from nas_attn.errors import DataError, StudyError
 from nas_attn.processes import owner_name
-from nas_attn.purposes import TARGET_PROTOCOL
+from nas_attn.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.phases.validating import (
     Validation,
     ValidationRequest,
@@ -20,7 +20,7 @@ from nas_attn.searching.phases.validating import (
 )
 from nas_attn.searching.prepare.timing import FEWEST_BLOCKS, MOST_BLOCKS
 from nas_attn.searching.worker.worker import Worker
-from nas_attn.storage import Lease
+from nas_attn.storage import Lease, StudyStore
 from nas_attn.study.leasing import TTL_S, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, worker_count
@@ -111,23 +111,26 @@ def cut(opened: OpenStudy) -> None:
     number, not a result. Does nothing while a worker has a run.
     """
     store = opened.store
-    ends_at = opened.store.settings.ends_at
-    if ends_at is None or opened.database.now() < ends_at:
+    ends_at = store.settings.ends_at
+    if ends_at is None or opened.database.now() < ends_at or release_dead(store, "run/"):
         return
     for family in unfinished(store):
         done = blocks_done(store, family)
-        if family.planned is None or done < FEWEST_BLOCKS or release_dead(store, "run/"):
-            continue
-        kept = replace(family, blocks=done)
-        keep_family(store, kept, shorter=True)
-        left = {run.identity for run in family_runs(family)} - {
-            run.identity for run in family_runs(kept)
-        }
-        rows = store.queue.rows(state="waiting", protocol=TARGET_PROTOCOL)
-        for row in (row for row in rows if row.run.identity in left):
-            if (lease := store.acquire(row.resource, owner=owner_name(), ttl_s=TTL_S)) is not None:
-                store.queue.finish(row, "withdrawn", TIME_WAS_OVER, lease)
-                store.release(lease)
+        if family.planned is not None and done >= FEWEST_BLOCKS:
+            keep_family(store, replace(family, blocks=done), shorter=True)
+    _withdraw_rest(store)
+
+
+def _withdraw_rest(store: StudyStore) -> None:
+    """Withdraws the waiting runs of blocks that no test has any more, also those that a process
+    left when it was killed.
+    """
+    needed = {run.identity for family in families(store) for run in family_runs(family)}
+    rows = store.queue.rows(state="waiting", purposes=[VALIDATE], protocol=TARGET_PROTOCOL)
+    for row in (row for row in rows if row.run.identity not in needed):
+        if (lease := store.acquire(row.resource, owner=owner_name(), ttl_s=TTL_S)) is not None:
+            store.queue.finish(row, "withdrawn", TIME_WAS_OVER, lease)
+            store.release(lease)
 
 
 def must_test(worker: Worker, runs: int) -> bool:

@@ -253,6 +253,11 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     assert {row.state for row in left} == {"withdrawn"}, (
         "nothing goes on to look for another result"
     )
+    # as after a kill between the shorter test and the withdrawal
+    opened.store.queue.want([row.run for row in left])
+    testing.cut(opened)
+    after = [row for row in opened.store.queue.rows(purposes=["validate"]) if row.state != "done"]
+    assert {row.state for row in after} == {"withdrawn"}
 
 
 def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path) -> None:
