@@ -26,7 +26,7 @@ from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import backbone_section
 from nas_attn.searching.prepare.lengths import usual_pace
 from nas_attn.searching.prepare.short_search import ASSUMED_IMAGES, TRAINED_SHARE, search_power
-from nas_attn.target_words import target_words
+from nas_attn.target_words import target_table, target_words
 from nas_attn.tasks import TASKS
 from nas_attn.words.advice import (
     ADVICE_COLUMNS,
@@ -53,7 +53,7 @@ def show_advice(backbone: str, options: AdviceOptions) -> None:
     """Prints the advice. Raises UserError: an option is wrong, or the network has no site."""
     until = time.monotonic() + MEASURED_AFTER_S - _age_s()
     start = target_words(options.target or []).start or usual_start(backbone)
-    pretrained = start != "scratch"
+    pretrained = target_table(start)["start"] == "pretrained"
     task = options.task or task_of(backbone)
     setting = _setting(task, options.form, pretrained=pretrained)
     input_shape = parse_shape(options.shape or usual_shape(backbone))
