@@ -19,7 +19,7 @@ from nas_attn.cli.advice_options import AdviceOptions
 from nas_attn.cli.common import console, echo, parse_shape, print_json, say_lines, table
 from nas_attn.cli.init import count_images
 from nas_attn.cli.measuring import latency_section
-from nas_attn.cli.usual import CLASSES, task_of, usual_shape, usual_start
+from nas_attn.cli.usual import CLASSES, refuse_unpublished, task_of, usual_shape, usual_start
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.evidence import Situation
 from nas_attn.recipe import LatencySection
@@ -53,6 +53,7 @@ def show_advice(backbone: str, options: AdviceOptions) -> None:
     """Prints the advice. Raises UserError: an option is wrong, or the network has no site."""
     until = time.monotonic() + MEASURED_AFTER_S - _age_s()
     start = target_words(options.target or []).start or usual_start(backbone)
+    refuse_unpublished(backbone, start)
     pretrained = target_table(start)["start"] == "pretrained"
     task = options.task or task_of(backbone)
     setting = _setting(task, options.form, pretrained=pretrained)

@@ -174,15 +174,15 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     """How the target starts, and what there is to say of it. RecipeError: there are no such
     weights.
     """
+    from nas_attn.cli.usual import refuse_unpublished
     from nas_attn.evaluation.starts import no_weights
     from nas_attn.words.weights import no_weights_text
 
+    refuse_unpublished(backbone, target.start)
     why = ""
     if target.start in (None, "weights"):
         lacking = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
         why = "" if lacking is None else no_weights_text(lacking)
-    if target.start == "weights" and why and ":" not in backbone:
-        raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
     note = ""
     if backbone.startswith("torchvision:"):
         note = why

@@ -99,6 +99,7 @@ def test_detectors_of_one_size_are_asked_about_at_it(name: str) -> None:
         (("--task", "clasification"), "classification"),
         (("--form", "zero"), "identity"),
         (("--target", "scrach"), "scratch"),
+        (("--target", "weights"), "scratch"),
         (("--latency", "mode=onxruntime"), "onnxruntime"),
         (("--input", "16"), "3x224x224"),
     ],
