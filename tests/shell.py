@@ -32,6 +32,7 @@ OURS = re.compile(
       | (search|confirm|validate|retrain),\ seed\ \d+:\ 
       | bare\ network,\ seed\ \d+:\ 
       | folder:.*\ classes,\ \d+\ images       # what was read, and what is to be known of it
+      | '[^']+':\ (a|another|the|trial)\                      # what a word was taken for
       | classes:\ 
       | note:\ 
       | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
