@@ -25,6 +25,8 @@ from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
 
 S = typing.TypeVar("S", bound=Section)
+# what every reader takes in place of a shipped name
+TOML_PATH = "the path of a .toml file"
 # how pydantic begins what a type asks for
 SHOULD_BE = "Input should be "
 # sections that an error names for an unknown key; a name that more of them have says nothing
@@ -49,7 +51,7 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
     """A search space by shipped name or path to a TOML file; RecipeError names file, key and the
     nearest valid name.
     """
-    where, table = _read_toml("search_spaces", name, relative_to)
+    where, table = _read_toml("search_spaces", name, relative_to, TOML_PATH)
     if "choices" not in table and "backbone" in table:
         space = table.get("space")
         named = "the table [space] in it"
@@ -59,14 +61,17 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
     return _validate(SpaceSpec, {**table, "origin": where}, where)
 
 
-def load_recipe(name: str, *, overrides: dict[str, Any] | None = None) -> Recipe:
+def load_recipe(
+    name: str, *, overrides: dict[str, Any] | None = None, ways: str = TOML_PATH
+) -> Recipe:
     """A recipe by shipped name or path to a TOML file, its space included; RecipeError names file,
     key and the nearest valid name.
 
     Args:
         overrides: dotted keys -> values that replace what the file says, `{"search.trials": 20}`.
+        ways: what else the caller takes in place of a shipped name, as an error says it.
     """
-    where, table = _read_toml("studies", name, None)
+    where, table = _read_toml("studies", name, None, ways)
     return recipe_from(table, where=where, overrides=overrides)
 
 
@@ -87,7 +92,7 @@ def recipe_from(
 
 
 def _read_toml(
-    kind: Literal["search_spaces", "studies"], name: str, relative_to: Path | None
+    kind: Literal["search_spaces", "studies"], name: str, relative_to: Path | None, ways: str
 ) -> tuple[str, dict[str, Any]]:
     """(location, table) of a shipped name or a path."""
     what = "search space" if kind == "search_spaces" else "recipe"
@@ -102,18 +107,15 @@ def _read_toml(
             raise RecipeError(
                 f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}"
             ) from None
-    elif path.suffix == ".toml" or len(path.parts) > 1:
+    elif path.suffix == ".toml":
         raise RecipeError(f"{what} file '{shorten(name)}' does not exist (looked in {Path.cwd()})")
     else:
         texts = shipped(kind)
         if name not in texts:
-            here = None
+            meant = did_you_mean(name, texts)
             if name and os.path.isfile(f"{path}.toml"):
-                here = f"did you mean the file '{name}.toml'?"
-            raise RecipeError(
-                f"unknown {what} '{shorten(name)}': {here or did_you_mean(name, texts)}; or give"
-                " the path of a .toml file"
-            )
+                meant = f"did you mean the file '{name}.toml'?"
+            raise RecipeError(f"unknown {what} '{shorten(name)}': {meant}; or give {ways}")
         where = f"{kind}/{name}.toml (shipped)"
         text = texts[name]
     return where, read_toml(text, where)

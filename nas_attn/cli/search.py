@@ -176,7 +176,7 @@ def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchP
     """Reads the recipe, or plans for a folder of images; says what the images are. RecipeError and
     others: what is asked for cannot be searched.
     """
-    from nas_attn.recipe_reading import load_recipe
+    from nas_attn.recipe_reading import TOML_PATH, load_recipe
 
     changes = options.changes()
     named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
@@ -184,7 +184,10 @@ def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchP
     budget = None
     if os.path.isdir(recipe):
         budget = _budget(recipe, effort, options, changes)
-    made = budget.recipe if budget else load_recipe(recipe, overrides=changes)
+    if budget:
+        made = budget.recipe
+    else:
+        made = load_recipe(recipe, overrides=changes, ways=f"{TOML_PATH} or of a folder of images")
     if len(made.name) > LONGEST_NAME:
         raise StudyError(
             f"the study's name has {len(made.name)} letters, too many for the names of its files:"
