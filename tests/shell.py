@@ -31,8 +31,8 @@ OURS = re.compile(
       | (backbone|trial)\ \d+:\                  # a run that ended or stopped
       | (search|confirm|validate|retrain),\ seed\ \d+:\ 
       | bare\ network,\ seed\ \d+:\ 
-      | folder:.*\ classes,\ \d+\ images       # what was read, and what is to be known of it
-      | '[^']+':\ (a|another|the|trial)\                      # what a word was taken for
+      | (folder|coco):.*\ classes,\             # what was read, and what is to be known of it
+      | '[^']+':\ (a|another|the|trial)\        # what a word was taken for
       | classes:\ 
       | note:\ 
       | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
