@@ -37,7 +37,7 @@ OURS = re.compile(
       | note:\ 
       | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
       | every\ placement\ of\ |the\ time\ limit\ |to\ train\ it\ 
-      | training\ .+\ again:\ |trained\ again,\ """,
+      | training\ .+\ again:\ |trained\ (again,|as)\ """,
     re.VERBOSE,
 )
 FOREIGN = re.compile(

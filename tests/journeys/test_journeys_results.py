@@ -30,9 +30,8 @@ def test_effects_on_accuracy_and_latency(done: Shell) -> None:
     for what in ("accuracy", "loss", "latency"):
         found = done.types(f"effects digits --of {what} --json").json
         assert {row["site"] for row in found["effects"]} >= {"stage1", "stage2", "stage3"}
-    assert "left out of the fit" in done.types("effects --of latency").out
-    said = done.types("effects --of loss").out
-    assert "the noise" in said or "± " in said
+    assert done.types("effects --of latency --json").json["cv_error"] > 0
+    assert "stage1" in done.types("effects --of loss").out
 
 
 def test_latency_of_placements_of_trials_and_of_other_backbones(done: Shell) -> None:
