@@ -41,6 +41,8 @@ def forecast(
     """
     where = pick_device(device)
     dataset = data_of(tasks.of(recipe)).load(recipe, device=where)
+    # the study will have decided this; it changes how many baselines there are
+    recipe = recipe.with_resplit(dataset is not None and dataset.divide is not None)
     guess = None
     if recipe.target_is_open:
         guess = usual_epochs(recipe, 0 if dataset is None else len(dataset.train))

@@ -17,6 +17,7 @@ from nas_attn import data
 from nas_attn.recipe_reading import frozen_recipe, load_recipe
 from nas_attn.searching.phases.retraining import FIRST_RETRAINING
 from nas_attn.searching.prepare import beginning
+from nas_attn.searching.prepare.forecast import forecast
 from nas_attn.searching.run import taking_part
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.reading import mistakes, read, snapshot
@@ -153,3 +154,14 @@ def test_a_study_from_before_keeps_its_one_division(study: OpenStudy) -> None:
     assert before.data.resplit is False
     assert load_recipe("few.toml").with_autos_of(before).data.resplit is False
     assert open_study("few", study.url).recipe.data.resplit is True
+
+
+def test_a_dry_run_reckons_with_the_baselines_that_few_images_get(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(searched)
+    changes = {"search.trials": 12, "search.baselines": "all", "space": "plug_and_play"}
+    recipe = load_recipe("few.toml", overrides=changes)
+    expected = forecast(recipe, device="cpu", threads=1)
+    opened = beginning.begin(recipe, f"sqlite:///{tmp_path / 'nas_attn.db'}")
+    assert expected.queued == len(opened.book.all()) > 8
