@@ -63,3 +63,12 @@ def target_table(target: str) -> dict[str, str | None]:
             " weights or a number of epochs"
         )
     return {"start": "pretrained", "weights": "default" if target == "weights" else target}
+
+
+def refuse_unpublished(backbone: str, start: str | None) -> None:
+    """Raises RecipeError: a network of this package is to start from published weights."""
+    if start == "weights" and ":" not in backbone:
+        raise RecipeError(
+            f"--target weights: {backbone} has no published weights; give 'scratch' or a file of"
+            " weights"
+        )

@@ -19,14 +19,14 @@ from nas_attn.cli.advice_options import AdviceOptions
 from nas_attn.cli.common import console, echo, parse_shape, print_json, say_lines, table
 from nas_attn.cli.init import count_images
 from nas_attn.cli.measuring import latency_section
-from nas_attn.cli.usual import CLASSES, refuse_unpublished, task_of, usual_shape, usual_start
+from nas_attn.cli.usual import CLASSES, task_of, usual_shape, usual_start
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.evidence import Situation
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import backbone_section
 from nas_attn.searching.prepare.lengths import usual_pace
 from nas_attn.searching.prepare.short_search import ASSUMED_IMAGES, TRAINED_SHARE, search_power
-from nas_attn.target_words import target_table, target_words
+from nas_attn.target_words import refuse_unpublished, target_table, target_words
 from nas_attn.tasks import TASKS
 from nas_attn.words.advice import (
     ADVICE_COLUMNS,

@@ -20,7 +20,7 @@ from nas_attn import tables
 from nas_attn.cli.common import Target, Trust, check_typed, echo, grouped
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.target_words import AUTO, TargetWords, target_table, target_words
+from nas_attn.target_words import AUTO, TargetWords, refuse_unpublished, target_table, target_words
 from nas_attn.tasks import TASKS, Task, find, variants
 from nas_attn.words import new_recipe
 
@@ -174,7 +174,6 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     """How the target starts, and what there is to say of it. RecipeError: there are no such
     weights.
     """
-    from nas_attn.cli.usual import refuse_unpublished
     from nas_attn.evaluation.starts import no_weights
     from nas_attn.words.weights import no_weights_text
 

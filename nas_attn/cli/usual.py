@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nas_attn.backbones.detectors import FIXED_SIDES
-from nas_attn.errors import RecipeError
 
 SMALL_SIDE = 32
 LARGE_SIDE = 224
@@ -33,15 +32,6 @@ def usual_start(backbone: str) -> str:
     if backbone.partition(":")[0] in WITH_WEIGHTS:
         return "weights"
     return "scratch"
-
-
-def refuse_unpublished(backbone: str, start: str | None) -> None:
-    """Raises RecipeError: a network of this package is to start from published weights."""
-    if start == "weights" and ":" not in backbone:
-        raise RecipeError(
-            f"--target weights: {backbone} has no published weights; give 'scratch' or a file of"
-            " weights"
-        )
 
 
 def usual_shape(backbone: str) -> str:
