@@ -126,20 +126,21 @@ def guessing_line(epochs: int, training: TrainingSection) -> str:
     """That the bare network predicts one class for all images after a search's epochs, and what may
     help.
     """
-    what = f"the bare network has learned nothing in {several(epochs, 'epoch')}"
-    why = "it predicts one class for all images"
-    return f"{what}: {why}. If the candidates do the same, {_other_training(training)}"
+    what = _nothing_learned("the bare network", epochs)
+    return f"{what}. If the candidates do the same, {_other_training(training)}"
 
 
 def learned_nothing_text(study: str, epochs: int, training: TrainingSection) -> str:
     """That the bare network predicts one class for all images after up to so many epochs, and what
     may help.
     """
-    what = (
-        f"the bare network of study '{study}' has learned nothing in {several(epochs, 'epoch')}: it"
-        " predicts one class for all images, so there is nothing to compare"
-    )
-    return f"{what}: {_other_training(training)}"
+    what = _nothing_learned(f"the bare network of study '{study}'", epochs)
+    return f"{what}, so there is nothing to compare: {_other_training(training)}"
+
+
+def _nothing_learned(network: str, epochs: int) -> str:
+    learned = f"{network} has learned nothing in {several(epochs, 'epoch')}"
+    return f"{learned}: it predicts one class for all images"
 
 
 def _other_training(training: TrainingSection) -> str:
