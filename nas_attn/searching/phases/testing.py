@@ -112,7 +112,10 @@ def cut(opened: OpenStudy) -> None:
     """
     store = opened.store
     ends_at = store.settings.ends_at
-    if ends_at is None or opened.database.now() < ends_at or release_dead(store, "run/"):
+    if ends_at is None or opened.database.now() < ends_at:
+        return
+    is_at_work = release_dead(store, "run/")
+    if is_at_work:
         return
     for family in unfinished(store):
         done = blocks_done(store, family)
