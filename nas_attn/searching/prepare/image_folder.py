@@ -330,7 +330,7 @@ def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int | str) 
 
 def _epoch_s(wish: _Wish, recipe: Recipe, epochs: int) -> float:
     """Seconds of an epoch of the bare backbone, by a few steps of the target's training on
-    noise.
+    noise. Raises BackboneError: the published weights that it is to start from are not there.
     """
     section = recipe.target_training
     side = recipe.data.size or 64
@@ -339,7 +339,8 @@ def _epoch_s(wish: _Wish, recipe: Recipe, epochs: int) -> float:
     classes = wish.look.classes
     device = pick_device(wish.device)
     noise = _noise(min(section.step_size, trained), shape, classes, device)
-    model = build(recipe.backbone, input_shape=shape, classes=classes)
+    published = section.start == "pretrained" and section.weights == "default"
+    model = build(recipe.backbone, input_shape=shape, classes=classes, pretrained=published)
     trainer = Trainer(
         section,
         noise,

@@ -62,6 +62,14 @@ def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
     assert planned(photos, 60 * minutes).recipe.search.trials >= timing.FEWEST
 
 
+def test_published_weights_that_are_not_there_are_refused_before_there_is_a_plan(
+    photos: Path,
+) -> None:
+    published = {"target.start": "pretrained", "target.weights": "default"}
+    with pytest.raises(BackboneError, match="resnet8"):
+        planned(photos, 1200, **published, **{"backbone.name": "resnet8"})
+
+
 def test_the_plan_has_a_time_for_trainings_longer_than_usual(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
