@@ -10,9 +10,9 @@ Optuna's.
     # time a proposal takes
     python -m benchmarks.search --speed
 
-Problems are tables whose truth is known (benchmarks/searching/problems.py): made-up ones whose
+Problems are tables whose truth is known (benchmarks/problems.py): made-up ones whose
 types share something or nothing, NAS-Bench-201 at several ratios of spread and noise, the same with
-choices relabelled at each site, and the tables of benchmarks/tables. A search begins with the
+choices relabelled at each site, and the tables of research/tables. A search begins with the
 baselines, as a study does, and is told accuracy and latency of what it ran, nothing else. It
 reports a front of single values (`raw`) or of what the model of all evidence makes of the same
 values (`model`, nas_attn.model), as the program does.
@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from benchmarks.searching.problems import (
+from benchmarks.problems import (
     IMAGENET_DEVICES,
     Problem,
     count,
@@ -60,6 +60,7 @@ from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.prior import expected, published
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import distributions
+from research.tables import read
 
 BUDGETS = (30, 60, 120, 300)
 LONG = ("shared 0.5",)
@@ -473,9 +474,7 @@ def _arguments() -> argparse.Namespace:
         default=Path("accel_nasbench.npz"),
         help="Accel-NASBench as one .npz",
     )
-    parser.add_argument(
-        "--tables", type=Path, default=Path(__file__).parent / "tables", help="folder of own tables"
-    )
+    parser.add_argument("--tables", type=Path, default=read.HERE, help="folder of own tables")
     parser.add_argument(
         "--prior",
         nargs="+",

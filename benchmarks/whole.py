@@ -5,7 +5,7 @@ trainings.
     python -m benchmarks.whole fashion-mnist --out DIR --minutes 20 --searches 3 --root DATA
     python -m benchmarks.whole fashion-mnist --show
 
-A problem is a recipe of `benchmarks/tables/` (64 placements in a narrow ResNet-8, a search's
+A problem is a recipe of `benchmarks/recipes/` (64 placements in a narrow ResNet-8, a search's
 protocol, a target). Each method gets the same CPU minutes for everything: backbones, trainings,
 latencies. It names one placement of at most 1.3 times the bare backbone's latency. Each named
 placement is then trained as the target says, in blocks of fresh seeds, next to the bare backbone,
@@ -18,7 +18,7 @@ one objective), where they are installed; `uniform` (each module everywhere, tar
 equal seeds, take the best mean); `se` (SE everywhere, no search).
 
 Every search and training is one line of DIR/PROBLEM.whole.jsonl: a killed call costs what was under
-way. `--keep` moves the lines to benchmarks/tables, from where later calls and `--show` read them,
+way. `--keep` moves the lines to benchmarks/recipes, from where later calls and `--show` read them,
 too.
 """
 
@@ -35,28 +35,69 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.rows import append_row, read_rows
-from benchmarks.tables.make import NONE, PROBLEMS, REASON, Bench, notation
+from nas_attn import data
 from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.learning_rates import candidate_rates
+from nas_attn.evaluation.plan import make_plan
 from nas_attn.latency.session import measure
 from nas_attn.notation import parse
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import Arithmetic
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
-from nas_attn.training import Callbacks
+from nas_attn.training import Callbacks, Trainer
+from nas_attn.training.trainer import new_arithmetic
 from nas_attn.words.answer import answer
 
+RECIPES = Path(__file__).parent / "recipes"
+PROBLEMS = sorted(path.stem for path in RECIPES.glob("*.toml"))
+NONE = "none"
+"""The bare backbone's notation."""
+REASON = "the judges of a benchmark, which no search sees"
 LIMIT = 1.3
 """Times the bare backbone's latency that a placement may take."""
 JUDGES = 5_000
 """The first seed of the trainings that judge; searches have lower ones."""
+
+
+class Bench:
+    """Data, plans and trainers of one problem, as its search and as its target trains."""
+
+    def __init__(self, problem: str, out: Path, root: str | None = None) -> None:
+        self.problem = problem
+        overrides = {"data.root": root} if root else None
+        given = load_recipe(str(RECIPES / f"{problem}.toml"), overrides=overrides)
+        target = given.model_copy(update={"training": given.target_training})
+        self.recipes = {"search": given, "target": target}
+        self.dataset = data.load(given.data, device="cpu")
+        shape = self.dataset.input_shape
+        classes = len(self.dataset.classes)
+        self.plans = {kind: make_plan(of, shape, classes) for kind, of in self.recipes.items()}
+        # what all trainings of a folder compute in: decided by the first call, and kept there
+        kept = out / "arithmetic.json"
+        if not kept.exists():
+            bare = self.plans["search"].bare(0)
+            new = new_arithmetic(given.training, self.dataset, torch.device("cpu"), bare=bare)
+            kept.write_text(new.text)
+        computes = Arithmetic.from_text(kept.read_text())
+        self.trainer = Trainer(target.training, self.dataset, device="cpu", arithmetic=computes)
+        self.placements = {
+            notation(values): values for values in self.plans["search"].space.enumerate()
+        }
+        """Notation -> values, in the space's order."""
+
+
+def notation(values: Mapping[str, str]) -> str:
+    """`stage1=se(reduction=4) stage3=eca`; `none` for the bare backbone."""
+    return " ".join(f"{site}={value}" for site, value in values.items() if value != NONE) or NONE
 
 
 class OverBudget(Exception):
@@ -103,13 +144,8 @@ class Lab:
             self.check()
             plan, shape = self.bench.plans["search"], self.bench.dataset.input_shape
             nets = [plan.bare(0).eval(), built(self.bench, text, 0).eval()]
-            x, times = (
-                torch.zeros(1, *shape),
-                (
-                    [],
-                    [],
-                ),
-            )  # type: tuple[Any, tuple[list[float], list[float]]]
+            x = torch.zeros(1, *shape)
+            times: tuple[list[float], list[float]] = ([], [])
             with torch.inference_mode():
                 for _ in range(60):
                     for net, taken in zip(nets, times, strict=True):
@@ -161,16 +197,10 @@ def fit(
     callbacks = Callbacks()
     if on_rung is not None:
         callbacks = Callbacks(lambda score: on_rung(score.epochs, float(score.metrics["accuracy"])))
-    fitted = bench.trainers["target"].fit(
-        model,
-        seed=seed,
-        rungs=rungs,
-        rates=rates,
-        callbacks=callbacks,
-    )
+    fitted = bench.trainer.fit(model, seed=seed, rungs=rungs, rates=rates, callbacks=callbacks)
     if seed >= JUDGES:
         test = bench.dataset.read_test(REASON)
-        fitted += (bench.trainers["target"].score(model, test, seed=seed, rung=1),)
+        fitted += (bench.trainer.score(model, test, seed=seed, rung=1),)
     return fitted
 
 
@@ -338,7 +368,7 @@ def ours(
     if root:
         settings["data.root"] = root
     changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    recipe = str(Path(__file__).parent / "tables" / f"{problem}.toml")
+    recipe = str(RECIPES / f"{problem}.toml")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "nas_attn.cli.main", "search", recipe, *changes]
     command += ["--storage", url, "--quiet", "--workers", "1", "--threads", "1"]
@@ -514,14 +544,14 @@ def main() -> None:
     )
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument(
-        "--keep", action="store_true", help="move what is finished to benchmarks/tables"
+        "--keep", action="store_true", help="move what is finished to benchmarks/recipes"
     )
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore", NasAttnWarning)
     torch.set_num_threads(1)
-    kept = Path(__file__).parent / "tables" / f"whole-{asked.problem}.jsonl"
+    kept = RECIPES / f"{asked.problem}.jsonl"
     path = None if asked.out is None else asked.out / f"{asked.problem}.whole.jsonl"
     if path is not None and not asked.show:
         keep(kept, path) if asked.keep else work(asked, kept, path)
@@ -534,7 +564,7 @@ def work(asked: argparse.Namespace, kept: Path, path: Path) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(asked.problem, asked.out, asked.root)
     for part in (searches, judge, latencies):
-        for record in part(bench, asked(kept) + read_rows(path)):
+        for record in part(bench, asked, read_rows(kept) + read_rows(path)):
             append_row(path, record)
             print({key: value for key, value in record.items() if key != "said"}, flush=True)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.problems import Problem, trial_problems
 from benchmarks.search import Job, judged, search
-from benchmarks.searching.problems import Problem, trial_problems
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import DataError
 from research.trial import latency

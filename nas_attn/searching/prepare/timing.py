@@ -37,7 +37,7 @@ LAST_SEED_SHARE = LAST_SHARE
 OF_A_TEST = 3
 OF_A_ROUND = 4
 # runs for each candidate, where there are few validation images: in simulated studies, this found
-# no less than many candidates with a run each (benchmarks/few_images.py)
+# no less than many candidates with a run each (research/notes/few-images.md)
 RUNS_OF_FEW = 6
 # seconds until the first training begins: imports, images, the plan
 START_S = 12.0

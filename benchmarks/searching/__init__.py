@@ -1,1 +1,0 @@
-"""Problems on which samplers are compared."""

@@ -1,1 +1,0 @@
-"""Tables: every placement of a small space, trained; how they are made and read."""
