@@ -73,6 +73,17 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert place in headings(linked), f"{target}#{place}"
 
 
+PROGRAM = re.compile(r"python -m ((?:benchmarks|research)(?:\.\w+)+)([^`]*`[^`]{0,32})?")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_program_that_a_page_names_is_there_or_its_commit_is_said(page: Path) -> None:
+    for name, behind in PROGRAM.findall(page.read_text("utf-8")):
+        path = ROOT.joinpath(*name.split("."))
+        there = path.with_suffix(".py").exists() or name == "benchmarks.NAME"
+        assert there or "5be68e96" in behind, name
+
+
 @pytest.mark.parametrize(
     "name", ["write_recipe", "write_attention", "write_database", "write_glossary"]
 )
