@@ -62,7 +62,7 @@ class WorkerOptions:
 
 @grouped
 def worker(options: WorkerOptions, study: StudyName = None) -> None:
-    """Work on a study as one more worker. It may be on any machine that has the database."""
+    """Work on a study as one more worker, or one per GPU. On any machine that has the database."""
     from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
     from nas_attn.searching.worker.ending import Report
     from nas_attn.searching.worker.stopping import interruptible
@@ -97,6 +97,7 @@ def worker(options: WorkerOptions, study: StudyName = None) -> None:
             say=say,
             stop=stop,
             verbose=options.verbose,
+            alone=given is not None or told.sharing > 1,
         )
     say(f"done ({ended})")
     if report is not None:
@@ -110,13 +111,30 @@ def _work(
     say: Callable[[str], None],
     stop: threading.Event,
     verbose: bool,
+    alone: bool,
 ) -> Ending:
     """Takes part in the study that is found. Exit: it was stopped at once, or its GPU is lost and
     the process that gave the orders starts another one.
+
+    Args:
+        find: Opens the study.
+        told: The worker's settings.
+        say: Takes each line of progress.
+        stop: Ends the work after the current step.
+        verbose: Whether an evaluator's output is shown.
+        alone: Whether this is one worker; else there are as many as is usual on the GPUs here.
+
+    Returns:
+        Why it ended.
+
+    Raises:
+        DeviceLost: Too many processes in this worker's place lost their GPU.
     """
     from nas_attn.records import Share
-    from nas_attn.searching.run.taking_part import Options, work
+    from nas_attn.searching.run.local import run_workers
+    from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.run.worker_process import MOST_REPLACED, replace_this_process
+    from nas_attn.searching.worker.devices import gpus_for, usual_workers
     from nas_attn.words.workers import worker_replaced_text
 
     taking_part = Options(
@@ -131,7 +149,10 @@ def _work(
     began = time.monotonic()
     try:
         opened = find()
-        return work(opened, taking_part, only=told.only)
+        workers = 1
+        if not alone and gpus_for(told.device):
+            workers = usual_workers(opened, told.device)
+        return run_workers(opened, workers, taking_part, only=told.only)
     except KeyboardInterrupt:
         # the second signal; the worker has said what is unfinished
         raise typer.Exit(INTERRUPTED) from None

@@ -4,11 +4,13 @@ that lose their GPU go on.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import Nas
 
 from nas_attn.recipe_reading import load_recipe
@@ -82,3 +84,16 @@ def test_a_worker_that_lost_its_gpu_goes_on_as_another_process(table: Path, nas:
     assert states["failed"] == 1
     assert states["running"] == 0
     assert states.total() >= 5
+
+
+@pytest.mark.usefixtures("table")
+def test_a_worker_started_by_hand_stands_for_one_on_each_gpu(
+    nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    begun(3)
+    # the workers themselves find no GPU
+    ended = nas("worker", "table")
+    assert ended.status != 0
+    assert {"cuda:0", "cuda:1"} <= set(re.findall(r"cuda:\d", ended.out + ended.err))
