@@ -376,7 +376,7 @@ def _others(now: Snapshot, card: Card) -> Iterator[CardRow]:
             name = without_kind(view.label, view.baseline_name, "uniform")
             costs.append(f"{name} {units.times(view.latency.ratio)}")
     if costs:
-        yield CardRow("Costs", f"latency with a module at every site: {', '.join(costs)}")
+        yield CardRow("Uniform", f"latency with a module at every site: {', '.join(costs)}")
 
 
 def _lengths(now: Snapshot, card: Card) -> Iterator[CardRow]:

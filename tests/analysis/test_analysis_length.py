@@ -100,7 +100,7 @@ def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path)
     assert gain.mean == pytest.approx(0.08, abs=0.02)
     text = card_text(now)
     assert not text.headline.startswith(("Take", "Keep"))
-    assert {"Longer", "Costs"} <= {row.label for row in text.below}
+    assert {"Longer", "Uniform"} <= {row.label for row in text.below}
     assert now.taken is None
     assert snapshot_as_json(now)["recommendation"] is None
     assert choose(now, Criteria(), str) == Unmet(None)
