@@ -8,10 +8,10 @@ from nas_attn.words.terms import TERMS
 
 PAGE = Path(__file__).parents[1] / "glossary.md"
 HEAD = """\
-# Twelve words
+# Words
 
-These pages use twelve words of their own; a report explains each at its first use. All others are
-the field's. `make docs` writes this page from `nas_attn/words/terms.py`.
+These words have a meaning of their own here; a report explains each at its first use. `make docs`
+writes this page from `nas_attn/words/terms.py`.
 
 | word | meaning |
 |---|---|

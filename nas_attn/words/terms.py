@@ -1,4 +1,4 @@
-"""The twelve words that pages use in a sense of their own, each with its meaning: for tooltips at
+"""The words that pages use in a sense of their own, each with its meaning: for tooltips at
 the first use on a page, and for docs/glossary.md, which is written from them.
 """
 
@@ -22,7 +22,8 @@ TERMS: Mapping[str, str] = MappingProxyType(
             " (uniform)"
         ),
         "control": (
-            "a larger network without attention: what more network gains at about the same latency"
+            "a network without attention at about the same latency: plain convolutions in the"
+            " modules' place, or a larger network"
         ),
         "gain": "how much better a candidate is than the bare backbone, with a 95 % interval",
         "rung": "a number of epochs at which a candidate is scored, and may be stopped (pruned)",
