@@ -56,7 +56,7 @@ def pareto(
     ] = False,
     wide: Wide = False,
 ) -> None:
-    """Show the answer, the front and the baselines."""
+    """Show the answer, the front and the baselines. Or what you choose, in the answer's place."""
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
     from nas_attn.words.as_json import choice_as_json, snapshot_as_json

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
 
 FORMAT_HELP = (
-    "weights, torch (torch.export), onnx, python (one readable file), or a trainer's own; default:"
-    " by --output, else weights."
+    "weights, torch (torch.export), onnx, python (one readable file), openvino, ncnn, onnx-int8,"
+    " openvino-int8, or a trainer's own; default: by --output, else weights."
 )
 
 
@@ -50,13 +50,13 @@ class ExportOptions:
 
     format_: Annotated[str, Option("--format", help=FORMAT_HELP)] = ""
     output: Annotated[
-        str | None, Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")
+        str | None, Option("--output", "-o", help="File; default: STUDY with the format's ending.")
     ] = None
     normalize: Annotated[
         bool,
         Option(
             "--normalize",
-            help="onnx, torch: the file takes uint8 images and normalises them itself.",
+            help="The file takes uint8 images and normalises them itself; not weights, python.",
         ),
     ] = False
     check: Annotated[
@@ -91,7 +91,7 @@ class ExportOptions:
 def export(
     criteria: Criteria, options: ExportOptions, common: Common, study: StudyName = None
 ) -> None:
-    """Write a trained network and its card. As weights, torch.export, ONNX or one Python file."""
+    """Write a trained network and its card. In one of eight formats."""
     check_output()
 
     from nas_attn import tasks
