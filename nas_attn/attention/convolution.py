@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from nas_attn.attention.gates import (
     BatchNorm2d,
+    convolved,
     zero_,
 )
 from nas_attn.attention.row import Init
@@ -21,7 +22,7 @@ class ResidualConvolution(nn.Module):
             zero_(self.norm)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_NCHW: Tensor = self.norm(self.conv(functional.relu(x_NCHW)))
+        z_NCHW: Tensor = self.norm(convolved(self.conv, functional.relu(x_NCHW)))
         return x_NCHW + z_NCHW.to(x_NCHW.dtype)
 
 

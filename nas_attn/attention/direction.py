@@ -9,6 +9,7 @@ from torch.nn import functional
 from nas_attn.attention.gates import (
     BatchNorm2d,
     GroupNorm,
+    convolved,
     gate,
     is_free,
     one_of,
@@ -75,8 +76,9 @@ class EfficientLocalAttention(nn.Module):
             zero_(*(norm for norm in (self.norm_h, self.norm_w) if norm is not None))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_NCH = self.norm_h(self.conv_h(x_NCHW.mean(3)))
-        z_NCW = (self.norm_w or self.norm_h)((self.conv_w or self.conv_h)(x_NCHW.mean(2)))
+        z_NCH = self.norm_h(convolved(self.conv_h, x_NCHW.mean(3)))
+        conv_w = self.conv_w or self.conv_h
+        z_NCW = (self.norm_w or self.norm_h)(convolved(conv_w, x_NCHW.mean(2)))
         if self.activation == "silu":
             z_NCH = functional.silu(z_NCH)
             z_NCW = functional.silu(z_NCW)

@@ -252,6 +252,48 @@ def on_groups(conv: nn.Conv1d | nn.Conv2d, x: Tensor, groups: int) -> Tensor:
     return convolve(x, weight, bias, padding=conv.padding, groups=groups)
 
 
+FEW_CHANNELS = 16
+WIDE = 15
+"""oneDNN's program for a depth-wise convolution in 16 bits (`brdgmm_dw` on x86 with AVX-512, 3.13
+and before) is never finished for so few channels and so wide a kernel: one register too few is
+counted for it, and a loop steps by the 0 registers that are left.
+"""
+
+
+def is_wide_of_few_channels(conv: nn.Conv1d | nn.Conv2d) -> bool:
+    """Whether oneDNN may never finish this convolution in float16 or bfloat16, on a wide map."""
+    depthwise = 1 < conv.groups == conv.in_channels == conv.out_channels <= FEW_CHANNELS
+    side_by_side = conv.stride[-1] == conv.dilation[-1] == 1
+    return depthwise and side_by_side and conv.kernel_size[-1] >= WIDE
+
+
+def convolved(conv: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
+    """`conv(x)`, on a CPU in float32 where oneDNN may never finish it in 16 bits."""
+    dtype = torch.float32
+    # a proxy of torch.fx has no type
+    if isinstance(x, Tensor) and x.device.type == "cpu":
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    if dtype not in (torch.float16, torch.bfloat16) or not is_wide_of_few_channels(conv):
+        y: Tensor = conv(x)
+        return y
+    bias = None if conv.bias is None else conv.bias.float()
+    with torch.autocast("cpu", enabled=False):
+        y = conv._conv_forward(x.float(), conv.weight.float(), bias)
+    return y.to(dtype)
+
+
+class ConvolvedFirst(nn.Sequential):
+    """Layers behind a convolution, which is `convolved`."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        conv, *layers = self
+        assert isinstance(conv, nn.Conv2d)
+        y_NCHW = convolved(conv, x_NCHW)
+        for layer in layers:
+            y_NCHW = layer(y_NCHW)
+        return y_NCHW
+
+
 def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = False) -> Tensor:
     """What `adaptive_avg_pool2d(x, (rows, columns))` gives, as products with matrices: `(N, C,
     rows, columns)`.

@@ -9,7 +9,9 @@ from torch.nn import functional
 from nas_attn.attention.gates import (
     BatchNorm1d,
     BatchNorm2d,
+    ConvolvedFirst,
     blend,
+    convolved,
     gate,
     unity_,
     zero_,
@@ -105,7 +107,7 @@ class MultiScaleConvolution(nn.Module):
         super().__init__()
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.strips = nn.ModuleList(
-            nn.Sequential(
+            ConvolvedFirst(
                 nn.Conv2d(channels, channels, (1, k), padding=(0, k // 2), groups=channels),
                 nn.Conv2d(channels, channels, (k, 1), padding=(k // 2, 0), groups=channels),
             )
@@ -158,7 +160,7 @@ class SelectiveKernel(nn.Module):
                 groups=groups,
                 bias=False,
             )
-            self.branches.append(nn.Sequential(conv, BatchNorm2d(channels), nn.ReLU()))
+            self.branches.append(ConvolvedFirst(conv, BatchNorm2d(channels), nn.ReLU()))
         self.reduce = nn.Linear(channels, hidden, bias=False)
         self.norm = BatchNorm1d(hidden)
         self.expand = nn.Linear(hidden, branches * channels, bias=False)
@@ -222,7 +224,7 @@ class ContextAnchor(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         p_NCHW = functional.avg_pool2d(x_NCHW, self.pool_size, 1, self.pool_size // 2)
-        z_NCHW = self.last(self.columns(self.rows(self.first(p_NCHW))))
+        z_NCHW = self.last(self.columns(convolved(self.rows, self.first(p_NCHW))))
         return x_NCHW * gate(z_NCHW, x_NCHW, identity=self.identity)
 
 
@@ -261,7 +263,7 @@ class ChannelPrior(nn.Module):
         self.expand = nn.Linear(hidden, channels)
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.strips = nn.ModuleList(
-            nn.Sequential(
+            ConvolvedFirst(
                 nn.Conv2d(
                     channels, channels, (1, length), padding=(0, length // 2), groups=channels
                 ),
