@@ -75,12 +75,8 @@ def test_no_module_asks_for_a_convolution_that_is_never_finished(row: Row) -> No
     for knobs in canonical:
         with FakeTensorMode(), torch.no_grad(), Convolutions() as convolutions:
             module = catalogue.build(Choice(row.name, knobs), *size).eval()
-            x = torch.zeros(1, *size)
-            for low in (torch.float16, torch.bfloat16):
-                with torch.autocast("cpu", low):
-                    module(x)
-                module.to(low)(x.to(low))
-                module.float()
+            with torch.autocast("cpu", torch.float16):
+                module(torch.zeros(1, *size))
         assert not unfinished(convolutions.seen), dict(knobs)
 
 
