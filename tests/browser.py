@@ -1,21 +1,23 @@
 """A real Chromium, driven through its DevTools: what a reader sees, points at and clicks, and what
 the page asks of the network.
+
+It is told what to do through a pipe and ends when the pipe is closed, so it never outlives the
+process of the test, however that ends.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
+import select
 import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -31,30 +33,62 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--remote-debugging-port=0",
-    "--remote-allow-origins=*",
+    "--remote-debugging-pipe",
     "--allow-file-access-from-files",
 )
 PATIENCE_S = 120.0
 LOCAL = ("file:", "data:", "blob:", "about:", "chrome:", "http://127.0.0.1")
 
 
+class Pipe:
+    """The two ends of Chromium's DevTools: JSON, each message followed by a zero byte."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._stdin = process.stdin
+        self._stdout = process.stdout
+        self._received = b""
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._stdin.write(json.dumps(message).encode() + b"\0")
+        self._stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """The next message."""
+        parts = [self._received]
+        while b"\0" not in parts[-1]:
+            ready, _, _ = select.select([self._stdout], [], [], PATIENCE_S)
+            assert ready, "Chromium does not answer"
+            parts.append(os.read(self._stdout.fileno(), 2**20))
+            assert parts[-1], "Chromium has ended"
+        message, _, self._received = b"".join(parts).partition(b"\0")
+        return dict(json.loads(message))
+
+
 class Page:
     """One tab."""
 
-    def __init__(self, socket: Any) -> None:
-        self._socket, self._number = socket, 0
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._number = 0
+        # sent with each message to this tab
+        self._tab: dict[str, str] = {}
         self.errors: list[str] = []  # What the console complained about
         self.asked: list[str] = []  # Addresses that the page asked for, the local ones left out
+        target = self.tell("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.tell("Target.attachToTarget", targetId=target, flatten=True)
+        self._tab = {"sessionId": attached["sessionId"]}
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.tell(f"{domain}.enable")
 
     def tell(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command, and its answer."""
         self._number += 1
-        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        order = {"id": self._number, "method": method, "params": parameters}
+        self._pipe.send(order | self._tab)
         while True:
-            message = json.loads(self._socket.recv())
+            message = self._pipe.receive()
             if message.get("id") == self._number:
                 assert "error" not in message, (method, message["error"])
                 return dict(message["result"])
@@ -134,41 +168,11 @@ class Page:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Page]:
-    """A Chromium with a profile of its own; the test is skipped where there is none."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    websocket = pytest.importorskip("websocket", reason="websocket-client is not installed")
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        address = _address(folder / "profile" / "DevToolsActivePort", process)
-        socket = websocket.create_connection(address, timeout=PATIENCE_S)
-        try:
-            yield Page(socket)
-        finally:
-            socket.close()
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _address(file: Path, process: subprocess.Popen[bytes]) -> str:
-    """Of the page's websocket: Chromium writes its port before it answers there, and answers before
-    there is a page.
-    """
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        assert process.poll() is None, "Chromium has ended"
-        assert time.monotonic() < end, "Chromium does not answer"
-        with suppress(OSError, ValueError, StopIteration):
-            port, _ = file.read_text().splitlines()  # two lines once it is whole
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_S
-            ) as answer:
-                found = next(
-                    entry["webSocketDebuggerUrl"]
-                    for entry in json.load(answer)
-                    if entry["type"] == "page"
-                )
-                return str(found)
-        time.sleep(0.05)
+    """A Chromium with a profile of its own, for tests marked `extras("chromium")`."""
+    assert CHROMIUM is not None, "Chromium is not installed"
+    # it reads from 3 and writes to 4
+    command = ["sh", "-c", 'exec "$@" 3<&0 4>&1 >/dev/null 2>&1 </dev/null', "sh", CHROMIUM, *FLAGS]
+    command.append(f"--user-data-dir={folder / 'profile'}")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:  # type: ignore[call-overload]
+        yield Page(Pipe(process))
