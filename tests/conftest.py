@@ -16,6 +16,7 @@ from types import ModuleType
 
 import hypothesis
 import pytest
+from browser import CHROMIUM
 from stubbed_cuda import StubbedCuda, installed
 
 hypothesis.settings.register_profile(
@@ -97,6 +98,31 @@ class Gpu:
         self.patch.setenv("CUDA_VISIBLE_DEVICES", "")
         self.patch.setattr(torch.cuda, "is_available", lambda: False)
         self.patch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+def is_there(name: str) -> bool:
+    """Whether a package, or Chromium, is installed."""
+    if name == "chromium":
+        return CHROMIUM is not None
+    return importlib.util.find_spec(name) is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips tests marked `extras` without their packages; `make test-extras` installs those."""
+    for marker in item.iter_markers("extras"):
+        for name in marker.args:
+            if not is_there(name):
+                pytest.skip(f"{name}, which users may have, is not installed: make test-extras")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ultralytics_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ultralytics keeps its settings in a folder of the tests, and installs nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("ultralytics")))
+        patch.setenv("YOLO_AUTOINSTALL", "false")
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

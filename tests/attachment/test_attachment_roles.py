@@ -310,8 +310,10 @@ def test_torchvisions_pyramid_is_the_neck(name: str, neck: list[str]) -> None:
     assert not any(path.startswith("head.") for _, path in found.values())
 
 
+@pytest.mark.extras("segmentation_models_pytorch")
 def test_decoders_and_attention_of_segmentation_models() -> None:
-    smp = pytest.importorskip("segmentation_models_pytorch")
+    import segmentation_models_pytorch as smp
+
     for make in (smp.Unet, smp.MAnet):
         found = named(find_sites(make("resnet18", encoder_weights=None), SHAPE))
         assert [path for role, path in found.values() if role == "neck"] == [

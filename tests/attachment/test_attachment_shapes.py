@@ -129,15 +129,17 @@ def test_checkpointing_and_averages_of_timm_keep_the_attention(position: str) ->
 
 
 def by_thop(net: nn.Module) -> tuple[float, ...]:
-    """Multiply-adds and parameters."""
-    thop = pytest.importorskip("thop", reason="thop is not installed")
+    """Multiply-adds and parameters, by the `thop` that ultralytics brings."""
+    import thop
+
     counts = thop.profile(copy.deepcopy(net), inputs=(torch.randn(1, *SHAPE),), verbose=False)
     return tuple(counts[:2])
 
 
 def by_torchinfo(net: nn.Module) -> tuple[float, ...]:
     """Multiply-adds and parameters."""
-    torchinfo = pytest.importorskip("torchinfo", reason="torchinfo is not installed")
+    import torchinfo
+
     summary = torchinfo.summary(copy.deepcopy(net), (1, *SHAPE), verbose=0)
     return summary.total_mult_adds, summary.total_params
 
@@ -148,6 +150,7 @@ LEAVES_ONLY = pytest.mark.xfail(
 )
 
 
+@pytest.mark.extras("thop", "torchinfo")
 @pytest.mark.parametrize(
     ("counter", "position"),
     [
@@ -166,8 +169,10 @@ def test_counters_of_leaf_modules_see_no_less_with_attention(
         assert with_attention > without
 
 
+@pytest.mark.extras("peft")
 def test_lora_beside_attention_is_merged_without_loss() -> None:
-    peft = pytest.importorskip("peft", reason="peft is not installed")
+    import peft
+
     net = shaken(na.attach(Small().eval(), "stage1@residual=se", input_shape=SHAPE)).eval()
     x = torch.randn(1, *SHAPE)
     before = net(x).detach()

@@ -28,16 +28,13 @@ from nas_attn.integrations.ultralytics.answers import write_pt
 
 SHAPE = (3, 64, 64)
 GENERATIONS = ["yolov8n", "yolov5n", "yolov6n", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.extras("ultralytics"), pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(autouse=True)
-def tasks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.getbasetemp()))
-    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
-    tasks = pytest.importorskip(
-        "ultralytics.nn.tasks", reason="ultralytics, which its users have, is not installed"
-    )
+def tasks() -> Any:
+    from ultralytics.nn import tasks
+
     keep_attention()
     return tasks
 

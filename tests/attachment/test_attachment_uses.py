@@ -260,8 +260,10 @@ def test_an_adapter_on_a_host_is_merged_without_loss() -> None:
     take_part(net, 2)
 
 
+@pytest.mark.extras("peft")
 def test_lora_on_hosts_is_merged_without_loss() -> None:
-    peft = pytest.importorskip("peft", reason="peft is not installed")
+    import peft
+
     net = attended()
     before = net(IMAGES)
     adapted = peft.LoraConfig(r=2, target_modules=["second"], init_lora_weights=False)

@@ -25,9 +25,7 @@ CASES = [
 
 def theirs(kind: str, knobs: dict[str, Any]) -> nn.Module:
     """Their module as in a model of theirs, which sets the norms, with random weights."""
-    block = pytest.importorskip(
-        "ultralytics.nn.modules.block", reason="ultralytics is not installed"
-    )
+    from ultralytics.nn.modules import block
     from ultralytics.utils.torch_utils import initialize_weights
 
     module: nn.Module = getattr(block, kind)(32, **knobs).double()
@@ -57,6 +55,7 @@ def answers(module: nn.Module, x: Tensor, *, plus: Tensor | float) -> tuple[Tens
     return y + plus, gradient
 
 
+@pytest.mark.extras("ultralytics")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(("name", "kind", "knobs", "their_knobs"), CASES)
 def test_outputs_and_gradients_are_those_of_ultralytics(

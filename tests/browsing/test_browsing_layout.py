@@ -19,6 +19,7 @@ from nas_attn.report import write_report
 from nas_attn.study.reading import snapshot
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.extras("chromium")
 MADE = runpy.run_path(str(HERE.parent / "pins" / "studies.py"))["STUDIES"]
 BRIEFLY = {"tested_better"}
 """Those that the fast suite looks at, on few screens; all on every screen is slow."""

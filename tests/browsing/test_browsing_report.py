@@ -15,7 +15,7 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import write_report
 from nas_attn.study.reading import snapshot
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.extras("chromium"), pytest.mark.slow]
 FIRST = "document.querySelector('.figure')"
 DRAWN = "[...document.querySelectorAll('.figure')].filter(f => f.querySelector('.main-svg')).length"
 ALL = "document.querySelectorAll('.figure').length"

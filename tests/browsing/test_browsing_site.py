@@ -27,7 +27,7 @@ from nas_attn.report.dashboard import publish
 from nas_attn.report.figures.effects import BAD, GOOD_COLOUR, NOTHING
 from nas_attn.study.reading import snapshot
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.extras("chromium"), pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -137,9 +137,11 @@ def on_disk(split: str, folder: str) -> Any:
     return importlib.import_module("datasets").load_from_disk(folder).get(split)
 
 
+@pytest.mark.extras("datasets")
 @pytest.mark.slow
 def test_a_hugging_face_data_set_on_disk(tmp_path: Path) -> None:
-    hub = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
+    import datasets as hub
+
     features = hub.Features(
         {"image": hub.Image(), "label": hub.ClassLabel(names=["dark", "light"])}
     )

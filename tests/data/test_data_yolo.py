@@ -127,8 +127,10 @@ def test_a_path_relative_to_the_working_folder(
     assert taken(discs).counts["train"] == {"": 8}
 
 
+@pytest.mark.extras("ultralytics")
 def test_ultralytics_leaves_out_the_same_images(discs: Path) -> None:
-    utils = pytest.importorskip("ultralytics.data.utils", reason="ultralytics is not installed")
+    from ultralytics.data import utils
+
     for number, text in enumerate(TEXTS):
         (discs / f"labels/train/{2 * number:02}.txt").write_text(text)
     unreadable = taken(discs).unreadable

@@ -69,8 +69,6 @@ def with_yolo(shell: Shell) -> None:
     """A data YAML, and a `.pt` as ultralytics writes it, which is nowhere to be had here but from
     its own YAML.
     """
-    for package in ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx"):
-        pytest.importorskip(package, reason=f"{package} is not installed")
     shell.variables |= {
         "YOLO_CONFIG_DIR": str(shell.logs),
         "YOLO_AUTOINSTALL": "false",
@@ -96,6 +94,8 @@ made = yolo.data_file(DataSection(name="digits", options={"size": 64, "train": 4
 shutil.copy(made, "data.yaml")
 write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit in range(10)], 64)
 """
+# pages whose steps need what only some users have
+NEEDED = {"docs/yolo.md": ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx")}
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
     "docs/tutorial.md": with_photographs,
@@ -136,7 +136,12 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 @pytest.mark.slow
 @pytest.mark.timeout(2 * HOUR_S)
 @pytest.mark.parametrize(
-    "page", [page for page in RUN if any(not step.reason for step in steps(page))]
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.extras(*NEEDED[page])] if page in NEEDED else [])
+        for page in RUN
+        if any(not step.reason for step in steps(page))
+    ],
 )
 def test_each_page_can_be_followed(page: str, shell: Shell, request: pytest.FixtureRequest) -> None:
     if page == "CONTRIBUTING.md":

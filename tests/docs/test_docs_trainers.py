@@ -30,12 +30,17 @@ SEARCH = [
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("package", "command"),
-    [("lightning", [sys.executable, "my_lightning.py"]), ("transformers", SEARCH)],
+    [
+        pytest.param(package, command, marks=pytest.mark.extras(package))
+        for package, command in (
+            ("lightning", [sys.executable, "my_lightning.py"]),
+            ("transformers", SEARCH),
+        )
+    ],
 )
 def test_the_trainers_of_others_are_searched_with_and_pruned(
     tmp_path: Path, package: str, command: list[str]
 ) -> None:
-    pytest.importorskip(package, reason=f"{package} is not installed")
     shell = Shell.under(tmp_path)
     shell.variables["PYTHONPATH"] = os.pathsep.join(
         filter(None, sys.path)

@@ -29,16 +29,18 @@ SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")
 PLACEMENT = "stage2@stage=se(reduction=4) neck1@stage=cbam(reduction=4)"
 DIGITS = DataSection(name="digits", options={"size": 64, "train": 20, "validation": 20, "test": 20})
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.extras("ultralytics"),
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 
 @pytest.fixture(autouse=True)
 def _ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
     monkeypatch.chdir(tmp_path)
-    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
 
 
 def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Described, torch.Tensor]:

@@ -43,14 +43,12 @@ again = DetectionModel(network.yaml, verbose=False)
 assert any(".nas_attn." in name for name, _ in again.named_modules())
 """
 Script = Callable[..., None]
+pytestmark = pytest.mark.extras("ultralytics")
 
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     """Runs lines of Python in a process of their own."""
-    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
     monkeypatch.chdir(tmp_path)
 
     def run(*lines: str, begin: str = BEGIN) -> None:

@@ -63,10 +63,10 @@ def test_a_cache_with_more_in_it_counts_as_missing(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.extras("ultralytics")
 def test_ultralytics_reads_its_caches_so_while_it_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
     from ultralytics.data import dataset
     from ultralytics.data.utils import load_dataset_cache_file as theirs
 

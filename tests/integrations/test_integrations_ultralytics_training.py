@@ -43,8 +43,6 @@ TABLE: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
-    monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
 
 
 def changed(**sections: dict[str, Any]) -> dict[str, Any]:
@@ -200,11 +198,11 @@ def attended(recipe: Any, side: int = 32, classes: int = 10) -> nn.Module:
     return na.attach(model, placement, input_shape=(3, side, side), init="paper")
 
 
+@pytest.mark.extras("ultralytics")
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore")
 def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> None:
-    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
     from nas_attn.evaluation.evaluators import EvaluatorRun
     from nas_attn.integrations.ultralytics.training import detector_evaluator
 
@@ -245,6 +243,7 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.extras("ultralytics")
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore")
@@ -260,7 +259,6 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
 def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
     name: str, task: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
     from nas_attn.evaluation.evaluators import EvaluatorRun
     from nas_attn.integrations.ultralytics.training import detector_evaluator
 
@@ -275,8 +273,8 @@ def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
     assert all(one.takes_part for one in na.check(model, (3, 64, 64)))
 
 
+@pytest.mark.extras("ultralytics")
 def test_what_finds_no_boxes_is_no_detector() -> None:
-    pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
     with pytest.raises(BackboneError, match="task '"):
         attended(
             recipe_from(changed(backbone={"name": "ultralytics:yolo11n-cls.yaml"}), where="it")

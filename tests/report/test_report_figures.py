@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from browser import CHROMIUM
 from made_study import TRUE_COST, MadeStudy, everywhere, recipe
 from PIL import Image
 
@@ -348,10 +347,9 @@ def test_what_is_missing_or_wrong_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.extras("chromium")
 @pytest.mark.slow
 def test_figures_become_svg_pdf_and_png(made: Snapshot, tmp_path: Path) -> None:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
     drawn = {name: figures.all_figures(made)[name] for name in ("front", "effects-latency")}
     for format_, beginning in BEGINNINGS.items():
         files = write_figures(drawn, tmp_path / "figures", format_)
@@ -366,10 +364,9 @@ def test_figures_become_svg_pdf_and_png(made: Snapshot, tmp_path: Path) -> None:
     assert len(list((tmp_path / "figures").iterdir())) == 6
 
 
+@pytest.mark.extras("chromium")
 @pytest.mark.slow
 def test_a_title_of_two_lines_is_whole(tmp_path: Path) -> None:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
     figure = tell(blank_figure(height=200), Told("A title that is long " * 4))
     (file,) = write_figures({"long": figure}, tmp_path, "png")
     with Image.open(file) as image:

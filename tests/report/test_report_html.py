@@ -68,6 +68,7 @@ def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings
     assert curves_message(now) == curves_message(before), "the test adds nothing to these curves"
 
 
+@pytest.mark.extras("chromium")
 def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path: Path) -> None:
     with browser(tmp_path) as tab:
         tab.open(report.write_report(made, tmp_path / "page.html").as_uri(), width=1300)

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from nas_attn.errors import RecipeError
+from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.results import tracking
 from nas_attn.searching.prepare import beginning, checks
 from nas_attn.searching.run import taking_part
 
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 QUIET: dict[str, Any] = {"say": lambda line: None}
 
 
@@ -43,22 +45,29 @@ def there(tracker: str, folder: Path) -> list[str]:
     return sorted(path.name.split("-", 4)[4] for path in folder.glob("*/wandb/offline-run-*"))
 
 
+def tracked(tracker: str) -> Recipe:
+    return load_recipe(
+        "table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0, "log.to": [tracker]}
+    )
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_tracker_that_is_not_installed_is_named(
+    table: Path, tracker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=rf"pip install 'nas-attn\[{tracker}\]'"):
+        checks.check_here(tracked(tracker), device="cpu")
+
+
 @pytest.mark.filterwarnings("ignore")  # theirs
 @pytest.mark.parametrize(
-    "tracker",
-    ["tensorboard", *(pytest.param(t, marks=pytest.mark.slow) for t in ("mlflow", "wandb"))],
+    "tracker", [pytest.param(tracker, marks=pytest.mark.extras(tracker)) for tracker in TRACKERS]
 )
 def test_each_run_and_the_answer_are_there_once(
     table: Path, tracker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = load_recipe(
-        "table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0, "log.to": [tracker]}
-    )
-    with monkeypatch.context() as without:
-        without.setattr(tracking, "find_spec", lambda name: None)
-        with pytest.raises(RecipeError, match=rf"pip install 'nas-attn\[{tracker}\]'"):
-            checks.check_here(recipe, device="cpu")
-    pytest.importorskip(tracker, reason=f"{tracker} is not installed")
+    recipe = tracked(tracker)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{table / 'mlflow.db'}")
     opened = beginning.begin(recipe, "sqlite:///nas_attn.db")

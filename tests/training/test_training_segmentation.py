@@ -124,10 +124,8 @@ def test_torchvisions_are_built_without_a_download_for_any_channels(name: str) -
     assert not any(key.startswith("aux") for key in model.state_dict())
 
 
+@pytest.mark.extras("segmentation_models_pytorch")
 def test_smps_are_named_by_architecture_and_encoder() -> None:
-    pytest.importorskip(
-        "segmentation_models_pytorch", reason="smp, which its users have, is not installed"
-    )
     section = recipe.BackboneSection(
         name="smp:unet/resnet18", options={"decoder_channels": [32, 16, 8, 8, 8]}
     )

@@ -169,6 +169,7 @@ def test_workers_in_the_background_are_seen_and_stopped(
     until(lambda: not overview.overview(opened).workers, "and leave")
 
 
+@pytest.mark.extras("ray")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Ray
 def test_a_ray_clusters_workers_come_back_when_their_node_dies(
@@ -177,7 +178,6 @@ def test_a_ray_clusters_workers_come_back_when_their_node_dies(
     postgres_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("ray", reason="ray is not installed (extra `ray`)")
     from ray._private import services
     from ray.cluster_utils import Cluster
 
