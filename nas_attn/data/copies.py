@@ -23,6 +23,7 @@ from nas_attn.data.broken import why_unreadable
 from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
 from nas_attn.data.manifest import checksum
+from nas_attn.data.opening import opened_image
 from nas_attn.data.remembered import remembered
 from nas_attn.image_facts import (
     WHOLE,
@@ -104,7 +105,7 @@ def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
 
 def _open(path: Path) -> tuple[int, str, str, bool, bool]:
     try:
-        with Image.open(path) as opened:
+        with opened_image(path) as opened:
             opened.draft("RGB", (DRAFT, DRAFT))
             deep = is_deep(opened)
             stacked = opened.format in STACKS and getattr(opened, "is_animated", False)

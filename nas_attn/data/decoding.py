@@ -16,6 +16,7 @@ from PIL import Image
 from nas_attn.data.broken import REASON_LETTERS, why_unreadable
 from nas_attn.data.depth import is_deep, with_bytes
 from nas_attn.data.manifest import checksum
+from nas_attn.data.opening import opened_image
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED, DrawnOn
@@ -85,7 +86,7 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
         return _whole(source, cut)
     longest = 2 * (cut.resize or cut.size)
     path = source.image if isinstance(source, Masked) else source
-    with Image.open(path) as opened:
+    with opened_image(path) as opened:
         # a draft of a JPEG has another size
         stored = opened.size
         orientation = orientation_of(opened)
@@ -123,7 +124,7 @@ def mask_values(source: Masked) -> NDArray[np.uint8]:
     """(H, W): the values of a mask, turned as its image. Raises ValueError: it does not fit; for
     broken files, Pillow's error, of any kind.
     """
-    with Image.open(source.image) as opened:
+    with opened_image(source.image) as opened:
         return _mask(source, opened.size, orientation_of(opened))
 
 
@@ -131,7 +132,7 @@ def _mask(source: Masked, stored: Size, orientation: int) -> NDArray[np.uint8]:
     """(H, W): the values of a mask, turned as its image. `stored`: the image's size in its file.
     Raises ValueError: it does not fit.
     """
-    with Image.open(source.mask) as opened:
+    with opened_image(source.mask) as opened:
         if opened.mode not in MASK_MODES:
             raise ValueError(f"its mask is {opened.mode}, not gray or palette with class numbers")
         shown = shown_size(stored, orientation)
@@ -194,7 +195,7 @@ def drawn_on(size: Size, stored: Size, shown: Size) -> DrawnOn | None:
 
 def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
     """uint8 (3, side, side): the image as its annotations were drawn on it."""
-    with Image.open(source.image) as opened:
+    with opened_image(source.image) as opened:
         stored = opened.size
         orientation = orientation_of(opened)
         shown = shown_size(stored, orientation)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas_attn.data.opening import opened_image
 from nas_attn.image_facts import FULL_BITS
 from nas_attn.processes import cores
 
@@ -80,7 +81,7 @@ def _colours(image: Image.Image) -> _Colours | None:
     file = getattr(image, "filename", "")
     if image.mode not in _COLOURS or not file:
         return None
-    with Image.open(file) as again:
+    with opened_image(file) as again:
         tiles = [tile._replace(args=_swapped(tile.args)) for tile in again.tile]
         if not tiles or any(
             new.args == old.args for new, old in zip(tiles, again.tile, strict=True)
@@ -108,7 +109,7 @@ def _colours(image: Image.Image) -> _Colours | None:
 
 def _raw_upper(file: str) -> NDArray[np.uint8]:
     """The upper bytes of colours that are multiplied with their transparency, as they are."""
-    with Image.open(file) as again:
+    with opened_image(file) as again:
         again.tile = [tile._replace(args=_as_straight(tile.args)) for tile in again.tile]
         return np.asarray(again)
 
@@ -151,7 +152,7 @@ def _is_grey_and_alpha(args: _Args) -> bool:
 def largest_value(path: Path) -> int:
     """The largest value of an image with 16 bits; 0 if it has 8, or cannot be read."""
     # decoders raise any error
-    with suppress(Exception), Image.open(path) as image:
+    with suppress(Exception), opened_image(path) as image:
         if is_deep(image):
             return int(np.asarray(image).max())
         if any(_swapped(tile.args) != tile.args for tile in image.tile):

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from nas_attn.data.opening import opened_image
 from nas_attn.data.remembered import remembered
 from nas_attn.errors import DataError, printable
 from nas_attn.processes import cores
@@ -58,7 +58,7 @@ def _problem(root: Path, masks: Sequence[Path]) -> str:
 def _palette(mask: Path) -> bytes:
     """Empty: it has none, or cannot be read, which whoever decodes it reports."""
     # decoders raise any error
-    with suppress(Exception), Image.open(mask) as image:
+    with suppress(Exception), opened_image(mask) as image:
         if image.mode == "P" and image.palette is not None:
             return image.palette.tobytes()
     return b""
@@ -69,7 +69,7 @@ def _used(palettes: Mapping[Path, bytes]) -> Iterator[tuple[Path, Mapping[int, C
     for path, palette in palettes.items():
         if not palette:
             continue
-        with suppress(Exception), Image.open(path) as image:
+        with suppress(Exception), opened_image(path) as image:
             values = np.unique(np.asarray(image)).tolist()
             yield path, {value: tuple(palette[3 * value : 3 * value + 3]) for value in values}
 

@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
-
 from nas_attn.data.decoding import (
     Framed,
     Masked,
@@ -25,6 +23,7 @@ from nas_attn.data.decoding import (
     orientation_of,
     shown_size,
 )
+from nas_attn.data.opening import opened_image
 from nas_attn.data.remembered import remembered
 from nas_attn.image_facts import DrawnOn
 from nas_attn.processes import cores
@@ -99,13 +98,13 @@ def _turned(source: Masked | Framed, orientation: int) -> Turned | None:
 
 
 def _size(image: Path) -> Size:
-    with Image.open(image) as opened:
+    with opened_image(image) as opened:
         return opened.size
 
 
 def _orientation(image: Path) -> int:
     # decoders raise any error for damaged files
-    with suppress(Exception), Image.open(image) as opened:
+    with suppress(Exception), opened_image(image) as opened:
         if opened.format != "PNG" or _is_marked(image):
             return orientation_of(opened)
     return 1

@@ -16,6 +16,7 @@ from PIL import Image
 
 from nas_attn.data.decoding import Framed, decode
 from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, draw_masked
+from nas_attn.data.opening import opened_image
 from nas_attn.data.parts import cache_folder, exclusive
 from nas_attn.errors import DataError, few, shorten
 from nas_attn.paths import user_path
@@ -118,7 +119,7 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
     size = side(section)
     for path in named_images(section, "val"):
         try:
-            with Image.open(path) as opened:
+            with opened_image(path) as opened:
                 whole = opened.size
             image = decode(Framed(path, whole), size)[None].astype(np.float32)
         except (OSError, ValueError):
