@@ -1,9 +1,8 @@
-"""Texts that are kept in files and compared exactly, without what differs from run to run."""
+"""Facts that are kept in files and compared: values of JSON without prose, and short texts."""
 
 from __future__ import annotations
 
 import difflib
-import html
 import json
 import math
 import re
@@ -12,12 +11,15 @@ from typing import Any
 
 KEPT = Path(__file__).with_name("kept")
 DIGITS = 6  # of a number in JSON
+WIDTH = 160  # of a line of JSON
 NUMBER = re.compile(r"-?\d+\.\d+(e[-+]\d+)?|-?\d+e[-+]\d+")
 ROUNDING = 5e-5
 """Relative difference of two numbers that processors with other instructions may compute."""
 NEXT_TO_ZERO = 1e-8
 TIMES = re.compile(r"_(at|s)$|^(pace|versions|per_hour)$")
 """Names in JSON whose values depend on the clock, or on what is installed."""
+WORD = re.compile(r"[A-Za-z][a-z]+[,.:;]?")
+FEWEST = 3  # words of prose
 CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d( UTC)?"), "TIME"),
     (re.compile(r"about [\d.]+ (s|min|h) left"), "about SOME TIME left"),
@@ -35,44 +37,68 @@ def steady(text: str, folder: Path) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def steady_json(value: Any, name: str = "") -> Any:
-    """A value of JSON without times, its numbers rounded."""
+def facts(value: Any, name: str = "") -> Any:
+    """A value of JSON without times and prose, its numbers rounded.
+
+    A text of several words becomes `…`, and so does a list with one. Placements, keys, names, and
+    code to paste are facts.
+    """
     if TIMES.search(name) and value is not None:
         return "SOME"
     if isinstance(value, dict):
-        return {key: steady_json(item, key) for key, item in value.items()}
+        return {key: facts(item, key) for key, item in value.items()}
     if isinstance(value, list):
-        return [steady_json(item) for item in value]
+        return "…" if any(map(is_prose, value)) else [facts(item) for item in value]
     if isinstance(value, float) and math.isfinite(value):
         return float(f"{value:.{DIGITS}g}")
-    return value
+    return "…" if is_prose(value) else value
+
+
+def is_prose(value: Any) -> bool:
+    if not isinstance(value, str) or value.startswith("import "):
+        return False
+    return sum(WORD.fullmatch(part) is not None for part in value.split()) >= FEWEST
+
+
+ROWS = {
+    "candidates": ("key", "trial", "state", "rung", "values", "beats_none", "on_front"),
+    "effects": ("level", "site", "type", "knobs", "mean", "low", "high"),
+}
+"""Name of a table in JSON -> what is kept of its rows."""
+
+
+def decided(answer: dict[str, Any], *, whole: bool = False) -> dict[str, Any]:
+    """An answer without its recipe and with short rows; `whole`: with its recipe, and the first
+    row of each table whole.
+    """
+    short = {name: value for name, value in answer.items() if whole or name != "recipe"}
+    for table in ROWS.keys() & short.keys():
+        rows = short[table]
+        few = [{name: row[name] for name in ROWS[table]} for row in rows]
+        short[table] = [*rows[:1], *few[1:]] if whole else few
+    return short
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON, a line for each item of the upper two levels."""
-    return _lines(steady_json(value), depth=3)
+    """The facts of a value as JSON: what fits into a line stands in one."""
+    return _lines(facts(value))
 
 
-def _lines(value: Any, *, depth: int, indent: str = "") -> str:
-    if depth == 0 or not isinstance(value, dict | list) or not value:
-        return json.dumps(value, ensure_ascii=False, default=str)
+def _lines(value: Any, indent: str = "", beside: int = 0) -> str:
+    """`beside`: letters that stand before the value in its line."""
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    if not isinstance(value, dict | list) or len(line) + len(indent) + beside < WIDTH:
+        return line
     inner = indent + " "
     if isinstance(value, dict):
+        names = [f"{json.dumps(key)}: " for key in value]
         items = [
-            f"{inner}{json.dumps(key)}: {_lines(item, depth=depth - 1, indent=inner)}"
-            for key, item in value.items()
+            f"{inner}{name}{_lines(item, inner, len(name))}"
+            for name, item in zip(names, value.values(), strict=True)
         ]
         return "{\n" + ",\n".join(items) + f"\n{indent}}}"
-    items = [f"{inner}{_lines(item, depth=depth - 1, indent=inner)}" for item in value]
+    items = [f"{inner}{_lines(item, inner)}" for item in value]
     return "[\n" + ",\n".join(items) + f"\n{indent}]"
-
-
-def words_of(page: str) -> str:
-    """The text of a page of HTML: a line for each element that has some."""
-    page = re.sub(r"<(script|style)\b.*?</\1>", "\n", page, flags=re.DOTALL)
-    page = re.sub(r"</?(code|b|strong|em|a|span)\b[^>]*>", "", page)
-    lines = (html.unescape(part).split() for part in re.sub(r"<[^>]+>", "\n", page).split("\n"))
-    return "\n".join(" ".join(words) for words in lines if words)
 
 
 def check(name: str, text: str, *, renew: bool) -> None:

@@ -1,4 +1,4 @@
-"""Made studies, each with other facts, so that every kind of sentence is said by some of them."""
+"""Made studies, each with other facts, so that some of them has every kind of answer."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from nas_attn.notation import parse
 from nas_attn.purposes import LENGTH, SEARCH, length_protocol
 from nas_attn.records import BARE, FILLED, Arithmetic, Fingerprint, Score, Session
 from nas_attn.storage import Run
+from nas_attn.study.trial_book import TrialBook
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 BEST, BARE_KEY = "key-002", "key-000"
@@ -367,6 +368,11 @@ def costs_only(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     study.candidate("none", baseline="none", seeds=2)
     study.candidate(everywhere(SE), seeds=2)
     return study
+
+
+def with_trials(study: MadeStudy) -> None:
+    """Writes Optuna's trials of a made study, without which no command reads it."""
+    TrialBook(study.database, study.store.name, made_for=study.recipe).close()
 
 
 STUDIES: tuple[Maker, ...] = (
