@@ -129,26 +129,6 @@ def test_index_of_benchmarks_names_every_page() -> None:
         assert f"](benchmarks/{page.name})" in index
 
 
-def words(page: Path) -> int:
-    """Words that a reader reads: not those of code blocks and addresses."""
-    text = re.sub(r"\]\([^)]*\)", "]", FENCE.sub("", page.read_text("utf-8")))
-    return sum(re.search(r"\w", word) is not None for word in text.split())
-
-
-@pytest.mark.parametrize(
-    "page", sorted((ROOT / "docs" / "benchmarks").glob("*.md")), ids=lambda page: page.name
-)
-def test_a_page_of_measurements_answers_one_question_in_a_minute(page: Path) -> None:
-    assert words(page) <= 400, "the laboratory's notes are in research/notes"
-    assert page.read_text("utf-8").count("](../pictures/") <= 1
-
-
-def test_a_row_of_the_index_of_benchmarks_fits_a_line() -> None:
-    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
-    rows = [re.sub(r"\]\([^)]*\)", "]", line) for line in text.splitlines() if line[:1] == "|"]
-    assert max(map(len, rows)) <= 120
-
-
 def test_the_figures_of_measurements_are_drawn_from_their_tables() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "write_figures.py"))
     for name, draw in script["FIGURES"].items():
@@ -179,34 +159,6 @@ def test_every_picture_of_the_pages_is_drawn_by_a_command() -> None:
     others = {"life-of-a-run.svg", "life-of-a-run.mmd", "start.svg", "trial.svg"}
     drawn = {*gallery["pictures"](), *figures["FIGURES"], *others}
     assert {file.name for file in (ROOT / "docs" / "pictures").iterdir()} == drawn
-
-
-def test_the_glossary_has_at_most_twelve_words_which_the_first_pages_use() -> None:
-    text = (ROOT / "docs" / "glossary.md").read_text("utf-8")
-    terms = re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE)
-    assert 0 < len(terms) <= 12
-    first = "\n".join(
-        (ROOT / page).read_text("utf-8").lower() for page in ("README.md", "docs/tutorial.md")
-    )
-    assert not [term for term in terms if term not in first]
-
-
-@pytest.mark.parametrize("label", ["Gain", "Cost", "Sure", "Next"])
-def test_readme_explains_each_label_of_the_answer_that_it_shows(label: str) -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert f"\n  {label}  " in text
-    assert f"\n- **{label}**: " in text
-
-
-HEAD = ("Question", "Answer", "Key figures", "What it means for you", "Reproduce")
-
-
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if "benchmarks" in str(p)], ids=lambda page: page.name
-)
-def test_a_page_of_measurements_begins_with_what_it_says(page: Path) -> None:
-    begin = page.read_text("utf-8").split("\n## ")[0]
-    assert re.findall(r"^- \*\*(.+?)\*\*: ", begin, re.MULTILINE)[: len(HEAD)] == list(HEAD)
 
 
 def test_a_page_has_the_environment_variables_that_a_user_may_set() -> None:

@@ -18,8 +18,6 @@ CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
 BEST = "key-002"
 BARE = "key-000"
 ROWS = ["Gain", "Cost", "Sure", "Next"]
-# of the headline and the rows; commands are to be copied, not read
-MOST_WORDS = 85
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +37,9 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CardText]:
 
 
 @pytest.mark.parametrize("name", ["estimated", "tested", "brief"])
-def test_the_card_answers_its_questions_in_one_order_and_briefly(
-    texts: dict[str, CardText], name: str
-) -> None:
+def test_the_card_answers_its_questions_in_one_order(texts: dict[str, CardText], name: str) -> None:
     text = texts[name]
     assert [row.label for row in text.rows] == ROWS
-    said = " ".join([text.headline, *(row.text for row in text.rows)])
-    assert len(said.split()) <= MOST_WORDS
     assert all(row.label != "Next" or row.command.startswith("nas-attn ") for row in text.rows)
     assert "`" not in "\n".join(card_lines(text))
 

@@ -21,10 +21,6 @@ def test_a_wait_says_how_long_it_is_and_who_has_what_it_is_for(awaited: Awaited)
     assert "HOLDER" in wait_text(GaveUp(awaited, "NAME", "HOLDER"))
 
 
-def test_things_that_are_waited_for_are_told_apart() -> None:
-    assert len({wait_text(Waited(awaited, "", 1.0)) for awaited in Awaited}) == len(Awaited)
-
-
 def test_a_database_that_is_away_is_said_with_the_limit_and_the_reason() -> None:
     away = wait_text(DatabaseAway(1800.0, "REASON"))
     assert "30 min" in away
