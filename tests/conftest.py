@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
+import site
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import clone
 import hypothesis
 import pytest
 from browser import CHROMIUM
@@ -23,7 +25,7 @@ hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any machine")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = clone.ROOT
 # Beside all that torch loads, looking for garbage as often as by default takes a tenth of the time,
 # and less often half of that.
 gc.set_threshold(20_000, 10, 50)
@@ -35,6 +37,62 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="Only the tests of one row: a module, sampler, latency mode, cost, metric, task, format.",
     )
+
+
+WATCH = pytest.StashKey[clone.Watch]()
+HOME = pytest.StashKey[Path]()
+USERS = re.compile(r"XDG_\w+_HOME|TORCH_HOME|HF_HOME|YOLO_CONFIG_DIR|NAS_ATTN_STORAGE\w*")
+"""Variables that name the user's own folders and databases."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives this process, and those that it starts, a home of their own, before any test file is
+    read: what a test imports may write there.
+    """
+    if not hasattr(config, "workerinput"):
+        config.stash[WATCH] = clone.Watch()
+    # what git and pip were told, and packages of the user, are needed all the same
+    for name, file in (
+        ("GIT_CONFIG_GLOBAL", ".gitconfig"),
+        ("PIP_CONFIG_FILE", ".config/pip/pip.conf"),
+    ):
+        if (Path.home() / file).is_file():
+            os.environ.setdefault(name, str(Path.home() / file))
+    os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())
+    for name in filter(USERS.fullmatch, list(os.environ)):
+        del os.environ[name]
+    config.stash[HOME] = Path(tempfile.mkdtemp(prefix="nas_attn_home_"))
+    os.environ["HOME"] = str(config.stash[HOME])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Counts an error where the run changed the clone or the user's folders; with workers, once
+    all have ended.
+    """
+    config = session.config
+    watch = config.stash.get(WATCH, None)
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    changed = watch.changed() if watch else []
+    if not changed or terminal is None:
+        return
+    files = "\n  ".join(changed)
+    report = pytest.TestReport(
+        nodeid="the clone and the user's folders",
+        location=("", None, "the clone and the user's folders"),
+        keywords={},
+        outcome="failed",
+        longrepr=f"A test, or something that ran beside the tests, changed\n  {files}\nTests write in their own folder only.",
+        when="teardown",
+    )
+    terminal.stats.setdefault("error", []).append(report)
+    if session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if HOME in config.stash:
+        shutil.rmtree(config.stash[HOME], ignore_errors=True)
 
 
 WALKS_OVER_ROWS = re.compile(
@@ -135,6 +193,23 @@ def gpu() -> Iterator[Gpu]:
         if gpu.there:
             gpu.hide()
         yield gpu
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _between_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures of files and of the session do not begin in the clone, either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("between_tests"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, _between_tests: None) -> Iterator[None]:
+    """Each test runs in `tmp_path`, with a cache of its own in `tmp_path / "cache"`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        yield
 
 
 @pytest.fixture(autouse=True)
