@@ -8,7 +8,8 @@ FEW := $(shell n=$(CORES); [ $$n -gt 4 ] && n=4; echo $$n)
 WORKERS ?= $(FEW)
 JOBS ?= $(FEW)
 ARGS ?=
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+# $(call pip,PYTHON,ARGUMENTS): what pip says is shown where it fails; its warnings are nothing that a user can act on.
+pip = $(1) -m pip install --disable-pip-version-check --quiet $(2) > $(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; }
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 # Those files of benchmarks/ that are programs.
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(shell grep -l __main__ benchmarks/*.py)))
@@ -40,11 +41,13 @@ test-slow: $(VENV)/installed-dev  ## run all tests, the long ones included
 test-portable: $(VENV)/installed-dev  ## run the tests without fcntl, os.fork, SIGUSR1 and /proc, as on Windows and macOS
 	@$(PYTEST) -p tests.portable_platform $(ARGS)
 
+# Commas in a call's argument would divide it.
+LOWEST := '.[timm,onnx,detection]' pytest pytest-timeout pytest-xdist hypothesis scikit-learn
+
 test-lowest: | $(BIN)/python  ## run the tests with the lowest versions that pyproject.toml allows, in build/lowest
 	@$(BIN)/python -m venv --clear build/lowest
 	@$(BIN)/python tools/release.py --lowest > build/lowest/versions.txt
-	@build/lowest/bin/python -m pip install --disable-pip-version-check --quiet --constraint build/lowest/versions.txt \
-	  --editable '.[timm,onnx,detection]' pytest pytest-timeout pytest-xdist hypothesis scikit-learn
+	@$(call pip,build/lowest/bin/python,--constraint build/lowest/versions.txt --editable $(LOWEST))
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 build/lowest/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # Sequences of faults against a small study, and events in each; FAULTS_TALLY=FILE counts them by kind, and does not shrink.
@@ -91,7 +94,7 @@ wheel: $(VENV)/installed-dev  ## build the wheel and the source archive into dis
 	@$(BIN)/python -m build --outdir dist .
 
 release: | $(BIN)/python  ## build what is published, install it into an empty environment, and try it there
-	@$(PIP) 'build>=1.2' 'twine>=6.0'
+	@$(call pip,$(BIN)/python,'build>=1.2' 'twine>=6.0')
 	@$(BIN)/python tools/release.py
 
 $(BENCHMARKS): bench-%: $(VENV)/installed-dev
@@ -115,10 +118,10 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml nas_attn/_version.py | $(BIN)/python
 	@echo "Installing; PyTorch is large, so the first time takes a few minutes"
-	@$(PIP) --editable '.[dashboard]'
+	@$(call pip,$(BIN)/python,--editable '.[dashboard]')
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml nas_attn/_version.py | $(BIN)/python
 	@echo "Installing with what tests and checks need; the first time takes a few minutes"
-	@$(PIP) --editable '.[dev]'
+	@$(call pip,$(BIN)/python,--editable '.[dev]')
 	@touch $(VENV)/installed $@

@@ -24,7 +24,6 @@ from nas_attn.recipe_reading import load_recipe
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with four folds in `photos`."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     photographs(tmp_path / "one", of_each=6)
     for number in range(4):
         shutil.copytree(tmp_path / "one", tmp_path / f"photos/fold_{number}")

@@ -28,7 +28,6 @@ def test_images_that_cannot_be_read_are_named_once(
     (tmp_path / "photos.toml").write_text(RECIPE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for command in (["search", "photos.toml"], ["resume", "--trials", "3"]):
         ended = nas(*command, "--workers", workers, "--device", "cpu")
         assert ended.status == 0, ended.err

@@ -37,12 +37,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-
-
 def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Described, torch.Tensor]:
     """A detector with something to say, its description, and what it answers without its
     attention.

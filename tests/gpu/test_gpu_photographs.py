@@ -23,9 +23,8 @@ CAPTURE_S = 0.05
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Two classes of small photographs."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     random = np.random.default_rng(0)
     for split, count in (("train", 40), ("val", 8), ("test", 8)):
         for name in ("cats", "dogs"):

@@ -40,11 +40,6 @@ TABLE: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def changed(**sections: dict[str, Any]) -> dict[str, Any]:
     return {**TABLE, **{name: {**TABLE.get(name, {}), **more} for name, more in sections.items()}}
 

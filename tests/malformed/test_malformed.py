@@ -142,7 +142,6 @@ def memory(what: str) -> int:
 def test_malformed_input_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path, exported: Path, part: int
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     wrong = []
     for number in range(part * EACH, (part + 1) * EACH):
         folder = tmp_path / str(number)

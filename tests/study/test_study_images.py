@@ -30,7 +30,6 @@ URL = "sqlite:///study.db"
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / "photos", of_each=8, side=16)
     return tmp_path

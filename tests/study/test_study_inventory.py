@@ -22,7 +22,6 @@ from nas_attn.words.images import inventory_lines, study_images_lines
 
 @pytest.fixture
 def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     materials.photographs(tmp_path / "photos")
     (tmp_path / "photos/cat/notes.txt").write_text("x")
@@ -70,7 +69,6 @@ def test_a_dry_run_gives_the_same_inventory_as_json(photographs: Path, nas: Nas)
 def test_a_study_keeps_classes_whose_names_are_not_utf8(
     tmp_path: Path, nas: Nas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     folders_made.class_not_utf8(tmp_path / "photos")
     nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
