@@ -77,12 +77,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not changed or terminal is None:
         return
     files = "\n  ".join(changed)
+    reason = (
+        f"Changed while the tests ran:\n  {files}\n"
+        "A test writes in its own folder only. If it was you (a search, an editor), all is well."
+    )
     report = pytest.TestReport(
         nodeid="the clone and the user's folders",
         location=("", None, "the clone and the user's folders"),
         keywords={},
         outcome="failed",
-        longrepr=f"A test, or something that ran beside the tests, changed\n  {files}\nTests write in their own folder only.",
+        longrepr=reason,
         when="teardown",
     )
     terminal.stats.setdefault("error", []).append(report)

@@ -127,10 +127,11 @@ def deployed(
 
 def placed(model: nn.Module, section: LatencySection) -> nn.Module:
     """The model on the section's device, in its dtype and memory format."""
-    model = model.to(device=section.device, dtype=getattr(torch, section.dtype))
-    if section.channels_last:
-        return model.to(memory_format=torch.channels_last)
-    return model
+    layout = torch.channels_last if section.channels_last else torch.preserve_format
+    dtype = getattr(torch, section.dtype)
+    # torch takes them together, which its types do not say
+    moved: nn.Module = model.to(device=section.device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
+    return moved
 
 
 def prepare(
