@@ -1,5 +1,5 @@
-"""Builds the documentation site into build/site: the repository's pages as they are, and the
-references from the code.
+"""Builds the documentation site into build/site, or the folder SITE: the repository's pages as they
+are, and the references from the code.
 
 python docs/write_site.py        # `make site`
 """
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ROOT / "build" / "pages"
+SITE = Path(os.environ.get("SITE", ROOT / "build" / "site"))
+PAGES = SITE.with_name("pages")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 SKIPPED = ("tests/", "build/")
 
@@ -39,12 +40,13 @@ def main() -> int:
         "--strict",
         "--config-file",
         str(ROOT / "mkdocs.yml"),
+        "--site-dir",
+        str(SITE),
     ]
-    quiet = {
-        **os.environ,
-        "NO_MKDOCS_2_WARNING": "1",
-    }  # what the theme says of its successor on each build
-    return subprocess.run(build, check=False, env=quiet).returncode
+    # what the theme says of its successor on each build
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}
+    variables = {**os.environ, **quiet, "PAGES": str(PAGES)}
+    return subprocess.run(build, check=False, env=variables).returncode
 
 
 def tracked_pages() -> list[Path]:

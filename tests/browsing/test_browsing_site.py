@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -32,18 +33,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[str]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The site's address."""
     pytest.importorskip("mkdocs", reason="mkdocs-material is not installed (extra `dev`)")
-    subprocess.run(
-        [sys.executable, "docs/write_site.py"], cwd=ROOT, capture_output=True, check=True
-    )
+    built = tmp_path_factory.mktemp("built") / "site"
+    command = [sys.executable, str(ROOT / "docs" / "write_site.py")]
+    variables = {**os.environ, "SITE": str(built)}
+    subprocess.run(command, env=variables, capture_output=True, check=True)
 
     class Silent(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    handler = functools.partial(Silent, directory=str(ROOT / "build" / "site"))
+    handler = functools.partial(Silent, directory=str(built))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
