@@ -25,8 +25,9 @@ def copy(tmp_path: Path) -> Path:
     """Another clone, whose tests have this conftest."""
     tests = tmp_path / "clone" / "tests"
     tests.mkdir(parents=True)
-    for name in ("conftest.py", "clone.py", "stubbed_cuda.py"):
-        shutil.copy(ROOT / "tests" / name, tests)
+    for path in (ROOT / "tests").glob("*.py"):
+        if not path.name.startswith("test_"):
+            shutil.copy(path, tests)
     (tests.parent / ".gitignore").write_text("*.db\n__pycache__/\n")
     (tests.parent / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
     (tests / "test_one.py").write_text(WRITES_IN_THE_CLONE)
