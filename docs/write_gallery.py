@@ -29,13 +29,13 @@ from nas_attn.cli.showing import show_answer
 from nas_attn.cli.terminal import SafeConsole
 from nas_attn.data.loading import load
 from nas_attn.errors import OperationError
-from nas_attn.paths import DEFAULT_URL
 from nas_attn.report.browser import find_browser
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.drawing import untold
 from nas_attn.report.figures.files import write_figures
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
+from nas_attn.system.paths import DEFAULT_URL
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "gallery.md"

@@ -20,9 +20,7 @@ from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.evaluators import EvaluatorRun as EvaluatorRun
 from nas_attn.evaluation.programs import attach_asked as attach_asked
-from nas_attn.importing import PYTHON
 from nas_attn.notation import parse
-from nas_attn.paths import DEFAULT_URL
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, Site
@@ -49,6 +47,8 @@ from nas_attn.study.choice import chosen
 from nas_attn.study.opening import OpenStudy, only_study, renewed
 from nas_attn.study.opening import open_study as _open
 from nas_attn.study.reading import snapshot
+from nas_attn.system.importing import PYTHON
+from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.tasks.data import data_of
 from nas_attn.words.answer import answer
 from nas_attn.words.as_json import snapshot_as_json

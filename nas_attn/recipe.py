@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 
 from nas_attn import tables, tasks
 from nas_attn.errors import did_you_mean
-from nas_attn.importing import PYTHON
 from nas_attn.recipe_sections import (
     AnswerSection,
     BackboneSection,
@@ -36,6 +35,7 @@ from nas_attn.recipe_training import (
     TrainingSection,
 )
 from nas_attn.space_schema import Section, SpaceSpec
+from nas_attn.system.importing import PYTHON
 from nas_attn.tables import LATENCY_MODES
 from nas_attn.target_words import AUTO
 

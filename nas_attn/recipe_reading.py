@@ -19,10 +19,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
-from nas_attn.paths import user_path
 from nas_attn.recipe import BackboneSection, Recipe
 from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
+from nas_attn.system.paths import user_path
 
 S = typing.TypeVar("S", bound=Section)
 # what every reader takes in place of a shipped name

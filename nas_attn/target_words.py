@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from nas_attn.errors import RecipeError, shorten
-from nas_attn.paths import user_path
+from nas_attn.system.paths import user_path
 
 AUTO: Final = "auto"
 """Of `target.epochs`: as long as the bare network needs, which the study finds."""

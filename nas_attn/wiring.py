@@ -9,7 +9,7 @@ is built upon them. A test resolves every row.
 from __future__ import annotations
 
 from nas_attn import tables
-from nas_attn.notes import WORDINGS, Wording
+from nas_attn.system.notes import WORDINGS, Wording
 from nas_attn.tables import (
     BackboneSource,
     Cost,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from nas_attn import environment
 from nas_attn.cli import main
+from nas_attn.system import environment
 
 
 @dataclass(frozen=True)

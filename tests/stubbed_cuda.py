@@ -38,7 +38,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from nas_attn import cuda_graphs
+from nas_attn.system import cuda_graphs
 
 GIB = 2**30
 TORCH = Path(torch.__file__).parent

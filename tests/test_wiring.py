@@ -10,7 +10,7 @@ from dataclasses import astuple
 import pytest
 
 from nas_attn import wiring
-from nas_attn.importing import named
+from nas_attn.system.importing import named
 
 ROWS = (
     *wiring.COSTS,

@@ -24,8 +24,8 @@ from nas_attn.attachment.recording import floating_tensors, image_for
 from nas_attn.attachment.twins import twin_of
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, first_line
-from nas_attn.notes import NotCompared, warn
 from nas_attn.records import Participation, ResolvedPlacement
+from nas_attn.system.notes import NotCompared, warn
 
 SHAKES = (1.0, -1.0, 1e4, -1e4)
 """Sizes of the change of a module's result: units behind it may be dead in one direction, or pass

@@ -35,8 +35,8 @@ from nas_attn.attention import (
 )
 from nas_attn.attention.row import INITS, SHAPED, Count, Fitting, Init, KnobSpec, MapShape, Row
 from nas_attn.errors import KnobError, did_you_mean
-from nas_attn.importing import load_object
 from nas_attn.records import Choice, Knob
+from nas_attn.system.importing import load_object
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nas_attn.backbones import detectors
 from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line, shorten
-from nas_attn.importing import load_object, named
-from nas_attn.notes import WeightsNote
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
+from nas_attn.system.importing import load_object, named
+from nas_attn.system.notes import WeightsNote
 from nas_attn.tables import BACKBONE_SOURCES, FROZEN_NORMS
 
 if TYPE_CHECKING:

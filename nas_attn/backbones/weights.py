@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from nas_attn.backbones.detectors import PREDICTORS
 from nas_attn.errors import BackboneError, CheckpointError, few, first_line, shorten
-from nas_attn.notes import WeightsNote
-from nas_attn.paths import user_path
+from nas_attn.system.notes import WeightsNote
+from nas_attn.system.paths import user_path
 
 Versions = Mapping[str, Mapping[str, Any]]
 """Path of a module -> its entry, `{"version": 2}`."""

@@ -21,7 +21,6 @@ from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from nas_attn import cuda_graphs
 from nas_attn.checkup.findings import (
     BesidePinning,
     FailedCapture,
@@ -34,6 +33,7 @@ from nas_attn.checkup.findings import (
     error_line,
     found_by,
 )
+from nas_attn.system import cuda_graphs
 
 CAPTURES = "captures"
 CAPTURE_TIMEOUT_S = 90.0

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from nas_attn.checkup.findings import Finding, Gpu, Mps, NoGpu, Precision, Versions
-from nas_attn.processes import cores
+from nas_attn.system.processes import cores
 from nas_attn.training.arithmetic import computes_bfloat16
 
 ENVIRONMENT = "environment"

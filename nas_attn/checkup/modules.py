@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_attn import cuda_graphs
 from nas_attn.attention import catalogue
 from nas_attn.checkup.findings import (
     FarFromFloat64,
@@ -21,6 +20,7 @@ from nas_attn.checkup.findings import (
     found_by,
 )
 from nas_attn.checkup.timing import microseconds
+from nas_attn.system import cuda_graphs
 
 MODULES_PART = "modules"
 CHANNELS = 32

@@ -26,8 +26,8 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.errors import RecipeError, StudyError, did_you_mean, shorten
-from nas_attn.importing import distrust
-from nas_attn.paths import DEFAULT_URL
+from nas_attn.system.importing import distrust
+from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from rich.text import Text

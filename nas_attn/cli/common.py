@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer import Argument, Option
 
-from nas_attn import environment
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.commands import CHOICE, COMMON_PANEL, EFFORT
 from nas_attn.errors import (
@@ -33,9 +32,10 @@ from nas_attn.errors import (
     printable,
     shorten,
 )
-from nas_attn.importing import distrust
-from nas_attn.paths import DEFAULT_URL, HTML, output_path
-from nas_attn.waiting import reporting
+from nas_attn.system import environment
+from nas_attn.system.importing import distrust
+from nas_attn.system.paths import DEFAULT_URL, HTML, output_path
+from nas_attn.system.waiting import reporting
 from nas_attn.words.lines import Line
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typer import Option
 
 from nas_attn.cli.common import AsJson, Storage, Wide, console, echo, print_json, table
 from nas_attn.errors import NasAttnError
-from nas_attn.paths import DEFAULT_URL
+from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.words import doctor as words
 
 # extra of the package -> a module that it installs
@@ -107,9 +107,9 @@ def _machine() -> Iterator[Check]:
     import psutil
     import torch
 
-    from nas_attn.processes import cores
     from nas_attn.searching.worker.mps import MPS_CONTROL
     from nas_attn.study.opening import versions
+    from nas_attn.system.processes import cores
 
     yield Check("python", "ok", platform.python_version())
     yield Check("libraries", "ok", words.libraries_text(versions()))

@@ -29,7 +29,7 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.errors import OperationError, UserError
-from nas_attn.paths import output_path, user_path
+from nas_attn.system.paths import output_path, user_path
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import CandidateView, Snapshot

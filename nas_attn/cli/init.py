@@ -19,7 +19,7 @@ from typer import Argument, Option
 from nas_attn import tables
 from nas_attn.cli.common import Target, Trust, check_typed, echo, grouped
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
-from nas_attn.paths import output_path
+from nas_attn.system.paths import output_path
 from nas_attn.target_words import AUTO, TargetWords, refuse_unpublished, target_table, target_words
 from nas_attn.tasks import TASKS, Task, find, variants
 from nas_attn.words import new_recipe

@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from nas_attn import environment
 from nas_attn._version import __version__
 from nas_attn.cli import (
     advise,
@@ -37,9 +36,10 @@ from nas_attn.cli import (
 from nas_attn.cli.commands import Command, Group, command_with
 from nas_attn.cli.common import INTERRUPTED, NOT_WRITTEN, echo, not_written
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
-from nas_attn.importing import trust
-from nas_attn.processes import STDERR
-from nas_attn.waiting import Interrupted
+from nas_attn.system import environment
+from nas_attn.system.importing import trust
+from nas_attn.system.processes import STDERR
+from nas_attn.system.waiting import Interrupted
 
 HELP = {"help_option_names": ["-h", "--help"]}
 

@@ -281,7 +281,7 @@ def _bring_back(folder: Path, study: OpenStudy | None, output: Output) -> None:
     from nas_attn.cli.printing import show_prose
     from nas_attn.evaluation.measuring import to_text
     from nas_attn.latency.session import read_folder
-    from nas_attn.processes import owner_name
+    from nas_attn.system.processes import owner_name
 
     results = read_folder(folder)
     own = False

@@ -36,10 +36,10 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.errors import NasAttnError, RecipeError, StudyError
-from nas_attn.paths import DEFAULT_URL
 from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 from nas_attn.records import BARE
 from nas_attn.searching.worker.ending import Ending
+from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from rich.console import Console

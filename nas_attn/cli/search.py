@@ -34,7 +34,7 @@ from nas_attn.cli.common import (
 )
 from nas_attn.cli.running import run
 from nas_attn.errors import StudyError
-from nas_attn.paths import DEFAULT_URL
+from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.target_words import target_words
 
 if TYPE_CHECKING:

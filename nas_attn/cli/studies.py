@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from nas_attn.cli.common import AsJson, Storage, Wide, console, echo, print_json, study_named, table
 from nas_attn.errors import UserError
-from nas_attn.paths import DEFAULT_URL
+from nas_attn.system.paths import DEFAULT_URL
 
 
 def list_(storage: Storage = DEFAULT_URL, wide: Wide = False, as_json: AsJson = False) -> None:

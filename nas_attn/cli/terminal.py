@@ -89,7 +89,7 @@ class ProgressLine:
         """The line as of now."""
         from nas_attn.study.opening import renewed
         from nas_attn.study.progress import progress
-        from nas_attn.waiting import impatient
+        from nas_attn.system.waiting import impatient
         from nas_attn.words.progress import progress_line
 
         # the workers say what is wrong with the database
@@ -208,7 +208,7 @@ def _at_work(opened: OpenStudy) -> list[str]:
     """
     from nas_attn.searching.worker.presence import IDLE, STARTING
     from nas_attn.study.workers import workers_of
-    from nas_attn.waiting import impatient
+    from nas_attn.system.waiting import impatient
     from nas_attn.words.workers import at_work_line, more_workers_line
 
     workers = []

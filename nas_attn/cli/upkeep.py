@@ -24,7 +24,7 @@ from nas_attn.cli.common import (
 )
 from nas_attn.cli.studies import list_studies
 from nas_attn.errors import StorageAway, StudyError, UserError
-from nas_attn.paths import DEFAULT_URL
+from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.words.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _prose(text: str, width: int | None) -> Text:
 
 def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
     """The leases, with their holders."""
-    from nas_attn.processes import is_dead, machine_and_pid
+    from nas_attn.system.processes import is_dead, machine_and_pid
 
     clock = opened.database.now()
     leases = []

@@ -31,7 +31,7 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError
-from nas_attn.paths import DEFAULT_URL
+from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.analysis.workers import WorkerView

@@ -27,9 +27,9 @@ from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, drawing, prepare, with_used_bits
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError, few, shorten
-from nas_attn.notes import OddAnnotations, warn
-from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection
+from nas_attn.system.notes import OddAnnotations, warn
+from nas_attn.system.paths import user_path
 
 COCO_SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 PATTERNS = (

@@ -35,7 +35,7 @@ from nas_attn.image_facts import (
     Pair,
     SeveralPages,
 )
-from nas_attn.processes import cores
+from nas_attn.system.processes import cores
 
 # of what is kept in the cache
 LOOK_FORMAT = 5

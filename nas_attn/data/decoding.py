@@ -20,7 +20,7 @@ from nas_attn.data.opening import opened_image
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED, DrawnOn
-from nas_attn.processes import cores
+from nas_attn.system.processes import cores
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 # of a mask: black and white, grey, palette, and grey with 16 or 32 bits

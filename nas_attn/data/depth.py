@@ -20,7 +20,7 @@ from PIL import Image
 
 from nas_attn.data.opening import opened_image
 from nas_attn.image_facts import FULL_BITS
-from nas_attn.processes import cores
+from nas_attn.system.processes import cores
 
 BYTE = 8
 # files that are read before it is asked whether one needs all bits

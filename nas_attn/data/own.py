@@ -37,8 +37,8 @@ from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, ima
 from nas_attn.data.scratch import Scratch
 from nas_attn.errors import DataError, first_line, shorten
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
-from nas_attn.notes import MoreFields, warn
 from nas_attn.recipe import DataSection
+from nas_attn.system.notes import MoreFields, warn
 from nas_attn.tables import Kind
 
 # The least label, by the kind of labels

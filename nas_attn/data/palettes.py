@@ -16,7 +16,7 @@ import numpy as np
 from nas_attn.data.opening import opened_image
 from nas_attn.data.remembered import remembered
 from nas_attn.errors import DataError, printable
-from nas_attn.processes import cores
+from nas_attn.system.processes import cores
 
 # of what is kept in the cache
 PALETTE_FORMAT = 1

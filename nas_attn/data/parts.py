@@ -22,9 +22,9 @@ from nas_attn.data.manifest import Listing
 from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
 from nas_attn.image_facts import FULL_BITS
-from nas_attn.processes import cores
 from nas_attn.records import SOLE_WORKER, Share
-from nas_attn.waiting import Awaited, Wait, locked
+from nas_attn.system.processes import cores
+from nas_attn.system.waiting import Awaited, Wait, locked
 
 
 @dataclass(frozen=True)

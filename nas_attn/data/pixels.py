@@ -25,7 +25,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from nas_attn.data.scratch import Scratch
 from nas_attn.errors import DataError
-from nas_attn.paths import whole_file
+from nas_attn.system.paths import whole_file
 
 CPU = torch.device("cpu")
 Indices = NDArray[np.int64]

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from nas_attn.data.parts import cache_folder
 from nas_attn.errors import DataError
-from nas_attn.paths import whole_file
+from nas_attn.system.paths import whole_file
 
 # Size, time of the content, time of the file's entry: whether a file is still the same one. The
 # last changes when another file takes its place with the old one's time.

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas_attn.waiting import file_lock, give_back, taken
+from nas_attn.system.waiting import file_lock, give_back, taken
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -26,7 +26,7 @@ from nas_attn.data.decoding import (
 from nas_attn.data.opening import opened_image
 from nas_attn.data.remembered import remembered
 from nas_attn.image_facts import DrawnOn
-from nas_attn.processes import cores
+from nas_attn.system.processes import cores
 
 # of what is kept of EXIF data
 TURN_FORMAT = 1

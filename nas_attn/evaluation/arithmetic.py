@@ -9,12 +9,12 @@ from torch import nn
 
 from nas_attn.data import Dataset
 from nas_attn.errors import StorageError
-from nas_attn.notes import OtherArithmetic, warn
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import FILLED, UNEVEN, Arithmetic
 from nas_attn.storage import StudyStore
+from nas_attn.system.notes import OtherArithmetic, warn
 from nas_attn.training.arithmetic import possible
 from nas_attn.training.trainer import new_arithmetic
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import psutil
 import torch
 
-from nas_attn.environment import DEBUG, debugging
 from nas_attn.errors import (
     BackboneError,
     KnobError,
@@ -23,6 +22,7 @@ from nas_attn.errors import (
     first_line,
     shorten,
 )
+from nas_attn.system.environment import DEBUG, debugging
 from nas_attn.training import Interrupted
 from nas_attn.training.memory import out_of_memory
 

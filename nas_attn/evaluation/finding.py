@@ -6,8 +6,8 @@ from nas_attn import tasks
 from nas_attn.errors import RecipeError
 from nas_attn.evaluation.evaluators import COMMAND, Evaluator
 from nas_attn.evaluation.programs import program
-from nas_attn.importing import load_object, named
 from nas_attn.recipe import Recipe
+from nas_attn.system.importing import load_object, named
 
 
 def find_evaluator(name: str) -> Evaluator:

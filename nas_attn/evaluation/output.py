@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from nas_attn.environment import debugging
+from nas_attn.system.environment import debugging
 
 # beside a study's artifacts
 FOLDER = "logs"

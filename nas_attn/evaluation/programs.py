@@ -30,12 +30,12 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.environment import RUN, run_to_attach
 from nas_attn.errors import PlacementError, RecipeError, TrainingError, first_line
 from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
-from nas_attn.importing import refuse_distrusted
-from nas_attn.processes import Process, apart, process, words_of
 from nas_attn.records import ResolvedPlacement
+from nas_attn.system.environment import RUN, run_to_attach
+from nas_attn.system.importing import refuse_distrusted
+from nas_attn.system.processes import Process, apart, process, words_of
 
 PLACEHOLDERS = ("placement", "seed", "device", "folder", "split")
 """Words in braces that a run fills in, besides epochs."""

@@ -17,9 +17,9 @@ from nas_attn.evaluation.learning_rates import check_rates
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.latency.nets import deployed, open_in_runtime
-from nas_attn.notes import NoWeights, WeightsNote
 from nas_attn.recipe import LatencySection, Recipe
 from nas_attn.recipe_reading import backbone_section
+from nas_attn.system.notes import NoWeights, WeightsNote
 from nas_attn.tables import IN_INT8, LATENCY_MODES
 from nas_attn.training import Trainer
 from nas_attn.training.arithmetic import PLAIN

@@ -70,7 +70,6 @@ from nas_attn.evaluation.starts import (
     pick_device,
 )
 from nas_attn.latency.locks import DeviceLock
-from nas_attn.notes import Failure, warn
 from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import (
@@ -85,6 +84,7 @@ from nas_attn.records import (
     Share,
 )
 from nas_attn.storage import Lease, Run, StudyStore
+from nas_attn.system.notes import Failure, warn
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Callbacks, LearningRates, Trainer
 from nas_attn.training.arithmetic import possible

@@ -32,11 +32,11 @@ from nas_attn.export import scoring
 from nas_attn.export.formats import BOX_VALUES, Graph, answers_of
 from nas_attn.export.python_file import Described
 from nas_attn.notation import parse
-from nas_attn.paths import write_whole
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.space import other_of
+from nas_attn.system.paths import write_whole
 from nas_attn.tables import BACKBONE_SOURCES
 from nas_attn.tasks.data import data_of
 from nas_attn.words import units

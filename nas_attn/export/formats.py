@@ -17,7 +17,6 @@ from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.evaluation.plan import Plan
 from nas_attn.export.python_file import Described, Interface, python_source
-from nas_attn.importing import named
 from nas_attn.latency.files import (
     CALIBRATION,
     quantize,
@@ -25,7 +24,8 @@ from nas_attn.latency.files import (
     why_not_exported,
     write_ncnn,
 )
-from nas_attn.paths import replace_file
+from nas_attn.system.importing import named
+from nas_attn.system.paths import replace_file
 from nas_attn.tasks.base import Task
 from nas_attn.training.learning import Tally, answer_of, learnt_of
 

@@ -24,12 +24,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas_attn import waiting
-from nas_attn.environment import LOCK_DIR, lock_folder
 from nas_attn.errors import MeasurementError
-from nas_attn.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
 from nas_attn.recipe import LatencySection
-from nas_attn.waiting import (
+from nas_attn.system import waiting
+from nas_attn.system.environment import LOCK_DIR, lock_folder
+from nas_attn.system.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
+from nas_attn.system.waiting import (
     LOCK_POLL_S,
     Awaited,
     Interrupted,

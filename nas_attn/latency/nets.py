@@ -25,13 +25,13 @@ from torch import Tensor, nn
 
 from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.backbones.detectors import undecided
-from nas_attn.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.errors import DeviceLost, MeasurementError, RecipeError
-from nas_attn.importing import load_object
 from nas_attn.latency.files import runtime_suffix, why_not_exported, write_onnx, write_runtime_file
 from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
-from nas_attn.processes import words_of
 from nas_attn.recipe import LatencySection
+from nas_attn.system.cuda_graphs import capture, mend, side_stream, waits
+from nas_attn.system.importing import load_object
+from nas_attn.system.processes import words_of
 from nas_attn.tables import LATENCY_MODES
 
 UNTIMED_CALLS = 2

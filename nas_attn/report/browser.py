@@ -17,9 +17,9 @@ import plotly.graph_objects as go
 import plotly.io
 from markupsafe import Markup
 
-from nas_attn import environment
 from nas_attn.errors import OperationError, shorten
 from nas_attn.report.templating import plotly_script, templates, trusted
+from nas_attn.system import environment
 
 # Where browsers are that put no command on the path
 PROGRAM_FOLDERS = (

@@ -19,7 +19,6 @@ from nas_attn.analysis.provenance import provenance
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
-from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
 from nas_attn.report import tables
 from nas_attn.report.answer import drawn_card
@@ -31,6 +30,7 @@ from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.figures.retrained import retraining_curves
 from nas_attn.report.mistakes import Wrong, mistakes_parts
 from nas_attn.report.templating import Explaining, plotly_script, templates, trusted
+from nas_attn.system.paths import user_path, write_whole
 from nas_attn.words import report as words
 from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.effects import effect_sentences

@@ -18,7 +18,6 @@ from typing import Any, Self
 from sqlalchemy import Connection, column, delete, func, inspect, select, table, update
 
 from nas_attn.errors import StorageError, StudyError, did_you_mean
-from nas_attn.paths import output_path, replace_file
 from nas_attn.records import FILLED
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, TunedConnection, insert
@@ -29,6 +28,7 @@ from nas_attn.storage.preparing import creation_lock, known_version, prepare
 from nas_attn.storage.rows import NamePlace, StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
+from nas_attn.system.paths import output_path, replace_file
 
 
 def backup_sqlite(source: Path, target: Path) -> Path:

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from nas_attn.environment import STORAGE_WAIT
 from nas_attn.errors import StorageAway, shown_s
-from nas_attn.waiting import (
+from nas_attn.system.environment import STORAGE_WAIT
+from nas_attn.system.waiting import (
     CHECK_S,
     DatabaseAway,
     DatabaseBack,

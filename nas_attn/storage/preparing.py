@@ -15,7 +15,7 @@ from nas_attn.errors import StorageError
 from nas_attn.storage.connection import Connector, TunedConnection
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE
-from nas_attn.waiting import Awaited, Wait, locked
+from nas_attn.system.waiting import Awaited, Wait, locked
 
 # "nas_attn"
 _ADVISORY_LOCK = 0x6E61735F6174746E

@@ -15,7 +15,7 @@ from nas_attn.errors import (
     shorten,
     without_passwords,
 )
-from nas_attn.paths import user_path
+from nas_attn.system.paths import user_path
 
 NETWORK_FILE_SYSTEMS = frozenset(
     [

@@ -24,8 +24,6 @@ from nas_attn.evaluation.artifacts import (
     sheet_name,
     weights_run,
 )
-from nas_attn.paths import UNFINISHED_ENDING
-from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore, sqlite_url
 from nas_attn.storage.work import LOST, WAITING
 from nas_attn.study.bucket import SCHEME
@@ -33,6 +31,8 @@ from nas_attn.study.opening import OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 from nas_attn.study.trial_book import TrialBook
 from nas_attn.study.workers import workers_of
+from nas_attn.system.paths import UNFINISHED_ENDING
+from nas_attn.system.processes import is_dead
 from nas_attn.words.running import not_kept_reason
 
 # seconds of silence after which a worker of another machine is lost

@@ -8,9 +8,9 @@ import random
 import threading
 
 from nas_attn.errors import LeaseLost, OperationError
-from nas_attn.processes import is_dead, owner_shown
 from nas_attn.storage import Lease, StudyStore
-from nas_attn.waiting import Interrupted
+from nas_attn.system.processes import is_dead, owner_shown
+from nas_attn.system.waiting import Interrupted
 
 # seconds after which a silent owner's work may be taken over
 TTL_S = 60.0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nas_attn.analysis.workers import FormerView, WorkerView
-from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.storage import FormerWorker, WorkerRow
 from nas_attn.study.opening import OpenStudy
+from nas_attn.system.processes import is_dead, machine_and_pid
 
 # a worker is silent after this time; it renews its leases four times as often
 SILENT_S = 60.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TypeVar
 
-from nas_attn.importing import named
+from nas_attn.system.importing import named
 from nas_attn.tables import TASK_ROWS
 from nas_attn.tasks.base import MIXING, Pace, RecipeParts, Task
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.image_facts import FirstLook, Inventory
-from nas_attn.importing import named
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.records import SOLE_WORKER, Share
+from nas_attn.system.importing import named
 from nas_attn.tables import find_data_set
 from nas_attn.tasks.base import EXTERNAL, Task
 

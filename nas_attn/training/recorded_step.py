@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas_attn.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.errors import first_line
+from nas_attn.system.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.training.memory import out_of_memory
 from nas_attn.training.stepping import Step
 

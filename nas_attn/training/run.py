@@ -21,6 +21,7 @@ from nas_attn.data.dataset import Split
 from nas_attn.errors import CheckpointError, DeviceLost, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import FILLED, Arithmetic, EpochPoint, Score
+from nas_attn.system.waiting import Interrupted
 from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import (
     KEPT_PER,
@@ -31,7 +32,6 @@ from nas_attn.training.parameters import (
     set_training_mode,
 )
 from nas_attn.training.stepping import HostPace, Stepper
-from nas_attn.waiting import Interrupted
 
 CHECKPOINT_FORMAT = 2
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 
 import torch
 
-from nas_attn.notes import OtherThreads, warn
-from nas_attn.processes import cores
+from nas_attn.system.notes import OtherThreads, warn
+from nas_attn.system.processes import cores
 
 # more threads, or a lower precision, pay if steps take less than this share of the time
 GAIN = 0.9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_attn.errors import few, several
-from nas_attn.notes import (
+from nas_attn.system.notes import (
     BeginsAnew,
     ContradictoryImages,
     Failure,

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from nas_attn.errors import shown_s
-from nas_attn.waiting import Awaited, DatabaseAway, DatabaseBack, GaveUp, Waited, WaitFact, Waiting
+from nas_attn.system.waiting import (
+    Awaited,
+    DatabaseAway,
+    DatabaseBack,
+    GaveUp,
+    Waited,
+    WaitFact,
+    Waiting,
+)
 
 
 def wait_text(fact: WaitFact) -> str:

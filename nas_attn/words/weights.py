@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_attn.errors import few, shorten
-from nas_attn.notes import NoWeights, WeightsNote
+from nas_attn.system.notes import NoWeights, WeightsNote
 
 
 def weights_note_text(file: str, note: WeightsNote) -> str:

@@ -58,4 +58,4 @@ def test_one_file_names_our_environment_variables() -> None:
                 continue
             if re.match(r"NAS_ATTN_\w+", node.value):
                 naming.add(path)
-    assert naming == {"environment.py"}
+    assert naming == {"system/environment.py"}

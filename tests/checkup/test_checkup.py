@@ -14,7 +14,6 @@ import torch
 from stubbed_cuda import StubbedCuda, installed
 from torch import Tensor, nn
 
-from nas_attn import cuda_graphs
 from nas_attn.attention import catalogue
 from nas_attn.checkup import captures, casts, environment, modules, sessions, training
 from nas_attn.checkup.findings import (
@@ -27,6 +26,7 @@ from nas_attn.checkup.findings import (
     WaitingModule,
 )
 from nas_attn.cli.checkup import main
+from nas_attn.system import cuda_graphs
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")

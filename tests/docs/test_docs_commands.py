@@ -16,8 +16,8 @@ import typer
 import typer.main
 from documented import FENCE, PAGES, ROOT, commands
 
-from nas_attn import environment
 from nas_attn.cli.main import app
+from nas_attn.system import environment
 
 GROUP = typer.main.get_command(app)
 ASKED = sorted(set(commands("nas-attn")))

@@ -15,13 +15,13 @@ import pytest
 from slots import MemorySlot as Slot
 from torch import nn
 
-from nas_attn.environment import DEBUG
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
 from nas_attn.evaluation.output import OutputLog, log_for, on_terminal
 from nas_attn.notation import parse
 from nas_attn.records import ResolvedPlacement
 from nas_attn.searching.worker.stopping import interruptible
+from nas_attn.system.environment import DEBUG
 
 
 def run(evaluate, log: OutputLog | None, folder: Path) -> None:

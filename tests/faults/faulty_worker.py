@@ -22,7 +22,6 @@ import torch
 from sqlalchemy import ColumnElement
 
 from nas_attn import attachment, backbones
-from nas_attn.environment import STORAGE_WAIT
 from nas_attn.evaluation import artifacts
 from nas_attn.recipe import BackboneSection
 from nas_attn.report import dashboard  # noqa: F401
@@ -32,6 +31,7 @@ from nas_attn.searching.worker.stopping import interruptible
 from nas_attn.storage.connection import Connector
 from nas_attn.study import leasing
 from nas_attn.study.opening import open_study
+from nas_attn.system.environment import STORAGE_WAIT
 
 TTL_S = 3.0
 MOST_THREADS = 2

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from nas_attn import importing
 from nas_attn.errors import RecipeError
 from nas_attn.latency import nets, paired
 from nas_attn.latency.files import runtime_suffix, write_runtime_file
 from nas_attn.recipe import LatencySection
+from nas_attn.system import importing
 from nas_attn.tables import LATENCY_MODES, LatencyMode
 
 MODES = [pytest.param(mode, id=name) for name, mode in LATENCY_MODES.items()]

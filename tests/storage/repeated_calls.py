@@ -16,7 +16,7 @@ from nas_attn.errors import StorageAway
 from nas_attn.records import BARE, Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import CheckpointRow, Database, Lease, Run, RunRow, StudyStore, tables
 from nas_attn.storage.connection import Connector
-from nas_attn.waiting import reporting
+from nas_attn.system.waiting import reporting
 
 RUN = Run("key", BARE, 0)
 SESSION = Session(

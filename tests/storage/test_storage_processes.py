@@ -21,7 +21,6 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from storage_worker import search
 
-from nas_attn import waiting
 from nas_attn.errors import StorageAway, StorageError
 from nas_attn.storage import (
     Database,
@@ -32,7 +31,8 @@ from nas_attn.storage import (
     preparing,
     tables,
 )
-from nas_attn.waiting import reporting
+from nas_attn.system import waiting
+from nas_attn.system.waiting import reporting
 
 WORKER = Path(__file__).with_name("storage_worker.py")
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas_attn import attachment, backbones, importing, tasks
+from nas_attn import attachment, backbones, tasks
 from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.per_image import Labels
 from nas_attn.attachment.counting import CountedNetwork, cost
@@ -29,6 +29,7 @@ from nas_attn.records import Latency, Score
 from nas_attn.searching.propose.sampling import DistinctSampler, distributions
 from nas_attn.space import SearchSpace
 from nas_attn.space_schema import SpaceSpec
+from nas_attn.system import importing
 from nas_attn.tables import (
     COSTS,
     METRICS,

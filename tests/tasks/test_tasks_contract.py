@@ -16,9 +16,9 @@ from nas_attn import backbones, data, tasks, wiring
 from nas_attn.data import Dataset
 from nas_attn.errors import RecipeError
 from nas_attn.export.formats import TaskExport, answers_of
-from nas_attn.importing import named
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import read_toml, recipe_from
+from nas_attn.system.importing import named
 from nas_attn.tables import METRICS, TaskRow, is_share_of_images
 from nas_attn.tasks.base import Task
 from nas_attn.tasks.data import TaskData, data_of

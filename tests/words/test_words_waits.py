@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas_attn.waiting import Awaited, DatabaseAway, DatabaseBack, GaveUp, Waited, Waiting
+from nas_attn.system.waiting import Awaited, DatabaseAway, DatabaseBack, GaveUp, Waited, Waiting
 from nas_attn.words.waits import wait_text
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from nas_attn.errors import OperationError, UserError, shorten
-from nas_attn.paths import user_path, whole_file
 from nas_attn.report.browser import Size, open_browser
+from nas_attn.system.paths import user_path, whole_file
 
 FIGURE_FORMATS = ("svg", "pdf", "png")
 # Pixels; a PNG has twice as many

@@ -8,7 +8,6 @@ from typing_extensions import override
 
 from nas_attn.analysis.validation import Family
 from nas_attn.errors import DataError, StudyError
-from nas_attn.processes import owner_name
 from nas_attn.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.phases.validating import (
     Validation,
@@ -25,6 +24,7 @@ from nas_attn.study.leasing import TTL_S, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, worker_count
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
+from nas_attn.system.processes import owner_name
 from nas_attn.words.running import TIME_WAS_OVER, no_test_line
 
 # of the test's share of the time: reading a study of many short runs takes time, too

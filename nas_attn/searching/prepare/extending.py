@@ -17,7 +17,6 @@ from nas_attn.analysis.plans import Extension
 from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError
 from nas_attn.evaluation.plan import Build, Plan
-from nas_attn.processes import owner_name
 from nas_attn.purposes import BACKBONE
 from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
@@ -29,6 +28,7 @@ from nas_attn.space_schema import SpaceSpec
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
+from nas_attn.system.processes import owner_name
 
 # After the study's name, which holds no tilde: the Optuna study that is being filled.
 EXTENDING_SUFFIX = "~extending"

@@ -21,7 +21,6 @@ from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError
 from nas_attn.evaluation.starts import no_weights, pick_device
-from nas_attn.notes import NoWeights
 from nas_attn.recipe import Recipe, SplitsSection
 from nas_attn.recipe_reading import backbone_section, recipe_from, study_name
 from nas_attn.recipe_sections import FEW_VALIDATED
@@ -43,6 +42,7 @@ from nas_attn.searching.prepare.timing import (
     most_of_few,
 )
 from nas_attn.study.opening import BegunStudy, begun_study
+from nas_attn.system.notes import NoWeights
 from nas_attn.target_words import AUTO, target_table
 from nas_attn.training import Trainer
 from nas_attn.training.threads import Threads, cores_for

@@ -20,10 +20,10 @@ from torch import nn
 
 from nas_attn.errors import StudyError, TrainingError
 from nas_attn.evaluation.evaluators import EvaluatorRun, Reports
-from nas_attn.importing import PYTHON
 from nas_attn.recipe import objective_name
 from nas_attn.searching.run.taking_part import Options, work
 from nas_attn.study.opening import OpenStudy
+from nas_attn.system.importing import PYTHON
 from nas_attn.tables import is_cost
 
 # The evaluator of a study that `na.begin` began

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from nas_attn.environment import VERBOSE
 from nas_attn.errors import (
     WARNING,
     ExitStatus,
@@ -21,7 +20,6 @@ from nas_attn.errors import (
     StudyError,
     UserError,
 )
-from nas_attn.processes import apart
 from nas_attn.searching.run.taking_part import Options, work
 from nas_attn.searching.run.worker_process import MOST_REPLACED, WorkerSettings, start_worker
 from nas_attn.searching.worker.devices import devices_of, shares_of
@@ -30,6 +28,8 @@ from nas_attn.searching.worker.mps import mps
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
+from nas_attn.system.environment import VERBOSE
+from nas_attn.system.processes import apart
 from nas_attn.training.threads import cores_for
 from nas_attn.words.running import worker_ended_line, worker_killed_line, worker_replaced_line
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NoReturn
 
-from nas_attn.environment import STORAGE, WORKER, take_worker_settings
 from nas_attn.errors import StudyError
-from nas_attn.importing import trusts
-from nas_attn.processes import STDERR
 from nas_attn.study.opening import OpenStudy
+from nas_attn.system.environment import STORAGE, WORKER, take_worker_settings
+from nas_attn.system.importing import trusts
+from nas_attn.system.processes import STDERR
 
 # Processes that follow each other in one worker's place. A run that costs three their GPU has
 # failed, so more come from something else.

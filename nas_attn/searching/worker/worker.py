@@ -37,7 +37,7 @@ from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
-from nas_attn.waiting import Awaited, Interrupted, Wait, ignore, impatient
+from nas_attn.system.waiting import Awaited, Interrupted, Wait, ignore, impatient
 from nas_attn.words.running import (
     NO_WORKER_HAS_A_RUN,
     TAKEN_OVER,

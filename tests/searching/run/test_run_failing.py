@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.environment import DEBUG
 from nas_attn.errors import OperationError, RecipeError, TrainingError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study.opening import open_study
+from nas_attn.system.environment import DEBUG
 
 URL = "sqlite:///nas_attn.db"
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import pytest
 
-from nas_attn import environment
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -29,6 +28,7 @@ from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker import stopping
 from nas_attn.storage import connection
 from nas_attn.study import keeping, opening
+from nas_attn.system import environment
 
 TRIALS, CUTS = 4, 8
 pytestmark = [

@@ -21,7 +21,6 @@ from command_line import Nas
 
 import nas_attn as na
 from nas_attn.errors import StudyError
-from nas_attn.processes import owner_name
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import BARE, Score
 from nas_attn.searching.prepare import beginning
@@ -33,6 +32,7 @@ from nas_attn.storage import Lease, StudyStore
 from nas_attn.storage.connection import Connector
 from nas_attn.study.opening import create_study, open_study
 from nas_attn.study.pace import further_runs
+from nas_attn.system.processes import owner_name
 
 URL = "sqlite:///nas_attn.db"
 SMALL = {"search.trials": 5, "search.confirm_seeds": 0}

@@ -23,10 +23,8 @@ import psutil
 import pytest
 from typing_extensions import override
 
-from nas_attn import processes, waiting
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.measuring import to_text
-from nas_attn.processes import owner_name
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Fingerprint
 from nas_attn.searching.prepare import beginning
@@ -43,6 +41,8 @@ from nas_attn.searching.worker.stopping import (
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease
 from nas_attn.study.opening import OpenStudy, create_study, open_study
+from nas_attn.system import processes, waiting
+from nas_attn.system.processes import owner_name
 
 URL = "sqlite:///nas_attn.db"
 ALL = [*STOP_SIGNALS, *WHERE_UNUSED]

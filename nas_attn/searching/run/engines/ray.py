@@ -15,7 +15,6 @@ from typing import Any
 from typing_extensions import override
 
 from nas_attn.analysis.workers import FailedStart, LaunchState
-from nas_attn.environment import STORAGE
 from nas_attn.errors import ExitStatus, StudyError, shorten
 from nas_attn.searching.run.engines.base import (
     Engine,
@@ -31,6 +30,7 @@ from nas_attn.searching.run.worker_process import (
 )
 from nas_attn.searching.worker.stopping import Orders
 from nas_attn.study.opening import OpenStudy
+from nas_attn.system.environment import STORAGE
 
 # ------------------------------------------------------------------------------------ Ray
 

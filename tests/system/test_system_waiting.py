@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nas_attn import processes, waiting
-from nas_attn.waiting import Awaited, Interrupted, Patience, Wait, locked, reporting
+from nas_attn.system import processes, waiting
+from nas_attn.system.waiting import Awaited, Interrupted, Patience, Wait, locked, reporting
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from nas_attn.waiting import Awaited, Wait, locked
+from nas_attn.system.waiting import Awaited, Wait, locked
 with Wait(Awaited.DATA) as wait, locked(Path(sys.argv[1]), wait, 60.0):
     print(flush=True)
     time.sleep(60)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nas_attn.errors import NasAttnWarning
-from nas_attn.importing import named
 from nas_attn.registry import Registry
+from nas_attn.system.importing import named
 
 
 @dataclass(frozen=True, slots=True)

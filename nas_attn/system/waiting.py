@@ -17,9 +17,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from nas_attn.importing import named
-from nas_attn.notes import wording
-from nas_attn.processes import is_stopped, owner_name, owner_shown
+from nas_attn.system.importing import named
+from nas_attn.system.notes import wording
+from nas_attn.system.processes import is_stopped, owner_name, owner_shown
 
 if TYPE_CHECKING:
     from filelock import FileLock

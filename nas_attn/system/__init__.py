@@ -1,0 +1,1 @@
+"""The machine beneath: environment variables, paths, processes, waits, imports, CUDA graphs."""
