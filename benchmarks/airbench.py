@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from nas_attn import data
 from nas_attn.checkup import append_line
 from nas_attn.data import Dataset
-from nas_attn.recipe import Augment, DataSection, TrainingSection
-from nas_attn.training import LearningRates, Trainer
+from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.trainer import Trainer
 
 WIDTHS = (64, 256, 256)
 SCALE = 1 / 9

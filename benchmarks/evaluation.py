@@ -43,12 +43,13 @@ from torchvision.transforms import v2
 from nas_attn import attachment, backbones, data, space
 from nas_attn.checkup import append_line
 from nas_attn.data import Dataset, Split
-from nas_attn.recipe import Augment, BackboneSection, DataSection, TrainingSection
+from nas_attn.recipe.recipe import Augment, BackboneSection, DataSection, TrainingSection
 from nas_attn.records import Score
-from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import computes_bfloat16
+from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import TrainingState
 from nas_attn.training.stepping import Stepper
+from nas_attn.training.trainer import Trainer
 
 CANDIDATES = {
     "none": "stage1=none",

@@ -50,7 +50,7 @@ from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.session import measure as run_sessions
 from nas_attn.latency.session import run_session
-from nas_attn.recipe import BackboneSection, LatencySection
+from nas_attn.recipe.recipe import BackboneSection, LatencySection
 from nas_attn.records import Placement, Session
 
 SHAPE = (3, 32, 32)

@@ -193,7 +193,7 @@ def fill(count: int) -> None:
     import numpy as np
     from sqlalchemy import insert
 
-    from nas_attn.recipe_reading import load_recipe
+    from nas_attn.recipe.reading import load_recipe
     from nas_attn.searching.prepare.beginning import plan_recipe
     from nas_attn.searching.run import taking_part
     from nas_attn.storage import tables
@@ -449,7 +449,7 @@ def _connections(url: str) -> Iterator[list[int]]:
 
 
 def _begin(folder: str, url: str, candidates: int) -> None:
-    from nas_attn.recipe_reading import load_recipe
+    from nas_attn.recipe.reading import load_recipe
     from nas_attn.searching.prepare import beginning
 
     os.chdir(folder)

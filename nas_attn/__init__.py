@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nas_attn._version import __version__
-from nas_attn.registry import fill_by
+from nas_attn.recipe.registry import fill_by
 
 if TYPE_CHECKING:
     from nas_attn import attention, errors

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from nas_attn import attachment, tasks
+from nas_attn import attachment
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.plans import Extension
@@ -21,8 +21,9 @@ from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.evaluators import EvaluatorRun as EvaluatorRun
 from nas_attn.evaluation.programs import attach_asked as attach_asked
 from nas_attn.notation import parse
-from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import load_recipe, load_space, recipe_from
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import Participation, Placement, Site
 from nas_attn.report import tables
 from nas_attn.report.figures import all_figures
@@ -49,7 +50,7 @@ from nas_attn.study.opening import open_study as _open
 from nas_attn.study.reading import snapshot
 from nas_attn.system.importing import PYTHON
 from nas_attn.system.paths import DEFAULT_URL
-from nas_attn.tasks.data import data_of
+from nas_attn.training.tasks.data import data_of
 from nas_attn.words.answer import answer
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.images import inventory_text
@@ -270,7 +271,7 @@ class Study:
         `na.search(study.recipe)` continues.
 
         Args:
-            space: shipped name, path, or the result of `nas_attn.recipe_reading.load_space`.
+            space: shipped name, path, or the result of `nas_attn.recipe.reading.load_space`.
             trials: new total of candidates; None: the recipe's trials in addition.
             dry_run: only say what would change.
             model: the function that builds the backbone, if the study began with one.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from nas_attn.purposes import SEARCH
+from nas_attn.recipe.purposes import SEARCH
 
 Knob = int | float | bool | str
 

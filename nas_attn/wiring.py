@@ -8,9 +8,8 @@ is built upon them. A test resolves every row.
 
 from __future__ import annotations
 
-from nas_attn import tables
-from nas_attn.system.notes import WORDINGS, Wording
-from nas_attn.tables import (
+from nas_attn.recipe import tables
+from nas_attn.recipe.tables import (
     BackboneSource,
     Cost,
     DataSet,
@@ -20,6 +19,7 @@ from nas_attn.tables import (
     Sampler,
     TaskRow,
 )
+from nas_attn.system.notes import WORDINGS, Wording
 
 COSTS = (
     Cost(
@@ -79,14 +79,14 @@ METRICS = (
     Metric(
         "balanced_accuracy",
         "balanced accuracy",
-        per_image="nas_attn.tasks.classification.per_image:of_recall",
+        per_image="nas_attn.training.tasks.classification.per_image:of_recall",
         guess="always",
         saturates=0.9,
     ),
     Metric(
         "macro_f1",
         "macro F1",
-        per_image="nas_attn.tasks.classification.per_image:of_f1",
+        per_image="nas_attn.training.tasks.classification.per_image:of_f1",
         needs_answers=True,
         saturates=0.9,
     ),
@@ -292,17 +292,17 @@ TASK_ROWS = (
     TaskRow(
         "classification",
         task="classification",
-        facts="nas_attn.tasks.classification:Classification",
-        data="nas_attn.tasks.classification.data:ImagesWithClasses",
-        learnt="nas_attn.tasks.classification.learning:ClassOfImage",
+        facts="nas_attn.training.tasks.classification:Classification",
+        data="nas_attn.training.tasks.classification.data:ImagesWithClasses",
+        learnt="nas_attn.training.tasks.classification.learning:ClassOfImage",
         answers="nas_attn.export.formats:TaskExport",
     ),
     TaskRow(
         "segmentation",
         task="segmentation",
-        facts="nas_attn.tasks.segmentation:Segmentation",
-        data="nas_attn.tasks.segmentation.data:ImagesWithMasks",
-        learnt="nas_attn.tasks.segmentation.learning:ClassOfPixel",
+        facts="nas_attn.training.tasks.segmentation:Segmentation",
+        data="nas_attn.training.tasks.segmentation.data:ImagesWithMasks",
+        learnt="nas_attn.training.tasks.segmentation.learning:ClassOfPixel",
         answers="nas_attn.export.formats:TaskExport",
     ),
     TaskRow(
@@ -310,25 +310,25 @@ TASK_ROWS = (
         task="detection",
         facts="nas_attn.integrations.ultralytics.task:UltralyticsDetection",
         data="nas_attn.integrations.ultralytics.task:ReadByUltralytics",
-        learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
+        learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
         answers="nas_attn.integrations.ultralytics.answers:UltralyticsExport",
         evaluator="nas_attn.integrations.ultralytics.training:detector_evaluator",
     ),
     TaskRow(
         "detection by an evaluator",
         task="detection",
-        facts="nas_attn.tasks.detection:EvaluatedDetection",
-        data="nas_attn.tasks.detection.data:ReadElsewhere",
-        learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.tasks.detection.answers:DetectorExport",
+        facts="nas_attn.training.tasks.detection:EvaluatedDetection",
+        data="nas_attn.training.tasks.detection.data:ReadElsewhere",
+        learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
+        answers="nas_attn.training.tasks.detection.answers:DetectorExport",
     ),
     TaskRow(
         "detection",
         task="detection",
-        facts="nas_attn.tasks.detection:Detection",
-        data="nas_attn.tasks.detection.data:ImagesWithBoxes",
-        learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.tasks.detection.answers:DetectorExport",
+        facts="nas_attn.training.tasks.detection:Detection",
+        data="nas_attn.training.tasks.detection.data:ImagesWithBoxes",
+        learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
+        answers="nas_attn.training.tasks.detection.answers:DetectorExport",
     ),
 )
 

@@ -17,7 +17,7 @@ from PIL import Image
 from nas_attn import data
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection, SplitsSection
+from nas_attn.recipe.recipe import DataSection, SplitsSection
 
 
 def is_refused(root: Path, said: str) -> None:

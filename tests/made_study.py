@@ -14,8 +14,8 @@ import numpy as np
 
 from nas_attn.analysis.validation import Family, TestedNetwork
 from nas_attn.notation import parse
-from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import BARE, Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Run, StudyStore
 from nas_attn.study.reading import families, keep_family

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.sources import reader
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 Bytes = NDArray[np.uint8]
 IMAGES = 50_000

@@ -1,4 +1,4 @@
-"""Writes recipe.md beside this file from the schema in nas_attn/recipe_sections.py,
+"""Writes recipe.md beside this file from the schema in nas_attn/recipe/sections.py,
 recipe_training.py and space_schema.py: `make docs`.
 """
 
@@ -15,15 +15,15 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from nas_attn import tables, tasks
-from nas_attn.recipe import Augment, Named, Recipe, Schedule
+from nas_attn.recipe import tables, tasks
+from nas_attn.recipe.recipe import Augment, Named, Recipe, Schedule
 from nas_attn.space_schema import Section, SpaceSpec
 
 PAGE = Path(__file__).with_name("recipe.md")
 HEAD = """\
 # Recipe and search space, key by key
 
-`make docs` writes this page from `nas_attn/recipe_sections.py` and `recipe_training.py`. Both
+`make docs` writes this page from `nas_attn/recipe/sections.py` and `recipe_training.py`. Both
 files are TOML. A missing key has its default. An unknown key is an error that names the nearest
 one.
 `nas-attn search RECIPE --set training.batch_size=256` changes a key for one call.

@@ -25,9 +25,9 @@ from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.nets import Net, example_input
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.session import candidate_name, run_session
+from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.records import Session, Site
 from nas_attn.space import resolve
-from nas_attn.tables import LATENCY_MODES
 
 INIT_OF_FORM = {"identity": "identity", "random": "paper"}
 """The evidence's form of a module -> `training.init`."""

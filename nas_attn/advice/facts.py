@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nas_attn.analysis.plans import LongerTarget
 from nas_attn.evidence import ExpectedGain, SeenGain, Situation
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
 from nas_attn.records import Knob, Latency, Placement, Site
 
 TOO_SLOW = 4.0

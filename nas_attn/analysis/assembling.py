@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from nas_attn import tasks
 from nas_attn.analysis.capacity import Controls, with_capacity
 from nas_attn.analysis.cautions import Caution, cautions, untried
 from nas_attn.analysis.facts import StudyFacts
@@ -34,14 +33,15 @@ from nas_attn.analysis.sanity import Constant, weak_rungs
 from nas_attn.analysis.snapshot import STATES, CandidateView, ScorePoint, Snapshot
 from nas_attn.analysis.validation import validation_results
 from nas_attn.model import TARGET_RUNG, Evidence, Noise
-from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_cost
 from nas_attn.records import (
     CandidateRow,
     Score,
     StoredScore,
 )
-from nas_attn.tables import is_cost
 
 # the order in which a candidate's scores are listed, by what they were trained for
 PURPOSE_ORDER = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.recipe import lower_is_better
+from nas_attn.recipe.recipe import lower_is_better
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from nas_attn import tasks
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_per_image, is_share, saturation
 from nas_attn.records import CandidateRow, Score
-from nas_attn.tables import is_per_image, is_share, saturation
 
 # a network below this share of the way from guessing to perfect has hardly learned
 LEARNED = 0.15

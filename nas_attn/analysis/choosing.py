@@ -14,7 +14,7 @@ from nas_attn.analysis.eligible import finished, latency_ratio
 from nas_attn.analysis.fronts import minimised, sign_of
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import StudyError, several, shorten
-from nas_attn.tables import is_cost, share_of_images
+from nas_attn.recipe.tables import is_cost, share_of_images
 
 
 class Way(Enum):

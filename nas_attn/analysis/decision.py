@@ -16,8 +16,8 @@ from nas_attn.analysis.pooled import PooledTest, blocks_to_decide
 from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendation, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import TARGET_RUNG
+from nas_attn.recipe.tables import is_share
 from nas_attn.records import BARE
-from nas_attn.tables import is_share
 
 # a test with more trainings of each network is not proposed
 MOST_RUNS = 32

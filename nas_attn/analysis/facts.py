@@ -11,7 +11,7 @@ from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import Family
 from nas_attn.image_facts import StudyImages
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import (
     CandidateRow,
     EpochPoint,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from nas_attn.attention.catalogue import CONTROLS
-from nas_attn.recipe import BackboneSection, Recipe
-from nas_attn.recipe_reading import other_backbone
+from nas_attn.recipe.reading import other_backbone
+from nas_attn.recipe.recipe import BackboneSection, Recipe
 from nas_attn.records import BARE, Assignment, Placement
 from nas_attn.space import other_of
 from nas_attn.system.importing import PYTHON

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas_attn import tasks
 from nas_attn.analysis.decision import decide
 from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.facts import Retrained
@@ -14,6 +13,7 @@ from nas_attn.analysis.pooled import PooledTest
 from nas_attn.analysis.provenance import Provenance, provenance
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.model import Gain
+from nas_attn.recipe import tasks
 
 # A loss that falls by less than this share in the last fifth of the epochs has levelled off
 STILL_FALLING = 0.03

@@ -7,15 +7,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn import tasks
 from nas_attn.analysis.facts import StudyFacts
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.modelling import Models, StudyScores, models_of, searched_as_target
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.model import TARGET_RUNG, TESTED, Estimate, Evidence, Gain
-from nas_attn.purposes import SEARCH, TEST_PROTOCOL
-from nas_attn.recipe import Recipe, objective_name
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
+from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, StoredScore
 
 # a gain at the target is not stated if half its interval exceeds so many times one run's noise

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn import tasks
 from nas_attn.dominance import hypervolume_contributions, non_dominated, non_dominated_rank
 from nas_attn.model import Estimate
-from nas_attn.recipe import Recipe, lower_is_better, objective_name
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
+from nas_attn.recipe.tables import is_cost
 from nas_attn.records import Costs, Latency
-from nas_attn.tables import is_cost
 
 Floats = NDArray[np.float64]
 Values = Sequence[float | None]

@@ -23,9 +23,9 @@ from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ValidationLabels
 from nas_attn.model import Gain
 from nas_attn.model.hypotheses import cdf
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_share
 from nas_attn.records import Score, StoredScore
-from nas_attn.tables import is_share
 
 # the fewest that compare something: four networks on two seeds
 FEWEST_RUNS = 8

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nas_attn import tasks
 from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
 from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import Labels
 from nas_attn.model import TARGET_RUNG, TESTED, WITNESS, Beforehand, Evidence, ScoredRun, fit
-from nas_attn.recipe import Recipe, objective_name
-from nas_attn.recipe_sections import FEW_VALIDATED
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe, objective_name
+from nas_attn.recipe.sections import FEW_VALIDATED
+from nas_attn.recipe.tables import is_cost, is_share_of_images, witness_of
 from nas_attn.records import (
     Placement,
     StoredScore,
 )
-from nas_attn.tables import is_cost, is_share_of_images, witness_of
 
 Models = dict[tuple[str, int], Evidence]
 """(metric, rung) -> model."""

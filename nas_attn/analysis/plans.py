@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.notes import NoWeights
 
 # candidates of a good search

@@ -29,7 +29,7 @@ from nas_attn.analysis.validation import (
     judge,
 )
 from nas_attn.model import Results
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import Placement
 
 # trainings of each network that a test may take in all

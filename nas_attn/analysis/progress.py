@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from nas_attn.purposes import BACKBONE, LENGTH
+from nas_attn.recipe.purposes import BACKBONE, LENGTH
 
 
 class Phase(Enum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from nas_attn.model import Estimate, Gain, Noise
-from nas_attn.recipe import TrainingSection
+from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.records import BARE, BARE_NAME, Latency, Placement
 
 # probability of being better than the bare backbone that a placement needs

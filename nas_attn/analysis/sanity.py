@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from nas_attn import tasks
 from nas_attn.model import Evidence
-from nas_attn.recipe import Recipe, objective_name
-from nas_attn.tables import IN_INT8, METRICS, is_cost
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe, objective_name
+from nas_attn.recipe.tables import IN_INT8, METRICS, is_cost
 
 # candidates with the same value before it is reported
 LEAST_ALIKE = 2

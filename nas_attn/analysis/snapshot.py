@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.cautions import Caution
 from nas_attn.analysis.facts import Retrained
@@ -27,7 +26,9 @@ from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.image_facts import StudyImages
 from nas_attn.model import Estimate, Evidence, Gain, Noise
-from nas_attn.recipe import Recipe, lower_is_better, objective_name
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
+from nas_attn.recipe.tables import is_cost
 from nas_attn.records import (
     BARE_NAME,
     BaselineName,
@@ -36,7 +37,6 @@ from nas_attn.records import (
     Placement,
     SplitReading,
 )
-from nas_attn.tables import is_cost
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nas_attn.purposes import VALIDATE
+from nas_attn.recipe.purposes import VALIDATE
 from nas_attn.records import StoredScore, WorkerSpan
 
 

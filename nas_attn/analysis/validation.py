@@ -25,9 +25,9 @@ from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.model import Results
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_share, is_share_of_images
 from nas_attn.records import BARE, Placement, Score, StoredScore
-from nas_attn.tables import is_share, is_share_of_images
 
 Floats = NDArray[np.float64]
 # weight of the pooled variance in each comparison's own, as so many observations

@@ -1,5 +1,5 @@
 """Costs of a network, counted on shapes: the functions of the table of costs
-(`nas_attn.tables`).
+(`nas_attn.recipe.tables`).
 """
 
 import math
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas_attn import tables
 from nas_attn.attachment.hosting import replaced_parameters
 from nas_attn.attachment.recording import Recording, record
 from nas_attn.errors import NasAttnError, OperationError, RecipeError
+from nas_attn.recipe import tables
 from nas_attn.records import Costs
 from nas_attn.system.importing import load_object
 

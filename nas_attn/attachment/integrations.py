@@ -23,9 +23,9 @@ itself: a user who wants that calls a function for it.
 
 from abc import ABC, abstractmethod
 
+from nas_attn.recipe.tables import INTEGRATIONS
 from nas_attn.records import ResolvedPlacement
 from nas_attn.system.importing import named
-from nas_attn.tables import INTEGRATIONS
 
 
 class HostPackage(ABC):

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nas_attn.backbones import detectors
 from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line, shorten
-from nas_attn.recipe import BackboneSection
-from nas_attn.recipe_reading import backbone_section
+from nas_attn.recipe.reading import backbone_section
+from nas_attn.recipe.recipe import BackboneSection
+from nas_attn.recipe.tables import BACKBONE_SOURCES, FROZEN_NORMS
 from nas_attn.system.importing import load_object, named
 from nas_attn.system.notes import WeightsNote
-from nas_attn.tables import BACKBONE_SOURCES, FROZEN_NORMS
 
 if TYPE_CHECKING:
     from torch import nn

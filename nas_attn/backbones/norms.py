@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nas_attn.tables import LAYER_NORM_PRESET
+from nas_attn.recipe.tables import LAYER_NORM_PRESET
 
 
 def usual_preset(model: nn.Module) -> str | None:

@@ -15,7 +15,7 @@ from nas_attn import attachment, backbones, notation, space
 from nas_attn.checkup.findings import Finding, TwoCopies, found_by
 from nas_attn.checkup.training import CLASSES
 from nas_attn.latency.session import run_session
-from nas_attn.recipe import BackboneSection, LatencySection
+from nas_attn.recipe.recipe import BackboneSection, LatencySection
 from nas_attn.records import Session
 
 LATENCY = "latency"

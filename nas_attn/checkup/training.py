@@ -22,10 +22,12 @@ from nas_attn.checkup.findings import EpochTime, Finding, StepProfile, Unrecorde
 from nas_attn.checkup.timing import counted_replays
 from nas_attn.data import Dataset, Split
 from nas_attn.data.pixels import InMemory
-from nas_attn.recipe import BackboneSection, TrainingSection
+from nas_attn.recipe.recipe import BackboneSection, TrainingSection
+from nas_attn.recipe.tasks import TASKS
 from nas_attn.records import EpochPoint
-from nas_attn.tasks import TASKS
-from nas_attn.training import Callbacks, LearningRates, Trainer
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.run import Callbacks
+from nas_attn.training.trainer import Trainer
 
 EPOCHS_PART = "epochs"
 PROFILES = "profiles"

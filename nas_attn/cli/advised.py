@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import psutil
 
-from nas_attn import tasks
 from nas_attn.advice.advising import advise
 from nas_attn.advice.costing import INIT_OF_FORM
 from nas_attn.advice.facts import Advice, Question, SearchPower
@@ -22,12 +21,13 @@ from nas_attn.cli.measuring import latency_section
 from nas_attn.cli.usual import CLASSES, task_of, usual_shape, usual_start
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.evidence import Situation
-from nas_attn.recipe import LatencySection
-from nas_attn.recipe_reading import backbone_section
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import backbone_section
+from nas_attn.recipe.recipe import LatencySection
+from nas_attn.recipe.target import refuse_unpublished, target_table, target_words
+from nas_attn.recipe.tasks import TASKS
 from nas_attn.searching.prepare.lengths import usual_pace
 from nas_attn.searching.prepare.short_search import ASSUMED_IMAGES, TRAINED_SHARE, search_power
-from nas_attn.target_words import refuse_unpublished, target_table, target_words
-from nas_attn.tasks import TASKS
 from nas_attn.words.advice import (
     ADVICE_COLUMNS,
     AdvisedCommands,

@@ -211,7 +211,7 @@ def overrides(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
     Args:
         option: of `EXAMPLES`; errors name it.
     """
-    from nas_attn.recipe_reading import read_toml
+    from nas_attn.recipe.reading import read_toml
 
     values: dict[str, Any] = {}
     for setting in settings:
@@ -235,7 +235,7 @@ def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
     code is trusted.
     """
     from nas_attn.cli.trust import code_in, is_here
-    from nas_attn.recipe import Recipe
+    from nas_attn.recipe.recipe import Recipe
 
     space = getattr(read, "space", None)
     parts = [(path, read), *([(space.origin, space)] if space else [])]
@@ -528,7 +528,7 @@ def _share(text: str) -> float:
 
 def parse_shape(text: str) -> tuple[int, int, int]:
     """`3x224x224` as (3, 224, 224)."""
-    from nas_attn.recipe_sections import LARGEST_SIDE
+    from nas_attn.recipe.sections import LARGEST_SIDE
 
     parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
     if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):

@@ -34,7 +34,7 @@ from nas_attn.system.paths import output_path, user_path
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import CandidateView, Snapshot
     from nas_attn.export.formats import Format
-    from nas_attn.recipe import Recipe
+    from nas_attn.recipe.recipe import Recipe
     from nas_attn.results.exporting import Exported
     from nas_attn.study.opening import OpenStudy
 
@@ -94,8 +94,8 @@ def export(
     """Write a trained network and its card. In one of eight formats."""
     check_output()
 
-    from nas_attn import tasks
     from nas_attn.export.formats import find_format
+    from nas_attn.recipe import tasks
     from nas_attn.results.exporting import ExportWish, export_candidate
     from nas_attn.study.choice import chosen
     from nas_attn.study.reading import snapshot

@@ -10,7 +10,7 @@ import typer
 from nas_attn.cli.common import echo
 from nas_attn.data.walking import divided_folds, folds_of, subfolders
 from nas_attn.errors import DataError, did_you_mean, few, printable, shorten
-from nas_attn.recipe import SplitsSection
+from nas_attn.recipe.recipe import SplitsSection
 from nas_attn.words import new_recipe
 
 # the answer if no fold is kept for the final test

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from nas_attn import tables
 from nas_attn.cli.common import Target, Trust, check_typed, echo, grouped
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
+from nas_attn.recipe import tables
+from nas_attn.recipe.target import AUTO, TargetWords, refuse_unpublished, target_table, target_words
+from nas_attn.recipe.tasks import TASKS, Task, find, variants
 from nas_attn.system.paths import output_path
-from nas_attn.target_words import AUTO, TargetWords, refuse_unpublished, target_table, target_words
-from nas_attn.tasks import TASKS, Task, find, variants
 from nas_attn.words import new_recipe
 
 if TYPE_CHECKING:
-    from nas_attn.recipe import DataSection, SplitsSection
+    from nas_attn.recipe.recipe import DataSection, SplitsSection
 
 # source of a backbone -> package that it needs
 PACKAGE_OF_SOURCE = {
@@ -128,8 +128,8 @@ def _answers(
     target.
     """
     from nas_attn.cli.folds import chosen_splits
-    from nas_attn.recipe import DataSection
-    from nas_attn.recipe_reading import study_name
+    from nas_attn.recipe.reading import study_name
+    from nas_attn.recipe.recipe import DataSection
 
     task = options.task
     hints = variants(task)[0].hints
@@ -201,8 +201,8 @@ def _look(
     data = data_section.name
     from nas_attn import backbones
     from nas_attn.backbones.norms import usual_preset
-    from nas_attn.recipe_reading import backbone_section
-    from nas_attn.tasks.data import data_of
+    from nas_attn.recipe.reading import backbone_section
+    from nas_attn.training.tasks.data import data_of
     from nas_attn.words.images import first_look_text
 
     source, colon, place = data.partition(":")
@@ -324,7 +324,7 @@ def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
 def count_images(data: str, splits: SplitsSection | None = None) -> float:
     """Approximate number of the user's training images; 0 if it is not known."""
     from nas_attn.data.folder import count_trained
-    from nas_attn.recipe import DataSection
+    from nas_attn.recipe.recipe import DataSection
 
     source, _, folder = data.partition(":")
     with suppress(DataError, ImportError):
@@ -348,7 +348,7 @@ def _number(kind: type[int] | type[float], text: str, what: str) -> float:
 
 def _write(target: Path, text: str) -> None:
     """Writes the recipe if it is valid, else nothing."""
-    from nas_attn.recipe_reading import read_toml, recipe_from
+    from nas_attn.recipe.reading import read_toml, recipe_from
 
     recipe_from(read_toml(text, str(target)), where=str(target))
     try:

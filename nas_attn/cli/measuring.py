@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas_attn.evaluation.plan import Plan
-    from nas_attn.recipe import LatencySection
+    from nas_attn.recipe.recipe import LatencySection
     from nas_attn.study.opening import OpenStudy
 
 
@@ -262,7 +262,7 @@ def _front_of(study: OpenStudy | None, backbone: str | None) -> dict[str, Placem
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], folder: Path) -> None:
     from nas_attn.cli.printing import show_prose
     from nas_attn.latency.session import PROGRAM_FILE, write_folder
-    from nas_attn.tables import LATENCY_MODES
+    from nas_attn.recipe.tables import LATENCY_MODES
 
     write_folder(
         folder,
@@ -302,7 +302,7 @@ def _bring_back(folder: Path, study: OpenStudy | None, output: Output) -> None:
 def _plan(backbone: str, shape: str) -> Plan:
     from nas_attn.cli.usual import CLASSES, task_of
     from nas_attn.evaluation.plan import plan_for
-    from nas_attn.recipe_reading import recipe_from
+    from nas_attn.recipe.reading import recipe_from
 
     classes = CLASSES[task_of(backbone)]
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": classes}
@@ -319,8 +319,8 @@ def latency_section(section: LatencySection, settings: Sequence[str]) -> Latency
     """A section with the settings of `--latency`."""
     from pydantic import ValidationError
 
-    from nas_attn.recipe import LatencySection
-    from nas_attn.recipe_reading import sentence
+    from nas_attn.recipe.reading import sentence
+    from nas_attn.recipe.recipe import LatencySection
 
     table = {
         **section.model_dump(),
@@ -344,7 +344,7 @@ class Built(NamedTuple):
 def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
     """The network of a placement; without one, the backbone that the text names."""
     from nas_attn import backbones
-    from nas_attn.recipe_reading import backbone_section
+    from nas_attn.recipe.reading import backbone_section
 
     if placement is None:
         shape = plan.input_shape

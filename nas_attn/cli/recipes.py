@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nas_attn.errors import NasAttnError
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 
 
 def recipe_of(kept: Recipe) -> str | None:
@@ -14,7 +14,7 @@ def recipe_of(kept: Recipe) -> str | None:
     there is none. Name, length of the target and number of candidates may be other ones: the
     command that goes on from there states or repeats them.
     """
-    from nas_attn.recipe_reading import load_recipe, shipped
+    from nas_attn.recipe.reading import load_recipe, shipped
 
     asked = kept.as_asked()
     changes = {

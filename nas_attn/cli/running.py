@@ -36,7 +36,7 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.errors import NasAttnError, RecipeError, StudyError
-from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
+from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 from nas_attn.records import BARE
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.system.paths import DEFAULT_URL

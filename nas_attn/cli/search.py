@@ -34,12 +34,12 @@ from nas_attn.cli.common import (
 )
 from nas_attn.cli.running import run
 from nas_attn.errors import StudyError
+from nas_attn.recipe.target import target_words
 from nas_attn.system.paths import DEFAULT_URL
-from nas_attn.target_words import target_words
 
 if TYPE_CHECKING:
     from nas_attn.analysis.plans import Budget, Timetable
-    from nas_attn.recipe import Recipe
+    from nas_attn.recipe.recipe import Recipe
     from nas_attn.study.opening import OpenStudy
 
 Tried = Annotated[
@@ -176,7 +176,7 @@ def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchP
     """Reads the recipe, or plans for a folder of images; says what the images are. RecipeError and
     others: what is asked for cannot be searched.
     """
-    from nas_attn.recipe_reading import TOML_PATH, load_recipe
+    from nas_attn.recipe.reading import TOML_PATH, load_recipe
 
     changes = options.changes()
     named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
@@ -213,8 +213,8 @@ def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchP
 
 def _inventory(made: Recipe) -> list[str]:
     """What the user's images are, and what is left out of them; empty for other data."""
-    from nas_attn import tasks
-    from nas_attn.tasks.data import data_of
+    from nas_attn.recipe import tasks
+    from nas_attn.training.tasks.data import data_of
     from nas_attn.words.images import inventory_lines
 
     inventory = data_of(tasks.of(made)).inventory(made.data)
@@ -384,7 +384,7 @@ def extend(
     dry_run: DryRun = False,
 ) -> None:
     """Give a study another search space. Every finished run is kept."""
-    from nas_attn.recipe_reading import load_space
+    from nas_attn.recipe.reading import load_space
     from nas_attn.searching.prepare.extending import extend as do
     from nas_attn.words.plans import extension_lines
 

@@ -57,7 +57,7 @@ def sites(
     from nas_attn import backbones
     from nas_attn.attachment import survey
     from nas_attn.cli.usual import CLASSES, task_of
-    from nas_attn.recipe_reading import backbone_section, load_space
+    from nas_attn.recipe.reading import backbone_section, load_space
 
     spec = None
     if space is not None:

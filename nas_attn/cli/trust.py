@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas_attn import tables
 from nas_attn.integrations.ultralytics.files import is_plain_data, is_plain_model
+from nas_attn.recipe import tables
 
 if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy

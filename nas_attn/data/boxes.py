@@ -18,7 +18,7 @@ from nas_attn.data.decoding import PADDING_GREY
 from nas_attn.data.digits import OPTIONS, box_of, chosen_options, draw_masked, generated
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 SHOWN_SCORE = 0.3
 # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels

@@ -27,7 +27,7 @@ from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, drawing, prepare, with_used_bits
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError, few, shorten
-from nas_attn.recipe import CocoSection, DataSection
+from nas_attn.recipe.recipe import CocoSection, DataSection
 from nas_attn.system.notes import OddAnnotations, warn
 from nas_attn.system.paths import user_path
 

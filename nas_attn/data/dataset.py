@@ -28,8 +28,8 @@ from nas_attn.data.parts import Labelled
 from nas_attn.data.pixels import Feed, Pixels, moments
 from nas_attn.errors import DataError
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
-from nas_attn.recipe import Augment, DataSection
-from nas_attn.tasks import TASKS, Task
+from nas_attn.recipe.recipe import Augment, DataSection
+from nas_attn.recipe.tasks import TASKS, Task
 
 log = logging.getLogger("nas_attn.data")
 

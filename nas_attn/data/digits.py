@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError, did_you_mean
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 DIGIT_SIDE = 8
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))

@@ -56,8 +56,8 @@ from nas_attn.errors import (
     several,
 )
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
-from nas_attn.recipe import DataSection, SplitsSection
-from nas_attn.recipe_sections import LARGEST_SIDE
+from nas_attn.recipe.recipe import DataSection, SplitsSection
+from nas_attn.recipe.sections import LARGEST_SIDE
 from nas_attn.system.notes import ImagesNotSaved, warn
 from nas_attn.system.paths import UNFINISHED_ENDING, user_path, whole_file
 

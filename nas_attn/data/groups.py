@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nas_attn.errors import DataError, shorten
-from nas_attn.recipe import GroupsSection
+from nas_attn.recipe.recipe import GroupsSection
 from nas_attn.system.paths import user_path
 
 # (paths of images, the folder with their class folders) -> the group of each

@@ -43,8 +43,8 @@ from nas_attn.image_facts import (
     UnreadLabels,
     WithoutBoxes,
 )
-from nas_attn.recipe import DataSection, SplitsSection
-from nas_attn.tables import Kind
+from nas_attn.recipe.recipe import DataSection, SplitsSection
+from nas_attn.recipe.tables import Kind
 
 LOOSE = "outside the class folders"
 UNNAMED = "in folders of no split"

@@ -18,11 +18,11 @@ from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import Seed, amount, divided, redivided, stratified
 from nas_attn.errors import DataError
 from nas_attn.image_facts import FULL_BITS
-from nas_attn.recipe import DataSection
-from nas_attn.recipe_sections import FEW_VALIDATED
+from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.sections import FEW_VALIDATED
+from nas_attn.recipe.tables import Kind
+from nas_attn.recipe.tasks import TASKS, Task
 from nas_attn.records import SOLE_WORKER, Share
-from nas_attn.tables import Kind
-from nas_attn.tasks import TASKS, Task
 
 LABEL_KINDS: Mapping[Kind, Classes] = {"classes": Classes(), "masks": Masks(), "boxes": Boxes()}
 """The labels of images -> what is known of such images."""

@@ -24,7 +24,7 @@ from nas_attn.data.parts import Parts, Place
 from nas_attn.data.remembered import remembered
 from nas_attn.data.walking import Layout, layout, subfolders
 from nas_attn.errors import DataError, few, shorten
-from nas_attn.recipe import DataSection, SplitsSection
+from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.system.processes import cores
 
 NAMES_FILE = "classes.txt"

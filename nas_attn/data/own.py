@@ -37,9 +37,9 @@ from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, ima
 from nas_attn.data.scratch import Scratch
 from nas_attn.errors import DataError, first_line, shorten
 from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.tables import Kind
 from nas_attn.system.notes import MoreFields, warn
-from nas_attn.tables import Kind
 
 # The least label, by the kind of labels
 FIRST_CLASS = {"classes": 0, "masks": 0, "boxes": 1}

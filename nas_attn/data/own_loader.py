@@ -20,8 +20,8 @@ from nas_attn.data.own_fields import image_and_label
 from nas_attn.data.parts import Labelled
 from nas_attn.errors import DataError, first_line, shorten
 from nas_attn.image_facts import NOT_COUNTED
-from nas_attn.recipe import Augment, DataSection
-from nas_attn.tables import Kind
+from nas_attn.recipe.recipe import Augment, DataSection
+from nas_attn.recipe.tables import Kind
 
 # rounding error by which a DataLoader's values may leave 0 to 1
 VALUE_SLACK = 0.01

@@ -9,8 +9,8 @@ from typing import Any
 
 from nas_attn.data import own
 from nas_attn.errors import DataError, did_you_mean
+from nas_attn.recipe.tables import Kind, data_sets_with, find_data_set
 from nas_attn.system.importing import load_object
-from nas_attn.tables import Kind, data_sets_with, find_data_set
 
 
 def reader(name: str, kind: Kind) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from nas_attn.data.decoding import SUFFIXES
 from nas_attn.errors import DataError, did_you_mean, few
-from nas_attn.recipe import SplitsSection
+from nas_attn.recipe.recipe import SplitsSection
 
 NO_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"})
 NO_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})

@@ -19,7 +19,7 @@ from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, d
 from nas_attn.data.opening import opened_image
 from nas_attn.data.parts import cache_folder, exclusive
 from nas_attn.errors import DataError, few, shorten
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 from nas_attn.system.paths import user_path
 
 YOLO_SIZE = 640

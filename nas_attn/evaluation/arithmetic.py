@@ -9,9 +9,9 @@ from torch import nn
 
 from nas_attn.data import Dataset
 from nas_attn.errors import StorageError
-from nas_attn.purposes import SEARCH
-from nas_attn.recipe import Recipe, TrainingSection
-from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.recipe.reading import frozen_recipe
+from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.records import FILLED, UNEVEN, Arithmetic
 from nas_attn.storage import StudyStore
 from nas_attn.system.notes import OtherArithmetic, warn

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from nas_attn.analysis.per_image import Labels
 from nas_attn.errors import CheckpointError, StorageAway
-from nas_attn.purposes import BACKBONE, division_name
+from nas_attn.recipe.purposes import BACKBONE, division_name
 from nas_attn.records import Choice, EpochPoint
 from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.system.notes import Failure, warn
@@ -117,7 +117,7 @@ class FolderArtifacts:
 
 class RunFiles:
     """Checkpoints of one run under one lease; one counts once its row is there. A
-    `training.CheckpointSlot`.
+    `training.run.CheckpointSlot`.
     """
 
     def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:

@@ -51,10 +51,10 @@ from nas_attn.errors import (
 )
 from nas_attn.evaluation.faults import message, said, show_traceback
 from nas_attn.evaluation.output import OutputLog, shown
+from nas_attn.recipe.tables import IN_INT8, is_share, share_of_images
 from nas_attn.records import Participation, ResolvedPlacement, Score
-from nas_attn.system.waiting import StopNow
-from nas_attn.tables import IN_INT8, is_share, share_of_images
-from nas_attn.training import CheckpointSlot, Interrupted
+from nas_attn.system.waiting import Interrupted, StopNow
+from nas_attn.training.run import CheckpointSlot
 
 WAY_OUT = (
     "score the network that the evaluator was given, or name the one that you score with"

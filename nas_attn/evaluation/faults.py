@@ -23,7 +23,7 @@ from nas_attn.errors import (
     shorten,
 )
 from nas_attn.system.environment import DEBUG, debugging
-from nas_attn.training import Interrupted
+from nas_attn.system.waiting import Interrupted
 from nas_attn.training.memory import out_of_memory
 
 # characters of another program's message that are kept

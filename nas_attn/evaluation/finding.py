@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nas_attn import tasks
 from nas_attn.errors import RecipeError
 from nas_attn.evaluation.evaluators import COMMAND, Evaluator
 from nas_attn.evaluation.programs import program
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.importing import load_object, named
 
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from nas_attn import tasks
 from nas_attn.data import Dataset, Split
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError
 from nas_attn.image_facts import Division, StudyImages
-from nas_attn.recipe import DataSection, Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import DataSection, Recipe
+from nas_attn.recipe.task import EXTERNAL
 from nas_attn.storage import StudyStore
 from nas_attn.system.notes import ContradictoryImages, warn
-from nas_attn.tasks.base import EXTERNAL
-from nas_attn.tasks.data import data_of
+from nas_attn.training.tasks.data import data_of
 
 # name under which a study keeps it
 INVENTORY = "inventory"

@@ -23,11 +23,11 @@ from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.nets import Net
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.session import candidate_name, check, run_session
+from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.records import BARE, Fingerprint, Latency, Placement, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.system.notes import Failure, warn
 from nas_attn.system.waiting import Awaited, Interrupted, Wait
-from nas_attn.tables import LATENCY_MODES
 
 # before each session of a first estimate, for a busy machine
 PAUSES_S = (

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn import attachment, backbones, data, tasks
+from nas_attn import attachment, backbones, data
 from nas_attn.errors import BackboneError, NasAttnError, RecipeError, StudyError
 from nas_attn.evaluation.images import keep_or_compare
-from nas_attn.purposes import SEARCH, TARGET_PROTOCOL
-from nas_attn.recipe import DataSection, Recipe, TrainingSection, objective_name
-from nas_attn.recipe_reading import frozen_recipe, other_backbone
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
+from nas_attn.recipe.reading import frozen_recipe, other_backbone
+from nas_attn.recipe.recipe import DataSection, Recipe, TrainingSection, objective_name
+from nas_attn.recipe.tables import COSTS, Cost
 from nas_attn.records import BARE, Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.storage import StudyStore
-from nas_attn.tables import COSTS, Cost
-from nas_attn.tasks.data import data_of
+from nas_attn.training.tasks.data import data_of
 
 # builds the bare backbone, randomly initialised from torch's global generator
 Build = Callable[[], nn.Module]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas_attn import data, tasks
+from nas_attn import data
 from nas_attn.analysis.per_image import Labels
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import (
@@ -70,8 +70,9 @@ from nas_attn.evaluation.starts import (
     pick_device,
 )
 from nas_attn.latency.locks import DeviceLock
-from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import (
     BARE,
     SOLE_WORKER,
@@ -85,11 +86,13 @@ from nas_attn.records import (
 )
 from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.system.notes import Failure, warn
-from nas_attn.tasks.data import data_of
-from nas_attn.training import Callbacks, LearningRates, Trainer
 from nas_attn.training.arithmetic import possible
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.run import Callbacks
 from nas_attn.training.stepping import execution_on
+from nas_attn.training.tasks.data import data_of
 from nas_attn.training.threads import Threads, cores_for, intra_op_threads
+from nas_attn.training.trainer import Trainer
 
 Stop = Callable[[], bool]
 

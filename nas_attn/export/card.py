@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_attn import tasks
 from nas_attn._version import __version__
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
@@ -32,13 +31,14 @@ from nas_attn.export import scoring
 from nas_attn.export.formats import BOX_VALUES, Graph, answers_of
 from nas_attn.export.python_file import Described
 from nas_attn.notation import parse
-from nas_attn.recipe import DataSection, Recipe
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import DataSection, Recipe
+from nas_attn.recipe.tables import BACKBONE_SOURCES
 from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.space import other_of
 from nas_attn.system.paths import write_whole
-from nas_attn.tables import BACKBONE_SOURCES
-from nas_attn.tasks.data import data_of
+from nas_attn.training.tasks.data import data_of
 from nas_attn.words import units
 from nas_attn.words.card import card_text, drawing_line, splits_text
 

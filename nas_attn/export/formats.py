@@ -24,9 +24,9 @@ from nas_attn.latency.files import (
     why_not_exported,
     write_ncnn,
 )
+from nas_attn.recipe.task import Task
 from nas_attn.system.importing import named
 from nas_attn.system.paths import replace_file
-from nas_attn.tasks.base import Task
 from nas_attn.training.learning import Tally, answer_of, learnt_of
 
 BOX_VALUES = 6

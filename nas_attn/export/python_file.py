@@ -26,10 +26,10 @@ from nas_attn.backbones.building import torchvision_options, users_arguments
 from nas_attn.backbones.cifar import MODELS
 from nas_attn.backbones.detectors import freeze_norms, frozen_norms
 from nas_attn.errors import OperationError
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
+from nas_attn.recipe.tasks import TASKS, Task
 from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.system.importing import PYTHON, load_object
-from nas_attn.tasks import TASKS, Task
 
 FILE_COLUMNS = 120
 """Columns of the file."""

@@ -29,9 +29,9 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from nas_attn.attachment.containers import CHILD
 from nas_attn.errors import MeasurementError, RecipeError, first_line
 from nas_attn.latency.paired import Array
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
+from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.system.importing import load_object
-from nas_attn.tables import LATENCY_MODES
 
 CALIBRATION = 64
 """Images that give the ranges of the activations."""

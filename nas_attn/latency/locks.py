@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn.errors import MeasurementError
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
 from nas_attn.system import waiting
 from nas_attn.system.environment import LOCK_DIR, lock_folder
 from nas_attn.system.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown

@@ -14,9 +14,9 @@ import torch
 
 from nas_attn.errors import MeasurementError
 from nas_attn.latency.paired import cpu_name
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
+from nas_attn.recipe.tables import LATENCY_MODES, LatencyMode
 from nas_attn.records import Fingerprint
-from nas_attn.tables import LATENCY_MODES, LatencyMode
 
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 

@@ -1,7 +1,7 @@
 """Prepares a network for timing: in torch, in another runtime, or by a user's command; and chooses
 the clock.
 
-Every mode (a row of `nas_attn.tables.LATENCY_MODES`) ends in a `Net`, whose `turn(calls)` does one
+Every mode (a row of `nas_attn.recipe.tables.LATENCY_MODES`) ends in a `Net`, whose `turn(calls)` does one
 untimed call and then times `calls` calls. A user's command gets the path of an ONNX file, in place
 of `{onnx}` or as its last argument, and prints milliseconds a call: one number or many, separated
 by blanks, commas or line ends.
@@ -28,11 +28,11 @@ from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import DeviceLost, MeasurementError, RecipeError
 from nas_attn.latency.files import runtime_suffix, why_not_exported, write_onnx, write_runtime_file
 from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
+from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.system.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.system.importing import load_object
 from nas_attn.system.processes import words_of
-from nas_attn.tables import LATENCY_MODES
 
 UNTIMED_CALLS = 2
 """Untimed calls before a capture, and one that is watched."""

@@ -46,10 +46,10 @@ from nas_attn.latency.paired import (
     summary,
     time_rounds,
 )
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
+from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.records import BESIDE, Knob, Session, SessionSample
 from nas_attn.storage.rows import to_sessions
-from nas_attn.tables import LATENCY_MODES
 
 # Keys that need more sessions, the neediest first
 StillOpen = Callable[[Sequence[Session]], Collection[str]]

@@ -21,8 +21,8 @@ from nas_attn.model.new_images import NewImages
 from nas_attn.model.priors import NOTHING_KNOWN, Beforehand
 from nas_attn.model.runs import ScoredRun
 from nas_attn.model.solution import NodeEffects, Solution, Sum
+from nas_attn.recipe.tables import is_share
 from nas_attn.records import Placement
-from nas_attn.tables import is_share
 
 # What tells of the noise: repeated runs; images and single scores; single scores; nothing, with one
 # run.

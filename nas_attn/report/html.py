@@ -19,7 +19,7 @@ from nas_attn.analysis.provenance import provenance
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
-from nas_attn.recipe_reading import write_toml
+from nas_attn.recipe.reading import write_toml
 from nas_attn.report import tables
 from nas_attn.report.answer import drawn_card
 from nas_attn.report.figures.curves import learning_curves

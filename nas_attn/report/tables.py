@@ -14,9 +14,9 @@ from nas_attn.analysis.per_image import ByClass, ClassGain, Mistakes
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import UserError, did_you_mean
-from nas_attn.recipe import objective_name
+from nas_attn.recipe.recipe import objective_name
+from nas_attn.recipe.tables import counted_costs, is_cost
 from nas_attn.report.templating import when
-from nas_attn.tables import counted_costs, is_cost
 from nas_attn.words import headings, units
 from nas_attn.words.candidates import (
     candidate_label,

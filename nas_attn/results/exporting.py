@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from nas_attn import tasks
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
@@ -24,16 +23,17 @@ from nas_attn.export.card import ExportedNetwork, card, check_onnx, run_elsewher
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.files import CALIBRATION
-from nas_attn.purposes import SEARCH
-from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.recipe.recipe import Recipe, TrainingSection
+from nas_attn.recipe.tables import share_of_images
+from nas_attn.recipe.task import Task
 from nas_attn.records import ASIDE, Arithmetic, Score, StoredScore
 from nas_attn.storage import Run, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import kept_runs, searched_run, trained_model
-from nas_attn.tables import share_of_images
-from nas_attn.tasks.base import Task
-from nas_attn.tasks.data import data_of
 from nas_attn.training.arithmetic import PLAIN
+from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 from nas_attn.words.exporting import AS_SEARCHED, retrained_text, worse_note
 

@@ -24,9 +24,9 @@ from typing import Any, Protocol
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning, RecipeError, StorageAway, first_line
 from nas_attn.evaluation.artifacts import mark
-from nas_attn.purposes import test_protocol
-from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import write_toml
+from nas_attn.recipe.purposes import test_protocol
+from nas_attn.recipe.reading import write_toml
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import html, tables
 from nas_attn.storage import StudyStore
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead

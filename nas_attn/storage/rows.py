@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from nas_attn.notation import parse
-from nas_attn.purposes import SEARCH
+from nas_attn.recipe.purposes import SEARCH
 from nas_attn.records import CandidateRow, Placement, Session, StoredScore
 
 T = TypeVar("T")

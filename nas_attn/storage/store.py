@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true, update
 
 from nas_attn.errors import StorageError
-from nas_attn.purposes import BACKBONE, PURPOSES, SEARCH, test_protocol
+from nas_attn.recipe.purposes import BACKBONE, PURPOSES, SEARCH, test_protocol
 from nas_attn.records import (
     CandidateRow,
     Costs,

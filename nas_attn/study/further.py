@@ -6,8 +6,8 @@ import numpy as np
 
 from nas_attn.analysis.progress import Progress
 from nas_attn.analysis.rounds import ROUNDS_PER_SEED, next_round
-from nas_attn.purposes import ROUND
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.purposes import ROUND
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage import StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import searched_snapshot

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from nas_attn._version import __version__
 from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts
-from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.recipe.reading import frozen_recipe
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import BACKBONE_SOURCES
 from nas_attn.storage import Database, StudyStore, shown_url
 from nas_attn.storage.database import check_same_recipe
 from nas_attn.study.bucket import SCHEME, BucketArtifacts
 from nas_attn.system.paths import DEFAULT_URL, user_path
-from nas_attn.tables import BACKBONE_SOURCES
 
 if TYPE_CHECKING:
     from nas_attn.evaluation.plan import Plan

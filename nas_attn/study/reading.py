@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse, uses_of
 from nas_attn.analysis.assembling import snapshot_of
 from nas_attn.analysis.facts import Retrained, StudyFacts
@@ -31,7 +30,8 @@ from nas_attn.analysis.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.image_facts import StudyImages
 from nas_attn.notation import parse
-from nas_attn.purposes import (
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import (
     RETRAIN,
     SEARCH,
     TARGET_PROTOCOL,
@@ -39,11 +39,11 @@ from nas_attn.purposes import (
     divided_seed,
     is_length,
 )
-from nas_attn.recipe import Recipe, objective_name
-from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.recipe.reading import frozen_recipe
+from nas_attn.recipe.recipe import Recipe, objective_name
+from nas_attn.recipe.tables import METRICS, share_of_images
 from nas_attn.records import EpochPoint
 from nas_attn.storage import StudyStore
-from nas_attn.tables import METRICS, share_of_images
 
 # bytes of a study's labels, unpacked: a few MB in a large study
 MOST_LABELS = 2**26

@@ -17,7 +17,7 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
 from nas_attn.notation import parse
-from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow, Latency, Placement, StoredScore
 from nas_attn.storage import Database
 from nas_attn.storage.driver_errors import explained

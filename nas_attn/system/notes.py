@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nas_attn.errors import NasAttnWarning
-from nas_attn.registry import Registry
+from nas_attn.recipe.registry import Registry
 from nas_attn.system.importing import named
 
 

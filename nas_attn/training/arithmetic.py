@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from nas_attn.recipe import TrainingSection
+from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.records import FILLED, Arithmetic, Batches
 from nas_attn.training.parameters import fused_in
 from nas_attn.training.stepping import execution_on

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nas_attn.data import Dataset
-from nas_attn.recipe import Recipe
-from nas_attn.tasks.base import MIXING
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.task import MIXING
 from nas_attn.training.learning import learnt_of
 from nas_attn.training.parameters import check_training
 

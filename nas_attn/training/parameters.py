@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import lr_scheduler
 
 from nas_attn.errors import RecipeError, did_you_mean, first_line, several
-from nas_attn.recipe import Schedule, TrainingSection
+from nas_attn.recipe.recipe import Schedule, TrainingSection
 from nas_attn.system.importing import load_object
 from nas_attn.system.notes import UntrainedAverage, warn
 

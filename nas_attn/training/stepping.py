@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.errors import RecipeError, TrainingError, first_line
-from nas_attn.recipe import TrainingSection
+from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.training.parameters import fused_on
 
 # batches that the host may queue on a CUDA device

@@ -19,7 +19,7 @@ from nas_attn.analysis.figure_facts import (
 )
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
-from nas_attn.recipe import objective_name
+from nas_attn.recipe.recipe import objective_name
 from nas_attn.records import Placement
 from nas_attn.space import other_of
 from nas_attn.words import units

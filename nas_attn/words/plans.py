@@ -8,8 +8,8 @@ from typing import Any
 
 from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
 from nas_attn.errors import few, several
-from nas_attn.recipe import TrainingSection
-from nas_attn.tables import LAYER_NORM_PRESET
+from nas_attn.recipe.recipe import TrainingSection
+from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.words.lines import Line
 from nas_attn.words.units import duration
 from nas_attn.words.weights import no_weights_text

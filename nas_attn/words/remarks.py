@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nas_attn import tasks
 from nas_attn.analysis.beyond_front import beyond_front
 from nas_attn.analysis.cautions import (
     Caution,
@@ -19,8 +18,9 @@ from nas_attn.analysis.sanity import Constant, Int8Change, WeakRung, int8_change
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Evidence
-from nas_attn.recipe import Recipe
-from nas_attn.tables import is_share_of_images, saturation
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_share_of_images, saturation
 from nas_attn.words import units
 from nas_attn.words.listing import listed
 

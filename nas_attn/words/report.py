@@ -10,7 +10,7 @@ from nas_attn.analysis.provenance import Provenance
 from nas_attn.analysis.snapshot import STATES, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Noise
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.words import units
 from nas_attn.words.figures import short_name
 from nas_attn.words.listing import listed

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_attn import purposes
 from nas_attn.analysis.length import LengthScore
 from nas_attn.analysis.progress import EndedRun, WorkersRun
 from nas_attn.errors import several
-from nas_attn.recipe_training import TrainingSection
+from nas_attn.recipe import purposes
+from nas_attn.recipe.tables import LAYER_NORM_PRESET
+from nas_attn.recipe.training import TrainingSection
 from nas_attn.records import Placement
-from nas_attn.tables import LAYER_NORM_PRESET
 from nas_attn.words.units import duration, value
 
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from nas_attn import tables
-from nas_attn.recipe import lower_is_better, objective_name
-from nas_attn.tables import IN_INT8
+from nas_attn.recipe import tables
+from nas_attn.recipe.recipe import lower_is_better, objective_name
+from nas_attn.recipe.tables import IN_INT8
 
 NO_VALUE = "–"
 # the one sign of negative numbers

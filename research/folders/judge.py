@@ -23,7 +23,7 @@ import torch
 
 from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.notation import parse
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 from research.trial.run import Bench
 
 HERE = Path(__file__).parent

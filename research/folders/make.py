@@ -21,7 +21,7 @@ from PIL import Image
 from nas_attn.data.digits import draw_masked
 from nas_attn.data.parts import Labelled, Place
 from nas_attn.data.published import read
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 SEED = 20_261_128
 LATER_SEED = 20_261_129

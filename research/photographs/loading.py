@@ -41,7 +41,7 @@ from torchvision.transforms import v2
 from nas_attn import backbones, data
 from nas_attn.backbones.building import IMAGENET_MEAN, IMAGENET_STD
 from nas_attn.data import Dataset
-from nas_attn.recipe import Augment, DataSection
+from nas_attn.recipe.recipe import Augment, DataSection
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 BATCHED = [Augment(name="flip"), Augment(name="crop", padding=16)]

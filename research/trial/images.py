@@ -15,7 +15,7 @@ from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.published import read
 from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 
 def fashion(section: DataSection, place: Place) -> Parts:

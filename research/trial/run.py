@@ -25,10 +25,11 @@ from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import Plan, make_plan
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.notation import parse
-from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import Choice, Placement
-from nas_attn.training import LearningRates, Trainer
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.trainer import Trainer
 from research.running import asked, work_through
 from research.trial.cells import HERE, SEEDS, Cell, as_trained, cells, finished_rows, keep_cell
 from research.trial.plan import DEAR, PRETRAINING, PROBLEMS

@@ -12,7 +12,7 @@ from materials import photographs
 from nas_attn.backbones.detectors import FIXED_SIDES, arguments
 from nas_attn.cli import advised, usual
 from nas_attn.cli.common import parse_shape
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 
 ONE_SESSION = ("--latency", "session_seconds=0.05", "--latency", "tolerance=0.9")
 QUICK = ("--input", "3x16x16", *ONE_SESSION)

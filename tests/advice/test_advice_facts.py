@@ -26,8 +26,8 @@ from nas_attn.advice.step_timing import training_image_s
 from nas_attn.attachment import survey
 from nas_attn.attention.channel import SqueezeExcitation
 from nas_attn.evidence import Situation, pooled
-from nas_attn.recipe import LatencySection
-from nas_attn.recipe_reading import backbone_section
+from nas_attn.recipe.reading import backbone_section
+from nas_attn.recipe.recipe import LatencySection
 from nas_attn.records import Survey
 from nas_attn.searching.prepare.lengths import found_length_s
 from nas_attn.searching.prepare.short_search import OF_A_CANDIDATE_S, search_power

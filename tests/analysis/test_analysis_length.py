@@ -17,7 +17,7 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.decision import decide
 from nas_attn.analysis.length import LengthScore, MetricKind, needed_length
 from nas_attn.analysis.recommendation import Worth
-from nas_attn.purposes import LENGTH, length_protocol
+from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.records import BARE, Score
 from nas_attn.storage import Run
 from nas_attn.study.reading import read, snapshot

@@ -32,7 +32,7 @@ from nas_attn.attachment import attach, attached_modules, cost, detach, find_sit
 from nas_attn.attachment.hosting import make_host
 from nas_attn.backbones import build, load_weights
 from nas_attn.errors import BackboneError, KnobError
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.records import BARE, Choice, Point, ResolvedPlacement
 
 SHAPE = (3, 16, 16)

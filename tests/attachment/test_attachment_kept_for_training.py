@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nas_attn.attachment import attach, find_sites
 from nas_attn.attachment.counting import cost
 from nas_attn.backbones import build
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.records import Choice
 
 

@@ -17,7 +17,7 @@ import nas_attn as na
 from nas_attn.attachment import attach, attached_modules, reparameterized, survey
 from nas_attn.errors import BackboneError
 from nas_attn.latency.nets import deployed
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
 from nas_attn.records import Point
 
 SHAPE = (3, 64, 64)

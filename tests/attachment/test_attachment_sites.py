@@ -16,7 +16,8 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import nas_attn as na
-from nas_attn import attachment, backbones, errors, recipe, records
+from nas_attn import attachment, backbones, errors, records
+from nas_attn.recipe import recipe
 
 Shape = tuple[int, int, int]
 

@@ -26,7 +26,7 @@ from nas_attn.attachment import attach, attached_modules, detach, find_sites, ho
 from nas_attn.attention import catalogue
 from nas_attn.backbones import build
 from nas_attn.errors import BackboneError
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.records import Choice, Point
 
 SHAPE = (3, 16, 16)

@@ -17,10 +17,10 @@ from nas_attn.backbones.building import IMAGENET_MEAN, IMAGENET_STD
 from nas_attn.backbones.cifar import DEPTHS, MODELS, Shortcut
 from nas_attn.backbones.larger import larger as larger_networks
 from nas_attn.errors import BackboneError
-from nas_attn.recipe import BackboneSection
-from nas_attn.recipe_reading import load_recipe
-from nas_attn.tasks import TASKS
-from nas_attn.tasks.data import data_of
+from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.recipe import BackboneSection
+from nas_attn.recipe.tasks import TASKS
+from nas_attn.training.tasks.data import data_of
 
 
 def build(

@@ -26,10 +26,10 @@ from nas_attn.backbones.weights import restore
 from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.evaluation.plan import Plan, make_plan
 from nas_attn.evaluation.starts import given_weights
-from nas_attn.recipe import BackboneSection
-from nas_attn.recipe_reading import recipe_from
-from nas_attn.tables import FROZEN_NORMS
-from nas_attn.tasks.detection import usual_side
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import BackboneSection
+from nas_attn.recipe.tables import FROZEN_NORMS
+from nas_attn.training.tasks.detection import usual_side
 
 
 def build(name: str, side: int = 64, classes: int = 4) -> nn.Module:

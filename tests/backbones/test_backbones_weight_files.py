@@ -22,11 +22,11 @@ from nas_attn import backbones
 from nas_attn.backbones.building import FORCE, FORCE_NOT, published_input
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import BackboneError
-from nas_attn.recipe import BackboneSection
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.recipe import BackboneSection
+from nas_attn.recipe.tasks import TASKS
 from nas_attn.system.notes import WeightsNote
-from nas_attn.tasks import TASKS
-from nas_attn.tasks.data import data_of
+from nas_attn.training.tasks.data import data_of
 
 State = dict[str, Any]
 

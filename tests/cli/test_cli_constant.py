@@ -6,7 +6,7 @@ import pytest
 
 import nas_attn as na
 from nas_attn.analysis.sanity import constants
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe.reading import recipe_from
 from nas_attn.report.dashboard import study_note
 from nas_attn.study.opening import open_study
 from nas_attn.study.reading import snapshot

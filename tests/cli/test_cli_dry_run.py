@@ -12,7 +12,7 @@ import pytest
 from command_line import Nas
 from materials import photographs
 
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.study.opening import create_study
 
 URL = "sqlite:///nas_attn.db"

@@ -22,7 +22,7 @@ import nas_attn as na
 from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError
 from nas_attn.notation import parse
-from nas_attn.recipe_reading import load_recipe, load_space
+from nas_attn.recipe.reading import load_recipe, load_space
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.extending import extend
 from nas_attn.searching.run import taking_part
@@ -196,7 +196,7 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
 def test_killed_half_way_it_leaves_the_old_or_the_new(searched: Path, nas) -> None:
     program = (
         "import os, signal, sys\n"
-        "from nas_attn.recipe_reading import load_space\n"
+        "from nas_attn.recipe.reading import load_space\n"
         "from nas_attn.searching.prepare import extending\n"
         "from nas_attn.study.opening import open_study\n"
         "opened, left = open_study('table'), int(sys.argv[1])\n"

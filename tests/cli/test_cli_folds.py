@@ -17,7 +17,7 @@ import pytest
 from materials import photographs
 from pseudo_terminal import COLOURS
 
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 
 
 @pytest.fixture

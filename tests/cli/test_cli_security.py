@@ -14,7 +14,7 @@ import pytest
 from materials import photographs
 
 from nas_attn.errors import RecipeError, StorageError, printable, without_passwords
-from nas_attn.recipe_reading import load_recipe, load_space
+from nas_attn.recipe.reading import load_recipe, load_space
 from nas_attn.storage import Database, shown_url
 from nas_attn.storage.driver_errors import explained
 

@@ -18,7 +18,7 @@ from command_line import Nas
 
 from nas_attn.cli.commands import COMMON_PANEL, PANELS
 from nas_attn.cli.main import COMMANDS, FORMER_NAMES, FORMER_OPTIONS, app
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import Database

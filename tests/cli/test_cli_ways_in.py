@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from nas_attn import __version__
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.storage import Database
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas_attn import backbones
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 
 RECIPE = """
 name = "given"

@@ -11,7 +11,7 @@ import pytest
 from nas_attn import data
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 Make = Callable[[Path], object]
 

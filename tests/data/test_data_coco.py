@@ -21,8 +21,8 @@ from nas_attn import data
 from nas_attn.data import Dataset, Split
 from nas_attn.data.boxes import BoxedSplit
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import Augment, CocoSection, DataSection
-from nas_attn.tasks import TASKS
+from nas_attn.recipe.recipe import Augment, CocoSection, DataSection
+from nas_attn.recipe.tasks import TASKS
 
 SIDE = 96
 

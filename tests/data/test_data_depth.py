@@ -22,9 +22,9 @@ from nas_attn.data.depth import largest_value
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
 from nas_attn.image_facts import Copies, NearCopies
-from nas_attn.recipe import DataSection
-from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.tasks import TASKS
+from nas_attn.recipe.reading import frozen_recipe
+from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.tasks import TASKS
 
 SIDE = 8
 

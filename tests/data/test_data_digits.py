@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from nas_attn import data
 from nas_attn.data.digits import source_digits
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 
 def load(**options) -> data.Dataset:

@@ -27,8 +27,8 @@ from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory, Mapped
 from nas_attn.data.splitting import divided
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
-from nas_attn.recipe import Augment, DataSection, Recipe
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import Augment, DataSection, Recipe
 from nas_attn.words.images import inventory_text
 
 

@@ -10,7 +10,7 @@ import pytest
 from nas_attn import data
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
-from nas_attn.recipe import DataSection, GroupsSection, SplitsSection
+from nas_attn.recipe.recipe import DataSection, GroupsSection, SplitsSection
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.data.inventory import of, take_masked
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import Augment, DataSection
-from nas_attn.tasks import TASKS
+from nas_attn.recipe.recipe import Augment, DataSection
+from nas_attn.recipe.tasks import TASKS
 from nas_attn.words.images import inventory_text
 
 DIGITS = DataSection(

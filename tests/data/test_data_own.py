@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from nas_attn import data, errors, recipe, tasks
+from nas_attn import data, errors
 from nas_attn.data.pixels import Feed, Mapped
+from nas_attn.recipe import recipe, tasks
 
 # DataLoader forks, as everywhere on Linux.
 pytestmark = pytest.mark.filterwarnings(

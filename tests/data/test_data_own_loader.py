@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from nas_attn import data, errors, recipe, tasks, training
+from nas_attn import data, errors
+from nas_attn.recipe import recipe, tasks
 from nas_attn.records import Score
 from nas_attn.searching.prepare.timetable import epoch_seconds
+from nas_attn.training.parameters import LearningRates
 from nas_attn.training.threads import Threads
+from nas_attn.training.trainer import Trainer
 
 IMAGES = torch.rand(34, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 CLASSES = torch.arange(34) % 2
@@ -91,8 +94,8 @@ class Network(nn.Module):
 
 def fit(dataset: data.Dataset, network: Network, **settings: Any) -> Score:
     section = recipe.TrainingSection(rungs=[1], precision="float32", **settings)
-    trainer = training.Trainer(section, dataset, device="cpu", threads=Threads(1))
-    (score,) = trainer.fit(network, seed=0, rungs=[1], rates=training.LearningRates(0.1))
+    trainer = Trainer(section, dataset, device="cpu", threads=Threads(1))
+    (score,) = trainer.fit(network, seed=0, rungs=[1], rates=LearningRates(0.1))
     return score
 
 
@@ -172,7 +175,7 @@ def test_an_epoch_goes_on_at_any_step() -> None:
         assert torch.equal(y, y_again)
 
 
-class SecondAStep(training.Trainer):
+class SecondAStep(Trainer):
     """All of its steps take a second."""
 
     def step_s(self, model: nn.Module, steps: int) -> float:

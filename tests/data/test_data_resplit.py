@@ -13,10 +13,10 @@ import pytest
 from nas_attn import data
 from nas_attn.data.splitting import redivided
 from nas_attn.errors import DataError, RecipeError
-from nas_attn.recipe import DataSection
-from nas_attn.recipe_reading import recipe_from
-from nas_attn.tasks import of
-from nas_attn.tasks.data import data_of
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.tasks import of
+from nas_attn.training.tasks.data import data_of
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from nas_attn import data
 from nas_attn.data.parts import cache_folder
 from nas_attn.data.pixels import Mapped
 from nas_attn.data.scratch import LEFT_S, Scratch
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 
 class Greys(Dataset[Any]):

@@ -20,12 +20,12 @@ from nas_attn.data.dataset import Split
 from nas_attn.data.pixels import InMemory, moments
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError, RecipeError
-from nas_attn.recipe import Augment, DataSection
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import Augment, DataSection
+from nas_attn.recipe.tasks import TASKS
 from nas_attn.records import Share
-from nas_attn.tasks import TASKS
-from nas_attn.tasks.data import data_of
 from nas_attn.training.checking import check_trainings
+from nas_attn.training.tasks.data import data_of
 
 CPU = torch.device("cpu")
 PLAIN: list[Augment] = []

@@ -18,9 +18,9 @@ from nas_attn import data
 from nas_attn.data import Dataset, Split
 from nas_attn.data.inventory import of
 from nas_attn.image_facts import DrawnOn, TurnedImages
-from nas_attn.recipe import DataSection
-from nas_attn.tables import Kind
-from nas_attn.tasks import TASKS
+from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.tables import Kind
+from nas_attn.recipe.tasks import TASKS
 from nas_attn.words.images import image_remark_text
 
 WIDE = (48, 32)

@@ -10,7 +10,7 @@ import pytest
 from nas_attn.data.inventory import of
 from nas_attn.errors import DataError
 from nas_attn.image_facts import Inventory
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 from nas_attn.words.images import inventory_text
 
 pytest.importorskip("yaml", reason="PyYAML, which ultralytics brings, is not installed")

@@ -16,7 +16,7 @@ from nas_attn.errors import OperationError, RecipeError, TrainingError, UserErro
 from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
 from nas_attn.evaluation.finding import find_evaluator
 from nas_attn.records import BARE, ResolvedPlacement, Score
-from nas_attn.training import Interrupted
+from nas_attn.system.waiting import Interrupted
 
 BARE_NETWORK = ResolvedPlacement((), BARE, "paper", "key")
 PROGRAM = """

@@ -11,7 +11,7 @@ import pytest
 import nas_attn as na
 from nas_attn.analysis.sanity import int8_change
 from nas_attn.errors import RecipeError
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe.reading import recipe_from
 from nas_attn.words.remarks import int8_sentence
 from nas_attn.words.units import value
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn import notation, recipe_reading, records
+from nas_attn import notation, records
 from nas_attn.evaluation.plan import kept_sites, study_plan
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import reading
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.study.opening import OpenStudy
 
@@ -60,7 +61,7 @@ def recipe(side: int = 16) -> Recipe:
         "data": {"name": "external", "input_shape": [1, side, side]},
         "training": {"evaluator": f"{__name__}:judge", "start": "scratch", "rungs": [1]},
     }
-    return recipe_reading.recipe_from(table, where="here")
+    return reading.recipe_from(table, where="here")
 
 
 def begun(folder: Path) -> OpenStudy:

@@ -12,8 +12,8 @@ import nas_attn as na
 from nas_attn import backbones
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
-from nas_attn.purposes import BACKBONE, SEARCH, TARGET_PROTOCOL
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe.purposes import BACKBONE, SEARCH, TARGET_PROTOCOL
+from nas_attn.recipe.reading import recipe_from
 from nas_attn.records import BARE
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part

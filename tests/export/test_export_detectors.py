@@ -21,9 +21,9 @@ from nas_attn.export.card import check_onnx
 from nas_attn.export.python_file import UNCHANGED, Described, Interface
 from nas_attn.integrations.ultralytics.answers import Answer
 from nas_attn.notation import parse
-from nas_attn.recipe import BackboneSection, DataSection
+from nas_attn.recipe.recipe import BackboneSection, DataSection
+from nas_attn.recipe.tasks import find
 from nas_attn.space import resolve
-from nas_attn.tasks import find
 
 SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import nas_attn as na
-from nas_attn import backbones, errors, export, recipe
+from nas_attn import backbones, errors, export
 from nas_attn.export import scoring
 from nas_attn.export.formats import find_format
+from nas_attn.recipe import recipe
 
 SHAPE = (1, 12, 12)
 NOTES = {

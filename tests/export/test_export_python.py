@@ -14,9 +14,10 @@ from materials import MODEL, MODULE
 from torch import nn
 
 import nas_attn as na
-from nas_attn import attachment, backbones, errors, export, notation, recipe, space
+from nas_attn import attachment, backbones, errors, export, notation, space
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.export.python_file import Described, Interface, python_source
+from nas_attn.recipe import recipe
 
 ALONE = """
 import importlib.util, sys

@@ -13,7 +13,7 @@ from nas_attn import backbones, export
 from nas_attn.export import scoring
 from nas_attn.export.formats import FORMATS, Format
 from nas_attn.export.python_file import Described, Interface
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.records import BARE, ResolvedPlacement
 
 SHAPE = (1, 12, 12)

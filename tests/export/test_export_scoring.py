@@ -18,7 +18,7 @@ from nas_attn import data
 from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.folder import INTERPOLATIONS, named_files
 from nas_attn.export import scoring
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 NETWORK = """
 import torch

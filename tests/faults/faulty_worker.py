@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement
 
 from nas_attn import attachment, backbones
 from nas_attn.evaluation import artifacts
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.report import dashboard  # noqa: F401
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker import worker

@@ -44,18 +44,18 @@ from hypothesis.stateful import (
 from hypothesis.strategies import floats, integers, sampled_from
 from optuna.trial import TrialState
 
-from nas_attn import tasks
 from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.notation import parse
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import Arithmetic, Score
 from nas_attn.searching.prepare import beginning
 from nas_attn.storage import Database
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
-from nas_attn.tasks.data import data_of
-from nas_attn.training import Trainer
+from nas_attn.training.tasks.data import data_of
+from nas_attn.training.trainer import Trainer
 
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "1"))
 STEPS = int(os.environ.get("FAULTS_STEPS", "8"))

@@ -21,11 +21,14 @@ from torch import nn
 
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.arithmetic import StudyArithmetic
-from nas_attn.recipe import TrainingSection
+from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.records import Arithmetic, Score
-from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer
+from nas_attn.system.waiting import Interrupted
 from nas_attn.training.arithmetic import PLAIN, decided, possible
+from nas_attn.training.parameters import LearningRates
 from nas_attn.training.recorded_step import RECORDED_STEPS
+from nas_attn.training.run import Callbacks
+from nas_attn.training.trainer import Trainer
 
 CUDA = torch.device("cuda")
 EAGER = replace(PLAIN, fused=True)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from nas_attn.errors import DeviceLost, MeasurementError
 from nas_attn.latency.nets import Net, example_input, prepare
 from nas_attn.latency.session import run_session
-from nas_attn.recipe import LatencySection
-from nas_attn.training import LearningRates
+from nas_attn.recipe.recipe import LatencySection
+from nas_attn.training.parameters import LearningRates
 
 
 class Refusing(nn.Module):

@@ -16,8 +16,9 @@ from stubbed_cuda import Graph, StubbedCuda
 
 from nas_attn import backbones, data
 from nas_attn.data.pixels import Mapped
-from nas_attn.recipe import Augment, DataSection, TrainingSection
-from nas_attn.training import LearningRates, Trainer
+from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.trainer import Trainer
 
 CAPTURE_S = 0.05
 

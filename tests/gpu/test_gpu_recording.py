@@ -16,9 +16,12 @@ from torch import Tensor, nn
 
 from nas_attn import data
 from nas_attn.data import Dataset
-from nas_attn.recipe import Augment, DataSection, TrainingSection
+from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
 from nas_attn.records import Score
-from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer
+from nas_attn.system.waiting import Interrupted
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.run import Callbacks
+from nas_attn.training.trainer import Trainer
 
 MOST_EAGER = 8  # steps of two epochs that are not replayed: warm-up, and a second shape of batch
 AUGMENT = [Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)]

@@ -8,7 +8,7 @@ from real_cuda import Cuda
 from torch import nn
 
 from nas_attn.latency.session import run_session
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
 
 SHAPE = (3, 8, 8)
 

@@ -15,26 +15,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from valueless import Watch, backward, devices_in, tensors_in, tensors_without_values, with_values
 
-from nas_attn import (
-    attachment,
-    attention,
-    backbones,
-    data,
-    notation,
-    recipe,
-    space,
-    tasks,
-    training,
-)
+from nas_attn import attachment, attention, backbones, data, notation, space
 from nas_attn.attention.row import Init
 from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.dataset import MaskedSplit
 from nas_attn.data.pixels import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
-from nas_attn.training import LearningRates
+from nas_attn.recipe import recipe, tasks
 from nas_attn.training import run as runs
-from nas_attn.training.parameters import FUSED
+from nas_attn.training.parameters import FUSED, LearningRates
 from nas_attn.training.run import NO_CALLBACKS, Climb, RunCheckpoints, TrainingState
+from nas_attn.training.trainer import Trainer
 
 FLIP = recipe.Augment(name="flip")
 CROP = recipe.Augment(name="crop", padding=2)
@@ -81,7 +72,7 @@ class Training:
     def __init__(self, section: recipe.TrainingSection, model: nn.Module | None = None) -> None:
         self.model = network("stage2=se stage3=cbam") if model is None else model
         self.model.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.trainer = training.Trainer(section, on_cuda(), device="cuda")
+        self.trainer = Trainer(section, on_cuda(), device="cuda")
         self.saved: dict[str, Any] = {}
         self.run = self.new_run()
 
@@ -271,7 +262,7 @@ def test_scoring_waits_for_no_batch(kind: type[data.Split], task: str) -> None:
         segmenter = nn.Conv2d(3, CLASSES, 1)
     model = network("stage2=se") if kind is data.Split else segmenter
     model.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = training.Trainer(settings(precision="bfloat16"), on_cuda(kind, task), device="cuda")
+    trainer = Trainer(settings(precision="bfloat16"), on_cuda(kind, task), device="cuda")
     # With the first batch, mean and deviation of the images are put on the device.
     next(trainer.dataset.validation.batches(6))
     with Watch() as watch:
@@ -282,7 +273,7 @@ def test_scoring_waits_for_no_batch(kind: type[data.Split], task: str) -> None:
 
 @tensors_without_values()
 def test_masks_are_trained_there() -> None:
-    trainer = training.Trainer(
+    trainer = Trainer(
         settings(augment=[FLIP, CROP]), on_cuda(MaskedSplit, "segmentation"), device="cuda"
     )
     batches = trainer.dataset.train.epoch(6, seed=0, epoch=0, augment=[FLIP, CROP])

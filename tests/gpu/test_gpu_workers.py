@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from stubbed_cuda import StubbedCuda
 
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.run import local
 from nas_attn.searching.run.taking_part import Options
 from nas_attn.study import opening

@@ -14,14 +14,14 @@ from materials import discs
 from torch import nn
 
 import nas_attn as na
-from nas_attn import tasks
 from nas_attn.data import yolo
 from nas_attn.data.digits import draw_masked
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.integrations.ultralytics.training import _trainer_class
-from nas_attn.recipe import DataSection
-from nas_attn.recipe_reading import recipe_from
-from nas_attn.tasks.data import data_of
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import DataSection
+from nas_attn.training.tasks.data import data_of
 
 OPTIONS = {"size": 32, "train": 20, "validation": 20, "test": 20, "fragments": 2}
 TABLE: dict[str, Any] = {

@@ -16,7 +16,7 @@ from materials import photographs
 
 import nas_attn as na
 from nas_attn.errors import BackboneError
-from nas_attn.recipe_reading import load_space
+from nas_attn.recipe.reading import load_space
 
 pytestmark = pytest.mark.slow
 timm = pytest.importorskip("timm")

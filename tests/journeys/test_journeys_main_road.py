@@ -11,7 +11,7 @@ from shell import Shell
 
 from nas_attn import attach
 from nas_attn.backbones import build
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 
 
 def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:

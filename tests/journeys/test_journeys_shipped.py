@@ -11,7 +11,7 @@ from answers import DIGITS, TINY, finished, kept_files, settings
 from materials import fashion_mnist, photographs
 from shell import Shell
 
-from nas_attn.recipe_reading import shipped
+from nas_attn.recipe.reading import shipped
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from materials import photographs
 from shell import Shell
 
 from nas_attn.backbones import build
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 
 THREE = settings(QUICK, data__size="32", search__trials="3")
 

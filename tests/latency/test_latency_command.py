@@ -17,7 +17,7 @@ from nas_attn.latency.files import write_onnx
 from nas_attn.latency.nets import command_words, run_command
 from nas_attn.latency.paired import Opened
 from nas_attn.latency.session import run_session
-from nas_attn.recipe import BackboneSection, LatencySection
+from nas_attn.recipe.recipe import BackboneSection, LatencySection
 
 SHAPE = (3, 16, 16)
 

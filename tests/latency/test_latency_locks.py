@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from nas_attn import errors, recipe
+from nas_attn import errors
 from nas_attn.latency import locks
+from nas_attn.recipe import recipe
 from nas_attn.system import waiting
 
 # Processes come from a server that has imported torch once, so that starting one takes

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from nas_attn import errors, recipe, recipe_reading, records
+from nas_attn import errors, records
 from nas_attn.analysis.latency import open_keys
 from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.session import StillOpen, measure
+from nas_attn.recipe import reading, recipe
 
 SECTION = recipe.LatencySection()
 
@@ -20,7 +21,7 @@ SECTION = recipe.LatencySection()
 @pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process() -> None:
     code = (
-        "from nas_attn.latency.machine import fingerprint; from nas_attn.recipe import LatencySection; "
+        "from nas_attn.latency.machine import fingerprint; from nas_attn.recipe.recipe import LatencySection; "
         "import torch; torch.set_num_threads(2); print(fingerprint(LatencySection()).id)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -74,7 +75,7 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], says:
         "latency": settings,
     }
     with pytest.raises(errors.RecipeError, match=says):
-        recipe_reading.recipe_from(table, where="x.toml")
+        reading.recipe_from(table, where="x.toml")
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from torch import nn
 from nas_attn.errors import RecipeError
 from nas_attn.latency import nets, paired
 from nas_attn.latency.files import runtime_suffix, write_runtime_file
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
+from nas_attn.recipe.tables import LATENCY_MODES, LatencyMode
 from nas_attn.system import importing
-from nas_attn.tables import LATENCY_MODES, LatencyMode
 
 MODES = [pytest.param(mode, id=name) for name, mode in LATENCY_MODES.items()]
 IN_FILES = [pytest.param(mode, id=name) for name, mode in LATENCY_MODES.items() if mode.suffix]

@@ -35,7 +35,7 @@ from slips import (
 )
 
 from nas_attn.cli.main import app
-from nas_attn.recipe import Recipe, Section
+from nas_attn.recipe.recipe import Recipe, Section
 
 
 def recipes(rng: random.Random) -> Case:
@@ -177,7 +177,7 @@ def weights(rng: random.Random) -> Case:
 
 def _network() -> dict[str, Any]:
     from nas_attn import backbones
-    from nas_attn.recipe import BackboneSection
+    from nas_attn.recipe.recipe import BackboneSection
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -28,8 +28,8 @@ from cases import KINDS, case, described
 from slips import Case
 
 from nas_attn.cli.main import app
-from nas_attn.purposes import SEARCH
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage import Database
 from nas_attn.study.trial_book import TrialBook
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from nas_attn.data.parts import Place
-from nas_attn.recipe import DataSection
+from nas_attn.recipe.recipe import DataSection
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -41,7 +41,7 @@ def test_wheel_holds_the_package_and_what_ships_with_it(wheel: Path) -> None:
 def test_what_is_installed_finds_its_files_and_plans_a_search(installed: Any) -> None:
     code = (
         "import nas_attn\n"
-        "from nas_attn.recipe_reading import load_recipe, load_space, shipped\n"
+        "from nas_attn.recipe.reading import load_recipe, load_space, shipped\n"
         "print(nas_attn.__file__)\n"
         "print(*(load_recipe(name).name for name in shipped('studies')))\n"
         "print(*(load_space(name).name for name in shipped('search_spaces')))"

@@ -15,7 +15,7 @@ from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.notation import parse
-from nas_attn.purposes import LENGTH, SEARCH, length_protocol
+from nas_attn.recipe.purposes import LENGTH, SEARCH, length_protocol
 from nas_attn.records import BARE, FILLED, Arithmetic, Fingerprint, Score, Session
 from nas_attn.storage import Run
 from nas_attn.study.trial_book import TrialBook

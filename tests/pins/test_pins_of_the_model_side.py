@@ -16,8 +16,8 @@ from nas_attn import attachment, backbones
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import PlacementError
 from nas_attn.notation import parse
-from nas_attn.recipe import BackboneSection
-from nas_attn.recipe_reading import load_recipe, load_space
+from nas_attn.recipe.reading import load_recipe, load_space
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.records import Site
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import distributions

@@ -12,8 +12,9 @@ import pytest
 from browser import browser
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn import errors, recipe_reading, records, report
+from nas_attn import errors, records, report
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.recipe import reading
 from nas_attn.report import html as html_report
 from nas_attn.report.html import render
 from nas_attn.report.notebook import summary
@@ -93,7 +94,7 @@ def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path:
         render(made).split('<summary>Recipe</summary><pre tabindex="0">')[1].split("</pre>")[0]
     )
     (tmp_path / "again.toml").write_text(page.replace("\N{NO-BREAK SPACE}", " "), "utf-8")
-    assert recipe_reading.load_recipe(str(tmp_path / "again.toml")) == made.recipe
+    assert reading.load_recipe(str(tmp_path / "again.toml")) == made.recipe
 
 
 def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from nas_attn.latency.nets import command_words, run_command
 from nas_attn.latency.session import run_session
-from nas_attn.recipe import LatencySection
+from nas_attn.recipe.recipe import LatencySection
 
 DEVICES = Path(__file__).parents[2] / "runners" / "devices"
 STAND_INS = {

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn import attachment, backbones, errors, recipe_reading, records
+from nas_attn import attachment, backbones, errors, records
 from nas_attn.attention.catalogue import ROWS
-from nas_attn.recipe import BackboneSection, Recipe
+from nas_attn.recipe import reading
+from nas_attn.recipe.recipe import BackboneSection, Recipe
 from nas_attn.space import SearchSpace
 
 KNOBS: dict[str, list[Any]] = {"int": [1, 2, 4, 8], "float": [0.5, 1.0], "bool": [True, False]}
@@ -37,7 +38,7 @@ def consequences(recipe: Recipe) -> list[object]:
 
 
 def frozen(recipe: Recipe) -> Recipe:
-    return recipe_reading.frozen_recipe(recipe.to_json(), where="a test")
+    return reading.frozen_recipe(recipe.to_json(), where="a test")
 
 
 def with_space(space: object) -> Recipe:
@@ -47,31 +48,29 @@ def with_space(space: object) -> Recipe:
         "data": {"name": "digits"},
         "space": space,
     }
-    return recipe_reading.recipe_from(table, where="a test")
+    return reading.recipe_from(table, where="a test")
 
 
-@pytest.mark.parametrize("name", recipe_reading.shipped("studies"))
+@pytest.mark.parametrize("name", reading.shipped("studies"))
 def test_a_shipped_recipe_means_the_same_when_frozen(name: str) -> None:
-    recipe = recipe_reading.load_recipe(name)
+    recipe = reading.load_recipe(name)
     assert consequences(frozen(recipe)) == consequences(recipe)
 
 
-@pytest.mark.parametrize("name", recipe_reading.shipped("search_spaces"))
+@pytest.mark.parametrize("name", reading.shipped("search_spaces"))
 def test_a_shipped_space_means_the_same_when_frozen(name: str) -> None:
-    recipe = with_space(tomllib.loads(recipe_reading.shipped("search_spaces")[name]))
+    recipe = with_space(tomllib.loads(reading.shipped("search_spaces")[name]))
     assert consequences(frozen(recipe)) == consequences(recipe)
 
 
 @pytest.mark.parametrize(("start", "form"), [("scratch", "paper"), ("backbone", "identity")])
 def test_an_older_recipe_keeps_the_form_that_it_trained(start: str, form: str) -> None:
     recipe = frozen(
-        recipe_reading.load_recipe(
-            "digits", overrides={"training.start": start, "training.init": form}
-        )
+        reading.load_recipe("digits", overrides={"training.start": start, "training.init": form})
     )
     older = recipe.to_json().replace(f'"init": "{form}"', '"init": "auto"')
     assert older != recipe.to_json()
-    assert recipe_reading.frozen_recipe(older, where="a test") == recipe
+    assert reading.frozen_recipe(older, where="a test") == recipe
 
 
 @st.composite

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn import attachment, backbones, errors, notation, recipe, records, space, space_schema
+from nas_attn import attachment, backbones, errors, notation, records, space, space_schema
+from nas_attn.recipe import recipe
 
 SHAPE = (3, 16, 16)
 

@@ -9,16 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas_attn import (
-    attachment,
-    backbones,
-    errors,
-    notation,
-    recipe,
-    recipe_reading,
-    records,
-    space_schema,
-)
+from nas_attn import attachment, backbones, errors, notation, records, space_schema
+from nas_attn.recipe import reading, recipe
 from nas_attn.space import SearchSpace, resolve
 
 
@@ -155,8 +147,8 @@ def test_a_placement_outside_the_space_is_refused_by_name() -> None:
     "name", ["plug_and_play", "channel", "ela", "spatial_and_channel", "detector", "small"]
 )
 def test_shipped_spaces_fit_the_shipped_backbones(name: str) -> None:
-    assert name in recipe_reading.shipped("search_spaces")
-    assert SearchSpace(recipe_reading.load_space(name), sites()).count() > 100
+    assert name in reading.shipped("search_spaces")
+    assert SearchSpace(reading.load_space(name), sites()).count() > 100
 
 
 @pytest.mark.parametrize(
@@ -192,7 +184,7 @@ def test_a_wrong_file_is_one_sentence_with_file_key_and_way_out(
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(errors.RecipeError) as error:
-        SearchSpace(recipe_reading.load_space(str(path)), sites())
+        SearchSpace(reading.load_space(str(path)), sites())
     assert told in str(error.value)
     assert "mine.toml" in str(error.value)
     assert "\n" not in str(error.value)

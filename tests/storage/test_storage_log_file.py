@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nas_attn.errors import StorageAway, StorageError, StudyError
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.storage import Database, sqlite_url
 from nas_attn.study.keeping import back_up
 

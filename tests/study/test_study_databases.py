@@ -14,7 +14,7 @@ import pytest
 from command_line import Nas
 
 from nas_attn.errors import OperationError, StorageError, StudyError
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.local import run_workers

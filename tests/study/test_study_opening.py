@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.study.opening import create_study
 
 URL = "sqlite:///nas_attn.db"

@@ -22,7 +22,7 @@ from made_study import recipe, usual
 
 from nas_attn.analysis.progress import Phase, PhaseProgress, Progress
 from nas_attn.notation import parse
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.overview import overview

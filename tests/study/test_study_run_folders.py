@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas_attn.evaluation.artifacts import run_folder
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import BARE
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part

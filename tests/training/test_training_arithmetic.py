@@ -18,10 +18,14 @@ from torch import nn
 
 from nas_attn import backbones, data
 from nas_attn.errors import CheckpointError, NasAttnWarning
-from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Score
-from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer, arithmetic
+from nas_attn.system.waiting import Interrupted
+from nas_attn.training import arithmetic
 from nas_attn.training.arithmetic import PLAIN, convolution_time, decided, possible
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.run import Callbacks
+from nas_attn.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SECTION = TrainingSection(batch_size=32, augment=[{"name": "crop", "padding": 1}])

@@ -19,11 +19,12 @@ from nas_attn.attachment import attach, attached_modules, check
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
 from nas_attn.notation import parse
-from nas_attn.recipe import Augment, DataSection, TrainingSection
+from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
+from nas_attn.recipe.tasks import TASKS
 from nas_attn.space import resolve
-from nas_attn.tasks import TASKS
-from nas_attn.tasks.detection.learning import BoxTally
-from nas_attn.training import LearningRates, Trainer
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.tasks.detection.learning import BoxTally
+from nas_attn.training.trainer import Trainer
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")
 OPTIONS = {"size": 16, "train": 40, "validation": 20, "test": 20, "fragments": 0}

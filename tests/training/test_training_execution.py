@@ -16,9 +16,10 @@ from torch import nn
 from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.errors import RecipeError
-from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.records import Score
-from nas_attn.training import LearningRates, Trainer
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.trainer import Trainer
 
 
 def network() -> nn.Sequential:

@@ -16,14 +16,13 @@ from torch.optim import adagrad
 
 from nas_attn import data
 from nas_attn.data.pixels import InMemory
-from nas_attn.recipe import DataSection, TrainingSection
-from nas_attn.training import LearningRates, Trainer
+from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.training.arithmetic import computes_bfloat16
 from nas_attn.training.memory import out_of_memory
-from nas_attn.training.parameters import make_optimizer
+from nas_attn.training.parameters import LearningRates, make_optimizer
 from nas_attn.training.run import Clock
 from nas_attn.training.stepping import execution_on
-from nas_attn.training.trainer import TIMED_STEPS
+from nas_attn.training.trainer import TIMED_STEPS, Trainer
 
 CUDA = torch.device("cuda")
 

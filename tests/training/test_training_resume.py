@@ -14,10 +14,12 @@ from torch import nn
 
 from nas_attn import data
 from nas_attn.errors import CheckpointError, NasAttnWarning
-from nas_attn.recipe import Augment, DataSection, Named, TrainingSection
-from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer
-from nas_attn.training.run import NO_CALLBACKS
+from nas_attn.recipe.recipe import Augment, DataSection, Named, TrainingSection
+from nas_attn.system.waiting import Interrupted
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.run import NO_CALLBACKS, Callbacks
 from nas_attn.training.threads import Threads, cores_for, quickest
+from nas_attn.training.trainer import Trainer
 
 SECTION = TrainingSection(
     batch_size=32,

@@ -23,22 +23,23 @@ from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
 from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import Build, make_plan
 from nas_attn.notation import parse, parse_choice
-from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
-from nas_attn.recipe_reading import load_recipe
-from nas_attn.tables import PRESETS
-from nas_attn.tasks import TASKS
-from nas_attn.tasks.classification.learning import class_metrics, confusion
-from nas_attn.tasks.data import data_of
-from nas_attn.training import LearningRates, Trainer
+from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
+from nas_attn.recipe.tables import PRESETS
+from nas_attn.recipe.tasks import TASKS
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.learning import learnt_of
 from nas_attn.training.parameters import (
+    LearningRates,
     check_training,
     frozen,
     make_optimizer,
     rate_of,
     schedule_factors,
 )
+from nas_attn.training.tasks.classification.learning import class_metrics, confusion
+from nas_attn.training.tasks.data import data_of
+from nas_attn.training.trainer import Trainer
 
 
 def factors(epochs: int, steps: int, *parts: dict[str, object], peak: float = 1.0) -> list[float]:

@@ -11,9 +11,11 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import backbones, data, errors, recipe, tasks, training
+from nas_attn import backbones, data, errors
 from nas_attn.analysis.per_image import Answers
-from nas_attn.training import LearningRates
+from nas_attn.recipe import recipe, tasks
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.trainer import Trainer
 
 OPTIONS = {"size": 16, "train": 120, "validation": 20, "test": 20, "fragments": 1}
 SECTION = recipe.TrainingSection(
@@ -43,7 +45,7 @@ def test_the_metrics_are_those_of_all_pixels_together(digits: data.Dataset) -> N
     model = network()
     with torch.no_grad():
         model.get_parameter("head.bias")[3] += 0.2  # not the background alone
-    score = training.Trainer(SECTION, digits, device="cpu").score(model, digits.validation)
+    score = Trainer(SECTION, digits, device="cpu").score(model, digits.validation)
     x, y = next(digits.validation.batches(20))
     with torch.no_grad():
         logits = model.eval()(x)
@@ -64,7 +66,7 @@ def test_the_metrics_are_those_of_all_pixels_together(digits: data.Dataset) -> N
 
 
 def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: data.Dataset) -> None:
-    task = training.Trainer(SECTION, digits, device="cpu").learnt
+    task = Trainer(SECTION, digits, device="cpu").learnt
     random = torch.Generator().manual_seed(0)
     logits, y = (
         torch.randn(2, 11, 4, 4, generator=random),
@@ -80,7 +82,7 @@ def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: data.
 
 
 def test_it_learns(digits: data.Dataset) -> None:
-    trainer, model = training.Trainer(SECTION, digits, device="cpu"), network()
+    trainer, model = Trainer(SECTION, digits, device="cpu"), network()
     before = trainer.score(model, digits.validation).metrics["loss"]
     scores = trainer.fit(model, seed=3, rungs=[1, 2], rates=LearningRates(0.1))
     assert scores[-1].metrics["loss"] < 0.8 * before
@@ -98,7 +100,7 @@ class InDictionary(nn.Module):
 
 
 def test_a_dictionary_is_unpacked_and_another_answer_refused(digits: data.Dataset) -> None:
-    trainer = training.Trainer(SECTION, digits, device="cpu")
+    trainer = Trainer(SECTION, digits, device="cpu")
     assert (
         trainer.score(InDictionary(), digits.validation).metrics
         == trainer.score(network(), digits.validation).metrics

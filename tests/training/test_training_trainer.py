@@ -14,21 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import (
-    attachment,
-    backbones,
-    data,
-    errors,
-    notation,
-    recipe,
-    records,
-    training,
-)
+from nas_attn import attachment, backbones, data, errors, notation, records, training
 from nas_attn.analysis.per_image import Answers
+from nas_attn.recipe import recipe
 from nas_attn.space import resolve
-from nas_attn.training import LearningRates
 from nas_attn.training.arithmetic import PLAIN, computes_bfloat16
-from nas_attn.training.run import TrainingState, rate_factor
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.run import Callbacks, TrainingState, rate_factor
+from nas_attn.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +53,7 @@ def fit(
 ) -> tuple[records.Score, ...]:
     section = section or exact(batch_size=64)
     arguments = {"seed": 0, "rungs": [1], "rates": LearningRates(0.1), **options}
-    return training.Trainer(section, digits, device="cpu").fit(model, **arguments)
+    return Trainer(section, digits, device="cpu").fit(model, **arguments)
 
 
 def test_it_learns_and_leaves_the_scored_weights(digits: data.Dataset) -> None:
@@ -68,7 +61,7 @@ def test_it_learns_and_leaves_the_scored_weights(digits: data.Dataset) -> None:
     scores = fit(digits, model, rungs=[1, 4])
     assert [(s.seed, s.rung, s.epochs) for s in scores] == [(0, 0, 1), (0, 1, 4)]
     assert scores[1].metrics["accuracy"] > 0.95
-    again = training.Trainer(exact(), digits, device="cpu").score(model, digits.validation)
+    again = Trainer(exact(), digits, device="cpu").score(model, digits.validation)
     assert again.metrics["accuracy"] == scores[1].metrics["accuracy"]
     assert again.metrics["loss"] == pytest.approx(scores[1].metrics["loss"])
     assert 0 < scores[0].metrics["train_loss_sum"] < scores[1].metrics["train_loss_sum"]
@@ -95,9 +88,7 @@ def test_slow_statistics_of_norms_follow_a_brief_training(digits: data.Dataset) 
 def test_a_score_is_what_a_plain_loop_computes(digits: data.Dataset) -> None:
     model = network()
     model(torch.randn(64, 1, 8, 8))  # statistics other than the initial ones
-    score = training.Trainer(exact(batch_size=50), digits, device="cpu").score(
-        model, digits.validation
-    )
+    score = Trainer(exact(batch_size=50), digits, device="cpu").score(model, digits.validation)
     x = (digits.validation.first(449).float() / 255 - digits.train.mean[0]) / digits.train.std[0]
     with torch.no_grad():
         logits = model.eval()(x)
@@ -117,7 +108,7 @@ def test_a_score_is_what_a_plain_loop_computes(digits: data.Dataset) -> None:
 
 def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: data.Dataset) -> None:
     told, calls = [], []
-    trainer = training.Trainer(
+    trainer = Trainer(
         exact(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1)
     )
     scores = trainer.fit(
@@ -125,7 +116,7 @@ def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: data.
         seed=0,
         rungs=[1, 2, 3],
         rates=LearningRates(0.1),
-        callbacks=training.Callbacks(lambda s: told.append(s.epochs) or len(told) < 2),
+        callbacks=Callbacks(lambda s: told.append(s.epochs) or len(told) < 2),
     )
     assert told == [s.epochs for s in scores] == [1, 2]
     assert len(calls) >= 2 * digits.train.steps(64)
@@ -286,7 +277,7 @@ def test_a_diverging_loss_is_named_with_the_way_out(digits: data.Dataset) -> Non
     with torch.no_grad():
         model.get_parameter("7.bias").fill_(math.nan)
     with pytest.raises(errors.TrainingError, match="is nan"):
-        training.Trainer(exact(), digits, device="cpu").score(model, digits.validation)
+        Trainer(exact(), digits, device="cpu").score(model, digits.validation)
 
 
 @pytest.mark.parametrize("wrong", ["classes", "type"])
@@ -354,7 +345,7 @@ def test_a_network_learns_by_any_loss(digits: data.Dataset) -> None:
     assert binary["train_loss_sum"] < plain["train_loss_sum"] / 2, "a mean over classes"
     weighted = exact(loss={"name": "CrossEntropyLoss", "weight": [1.0] * 9 + [0.0]})
     logits, y = torch.randn(4, 10), torch.tensor([1, 2, 3, 9])
-    found = training.Trainer(weighted, digits, device="cpu").learnt.training_loss(logits, y)
+    found = Trainer(weighted, digits, device="cpu").learnt.training_loss(logits, y)
     assert found.item() == pytest.approx(4 * cross_entropy(logits[:3], y[:3]).item(), rel=1e-5)
 
 

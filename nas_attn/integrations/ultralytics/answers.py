@@ -36,7 +36,7 @@ from nas_attn.export.formats import (
 )
 from nas_attn.export.python_file import UNCHANGED, Interface
 from nas_attn.integrations.ultralytics.networks import parts_of, quiet
-from nas_attn.tasks.detection.answers import DetectorExport
+from nas_attn.training.tasks.detection.answers import DetectorExport
 
 
 class Answer(Graph):

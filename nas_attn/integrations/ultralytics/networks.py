@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_attn.backbones.building import Shape, call
 from nas_attn.errors import BackboneError
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.system.importing import refuse_distrusted
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.learning_rates import attention_parameters, peak_rate
 from nas_attn.integrations.ultralytics.caches import caches_read_safely
 from nas_attn.integrations.ultralytics.networks import parts_of
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.processes import cores
 
 THEIR_METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}

@@ -15,7 +15,7 @@ from typing_extensions import override
 from nas_attn.analysis.rounds import RIVALS, next_round, to_confirm
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.evaluation.plan import backbone_number, bare_seeds
-from nas_attn.purposes import CONFIRM, ROUND, SEARCH
+from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.records import (
     CandidateRow,
 )

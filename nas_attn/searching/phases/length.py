@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from nas_attn import tasks
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.length import (
     LengthScore,
@@ -32,8 +31,9 @@ from nas_attn.analysis.length import (
 from nas_attn.analysis.sanity import only_guessed
 from nas_attn.errors import OperationError, RecipeError
 from nas_attn.evaluation.plan import session_s
-from nas_attn.purposes import LENGTH, length_protocol
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import LENGTH, length_protocol
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import BARE
 from nas_attn.searching.prepare.lengths import (
     SEEDS_PER_LENGTH,

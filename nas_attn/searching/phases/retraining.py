@@ -13,7 +13,7 @@ from torch import nn
 from typing_extensions import override
 
 from nas_attn.evaluation.plan import keep_protocol, protocol_recipe
-from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL
+from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL
 from nas_attn.records import Placement, StoredScore
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow, StudyStore

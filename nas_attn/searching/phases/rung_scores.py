@@ -9,12 +9,12 @@ from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.evaluation.workbench import Workbench
-from nas_attn.purposes import SEARCH
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_cost
 from nas_attn.records import CandidateRow
 from nas_attn.searching.propose.history import Known, weak_values
 from nas_attn.storage import StudyStore
-from nas_attn.tables import is_cost
 
 # one per objective
 Values = tuple[float, ...] | None

@@ -35,8 +35,9 @@ from nas_attn.errors import (
 from nas_attn.evaluation.learning_rates import check_rates
 from nas_attn.evaluation.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 from nas_attn.evaluation.starts import given_weights
-from nas_attn.purposes import SEARCH
-from nas_attn.recipe import objective_name
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.recipe.recipe import objective_name
+from nas_attn.recipe.tables import is_cost
 from nas_attn.records import (
     BARE,
     CandidateRow,
@@ -62,7 +63,6 @@ from nas_attn.space import FREE
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
-from nas_attn.tables import is_cost
 from nas_attn.words.progress import ended_candidate
 from nas_attn.words.running import (
     guessing_line,

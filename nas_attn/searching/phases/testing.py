@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from nas_attn.analysis.validation import Family
 from nas_attn.errors import DataError, StudyError
-from nas_attn.purposes import TARGET_PROTOCOL, VALIDATE
+from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.phases.validating import (
     Validation,
     ValidationRequest,

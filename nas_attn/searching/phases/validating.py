@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from torch import nn
 from typing_extensions import override
 
-from nas_attn import tasks
 from nas_attn.analysis.choosing import notation
 from nas_attn.analysis.finalists import finalists, once_each
 from nas_attn.analysis.snapshot import Snapshot
@@ -19,16 +18,17 @@ from nas_attn.analysis.validation import Family, TestedNetwork
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.notation import parse
-from nas_attn.purposes import TARGET_PROTOCOL, VALIDATE
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import METRICS
 from nas_attn.records import BARE
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import ended_run
 from nas_attn.study.reading import families, keep_family
-from nas_attn.tables import METRICS
-from nas_attn.tasks.data import data_of
+from nas_attn.training.tasks.data import data_of
 from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.running import tested_line
 

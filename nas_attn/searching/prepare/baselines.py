@@ -13,7 +13,7 @@ from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.backbones.larger import larger
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import Plan, wanted
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import (
     Assignment,
     BaselineName,

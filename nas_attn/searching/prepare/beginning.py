@@ -6,20 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nas_attn import tasks
 from nas_attn.data import Dataset
 from nas_attn.errors import DataError
 from nas_attn.evaluation.images import keep_inventory, keep_or_compare
 from nas_attn.evaluation.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import enqueue_first
 from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.own_placements import user_trials
 from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage import StudyStore
 from nas_attn.study.opening import OpenStudy, create_study, is_study
-from nas_attn.tasks.data import data_of
 from nas_attn.training.checking import check_trainings
+from nas_attn.training.tasks.data import data_of
 
 
 def plan_recipe(

@@ -17,8 +17,8 @@ from nas_attn.analysis.plans import Extension
 from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError
 from nas_attn.evaluation.plan import Build, Plan
-from nas_attn.purposes import BACKBONE
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.purposes import BACKBONE
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.searching.prepare.baselines import first_baselines
 from nas_attn.searching.prepare.beginning import plan_recipe

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nas_attn import tasks
 from nas_attn.analysis.plans import Forecast, smallest_gain
 from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.analysis.validation import validation_epochs
@@ -16,7 +15,8 @@ from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.finding import evaluator_of
 from nas_attn.evaluation.plan import Plan, bare_seeds, check_limits, plan_for, session_s
 from nas_attn.evaluation.starts import pick_device
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import Queued, first_queue, larger_networks
 from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, control_lengths, usual_epochs
@@ -24,11 +24,10 @@ from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
 from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.study.pace import further_runs
-from nas_attn.tasks.data import data_of
-from nas_attn.training import Trainer
 from nas_attn.training.checking import check_trainings
+from nas_attn.training.tasks.data import data_of
 from nas_attn.training.threads import Threads, cores_for
-from nas_attn.training.trainer import new_arithmetic
+from nas_attn.training.trainer import Trainer, new_arithmetic
 
 
 def forecast(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nas_attn import data, tasks
+from nas_attn import data
 from nas_attn.analysis.plans import Budget, FolderLook
 from nas_attn.backbones import build
 from nas_attn.backbones.norms import usual_preset
@@ -21,9 +21,11 @@ from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError
 from nas_attn.evaluation.starts import no_weights, pick_device
-from nas_attn.recipe import Recipe, SplitsSection
-from nas_attn.recipe_reading import backbone_section, recipe_from, study_name
-from nas_attn.recipe_sections import FEW_VALIDATED
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
+from nas_attn.recipe.recipe import Recipe, SplitsSection
+from nas_attn.recipe.sections import FEW_VALIDATED
+from nas_attn.recipe.target import AUTO, target_table
 from nas_attn.searching.prepare.lengths import (
     FEW_TRAINING_IMAGES,
     found_length_s,
@@ -43,10 +45,8 @@ from nas_attn.searching.prepare.timing import (
 )
 from nas_attn.study.opening import BegunStudy, begun_study
 from nas_attn.system.notes import NoWeights
-from nas_attn.target_words import AUTO, target_table
-from nas_attn.training import Trainer
 from nas_attn.training.threads import Threads, cores_for
-from nas_attn.training.trainer import new_arithmetic
+from nas_attn.training.trainer import Trainer, new_arithmetic
 from nas_attn.words.units import duration
 
 # Backbones and sides of images for a folder, the most costly first

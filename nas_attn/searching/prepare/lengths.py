@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nas_attn import tables, tasks
 from nas_attn.analysis.modelling import searched_as_target
 from nas_attn.analysis.plans import LongerTarget
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import tables, tasks
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.task import Pace, Task
 from nas_attn.searching.prepare.timing import WITH_CONTROLS, Speed, least_s
-from nas_attn.tasks.base import Pace, Task
 
 # of each length: with one, a lucky training decides
 SEEDS_PER_LENGTH = 2

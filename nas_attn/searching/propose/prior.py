@@ -20,7 +20,7 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evidence import PooledFit, Situation, pooled
 from nas_attn.model.coding import NO_MODULE
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 from nas_attn.words.running import no_comparisons_line, no_studies_line

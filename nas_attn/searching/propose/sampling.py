@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from nas_attn.model.coding import Known as Effects
 from nas_attn.model.coding import names_of
+from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.propose.history import Distributions, Evidence, known_of_trials
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.proposer import Setting, Turn
@@ -27,7 +28,6 @@ from nas_attn.searching.propose.untried import (
 )
 from nas_attn.space import FREE, SearchSpace
 from nas_attn.study.trial_book import known_params, outside
-from nas_attn.tables import is_cost
 
 
 class DistinctSampler(BaseSampler):
@@ -46,7 +46,7 @@ class DistinctSampler(BaseSampler):
         evidence: Evidence = known_of_trials,
         prior: Effects | None = None,
     ) -> None:
-        """`name`: of a row in `nas_attn.tables`, or `package.module:function`. The model of
+        """`name`: of a row in `nas_attn.recipe.tables`, or `package.module:function`. The model of
         placements learns from `evidence` and `prior` (as in `PlacementSampler`); its primary
         objective is the first one that needs training. `trials`: the planned size of the study.
         """

@@ -10,7 +10,7 @@ from nas_attn.analysis.progress import Progress
 from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.workers import FormerView, LaunchState, WorkerView
 from nas_attn.errors import NasAttnError
-from nas_attn.purposes import SEARCH
+from nas_attn.recipe.purposes import SEARCH
 from nas_attn.searching.run.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FEWEST_TIMES, PACE_OF

@@ -28,8 +28,8 @@ from nas_attn.errors import (
     TrainingError,
 )
 from nas_attn.evaluation.workbench import Benches
-from nas_attn.purposes import BACKBONE, SEARCH
-from nas_attn.recipe import Recipe
+from nas_attn.recipe.purposes import BACKBONE, SEARCH
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import IDLE

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nas_attn.errors import RecipeError
-from nas_attn.purposes import LENGTH
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.purposes import LENGTH
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning, clock
 from nas_attn.searching.run import taking_part
 from nas_attn.study import opening, reading

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.purposes import SEARCH
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import Score
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.prepare import beginning

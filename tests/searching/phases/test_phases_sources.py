@@ -11,7 +11,7 @@ import pytest
 
 from nas_attn.analysis import validation
 from nas_attn.notation import parse
-from nas_attn.purposes import CONFIRM, ROUND
+from nas_attn.recipe.purposes import CONFIRM, ROUND
 from nas_attn.records import BARE
 from nas_attn.searching.phases import retraining, testing
 from nas_attn.searching.phases.confirming import Confirmation, Rounds

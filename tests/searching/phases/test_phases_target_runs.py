@@ -24,8 +24,8 @@ from nas_attn.analysis.recommendation import Comparison
 from nas_attn.errors import StudyError
 from nas_attn.model.evidence import Gain
 from nas_attn.notation import parse
-from nas_attn.purposes import TEST_PROTOCOL
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.purposes import TEST_PROTOCOL
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import BARE
 from nas_attn.searching.phases import validating
 from nas_attn.searching.phases.retraining import FIRST_RETRAINING

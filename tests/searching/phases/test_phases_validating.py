@@ -8,8 +8,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from nas_attn.purposes import VALIDATE
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.purposes import VALIDATE
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.phases import validating
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part

@@ -10,8 +10,8 @@ from PIL import Image
 
 from nas_attn.data import masks
 from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning, checks
 from nas_attn.study.opening import open_study
 

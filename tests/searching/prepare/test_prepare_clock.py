@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from command_line import Nas
 from optuna.trial import TrialState
 
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import BARE, Score
 from nas_attn.searching.prepare import beginning, clock
 from nas_attn.storage import Run, tables

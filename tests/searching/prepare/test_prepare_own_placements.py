@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 import nas_attn as na
 from nas_attn.analysis.plans import Forecast
 from nas_attn.errors import NasAttnWarning
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import baselines, beginning, forecast, own_placements
 from nas_attn.searching.run import taking_part
 from nas_attn.study import opening

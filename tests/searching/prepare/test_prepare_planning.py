@@ -17,7 +17,7 @@ from materials import photographs
 
 from nas_attn import backbones
 from nas_attn.errors import BackboneError, DataError, RecipeError
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import Latency
 from nas_attn.results import exporting
 from nas_attn.searching.phases import confirming, screening, testing, validating

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from nas_attn.analysis.plans import Timetable
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.forecast import forecast
 from nas_attn.searching.prepare.timetable import timetable
-from nas_attn.training import Trainer
+from nas_attn.training.trainer import Trainer
 from nas_attn.words.plans import timetable_lines
 
 URL = "sqlite:///nas_attn.db"

@@ -14,13 +14,13 @@ import pytest
 from nas_attn import backbones
 from nas_attn.attachment import survey
 from nas_attn.errors import RecipeError
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
+from nas_attn.recipe.tables import SAMPLERS
 from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import Exhausted, distributions
 from nas_attn.space import SearchSpace
 from nas_attn.space_schema import SpaceSpec
-from nas_attn.tables import SAMPLERS
 
 OWN = """
 import optuna

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nas_attn import backbones
 from nas_attn.attachment import survey
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.searching.propose.near import (
     ALL_PARTS,
     modules_alone,

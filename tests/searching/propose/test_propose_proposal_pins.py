@@ -16,7 +16,7 @@ import pytest
 
 from nas_attn import backbones
 from nas_attn.attachment import survey
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.searching.propose.prior import Fact, expected
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import distributions

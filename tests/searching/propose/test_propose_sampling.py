@@ -16,8 +16,8 @@ import pytest
 import nas_attn as na
 from nas_attn import backbones
 from nas_attn.attachment import survey
-from nas_attn.recipe import BackboneSection
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.propose.halving import ParetoHalving
 from nas_attn.searching.propose.sampling import DistinctSampler

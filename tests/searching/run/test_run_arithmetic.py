@@ -17,18 +17,18 @@ import pytest
 import torch
 from command_line import Nas
 
-from nas_attn import tasks
 from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.notation import parse
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import FILLED, UNEVEN, Arithmetic, StoredScore
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.reading import snapshot
-from nas_attn.tasks.data import data_of
-from nas_attn.training import Trainer
+from nas_attn.training.tasks.data import data_of
+from nas_attn.training.trainer import Trainer
 
 WORKER = Path(__file__).with_name("arithmetic_worker.py")
 BEFORE = Path(__file__).parents[2] / "storage" / "before" / "0001.tar.xz"

@@ -19,7 +19,7 @@ from stubbed_cuda import StubbedCuda
 
 from nas_attn.analysis.workers import LaunchState
 from nas_attn.errors import StudyError
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import Share
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import launching, overview

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from nas_attn.errors import StudyError
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker import stopping

@@ -13,7 +13,7 @@ import pytest
 import torch
 from command_line import Nas
 
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.study.opening import create_study, open_study
 
 URL = "sqlite:///nas_attn.db"

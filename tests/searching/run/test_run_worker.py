@@ -21,7 +21,7 @@ from command_line import Nas
 
 import nas_attn as na
 from nas_attn.errors import StudyError
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import BARE, Score
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
@@ -108,7 +108,8 @@ def test_without_a_number_a_search_finds_out_how_many_threads_pay(
     """One worker that takes all cores as a matter of course is slowed down by whatever else the
     machine does.
     """
-    from nas_attn.training import Trainer, threads
+    from nas_attn.training import threads
+    from nas_attn.training.trainer import Trainer
 
     looked: list[object] = []
     used: set[int] = set()

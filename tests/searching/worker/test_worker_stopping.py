@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.measuring import to_text
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.records import Fingerprint
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part

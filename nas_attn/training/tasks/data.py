@@ -1,7 +1,7 @@
 """How a task's images are read. Loads torch only when it reads them.
 
 A task that reads its images as classification does needs no class of its own: its row names
-`nas_attn.tasks.classification.data:ImagesWithClasses`.
+`nas_attn.training.tasks.classification.data:ImagesWithClasses`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.image_facts import FirstLook, Inventory
-from nas_attn.recipe import DataSection, Recipe
+from nas_attn.recipe.recipe import DataSection, Recipe
+from nas_attn.recipe.tables import find_data_set
+from nas_attn.recipe.task import EXTERNAL, Task
 from nas_attn.records import SOLE_WORKER, Share
 from nas_attn.system.importing import named
-from nas_attn.tables import find_data_set
-from nas_attn.tasks.base import EXTERNAL, Task
 
 if TYPE_CHECKING:
     # A module that loads torch.

@@ -3,7 +3,7 @@
 A task is a folder beside this file, and one row in `nas_attn.wiring`, which names
 
 - a `Task`, as here: what holds of the task before anything is loaded;
-- a `nas_attn.tasks.data.TaskData`: how its images are read;
+- a `nas_attn.training.tasks.data.TaskData`: how its images are read;
 - a `nas_attn.training.learning.Learnt`: the loss and the metrics;
 - a `nas_attn.export.formats.TaskExport`: how its networks are exported;
 - if another trainer than ours trains its networks: a function that makes an evaluator of a recipe.
@@ -38,12 +38,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from nas_attn.tables import METRICS, Kind, TaskRow, is_share
+from nas_attn.recipe.tables import METRICS, Kind, TaskRow, is_share
 
 if TYPE_CHECKING:
     # A module that loads pydantic, which `nas-attn --help` does without.
-    from nas_attn.recipe_sections import BackboneSection, DataSection, TaskSection
-    from nas_attn.recipe_training import TrainingSection
+    from nas_attn.recipe.sections import BackboneSection, DataSection, TaskSection
+    from nas_attn.recipe.training import TrainingSection
 
 EXTERNAL = "external"
 """Name of the data of an evaluator that brings its own."""
@@ -54,7 +54,7 @@ USUAL_SIDE = 64
 
 
 class RecipeParts(Protocol):
-    """What a task looks at in a recipe (`nas_attn.recipe.Recipe`)."""
+    """What a task looks at in a recipe (`nas_attn.recipe.recipe.Recipe`)."""
 
     @property
     def task(self) -> TaskSection: ...
@@ -105,7 +105,7 @@ class Task(ABC):
     name: ClassVar[str]
     """`task.name` in a recipe. Several tasks may have one name: `fits` tells them apart."""
     metrics: ClassVar[Sequence[str]]
-    """What its networks are scored by, rows of `nas_attn.tables.METRICS`; the first is the
+    """What its networks are scored by, rows of `nas_attn.recipe.tables.METRICS`; the first is the
     default.
     """
     per_image: ClassVar[bool] = False

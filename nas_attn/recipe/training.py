@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas_attn.errors import did_you_mean, several
+from nas_attn.recipe.tables import PRESETS
 from nas_attn.space_schema import Section
-from nas_attn.tables import PRESETS
 
 Factor = Annotated[float, Field(ge=0.0)]
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
-from nas_attn.recipe import BackboneSection, Recipe
+from nas_attn.recipe.recipe import BackboneSection, Recipe
 from nas_attn.records import Choice
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.system.paths import user_path

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TypeVar
 
+from nas_attn.recipe.tables import TASK_ROWS
+from nas_attn.recipe.task import MIXING, Pace, RecipeParts, Task
 from nas_attn.system.importing import named
-from nas_attn.tables import TASK_ROWS
-from nas_attn.tasks.base import MIXING, Pace, RecipeParts, Task
 
 __all__ = [
     "MIXING",

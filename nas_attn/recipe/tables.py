@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from nas_attn.registry import Registry
+from nas_attn.recipe.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ INTEGRATIONS: Registry[Integration] = Registry()
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """Where the parts of a task are, each a class of its own; `nas_attn.tasks.base` says more."""
+    """Where the parts of a task are, each a class of its own; `nas_attn.recipe.task` says more."""
 
     name: str
     task: str
@@ -287,9 +287,9 @@ class TaskRow:
     taken.
     """
     facts: str
-    """A subclass of `tasks.base.Task`."""
+    """A subclass of `recipe.task.Task`."""
     data: str
-    """A subclass of `tasks.data.TaskData`."""
+    """A subclass of `training.tasks.data.TaskData`."""
     learnt: str
     """A subclass of `training.learning.Learnt`."""
     answers: str
@@ -312,7 +312,7 @@ LAYER_NORM_PRESET = "layer-norm"
 """For networks with layer norms and no batch norm, which often learn nothing with SGD."""
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     # Name -> keys of `[training]`; differences from the sources are listed at `preset` in
-    # `nas_attn.recipe`
+    # `nas_attn.recipe.recipe`
     {
         # He et al., 1512.03385, section 4.2: 64,000 steps, a tenth of the rate from 32,000 and from
         # 48,000 on.

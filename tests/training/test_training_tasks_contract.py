@@ -12,18 +12,20 @@ import segmenter
 import torch
 from torch import nn
 
-from nas_attn import backbones, data, tasks, wiring
+from nas_attn import backbones, data, wiring
 from nas_attn.data import Dataset
 from nas_attn.errors import RecipeError
 from nas_attn.export.formats import TaskExport, answers_of
-from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
-from nas_attn.recipe_reading import read_toml, recipe_from
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import read_toml, recipe_from
+from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
+from nas_attn.recipe.tables import METRICS, TaskRow, is_share_of_images
+from nas_attn.recipe.task import Task
 from nas_attn.system.importing import named
-from nas_attn.tables import METRICS, TaskRow, is_share_of_images
-from nas_attn.tasks.base import Task
-from nas_attn.tasks.data import TaskData, data_of
-from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.learning import Learnt, learnt_of
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.tasks.data import TaskData, data_of
+from nas_attn.training.trainer import Trainer
 
 SIDE = 32
 OPTIONS = {"train": 200, "validation": 60, "test": 60}

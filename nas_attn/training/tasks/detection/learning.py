@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from nas_attn.data.boxes import SHOWN_SCORE
 from nas_attn.errors import RecipeError, TrainingError
-from nas_attn.recipe import Named
-from nas_attn.tasks.base import Task
+from nas_attn.recipe.recipe import Named
+from nas_attn.recipe.task import Task
 from nas_attn.training.learning import Learnt, Tally, rounded
 
 MOST_BOXES = 100

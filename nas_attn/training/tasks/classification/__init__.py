@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from nas_attn.tasks.base import USUAL_SIDE, Hints, Pace, RecipeParts, Task, folder_lines
+from nas_attn.recipe.task import USUAL_SIDE, Hints, Pace, RecipeParts, Task, folder_lines
 
 
 class Classification(Task):

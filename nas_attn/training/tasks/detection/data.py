@@ -8,11 +8,11 @@ from typing_extensions import override
 
 from nas_attn.errors import DataError
 from nas_attn.image_facts import FirstLook
-from nas_attn.recipe import DataSection, Recipe
+from nas_attn.recipe.recipe import DataSection, Recipe
+from nas_attn.recipe.task import EXTERNAL
 from nas_attn.records import SOLE_WORKER, Share
-from nas_attn.tasks.base import EXTERNAL
-from nas_attn.tasks.data import TaskData
-from nas_attn.tasks.detection import usual_side
+from nas_attn.training.tasks.data import TaskData
+from nas_attn.training.tasks.detection import usual_side
 
 if TYPE_CHECKING:
     # A module that loads torch.
@@ -35,7 +35,7 @@ class ImagesWithBoxes(TaskData):
         self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
     ) -> Dataset | None:
         if recipe.data.name != EXTERNAL:
-            from nas_attn.tasks.detection.learning import require_scorer
+            from nas_attn.training.tasks.detection.learning import require_scorer
 
             require_scorer()
         return super().load(recipe, device=device, share=share)

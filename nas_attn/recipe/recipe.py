@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nas_attn import tables, tasks
 from nas_attn.errors import did_you_mean
-from nas_attn.recipe_sections import (
+from nas_attn.recipe import tables, tasks
+from nas_attn.recipe.sections import (
     AnswerSection,
     BackboneSection,
     CocoSection,
@@ -26,7 +26,9 @@ from nas_attn.recipe_sections import (
     StorageSection,
     TaskSection,
 )
-from nas_attn.recipe_training import (
+from nas_attn.recipe.tables import LATENCY_MODES
+from nas_attn.recipe.target import AUTO
+from nas_attn.recipe.training import (
     OPEN_RUNGS,
     Augment,
     Named,
@@ -36,8 +38,6 @@ from nas_attn.recipe_training import (
 )
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.system.importing import PYTHON
-from nas_attn.tables import LATENCY_MODES
-from nas_attn.target_words import AUTO
 
 __all__ = [
     "OPEN_RUNGS",

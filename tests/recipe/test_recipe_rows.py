@@ -17,20 +17,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas_attn import attachment, backbones, tasks
+from nas_attn import attachment, backbones
 from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.per_image import Labels
 from nas_attn.attachment.counting import CountedNetwork, cost
 from nas_attn.errors import RecipeError
 from nas_attn.evaluation.plan import over_limits
-from nas_attn.recipe import BackboneSection, Limits
-from nas_attn.recipe_reading import recipe_from
-from nas_attn.records import Latency, Score
-from nas_attn.searching.propose.sampling import DistinctSampler, distributions
-from nas_attn.space import SearchSpace
-from nas_attn.space_schema import SpaceSpec
-from nas_attn.system import importing
-from nas_attn.tables import (
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import BackboneSection, Limits
+from nas_attn.recipe.tables import (
     COSTS,
     METRICS,
     SAMPLERS,
@@ -40,11 +36,16 @@ from nas_attn.tables import (
     is_per_image,
     share_of_images,
 )
-from nas_attn.tasks.base import Task
-from nas_attn.tasks.classification import Classification
-from nas_attn.tasks.detection import Detection
-from nas_attn.tasks.segmentation import Segmentation
+from nas_attn.recipe.task import Task
+from nas_attn.records import Latency, Score
+from nas_attn.searching.propose.sampling import DistinctSampler, distributions
+from nas_attn.space import SearchSpace
+from nas_attn.space_schema import SpaceSpec
+from nas_attn.system import importing
 from nas_attn.training.learning import Tally, learnt_of
+from nas_attn.training.tasks.classification import Classification
+from nas_attn.training.tasks.detection import Detection
+from nas_attn.training.tasks.segmentation import Segmentation
 
 SHAPE = (3, 16, 16)
 

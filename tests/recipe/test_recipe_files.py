@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_attn.errors import RecipeError
-from nas_attn.recipe_reading import read_toml, write_toml
+from nas_attn.recipe.reading import read_toml, write_toml
 from nas_attn.system.paths import write_whole
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from typing_extensions import override
 
-from nas_attn.tables import data_sets_with, find_data_set
-from nas_attn.tasks.base import MIXING, Hints, Pace, RecipeParts, Task
+from nas_attn.recipe.tables import data_sets_with, find_data_set
+from nas_attn.recipe.task import MIXING, Hints, Pace, RecipeParts, Task
 
 CLASSIFIERS = ("timm", "smp")
 """Sources of networks that are no detectors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.tasks.data import TaskData
+from nas_attn.training.tasks.data import TaskData
 
 
 class ImagesWithClasses(TaskData):

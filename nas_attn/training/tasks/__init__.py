@@ -1,0 +1,1 @@
+"""The tasks: classification, segmentation and detection, a folder each."""
