@@ -40,11 +40,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
-from nas_attn import attachment, backbones, data, space
+from nas_attn import attachment, backbones, data
 from nas_attn.checkup import append_line
 from nas_attn.data import Dataset, Split
 from nas_attn.recipe.recipe import Augment, BackboneSection, DataSection, TrainingSection
-from nas_attn.records import Score
+from nas_attn.space import search_space
+from nas_attn.storage.records import Score
 from nas_attn.training.arithmetic import computes_bfloat16
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import TrainingState
@@ -263,7 +264,7 @@ class Benchmark:
         if weights is not None:
             model.load_state_dict(weights)
         attachment.attach(
-            model, space.resolve(space.parse(CANDIDATES[name]), self.sites, init=init)
+            model, search_space.resolve(search_space.parse(CANDIDATES[name]), self.sites, init=init)
         )
         return model.to(self.device, memory_format=torch.channels_last)
 

@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import benchmark
 
-from nas_attn import attachment, backbones, space
+from nas_attn import attachment, backbones
 from nas_attn.analysis.latency import (
     LatencyOrder,
     dropped,
@@ -51,7 +51,9 @@ from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.session import measure as run_sessions
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import BackboneSection, LatencySection
-from nas_attn.records import Placement, Session
+from nas_attn.space import search_space
+from nas_attn.space.placement import Placement
+from nas_attn.storage.records import Session
 
 SHAPE = (3, 32, 32)
 PLACEMENTS = {
@@ -92,7 +94,7 @@ def networks(name: str) -> tuple[nn.Module, dict[str, nn.Module]]:
     """The bare backbone and the placements in it."""
     sites = attachment.find_sites(bare(name), SHAPE)
     resolved = {
-        label: space.resolve(space.parse(text), sites, init="paper")
+        label: search_space.resolve(search_space.parse(text), sites, init="paper")
         for label, text in PLACEMENTS.items()
     }
     return bare(name), {
@@ -245,7 +247,7 @@ def random_placements(
     models: dict[str, nn.Module] = {}
     while len(models) < count:
         text = " ".join(f"{site.name}={rng.choice(CHOICES)}" for site in sites)
-        placement = space.resolve(space.parse(text), sites, init="paper")
+        placement = search_space.resolve(search_space.parse(text), sites, init="paper")
         if placement.modules and placement.key not in placements:
             placements[placement.key] = placement.placement
             models[placement.key] = attachment.attach(bare(name), placement)

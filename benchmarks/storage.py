@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from nas_attn.records import ResolvedPlacement
-    from nas_attn.space import SearchSpace
+    from nas_attn.space.placement import ResolvedPlacement
+    from nas_attn.space.search_space import SearchSpace
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = """
@@ -301,7 +301,7 @@ def _state(trial: int, pruned: bool, now: float) -> dict[str, Any]:
 
 def _sessions(store: Any, candidates: list[dict[str, Any]]) -> None:
     """A latency session for each eighth candidate, with seven others."""
-    from nas_attn.records import Fingerprint, Session, SessionSample
+    from nas_attn.storage.records import Fingerprint, Session, SessionSample
 
     rng = random.Random(1)
     device = Fingerprint("cpu", "Some CPU", ())

@@ -16,15 +16,14 @@ from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.plans import Extension
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
+from nas_attn.attachment.participation import Participation
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.evaluators import EvaluatorRun as EvaluatorRun
 from nas_attn.evaluation.programs import attach_asked as attach_asked
-from nas_attn.notation import parse
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe, load_space, recipe_from
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import Participation, Placement, Site
 from nas_attn.report import tables
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.curves import learning_curves
@@ -41,8 +40,10 @@ from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.asking import ASKING, Asked, Asker
 from nas_attn.searching.run.local import run_workers
 from nas_attn.searching.worker.stopping import interruptible
-from nas_attn.space import resolve
-from nas_attn.space_schema import SpaceSpec
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement, Site
+from nas_attn.space.schema import SpaceSpec
+from nas_attn.space.search_space import resolve
 from nas_attn.storage import shown_url
 from nas_attn.study.choice import chosen
 from nas_attn.study.opening import OpenStudy, only_study, renewed

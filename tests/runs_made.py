@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from nas_attn.model import ScoredRun
-from nas_attn.notation import parse
-from nas_attn.records import Fingerprint, Placement, Session, SessionSample
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement
+from nas_attn.storage.records import Fingerprint, Session, SessionSample
 
 TYPES = ("none", "se", "eca", "ela", "simam")
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nas_attn.attention.catalogue import CONTROLS, ROWS, cost
+from nas_attn.attention.choice import Choice, format_knob
 from nas_attn.attention.row import Row
-from nas_attn.records import Choice, format_knob
 
 PAGE = Path(__file__).with_name("attention.md")
 ROOT = PAGE.parents[2]

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from nas_attn.recipe import tables, tasks
 from nas_attn.recipe.recipe import Augment, Named, Recipe, Schedule
-from nas_attn.space_schema import Section, SpaceSpec
+from nas_attn.space.schema import Section, SpaceSpec
 
 PAGE = Path(__file__).with_name("recipe.md")
 HEAD = """\

@@ -26,8 +26,9 @@ from nas_attn.latency.nets import Net, example_input
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.session import candidate_name, run_session
 from nas_attn.recipe.tables import LATENCY_MODES
-from nas_attn.records import Session, Site
-from nas_attn.space import resolve
+from nas_attn.space.placement import Site
+from nas_attn.space.search_space import resolve
+from nas_attn.storage.records import Session
 
 INIT_OF_FORM = {"identity": "identity", "random": "paper"}
 """The evidence's form of a module -> `training.init`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_attn.analysis.plans import LongerTarget
+from nas_attn.attention.choice import Knob
 from nas_attn.evidence import ExpectedGain, SeenGain, Situation
 from nas_attn.recipe.recipe import LatencySection
-from nas_attn.records import Knob, Latency, Placement, Site
+from nas_attn.space.placement import Placement, Site
+from nas_attn.storage.records import Latency
 
 TOO_SLOW = 4.0
 """In times of the bare network's forward pass: slower networks are not timed any further."""

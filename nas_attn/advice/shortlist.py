@@ -10,10 +10,10 @@ from dataclasses import replace
 from nas_attn.advice.facts import AdvisedPlacement, OtherSetting
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.evidence import PooledFit, Situation, comparisons
-from nas_attn.notation import parse
 from nas_attn.recipe.reading import load_space
 from nas_attn.recipe.tasks import variants
-from nas_attn.records import Placement, Site
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement, Site
 
 MODULES_LOOKED_AT = 6
 """Each in its best places."""

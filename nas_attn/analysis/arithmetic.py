@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from nas_attn.records import Arithmetic, Score
+from nas_attn.storage.records import Arithmetic, Score
 
 
 @dataclass(frozen=True, slots=True)

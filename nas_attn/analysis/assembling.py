@@ -37,11 +37,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_cost
-from nas_attn.records import (
-    CandidateRow,
-    Score,
-    StoredScore,
-)
+from nas_attn.storage.records import CandidateRow, Score, StoredScore
 
 # the order in which a candidate's scores are listed, by what they were trained for
 PURPOSE_ORDER = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}

@@ -38,7 +38,7 @@ from nas_attn.analysis.recommendation import (
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import Gain
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.records import BaselineName, Placement
+from nas_attn.space.placement import BaselineName, Placement
 
 
 class CardVerdict(Enum):

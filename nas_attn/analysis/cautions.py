@@ -10,7 +10,7 @@ from statistics import fmean
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_per_image, is_share, saturation
-from nas_attn.records import CandidateRow, Score
+from nas_attn.storage.records import CandidateRow, Score
 
 # a network below this share of the way from guessing to perfect has hardly learned
 LEARNED = 0.15

@@ -18,7 +18,7 @@ from nas_attn.analysis.per_image import Answers, Labels
 from nas_attn.errors import StorageError
 from nas_attn.model import Contributions, Results
 from nas_attn.recipe.tables import METRICS, is_share_of_images
-from nas_attn.records import Score
+from nas_attn.storage.records import Score
 from nas_attn.system.importing import named
 
 

@@ -17,7 +17,7 @@ from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendatio
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import TARGET_RUNG
 from nas_attn.recipe.tables import is_share
-from nas_attn.records import BARE
+from nas_attn.space.placement import BARE
 
 # a test with more trainings of each network is not proposed
 MOST_RUNS = 32

@@ -22,7 +22,7 @@ from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predic
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model.hypotheses import cdf
 from nas_attn.model.solution import Sum
-from nas_attn.records import BARE, Placement
+from nas_attn.space.placement import BARE, Placement
 
 Level = Literal["choice", "type"]
 Column = Literal["average", "alone", "beside"]

@@ -10,16 +10,10 @@ from nas_attn.analysis.features import BuiltFor
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import Family
-from nas_attn.image_facts import StudyImages
+from nas_attn.data.facts import StudyImages
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import (
-    CandidateRow,
-    EpochPoint,
-    Placement,
-    Session,
-    SplitReading,
-    StoredScore,
-)
+from nas_attn.space.placement import Placement
+from nas_attn.storage.records import CandidateRow, EpochPoint, Session, SplitReading, StoredScore
 
 
 @dataclass(frozen=True, slots=True)

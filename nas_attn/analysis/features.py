@@ -10,8 +10,8 @@ from functools import lru_cache
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.recipe.reading import other_backbone
 from nas_attn.recipe.recipe import BackboneSection, Recipe
-from nas_attn.records import BARE, Assignment, Placement
-from nas_attn.space import other_of
+from nas_attn.space.placement import BARE, Assignment, Placement
+from nas_attn.space.search_space import other_of
 from nas_attn.system.importing import PYTHON
 
 

@@ -6,7 +6,7 @@ from nas_attn.analysis.eligible import best_uniform
 from nas_attn.analysis.recommendation import Recommendation, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import TestedNetwork
-from nas_attn.records import BARE
+from nas_attn.space.placement import BARE
 
 
 def finalists(now: Snapshot, best: Recommendation) -> list[TestedNetwork]:

@@ -16,7 +16,7 @@ from nas_attn.model import TARGET_RUNG, TESTED, Estimate, Evidence, Gain
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe, objective_name
-from nas_attn.records import CandidateRow, StoredScore
+from nas_attn.storage.records import CandidateRow, StoredScore
 
 # a gain at the target is not stated if half its interval exceeds so many times one run's noise
 UNKNOWN = 5.0

@@ -12,8 +12,8 @@ from nas_attn.dominance import hypervolume_contributions, non_dominated, non_dom
 from nas_attn.model import Estimate
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.recipe.tables import is_cost
-from nas_attn.records import Costs, Latency
+from nas_attn.recipe.tables import Costs, is_cost
+from nas_attn.storage.records import Latency
 
 Floats = NDArray[np.float64]
 Values = Sequence[float | None]

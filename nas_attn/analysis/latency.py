@@ -24,7 +24,8 @@ from nas_attn.model.assembling import MOST_FITTED, Data
 from nas_attn.model.coding import Coding, Floats, Shape
 from nas_attn.model.mixtures import moments
 from nas_attn.model.solution import NodeEffects, Solution, Sum
-from nas_attn.records import BESIDE, CandidateRow, Latency, Placement, Session
+from nas_attn.space.placement import Placement
+from nas_attn.storage.records import BESIDE, CandidateRow, Latency, Session
 
 # of a candidate, dropped ones included
 MAX_SESSIONS = 24

@@ -25,7 +25,7 @@ from nas_attn.model import Gain
 from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_share
-from nas_attn.records import Score, StoredScore
+from nas_attn.storage.records import Score, StoredScore
 
 # the fewest that compare something: four networks on two seeds
 FEWEST_RUNS = 8

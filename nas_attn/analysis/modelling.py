@@ -15,10 +15,8 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.tables import is_cost, is_share_of_images, witness_of
-from nas_attn.records import (
-    Placement,
-    StoredScore,
-)
+from nas_attn.space.placement import Placement
+from nas_attn.storage.records import StoredScore
 
 Models = dict[tuple[str, int], Evidence]
 """(metric, rung) -> model."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.records import Score
+from nas_attn.storage.records import Score
 
 # most images shown on which networks differ
 MOST_DIFFERING = 10

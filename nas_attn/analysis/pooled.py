@@ -30,7 +30,7 @@ from nas_attn.analysis.validation import (
 )
 from nas_attn.model import Results
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import Placement
+from nas_attn.space.placement import Placement
 
 # trainings of each network that a test may take in all
 MOST_POOLED_BLOCKS = 256

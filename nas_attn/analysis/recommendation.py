@@ -7,7 +7,8 @@ from enum import Enum, auto
 
 from nas_attn.model import Estimate, Gain, Noise
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.records import BARE, BARE_NAME, Latency, Placement
+from nas_attn.space.placement import BARE, BARE_NAME, Placement
+from nas_attn.storage.records import Latency
 
 # probability of being better than the bare backbone that a placement needs
 REQUIRED = 0.70

@@ -37,7 +37,7 @@ from nas_attn.analysis.recommendation import (
 from nas_attn.model import TESTED, Evidence, Gain
 from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.records import Latency
+from nas_attn.storage.records import Latency
 
 # smallest difference that counts: shares of the best gain and of one run's noise
 OF_GAIN = 0.1

@@ -24,19 +24,13 @@ from nas_attn.analysis.recommendation import Recommendation
 from nas_attn.analysis.sanity import Constant, WeakRung
 from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import ValidationResult
-from nas_attn.image_facts import StudyImages
+from nas_attn.data.facts import StudyImages
 from nas_attn.model import Estimate, Evidence, Gain, Noise
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.recipe.tables import is_cost
-from nas_attn.records import (
-    BARE_NAME,
-    BaselineName,
-    Costs,
-    Latency,
-    Placement,
-    SplitReading,
-)
+from nas_attn.recipe.tables import Costs, is_cost
+from nas_attn.space.placement import BARE_NAME, BaselineName, Placement
+from nas_attn.storage.records import Latency, SplitReading
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
 

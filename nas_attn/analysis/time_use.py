@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nas_attn.recipe.purposes import VALIDATE
-from nas_attn.records import StoredScore, WorkerSpan
+from nas_attn.storage.records import StoredScore, WorkerSpan
 
 
 class TimeUse(StrEnum):

@@ -27,7 +27,8 @@ from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.model import Results
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_share, is_share_of_images
-from nas_attn.records import BARE, Placement, Score, StoredScore
+from nas_attn.space.placement import BARE, Placement
+from nas_attn.storage.records import Score, StoredScore
 
 Floats = NDArray[np.float64]
 # weight of the pooled variance in each comparison's own, as so many observations

@@ -15,7 +15,7 @@ from nas_attn.attachment.hosting import replaced_parameters
 from nas_attn.attachment.recording import Recording, record
 from nas_attn.errors import NasAttnError, OperationError, RecipeError
 from nas_attn.recipe import tables
-from nas_attn.records import Costs
+from nas_attn.recipe.tables import Costs
 from nas_attn.system.importing import load_object
 
 

@@ -31,9 +31,10 @@ from nas_attn.attachment.containers import CHILD, AttendedDict, AttendedList, ba
 from nas_attn.attachment.integrations import host_packages
 from nas_attn.attachment.pickling import NamedFunction, packed, unpacked
 from nas_attn.attention import catalogue
+from nas_attn.attention.choice import Choice
 from nas_attn.attention.gates import refuse_scripting
 from nas_attn.errors import BackboneError, did_you_mean, first_line
-from nas_attn.records import Choice, Point, ResolvedPlacement
+from nas_attn.space.placement import Point, ResolvedPlacement
 
 Role = Literal["after", "instead", "holder"]
 """Role of a module: its result goes through attention, its input does instead, or a child is such a

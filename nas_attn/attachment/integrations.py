@@ -24,7 +24,7 @@ itself: a user who wants that calls a function for it.
 from abc import ABC, abstractmethod
 
 from nas_attn.recipe.tables import INTEGRATIONS
-from nas_attn.records import ResolvedPlacement
+from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.system.importing import named
 
 

@@ -4,7 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,8 +24,28 @@ from nas_attn.attachment.recording import floating_tensors, image_for
 from nas_attn.attachment.twins import twin_of
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, first_line
-from nas_attn.records import Participation, ResolvedPlacement
+from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.system.notes import NotCompared, warn
+
+
+@dataclass(frozen=True, slots=True)
+class Participation:
+    """Whether one attached attention module takes part in the network's computation."""
+
+    # `layer1.0.bn2.nas_attn.0`
+    path: str
+    # Its class, `SqueezeExcitation`
+    module: str
+    ran: bool
+    # Whether the network's output depends on it: one that ran may have no effect
+    depends: bool
+    # A tool removed it from the network. `module` is then the attention type
+    lost: bool = False
+
+    @property
+    def takes_part(self) -> bool:
+        return self.ran and self.depends
+
 
 SHAKES = (1.0, -1.0, 1e4, -1e4)
 """Sizes of the change of a module's result: units behind it may be dead in one direction, or pass

@@ -25,7 +25,7 @@ from nas_attn.attachment.operations import (
     POOLINGS,
 )
 from nas_attn.attachment.recording import Call, Value
-from nas_attn.records import Role
+from nas_attn.space.placement import Role
 
 FEW_CONVOLUTIONS = 4
 """Most convolutions between a map and a prediction, in a head without its own module."""

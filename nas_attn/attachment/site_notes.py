@@ -9,7 +9,7 @@ from nas_attn.attachment.flow import Flow
 from nas_attn.attachment.operations import CONVOLUTIONS, LAYERS
 from nas_attn.attachment.recording import Call, Value
 from nas_attn.attachment.roles import Roles
-from nas_attn.records import Site, SiteNote
+from nas_attn.space.placement import Site, SiteNote
 
 
 def notes(

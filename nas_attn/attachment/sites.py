@@ -21,7 +21,7 @@ from nas_attn.attachment.roles import Roles
 from nas_attn.attachment.site_notes import idle_notes, is_in, notes, teachers, unused_parts
 from nas_attn.attachment.twins import twin_of
 from nas_attn.errors import BackboneError, did_you_mean
-from nas_attn.records import Point, Role, Site, Survey
+from nas_attn.space.placement import Point, Role, Site, Survey
 
 Granularity = Literal["stage", "block", "both"]
 

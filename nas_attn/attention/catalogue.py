@@ -33,9 +33,9 @@ from nas_attn.attention import (
     self_attention_rows,
     spatial_rows,
 )
+from nas_attn.attention.choice import Choice, Knob
 from nas_attn.attention.row import INITS, SHAPED, Count, Fitting, Init, KnobSpec, MapShape, Row
 from nas_attn.errors import KnobError, did_you_mean
-from nas_attn.records import Choice, Knob
 from nas_attn.system.importing import load_object
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from nas_attn.attention import knobs
+from nas_attn.attention.choice import format_knob
 from nas_attn.attention.row import Fitting, KnobSpec, Row, hidden_knobs, largest_divisor
 from nas_attn.errors import KnobError
-from nas_attn.records import format_knob
 
 
 def _coord(fitting: Fitting) -> None:

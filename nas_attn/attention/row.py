@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from nas_attn.attention.choice import Knob, format_knob
 from nas_attn.errors import KnobError, NasAttnWarning, did_you_mean
-from nas_attn.records import Knob, format_knob
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,9 +7,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from nas_attn.attention.choice import Choice
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tables import BACKBONE_SOURCES
-from nas_attn.records import Choice
 from nas_attn.system.importing import named
 
 WIDER = (1.125, 1.25, 1.375, 1.5, 2.0)

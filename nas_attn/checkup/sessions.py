@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn import attachment, backbones, notation, space
+from nas_attn import attachment, backbones
 from nas_attn.checkup.findings import Finding, TwoCopies, found_by
 from nas_attn.checkup.training import CLASSES
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import BackboneSection, LatencySection
-from nas_attn.records import Session
+from nas_attn.space import notation, search_space
+from nas_attn.storage.records import Session
 
 LATENCY = "latency"
 TIMED_PLACEMENTS = ("se", "eca", "cbam")
@@ -119,4 +120,4 @@ def _network(job: SessionJob, module: str = "") -> nn.Module:
         return model
     placement = notation.parse(f"stage2={module} stage3={module}")
     sites = attachment.survey(model, shape).sites
-    return attachment.attach(model, space.resolve(placement, sites, init="identity"))
+    return attachment.attach(model, search_space.resolve(placement, sites, init="identity"))

@@ -17,14 +17,15 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from nas_attn import attachment, backbones, notation, space
+from nas_attn import attachment, backbones
 from nas_attn.checkup.findings import EpochTime, Finding, StepProfile, Unrecorded, found_by
 from nas_attn.checkup.timing import counted_replays
 from nas_attn.data import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.recipe.recipe import BackboneSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.records import EpochPoint
+from nas_attn.space import notation, search_space
+from nas_attn.storage.records import EpochPoint
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
@@ -215,7 +216,7 @@ def network(job: Job) -> nn.Module:
     sites = attachment.survey(model, shape).sites
     stages = dict.fromkeys(site.name.partition(".")[0] for site in sites)
     placement = notation.parse(" ".join(f"{stage}={job.module}" for stage in stages))
-    return attachment.attach(model, space.resolve(placement, sites, init="identity"))
+    return attachment.attach(model, search_space.resolve(placement, sites, init="identity"))
 
 
 def made_up(job: Job, device: torch.device) -> Dataset:

@@ -36,8 +36,9 @@ from nas_attn.errors import (
     RecipeError,
     StudyError,
 )
-from nas_attn.notation import parse
-from nas_attn.records import BESIDE, Placement, Session
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement
+from nas_attn.storage.records import BESIDE, Session
 from nas_attn.words import measuring
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from nas_attn.attention.choice import Choice, Knob, format_knob
 from nas_attn.cli.common import (
     Output,
     console,
@@ -19,7 +20,6 @@ from nas_attn.cli.common import (
 from nas_attn.errors import (
     KnobError,
 )
-from nas_attn.records import Choice, Knob, format_knob
 from nas_attn.words import catalogue as words
 
 if TYPE_CHECKING:

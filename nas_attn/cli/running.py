@@ -37,8 +37,8 @@ from nas_attn.cli.common import (
 )
 from nas_attn.errors import NasAttnError, RecipeError, StudyError
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
-from nas_attn.records import BARE
 from nas_attn.searching.worker.ending import Ending
+from nas_attn.space.placement import BARE
 from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.analysis.validation import Family
-    from nas_attn.records import StoredScore
     from nas_attn.storage import Run
+    from nas_attn.storage.records import StoredScore
     from nas_attn.study.opening import OpenStudy
 
 

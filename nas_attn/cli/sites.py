@@ -20,14 +20,14 @@ from nas_attn.cli.common import (
     print_json,
     table,
 )
-from nas_attn.records import Site, Survey
+from nas_attn.space.placement import Site, Survey
 from nas_attn.words import catalogue as words
 from nas_attn.words.sites import site_note_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas_attn.space_schema import SpaceSpec
+    from nas_attn.space.schema import SpaceSpec
 
 
 # Random placements that are shown of a search space
@@ -106,7 +106,7 @@ def _show_space(
     samples.
     """
     from nas_attn.cli.printing import show_prose
-    from nas_attn.space import SearchSpace
+    from nas_attn.space.search_space import SearchSpace
 
     space = SearchSpace(spec, surveyed.sites)
     count = space.count()

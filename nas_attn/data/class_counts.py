@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nas_attn.data.facts import WHOLE, FewOfClass, LackingClasses, UnequalClasses, UnknownClasses
 from nas_attn.data.walking import subfolders, walk
 from nas_attn.errors import DataError, several
-from nas_attn.image_facts import (
-    WHOLE,
-    FewOfClass,
-    LackingClasses,
-    UnequalClasses,
-    UnknownClasses,
-)
 
 # images of a class in a folder without splits
 FEWEST_TO_SPLIT = 3

@@ -23,11 +23,11 @@ from nas_attn.data.augment import (
     named_steps,
     seeded,
 )
+from nas_attn.data.facts import FULL_BITS, NOT_COUNTED
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import Labelled
 from nas_attn.data.pixels import Feed, Pixels, moments
 from nas_attn.errors import DataError
-from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.recipe.recipe import Augment, DataSection
 from nas_attn.recipe.tasks import TASKS, Task
 

@@ -15,11 +15,11 @@ from PIL import Image
 
 from nas_attn.data.broken import REASON_LETTERS, why_unreadable
 from nas_attn.data.depth import is_deep, with_bytes
+from nas_attn.data.facts import FULL_BITS, NOT_COUNTED, DrawnOn
 from nas_attn.data.manifest import checksum
 from nas_attn.data.opening import opened_image
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
-from nas_attn.image_facts import FULL_BITS, NOT_COUNTED, DrawnOn
 from nas_attn.system.processes import cores
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")

@@ -39,6 +39,7 @@ from nas_attn.data.decoding import (
     files_of,
 )
 from nas_attn.data.depth import used_bits
+from nas_attn.data.facts import FULL_BITS, NOT_COUNTED
 from nas_attn.data.groups import GroupsOf, find_groups
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
@@ -55,7 +56,6 @@ from nas_attn.errors import (
     printable,
     several,
 )
-from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.recipe.sections import LARGEST_SIDE
 from nas_attn.system.notes import ImagesNotSaved, warn

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from nas_attn.data.class_folders import plain
 from nas_attn.data.copies import Seen, open_split
-from nas_attn.image_facts import SameNames, SharedNames
+from nas_attn.data.facts import SameNames, SharedNames
 
 _ROBOFLOW = re.compile(r"^(.+)\.rf\.\w+$")
 # A name with a digit, then a number, perhaps with letters before it: those of one class, `cat_12`,

@@ -24,12 +24,7 @@ from nas_attn.data.class_counts import (
 from nas_attn.data.class_folders import class_names, classes_problem
 from nas_attn.data.copies import Seen, about_looks, look_at
 from nas_attn.data.decoding import Framed, Masked
-from nas_attn.data.folder import bits_in_use, image_folder
-from nas_attn.data.turning import told, turned_images
-from nas_attn.data.walking import Layout, layout, walk
-from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
-from nas_attn.errors import DataError, several
-from nas_attn.image_facts import (
+from nas_attn.data.facts import (
     NOT_COUNTED,
     WHOLE,
     ClassesBelow,
@@ -43,6 +38,11 @@ from nas_attn.image_facts import (
     UnreadLabels,
     WithoutBoxes,
 )
+from nas_attn.data.folder import bits_in_use, image_folder
+from nas_attn.data.turning import told, turned_images
+from nas_attn.data.walking import Layout, layout, walk
+from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
+from nas_attn.errors import DataError, several
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.recipe.tables import Kind
 

@@ -12,17 +12,17 @@ import torch
 from nas_attn.data import sources
 from nas_attn.data.boxes import Boxes
 from nas_attn.data.dataset import Classes, Dataset, Masks, Redivision, Split, Statistics
+from nas_attn.data.facts import FULL_BITS
 from nas_attn.data.manifest import Manifest
 from nas_attn.data.own_loader import LoaderSplit
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import Seed, amount, divided, redivided, stratified
 from nas_attn.errors import DataError
-from nas_attn.image_facts import FULL_BITS
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.tables import Kind
 from nas_attn.recipe.tasks import TASKS, Task
-from nas_attn.records import SOLE_WORKER, Share
+from nas_attn.system.memory import SOLE_WORKER, Share
 
 LABEL_KINDS: Mapping[Kind, Classes] = {"classes": Classes(), "masks": Masks(), "boxes": Boxes()}
 """The labels of images -> what is known of such images."""

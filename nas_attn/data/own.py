@@ -30,13 +30,13 @@ from PIL import Image
 
 from nas_attn.data.decoding import Cut, framed, square, to_rgb
 from nas_attn.data.depth import BYTE, is_deep
+from nas_attn.data.facts import FULL_BITS, NOT_COUNTED
 from nas_attn.data.own_fields import IMAGE_COLUMNS, LABELS, image_and_label
 from nas_attn.data.own_loader import is_loader, read_loader
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder
 from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.scratch import Scratch
 from nas_attn.errors import DataError, first_line, shorten
-from nas_attn.image_facts import FULL_BITS, NOT_COUNTED
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 from nas_attn.system.notes import MoreFields, warn

@@ -16,10 +16,10 @@ from torch.nn.functional import one_hot
 
 from nas_attn.data.augment import seeded
 from nas_attn.data.dataset import Split
+from nas_attn.data.facts import NOT_COUNTED
 from nas_attn.data.own_fields import image_and_label
 from nas_attn.data.parts import Labelled
 from nas_attn.errors import DataError, first_line, shorten
-from nas_attn.image_facts import NOT_COUNTED
 from nas_attn.recipe.recipe import Augment, DataSection
 from nas_attn.recipe.tables import Kind
 

@@ -18,11 +18,11 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
+from nas_attn.data.facts import FULL_BITS
 from nas_attn.data.manifest import Listing
 from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
-from nas_attn.image_facts import FULL_BITS
-from nas_attn.records import SOLE_WORKER, Share
+from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import cores
 from nas_attn.system.waiting import Awaited, Wait, locked
 

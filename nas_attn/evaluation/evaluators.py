@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nas_attn import attachment
+from nas_attn.attachment.participation import Participation
 from nas_attn.errors import (
     BackboneError,
     NasAttnError,
@@ -52,7 +53,8 @@ from nas_attn.errors import (
 from nas_attn.evaluation.faults import message, said, show_traceback
 from nas_attn.evaluation.output import OutputLog, shown
 from nas_attn.recipe.tables import IN_INT8, is_share, share_of_images
-from nas_attn.records import Participation, ResolvedPlacement, Score
+from nas_attn.space.placement import ResolvedPlacement
+from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted, StopNow
 from nas_attn.training.run import CheckpointSlot
 

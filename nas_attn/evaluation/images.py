@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from nas_attn.data import Dataset, Split
+from nas_attn.data.facts import Division, StudyImages
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError
-from nas_attn.image_facts import Division, StudyImages
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.task import EXTERNAL

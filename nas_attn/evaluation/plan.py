@@ -16,16 +16,18 @@ import torch
 from torch import nn
 
 from nas_attn import attachment, backbones, data
+from nas_attn.attention.choice import Choice
 from nas_attn.errors import BackboneError, NasAttnError, RecipeError, StudyError
 from nas_attn.evaluation.images import keep_or_compare
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
 from nas_attn.recipe.recipe import DataSection, Recipe, TrainingSection, objective_name
-from nas_attn.recipe.tables import COSTS, Cost
-from nas_attn.records import BARE, Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
-from nas_attn.space import SearchSpace, resolve
+from nas_attn.recipe.tables import COSTS, Cost, Costs
+from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, Site
+from nas_attn.space.search_space import SearchSpace, resolve
 from nas_attn.storage import StudyStore
+from nas_attn.storage.records import Latency
 from nas_attn.training.tasks.data import data_of
 
 # builds the bare backbone, randomly initialised from torch's global generator

@@ -17,6 +17,7 @@ from torch import nn
 
 from nas_attn import data
 from nas_attn.analysis.per_image import Labels
+from nas_attn.attention.choice import Choice
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import (
     BackboneLost,
@@ -73,18 +74,11 @@ from nas_attn.latency.locks import DeviceLock
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import (
-    BARE,
-    SOLE_WORKER,
-    Arithmetic,
-    Choice,
-    Costs,
-    Latency,
-    ResolvedPlacement,
-    Score,
-    Share,
-)
+from nas_attn.recipe.tables import Costs
+from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.storage import Lease, Run, StudyStore
+from nas_attn.storage.records import Arithmetic, Latency, Score
+from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.notes import Failure, warn
 from nas_attn.training.arithmetic import possible
 from nas_attn.training.parameters import LearningRates

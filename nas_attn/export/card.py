@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nas_attn._version import __version__
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
+from nas_attn.attention.choice import Choice
 from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.evaluation.images import differences
@@ -30,13 +31,13 @@ from nas_attn.evaluation.plan import plan_for
 from nas_attn.export import scoring
 from nas_attn.export.formats import BOX_VALUES, Graph, answers_of
 from nas_attn.export.python_file import Described
-from nas_attn.notation import parse
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tables import BACKBONE_SOURCES
-from nas_attn.records import Choice, Point, ResolvedPlacement
-from nas_attn.space import other_of
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Point, ResolvedPlacement
+from nas_attn.space.search_space import other_of
 from nas_attn.system.paths import write_whole
 from nas_attn.training.tasks.data import data_of
 from nas_attn.words import units

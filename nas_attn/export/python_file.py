@@ -20,6 +20,7 @@ from torch import nn
 
 from nas_attn.attachment.containers import AttendedDict, AttendedList, bare_class
 from nas_attn.attention import catalogue
+from nas_attn.attention.choice import Choice
 from nas_attn.attention.gates import Blended
 from nas_attn.attention.row import Init
 from nas_attn.backbones.building import torchvision_options, users_arguments
@@ -28,7 +29,7 @@ from nas_attn.backbones.detectors import freeze_norms, frozen_norms
 from nas_attn.errors import OperationError
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tasks import TASKS, Task
-from nas_attn.records import Choice, Point, ResolvedPlacement
+from nas_attn.space.placement import Point, ResolvedPlacement
 from nas_attn.system.importing import PYTHON, load_object
 
 FILE_COLUMNS = 120

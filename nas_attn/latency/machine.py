@@ -16,7 +16,7 @@ from nas_attn.errors import MeasurementError
 from nas_attn.latency.paired import cpu_name
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES, LatencyMode
-from nas_attn.records import Fingerprint
+from nas_attn.storage.records import Fingerprint
 
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 

@@ -1,11 +1,10 @@
 """Prepares a network for timing: in torch, in another runtime, or by a user's command; and chooses
 the clock.
 
-Every mode (a row of `nas_attn.recipe.tables.LATENCY_MODES`) ends in a `Net`, whose `turn(calls)` does one
-untimed call and then times `calls` calls. A user's command gets the path of an ONNX file, in place
-of `{onnx}` or as its last argument, and prints milliseconds a call: one number or many, separated
-by blanks, commas or line ends.
-"""
+Every mode (a row of `nas_attn.recipe.tables.LATENCY_MODES`) ends in a `Net`, whose `turn(calls)`
+does one untimed call and then times `calls` calls. A user's command gets the path of an ONNX file,
+in place of `{onnx}` or as its last argument, and prints milliseconds a call: one number or many,
+separated by blanks, commas or line ends."""
 
 from __future__ import annotations
 

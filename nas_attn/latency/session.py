@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attention.choice import Knob
 from nas_attn.errors import DeviceLost, MeasurementError, Unmeasurable, first_line
 from nas_attn.latency import paired
 from nas_attn.latency.files import runtime_suffix, write_runtime_file
@@ -48,7 +49,7 @@ from nas_attn.latency.paired import (
 )
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES
-from nas_attn.records import BESIDE, Knob, Session, SessionSample
+from nas_attn.storage.records import BESIDE, Session, SessionSample
 from nas_attn.storage.rows import to_sessions
 
 # Keys that need more sessions, the neediest first

@@ -16,7 +16,7 @@ from nas_attn.model.new_images import noise_floor
 from nas_attn.model.priors import NOTHING_KNOWN, Beforehand, Priors
 from nas_attn.model.runs import TARGET_RUNG, TESTED, WITNESS, ScoredRun
 from nas_attn.recipe.tables import is_share, is_share_of_images
-from nas_attn.records import Placement
+from nas_attn.space.placement import Placement
 
 # runs that the model is fitted to at most; so many of each placement stay, or none
 MOST_FITTED = 400

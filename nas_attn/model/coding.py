@@ -25,7 +25,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.records import Placement
+from nas_attn.space.placement import Placement
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

@@ -22,7 +22,7 @@ from nas_attn.model.priors import NOTHING_KNOWN, Beforehand
 from nas_attn.model.runs import ScoredRun
 from nas_attn.model.solution import NodeEffects, Solution, Sum
 from nas_attn.recipe.tables import is_share
-from nas_attn.records import Placement
+from nas_attn.space.placement import Placement
 
 # What tells of the noise: repeated runs; images and single scores; single scores; nothing, with one
 # run.

@@ -10,7 +10,7 @@ import numpy as np
 from nas_attn.model.assembling import Data
 from nas_attn.model.coding import EFFECT_SHAPES, Coding, Floats, Ints, Shape
 from nas_attn.model.variances import LEAST_VARIANCE, Algebra, Nodes, Solved, posterior, solved_by
-from nas_attn.records import Placement
+from nas_attn.space.placement import Placement
 
 # (placement, weight): a weighted sum of placements' shared effects
 Sum = Sequence[tuple[Placement, float]]

@@ -1,1 +1,1 @@
-"""Recipes: what a study is to do, as TOML; their sections, what they can name, and their reading."""
+"""Recipes: what a study is to do, as TOML; what they can name, and how they are read."""

@@ -18,10 +18,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from nas_attn.attention.choice import Choice
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
 from nas_attn.recipe.recipe import BackboneSection, Recipe
-from nas_attn.records import Choice
-from nas_attn.space_schema import Section, SpaceSpec
+from nas_attn.space.schema import Section, SpaceSpec
 from nas_attn.system.paths import user_path
 
 S = typing.TypeVar("S", bound=Section)

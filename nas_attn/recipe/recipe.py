@@ -36,7 +36,7 @@ from nas_attn.recipe.training import (
     TargetSection,
     TrainingSection,
 )
-from nas_attn.space_schema import Section, SpaceSpec
+from nas_attn.space.schema import Section, SpaceSpec
 from nas_attn.system.importing import PYTHON
 
 __all__ = [

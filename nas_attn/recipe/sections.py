@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from nas_attn.errors import did_you_mean
-from nas_attn.notation import parse_choice
 from nas_attn.recipe.tables import FROZEN_NORMS, LATENCY_MODES, SAMPLERS, task_names
-from nas_attn.space_schema import Section
+from nas_attn.space.notation import parse_choice
+from nas_attn.space.schema import Section
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Channels, height or width of an image at most

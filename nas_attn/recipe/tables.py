@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 from nas_attn.recipe.registry import Registry
 
+# At batch size 1, counted and not measured: name in `COSTS` -> number
+Costs = Mapping[str, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:

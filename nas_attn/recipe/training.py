@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nas_attn.errors import did_you_mean, several
 from nas_attn.recipe.tables import PRESETS
-from nas_attn.space_schema import Section
+from nas_attn.space.schema import Section
 
 Factor = Annotated[float, Field(ge=0.0)]
 

@@ -28,8 +28,8 @@ from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.tables import share_of_images
 from nas_attn.recipe.task import Task
-from nas_attn.records import ASIDE, Arithmetic, Score, StoredScore
 from nas_attn.storage import Run, StudyStore
+from nas_attn.storage.records import ASIDE, Arithmetic, Score, StoredScore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import kept_runs, searched_run, trained_model
 from nas_attn.training.arithmetic import PLAIN

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from nas_attn.analysis.per_image import Picture
 from nas_attn.data import Dataset, Split
 from nas_attn.data.boxes import SHOWN_SCORE, BoxedSplit
+from nas_attn.data.facts import NOT_COUNTED
 from nas_attn.evaluation.images import compare
-from nas_attn.image_facts import NOT_COUNTED
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage import StudyStore

@@ -18,13 +18,13 @@ from typing import Any, Self
 from sqlalchemy import Connection, column, delete, func, inspect, select, table, update
 
 from nas_attn.errors import StorageError, StudyError, did_you_mean
-from nas_attn.records import FILLED
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, TunedConnection, insert
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.log_file import SQLITE_HEADER, check_has_log
 from nas_attn.storage.outages import Outage, repeatable
 from nas_attn.storage.preparing import creation_lock, known_version, prepare
+from nas_attn.storage.records import FILLED
 from nas_attn.storage.rows import NamePlace, StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from nas_attn.notation import parse
 from nas_attn.recipe.purposes import SEARCH
-from nas_attn.records import CandidateRow, Placement, Session, StoredScore
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement
+from nas_attn.storage.records import CandidateRow, Session, StoredScore
 
 T = TypeVar("T")
 

@@ -20,18 +20,12 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, sel
 
 from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import BACKBONE, PURPOSES, SEARCH, test_protocol
-from nas_attn.records import (
-    CandidateRow,
-    Costs,
-    Placement,
-    Score,
-    Session,
-    SplitReading,
-    StoredScore,
-)
+from nas_attn.recipe.tables import Costs
+from nas_attn.space.placement import Placement
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import repeatable
+from nas_attn.storage.records import CandidateRow, Score, Session, SplitReading, StoredScore
 from nas_attn.storage.rows import (
     CheckpointRow,
     Lease,

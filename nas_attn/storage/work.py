@@ -16,10 +16,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from nas_attn.errors import LeaseLost
-from nas_attn.records import WorkerSpan
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import repeatable
+from nas_attn.storage.records import WorkerSpan
 from nas_attn.storage.rows import (
     FormerWorker,
     Lease,

@@ -6,8 +6,8 @@ from nas_attn.analysis.choosing import Chosen, Unmet, choose, key_among, notatio
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError
-from nas_attn.notation import parse
-from nas_attn.records import Placement
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement
 from nas_attn.study.opening import OpenStudy
 from nas_attn.words.choosing import unmet_text
 

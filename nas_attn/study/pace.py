@@ -17,8 +17,9 @@ from nas_attn.analysis.rounds import CONFIRMED, RIVALS, ROUNDS_PER_SEED
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, LENGTH, RETRAIN, ROUND, SEARCH, VALIDATE
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import BARE, Session
+from nas_attn.space.placement import BARE
 from nas_attn.storage import StudyStore
+from nas_attn.storage.records import Session
 from nas_attn.study.opening import OpenStudy
 
 # the pace is that of so many candidates, the last ones

@@ -27,9 +27,8 @@ from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.time_use import WorkerTime, time_use
 from nas_attn.analysis.validation import Family, TestedNetwork, finished_blocks
+from nas_attn.data.facts import StudyImages
 from nas_attn.errors import NasAttnError, StorageError, shorten
-from nas_attn.image_facts import StudyImages
-from nas_attn.notation import parse
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import (
     RETRAIN,
@@ -42,8 +41,9 @@ from nas_attn.recipe.purposes import (
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.recipe.tables import METRICS, share_of_images
-from nas_attn.records import EpochPoint
+from nas_attn.space.notation import parse
 from nas_attn.storage import StudyStore
+from nas_attn.storage.records import EpochPoint
 
 # bytes of a study's labels, unpacked: a few MB in a large study
 MOST_LABELS = 2**26

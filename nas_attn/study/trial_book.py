@@ -16,11 +16,12 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
-from nas_attn.notation import parse
 from nas_attn.recipe.recipe import Recipe, lower_is_better
-from nas_attn.records import CandidateRow, Latency, Placement, StoredScore
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement
 from nas_attn.storage import Database
 from nas_attn.storage.driver_errors import explained
+from nas_attn.storage.records import CandidateRow, Latency, StoredScore
 from nas_attn.study.optuna_storage import open_storage
 from nas_attn.words.running import WORKER_DIED
 

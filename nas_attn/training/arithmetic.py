@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.records import FILLED, Arithmetic, Batches
+from nas_attn.storage.records import FILLED, Arithmetic, Batches
 from nas_attn.training.parameters import fused_in
 from nas_attn.training.stepping import execution_on
 from nas_attn.training.threads import GAIN, intra_op_threads

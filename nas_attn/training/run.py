@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nas_attn.data.dataset import Split
 from nas_attn.errors import CheckpointError, DeviceLost, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.records import FILLED, Arithmetic, EpochPoint, Score
+from nas_attn.storage.records import FILLED, Arithmetic, EpochPoint, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import (

@@ -28,7 +28,7 @@ from nas_attn.attachment.twins import copied
 from nas_attn.data import Dataset, Split
 from nas_attn.errors import CheckpointError, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, Score
+from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, Score
 from nas_attn.system.notes import BeginsAnew, warn
 from nas_attn.training.arithmetic import decided, has_depthwise, possible, tf32_as
 from nas_attn.training.learning import Tally, learnt_of

@@ -16,7 +16,7 @@ from nas_attn.analysis.recommendation import Comparison, Recommendation
 from nas_attn.analysis.sanity import Constant, WeakRung
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import Placement
+from nas_attn.space.placement import Placement
 from nas_attn.words.card import CardText, card_lines, card_text
 from nas_attn.words.choosing import choice_rule, choice_sentences
 from nas_attn.words.images import study_images_lines

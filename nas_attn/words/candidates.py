@@ -9,7 +9,7 @@ from nas_attn.analysis.effects import Part
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
 from nas_attn.recipe.recipe import objective_name
-from nas_attn.records import ASIDE
+from nas_attn.storage.records import ASIDE
 from nas_attn.words.units import (
     NO_VALUE,
     bare_plus_minus,

@@ -34,8 +34,8 @@ from nas_attn.analysis.recommendation import (
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Gain
-from nas_attn.records import BARE, BaselineKind, BaselineName, Placement
-from nas_attn.space import other_of
+from nas_attn.space.placement import BARE, BaselineKind, BaselineName, Placement
+from nas_attn.space.search_space import other_of
 from nas_attn.words import units
 from nas_attn.words.card_row import PLACEMENT, THAT_ONE, CardRow
 from nas_attn.words.commands import command

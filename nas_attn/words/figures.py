@@ -20,8 +20,8 @@ from nas_attn.analysis.figure_facts import (
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
 from nas_attn.recipe.recipe import objective_name
-from nas_attn.records import Placement
-from nas_attn.space import other_of
+from nas_attn.space.placement import Placement
+from nas_attn.space.search_space import other_of
 from nas_attn.words import units
 from nas_attn.words.candidates import objective_with_spread
 

@@ -4,8 +4,7 @@ out, and what would make scores misleading.
 
 from __future__ import annotations
 
-from nas_attn.errors import few, several
-from nas_attn.image_facts import (
+from nas_attn.data.facts import (
     FULL_BITS,
     NOT_COUNTED,
     WHOLE,
@@ -34,6 +33,7 @@ from nas_attn.image_facts import (
     UnreadLabels,
     WithoutBoxes,
 )
+from nas_attn.errors import few, several
 
 # of unreadable files
 SHOWN_REASONS = 5

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import several
-from nas_attn.records import Arithmetic
+from nas_attn.storage.records import Arithmetic
 from nas_attn.words.units import duration
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nas_attn.analysis.progress import Phase, PhaseProgress, Progress
 from nas_attn.recipe.recipe import lower_is_better
-from nas_attn.records import CandidateRow
+from nas_attn.storage.records import CandidateRow
 from nas_attn.words.units import duration, named
 
 PHASE_WORDS = {

@@ -10,7 +10,7 @@ from nas_attn.errors import several
 from nas_attn.recipe import purposes
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.training import TrainingSection
-from nas_attn.records import Placement
+from nas_attn.space.placement import Placement
 from nas_attn.words.units import duration, value
 
 

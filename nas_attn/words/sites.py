@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_attn.records import SiteNote
+from nas_attn.space.placement import SiteNote
 
 # most names that are listed; the others are counted
 SHOWN_NAMES = 3

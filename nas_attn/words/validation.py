@@ -11,7 +11,7 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, TestedNetwork, ValidationResult, Verdict
 from nas_attn.analysis.validation_forecast import ValidationForecast, blocks_to_show
 from nas_attn.errors import several
-from nas_attn.records import BARE
+from nas_attn.space.placement import BARE
 from nas_attn.words import units
 from nas_attn.words.lines import Line
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nas_attn.notation import parse
+from nas_attn.space.notation import parse
 from research.trial.cells import BARE, as_trained, networks
 from research.trial.run import Bench, recipe_of
 

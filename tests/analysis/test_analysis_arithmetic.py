@@ -10,9 +10,10 @@ from typing import Any
 from made_study import MadeStudy, usual
 
 from nas_attn.analysis.arithmetic import mixed_blocks, pairing, uses_of, usual_arithmetic
-from nas_attn.records import BARE, FILLED, Arithmetic, Score
 from nas_attn.report.html import render
+from nas_attn.space.placement import BARE
 from nas_attn.storage import Run
+from nas_attn.storage.records import FILLED, Arithmetic, Score
 from nas_attn.study.reading import snapshot
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.machine import arithmetic_lines

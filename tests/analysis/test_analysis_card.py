@@ -18,8 +18,8 @@ from nas_attn.analysis.finalists import epochs_of_test, finalists
 from nas_attn.analysis.pooled import CONTRAST
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import critical_value
-from nas_attn.notation import parse
 from nas_attn.searching.run.asking import ASKING
+from nas_attn.space.notation import parse
 from nas_attn.study.reading import snapshot
 from nas_attn.words.card import card_text
 

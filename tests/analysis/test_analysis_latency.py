@@ -11,8 +11,9 @@ from runs_made import session
 from runs_made import sessions as drawn
 
 from nas_attn.analysis import latency as times
-from nas_attn.notation import parse
-from nas_attn.records import BARE, Latency, Placement, Session
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import BARE, Placement
+from nas_attn.storage.records import Latency, Session
 
 
 def test_the_estimate_is_the_median_over_sessions_with_the_studys_reference_time() -> None:

@@ -18,8 +18,9 @@ from nas_attn.analysis.decision import decide
 from nas_attn.analysis.length import LengthScore, MetricKind, needed_length
 from nas_attn.analysis.recommendation import Worth
 from nas_attn.recipe.purposes import LENGTH, length_protocol
-from nas_attn.records import BARE, Score
+from nas_attn.space.placement import BARE
 from nas_attn.storage import Run
+from nas_attn.storage.records import Score
 from nas_attn.study.reading import read, snapshot
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.card import card_text

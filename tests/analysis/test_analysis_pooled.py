@@ -28,7 +28,7 @@ from nas_attn.analysis.validation import (
     judge,
 )
 from nas_attn.analysis.validation_forecast import forecast_validation
-from nas_attn.notation import parse
+from nas_attn.space.notation import parse
 from nas_attn.study.reading import searched_snapshot, snapshot
 from nas_attn.words.validation import announcement
 

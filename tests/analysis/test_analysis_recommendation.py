@@ -13,8 +13,9 @@ from nas_attn.analysis.capacity import Controls, with_capacity
 from nas_attn.analysis.recommendation import Contender, Reason, Recommendation, promising
 from nas_attn.analysis.recommending import expected_loss, recommend
 from nas_attn.model import Evidence, ScoredRun, fit
-from nas_attn.notation import parse
-from nas_attn.records import Latency, Placement
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement
+from nas_attn.storage.records import Latency
 from nas_attn.words.card import on_control
 from nas_attn.words.recommendation import reasons
 

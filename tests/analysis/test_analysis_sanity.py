@@ -15,7 +15,7 @@ from nas_attn.analysis.cautions import (
 )
 from nas_attn.analysis.sanity import WeakRung, weak_rungs
 from nas_attn.model import fit
-from nas_attn.records import Score
+from nas_attn.storage.records import Score
 from nas_attn.words.remarks import caution_text, weak_rung_sentence
 
 

@@ -17,11 +17,11 @@ from nas_attn.analysis.per_image import Labels, mistakes
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.model import TARGET_RUNG
-from nas_attn.notation import parse
-from nas_attn.records import Score
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.html import render
+from nas_attn.space.notation import parse
 from nas_attn.storage import Run
+from nas_attn.storage.records import Score
 from nas_attn.study.reading import snapshot
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.lacking import nothing_recommended

@@ -17,7 +17,7 @@ from made_study import MadeStudy, everywhere
 from scipy.stats import studentized_range
 
 from nas_attn.analysis import validation
-from nas_attn.records import FILLED, Arithmetic
+from nas_attn.storage.records import FILLED, Arithmetic
 from nas_attn.study.reading import snapshot
 from nas_attn.words.validation import validation_headline, validation_sentences
 

@@ -14,9 +14,10 @@ from made_study import usual
 from torch import nn
 
 import nas_attn as na
-from nas_attn import errors, notation, space
+from nas_attn import errors
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.evaluation.evaluators import EvaluatorRun
+from nas_attn.space import notation, search_space
 from nas_attn.study.trial_book import TrialBook
 
 
@@ -225,7 +226,7 @@ def test_a_program_attaches_what_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not na.check(na.attach_asked(small_net()), (1, 16, 16)), "started by a person"
-    network = space.resolve(
+    network = search_space.resolve(
         notation.parse("stage2=se"), na.find_sites(small_net(), (1, 16, 16)), init="paper"
     )
     asked = {"network": asdict(network), "receipt": str(tmp_path / "attached")}

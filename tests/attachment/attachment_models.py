@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attachment import attached_modules
-from nas_attn.records import BARE, Choice, Point, ResolvedPlacement, Site
+from nas_attn.attention.choice import Choice
+from nas_attn.space.placement import BARE, Point, ResolvedPlacement, Site
 
 SE = Choice("se", (("reduction", 4),))
 

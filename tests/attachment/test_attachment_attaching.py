@@ -30,10 +30,11 @@ from torch.utils.flop_counter import FlopCounterMode
 import nas_attn as na
 from nas_attn.attachment import attach, attached_modules, cost, detach, find_sites, fold_batchnorm
 from nas_attn.attachment.hosting import make_host
+from nas_attn.attention.choice import Choice
 from nas_attn.backbones import build, load_weights
 from nas_attn.errors import BackboneError, KnobError
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.records import BARE, Choice, Point, ResolvedPlacement
+from nas_attn.space.placement import BARE, Point, ResolvedPlacement
 
 SHAPE = (3, 16, 16)
 TRAINED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "resnet20_cifar10.npz"

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from nas_attn.attachment import attach, find_sites
 from nas_attn.attachment.counting import cost
+from nas_attn.attention.choice import Choice
 from nas_attn.backbones import build
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.records import Choice
 
 
 def kept(model: nn.Module, shape: tuple[int, int, int]) -> float:

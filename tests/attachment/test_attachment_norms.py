@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from nas_attn.attachment import survey
-from nas_attn.records import Survey
+from nas_attn.space.placement import Survey
 
 Norm = Callable[[int], nn.Module]
 Convolution = Callable[..., nn.Module]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attachment import attach, attached_modules, cost, detach, find_sites
-from nas_attn.notation import parse
-from nas_attn.records import Point, ResolvedPlacement, Site
-from nas_attn.space import resolve
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Point, ResolvedPlacement, Site
+from nas_attn.space.search_space import resolve
 
 SHAPE = (3, 16, 16)
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import nas_attn as na
 from nas_attn.attachment import survey
-from nas_attn.records import SiteNote
+from nas_attn.space.placement import SiteNote
 
 SHAPE = (3, 16, 16)
 

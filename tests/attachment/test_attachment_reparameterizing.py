@@ -18,7 +18,7 @@ from nas_attn.attachment import attach, attached_modules, reparameterized, surve
 from nas_attn.errors import BackboneError
 from nas_attn.latency.nets import deployed
 from nas_attn.recipe.recipe import LatencySection
-from nas_attn.records import Point
+from nas_attn.space.placement import Point
 
 SHAPE = (3, 64, 64)
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import nas_attn as na
 from nas_attn.attachment import attached_modules, find_sites, survey
-from nas_attn.records import Site
+from nas_attn.space.placement import Site
 
 SHAPE = (3, 64, 64)
 

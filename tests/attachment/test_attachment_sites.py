@@ -16,8 +16,9 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import nas_attn as na
-from nas_attn import attachment, backbones, errors, records
+from nas_attn import attachment, backbones, errors
 from nas_attn.recipe import recipe
+from nas_attn.space.placement import Site, SiteNote
 
 Shape = tuple[int, int, int]
 
@@ -32,12 +33,12 @@ def shapes_only(name: str, shape: Shape) -> nn.Module:
         return network(name, shape)
 
 
-def shapes(sites: tuple[records.Site, ...]) -> list[Shape]:
+def shapes(sites: tuple[Site, ...]) -> list[Shape]:
     first = [site.points[0][1][0] for site in sites]
     return [(point.channels, point.height, point.width) for point in first]
 
 
-def check(model: nn.Module, shape: Shape) -> tuple[records.Site, ...]:
+def check(model: nn.Module, shape: Shape) -> tuple[Site, ...]:
     """What holds of any model's sites, against a real forward."""
     both = attachment.find_sites(model, shape, granularity="both")
     stages, blocks = (
@@ -62,7 +63,7 @@ def check(model: nn.Module, shape: Shape) -> tuple[records.Site, ...]:
     return stages
 
 
-def _outputs_are_as_said(model: nn.Module, shape: Shape, sites: tuple[records.Site, ...]) -> None:
+def _outputs_are_as_said(model: nn.Module, shape: Shape, sites: tuple[Site, ...]) -> None:
     points = {p.path: p for site in sites for _, found in site.points for p in found}
     twin = copy.deepcopy(model).eval()
     modules = dict(twin.named_modules())
@@ -446,7 +447,7 @@ def test_one_module_at_several_places_is_said_to_be_no_site() -> None:
     assert "shared" not in {
         point.path for site in found.sites for _, points in site.points for point in points
     }
-    assert records.SiteNote("several_places", ("shared",), places=2) in found.notes
+    assert SiteNote("several_places", ("shared",), places=2) in found.notes
 
 
 def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:

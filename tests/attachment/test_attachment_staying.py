@@ -24,10 +24,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 import nas_attn as na
 from nas_attn.attachment import attach, attached_modules, detach, find_sites, hosting, pickling
 from nas_attn.attention import catalogue
+from nas_attn.attention.choice import Choice
 from nas_attn.backbones import build
 from nas_attn.errors import BackboneError
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.records import Choice, Point
+from nas_attn.space.placement import Point
 
 SHAPE = (3, 16, 16)
 

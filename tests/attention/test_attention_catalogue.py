@@ -25,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import runtimes
 from nas_attn import attention
 from nas_attn.attention import catalogue
+from nas_attn.attention.choice import Choice
 from nas_attn.attention.row import INITS, Row
 from nas_attn.errors import KnobError, NasAttnWarning
-from nas_attn.records import Choice
 
 
 def test_rows_and_classes_speak_of_the_same_knobs() -> None:

@@ -21,12 +21,12 @@ from table_study import begin_in
 import nas_attn as na
 from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError
-from nas_attn.notation import parse
 from nas_attn.recipe.reading import load_recipe, load_space
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.extending import extend
 from nas_attn.searching.run import taking_part
-from nas_attn.space import resolve
+from nas_attn.space.notation import parse
+from nas_attn.space.search_space import resolve
 from nas_attn.storage import Run
 from nas_attn.study.opening import create_study, open_study
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from nas_attn.cli import letters, running, upkeep
 from nas_attn.cli.tables import FittedTable
 from nas_attn.cli.terminal import TurningLine
-from nas_attn.notation import parse
-from nas_attn.records import Score, StoredScore
+from nas_attn.space.notation import parse
 from nas_attn.storage import Run
+from nas_attn.storage.records import Score, StoredScore
 from nas_attn.study.reading import snapshot
 from nas_attn.study.trial_book import TrialBook
 

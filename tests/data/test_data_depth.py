@@ -19,9 +19,9 @@ from torch.utils.data import Dataset
 from nas_attn import data
 from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.depth import largest_value
+from nas_attn.data.facts import Copies, NearCopies
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
-from nas_attn.image_facts import Copies, NearCopies
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tasks import TASKS

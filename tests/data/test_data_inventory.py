@@ -15,10 +15,10 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from nas_attn import data
+from nas_attn.data.facts import Copies, FewOfClass, Inventory, NearCopies, SharedNames
 from nas_attn.data.image_names import origin
 from nas_attn.data.inventory import LONE_MASKS, UNNAMED, of, take
 from nas_attn.errors import DataError
-from nas_attn.image_facts import Copies, FewOfClass, Inventory, NearCopies, SharedNames
 from nas_attn.recipe.recipe import DataSection, GroupsSection, SplitsSection
 from nas_attn.recipe.tables import Kind
 from nas_attn.recipe.tasks import TASKS

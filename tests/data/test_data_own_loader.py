@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nas_attn import data, errors
 from nas_attn.recipe import recipe, tasks
-from nas_attn.records import Score
 from nas_attn.searching.prepare.timetable import epoch_seconds
+from nas_attn.storage.records import Score
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.threads import Threads
 from nas_attn.training.trainer import Trainer

@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 
 from nas_attn import data
 from nas_attn.data import Dataset, Split
+from nas_attn.data.facts import DrawnOn, TurnedImages
 from nas_attn.data.inventory import of
-from nas_attn.image_facts import DrawnOn, TurnedImages
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 from nas_attn.recipe.tasks import TASKS

@@ -7,9 +7,9 @@ from pathlib import Path
 import materials
 import pytest
 
+from nas_attn.data.facts import Inventory
 from nas_attn.data.inventory import of
 from nas_attn.errors import DataError
-from nas_attn.image_facts import Inventory
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.words.images import inventory_text
 

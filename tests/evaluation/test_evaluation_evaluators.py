@@ -15,7 +15,8 @@ from torch import nn
 from nas_attn.errors import OperationError, RecipeError, TrainingError, UserError
 from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
 from nas_attn.evaluation.finding import find_evaluator
-from nas_attn.records import BARE, ResolvedPlacement, Score
+from nas_attn.space.placement import BARE, ResolvedPlacement
+from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted
 
 BARE_NETWORK = ResolvedPlacement((), BARE, "paper", "key")

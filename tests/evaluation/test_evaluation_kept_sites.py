@@ -8,11 +8,12 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn import notation, records
 from nas_attn.evaluation.plan import kept_sites, study_plan
 from nas_attn.recipe import reading
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning
+from nas_attn.space import notation
+from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.study.opening import OpenStudy
 
 
@@ -68,7 +69,7 @@ def begun(folder: Path) -> OpenStudy:
     return beginning.begin(recipe(), f"sqlite:///{folder / 'kept.db'}", build=Hourglass)
 
 
-def read(opened: OpenStudy, placement: str) -> records.ResolvedPlacement:
+def read(opened: OpenStudy, placement: str) -> ResolvedPlacement:
     plan = beginning.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
     return plan.resolved(notation.parse(placement))
 

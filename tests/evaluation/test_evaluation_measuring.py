@@ -11,13 +11,13 @@ from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.measuring import Measurer, to_text
 from nas_attn.latency.machine import fingerprint
-from nas_attn.notation import parse
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import Fingerprint, Session, SessionSample
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
+from nas_attn.space.notation import parse
 from nas_attn.storage import Database, StudyStore
+from nas_attn.storage.records import Fingerprint, Session, SessionSample
 from nas_attn.study.opening import create_study
 
 ELSEWHERE = Fingerprint("cpu", "another machine", (("torch", "1.0"),))

@@ -18,9 +18,9 @@ from torch import nn
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
 from nas_attn.evaluation.output import OutputLog, log_for, on_terminal
-from nas_attn.notation import parse
-from nas_attn.records import ResolvedPlacement
 from nas_attn.searching.worker.stopping import interruptible
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.system.environment import DEBUG
 
 

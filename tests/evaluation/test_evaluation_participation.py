@@ -15,6 +15,7 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn.attachment import attach
+from nas_attn.attention.choice import Choice
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import (
     Evaluation,
@@ -22,7 +23,7 @@ from nas_attn.evaluation.evaluators import (
     EvaluatorTrainer,
     require_participation,
 )
-from nas_attn.records import BARE, Choice, Point, ResolvedPlacement
+from nas_attn.space.placement import BARE, Point, ResolvedPlacement
 
 SHAPE = (3, 8, 8)
 PLACED = ResolvedPlacement(

@@ -14,11 +14,11 @@ from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
 from nas_attn.recipe.purposes import BACKBONE, SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import recipe_from
-from nas_attn.records import BARE
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
+from nas_attn.space.placement import BARE
 from nas_attn.study.opening import OpenStudy, open_study
 
 RECIPE = """

@@ -14,10 +14,11 @@ from materials import MODEL, MODULE
 from torch import nn
 
 import nas_attn as na
-from nas_attn import attachment, backbones, errors, export, notation, space
+from nas_attn import attachment, backbones, errors, export
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.export.python_file import Described, Interface, python_source
 from nas_attn.recipe import recipe
+from nas_attn.space import notation, search_space
 
 ALONE = """
 import importlib.util, sys
@@ -86,7 +87,9 @@ def made(
     section = recipe.BackboneSection(name=backbone, **settings)
     classes = tuple(f'class "{number}"' for number in range(5))
     model = backbones.build(section, input_shape=shape, classes=len(classes))
-    resolved = space.resolve(notation.parse(placement), na.find_sites(model, shape), init=init)
+    resolved = search_space.resolve(
+        notation.parse(placement), na.find_sites(model, shape), init=init
+    )
     attachment.attach(model, resolved)
     with torch.no_grad():
         for parameter in model.parameters():  # also what starts at zero has a say
@@ -257,7 +260,7 @@ def test_a_name_that_would_hide_what_the_file_needs(tmp_path: Path) -> None:
     model = backbones.build(section, input_shape=shape, classes=5)
     described = Described(
         section,
-        space.resolve(notation.parse("none"), (), init="paper"),
+        search_space.resolve(notation.parse("none"), (), init="paper"),
         shape,
         Interface(tuple("abcde"), (), (), (5,)),
     )

@@ -14,7 +14,7 @@ from nas_attn.export import scoring
 from nas_attn.export.formats import FORMATS, Format
 from nas_attn.export.python_file import Described, Interface
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.records import BARE, ResolvedPlacement
+from nas_attn.space.placement import BARE, ResolvedPlacement
 
 SHAPE = (1, 12, 12)
 EXTRAS = {

@@ -22,7 +22,7 @@ from torch import nn
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.arithmetic import StudyArithmetic
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.records import Arithmetic, Score
+from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.arithmetic import PLAIN, decided, possible
 from nas_attn.training.parameters import LearningRates

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
-from nas_attn.records import Score
+from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from valueless import Watch, backward, devices_in, tensors_in, tensors_without_values, with_values
 
-from nas_attn import attachment, attention, backbones, data, notation, space
+from nas_attn import attachment, attention, backbones, data
 from nas_attn.attention.row import Init
 from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.dataset import MaskedSplit
 from nas_attn.data.pixels import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
 from nas_attn.recipe import recipe, tasks
+from nas_attn.space import notation, search_space
 from nas_attn.training import run as runs
 from nas_attn.training.parameters import FUSED, LearningRates
 from nas_attn.training.run import NO_CALLBACKS, Climb, RunCheckpoints, TrainingState
@@ -43,7 +44,7 @@ def network(placement: str) -> nn.Module:
     with with_values():
         model = backbones.create("resnet8", input_shape=(3, 32, 32), classes=CLASSES, width=8)
         sites = attachment.survey(model, (3, 32, 32)).sites
-        choices = space.resolve(notation.parse(placement), sites, init="identity")
+        choices = search_space.resolve(notation.parse(placement), sites, init="identity")
         return attachment.attach(model, choices)
 
 

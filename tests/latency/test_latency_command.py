@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from nas_attn import attachment, backbones, space
+from nas_attn import attachment, backbones
 from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency.files import write_onnx
 from nas_attn.latency.nets import command_words, run_command
 from nas_attn.latency.paired import Opened
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import BackboneSection, LatencySection
+from nas_attn.space import search_space
 
 SHAPE = (3, 16, 16)
 
@@ -115,8 +116,8 @@ def test_tensorrt_says_what_it_needs(tmp_path: Path) -> None:
 def test_onnx_runtime_folds_batchnorm_and_keeps_attention(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
-    placement = space.resolve(
-        space.parse("*=se(reduction=4)"), attachment.find_sites(bare(), SHAPE), init="paper"
+    placement = search_space.resolve(
+        search_space.parse("*=se(reduction=4)"), attachment.find_sites(bare(), SHAPE), init="paper"
     )
     model, x = (
         attachment.attach(bare(), placement).eval(),

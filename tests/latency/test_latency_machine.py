@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from nas_attn import errors, records
+from nas_attn import errors
 from nas_attn.analysis.latency import open_keys
 from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.session import StillOpen, measure
 from nas_attn.recipe import reading, recipe
+from nas_attn.storage.records import Session
 
 SECTION = recipe.LatencySection()
 
@@ -85,7 +86,7 @@ def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_measuring_goes_on_with_the_neediest_until_none_is_open() -> None:
     candidates: dict[str, nn.Module] = {str(i): nn.Conv2d(3, 3, 1) for i in range(10)}
-    found: list[records.Session] = []
+    found: list[Session] = []
 
     def still_open(sessions: object) -> list[str]:
         assert list(found) == sessions

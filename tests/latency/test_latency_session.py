@@ -23,7 +23,7 @@ from nas_attn.latency.nets import Net, open_in_runtime
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES
-from nas_attn.records import BESIDE, Session
+from nas_attn.storage.records import BESIDE, Session
 
 SHAPE = (3, 16, 16)
 

@@ -12,8 +12,8 @@ import runs_made as made
 from nas_attn.model import TARGET_RUNG, WITNESS, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.new_images import noise_floor
 from nas_attn.model.variances import forget
-from nas_attn.notation import parse
-from nas_attn.records import BARE, Placement
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import BARE, Placement
 
 
 @pytest.mark.parametrize(("harm", "most"), [(0.0, 5), (0.02, 12)])

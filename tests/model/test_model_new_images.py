@@ -7,7 +7,7 @@ import pytest
 
 from nas_attn.model import ScoredRun, fit
 from nas_attn.model.new_images import NewImages, noise_floor
-from nas_attn.notation import parse
+from nas_attn.space.notation import parse
 
 
 def divided(lasting: float, seeds: int, rng: np.random.Generator) -> list[ScoredRun]:

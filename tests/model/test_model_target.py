@@ -7,7 +7,7 @@ import pytest
 import runs_made as made
 
 from nas_attn.model import TARGET_RUNG, Evidence, ScoredRun, fit
-from nas_attn.records import BARE
+from nas_attn.space.placement import BARE
 
 
 def study(

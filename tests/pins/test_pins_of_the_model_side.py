@@ -15,14 +15,14 @@ from pinned import KEPT, check
 from nas_attn import attachment, backbones
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import PlacementError
-from nas_attn.notation import parse
 from nas_attn.recipe.reading import load_recipe, load_space
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.records import Site
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import distributions
 from nas_attn.searching.run import taking_part
-from nas_attn.space import SearchSpace, resolve
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Site
+from nas_attn.space.search_space import SearchSpace, resolve
 from nas_attn.study.opening import create_study
 
 PROPOSALS = 16

@@ -37,10 +37,10 @@ from nas_attn.recipe.tables import (
     share_of_images,
 )
 from nas_attn.recipe.task import Task
-from nas_attn.records import Latency, Score
 from nas_attn.searching.propose.sampling import DistinctSampler, distributions
-from nas_attn.space import SearchSpace
-from nas_attn.space_schema import SpaceSpec
+from nas_attn.space.schema import SpaceSpec
+from nas_attn.space.search_space import SearchSpace
+from nas_attn.storage.records import Latency, Score
 from nas_attn.system import importing
 from nas_attn.training.learning import Tally, learnt_of
 from nas_attn.training.tasks.classification import Classification

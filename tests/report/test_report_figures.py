@@ -19,7 +19,6 @@ from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.figure_facts import effect_facts, retrained_facts
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.records import EpochPoint
 from nas_attn.report import browser, dashboard, figures
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import GREY, Told, blank_figure, tell
@@ -34,6 +33,7 @@ from nas_attn.report.figures.effects import (
 from nas_attn.report.figures.files import PIXELS, write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
+from nas_attn.storage.records import EpochPoint
 from nas_attn.study.reading import snapshot
 from nas_attn.words import units
 from nas_attn.words.figures import described_effects, effects_message, loss_message, no_map_sentence

@@ -12,13 +12,14 @@ import pytest
 from browser import browser
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn import errors, records, report
+from nas_attn import errors, report
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.recipe import reading
 from nas_attn.report import html as html_report
 from nas_attn.report.html import render
 from nas_attn.report.notebook import summary
 from nas_attn.report.tables import FRAMES, rows
+from nas_attn.storage.records import BESIDE
 from nas_attn.study.reading import snapshot
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.dashboard import what_estimates_are
@@ -208,7 +209,7 @@ def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> N
     assert "the device alone" not in words_of(render(snapshot(study.store)))
     session = study.store.sessions()[0]
     for who in ("pid 7 (nas-attn search first), which is stopped", "pid 8"):
-        study.store.add_session(replace(session, notes={records.BESIDE: who}), owner="test")
+        study.store.add_session(replace(session, notes={BESIDE: who}), owner="test")
     now = snapshot(study.store)
     assert "pid 7 (nas-attn search first), which is stopped; pid 8." in words_of(render(now))
     assert snapshot_as_json(now)["latency"]["beside"] == [

@@ -12,17 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn import attachment, backbones, errors, records
+from nas_attn import attachment, backbones, errors
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.recipe import reading
 from nas_attn.recipe.recipe import BackboneSection, Recipe
-from nas_attn.space import SearchSpace
+from nas_attn.space.placement import Site
+from nas_attn.space.search_space import SearchSpace
 
 KNOBS: dict[str, list[Any]] = {"int": [1, 2, 4, 8], "float": [0.5, 1.0], "bool": [True, False]}
 
 
 @cache
-def sites() -> tuple[records.Site, ...]:
+def sites() -> tuple[Site, ...]:
     model = backbones.build(BackboneSection(name="resnet8"), input_shape=(3, 32, 32), classes=4)
     return attachment.survey(model, (3, 32, 32)).sites
 

@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas_attn.attention.choice import Choice
 from nas_attn.errors import PlacementError
-from nas_attn.notation import parse
-from nas_attn.records import POSITIONS, Assignment, Choice, Placement
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import POSITIONS, Assignment, Placement
 
 words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
     lambda w: w not in ("none", "true", "false")

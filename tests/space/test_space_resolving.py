@@ -8,8 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn import attachment, backbones, errors, notation, records, space, space_schema
+from nas_attn import attachment, backbones, errors
+from nas_attn.attention.choice import Choice
 from nas_attn.recipe import recipe
+from nas_attn.space import notation, schema, search_space
+from nas_attn.space.placement import Assignment, Placement, ResolvedPlacement, Site
 
 SHAPE = (3, 16, 16)
 
@@ -23,17 +26,17 @@ def bare() -> torch.nn.Module:
 
 
 @cache
-def sites() -> tuple[records.Site, ...]:
+def sites() -> tuple[Site, ...]:
     return attachment.survey(bare(), SHAPE).sites
 
 
-def resolved(text: str | records.Placement, init: str = "paper") -> records.ResolvedPlacement:
+def resolved(text: str | Placement, init: str = "paper") -> ResolvedPlacement:
     placement = notation.parse(text) if isinstance(text, str) else text
-    return space.resolve(placement, sites(), init=init)
+    return search_space.resolve(placement, sites(), init=init)
 
 
 @cache
-def output(placement: records.ResolvedPlacement) -> bytes:
+def output(placement: ResolvedPlacement) -> bytes:
     """What the network answers when every weight follows from its name: equal for equal networks,
     bit for bit.
     """
@@ -50,21 +53,21 @@ def output(placement: records.ResolvedPlacement) -> bytes:
 
 choices = st.sampled_from(
     [
-        records.Choice("none"),
-        records.Choice("se", (("reduction", 4),)),
-        records.Choice("se", (("reduction", 8), ("bias", False))),
-        records.Choice("eca"),
-        records.Choice("eca", (("kernel_size", 3),)),
-        records.Choice("eca", (("kernel_size", 5),)),
-        records.Choice("cbam", (("reduction", 2), ("spatial_kernel_size", 3))),
-        records.Choice("coord"),
-        records.Choice("coord", (("reduction", 2),)),
-        records.Choice("ela", (("variant", "T"),)),
-        records.Choice("ela", (("variant", "B"),)),
-        records.Choice("ela", (("variant", "S"),)),
-        records.Choice("ela", (("kernel_size", 5), ("groups", 1), ("norm_groups", 8))),
-        records.Choice("simam"),
-        records.Choice("simam", (("e_lambda", 0.01),)),
+        Choice("none"),
+        Choice("se", (("reduction", 4),)),
+        Choice("se", (("reduction", 8), ("bias", False))),
+        Choice("eca"),
+        Choice("eca", (("kernel_size", 3),)),
+        Choice("eca", (("kernel_size", 5),)),
+        Choice("cbam", (("reduction", 2), ("spatial_kernel_size", 3))),
+        Choice("coord"),
+        Choice("coord", (("reduction", 2),)),
+        Choice("ela", (("variant", "T"),)),
+        Choice("ela", (("variant", "B"),)),
+        Choice("ela", (("variant", "S"),)),
+        Choice("ela", (("kernel_size", 5), ("groups", 1), ("norm_groups", 8))),
+        Choice("simam"),
+        Choice("simam", (("e_lambda", 0.01),)),
     ]
 )
 places = st.sampled_from(
@@ -72,16 +75,15 @@ places = st.sampled_from(
     + [("*", None), ("stage*.block2", "block")]
 )
 placements = st.lists(st.tuples(places, choices), max_size=3).map(
-    lambda parts: records.Placement(
+    lambda parts: Placement(
         tuple(
-            records.Assignment(site, choice, position)
-            for (site, position), choice in dict(parts).items()
+            Assignment(site, choice, position) for (site, position), choice in dict(parts).items()
         )
     )
 )
 
 
-def may_resolve(placement: records.Placement) -> records.ResolvedPlacement | None:
+def may_resolve(placement: Placement) -> ResolvedPlacement | None:
     try:
         return resolved(placement)
     except errors.PlacementError:  # twice at one place, or impossible on 8 channels
@@ -92,7 +94,7 @@ def may_resolve(placement: records.Placement) -> records.ResolvedPlacement | Non
 @given(placements, placements)
 @pytest.mark.filterwarnings("ignore::nas_attn.errors.NasAttnWarning")
 def test_equal_networks_have_equal_keys_and_different_ones_different(
-    first: records.Placement, second: records.Placement
+    first: Placement, second: Placement
 ) -> None:
     a, b = may_resolve(first), may_resolve(second)
     if a is not None and b is not None:
@@ -102,7 +104,7 @@ def test_equal_networks_have_equal_keys_and_different_ones_different(
 @settings(max_examples=25, deadline=None)
 @given(placements)
 @pytest.mark.filterwarnings("ignore::nas_attn.errors.NasAttnWarning")
-def test_explicit_notation_resolves_to_the_same_network(placement: records.Placement) -> None:
+def test_explicit_notation_resolves_to_the_same_network(placement: Placement) -> None:
     explicit = may_resolve(placement)
     if explicit is not None:
         again = resolved(explicit.text)
@@ -146,16 +148,16 @@ def test_two_modules_at_one_point_apply_in_the_order_of_the_positions() -> None:
 
 def test_two_sites_at_one_module_are_no_two_places() -> None:
     both = attachment.survey(bare(), SHAPE, custom={"mine": ["layer1.0"]}).sites
-    assert len(space.resolve(notation.parse("stage1@block=se mine=se"), both).modules) == 2
+    assert len(search_space.resolve(notation.parse("stage1@block=se mine=se"), both).modules) == 2
     with pytest.raises(errors.PlacementError, match=r"stage1 and mine both mean layer1\.0"):
-        space.resolve(notation.parse("stage1@block=se mine=eca"), both)
+        search_space.resolve(notation.parse("stage1@block=se mine=eca"), both)
     table = {
         "name": "own",
         "sites": {"custom": {"mine": ["layer1.0"]}, "positions": ["block"]},
         "choices": {"eca": {}},
     }
     with pytest.raises(errors.RecipeError, match=r"sites\.exclude"):
-        space.SearchSpace(space_schema.SpaceSpec.model_validate(table), both)
+        search_space.SearchSpace(schema.SpaceSpec.model_validate(table), both)
 
 
 @pytest.mark.parametrize(

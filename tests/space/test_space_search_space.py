@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas_attn import attachment, backbones, errors, notation, records, space_schema
+from nas_attn import attachment, backbones, errors
 from nas_attn.recipe import reading, recipe
-from nas_attn.space import SearchSpace, resolve
+from nas_attn.space import notation, schema
+from nas_attn.space.placement import Site
+from nas_attn.space.search_space import SearchSpace, resolve
 
 
 @cache
-def sites() -> tuple[records.Site, ...]:
+def sites() -> tuple[Site, ...]:
     model = backbones.build(
         recipe.BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10
     )
@@ -23,7 +25,7 @@ def sites() -> tuple[records.Site, ...]:
 
 
 def space(**table: object) -> SearchSpace:
-    return SearchSpace(space_schema.SpaceSpec.model_validate({"name": "test", **table}), sites())
+    return SearchSpace(schema.SpaceSpec.model_validate({"name": "test", **table}), sites())
 
 
 knobs = {
@@ -191,7 +193,7 @@ def test_a_wrong_file_is_one_sentence_with_file_key_and_way_out(
 
 
 @cache
-def mobilenet_sites() -> tuple[records.Site, ...]:
+def mobilenet_sites() -> tuple[Site, ...]:
     return attachment.survey(mobilenet(), (3, 64, 64), custom={"last": ["features.12"]}).sites
 
 
@@ -208,7 +210,7 @@ def searching_originals(**sites: object) -> SearchSpace:
         "sites": {"originals": "search", **sites},
         "choices": {"eca": {}, "se": {"reduction": 4}},
     }
-    return SearchSpace(space_schema.SpaceSpec.model_validate(table), mobilenet_sites())
+    return SearchSpace(schema.SpaceSpec.model_validate(table), mobilenet_sites())
 
 
 def test_a_backbones_own_attention_is_kept_replaced_or_removed() -> None:
@@ -242,7 +244,7 @@ def test_a_glob_leaves_a_backbones_own_attention_alone() -> None:
 
 def test_sites_of_ones_own_are_searched_beside_the_found_ones() -> None:
     table = {"name": "own", "sites": {"custom": {"last": ["features.12"]}}, "choices": {"eca": {}}}
-    found = SearchSpace(space_schema.SpaceSpec.model_validate(table), mobilenet_sites())
+    found = SearchSpace(schema.SpaceSpec.model_validate(table), mobilenet_sites())
     assert found.sites[-1].name == "last"
     assert not any(site.original for site in found.sites)
     assert "last=eca" in found.resolve({**found.baselines()[0].values, "last": "eca"}).text

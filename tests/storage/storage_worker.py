@@ -6,9 +6,11 @@ import itertools
 import os
 import sys
 
+from nas_attn.attention.choice import Choice
 from nas_attn.errors import StorageError
-from nas_attn.records import BARE, Assignment, Choice, Placement, Score
+from nas_attn.space.placement import BARE, Assignment, Placement
 from nas_attn.storage import Database, Run, optuna_engine_arguments
+from nas_attn.storage.records import Score
 
 PARAMETERS = 12
 

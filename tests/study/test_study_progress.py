@@ -21,11 +21,11 @@ from command_line import Nas
 from made_study import recipe, usual
 
 from nas_attn.analysis.progress import Phase, PhaseProgress, Progress
-from nas_attn.notation import parse
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.overview import overview
+from nas_attn.space.notation import parse
 from nas_attn.storage import Run
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import last_sessions, time_left

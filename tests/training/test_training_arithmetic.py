@@ -19,7 +19,7 @@ from torch import nn
 from nas_attn import backbones, data
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe.recipe import DataSection, TrainingSection
-from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Score
+from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training import arithmetic
 from nas_attn.training.arithmetic import PLAIN, convolution_time, decided, possible

@@ -18,10 +18,10 @@ from nas_attn.analysis.per_image import Answers
 from nas_attn.attachment import attach, attached_modules, check
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
-from nas_attn.notation import parse
 from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.space import resolve
+from nas_attn.space.notation import parse
+from nas_attn.space.search_space import resolve
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.tasks.detection.learning import BoxTally
 from nas_attn.training.trainer import Trainer

@@ -17,7 +17,7 @@ from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.recipe import DataSection, TrainingSection
-from nas_attn.records import Score
+from nas_attn.storage.records import Score
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.trainer import Trainer
 

@@ -22,11 +22,11 @@ from nas_attn.data.pixels import InMemory
 from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
 from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.evaluation.plan import Build, make_plan
-from nas_attn.notation import parse, parse_choice
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe.tables import PRESETS
 from nas_attn.recipe.tasks import TASKS
+from nas_attn.space.notation import parse, parse_choice
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.learning import learnt_of
 from nas_attn.training.parameters import (

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import attachment, backbones, data, errors, notation, records, training
+from nas_attn import attachment, backbones, data, errors, training
 from nas_attn.analysis.per_image import Answers
 from nas_attn.recipe import recipe
-from nas_attn.space import resolve
+from nas_attn.space import notation
+from nas_attn.space.search_space import resolve
+from nas_attn.storage.records import Score
 from nas_attn.training.arithmetic import PLAIN, computes_bfloat16
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks, TrainingState, rate_factor
@@ -50,7 +52,7 @@ def network(seed: int = 0) -> nn.Sequential:
 
 def fit(
     digits: data.Dataset, model: nn.Module, section: recipe.TrainingSection | None = None, **options
-) -> tuple[records.Score, ...]:
+) -> tuple[Score, ...]:
     section = section or exact(batch_size=64)
     arguments = {"seed": 0, "rungs": [1], "rates": LearningRates(0.1), **options}
     return Trainer(section, digits, device="cpu").fit(model, **arguments)

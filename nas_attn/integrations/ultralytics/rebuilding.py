@@ -17,9 +17,10 @@ from typing_extensions import override
 
 from nas_attn.attachment.hosting import attach
 from nas_attn.attachment.integrations import HostPackage
+from nas_attn.attention.choice import Choice
 from nas_attn.errors import BackboneError, NasAttnWarning
-from nas_attn.notation import parse
-from nas_attn.records import Choice, Point, ResolvedPlacement
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Point, ResolvedPlacement
 
 KEY = "nas_attn"
 """Key of the attention in a network's YAML."""

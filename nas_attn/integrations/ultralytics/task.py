@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from typing_extensions import override
 
-from nas_attn.image_facts import FirstLook
+from nas_attn.data.facts import FirstLook
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.task import Hints, RecipeParts
 from nas_attn.training.tasks.detection import EvaluatedDetection, sizes

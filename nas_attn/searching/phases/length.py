@@ -34,7 +34,6 @@ from nas_attn.evaluation.plan import session_s
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import BARE
 from nas_attn.searching.prepare.lengths import (
     SEEDS_PER_LENGTH,
     control_lengths,
@@ -52,6 +51,7 @@ from nas_attn.searching.prepare.timing import (
 )
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.space.placement import BARE
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.pace import worker_count
 from nas_attn.study.progress import ended_run

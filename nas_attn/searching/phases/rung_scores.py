@@ -12,9 +12,9 @@ from nas_attn.evaluation.workbench import Workbench
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_cost
-from nas_attn.records import CandidateRow
 from nas_attn.searching.propose.history import Known, weak_values
 from nas_attn.storage import StudyStore
+from nas_attn.storage.records import CandidateRow
 
 # one per objective
 Values = tuple[float, ...] | None

@@ -38,13 +38,6 @@ from nas_attn.evaluation.starts import given_weights
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import is_cost
-from nas_attn.records import (
-    BARE,
-    CandidateRow,
-    Latency,
-    ResolvedPlacement,
-    Score,
-)
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
 from nas_attn.searching.prepare.baselines import larger_networks
 from nas_attn.searching.propose import prior
@@ -59,8 +52,10 @@ from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import covers
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
-from nas_attn.space import FREE
+from nas_attn.space.placement import BARE, ResolvedPlacement
+from nas_attn.space.search_space import FREE
 from nas_attn.storage import Lease, Run, RunRow
+from nas_attn.storage.records import CandidateRow, Latency, Score
 from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.words.progress import ended_candidate

@@ -17,13 +17,13 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, TestedNetwork
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.plan import Plan
-from nas_attn.notation import parse
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import METRICS
-from nas_attn.records import BARE
 from nas_attn.searching.worker.worker import TaskSource
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import BARE
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import ended_run

@@ -19,12 +19,13 @@ from nas_attn.errors import PlacementError, StudyError
 from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.recipe.purposes import BACKBONE
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.searching.prepare.baselines import first_baselines
 from nas_attn.searching.prepare.beginning import plan_recipe
 from nas_attn.searching.propose.untried import distributions
-from nas_attn.space import SearchSpace, resolve
-from nas_attn.space_schema import SpaceSpec
+from nas_attn.space.placement import ResolvedPlacement
+from nas_attn.space.schema import SpaceSpec
+from nas_attn.space.search_space import SearchSpace, resolve
+from nas_attn.storage.records import CandidateRow
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside

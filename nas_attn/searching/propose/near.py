@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from nas_attn.space import BARE_VALUE, SearchSpace, Values
+from nas_attn.space.search_space import BARE_VALUE, SearchSpace, Values
 
 ALL_PARTS = 4
 """With at most so many modules, all parts are near; else those that lack one module."""

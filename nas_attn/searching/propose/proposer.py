@@ -41,7 +41,7 @@ from optuna.trial import FrozenTrial
 from nas_attn.searching.propose.history import Distributions
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.untried import Seen
-from nas_attn.space import SearchSpace, Values
+from nas_attn.space.search_space import SearchSpace, Values
 
 
 @dataclass(frozen=True)

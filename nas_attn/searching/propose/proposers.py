@@ -15,7 +15,7 @@ from nas_attn.errors import RecipeError
 from nas_attn.recipe.tables import SAMPLERS, Sampler
 from nas_attn.searching.propose.proposer import Proposal, Proposer, Setting, Turn
 from nas_attn.searching.propose.untried import as_seen, covers
-from nas_attn.space import Values
+from nas_attn.space.search_space import Values
 from nas_attn.system.importing import load_object
 
 # equal draws in a row of a user's sampler: it will not draw anything else

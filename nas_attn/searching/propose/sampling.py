@@ -26,7 +26,7 @@ from nas_attn.searching.propose.untried import (
     seen_values,
     unseen_neighbour,
 )
-from nas_attn.space import FREE, SearchSpace
+from nas_attn.space.search_space import FREE, SearchSpace
 from nas_attn.study.trial_book import known_params, outside
 
 

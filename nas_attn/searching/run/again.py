@@ -8,10 +8,10 @@ from dataclasses import replace
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
 from nas_attn.recipe.purposes import SEARCH
-from nas_attn.records import Score
 from nas_attn.searching.run.taking_part import Options, with_worker
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
+from nas_attn.storage.records import Score
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import searched_run

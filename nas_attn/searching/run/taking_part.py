@@ -13,7 +13,6 @@ from nas_attn.evaluation.output import log_for
 from nas_attn.evaluation.plan import study_plan
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.evaluation.workbench import Benches, Host, Workplace
-from nas_attn.records import SOLE_WORKER, Share
 from nas_attn.results import tracking
 from nas_attn.results.publishing import Publisher
 from nas_attn.searching.phases.confirming import Confirmation, Rounds
@@ -31,6 +30,7 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.study.keeping import sweep_weights
 from nas_attn.study.opening import OpenStudy, renewed
 from nas_attn.study.reading import snapshot
+from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.threads import intra_op_threads

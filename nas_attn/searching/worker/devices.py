@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import torch
 
 from nas_attn.evaluation.starts import pick_device
-from nas_attn.records import BARE, Share
+from nas_attn.space.placement import BARE
 from nas_attn.study.opening import OpenStudy
+from nas_attn.system.memory import Share
 from nas_attn.system.processes import cores
 
 # of a backbone for one image, up to which it leaves most of a GPU idle

@@ -30,10 +30,11 @@ from nas_attn.errors import (
 from nas_attn.evaluation.workbench import Benches
 from nas_attn.recipe.purposes import BACKBONE, SEARCH
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import IDLE
+from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.storage.records import Score
 from nas_attn.study.keeping import sweep
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy

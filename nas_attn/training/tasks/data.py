@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nas_attn.image_facts import FirstLook, Inventory
+from nas_attn.data.facts import FirstLook, Inventory
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tables import find_data_set
 from nas_attn.recipe.task import EXTERNAL, Task
-from nas_attn.records import SOLE_WORKER, Share
 from nas_attn.system.importing import named
+from nas_attn.system.memory import SOLE_WORKER, Share
 
 if TYPE_CHECKING:
     # A module that loads torch.

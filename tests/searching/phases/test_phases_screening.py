@@ -13,13 +13,13 @@ import pytest
 
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.records import Score
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.storage import Lease, Run, StudyStore
+from nas_attn.storage.records import Score
 
 URL = "sqlite:///nas_attn.db"
 # what may have become of a run, and one that was never enqueued

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas_attn.analysis import validation
-from nas_attn.notation import parse
 from nas_attn.recipe.purposes import CONFIRM, ROUND
-from nas_attn.records import BARE
 from nas_attn.searching.phases import retraining, testing
 from nas_attn.searching.phases.confirming import Confirmation, Rounds
 from nas_attn.searching.phases.length import (
@@ -27,6 +25,8 @@ from nas_attn.searching.phases.validating import Validation, begin, family_runs
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import BARE
 from nas_attn.storage import Run
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.trial_book import TRIED

@@ -23,15 +23,15 @@ import nas_attn as na
 from nas_attn.analysis.recommendation import Comparison
 from nas_attn.errors import StudyError
 from nas_attn.model.evidence import Gain
-from nas_attn.notation import parse
 from nas_attn.recipe.purposes import TEST_PROTOCOL
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.records import BARE
 from nas_attn.searching.phases import validating
 from nas_attn.searching.phases.retraining import FIRST_RETRAINING
 from nas_attn.searching.phases.validating import FIRST_SEED
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import BARE
 from nas_attn.study.opening import open_study
 from nas_attn.study.reading import snapshot
 

@@ -14,9 +14,9 @@ from nas_attn.errors import RecipeError
 from nas_attn.evaluation.plan import check_limits
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.tables import COSTS, Cost
-from nas_attn.records import BARE
 from nas_attn.searching.prepare import beginning, forecast
 from nas_attn.searching.run import taking_part
+from nas_attn.space.placement import BARE
 from nas_attn.study.opening import open_study
 from nas_attn.study.reading import snapshot
 

@@ -19,8 +19,8 @@ from nas_attn.recipe.tables import SAMPLERS
 from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import Exhausted, distributions
-from nas_attn.space import SearchSpace
-from nas_attn.space_schema import SpaceSpec
+from nas_attn.space.schema import SpaceSpec
+from nas_attn.space.search_space import SearchSpace
 
 OWN = """
 import optuna

@@ -15,8 +15,8 @@ from nas_attn.searching.propose.near import (
     sites_with_attention,
     with_one_exchanged,
 )
-from nas_attn.space import BARE_VALUE, SearchSpace, Values
-from nas_attn.space_schema import SpaceSpec
+from nas_attn.space.schema import SpaceSpec
+from nas_attn.space.search_space import BARE_VALUE, SearchSpace, Values
 
 SITES = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 

@@ -20,8 +20,8 @@ from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.searching.propose.prior import Fact, expected
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import distributions
-from nas_attn.space import SearchSpace
-from nas_attn.space_schema import SpaceSpec
+from nas_attn.space.schema import SpaceSpec
+from nas_attn.space.search_space import SearchSpace
 
 PINS = Path(__file__).with_name("proposals.json")
 SE_IMAGENET = (0.16, 0.11, 0.20, 0.25, 0.36, 0.51, 0.48)

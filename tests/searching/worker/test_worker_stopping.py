@@ -26,7 +26,6 @@ from typing_extensions import override
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.measuring import to_text
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.records import Fingerprint
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part
 from nas_attn.searching.worker import worker
@@ -40,6 +39,7 @@ from nas_attn.searching.worker.stopping import (
 )
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease
+from nas_attn.storage.records import Fingerprint
 from nas_attn.study.opening import OpenStudy, create_study, open_study
 from nas_attn.system import processes, waiting
 from nas_attn.system.processes import owner_name

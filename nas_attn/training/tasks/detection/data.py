@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from nas_attn.data.facts import FirstLook
 from nas_attn.errors import DataError
-from nas_attn.image_facts import FirstLook
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.task import EXTERNAL
-from nas_attn.records import SOLE_WORKER, Share
+from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.training.tasks.data import TaskData
 from nas_attn.training.tasks.detection import usual_side
 

@@ -10,8 +10,9 @@ glob (`*=eca`). `backbone=resnet8(width=12)` alone is another backbone, bare, as
 import re
 from functools import lru_cache
 
+from nas_attn.attention.choice import Choice, Knob
 from nas_attn.errors import PlacementError, did_you_mean
-from nas_attn.records import POSITIONS, Assignment, Choice, Knob, Placement
+from nas_attn.space.placement import POSITIONS, Assignment, Placement
 
 _SITE = r"(?P<site>[A-Za-z_*?\[][\w.*?\[\]-]*)(?:@(?P<position>\w+))?"
 _CHOICE = r"(?P<type>[A-Za-z_][\w.]*(?::[A-Za-z_][\w./-]*)?)(?:\((?P<knobs>[^()]*)\))?"

@@ -10,8 +10,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from nas_attn.attention.choice import Knob
 from nas_attn.errors import did_you_mean
-from nas_attn.records import POSITIONS, Knob
+from nas_attn.space.placement import POSITIONS
 
 Position = Literal["residual", "block", "stage"]
 # one vocabulary, written where each package may import it

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.attention import catalogue
+from nas_attn.attention.choice import Choice
 from nas_attn.errors import KnobError, NasAttnWarning, PlacementError, RecipeError, did_you_mean
-from nas_attn.notation import parse
-from nas_attn.records import (
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import (
     BARE_NAME,
     POSITIONS,
     Assignment,
     BaselineName,
-    Choice,
     Placement,
     Point,
     ResolvedPlacement,
     Site,
 )
-from nas_attn.space_schema import SpaceSpec
+from nas_attn.space.schema import SpaceSpec
 
 # The site of a placement that is another backbone
 BACKBONE_SITE = "backbone"
