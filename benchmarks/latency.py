@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from nas_attn import attachment, backbones
-from nas_attn.analysis.latency import (
+from nas_attn.latency.estimates import (
     LatencyOrder,
     dropped,
     estimate,

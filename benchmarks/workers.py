@@ -25,9 +25,9 @@ from pathlib import Path
 
 import optuna
 
-from nas_attn.analysis.latency import dropped
 from nas_attn.checkup import append_line
 from nas_attn.cli.common import overrides
+from nas_attn.latency.estimates import dropped
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.run.local import run_workers
 from nas_attn.searching.run.taking_part import Options

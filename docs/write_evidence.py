@@ -1,5 +1,5 @@
 """Writes where-attention-helps.md beside this file from the table of published comparisons,
-nas_attn/evidence/comparisons.csv: `make docs`.
+nas_attn/model/published/comparisons.csv: `make docs`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from nas_attn.evidence import (
+from nas_attn.model.published import (
     ExpectedGain,
     PublishedComparison,
     Situation,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nas_attn.evidence.table import TABLE_COLUMNS, TABLE_FILE
+from nas_attn.model.published.table import TABLE_COLUMNS, TABLE_FILE
 
 SOURCE = "nas_attn: small networks on small images (2026-11)"
 TableRow = dict[str, str]

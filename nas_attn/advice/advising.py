@@ -16,9 +16,9 @@ from nas_attn.advice.shortlist import (
     shortlist,
 )
 from nas_attn.attachment import survey
-from nas_attn.evidence import comparisons, pooled, seen_gains
 from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.session import conditions
+from nas_attn.model.published import comparisons, pooled, seen_gains
 
 
 def advise(model: nn.Module, question: Question, *, until: float) -> Advice:

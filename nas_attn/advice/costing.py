@@ -19,8 +19,8 @@ from nas_attn.advice.facts import (
     RefusedPlacement,
 )
 from nas_attn.advice.first_look import RoughTiming
-from nas_attn.analysis.latency import estimate, half_width
 from nas_attn.errors import Unmeasurable, first_line
+from nas_attn.latency.estimates import estimate, half_width
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.nets import Net, example_input
 from nas_attn.latency.paired import MAX_CANDIDATES

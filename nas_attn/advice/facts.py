@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nas_attn.analysis.plans import LongerTarget
 from nas_attn.attention.choice import Knob
-from nas_attn.evidence import ExpectedGain, SeenGain, Situation
+from nas_attn.model.published import ExpectedGain, SeenGain, Situation
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.space.placement import Placement, Site
 from nas_attn.storage.records import Latency

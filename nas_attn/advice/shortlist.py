@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from nas_attn.advice.facts import AdvisedPlacement, OtherSetting
 from nas_attn.attention.catalogue import ROWS
-from nas_attn.evidence import PooledFit, Situation, comparisons
+from nas_attn.model.published import PooledFit, Situation, comparisons
 from nas_attn.recipe.reading import load_space
 from nas_attn.recipe.tasks import variants
 from nas_attn.space.notation import parse

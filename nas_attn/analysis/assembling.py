@@ -12,10 +12,8 @@ from functools import partial
 from nas_attn.analysis.capacity import Controls, with_capacity
 from nas_attn.analysis.cautions import Caution, cautions, untried
 from nas_attn.analysis.facts import StudyFacts
-from nas_attn.analysis.features import is_control, snippets
 from nas_attn.analysis.fits import Fits, fits_of, scores_by_key
 from nas_attn.analysis.fronts import front_of, objective_value, without_invisible
-from nas_attn.analysis.latency import by_device, latencies, latency_record
 from nas_attn.analysis.length import (
     Brief,
     Runs,
@@ -25,18 +23,20 @@ from nas_attn.analysis.length import (
     longer_of,
 )
 from nas_attn.analysis.pauses import without_pauses
-from nas_attn.analysis.per_image import ValidationLabels
 from nas_attn.analysis.pooled import pooled_tests
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend
 from nas_attn.analysis.sanity import Constant, weak_rungs
 from nas_attn.analysis.snapshot import STATES, CandidateView, ScorePoint, Snapshot
 from nas_attn.analysis.validation import validation_results
+from nas_attn.latency.estimates import by_device, latencies, latency_record
 from nas_attn.model import TARGET_RUNG, Evidence, Noise
+from nas_attn.model.features import is_control, snippets
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_cost
+from nas_attn.storage.labels import ValidationLabels
 from nas_attn.storage.records import CandidateRow, Score, StoredScore
 
 # the order in which a candidate's scores are listed, by what they were trained for

@@ -24,7 +24,6 @@ from nas_attn.analysis.decision import (
     is_open,
     training_s,
 )
-from nas_attn.analysis.features import BackboneStage, features, is_other
 from nas_attn.analysis.finalists import epochs_of_test
 from nas_attn.analysis.length import LengthGain
 from nas_attn.analysis.pooled import PooledTest
@@ -37,6 +36,7 @@ from nas_attn.analysis.recommendation import (
 )
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import Gain
+from nas_attn.model.features import BackboneStage, features, is_other
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.space.placement import BaselineName, Placement
 

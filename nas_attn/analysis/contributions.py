@@ -14,10 +14,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.per_image import Answers, Labels
+from nas_attn.analysis.per_image import Answers
 from nas_attn.errors import StorageError
 from nas_attn.model import Contributions, Results
 from nas_attn.recipe.tables import METRICS, is_share_of_images
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
 from nas_attn.system.importing import named
 

@@ -16,10 +16,10 @@ from statistics import fmean
 from typing import Any, Literal
 
 from nas_attn.analysis.arithmetic import pairing
-from nas_attn.analysis.features import Feature, features, is_other, placement_of
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predictions
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.latency.estimates import LEAST_MEASURED, latency_model, with_predictions
+from nas_attn.model.features import Feature, features, is_other, placement_of
 from nas_attn.model.hypotheses import cdf
 from nas_attn.model.solution import Sum
 from nas_attn.space.placement import BARE, Placement

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.arithmetic import ArithmeticUse
-from nas_attn.analysis.features import BuiltFor
-from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import Family
 from nas_attn.data.facts import StudyImages
+from nas_attn.model.features import BuiltFor
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import Placement
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import CandidateRow, EpochPoint, Session, SplitReading, StoredScore
 
 

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.facts import StudyFacts
-from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.modelling import Models, StudyScores, models_of, searched_as_target
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.model import TARGET_RUNG, TESTED, Estimate, Evidence, Gain
+from nas_attn.model.features import is_other
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe, objective_name

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.dominance import hypervolume_contributions, non_dominated, non_dominated_rank
 from nas_attn.model import Estimate
+from nas_attn.model.dominance import hypervolume_contributions, non_dominated, non_dominated_rank
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.recipe.tables import Costs, is_cost

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.per_image import ValidationLabels
 from nas_attn.model import Gain
 from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_share
+from nas_attn.storage.labels import ValidationLabels
 from nas_attn.storage.records import Score, StoredScore
 
 # the fewest that compare something: four networks on two seeds

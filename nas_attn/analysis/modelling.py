@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
 from nas_attn.analysis.contributions import contributions_of
-from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.per_image import Labels
 from nas_attn.model import TARGET_RUNG, TESTED, WITNESS, Beforehand, Evidence, ScoredRun, fit
+from nas_attn.model.features import is_other
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.tables import is_cost, is_share_of_images, witness_of
 from nas_attn.space.placement import Placement
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import StoredScore
 
 Models = dict[tuple[str, int], Evidence]

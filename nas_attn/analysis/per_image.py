@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
 
 # most images shown on which networks differ
@@ -23,34 +24,6 @@ MOST_DIFFERING = 10
 LEAST_SCALE = 1e-3
 # bytes of a run's answers, unpacked
 LONGEST = 2**26
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """The labels of a split's images."""
-
-    classes: tuple[str, ...]
-    # (images,): each one's class, from 0
-    numbers: NDArray[np.int32]
-    # (images,): of a seed's own division, their numbers among all images that are divided; else
-    # None
-    images: NDArray[np.int64] | None = None
-    # how many images are divided; 0: one division
-    divided: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ValidationLabels:
-    """The labels of a study's validation images."""
-
-    # of the study's first division; None: unknown
-    first: Labels | None = None
-    # seed -> of its own division; empty where there is one division
-    divisions: Mapping[int, Labels] = field(default_factory=dict)
-
-    def of(self, seed: int) -> Labels | None:
-        """Of a run's images."""
-        return self.divisions.get(seed, self.first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Collection
 import numpy as np
 
 from nas_attn.analysis.eligible import able_to_win, best_uniform
-from nas_attn.analysis.features import is_other
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model import Evidence
+from nas_attn.model.features import is_other
 
 # for each of `search.confirm_seeds`
 ROUNDS_PER_SEED = 2

@@ -12,9 +12,7 @@ from statistics import median
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.cautions import Caution
 from nas_attn.analysis.facts import Retrained
-from nas_attn.analysis.features import BackboneStage, features, is_control
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.latency import Elsewhere, LatencyRecord
 from nas_attn.analysis.length import (
     Brief,
     LengthGain,
@@ -25,7 +23,9 @@ from nas_attn.analysis.sanity import Constant, WeakRung
 from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.data.facts import StudyImages
+from nas_attn.latency.estimates import Elsewhere, LatencyRecord
 from nas_attn.model import Estimate, Evidence, Gain, Noise
+from nas_attn.model.features import BackboneStage, features, is_control
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.recipe.tables import Costs, is_cost

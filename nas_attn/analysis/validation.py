@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from nas_attn.analysis.arithmetic import mixed_blocks
 from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.per_image import ByClass, Labels, by_class
+from nas_attn.analysis.per_image import ByClass, by_class
 from nas_attn.model import Results
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_share, is_share_of_images
 from nas_attn.space.placement import BARE, Placement
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score, StoredScore
 
 Floats = NDArray[np.float64]

@@ -358,7 +358,7 @@ def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
 
 
 def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module]) -> list[Session]:
-    from nas_attn.analysis.latency import open_keys
+    from nas_attn.latency.estimates import open_keys
     from nas_attn.latency.locks import DeviceLock
     from nas_attn.latency.session import measure
 
@@ -401,7 +401,7 @@ def _answer(
     """Prints what was measured. `shown`: key of a session's samples -> (placement as given, its
     explicit notation).
     """
-    from nas_attn.analysis.latency import dropped
+    from nas_attn.latency.estimates import dropped
 
     measured = MeasuredHere(
         backbone,
@@ -419,7 +419,7 @@ def _answer(
 def _rows(
     shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session]
 ) -> list[dict[str, Any]]:
-    from nas_attn.analysis.latency import LatencyOrder, estimate
+    from nas_attn.latency.estimates import LatencyOrder, estimate
 
     latencies = estimate(sessions)
     order = LatencyOrder(sessions)

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.per_image import Labels
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import CheckpointError, StorageAway
 from nas_attn.recipe.purposes import BACKBONE, division_name
 from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
 from nas_attn.system.notes import Failure, warn
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file

@@ -15,9 +15,9 @@ from dataclasses import asdict, replace
 
 from torch import Tensor, nn
 
-from nas_attn.analysis.latency import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.evaluation.plan import Plan
+from nas_attn.latency.estimates import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.nets import Net

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from nas_attn import data
-from nas_attn.analysis.per_image import Labels
 from nas_attn.attention.choice import Choice
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import (
@@ -77,6 +76,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.storage import Lease, Run, StudyStore
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Arithmetic, Latency, Score
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.notes import Failure, warn

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from nas_attn.analysis.fronts import leading, minimised
-from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.analysis.pauses import without_pauses
 from nas_attn.analysis.progress import Phase
 from nas_attn.analysis.rounds import CONFIRMED, RIVALS, ROUNDS_PER_SEED
+from nas_attn.latency.estimates import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, LENGTH, RETRAIN, ROUND, SEARCH, VALIDATE
 from nas_attn.recipe.recipe import Recipe

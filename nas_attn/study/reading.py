@@ -19,9 +19,8 @@ from pydantic import TypeAdapter
 from nas_attn.analysis.arithmetic import ArithmeticUse, uses_of
 from nas_attn.analysis.assembling import snapshot_of
 from nas_attn.analysis.facts import Retrained, StudyFacts
-from nas_attn.analysis.features import BackboneStage, BuiltFor
 from nas_attn.analysis.fronts import primary_metric
-from nas_attn.analysis.per_image import Labels, Mistakes
+from nas_attn.analysis.per_image import Mistakes
 from nas_attn.analysis.per_image import mistakes as found_mistakes
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Snapshot
@@ -29,6 +28,7 @@ from nas_attn.analysis.time_use import WorkerTime, time_use
 from nas_attn.analysis.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.data.facts import StudyImages
 from nas_attn.errors import NasAttnError, StorageError, shorten
+from nas_attn.model.features import BackboneStage, BuiltFor
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import (
     RETRAIN,
@@ -43,6 +43,7 @@ from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.recipe.tables import METRICS, share_of_images
 from nas_attn.space.notation import parse
 from nas_attn.storage import StudyStore
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
 
 # bytes of a study's labels, unpacked: a few MB in a large study

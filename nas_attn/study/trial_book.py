@@ -14,8 +14,8 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
-from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
+from nas_attn.latency.estimates import half_width
 from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement

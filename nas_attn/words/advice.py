@@ -8,7 +8,7 @@ from typing import Any
 
 from nas_attn.advice.facts import TOO_SLOW, Advice, MeasuredPlacement, OtherSetting, SearchPower
 from nas_attn.errors import several
-from nas_attn.evidence import COVERAGE, NOT_SAID, ExpectedGain, SeenGain, Situation
+from nas_attn.model.published import COVERAGE, NOT_SAID, ExpectedGain, SeenGain, Situation
 from nas_attn.words.lines import Line
 from nas_attn.words.units import MINUS, NO_VALUE, duration, probability, times
 

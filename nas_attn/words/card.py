@@ -21,7 +21,6 @@ from nas_attn.analysis.card import (
     card_of,
 )
 from nas_attn.analysis.decision import MOST_RUNS, NextStep
-from nas_attn.analysis.features import features
 from nas_attn.analysis.length import LengthGain
 from nas_attn.analysis.pooled import PooledTest
 from nas_attn.analysis.recommendation import (
@@ -34,6 +33,7 @@ from nas_attn.analysis.recommendation import (
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Gain
+from nas_attn.model.features import features
 from nas_attn.space.placement import BARE, BaselineKind, BaselineName, Placement
 from nas_attn.space.search_space import other_of
 from nas_attn.words import units

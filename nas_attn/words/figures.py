@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.facts import Retrained
-from nas_attn.analysis.features import features
 from nas_attn.analysis.figure_facts import (
     CurveFacts,
     EffectFacts,
@@ -19,6 +18,7 @@ from nas_attn.analysis.figure_facts import (
 )
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
+from nas_attn.model.features import features
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.space.placement import Placement
 from nas_attn.space.search_space import other_of

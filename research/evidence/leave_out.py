@@ -25,13 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from nas_attn.evidence import (
-    COVERAGE,
-    PooledFit,
-    PublishedComparison,
-    fit,
-    pooled,
-)
+from nas_attn.model.published import COVERAGE, PooledFit, PublishedComparison, fit, pooled
 
 DIVISIONS: dict[str, Callable[[PublishedComparison], object]] = {
     "network": lambda row: row.group,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from nas_attn.evidence.table import TABLE_FILE
+from nas_attn.model.published.table import TABLE_FILE
 from research.published import TableRow, described, scored, table_with
 from research.start.analysis import Scores, scores
 from research.start.cells import (

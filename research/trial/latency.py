@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_attn.analysis.latency import MAX_SESSIONS, estimate, open_keys
 from nas_attn.evaluation.plan import Plan, make_plan
+from nas_attn.latency.estimates import MAX_SESSIONS, estimate, open_keys
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.paired import MAX_CANDIDATES, cpu_name
 from nas_attn.latency.session import measure

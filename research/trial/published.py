@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from nas_attn.evidence.table import TABLE_FILE
+from nas_attn.model.published.table import TABLE_FILE
 from research.published import TableRow, described, scored, table_with
 from research.trial.cells import BARE, LAST, SEEDS, STAGES
 from research.trial.gains import attention, module_of

@@ -25,7 +25,7 @@ from nas_attn.advice.shortlist import (
 from nas_attn.advice.step_timing import training_image_s
 from nas_attn.attachment import survey
 from nas_attn.attention.channel import SqueezeExcitation
-from nas_attn.evidence import Situation, pooled
+from nas_attn.model.published import Situation, pooled
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.searching.prepare.lengths import found_length_s

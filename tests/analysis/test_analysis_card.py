@@ -12,12 +12,12 @@ from made_study import MadeStudy, everywhere, recipe, usual
 from nas_attn.analysis.card import Card, CardVerdict, Purpose, card_of, drawing_of
 from nas_attn.analysis.cautions import StillLearning
 from nas_attn.analysis.decision import Lacking, training_s
-from nas_attn.analysis.features import BackboneStage
 from nas_attn.analysis.figure_facts import run_range, runs_beside_test
 from nas_attn.analysis.finalists import epochs_of_test, finalists
 from nas_attn.analysis.pooled import CONTRAST
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import critical_value
+from nas_attn.model.features import BackboneStage
 from nas_attn.searching.run.asking import ASKING
 from nas_attn.space.notation import parse
 from nas_attn.study.reading import snapshot

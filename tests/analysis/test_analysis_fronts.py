@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nas_attn.analysis.fronts import front_of, net, survives, without_invisible
-from nas_attn.dominance import (
+from nas_attn.model.dominance import (
     hypervolume,
     hypervolume_contributions,
     non_dominated,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.measuring import Measurer, to_text
+from nas_attn.latency.estimates import estimate, open_keys
 from nas_attn.latency.machine import fingerprint
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from nas_attn import errors
-from nas_attn.analysis.latency import open_keys
+from nas_attn.latency.estimates import open_keys
 from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.session import StillOpen, measure
 from nas_attn.recipe import reading, recipe

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from nas_attn import attachment, backbones
 from nas_attn.analysis.contributions import contributions_of
-from nas_attn.analysis.per_image import Labels
 from nas_attn.attachment.counting import CountedNetwork, cost
 from nas_attn.errors import RecipeError
 from nas_attn.evaluation.plan import over_limits
@@ -40,6 +39,7 @@ from nas_attn.recipe.task import Task
 from nas_attn.searching.propose.sampling import DistinctSampler, distributions
 from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import SearchSpace
+from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Latency, Score
 from nas_attn.system import importing
 from nas_attn.training.learning import Tally, learnt_of

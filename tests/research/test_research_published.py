@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas_attn.evidence import read_comparisons
-from nas_attn.evidence.table import TABLE_FILE
+from nas_attn.model.published import read_comparisons
+from nas_attn.model.published.table import TABLE_FILE
 from research.published import is_of, scored, table_with
 from research.start import published as start
 from research.start.analysis import scores

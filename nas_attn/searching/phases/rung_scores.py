@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
-from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.evaluation.workbench import Workbench
+from nas_attn.model.features import is_other
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_cost

@@ -20,8 +20,6 @@ from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 from typing_extensions import override
 
-from nas_attn.analysis.features import is_control, is_other
-from nas_attn.analysis.latency import LEAST_MEASURED
 from nas_attn.analysis.rounds import price
 from nas_attn.analysis.sanity import only_guessed
 from nas_attn.errors import (
@@ -35,6 +33,8 @@ from nas_attn.errors import (
 from nas_attn.evaluation.learning_rates import check_rates
 from nas_attn.evaluation.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 from nas_attn.evaluation.starts import given_weights
+from nas_attn.latency.estimates import LEAST_MEASURED
+from nas_attn.model.features import is_control, is_other
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import is_cost

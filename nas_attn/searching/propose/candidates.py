@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_attn.dominance import Mask, hypervolume_gains, non_dominated
 from nas_attn.model.coding import Codes, Floats, Ints
+from nas_attn.model.dominance import Mask, hypervolume_gains, non_dominated
 from nas_attn.model.functions import Function
 
 TWO_SITE_CHANGES = 300

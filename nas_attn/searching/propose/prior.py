@@ -1,5 +1,6 @@
 """What is known before a search: expected effects of attention types by place and depth, from
-publications with the same task, start and form (`nas_attn.evidence`), or from earlier studies.
+publications with the same task, start and form (`nas_attn.model.published`), or from earlier
+studies.
 
 Only the sampler uses it (`PlacementSampler`, `prior`). It has no unit: the runs decide how much of
 it holds, and may reverse it. Statements about a study use the study's runs alone.
@@ -18,8 +19,8 @@ import numpy as np
 from nas_attn.analysis.effects import average_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning
-from nas_attn.evidence import PooledFit, Situation, pooled
 from nas_attn.model.coding import NO_MODULE
+from nas_attn.model.published import PooledFit, Situation, pooled
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot

@@ -15,7 +15,7 @@ import pytest
 from made_study import MadeStudy, recipe
 
 from nas_attn.errors import NasAttnWarning, RecipeError
-from nas_attn.evidence import Situation, pooled
+from nas_attn.model.published import Situation, pooled
 from nas_attn.searching.prepare.beginning import begin
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.prior import expected, expected_in, known_before, published

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from nas_attn.evidence.table import PublishedComparison, Situation, trained_pairs
+from nas_attn.model.published.table import PublishedComparison, Situation, trained_pairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nas_attn.errors import DataError
-from nas_attn.evidence import comparisons, read_comparisons, trained_pairs
-from nas_attn.evidence.table import TABLE_FILE
+from nas_attn.model.published import comparisons, read_comparisons, trained_pairs
+from nas_attn.model.published.table import TABLE_FILE
 
 
 def test_every_row_of_the_table_fits_its_schema_and_is_there_once() -> None:

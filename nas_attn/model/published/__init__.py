@@ -8,9 +8,9 @@ what they say together. NumPy only; facts, no sentences.
     gain.mean, gain.low, gain.high, gain.probability, gain.sources
 """
 
-from nas_attn.evidence.pooling import COVERAGE, ExpectedGain, PooledFit, fit, pooled
-from nas_attn.evidence.seen import SeenGain, seen_gains
-from nas_attn.evidence.table import (
+from nas_attn.model.published.pooling import COVERAGE, ExpectedGain, PooledFit, fit, pooled
+from nas_attn.model.published.seen import SeenGain, seen_gains
+from nas_attn.model.published.table import (
     NOT_SAID,
     PublishedComparison,
     Situation,

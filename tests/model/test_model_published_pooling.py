@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nas_attn.evidence import (
+from nas_attn.model.published import (
     PublishedComparison,
     Situation,
     comparisons,
@@ -20,7 +20,7 @@ from nas_attn.evidence import (
     pooled,
     seen_gains,
 )
-from nas_attn.evidence.pooling import (
+from nas_attn.model.published.pooling import (
     LEVELS,
     PENALTY_SD,
     SLOPE_SD,
@@ -175,7 +175,7 @@ def test_a_fit_uses_no_threads() -> None:
     work.
     """
     code = (
-        "import time; from nas_attn.evidence import pooled;"
+        "import time; from nas_attn.model.published import pooled;"
         "began = time.process_time() - time.thread_time(); pooled();"
         "print(time.process_time() - time.thread_time() - began)"
     )

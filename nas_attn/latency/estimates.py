@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.features import features, is_other
 from nas_attn.model.assembling import MOST_FITTED, Data
 from nas_attn.model.coding import Coding, Floats, Shape
+from nas_attn.model.features import features, is_other
 from nas_attn.model.mixtures import moments
 from nas_attn.model.solution import NodeEffects, Solution, Sum
 from nas_attn.space.placement import Placement

@@ -29,7 +29,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.evidence.table import PublishedComparison, Situation, comparisons, trained_pairs
+from nas_attn.model.published.table import (
+    PublishedComparison,
+    Situation,
+    comparisons,
+    trained_pairs,
+)
 
 # Share of the next comparisons that an interval is to hold.
 COVERAGE = 0.8
