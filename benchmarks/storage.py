@@ -171,9 +171,9 @@ def measure_size(folder: Path, count: int) -> None:
 
 def _proposals(opened: Any) -> None:
     """A worker's way to its next run: what others left, Optuna's word, the claim."""
-    from nas_attn.evaluation.workbench import Benches, Host, Workplace
     from nas_attn.searching.phases.screening import Search
     from nas_attn.searching.worker.worker import Worker
+    from nas_attn.training.workbench import Benches, Host, Workplace
 
     host = Host("benchmark", opened.folder, "cpu")
     benches = Benches(Workplace(opened.store, opened.artifacts, host), opened.plan)
@@ -494,8 +494,8 @@ def _marked() -> list[dict[str, float]]:
     """Takes the time of a worker's parts from now on: what it has spent by the end of each
     candidate.
     """
-    from nas_attn.evaluation import workbench
     from nas_attn.searching.worker.worker import Worker
+    from nas_attn.training import workbench
 
     spent = {"turns": 0.0, "turn_cpu_s": 0.0, "network_cpu_s": 0.0}
     marks: list[dict[str, float]] = []

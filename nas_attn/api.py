@@ -18,9 +18,6 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
 from nas_attn.attachment.participation import Participation
 from nas_attn.errors import PlacementError, RecipeError
-from nas_attn.evaluation.evaluators import Evaluator
-from nas_attn.evaluation.evaluators import EvaluatorRun as EvaluatorRun
-from nas_attn.evaluation.programs import attach_asked as attach_asked
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe, load_space, recipe_from
 from nas_attn.recipe.recipe import Recipe
@@ -51,6 +48,9 @@ from nas_attn.study.opening import open_study as _open
 from nas_attn.study.reading import snapshot
 from nas_attn.system.importing import PYTHON
 from nas_attn.system.paths import DEFAULT_URL
+from nas_attn.training.evaluators import Evaluator
+from nas_attn.training.evaluators import EvaluatorRun as EvaluatorRun
+from nas_attn.training.programs import attach_asked as attach_asked
 from nas_attn.training.tasks.data import data_of
 from nas_attn.words.answer import answer
 from nas_attn.words.as_json import snapshot_as_json
@@ -408,7 +408,7 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
         model: a backbone's name, or a function of no arguments that builds one.
         data: a data set's name, `folder:PATH`, or `external` if the evaluator brings its own.
         space: a search space's shipped name or path; default `plug_and_play`.
-        evaluator: `package.module:function` or a function (see `nas_attn.evaluation.evaluators`).
+        evaluator: `package.module:function` or a function (see `nas_attn.training.evaluators`).
         input_shape: for `external` data: (channels, height, width) of the model's input.
         overrides: dotted keys of the recipe -> values, `{"training.rungs": [1, 3]}`.
         workers: processes on this machine; a function as model or evaluator needs 1.

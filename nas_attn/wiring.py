@@ -79,14 +79,14 @@ METRICS = (
     Metric(
         "balanced_accuracy",
         "balanced accuracy",
-        per_image="nas_attn.training.tasks.classification.per_image:of_recall",
+        per_image="nas_attn.answer.class_metrics:of_recall",
         guess="always",
         saturates=0.9,
     ),
     Metric(
         "macro_f1",
         "macro F1",
-        per_image="nas_attn.training.tasks.classification.per_image:of_f1",
+        per_image="nas_attn.answer.class_metrics:of_f1",
         needs_answers=True,
         saturates=0.9,
     ),
@@ -320,7 +320,7 @@ TASK_ROWS = (
         facts="nas_attn.training.tasks.detection:EvaluatedDetection",
         data="nas_attn.training.tasks.detection.data:ReadElsewhere",
         learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.training.tasks.detection.answers:DetectorExport",
+        answers="nas_attn.export.detectors:DetectorExport",
     ),
     TaskRow(
         "detection",
@@ -328,7 +328,7 @@ TASK_ROWS = (
         facts="nas_attn.training.tasks.detection:Detection",
         data="nas_attn.training.tasks.detection.data:ImagesWithBoxes",
         learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.training.tasks.detection.answers:DetectorExport",
+        answers="nas_attn.export.detectors:DetectorExport",
     ),
 )
 

@@ -174,7 +174,7 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     """How the target starts, and what there is to say of it. RecipeError: there are no such
     weights.
     """
-    from nas_attn.evaluation.starts import no_weights
+    from nas_attn.training.starts import no_weights
     from nas_attn.words.weights import no_weights_text
 
     refuse_unpublished(backbone, target.start)

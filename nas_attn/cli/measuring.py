@@ -44,9 +44,9 @@ from nas_attn.words import measuring
 if TYPE_CHECKING:
     from torch import nn
 
-    from nas_attn.evaluation.plan import Plan
     from nas_attn.recipe.recipe import LatencySection
     from nas_attn.study.opening import OpenStudy
+    from nas_attn.training.plan import Plan
 
 
 USUAL_BACKBONE = "resnet20"
@@ -280,9 +280,9 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
 
 def _bring_back(folder: Path, study: OpenStudy | None, output: Output) -> None:
     from nas_attn.cli.printing import show_prose
-    from nas_attn.evaluation.measuring import to_text
     from nas_attn.latency.session import read_folder
     from nas_attn.system.processes import owner_name
+    from nas_attn.training.measuring import to_text
 
     results = read_folder(folder)
     own = False
@@ -302,8 +302,8 @@ def _bring_back(folder: Path, study: OpenStudy | None, output: Output) -> None:
 
 def _plan(backbone: str, shape: str) -> Plan:
     from nas_attn.cli.usual import CLASSES, task_of
-    from nas_attn.evaluation.plan import plan_for
     from nas_attn.recipe.reading import recipe_from
+    from nas_attn.training.plan import plan_for
 
     classes = CLASSES[task_of(backbone)]
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": classes}

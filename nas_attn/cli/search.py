@@ -223,7 +223,7 @@ def _inventory(made: Recipe) -> list[str]:
 
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
     """Says what cannot be known of the images. `first`: the study is from before they were kept."""
-    from nas_attn.evaluation.images import known_images
+    from nas_attn.training.images import known_images
     from nas_attn.words.images import unchecked_text
     from nas_attn.words.running import IMAGES_KEPT_FROM_NOW, note_line
 
@@ -356,8 +356,8 @@ def resume(effort: Effort, options: ResumeOptions, study: StudyName = None) -> N
     began = time.monotonic()
     check_output()
 
-    from nas_attn.evaluation.images import known_images
     from nas_attn.searching.prepare import beginning, checks
+    from nas_attn.training.images import known_images
 
     page_path(options.report)
     opened = study_named(study, options.storage, trust=effort.trust)

@@ -26,8 +26,6 @@ from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
 from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
-from nas_attn.evaluation.images import differences
-from nas_attn.evaluation.plan import plan_for
 from nas_attn.export import scoring
 from nas_attn.export.formats import BOX_VALUES, Graph, answers_of
 from nas_attn.export.python_file import Described
@@ -39,6 +37,8 @@ from nas_attn.space.notation import parse
 from nas_attn.space.placement import Point, ResolvedPlacement
 from nas_attn.space.search_space import other_of
 from nas_attn.system.paths import write_whole
+from nas_attn.training.images import differences
+from nas_attn.training.plan import plan_for
 from nas_attn.training.tasks.data import data_of
 from nas_attn.words import units
 from nas_attn.words.card import card_text, drawing_line, splits_text

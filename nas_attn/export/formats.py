@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
-from nas_attn.evaluation.plan import Plan
 from nas_attn.export.python_file import Described, Interface, python_source
 from nas_attn.latency.files import (
     CALIBRATION,
@@ -28,6 +27,7 @@ from nas_attn.recipe.task import Task
 from nas_attn.system.importing import named
 from nas_attn.system.paths import replace_file
 from nas_attn.training.learning import Tally, answer_of, learnt_of
+from nas_attn.training.plan import Plan
 
 BOX_VALUES = 6
 """Number of values of a detected box: left, top, right, bottom, score, class."""

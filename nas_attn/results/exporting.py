@@ -15,9 +15,6 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError
-from nas_attn.evaluation.artifacts import weights_run
-from nas_attn.evaluation.images import compare
-from nas_attn.evaluation.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import ExportedNetwork, card, check_onnx, run_elsewhere, write_card
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
@@ -33,6 +30,9 @@ from nas_attn.storage.records import ASIDE, Arithmetic, Score, StoredScore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import kept_runs, searched_run, trained_model
 from nas_attn.training.arithmetic import PLAIN
+from nas_attn.training.artifacts import weights_run
+from nas_attn.training.images import compare
+from nas_attn.training.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 from nas_attn.words.exporting import AS_SEARCHED, retrained_text, worse_note

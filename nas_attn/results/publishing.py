@@ -17,7 +17,6 @@ from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.per_image import Mistakes
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
-from nas_attn.evaluation.artifacts import sheet_name
 from nas_attn.recipe.tables import is_share_of_images
 from nas_attn.report import dashboard, write_report
 from nas_attn.report.mistakes import Wrong, role
@@ -25,6 +24,7 @@ from nas_attn.results.tracking import track
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import mistakes, snapshot
 from nas_attn.system.waiting import ignore, impatient
+from nas_attn.training.artifacts import sheet_name
 from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
 from nas_attn.words.running import no_sheet_line, note_line
 

@@ -152,7 +152,7 @@ class StudyStore(Leases):
         self.launches = documents(tables.launch)
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
         self.arithmetics = documents(tables.arithmetic)
-        # what its images are (`evaluation.images`), by how the data are read and divided
+        # what its images are (`training.images`), by how the data are read and divided
         self.images = documents(tables.images)
 
     @property

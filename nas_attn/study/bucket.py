@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nas_attn.errors import StudyError, shorten
-from nas_attn.evaluation.artifacts import Stored, checked_name
+from nas_attn.training.artifacts import Stored, checked_name
 
 if TYPE_CHECKING:
     pass

@@ -14,16 +14,6 @@ import optuna
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import OperationError, StudyError, several, shorten
-from nas_attn.evaluation.artifacts import (
-    ArtifactStore,
-    FolderArtifacts,
-    RunFiles,
-    mark,
-    remove_artifact,
-    run_folder,
-    sheet_name,
-    weights_run,
-)
 from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore, sqlite_url
 from nas_attn.storage.work import LOST, WAITING
 from nas_attn.study.bucket import SCHEME
@@ -33,6 +23,16 @@ from nas_attn.study.trial_book import TrialBook
 from nas_attn.study.workers import workers_of
 from nas_attn.system.paths import UNFINISHED_ENDING
 from nas_attn.system.processes import is_dead
+from nas_attn.training.artifacts import (
+    ArtifactStore,
+    FolderArtifacts,
+    RunFiles,
+    mark,
+    remove_artifact,
+    run_folder,
+    sheet_name,
+    weights_run,
+)
 from nas_attn.words.running import not_kept_reason
 
 # seconds of silence after which a worker of another machine is lost

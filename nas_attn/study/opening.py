@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
 from nas_attn.errors import StorageError, StudyError, shorten
-from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import BACKBONE_SOURCES
@@ -24,10 +23,11 @@ from nas_attn.storage import Database, StudyStore, shown_url
 from nas_attn.storage.database import check_same_recipe
 from nas_attn.study.bucket import SCHEME, BucketArtifacts
 from nas_attn.system.paths import DEFAULT_URL, user_path
+from nas_attn.training.artifacts import ArtifactStore, FolderArtifacts
 
 if TYPE_CHECKING:
-    from nas_attn.evaluation.plan import Plan
     from nas_attn.study.trial_book import TrialBook
+    from nas_attn.training.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class OpenStudy:
         """The plan of its recipe, on the sites that it began with; UserError if the backbone or the
         data cannot be loaded.
         """
-        from nas_attn.evaluation.plan import study_plan
+        from nas_attn.training.plan import study_plan
 
         if self.made_plan is None:
             return study_plan(self.store)

@@ -7,11 +7,11 @@ from torch import nn
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.backbones.weights import restore, unpack
 from nas_attn.errors import CheckpointError
-from nas_attn.evaluation.artifacts import read_artifact, weights_run
-from nas_attn.evaluation.plan import Plan
 from nas_attn.recipe.purposes import RETRAIN, SEARCH
 from nas_attn.storage import Run, StudyStore
 from nas_attn.study.opening import OpenStudy
+from nas_attn.training.artifacts import read_artifact, weights_run
+from nas_attn.training.plan import Plan
 
 
 def trained_model(

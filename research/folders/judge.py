@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
+from nas_attn.training.learning_rates import candidate_rates
 from research.trial.run import Bench
 
 HERE = Path(__file__).parent

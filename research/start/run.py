@@ -17,11 +17,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nas_attn.evaluation.learning_rates import candidate_rates
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
+from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.parameters import LearningRates
 from research.running import asked, work_through
 from research.start.cells import (

@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_attn.evaluation.plan import Plan, make_plan
 from nas_attn.latency.estimates import MAX_SESSIONS, estimate, open_keys
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.paired import MAX_CANDIDATES, cpu_name
 from nas_attn.latency.session import measure
 from nas_attn.space.notation import parse
 from nas_attn.storage.records import Latency, Session
+from nas_attn.training.plan import Plan, make_plan
 from research.trial.cells import BARE, as_trained
 from research.trial.run import recipe_of
 from research.trial.table import LATENCIES, planned_networks

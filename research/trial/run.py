@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from nas_attn import data
 from nas_attn.attention.choice import Choice
-from nas_attn.evaluation.learning_rates import candidate_rates
-from nas_attn.evaluation.plan import Plan, make_plan
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
+from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.parameters import LearningRates
+from nas_attn.training.plan import Plan, make_plan
 from nas_attn.training.trainer import Trainer
 from research.running import asked, work_through
 from research.trial.cells import HERE, SEEDS, Cell, as_trained, cells, finished_rows, keep_cell

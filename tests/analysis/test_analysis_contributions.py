@@ -13,11 +13,11 @@ import torch
 from made_study import IMAGES, MadeStudy, recipe
 
 from nas_attn.errors import StorageError
-from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.tables import METRICS
 from nas_attn.storage.records import Score
 from nas_attn.study.reading import snapshot
+from nas_attn.training.artifacts import keep_labels
 from nas_attn.training.tasks.classification.learning import class_metrics, confusion
 from nas_attn.words.answer import answer
 from nas_attn.words.validation import validation_sentences

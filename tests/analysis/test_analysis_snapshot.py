@@ -15,7 +15,6 @@ from nas_attn.analysis.decision import decide
 from nas_attn.analysis.modelling import StudyScores, models_of, searched_as_target
 from nas_attn.analysis.per_image import mistakes
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
-from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.model import TARGET_RUNG
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.html import render
@@ -24,6 +23,7 @@ from nas_attn.storage import Run
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
 from nas_attn.study.reading import snapshot
+from nas_attn.training.artifacts import keep_labels
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.recommendation import reasons, rule_text

@@ -16,9 +16,9 @@ from torch import nn
 import nas_attn as na
 from nas_attn import errors
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.space import notation, search_space
 from nas_attn.study.trial_book import TrialBook
+from nas_attn.training.evaluators import EvaluatorRun
 
 
 def quiet(line: str) -> None:

@@ -24,11 +24,11 @@ from nas_attn.backbones import detectors
 from nas_attn.backbones.detectors import undecided
 from nas_attn.backbones.weights import restore
 from nas_attn.errors import BackboneError, RecipeError
-from nas_attn.evaluation.plan import Plan, make_plan
-from nas_attn.evaluation.starts import given_weights
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tables import FROZEN_NORMS
+from nas_attn.training.plan import Plan, make_plan
+from nas_attn.training.starts import given_weights
 from nas_attn.training.tasks.detection import usual_side
 
 

@@ -22,7 +22,6 @@ import torch
 from sqlalchemy import ColumnElement
 
 from nas_attn import attachment, backbones
-from nas_attn.evaluation import artifacts
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.report import dashboard  # noqa: F401
 from nas_attn.searching.run import taking_part
@@ -32,6 +31,7 @@ from nas_attn.storage.connection import Connector
 from nas_attn.study import leasing
 from nas_attn.study.opening import open_study
 from nas_attn.system.environment import STORAGE_WAIT
+from nas_attn.training import artifacts
 
 TTL_S = 3.0
 MOST_THREADS = 2

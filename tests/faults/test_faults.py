@@ -44,8 +44,6 @@ from hypothesis.stateful import (
 from hypothesis.strategies import floats, integers, sampled_from
 from optuna.trial import TrialState
 
-from nas_attn.evaluation.learning_rates import candidate_rates
-from nas_attn.evaluation.plan import make_plan
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -54,6 +52,8 @@ from nas_attn.storage import Database
 from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
+from nas_attn.training.learning_rates import candidate_rates
+from nas_attn.training.plan import make_plan
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 

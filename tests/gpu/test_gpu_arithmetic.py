@@ -20,7 +20,6 @@ from test_gpu_recording import Waiting, digits, fit, network, steps
 from torch import nn
 
 from nas_attn.errors import NasAttnWarning
-from nas_attn.evaluation.arithmetic import StudyArithmetic
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
@@ -28,6 +27,7 @@ from nas_attn.training.arithmetic import PLAIN, decided, possible
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.recorded_step import RECORDED_STEPS
 from nas_attn.training.run import Callbacks
+from nas_attn.training.study_arithmetic import StudyArithmetic
 from nas_attn.training.trainer import Trainer
 
 CUDA = torch.device("cuda")

@@ -21,7 +21,6 @@ from nas_attn import attachment, backbones
 from nas_attn.analysis.contributions import contributions_of
 from nas_attn.attachment.counting import CountedNetwork, cost
 from nas_attn.errors import RecipeError
-from nas_attn.evaluation.plan import over_limits
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import BackboneSection, Limits
@@ -43,6 +42,7 @@ from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Latency, Score
 from nas_attn.system import importing
 from nas_attn.training.learning import Tally, learnt_of
+from nas_attn.training.plan import over_limits
 from nas_attn.training.tasks.classification import Classification
 from nas_attn.training.tasks.detection import Detection
 from nas_attn.training.tasks.segmentation import Segmentation

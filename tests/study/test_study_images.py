@@ -17,13 +17,13 @@ from materials import coco, photographs
 from nas_attn import data
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError
-from nas_attn.evaluation.images import known_images
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.searching.prepare import beginning, checks
 from nas_attn.searching.run import taking_part
 from nas_attn.study.opening import OpenStudy, open_study
+from nas_attn.training.images import known_images
 
 URL = "sqlite:///study.db"
 

@@ -13,10 +13,10 @@ from command_line import Nas
 
 import nas_attn as na
 from nas_attn.data.inventory import take
-from nas_attn.evaluation.images import INVENTORY
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare.beginning import begin
 from nas_attn.study.reading import snapshot
+from nas_attn.training.images import INVENTORY
 from nas_attn.words.images import inventory_lines, study_images_lines
 
 

@@ -22,11 +22,11 @@ from command_line import Nas
 import nas_attn as na
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
-from nas_attn.evaluation.artifacts import mark, run_folder, weights_run
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import again, taking_part
 from nas_attn.study import choice, keeping, opening, reading, weights
+from nas_attn.training.artifacts import mark, run_folder, weights_run
 from nas_attn.words.as_json import snapshot_as_json
 
 URL = "sqlite:///nas_attn.db"

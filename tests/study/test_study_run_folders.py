@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.evaluation.artifacts import run_folder
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.placement import BARE
 from nas_attn.storage import Run
 from nas_attn.study import keeping, opening
+from nas_attn.training.artifacts import run_folder
 
 URL = "sqlite:///nas_attn.db"
 KEEPS = """

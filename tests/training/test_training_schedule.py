@@ -20,8 +20,6 @@ from nas_attn import backbones, data
 from nas_attn.data import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
-from nas_attn.evaluation.learning_rates import candidate_rates
-from nas_attn.evaluation.plan import Build, make_plan
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe.tables import PRESETS
@@ -29,6 +27,7 @@ from nas_attn.recipe.tasks import TASKS
 from nas_attn.space.notation import parse, parse_choice
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.learning import learnt_of
+from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.parameters import (
     LearningRates,
     check_training,
@@ -37,6 +36,7 @@ from nas_attn.training.parameters import (
     rate_of,
     schedule_factors,
 )
+from nas_attn.training.plan import Build, make_plan
 from nas_attn.training.tasks.classification.learning import class_metrics, confusion
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer

@@ -23,7 +23,7 @@ from nas_attn._version import __version__
 from nas_attn.attachment.twins import copied
 from nas_attn.data import Dataset, yolo
 from nas_attn.errors import OperationError
-from nas_attn.evaluation.plan import Plan
+from nas_attn.export.detectors import DetectorExport
 from nas_attn.export.formats import (
     BOX_VALUES,
     COMPARED,
@@ -36,7 +36,7 @@ from nas_attn.export.formats import (
 )
 from nas_attn.export.python_file import UNCHANGED, Interface
 from nas_attn.integrations.ultralytics.networks import parts_of, quiet
-from nas_attn.training.tasks.detection.answers import DetectorExport
+from nas_attn.training.plan import Plan
 
 
 class Answer(Graph):

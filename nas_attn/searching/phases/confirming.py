@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from nas_attn.analysis.rounds import RIVALS, next_round, to_confirm
 from nas_attn.analysis.snapshot import CandidateView
-from nas_attn.evaluation.plan import backbone_number, bare_seeds
 from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.searching.phases.testing import must_test
 from nas_attn.searching.worker.worker import TaskSource
@@ -23,6 +22,7 @@ from nas_attn.storage.records import CandidateRow
 from nas_attn.study.further import all_rounds_ran, rounds_begun
 from nas_attn.study.progress import ended_run
 from nas_attn.study.reading import searched_snapshot
+from nas_attn.training.plan import backbone_number, bare_seeds
 from nas_attn.words.running import confirmed_line
 
 # of the runs after it

@@ -30,7 +30,6 @@ from nas_attn.analysis.length import (
 )
 from nas_attn.analysis.sanity import only_guessed
 from nas_attn.errors import OperationError, RecipeError
-from nas_attn.evaluation.plan import session_s
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.recipe.recipe import Recipe
@@ -55,6 +54,7 @@ from nas_attn.space.placement import BARE
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.pace import worker_count
 from nas_attn.study.progress import ended_run
+from nas_attn.training.plan import session_s
 from nas_attn.words.running import learned_nothing_text, length_line, longer_line, target_lines
 
 # n to 32n; a network that still gains then is taken at the longest

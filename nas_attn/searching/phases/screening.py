@@ -30,9 +30,6 @@ from nas_attn.errors import (
     TrainingError,
     did_you_mean,
 )
-from nas_attn.evaluation.learning_rates import check_rates
-from nas_attn.evaluation.plan import backbone_number, bare_seeds, candidate_seeds, excesses
-from nas_attn.evaluation.starts import given_weights
 from nas_attn.latency.estimates import LEAST_MEASURED
 from nas_attn.model.features import is_control, is_other
 from nas_attn.recipe.purposes import SEARCH
@@ -58,6 +55,9 @@ from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.storage.records import CandidateRow, Latency, Score
 from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
+from nas_attn.training.learning_rates import check_rates
+from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses
+from nas_attn.training.starts import given_weights
 from nas_attn.words.progress import ended_candidate
 from nas_attn.words.running import (
     guessing_line,

@@ -16,7 +16,6 @@ from nas_attn.analysis.finalists import finalists, once_each
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, TestedNetwork
 from nas_attn.errors import DataError, StudyError
-from nas_attn.evaluation.plan import Plan
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe.recipe import Recipe
@@ -28,6 +27,7 @@ from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import ended_run
 from nas_attn.study.reading import families, keep_family
+from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.data import data_of
 from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.running import tested_line

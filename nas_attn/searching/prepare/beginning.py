@@ -8,8 +8,6 @@ from pathlib import Path
 
 from nas_attn.data import Dataset
 from nas_attn.errors import DataError
-from nas_attn.evaluation.images import keep_inventory, keep_or_compare
-from nas_attn.evaluation.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import enqueue_first
@@ -19,6 +17,8 @@ from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage import StudyStore
 from nas_attn.study.opening import OpenStudy, create_study, is_study
 from nas_attn.training.checking import check_trainings
+from nas_attn.training.images import keep_inventory, keep_or_compare
+from nas_attn.training.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
 from nas_attn.training.tasks.data import data_of
 
 

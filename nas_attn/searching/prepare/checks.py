@@ -5,17 +5,17 @@ from __future__ import annotations
 import warnings
 
 from nas_attn.errors import BackboneError, NasAttnWarning
-from nas_attn.evaluation.evaluators import Evaluator
-from nas_attn.evaluation.finding import find_evaluator
-from nas_attn.evaluation.images import KnownImages, keep_or_compare
-from nas_attn.evaluation.plan import Build, Plan
-from nas_attn.evaluation.starts import pick_device, read_weights, wanted_weights
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.results import tracking
 from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.study.opening import OpenStudy
 from nas_attn.system.importing import PYTHON, load_object
+from nas_attn.training.evaluators import Evaluator
+from nas_attn.training.finding import find_evaluator
+from nas_attn.training.images import KnownImages, keep_or_compare
+from nas_attn.training.plan import Build, Plan
+from nas_attn.training.starts import pick_device, read_weights, wanted_weights
 from nas_attn.training.stepping import execution_on
 from nas_attn.training.tasks.data import data_of
 from nas_attn.words.weights import weights_note_text

@@ -16,7 +16,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas_attn.analysis.plans import Extension
 from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError
-from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.recipe.purposes import BACKBONE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines
@@ -30,6 +29,7 @@ from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 from nas_attn.system.processes import owner_name
+from nas_attn.training.plan import Build, Plan
 
 # After the study's name, which holds no tilde: the Optuna study that is being filled.
 EXTENDING_SUFFIX = "~extending"

@@ -11,10 +11,6 @@ from tempfile import TemporaryDirectory
 from nas_attn.analysis.plans import Forecast, smallest_gain
 from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.analysis.validation import validation_epochs
-from nas_attn.evaluation.evaluators import EvaluatorRun
-from nas_attn.evaluation.finding import evaluator_of
-from nas_attn.evaluation.plan import Plan, bare_seeds, check_limits, plan_for, session_s
-from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import Queued, first_queue, larger_networks
@@ -25,6 +21,10 @@ from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.study.pace import further_runs
 from nas_attn.training.checking import check_trainings
+from nas_attn.training.evaluators import EvaluatorRun
+from nas_attn.training.finding import evaluator_of
+from nas_attn.training.plan import Plan, bare_seeds, check_limits, plan_for, session_s
+from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.threads import Threads, cores_for
 from nas_attn.training.trainer import Trainer, new_arithmetic

@@ -20,7 +20,6 @@ from nas_attn.backbones.norms import usual_preset
 from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError
-from nas_attn.evaluation.starts import no_weights, pick_device
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
 from nas_attn.recipe.recipe import Recipe, SplitsSection
@@ -45,6 +44,7 @@ from nas_attn.searching.prepare.timing import (
 )
 from nas_attn.study.opening import BegunStudy, begun_study
 from nas_attn.system.notes import NoWeights
+from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.threads import Threads, cores_for
 from nas_attn.training.trainer import Trainer, new_arithmetic
 from nas_attn.words.units import duration

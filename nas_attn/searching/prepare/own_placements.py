@@ -9,13 +9,13 @@ from optuna.trial import TrialState
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import BackboneError, PlacementError
-from nas_attn.evaluation.learning_rates import check_rates
-from nas_attn.evaluation.plan import Plan
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.space.search_space import Values
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TRIED
+from nas_attn.training.learning_rates import check_rates
+from nas_attn.training.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

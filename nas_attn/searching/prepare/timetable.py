@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from nas_attn.analysis.plans import Timetable, smallest_gain
-from nas_attn.evaluation.plan import plan_for, session_s
-from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, usual_epochs
@@ -25,6 +23,8 @@ from nas_attn.searching.prepare.timing import (
     least_s,
     most_of_few,
 )
+from nas_attn.training.plan import plan_for, session_s
+from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.threads import Threads, cores_for
 from nas_attn.training.trainer import Trainer

@@ -8,11 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from nas_attn.evaluation.evaluators import Evaluator
-from nas_attn.evaluation.output import log_for
-from nas_attn.evaluation.plan import study_plan
-from nas_attn.evaluation.starts import pick_device
-from nas_attn.evaluation.workbench import Benches, Host, Workplace
 from nas_attn.results import tracking
 from nas_attn.results.publishing import Publisher
 from nas_attn.searching.phases.confirming import Confirmation, Rounds
@@ -33,7 +28,12 @@ from nas_attn.study.reading import snapshot
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted
+from nas_attn.training.evaluators import Evaluator
+from nas_attn.training.output import log_for
+from nas_attn.training.plan import study_plan
+from nas_attn.training.starts import pick_device
 from nas_attn.training.threads import intra_op_threads
+from nas_attn.training.workbench import Benches, Host, Workplace
 from nas_attn.words.running import output_line
 
 OVER = (Ending.COMPLETE, Ending.EXHAUSTED)

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import torch
 
-from nas_attn.evaluation.starts import pick_device
 from nas_attn.space.placement import BARE
 from nas_attn.study.opening import OpenStudy
 from nas_attn.system.memory import Share
 from nas_attn.system.processes import cores
+from nas_attn.training.starts import pick_device
 
 # of a backbone for one image, up to which it leaves most of a GPU idle
 SMALL_MACS = 200e6

@@ -14,9 +14,9 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import IO
 
-from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.system.environment import storage_wait_s
 from nas_attn.system.waiting import StopNow, reporting
+from nas_attn.training.output import leave_terminal, on_terminal
 from nas_attn.words.running import stopping_line
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -27,7 +27,6 @@ from nas_attn.errors import (
     StudyError,
     TrainingError,
 )
-from nas_attn.evaluation.workbench import Benches
 from nas_attn.recipe.purposes import BACKBONE, SEARCH
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.worker.ending import Ending
@@ -39,6 +38,7 @@ from nas_attn.study.keeping import sweep
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.system.waiting import Awaited, Interrupted, Wait, ignore, impatient
+from nas_attn.training.workbench import Benches
 from nas_attn.words.running import (
     NO_WORKER_HAS_A_RUN,
     TAKEN_OVER,

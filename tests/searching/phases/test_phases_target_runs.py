@@ -273,14 +273,14 @@ def _rescore(protocol: str, accuracy: float) -> None:
 
 PHASES = (
     "nas_attn.searching.phases.validating:Validation.want",
-    "nas_attn.evaluation.workbench:Workbench.start",
-    "nas_attn.evaluation.evaluators:EvaluatorTrainer.fit",
-    "nas_attn.evaluation.workbench:Workbench.test",
+    "nas_attn.training.workbench:Workbench.start",
+    "nas_attn.training.evaluators:EvaluatorTrainer.fit",
+    "nas_attn.training.workbench:Workbench.test",
     "nas_attn.storage.store:StudyStore.log_test_reading",
-    "nas_attn.evaluation.evaluators:EvaluatorTrainer.test",
-    "nas_attn.evaluation.workbench:Workbench.keep_weights",
+    "nas_attn.training.evaluators:EvaluatorTrainer.test",
+    "nas_attn.training.workbench:Workbench.keep_weights",
     "nas_attn.storage.work:RunQueue.finish",
-    "nas_attn.evaluation.artifacts:RunFiles.clear",
+    "nas_attn.training.artifacts:RunFiles.clear",
     "nas_attn.searching.phases.validating:Validation.ended",
 )
 """Before and after each of these a worker is killed, in its second run: each has to take up what

@@ -17,8 +17,6 @@ import pytest
 import torch
 from command_line import Nas
 
-from nas_attn.evaluation.learning_rates import candidate_rates
-from nas_attn.evaluation.plan import make_plan
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -27,6 +25,8 @@ from nas_attn.space.notation import parse
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, StoredScore
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.reading import snapshot
+from nas_attn.training.learning_rates import candidate_rates
+from nas_attn.training.plan import make_plan
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 

@@ -24,7 +24,6 @@ import pytest
 from typing_extensions import override
 
 from nas_attn.errors import OperationError
-from nas_attn.evaluation.measuring import to_text
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part
@@ -43,6 +42,7 @@ from nas_attn.storage.records import Fingerprint
 from nas_attn.study.opening import OpenStudy, create_study, open_study
 from nas_attn.system import processes, waiting
 from nas_attn.system.processes import owner_name
+from nas_attn.training.measuring import to_text
 
 URL = "sqlite:///nas_attn.db"
 ALL = [*STOP_SIGNALS, *WHERE_UNUSED]

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from nas_attn import backbones, data
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
-from nas_attn.evaluation.learning_rates import check_rates
-from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.latency.nets import deployed, open_in_runtime
 from nas_attn.recipe import tasks
@@ -23,6 +21,8 @@ from nas_attn.recipe.recipe import LatencySection, Recipe
 from nas_attn.recipe.tables import IN_INT8, LATENCY_MODES
 from nas_attn.system.notes import NoWeights, WeightsNote
 from nas_attn.training.arithmetic import PLAIN
+from nas_attn.training.learning_rates import check_rates
+from nas_attn.training.plan import Plan
 from nas_attn.training.trainer import Trainer
 
 # seconds to wait for a host with weights

@@ -8,13 +8,13 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.evaluation.plan import kept_sites, study_plan
 from nas_attn.recipe import reading
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.space import notation
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.study.opening import OpenStudy
+from nas_attn.training.plan import kept_sites, study_plan
 
 
 class Block(nn.Module):

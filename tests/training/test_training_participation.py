@@ -17,13 +17,13 @@ import nas_attn as na
 from nas_attn.attachment import attach
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import TrainingError
-from nas_attn.evaluation.evaluators import (
+from nas_attn.space.placement import BARE, Point, ResolvedPlacement
+from nas_attn.training.evaluators import (
     Evaluation,
     EvaluatorRun,
     EvaluatorTrainer,
     require_participation,
 )
-from nas_attn.space.placement import BARE, Point, ResolvedPlacement
 
 SHAPE = (3, 8, 8)
 PLACED = ResolvedPlacement(

@@ -24,51 +24,6 @@ from nas_attn.errors import (
     TrainingError,
     Unmeasurable,
 )
-from nas_attn.evaluation.arithmetic import (
-    StudyArithmetic,
-    read_arithmetic,
-    study_arithmetic,
-)
-from nas_attn.evaluation.artifacts import (
-    ArtifactStore,
-    RunFiles,
-    backbone_key,
-    backbone_name,
-    keep_curve,
-    keep_division,
-    keep_labels,
-    read_artifact,
-    run_folder,
-    weights_run,
-    write_artifact,
-)
-from nas_attn.evaluation.evaluators import (
-    Evaluation,
-    Evaluator,
-    EvaluatorTrainer,
-    require_participation,
-)
-from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
-from nas_attn.evaluation.finding import evaluator_of
-from nas_attn.evaluation.images import keep_or_compare, keep_or_compare_test
-from nas_attn.evaluation.learning_rates import candidate_rates
-from nas_attn.evaluation.measuring import Measurer
-from nas_attn.evaluation.output import OutputLog
-from nas_attn.evaluation.plan import (
-    OWN_PROTOCOL,
-    Plan,
-    kept_sites,
-    over_limits,
-    plan_for,
-    protocol_recipe,
-    wanted,
-)
-from nas_attn.evaluation.starts import (
-    calibration,
-    given_weights,
-    int8_metrics,
-    pick_device,
-)
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
@@ -81,9 +36,45 @@ from nas_attn.storage.records import Arithmetic, Latency, Score
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.notes import Failure, warn
 from nas_attn.training.arithmetic import possible
+from nas_attn.training.artifacts import (
+    ArtifactStore,
+    RunFiles,
+    backbone_key,
+    backbone_name,
+    keep_curve,
+    keep_division,
+    keep_labels,
+    read_artifact,
+    run_folder,
+    weights_run,
+    write_artifact,
+)
+from nas_attn.training.evaluators import (
+    Evaluation,
+    Evaluator,
+    EvaluatorTrainer,
+    require_participation,
+)
+from nas_attn.training.faults import own_fault, require_memory, shared_fault
+from nas_attn.training.finding import evaluator_of
+from nas_attn.training.images import keep_or_compare, keep_or_compare_test
+from nas_attn.training.learning_rates import candidate_rates
+from nas_attn.training.measuring import Measurer
+from nas_attn.training.output import OutputLog
 from nas_attn.training.parameters import LearningRates
+from nas_attn.training.plan import (
+    OWN_PROTOCOL,
+    Plan,
+    kept_sites,
+    over_limits,
+    plan_for,
+    protocol_recipe,
+    wanted,
+)
 from nas_attn.training.run import Callbacks
+from nas_attn.training.starts import calibration, given_weights, int8_metrics, pick_device
 from nas_attn.training.stepping import execution_on
+from nas_attn.training.study_arithmetic import StudyArithmetic, read_arithmetic, study_arithmetic
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.threads import Threads, cores_for, intra_op_threads
 from nas_attn.training.trainer import Trainer

@@ -16,12 +16,12 @@ from slots import MemorySlot as Slot
 from torch import nn
 
 from nas_attn.errors import TrainingError
-from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
-from nas_attn.evaluation.output import OutputLog, log_for, on_terminal
 from nas_attn.searching.worker.stopping import interruptible
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.system.environment import DEBUG
+from nas_attn.training.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
+from nas_attn.training.output import OutputLog, log_for, on_terminal
 
 
 def run(evaluate, log: OutputLog | None, folder: Path) -> None:

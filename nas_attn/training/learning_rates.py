@@ -13,9 +13,9 @@ from torch import nn
 from nas_attn import attachment, backbones
 from nas_attn.backbones.weights import random_for_other_classes
 from nas_attn.errors import BackboneError, RecipeError
-from nas_attn.evaluation.plan import Plan
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.training.parameters import LearningRates
+from nas_attn.training.plan import Plan
 
 
 def attention_parameters(model: nn.Module) -> frozenset[str]:

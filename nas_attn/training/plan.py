@@ -18,7 +18,6 @@ from torch import nn
 from nas_attn import attachment, backbones, data
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import BackboneError, NasAttnError, RecipeError, StudyError
-from nas_attn.evaluation.images import keep_or_compare
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
@@ -28,6 +27,7 @@ from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, 
 from nas_attn.space.search_space import SearchSpace, resolve
 from nas_attn.storage import StudyStore
 from nas_attn.storage.records import Latency
+from nas_attn.training.images import keep_or_compare
 from nas_attn.training.tasks.data import data_of
 
 # builds the bare backbone, randomly initialised from torch's global generator

@@ -50,12 +50,12 @@ from nas_attn.errors import (
     TrainingError,
     several,
 )
-from nas_attn.evaluation.faults import message, said, show_traceback
-from nas_attn.evaluation.output import OutputLog, shown
 from nas_attn.recipe.tables import IN_INT8, is_share, share_of_images
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted, StopNow
+from nas_attn.training.faults import message, said, show_traceback
+from nas_attn.training.output import OutputLog, shown
 from nas_attn.training.run import CheckpointSlot
 
 WAY_OUT = (

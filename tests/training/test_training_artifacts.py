@@ -11,14 +11,14 @@ from typing import BinaryIO
 import pytest
 
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning
-from nas_attn.evaluation.artifacts import (
+from nas_attn.storage import Database, StudyStore, connection
+from nas_attn.training.artifacts import (
     KEPT_CHECKPOINTS,
     FolderArtifacts,
     RunFiles,
     read_artifact,
     write_artifact,
 )
-from nas_attn.storage import Database, StudyStore, connection
 
 
 @pytest.fixture

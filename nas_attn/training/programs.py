@@ -31,11 +31,11 @@ from torch import nn
 
 from nas_attn import attachment
 from nas_attn.errors import PlacementError, RecipeError, TrainingError, first_line
-from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.system.environment import RUN, run_to_attach
 from nas_attn.system.importing import refuse_distrusted
 from nas_attn.system.processes import Process, apart, process, words_of
+from nas_attn.training.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
 
 PLACEHOLDERS = ("placement", "seed", "device", "folder", "split")
 """Words in braces that a run fills in, besides epochs."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from nas_attn.errors import RecipeError
-from nas_attn.evaluation.evaluators import COMMAND, Evaluator
-from nas_attn.evaluation.programs import program
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.importing import load_object, named
+from nas_attn.training.evaluators import COMMAND, Evaluator
+from nas_attn.training.programs import program
 
 
 def find_evaluator(name: str) -> Evaluator:
-    """The evaluator of a recipe: a function, or a command (`evaluation.programs`). Raises
+    """The evaluator of a recipe: a function, or a command (`training.programs`). Raises
     RecipeError: it cannot be imported, called or found.
     """
     if name.startswith(COMMAND):

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from nas_attn.errors import NasAttnWarning, Unmeasurable
-from nas_attn.evaluation.measuring import Measurer, to_text
 from nas_attn.latency.estimates import estimate, open_keys
 from nas_attn.latency.machine import fingerprint
 from nas_attn.recipe.reading import recipe_from
@@ -19,6 +18,7 @@ from nas_attn.space.notation import parse
 from nas_attn.storage import Database, StudyStore
 from nas_attn.storage.records import Fingerprint, Session, SessionSample
 from nas_attn.study.opening import create_study
+from nas_attn.training.measuring import Measurer, to_text
 
 ELSEWHERE = Fingerprint("cpu", "another machine", (("torch", "1.0"),))
 

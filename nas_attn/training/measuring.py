@@ -16,7 +16,6 @@ from dataclasses import asdict, replace
 from torch import Tensor, nn
 
 from nas_attn.errors import MeasurementError, Unmeasurable
-from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.estimates import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint
@@ -29,6 +28,7 @@ from nas_attn.storage import StudyStore
 from nas_attn.storage.records import Fingerprint, Latency, Session
 from nas_attn.system.notes import Failure, warn
 from nas_attn.system.waiting import Awaited, Interrupted, Wait
+from nas_attn.training.plan import Plan
 
 # before each session of a first estimate, for a busy machine
 PAUSES_S = (

@@ -11,10 +11,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from nas_attn.data import Dataset
-from nas_attn.evaluation.plan import Plan
 from nas_attn.export.formats import BOX_VALUES, COMPARED, TaskExport
 from nas_attn.export.python_file import UNCHANGED, Interface
 from nas_attn.training.learning import Tally, learnt_of
+from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.detection.learning import MOST_BOXES
 
 

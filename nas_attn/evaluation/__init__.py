@@ -1,1 +1,0 @@
-"""Evaluates one candidate: attach, count, measure, train. Does not use Optuna."""
