@@ -173,10 +173,11 @@ def _proposals(opened: Any) -> None:
     """A worker's way to its next run: what others left, Optuna's word, the claim."""
     from nas_attn.searching.phases.screening import Search
     from nas_attn.searching.worker.worker import Worker
+    from nas_attn.training.plan import study_plan
     from nas_attn.training.workbench import Benches, Host, Workplace
 
     host = Host("benchmark", opened.folder, "cpu")
-    benches = Benches(Workplace(opened.store, opened.artifacts, host), opened.plan)
+    benches = Benches(Workplace(opened.store, opened.artifacts, host), study_plan(opened.store))
     worker = Worker(opened, benches, stop=lambda: False, say=print)
     search = Search(worker)
     for which in ("first", "second", "third"):

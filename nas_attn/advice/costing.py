@@ -20,7 +20,7 @@ from nas_attn.advice.facts import (
 )
 from nas_attn.advice.first_look import RoughTiming
 from nas_attn.errors import Unmeasurable, first_line
-from nas_attn.latency.estimates import estimate, half_width
+from nas_attn.latency.estimates import estimate
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.nets import Net, example_input
 from nas_attn.latency.paired import MAX_CANDIDATES
@@ -138,9 +138,9 @@ class Costs:
         wide = [
             key
             for key in self._built
-            if key in latencies and half_width(latencies[key]) > self._section.tolerance
+            if key in latencies and latencies[key].half_width > self._section.tolerance
         ]
-        wide.sort(key=lambda key: -half_width(latencies[key]))
+        wide.sort(key=lambda key: -latencies[key].half_width)
         chosen: list[str] = []
         for key in [*group, *wide][:most]:
             if self._fits([*chosen, key], until):

@@ -137,10 +137,12 @@ def _measure_networks(
     words: Sequence[str], study: OpenStudy | None, options: MeasureOptions, output: Output
 ) -> None:
     """Measures the networks that the words name, or writes them for another device."""
+    from nas_attn.training.plan import study_plan
+
     if study is None:
         plan = _plan(options.backbone or USUAL_BACKBONE, options.shape)
     else:
-        plan = study.plan
+        plan = study_plan(study.store)
     backbone = options.backbone or plan.recipe.backbone.name
     section = latency_section(plan.recipe.latency, options.settings or [])
     asked = _asked(words, study) if words else _front_of(study, options.backbone)

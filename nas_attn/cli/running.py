@@ -263,12 +263,13 @@ def _family(
 ) -> Family:
     """The networks to compare. StudyError: other ones are asked for than those that have begun."""
     from nas_attn.searching.phases import validating
+    from nas_attn.training.plan import study_plan
 
     request = validating.ValidationRequest(
         options.blocks, options.front, tuple(options.placements or ()), options.margin
     )
     if begun is None:
-        return validating.family_of(opened, now, opened.plan, request)
+        return validating.family_of(opened, now, study_plan(opened.store), request)
     if any(astuple(request)):
         raise StudyError(
             f"test {begun.number} has begun with a fixed comparison: leave these options out"
@@ -350,10 +351,11 @@ def retrain(
     from nas_attn.searching.worker import devices
     from nas_attn.study.choice import named
     from nas_attn.study.reading import snapshot
+    from nas_attn.training.plan import study_plan
     from nas_attn.words.running import retrained_title, stopped_line
 
     opened = study_named(study, options.storage, trust=effort.trust)
-    plan = opened.plan
+    plan = study_plan(opened.store)
     now = snapshot(opened.store)
     others = [
         Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)

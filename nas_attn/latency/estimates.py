@@ -92,12 +92,7 @@ def needs_more(latency: Latency | None, tolerance: float) -> bool:
     """Whether more sessions are needed until the 95 % interval is within ± tolerance (a share,
     0.02).
     """
-    return latency is None or not latency.measured or half_width(latency) > tolerance
-
-
-def half_width(latency: Latency) -> float:
-    """Half the 95 % interval as a share of the ratio: 0.02 for ±2 %."""
-    return math.sqrt(latency.high / latency.low) - 1
+    return latency is None or not latency.measured or latency.half_width > tolerance
 
 
 class LatencyOrder:
@@ -161,7 +156,7 @@ def open_keys(
         key for key in keys if had[key] < max_sessions and needs_more(latencies.get(key), tolerance)
     ]
     return sorted(
-        wanting, key=lambda key: -half_width(latencies[key]) if key in latencies else -math.inf
+        wanting, key=lambda key: -latencies[key].half_width if key in latencies else -math.inf
     )
 
 
@@ -174,7 +169,7 @@ def sessions_needed(
     latencies = estimate(sessions)
     had = Counter(sample.key for session in sessions for sample in session.samples)
     wanting = open_keys(sessions, keys, tolerance=tolerance)
-    more = {key: half_width(latencies[key]) / tolerance for key in wanting if key in latencies}
+    more = {key: latencies[key].half_width / tolerance for key in wanting if key in latencies}
     counts = {
         key: math.ceil(latencies[key].sessions * (times**2 - 1)) for key, times in more.items()
     }

@@ -25,6 +25,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import mistakes, snapshot
 from nas_attn.system.waiting import ignore, impatient
 from nas_attn.training.artifacts import sheet_name
+from nas_attn.training.plan import study_plan
 from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
 from nas_attn.words.running import no_sheet_line, note_line
 
@@ -194,7 +195,7 @@ def _networks(opened: OpenStudy, now: Snapshot, summary: Mistakes) -> dict[str, 
         view = now.find(key)
         if view is not None:
             with suppress(NasAttnError):
-                networks[role(now, key)] = trained_model(opened, opened.plan, view)
+                networks[role(now, key)] = trained_model(opened, study_plan(opened.store), view)
     return networks
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -258,6 +259,11 @@ class Latency:
     @property
     def ms(self) -> float:
         return self.ratio * self.reference_ms
+
+    @property
+    def half_width(self) -> float:
+        """Half the 95 % interval as a share of the ratio: 0.02 for ±2 %."""
+        return math.sqrt(self.high / self.low) - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from nas_attn.errors import StudyError
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
 from nas_attn.study.opening import OpenStudy
+from nas_attn.training.plan import study_plan
 from nas_attn.words.choosing import unmet_text
 
 
@@ -16,9 +17,11 @@ def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
     """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError:
     a placement does not fit.
     """
-    choice = choose(
-        now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(parse(text)).key
-    )
+
+    def key_of(text: str) -> str:
+        return key_among(now, text) or study_plan(opened.store).resolved(parse(text)).key
+
+    choice = choose(now, criteria, key_of)
     if isinstance(choice, Unmet):
         raise StudyError(unmet_text(now, choice))
     return choice
@@ -27,7 +30,7 @@ def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
 def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
     """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
     if criteria.placement is not None:
-        resolved = opened.plan.resolved(parse(notation(now, criteria.placement)))
+        resolved = study_plan(opened.store).resolved(parse(notation(now, criteria.placement)))
         return resolved.key, resolved.placement
     view = chosen(opened, now, criteria).view
     return view.key, view.placement

@@ -27,7 +27,6 @@ from nas_attn.training.artifacts import ArtifactStore, FolderArtifacts
 
 if TYPE_CHECKING:
     from nas_attn.study.trial_book import TrialBook
-    from nas_attn.training.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,8 @@ class OpenStudy:
     recipe: Recipe
     # of its artifacts; if these are in a bucket, of this machine's logs and an evaluator's files
     folder: Path
-    # What was made already when it was opened.
+    # if it was made already when the study was opened
     made_book: TrialBook | None = field(default=None, repr=False, compare=False)
-    made_plan: Plan | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def book(self) -> TrialBook:
@@ -66,17 +64,6 @@ class OpenStudy:
             raise _not_ours(self.database, self.store.name)
         book.finish(self.recipe)
         return book
-
-    @cached_property
-    def plan(self) -> Plan:
-        """The plan of its recipe, on the sites that it began with; UserError if the backbone or the
-        data cannot be loaded.
-        """
-        from nas_attn.training.plan import study_plan
-
-        if self.made_plan is None:
-            return study_plan(self.store)
-        return self.made_plan
 
     @cached_property
     def artifacts(self) -> ArtifactStore:

@@ -15,7 +15,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from nas_attn.errors import LeaseLost, StorageError
-from nas_attn.latency.estimates import half_width
 from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
@@ -23,7 +22,6 @@ from nas_attn.storage import Database
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.records import CandidateRow, Latency, StoredScore
 from nas_attn.study.optuna_storage import open_storage
-from nas_attn.words.running import WORKER_DIED
 
 # user attribute of an enqueued trial that names the baseline
 BASELINE = "baseline"
@@ -151,7 +149,7 @@ class TrialBook:
         values = known_params(trial)
         if values.keys() >= set(sites) or outside(trial):
             self.study.enqueue_trial(values, user_attrs=trial.user_attrs)
-        self.give_up(trial.number, WORKER_DIED)
+        self.give_up(trial.number, "its worker died before it was begun")
 
     def give_up(self, number: int, reason: str) -> None:
         self.tell(number, None, {"reason": reason}, state=TrialState.FAIL)
@@ -222,7 +220,7 @@ def attributes(
     if latency:
         values |= {"latency_ratio": round(latency.ratio, 4), "latency_ms": round(latency.ms, 4)}
         if latency.sessions:
-            values["latency_half_width"] = round(half_width(latency), 4)
+            values["latency_half_width"] = round(latency.half_width, 4)
     for stored in scores:
         of = stored.score
         values |= {

@@ -1,7 +1,8 @@
 """How trainings compute on a kind of device: what `auto` means there, and what a machine cannot do.
 
 The choice changes results as much as another seed. So a study makes it once for each kind of device
-and keeps it (`training.study_arithmetic`); whoever trains without a study makes it once per process.
+and keeps it (`training.study_arithmetic`); whoever trains without a study makes it once per
+process.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -210,10 +211,20 @@ def plan_for(
     return make_plan(recipe, shape, classes, build=build, kept=kept)
 
 
+# a plan takes seconds to make, and whoever has opened a study asks for it several times
+_made: WeakKeyDictionary[StudyStore, Plan] = WeakKeyDictionary()
+
+
 def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
     """The plan of a study's own recipe, on the sites that it began with; `plan`, if nothing has
-    changed since.
+    changed since. It is made once for each opened study.
     """
+    if plan is not None or store not in _made:
+        _made[store] = _new_plan(store, plan)
+    return _made[store]
+
+
+def _new_plan(store: StudyStore, plan: Plan | None) -> Plan:
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     kept = kept_sites(store)
     if kept is None:

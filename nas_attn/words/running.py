@@ -246,7 +246,6 @@ STOPPING_ON_REQUEST = (
     "stopping, as requested by nas-attn stop: finishing the step and writing a checkpoint"
 )
 TIME_WAS_OVER = "the search's time was over"
-WORKER_DIED = "its worker died before it was begun"
 NO_WORKER_HAS_A_RUN = "no worker has a run"
 TAKEN_OVER = "taken over by another worker"
 WAITS_FOR_A_PROCESS = "waits for another process"

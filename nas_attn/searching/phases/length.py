@@ -54,7 +54,7 @@ from nas_attn.space.placement import BARE
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.pace import worker_count
 from nas_attn.study.progress import ended_run
-from nas_attn.training.plan import session_s
+from nas_attn.training.plan import session_s, study_plan
 from nas_attn.words.running import learned_nothing_text, length_line, longer_line, target_lines
 
 # n to 32n; a network that still gains then is taken at the longest
@@ -154,7 +154,7 @@ class FindingLength(TaskSource):
         if dataset is not None:
             images = len(dataset.train)
         self._first = usual_epochs(self.recipe, images)
-        self._key = worker.opened.plan.resolved(BARE).key
+        self._key = study_plan(worker.opened.store).resolved(BARE).key
 
     @override
     def want(self, lease: Lease) -> bool:
@@ -272,7 +272,7 @@ class Control(TaskSource):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self._key = worker.opened.plan.resolved(BARE).key
+        self._key = study_plan(worker.opened.store).resolved(BARE).key
 
     @override
     def want(self, lease: Lease) -> bool:

@@ -25,6 +25,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, worker_count
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
 from nas_attn.system.processes import owner_name
+from nas_attn.training.plan import study_plan
 from nas_attn.words.running import TIME_WAS_OVER, no_test_line
 
 # of the test's share of the time: reading a study of many short runs takes time, too
@@ -79,7 +80,10 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
     try:
         check_test_split(opened.recipe)
         family = family_of(
-            opened, snapshot(worker.store), opened.plan, ValidationRequest(blocks=FEWEST_BLOCKS)
+            opened,
+            snapshot(worker.store),
+            study_plan(opened.store),
+            ValidationRequest(blocks=FEWEST_BLOCKS),
         )
     except (DataError, StudyError):
         return None

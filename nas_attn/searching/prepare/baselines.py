@@ -19,7 +19,7 @@ from nas_attn.space.placement import Assignment, BaselineName, Placement, Resolv
 from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Values
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import BASELINE, TRIED
-from nas_attn.training.plan import Plan, wanted
+from nas_attn.training.plan import Plan, study_plan, wanted
 from nas_attn.words.running import tried_already_line
 
 # searches with at least so many trials have a larger network among them
@@ -129,7 +129,7 @@ def enqueue_first(opened: OpenStudy, own: Sequence[UserTrial] = ()) -> None:
     """Puts `first_queue` into the study's queue; what is queued already keeps its place. Raises the
     study's number of trials if it is too small for the user's own placements.
     """
-    for one in first_queue(opened.recipe, opened.plan, opened.trials, own):
+    for one in first_queue(opened.recipe, study_plan(opened.store), opened.trials, own):
         if one.typed is None or not _is_known(opened, one.typed, one.resolved.key):
             _enqueue(opened, one)
     if own:

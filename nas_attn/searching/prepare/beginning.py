@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from nas_attn.data import Dataset
@@ -75,7 +74,7 @@ def begin(
     opened = create_study(recipe, url, artifacts=artifacts, resplit=resplit)
     keep_or_compare(opened.store, opened.recipe, dataset)
     keep_inventory(opened.store, opened.recipe, dataset)
-    opened = replace(opened, made_plan=study_plan(opened.store, plan))
+    study_plan(opened.store, plan)
     begun = bool(opened.store.candidates())
     return take_up(opened, trials=None if begun else trials, tried=tried)
 
@@ -93,7 +92,7 @@ def take_up(
     """Prepares an existing study for workers: a new total of `trials`, the user's placements.
     Raises PlacementError.
     """
-    own = user_trials(opened.plan, tried)
+    own = user_trials(study_plan(opened.store), tried)
     if (
         opened.store.settings.prior is None
         and (prior := known_before(opened.recipe, opened.database)) is not None

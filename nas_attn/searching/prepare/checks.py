@@ -14,7 +14,7 @@ from nas_attn.system.importing import PYTHON, load_object
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.finding import find_evaluator
 from nas_attn.training.images import KnownImages, keep_or_compare
-from nas_attn.training.plan import Build, Plan
+from nas_attn.training.plan import Build, Plan, study_plan
 from nas_attn.training.starts import pick_device, read_weights, wanted_weights
 from nas_attn.training.stepping import execution_on
 from nas_attn.training.tasks.data import data_of
@@ -57,4 +57,4 @@ def check_start(opened: OpenStudy) -> None:
     fit.
     """
     if wanted_weights(opened.recipe):
-        check_weights(opened.plan)
+        check_weights(study_plan(opened.store))

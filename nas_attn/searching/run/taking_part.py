@@ -122,7 +122,8 @@ def _find_length(opened: OpenStudy, options: Options) -> Ending:
 def _with_its_length(opened: OpenStudy) -> OpenStudy:
     """The study with the recipe that names its target's length, on the sites found already."""
     changed = renewed(opened)
-    return replace(changed, made_plan=study_plan(changed.store, opened.plan))
+    study_plan(changed.store, study_plan(opened.store))
+    return changed
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Ending]) -> Ending:
@@ -147,7 +148,7 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
         on_device(device, options.share),
     ):
         workplace = Workplace(opened.store, opened.artifacts, host, options.evaluator)
-        benches = Benches(workplace, opened.plan)
+        benches = Benches(workplace, study_plan(opened.store))
         deadline = None
         if options.time_limit_s is not None:
             deadline = began + options.time_limit_s

@@ -12,6 +12,7 @@ from nas_attn.space.placement import BARE
 from nas_attn.study.opening import OpenStudy
 from nas_attn.system.memory import Share
 from nas_attn.system.processes import cores
+from nas_attn.training.plan import study_plan
 from nas_attn.training.starts import pick_device
 
 # of a backbone for one image, up to which it leaves most of a GPU idle
@@ -58,7 +59,7 @@ def usual_workers(opened: OpenStudy, device: str) -> int:
     gpus = gpus_for(device)
     if not gpus or opened.recipe.training.evaluator is not None:
         return default_workers(device)
-    plan = opened.plan
+    plan = study_plan(opened.store)
     if plan.cost(plan.resolved(BARE))["macs"] > SMALL_MACS:
         return gpus
     memory = torch.cuda.get_device_properties(pick_device(device)).total_memory

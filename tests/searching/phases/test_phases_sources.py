@@ -30,18 +30,21 @@ from nas_attn.space.placement import BARE
 from nas_attn.storage import Run
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.trial_book import TRIED
+from nas_attn.training.plan import study_plan
 
 URL = "sqlite:///nas_attn.db"
 PLACEMENT = "stage1=simam"
 
 
 def bare_key(opened: OpenStudy) -> str:
-    return opened.plan.resolved(BARE).key
+    return study_plan(opened.store).resolved(BARE).key
 
 
 def a_placement(opened: OpenStudy) -> None:
     """As `resume --try` does."""
-    values = opened.plan.space.values(opened.plan.resolved(parse(PLACEMENT)))
+    values = study_plan(opened.store).space.values(
+        study_plan(opened.store).resolved(parse(PLACEMENT))
+    )
     opened.book.enqueue(values, {TRIED: PLACEMENT})
     opened.store.set(trials=2)
 
@@ -65,7 +68,7 @@ def a_retraining(opened: OpenStudy) -> None:
 
 def a_test(opened: OpenStudy) -> None:
     """As `nas-attn test` does in another terminal."""
-    other = opened.plan.resolved(parse(PLACEMENT))
+    other = study_plan(opened.store).resolved(parse(PLACEMENT))
     family = validation.Family(
         number=1,
         networks=(

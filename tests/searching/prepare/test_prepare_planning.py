@@ -26,6 +26,7 @@ from nas_attn.searching.worker.worker import Worker
 from nas_attn.storage.records import Latency
 from nas_attn.study import opening, reading
 from nas_attn.study.progress import progress
+from nas_attn.training.plan import study_plan
 from nas_attn.words.plans import budget_lines
 
 URL = "sqlite:///nas_attn.db"
@@ -223,7 +224,10 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     opened = beginning.begin(load_recipe("table.toml", overrides=first), URL)
     assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
     tested = validating.family_of(
-        opened, reading.snapshot(opened.store), opened.plan, validating.ValidationRequest()
+        opened,
+        reading.snapshot(opened.store),
+        study_plan(opened.store),
+        validating.ValidationRequest(),
     )
     validating.begin(opened, tested)
     assert (
@@ -383,7 +387,7 @@ def test_controls_run_as_baselines_and_are_never_the_answer(
     now = reading.snapshot(opened.store)
     plain, larger = {"control dwconv", "control conv"}, {view.baseline for view in now.controls}
     assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
-    assert larger - plain < set(baselines.larger_networks(recipe, opened.plan, 10))
+    assert larger - plain < set(baselines.larger_networks(recipe, study_plan(opened.store), 10))
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
     assert not {view.key for view in now.controls} & {
         view.key for view in (*now.front, *now.baselines)
@@ -450,7 +454,9 @@ def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidat
     now = reading.snapshot(opened.store)
     (control,) = now.controls
     assert (control.state, control.on_front, control.latency.measured) == ("scored", False, True)
-    model = backbones.create("resnet14", input_shape=opened.plan.input_shape, classes=10, width=4)
+    model = backbones.create(
+        "resnet14", input_shape=study_plan(opened.store).input_shape, classes=10, width=4
+    )
     assert control.cost["params"] == sum(parameter.numel() for parameter in model.parameters())
     written = exporting.export_candidate(
         opened, now, control, Path("control.pt"), exporting.ExportWish("weights")
