@@ -155,9 +155,9 @@ def measure_size(folder: Path, count: int) -> None:
             _cpu_s([sys.executable, "-m", "nas_attn.cli.main", *command.split()]) for _ in range(2)
         )
         print(f"  nas-attn {command:24} {first:6.2f} CPU s, again {again:6.2f}", flush=True)
+    from nas_attn.answer.progress import progress
     from nas_attn.searching.run import taking_part
-    from nas_attn.study.opening import open_study
-    from nas_attn.study.progress import progress
+    from nas_attn.storage.opening import open_study
 
     opened = open_study("large")
     with _timed("snapshot and publishing"):
@@ -474,7 +474,7 @@ def _work(folder: str, url: str) -> None:
 
     from nas_attn.searching.run import taking_part
     from nas_attn.searching.worker.stopping import interruptible
-    from nas_attn.study.opening import open_study
+    from nas_attn.storage.opening import open_study
 
     os.chdir(folder)
     sys.path.insert(0, folder)

@@ -25,15 +25,15 @@ from pathlib import Path
 
 import optuna
 
+from nas_attn.answer.reading import snapshot
 from nas_attn.checkup import append_line
 from nas_attn.cli.common import overrides
 from nas_attn.latency.estimates import dropped
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.run.local import run_workers
 from nas_attn.searching.run.taking_part import Options
+from nas_attn.storage.opening import create_study
 from nas_attn.storage.records import Latency
-from nas_attn.study.opening import create_study
-from nas_attn.study.reading import snapshot
 
 TRIALS = 15
 

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.cli.showing import show_answer
 from nas_attn.cli.terminal import SafeConsole
 from nas_attn.data.loading import load
@@ -34,7 +35,6 @@ from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.drawing import untold
 from nas_attn.report.figures.files import write_figures
 from nas_attn.storage import Database
-from nas_attn.study.reading import snapshot
 from nas_attn.system.paths import DEFAULT_URL
 
 ROOT = Path(__file__).resolve().parents[1]

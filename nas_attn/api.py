@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.effects import Effects, fit_effects
-from nas_attn.analysis.plans import Extension
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.answer.choice import chosen
+from nas_attn.answer.criteria import Criteria
+from nas_attn.answer.effects import Effects, fit_effects
+from nas_attn.answer.plans import Extension
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
 from nas_attn.attachment.participation import Participation
 from nas_attn.errors import PlacementError, RecipeError
@@ -42,10 +44,8 @@ from nas_attn.space.placement import Placement, Site
 from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import resolve
 from nas_attn.storage import shown_url
-from nas_attn.study.choice import chosen
-from nas_attn.study.opening import OpenStudy, only_study, renewed
-from nas_attn.study.opening import open_study as _open
-from nas_attn.study.reading import snapshot
+from nas_attn.storage.opening import OpenStudy, only_study, renewed
+from nas_attn.storage.opening import open_study as _open
 from nas_attn.system.importing import PYTHON
 from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.training.evaluators import Evaluator

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.validation import Family, TestedNetwork
+from nas_attn.answer.reading import families, keep_family
+from nas_attn.answer.validation import Family, TestedNetwork
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage import Database, Run, StudyStore
 from nas_attn.storage.records import Fingerprint, Score, Session, SessionSample
-from nas_attn.study.reading import families, keep_family
 
 IMAGES = 2000
 TRUE_GAIN = {

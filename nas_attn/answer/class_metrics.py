@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.contributions import ImageResults
+from nas_attn.answer.contributions import ImageResults
 
 Floats = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import psutil
 
-from nas_attn.advice.advising import advise
-from nas_attn.advice.costing import INIT_OF_FORM
-from nas_attn.advice.facts import Advice, Question, SearchPower
-from nas_attn.advice.step_timing import training_image_s
+from nas_attn.answer.advice.advising import advise
+from nas_attn.answer.advice.costing import INIT_OF_FORM
+from nas_attn.answer.advice.facts import Advice, Question, SearchPower
+from nas_attn.answer.advice.step_timing import training_image_s
 from nas_attn.backbones import build
 from nas_attn.cli.advice_options import AdviceOptions
 from nas_attn.cli.common import console, echo, parse_shape, print_json, say_lines, table

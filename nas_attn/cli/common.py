@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer import Argument, Option
 
-from nas_attn.analysis.criteria import Criteria
+from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.commands import CHOICE, COMMON_PANEL, EFFORT
 from nas_attn.errors import (
     BackboneError,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nas_attn.cli.tables import FittedTable
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.storage.opening import OpenStudy
 
 Command = TypeVar("Command", bound=Callable[..., None])
 INTERRUPTED = ExitStatus.INTERRUPTED
@@ -148,7 +148,7 @@ def study_named(name: str | None, storage: str, *, trust: bool | None = None) ->
     """A study by name, or the database's only one. `trust`: given if code of the study will run;
     RecipeError as by `check_trust`.
     """
-    from nas_attn.study.opening import only_study, open_study
+    from nas_attn.storage.opening import only_study, open_study
 
     opened = open_study(name or only_study(storage), storage)
     if trust is not None:

@@ -108,7 +108,7 @@ def _machine() -> Iterator[Check]:
     import torch
 
     from nas_attn.searching.worker.mps import MPS_CONTROL
-    from nas_attn.study.opening import versions
+    from nas_attn.storage.opening import versions
     from nas_attn.system.processes import cores
 
     yield Check("python", "ok", platform.python_version())

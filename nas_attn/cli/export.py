@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from nas_attn.analysis.criteria import Criteria
+from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.common import (
     AsJson,
     Common,
@@ -32,11 +32,11 @@ from nas_attn.errors import OperationError, UserError
 from nas_attn.system.paths import output_path, user_path
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.snapshot import CandidateView, Snapshot
+    from nas_attn.answer.snapshot import CandidateView, Snapshot
     from nas_attn.export.formats import Format
     from nas_attn.recipe.recipe import Recipe
     from nas_attn.results.exporting import Exported
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.storage.opening import OpenStudy
 
 FORMAT_HELP = (
     "weights, torch (torch.export), onnx, python (one readable file), openvino, ncnn, onnx-int8,"
@@ -94,11 +94,11 @@ def export(
     """Write a trained network and its card. In one of eight formats."""
     check_output()
 
+    from nas_attn.answer.choice import chosen
+    from nas_attn.answer.reading import snapshot
     from nas_attn.export.formats import find_format
     from nas_attn.recipe import tasks
     from nas_attn.results.exporting import ExportWish, export_candidate
-    from nas_attn.study.choice import chosen
-    from nas_attn.study.reading import snapshot
 
     opened = study_named(study, common.storage, trust=common.trust)
     kind = find_format(options.format_, tasks.of(opened.recipe), options.output or "")
@@ -189,7 +189,7 @@ def _hints(
 
 def _trained_as_target(recipe: Recipe, done: Exported) -> bool:
     """Whether the search's training, whose weights these are, was the target's to its end."""
-    from nas_attn.analysis.modelling import searched_as_target
+    from nas_attn.answer.modelling import searched_as_target
 
     epochs = done.facts["training"]["epochs"]
     return searched_as_target(recipe) and epochs == recipe.target_training.rungs[-1]

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas_attn.recipe.recipe import LatencySection
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.storage.opening import OpenStudy
     from nas_attn.training.plan import Plan
 
 
@@ -122,7 +122,7 @@ def measure(
 
 def _is_backbone(word: str, storage: str) -> bool:
     """Whether a first word is no study but the name of a backbone."""
-    from nas_attn.study.opening import is_study
+    from nas_attn.storage.opening import is_study
 
     if is_study(word, storage):
         return False
@@ -251,7 +251,7 @@ def _front_of(study: OpenStudy | None, backbone: str | None) -> dict[str, Placem
         raise RecipeError(
             "measure needs a study, or at least one placement, like 'stage2=se(reduction=8)'"
         )
-    from nas_attn.study.reading import snapshot
+    from nas_attn.answer.reading import snapshot
 
     front = snapshot(study.store).front
     placements: dict[str, Placement | None] = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from nas_attn.analysis.criteria import Criteria
+from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.common import (
     INTERRUPTED,
     AsJson,
@@ -44,11 +44,11 @@ from nas_attn.system.paths import DEFAULT_URL
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas_attn.analysis.snapshot import Snapshot
-    from nas_attn.analysis.validation import Family
+    from nas_attn.answer.snapshot import Snapshot
+    from nas_attn.answer.validation import Family
     from nas_attn.storage import Run
+    from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
-    from nas_attn.study.opening import OpenStudy
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def run(
     """Runs workers until the study is complete or interrupted, and prints the answer."""
     from nas_attn.results.publishing import Publisher, write_study_report
     from nas_attn.searching.phases.testing import cut
-    from nas_attn.study.opening import renewed
+    from nas_attn.storage.opening import renewed
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, effort, RunOrder(again, left_s=left_s, quiet=as_json))
@@ -232,9 +232,9 @@ def final_test(effort: Effort, options: FinalTestOptions, study: StudyName = Non
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     check_output()
 
+    from nas_attn.answer.reading import snapshot, unfinished
     from nas_attn.results.publishing import Publisher
     from nas_attn.searching.phases import validating
-    from nas_attn.study.reading import snapshot, unfinished
     from nas_attn.words.running import stopped_line
 
     opened = study_named(study, options.storage, trust=effort.trust)
@@ -290,7 +290,7 @@ def _check_test(opened: OpenStudy, effort: Effort) -> None:
 
 def _announce(now: Snapshot, family: Family, effort: Effort, options: FinalTestOptions) -> None:
     """Says what is compared and what that can show, before the first run."""
-    from nas_attn.analysis.validation_forecast import forecast_validation
+    from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.cli.printing import INDENT, show_prose
     from nas_attn.words.validation import announcement
 
@@ -346,11 +346,11 @@ def retrain(
     """Train a network as the target says. Its weights are kept."""
     check_output()
 
+    from nas_attn.answer.choice import named
+    from nas_attn.answer.reading import snapshot
     from nas_attn.searching.phases import retraining
     from nas_attn.searching.prepare import checks
     from nas_attn.searching.worker import devices
-    from nas_attn.study.choice import named
-    from nas_attn.study.reading import snapshot
     from nas_attn.training.plan import study_plan
     from nas_attn.words.running import retrained_title, stopped_line
 

@@ -38,9 +38,9 @@ from nas_attn.recipe.target import target_words
 from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.plans import Budget, Timetable
+    from nas_attn.answer.plans import Budget, Timetable
     from nas_attn.recipe.recipe import Recipe
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.storage.opening import OpenStudy
 
 Tried = Annotated[
     list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")
@@ -137,7 +137,7 @@ def search(
 
     from nas_attn.searching.prepare import beginning
     from nas_attn.searching.worker import devices
-    from nas_attn.study.opening import check_place
+    from nas_attn.storage.opening import check_place
     from nas_attn.words.plans import timetable_lines
 
     began = time.monotonic()

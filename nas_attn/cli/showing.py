@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from nas_attn.analysis.decision import NextStep
+from nas_attn.answer.decision import NextStep
 from nas_attn.cli.common import at_storage, table
 from nas_attn.cli.printing import show_card, show_command, show_paragraph, show_prose
 from nas_attn.cli.recipes import recipe_of
@@ -24,9 +24,9 @@ from nas_attn.words.remarks import remarks
 from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.choosing import Chosen
-    from nas_attn.analysis.snapshot import CandidateView, Snapshot
-    from nas_attn.analysis.validation import ValidationResult
+    from nas_attn.answer.choosing import Chosen
+    from nas_attn.answer.snapshot import CandidateView, Snapshot
+    from nas_attn.answer.validation import ValidationResult
 
 ODDS = "better than the bare backbone"
 

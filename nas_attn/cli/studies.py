@@ -27,8 +27,8 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a study. Its results, weights and checkpoints go; reports and exported files stay."""
+    from nas_attn.searching.keeping import check_deletable, delete_study
     from nas_attn.storage import shown_url
-    from nas_attn.study.keeping import check_deletable, delete_study
     from nas_attn.words.upkeep import deleted_line, deletion_question, study_text
 
     opened = study_named(study, storage)

@@ -24,7 +24,7 @@ from nas_attn.cli.printing import show_prose
 from nas_attn.errors import OperationError, printable
 
 if TYPE_CHECKING:
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.storage.opening import OpenStudy
 
 # letters of the bar
 BAR = 20
@@ -87,8 +87,8 @@ class ProgressLine:
 
     def read(self) -> str:
         """The line as of now."""
-        from nas_attn.study.opening import renewed
-        from nas_attn.study.progress import progress
+        from nas_attn.answer.progress import progress
+        from nas_attn.storage.opening import renewed
         from nas_attn.system.waiting import impatient
         from nas_attn.words.progress import progress_line
 
@@ -185,7 +185,7 @@ def _bar(share: float) -> str:
 
 def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tuple[str, float]:
     """`3/16 runs, about 12 min left`, and the seconds that are left."""
-    from nas_attn.study.pace import target_s
+    from nas_attn.answer.pace import target_s
     from nas_attn.words.units import duration
 
     done = _ended(opened, purpose) - before
@@ -206,8 +206,8 @@ def _at_work(opened: OpenStudy) -> list[str]:
     """A line for each worker, the time first, so that a narrow terminal shows it; none if the
     database does not answer.
     """
+    from nas_attn.answer.workers_of import workers_of
     from nas_attn.searching.worker.presence import IDLE, STARTING
-    from nas_attn.study.workers import workers_of
     from nas_attn.system.waiting import impatient
     from nas_attn.words.workers import at_work_line, more_workers_line
 

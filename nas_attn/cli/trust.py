@@ -12,7 +12,7 @@ from nas_attn.integrations.ultralytics.files import is_plain_data, is_plain_mode
 from nas_attn.recipe import tables
 
 if TYPE_CHECKING:
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.storage.opening import OpenStudy
 
 PATHS = frozenset(
     {

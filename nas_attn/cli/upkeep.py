@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nas_attn.searching.run.overview import Overview
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.storage.opening import OpenStudy
     from nas_attn.words.card_row import CardRow
 
 
@@ -65,9 +65,9 @@ def status(
 
 
 def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
+    from nas_attn.answer.reading import constants_now
     from nas_attn.cli.printing import show_command, show_prose
     from nas_attn.searching.run.overview import overview
-    from nas_attn.study.reading import constants_now
     from nas_attn.words.as_json import constant_as_json
     from nas_attn.words.lines import LABEL_COLUMNS
     from nas_attn.words.progress import progress_as_json
@@ -109,9 +109,9 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
 
 def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | None:
     """The next command: to look at what is running, to go on, or what the card says."""
+    from nas_attn.answer.further import is_unfinished
+    from nas_attn.answer.reading import snapshot
     from nas_attn.cli.recipes import recipe_of
-    from nas_attn.study.further import is_unfinished
-    from nas_attn.study.reading import snapshot
     from nas_attn.words.card import card_text
     from nas_attn.words.card_row import CardRow
     from nas_attn.words.own_program import CONTINUED_BY_PROGRAM
@@ -257,8 +257,8 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy a database with its weights. Workers may go on meanwhile."""
+    from nas_attn.searching.keeping import back_up
     from nas_attn.storage import Database
-    from nas_attn.study.keeping import back_up
     from nas_attn.words.upkeep import copied_files, staying_line
 
     done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=weights)
@@ -296,7 +296,7 @@ def clean(
     """Delete what a study no longer needs. Weights, checkpoints, unused files, decoded images."""
     if keep not in (None, "all", "front", "none"):
         raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
-    from nas_attn.study.keeping import clean as free
+    from nas_attn.searching.keeping import clean as free
     from nas_attn.words.upkeep import freed_line
 
     opened = study_named(study, storage)

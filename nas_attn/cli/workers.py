@@ -34,11 +34,11 @@ from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError
 from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.workers import WorkerView
+    from nas_attn.answer.worker_facts import WorkerView
     from nas_attn.searching.run.engines.base import Launched
     from nas_attn.searching.run.worker_process import WorkerSettings
     from nas_attn.searching.worker.ending import Ending
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.storage.opening import OpenStudy
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def stop(
 
 
 def _working(opened: OpenStudy) -> list[WorkerView]:
-    from nas_attn.study.workers import workers_of
+    from nas_attn.answer.workers_of import workers_of
 
     return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
 

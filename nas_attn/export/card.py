@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn._version import __version__
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
 from nas_attn.data import Dataset

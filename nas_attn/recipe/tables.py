@@ -77,7 +77,7 @@ class Metric:
     """
     per_image: str = ""
     """Of another metric: computes what each image contributes to it, an array (images,) whose mean
-    is the metric, from `analysis.contributions.ImageResults`. Without it, there are no intervals
+    is the metric, from `answer.contributions.ImageResults`. Without it, there are no intervals
     for new images.
     """
     needs_answers: bool = False
@@ -92,7 +92,7 @@ class Metric:
     """From this value on, a network has little left to learn; None: that is not known."""
     witness: str = ""
     """A loss whose differences go with this metric's and vary less by which images are few. The
-    model takes it as a second witness where that was measured (`analysis.modelling`).
+    model takes it as a second witness where that was measured (`answer.modelling`).
     """
 
 

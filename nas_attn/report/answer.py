@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report.network import network_drawing
 from nas_attn.words.card import CardText, card_text
 from nas_attn.words.remarks import remarks

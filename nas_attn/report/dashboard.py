@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.report.figures import drawn_figures
 from nas_attn.report.figures.drawing import Told, tell, untold

@@ -12,12 +12,12 @@ import plotly.graph_objects as go
 import plotly.io
 from markupsafe import Markup
 
-from nas_attn.analysis.choosing import Chosen
-from nas_attn.analysis.effects import Effects, both_effects
-from nas_attn.analysis.figure_facts import run_range, runs_beside_test
-from nas_attn.analysis.provenance import provenance
-from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.validation import ValidationResult
+from nas_attn.answer.choosing import Chosen
+from nas_attn.answer.effects import Effects, both_effects
+from nas_attn.answer.figure_facts import run_range, runs_beside_test
+from nas_attn.answer.provenance import provenance
+from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.validation import ValidationResult
 from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import write_toml
 from nas_attn.report import tables

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from nas_attn.analysis.per_image import Mistakes, Picture
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.per_image import Mistakes, Picture
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import tables
 from nas_attn.words.report import IMAGES_DIFFER, IMAGES_EQUAL, MISTAKEN_IMAGES, mistakes_intro
 

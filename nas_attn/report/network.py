@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from nas_attn.analysis.card import DrawnStage, PlacedModule
+from nas_attn.answer.card import DrawnStage, PlacedModule
 from nas_attn.report.figures.drawing import BLUE
 from nas_attn.report.templating import templates
 from nas_attn.words.card import drawing_in_words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import tables
 from nas_attn.report.answer import drawn_card
 from nas_attn.report.mistakes import Wrong, mistakes_parts

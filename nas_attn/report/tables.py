@@ -8,11 +8,11 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from nas_attn.analysis.effects import Effect, Effects, Part, both_effects
-from nas_attn.analysis.facts import Retrained
-from nas_attn.analysis.per_image import ByClass, ClassGain, Mistakes
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.validation import ValidationResult
+from nas_attn.answer.effects import Effect, Effects, Part, both_effects
+from nas_attn.answer.facts import Retrained
+from nas_attn.answer.per_image import ByClass, ClassGain, Mistakes
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.validation import ValidationResult
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import counted_costs, is_cost

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.answer.fronts import sign_of
+from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError
@@ -19,6 +19,7 @@ from nas_attn.export import scoring
 from nas_attn.export.card import ExportedNetwork, card, check_onnx, run_elsewhere, write_card
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.python_file import Described
+from nas_attn.export.weights import kept_runs, searched_run, trained_model
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
@@ -26,11 +27,10 @@ from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.tables import share_of_images
 from nas_attn.recipe.task import Task
 from nas_attn.storage import Run, StudyStore
+from nas_attn.storage.artifacts import weights_run
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import ASIDE, Arithmetic, Score, StoredScore
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.weights import kept_runs, searched_run, trained_model
 from nas_attn.training.arithmetic import PLAIN
-from nas_attn.training.artifacts import weights_run
 from nas_attn.training.images import compare
 from nas_attn.training.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.training.tasks.data import data_of

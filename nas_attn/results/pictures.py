@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from nas_attn.analysis.per_image import Picture
+from nas_attn.answer.per_image import Picture
 from nas_attn.data import Dataset, Split
 from nas_attn.data.boxes import SHOWN_SCORE, BoxedSplit
 from nas_attn.data.facts import NOT_COUNTED

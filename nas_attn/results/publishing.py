@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
-from nas_attn.analysis.choosing import Chosen
-from nas_attn.analysis.per_image import Mistakes
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.choosing import Chosen
+from nas_attn.answer.per_image import Mistakes
+from nas_attn.answer.reading import mistakes, snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
 from nas_attn.recipe.tables import is_share_of_images
 from nas_attn.report import dashboard, write_report
 from nas_attn.report.mistakes import Wrong, role
 from nas_attn.results.tracking import track
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.reading import mistakes, snapshot
+from nas_attn.storage.artifacts import sheet_name
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.waiting import ignore, impatient
-from nas_attn.training.artifacts import sheet_name
 from nas_attn.training.plan import study_plan
 from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
 from nas_attn.words.running import no_sheet_line, note_line
@@ -188,7 +188,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
 
 def _networks(opened: OpenStudy, now: Snapshot, summary: Mistakes) -> dict[str, nn.Module]:
     """The networks whose weights are kept."""
-    from nas_attn.study.weights import trained_model
+    from nas_attn.export.weights import trained_model
 
     networks = {}
     for key in summary.keys:

@@ -21,17 +21,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning, RecipeError, StorageAway, first_line
 from nas_attn.recipe.purposes import test_protocol
 from nas_attn.recipe.reading import write_toml
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import html, tables
 from nas_attn.storage import StudyStore
-from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.artifacts import mark
+from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.processes import owner_name
-from nas_attn.training.artifacts import mark
 from nas_attn.words.answer import answer
 from nas_attn.words.running import tracker_failed_line
 

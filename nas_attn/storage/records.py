@@ -83,7 +83,7 @@ class Score:
     device_s: float = 0.0
     # Seconds in which the training waited for images
     waited_s: float = 0.0
-    # Results per image and class: `analysis.per_image.Answers`
+    # Results per image and class: `answer.per_image.Answers`
     answers: bytes | None = None
     # Most memory while training: of the GPU's tensors, on a CPU of the process
     peak_bytes: float | None = None

@@ -127,7 +127,7 @@ class Tally(ABC):
         return None
 
     def answers(self) -> dict[str, Any]:
-        """The fields of `analysis.per_image.Answers` for this task; call `metrics` before."""
+        """The fields of `answer.per_image.Answers` for this task; call `metrics` before."""
         return {}
 
 

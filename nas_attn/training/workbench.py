@@ -31,12 +31,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.storage import Lease, Run, StudyStore
-from nas_attn.storage.labels import Labels
-from nas_attn.storage.records import Arithmetic, Latency, Score
-from nas_attn.system.memory import SOLE_WORKER, Share
-from nas_attn.system.notes import Failure, warn
-from nas_attn.training.arithmetic import possible
-from nas_attn.training.artifacts import (
+from nas_attn.storage.artifacts import (
     ArtifactStore,
     RunFiles,
     backbone_key,
@@ -49,6 +44,11 @@ from nas_attn.training.artifacts import (
     weights_run,
     write_artifact,
 )
+from nas_attn.storage.labels import Labels
+from nas_attn.storage.records import Arithmetic, Latency, Score
+from nas_attn.system.memory import SOLE_WORKER, Share
+from nas_attn.system.notes import Failure, warn
+from nas_attn.training.arithmetic import possible
 from nas_attn.training.evaluators import (
     Evaluation,
     Evaluator,

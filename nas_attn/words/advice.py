@@ -6,7 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas_attn.advice.facts import TOO_SLOW, Advice, MeasuredPlacement, OtherSetting, SearchPower
+from nas_attn.answer.advice.facts import (
+    TOO_SLOW,
+    Advice,
+    MeasuredPlacement,
+    OtherSetting,
+    SearchPower,
+)
 from nas_attn.errors import several
 from nas_attn.model.published import COVERAGE, NOT_SAID, ExpectedGain, SeenGain, Situation
 from nas_attn.words.lines import Line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.words.card import card_lines, card_text
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nas_attn.analysis.card import Card, card_of
-from nas_attn.analysis.choosing import Chosen
-from nas_attn.analysis.recommendation import Comparison, Recommendation
-from nas_attn.analysis.sanity import Constant, WeakRung
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.card import Card, card_of
+from nas_attn.answer.choosing import Chosen
+from nas_attn.answer.recommendation import Comparison, Recommendation
+from nas_attn.answer.sanity import Constant, WeakRung
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import Placement
 from nas_attn.words.card import CardText, card_lines, card_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-from nas_attn.analysis.effects import Part
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.answer.effects import Part
+from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.storage.records import ASIDE

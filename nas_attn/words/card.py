@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.analysis.card import (
+from nas_attn.answer.card import (
     Alternative,
     Brought,
     Card,
@@ -20,17 +20,11 @@ from nas_attn.analysis.card import (
     Purpose,
     card_of,
 )
-from nas_attn.analysis.decision import MOST_RUNS, NextStep
-from nas_attn.analysis.length import LengthGain
-from nas_attn.analysis.pooled import PooledTest
-from nas_attn.analysis.recommendation import (
-    NO_CHANCE,
-    REQUIRED,
-    Capacity,
-    Reason,
-    Recommendation,
-)
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.decision import MOST_RUNS, NextStep
+from nas_attn.answer.length import LengthGain
+from nas_attn.answer.pooled import PooledTest
+from nas_attn.answer.recommendation import NO_CHANCE, REQUIRED, Capacity, Reason, Recommendation
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Gain
 from nas_attn.model.features import features

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.analysis.decision import NextStep
+from nas_attn.answer.decision import NextStep
 
 
 def command(step: NextStep) -> str:

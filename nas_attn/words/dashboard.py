@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from nas_attn.analysis.provenance import Provenance, provenance
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.validation import ValidationResult
+from nas_attn.answer.provenance import Provenance, provenance
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.validation import ValidationResult
 from nas_attn.words import units
 from nas_attn.words.candidates import objective_heading, objective_shown
 from nas_attn.words.card import card_text, drawing_line

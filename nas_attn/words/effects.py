@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.effects import Column, Effect, Effects, Level, Part, Together
+from nas_attn.answer.effects import Column, Effect, Effects, Level, Part, Together
 from nas_attn.words import units
 from nas_attn.words.listing import listed
 

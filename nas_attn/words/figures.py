@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from nas_attn.analysis.effects import Effect, Effects
-from nas_attn.analysis.facts import Retrained
-from nas_attn.analysis.figure_facts import (
+from nas_attn.answer.effects import Effect, Effects
+from nas_attn.answer.facts import Retrained
+from nas_attn.answer.figure_facts import (
     CurveFacts,
     EffectFacts,
     GainFacts,
@@ -16,7 +16,7 @@ from nas_attn.analysis.figure_facts import (
     gain_facts,
     retrained_facts,
 )
-from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
+from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
 from nas_attn.model.features import features
 from nas_attn.recipe.recipe import objective_name

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nas_attn.analysis.decision import Lacking, lacking
-from nas_attn.analysis.length import Brief
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.decision import Lacking, lacking
+from nas_attn.answer.length import Brief
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import several
 
 EXHAUSTED = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_attn.analysis.arithmetic import ArithmeticUse
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.arithmetic import ArithmeticUse
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import several
 from nas_attn.storage.records import Arithmetic
 from nas_attn.words.units import duration

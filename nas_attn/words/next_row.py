@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import shlex
 
-from nas_attn.analysis.card import Card, CardVerdict, NextCommand, Purpose
-from nas_attn.analysis.length import Brief
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.card import Card, CardVerdict, NextCommand, Purpose
+from nas_attn.answer.length import Brief
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import several
 from nas_attn.words import units
 from nas_attn.words.card_row import CardRow

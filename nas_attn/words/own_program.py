@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.analysis.card import NextCommand, Purpose
+from nas_attn.answer.card import NextCommand, Purpose
 
 CONTINUED_BY_PROGRAM = "no worker is running; to continue, start your program again"
 RETRAINED_BY_PROGRAM = (

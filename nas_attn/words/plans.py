@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
+from nas_attn.answer.plans import Budget, Extension, FolderLook, Forecast, Timetable
 from nas_attn.errors import few, several
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.recipe.tables import LAYER_NORM_PRESET

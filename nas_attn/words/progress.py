@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nas_attn.analysis.progress import Phase, PhaseProgress, Progress
+from nas_attn.answer.progress_facts import Phase, PhaseProgress, Progress
 from nas_attn.recipe.recipe import lower_is_better
 from nas_attn.storage.records import CandidateRow
 from nas_attn.words.units import duration, named

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nas_attn.analysis.recommendation import (
-    REQUIRED,
-    Comparison,
-    Reason,
-    Recommendation,
-    Worth,
-)
+from nas_attn.answer.recommendation import REQUIRED, Comparison, Reason, Recommendation, Worth
 from nas_attn.errors import several
 from nas_attn.model import Noise
 from nas_attn.words import units

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nas_attn.analysis.beyond_front import beyond_front
-from nas_attn.analysis.cautions import (
+from nas_attn.answer.beyond_front import beyond_front
+from nas_attn.answer.cautions import (
     Caution,
     FewImages,
     HardlyLearned,
@@ -14,8 +14,8 @@ from nas_attn.analysis.cautions import (
     StillLearning,
     WaitsForImages,
 )
-from nas_attn.analysis.sanity import Constant, Int8Change, WeakRung, int8_change
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.answer.sanity import Constant, Int8Change, WeakRung, int8_change
+from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Evidence
 from nas_attn.recipe import tasks

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from nas_attn.analysis.figure_facts import RunRange, RunsBesideTest
-from nas_attn.analysis.per_image import Mistakes
-from nas_attn.analysis.provenance import Provenance
-from nas_attn.analysis.snapshot import STATES, Snapshot
+from nas_attn.answer.figure_facts import RunRange, RunsBesideTest
+from nas_attn.answer.per_image import Mistakes
+from nas_attn.answer.provenance import Provenance
+from nas_attn.answer.snapshot import STATES, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Noise
 from nas_attn.recipe.recipe import Recipe

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas_attn.analysis.length import LengthScore
-from nas_attn.analysis.progress import EndedRun, WorkersRun
+from nas_attn.answer.length import LengthScore
+from nas_attn.answer.progress_facts import EndedRun, WorkersRun
 from nas_attn.errors import several
 from nas_attn.recipe import purposes
 from nas_attn.recipe.tables import LAYER_NORM_PRESET

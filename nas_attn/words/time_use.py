@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nas_attn.analysis.time_use import TimeUse, WorkerTime, total_time
+from nas_attn.answer.time_use import TimeUse, WorkerTime, total_time
 from nas_attn.errors import several
 from nas_attn.system.processes import machine_and_pid
 from nas_attn.words.units import duration

@@ -13,7 +13,7 @@ FREED: Mapping[str, str] = {
     "strays": "unused files",
     "prepared": "files of decoded images",
 }
-"""What can be deleted of a study, by its name in `study.keeping.Freed`."""
+"""What can be deleted of a study, by its name in `searching.keeping.Freed`."""
 
 
 def megabytes(size: int) -> str:
@@ -56,7 +56,7 @@ def deleted_line(what: str, files: int, size: int) -> str:
 
 
 def freed_line(freed: Mapping[str, int], *, dry_run: bool) -> str:
-    """What was deleted of a study, or would be: the fields of `study.keeping.Freed`."""
+    """What was deleted of a study, or would be: the fields of `searching.keeping.Freed`."""
     parts = [f"{freed[name]:,} {what}" for name, what in FREED.items() if freed[name]]
     verb = "would free" if dry_run else "freed"
     listed = ", ".join(parts) or "nothing"

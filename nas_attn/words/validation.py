@@ -6,10 +6,10 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 
-from nas_attn.analysis.pooled import PooledForecast
-from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.validation import Family, TestedNetwork, ValidationResult, Verdict
-from nas_attn.analysis.validation_forecast import ValidationForecast, blocks_to_show
+from nas_attn.answer.pooled import PooledForecast
+from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.validation import Family, TestedNetwork, ValidationResult, Verdict
+from nas_attn.answer.validation_forecast import ValidationForecast, blocks_to_show
 from nas_attn.errors import several
 from nas_attn.space.placement import BARE
 from nas_attn.words import units

@@ -26,7 +26,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.validation import (
+from nas_attn.answer.validation import (
     contrast_matrix,
     critical_value,
     detectable,

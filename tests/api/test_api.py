@@ -15,9 +15,9 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn import errors
-from nas_attn.analysis.criteria import Criteria
+from nas_attn.answer.criteria import Criteria
 from nas_attn.space import notation, search_space
-from nas_attn.study.trial_book import TrialBook
+from nas_attn.storage.trial_book import TrialBook
 from nas_attn.training.evaluators import EvaluatorRun
 
 

@@ -15,8 +15,8 @@ import pytest
 from browser import Page
 
 from nas_attn import api
+from nas_attn.answer.reading import snapshot
 from nas_attn.report import write_report
-from nas_attn.study.reading import snapshot
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.extras("chromium")

@@ -11,9 +11,9 @@ import pytest
 from browser import Page
 from made_study import usual
 
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import write_report
-from nas_attn.study.reading import snapshot
 
 pytestmark = [pytest.mark.extras("chromium"), pytest.mark.slow]
 FIRST = "document.querySelector('.figure')"

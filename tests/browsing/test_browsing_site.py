@@ -24,9 +24,9 @@ from colours import contrast, laid_over
 from made_study import usual
 from shell import patience
 
+from nas_attn.answer.reading import snapshot
 from nas_attn.report.dashboard import publish
 from nas_attn.report.figures.effects import BAD, GOOD_COLOUR, NOTHING
-from nas_attn.study.reading import snapshot
 
 pytestmark = [pytest.mark.extras("chromium"), pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from nas_attn import backbones
 from nas_attn.attachment import survey
 from nas_attn.cli.recipes import recipe_of
 from nas_attn.recipe.reading import backbone_section, load_recipe
-from nas_attn.study.opening import create_study
+from nas_attn.storage.opening import create_study
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 

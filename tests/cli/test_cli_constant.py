@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.analysis.sanity import constants
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.sanity import constants
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.report.dashboard import study_note
-from nas_attn.study.opening import open_study
-from nas_attn.study.reading import snapshot
+from nas_attn.storage.opening import open_study
 from nas_attn.words.remarks import constant_sentence
 
 ZERO = "def evaluate(model, run):\n    return {'mAP': 0.0, 'effort': float(len(run.placement))}\n"

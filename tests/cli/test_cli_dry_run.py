@@ -13,7 +13,7 @@ from command_line import Nas
 from materials import photographs
 
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.study.opening import create_study
+from nas_attn.storage.opening import create_study
 
 URL = "sqlite:///nas_attn.db"
 

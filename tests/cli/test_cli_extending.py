@@ -28,7 +28,7 @@ from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
 from nas_attn.space.search_space import resolve
 from nas_attn.storage import Run
-from nas_attn.study.opening import create_study, open_study
+from nas_attn.storage.opening import create_study, open_study
 
 URL = "sqlite:///nas_attn.db"
 WIDER = """
@@ -198,7 +198,7 @@ def test_killed_half_way_it_leaves_the_old_or_the_new(searched: Path, nas) -> No
         "import os, signal, sys\n"
         "from nas_attn.recipe.reading import load_space\n"
         "from nas_attn.searching.prepare import extending\n"
-        "from nas_attn.study.opening import open_study\n"
+        "from nas_attn.storage.opening import open_study\n"
         "opened, left = open_study('table'), int(sys.argv[1])\n"
         "def dying(*arguments, do=extending._translated):\n"
         "    global left\n"

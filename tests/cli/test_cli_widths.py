@@ -14,14 +14,14 @@ from made_study import everywhere, usual
 from pseudo_terminal import typed
 from rich.console import Console
 
+from nas_attn.answer.reading import snapshot
 from nas_attn.cli import letters, running, upkeep
 from nas_attn.cli.tables import FittedTable
 from nas_attn.cli.terminal import TurningLine
 from nas_attn.space.notation import parse
 from nas_attn.storage import Run
 from nas_attn.storage.records import Score, StoredScore
-from nas_attn.study.reading import snapshot
-from nas_attn.study.trial_book import TrialBook
+from nas_attn.storage.trial_book import TrialBook
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
 AT = ("--storage", "sqlite:///made.db")

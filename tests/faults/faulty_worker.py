@@ -27,11 +27,10 @@ from nas_attn.report import dashboard  # noqa: F401
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker import worker
 from nas_attn.searching.worker.stopping import interruptible
+from nas_attn.storage import artifacts, leasing
 from nas_attn.storage.connection import Connector
-from nas_attn.study import leasing
-from nas_attn.study.opening import open_study
+from nas_attn.storage.opening import open_study
 from nas_attn.system.environment import STORAGE_WAIT
-from nas_attn.training import artifacts
 
 TTL_S = 3.0
 MOST_THREADS = 2

@@ -49,9 +49,9 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.space.notation import parse
 from nas_attn.storage import Database
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Arithmetic, Score
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.trial_book import TrialBook
+from nas_attn.storage.trial_book import TrialBook
 from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.plan import make_plan
 from nas_attn.training.tasks.data import data_of

@@ -12,7 +12,7 @@ from stubbed_cuda import StubbedCuda
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.run import local
 from nas_attn.searching.run.taking_part import Options
-from nas_attn.study import opening
+from nas_attn.storage import opening
 
 HERE = Path(__file__).resolve().parent
 CHANGES = {

@@ -31,7 +31,7 @@ from nas_attn.cli.main import app
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage import Database
-from nas_attn.study.trial_book import TrialBook
+from nas_attn.storage.trial_book import TrialBook
 
 HERE = Path(__file__).parent
 nas = runpy.run_path(str(HERE.parent / "cli" / "conftest.py"))["nas"]

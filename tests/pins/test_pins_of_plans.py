@@ -5,7 +5,7 @@ from __future__ import annotations
 from made_study import recipe
 from pinned import as_json, check
 
-from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
+from nas_attn.answer.plans import Budget, Extension, FolderLook, Forecast, Timetable
 from nas_attn.system.notes import NoWeights
 from nas_attn.words.lines import Line
 from nas_attn.words.plans import (

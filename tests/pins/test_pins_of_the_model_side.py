@@ -23,7 +23,7 @@ from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Site
 from nas_attn.space.search_space import SearchSpace, resolve
-from nas_attn.study.opening import create_study
+from nas_attn.storage.opening import create_study
 
 PROPOSALS = 16
 """Of a search of 24: those before costs that were equal but for a processor's rounding decided."""

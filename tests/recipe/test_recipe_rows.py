@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nas_attn import attachment, backbones
-from nas_attn.analysis.contributions import contributions_of
+from nas_attn.answer.contributions import contributions_of
 from nas_attn.attachment.counting import CountedNetwork, cost
 from nas_attn.errors import RecipeError
 from nas_attn.recipe import tasks

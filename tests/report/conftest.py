@@ -3,8 +3,8 @@
 import pytest
 from made_study import usual
 
-from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.study.reading import snapshot
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import Snapshot
 
 
 @pytest.fixture(scope="session")

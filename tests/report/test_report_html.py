@@ -13,14 +13,14 @@ from browser import browser
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn import errors, report
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import reading
 from nas_attn.report import html as html_report
 from nas_attn.report.html import render
 from nas_attn.report.notebook import summary
 from nas_attn.report.tables import FRAMES, rows
 from nas_attn.storage.records import BESIDE
-from nas_attn.study.reading import snapshot
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.dashboard import what_estimates_are
 from nas_attn.words.figures import curves_message

@@ -23,16 +23,18 @@ import torch
 from made_study import IMAGES, recipe, usual
 from PIL import Image
 
+from nas_attn.answer import reading
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.results import publishing
 from nas_attn.results.pictures import PICTURE_SIDE, pictures
+from nas_attn.searching import keeping
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
-from nas_attn.study import keeping, opening, reading
-from nas_attn.training.artifacts import keep_labels
+from nas_attn.storage import opening
+from nas_attn.storage.artifacts import keep_labels
 from nas_attn.training.tasks.data import data_of
 
 

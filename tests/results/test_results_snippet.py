@@ -15,16 +15,16 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 import nas_attn as na
-from nas_attn.analysis.criteria import Criteria
+from nas_attn.answer.choice import chosen
+from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.main import app
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.report import write_report
 from nas_attn.searching.prepare import beginning
 from nas_attn.space.notation import parse
 from nas_attn.storage import Run
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Score
-from nas_attn.study.choice import chosen
-from nas_attn.study.opening import OpenStudy
 
 RESNET = {"name": "resnet8", "width": 8}
 CUSTOM = {"first": ["conv1"]}

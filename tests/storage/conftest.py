@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from command_line import nas  # noqa: F401
+from table_study import table  # noqa: F401
 
 from nas_attn.storage import Database, Lease, StudyStore
 

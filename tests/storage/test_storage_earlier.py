@@ -25,7 +25,7 @@ from nas_attn.results import publishing
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import Database, tables
-from nas_attn.study.opening import open_study
+from nas_attn.storage.opening import open_study
 
 ASSETS = Path(__file__).with_name("assets")
 CHECKPOINT = "1b38d4616a28-cd1f4fa7a9714789a43ac784fb1c1bb1"

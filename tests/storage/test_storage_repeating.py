@@ -8,9 +8,9 @@ import pytest
 from optuna.storages import BaseStorage
 
 from nas_attn.storage import Database, StudyStore
+from nas_attn.storage.optuna_storage import REPEATABLE
 from nas_attn.storage.store import Documents
 from nas_attn.storage.work import Leases, RunQueue, WorkerBook
-from nas_attn.study.optuna_storage import REPEATABLE
 
 OF_ITSELF = {
     # Their transactions are marked: the arguments of these tell one attempt from another.

@@ -14,7 +14,7 @@ from materials import coco
 from torch import Tensor, nn
 
 from nas_attn import data
-from nas_attn.analysis.per_image import Answers
+from nas_attn.answer.per_image import Answers
 from nas_attn.attachment import attach, attached_modules, check
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError

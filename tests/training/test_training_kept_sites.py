@@ -13,7 +13,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.space import notation
 from nas_attn.space.placement import ResolvedPlacement
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.training.plan import kept_sites, study_plan
 
 

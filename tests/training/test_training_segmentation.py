@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nas_attn import backbones, data, errors
-from nas_attn.analysis.per_image import Answers
+from nas_attn.answer.per_image import Answers
 from nas_attn.recipe import recipe, tasks
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.trainer import Trainer

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from nas_attn import attachment, backbones, data, errors, training
-from nas_attn.analysis.per_image import Answers
+from nas_attn.answer.per_image import Answers
 from nas_attn.recipe import recipe
 from nas_attn.space import notation
 from nas_attn.space.search_space import resolve

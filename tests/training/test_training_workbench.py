@@ -10,7 +10,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.analysis.snapshot import CandidateView
+from nas_attn.answer.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
 from nas_attn.recipe.purposes import BACKBONE, SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import recipe_from
@@ -19,7 +19,7 @@ from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.space.placement import BARE
-from nas_attn.study.opening import OpenStudy, open_study
+from nas_attn.storage.opening import OpenStudy, open_study
 
 RECIPE = """
 name = "tiny"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from made_study import everywhere, recipe, usual
 
-from nas_attn.analysis.cautions import WaitsForImages
-from nas_attn.study.reading import snapshot
+from nas_attn.answer.cautions import WaitsForImages
+from nas_attn.answer.reading import snapshot
 from nas_attn.words import units
 from nas_attn.words.card import CardText, card_lines, card_text
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.effects import map_of
 from nas_attn.report.figures.front import front_figures

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import plotly.graph_objects as go
 
-from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
+from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.report.figures.drawing import (
     GREY,
     PRUNED_STYLE,

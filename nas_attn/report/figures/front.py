@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.recipe.recipe import lower_is_better, objective_name
 from nas_attn.report.figures.drawing import (
     BARE_LABEL,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from nas_attn.analysis.figure_facts import facts_of_gains, gains_of_runs, is_sure
-from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
+from nas_attn.answer.figure_facts import facts_of_gains, gains_of_runs, is_sure
+from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.model import Gain
 from nas_attn.report.figures.drawing import (
     BLUE,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from nas_attn.analysis.facts import Retrained
-from nas_attn.analysis.figure_facts import retrained_facts
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.facts import Retrained
+from nas_attn.answer.figure_facts import retrained_facts
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report.figures.drawing import (
     BLUE,
     GREEN,

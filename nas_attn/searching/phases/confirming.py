@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from typing_extensions import override
 
-from nas_attn.analysis.rounds import RIVALS, next_round, to_confirm
-from nas_attn.analysis.snapshot import CandidateView
+from nas_attn.answer.further import all_rounds_ran, rounds_begun
+from nas_attn.answer.progress import ended_run
+from nas_attn.answer.reading import searched_snapshot
+from nas_attn.answer.rounds import RIVALS, next_round, to_confirm
+from nas_attn.answer.snapshot import CandidateView
 from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.searching.phases.testing import must_test
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.storage.records import CandidateRow
-from nas_attn.study.further import all_rounds_ran, rounds_begun
-from nas_attn.study.progress import ended_run
-from nas_attn.study.reading import searched_snapshot
 from nas_attn.training.plan import backbone_number, bare_seeds
 from nas_attn.words.running import confirmed_line
 

@@ -2,7 +2,7 @@
 
 Before its first candidate, a study trains the bare network for n, 2n, 4n … epochs, each time from
 the start and with a schedule of its own, on two seeds. The first length whose double is not clearly
-better becomes the target (`nas_attn.analysis.length` has the rule), is written into the study's
+better becomes the target (`nas_attn.answer.length` has the rule), is written into the study's
 recipe, and stays.
 
 A search with a time spends at most a part of it on this. If the time ends before the length is
@@ -20,15 +20,17 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from nas_attn.analysis.fronts import primary_metric
-from nas_attn.analysis.length import (
+from nas_attn.answer.fronts import primary_metric
+from nas_attn.answer.length import (
     LengthScore,
     MetricKind,
     length_scores,
     metric_kind,
     needed_length,
 )
-from nas_attn.analysis.sanity import only_guessed
+from nas_attn.answer.pace import worker_count
+from nas_attn.answer.progress import ended_run
+from nas_attn.answer.sanity import only_guessed
 from nas_attn.errors import OperationError, RecipeError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import LENGTH, length_protocol
@@ -52,8 +54,6 @@ from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.placement import BARE
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
-from nas_attn.study.pace import worker_count
-from nas_attn.study.progress import ended_run
 from nas_attn.training.plan import session_s, study_plan
 from nas_attn.words.running import learned_nothing_text, length_line, longer_line, target_lines
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from nas_attn.answer.pace import FURTHER, NARROW, last_sessions
 from nas_attn.searching.worker.worker import Worker
-from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.study.pace import FURTHER, NARROW, last_sessions
+from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 
 # no latency session begins in the last seconds of a search with a time limit
 LAST_S = 2.0

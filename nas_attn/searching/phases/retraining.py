@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from torch import nn
 from typing_extensions import override
 
+from nas_attn.export.weights import is_kept
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.space.placement import Placement
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import StoredScore
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.weights import is_kept
 from nas_attn.training.plan import keep_protocol, protocol_recipe
 
 RETRAIN_PRIORITY = 50

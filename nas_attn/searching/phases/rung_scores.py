@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
-from nas_attn.analysis.fronts import Level, minimised, net, objective_value, survives
+from nas_attn.answer.arithmetic import pairing, usual_arithmetic
+from nas_attn.answer.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.model.features import is_other
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe

@@ -20,8 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 from typing_extensions import override
 
-from nas_attn.analysis.rounds import price
-from nas_attn.analysis.sanity import only_guessed
+from nas_attn.answer.reading import searched_snapshot
+from nas_attn.answer.rounds import price
+from nas_attn.answer.sanity import only_guessed
 from nas_attn.errors import (
     BackboneError,
     MeasurementError,
@@ -53,8 +54,7 @@ from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.space.search_space import FREE
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.storage.records import CandidateRow, Latency, Score
-from nas_attn.study.reading import searched_snapshot
-from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
+from nas_attn.storage.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 from nas_attn.training.starts import given_weights

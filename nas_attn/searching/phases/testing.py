@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from typing_extensions import override
 
-from nas_attn.analysis.validation import Family
+from nas_attn.answer.pace import FURTHER, seconds_per_epoch, time_left, worker_count
+from nas_attn.answer.reading import blocks_done, families, keep_family, snapshot, unfinished
+from nas_attn.answer.validation import Family
 from nas_attn.errors import DataError, StudyError
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.phases.validating import (
@@ -20,10 +22,8 @@ from nas_attn.searching.phases.validating import (
 from nas_attn.searching.prepare.timing import FEWEST_BLOCKS, MOST_BLOCKS
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.storage import Lease, StudyStore
-from nas_attn.study.leasing import TTL_S, release_dead
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, worker_count
-from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
+from nas_attn.storage.leasing import TTL_S, release_dead
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.processes import owner_name
 from nas_attn.training.plan import study_plan
 from nas_attn.words.running import TIME_WAS_OVER, no_test_line

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from torch import nn
 from typing_extensions import override
 
-from nas_attn.analysis.choosing import notation
-from nas_attn.analysis.finalists import finalists, once_each
-from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.validation import Family, TestedNetwork
+from nas_attn.answer.choosing import notation
+from nas_attn.answer.finalists import finalists, once_each
+from nas_attn.answer.progress import ended_run
+from nas_attn.answer.reading import families, keep_family
+from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.validation import Family, TestedNetwork
 from nas_attn.errors import DataError, StudyError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
@@ -24,9 +26,7 @@ from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage import Lease, Run, RunRow
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.progress import ended_run
-from nas_attn.study.reading import families, keep_family
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.data import data_of
 from nas_attn.words.lacking import nothing_recommended

@@ -17,8 +17,8 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.own_placements import UserTrial, trials_to_try_all
 from nas_attn.space.placement import Assignment, BaselineName, Placement, ResolvedPlacement
 from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Values
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.trial_book import BASELINE, TRIED
+from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.trial_book import BASELINE, TRIED
 from nas_attn.training.plan import Plan, study_plan, wanted
 from nas_attn.words.running import tried_already_line
 

@@ -9,7 +9,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.results import tracking
 from nas_attn.searching.propose.proposers import check_sampler
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.importing import PYTHON, load_object
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.finding import find_evaluator

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from nas_attn.answer.pace import seconds_per_epoch
 from nas_attn.searching.prepare.lengths import LENGTH_SHARE
 from nas_attn.searching.prepare.own_placements import trials_to_try_all
 from nas_attn.searching.prepare.timing import LAST_SEED_SHARE, PRUNED_SHARE, SCREENING, TESTING
-from nas_attn.study.leasing import release_dead
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.pace import seconds_per_epoch
+from nas_attn.storage.leasing import release_dead
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.training.plan import session_s
 
 

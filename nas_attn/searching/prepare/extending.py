@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas_attn.analysis.plans import Extension
+from nas_attn.answer.plans import Extension
 from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError
 from nas_attn.recipe.purposes import BACKBONE
@@ -24,10 +24,10 @@ from nas_attn.searching.propose.untried import distributions
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import SearchSpace, resolve
+from nas_attn.storage.leasing import TTL_S, LeaseKeeper, holders, release_dead
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import CandidateRow
-from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
+from nas_attn.storage.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 from nas_attn.system.processes import owner_name
 from nas_attn.training.plan import Build, Plan
 

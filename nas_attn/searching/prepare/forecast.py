@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nas_attn.analysis.plans import Forecast, smallest_gain
-from nas_attn.analysis.rounds import ROUNDS_PER_SEED
-from nas_attn.analysis.validation import validation_epochs
+from nas_attn.answer.pace import further_runs
+from nas_attn.answer.plans import Forecast, smallest_gain
+from nas_attn.answer.rounds import ROUNDS_PER_SEED
+from nas_attn.answer.validation import validation_epochs
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import Queued, first_queue, larger_networks
@@ -19,7 +20,6 @@ from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, control_lengths
 from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
 from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.searching.worker.devices import default_workers
-from nas_attn.study.pace import further_runs
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.evaluators import EvaluatorRun
 from nas_attn.training.finding import evaluator_of

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nas_attn import data
-from nas_attn.analysis.plans import Budget, FolderLook
+from nas_attn.answer.plans import Budget, FolderLook
 from nas_attn.backbones import build
 from nas_attn.backbones.norms import usual_preset
 from nas_attn.data.inventory import take
@@ -42,7 +42,7 @@ from nas_attn.searching.prepare.timing import (
     least_s,
     most_of_few,
 )
-from nas_attn.study.opening import BegunStudy, begun_study
+from nas_attn.storage.opening import BegunStudy, begun_study
 from nas_attn.system.notes import NoWeights
 from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.threads import Threads, cores_for

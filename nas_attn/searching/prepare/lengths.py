@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nas_attn.analysis.modelling import searched_as_target
-from nas_attn.analysis.plans import LongerTarget
+from nas_attn.answer.modelling import searched_as_target
+from nas_attn.answer.plans import LongerTarget
 from nas_attn.recipe import tables, tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.task import Pace, Task

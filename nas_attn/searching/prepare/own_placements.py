@@ -12,8 +12,8 @@ from nas_attn.errors import BackboneError, PlacementError
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.space.search_space import Values
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.trial_book import TRIED
+from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.trial_book import TRIED
 from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import Plan
 

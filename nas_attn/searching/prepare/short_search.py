@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas_attn.advice.facts import SearchPower
-from nas_attn.analysis.plans import smallest_gain
+from nas_attn.answer.advice.facts import SearchPower
+from nas_attn.answer.plans import smallest_gain
 from nas_attn.recipe import tasks
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.searching.prepare.lengths import longer_target, usual_found_s, usual_length

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nas_attn.analysis.plans import Timetable, smallest_gain
+from nas_attn.answer.plans import Timetable, smallest_gain
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, usual_epochs

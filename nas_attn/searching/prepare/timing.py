@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_attn.analysis.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
+from nas_attn.answer.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 
 # the fewest candidates that can be compared: the bare network, and one module at all sites three
 # times; each of them on two seeds, since a single pair says next to nothing

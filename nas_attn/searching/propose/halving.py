@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from optuna.study import Study, StudyDirection
 from optuna.trial import Trial
 
-from nas_attn.analysis.fronts import survives
+from nas_attn.answer.fronts import survives
 
 RUNG_ATTRIBUTE = "nas_attn:rung:"
 

@@ -16,14 +16,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas_attn.analysis.effects import average_effects
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.answer.effects import average_effects
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning
 from nas_attn.model.coding import NO_MODULE
 from nas_attn.model.published import PooledFit, Situation, pooled
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage import Database
-from nas_attn.study.reading import snapshot
 from nas_attn.words.running import no_comparisons_line, no_studies_line
 
 # effects at depths this far apart are strongly related; the network's depth is 1

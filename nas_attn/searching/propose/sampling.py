@@ -27,7 +27,7 @@ from nas_attn.searching.propose.untried import (
     unseen_neighbour,
 )
 from nas_attn.space.search_space import FREE, SearchSpace
-from nas_attn.study.trial_book import known_params, outside
+from nas_attn.storage.trial_book import known_params, outside
 
 
 class DistinctSampler(BaseSampler):

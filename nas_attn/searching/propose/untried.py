@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from nas_attn.searching.propose.history import Distributions
 from nas_attn.space.search_space import SearchSpace, Values
-from nas_attn.study.trial_book import known_params
+from nas_attn.storage.trial_book import known_params
 
 # random placements that are looked at; then all of a small space are
 RANDOM_TRIES = 30

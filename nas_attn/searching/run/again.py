@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nas_attn.analysis.snapshot import CandidateView
+from nas_attn.answer.snapshot import CandidateView
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
+from nas_attn.export.weights import searched_run
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.searching.run.taking_part import Options, with_worker
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
+from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Score
-from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.weights import searched_run
 
 # protocol of runs that are done only for their weights, and of their scores
 AGAIN_PROTOCOL = f"{SEARCH}/again"

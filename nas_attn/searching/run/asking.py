@@ -22,7 +22,7 @@ from nas_attn.errors import StudyError, TrainingError
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.run.taking_part import Options, work
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.importing import PYTHON
 from nas_attn.training.evaluators import EvaluatorRun, Reports
 

@@ -12,7 +12,7 @@ from nas_attn.searching.run.engines.base import LOGS, Engine, Launched, Request
 from nas_attn.searching.run.engines.ray import Ray
 from nas_attn.searching.run.engines.slurm import Slurm
 from nas_attn.searching.run.engines.this_machine import Local
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 
 
 def launch(opened: OpenStudy, on: str, request: Request, where: Engine | None = None) -> Launched:

@@ -26,8 +26,8 @@ from nas_attn.searching.worker.devices import devices_of, shares_of
 from nas_attn.searching.worker.ending import Ending, Reading
 from nas_attn.searching.worker.mps import mps
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.trial_book import TrialBook
+from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.trial_book import TrialBook
 from nas_attn.system.environment import VERBOSE
 from nas_attn.system.processes import apart
 from nas_attn.training.threads import cores_for

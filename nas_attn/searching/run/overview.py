@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from nas_attn.analysis.arithmetic import ArithmeticUse
-from nas_attn.analysis.progress import Progress
-from nas_attn.analysis.time_use import WorkerTime
-from nas_attn.analysis.workers import FormerView, LaunchState, WorkerView
+from nas_attn.answer.arithmetic import ArithmeticUse
+from nas_attn.answer.pace import FEWEST_TIMES, PACE_OF
+from nas_attn.answer.progress import progress
+from nas_attn.answer.progress_facts import Progress
+from nas_attn.answer.reading import arithmetic_uses, time_use_of
+from nas_attn.answer.time_use import WorkerTime
+from nas_attn.answer.worker_facts import FormerView, LaunchState, WorkerView
+from nas_attn.answer.workers_of import former_view, workers_of
 from nas_attn.errors import NasAttnError
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.searching.run.launching import engine, launches
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.pace import FEWEST_TIMES, PACE_OF
-from nas_attn.study.progress import progress
-from nas_attn.study.reading import arithmetic_uses, time_use_of
-from nas_attn.study.workers import former_view, workers_of
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.words.running import NO_REASON
 from nas_attn.words.workers import launch_text
 

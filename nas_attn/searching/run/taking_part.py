@@ -8,8 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from nas_attn.answer.reading import snapshot
 from nas_attn.results import tracking
 from nas_attn.results.publishing import Publisher
+from nas_attn.searching.keeping import sweep_weights
 from nas_attn.searching.phases.confirming import Confirmation, Rounds
 from nas_attn.searching.phases.length import Control, FindingLength
 from nas_attn.searching.phases.narrowing import narrow
@@ -22,9 +24,7 @@ from nas_attn.searching.worker.devices import on_device
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import Presence
 from nas_attn.searching.worker.worker import TaskSource, Worker
-from nas_attn.study.keeping import sweep_weights
-from nas_attn.study.opening import OpenStudy, renewed
-from nas_attn.study.reading import snapshot
+from nas_attn.storage.opening import OpenStudy, renewed
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NoReturn
 
 from nas_attn.errors import StudyError
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.environment import STORAGE, WORKER, take_worker_settings
 from nas_attn.system.importing import trusts
 from nas_attn.system.processes import STDERR

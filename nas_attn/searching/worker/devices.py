@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from nas_attn.space.placement import BARE
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.memory import Share
 from nas_attn.system.processes import cores
 from nas_attn.training.plan import study_plan

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from nas_attn.errors import OperationError
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.waiting import impatient, reporting, waits
 from nas_attn.training.output import on_terminal
 from nas_attn.words.running import STOPPING_ON_REQUEST

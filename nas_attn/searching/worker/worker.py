@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from nas_attn.analysis.progress import WorkersRun
+from nas_attn.answer.progress_facts import WorkersRun
 from nas_attn.errors import (
     BackboneLost,
     DeviceLost,
@@ -29,14 +29,14 @@ from nas_attn.errors import (
 )
 from nas_attn.recipe.purposes import BACKBONE, SEARCH
 from nas_attn.recipe.recipe import Recipe
+from nas_attn.searching.keeping import sweep
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import IDLE
 from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.storage.leasing import TTL_S, LeaseKeeper, holders, release_dead
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Score
-from nas_attn.study.keeping import sweep
-from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
-from nas_attn.study.opening import OpenStudy
 from nas_attn.system.waiting import Awaited, Interrupted, Wait, ignore, impatient
 from nas_attn.training.workbench import Benches
 from nas_attn.words.running import (

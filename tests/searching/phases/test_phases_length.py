@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from nas_attn.answer import reading
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.purposes import LENGTH
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning, clock
 from nas_attn.searching.run import taking_part
-from nas_attn.study import opening, reading
+from nas_attn.storage import opening
 
 URL = "sqlite:///nas_attn.db"
 # the bare network gains up to 40 epochs; each run of any network takes the epochs that it is told

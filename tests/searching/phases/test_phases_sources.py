@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.analysis import validation
+from nas_attn.answer import validation
 from nas_attn.recipe.purposes import CONFIRM, ROUND
 from nas_attn.searching.phases import retraining, testing
 from nas_attn.searching.phases.confirming import Confirmation, Rounds
@@ -28,8 +28,8 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage import Run
-from nas_attn.study.opening import OpenStudy, open_study
-from nas_attn.study.trial_book import TRIED
+from nas_attn.storage.opening import OpenStudy, open_study
+from nas_attn.storage.trial_book import TRIED
 from nas_attn.training.plan import study_plan
 
 URL = "sqlite:///nas_attn.db"

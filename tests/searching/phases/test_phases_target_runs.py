@@ -20,7 +20,8 @@ from command_line import Nas
 from PIL import Image
 
 import nas_attn as na
-from nas_attn.analysis.recommendation import Comparison
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.recommendation import Comparison
 from nas_attn.errors import StudyError
 from nas_attn.model.evidence import Gain
 from nas_attn.recipe.purposes import TEST_PROTOCOL
@@ -32,8 +33,7 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
-from nas_attn.study.opening import open_study
-from nas_attn.study.reading import snapshot
+from nas_attn.storage.opening import open_study
 
 TINY = """
 name = "tiny"
@@ -280,7 +280,7 @@ PHASES = (
     "nas_attn.training.evaluators:EvaluatorTrainer.test",
     "nas_attn.training.workbench:Workbench.keep_weights",
     "nas_attn.storage.work:RunQueue.finish",
-    "nas_attn.training.artifacts:RunFiles.clear",
+    "nas_attn.storage.artifacts:RunFiles.clear",
     "nas_attn.searching.phases.validating:Validation.ended",
 )
 """Before and after each of these a worker is killed, in its second run: each has to take up what

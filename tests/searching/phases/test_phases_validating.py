@@ -8,13 +8,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from nas_attn.answer.reading import snapshot, unfinished
 from nas_attn.recipe.purposes import VALIDATE
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.phases import validating
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
-from nas_attn.study.opening import open_study
-from nas_attn.study.reading import snapshot, unfinished
+from nas_attn.storage.opening import open_study
 
 URL = "sqlite:///nas_attn.db"
 CHANGES = {

@@ -13,7 +13,7 @@ from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning, checks
-from nas_attn.study.opening import open_study
+from nas_attn.storage.opening import open_study
 
 URL = "sqlite:///nas_attn.db"
 COLOURS = [(0, 0, 0), (128, 64, 128)]

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from command_line import Nas
 
-from nas_attn.analysis.card import card_of
+from nas_attn.answer.card import card_of
+from nas_attn.answer.reading import snapshot
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.tables import COSTS, Cost
 from nas_attn.searching.prepare import beginning, forecast
 from nas_attn.searching.run import taking_part
 from nas_attn.space.placement import BARE
-from nas_attn.study.opening import open_study
-from nas_attn.study.reading import snapshot
+from nas_attn.storage.opening import open_study
 from nas_attn.training.plan import check_limits
 
 URL = "sqlite:///nas_attn.db"

@@ -7,12 +7,12 @@ import pytest
 from optuna.trial import TrialState
 
 import nas_attn as na
-from nas_attn.analysis.plans import Forecast
+from nas_attn.answer.plans import Forecast
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import baselines, beginning, forecast, own_placements
 from nas_attn.searching.run import taking_part
-from nas_attn.study import opening
+from nas_attn.storage import opening
 from nas_attn.words.plans import forecast_lines
 
 URL = "sqlite:///nas_attn.db"

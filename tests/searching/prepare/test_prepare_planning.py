@@ -16,6 +16,8 @@ import torch
 from materials import photographs
 
 from nas_attn import backbones
+from nas_attn.answer import reading
+from nas_attn.answer.progress import progress
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.results import exporting
@@ -23,9 +25,8 @@ from nas_attn.searching.phases import confirming, screening, testing, validating
 from nas_attn.searching.prepare import baselines, beginning, clock, image_folder, timing
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
+from nas_attn.storage import opening
 from nas_attn.storage.records import Latency
-from nas_attn.study import opening, reading
-from nas_attn.study.progress import progress
 from nas_attn.training.plan import study_plan
 from nas_attn.words.plans import budget_lines
 

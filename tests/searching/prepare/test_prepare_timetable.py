@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nas_attn.analysis.plans import Timetable
+from nas_attn.answer.plans import Timetable
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.forecast import forecast

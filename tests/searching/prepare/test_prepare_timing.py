@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas_attn.analysis.plans import smallest_gain
+from nas_attn.answer.plans import smallest_gain
 from nas_attn.searching.prepare.timing import FEWEST, Speed, fitted, least_s, most_of_few
 
 SPEED = Speed(epoch_s=0.5, workers=2, session_s=1.0)

@@ -26,7 +26,7 @@ from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import SearchSpace
-from nas_attn.study.opening import create_study, open_study
+from nas_attn.storage.opening import create_study, open_study
 
 TYPES = ["none", "se", "eca", "simam", "cbam"]
 

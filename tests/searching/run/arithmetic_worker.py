@@ -11,7 +11,7 @@ import sys
 import torch
 
 from nas_attn.searching.run import taking_part
-from nas_attn.study.opening import open_study
+from nas_attn.storage.opening import open_study
 from nas_attn.training import arithmetic
 
 

@@ -17,14 +17,14 @@ import pytest
 import torch
 from command_line import Nas
 
+from nas_attn.answer.reading import snapshot
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
+from nas_attn.storage.opening import OpenStudy, open_study
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, StoredScore
-from nas_attn.study.opening import OpenStudy, open_study
-from nas_attn.study.reading import snapshot
 from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.plan import make_plan
 from nas_attn.training.tasks.data import data_of

@@ -12,7 +12,7 @@ import pytest
 import nas_attn as na
 from nas_attn.errors import OperationError, RecipeError, TrainingError
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.study.opening import open_study
+from nas_attn.storage.opening import open_study
 from nas_attn.system.environment import DEBUG
 
 URL = "sqlite:///nas_attn.db"

@@ -17,14 +17,14 @@ import pytest
 import torch
 from stubbed_cuda import StubbedCuda
 
-from nas_attn.analysis.workers import LaunchState
+from nas_attn.answer.worker_facts import LaunchState
 from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import launching, overview
 from nas_attn.searching.run.engines import base, slurm
 from nas_attn.searching.worker import devices, mps
-from nas_attn.study import opening
+from nas_attn.storage import opening
 from nas_attn.system.memory import Share
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]

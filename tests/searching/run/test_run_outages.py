@@ -23,11 +23,11 @@ import pytest
 
 from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import load_recipe
+from nas_attn.searching import keeping
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker import stopping
-from nas_attn.storage import connection
-from nas_attn.study import keeping, opening
+from nas_attn.storage import connection, opening
 from nas_attn.system import environment
 
 TRIALS, CUTS = 4, 8

@@ -14,14 +14,14 @@ import pytest
 from command_line import Nas
 
 from nas_attn import data
+from nas_attn.answer.reading import mistakes, read, snapshot
 from nas_attn.recipe.reading import frozen_recipe, load_recipe
 from nas_attn.recipe.tasks import of
 from nas_attn.searching.phases.retraining import FIRST_RETRAINING
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.forecast import forecast
 from nas_attn.searching.run import taking_part
-from nas_attn.study.opening import OpenStudy, open_study
-from nas_attn.study.reading import mistakes, read, snapshot
+from nas_attn.storage.opening import OpenStudy, open_study
 from nas_attn.training.tasks.data import data_of
 
 RECIPE = """

@@ -14,7 +14,7 @@ import torch
 from command_line import Nas
 
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.study.opening import create_study, open_study
+from nas_attn.storage.opening import create_study, open_study
 
 URL = "sqlite:///nas_attn.db"
 

@@ -20,6 +20,7 @@ import torch
 from command_line import Nas
 
 import nas_attn as na
+from nas_attn.answer.pace import further_runs
 from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -30,9 +31,8 @@ from nas_attn.searching.worker import worker
 from nas_attn.space.placement import BARE
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.storage.connection import Connector
+from nas_attn.storage.opening import create_study, open_study
 from nas_attn.storage.records import Score
-from nas_attn.study.opening import create_study, open_study
-from nas_attn.study.pace import further_runs
 from nas_attn.system.processes import owner_name
 
 URL = "sqlite:///nas_attn.db"

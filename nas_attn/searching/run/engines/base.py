@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from nas_attn.analysis.workers import FailedStart, LaunchState
+from nas_attn.answer.worker_facts import FailedStart, LaunchState
 from nas_attn.errors import StudyError
 from nas_attn.searching.run.worker_process import WorkerSettings
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 
 # the folder with the workers' output, in the folder of the study's artifacts
 LOGS = "launched"

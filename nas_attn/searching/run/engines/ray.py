@@ -14,7 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from nas_attn.analysis.workers import FailedStart, LaunchState
+from nas_attn.answer.worker_facts import FailedStart, LaunchState
 from nas_attn.errors import ExitStatus, StudyError, shorten
 from nas_attn.searching.run.engines.base import (
     Engine,
@@ -29,7 +29,7 @@ from nas_attn.searching.run.worker_process import (
     start_worker,
 )
 from nas_attn.searching.worker.stopping import Orders
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.environment import STORAGE
 
 # ------------------------------------------------------------------------------------ Ray

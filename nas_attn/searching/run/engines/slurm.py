@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from nas_attn.analysis.workers import FailedStart, LaunchState
+from nas_attn.answer.worker_facts import FailedStart, LaunchState
 from nas_attn.errors import StudyError, shorten
 from nas_attn.searching.run.engines.base import (
     Engine,
@@ -20,7 +20,7 @@ from nas_attn.searching.run.engines.base import (
     environment_of,
 )
 from nas_attn.searching.run.worker_process import WorkerSettings, worker_command
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 
 # ------------------------------------------------------------------------------------ Slurm
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from nas_attn.analysis.workers import FailedStart, LaunchState
+from nas_attn.answer.worker_facts import FailedStart, LaunchState
 from nas_attn.errors import ExitStatus
 from nas_attn.searching.run.engines.base import (
     Engine,
@@ -22,7 +22,7 @@ from nas_attn.searching.run.engines.base import (
 )
 from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
 from nas_attn.searching.worker.presence import STARTING
-from nas_attn.study.opening import OpenStudy
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.processes import Process, apart, machine_and_pid, process
 
 # seconds for which `launch` waits that its workers begin, at most

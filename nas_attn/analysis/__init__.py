@@ -1,3 +1,0 @@
-"""The analysis of a study: front, noise floor, estimates, recommendation. numpy only; no torch, no
-Optuna.
-"""

@@ -1,0 +1,134 @@
+"""Which modules are worth a look in a network, by the published figures."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from nas_attn.answer.advice.facts import AdvisedPlacement, OtherSetting
+from nas_attn.attention.catalogue import ROWS
+from nas_attn.model.published import PooledFit, Situation, comparisons
+from nas_attn.recipe.reading import load_space
+from nas_attn.recipe.tasks import variants
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement, Site
+
+MODULES_LOOKED_AT = 6
+"""Each in its best places."""
+PLACES_OF_A_MODULE = 2
+USUAL_SPACE = "plug_and_play"
+"""The search space of a task that has none of its own."""
+
+
+def large_sites(sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Stages, necks and heads, without their blocks and the network's own attention."""
+    return tuple(site for site in sites if re.fullmatch(r"(stage|neck|head)\d+", site.name))
+
+
+def searched_modules(task: str) -> tuple[str, ...]:
+    """The modules of the space that a search of this task has."""
+    return tuple(load_space(variants(task)[0].hints.space or USUAL_SPACE).choices)
+
+
+def compared_situations(task: str) -> tuple[Situation, ...]:
+    """What was compared in this task, even by one source alone: then the fit has no row of it, and
+    no gain follows, but it says where to look.
+    """
+    return tuple(row.situation for row in comparisons() if row.situation.task == task)
+
+
+def advised_modules(setting: Situation) -> tuple[str, ...]:
+    """The modules that a search of this task has, and those of the catalogue that the setting has
+    rows of.
+    """
+    searched = searched_modules(setting.task)
+    in_setting = (
+        situation.module
+        for situation in compared_situations(setting.task)
+        if replace(situation.setting, place=setting.place) == setting
+    )
+    published = [name for name in in_setting if name in ROWS]
+    return tuple(dict.fromkeys([*searched, *published]))
+
+
+def shortlist(
+    fit: PooledFit, sites: Sequence[Site], setting: Situation, modules: Sequence[str]
+) -> tuple[AdvisedPlacement, ...]:
+    """The most promising of these modules in their best places, the best first. Modules of which
+    the setting has rows come before those of which only the task has some, and these before others;
+    so do places in which a module was compared.
+    """
+    compared = compared_situations(setting.task)
+    modules_compared = {situation.module for situation in compared}
+    places_compared = {(situation.module, situation.place) for situation in compared}
+    by_module: dict[str, list[AdvisedPlacement]] = defaultdict(list)
+    for name in modules:
+        for names, place, begin, end in _regions(sites):
+            situation = replace(setting, place=place, module=name, begin=begin, end=end)
+            by_module[name].append(_candidate(fit, names, situation))
+
+    def rank(placement: AdvisedPlacement) -> tuple[bool, bool, bool, float]:
+        module = placement.situation.module
+        return (
+            placement.gain is None,
+            module not in modules_compared,
+            (module, placement.situation.place) not in places_compared,
+            -placement.predicted,
+        )
+
+    for candidates in by_module.values():
+        candidates.sort(key=rank)
+    ranked = sorted(by_module, key=lambda name: rank(by_module[name][0]))
+    chosen: list[AdvisedPlacement] = []
+    for name in ranked[:MODULES_LOOKED_AT]:
+        chosen += by_module[name][:PLACES_OF_A_MODULE]
+    return tuple(sorted(chosen, key=rank))
+
+
+def _regions(sites: Sequence[Site]) -> list[tuple[list[str], str, float, float]]:
+    """(sites, place, begin, end): all stages, the last stage, all necks, all heads."""
+    by_role = {
+        role: [site.name for site in sites if site.role == role]
+        for role in ("backbone", "neck", "head")
+    }
+    stages = by_role["backbone"]
+    regions: list[tuple[list[str], str, float, float]] = []
+    if stages:
+        regions.append((stages, "backbone", 0.0, 1.0))
+    if len(stages) > 1:
+        regions.append((stages[-1:], "backbone", 1 - 1 / len(stages), 1.0))
+    for role in ("neck", "head"):
+        if by_role[role]:
+            regions.append((by_role[role], role, 0.0, 1.0))
+    return regions
+
+
+def _candidate(fit: PooledFit, names: Sequence[str], situation: Situation) -> AdvisedPlacement:
+    gain = fit.gain(situation)
+    return AdvisedPlacement(
+        placement=_placement(names, situation.module),
+        situation=situation,
+        predicted=gain.mean,
+        # Else it would be a figure of other modules.
+        gain=gain if gain.own_module else None,
+    )
+
+
+def _placement(names: Sequence[str], module: str) -> Placement:
+    return parse(" ".join(f"{name}={module}" for name in names))
+
+
+def other_settings(fit: PooledFit, setting: Situation) -> tuple[OtherSetting, ...]:
+    """Places, starts and forms of the same task that have rows, but the one that is asked about;
+    the best first. Rows that do not say how they start are left out.
+    """
+    settings = {
+        row.situation.setting
+        for row in fit.rows
+        if row.situation.task == setting.task and row.situation.setting != setting
+    }
+    told = [other for other in settings if "unknown" not in (other.start, other.form)]
+    candidates = [OtherSetting(other, fit.usual_gain(other)) for other in told]
+    return tuple(sorted(candidates, key=lambda other: -other.gain.mean))

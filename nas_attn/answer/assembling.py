@@ -1,0 +1,304 @@
+"""Makes the snapshot of a study from what its database holds."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from nas_attn.answer.capacity import Controls, with_capacity
+from nas_attn.answer.cautions import Caution, cautions, untried
+from nas_attn.answer.facts import StudyFacts
+from nas_attn.answer.fits import Fits, fits_of, scores_by_key
+from nas_attn.answer.fronts import front_of, objective_value, without_invisible
+from nas_attn.answer.length import Brief, Runs, bare_runs, brief_of, length_found, longer_of
+from nas_attn.answer.pauses import without_pauses
+from nas_attn.answer.pooled import pooled_tests
+from nas_attn.answer.recommendation import Contender, Recommendation
+from nas_attn.answer.recommending import recommend
+from nas_attn.answer.sanity import Constant, weak_rungs
+from nas_attn.answer.snapshot import STATES, CandidateView, ScorePoint, Snapshot
+from nas_attn.answer.validation import validation_results
+from nas_attn.latency.estimates import by_device, latencies, latency_record
+from nas_attn.model import TARGET_RUNG, Evidence, Noise
+from nas_attn.model.features import is_control, snippets
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_cost
+from nas_attn.storage.labels import ValidationLabels
+from nas_attn.storage.records import CandidateRow, Score, StoredScore
+
+# the order in which a candidate's scores are listed, by what they were trained for
+PURPOSE_ORDER = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
+
+
+def snapshot_of(facts: StudyFacts) -> Snapshot:
+    """The snapshot of what a database holds; also of an empty or half-finished study."""
+    recipe = facts.recipe
+    rows = facts.candidates
+    scores = scores_by_key(facts)
+    own = scores.pop(BACKBONE, [])
+    fits = fits_of(facts, scores)
+    primary = fits.primary
+    views = _views(facts, scores, fits)
+    runs = _bare_runs(facts, rows)
+    labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
+    test_labels = facts.labels.get(TEST_PROTOCOL)
+    validations = validation_results(
+        recipe, facts.families, facts.ended, facts.test_scores, test_labels
+    )
+    return Snapshot(
+        study=facts.name,
+        created_at=facts.created_at,
+        recipe=recipe,
+        versions=facts.versions,
+        objectives=tuple(recipe.objectives),
+        primary=primary,
+        counts={state: sum(row.state == state for row in rows) for state in STATES},
+        candidates=tuple(views),
+        backbone=_points(own),
+        noise=_noise(fits),
+        recommendation=_recommend(recipe, views, fits.model, fits.last),
+        brief=None if fits.as_target or primary is None else _brief(facts, runs, primary),
+        longer=None if primary is None else longer_of(recipe, runs, primary, labels),
+        latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
+        test_readings=tuple(facts.test_readings),
+        validations=validations,
+        pooled=pooled_tests(recipe, validations),
+        planned=facts.planned,
+        exhausted=facts.exhausted,
+        constants=tuple(fits.constants.values()),
+        weak_rungs=tuple(weak_rungs(recipe, primary, fits.models.items())),
+        cautions=_cautions(facts, scores, own, fits),
+        retrained=tuple(facts.retrained),
+        elsewhere=tuple(by_device(facts.sessions_elsewhere)),
+        arithmetic=tuple(facts.arithmetic),
+        evidence=fits.at_the_end,
+        searched=fits.searched,
+        images=facts.images,
+        time_use=tuple(facts.time_use),
+        stages=facts.built.stages if facts.built else (),
+    )
+
+
+def _noise(fits: Fits) -> dict[str, Noise]:
+    """Of the metrics that are shown."""
+    shown = fits.shown
+    return {metric: model.noise for metric, model in fits.at_the_end.items() if metric in shown}
+
+
+def _cautions(
+    facts: StudyFacts,
+    scores: Mapping[str, Sequence[StoredScore]],
+    own: Sequence[StoredScore],
+    fits: Fits,
+) -> tuple[Caution, ...]:
+    """`own`: scores of the study's backbones."""
+    recipe = facts.recipe
+    seeds = range(recipe.first_seed, recipe.first_seed + recipe.training.backbones)
+    before = [stored.score for stored in own if stored.score.seed in seeds]
+    bare: list[Score] = []
+    for row in facts.candidates:
+        if row.is_bare:
+            bare += [stored.score for stored in scores.get(row.key, ())]
+    classes = None
+    if facts.built:
+        classes = facts.built.classes
+    return (
+        *untried(facts.candidates, facts.planned),
+        *cautions(recipe, fits.primary, before, bare, classes, fits.searched_sd),
+    )
+
+
+def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
+    """The bare network's trainings that start as the target does."""
+    bare = {row.key for row in rows if row.is_bare}
+    searched = [stored for stored in facts.scores if stored.key in bare]
+    target = [stored for stored in facts.target_scores if stored.key in bare]
+    return bare_runs(facts.recipe, facts.length_scores, searched, target)
+
+
+def _brief(facts: StudyFacts, runs: Runs, metric: str) -> Brief | None:
+    known = length_found(facts.recipe, facts.length_scores, metric)
+    labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
+    return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known)
+
+
+def _pace(facts: StudyFacts) -> float | None:
+    """Epochs per second that all workers have trained, from the first candidate to the last, but
+    for pauses; None before two have ended.
+    """
+    ended = [row.finished_at for row in facts.candidates if row.finished_at is not None]
+    if len(ended) < 2:
+        return None
+    began = min(row.created_at for row in facts.candidates)
+    gaps = [b - a for a, b in itertools.pairwise([began, *sorted(ended)])]
+    # what ended after a pause counts, as if there had been none
+    seconds = len(gaps) * statistics.fmean(without_pauses(gaps, partial(_longest_run_s, facts)))
+    last = max(facts.recipe.training.rungs)
+    epochs = sum(
+        stored.score.epochs
+        for stored in facts.scores
+        if stored.purpose == SEARCH and stored.score.epochs == last
+    )
+    if epochs and seconds > 0:
+        return epochs / seconds
+    return None
+
+
+def _longest_run_s(facts: StudyFacts) -> float:
+    """Of the search's runs."""
+    seconds = defaultdict[tuple[str, int], float](float)
+    for stored in facts.scores:
+        if stored.purpose == SEARCH:
+            seconds[stored.key, stored.score.seed] += stored.score.wall_s
+    return max(seconds.values(), default=0.0)
+
+
+def _views(
+    facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]], fits: Fits
+) -> list[CandidateView]:
+    """The candidates with their estimates at the highest rung."""
+    rows = facts.candidates
+    times = latencies(rows, facts.sessions)
+    by_rung = fits.estimates_by_rung()
+    snippet_of = snippets(facts.recipe, facts.built)
+    model = fits.model
+    views = []
+    for row in rows:
+        points = _points(scores.get(row.key, ()))
+        rung = max([point.rung for point in points], default=None)
+        estimates = {}
+        if rung is not None:
+            for metric, estimates_by_key in by_rung.get(rung, {}).items():
+                if row.key in estimates_by_key:
+                    estimates[metric] = estimates_by_key[row.key]
+        latency = times.get(row.key)
+        gains = fits.gains.get(row.key, {})
+        gain = None
+        if model is not None:
+            gain = gains.get(model.metric)
+        views.append(
+            CandidateView(
+                key=row.key,
+                placement=row.placement,
+                trial=row.trial,
+                state=row.state,
+                baseline=row.baseline,
+                reason=row.reason,
+                cost=row.cost,
+                latency=latency,
+                scores=points,
+                rung=rung,
+                estimates=estimates,
+                beats_none=None if gain is None else gain.probability,
+                values=tuple(
+                    objective_value(objective, estimates, row.cost, latency)
+                    for objective in facts.recipe.objectives
+                ),
+                on_front=False,
+                gains=gains,
+                by_prior=row.by_prior,
+                snippet=snippet_of(row.placement, row.key),
+            )
+        )
+    return _with_front(facts.recipe, views, fits.constants)
+
+
+def _with_front(
+    recipe: Recipe, views: Sequence[CandidateView], constants: Mapping[str, Constant]
+) -> list[CandidateView]:
+    """The candidates, those on the front marked; controls are on none."""
+    scored = {
+        view.key: view.values
+        for view in views
+        if view.state == "scored" and not is_control(view.placement)
+    }
+    same = {metric: constant.value for metric, constant in constants.items()}
+    visible = without_invisible(recipe.objectives, scored, same)
+    front = front_of(recipe.objectives, visible)
+    return [replace(view, on_front=view.key in front) for view in views]
+
+
+def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
+    points = []
+    for one in stored:
+        score = one.score
+        points.append(
+            ScorePoint(
+                one.purpose,
+                score.seed,
+                score.rung,
+                score.epochs,
+                score.metrics,
+                score.wall_s,
+                score.arithmetic,
+            )
+        )
+    points.sort(key=lambda point: (PURPOSE_ORDER.get(point.purpose, 4), point.seed, point.epochs))
+    return tuple(points)
+
+
+def _recommend(
+    recipe: Recipe,
+    views: Sequence[CandidateView],
+    model: Evidence | None,
+    last: int,
+) -> Recommendation | None:
+    if model is None or any(view.is_bare and view.state == "running" for view in views):
+        # the bare backbone, with which all others are compared, is not scored yet
+        return None
+    last_views = [
+        view
+        for view in views
+        if view.state == "scored" and view.rung == last and model.metric in view.estimates
+    ]
+    placements = []
+    controls = []
+    gains = {}
+    for view in last_views:
+        contender = _contender(recipe, view, model.metric)
+        gain = view.gains.get(model.metric)
+        if not is_control(view.placement):
+            placements.append(contender)
+        elif gain is not None:
+            controls.append(contender)
+            gains[view.key] = gain
+    training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
+    limit = recipe.limits.max_latency_ratio
+    worth = recipe.answer.worth
+    best = recommend(
+        placements,
+        model,
+        max_latency_ratio=limit,
+        own_backbone=training.start != "scratch",
+        training=training,
+        worth=worth,
+    )
+    return with_capacity(
+        best, placements, Controls(controls, gains), model, max_latency_ratio=limit, worth=worth
+    )
+
+
+def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:
+    return Contender(
+        view.key,
+        view.placement,
+        view.baseline,
+        view.estimates[metric],
+        view.latency,
+        view.on_front,
+        _other_costs(recipe, view),
+    )
+
+
+def _other_costs(recipe: Recipe, view: CandidateView) -> tuple[float, ...]:
+    """A candidate's costs that are objectives, besides the latency; empty if they are not known."""
+    if view.cost is None:
+        return ()
+    others = [name for name in recipe.objectives if is_cost(name) and name != "latency"]
+    return tuple(view.cost[name] for name in others)

@@ -1,0 +1,78 @@
+"""What each image contributes to a run's metric: with it, intervals hold for new images.
+
+The contributions of an accuracy are right and wrong, 1 and 0. Those of another metric come from the
+function that its row in `nas_attn.wiring` names, by the delta method: their mean is the metric, and
+their spread says how the metric would change with other images of the same kind.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.answer.per_image import Answers
+from nas_attn.errors import StorageError
+from nas_attn.model import Contributions, Results
+from nas_attn.recipe.tables import METRICS, is_share_of_images
+from nas_attn.storage.labels import Labels
+from nas_attn.storage.records import Score
+from nas_attn.system.importing import named
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResults:
+    """What a network answered of each image of a split."""
+
+    labels: NDArray[np.int32]
+    """(images,) each one's class, from 0."""
+    right: NDArray[np.bool_]
+    """(images,) whether the network found that class."""
+    predicted: NDArray[np.int32]
+    """(images,) the class that it found; only for a metric that needs it, else the label."""
+
+
+def contributions_of(metric: str, score: Score, labels: Labels | None) -> Contributions | None:
+    """Computes (images,) contributions to a run's metric; None if the metric has none, or what they
+    need was not kept.
+
+    `labels`: of the images of the score.
+    """
+    if score.correct is None:
+        return None
+    if is_share_of_images(metric):
+        return partial(_right, score)
+    row = METRICS.get(metric)
+    if row is None or not row.per_image:
+        return None
+    if labels is None or len(labels.numbers) != score.examples:
+        return None
+    if row.needs_answers and score.answers is None:
+        return None
+    return partial(_computed, metric, score, labels)
+
+
+def _right(score: Score) -> Results:
+    packed = np.frombuffer(score.correct or b"", np.uint8)
+    return np.unpackbits(packed, count=score.examples).astype(np.float32)
+
+
+def _computed(metric: str, score: Score, labels: Labels) -> Results:
+    """StorageError: what was kept of the images is damaged."""
+    row = METRICS[metric]
+    right = _right(score) > 0
+    predicted = labels.numbers
+    if row.needs_answers:
+        predicted = predicted.copy()
+        try:
+            predicted[~right] = Answers.of(score).wrong or ()
+        except (ValueError, TypeError, zlib.error) as error:
+            raise StorageError(
+                "the results per image in the study's database are damaged: restore it from a"
+                " backup"
+            ) from error
+    values = named(row.per_image)(ImageResults(labels.numbers, right, predicted))
+    return np.asarray(values, dtype=np.float32)

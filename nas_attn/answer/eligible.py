@@ -1,0 +1,42 @@
+"""Which candidates may be recommended, and small questions about them."""
+
+from __future__ import annotations
+
+import math
+
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+
+
+def best_uniform(now: Snapshot) -> CandidateView | None:
+    """The best of the uniform placements that may be recommended."""
+    return next(
+        (
+            view
+            for view in now.ordered(able_to_win(now))
+            if view.baseline is not None and not view.is_bare
+        ),
+        None,
+    )
+
+
+def able_to_win(now: Snapshot) -> list[CandidateView]:
+    """Those that may be recommended."""
+    limit = now.recipe.limits.max_latency_ratio
+    return [view for view in finished(now) if limit is None or latency_ratio(view) <= limit]
+
+
+def finished(now: Snapshot) -> list[CandidateView]:
+    """Candidates with attention or bare that were scored to the end."""
+    last = len(now.recipe.training.rungs) - 1
+    pool = [
+        view
+        for view in now.candidates
+        if view.state == "scored" and view.rung == last and not view.control
+    ]
+    return [view for view in pool if now.primary is None or now.primary in view.estimates]
+
+
+def latency_ratio(view: CandidateView) -> float:
+    if view.latency is None:
+        return math.inf
+    return view.latency.ratio

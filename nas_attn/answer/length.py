@@ -1,0 +1,283 @@
+"""How long the bare network needs: full trainings of n, 2n, 4n … epochs, compared.
+
+A learning rate that falls to zero makes a network look finished at any length, so one training
+cannot be stopped early to find out. Each length is therefore a training of its own, with its own
+schedule, on the same seeds. The length that is needed is the first whose double is not clearly
+better.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.answer.contributions import contributions_of
+from nas_attn.answer.fronts import sign_of
+from nas_attn.model import Gain
+from nas_attn.model.hypotheses import cdf
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_share
+from nas_attn.storage.labels import ValidationLabels
+from nas_attn.storage.records import Score, StoredScore
+
+# the fewest that compare something: four networks on two seeds
+FEWEST_RUNS = 8
+# of a search's time, for what comes after its runs
+LAST_SHARE = 0.08
+# seconds of a search before its first training and after its last
+BESIDE_S = 22.0
+# a clearly better length takes so much of what is left to gain: of the smaller of p and 1 - p for a
+# share p (an accuracy), else of the value
+CLEAR = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LengthScore:
+    """The bare network's scores after so many epochs, the means over its seeds."""
+
+    epochs: int
+    seeds: int
+    # of the study's metric
+    value: float
+    # mean log-loss of an image; None where none is known
+    loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricKind:
+    """What the rule has to know of a metric."""
+
+    # from 0 to 1, higher is better
+    share: bool
+    lower_is_better: bool
+
+
+def length_scores(
+    metrics: Mapping[int, Iterable[Mapping[str, float]]], metric: str
+) -> list[LengthScore]:
+    """The scores by length, from each run's metrics by its epochs; the shortest first."""
+    scores = []
+    for epochs, runs in sorted(metrics.items()):
+        scored = [run for run in runs if metric in run]
+        if not scored:
+            continue
+        losses = [run["loss"] for run in scored if "loss" in run]
+        value = statistics.fmean(run[metric] for run in scored)
+        loss = None
+        if losses:
+            loss = statistics.fmean(losses)
+        scores.append(LengthScore(epochs, len(scored), value, loss))
+    return scores
+
+
+def clearly_better(longer: LengthScore, shorter: LengthScore, kind: MetricKind) -> bool:
+    """Whether a longer training has a clearly better metric or a clearly lower loss."""
+    if (
+        longer.loss is not None
+        and shorter.loss is not None
+        and shorter.loss - longer.loss > CLEAR * abs(shorter.loss)
+    ):
+        return True
+    gain = longer.value - shorter.value
+    if kind.lower_is_better:
+        gain = -gain
+    left_to_gain = abs(shorter.value)
+    if kind.share:
+        left_to_gain = min(shorter.value, 1 - shorter.value)
+    return gain > CLEAR * left_to_gain
+
+
+def needed_length(scores: Sequence[LengthScore], kind: MetricKind) -> int | None:
+    """The first length whose double is known and is not clearly better; None without one."""
+    by_epochs = {score.epochs: score for score in scores}
+    for score in scores:
+        double = by_epochs.get(2 * score.epochs)
+        if double is not None and not clearly_better(double, score, kind):
+            return score.epochs
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class LengthGain:
+    """What the bare network gains by a longer training, on the seeds that ran at both lengths."""
+
+    # epochs
+    shorter: int
+    longer: int
+    seeds: int
+    gain: Gain
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A search whose runs are shorter than the target, none of which trained as the target says: it
+    recommends nothing.
+    """
+
+    # epochs of its runs
+    searched: int
+    target: int
+    # whether the target's length is stated or found; False: it may be longer still
+    known: bool
+    # of the bare network, by more epochs than `searched`; None: not tried
+    gain: LengthGain | None
+    # the shortest time for runs as the target says; None: pace unknown
+    enough_s: float | None
+
+
+# epochs -> seed -> score of the bare network
+Runs = Mapping[int, Mapping[int, Score]]
+
+
+def bare_runs(
+    recipe: Recipe,
+    lengths: Iterable[StoredScore],
+    searched: Iterable[StoredScore],
+    target: Iterable[StoredScore],
+) -> Runs:
+    """The bare network's trainings that start as the target does, by epochs and seed.
+
+    Args:
+        lengths: those that were made to compare lengths.
+        searched: its runs of the search.
+        target: its runs as the target says.
+    """
+    runs: dict[int, dict[int, Score]] = defaultdict(dict)
+    alike = recipe.training.start == recipe.target.start and len(recipe.training.rungs) == 1
+    for stored in (*lengths, *(searched if alike else ()), *target):
+        runs[stored.score.epochs][stored.score.seed] = stored.score
+    return runs
+
+
+def length_gain(
+    recipe: Recipe, runs: Runs, epochs: tuple[int, int], metric: str, labels: ValidationLabels
+) -> LengthGain | None:
+    """The gain by the second number of `epochs` instead of the first; None without a seed at both.
+
+    Its standard error is that of the images' mean differences where it is known what each
+    contributes, else that of the seeds.
+    """
+    shorter, longer = epochs
+    after = runs.get(longer, {})
+    pairs = []
+    for seed, score in runs.get(shorter, {}).items():
+        later = after.get(seed)
+        if later is not None and metric in score.metrics and metric in later.metrics:
+            pairs.append((score, later))
+    if not pairs:
+        return None
+    sign = sign_of(recipe, metric)
+    gains = [sign * (later.metrics[metric] - score.metrics[metric]) for score, later in pairs]
+    mean = statistics.fmean(gains)
+    error = _error_over_images(metric, pairs, labels)
+    if error is None and len(gains) > 1:
+        error = statistics.stdev(gains) / math.sqrt(len(gains))
+    if error is None:
+        return None
+    better = float(cdf(mean / max(error, 1e-12)))
+    gain = Gain(mean, error, mean - 1.96 * error, mean + 1.96 * error, better, 1 - better)
+    return LengthGain(shorter, longer, len(pairs), gain)
+
+
+def _error_over_images(
+    metric: str, pairs: Sequence[tuple[Score, Score]], labels: ValidationLabels
+) -> float | None:
+    """Standard error of the mean difference, from each image's mean over the seeds; None if it is
+    not known what each image contributes.
+    """
+    differences = []
+    for one, other in pairs:
+        before = contributions_of(metric, one, labels.of(one.seed))
+        after = contributions_of(metric, other, labels.of(one.seed))
+        if before is None or after is None or one.examples != other.examples:
+            return None
+        differences.append(after().astype(float) - before())
+    drawn = [labels.divisions.get(one.seed) for one, _ in pairs]
+    if any(drawn):
+        return _error_over_divisions(differences, max(of.divided for of in drawn if of))
+    by_image = np.mean(differences, axis=0)
+    if len(by_image) > 1:
+        return float(by_image.std(ddof=1) / math.sqrt(len(by_image)))
+    return None
+
+
+def _error_over_divisions(
+    differences: Sequence[NDArray[np.floating[Any]]], divided: int
+) -> float | None:
+    """Standard error of the mean difference where each seed has images of its own, of so many in
+    all. The same images come back: the variance of one seed counts 1 / seeds + m / (n - m) times,
+    for m of n images in a division (Nadeau and Bengio 2003).
+    """
+    if min(map(len, differences)) < 2:
+        return None
+    variance = float(np.mean([of.var(ddof=1) / len(of) for of in differences]))
+    validated = float(np.mean([len(of) for of in differences]))
+    shared = validated / max(divided - validated, 1.0)
+    return math.sqrt(variance * (1 / len(differences) + shared))
+
+
+def metric_kind(recipe: Recipe, metric: str) -> MetricKind:
+    """What the rule has to know of a study's metric."""
+    return MetricKind(is_share(metric), sign_of(recipe, metric) < 0)
+
+
+def length_found(recipe: Recipe, lengths: Iterable[StoredScore], metric: str) -> bool:
+    """Whether the target's length is known: it was stated, or these trainings show it."""
+    if not recipe.target.found:
+        return True
+    metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
+    for stored in lengths:
+        metrics[stored.score.epochs].append(stored.score.metrics)
+    scores = length_scores(metrics, metric)
+    return needed_length(scores, metric_kind(recipe, metric)) is not None
+
+
+def brief_of(
+    recipe: Recipe,
+    runs: Runs,
+    metric: str,
+    epochs_per_s: float | None,
+    labels: ValidationLabels,
+    *,
+    known: bool,
+) -> Brief | None:
+    """What to say of a search that trains for fewer epochs than its target; None if it does not.
+
+    Args:
+        epochs_per_s: trained by all its workers together; None: not known.
+        labels: of the validation images.
+        known: whether the target's length is.
+    """
+    searched = recipe.training.rungs[-1]
+    target = recipe.target_training.rungs[-1]
+    if recipe.training.start != recipe.target.start or searched >= target:
+        return None
+    tried = [epochs for epochs in runs if searched < epochs <= target]
+    gain = None
+    if tried:
+        gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels)
+    epochs_needed = FEWEST_RUNS * target / (1 - LAST_SHARE)
+    if not known:
+        # the length has to be found first: twice the target, on two seeds
+        epochs_needed += 2 * (2 * target)
+    enough_s = None
+    if epochs_per_s is not None:
+        enough_s = BESIDE_S + epochs_needed / epochs_per_s
+    return Brief(searched, target, known, gain, enough_s)
+
+
+def longer_of(
+    recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels
+) -> LengthGain | None:
+    """What twice the target's epochs bring the bare network; None where they were not tried.
+    `labels`: of the validation images.
+    """
+    target = recipe.target_training.rungs[-1]
+    return length_gain(recipe, runs, (target, 2 * target), metric, labels)

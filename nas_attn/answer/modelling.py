@@ -1,0 +1,202 @@
+"""The statistical models of a study's runs, by metric and rung."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from nas_attn.answer.arithmetic import pairing, usual_arithmetic
+from nas_attn.answer.contributions import contributions_of
+from nas_attn.answer.fronts import sign_of
+from nas_attn.model import TARGET_RUNG, TESTED, WITNESS, Beforehand, Evidence, ScoredRun, fit
+from nas_attn.model.features import is_other
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe, objective_name
+from nas_attn.recipe.sections import FEW_VALIDATED
+from nas_attn.recipe.tables import is_cost, is_share_of_images, witness_of
+from nas_attn.space.placement import Placement
+from nas_attn.storage.labels import Labels
+from nas_attn.storage.records import StoredScore
+
+Models = dict[tuple[str, int], Evidence]
+"""(metric, rung) -> model."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyScores:
+    """The scores of a study's runs, from which it is told what placements do."""
+
+    searched: Iterable[StoredScore]
+    """Of the search's protocol, of whatever purpose."""
+    target: Iterable[StoredScore] = ()
+    """Of runs as the target says, on the validation images."""
+    tested: Iterable[StoredScore] = ()
+    """Of the same runs, on the test images."""
+    labels: Labels | None = None
+    """Of the validation images."""
+    test_labels: Labels | None = None
+    divisions: Mapping[int, Labels] = field(default_factory=dict)
+    """Seed -> the validation images of its own division; empty where there is one division."""
+
+    def validated(self, stored: StoredScore) -> Labels | None:
+        """The labels of the validation images of a run."""
+        return self.divisions.get(stored.score.seed, self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """A run, with what the model calls its rung and its backbone."""
+
+    stored: StoredScore
+    rung: int
+    backbone: int
+    labels: Labels | None
+
+    def scored(self, metric: str, usual: str) -> ScoredRun:
+        """`usual`: the arithmetic that it counts as where it does not say its own."""
+        score = self.stored.score
+        labels = self.labels
+        contributions = None
+        if not is_share_of_images(metric):
+            contributions = contributions_of(metric, score, labels)
+        return ScoredRun(
+            self.stored.key,
+            score.seed,
+            self.rung,
+            score.metrics[metric],
+            self.backbone,
+            correct=score.correct if is_share_of_images(metric) else None,
+            examples=score.examples,
+            arithmetic=pairing(score.arithmetic) if score.arithmetic else usual,
+            contributions=contributions,
+            images=None if labels is None else labels.images,
+            divided=0 if labels is None else labels.divided,
+        )
+
+    def witness(self, metric: str, usual: str) -> ScoredRun:
+        """Its value of a loss, as a second witness to another metric."""
+        run = self.scored(metric, usual)
+        return replace(run, rung=WITNESS, value=-run.value, contributions=None, images=None)
+
+
+def models_of(
+    recipe: Recipe,
+    placements: Mapping[str, Placement],
+    scores: StudyScores,
+    larger: Collection[str] = (),
+) -> Models:
+    """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the
+    task's metrics.
+
+    Runs of the target, scored on the validation images, are one more rung, `TARGET_RUNG`, once two
+    candidates have some; scored on the test images, one above that, `TESTED`.
+    `placements`: explicit, by key; `larger`: see `Beforehand`.
+    """
+    searched = [
+        _Ran(stored, stored.score.rung, stored.backbone, scores.validated(stored))
+        for stored in scores.searched
+    ]
+    usual = usual_arithmetic(run.stored.score.arithmetic for run in searched)
+    ran = [*searched, *_as_target(recipe, placements, scores), *_tested(recipe, placements, scores)]
+    unlike = any(is_other(placement) for placement in placements.values())
+    models: Models = {}
+    for metric in _modelled_metrics(recipe):
+        runs = [run.scored(metric, usual) for run in ran if metric in run.stored.score.metrics]
+        witnesses: list[ScoredRun] = []
+        # controls that are other networks may differ otherwise
+        if not larger and not unlike:
+            witnesses = _witnesses(recipe, ran, metric, usual)
+        for rung in sorted({run.rung for run in runs}):
+            start = recipe.target.start if rung >= TARGET_RUNG else recipe.training.start
+            evidence = fit(
+                [*witnesses, *runs],
+                placements,
+                metric=metric,
+                lower_is_better=sign_of(recipe, metric) < 0,
+                rung=rung,
+                beforehand=Beforehand(unlike, larger, pretrained=start == "pretrained"),
+            )
+            if evidence is not None:
+                evaluated = {key: placements[key] for key in evidence.ran}
+                models[metric, rung] = evidence.about(evaluated)
+    return models
+
+
+def _as_target(
+    recipe: Recipe, placements: Mapping[str, Placement], scores: StudyScores
+) -> list[_Ran]:
+    """Runs of the target on the validation images, if two candidates have some."""
+    target = _of_several(scores.target, placements)
+    rung = TARGET_RUNG
+    if searched_as_target(recipe):
+        rung = len(recipe.training.rungs) - 1
+    return [
+        _Ran(stored, rung, _backbone(recipe, stored), scores.validated(stored)) for stored in target
+    ]
+
+
+def _tested(recipe: Recipe, placements: Mapping[str, Placement], scores: StudyScores) -> list[_Ran]:
+    """The same on the test images."""
+    tested = _of_several(scores.tested, placements)
+    return [
+        _Ran(stored, TESTED, _backbone(recipe, stored), scores.test_labels) for stored in tested
+    ]
+
+
+def _of_several(
+    scores: Iterable[StoredScore], placements: Mapping[str, Placement]
+) -> list[StoredScore]:
+    """The scores of these placements; empty if all are of one."""
+    known = [stored for stored in scores if stored.key in placements]
+    if len({stored.key for stored in known}) < 2:
+        return []
+    return known
+
+
+def _modelled_metrics(recipe: Recipe) -> list[str]:
+    """The task's metrics, then trained objectives, each once."""
+    trained = [objective for objective in recipe.objectives if not is_cost(objective)]
+    return list(dict.fromkeys([*tasks.of(recipe).metrics, *map(objective_name, trained)]))
+
+
+def _witnesses(recipe: Recipe, ran: Sequence[_Ran], metric: str, usual: str) -> list[ScoredRun]:
+    """The first rung's values of a loss that is a second witness to a metric; else empty."""
+    witness = witness_of(metric)
+    if not witness or not _is_witnessed(recipe, ran, witness):
+        return []
+    return [run.witness(witness, usual) for run in ran if run.rung == 0]
+
+
+def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran], witness: str) -> bool:
+    """Whether a loss, the Brier score, is a second witness to a metric, the accuracy. With few
+    validation images, it varies less by which images these are, and in networks that train from
+    scratch its differences go with those of accuracy. Elsewhere that was not measured.
+    """
+    scratch = recipe.training.start == recipe.target.start == "scratch"
+    alone = len(recipe.training.rungs) == 1 and all(run.rung in (0, TESTED) for run in ran)
+    scores = [run.stored.score for run in ran if run.rung == 0]
+    few = all(0 < score.examples < FEW_VALIDATED for score in scores)
+    return scratch and alone and few and all(witness in score.metrics for score in scores)
+
+
+def searched_as_target(recipe: Recipe) -> bool:
+    """Whether the search's last rung is the target: our trainer's rates make a cycle per rung,
+    unless a schedule says otherwise.
+    """
+    training = recipe.training
+    ours = recipe.training.evaluator is None and tasks.of(recipe).own_trainer
+    if ours and len(training.rungs) > 1 and not training.schedule:
+        return False
+    alike = {"rungs": training.rungs[-1:], "seeds": 1}
+    alike |= {"augment": training.augmentation, "transforms": None}
+    return training.model_copy(update=alike) == recipe.target_training
+
+
+def _backbone(recipe: Recipe, stored: StoredScore) -> int:
+    """The backbone number of a run; a run of the target gets its own if the search has several
+    backbones.
+    """
+    several = recipe.training.start == "backbone" and recipe.training.backbones > 1
+    if several:
+        return stored.score.seed
+    return stored.backbone

@@ -1,0 +1,133 @@
+"""The candidates that get further runs: more seeds after the search, and rounds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection
+
+import numpy as np
+
+from nas_attn.answer.eligible import able_to_win, best_uniform
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.model import Evidence
+from nas_attn.model.features import is_other
+
+# for each of `search.confirm_seeds`
+ROUNDS_PER_SEED = 2
+# candidates of a round besides the best-looking one and the bare backbone
+RIVALS = 2
+# networks that get further seeds
+CONFIRMED = 6
+# draws from the posterior; the best in any of them may be the best
+POSTERIOR_DRAWS = 8
+# a control that is less likely to be better than the recommended network joins no further round
+SETTLED = 0.05
+
+
+def to_confirm(now: Snapshot) -> list[CandidateView]:
+    """The candidates that get further seeds when the search has ended: the bare backbone, the best
+    uniform one, the control that the answer compares, the front, and the best of the others, up to
+    CONFIRMED.
+    """
+    bare = next((view for view in now.baselines if view.is_bare and view.state == "scored"), None)
+    wanted = [bare, best_uniform(now), _control(now), *now.front, *now.ordered(able_to_win(now))]
+    return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
+
+
+def _control(now: Snapshot) -> CandidateView | None:
+    """The control of the answer's line `Capacity`, else the best-looking one."""
+    best = now.recommendation
+    if best is not None and best.capacity is not None:
+        return now.find(best.capacity.key)
+    return next((view for view in now.controls if view.state == "scored"), None)
+
+
+def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
+    """The candidates of the next round, the bare backbone first; empty if nothing is recommended,
+    or there is nothing to compare.
+
+    A round has a fresh seed and backbone. The model reads these runs with all others, so they
+    correct the luck of the best-looking. A control that may be better takes a rival's place, unless
+    each round had to train a backbone for it.
+    """
+    model = now.evidence.get(now.primary or "")
+    best = now.recommendation
+    if best is None or model is None:
+        return []
+    bare = [view for view in now.baselines if view.is_bare and view.state == "scored"]
+    able = {view.key: view for view in able_to_win(now) if view not in bare}
+    chosen = able.get(best.key)
+    if chosen is None and bare and able:
+        chosen = able[_most_worth(able, model, bare[0].key)]
+    if chosen is None:
+        return []
+    # the choice depends most on these two
+    first = best.more_accurate or best.cheaper
+    uniform = best_uniform(now)
+    ahead = [leader.key for leader in (first, uniform) if leader]
+    drawn = _drawn_best(able, model, rng)
+    others = [view.key for view in now.ordered(able.values())]
+    rivals = dict.fromkeys([*ahead, *drawn, *others])
+    met = [able[key] for key in rivals if key in able and key != chosen.key]
+    joins = _may_win(now)
+    return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
+
+
+def _most_worth(keys: Collection[str], model: Evidence, bare: str) -> str:
+    """The network whose gain over the bare backbone is worth most; an unknown gain is worth
+    nothing.
+    """
+    worth: dict[str, float] = {}
+    for key in keys:
+        gain = model.gain(key, bare)
+        worth[key] = gain.worth if gain else 0.0
+    return max(worth, key=lambda key: (worth[key], key))
+
+
+def _drawn_best(keys: Collection[str], model: Evidence, rng: np.random.Generator) -> list[str]:
+    """The best of these networks in each of a few draws from the posterior."""
+    sign = -1.0 if model.lower_is_better else 1.0
+    eligible = np.array([key in keys for key in model.keys])
+    values = np.where(eligible, sign * model.draw(rng, POSTERIOR_DRAWS), -np.inf)
+    return [model.keys[at] for at in values.argmax(axis=1)]
+
+
+def _may_win(now: Snapshot) -> list[CandidateView]:
+    """The control, if the answer could take it and it may be better than the recommended
+    network.
+    """
+    control = _control(now)
+    best = now.recommendation
+    if (
+        control is None
+        or best is None
+        or not best.in_reach
+        or best.capacity is None
+        or best.capacity.lead.gain is None
+    ):
+        return []
+    own_backbone = now.recipe.training.start == "backbone" and is_other(control.placement)
+    if not own_backbone and best.capacity.lead.gain.worse > SETTLED:
+        return [control]
+    return []
+
+
+def price(now: Snapshot) -> float | None:
+    """The latency ratio of attention: of the recommended or most promising placement, else the
+    median one's; None if unknown.
+    """
+    best = now.recommendation
+    if best:
+        keys = [best.key, *([best.best_bet.key] if best.best_bet else [])]
+    else:
+        keys = []
+    tried = {}
+    for v in now.candidates:
+        if v.latency and not v.is_bare and not v.control:
+            tried[v.key] = v.latency.ratio
+    prices = [tried[key] for key in keys if key in tried]
+    if prices:
+        return prices[0]
+    if tried:
+        return statistics.median(tried.values())
+    return None

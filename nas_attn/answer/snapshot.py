@@ -1,0 +1,277 @@
+"""A study as of now. Everything that shows results (pareto, status, report, notes, API) reads a
+snapshot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from nas_attn.answer.arithmetic import ArithmeticUse
+from nas_attn.answer.cautions import Caution
+from nas_attn.answer.facts import Retrained
+from nas_attn.answer.fronts import sign_of
+from nas_attn.answer.length import Brief, LengthGain
+from nas_attn.answer.pooled import PooledTest
+from nas_attn.answer.recommendation import Recommendation
+from nas_attn.answer.sanity import Constant, WeakRung
+from nas_attn.answer.time_use import WorkerTime
+from nas_attn.answer.validation import ValidationResult
+from nas_attn.data.facts import StudyImages
+from nas_attn.latency.estimates import Elsewhere, LatencyRecord
+from nas_attn.model import Estimate, Evidence, Gain, Noise
+from nas_attn.model.features import BackboneStage, features, is_control
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
+from nas_attn.recipe.tables import Costs, is_cost
+from nas_attn.space.placement import BARE_NAME, BaselineName, Placement
+from nas_attn.storage.records import Latency, SplitReading
+
+STATES = ("running", "scored", "pruned", "infeasible", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePoint:
+    """One point of a learning curve."""
+
+    # `search`; `confirm` or `round` (further seeds after the search); `backbone`
+    purpose: str
+    seed: int
+    rung: int
+    epochs: int
+    metrics: Mapping[str, float]
+    wall_s: float
+    # as in `records.Score`
+    arithmetic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateView:
+    """A candidate with all that is known about it now."""
+
+    key: str
+    # explicit; its text can be pasted into any command
+    placement: Placement
+    trial: int
+    state: str
+    baseline: str | None
+    # why it was pruned, is infeasible or failed
+    reason: str
+    cost: Costs | None
+    latency: Latency | None
+    scores: tuple[ScorePoint, ...]
+    # the highest rung with a score; the estimates are of this rung
+    rung: int | None
+    # metric -> estimate at that rung
+    estimates: Mapping[str, Estimate]
+    # probability that it beats the bare backbone in the primary metric, at the last rung
+    beats_none: float | None
+    # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
+    values: tuple[float | None, ...]
+    # by these values
+    on_front: bool
+    # metric -> paired gain over the bare backbone
+    gains: Mapping[str, Gain] = field(default_factory=dict)
+    # whether the sampler, without its prior, would have proposed another one
+    by_prior: bool = False
+    # Python that builds it; empty where the study does not know the images' shape
+    snippet: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.baseline or f"trial {self.trial}"
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is the bare backbone."""
+        return self.baseline == BARE_NAME
+
+    @property
+    def baseline_name(self) -> BaselineName | None:
+        """Which baseline it is; None if it is none."""
+        return None if self.baseline is None else BaselineName.read(self.baseline)
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Site (with its position where it is written) -> choice in notation, without `none`."""
+        return {feature.site: feature.choice for feature in features(self.placement)}
+
+    @property
+    def train_bytes(self) -> float | None:
+        """Most memory that its training has taken; None where that is not known."""
+        return max(
+            (p.metrics["peak_bytes"] for p in self.scores if "peak_bytes" in p.metrics),
+            default=None,
+        )
+
+    @property
+    def train_speed(self) -> float | None:
+        """Images per second of its training, the median over rungs and runs; None where that is not
+        known.
+        """
+        speeds = []
+        for point in self.scores:
+            if "images_per_s" in point.metrics:
+                speeds.append(point.metrics["images_per_s"])
+        if speeds:
+            return median(speeds)
+        return None
+
+    @property
+    def control(self) -> bool:
+        """Whether it is a larger network without attention, for comparison at a similar latency."""
+        return is_control(self.placement)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A study as of now."""
+
+    study: str
+    # unix seconds
+    created_at: float
+    recipe: Recipe
+    versions: Mapping[str, str]
+    objectives: tuple[str, ...]
+    # the metric that the recommendation is about: the first trained objective, else accuracy
+    primary: str | None
+    # state -> candidates
+    counts: Mapping[str, int]
+    # by trial
+    candidates: tuple[CandidateView, ...]
+    # the study's own training of the bare backbone
+    backbone: tuple[ScorePoint, ...]
+    # metric -> noise floor at the last rung
+    noise: Mapping[str, Noise]
+    recommendation: Recommendation | None
+    # not None: no run trained as the target says, so nothing is recommended
+    brief: Brief | None
+    # of the bare network by twice the target's epochs; None: not tried
+    longer: LengthGain | None
+    latency: LatencyRecord | None
+    test_readings: tuple[SplitReading, ...]
+    # the oldest first
+    validations: tuple[ValidationResult, ...]
+    # each tested network, over all its validations
+    pooled: tuple[PooledTest, ...]
+    # candidates that are to be evaluated in all
+    planned: int
+    # metrics that are the same for all candidates
+    constants: tuple[Constant, ...]
+    # rungs before the last whose scores hardly tell placements apart
+    weak_rungs: tuple[WeakRung, ...]
+    # warnings against any conclusion, the gravest first
+    cautions: tuple[Caution, ...]
+    # trainings for use, in the order in which they were ordered
+    retrained: tuple[Retrained, ...]
+    # what other devices have measured; no objective, front or recommendation uses it
+    elsewhere: tuple[Elsewhere, ...]
+    # what its runs were computed in
+    arithmetic: tuple[ArithmeticUse, ...]
+    # metric -> model at the last rung
+    evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
+    # key -> model of the primary metric at the search's last rung, also where the target has run
+    searched: Mapping[str, Evidence] = field(repr=False, compare=False)
+    # whether nothing was left to try within the limits
+    exhausted: bool = field(default=False, compare=False)
+    # what the images were when the study began
+    images: StudyImages | None = None
+    # of each worker that is known
+    time_use: tuple[WorkerTime, ...] = ()
+    # of the backbone, as executed; empty where the study does not know them
+    stages: tuple[BackboneStage, ...] = ()
+
+    @property
+    def planned_next(self) -> int:
+        """Candidates in all of a search that goes on: twice as many. A search whose time ended
+        before its first one plans none; then as many as its recipe says.
+        """
+        return 2 * self.planned or self.recipe.search.trials
+
+    @property
+    def front(self) -> tuple[CandidateView, ...]:
+        """The candidates not dominated in the current estimates, the best in the primary metric
+        first.
+        """
+        return self.ordered([view for view in self.candidates if view.on_front])
+
+    @property
+    def baselines(self) -> tuple[CandidateView, ...]:
+        """The bare backbone and the uniform ones, by trial."""
+        return tuple(
+            view for view in self.candidates if view.baseline is not None and not view.control
+        )
+
+    @property
+    def controls(self) -> tuple[CandidateView, ...]:
+        """Larger networks without attention: never on the front."""
+        return self.ordered(view for view in self.candidates if view.control)
+
+    @property
+    def shown(self) -> tuple[CandidateView, ...]:
+        """The candidates of tables: the front, the other baselines, the controls."""
+        return (
+            *self.front,
+            *self.ordered(view for view in self.baselines if not view.on_front),
+            *self.controls,
+        )
+
+    @property
+    def taken(self) -> str | None:
+        """Key of the network that the answer takes; None without an answer."""
+        if self.recommendation is None or self.brief is not None:
+            return None
+        return self.recommendation.taken
+
+    @property
+    def compared_keys(self) -> tuple[str, ...]:
+        """The network that the answer takes, the bare backbone and the best of the others, as far
+        as they exist, each once.
+        """
+        taken = self.taken
+        metric = self.primary or ""
+        if taken is None or metric not in self.evidence:
+            return ()
+        bare = [view.key for view in self.candidates if view.is_bare]
+        able = []
+        for v in self.candidates:
+            if v.state == "scored" and metric in v.estimates and not v.control:
+                able.append(v)
+        first = list(dict.fromkeys([taken, *bare]))
+        others = [view.key for view in self.ordered(able) if view.key not in first]
+        return (*first, *others[:1])
+
+    def compared(self, objective: str) -> bool:
+        """Whether gains over the bare backbone are shown for an objective."""
+        name = objective_name(objective)
+        return not is_cost(objective) and any(name in view.gains for view in self.candidates)
+
+    def ordered(self, views: Iterable[CandidateView]) -> tuple[CandidateView, ...]:
+        """Best in the primary metric first: the best in a cost is only the cheapest. Unscored last,
+        by trial.
+        """
+        metric = self.primary
+        lower = lower_is_better(self.objectives[0])
+        if metric is not None:
+            lower = sign_of(self.recipe, metric) < 0
+
+        def place(view: CandidateView) -> tuple[float, int]:
+            value = view.values[0]
+            if metric is not None:
+                estimate = view.estimates.get(metric)
+                value = None if estimate is None else estimate.mean
+            if value is None:
+                return math.inf, view.trial
+            return (value if lower else -value), view.trial
+
+        return tuple(sorted(views, key=place))
+
+    @property
+    def metric(self) -> str:
+        """The primary metric; before anything is scored, the task's."""
+        return self.primary or tasks.of(self.recipe).metric
+
+    def find(self, key: str) -> CandidateView | None:
+        return next((view for view in self.candidates if view.key == key), None)

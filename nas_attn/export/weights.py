@@ -1,0 +1,66 @@
+"""Which trained weights of a network a study keeps, and the network with them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from nas_attn.answer.snapshot import CandidateView
+from nas_attn.backbones.weights import restore, unpack
+from nas_attn.errors import CheckpointError
+from nas_attn.recipe.purposes import RETRAIN, SEARCH
+from nas_attn.storage import Run, StudyStore
+from nas_attn.storage.artifacts import read_artifact, weights_run
+from nas_attn.storage.opening import OpenStudy
+from nas_attn.training.plan import Plan
+
+
+def trained_model(
+    opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None
+) -> nn.Module:
+    """A candidate's network with a run's weights (None: the search's), on the CPU, in eval mode, or
+    CheckpointError.
+    """
+    name = view.key if run is None else run.files
+    rows = opened.store.checkpoints(weights_run(name))
+    if not rows and run is None and view.state != "scored":
+        raise CheckpointError(
+            f"the weights of {view.label} ({view.state}) were not kept, because it was not scored"
+        )
+    again = "retrain the network"
+    if run is None:
+        again = (
+            f"export trial {view.trial} with `again`, which trains it once more as the search did"
+        )
+    if not rows:
+        lost = opened.store.weights_lost.get(name) or "the reason is not known"
+        raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")
+    try:
+        weights = unpack(read_artifact(opened.artifacts, rows[0].artifact, rows[0].sha256))
+    except CheckpointError as error:
+        raise CheckpointError(f"the weights of {view.label} are lost ({error}): {again}") from None
+    return restore(plan.network(plan.resolved(view.placement), 0), weights).eval()
+
+
+def searched_run(store: StudyStore, view: CandidateView) -> Run | None:
+    """The first run of the search, whose weights are kept."""
+    rows = [
+        row
+        for row in store.queue.rows(key=view.key, protocol=SEARCH, state="done")
+        if row.run.purpose == SEARCH
+    ]
+    if rows:
+        return min(rows, key=lambda row: row.id).run
+    return None
+
+
+def kept_runs(store: StudyStore, key: str) -> list[Run]:
+    """A network's runs as the target says whose weights are kept: retrained ones first, by seed."""
+    done = [
+        row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != SEARCH
+    ]
+    done = [run for run in done if is_kept(store, run)]
+    return sorted(done, key=lambda run: (run.purpose != RETRAIN, run.seed))
+
+
+def is_kept(store: StudyStore, run: Run) -> bool:
+    return bool(store.checkpoints(weights_run(run.files)))

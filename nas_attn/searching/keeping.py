@@ -1,0 +1,354 @@
+"""Weights, checkpoints and unused files of a study: what is kept, what is deleted. Also backups."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.workers_of import workers_of
+from nas_attn.errors import OperationError, StudyError, several, shorten
+from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore, sqlite_url
+from nas_attn.storage.artifacts import (
+    ArtifactStore,
+    FolderArtifacts,
+    RunFiles,
+    mark,
+    remove_artifact,
+    run_folder,
+    sheet_name,
+    weights_run,
+)
+from nas_attn.storage.bucket import SCHEME
+from nas_attn.storage.opening import OpenStudy, artifacts_folder
+from nas_attn.storage.trial_book import TrialBook
+from nas_attn.storage.work import LOST, WAITING
+from nas_attn.system.paths import UNFINISHED_ENDING
+from nas_attn.system.processes import is_dead
+from nas_attn.words.running import not_kept_reason
+
+# seconds of silence after which a worker of another machine is lost
+FORGOTTEN_S = 86_400.0
+# of a network
+_KEY = re.compile("[0-9a-f]{12,}")
+# an artifact younger than this may be one whose row is being written
+YOUNG_S = 3600.0
+
+
+@dataclass
+class Freed:
+    """What is deleted, or would be."""
+
+    # networks whose weights go
+    weights: int = 0
+    # of runs that have ended
+    checkpoints: int = 0
+    # files of the study that nothing refers to
+    strays: int = 0
+    # files of decoded images, once a study is over
+    prepared: int = 0
+    # bytes in all
+    size: int = 0
+    # networks whose weights stay
+    kept: int = 0
+    # of the artifacts
+    names: list[str] = field(default_factory=list)
+
+
+def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
+    """Deletes the search's weights except `keep`: `all`, `front` or `none`, as in the recipe. Those
+    of `retrain` stay.
+    """
+    wanted = {
+        view.key for view in now.candidates if keep == "all" or (keep == "front" and view.is_bare)
+    }
+    if keep == "front":
+        wanted |= {view.key for view in now.front}
+        wanted |= (
+            {now.recommendation.key, now.recommendation.taken} if now.recommendation else set()
+        )
+    there = opened.store.all_checkpoints()
+    freed = Freed()
+    for view in now.candidates:
+        rows = there.get(weights_run(view.key))
+        if rows and view.key in wanted:
+            freed.kept += 1
+        elif rows:
+            freed.weights += 1
+            _drop(opened, rows, freed, dry_run=dry_run)
+            if not dry_run:
+                opened.store.weights_lost.put(view.key, not_kept_reason(keep))
+    return freed
+
+
+def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) -> Freed:
+    """Frees what a study no longer needs; `keep` None: as the recipe says, or all while it runs.
+    Safe while workers work.
+    """
+    store = opened.store
+    now = snapshot(opened.store)
+    ended = (
+        not any(row.state == "running" for row in store.candidates())
+        and sum(now.counts.values()) >= now.planned
+    )
+    keep = keep or (opened.recipe.storage.keep_weights if ended else "all")
+    freed = sweep_weights(opened, now, keep, dry_run=dry_run)
+    over = {row.run.files for row in store.queue.rows() if row.state != WAITING}
+    for name, rows in store.all_checkpoints().items():
+        if name in over:
+            freed.checkpoints += len(rows)
+            _drop(opened, rows, freed, dry_run=dry_run)
+    _sweep_strays(opened, freed, dry_run=dry_run)
+    if not ended:
+        return freed
+    # loads torch
+    from nas_attn.data.folder import prepared_files
+
+    for path in prepared_files(opened.recipe.data):
+        freed.prepared += path.suffix == ".npy"
+        # Windows deletes no file that another study uses
+        with suppress(OSError):
+            freed.size += path.stat().st_size
+            if not dry_run:
+                path.unlink()
+    return freed
+
+
+def _drop(opened: OpenStudy, rows: Iterable[CheckpointRow], freed: Freed, *, dry_run: bool) -> None:
+    for row in rows:
+        freed.size += row.size
+        freed.names.append(row.artifact)
+        if not dry_run:
+            opened.store.drop_checkpoint(row)
+            remove_artifact(opened.artifacts, row.artifact)
+
+
+def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
+    """Deletes files of workers that died before they recorded them, and files that could not be
+    removed earlier.
+    """
+    store = opened.store
+    lying = [
+        artifact for artifact in opened.artifacts.stored() if artifact.name.startswith(mark(store))
+    ]
+    # What the database knows is read after the files: a new one is then no stray.
+    needed = {*freed.names, sheet_name(store)}
+    needed |= {row.artifact for rows in store.all_checkpoints().values() for row in rows}
+    needed |= {json.loads(text)["artifact"] for text in store.backbones.all().values() if text}
+    for artifact in lying:
+        if artifact.name in needed or artifact.age_s < YOUNG_S:
+            continue
+        freed.strays += 1
+        freed.size += artifact.size
+        freed.names.append(artifact.name)
+        if not dry_run:
+            remove_artifact(opened.artifacts, artifact.name)
+
+
+def sweep(store: StudyStore, artifacts: ArtifactStore, lock: Lease) -> None:
+    """Drops what killed workers left: checkpoints of ended runs, expired leases. `lock`: the
+    scheduling lock.
+    """
+    for worker in store.workers.rows():
+        if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
+            store.workers.gone(worker.owner, ending=LOST)
+    overdue = [row for row in store.leases(released=False) if row.state == "expired"]
+    left = [name for name in store.all_checkpoints() if not name.startswith(weights_run(""))]
+    if not left and not overdue:
+        return
+    rows = store.queue.rows(state=WAITING)
+    files = {row.run.files for row in rows}
+    for name in left:
+        if name not in files and _has_ended(store, name):
+            RunFiles(store, artifacts, name, lock).clear()
+    waiting = {row.resource for row in rows}
+    for lease in overdue:
+        if lease.resource.startswith("run/") and lease.resource not in waiting:
+            store.release(Lease(lease.resource, lease.owner, lease.number, 0.0, lease.expires_at))
+
+
+def _has_ended(store: StudyStore, name: str) -> bool:
+    key = name.rsplit(":", 2)[0].rpartition(":")[2]
+    return any(row.run.files == name and row.state != WAITING for row in store.queue.rows(key=key))
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    database: Path
+    # the folder beside it; None if there was nothing to copy
+    artifacts: Path | None
+    files: int
+    # bytes of the artifacts
+    size: int
+    # buckets of artifacts, which stay there
+    elsewhere: tuple[str, ...]
+
+
+def back_up(
+    database: Database, path: str | Path, *, overwrite: bool = False, artifacts: bool = True
+) -> Backup:
+    """Copies a database with its checkpoints and weights, if `artifacts`; both can be moved, and
+    workers may go on: files are copied before and after. Raises StudyError: the target takes no
+    copy. Raises OperationError: it failed.
+    """
+    if not artifacts:
+        return Backup(database.backup(path, overwrite=overwrite), None, 0, 0, ())
+    database.check_backup(path, overwrite=overwrite)
+    target = Path(path).absolute()
+    beside = target.with_name(f"{target.stem}.artifacts")
+    places = {store.settings.artifacts for store in database.stores()}
+    folders = {artifacts_folder(database, place) for place in places}
+    around = next((folder for folder in folders if _holds(folder, beside)), None)
+    if around is not None:
+        among = f"among those of the database itself, which are in '{shorten(str(around))}'"
+        would = f"its artifacts would be in '{beside}', {among}"
+        raise OperationError(f"backup '{target}': {would}: name another file or folder")
+    _copy(database, beside)
+    written = database.backup(target, overwrite=True)
+    _copy(database, beside)
+    with Database(sqlite_url(written)) as copy:
+        for store in copy.stores():
+            if not store.settings.artifacts.startswith(SCHEME):
+                store.set(artifacts=beside.name)
+        copy.fold_log()
+    files = [inside for inside in beside.rglob("*") if inside.is_file()] if beside.is_dir() else []
+    buckets = sorted(place for place in places if place.startswith(SCHEME))
+    return Backup(
+        written,
+        beside if files else None,
+        len(files),
+        sum(f.stat().st_size for f in files),
+        tuple(buckets),
+    )
+
+
+def _holds(folder: Path, beside: Path) -> bool:
+    """Whether the copy of a folder would be inside it, and be copied again and again."""
+    try:
+        return beside.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError) as error:
+        # no folder's name
+        raise OperationError(
+            f"the artifacts folder '{shorten(str(folder))}' cannot be read: {error}"
+        ) from error
+
+
+def _own_files(database: Database) -> Iterator[tuple[Path, Path]]:
+    """(file, its path in a copy) of what belongs to the studies: the folder that a received
+    database names may hold anything.
+    """
+    for store in database.stores():
+        folder = artifacts_folder(database, store.settings.artifacts)
+        for artifact in FolderArtifacts(folder).stored():
+            if artifact.name.startswith(mark(store)) and not artifact.name.endswith(
+                UNFINISHED_ENDING
+            ):
+                yield folder / artifact.name, Path(artifact.name)
+        for run in sorted(_run_folders(store, folder)):
+            for file in (folder / run).rglob("*"):
+                if file.is_file() and not file.is_symlink():
+                    yield file, file.relative_to(folder)
+
+
+def _copy(database: Database, beside: Path) -> None:
+    try:
+        for source, name in _own_files(database):
+            target = beside / name
+            # a checkpoint that has just made way for the next
+            with suppress(FileNotFoundError):
+                status = source.stat()
+                copied = None
+                if target.exists():
+                    copied = target.stat()
+                if copied is None or (copied.st_size, copied.st_mtime_ns) != (
+                    status.st_size,
+                    status.st_mtime_ns,
+                ):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(source, target)
+    except OSError as error:
+        raise OperationError(f"backup of the artifacts to '{beside}' failed: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What was deleted with a study."""
+
+    files: int
+    """Of weights, checkpoints, and what an evaluator has kept."""
+    size: int
+    """Bytes of these files."""
+
+
+def check_deletable(opened: OpenStudy) -> None:
+    """Raises StudyError: workers are at work on the study."""
+    working = [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
+    if working:
+        raise StudyError(
+            f"study '{opened.store.name}' has {several(len(working), 'worker')}: stop them first"
+            f" with nas-attn stop {opened.store.name}"
+        )
+
+
+def delete_study(opened: OpenStudy) -> Deleted:
+    """Deletes a study for good: its files, its trials in Optuna's tables, its rows in ours. Other
+    studies of the database and their files stay.
+
+    If this is cut off, the study is still listed, and can be deleted again.
+
+    Raises:
+        StudyError: workers are at work on it.
+    """
+    check_deletable(opened)
+    deleted = _delete_files(opened)
+    _delete_trials(opened)
+    opened.database.delete_study(opened.store.name)
+    return deleted
+
+
+def _delete_trials(opened: OpenStudy) -> None:
+    """Deletes the study in Optuna's tables, if it is there. One of its name that is not ours was
+    made by a person after ours had been deleted, and stays.
+    """
+    name = opened.store.name
+    with suppress(KeyError):
+        book = TrialBook(opened.database, name)
+        if book.is_for(opened.recipe):
+            optuna.delete_study(study_name=name, storage=book.storage)
+        book.close()
+
+
+def _delete_files(opened: OpenStudy) -> Deleted:
+    own = mark(opened.store)
+    stored = [
+        stored_artifact
+        for stored_artifact in opened.artifacts.stored()
+        if stored_artifact.name.startswith(own)
+    ]
+    for artifact in stored:
+        remove_artifact(opened.artifacts, artifact.name)
+    folders = _run_folders(opened.store, opened.folder)
+    kept = []
+    for folder in folders:
+        files = (opened.folder / folder).rglob("*")
+        kept += [file for file in files if file.is_file() and not file.is_symlink()]
+    size = sum(stored_artifact.size for stored_artifact in stored) + sum(
+        file.stat().st_size for file in kept
+    )
+    for folder in folders:
+        shutil.rmtree(opened.folder / folder, ignore_errors=True)
+    return Deleted(len(stored) + len(kept), size)
+
+
+def _run_folders(store: StudyStore, artifacts: Path) -> set[str]:
+    """Folders of runs, in which an evaluator keeps its own files; `artifacts`: where they lie."""
+    runs = [row.run for row in store.queue.rows() if _KEY.fullmatch(row.run.key)]
+    return {run_folder(store, artifacts, run) for run in runs}

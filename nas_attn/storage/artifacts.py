@@ -1,0 +1,312 @@
+"""Checkpoints, weights, curves and labels of a study: files in a folder or bucket, their hashes in
+its database.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.attention.choice import Choice
+from nas_attn.errors import CheckpointError, StorageAway
+from nas_attn.recipe.purposes import BACKBONE, division_name
+from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
+from nas_attn.storage.labels import Labels
+from nas_attn.storage.records import EpochPoint
+from nas_attn.system.notes import Failure, warn
+from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
+from nas_attn.system.waiting import impatient
+
+if TYPE_CHECKING:
+    # loads torch, which `status` does without
+    from torch import Tensor
+
+_NAME = re.compile(
+    rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(UNFINISHED_ENDING)})?"
+)
+# newest checkpoints kept of one run; the second is used if the first is damaged
+KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An artifact in the store, referenced or not."""
+
+    name: str
+    # bytes
+    size: int
+    age_s: float
+
+
+class ArtifactStore(Protocol):
+    """A folder, or a bucket of S3 (`storage.opening`). A missing artifact raises the store's own
+    exception.
+    """
+
+    def open_reader(self, artifact_id: str) -> BinaryIO: ...
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Stores a complete artifact, or nothing."""
+
+    def remove(self, artifact_id: str) -> None: ...
+
+    def stored(self) -> list[Stored]:
+        """All artifacts, half-written ones included."""
+
+
+def checked_name(artifact_id: str) -> str:
+    """The name of an artifact, half-written ones included. ValueError: another name, with which a
+    database could reach foreign files.
+    """
+    if not _NAME.fullmatch(artifact_id):
+        raise ValueError(f"'{artifact_id}' is not the name of an artifact")
+    return artifact_id
+
+
+class FolderArtifacts:
+    """Files of a folder, each written completely or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return self._path(artifact_id).open("rb")
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        # the database records it afterwards
+        with whole_file(self._path(artifact_id)) as file:
+            shutil.copyfileobj(content_body, file)
+
+    def remove(self, artifact_id: str) -> None:
+        self._path(artifact_id).unlink()
+
+    def stored(self) -> list[Stored]:
+        files: list[Stored] = []
+        if not self.folder.is_dir():
+            return files
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if entry.is_file(follow_symlinks=False):
+                        status = entry.stat()
+                        files.append(
+                            Stored(
+                                entry.name, status.st_size, max(0.0, time.time() - status.st_mtime)
+                            )
+                        )
+        return files
+
+    def _path(self, artifact_id: str) -> Path:
+        return self.folder / checked_name(artifact_id)
+
+
+class RunFiles:
+    """Checkpoints of one run under one lease; one counts once its row is there. A
+    `training.run.CheckpointSlot`.
+    """
+
+    def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
+        """`run` names the training; it is the same for every worker that continues it."""
+        self._store = store
+        self._artifacts = artifacts
+        self._run = run
+        self._lease = lease
+
+    def load(self) -> bytes | None:
+        """The newest undamaged checkpoint; None if there is none. Damaged ones are dropped with a
+        warning.
+        """
+        for row in self._store.checkpoints(self._run):
+            try:
+                return read_artifact(self._artifacts, row.artifact, row.sha256)
+            except CheckpointError as error:
+                warn(Failure("checkpoint_not_read", str(error)), stacklevel=2)
+                self._drop(row)
+        return None
+
+    def save(self, blob: bytes, epochs: int) -> None:
+        """Adds a checkpoint, drops old ones; warns if that fails. Raises LeaseLost: another worker
+        has the run.
+        """
+        try:
+            with impatient():
+                self.keep(blob, epochs)
+        except (CheckpointError, StorageAway) as error:
+            warn(Failure("checkpoint_not_saved", str(error)), stacklevel=2)
+
+    def keep(self, blob: bytes, epochs: int) -> None:
+        """As `save`, but raises CheckpointError if it cannot be written. Raises LeaseLost: another
+        worker has the run.
+        """
+        artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
+        made: dict[str, Any] = {
+            "artifact": artifact,
+            "sha256": sha256,
+            "size": len(blob),
+            "epochs": epochs,
+        }
+        self._store.add_checkpoint(self._run, **made, lease=self._lease)
+        for row in self._store.checkpoints(self._run)[KEPT_CHECKPOINTS:]:
+            self._drop(row)
+
+    def clear(self) -> None:
+        for row in self._store.checkpoints(self._run):
+            self._drop(row)
+
+    def _drop(self, row: CheckpointRow) -> None:
+        self._store.drop_checkpoint(row)
+        remove_artifact(self._artifacts, row.artifact)
+
+
+def mark(store: StudyStore) -> str:
+    """The prefix of a study's artifacts, which share a folder with those of other studies."""
+    return hashlib.sha256(f"{store.name}\n{store.created_at!r}".encode()).hexdigest()[:12]
+
+
+def run_folder(store: StudyStore, artifacts: Path, run: Run) -> str:
+    """The name of the folder for an evaluator's own files of a run, which other studies never
+    share. `artifacts`: where it lies.
+    """
+    own = f"{mark(store)}-{run.folder}"
+    if not (artifacts / own).exists() and _is_older(store, artifacts / run.folder, run):
+        return run.folder
+    return own
+
+
+def _is_older(store: StudyStore, folder: Path, run: Run) -> bool:
+    """Whether a folder is of this study's run, and from a version whose names did not tell studies
+    apart. It is the first study's that had such a run, unless it is older than that study.
+    """
+    try:
+        changed_at = folder.stat().st_mtime
+    except OSError:
+        return False
+    return changed_at >= store.created_at and store.queue.is_first(run)
+
+
+def sheet_name(store: StudyStore) -> str:
+    """The name of the artifact with the answer's table: one for each study."""
+    return f"{mark(store)}-{hashlib.sha256(b'answer').hexdigest()[:32]}"
+
+
+def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
+    """Stores bytes of a study; returns their new name and SHA-256. Raises CheckpointError: disk
+    full, folder gone.
+    """
+    artifact = f"{mark(store)}-{uuid.uuid4().hex}"
+    try:
+        artifacts.write(artifact, io.BytesIO(blob))
+    except Exception as error:
+        # each artifact store has its own exceptions
+        remove_artifact(artifacts, artifact)
+        raise CheckpointError(
+            f"a checkpoint of {len(blob):,} bytes cannot be written: {error}"
+        ) from None
+    return artifact, hashlib.sha256(blob).hexdigest()
+
+
+def read_artifact(artifacts: ArtifactStore, artifact: str, sha256: str) -> bytes:
+    """The bytes of an artifact, checked. Raises CheckpointError: it is missing or its SHA-256
+    differs.
+    """
+    try:
+        with artifacts.open_reader(artifact) as reader:
+            blob = reader.read()
+    except Exception as error:
+        # each artifact store has its own exceptions
+        raise CheckpointError(
+            f"checkpoint {artifact} cannot be read ({error or type(error).__name__})"
+        ) from None
+    if hashlib.sha256(blob).hexdigest() != sha256:
+        raise CheckpointError(
+            f"checkpoint {artifact} is damaged: its SHA-256 differs from the recorded one"
+        )
+    return blob
+
+
+def remove_artifact(artifacts: ArtifactStore, artifact: str) -> None:
+    """Deletes an artifact; one that is gone already is fine."""
+    with suppress(Exception):
+        # each artifact store has its own; nothing depends on the file any more
+        artifacts.remove(artifact)
+
+
+def backbone_key(other: Choice | None) -> str:
+    """Key of the runs that train the study's backbone, or a control's other backbone."""
+    return BACKBONE if other is None else f"{BACKBONE} {other}"
+
+
+def backbone_name(number: int, key: str) -> str:
+    """Name of a trained backbone."""
+    return f"{number}{key.removeprefix(BACKBONE)}"
+
+
+def weights_run(name: str) -> str:
+    """Name under which trained weights are kept; `name`: a candidate's key for the search, else the
+    run's files.
+    """
+    return f"weights:{name}"
+
+
+def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoint], None]:
+    """A function that records each point of a run's curve. Points after the checkpoint from which
+    it continues are deleted.
+    """
+    text = store.curves.get(run.files)
+    points = []
+    if text is not None:
+        points = [EpochPoint(**point) for point in json.loads(text)]
+
+    def add(point: EpochPoint) -> None:
+        points[:] = [*(p for p in points if p.epochs < point.epochs), point]
+        store.renew(lease)
+        store.curves.put(run.files, json.dumps([asdict(p) for p in points]))
+
+    return add
+
+
+def keep_labels(
+    store: StudyStore, protocol: str, numbers: Tensor, classes: tuple[str, ...]
+) -> None:
+    """Records the labels of the images that this protocol scores, unless they are recorded
+    already.
+    """
+    if store.labels.get(protocol) is None:
+        content = {"classes": list(classes), "labels": _packed(numbers.to("cpu").numpy())}
+        store.labels.put(protocol, json.dumps(content))
+
+
+def keep_division(store: StudyStore, seed: int, labels: Labels) -> None:
+    """Records which images a seed's own division took for validation, and their labels, unless that
+    is recorded already.
+    """
+    name = division_name(seed)
+    if labels.images is None or store.labels.get(name) is not None:
+        return
+    content = {
+        "classes": list(labels.classes),
+        "labels": _packed(labels.numbers),
+        "images": _packed(labels.images),
+        "divided": labels.divided,
+    }
+    store.labels.put(name, json.dumps(content))
+
+
+def _packed(numbers: NDArray[np.integer[Any]]) -> str:
+    return base64.b64encode(zlib.compress(numbers.astype("<i4").tobytes())).decode()

@@ -1,0 +1,323 @@
+"""Creates and opens studies: our tables and Optuna's in one database, artifacts in a folder
+beside.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas_attn._version import __version__
+from nas_attn.errors import StorageError, StudyError, shorten
+from nas_attn.recipe.reading import frozen_recipe
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import BACKBONE_SOURCES
+from nas_attn.storage import Database, StudyStore, shown_url
+from nas_attn.storage.artifacts import ArtifactStore, FolderArtifacts
+from nas_attn.storage.bucket import SCHEME, BucketArtifacts
+from nas_attn.storage.database import check_same_recipe
+from nas_attn.system.paths import DEFAULT_URL, user_path
+
+if TYPE_CHECKING:
+    from nas_attn.storage.trial_book import TrialBook
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """A study with all that belongs to it."""
+
+    url: str
+    database: Database
+    store: StudyStore
+    recipe: Recipe
+    # of its artifacts; if these are in a bucket, of this machine's logs and an evaluator's files
+    folder: Path
+    # if it was made already when the study was opened
+    made_book: TrialBook | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def book(self) -> TrialBook:
+        """Its trials; StorageError if the database has lost them."""
+        from nas_attn.storage.trial_book import TrialBook, trials_deleted
+
+        if self.made_book is not None:
+            return self.made_book
+        try:
+            book = TrialBook(self.database, self.store.name)
+        except KeyError:
+            if self.store.candidates():
+                raise trials_deleted(self.store.name, self.database) from None
+            # its creation was cut off half way
+            with self.database.creating():
+                return TrialBook(self.database, self.store.name, made_for=self.recipe)
+        if book.is_for(self.recipe):
+            return book
+        if self.store.candidates() or not book.is_half_made_for(self.recipe):
+            # the study's own was deleted, and another one made
+            raise _not_ours(self.database, self.store.name)
+        book.finish(self.recipe)
+        return book
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        place = self.store.settings.artifacts
+        if place.startswith(SCHEME):
+            return BucketArtifacts(place)
+        return FolderArtifacts(self.folder)
+
+    @property
+    def local_artifacts(self) -> Path | None:
+        """The folder of its artifacts as a person types it; None if they are in a bucket."""
+        if self.store.settings.artifacts.startswith(SCHEME):
+            return None
+        here = Path.cwd()
+        if self.folder.is_relative_to(here):
+            return self.folder.relative_to(here)
+        return self.folder
+
+    @property
+    def trials(self) -> int:
+        return self.store.settings.trials
+
+    def make_folder(self) -> Path:
+        """Creates the folder for workers. An absolute one of a database file must exist: a received
+        file shall create no folders here.
+        """
+        received = (
+            self.database.path is not None and Path(self.store.settings.artifacts).is_absolute()
+        )
+        (_check_writable if received else _make_folder)(self.folder)
+        return self.folder
+
+
+def create_study(
+    recipe: Recipe,
+    url: str = DEFAULT_URL,
+    *,
+    artifacts: Path | str | None = None,
+    resplit: bool = False,
+) -> OpenStudy:
+    """A new study, or the existing one with the same name and recipe. `artifacts`: a folder or
+    `s3://BUCKET/PREFIX`; None: beside the SQLite file, else `nas_attn.artifacts`. `resplit`: what
+    `data.resplit = "auto"` stands for in a new one.
+
+    Raises StudyError: the name is taken by another recipe; the URL or the folder is unusable.
+    Raises StorageError: the database cannot be opened.
+    """
+    from nas_attn.storage.trial_book import TrialBook
+
+    database = Database(url)
+    text = recipe.with_resplit(resplit).to_json()
+    place = _place(database, artifacts)
+    if recipe.name in [study.name for study in database.studies()]:
+        text = _text_beside(recipe, database.study(recipe.name).recipe, database)
+    else:
+        # checked first, so that no unusable place is recorded
+        if place.startswith(SCHEME):
+            BucketArtifacts(place).check()
+        _make_folder(artifacts_folder(database, place))
+    known_versions = versions(recipe)
+    trials = recipe.search.trials
+    with database.creating():
+        _check_name(database, recipe.name)
+        store = database.create_study(
+            recipe.name, recipe=text, versions=known_versions, trials=trials, artifacts=place
+        )
+        book = TrialBook(database, recipe.name, made_for=recipe)
+    return replace(_opened(url, database, store), made_book=book)
+
+
+def check_place(recipe: Recipe, url: str, *, artifacts: Path | str | None = None) -> None:
+    """Raises what `create_study` raises; makes and upgrades nothing."""
+    with Database(url, prepared=False) as database:
+        place = _place(database, artifacts)
+        there = database.look(recipe.name)
+        if there.revision is not None:
+            from nas_attn.storage.optuna_storage import check_revision
+
+            check_revision(there.revision, str(database))
+        if there.recipe is not None:
+            text = _text_beside(recipe, there.recipe, database)
+            check_same_recipe(recipe.name, there.recipe, text)
+            return
+        if there.has_trials:
+            raise _not_ours(database, recipe.name)
+        if place.startswith(SCHEME):
+            BucketArtifacts(place).check()
+        _check_makeable(artifacts_folder(database, place))
+
+
+@dataclass(frozen=True, slots=True)
+class BegunStudy:
+    """A study in a database, before it is opened."""
+
+    recipe: Recipe
+    candidates: int
+    """That it has begun."""
+
+
+def begun_study(name: str, url: str) -> BegunStudy | None:
+    """The study of this name; None: there is none. Makes and upgrades nothing. Raises StudyError: a
+    bad URL. Raises StorageError: the database or the recipe cannot be read.
+    """
+    with Database(url, prepared=False) as database:
+        there = database.look(name)
+    if there.recipe is None:
+        return None
+    recipe = frozen_recipe(there.recipe, where=f"study '{name}' in '{database}'")
+    return BegunStudy(recipe, there.candidates)
+
+
+def _text_beside(recipe: Recipe, stored: str, database: Database) -> str:
+    """A recipe as JSON, beside that of the study of its name: the stored text, if it is the same
+    but for the order of its keys and what the study found.
+    """
+    kept = frozen_recipe(stored, where=f"study '{recipe.name}' in '{database}'")
+    return stored if recipe.is_that_of(kept) else recipe.with_autos_of(kept).to_json()
+
+
+def _check_name(database: Database, name: str) -> None:
+    """Raises StudyError if a study of this name is Optuna's alone: nas_attn has not made it."""
+    ours = any(study.name == name for study in database.studies())
+    if not ours and database.has_trials(name):
+        raise _not_ours(database, name)
+
+
+def _not_ours(database: Database, name: str) -> StudyError:
+    return StudyError(
+        f"'{database}' has an Optuna study '{name}' that no search of nas_attn has made:"
+        " give the search another name (--name), or another storage (--storage)"
+    )
+
+
+def renewed(opened: OpenStudy) -> OpenStudy:
+    """The study with its present recipe, which changes once: when it finds how long its target
+    trains.
+    """
+    if opened.store.is_current:
+        return opened
+    return open_study(opened.store.name, opened.url)
+
+
+def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
+    """A study by its name; StudyError if there is none, StorageError if the database cannot be
+    opened.
+    """
+    database = Database(url, must_exist=True)
+    store = database.study(name)
+    opened = _opened(url, database, store)
+    if not database.has_trials(name):
+        # raises what is wrong with them; loads Optuna only in this case
+        assert opened.book is not None
+    return opened
+
+
+def is_study(name: str, url: str) -> bool:
+    """Whether there is a study of this name; makes no database. Raises StorageError: it cannot be
+    opened.
+    """
+    try:
+        database = Database(url, must_exist=True)
+    except StudyError:
+        # there is no database yet
+        return False
+    return any(study.name == name for study in database.studies())
+
+
+def only_study(storage: str) -> str:
+    """The name of a database's only study; StudyError if it holds none, or several."""
+    names = [study.name for study in Database(storage, must_exist=True).studies()]
+    if not names:
+        raise StudyError(f"'{shown_url(storage)}' holds no study: start one with `nas-attn search`")
+    if len(names) > 1:
+        raise StudyError(
+            f"'{shown_url(storage)}' holds the studies {', '.join(names)}: name one of them"
+        )
+    return names[0]
+
+
+def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
+    """Versions of the packages that a study's results depend on, its backbone's included."""
+    own = None
+    if recipe:
+        own = BACKBONE_SOURCES.get(recipe.backbone.name.partition(":")[0])
+    names = dict.fromkeys(
+        ["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])]
+    )
+    version_by_name = {"nas_attn": __version__, "python": platform.python_version()}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            # whatever builds the network says that it is missing
+            version_by_name[name] = metadata.version(name)
+    return version_by_name
+
+
+def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:
+    folder = artifacts_folder(database, store.settings.artifacts)
+    recipe = frozen_recipe(store.recipe, where=f"study '{store.name}' in '{database}'")
+    return OpenStudy(url, database, store, recipe, folder)
+
+
+def artifacts_folder(database: Database, place: str) -> Path:
+    """The folder on this machine that belongs to studies whose artifacts lie there; StorageError if
+    nas_attn never writes such a place.
+    """
+    base = database.path.parent if database.path else Path.cwd()
+    if place.startswith(SCHEME):
+        return base / _default_folder(database)
+    parts = Path(place).parts
+    if "\0" in place or (not Path(place).is_absolute() and (len(parts) > 1 or ".." in parts)):
+        raise StorageError(
+            f"'{database}' names a wrong artifacts folder, '{shorten(place)}': restore it from a"
+            " backup"
+        )
+    # an absolute place stays as it is
+    return base / place
+
+
+def _make_folder(folder: Path) -> None:
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    _check_writable(folder)
+
+
+def _check_makeable(folder: Path) -> None:
+    """Raises StudyError if `_make_folder` would; makes nothing."""
+    above = next((place for place in folder.parents if place.exists()), folder)
+    if folder.exists() or not (os.path.isdir(above) and os.access(above, os.W_OK)):
+        _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise StudyError(
+            f"the artifacts folder '{shorten(str(folder))}' does not exist or cannot be written:"
+            " create it"
+        )
+
+
+def _default_folder(database: Database) -> str:
+    if database.path is not None:
+        return f"{database.path.stem}.artifacts"
+    return "nas_attn.artifacts"
+
+
+def _place(database: Database, chosen: Path | str | None) -> str:
+    """The place of artifacts; relative to the database's folder if possible, so that both can move
+    together.
+    """
+    if isinstance(chosen, str) and chosen.startswith(SCHEME):
+        return chosen
+    if chosen is not None:
+        return str(user_path(chosen, what="artifacts", error=StudyError).resolve())
+    folder = _default_folder(database)
+    if database.path is not None:
+        return folder
+    return str(Path(folder).resolve())

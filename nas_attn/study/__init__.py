@@ -1,1 +1,0 @@
-"""A study as it lies in its database: opened, read and kept. This package talks to Optuna."""

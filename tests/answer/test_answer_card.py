@@ -1,0 +1,331 @@
+"""The card: what it takes, what that brings and costs, how sure that is, and what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import made_study
+import pytest
+from made_study import MadeStudy, everywhere, recipe, usual
+
+from nas_attn.answer.card import Card, CardVerdict, Purpose, card_of, drawing_of
+from nas_attn.answer.cautions import StillLearning
+from nas_attn.answer.decision import Lacking, training_s
+from nas_attn.answer.figure_facts import run_range, runs_beside_test
+from nas_attn.answer.finalists import epochs_of_test, finalists
+from nas_attn.answer.pooled import CONTRAST
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.validation import critical_value
+from nas_attn.model.features import BackboneStage
+from nas_attn.searching.run.asking import ASKING
+from nas_attn.space.notation import parse
+from nas_attn.words.card import card_text
+
+CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
+BEST = "key-002"
+BARE = "key-000"
+
+
+def card(study: MadeStudy) -> Card:
+    return card_of(snapshot(study.store))
+
+
+def test_attention_that_helps_is_taken(now: Snapshot) -> None:
+    found = card_of(now)
+    assert found.verdict is CardVerdict.TAKE
+    assert found.taken is not None
+    assert found.taken.key == now.taken
+    assert found.gain is not None
+    assert found.gain.after is not None
+    assert found.gain.before is not None
+    assert found.gain.mean == pytest.approx(found.gain.after - found.gain.before)
+    assert found.cost is not None
+    assert found.cost.after_ms == pytest.approx(found.cost.ratio * found.cost.before_ms)
+    assert found.certainty is not None
+    assert not found.certainty.confirmed
+    assert found.next is not None
+    assert found.next.purpose is Purpose.TEST
+    assert found.next.seconds
+
+
+def test_a_faster_network_gives_up_something(now: Snapshot) -> None:
+    faster = card_of(now).faster
+    assert faster is not None
+    assert faster.ratio < faster.instead_of
+    assert faster.gain.low <= faster.gain.mean <= faster.gain.high
+    assert faster.gain.mean < 0
+
+
+def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    networks = {BEST: everywhere(CBAM), BARE: "none"}
+    study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
+    now = snapshot(study.store)
+    found = card_of(now)
+    (test,) = now.pooled
+    assert found.certainty is not None
+    assert found.certainty.confirmed
+    assert found.gain is not None
+    assert found.gain.on_test_images
+    assert (found.gain.mean, found.gain.low, found.gain.high) == (test.difference, *test.between)
+    assert found.gain.after is not None
+    assert found.gain.before is not None
+    assert found.gain.after - found.gain.before == pytest.approx(test.difference)
+    assert found.next is not None
+    assert found.next.purpose is Purpose.RETRAIN
+
+
+def test_runs_of_the_search_outside_the_interval_of_the_test_are_explained(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    assert runs_beside_test(snapshot(study.store)) is None
+    networks = {BEST: everywhere(CBAM), BARE: "none"}
+    study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
+    now = snapshot(study.store)
+    runs = run_range(now)
+    beside = runs_beside_test(now)
+    assert runs is not None
+    assert beside is not None
+    low, _ = beside.test.between
+    assert runs.high < low
+    assert beside.outside == runs.count
+    assert beside.epochs == now.recipe.training.rungs[-1]
+    assert beside.chosen_among == 0, "choosing the best explains runs above it, not below"
+
+
+def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:
+    best = now.recommendation
+    assert best is not None
+    assert [network.role for network in finalists(now, best)] == ["recommended"]
+    target = now.recipe.target
+    epochs = now.recipe.target_training.rungs[-1]
+    assert epochs_of_test(now, best) == 2 * target.seeds * epochs
+    assert epochs_of_test(now, best, also=best.taken) == 2 * target.seeds * epochs
+    assert epochs_of_test(now, best, also="another") == 3 * target.seeds * epochs
+    assert epochs_of_test(now, best, also="another", blocks=7) == 3 * 7 * epochs
+
+
+def test_after_a_warning_to_train_longer_more_trials_are_not_all_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    now = snapshot(usual(tmp_path).store)
+    warned = replace(now, cautions=(StillLearning("accuracy", 0.3, 0.5),))
+    step = card_of(warned).next
+    assert step is not None
+    assert step.purpose is Purpose.LONGER_FIRST
+
+
+def test_where_runs_are_too_short_the_next_command_trains_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    as_the_target = recipe(training={"start": "scratch", "rungs": [10]}, target={"epochs": 10})
+    now = snapshot(usual(tmp_path, as_the_target).store)
+    warned = replace(now, cautions=(StillLearning("accuracy", 0.3, 0.5),))
+    (row,) = (row for row in card_text(warned).rows if row.label == "Next")
+    assert row.command == "nas-attn search RECIPE --target 20 --name made-long"
+    at = " --storage sqlite:///mine.db"
+    (row,) = (row for row in card_text(warned, at).rows if row.label == "Next")
+    assert row.command == f"nas-attn search RECIPE --target 20 --name made-long{at}"
+
+
+@pytest.mark.parametrize("gain", [0.01, -0.004], ids=["test it", "try more"])
+@pytest.mark.parametrize("evaluator", [ASKING, "mine:evaluate"])
+def test_a_next_command_is_named_where_one_can_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, evaluator: str
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, gain)
+    now = snapshot(usual(tmp_path).store)
+    training = now.recipe.training.model_copy(update={"evaluator": evaluator})
+    now = replace(now, recipe=now.recipe.model_copy(update={"training": training}))
+    (row,) = (row for row in card_text(now).rows if row.label == "Next")
+    assert bool(row.command) is (evaluator != ASKING)
+    assert row.text
+
+
+@pytest.mark.parametrize(
+    ("difference", "half_width", "purpose"),
+    [
+        (0.02, 0.021, Purpose.MORE_TESTS),
+        (0.002, 0.02, Purpose.OPEN_TRIALS),
+        (-0.01, 0.02, Purpose.MORE_TRIALS),
+        (-0.03, 0.02, Purpose.MORE_TRIALS),
+    ],
+    ids=["more trainings decide", "none decides", "not better", "worse"],
+)
+def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    difference: float,
+    half_width: float,
+    purpose: Purpose,
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    study = usual(tmp_path)
+    study.validation({BEST: everywhere(CBAM), BARE: "none"})
+    now = snapshot(study.store)
+    (test,) = now.pooled
+    seen = replace(
+        test,
+        difference=difference,
+        low=difference - half_width,
+        high=difference + half_width,
+        new_low=None,
+        new_high=None,
+        by_blocks=(half_width / critical_value(CONTRAST, test.blocks)) ** 2,
+        by_images=0.0,
+    )
+    found = card_of(replace(now, pooled=(seen,)))
+    assert found.verdict is CardVerdict.KEEP
+    assert found.next is not None
+    assert found.next.purpose is purpose
+
+
+def test_the_bare_backbone_is_kept_where_nothing_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    found = card(usual(tmp_path))
+    assert found.verdict is CardVerdict.KEEP
+    assert found.taken is not None
+    assert found.taken.label == "none"
+    assert not any(stage.modules for stage in found.drawing)
+    assert found.gain is not None
+    assert found.gain.of.label != "none"
+    assert found.next is not None
+    assert found.next.purpose is Purpose.MORE_TRIALS
+
+
+UNTRIED = "stage3=eca(kernel_size=3)"
+
+
+def untried_tested(folder: Path, patch: pytest.MonkeyPatch, gain: float) -> Snapshot:
+    """A study in which nothing helps, after a test of a placement that is no candidate."""
+    for choice in made_study.TRUE_GAIN:
+        patch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    study = usual(folder)
+    study.validation({"untried": UNTRIED, BARE: "none"}, gain={"untried": gain})
+    return snapshot(study.store)
+
+
+def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = untried_tested(tmp_path, monkeypatch, -0.02)
+    (test,) = now.pooled
+    found = card_of(now)
+    assert found.verdict is CardVerdict.KEEP
+    assert found.certainty is not None
+    assert found.certainty.test == test
+    assert found.certainty.of.key == test.key
+    assert found.gain is not None
+    assert (found.gain.of.key, found.gain.mean) == (test.key, test.difference)
+    assert found.cost is None, "its latency was not measured"
+    text = card_text(now)
+    searched = {view.label for view in now.candidates if not view.is_bare}
+    said = " ".join([text.headline, *(row.text for row in text.rows if row.label != "Next")])
+    assert not any(label in said for label in searched)
+    assert UNTRIED in [row.text for row in text.below]
+
+
+def test_the_time_of_a_further_test_is_that_of_all_networks_that_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = untried_tested(tmp_path, monkeypatch, 0.005)
+    best = now.recommendation
+    assert best is not None
+    trained = {network.key for network in finalists(now, best)} | {BARE, "untried"}
+    assert len(trained) == 3, "the best uniform one is trained, too"
+    step = card_of(now).next
+    assert step is not None
+    assert step.purpose is Purpose.MORE_TESTS
+    epochs = now.recipe.target_training.rungs[-1]
+    assert step.seconds == training_s(now, len(trained) * step.runs * epochs)
+
+
+def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = untried_tested(tmp_path, monkeypatch, 0.03)
+    found = card_of(now)
+    assert found.next is not None
+    assert found.next.purpose is Purpose.TRY_TESTED
+    text = card_text(now)
+    (row,) = (row for row in text.rows if row.label == "Next")
+    assert row.command == f'nas-attn resume made --try "{UNTRIED}"'
+    assert "no attention" not in text.headline
+
+
+def test_a_larger_network_that_gains_more_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(made_study.TRUE_GAIN, "dwconv", 0.03)
+    monkeypatch.setitem(made_study.TRUE_COST, "dwconv", 0.02)
+    study = usual(tmp_path)
+    study.candidate(everywhere("dwconv"), baseline="control dwconv", seeds=2)
+    study.sessions()
+    found = card(study)
+    assert found.verdict is CardVerdict.CONTROL
+    assert found.taken is not None
+    assert str(found.taken.placement) == everywhere("dwconv")
+    assert found.gain is not None
+    assert found.gain.of == found.taken
+
+
+def test_a_search_that_trained_too_briefly_takes_nothing(tmp_path: Path) -> None:
+    brief = recipe(training={"rungs": [10]}, target={"epochs": 40})
+    found = card(usual(tmp_path, brief))
+    assert found.verdict is CardVerdict.EARLY
+    assert found.taken is None
+    assert found.gain is not None
+    assert found.early is not None
+
+
+def test_an_empty_study_goes_on(tmp_path: Path) -> None:
+    found = card(MadeStudy(tmp_path))
+    assert (found.verdict, found.lacking) == (CardVerdict.NOTHING, Lacking.NOTHING_SCORED)
+    assert found.next is not None
+    assert found.next.purpose is Purpose.CONTINUE
+
+
+def test_a_search_whose_time_ended_before_its_first_placement_goes_on_with_all_of_them(
+    tmp_path: Path,
+) -> None:
+    study = MadeStudy(tmp_path)
+    study.backbone()
+    # what a search does whose time is over: it plans as many as it has begun
+    study.store.set(trials=0)
+    found = card(study)
+    assert found.lacking is Lacking.NOTHING_SCORED
+    assert found.next is not None
+    assert found.next.purpose is Purpose.CONTINUE
+    assert found.next.step.trials == study.recipe.search.trials > 0
+
+
+def test_the_drawing_has_every_stage_in_its_order(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    names = ("stage2", "stage10", "neck1")
+    sites = ", ".join(
+        f'{{"name": "{name}", "role": "{"neck" if "neck" in name else "backbone"}"}}'
+        for name in (*names, "stage2.block1")
+    )
+    study.store.set(sites=f'{{"input_shape": [1, 20, 20], "classes": 10, "sites": [{sites}]}}')
+    now = snapshot(study.store)
+    assert now.stages == (
+        BackboneStage("stage2", "backbone"),
+        BackboneStage("stage10", "backbone"),
+        BackboneStage("neck1", "neck"),
+    )
+    drawn = drawing_of(now, parse("stage2.block1=se(reduction=8) neck1=eca"))
+    assert [stage.name for stage in drawn] == list(names)
+    assert [(m.type, m.block) for m in drawn[0].modules] == [("se", "block1")]
+    assert drawn[1].modules == ()
+    assert drawn[2].modules[0].choice == "eca"
+    assert drawing_of(now, parse("backbone=resnet14")) == ()

@@ -1,0 +1,182 @@
+"""How long the bare network needs, and what an answer says of trainings that are too short or that
+twice as long would better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_study import IMAGES, MadeStudy, recipe, usual
+
+from nas_attn.answer.assembling import snapshot_of
+from nas_attn.answer.choosing import Unmet, choose
+from nas_attn.answer.criteria import Criteria
+from nas_attn.answer.decision import decide
+from nas_attn.answer.length import LengthScore, MetricKind, needed_length
+from nas_attn.answer.reading import read, snapshot
+from nas_attn.answer.recommendation import Worth
+from nas_attn.recipe.purposes import LENGTH, length_protocol
+from nas_attn.space.placement import BARE
+from nas_attn.storage import Run
+from nas_attn.storage.records import Score
+from nas_attn.words.as_json import snapshot_as_json
+from nas_attn.words.card import card_text
+from nas_attn.words.choosing import unmet_text
+
+ACCURACY = MetricKind(share=True, lower_is_better=False)
+
+
+def scores(*values: float, losses: tuple[float, ...] = ()) -> list[LengthScore]:
+    return [
+        LengthScore(10 * 2**i, 2, value, losses[i] if losses else None)
+        for i, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("known", "needed"),
+    [
+        (scores(0.44, 0.52, 0.53), 20),
+        (scores(0.44, 0.44), 10),
+        (scores(0.44, 0.52), None),
+        (scores(0.44), None),
+        (scores(0.90, 0.91, 0.912), 20),
+        (scores(0.44, 0.445, losses=(1.4, 1.2)), None),
+        (scores(0.44, 0.445, losses=(1.4, 1.6)), 10),
+    ],
+    ids=[
+        "gains once",
+        "gains nothing",
+        "still gains",
+        "one length",
+        "near one",
+        "loss",
+        "worse loss",
+    ],
+)
+def test_the_first_length_whose_double_is_not_clearly_better(
+    known: list[LengthScore], needed: int | None
+) -> None:
+    assert needed_length(known, ACCURACY) == needed
+
+
+def test_a_loss_is_better_when_it_is_lower() -> None:
+    kind = MetricKind(share=False, lower_is_better=True)
+    assert needed_length(scores(2.0, 1.5, 1.49), kind) == 20
+
+
+def made(folder: Path, *, searched: int, target: int) -> MadeStudy:
+    """A study whose runs train for `searched` epochs."""
+    tables = {"training": {"rungs": [searched]}, "target": {"epochs": target}}
+    study = usual(folder, recipe(**tables))
+    study.sessions()
+    return study
+
+
+def bare_runs(study: MadeStudy, epochs: int, *, gain: float) -> None:
+    """Two trainings of the bare network for so many epochs, better by `gain` than the search's."""
+    study.store.protocols.put(length_protocol(epochs), "{}")
+    (bare,) = (row.key for row in study.store.candidates() if row.baseline == "none")
+    for seed in (0, 1):
+        right = study.hard + 0.06 * study.rng.standard_normal(IMAGES) < 0.62 + gain
+        bits = np.packbits(right).tobytes()
+        score = Score(
+            seed, 0, epochs, {"accuracy": float(right.mean())}, correct=bits, examples=IMAGES
+        )
+        run = Run(bare, BARE, seed, protocol=length_protocol(epochs), purpose=LENGTH)
+        study.store.add_score(run, score, lease=study.lease)
+
+
+def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path) -> None:
+    study = made(tmp_path, searched=10, target=40)
+    bare_runs(study, 40, gain=0.08)
+    now = snapshot(study.store)
+    assert now.brief is not None
+    assert (now.brief.searched, now.brief.target) == (10, 40)
+    gain = now.brief.gain.gain
+    assert gain.low < 0.08 < gain.high
+    assert gain.mean == pytest.approx(0.08, abs=0.02)
+    text = card_text(now)
+    assert not text.headline.startswith(("Take", "Keep"))
+    assert {"Longer", "Uniform"} <= {row.label for row in text.below}
+    assert now.taken is None
+    assert snapshot_as_json(now)["recommendation"] is None
+    assert choose(now, Criteria(), str) == Unmet(None)
+    assert "40" in unmet_text(now, Unmet(None))
+    assert choose(now, Criteria(trial=1), str).view.trial == 1, "a person may still choose"
+
+
+def test_an_answer_comes_once_networks_were_trained_as_the_target_says(tmp_path: Path) -> None:
+    study = made(tmp_path, searched=10, target=40)
+    for row in study.store.candidates()[:4]:
+        for seed in (0, 1):
+            score = Score(seed, 0, 40, {"accuracy": 0.7 + 0.01 * row.trial + 0.001 * seed})
+            run = Run(row.key, row.placement, seed, protocol="target", purpose="validate")
+            study.store.add_score(run, score, lease=study.lease)
+    assert snapshot(study.store).brief is None
+
+
+@pytest.mark.parametrize("gain", [0.06, 0.0])
+def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
+    tmp_path: Path, gain: float
+) -> None:
+    study = made(tmp_path, searched=10, target=10)
+    bare_runs(study, 20, gain=gain - 0.002)
+    now = snapshot(study.store)
+    assert now.brief is None
+    assert (now.longer.shorter, now.longer.longer, now.longer.seeds) == (10, 20, 2)
+    assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
+    said = [row.label for row in card_text(now).below]
+    assert ("Longer" in said) == (gain > 0)
+
+
+def test_a_known_gain_of_length_that_does_not_count_is_not_said_to_be_open(
+    tmp_path: Path,
+) -> None:
+    study = made(tmp_path, searched=10, target=10)
+    bare_runs(study, 20, gain=0.06)
+    now = snapshot(study.store)
+    best = now.recommendation
+    assert best is not None
+    dear = replace(best, worth=Worth(0.5, stated=True))
+    decision = decide(replace(now, recommendation=dear))
+    assert decision.longer is None, "it is little beside what attention gains"
+    assert decision.longer_open is None, "its interval excludes zero: the images tell"
+
+
+@pytest.mark.parametrize(("half_width", "told"), [(0.05, True), (0.01, False)])
+def test_where_the_images_are_too_few_the_length_is_said_to_be_open(
+    tmp_path: Path, half_width: float, told: bool
+) -> None:
+    study = made(tmp_path, searched=10, target=10)
+    bare_runs(study, 20, gain=-0.002)
+    now = snapshot(study.store)
+    assert now.longer is not None
+    gain = replace(now.longer.gain, mean=0.0, low=-half_width, high=half_width, probability=0.5)
+    decision = decide(replace(now, longer=replace(now.longer, gain=gain)))
+    assert decision.longer is None
+    assert (decision.longer_open is not None) == told
+
+
+def test_a_pause_of_a_study_is_no_time_that_a_longer_search_needs(tmp_path: Path) -> None:
+    few = recipe(training={"rungs": [10]}, target={"epochs": 40})
+    facts = read(usual(tmp_path, few, searched=8).store)
+
+    def enough_s(pause_s: float) -> float:
+        """With a candidate a minute, and a pause while the sixth was trained."""
+        rows = []
+        for index, row in enumerate(facts.candidates):
+            began = 60.0 * index + pause_s * (index > 5)
+            ended = 60.0 * index + 55 + pause_s * (index >= 5)
+            rows.append(
+                replace(row, created_at=began, finished_at=row.finished_at and ended),
+            )
+        brief = snapshot_of(replace(facts, candidates=rows)).brief
+        assert brief is not None
+        assert brief.enough_s is not None
+        return brief.enough_s
+
+    assert enough_s(14 * 3600.0) == pytest.approx(enough_s(0.0), rel=0.05)
