@@ -30,7 +30,7 @@ from nas_attn.report.figures.effects import effect_map
 from nas_attn.report.figures.files import write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.notebook import summary
-from nas_attn.results.publishing import what_is_wrong, write_study_report
+from nas_attn.report.publishing import what_is_wrong, write_study_report
 from nas_attn.searching.prepare import beginning, checks
 from nas_attn.searching.prepare.extending import extend
 from nas_attn.searching.propose.halving import ParetoHalving as ParetoHalving

@@ -279,14 +279,12 @@ BACKBONE_SOURCES = (
         "ultralytics",
         package="ultralytics",
         licence="AGPL-3.0 (ultralytics)",
-        build="nas_attn.integrations.ultralytics.networks:detector",
-        exists="nas_attn.integrations.ultralytics.networks:exists",
+        build="nas_attn.ultralytics.networks:detector",
+        exists="nas_attn.ultralytics.networks:exists",
     ),
 )
 
-INTEGRATIONS = (
-    Integration("ultralytics", "nas_attn.integrations.ultralytics.rebuilding:Ultralytics"),
-)
+INTEGRATIONS = (Integration("ultralytics", "nas_attn.ultralytics.rebuilding:Ultralytics"),)
 
 TASK_ROWS = (
     TaskRow(
@@ -308,11 +306,11 @@ TASK_ROWS = (
     TaskRow(
         "detection by ultralytics",
         task="detection",
-        facts="nas_attn.integrations.ultralytics.task:UltralyticsDetection",
-        data="nas_attn.integrations.ultralytics.task:ReadByUltralytics",
+        facts="nas_attn.ultralytics.task:UltralyticsDetection",
+        data="nas_attn.ultralytics.task:ReadByUltralytics",
         learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.integrations.ultralytics.answers:UltralyticsExport",
-        evaluator="nas_attn.integrations.ultralytics.training:detector_evaluator",
+        answers="nas_attn.ultralytics.answers:UltralyticsExport",
+        evaluator="nas_attn.ultralytics.training:detector_evaluator",
     ),
     TaskRow(
         "detection by an evaluator",

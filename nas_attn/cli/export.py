@@ -33,9 +33,9 @@ from nas_attn.system.paths import output_path, user_path
 
 if TYPE_CHECKING:
     from nas_attn.answer.snapshot import CandidateView, Snapshot
+    from nas_attn.export.exporting import Exported
     from nas_attn.export.formats import Format
     from nas_attn.recipe.recipe import Recipe
-    from nas_attn.results.exporting import Exported
     from nas_attn.storage.opening import OpenStudy
 
 FORMAT_HELP = (
@@ -96,9 +96,9 @@ def export(
 
     from nas_attn.answer.choice import chosen
     from nas_attn.answer.reading import snapshot
+    from nas_attn.export.exporting import ExportWish, export_candidate
     from nas_attn.export.formats import find_format
     from nas_attn.recipe import tasks
-    from nas_attn.results.exporting import ExportWish, export_candidate
 
     opened = study_named(study, common.storage, trust=common.trust)
     kind = find_format(options.format_, tasks.of(opened.recipe), options.output or "")

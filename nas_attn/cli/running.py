@@ -123,7 +123,7 @@ def run(
     left_s: float | None = None,
 ) -> None:
     """Runs workers until the study is complete or interrupted, and prints the answer."""
-    from nas_attn.results.publishing import Publisher, write_study_report
+    from nas_attn.report.publishing import Publisher, write_study_report
     from nas_attn.searching.phases.testing import cut
     from nas_attn.storage.opening import renewed
 
@@ -233,7 +233,7 @@ def final_test(effort: Effort, options: FinalTestOptions, study: StudyName = Non
     check_output()
 
     from nas_attn.answer.reading import snapshot, unfinished
-    from nas_attn.results.publishing import Publisher
+    from nas_attn.report.publishing import Publisher
     from nas_attn.searching.phases import validating
     from nas_attn.words.running import stopped_line
 

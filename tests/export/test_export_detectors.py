@@ -19,11 +19,11 @@ from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.card import check_onnx
 from nas_attn.export.python_file import UNCHANGED, Described, Interface
-from nas_attn.integrations.ultralytics.answers import Answer
 from nas_attn.recipe.recipe import BackboneSection, DataSection
 from nas_attn.recipe.tasks import find
 from nas_attn.space.notation import parse
 from nas_attn.space.search_space import resolve
+from nas_attn.ultralytics.answers import Answer
 
 SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")

@@ -85,7 +85,7 @@ def test_a_process_that_only_reads_the_file_keeps_its_attention(script: Script) 
     """As those do that ultralytics starts for several GPUs."""
     script(
         "from pathlib import Path",
-        "from nas_attn.integrations.ultralytics.answers import write_pt",
+        "from nas_attn.ultralytics.answers import write_pt",
         "write_pt(network, Path('attended.pt'), [str(k) for k in range(80)], 64)",
         "assert theirs() == before",
     )
@@ -97,7 +97,7 @@ def test_attention_of_its_own_is_kept_replaced_or_removed(script: Script) -> Non
         "import torch",
         "import nas_attn as na",
         "from nas_attn.attachment import attached_modules, find_sites",
-        "from nas_attn.integrations.ultralytics import keep_attention",
+        "from nas_attn.ultralytics import keep_attention",
         "from ultralytics.nn.tasks import DetectionModel",
         "shape = (3, 64, 64)",
         "network = DetectionModel('yolo11n.yaml', verbose=False).eval()",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas_attn.integrations.ultralytics.caches import read_cache
+from nas_attn.ultralytics.caches import read_cache
 
 LABEL: dict[str, Any] = {
     "im_file": "a.jpg",
@@ -70,7 +70,7 @@ def test_ultralytics_reads_its_caches_so_while_it_trains(
     from ultralytics.data import dataset
     from ultralytics.data.utils import load_dataset_cache_file as theirs
 
-    from nas_attn.integrations.ultralytics.training import left_alone
+    from nas_attn.ultralytics.training import left_alone
 
     monkeypatch.chdir(tmp_path)
     path = written(tmp_path / "labels.cache", {**CACHE, "labels": [Intruder()]})

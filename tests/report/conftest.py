@@ -1,7 +1,9 @@
 """A finished study, made once for all tests of its report."""
 
 import pytest
+from command_line import nas  # noqa: F401
 from made_study import usual
+from table_study import table  # noqa: F401
 
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot

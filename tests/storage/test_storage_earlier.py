@@ -21,7 +21,7 @@ from command_line import (
 )
 from materials import photographs
 
-from nas_attn.results import publishing
+from nas_attn.report import publishing
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import Database, tables

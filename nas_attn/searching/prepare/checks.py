@@ -7,7 +7,7 @@ import warnings
 from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.results import tracking
+from nas_attn.report import tracking
 from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.importing import PYTHON, load_object

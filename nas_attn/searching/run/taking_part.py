@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from nas_attn.answer.reading import snapshot
-from nas_attn.results import tracking
-from nas_attn.results.publishing import Publisher
+from nas_attn.report import tracking
+from nas_attn.report.publishing import Publisher
 from nas_attn.searching.keeping import sweep_weights
 from nas_attn.searching.phases.confirming import Confirmation, Rounds
 from nas_attn.searching.phases.length import Control, FindingLength

@@ -19,8 +19,8 @@ from nas_attn import backbones
 from nas_attn.answer import reading
 from nas_attn.answer.progress import progress
 from nas_attn.errors import BackboneError, DataError, RecipeError
+from nas_attn.export import exporting
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.results import exporting
 from nas_attn.searching.phases import confirming, screening, testing, validating
 from nas_attn.searching.prepare import baselines, beginning, clock, image_folder, timing
 from nas_attn.searching.run import taking_part

@@ -23,6 +23,6 @@ def keep_attention() -> None:
     """Makes ultralytics keep attached attention in networks that it builds anew, as `YOLO.train`
     does. It wraps four of ultralytics' functions, in this process; a second call does nothing.
     """
-    from nas_attn.integrations.ultralytics import rebuilding
+    from nas_attn.ultralytics import rebuilding
 
     rebuilding.keep_attention()

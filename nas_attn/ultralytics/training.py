@@ -22,12 +22,12 @@ from typing_extensions import override
 from nas_attn.attachment.twins import copied
 from nas_attn.data import yolo
 from nas_attn.errors import TrainingError
-from nas_attn.integrations.ultralytics.caches import caches_read_safely
-from nas_attn.integrations.ultralytics.networks import parts_of
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.processes import cores
 from nas_attn.training.evaluators import Evaluator, EvaluatorRun
 from nas_attn.training.learning_rates import attention_parameters, peak_rate
+from nas_attn.ultralytics.caches import caches_read_safely
+from nas_attn.ultralytics.networks import parts_of
 
 THEIR_METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}
 """Our metrics -> theirs."""

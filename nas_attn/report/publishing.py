@@ -21,7 +21,7 @@ from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_lin
 from nas_attn.recipe.tables import is_share_of_images
 from nas_attn.report import dashboard, write_report
 from nas_attn.report.mistakes import Wrong, role
-from nas_attn.results.tracking import track
+from nas_attn.report.tracking import track
 from nas_attn.storage.artifacts import sheet_name
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.waiting import ignore, impatient
@@ -172,7 +172,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
     drawn = {}
     try:
         if numbers and images:
-            from nas_attn.results.pictures import pictures
+            from nas_attn.report.pictures import pictures
 
             drawn = pictures(
                 now.recipe,

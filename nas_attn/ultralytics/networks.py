@@ -43,7 +43,7 @@ def detector(
         )
     import torch
 
-    from nas_attn.integrations.ultralytics.rebuilding import keep_attention
+    from nas_attn.ultralytics.rebuilding import keep_attention
 
     keep_attention()
     if name.endswith(".pt"):

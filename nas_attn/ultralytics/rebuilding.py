@@ -49,7 +49,7 @@ class Ultralytics(HostPackage):
         if not _keeps_attention():
             warnings.warn(
                 "YOLO.train builds this network anew, without its attention: call"
-                " nas_attn.integrations.ultralytics.keep_attention() once before you train",
+                " nas_attn.ultralytics.keep_attention() once before you train",
                 NasAttnWarning,
                 # The line of the script that calls `nas_attn.attach`.
                 stacklevel=5,

@@ -35,8 +35,8 @@ from nas_attn.export.formats import (
     boxes_apart,
 )
 from nas_attn.export.python_file import UNCHANGED, Interface
-from nas_attn.integrations.ultralytics.networks import parts_of, quiet
 from nas_attn.training.plan import Plan
+from nas_attn.ultralytics.networks import parts_of, quiet
 
 
 class Answer(Graph):

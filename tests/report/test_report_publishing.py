@@ -27,8 +27,8 @@ from nas_attn.answer import reading
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.results import publishing
-from nas_attn.results.pictures import PICTURE_SIDE, pictures
+from nas_attn.report import publishing
+from nas_attn.report.pictures import PICTURE_SIDE, pictures
 from nas_attn.searching import keeping
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part

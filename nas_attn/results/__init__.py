@@ -1,1 +1,0 @@
-"""What a study gives out: its report, the dashboard, trackers, exported networks."""
