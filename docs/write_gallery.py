@@ -34,7 +34,7 @@ from nas_attn.report.browser import find_browser
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.drawing import untold
 from nas_attn.report.figures.files import write_figures
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 from nas_attn.system.paths import DEFAULT_URL
 
 ROOT = Path(__file__).resolve().parents[1]

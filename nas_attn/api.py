@@ -43,9 +43,9 @@ from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement, Site
 from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import resolve
-from nas_attn.storage import shown_url
 from nas_attn.storage.opening import OpenStudy, only_study, renewed
 from nas_attn.storage.opening import open_study as _open
+from nas_attn.storage.urls import shown_url
 from nas_attn.system.importing import PYTHON
 from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.training.evaluators import Evaluator

@@ -18,8 +18,10 @@ from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Database, Run, StudyStore
+from nas_attn.storage.database import Database
 from nas_attn.storage.records import Fingerprint, Score, Session, SessionSample
+from nas_attn.storage.rows import Run
+from nas_attn.storage.store import StudyStore
 
 IMAGES = 2000
 TRUE_GAIN = {

@@ -40,7 +40,7 @@ def test_all_threads_that_read_first_see_all_rows() -> None:
     code = (
         "import threading\n"
         "import nas_attn\n"
-        "from nas_attn import tables\n"
+        "from nas_attn.recipe import tables\n"
         "seen = []\n"
         "read = lambda: seen.append(len(tables.TASK_ROWS))\n"
         "threads = [threading.Thread(target=read) for _ in range(8)]\n"

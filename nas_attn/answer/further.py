@@ -9,8 +9,8 @@ from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import ROUNDS_PER_SEED, next_round
 from nas_attn.recipe.purposes import ROUND
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.storage import StudyStore
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.store import StudyStore
 
 
 def is_unfinished(opened: OpenStudy, reached: Progress) -> bool:

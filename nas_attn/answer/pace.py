@@ -18,9 +18,9 @@ from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, LENGTH, RETRAIN, ROUND, SEARCH, VALIDATE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import BARE
-from nas_attn.storage import StudyStore
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Session
+from nas_attn.storage.store import StudyStore
 
 # the pace is that of so many candidates, the last ones
 PACE_OF = 30

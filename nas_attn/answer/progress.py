@@ -7,8 +7,9 @@ from collections import Counter
 from nas_attn.answer.fronts import leading, minimised
 from nas_attn.answer.pace import PURPOSES_OF_PHASE, narrowing, remaining_s
 from nas_attn.answer.progress_facts import EndedRun, Phase, PhaseProgress, Progress
-from nas_attn.storage import RunRow, StudyStore
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.rows import RunRow
+from nas_attn.storage.store import StudyStore
 
 
 def ended_run(row: RunRow) -> EndedRun:

@@ -42,9 +42,9 @@ from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.recipe.tables import METRICS, share_of_images
 from nas_attn.space.notation import parse
-from nas_attn.storage import StudyStore
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
+from nas_attn.storage.store import StudyStore
 
 # bytes of a study's labels, unpacked: a few MB in a large study
 MOST_LABELS = 2**26

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nas_attn.answer.worker_facts import FormerView, WorkerView
-from nas_attn.storage import FormerWorker, WorkerRow
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.rows import FormerWorker, WorkerRow
 from nas_attn.system.processes import is_dead, machine_and_pid
 
 # a worker is silent after this time; it renews its leases four times as often

@@ -179,7 +179,7 @@ def at_storage(url: str) -> str:
     """The `--storage` option of a printed command; empty if the command finds the database without
     it.
     """
-    from nas_attn.storage import shown_url
+    from nas_attn.storage.urls import shown_url
 
     is_default = url in (DEFAULT_URL, environment.storage())
     shown = shown_url(url)

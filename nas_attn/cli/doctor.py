@@ -130,8 +130,8 @@ def _machine() -> Iterator[Check]:
 
 
 def _database(storage: str) -> Check:
-    from nas_attn.storage import Database, shown_url
-    from nas_attn.storage.urls import storage_url
+    from nas_attn.storage.database import Database
+    from nas_attn.storage.urls import shown_url, storage_url
 
     shown = shown_url(storage)
     try:

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
     from nas_attn.answer.snapshot import Snapshot
     from nas_attn.answer.validation import Family
-    from nas_attn.storage import Run
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
+    from nas_attn.storage.rows import Run
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def run(
 
 
 def _print_answer(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path | None) -> None:
-    from nas_attn.storage import shown_url
+    from nas_attn.storage.urls import shown_url
     from nas_attn.words.as_json import snapshot_as_json
 
     print_json(

@@ -127,7 +127,7 @@ def show_next(
     """Where everything is, and next steps: none before the search ends, no further trials in an
     exhausted space. `artifacts`: the study's folder of them; None if they are in a bucket.
     """
-    from nas_attn.storage import shown_url
+    from nas_attn.storage.urls import shown_url
 
     at = at_storage(storage)
     out.print()

@@ -28,7 +28,7 @@ def delete(
 ) -> None:
     """Delete a study. Its results, weights and checkpoints go; reports and exported files stay."""
     from nas_attn.searching.keeping import check_deletable, delete_study
-    from nas_attn.storage import shown_url
+    from nas_attn.storage.urls import shown_url
     from nas_attn.words.upkeep import deleted_line, deletion_question, study_text
 
     opened = study_named(study, storage)
@@ -48,7 +48,8 @@ def delete(
 
 def list_studies(storage: str, as_json: bool, *, wide: bool = False) -> None:
     """Prints the studies of a database."""
-    from nas_attn.storage import Database, shown_url
+    from nas_attn.storage.database import Database
+    from nas_attn.storage.urls import shown_url
     from nas_attn.words.upkeep import candidates_text, studies_title
 
     studies = Database(storage, must_exist=True).studies()

@@ -258,7 +258,7 @@ def backup(
 ) -> None:
     """Copy a database with its weights. Workers may go on meanwhile."""
     from nas_attn.searching.keeping import back_up
-    from nas_attn.storage import Database
+    from nas_attn.storage.database import Database
     from nas_attn.words.upkeep import copied_files, staying_line
 
     done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=weights)

@@ -26,10 +26,11 @@ from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.tables import share_of_images
 from nas_attn.recipe.task import Task
-from nas_attn.storage import Run, StudyStore
 from nas_attn.storage.artifacts import weights_run
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import ASIDE, Arithmetic, Score, StoredScore
+from nas_attn.storage.rows import Run
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.images import compare
 from nas_attn.training.plan import Plan, kept_sites, plan_for, protocol_recipe

@@ -8,9 +8,10 @@ from nas_attn.answer.snapshot import CandidateView
 from nas_attn.backbones.weights import restore, unpack
 from nas_attn.errors import CheckpointError
 from nas_attn.recipe.purposes import RETRAIN, SEARCH
-from nas_attn.storage import Run, StudyStore
 from nas_attn.storage.artifacts import read_artifact, weights_run
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.rows import Run
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.plan import Plan
 
 

@@ -39,7 +39,7 @@ def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
     if inside.is_dir():
         folder = inside
     else:
-        folder = Path(__file__).resolve().parent.parent / kind
+        folder = Path(__file__).resolve().parents[2] / kind
     return {
         entry.name.removesuffix(".toml"): entry.read_text("utf-8")
         for entry in sorted(folder.iterdir(), key=lambda e: e.name)

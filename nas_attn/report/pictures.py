@@ -21,7 +21,7 @@ from nas_attn.data.boxes import SHOWN_SCORE, BoxedSplit
 from nas_attn.data.facts import NOT_COUNTED
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.storage import StudyStore
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.images import compare
 from nas_attn.training.learning import answer_of

@@ -27,10 +27,10 @@ from nas_attn.recipe.purposes import test_protocol
 from nas_attn.recipe.reading import write_toml
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import html, tables
-from nas_attn.storage import StudyStore
 from nas_attn.storage.artifacts import mark
 from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import owner_name
 from nas_attn.words.answer import answer
 from nas_attn.words.running import tracker_failed_line

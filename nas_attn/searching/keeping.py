@@ -16,7 +16,6 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.workers_of import workers_of
 from nas_attn.errors import OperationError, StudyError, several, shorten
-from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore, sqlite_url
 from nas_attn.storage.artifacts import (
     ArtifactStore,
     FolderArtifacts,
@@ -28,8 +27,12 @@ from nas_attn.storage.artifacts import (
     weights_run,
 )
 from nas_attn.storage.bucket import SCHEME
+from nas_attn.storage.database import Database
 from nas_attn.storage.opening import OpenStudy, artifacts_folder
+from nas_attn.storage.rows import CheckpointRow, Lease
+from nas_attn.storage.store import StudyStore
 from nas_attn.storage.trial_book import TrialBook
+from nas_attn.storage.urls import sqlite_url
 from nas_attn.storage.work import LOST, WAITING
 from nas_attn.system.paths import UNFINISHED_ENDING
 from nas_attn.system.processes import is_dead

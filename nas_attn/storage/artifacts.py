@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import CheckpointError, StorageAway
 from nas_attn.recipe.purposes import BACKBONE, division_name
-from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
+from nas_attn.storage.rows import CheckpointRow, Lease, Run
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.notes import Failure, warn
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.system.waiting import impatient

@@ -8,7 +8,8 @@ import random
 import threading
 
 from nas_attn.errors import LeaseLost, OperationError
-from nas_attn.storage import Lease, StudyStore
+from nas_attn.storage.rows import Lease
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import is_dead, owner_shown
 from nas_attn.system.waiting import Interrupted
 

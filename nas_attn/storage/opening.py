@@ -19,10 +19,11 @@ from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import BACKBONE_SOURCES
-from nas_attn.storage import Database, StudyStore, shown_url
 from nas_attn.storage.artifacts import ArtifactStore, FolderArtifacts
 from nas_attn.storage.bucket import SCHEME, BucketArtifacts
-from nas_attn.storage.database import check_same_recipe
+from nas_attn.storage.database import Database, check_same_recipe
+from nas_attn.storage.store import StudyStore
+from nas_attn.storage.urls import shown_url
 from nas_attn.system.paths import DEFAULT_URL, user_path
 
 if TYPE_CHECKING:

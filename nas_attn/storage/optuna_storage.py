@@ -18,9 +18,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session
 
 from nas_attn.errors import StorageError
-from nas_attn.storage import Database, optuna_engine_arguments, sqlite_url
+from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.database import Database
 from nas_attn.storage.driver_errors import explained, translate_errors
 from nas_attn.storage.outages import Outage, repeatable
+from nas_attn.storage.urls import sqlite_url
 
 T = TypeVar("T")
 

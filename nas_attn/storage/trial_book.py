@@ -18,7 +18,7 @@ from nas_attn.errors import LeaseLost, StorageError
 from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.optuna_storage import open_storage
 from nas_attn.storage.records import CandidateRow, Latency, StoredScore

@@ -21,7 +21,7 @@ from nas_attn.errors import DataError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.task import EXTERNAL
-from nas_attn.storage import StudyStore
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.notes import ContradictoryImages, warn
 from nas_attn.training.tasks.data import data_of
 

@@ -24,8 +24,8 @@ from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.session import candidate_name, check, run_session
 from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.space.placement import BARE, Placement, ResolvedPlacement
-from nas_attn.storage import StudyStore
 from nas_attn.storage.records import Fingerprint, Latency, Session
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.notes import Failure, warn
 from nas_attn.system.waiting import Awaited, Interrupted, Wait
 from nas_attn.training.plan import Plan

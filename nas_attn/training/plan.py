@@ -26,8 +26,8 @@ from nas_attn.recipe.recipe import DataSection, Recipe, TrainingSection, objecti
 from nas_attn.recipe.tables import COSTS, Cost, Costs
 from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space.search_space import SearchSpace, resolve
-from nas_attn.storage import StudyStore
 from nas_attn.storage.records import Latency
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.images import keep_or_compare
 from nas_attn.training.tasks.data import data_of
 

@@ -12,8 +12,8 @@ from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import Recipe, TrainingSection
-from nas_attn.storage import StudyStore
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.notes import OtherArithmetic, warn
 from nas_attn.training.arithmetic import possible
 from nas_attn.training.trainer import new_arithmetic

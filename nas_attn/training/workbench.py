@@ -30,7 +30,6 @@ from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import BARE, ResolvedPlacement
-from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.storage.artifacts import (
     ArtifactStore,
     RunFiles,
@@ -46,6 +45,8 @@ from nas_attn.storage.artifacts import (
 )
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Arithmetic, Latency, Score
+from nas_attn.storage.rows import Lease, Run
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.notes import Failure, warn
 from nas_attn.training.arithmetic import possible

@@ -13,8 +13,8 @@ from nas_attn.answer.arithmetic import mixed_blocks, pairing, uses_of, usual_ari
 from nas_attn.answer.reading import snapshot
 from nas_attn.report.html import render
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Run
 from nas_attn.storage.records import FILLED, Arithmetic, Score
+from nas_attn.storage.rows import Run
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.machine import arithmetic_lines
 

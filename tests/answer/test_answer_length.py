@@ -20,8 +20,8 @@ from nas_attn.answer.reading import read, snapshot
 from nas_attn.answer.recommendation import Worth
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Run
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Run
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.card import card_text
 from nas_attn.words.choosing import unmet_text

@@ -27,8 +27,8 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.overview import overview
 from nas_attn.space.notation import parse
-from nas_attn.storage import Run
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.rows import Run
 from nas_attn.words.progress import progress_line
 
 

@@ -20,10 +20,10 @@ from nas_attn.model import TARGET_RUNG
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.html import render
 from nas_attn.space.notation import parse
-from nas_attn.storage import Run
 from nas_attn.storage.artifacts import keep_labels
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Run
 from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.recommendation import reasons, rule_text

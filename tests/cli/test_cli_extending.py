@@ -27,8 +27,8 @@ from nas_attn.searching.prepare.extending import extend
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
 from nas_attn.space.search_space import resolve
-from nas_attn.storage import Run
 from nas_attn.storage.opening import create_study, open_study
+from nas_attn.storage.rows import Run
 
 URL = "sqlite:///nas_attn.db"
 WIDER = """

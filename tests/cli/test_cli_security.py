@@ -15,8 +15,9 @@ from materials import photographs
 
 from nas_attn.errors import RecipeError, StorageError, printable, without_passwords
 from nas_attn.recipe.reading import load_recipe, load_space
-from nas_attn.storage import Database, shown_url
+from nas_attn.storage.database import Database
 from nas_attn.storage.driver_errors import explained
+from nas_attn.storage.urls import shown_url
 
 RECIPE = """
 name = "theirs"

@@ -21,7 +21,7 @@ from nas_attn.cli.main import COMMANDS, FORMER_NAMES, FORMER_OPTIONS, app
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 from nas_attn.storage.opening import open_study
 
 URL = "sqlite:///nas_attn.db"

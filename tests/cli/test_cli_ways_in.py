@@ -13,7 +13,7 @@ from PIL import Image
 
 from nas_attn import __version__
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 
 
 def test_short_help_is_the_long_one(nas) -> None:

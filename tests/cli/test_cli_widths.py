@@ -19,8 +19,8 @@ from nas_attn.cli import letters, running, upkeep
 from nas_attn.cli.tables import FittedTable
 from nas_attn.cli.terminal import TurningLine
 from nas_attn.space.notation import parse
-from nas_attn.storage import Run
 from nas_attn.storage.records import Score, StoredScore
+from nas_attn.storage.rows import Run
 from nas_attn.storage.trial_book import TrialBook
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"

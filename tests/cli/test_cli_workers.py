@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 
 pytestmark = pytest.mark.slow
 

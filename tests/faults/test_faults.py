@@ -48,7 +48,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.space.notation import parse
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.storage.trial_book import TrialBook

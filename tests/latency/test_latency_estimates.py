@@ -62,7 +62,7 @@ def test_intervals_cover_the_truth_where_measuring_stops_at_a_narrow_one(
 
 def test_more_sessions_narrow_the_interval_until_it_is_enough() -> None:
     sessions = drawn(40, {"a": 0.3}, 0.02, 1)
-    widths = [times.half_width(times.estimate(sessions[:n])["a"]) for n in (2, 8, 40)]
+    widths = [times.estimate(sessions[:n])["a"].half_width for n in (2, 8, 40)]
     assert widths[0] > widths[1] > widths[2]
     assert not times.needs_more(times.estimate(sessions)["a"], 0.02)
     assert times.needs_more(times.estimate(sessions[:2])["a"], 0.01)

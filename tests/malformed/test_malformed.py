@@ -30,7 +30,7 @@ from slips import Case
 from nas_attn.cli.main import app
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 from nas_attn.storage.trial_book import TrialBook
 
 HERE = Path(__file__).parent

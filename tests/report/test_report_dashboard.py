@@ -15,7 +15,8 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import dashboard
 from nas_attn.report.dashboard import BELOW, note, study_note
-from nas_attn.storage import Database, optuna_engine_arguments
+from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.database import Database
 from nas_attn.words.card import card_text
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -22,9 +22,9 @@ from nas_attn.recipe.reading import recipe_from
 from nas_attn.report import write_report
 from nas_attn.searching.prepare import beginning
 from nas_attn.space.notation import parse
-from nas_attn.storage import Run
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Run
 
 RESNET = {"name": "resnet8", "width": 8}
 CUSTOM = {"first": ["conv1"]}

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from nas_attn.errors import StorageError
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 
 RUNNER = Path(__file__).resolve().parents[2] / "runners" / "postgres" / "run.py"
 

@@ -19,7 +19,9 @@ import sqlalchemy
 from command_line import nas  # noqa: F401
 from table_study import table  # noqa: F401
 
-from nas_attn.storage import Database, Lease, StudyStore
+from nas_attn.storage.database import Database
+from nas_attn.storage.rows import Lease
+from nas_attn.storage.store import StudyStore
 
 
 @pytest.fixture

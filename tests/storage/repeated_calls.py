@@ -14,9 +14,12 @@ import sqlalchemy
 
 from nas_attn.errors import StorageAway
 from nas_attn.space.placement import BARE
-from nas_attn.storage import CheckpointRow, Database, Lease, Run, RunRow, StudyStore, tables
+from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector
+from nas_attn.storage.database import Database
 from nas_attn.storage.records import Fingerprint, Score, Session, SessionSample
+from nas_attn.storage.rows import CheckpointRow, Lease, Run, RunRow
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.waiting import reporting
 
 RUN = Run("key", BARE, 0)

@@ -9,8 +9,10 @@ import sys
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import StorageError
 from nas_attn.space.placement import BARE, Assignment, Placement
-from nas_attn.storage import Database, Run, optuna_engine_arguments
+from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.database import Database
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Run
 
 PARAMETERS = 12
 

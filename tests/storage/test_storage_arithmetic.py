@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Database, Lease, Run, StudyStore
+from nas_attn.storage.database import Database
 from nas_attn.storage.records import FILLED, Arithmetic, Score
+from nas_attn.storage.rows import Lease, Run
+from nas_attn.storage.store import StudyStore
 
 BEFORE = Path(__file__).with_name("before") / "0001.tar.xz"
 PLAIN = Arithmetic("float32", "channels_last", "eager", "none", True, FILLED)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import pytest
 
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning
-from nas_attn.storage import Database, StudyStore, connection
+from nas_attn.storage import connection
 from nas_attn.storage.artifacts import (
     KEPT_CHECKPOINTS,
     FolderArtifacts,
@@ -19,6 +19,8 @@ from nas_attn.storage.artifacts import (
     read_artifact,
     write_artifact,
 )
+from nas_attn.storage.database import Database
+from nas_attn.storage.store import StudyStore
 
 
 @pytest.fixture

@@ -22,8 +22,10 @@ from repeated_calls import CALLS, UNSEEN, answer_lost, contents, make
 from nas_attn.errors import LeaseLost, StudyError
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Database, Lease, Run, RunRow, StudyStore
+from nas_attn.storage.database import Database
 from nas_attn.storage.records import Fingerprint, Score, Session, SessionSample
+from nas_attn.storage.rows import Lease, Run, RunRow
+from nas_attn.storage.store import StudyStore
 from nas_attn.storage.work import LOST
 
 EXPIRED = -1.0

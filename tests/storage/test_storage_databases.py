@@ -18,7 +18,7 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.local import run_workers
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 from nas_attn.storage.opening import OpenStudy, create_study, open_study, versions
 
 URL = "sqlite:///nas_attn.db"

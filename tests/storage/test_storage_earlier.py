@@ -24,7 +24,8 @@ from materials import photographs
 from nas_attn.report import publishing
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
-from nas_attn.storage import Database, tables
+from nas_attn.storage import tables
+from nas_attn.storage.database import Database
 from nas_attn.storage.opening import open_study
 
 ASSETS = Path(__file__).with_name("assets")

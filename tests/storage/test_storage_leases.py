@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Double, literal_column
 
 from nas_attn.errors import LeaseLost
-from nas_attn.storage import Database, StudyStore
+from nas_attn.storage.database import Database
+from nas_attn.storage.store import StudyStore
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import pytest
 from nas_attn.errors import StorageAway, StorageError, StudyError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.keeping import back_up
-from nas_attn.storage import Database, sqlite_url
+from nas_attn.storage.database import Database
+from nas_attn.storage.urls import sqlite_url
 
 GONE = "its log 'x.db-wal', which holds the newest results, was removed or replaced"
 READER = """

@@ -22,15 +22,10 @@ from sqlalchemy import text
 from storage_worker import search
 
 from nas_attn.errors import StorageAway, StorageError
-from nas_attn.storage import (
-    Database,
-    StudyStore,
-    connection,
-    optuna_engine_arguments,
-    outages,
-    preparing,
-    tables,
-)
+from nas_attn.storage import connection, outages, preparing, tables
+from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.database import Database
+from nas_attn.storage.store import StudyStore
 from nas_attn.system import waiting
 from nas_attn.system.waiting import reporting
 

@@ -7,9 +7,9 @@ import inspect
 import pytest
 from optuna.storages import BaseStorage
 
-from nas_attn.storage import Database, StudyStore
+from nas_attn.storage.database import Database
 from nas_attn.storage.optuna_storage import REPEATABLE
-from nas_attn.storage.store import Documents
+from nas_attn.storage.store import Documents, StudyStore
 from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 
 OF_ITSELF = {

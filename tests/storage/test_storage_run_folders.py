@@ -14,8 +14,9 @@ from nas_attn.searching import keeping
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Run, opening
+from nas_attn.storage import opening
 from nas_attn.storage.artifacts import run_folder
+from nas_attn.storage.rows import Run
 
 URL = "sqlite:///nas_attn.db"
 KEEPS = """

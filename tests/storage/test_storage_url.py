@@ -15,7 +15,9 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from nas_attn.errors import StorageAway, StorageError, StudyError
-from nas_attn.storage import Database, StudyStore, optuna_engine_arguments
+from nas_attn.storage.connection import optuna_engine_arguments
+from nas_attn.storage.database import Database
+from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import network_filesystem, shown_url, storage_url
 
 

@@ -15,9 +15,10 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
-from nas_attn.storage import Database, StudyStore
+from nas_attn.storage.database import Database
 from nas_attn.storage.opening import create_study
 from nas_attn.storage.records import Fingerprint, Session, SessionSample
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.measuring import Measurer, to_text
 
 ELSEWHERE = Fingerprint("cpu", "another machine", (("torch", "1.0"),))

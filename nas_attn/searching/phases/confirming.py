@@ -20,8 +20,8 @@ from nas_attn.answer.snapshot import CandidateView
 from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.searching.phases.testing import must_test
 from nas_attn.searching.worker.worker import TaskSource
-from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.storage.records import CandidateRow
+from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.training.plan import backbone_number, bare_seeds
 from nas_attn.words.running import confirmed_line
 

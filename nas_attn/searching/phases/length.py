@@ -53,7 +53,8 @@ from nas_attn.searching.prepare.timing import (
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.storage.rows import Lease, Run, RunRow
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.plan import session_s, study_plan
 from nas_attn.words.running import learned_nothing_text, length_line, longer_line, target_lines
 

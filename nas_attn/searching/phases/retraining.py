@@ -16,9 +16,10 @@ from nas_attn.export.weights import is_kept
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.space.placement import Placement
-from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import StoredScore
+from nas_attn.storage.rows import Lease, Run, RunRow
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.plan import keep_protocol, protocol_recipe
 
 RETRAIN_PRIORITY = 50

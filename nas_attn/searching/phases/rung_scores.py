@@ -12,8 +12,8 @@ from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.propose.history import Known, weak_values
-from nas_attn.storage import StudyStore
 from nas_attn.storage.records import CandidateRow
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.workbench import Workbench
 
 # one per objective

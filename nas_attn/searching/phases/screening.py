@@ -52,8 +52,8 @@ from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.space.search_space import FREE
-from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.storage.records import CandidateRow, Latency, Score
+from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses

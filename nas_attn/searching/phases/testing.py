@@ -21,9 +21,10 @@ from nas_attn.searching.phases.validating import (
 )
 from nas_attn.searching.prepare.timing import FEWEST_BLOCKS, MOST_BLOCKS
 from nas_attn.searching.worker.worker import Worker
-from nas_attn.storage import Lease, StudyStore
 from nas_attn.storage.leasing import TTL_S, release_dead
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.rows import Lease
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import owner_name
 from nas_attn.training.plan import study_plan
 from nas_attn.words.running import TIME_WAS_OVER, no_test_line

@@ -25,8 +25,8 @@ from nas_attn.recipe.tables import METRICS
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.data import data_of
 from nas_attn.words.lacking import nothing_recommended

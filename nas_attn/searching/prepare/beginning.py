@@ -13,8 +13,8 @@ from nas_attn.searching.prepare.baselines import enqueue_first
 from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.own_placements import user_trials
 from nas_attn.searching.propose.prior import known_before
-from nas_attn.storage import StudyStore
 from nas_attn.storage.opening import OpenStudy, create_study, is_study
+from nas_attn.storage.store import StudyStore
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.images import keep_inventory, keep_or_compare
 from nas_attn.training.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan

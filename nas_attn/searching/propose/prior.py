@@ -23,7 +23,7 @@ from nas_attn.errors import NasAttnWarning
 from nas_attn.model.coding import NO_MODULE
 from nas_attn.model.published import PooledFit, Situation, pooled
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 from nas_attn.words.running import no_comparisons_line, no_studies_line
 
 # effects at depths this far apart are strongly related; the network's depth is 1

@@ -33,10 +33,11 @@ from nas_attn.searching.keeping import sweep
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import IDLE
 from nas_attn.space.placement import BARE, ResolvedPlacement
-from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.storage.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Lease, Run, RunRow
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.waiting import Awaited, Interrupted, Wait, ignore, impatient
 from nas_attn.training.workbench import Benches
 from nas_attn.words.running import (

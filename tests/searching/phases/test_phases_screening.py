@@ -18,8 +18,9 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
-from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Lease, Run
+from nas_attn.storage.store import StudyStore
 
 URL = "sqlite:///nas_attn.db"
 # what may have become of a run, and one that was never enqueued

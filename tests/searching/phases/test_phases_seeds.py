@@ -12,8 +12,8 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Run
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.rows import Run
 from nas_attn.training.plan import bare_seeds, candidate_seeds
 
 CHANGES = {

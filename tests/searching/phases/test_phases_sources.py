@@ -27,8 +27,8 @@ from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Run
 from nas_attn.storage.opening import OpenStudy, open_study
+from nas_attn.storage.rows import Run
 from nas_attn.storage.trial_book import TRIED
 from nas_attn.training.plan import study_plan
 

@@ -14,8 +14,9 @@ from optuna.trial import TrialState
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning, clock
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Run, opening, tables
+from nas_attn.storage import opening, tables
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Run
 
 URL = "sqlite:///nas_attn.db"
 NIGHT_S = 8 * 3600.0

@@ -29,10 +29,11 @@ from nas_attn.searching.run.local import run_workers
 from nas_attn.searching.run.overview import overview
 from nas_attn.searching.worker import worker
 from nas_attn.space.placement import BARE
-from nas_attn.storage import Lease, StudyStore
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.opening import create_study, open_study
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Lease
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import owner_name
 
 URL = "sqlite:///nas_attn.db"

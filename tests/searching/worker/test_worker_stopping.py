@@ -37,9 +37,9 @@ from nas_attn.searching.worker.stopping import (
     interruptible,
 )
 from nas_attn.searching.worker.worker import TaskSource, Worker
-from nas_attn.storage import Lease
 from nas_attn.storage.opening import OpenStudy, create_study, open_study
 from nas_attn.storage.records import Fingerprint
+from nas_attn.storage.rows import Lease
 from nas_attn.system import processes, waiting
 from nas_attn.system.processes import owner_name
 from nas_attn.training.measuring import to_text
