@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.dominance import hypervolume, non_dominated
+from nas_attn.model.dominance import hypervolume, non_dominated
 from research.tables.read import fit, load
 from research.trial.cells import BARE, LAST, everywhere
 from research.trial.plan import PROBLEMS

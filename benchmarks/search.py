@@ -51,15 +51,15 @@ from benchmarks.problems import (
     trial_problems,
     two_pairs,
 )
-from nas_attn.evidence import PooledFit, Situation, comparisons, pooled
-from nas_attn.evidence import fit as fit_evidence
 from nas_attn.model import ScoredRun, fit
 from nas_attn.model.coding import names_of
-from nas_attn.notation import parse
+from nas_attn.model.published import PooledFit, Situation, comparisons, pooled
+from nas_attn.model.published import fit as fit_evidence
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.prior import expected, published
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import distributions
+from nas_attn.space.notation import parse
 from research.tables import read
 
 BUDGETS = (30, 60, 120, 300)

@@ -43,18 +43,18 @@ import torch
 
 from benchmarks.rows import append_row, read_rows
 from nas_attn import data
-from nas_attn.analysis.latency import estimate, open_keys
+from nas_attn.answer.reading import snapshot
 from nas_attn.errors import NasAttnWarning
-from nas_attn.evaluation.learning_rates import candidate_rates
-from nas_attn.evaluation.plan import make_plan
+from nas_attn.latency.estimates import estimate, open_keys
 from nas_attn.latency.session import measure
-from nas_attn.notation import parse
-from nas_attn.recipe_reading import load_recipe
-from nas_attn.records import Arithmetic
-from nas_attn.storage import Database
-from nas_attn.study.reading import snapshot
-from nas_attn.training import Callbacks, Trainer
-from nas_attn.training.trainer import new_arithmetic
+from nas_attn.recipe.reading import load_recipe
+from nas_attn.space.notation import parse
+from nas_attn.storage.database import Database
+from nas_attn.storage.records import Arithmetic
+from nas_attn.training.learning_rates import candidate_rates
+from nas_attn.training.plan import make_plan
+from nas_attn.training.run import Callbacks
+from nas_attn.training.trainer import Trainer, new_arithmetic
 from nas_attn.words.answer import answer
 
 RECIPES = Path(__file__).parent / "recipes"

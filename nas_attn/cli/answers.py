@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from nas_attn.analysis.criteria import Criteria
+from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.common import (
     AsJson,
     Common,
@@ -32,10 +32,10 @@ from nas_attn.system.paths import DEFAULT_URL
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from nas_attn.analysis.choosing import Chosen
-    from nas_attn.analysis.effects import Effect, Effects, Part
-    from nas_attn.analysis.snapshot import Snapshot
-    from nas_attn.study.opening import OpenStudy
+    from nas_attn.answer.choosing import Chosen
+    from nas_attn.answer.effects import Effect, Effects, Part
+    from nas_attn.answer.snapshot import Snapshot
+    from nas_attn.storage.opening import OpenStudy
 
 
 @grouped
@@ -57,8 +57,8 @@ def pareto(
     wide: Wide = False,
 ) -> None:
     """Show the answer, the front and the baselines. Or what you choose, in the answer's place."""
+    from nas_attn.answer.reading import snapshot
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
-    from nas_attn.study.reading import snapshot
     from nas_attn.words.as_json import choice_as_json, snapshot_as_json
 
     trust = None
@@ -95,8 +95,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the study's report as one HTML file."""
-    from nas_attn.results.publishing import write_study_report
-    from nas_attn.study.reading import snapshot
+    from nas_attn.answer.reading import snapshot
+    from nas_attn.report.publishing import write_study_report
     from nas_attn.words.upkeep import no_images_line
 
     path = page_path(output, "--output")
@@ -124,7 +124,7 @@ def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | No
     """The candidate that the criteria choose; None without criteria."""
     if criteria.default:
         return None
-    from nas_attn.study.choice import chosen
+    from nas_attn.answer.choice import chosen
 
     return chosen(opened, now, criteria)
 
@@ -140,8 +140,8 @@ def effects(
     as_json: AsJson = False,
 ) -> None:
     """Show what each choice adds at each site. To a metric, or to the latency."""
+    from nas_attn.answer.reading import snapshot
     from nas_attn.cli.printing import show_prose
-    from nas_attn.study.reading import snapshot
     from nas_attn.words.effects import (
         LEVEL_TITLES,
         effect_sentences,
@@ -180,7 +180,7 @@ def effects(
 
 
 def _effects(now: Snapshot, what: str, at: str) -> Effects:
-    from nas_attn.analysis.effects import fit_effects
+    from nas_attn.answer.effects import fit_effects
     from nas_attn.words.remarks import constant_clause
 
     same = next((constant for constant in now.constants if constant.metric == what), None)

@@ -130,11 +130,11 @@ def _work(
     Raises:
         DeviceLost: Too many processes in this worker's place lost their GPU.
     """
-    from nas_attn.records import Share
     from nas_attn.searching.run.local import run_workers
     from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.run.worker_process import MOST_REPLACED, replace_this_process
     from nas_attn.searching.worker.devices import gpus_for, usual_workers
+    from nas_attn.system.memory import Share
     from nas_attn.words.workers import worker_replaced_text
 
     taking_part = Options(

@@ -29,11 +29,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_attn.analysis.recommendation import Contender
-from nas_attn.analysis.recommending import recommend
-from nas_attn.dominance import non_dominated
+from nas_attn.answer.recommendation import Contender
+from nas_attn.answer.recommending import recommend
 from nas_attn.model import Beforehand, Evidence, ScoredRun, fit
-from nas_attn.notation import parse
+from nas_attn.model.dominance import non_dominated
+from nas_attn.space.notation import parse
 from research.trust import figures
 from research.trust.figures import Outcome
 from research.trust.studies import (

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from nas_attn.model import ScoredRun
 from nas_attn.model.hypotheses import cdf
-from nas_attn.records import Latency
+from nas_attn.storage.records import Latency
 from research.tables import read
 from research.trust.unseen import UNSEEN
 

@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas_attn.attention import catalogue
+from nas_attn.attention.choice import Choice, Knob
 from nas_attn.attention.row import KnobSpec, Row
-from nas_attn.records import Choice, Knob
 
 
 class Convolutions(TorchDispatchMode):
