@@ -29,9 +29,9 @@ from statistics import fmean, stdev
 import torch
 from torch import Tensor, nn
 
-from nas_attn import data
 from nas_attn.checkup import append_line
-from nas_attn.data import Dataset
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.trainer import Trainer
@@ -147,7 +147,7 @@ def main() -> None:
     section = DataSection(
         name=arguments.data, root=arguments.root, validation=100, train_subset=arguments.subset
     )
-    dataset = data.load(section, device=arguments.device)
+    dataset = loading.load(section, device=arguments.device)
     reason = why_not(arguments, dataset)
     if reason:
         print(f"94 % on CIFAR-10: not run, since {reason}; the trainer's time:\n")

@@ -40,9 +40,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
-from nas_attn import attachment, backbones, data
+from nas_attn import attachment, backbones
 from nas_attn.checkup import append_line
-from nas_attn.data import Dataset, Split
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.recipe.recipe import Augment, BackboneSection, DataSection, TrainingSection
 from nas_attn.space import search_space
 from nas_attn.storage.records import Score
@@ -232,7 +233,7 @@ class Benchmark:
             arguments.cheap_rate,
         )
         self.backbone = BackboneSection(name=arguments.backbone)
-        self.dataset = data.load(
+        self.dataset = loading.load(
             DataSection(name=arguments.data, root=arguments.root, train_subset=arguments.subset),
             device=self.device,
         )

@@ -42,8 +42,8 @@ from typing import Any
 import torch
 
 from benchmarks.rows import append_row, read_rows
-from nas_attn import data
 from nas_attn.answer.reading import snapshot
+from nas_attn.data import loading
 from nas_attn.errors import NasAttnWarning
 from nas_attn.latency.estimates import estimate, open_keys
 from nas_attn.latency.session import measure
@@ -77,7 +77,7 @@ class Bench:
         given = load_recipe(str(RECIPES / f"{problem}.toml"), overrides=overrides)
         target = given.model_copy(update={"training": given.target_training})
         self.recipes = {"search": given, "target": target}
-        self.dataset = data.load(given.data, device="cpu")
+        self.dataset = loading.load(given.data, device="cpu")
         shape = self.dataset.input_shape
         classes = len(self.dataset.classes)
         self.plans = {kind: make_plan(of, shape, classes) for kind, of in self.recipes.items()}

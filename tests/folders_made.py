@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas_attn import data
+from nas_attn.data import loading
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, SplitsSection
@@ -27,7 +27,7 @@ def is_refused(root: Path, said: str) -> None:
     with pytest.raises(DataError, match=said):
         take(str(root))
     with pytest.raises(DataError, match=said):
-        data.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
+        loading.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
 
 
 def picture(seed: int) -> Image.Image:

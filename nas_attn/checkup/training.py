@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from nas_attn import attachment, backbones
 from nas_attn.checkup.findings import EpochTime, Finding, StepProfile, Unrecorded, found_by
 from nas_attn.checkup.timing import counted_replays
-from nas_attn.data import Dataset, Split
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.recipe.recipe import BackboneSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS

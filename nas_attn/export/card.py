@@ -24,7 +24,7 @@ from nas_attn._version import __version__
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
-from nas_attn.data import Dataset
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.export import scoring
 from nas_attn.export.formats import BOX_VALUES, Graph, answers_of

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from nas_attn.data import Dataset
+from nas_attn.data.dataset import Dataset
 from nas_attn.export.formats import BOX_VALUES, COMPARED, TaskExport
 from nas_attn.export.python_file import UNCHANGED, Interface
 from nas_attn.training.learning import Tally, learnt_of

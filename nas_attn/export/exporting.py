@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.data import Dataset
+from nas_attn.data.dataset import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError
 from nas_attn.export import scoring

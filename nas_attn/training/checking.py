@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.data import Dataset
+from nas_attn.data.dataset import Dataset
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.task import MIXING
 from nas_attn.training.learning import learnt_of

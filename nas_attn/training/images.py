@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from nas_attn.data import Dataset, Split
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.facts import Division, StudyImages
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError

@@ -16,8 +16,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from nas_attn import attachment, backbones, data
+from nas_attn import attachment, backbones
 from nas_attn.attention.choice import Choice
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import BackboneError, NasAttnError, RecipeError, StudyError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
@@ -197,7 +198,7 @@ def _site(entry: Mapping[str, Any]) -> Site:
 
 def plan_for(
     recipe: Recipe,
-    dataset: data.Dataset | None,
+    dataset: Dataset | None,
     *,
     build: Build | None = None,
     kept: Kept | None = None,

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas_attn import backbones, data
-from nas_attn.data import Dataset
+from nas_attn import backbones
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.latency.nets import deployed, open_in_runtime
@@ -159,10 +159,10 @@ class InRuntime(nn.Module):
 
 def int8_metrics(
     recipe: Recipe,
-    dataset: data.Dataset,
+    dataset: Dataset,
     model: nn.Module,
     epochs: int,
-    split: data.Split | None = None,
+    split: Split | None = None,
 ) -> Mapping[str, float]:
     """`accuracy_int8` and the task's other shares on a split (None: validation), if the recipe
     needs them.

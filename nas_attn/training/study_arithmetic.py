@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nas_attn.data import Dataset
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.reading import frozen_recipe

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.attachment.twins import copied
-from nas_attn.data import Dataset, Split
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import CheckpointError, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, Score

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas_attn import data
 from nas_attn.attention.choice import Choice
 from nas_attn.backbones.weights import pack, restore, unpack
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import (
     BackboneLost,
     CheckpointError,
@@ -140,7 +140,7 @@ class Benches:
             self._made[protocol] = Workbench(plan, dataset, self.workplace, protocol=protocol)
         return self._made[protocol]
 
-    def _dataset(self, recipe: Recipe) -> data.Dataset | None:
+    def _dataset(self, recipe: Recipe) -> Dataset | None:
         reading = data_of(tasks.of(recipe))
         section = reading.section(recipe)
         for bench in self._made.values():
@@ -159,7 +159,7 @@ class Workbench:
     def __init__(
         self,
         plan: Plan,
-        dataset: data.Dataset | None,
+        dataset: Dataset | None,
         workplace: Workplace,
         *,
         protocol: str,
@@ -196,11 +196,11 @@ class Workbench:
         self._weights = None
         if recipe.training.start == "pretrained":
             self._weights = given_weights(plan)[0]
-        self._test_split: data.Split | None = None
+        self._test_split: Split | None = None
         # The backbone whose weights are kept.
         self._kept: tuple[int, Choice | None] = (-1, None)
 
-    def _decided(self, dataset: data.Dataset) -> StudyArithmetic:
+    def _decided(self, dataset: Dataset) -> StudyArithmetic:
         return study_arithmetic(
             self.store,
             self.recipe,

@@ -21,7 +21,8 @@ from typing_extensions import override
 
 from nas_attn._version import __version__
 from nas_attn.attachment.twins import copied
-from nas_attn.data import Dataset, yolo
+from nas_attn.data import yolo
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import OperationError
 from nas_attn.export.detectors import DetectorExport
 from nas_attn.export.formats import (

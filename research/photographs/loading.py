@@ -38,9 +38,10 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from nas_attn import backbones, data
+from nas_attn import backbones
 from nas_attn.backbones.building import IMAGENET_MEAN, IMAGENET_STD
-from nas_attn.data import Dataset
+from nas_attn.data.dataset import Dataset
+from nas_attn.data.loading import load
 from nas_attn.recipe.recipe import Augment, DataSection
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -168,7 +169,7 @@ def main() -> None:
         section = DataSection(
             name=f"folder:{folder}", size=arguments.size, train_subset=arguments.images
         )
-        dataset = data.load(section, device="cpu")
+        dataset = load(section, device="cpu")
         prepared = time.perf_counter() - began
         loader = plain(folder, arguments)
         found, alone = (list(rounds(dataset, loader, arguments, work)) for work in (train, look))

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas_attn import data
 from nas_attn.attention.choice import Choice
+from nas_attn.data import loading
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import Recipe
@@ -45,7 +45,7 @@ class Bench:
 
     def __init__(self, recipe: Recipe, hook: Callable[[], object]) -> None:
         self.recipe = recipe
-        self.dataset = data.load(recipe.data, device="cpu")
+        self.dataset = loading.load(recipe.data, device="cpu")
         classes = len(self.dataset.classes)
         self.plan: Plan = make_plan(recipe, self.dataset.input_shape, classes)
         self.trainer = Trainer(recipe.training, self.dataset, device="cpu", batch_hook=hook)

@@ -8,7 +8,7 @@ from pathlib import Path
 import folders_made
 import pytest
 
-from nas_attn import data
+from nas_attn.data import loading
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection
@@ -114,7 +114,7 @@ def test_no_new_study_begins_on_folders_that_are_hardly_the_classes(
         take(str(root))
     # studies from before this was checked go on
     section = DataSection(name=f"folder:{root}", size=8)
-    assert "'cat" in data.load(section, device="cpu").contradiction
+    assert "'cat" in loading.load(section, device="cpu").contradiction
 
 
 def test_a_class_whose_images_are_of_another_kind_says_which(tmp_path: Path) -> None:

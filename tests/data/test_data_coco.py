@@ -17,9 +17,9 @@ from materials import coco
 from PIL import Image
 from torch import Tensor
 
-from nas_attn import data
-from nas_attn.data import Dataset, Split
+from nas_attn.data import loading
 from nas_attn.data.boxes import BoxedSplit
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, CocoSection, DataSection
 from nas_attn.recipe.tasks import TASKS
@@ -34,7 +34,7 @@ def things(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **settings: Any) -> Dataset:
-    return data.load(
+    return loading.load(
         DataSection(name=f"coco:{folder}", size=SIDE, **settings),
         device="cpu",
         task=TASKS["detection"],
@@ -300,4 +300,4 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.coco\.train"):
         load(things)
     with pytest.raises(DataError, match=r"'mnist' .*coco:FOLDER"):
-        data.load(DataSection(name="mnist"), device="cpu", task=TASKS["detection"])
+        loading.load(DataSection(name="mnist"), device="cpu", task=TASKS["detection"])

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from nas_attn import data
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset as OurDataset
 from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.depth import largest_value
 from nas_attn.data.facts import Copies, NearCopies
@@ -89,9 +90,9 @@ def scans(root: Path, brightest: int, ending: str, save: Save, *shape: int) -> N
             save(root / name / f"{number}.{ending}", values)
 
 
-def load(root: Path, **settings: object) -> data.Dataset:
+def load(root: Path, **settings: object) -> OurDataset:
     section = DataSection(name=f"folder:{root}", size=SIDE, **settings)  # type: ignore[arg-type]
-    return data.load(section, device="cpu")
+    return loading.load(section, device="cpu")
 
 
 @pytest.mark.parametrize(("ending", "save"), SAVED)
@@ -217,7 +218,7 @@ def test_masks_and_boxes_are_read_by_the_same_range(tmp_path: Path) -> None:
         save_png(root / f"images/{number}.png", np.full((SIDE, SIDE), 4095 - number, np.uint16))
         Image.fromarray(mask).save(root / f"masks/{number}.png")
     section = DataSection(name=f"folder:{root}", size=SIDE)
-    masked = data.load(section, device="cpu", task=TASKS["segmentation"])
+    masked = loading.load(section, device="cpu", task=TASKS["segmentation"])
     assert masked.train.first(9).min() >= 255
 
     boxed = tmp_path / "boxed"
@@ -233,7 +234,7 @@ def test_masks_and_boxes_are_read_by_the_same_range(tmp_path: Path) -> None:
     for number in range(8):
         save_png(boxed / f"{number}.png", np.full((SIDE, SIDE), 4095 - number, np.uint16))
     section = DataSection(name=f"coco:{boxed}", size=SIDE)
-    found = data.load(section, device="cpu", task=TASKS["detection"])
+    found = loading.load(section, device="cpu", task=TASKS["detection"])
     assert found.train.first(9).min() >= 255
 
 
@@ -264,8 +265,8 @@ def own_arrays(split: str) -> Scans | None:
 
 def test_a_data_set_of_ones_own_has_one_range_too() -> None:
     section = DataSection(name=f"{__name__}:own_scans")
-    dataset = data.load(section, device="cpu")
+    dataset = loading.load(section, device="cpu")
     assert dataset.bits == 12
     assert dataset.train.first(99).max() >= 250
     with pytest.raises(DataError, match=r"values from .* to 4095: give bytes"):
-        data.load(DataSection(name=f"{__name__}:own_arrays"), device="cpu")
+        loading.load(DataSection(name=f"{__name__}:own_arrays"), device="cpu")

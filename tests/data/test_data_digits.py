@@ -10,15 +10,16 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from nas_attn import data
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.data.digits import source_digits
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection
 
 
-def load(**options) -> data.Dataset:
+def load(**options) -> Dataset:
     section = {"name": "digits", "options": options.pop("options", {}), **options}
-    return data.load(DataSection(**section), device="cpu")
+    return loading.load(DataSection(**section), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ def test_plain_digits() -> None:
 SMALL = {"train": 200, "validation": 100, "test": 100}
 
 
-def cued(seed: int = 0, **options: object) -> data.Dataset:
-    return data.load(
+def cued(seed: int = 0, **options: object) -> Dataset:
+    return loading.load(
         DataSection(name="cued-digits", options={**SMALL, **options}, seed=seed), device="cpu"
     )
 
@@ -198,7 +199,7 @@ def write_mnist(folder: Path, suffix: str) -> np.ndarray:
 @pytest.mark.parametrize(("place", "suffix"), [(".", ".gz"), ("FashionMNIST/raw", "")])
 def test_fashion_mnist_files_in_place(tmp_path: Path, place: str, suffix: str) -> None:
     images = write_mnist(tmp_path / place, suffix)
-    dataset = data.load(
+    dataset = loading.load(
         DataSection(name="fashion-mnist", root=str(tmp_path), validation=50), device="cpu"
     )
     assert dataset.input_shape == (1, 28, 28)
@@ -215,12 +216,12 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz"):
-        data.load(DataSection(name="mnist", root=str(tmp_path)), device="cpu")
+        loading.load(DataSection(name="mnist", root=str(tmp_path)), device="cpu")
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
     write_mnist(tmp_path / "whole", "")
     (tmp_path / "whole" / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match="train-labels-idx"):
-        data.load(DataSection(name="mnist", root=str(tmp_path / "whole")), device="cpu")
+        loading.load(DataSection(name="mnist", root=str(tmp_path / "whole")), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -236,4 +237,4 @@ def test_missing_files_and_no_network(
     with pytest.raises(
         DataError, match=rf"'{name}' is not at '.*{expected}' and could not be downloaded there"
     ):
-        data.load(DataSection(name=name, root=str(tmp_path / "empty")), device="cpu")
+        loading.load(DataSection(name=name, root=str(tmp_path / "empty")), device="cpu")

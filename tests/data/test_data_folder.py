@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from nas_attn import data
-from nas_attn.data import groups, walking
+from nas_attn.data import groups, loading, walking
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory, Mapped
@@ -62,11 +62,11 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def load(root: Path, **options) -> data.Dataset:
-    return data.load(DataSection(name=f"folder:{root}", size=16, **options), device="cpu")
+def load(root: Path, **options) -> Dataset:
+    return loading.load(DataSection(name=f"folder:{root}", size=16, **options), device="cpu")
 
 
-def images_of(dataset: data.Dataset) -> torch.Tensor:
+def images_of(dataset: Dataset) -> torch.Tensor:
     return dataset.train.first(len(dataset.train))
 
 
@@ -318,18 +318,18 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-def grouped(root: Path, groups: dict[str, str] | None, **options: object) -> data.Dataset:
+def grouped(root: Path, groups: dict[str, str] | None, **options: object) -> Dataset:
     section = DataSection.model_validate(
         {"name": f"folder:{root}", "size": 8, "groups": groups, **options}
     )
-    return data.load(section, device="cpu")
+    return loading.load(section, device="cpu")
 
 
-def patients(split: data.Split) -> set[int]:
+def patients(split: Split) -> set[int]:
     return set(split.first(len(split))[:, 0, 0, 0].tolist())
 
 
-def apart(dataset: data.Dataset) -> bool:
+def apart(dataset: Dataset) -> bool:
     splits = [
         patients(s)
         for s in (dataset.train, dataset.validation, dataset.read_test("a test of the groups"))

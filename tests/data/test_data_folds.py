@@ -7,7 +7,7 @@ from pathlib import Path
 import folders_made
 import pytest
 
-from nas_attn import data
+from nas_attn.data import loading
 from nas_attn.data.inventory import take
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, GroupsSection, SplitsSection
@@ -22,20 +22,20 @@ def divided(tmp_path: Path) -> Path:
 
 def test_images_of_folds_are_named_with_their_fold(divided: Path) -> None:
     section = DataSection(name=f"folder:{divided}", size=8, splits=folders_made.FOLDS)
-    dataset = data.load(section, device="cpu")
+    dataset = loading.load(section, device="cpu")
     test = dataset.read_test("a test of the folds")
     assert (len(dataset.train), len(dataset.validation), len(test)) == (15, 10, 10)
     listing = dataset.manifest.splits["train"]
     assert listing.names is not None
     assert {name.partition("/")[0] for name in listing.names} == {"fold_2", "fold_10"}
     folders_made.picture(77).save(divided / "fold_10/cat/new.png")
-    changes = data.load(section, device="cpu").manifest.changes(dataset.manifest)
+    changes = loading.load(section, device="cpu").manifest.changes(dataset.manifest)
     assert changes.added == ["fold_10/cat/new.png"]
 
 
 def test_without_folds_for_them_validation_is_split_off_and_there_is_no_test(divided: Path) -> None:
     splits_given = SplitsSection(train=["fold_0", "fold_1", "fold_2"])
-    dataset = data.load(
+    dataset = loading.load(
         DataSection(name=f"folder:{divided}", size=8, splits=splits_given), device="cpu"
     )
     assert (len(dataset.train), len(dataset.validation)) == (24, 6)
@@ -56,10 +56,10 @@ def test_groups_may_be_in_two_folds_of_one_split_only(divided: Path) -> None:
             path.rename(path.with_name(f"{fold[-1]}d{path.name}"))
         for path in (divided / fold / "cat").glob("0*.png"):
             path.rename(path.with_name(f"{fold[-1]}c{path.name}"))
-    assert len(data.load(section, device="cpu").train) == 17
+    assert len(loading.load(section, device="cpu").train) == 17
     folders_made.picture(93).save(divided / "fold_0/cat/xyz3.png")
     with pytest.raises(DataError, match=r"group 'xyz' .*'fold_(0|2|10)/.*' and 'fold_"):
-        data.load(section, device="cpu")
+        loading.load(section, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_splits_that_are_not_there_are_named(
         name=f"folder:{divided}", size=8, splits=SplitsSection.model_validate(given)
     )
     with pytest.raises(DataError, match=said):
-        data.load(section, device="cpu")
+        loading.load(section, device="cpu")
 
 
 @pytest.mark.parametrize("outside", ["../other", "/tmp", "fold_0/../fold_1", ".hidden"])

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from nas_attn import data
+from nas_attn.data import loading
 from nas_attn.data.facts import Copies, FewOfClass, Inventory, NearCopies, SharedNames
 from nas_attn.data.image_names import origin
 from nas_attn.data.inventory import LONE_MASKS, UNNAMED, of, take
@@ -314,7 +314,7 @@ def test_what_is_read_and_what_is_said(tmp_path: Path, row: Row) -> None:
     # ultralytics reads its images itself
     if inventory.unreadable or row.source.startswith("yolo"):
         return
-    dataset = data.load(section, device="cpu", task=TASKS[TASK_OF[row.labels]])
+    dataset = loading.load(section, device="cpu", task=TASKS[TASK_OF[row.labels]])
     learnt = row.counts.get("train", LEARNT * row.counts.get("all", 0))
     own = learnt + row.counts.get("validation", 0)
     assert len(dataset.train) + len(dataset.validation) == round(own)
@@ -360,7 +360,7 @@ def test_the_groups_that_are_offered_keep_a_name_together(tmp_path: Path, make: 
     make(root)
     shared = of_kind(take(str(root)), SharedNames)[0]
     groups = GroupsSection(pattern=shared.pattern)
-    dataset = data.load(DataSection(name=f"folder:{root}", size=8, groups=groups), device="cpu")
+    dataset = loading.load(DataSection(name=f"folder:{root}", size=8, groups=groups), device="cpu")
     names = {split: dataset.manifest.splits[split].names for split in dataset.manifest.splits}
     origins = [{origin(name) for name in each} for each in names.values() if each is not None]
     assert len(origins) == 2
@@ -440,10 +440,10 @@ def test_a_validation_split_without_class_folders_is_said_before_it_is_refused(
     assert "4 files outside the class folders" in said
     assert "validation has no image of class 'cat', 'dog': the search will be refused" in said
     with pytest.raises(DataError, match="has no image"):
-        data.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
+        loading.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
 
 
 def test_a_class_written_in_another_unicode_form_is_named(tmp_path: Path) -> None:
     folders_made.two_forms(tmp_path / "d")
     with pytest.raises(DataError, match="another Unicode form"):
-        data.load(DataSection(name=f"folder:{tmp_path / 'd'}", size=8), device="cpu")
+        loading.load(DataSection(name=f"folder:{tmp_path / 'd'}", size=8), device="cpu")

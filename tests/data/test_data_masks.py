@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nas_attn import data
-from nas_attn.data import Dataset
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.data.inventory import of, take_masked
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, DataSection
@@ -27,7 +27,7 @@ DIGITS = DataSection(
 
 
 def load(section: DataSection) -> Dataset:
-    return data.load(section, device="cpu", task=TASKS["segmentation"])
+    return loading.load(section, device="cpu", task=TASKS["segmentation"])
 
 
 def pair(
@@ -64,7 +64,7 @@ def root(tmp_path: Path) -> Path:
 def test_the_digits_masks_lie_on_the_digits_and_the_images_are_those_of_the_classification() -> (
     None
 ):
-    masked, labelled = load(DIGITS), data.load(DIGITS, device="cpu")
+    masked, labelled = load(DIGITS), loading.load(DIGITS, device="cpu")
     assert masked.classes == ("background", *labelled.classes)
     assert masked.input_shape == labelled.input_shape == (1, 16, 16)
     assert torch.equal(masked.train.first(60), labelled.train.first(60))
@@ -199,9 +199,9 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
         load(DataSection(name="mnist"))
 
 
-def masked(root: Path) -> data.Dataset:
+def masked(root: Path) -> Dataset:
     section = DataSection(name=f"folder:{root}", size=20, broken_images="skip")
-    return data.load(section, device="cpu", task=TASKS["segmentation"])
+    return loading.load(section, device="cpu", task=TASKS["segmentation"])
 
 
 def test_masks_turn_with_their_images(tmp_path: Path) -> None:

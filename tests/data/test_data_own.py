@@ -14,6 +14,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from nas_attn import data, errors
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset as OurDataset
 from nas_attn.data.pixels import Feed, Mapped
 from nas_attn.recipe import recipe, tasks
 
@@ -84,9 +86,9 @@ def of_boxes(split: str) -> Dataset[Any]:
     )
 
 
-def load(function: Any, task: str = "classification", **section: Any) -> data.Dataset:
+def load(function: Any, task: str = "classification", **section: Any) -> OurDataset:
     settings = {"name": f"{__name__}:{function.__name__}", "workers": 1, **section}
-    return data.load(recipe.DataSection(**settings), device="cpu", task=tasks.TASKS[task])
+    return loading.load(recipe.DataSection(**settings), device="cpu", task=tasks.TASKS[task])
 
 
 def test_further_fields_are_left_alone_and_a_part_is_kept_for_validation() -> None:
@@ -329,7 +331,7 @@ def a_list(split: str) -> Any:
 )
 def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> None:
     with pytest.raises(errors.DataError, match=words) as caught:
-        data.load(recipe.DataSection(name=f"{__name__}:{name}", workers=1), device="cpu")
+        loading.load(recipe.DataSection(name=f"{__name__}:{name}", workers=1), device="cpu")
     assert "\n" not in str(caught.value)
 
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from nas_attn import data, errors
+from nas_attn import errors
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.recipe import recipe, tasks
 from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.storage.records import Score
@@ -68,11 +70,11 @@ def loaders(split: str, given: str, batch_size: int = 16) -> Loader | None:
     return None if split == "test" else Loader(given, batch_size)
 
 
-def load(given: str, task: str = "classification", batch_size: int = 16) -> data.Dataset:
+def load(given: str, task: str = "classification", batch_size: int = 16) -> Dataset:
     section = recipe.DataSection(
         name=f"{__name__}:loaders", options={"given": given, "batch_size": batch_size}
     )
-    return data.load(section, device="cpu", task=tasks.TASKS[task])
+    return loading.load(section, device="cpu", task=tasks.TASKS[task])
 
 
 class Network(nn.Module):
@@ -92,7 +94,7 @@ class Network(nn.Module):
         return logits if self.masks else logits.mean((2, 3))
 
 
-def fit(dataset: data.Dataset, network: Network, **settings: Any) -> Score:
+def fit(dataset: Dataset, network: Network, **settings: Any) -> Score:
     section = recipe.TrainingSection(rungs=[1], precision="float32", **settings)
     trainer = Trainer(section, dataset, device="cpu", threads=Threads(1))
     (score,) = trainer.fit(network, seed=0, rungs=[1], rates=LearningRates(0.1))

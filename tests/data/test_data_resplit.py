@@ -10,7 +10,8 @@ import materials
 import numpy as np
 import pytest
 
-from nas_attn import data
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.splitting import redivided
 from nas_attn.errors import DataError, RecipeError
 from nas_attn.recipe.reading import recipe_from
@@ -27,11 +28,11 @@ class Named:
     validation: frozenset[str]
 
     @classmethod
-    def of(cls, dataset: data.Dataset) -> Named:
+    def of(cls, dataset: Dataset) -> Named:
         return cls(files(dataset.train), files(dataset.validation))
 
 
-def files(split: data.Split) -> frozenset[str]:
+def files(split: Split) -> frozenset[str]:
     assert split.listing is not None
     assert split.listing.names is not None
     return frozenset(split.listing.names.tolist())
@@ -50,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 def test_each_seed_divides_the_images_anew_and_never_touches_those_of_the_test(
     folder: Path,
 ) -> None:
-    dataset = data.load(section(folder), device="cpu")
+    dataset = loading.load(section(folder), device="cpu")
     test = files(dataset.read_test("a test of ours"))
     divisions = [dataset.of_seed(seed) for seed in range(6)]
     named = [Named.of(division) for division in divisions]
@@ -67,8 +68,8 @@ def test_each_seed_divides_the_images_anew_and_never_touches_those_of_the_test(
 
 
 def test_a_seed_has_the_same_division_in_every_process_and_its_own_numbers(folder: Path) -> None:
-    first = data.load(section(folder), device="cpu")
-    again = data.load(section(folder), device="cpu")
+    first = loading.load(section(folder), device="cpu")
+    again = loading.load(section(folder), device="cpu")
     mine = first.of_seed(7)
     assert mine.digest == again.of_seed(7).digest
     assert mine.drawn is not None
@@ -94,7 +95,7 @@ def test_by_default_few_validation_images_are_drawn_anew(
 ) -> None:
     if not few:
         monkeypatch.setattr("nas_attn.data.loading.FEW_VALIDATED", 10)
-    dataset = data.load(section(folder, resplit=resplit), device="cpu")
+    dataset = loading.load(section(folder, resplit=resplit), device="cpu")
     assert (dataset.divide is not None) is drawn
     assert (dataset.of_seed(3) is dataset) is not drawn
 
@@ -102,10 +103,10 @@ def test_by_default_few_validation_images_are_drawn_anew(
 def test_a_split_of_the_users_own_stays(tmp_path: Path) -> None:
     for split in ("train", "val"):
         materials.photographs(tmp_path / "photos" / split, of_each=8)
-    dataset = data.load(section(tmp_path / "photos"), device="cpu")
+    dataset = loading.load(section(tmp_path / "photos"), device="cpu")
     assert dataset.of_seed(5) is dataset
     with pytest.raises(DataError, match=r"data\.resplit"):
-        data.load(section(tmp_path / "photos", resplit=True), device="cpu")
+        loading.load(section(tmp_path / "photos", resplit=True), device="cpu")
 
 
 def test_groups_stay_together_in_each_division() -> None:

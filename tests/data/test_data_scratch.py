@@ -20,6 +20,8 @@ from materials import photographs
 from torch.utils.data import Dataset
 
 from nas_attn import data
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset as OurDataset
 from nas_attn.data.parts import cache_folder
 from nas_attn.data.pixels import Mapped
 from nas_attn.data.scratch import LEFT_S, Scratch
@@ -47,8 +49,8 @@ def _all_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.own, "MOST_HELD_BYTES", 0)
 
 
-def load_own() -> data.Dataset:
-    dataset = data.load(DataSection(name=f"{__name__}:greys", workers=1), device="cpu")
+def load_own() -> OurDataset:
+    dataset = loading.load(DataSection(name=f"{__name__}:greys", workers=1), device="cpu")
     assert isinstance(dataset.train.pixels, Mapped)
     return dataset
 
@@ -68,7 +70,7 @@ def another_process_prepares(folder: Path) -> None:
     code = f"""
         from nas_attn import data
         from nas_attn.recipe import DataSection
-        data.load(DataSection(name="folder:{folder.as_posix()}", size=8), device="cpu")
+        loading.load(DataSection(name="folder:{folder.as_posix()}", size=8), device="cpu")
     """
     run(code)
 

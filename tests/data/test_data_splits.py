@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from nas_attn import data
+from nas_attn.data import loading
 from nas_attn.data.augment import EpochPlan
-from nas_attn.data.dataset import Split
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory, moments
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError, RecipeError
@@ -192,7 +192,7 @@ def test_mixup_mixes_images_and_labels_alike(repeated: list[Augment]) -> None:
 
 
 def test_the_test_split_is_read_for_a_reason(caplog: pytest.LogCaptureFixture) -> None:
-    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    dataset = loading.load(DataSection(name="digits-8x8"), device="cpu")
     with pytest.raises(DataError, match="stated reason"):
         dataset.read_test("  ")
     with caplog.at_level(logging.INFO, logger="nas_attn.data"):
@@ -201,17 +201,17 @@ def test_the_test_split_is_read_for_a_reason(caplog: pytest.LogCaptureFixture) -
 
 
 def test_normalisation_can_be_given() -> None:
-    dataset = data.load(DataSection(name="digits-8x8", mean=[0.5], std=[0.25]), device="cpu")
+    dataset = loading.load(DataSection(name="digits-8x8", mean=[0.5], std=[0.25]), device="cpu")
     assert (dataset.train.mean, dataset.validation.std) == ((0.5,), (0.25,))
     x, _ = next(dataset.train.batches(4))
     torch.testing.assert_close(x, (dataset.train.first(4) / 255 - 0.5) / 0.25)
     with pytest.raises(DataError, match="1 channel"):
-        data.load(DataSection(name="digits-8x8", mean=[0.5] * 3, std=[0.25] * 3), device="cpu")
+        loading.load(DataSection(name="digits-8x8", mean=[0.5] * 3, std=[0.25] * 3), device="cpu")
 
 
 def test_a_training_subset_is_stratified_and_leaves_validation_alone() -> None:
-    whole = data.load(DataSection(name="digits-8x8"), device="cpu")
-    subset = data.load(DataSection(name="digits-8x8", train_subset=100), device="cpu")
+    whole = loading.load(DataSection(name="digits-8x8"), device="cpu")
+    subset = loading.load(DataSection(name="digits-8x8", train_subset=100), device="cpu")
     assert torch.bincount(subset.train.labels).tolist() == [10] * 10
     assert torch.equal(subset.validation.labels, whole.validation.labels)
 
@@ -223,9 +223,9 @@ pytestmark = pytest.mark.filterwarnings(
 SMALL = {"size": 16, "fragments": 2, "train": 60, "validation": 60, "test": 60}
 
 
-def digits(task: str = "classification", **section: object) -> data.Dataset:
+def digits(task: str = "classification", **section: object) -> Dataset:
     settings = {"name": "digits", "options": SMALL, "workers": 1, **section}
-    return data.load(DataSection(**settings), device="cpu", task=TASKS[task])
+    return loading.load(DataSection(**settings), device="cpu", task=TASKS[task])
 
 
 def named(*entries: dict[str, object]) -> list[Augment]:
@@ -389,7 +389,7 @@ def test_workers_of_one_machine_share_its_cores_for_loading(
 
     def processes(share: Share, **section: Any) -> int:
         settings = DataSection(name="digits-8x8", **section)
-        return data.load(settings, device="cpu", share=share).train.workers
+        return loading.load(settings, device="cpu", share=share).train.workers
 
     assert processes(Share()) == 16
     assert processes(Share(machine=4, device=2)) == 4

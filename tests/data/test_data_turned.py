@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from nas_attn import data
-from nas_attn.data import Dataset, Split
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.facts import DrawnOn, TurnedImages
 from nas_attn.data.inventory import of
 from nas_attn.recipe.recipe import DataSection
@@ -105,7 +105,7 @@ def masks(folder: Path, ending: str = "jpg", **splits: Sequence[Photo]) -> DataS
 
 def load(section: DataSection) -> Dataset:
     task = "detection" if section.name.startswith("coco:") else "segmentation"
-    return data.load(section, device="cpu", task=TASKS[task])
+    return loading.load(section, device="cpu", task=TASKS[task])
 
 
 def on_their_things(dataset: Dataset) -> bool:

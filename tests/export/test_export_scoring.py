@@ -14,7 +14,7 @@ import pytest
 from materials import photographs
 from PIL import Image
 
-from nas_attn import data
+from nas_attn.data import loading
 from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.folder import INTERPOLATIONS, named_files
 from nas_attn.export import scoring
@@ -80,7 +80,7 @@ def test_the_validation_images_are_named_in_their_order(
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / "photos", of_each=10)
     section = DataSection(name="folder:photos", size=8)
-    dataset = data.load(section, device="cpu")
+    dataset = loading.load(section, device="cpu")
     assert dataset.validation_identity is not None
     root, names = named_files(section, dataset.validation_identity)
     images = dataset.validation.first(len(names)).numpy()

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from stubbed_cuda import Graph, StubbedCuda
 
-from nas_attn import backbones, data
+from nas_attn import backbones
+from nas_attn.data import loading
 from nas_attn.data.pixels import Mapped
 from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
 from nas_attn.training.parameters import LearningRates
@@ -42,7 +43,7 @@ def test_memory_is_pinned_during_a_recording(
     transform: str, folder: Path, stub: StubbedCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub.free_memory = 0
-    dataset = data.load(DataSection(name=f"folder:{folder}", size=32), device="cuda")
+    dataset = loading.load(DataSection(name=f"folder:{folder}", size=32), device="cuda")
     assert isinstance(dataset.train.pixels, Mapped)
     begin = Graph.__enter__
 

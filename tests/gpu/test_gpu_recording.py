@@ -14,8 +14,8 @@ from real_cuda import Cuda
 from slots import MemorySlot
 from torch import Tensor, nn
 
-from nas_attn import data
-from nas_attn.data import Dataset
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
 from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted
@@ -70,7 +70,7 @@ class Counting(nn.Module):
 
 
 def digits() -> Dataset:
-    return data.load(DataSection(name="digits-8x8"), device="cuda")
+    return loading.load(DataSection(name="digits-8x8"), device="cuda")
 
 
 def fit(model: nn.Module, execution: str, **options: Any) -> tuple[Score, ...]:

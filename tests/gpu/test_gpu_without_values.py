@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from valueless import Watch, backward, devices_in, tensors_in, tensors_without_values, with_values
 
-from nas_attn import attachment, attention, backbones, data
+from nas_attn import attachment, attention, backbones
 from nas_attn.attention.row import Init
 from nas_attn.data.boxes import BoxedSplit
-from nas_attn.data.dataset import MaskedSplit
+from nas_attn.data.dataset import Dataset, MaskedSplit, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
 from nas_attn.recipe import recipe, tasks
@@ -48,7 +48,7 @@ def network(placement: str) -> nn.Module:
         return attachment.attach(model, choices)
 
 
-def on_cuda(kind: type[data.Split] = data.Split, task: str = "classification") -> data.Dataset:
+def on_cuda(kind: type[Split] = Split, task: str = "classification") -> Dataset:
     """A data set on the GPU, with what the task knows of each image."""
     channels = 4 if kind is MaskedSplit else 3
     images = torch.zeros(IMAGES, channels, 32, 32, dtype=torch.uint8, device="cuda")
@@ -56,7 +56,7 @@ def on_cuda(kind: type[data.Split] = data.Split, task: str = "classification") -
     boxes = [torch.zeros(IMAGES, 2, 5, device="cuda")] if kind is BoxedSplit else []
     split = kind(InMemory(images), labels, CLASSES, (0.5,) * 3, (0.2,) * 3, *boxes)
     classes = tuple("abcdefgh"[:CLASSES])
-    return data.Dataset(
+    return Dataset(
         "none", split, split, classes, (3, 32, 32), "", lambda: split, task=tasks.TASKS[task]
     )
 
@@ -130,7 +130,7 @@ class Training:
 class LateWatch:
     """A split whose second batch of an epoch begins the watch."""
 
-    def __init__(self, split: data.Split, watch: Watch, watching: ExitStack) -> None:
+    def __init__(self, split: Split, watch: Watch, watching: ExitStack) -> None:
         self.split = split
         self.watch = watch
         self.watching = watching
@@ -255,13 +255,13 @@ def test_each_weight_is_cast_once_in_each_part_of_a_step(parts: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "task"), [(data.Split, "classification"), (MaskedSplit, "segmentation")]
+    ("kind", "task"), [(Split, "classification"), (MaskedSplit, "segmentation")]
 )
 @tensors_without_values()
-def test_scoring_waits_for_no_batch(kind: type[data.Split], task: str) -> None:
+def test_scoring_waits_for_no_batch(kind: type[Split], task: str) -> None:
     with with_values():
         segmenter = nn.Conv2d(3, CLASSES, 1)
-    model = network("stage2=se") if kind is data.Split else segmenter
+    model = network("stage2=se") if kind is Split else segmenter
     model.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = Trainer(settings(precision="bfloat16"), on_cuda(kind, task), device="cuda")
     # With the first batch, mean and deviation of the images are put on the device.

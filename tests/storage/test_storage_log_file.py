@@ -22,7 +22,7 @@ from nas_attn.storage.urls import sqlite_url
 GONE = "its log 'x.db-wal', which holds the newest results, was removed or replaced"
 READER = """
 import sys
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 try:
     print([study.name for study in Database(sys.argv[1], must_exist=True).studies()])
 except Exception as error:
@@ -31,7 +31,7 @@ except Exception as error:
 KEEPER = """
 import sys, signal
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 database = Database(sys.argv[1])
 database.create_study("kept", recipe=load_recipe("digits").to_json(), versions={})
 print("ready", flush=True)

@@ -246,7 +246,7 @@ def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(
 
 HOLD = """
 import sys, time
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 with Database(sys.argv[1]) as database, database.creating():
     print(flush=True)
     time.sleep(60)

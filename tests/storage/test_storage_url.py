@@ -143,7 +143,7 @@ def test_an_unwritable_folder_is_refused() -> None:
     program = """
 import os, sys
 from nas_attn.errors import StudyError
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 if os.geteuid() == 0:
     os.setuid(65534)
 try:

@@ -16,7 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas_attn import backbones, data
+from nas_attn import backbones
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Score
@@ -34,9 +36,9 @@ FULL = replace(PLAIN, fused=True)
 
 
 @pytest.fixture(scope="module")
-def digits() -> data.Dataset:
+def digits() -> Dataset:
     options = {"train": 100, "validation": 40, "test": 20}
-    return data.load(DataSection(name="digits", options=options), device="cpu")
+    return loading.load(DataSection(name="digits", options=options), device="cpu")
 
 
 class FileSlot:
@@ -102,7 +104,7 @@ def test_a_machine_without_bfloat16_computes_in_float32_unless_the_recipe_names_
 
 
 def fit(
-    digits: data.Dataset,
+    digits: Dataset,
     slot: FileSlot | None = None,
     *,
     stop_after: int | None = None,
@@ -131,7 +133,7 @@ def values(scores: tuple[Score, ...]) -> list[tuple[float, str | None]]:
     return [(score.metrics["loss"], score.arithmetic) for score in scores]
 
 
-def test_each_score_says_how_it_was_computed(digits: data.Dataset) -> None:
+def test_each_score_says_how_it_was_computed(digits: Dataset) -> None:
     low, full = (fit(digits, computes=one) for one in (LOW, FULL))
     assert [score.arithmetic for score in low] == [LOW.text] * 2
     assert [score.arithmetic for score in full] == [FULL.text] * 2
@@ -143,7 +145,7 @@ def test_each_score_says_how_it_was_computed(digits: data.Dataset) -> None:
     ("began", "here"), [(LOW, FULL), (FULL, LOW), (replace(FULL, batches=UNEVEN), FULL)]
 )
 def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
-    digits: data.Dataset,
+    digits: Dataset,
     tmp_path: Path,
     began: Arithmetic,
     here: Arithmetic,
@@ -158,7 +160,7 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
 
 
 def test_where_a_machine_cannot_do_the_same_the_run_begins_anew_and_says_so(
-    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slot = FileSlot(tmp_path / "slot")
     with pytest.raises(Interrupted):
@@ -170,7 +172,7 @@ def test_where_a_machine_cannot_do_the_same_the_run_begins_anew_and_says_so(
 
 
 def test_a_checkpoint_from_before_goes_on_with_batches_as_they_were(
-    digits: data.Dataset, tmp_path: Path
+    digits: Dataset, tmp_path: Path
 ) -> None:
     slot, uneven = FileSlot(tmp_path / "slot"), replace(FULL, batches=UNEVEN)
     with pytest.raises(Interrupted):
@@ -184,7 +186,7 @@ def test_a_checkpoint_from_before_goes_on_with_batches_as_they_were(
     assert values(again)[-1] == values(fit(digits, computes=uneven))[-1]
 
 
-def test_an_arithmetic_that_cannot_be_read_is_named(digits: data.Dataset, tmp_path: Path) -> None:
+def test_an_arithmetic_that_cannot_be_read_is_named(digits: Dataset, tmp_path: Path) -> None:
     slot = FileSlot(tmp_path / "slot")
     with pytest.raises(Interrupted):
         fit(digits, slot, stop_after=6)
@@ -194,12 +196,12 @@ def test_an_arithmetic_that_cannot_be_read_is_named(digits: data.Dataset, tmp_pa
         fit(digits, slot)
 
 
-def test_in_the_usual_order_of_memory_a_training_learns_the_same(digits: data.Dataset) -> None:
+def test_in_the_usual_order_of_memory_a_training_learns_the_same(digits: Dataset) -> None:
     usual = fit(digits, computes=replace(FULL, memory_format="contiguous"))
     assert usual[-1].metrics["loss"] == pytest.approx(fit(digits)[-1].metrics["loss"], rel=0.05)
 
 
-def test_the_loss_is_the_mean_over_the_images_of_filled_batches(digits: data.Dataset) -> None:
+def test_the_loss_is_the_mean_over_the_images_of_filled_batches(digits: Dataset) -> None:
     """100 images are four batches of 32; before, of 25."""
     for shape in (FILLED, UNEVEN):
         scores = fit(digits, computes=replace(FULL, batches=shape))

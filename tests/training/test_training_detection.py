@@ -13,10 +13,10 @@ from detector import build
 from materials import coco
 from torch import Tensor, nn
 
-from nas_attn import data
 from nas_attn.answer.per_image import Answers
 from nas_attn.attachment import attach, attached_modules, check
-from nas_attn.data import Dataset
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import TrainingError
 from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
@@ -46,7 +46,7 @@ TRUE = torch.tensor(
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return data.load(
+    return loading.load(
         DataSection(name="digits", options=OPTIONS, size=32), device="cpu", task=TASKS["detection"]
     )
 
@@ -167,7 +167,7 @@ def test_a_detector_is_trained_and_scored(digits: Dataset) -> None:
 @pytest.mark.slow
 def test_it_finds_what_it_was_shown(tmp_path: Path) -> None:
     coco(tmp_path / "things", train=200, val=40)
-    things = data.load(
+    things = loading.load(
         DataSection(name=f"coco:{tmp_path / 'things'}", size=64),
         device="cpu",
         task=TASKS["detection"],

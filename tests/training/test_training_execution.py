@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas_attn import data
-from nas_attn.data import Dataset
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.storage.records import Score
@@ -42,7 +42,7 @@ def fit(model: nn.Module, execution: str, device: str = "cpu", **options) -> tup
 
 
 def digits_on(device: str) -> Dataset:
-    return data.load(DataSection(name="digits-8x8"), device=device)
+    return loading.load(DataSection(name="digits-8x8"), device=device)
 
 
 def assert_close(one: nn.Module, other: nn.Module, tolerance: float) -> None:

@@ -14,7 +14,7 @@ import pytest
 from command_line import Nas
 from materials import coco, photographs
 
-from nas_attn import data
+from nas_attn.data import loading
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError
 from nas_attn.recipe.reading import recipe_from
@@ -173,7 +173,7 @@ def test_boxes_that_are_edited_are_named(here: Path) -> None:
     section = DataSection(name="coco:things", size=32)
 
     def loaded() -> Manifest:
-        found = data.load(section, device="cpu", task=TASKS["detection"]).manifest
+        found = loading.load(section, device="cpu", task=TASKS["detection"]).manifest
         assert found is not None
         return found
 

@@ -14,7 +14,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import adagrad
 
-from nas_attn import data
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.training.arithmetic import computes_bfloat16
@@ -91,7 +92,7 @@ def test_a_step_is_timed_as_the_training_will_execute_it(
     steps: int, replayed: bool, stub: StubbedCuda
 ) -> None:
     """A plan that times ordinary steps expects several times the duration."""
-    dataset = data.load(DataSection(name="digits-8x8"), device="cuda")
+    dataset = loading.load(DataSection(name="digits-8x8"), device="cuda")
     trainer = Trainer(TrainingSection(batch_size=1000), dataset, device="cuda")
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     assert trainer.step_s(network, steps) > 0
@@ -101,7 +102,7 @@ def test_a_step_is_timed_as_the_training_will_execute_it(
 
 
 def test_the_allocator_is_asked_once_a_rung(stub: StubbedCuda) -> None:
-    dataset = data.load(DataSection(name="digits-8x8"), device="cuda")
+    dataset = loading.load(DataSection(name="digits-8x8"), device="cuda")
     trainer = Trainer(TrainingSection(batch_size=128, rungs=[1, 3]), dataset, device="cuda")
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     scores = trainer.fit(network, seed=0, rungs=[1, 3], rates=LearningRates(0.1))
@@ -141,9 +142,9 @@ def test_a_gpu_scores_large_batches_where_it_has_the_memory(
 ) -> None:
     pixels = InMemory(torch.zeros(2500, 1, side, side, dtype=torch.uint8))
     labels = torch.zeros(2500, dtype=torch.int64)
-    split = data.Split(pixels, labels, 10, (0.5,), (0.5,))
+    split = Split(pixels, labels, 10, (0.5,), (0.5,))
     names = tuple("abcdefghij")
-    dataset = data.Dataset("zeros", split, split, names, (1, side, side), "", lambda: split)
+    dataset = Dataset("zeros", split, split, names, (1, side, side), "", lambda: split)
     model = Sizes(side, narrow=narrow)
     Trainer(TrainingSection(batch_size=128), dataset, device=device).score(model, split)
     assert model.sizes == sizes

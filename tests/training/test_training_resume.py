@@ -12,7 +12,7 @@ import torch
 from slots import MemorySlot
 from torch import nn
 
-from nas_attn import data
+from nas_attn.data import loading
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, DataSection, Named, TrainingSection
 from nas_attn.system.waiting import Interrupted
@@ -63,7 +63,7 @@ def network() -> nn.Module:
 
 
 def fit(path: Path, section: TrainingSection = SECTION, **options):
-    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    dataset = loading.load(DataSection(name="digits-8x8"), device="cpu")
     model = network()
     arguments = {"seed": 5, "rungs": [1, 3], "rates": LearningRates(0.05), **options}
     scores = Trainer(section, dataset, device="cpu").fit(model, slot=FileSlot(path), **arguments)
@@ -109,7 +109,7 @@ def test_further_rungs_are_added_to_a_finished_training(tmp_path: Path) -> None:
 
 
 def test_a_rung_writes_a_checkpoint_and_a_finished_training_is_read_back(tmp_path: Path) -> None:
-    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    dataset = loading.load(DataSection(name="digits-8x8"), device="cpu")
     slot, model = FileSlot(tmp_path / "slot"), network()
     trainer = Trainer(SECTION, dataset, device="cpu")
     finished = model, trainer.fit(model, seed=5, rungs=[1, 3], rates=LearningRates(0.05), slot=slot)
@@ -138,7 +138,7 @@ def test_checkpoints_come_when_their_time_has_come(
         if calls == 21:  # in the second epoch
             raise KeyboardInterrupt
 
-    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    dataset = loading.load(DataSection(name="digits-8x8"), device="cpu")
     with pytest.raises(KeyboardInterrupt):
         Trainer(SECTION, dataset, device="cpu", batch_hook=hook).fit(
             network(), seed=5, rungs=[2], rates=LearningRates(0.05), slot=slot
@@ -234,7 +234,7 @@ def test_where_there_is_nothing_to_choose_no_step_is_made() -> None:
 
 
 def fit_with(path: Path, threads: Threads, callbacks: Callbacks = NO_CALLBACKS):
-    dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
+    dataset = loading.load(DataSection(name="digits-8x8"), device="cpu")
     model = network()
     trainer = Trainer(SECTION, dataset, device="cpu", threads=threads)
     return model, trainer.fit(

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 from torch.optim import lr_scheduler
 
-from nas_attn import backbones, data
-from nas_attn.data import Dataset, Split
+from nas_attn import backbones
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
 from nas_attn.recipe.reading import load_recipe
@@ -336,7 +337,7 @@ def test_resnet20_reaches_its_published_accuracy_on_cifar10(tmp_path: Path) -> N
     section = DataSection(
         name="cifar10", root=str(tmp_path), mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]
     )
-    dataset = data.load(section, device="cpu")
+    dataset = loading.load(section, device="cpu")
     model = backbones.build(
         BackboneSection(name="resnet20"), input_shape=dataset.input_shape, classes=10
     )

@@ -11,8 +11,10 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import backbones, data, errors
+from nas_attn import backbones, errors
 from nas_attn.answer.per_image import Answers
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.recipe import recipe, tasks
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.trainer import Trainer
@@ -28,8 +30,8 @@ SECTION = recipe.TrainingSection(
 
 
 @pytest.fixture(scope="module")
-def digits() -> data.Dataset:
-    return data.load(
+def digits() -> Dataset:
+    return loading.load(
         recipe.DataSection(name="digits", options=OPTIONS),
         device="cpu",
         task=tasks.TASKS["segmentation"],
@@ -41,7 +43,7 @@ def network() -> nn.Module:
     return Segmenter(classes=11, channels=1)
 
 
-def test_the_metrics_are_those_of_all_pixels_together(digits: data.Dataset) -> None:
+def test_the_metrics_are_those_of_all_pixels_together(digits: Dataset) -> None:
     model = network()
     with torch.no_grad():
         model.get_parameter("head.bias")[3] += 0.2  # not the background alone
@@ -65,7 +67,7 @@ def test_the_metrics_are_those_of_all_pixels_together(digits: data.Dataset) -> N
     )
 
 
-def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: data.Dataset) -> None:
+def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: Dataset) -> None:
     task = Trainer(SECTION, digits, device="cpu").learnt
     random = torch.Generator().manual_seed(0)
     logits, y = (
@@ -81,7 +83,7 @@ def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: data.
     assert task.loss(logits, torch.full_like(y, 255)).item() == 0
 
 
-def test_it_learns(digits: data.Dataset) -> None:
+def test_it_learns(digits: Dataset) -> None:
     trainer, model = Trainer(SECTION, digits, device="cpu"), network()
     before = trainer.score(model, digits.validation).metrics["loss"]
     scores = trainer.fit(model, seed=3, rungs=[1, 2], rates=LearningRates(0.1))
@@ -99,7 +101,7 @@ class InDictionary(nn.Module):
         return {"out": self.network(x)}
 
 
-def test_a_dictionary_is_unpacked_and_another_answer_refused(digits: data.Dataset) -> None:
+def test_a_dictionary_is_unpacked_and_another_answer_refused(digits: Dataset) -> None:
     trainer = Trainer(SECTION, digits, device="cpu")
     assert (
         trainer.score(InDictionary(), digits.validation).metrics

@@ -12,8 +12,9 @@ import segmenter
 import torch
 from torch import nn
 
-from nas_attn import backbones, data, wiring
-from nas_attn.data import Dataset
+from nas_attn import backbones, wiring
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import RecipeError
 from nas_attn.export.formats import TaskExport, answers_of
 from nas_attn.recipe import tasks
@@ -50,7 +51,7 @@ def digits(task: Task) -> Dataset:
     options = OPTIONS if task.labels == "classes" else {**OPTIONS, "size": SIDE}
     size = {"size": SIDE} if task.labels == "boxes" else {}
     section = DataSection(name="digits", options=options, **size)
-    return data.load(section, device="cpu", task=task)
+    return loading.load(section, device="cpu", task=task)
 
 
 every_row = pytest.mark.parametrize("row", wiring.TASK_ROWS, ids=lambda row: row.name)

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import attachment, backbones, data, errors, training
+from nas_attn import attachment, backbones, errors, training
 from nas_attn.answer.per_image import Answers
+from nas_attn.data import loading
+from nas_attn.data.dataset import Dataset
 from nas_attn.recipe import recipe
 from nas_attn.space import notation
 from nas_attn.space.search_space import resolve
@@ -27,8 +29,8 @@ from nas_attn.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
-def digits() -> data.Dataset:
-    return data.load(recipe.DataSection(name="digits-8x8"), device="cpu")
+def digits() -> Dataset:
+    return loading.load(recipe.DataSection(name="digits-8x8"), device="cpu")
 
 
 def exact(**options) -> recipe.TrainingSection:
@@ -51,14 +53,14 @@ def network(seed: int = 0) -> nn.Sequential:
 
 
 def fit(
-    digits: data.Dataset, model: nn.Module, section: recipe.TrainingSection | None = None, **options
+    digits: Dataset, model: nn.Module, section: recipe.TrainingSection | None = None, **options
 ) -> tuple[Score, ...]:
     section = section or exact(batch_size=64)
     arguments = {"seed": 0, "rungs": [1], "rates": LearningRates(0.1), **options}
     return Trainer(section, digits, device="cpu").fit(model, **arguments)
 
 
-def test_it_learns_and_leaves_the_scored_weights(digits: data.Dataset) -> None:
+def test_it_learns_and_leaves_the_scored_weights(digits: Dataset) -> None:
     model = network()
     scores = fit(digits, model, rungs=[1, 4])
     assert [(s.seed, s.rung, s.epochs) for s in scores] == [(0, 0, 1), (0, 1, 4)]
@@ -72,7 +74,7 @@ def test_it_learns_and_leaves_the_scored_weights(digits: data.Dataset) -> None:
     assert all(0 < s.kept.metrics["loading_share"] == s.waited_s / s.wall_s < 1 for s in scores)
 
 
-def test_slow_statistics_of_norms_follow_a_brief_training(digits: data.Dataset) -> None:
+def test_slow_statistics_of_norms_follow_a_brief_training(digits: Dataset) -> None:
     """MnasNet's BatchNorm takes thousands of steps to know its data: it would be scored by its
     first values.
     """
@@ -87,7 +89,7 @@ def test_slow_statistics_of_norms_follow_a_brief_training(digits: data.Dataset) 
     ], "afterwards the network is the user's"
 
 
-def test_a_score_is_what_a_plain_loop_computes(digits: data.Dataset) -> None:
+def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
     model = network()
     model(torch.randn(64, 1, 8, 8))  # statistics other than the initial ones
     score = Trainer(exact(batch_size=50), digits, device="cpu").score(model, digits.validation)
@@ -108,7 +110,7 @@ def test_a_score_is_what_a_plain_loop_computes(digits: data.Dataset) -> None:
     assert Answers.of(score).wrong == tuple(logits.argmax(1)[~right].tolist())
 
 
-def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: data.Dataset) -> None:
+def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: Dataset) -> None:
     told, calls = [], []
     trainer = Trainer(
         exact(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1)
@@ -125,7 +127,7 @@ def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: data.
 
 
 def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_random_numbers(
-    digits: data.Dataset,
+    digits: Dataset,
 ) -> None:
     model = network()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -143,7 +145,7 @@ def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_r
 
 
 def test_attention_behind_a_frozen_layer_trains_with_its_statistics(
-    digits: data.Dataset,
+    digits: Dataset,
 ) -> None:
     model = backbones.create("resnet8", input_shape=digits.input_shape, classes=10)
     placement = notation.parse("stage3.block1=bam")
@@ -193,7 +195,7 @@ def test_groups_carry_their_rates_and_decays() -> None:
     }
 
 
-def test_the_first_step_is_plain_nesterov_sgd(digits: data.Dataset) -> None:
+def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
     model, reference = network(), network()
     count = len(digits.train)
     section = exact(
@@ -210,7 +212,7 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: data.Dataset) -> None:
         torch.testing.assert_close(own, parameter - rate * 1.9 * parameter.grad)
 
 
-def test_clipping_bounds_the_step(digits: data.Dataset) -> None:
+def test_clipping_bounds_the_step(digits: Dataset) -> None:
     count = len(digits.train)
     section = exact(
         batch_size=count, weight_decay=0.0, ema=0.0, optimizer_arguments={}, clip_norm=1e-3
@@ -265,7 +267,7 @@ def test_a_cycle_rises_and_falls_between_zero_and_one(steps: int) -> None:
     assert steps < 10 or (top < steps * 0.3 and factors[-1] < 0.1)
 
 
-def test_a_diverging_loss_is_named_with_the_way_out(digits: data.Dataset) -> None:
+def test_a_diverging_loss_is_named_with_the_way_out(digits: Dataset) -> None:
     with pytest.raises(
         errors.TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"
     ):
@@ -283,7 +285,7 @@ def test_a_diverging_loss_is_named_with_the_way_out(digits: data.Dataset) -> Non
 
 
 @pytest.mark.parametrize("wrong", ["classes", "type"])
-def test_an_output_of_another_shape_is_named(digits: data.Dataset, wrong: str) -> None:
+def test_an_output_of_another_shape_is_named(digits: Dataset, wrong: str) -> None:
     class Wrong(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -299,7 +301,7 @@ def test_an_output_of_another_shape_is_named(digits: data.Dataset, wrong: str) -
         fit(digits, Wrong())
 
 
-def test_batches_in_parts_add_up_to_the_same_gradient(digits: data.Dataset) -> None:
+def test_batches_in_parts_add_up_to_the_same_gradient(digits: Dataset) -> None:
     """Without batch statistics the parts are the whole, label smoothing and mixup included: halves
     where memory is short, `accumulate`.
     """
@@ -331,7 +333,7 @@ def test_batches_in_parts_add_up_to_the_same_gradient(digits: data.Dataset) -> N
         fit(digits, Hungry(20), section)
 
 
-def test_a_network_learns_by_any_loss(digits: data.Dataset) -> None:
+def test_a_network_learns_by_any_loss(digits: Dataset) -> None:
     plain, same, binary = (
         fit(
             digits, network(), exact(batch_size=64, loss=loss), rungs=[2], rates=LearningRates(rate)
@@ -352,9 +354,7 @@ def test_a_network_learns_by_any_loss(digits: data.Dataset) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
-def test_strided_convolutions_of_few_channels_are_trained(
-    digits: data.Dataset, precision: str
-) -> None:
+def test_strided_convolutions_of_few_channels_are_trained(digits: Dataset, precision: str) -> None:
     """oneDNN's gradient of such a convolution, in channels-last order, ends the process (its issue
     6035).
     """
@@ -370,7 +370,7 @@ def test_strided_convolutions_of_few_channels_are_trained(
     assert score.metrics["accuracy"] > 0.5
 
 
-def test_bfloat16_learns_too(digits: data.Dataset) -> None:
+def test_bfloat16_learns_too(digits: Dataset) -> None:
     scores = fit(digits, network(), exact(batch_size=64, precision="bfloat16"), rungs=[3])
     assert scores[0].metrics["accuracy"] > 0.9
     auto = fit(digits, network(), exact(batch_size=64, precision="auto"), rungs=[3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nas_attn.data import Dataset
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import DataError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nas_attn import data
 from nas_attn.answer.plans import Budget, FolderLook
 from nas_attn.backbones import build
 from nas_attn.backbones.norms import usual_preset
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError
@@ -353,16 +353,14 @@ def _epoch_s(wish: _Wish, recipe: Recipe, epochs: int) -> float:
     return trainer.step_s(model, steps * epochs) * (steps + scoring)
 
 
-def _noise(
-    images: int, shape: tuple[int, int, int], classes: int, device: torch.device
-) -> data.Dataset:
+def _noise(images: int, shape: tuple[int, int, int], classes: int, device: torch.device) -> Dataset:
     """A data set of noise, which costs as much as photographs in memory."""
     noise = np.random.default_rng(0).integers(0, 256, (images, *shape), dtype=np.uint8)
     labels = torch.arange(images, device=device) % classes
     pixels = InMemory(torch.from_numpy(noise)).to(device)
-    split = data.Split(pixels, labels, classes, (0.5,) * shape[0], (0.25,) * shape[0])
+    split = Split(pixels, labels, classes, (0.5,) * shape[0], (0.25,) * shape[0])
     names = tuple(map(str, range(classes)))
-    return data.Dataset("noise", split, split, names, shape, "", lambda: split)
+    return Dataset("noise", split, split, names, shape, "", lambda: split)
 
 
 def _fitted(timed: _Timed, wish: _Wish) -> Budget | None:

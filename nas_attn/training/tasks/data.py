@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     # A module that loads torch.
     import torch
 
-    from nas_attn.data import Dataset
+    from nas_attn.data.dataset import Dataset
 
 
 def data_of(task: Task) -> TaskData:
@@ -69,12 +69,12 @@ class TaskData:
         """
         if recipe.data.name == EXTERNAL:
             return None
-        from nas_attn import data
+        from nas_attn.data import loading
 
         section = self.section(recipe)
         if not recipe.may_resplit:
             section = section.model_copy(update={"resplit": False})
-        return data.load(section, device=device, share=share, task=self.task)
+        return loading.load(section, device=device, share=share, task=self.task)
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         """Shape of a network's input, (C, H, W), and number of classes, if `load` gives None."""

@@ -24,7 +24,7 @@ NIGHT_S = 8 * 3600.0
 DIES = """
 import os
 from nas_attn.system.processes import owner_name
-from nas_attn.storage import Database
+from nas_attn.storage.database import Database
 store = Database("sqlite:///nas_attn.db").study("table")
 assert store.acquire("run/7", owner=owner_name(), ttl_s=60)
 os.kill(os.getpid(), 9)

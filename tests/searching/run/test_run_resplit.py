@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from command_line import Nas
 
-from nas_attn import data
 from nas_attn.answer.reading import mistakes, read, snapshot
+from nas_attn.data.dataset import Dataset
 from nas_attn.recipe.reading import frozen_recipe, load_recipe
 from nas_attn.recipe.tasks import of
 from nas_attn.searching.phases.retraining import FIRST_RETRAINING
@@ -66,7 +66,7 @@ def study(searched: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStudy:
     return open_study("few", f"sqlite:///{searched / 'nas_attn.db'}")
 
 
-def dataset_of(opened: OpenStudy) -> data.Dataset:
+def dataset_of(opened: OpenStudy) -> Dataset:
     dataset = data_of(of(opened.recipe)).load(opened.recipe, device="cpu")
     assert dataset is not None
     return dataset

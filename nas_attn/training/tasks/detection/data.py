@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # A module that loads torch.
     import torch
 
-    from nas_attn.data import Dataset
+    from nas_attn.data.dataset import Dataset
 
 
 class ImagesWithBoxes(TaskData):
