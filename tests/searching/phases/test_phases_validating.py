@@ -15,6 +15,7 @@ from nas_attn.searching.phases import validating
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage.opening import open_study
+from nas_attn.training.plan import study_plan
 
 URL = "sqlite:///nas_attn.db"
 CHANGES = {
@@ -30,7 +31,7 @@ def begin_test() -> None:
     """What `nas-attn test` does in another terminal, before it has workers."""
     other = open_study("table", URL)
     request = validating.ValidationRequest()
-    family = validating.family_of(other, snapshot(other.store), other.plan, request)
+    family = validating.family_of(other, snapshot(other.store), study_plan(other.store), request)
     validating.begin(other, family)
     other.store.queue.want(validating.family_runs(family))
 
