@@ -22,10 +22,7 @@ from PIL import __version__ as pillow_version
 from nas_attn.data.broken import why_unreadable
 from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
-from nas_attn.data.manifest import checksum
-from nas_attn.data.opening import opened_image
-from nas_attn.data.remembered import remembered
-from nas_attn.image_facts import (
+from nas_attn.data.facts import (
     WHOLE,
     Copies,
     FilesInTwoSplits,
@@ -35,6 +32,9 @@ from nas_attn.image_facts import (
     Pair,
     SeveralPages,
 )
+from nas_attn.data.manifest import checksum
+from nas_attn.data.opening import opened_image
+from nas_attn.data.remembered import remembered
 from nas_attn.system.processes import cores
 
 # of what is kept in the cache

@@ -23,9 +23,9 @@ from nas_attn.data.decoding import (
     orientation_of,
     shown_size,
 )
+from nas_attn.data.facts import DrawnOn
 from nas_attn.data.opening import opened_image
 from nas_attn.data.remembered import remembered
-from nas_attn.image_facts import DrawnOn
 from nas_attn.system.processes import cores
 
 # of what is kept of EXIF data

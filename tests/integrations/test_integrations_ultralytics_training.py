@@ -17,11 +17,11 @@ import nas_attn as na
 from nas_attn.data import yolo
 from nas_attn.data.digits import draw_masked
 from nas_attn.errors import BackboneError, DataError, RecipeError
-from nas_attn.integrations.ultralytics.training import _trainer_class
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.training.tasks.data import data_of
+from nas_attn.ultralytics.training import _trainer_class
 
 OPTIONS = {"size": 32, "train": 20, "validation": 20, "test": 20, "fragments": 2}
 TABLE: dict[str, Any] = {
@@ -198,8 +198,8 @@ def attended(recipe: Any, side: int = 32, classes: int = 10) -> nn.Module:
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore")
 def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> None:
-    from nas_attn.evaluation.evaluators import EvaluatorRun
-    from nas_attn.integrations.ultralytics.training import detector_evaluator
+    from nas_attn.training.evaluators import EvaluatorRun
+    from nas_attn.ultralytics.training import detector_evaluator
 
     recipe = recipe_from(TABLE, where="it")
     evaluate = detector_evaluator(recipe)
@@ -254,8 +254,8 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
 def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
     name: str, task: str, tmp_path: Path
 ) -> None:
-    from nas_attn.evaluation.evaluators import EvaluatorRun
-    from nas_attn.integrations.ultralytics.training import detector_evaluator
+    from nas_attn.training.evaluators import EvaluatorRun
+    from nas_attn.ultralytics.training import detector_evaluator
 
     data = {"name": f"yolo:{discs(tmp_path / 'discs', task)}", "size": 64}
     recipe = recipe_from(

@@ -13,12 +13,13 @@ import pytest
 import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
-from nas_attn.evaluation.artifacts import keep_labels
-from nas_attn.notation import parse
 from nas_attn.recipe.purposes import LENGTH, SEARCH, length_protocol
-from nas_attn.records import BARE, FILLED, Arithmetic, Fingerprint, Score, Session
-from nas_attn.storage import Run
-from nas_attn.study.trial_book import TrialBook
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import BARE
+from nas_attn.storage.artifacts import keep_labels
+from nas_attn.storage.records import FILLED, Arithmetic, Fingerprint, Score, Session
+from nas_attn.storage.rows import Run
+from nas_attn.storage.trial_book import TrialBook
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 BEST, BARE_KEY = "key-002", "key-000"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from nas_attn.errors import RecipeError
-from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import load_recipe
-from nas_attn.results import tracking
+from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.report import tracking
 from nas_attn.searching.prepare import beginning, checks
 from nas_attn.searching.run import taking_part
 
