@@ -175,6 +175,13 @@ def few(names: Sequence[str], *, quote: str = "'", letters: int = LIST_LETTERS) 
     return ", ".join(shown)
 
 
+def listed(names: Sequence[str]) -> str:
+    """`stage1, stage2 and stage3`; empty for none."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def several(number: int, noun: str) -> str:
     """`1 epoch`, `3 epochs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -209,8 +209,8 @@ def _choices(heading: str, effects: Effects) -> Any:
     """Each choice at each site: on average over all placements, alone, and next to the recommended
     others, as far as these columns say something.
     """
+    from nas_attn.recipe.units import signed
     from nas_attn.words.effects import COLUMN_HEADS, MEASURED
-    from nas_attn.words.units import signed
 
     shown = effects.informative("choice")
     rows = effects.at("choice")
@@ -233,7 +233,7 @@ def _choices(heading: str, effects: Effects) -> Any:
 
 
 def _types(heading: str, effects: Effects) -> Any:
-    from nas_attn.words.units import probability
+    from nas_attn.recipe.units import probability
 
     numbers = ["adds", "good", "tried"]
     cells: list[list[str | Text]] = [
@@ -247,7 +247,7 @@ def _part(what: str, part: Effect | Part | None) -> Text | str:
     """`difference ± half of its interval`, bold if the interval excludes zero."""
     from rich.text import Text
 
-    from nas_attn.words.units import bare_plus_minus
+    from nas_attn.recipe.units import bare_plus_minus
 
     if part is None:
         return ""

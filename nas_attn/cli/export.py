@@ -243,7 +243,7 @@ def check_export(
 
     from nas_attn.cli.printing import show_prose
     from nas_attn.export.card import verify
-    from nas_attn.words import units
+    from nas_attn.recipe import units
     from nas_attn.words.exporting import checked_line, scored_text
 
     path = user_path(file, what="FILE", error=UserError)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from nas_attn.system.wrapping import unquoted, wrapped
 from nas_attn.words.card import LINK, CardText, drawing_line
 from nas_attn.words.card_row import CardRow
 from nas_attn.words.lines import LABEL_COLUMNS
-from nas_attn.words.wrapping import unquoted, wrapped
 
 # before a row of the card
 INDENT = "  "

@@ -400,7 +400,7 @@ def _show_retrained(
     what the networks are.
     """
     from nas_attn.cli.printing import show_prose
-    from nas_attn.words import units
+    from nas_attn.recipe import units
     from nas_attn.words.candidates import metrics_shown
     from nas_attn.words.running import RETRAINED_LINE, called_line, unfinished_line
 

@@ -12,8 +12,7 @@ from nas_attn.answer.decision import NextStep
 from nas_attn.cli.common import at_storage, table
 from nas_attn.cli.printing import show_card, show_command, show_paragraph, show_prose
 from nas_attn.cli.recipes import recipe_of
-from nas_attn.recipe import tasks
-from nas_attn.words import units
+from nas_attn.recipe import tasks, units
 from nas_attn.words.candidates import candidate_label, objective_heading, objective_shown
 from nas_attn.words.card import card_text
 from nas_attn.words.choosing import choice_sentences

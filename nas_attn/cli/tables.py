@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from nas_attn.words.wrapping import longest_word, wrapped
+from nas_attn.system.wrapping import longest_word, wrapped
 
 # letters between two columns, and at both ends of a row
 BETWEEN = 2

@@ -186,7 +186,7 @@ def _bar(share: float) -> str:
 def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tuple[str, float]:
     """`3/16 runs, about 12 min left`, and the seconds that are left."""
     from nas_attn.answer.pace import target_s
-    from nas_attn.words.units import duration
+    from nas_attn.recipe.units import duration
 
     done = _ended(opened, purpose) - before
     left = opened.store.queue.counts().get((purpose, "waiting"), 0)

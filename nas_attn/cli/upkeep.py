@@ -25,7 +25,7 @@ from nas_attn.cli.common import (
 from nas_attn.cli.studies import list_studies
 from nas_attn.errors import StorageAway, StudyError, UserError
 from nas_attn.system.paths import DEFAULT_URL
-from nas_attn.words.wrapping import wrapped
+from nas_attn.system.wrapping import wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console, Group

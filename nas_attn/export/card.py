@@ -29,7 +29,7 @@ from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.export import scoring
 from nas_attn.export.formats import BOX_VALUES, Graph, answers_of
 from nas_attn.export.python_file import Described
-from nas_attn.recipe import tasks
+from nas_attn.recipe import tasks, units
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tables import BACKBONE_SOURCES
@@ -40,7 +40,6 @@ from nas_attn.system.paths import write_whole
 from nas_attn.training.images import differences
 from nas_attn.training.plan import plan_for
 from nas_attn.training.tasks.data import data_of
-from nas_attn.words import units
 from nas_attn.words.card import card_text, drawing_line, splits_text
 
 # of the card's format

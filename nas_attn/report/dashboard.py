@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.recipe import units
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.report.figures import drawn_figures
 from nas_attn.report.figures.drawing import Told, tell, untold
-from nas_attn.words import units
+from nas_attn.system.wrapping import glued
 from nas_attn.words.candidates import (
     candidate_called,
     candidate_label,
@@ -30,7 +31,6 @@ from nas_attn.words.dashboard import (
     what_best_means,
     what_estimates_are,
 )
-from nas_attn.words.wrapping import glued
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

@@ -14,10 +14,11 @@ from nas_attn.answer.per_image import ByClass, ClassGain, Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.errors import UserError, did_you_mean
+from nas_attn.recipe import units
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import counted_costs, is_cost
 from nas_attn.report.templating import when
-from nas_attn.words import headings, units
+from nas_attn.words import headings
 from nas_attn.words.candidates import (
     candidate_label,
     measured_difference,

@@ -12,7 +12,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from nas_attn.words.wrapping import glued
+from nas_attn.system.wrapping import glued
 
 # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
 PLOTLY = "plotly-cartesian.min.js.gz"

@@ -9,8 +9,7 @@ from nas_attn.answer.effects import Part
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
 from nas_attn.recipe.recipe import objective_name
-from nas_attn.storage.records import ASIDE
-from nas_attn.words.units import (
+from nas_attn.recipe.units import (
     NO_VALUE,
     bare_plus_minus,
     signed,
@@ -19,6 +18,7 @@ from nas_attn.words.units import (
     value,
     value_plus_minus,
 )
+from nas_attn.storage.records import ASIDE
 
 
 def objective_heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:

@@ -25,17 +25,16 @@ from nas_attn.answer.length import LengthGain
 from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.recommendation import NO_CHANCE, REQUIRED, Capacity, Reason, Recommendation
 from nas_attn.answer.snapshot import Snapshot
-from nas_attn.errors import several
+from nas_attn.errors import listed, several
 from nas_attn.model import Gain
 from nas_attn.model.features import features
+from nas_attn.recipe import units
 from nas_attn.space.placement import BARE, BaselineKind, BaselineName, Placement
 from nas_attn.space.search_space import other_of
-from nas_attn.words import units
 from nas_attn.words.card_row import PLACEMENT, THAT_ONE, CardRow
 from nas_attn.words.commands import command
 from nas_attn.words.lacking import EXHAUSTED, nothing_recommended
 from nas_attn.words.lines import Line
-from nas_attn.words.listing import listed
 from nas_attn.words.next_row import next_row
 from nas_attn.words.recommendation import reasons
 from nas_attn.words.remarks import caution_text

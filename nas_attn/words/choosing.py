@@ -5,8 +5,8 @@ from __future__ import annotations
 from nas_attn.answer.choosing import Chosen, LatencyLimit, Unmet, Way
 from nas_attn.answer.recommendation import REQUIRED
 from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.recipe import units
 from nas_attn.recipe.tables import share_of_images
-from nas_attn.words import units
 from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.recommendation import rule_text
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from nas_attn.answer.provenance import Provenance, provenance
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation import ValidationResult
-from nas_attn.words import units
+from nas_attn.recipe import units
 from nas_attn.words.candidates import objective_heading, objective_shown
 from nas_attn.words.card import card_text, drawing_line
 from nas_attn.words.card_row import CardRow

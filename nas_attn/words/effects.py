@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from nas_attn.answer.effects import Column, Effect, Effects, Level, Part, Together
-from nas_attn.words import units
-from nas_attn.words.listing import listed
+from nas_attn.errors import listed
+from nas_attn.recipe import units
 
 # least probabilities of being better to say that a choice helps, and that it may help
 HELPS = 0.95

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas_attn.errors import several
-from nas_attn.words import units
+from nas_attn.recipe import units
 
 STOPPED = "stopped; run the same command again to continue"
 AS_SEARCHED = "after the search's training"

@@ -19,10 +19,10 @@ from nas_attn.answer.figure_facts import (
 from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
 from nas_attn.model.features import features
+from nas_attn.recipe import units
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.space.placement import Placement
 from nas_attn.space.search_space import other_of
-from nas_attn.words import units
 from nas_attn.words.candidates import objective_with_spread
 
 # Types or sites that a title names; of more it gives the number

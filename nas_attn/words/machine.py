@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from nas_attn.answer.arithmetic import ArithmeticUse
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import several
+from nas_attn.recipe.units import duration
 from nas_attn.storage.records import Arithmetic
-from nas_attn.words.units import duration
 
 
 def not_alone(notes: Sequence[str]) -> str:

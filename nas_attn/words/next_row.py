@@ -9,7 +9,7 @@ from nas_attn.answer.card import Card, CardVerdict, NextCommand, Purpose
 from nas_attn.answer.length import Brief
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import several
-from nas_attn.words import units
+from nas_attn.recipe import units
 from nas_attn.words.card_row import CardRow
 from nas_attn.words.commands import command
 from nas_attn.words.own_program import in_own_program

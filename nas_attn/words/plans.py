@@ -10,8 +10,8 @@ from nas_attn.answer.plans import Budget, Extension, FolderLook, Forecast, Timet
 from nas_attn.errors import few, several
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
+from nas_attn.recipe.units import duration
 from nas_attn.words.lines import Line
-from nas_attn.words.units import duration
 from nas_attn.words.weights import no_weights_text
 
 DAY_S = 86_400.0

@@ -7,8 +7,8 @@ from typing import Any
 
 from nas_attn.answer.progress_facts import Phase, PhaseProgress, Progress
 from nas_attn.recipe.recipe import lower_is_better
+from nas_attn.recipe.units import duration, named
 from nas_attn.storage.records import CandidateRow
-from nas_attn.words.units import duration, named
 
 PHASE_WORDS = {
     Phase.LONGER: "training the bare network longer",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nas_attn.answer.recommendation import REQUIRED, Comparison, Reason, Recommendation, Worth
 from nas_attn.errors import several
 from nas_attn.model import Noise
-from nas_attn.words import units
+from nas_attn.recipe import units
 
 # least probabilities that are said in these words
 ALMOST_SURE = 0.95

@@ -16,13 +16,11 @@ from nas_attn.answer.cautions import (
 )
 from nas_attn.answer.sanity import Constant, Int8Change, WeakRung, int8_change
 from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.errors import several
+from nas_attn.errors import listed, several
 from nas_attn.model import Evidence
-from nas_attn.recipe import tasks
+from nas_attn.recipe import tasks, units
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_share_of_images, saturation
-from nas_attn.words import units
-from nas_attn.words.listing import listed
 
 RECOMMENDED = "the recommended placement"
 

@@ -8,12 +8,11 @@ from nas_attn.answer.figure_facts import RunRange, RunsBesideTest
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.provenance import Provenance
 from nas_attn.answer.snapshot import STATES, Snapshot
-from nas_attn.errors import several
+from nas_attn.errors import listed, several
 from nas_attn.model import Noise
+from nas_attn.recipe import units
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.words import units
 from nas_attn.words.figures import short_name
-from nas_attn.words.listing import listed
 from nas_attn.words.recommendation import measured_on
 
 # A share of signal above this says nothing: rounded, it would be all

@@ -10,8 +10,8 @@ from nas_attn.errors import several
 from nas_attn.recipe import purposes
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.training import TrainingSection
+from nas_attn.recipe.units import duration, value
 from nas_attn.space.placement import Placement
-from nas_attn.words.units import duration, value
 
 
 def run_name(taken: WorkersRun) -> str:

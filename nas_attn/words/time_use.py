@@ -7,8 +7,8 @@ from typing import Any
 
 from nas_attn.answer.time_use import TimeUse, WorkerTime, total_time
 from nas_attn.errors import several
+from nas_attn.recipe.units import duration
 from nas_attn.system.processes import machine_and_pid
-from nas_attn.words.units import duration
 
 CALLED: Mapping[TimeUse, str] = {
     TimeUse.TRAINING: "training",

@@ -11,8 +11,8 @@ from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import Family, TestedNetwork, ValidationResult, Verdict
 from nas_attn.answer.validation_forecast import ValidationForecast, blocks_to_show
 from nas_attn.errors import several
+from nas_attn.recipe import units
 from nas_attn.space.placement import BARE
-from nas_attn.words import units
 from nas_attn.words.lines import Line
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nas_attn.answer.worker_facts import FailedStart, FormerView, LaunchState, WorkerView
 from nas_attn.errors import several, shorten
-from nas_attn.words.units import duration
+from nas_attn.recipe.units import duration
 
 WORKER_COLUMNS = ["machine", "pid", "device", "at", "for", "last sign of life"]
 ALL_ENDED = "all workers have ended"

@@ -20,6 +20,7 @@ from nas_attn.answer.facts import Retrained
 from nas_attn.answer.figure_facts import effect_facts, retrained_facts
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
+from nas_attn.recipe import units
 from nas_attn.report import browser, dashboard, figures
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import GREY, Told, blank_figure, tell
@@ -35,7 +36,6 @@ from nas_attn.report.figures.files import PIXELS, write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.storage.records import EpochPoint
-from nas_attn.words import units
 from nas_attn.words.figures import described_effects, effects_message, loss_message, no_map_sentence
 
 SE = "se(reduction=8)"

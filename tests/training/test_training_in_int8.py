@@ -12,8 +12,8 @@ import nas_attn as na
 from nas_attn.answer.sanity import int8_change
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.units import value
 from nas_attn.words.remarks import int8_sentence
-from nas_attn.words.units import value
 
 TABLE = {
     "name": "small",

@@ -11,7 +11,7 @@ from made_study import everywhere, recipe, usual
 
 from nas_attn.answer.cautions import WaitsForImages
 from nas_attn.answer.reading import snapshot
-from nas_attn.words import units
+from nas_attn.recipe import units
 from nas_attn.words.card import CardText, card_lines, card_text
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"

@@ -9,6 +9,7 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
+from nas_attn.recipe import units
 from nas_attn.report.figures.drawing import (
     GREY,
     PRUNED_STYLE,
@@ -23,7 +24,6 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.report.figures.labels import End, name_ends
-from nas_attn.words import units
 from nas_attn.words.figures import HOW_CURVES, curves_message, hover_run
 
 # Learning curves drawn at most; the front, the baselines and the newest go first

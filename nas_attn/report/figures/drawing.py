@@ -11,7 +11,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.words import units
+from nas_attn.recipe import units
 from nas_attn.words.candidates import candidate_label
 from nas_attn.words.figures import axis_title, hover_lines
 

@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 from nas_attn.answer.effects import Effect, Effects, average_effects
 from nas_attn.answer.figure_facts import effect_facts
 from nas_attn.answer.snapshot import Snapshot
+from nas_attn.recipe import units
 from nas_attn.report.figures.drawing import TEXT, Told, blank_figure, tell
-from nas_attn.words import units
 from nas_attn.words.figures import (
     described_effects,
     effects_message,

@@ -25,6 +25,7 @@ from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
 from nas_attn.recipe.recipe import Recipe, SplitsSection
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.target import AUTO, target_table
+from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.lengths import (
     FEW_TRAINING_IMAGES,
     found_length_s,
@@ -47,7 +48,6 @@ from nas_attn.system.notes import NoWeights
 from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.threads import Threads, cores_for
 from nas_attn.training.trainer import Trainer, new_arithmetic
-from nas_attn.words.units import duration
 
 # Backbones and sides of images for a folder, the most costly first
 DEEPER_NET = ("resnet20", 32)

@@ -28,6 +28,7 @@ from nas_attn.attention.channel import SqueezeExcitation
 from nas_attn.model.published import Situation, pooled
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection
+from nas_attn.recipe.units import NO_VALUE
 from nas_attn.searching.prepare.lengths import found_length_s
 from nas_attn.searching.prepare.short_search import OF_A_CANDIDATE_S, search_power
 from nas_attn.searching.prepare.timing import Speed
@@ -40,7 +41,6 @@ from nas_attn.words.advice import (
     before_table,
     rows,
 )
-from nas_attn.words.units import NO_VALUE
 
 SHAPE = (3, 16, 16)
 SCRATCH = Situation("classification", "backbone", "scratch", "random", "")

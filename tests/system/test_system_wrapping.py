@@ -2,7 +2,7 @@
 
 import pytest
 
-from nas_attn.words.wrapping import GLUE, glued, longest_word, unquoted, wrapped
+from nas_attn.system.wrapping import GLUE, glued, longest_word, unquoted, wrapped
 
 
 @pytest.mark.parametrize(
