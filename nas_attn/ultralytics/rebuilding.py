@@ -51,8 +51,9 @@ class Ultralytics(HostPackage):
                 "YOLO.train builds this network anew, without its attention: call"
                 " nas_attn.ultralytics.keep_attention() once before you train",
                 NasAttnWarning,
-                # The line of the script that calls `nas_attn.attach`.
-                stacklevel=5,
+                # the line of the script that calls `nas_attn.attach`: between are four functions
+                # of ours and torch's wrapper around one
+                stacklevel=7,
             )
 
     @override
