@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(shell grep -l __main__ benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install dev test test-row test-slow test-portable test-lowest test-faults lint format docs gallery site \
+.PHONY: help quickstart install dev test test-row test-slow test-portable test-lowest test-extras test-faults lint format docs gallery site \
   wheel release clean $(BENCHMARKS)
 
 help:  ## list what there is
@@ -49,6 +49,17 @@ test-lowest: | $(BIN)/python  ## run the tests with the lowest versions that pyp
 	@$(BIN)/python tools/release.py --lowest > build/lowest/versions.txt
 	@$(call pip,build/lowest/bin/python,--constraint build/lowest/versions.txt --editable $(LOWEST))
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 build/lowest/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# What users may have beside it, with the trackers and launchers that are extras of ours.
+EXTRAS := '.[dev,tensorboard,mlflow,wandb,ray]' ultralytics segmentation-models-pytorch lightning transformers monai peft \
+  torchinfo datasets
+
+test-extras: build/extras/installed  ## run the tests that need what only some users have, installed into build/extras; as root, Chromium, too
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || [ "$$(id -u)" != 0 ] || \
+	  { apt-get -qq update && apt-get -qq install --yes chromium; } > build/extras/apt.log 2>&1 || \
+	  echo "apt-get installs no Chromium here (build/extras/apt.log says why): its tests are skipped"
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 build/extras/bin/python -m pytest -p tests.watched -n $(JOBS) --dist worksteal \
+	  -m extras --timeout 1800 $(ARGS)
 
 # Sequences of faults against a small study, and events in each; FAULTS_TALLY=FILE counts them by kind, and does not shrink.
 FAULTS_EXAMPLES ?= 100
@@ -125,3 +136,13 @@ $(VENV)/installed-dev: pyproject.toml nas_attn/_version.py | $(BIN)/python
 	@echo "Installing with what tests and checks need; the first time takes a few minutes"
 	@$(call pip,$(BIN)/python,--editable '.[dev]')
 	@touch $(VENV)/installed $@
+
+# Ultralytics brings an OpenCV that needs the libraries of a screen; the one without takes its place.
+build/extras/installed: pyproject.toml | $(VENV)/installed-dev
+	@echo "Installing into build/extras what users may have beside it; the first time takes a few minutes"
+	@$(BIN)/python -m venv --clear build/extras
+	@$(BIN)/python -m pip freeze | grep -E '^(torch|torchvision)==' > build/extras/versions.txt
+	@$(call pip,build/extras/bin/python,--constraint build/extras/versions.txt --editable $(EXTRAS))
+	@build/extras/bin/python -m pip uninstall --quiet --yes opencv-python
+	@$(call pip,build/extras/bin/python,--no-deps opencv-python-headless)
+	@touch $@
