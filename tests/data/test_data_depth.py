@@ -268,5 +268,5 @@ def test_a_data_set_of_ones_own_has_one_range_too() -> None:
     dataset = loading.load(section, device="cpu")
     assert dataset.bits == 12
     assert dataset.train.first(99).max() >= 250
-    with pytest.raises(DataError, match=r"values from .* to 4095: give bytes"):
+    with pytest.raises(DataError, match=r"to 4095: give bytes"):
         loading.load(DataSection(name=f"{__name__}:own_arrays"), device="cpu")

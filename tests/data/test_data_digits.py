@@ -234,7 +234,5 @@ def test_missing_files_and_no_network(
         monkeypatch.setenv(
             variable, "http://127.0.0.1:9"
         )  # nobody listens there: a machine without a network
-    with pytest.raises(
-        DataError, match=rf"'{name}' is not at '.*{expected}' and could not be downloaded there"
-    ):
+    with pytest.raises(DataError, match=rf"'{name}' .*{expected}' .*downloaded"):
         loading.load(DataSection(name=name, root=str(tmp_path / "empty")), device="cpu")

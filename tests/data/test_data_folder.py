@@ -408,7 +408,7 @@ def test_a_pattern_that_would_match_for_ever_ends_in_one_sentence(
     class_folder = next(path for path in photos.iterdir() if path.is_dir())
     photograph(class_folder / f"{'a' * 35}.png")
     began = time.monotonic()
-    with pytest.raises(DataError, match=r"takes more than 1 s .* repetition inside a repetition"):
+    with pytest.raises(DataError, match=r"more than 1 s .*repetition"):
         grouped(photos, {"pattern": r"^((a+)+)+$"})
     assert time.monotonic() - began < 20
 

@@ -373,9 +373,7 @@ def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
     folders_made.splits(root, "train", "val")
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(
-        DataError, match=r"20 images of .* cannot be read: all of them.*: an empty file"
-    ):
+    with pytest.raises(DataError, match=r"20 images .*empty file"):
         take(str(root))
 
 
@@ -437,8 +435,8 @@ def test_a_validation_split_without_class_folders_is_said_before_it_is_refused(
     root = tmp_path / "d"
     folders_made.without_class_folders(root)
     said = inventory_text(take(str(root)))
-    assert "4 files outside the class folders" in said
-    assert "validation has no image of class 'cat', 'dog': the search will be refused" in said
+    assert "4 files outside" in said
+    assert "class 'cat', 'dog'" in said
     with pytest.raises(DataError, match="has no image"):
         loading.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
 

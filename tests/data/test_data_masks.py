@@ -163,7 +163,7 @@ def test_splits_in_folders(tmp_path: Path) -> None:
             pair(tmp_path / "roads" / split, str(number))
     found = load(DataSection(name=f"folder:{tmp_path / 'roads'}", size=16))
     assert (len(found.train), len(found.validation)) == (4, 2)
-    assert "has no test split: add" in found.missing_test
+    assert "no test split" in found.missing_test
     with pytest.raises(DataError, match="test'"):
         found.read_test("test")
 
@@ -174,23 +174,19 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
     pair(root, "number", value=7)
     with pytest.raises(
         DataError,
-        match=r"2 images of .* cannot be read with their masks \(gray .* values 0 to 1, or 255",
+        match=r"2 images .*\(gray .* 0 to 1, or 255",
     ):
         load(section)
     with pytest.warns(NasAttnWarning, match="left out: .*colours.png.*number.png"):
         load(section.model_copy(update={"broken_images": "skip"}))
     for name in ("colours", "number", "3"):
         (root / "masks" / f"{name}.png").unlink()
-    with pytest.raises(
-        DataError, match=r"3 of 12 images .* have no mask: 'masks/3.png', 'masks/colours.png'"
-    ):
+    with pytest.raises(DataError, match=r"3 of 12 images .*: 'masks/3.png', 'masks/colours.png'"):
         load(section)
     (root / "classes.txt").write_text("ground\nroad\nsky\n")
     for name in ("colours", "number", "3"):
         (root / "images" / f"{name}.png").unlink()
-    with pytest.raises(
-        DataError, match=r"training split .* has no pixel of class 'sky' .* class numbers, 0 to 2"
-    ):
+    with pytest.raises(DataError, match=r"training split .*class 'sky' .*0 to 2"):
         load(section)
     (root / "classes.txt").unlink()
     with pytest.raises(DataError, match=r"classes.txt'"):
@@ -219,8 +215,8 @@ def test_a_class_that_no_mask_has_is_said_before_it_is_refused(tmp_path: Path) -
     section = DataSection(name=f"folder:{tmp_path / 'd'}", size=20)
     inventory = of(section, "masks")
     assert inventory is not None
-    assert "no mask has a pixel of class 'road'; the value 255" in inventory_text(inventory)
-    with pytest.raises(DataError, match="no pixel of class 'road'"):
+    assert "class 'road'; the value 255" in inventory_text(inventory)
+    with pytest.raises(DataError, match="class 'road'"):
         masked(tmp_path / "d")
 
 
@@ -228,7 +224,7 @@ def test_what_lies_in_the_place_of_a_mask_is_named(tmp_path: Path) -> None:
     folders_made.with_masks(tmp_path / "d")
     for path in (tmp_path / "d/masks").iterdir():
         path.rename(path.with_suffix(".jpg"))
-    with pytest.raises(DataError, match=r"have no mask: .*'\d.jpg' is none of them"):
+    with pytest.raises(DataError, match=r"no mask: .*'\d.jpg'"):
         masked(tmp_path / "d")
 
 

@@ -195,7 +195,7 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(
         assert beside[0].endswith("), which is suspended")
         assert "since 20" in beside[0]
         assert beside[0] in lines[0]
-        assert lines[0].startswith("waiting for the device, to measure latency on it alone")
+        assert lines[0].startswith("waiting for the device")
         assert "stopped waiting for pid" in lines[1]
         lines.clear()
         with lock.exclusive() as beside:  # it is still there, and no longer waited for

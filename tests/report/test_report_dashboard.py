@@ -149,10 +149,10 @@ def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     pruned = [view for view in made.candidates if view.state == "pruned"][-1]
     assert by_state["pruned"].startswith(f"`{pruned.placement!s}`")
     assert "behind the best third" in by_state["pruned"]
-    assert "latency ratio 1.62 is above the limit" in by_state["infeasible"]
+    assert "latency ratio 1.62" in by_state["infeasible"]
     baseline = next(view for view in made.candidates if view.baseline == f"uniform {SE}")
     assert f"scored, baseline: uniform {SE}" in note(baseline, made)
-    assert "Estimated now: gain in accuracy, points +" in note(baseline, made)
+    assert "gain in accuracy, points +" in note(baseline, made)
     assert "bare backbone: over 99 %" in note(baseline, made)
 
 

@@ -456,7 +456,7 @@ class StoreContract:
         )
         assert again.settings.published == "first"
         assert again.versions == {"torch": "2.11"}
-        with pytest.raises(StudyError, match=r"there is no study 'digit' .*did you mean 'digits'"):
+        with pytest.raises(StudyError, match=r"no study 'digit' .*'digits'"):
             database.study("digit")
 
     def test_another_recipe_is_refused_with_the_difference(self, database: Database) -> None:

@@ -118,7 +118,7 @@ def test_a_forked_child_does_not_touch_its_parents_connections(
     if database.path is None:
         assert (said, store.settings.published) == ("done", "child")
     else:
-        assert "cannot be used in a process forked" in said
+        assert "a process forked" in said
         assert store.settings.published == "parent"
     store.set(published="parent again")
     assert store.settings.published == "parent again"
@@ -174,7 +174,7 @@ def test_a_lock_that_is_never_given_back_is_one_sentence(
         store = database.create_study("a", recipe="{}", versions={})
         blocker = sqlite3.connect(str(database.path), isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageError, match="another program keeps the file locked"):
+        with pytest.raises(StorageError, match="another program"):
             store.set(published="b")
         blocker.close()
         store.set(published="b")
@@ -192,7 +192,7 @@ def test_a_program_that_keeps_the_old_mode_is_named(
     other.execute("CREATE TABLE theirs (a)")
     other.execute("BEGIN")
     other.execute("SELECT * FROM theirs").fetchall()
-    with pytest.raises(StorageError, match="another program keeps the file locked"):
+    with pytest.raises(StorageError, match="another program"):
         Database(sqlite_url)
     other.close()
     with Database(sqlite_url) as database:
@@ -280,9 +280,7 @@ def test_a_connection_that_keeps_the_tables_locked_is_named(
     monkeypatch.setattr(preparing, "_PATIENCE_S", 0.1)
     with Database(postgres_url) as database, Database(postgres_url) as other, database.creating():
         with (
-            pytest.raises(
-                StorageError, match=r"by the server's process \d+ for .*, since 20"
-            ) as error,
+            pytest.raises(StorageError, match=r"process \d+ for .*, since 20") as error,
             other.creating(),
         ):
             pytest.fail("another connection holds it")

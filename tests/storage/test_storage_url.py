@@ -242,7 +242,7 @@ def test_a_damaged_database_is_one_sentence(sqlite_url: str) -> None:
 def test_a_missing_file_is_not_created_where_one_must_exist(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(StudyError, match="there is no study database"):
+    with pytest.raises(StudyError, match="no study database"):
         Database(sqlite_url, must_exist=True)
     assert list(tmp_path.iterdir()) == []
 

