@@ -98,7 +98,7 @@ def test_what_cannot_be_attached() -> None:
 
 
 def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
-    with pytest.raises(errors.StudyError, match="there is no study database"):
+    with pytest.raises(errors.StudyError, match="no study database"):
         na.open_study()
     study = own()
     assert [view.state for view in study.candidates()].count("failed") == 0
@@ -166,7 +166,7 @@ def test_a_model_that_cannot_be_built_leaves_nothing_behind(folder: Path) -> Non
 
     with pytest.raises(errors.BackboneError, match="RuntimeError: no weights here"):
         own(model=broken)
-    with pytest.raises(errors.BackboneError, match=r"returned a int, not a torch\.nn\.Module"):
+    with pytest.raises(errors.BackboneError, match=r"a int, .*torch\.nn\.Module"):
         own(model=lambda: 3)
     assert not list(folder.iterdir())
 

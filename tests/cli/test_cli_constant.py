@@ -43,11 +43,10 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
     for written in (report, note):
         text = " ".join(written.split())
         assert sentence in text
-        assert "Nothing is recommended: mAP is the same for all" in text
+        assert "Nothing is recommended: mAP" in text
     assert "Nothing is recommended" in nas("pareto").out
     refused = nas("export").error
     assert "Nothing is recommended: mAP" in refused
-    assert "a trial or a placement" in refused
     assert sentence in nas("effects", "--of", "mAP").error
 
 
@@ -69,5 +68,5 @@ def test_networks_that_name_one_class_for_every_image_are_not_compared(
     assert bool(found) is said
     if said:
         sentence = constant_sentence(recipe, found[0])
-        assert "accuracy is 30.00 % to 35.00 % in all 3 runs of all 2 candidates, each " in sentence
+        assert "30.00 % to 35.00 %" in sentence
         assert "training.backbone_epochs" in sentence

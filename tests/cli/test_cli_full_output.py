@@ -72,7 +72,8 @@ def test_a_search_whose_terminal_goes_is_finished(table: Path) -> None:
     os.close(ours)
     assert search.wait(timeout=60) == 1
     *_, last = (table / "error").read_text().splitlines()
-    assert last.startswith("error: standard output cannot be written (input/output error): the ")
+    assert last.startswith("error: standard output ")
+    assert "(input/output error)" in last
     assert na.open_study(name="table").snapshot().counts["scored"] == 2
 
 
@@ -102,5 +103,6 @@ def test_a_command_that_only_prints_says_that_it_could_not(
 ) -> None:
     done = typed(f"{COMMAND} {command} >/dev/full")
     (line,) = (table_of_one / "error").read_text().splitlines()
-    assert line.startswith("error: standard output cannot be written (no space left on device)")
+    assert line.startswith("error: standard output ")
+    assert "(no space left on device)" in line
     assert done.returncode == 1

@@ -71,7 +71,7 @@ def test_weights_of_a_larger_network_with_another_head_are_searched_and_said_onc
     torch.save(state | {"decoder.weight": torch.ones(3)}, "weights.pt")
     ended = nas("search", "given.toml", "--workers", workers, "--device", "cpu")
     assert ended.status == 0, ended.err
-    assert ended.err.count("names that begin with 'encoder.'") == 1
+    assert ended.err.count("'encoder.'") == 1
     torch.save(network(width=8).state_dict(), "weights.pt")
     again = nas("resume", "--trials", "3", "--workers", workers, "--device", "cpu")
     assert again.status == 2

@@ -1,5 +1,6 @@
 """Whatever a user may get wrong is one sentence with exit status 2, and leaves nothing behind."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -132,10 +133,7 @@ def test_an_objective_that_the_evaluator_does_not_return_stops_the_search_at_onc
     change(table, '"score", "-effort"', '"scor"')
     ended = nas("search", "table.toml", "--workers", "1")
     assert ended.status == 2
-    assert (
-        f"objectives names 'scor', but {EVALUATOR} returned no 'scor': did you mean 'score'?"
-        in ended.error
-    )
+    assert re.search(rf"objectives .*'scor'.*{EVALUATOR} .*'score'\?", ended.error)
     assert len((table / "calls.txt").read_text().splitlines()) == 1
     counts = nas("status", "table", "--json").json
     assert (counts["failed"], counts["finished"]) == (0, 0)
@@ -167,7 +165,7 @@ def test_without_a_database_nothing_is_made(
     for arguments in ([command], [command, "name"]):
         ended = nas(*arguments)
         assert ended.status == 2
-        assert "there is no study database" in ended.error
+        assert "no study database" in ended.error
     assert not list(tmp_path.iterdir())
 
 

@@ -67,7 +67,7 @@ def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -
     gone, *_ = (
         view.key for view in now.candidates if view.state == "scored" and view.key not in wanted
     )
-    assert opened.store.weights_lost.get(gone) == "not kept, since storage.keep_weights is 'front'"
+    assert "storage.keep_weights is 'front'" in opened.store.weights_lost[gone]
 
 
 def test_no_weights_are_written_where_none_are_wanted(table: Path) -> None:
@@ -277,11 +277,11 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
         taking_part.work(study, taking_part.Options(say=lambda line: None))
     plan, now = beginning.plan_recipe(study.recipe), reading.snapshot(study.store)
     view = choice.chosen(study, now, Criteria(trial=0)).view
-    with pytest.raises(CheckpointError, match=r"the process that trained it was stopped .*again"):
+    with pytest.raises(CheckpointError, match=r"was stopped .*again"):
         weights.trained_model(study, plan, view)
     trained = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
     assert trained.status == 0, trained.err
-    assert "trained again, after 2 epochs: score 1" in trained.err
+    assert "after 2 epochs: score 1" in trained.err
     assert Path("bare.pt").is_file()
     assert torch.all(next(weights.trained_model(study, plan, view).parameters()) == 7.0)
     # the time of a worker that is still there goes on

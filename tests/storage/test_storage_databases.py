@@ -84,9 +84,7 @@ def test_tables_that_are_gone(table: Path) -> None:
             database.execute(f"DROP TABLE {name}")
     database.close()
     for action in ("ask", "trials", "open"):
-        with pytest.raises(
-            StorageError, match=r"has lost its tables \(no such table: .*put it back"
-        ) as error:
+        with pytest.raises(StorageError, match=r"\(no such table: .*put it back") as error:
             ACTIONS[action](opened)
         assert "\n" not in str(error.value)
 
@@ -183,7 +181,7 @@ def test_workers_of_a_study_that_was_deleted_do_not_say_that_it_can_be_resumed(
             optuna.delete_study(study_name="table", storage=URL)
 
     options = taking_part.Options(say=say, device="cpu", threads=1)
-    with pytest.raises(OperationError, match="all 2 workers ended with an error") as error:
+    with pytest.raises(OperationError, match="all 2 workers") as error:
         run_workers(opened, 2, options)
     assert "can be resumed" not in str(error.value)
 
@@ -194,7 +192,7 @@ def test_a_recipe_that_cannot_be_read(table: Path, recipe: str) -> None:
     with sqlite3.connect("nas_attn.db") as database:
         database.execute("UPDATE nas_study SET recipe = ?", [recipe])
     database.close()
-    with pytest.raises(StorageError, match="restore the database from a backup") as error:
+    with pytest.raises(StorageError, match="from a backup") as error:
         open_study("table", URL)
     assert "\n" not in str(error.value)
 
@@ -213,9 +211,7 @@ def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) ->
             if line.startswith("trial 1"):
                 change(Path(f"{name}.db"))
 
-        with pytest.raises(
-            StorageError, match="was removed, moved or replaced while it was in use: put it back"
-        ):
+        with pytest.raises(StorageError, match=r"replaced .*put it back"):
             taking_part.work(opened, taking_part.Options(say=say))
 
 
@@ -237,6 +233,6 @@ def test_a_server_that_does_not_answer(
     opened.database.close()
     opened.book.close()
     assert all("does not answer: " in sentence for sentence in said.values()), said
-    assert all(sentence.endswith("when it is back, resume") for sentence in said.values())
+    assert all(sentence.endswith("resume") for sentence in said.values())
     del opened
     gc.collect()  # here, not in the middle of another test
