@@ -1,7 +1,8 @@
 """Fails a test that needs more than 4 GB, and a run of tests that leaves processes behind.
 
 A plugin of pytest: `python -m pytest -p tests.watched`, as `make test-extras` does. Counted is what
-the test's process and those below it need together, about once a second.
+the test's process and those below it need together, about once a second, beyond what the tests
+before it have left in that process.
 """
 
 from __future__ import annotations
@@ -44,12 +45,14 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
+        self._before = sum(map(gigabytes, family()))
         self.most = 0.0
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
         while not self._stop_asked.wait(LOOK_S):
-            self.most = max(self.most, sum(map(gigabytes, family())))
+            now = sum(map(gigabytes, family()))
+            self.most = max(self.most, now - self._before)
 
     def stop(self) -> None:
         self._stop_asked.set()
