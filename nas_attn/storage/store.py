@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -219,6 +219,25 @@ class StudyStore(Leases):
         return str(self.fingerprint)
 
     @repeatable
+    def move_to(self, fingerprint: str, *, again: Collection[str]) -> None:
+        """Pins the study to another latency device. The sessions of the former one become those of
+        a device elsewhere.
+
+        Args:
+            fingerprint: the new device, as the study keeps it.
+            again: keys of scored candidates that lack a latency now; they run until they have one.
+        """
+        scored = and_(
+            tables.candidate.c.study_id == self._id,
+            tables.candidate.c.key.in_(again),
+            tables.candidate.c.state == "scored",
+        )
+        with self._connector.write() as connection:
+            mine = tables.study.c.id == self._id
+            connection.execute(update(tables.study).where(mine).values(fingerprint=fingerprint))
+            connection.execute(update(tables.candidate).where(scored).values(state="running"))
+
+    @repeatable
     def state(self) -> str:
         """A text that changes whenever there are new results."""
         parts = []
@@ -310,7 +329,9 @@ class StudyStore(Leases):
         """
         assert state in FINAL_STATES
         running = and_(self._candidate(key), tables.candidate.c.state == "running")
-        result = {"state": state, "reason": reason, "finished_at": self._connector.clock}
+        # one that was measured again ended before
+        ended_at = func.coalesce(tables.candidate.c.finished_at, self._connector.clock)
+        result = {"state": state, "reason": reason, "finished_at": ended_at}
         run = tables.run.c
         of_search = and_(run.protocol == SEARCH, run.purpose == SEARCH)
         waiting = and_(run.study_id == self._id, run.key == key, run.state == WAITING, of_search)

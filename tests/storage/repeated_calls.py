@@ -72,6 +72,7 @@ CALLS: dict[str, Callable[[Made], object]] = {
     "put_once": lambda m: m.store.curves.put_once("name", "text"),
     "set": lambda m: m.store.set(trials=7),
     "set_fingerprint_once": lambda m: m.store.set_fingerprint_once("device"),
+    "move_to": lambda m: m.store.move_to("device", again=["key"]),
     "claim": lambda m: m.store.claim("new", placement=BARE, trial=1, baseline=None, lease=m.lease),
     "set_cost": lambda m: m.store.set_cost("key", {"params": 3}, m.lease),
     "end_candidate": lambda m: m.store.end_candidate(

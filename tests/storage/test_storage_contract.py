@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -516,6 +516,23 @@ class StoreContract:
         assert store.set_fingerprint_once("first") == "first"
         assert database.study("digits").set_fingerprint_once("second") == "first"
         assert store.fingerprint == "first"
+
+    def test_a_study_that_moves_measures_what_it_is_told_again(
+        self, store: StudyStore, lease: Lease
+    ) -> None:
+        for trial, key in enumerate(("front", "other")):
+            store.claim(key, placement=BARE, trial=trial, baseline=None, lease=lease)
+            store.end_candidate(key, state="scored", reason="", lease=lease)
+        ended = store.candidate("front").finished_at
+        store.add_session(session_at(1.0), owner="me")
+        store.set_fingerprint_once(json.dumps(asdict(session_at(1.0).fingerprint)))
+        assert (len(store.sessions()), store.sessions(elsewhere=True)) == (1, [])
+        store.move_to("another machine", again=["front"])
+        assert store.fingerprint == "another machine"
+        assert (store.sessions(), len(store.sessions(elsewhere=True))) == ([], 1)
+        assert [row.state for row in store.candidates()] == ["running", "scored"]
+        store.end_candidate("front", state="scored", reason="", lease=lease)
+        assert store.candidate("front").finished_at == ended, "it was trained then"
 
     def test_settings_documents_and_test_readings_belong_to_their_study(
         self, store: StudyStore, database: Database
