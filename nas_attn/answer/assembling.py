@@ -11,13 +11,14 @@ from functools import partial
 
 from nas_attn.answer.capacity import Controls, with_capacity
 from nas_attn.answer.cautions import Caution, cautions, untried
+from nas_attn.answer.eligible import unmeasured
 from nas_attn.answer.facts import StudyFacts
 from nas_attn.answer.fits import Fits, fits_of, scores_by_key
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
 from nas_attn.answer.length import Brief, Runs, bare_runs, brief_of, length_found, longer_of
 from nas_attn.answer.pauses import without_pauses
 from nas_attn.answer.pooled import pooled_tests
-from nas_attn.answer.recommendation import Contender, Recommendation
+from nas_attn.answer.recommendation import REQUIRED, Contender, Recommendation
 from nas_attn.answer.recommending import recommend
 from nas_attn.answer.sanity import Constant, weak_rungs
 from nas_attn.answer.snapshot import STATES, CandidateView, ScorePoint, Snapshot
@@ -62,7 +63,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         candidates=tuple(views),
         backbone=_points(own),
         noise=_noise(fits),
-        recommendation=_recommend(recipe, views, fits.model, fits.last),
+        recommendation=_recommend(facts, views, fits.model, fits.last),
         brief=None if fits.as_target or primary is None else _brief(facts, runs, primary),
         longer=None if primary is None else longer_of(recipe, runs, primary, labels),
         latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
@@ -244,7 +245,7 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
 
 
 def _recommend(
-    recipe: Recipe,
+    facts: StudyFacts,
     views: Sequence[CandidateView],
     model: Evidence | None,
     last: int,
@@ -252,6 +253,7 @@ def _recommend(
     if model is None or any(view.is_bare and view.state == "running" for view in views):
         # the bare backbone, with which all others are compared, is not scored yet
         return None
+    recipe = facts.recipe
     last_views = [
         view
         for view in views
@@ -279,9 +281,15 @@ def _recommend(
         training=training,
         worth=worth,
     )
-    return with_capacity(
+    best = with_capacity(
         best, placements, Controls(controls, gains), model, max_latency_ratio=limit, worth=worth
     )
+    waiting = unmeasured(recipe, views, measured=bool(facts.sessions))
+    odds = [view.beats_none or 0.0 for view in waiting if not is_control(view.placement)]
+    if best is not None and best.is_bare and max(odds, default=0.0) >= REQUIRED:
+        # attention that only lacks its latency is likely to help
+        return None
+    return best
 
 
 def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:

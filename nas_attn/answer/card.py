@@ -582,7 +582,7 @@ def _continued(now: Snapshot, lacking: Lacking) -> NextCommand | None:
     if lacking in (Lacking.CONSTANT, Lacking.TOO_BRIEF):
         return None
     left = 0 if now.exhausted else now.planned - len(now.candidates)
-    if left > 0 or now.counts["running"]:
+    if left > 0 or now.counts["running"] or lacking is Lacking.NOT_MEASURED:
         seconds = training_s(now, max(left, 1) * now.recipe.training.rungs[-1])
         return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
     if now.planned == 0 and not now.exhausted:

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from nas_attn.answer.eligible import able_to_win, finished, latency_ratio
+from nas_attn.answer.eligible import able_to_win, finished, latency_ratio, unmeasured
 from nas_attn.answer.finalists import epochs_of_test
 from nas_attn.answer.length import Brief, LengthGain
 from nas_attn.answer.modelling import searched_as_target
@@ -58,6 +58,8 @@ class Lacking(Enum):
     """The bare backbone, with which all are compared, has no score at the last rung yet."""
     BARE_NOT_ENDED = auto()
     """It has not ended all its runs."""
+    NOT_MEASURED = auto()
+    """Candidates that were trained lack their latencies."""
     ONLY_BARE = auto()
     """Nothing but the bare backbone has been scored."""
     NONE_WITHIN = auto()
@@ -193,12 +195,19 @@ def lacking(now: Snapshot) -> Lacking:
         if scored:
             return Lacking.BARE_NOT_ENDED
         return Lacking.BARE_NOT_SCORED
+    if lacks_latency(now):
+        return Lacking.NOT_MEASURED
     if now.recommendation is not None:
         return Lacking.ONLY_BARE
     limited = now.recipe.limits.max_latency_ratio is not None
     if limited and (now.counts["scored"] or now.counts["infeasible"]):
         return Lacking.NONE_WITHIN
     return Lacking.NOTHING_SCORED
+
+
+def lacks_latency(now: Snapshot) -> list[CandidateView]:
+    """Candidates that are trained and wait for their latencies."""
+    return unmeasured(now.recipe, now.candidates, measured=now.latency is not None)
 
 
 def running_bare(now: Snapshot) -> CandidateView | None:

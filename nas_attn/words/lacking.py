@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.answer.decision import Lacking, lacking
+from nas_attn.answer.decision import Lacking, lacking, lacks_latency
 from nas_attn.answer.length import Brief
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import several
@@ -27,6 +27,13 @@ def nothing_recommended(now: Snapshot, why: Lacking | None = None) -> str:
             return _without_bare("has not ended all its runs")
         case Lacking.BARE_NOT_SCORED:
             return _without_bare(f"has not been scored at {trained}")
+        case Lacking.NOT_MEASURED:
+            waiting = len(lacks_latency(now))
+            lack = f"{waiting} trained candidates lack their latencies"
+            if waiting == 1:
+                lack = "1 trained candidate lacks its latency"
+            measure = f"nas-attn resume {now.study} --here measures here"
+            return f"No recommendation yet: {lack}; {measure}."
         case Lacking.ONLY_BARE:
             count = now.counts["infeasible"]
             over = f"; {count} are over the limits" if count else ""
