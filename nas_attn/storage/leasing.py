@@ -83,9 +83,12 @@ def release_dead(store: StudyStore, prefix: str) -> bool:
     return held
 
 
-def holders(store: StudyStore, mine: str) -> list[str]:
-    """The other holders of a study's leases (not the owner `mine`) and their work, in words."""
-    rows = [
-        row for row in store.leases(released=False) if row.state == "held" and row.owner != mine
+def holders(store: StudyStore, mine: str, *, besides: str = "") -> list[str]:
+    """The other holders of a study's leases (not the owner `mine`) and their work, in words;
+    `besides`: a resource that does not count.
+    """
+    return [
+        f"{owner_shown(row.owner)} holds '{row.resource}'"
+        for row in store.leases(released=False)
+        if row.state == "held" and row.owner != mine and row.resource != besides
     ]
-    return [f"{owner_shown(row.owner)} holds '{row.resource}'" for row in rows]

@@ -15,13 +15,15 @@ from nas_attn.errors import StudyError, shorten
 STORAGE = "NAS_ATTN_STORAGE"
 # seconds to wait for a database that does not answer
 STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"
+# seconds that a worker waits for what only others can do, while none of them is at work
+WORK_WAIT = "NAS_ATTN_WORK_WAIT"
 # folder of the devices' lock files
 LOCK_DIR = "NAS_ATTN_LOCK_DIR"
 # not empty: an evaluator's output goes to the terminal
 VERBOSE = "NAS_ATTN_VERBOSE"
 # not empty: tracebacks are shown
 DEBUG = "NAS_ATTN_DEBUG"
-SETTINGS = (STORAGE, STORAGE_WAIT, LOCK_DIR, VERBOSE, DEBUG)
+SETTINGS = (STORAGE, STORAGE_WAIT, WORK_WAIT, LOCK_DIR, VERBOSE, DEBUG)
 # the Chrome or Chromium that draws figures as files; other programs read it, too
 BROWSER = "BROWSER_PATH"
 
@@ -32,6 +34,8 @@ RUN = "NAS_ATTN_RUN"
 
 # a server can be updated and restarted in this time
 STORAGE_WAIT_S = 1800.0
+# a person who starts the missing worker needs some minutes
+WORK_WAIT_S = 600.0
 
 
 def storage() -> str | None:
@@ -43,15 +47,25 @@ def storage_wait_s() -> float:
     """Seconds to wait for a silent database; StudyError if the variable is not a number of
     seconds.
     """
-    text = os.environ.get(STORAGE_WAIT, "")
+    return _seconds(STORAGE_WAIT, STORAGE_WAIT_S)
+
+
+def work_wait_s() -> float:
+    """Seconds to wait for work that only others can do, while none of them is at work; StudyError
+    if the variable is not a number of seconds.
+    """
+    return _seconds(WORK_WAIT, WORK_WAIT_S)
+
+
+def _seconds(variable: str, usual: float) -> float:
+    text = os.environ.get(variable, "")
     try:
-        seconds = float(text or STORAGE_WAIT_S)
+        seconds = float(text or usual)
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
         raise StudyError(
-            f"{STORAGE_WAIT} is '{shorten(text)}': give a number of seconds, or 0 to wait not"
-            " at all"
+            f"{variable} is '{shorten(text)}': give a number of seconds, or 0 to wait not at all"
         )
     return seconds
 

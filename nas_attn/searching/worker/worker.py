@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from nas_attn.answer.progress_facts import WorkersRun
+from nas_attn.system.environment import work_wait_s
 from nas_attn.errors import (
     BackboneLost,
     DeviceLost,
@@ -54,13 +55,13 @@ from nas_attn.words.running import (
     under_way,
 )
 
+# the lease of the worker that looks for work
+SCHEDULING = "scheduling"
 QUEUE_POLL_S = 0.5
 # of an idle worker, in seconds: a look costs the database as much as a proposal
 LONGEST_POLL_S = 5.0
 # while another holds the scheduling lock: frequent looks would slow it down
 LONGEST_LOCK_POLL_S = 2.0
-# seconds to wait for work that only others can do, while no other worker is busy
-LONELY_S = 600.0
 # a run that has killed this many workers counts as failed
 MOST_KILLED = 3
 
@@ -190,8 +191,8 @@ class Worker:
     def scheduling(self) -> Iterator[Lease | None]:
         """Takes the scheduling lock; yields None if another worker holds it."""
         # many workers look; reading is cheaper than trying to take it
-        taken = release_dead(self.store, "scheduling")
-        lease = None if taken else self.store.acquire("scheduling", owner=self.owner, ttl_s=TTL_S)
+        taken = release_dead(self.store, SCHEDULING)
+        lease = None if taken else self.store.acquire(SCHEDULING, owner=self.owner, ttl_s=TTL_S)
         if lease is None:
             yield None
             return
@@ -413,32 +414,40 @@ class _Idle:
         self._worker = worker
         self._sources = sources
         self._wait = Wait(Awaited.RUNS)
-        self._alone_since: float | None = None
+        self._longest_alone_s = work_wait_s()
+        self._alone_s = 0.0
         self._poll_s = QUEUE_POLL_S
 
     def over(self) -> None:
         self._wait.over()
-        self._alone_since = None
+        self._alone_s = 0.0
         self._poll_s = QUEUE_POLL_S
 
     def pause(self, *, nothing: bool) -> None:
         """Waits a little; `nothing`: there was nothing to do. Raises OperationError: only others
         can do the work, and none of them is there.
         """
-        others = holders(self._worker.store, self._worker.owner)
-        if others or self._alone_since is None:
-            self._alone_since = None if others else time.monotonic()
-        elif time.monotonic() - self._alone_since > LONELY_S:
+        # another idle worker holds the scheduling lock now and then, while it looks for work
+        busy = holders(self._worker.store, self._worker.owner, besides=SCHEDULING)
+        if busy:
+            self._alone_s = 0.0
+        elif self._alone_s > self._longest_alone_s:
             name = self._worker.store.name
             raise OperationError(
                 self._lacks() or f"no worker takes the rest of study '{name}': resume the study"
             )
         pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_LOCK_POLL_S)
         self._poll_s = 1.3 * pause
-        who = "; ".join(others)
+        began = time.monotonic()
         self._wait.pause(
-            pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or NO_WORKER_HAS_A_RUN
+            pause * random.uniform(0.8, 1.2),
+            lambda: "; ".join(busy) or self._lacks() or self._holder() or NO_WORKER_HAS_A_RUN,
         )
+        if nothing:
+            self._alone_s += time.monotonic() - began
+
+    def _holder(self) -> str:
+        return "; ".join(holders(self._worker.store, self._worker.owner))
 
     def _lacks(self) -> str:
         return next(filter(None, (source.lacks() for source in self._sources)), "")

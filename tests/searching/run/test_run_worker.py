@@ -27,13 +27,13 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.local import run_workers
 from nas_attn.searching.run.overview import overview
-from nas_attn.searching.worker import worker
 from nas_attn.space.placement import BARE
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.opening import create_study, open_study
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Lease
 from nas_attn.storage.store import StudyStore
+from nas_attn.system import environment
 from nas_attn.system.processes import owner_name
 
 URL = "sqlite:///nas_attn.db"
@@ -291,7 +291,7 @@ def test_a_worker_killed_at_an_infeasible_candidate_leaves_nothing_that_never_en
     gone = owner_name().replace(f"/{os.getpid()}/", f"/{2**22 + 1}/")
     with closing(sqlite3.connect("nas_attn.db")) as database, database:
         database.execute("UPDATE nas_lease SET owner = ?", (gone,))
-    monkeypatch.setattr(worker, "LONELY_S", 0.5)
+    monkeypatch.setenv(environment.WORK_WAIT, "0.5")
     again = open_study("table", URL)
     assert taking_part.work(again, taking_part.Options(say=lambda line: None)) == "complete"
     states = [row.state for row in again.store.candidates()]

@@ -27,7 +27,6 @@ from nas_attn.errors import OperationError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part
-from nas_attn.searching.worker import worker
 from nas_attn.searching.worker.ending import Ending, Reading, Report
 from nas_attn.searching.worker.stopping import (
     STOP_SIGNALS,
@@ -40,7 +39,7 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage.opening import OpenStudy, create_study, open_study
 from nas_attn.storage.records import Fingerprint
 from nas_attn.storage.rows import Lease
-from nas_attn.system import processes, waiting
+from nas_attn.system import environment, processes, waiting
 from nas_attn.system.processes import owner_name
 from nas_attn.training.measuring import to_text
 
@@ -337,7 +336,7 @@ def test_the_lease_of_a_process_of_this_machine_that_is_gone_is_free_at_once(tab
 def test_latencies_that_no_other_machine_measures_are_not_waited_for_without_end(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LONELY_S", 0.5)
+    monkeypatch.setenv(environment.WORK_WAIT, "0.5")
     monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
     changes = {"objectives": ["score", "latency"], "search.trials": 2, "search.confirm_seeds": 0}
     space = {"name": "one", "sites": {"include": ["stage3"]}, "choices": {"eca": {}}}
