@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from typer import Argument, Option
 
 from nas_attn.cli.common import (
@@ -158,6 +159,7 @@ def search(
         trials=table.trials if table else None,
     )
     _say_images(opened)
+    _check_machine(opened, here=False, asking=not options.as_json)
     seconds = options.seconds
     if plan.budget and options.trials is None:
         seconds = plan.budget.seconds
@@ -347,6 +349,9 @@ class ResumeOptions:
     trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None
     tried: Tried = None
     report: ReportPath = None
+    here: Annotated[
+        bool, Option("--here", help="Measure latencies on this machine from now on.")
+    ] = False
     as_json: AsJson = False
 
 
@@ -366,10 +371,46 @@ def resume(effort: Effort, options: ResumeOptions, study: StudyName = None) -> N
     old = known_images(opened.store, opened.recipe) is None
     checks.check_images(opened)
     _say_images(opened, first=old)
+    _check_machine(opened, here=options.here, asking=not options.as_json)
     beginning.take_up(opened, trials=options.trials, tried=options.tried or [])
     clock = _Clock(_seconds(options.minutes, options.hours), began, options.trials)
     left_s = _time_left(opened, clock, effort)
     run(opened, effort, report=options.report, as_json=options.as_json, left_s=left_s)
+
+
+def _check_machine(opened: OpenStudy, *, here: bool, asking: bool) -> None:
+    """Says if another machine measures the study's latencies; moves the study if a person wants it.
+
+    Args:
+        opened: the study.
+        here: whether this machine shall measure from now on.
+        asking: whether a person at a terminal may be asked.
+
+    Raises:
+        StudyError: `here` is set, and the study needs no latency.
+    """
+    from nas_attn.latency.machine import fingerprint
+    from nas_attn.searching.prepare.beginning import move_here
+    from nas_attn.training.measuring import from_text, machine_text
+    from nas_attn.training.plan import wanted
+
+    name = opened.store.name
+    if "latency" not in wanted(opened.recipe):
+        if here:
+            raise StudyError(f"--here: study '{name}' measures no latency; leave it out")
+        return
+    machine = fingerprint(opened.recipe.latency)
+    pinned = from_text(opened.store.fingerprint) if opened.store.fingerprint else machine
+    if pinned == machine:
+        return
+    there = f"latencies of study '{name}' are measured on {machine_text(pinned, machine)}"
+    if not here and asking and sys.stdin.isatty():
+        here = typer.confirm(f"{there}. Measure them on this machine from now on?")
+    if here:
+        move_here(opened, machine)
+    else:
+        again = f"nas-attn resume {name}{at_storage(opened.url)} --here"
+        echo(f"note: {there}, so this machine only trains; to measure here: {again}", err=True)
 
 
 @grouped

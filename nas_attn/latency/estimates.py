@@ -266,6 +266,8 @@ class Elsewhere:
 
     machine: str
     mode: str
+    # what else makes it another device: software, threads, clocks
+    details: Mapping[str, str]
     # key -> estimate
     latencies: Mapping[str, Latency]
 
@@ -278,7 +280,12 @@ def by_device(sessions: Iterable[Session]) -> list[Elsewhere]:
     for session in sessions:
         groups.setdefault(session.fingerprint.id, []).append(session)
     return [
-        Elsewhere(group[0].fingerprint.name, str(group[0].conditions.get("mode")), estimate(group))
+        Elsewhere(
+            machine=group[0].fingerprint.name,
+            mode=str(group[0].conditions.get("mode")),
+            details=dict(group[0].fingerprint.details),
+            latencies=estimate(group),
+        )
         for group in groups.values()
     ]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency.estimates import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.latency.locks import DeviceLock
-from nas_attn.latency.machine import fingerprint
+from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.nets import Net
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.session import candidate_name, check, run_session
@@ -66,14 +66,20 @@ class Measurer:
         self._nets: dict[str, Net] = {}
         self._estimated: tuple[list[Session], dict[str, Latency]] = [], {}
         self._lock = DeviceLock.for_section(self._section)
-        here = fingerprint(self._section)
-        pinned = store.set_fingerprint_once(to_text(here))
-        # the machine that the study's latencies belong to
-        self.machine = from_text(pinned).name
-        # whether this is that machine
-        self.fits = from_text(pinned).id == here.id
+        self._here = fingerprint(self._section)
+        store.set_fingerprint_once(to_text(self._here))
         if self.fits and LATENCY_MODES[self._section.mode].costly and not store.sessions():
             check(self._section, self._model(None), plan.input_shape, images, self._nets)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the study's latencies belong to this machine, which can change at any time."""
+        return self._store.fingerprint == to_text(self._here)
+
+    @property
+    def machine(self) -> str:
+        """The machine that measures, for people here."""
+        return machine_text(from_text(str(self._store.fingerprint)), self._here)
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
         """The estimate of a candidate: measured, or predicted precisely enough by the study's
@@ -101,17 +107,17 @@ class Measurer:
 
     def measure(
         self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]
-    ) -> Latency:
-        """The candidate's estimate, after sessions with companions, the neediest first. Raises
-        MeasurementError: the machine is too busy. Raises Unmeasurable: it, or the bare backbone,
-        does not run. Raises Interrupted.
+    ) -> Latency | None:
+        """The candidate's estimate, after sessions with companions, the neediest first. None:
+        another machine has become the one that measures. Raises MeasurementError: the machine is
+        too busy. Raises Unmeasurable: it, or the bare backbone, does not run. Raises Interrupted.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if not r.is_bare}
         wait = Wait(Awaited.QUIET)
         # a session whose A/A control is off does not count
         for pause in (*PAUSES_S, None):
             latency = self.known(candidate)
-            if latency is not None:
+            if latency is not None or not self.fits:
                 return latency
             if pause is not None:
                 wait.pause(pause)
@@ -194,6 +200,13 @@ class Measurer:
                 self._nets.pop(candidate_name(dropped), None)
         self._models.move_to_end(key)
         return self._models[key]
+
+
+def machine_text(pinned: Fingerprint, here: Fingerprint) -> str:
+    """The machine that measures a study; if this one has the same name, with the differences."""
+    if pinned.name != here.name:
+        return f"'{pinned.name}'"
+    return f"'{pinned.name}' ({difference(pinned, here)})"
 
 
 def to_text(fingerprint: Fingerprint) -> str:

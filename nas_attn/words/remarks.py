@@ -17,6 +17,7 @@ from nas_attn.answer.cautions import (
 from nas_attn.answer.sanity import Constant, Int8Change, WeakRung, int8_change
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import listed, several
+from nas_attn.latency.estimates import Elsewhere
 from nas_attn.model import Evidence
 from nas_attn.recipe import tasks, units
 from nas_attn.recipe.recipe import Recipe
@@ -233,7 +234,19 @@ def _on_other_devices(now: Snapshot) -> Iterator[str]:
             latency = device.latencies[view.key]
             parts.append(f"{name} {latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})")
         if parts:
+            conditions = ", ".join([device.mode, *_differing(now, device)])
             yield (
-                f"On {device.machine} ({device.mode}), relative to the bare backbone there:"
+                f"On {device.machine} ({conditions}), relative to the bare backbone there:"
                 f" {', '.join(parts)}."
             )
+
+
+def _differing(now: Snapshot, device: Elsewhere) -> list[str]:
+    """What tells another device of the same name from the one that measures now: `torch 2.14`."""
+    if now.latency is None or now.latency.machine != device.machine:
+        return []
+    return [
+        f"{name} {value}"
+        for name, value in device.details.items()
+        if now.latency.details.get(name) != value
+    ]

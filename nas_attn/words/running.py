@@ -207,13 +207,19 @@ def worker_killed_line(name: str) -> str:
 
 
 def lacks_latencies_line(waiting: int, machine: str, study: str) -> str:
-    """That trained candidates wait for another machine, the one that measures latencies."""
+    """That trained candidates wait for another machine, the one that measures latencies.
+
+    Args:
+        waiting: how many.
+        machine: its name, in quotes, and how it differs from this one.
+        study: the study's name.
+    """
     who = f"{waiting} trained candidates lack their latencies"
     if waiting == 1:
         who = "1 trained candidate lacks its latency"
     return (
-        f"{who}, which only '{machine}' can measure: start a worker there with nas-attn worker"
-        f" {study}"
+        f"{who}, which only {machine} can measure: start a worker there with nas-attn worker"
+        f" {study}, or measure here from now on with nas-attn resume {study} --here"
     )
 
 

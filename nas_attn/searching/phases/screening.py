@@ -357,7 +357,12 @@ class Search(TaskSource):
         open_ones = {
             trial.number: trial for trial in self.book.all() if trial.state == TrialState.RUNNING
         }
-        rows = [row for row in self.store.candidates() if row.trial in open_ones]
+        # of a study that has moved, some that Optuna knows are measured again
+        rows = [
+            row
+            for row in self.store.candidates()
+            if row.trial in open_ones or row.state == "running"
+        ]
         for number in open_ones.keys() - {row.trial for row in rows}:
             # under the scheduling lock, nobody else asks
             self.book.ask_again(open_ones[number], self.space.parameters)
@@ -374,7 +379,8 @@ class Search(TaskSource):
         lacks only its latency.
         """
         # without those that were withdrawn: this candidate needs them still
-        runs = [r for r in self.queue.rows(key=row.key, protocol=SEARCH) if r.state != "withdrawn"]
+        of_search = self.queue.rows(key=row.key, protocol=SEARCH, purposes=[SEARCH])
+        runs = [r for r in of_search if r.state != "withdrawn"]
         reasons = {row_of_run.state: row_of_run.reason for row_of_run in runs}
         if "pruned" in reasons:
             self._finish(row, lease, "pruned", self._why_pruned(row))

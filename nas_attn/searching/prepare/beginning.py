@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from nas_attn.answer.reading import snapshot
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import DataError
 from nas_attn.recipe import tasks
@@ -14,9 +15,11 @@ from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.own_placements import user_trials
 from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage.opening import OpenStudy, create_study, is_study
+from nas_attn.storage.records import Fingerprint
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.images import keep_inventory, keep_or_compare
+from nas_attn.training.measuring import to_text
 from nas_attn.training.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
 from nas_attn.training.tasks.data import data_of
 
@@ -77,6 +80,17 @@ def begin(
     study_plan(opened.store, plan)
     begun = bool(opened.store.candidates())
     return take_up(opened, trials=None if begun else trials, tried=tried)
+
+
+def move_here(opened: OpenStudy, machine: Fingerprint) -> None:
+    """Makes this machine the one that measures a study's latencies; its workers measure the
+    candidates on the front anew.
+    """
+    now = snapshot(opened.store)
+    # without any latency there is no front
+    again = now.front if now.latency else now.candidates
+    keys = [view.key for view in again if not view.is_bare]
+    opened.store.move_to(to_text(machine), again=keys)
 
 
 def check_tried(recipe: Recipe, tried: Sequence[str]) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from nas_attn.answer.progress_facts import WorkersRun
-from nas_attn.system.environment import work_wait_s
 from nas_attn.errors import (
     BackboneLost,
     DeviceLost,
@@ -39,6 +38,7 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
+from nas_attn.system.environment import work_wait_s
 from nas_attn.system.waiting import Awaited, Interrupted, Wait, ignore, impatient
 from nas_attn.training.workbench import Benches
 from nas_attn.words.running import (
