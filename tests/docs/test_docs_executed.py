@@ -181,7 +181,7 @@ def _command(shell: Shell, step: Step) -> None:
         r"nas-attn search study\.toml(?! --)", step.text
     ):  # `Ctrl-C stops it`, both pages say
         running.until("trial 0 ").ctrl_c()
-        assert "go on with: nas-attn resume study" in running.ended(HOUR_S).check(130).err
+        assert "nas-attn resume study" in running.ended(HOUR_S).check(130).err
         return
     done: Ended = running.ended(HOUR_S)
     done.check(0)

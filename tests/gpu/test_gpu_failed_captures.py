@@ -107,7 +107,7 @@ def prepared(model: nn.Module) -> Net:
 
 
 def test_a_latency_is_measured_after_a_capture_that_failed(cuda: Cuda) -> None:
-    with pytest.raises(MeasurementError, match="waits for the GPU in each call"):
+    with pytest.raises(MeasurementError, match="waits for the GPU"):
         prepared(Waiting())
     assert cuda.modes == []
     with pytest.raises(MeasurementError, match="cannot be prepared"):

@@ -49,7 +49,7 @@ def test_each_start(shell: Shell, trained: Path, start: str, workers: int) -> No
     tiny = settings(DIGITS, weights, training__start=start, search__trials="9")
     assert "9 of 512 placements" in shell.types(f"search digits --dry-run {tiny}").out
     search = shell.begins(f"search digits --workers {workers} --threads 1 {tiny}").until("trial 2 ")
-    assert "go on with: nas-attn resume digits" in search.ctrl_c().ends(130).err
+    assert "nas-attn resume digits" in search.ctrl_c().ends(130).err
     shell.types(f"resume --workers {workers} --threads 1")
     answer = finished(shell, "digits", trials=9)
     assert answer["counts"]["scored"] >= 7

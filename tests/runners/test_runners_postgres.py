@@ -66,9 +66,7 @@ def test_a_port_in_use_is_one_sentence(private_server: ModuleType, open_folder: 
         other.bind(("127.0.0.1", 0))
         other.listen()
         server = private_server.PrivateServer(open_folder / "port", port=other.getsockname()[1])
-        with pytest.raises(
-            private_server.ServerError, match=r"does not start in .*could not create any TCP/IP"
-        ):
+        with pytest.raises(private_server.ServerError, match=r"could not create any TCP/IP"):
             server.start()
 
 
