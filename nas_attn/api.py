@@ -54,7 +54,6 @@ from nas_attn.training.programs import attach_asked as attach_asked
 from nas_attn.training.tasks.data import data_of
 from nas_attn.words.answer import answer
 from nas_attn.words.as_json import snapshot_as_json
-from nas_attn.words.images import inventory_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -456,7 +455,8 @@ def _check(
     checks.check_here(made, device=options.device, build=build, evaluator=options.evaluator)
     inventory = data_of(tasks.of(made)).inventory(made.data)
     if inventory is not None:
-        options.say(f"{made.data.name}: {inventory_text(inventory)}")
+        lines = "\n".join(inventory.described())
+        options.say(f"{made.data.name}: {lines}")
 
 
 def _without_none(given: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from nas_attn.data import loading
-from nas_attn.data.inventory import take
+from nas_attn.data.taking import take
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 

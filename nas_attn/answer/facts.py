@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nas_attn.answer.arithmetic import ArithmeticUse
 from nas_attn.answer.time_use import WorkerTime
 from nas_attn.answer.validation import Family
-from nas_attn.data.facts import StudyImages
+from nas_attn.data.inventory import StudyImages
 from nas_attn.model.features import BuiltFor
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import Placement

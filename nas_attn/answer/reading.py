@@ -26,7 +26,7 @@ from nas_attn.answer.sanity import Constant, constants
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.time_use import WorkerTime, time_use
 from nas_attn.answer.validation import Family, TestedNetwork, finished_blocks
-from nas_attn.data.facts import StudyImages
+from nas_attn.data.inventory import StudyImages
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.model.features import BackboneStage, BuiltFor
 from nas_attn.recipe import tasks

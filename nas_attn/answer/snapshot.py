@@ -19,7 +19,7 @@ from nas_attn.answer.recommendation import Recommendation
 from nas_attn.answer.sanity import Constant, WeakRung
 from nas_attn.answer.time_use import WorkerTime
 from nas_attn.answer.validation import ValidationResult
-from nas_attn.data.facts import StudyImages
+from nas_attn.data.inventory import StudyImages
 from nas_attn.latency.estimates import Elsewhere, LatencyRecord
 from nas_attn.model import Estimate, Evidence, Gain, Noise
 from nas_attn.model.features import BackboneStage, features, is_control

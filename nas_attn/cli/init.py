@@ -203,7 +203,6 @@ def _look(
     from nas_attn.backbones.norms import usual_preset
     from nas_attn.recipe.reading import backbone_section
     from nas_attn.training.tasks.data import data_of
-    from nas_attn.words.images import first_look_text
 
     source, colon, place = data.partition(":")
     if colon and source in ("folder", "coco") and not Path(place).expanduser().exists():
@@ -218,7 +217,7 @@ def _look(
         side = facts.trial_side(backbone)
         model = backbones.build(section, input_shape=(3, side, side), classes=10)
         preset = usual_preset(model)
-    return first_look_text(data_of(facts).first_look(data_section, images, backbone)), preset
+    return data_of(facts).first_look(data_section, images, backbone), preset
 
 
 def _small(data: str) -> bool:

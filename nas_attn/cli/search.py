@@ -217,23 +217,21 @@ def _inventory(made: Recipe) -> list[str]:
     """What the user's images are, and what is left out of them; empty for other data."""
     from nas_attn.recipe import tasks
     from nas_attn.training.tasks.data import data_of
-    from nas_attn.words.images import inventory_lines
 
     inventory = data_of(tasks.of(made)).inventory(made.data)
-    return [] if inventory is None else inventory_lines(inventory)
+    return [] if inventory is None else inventory.described()
 
 
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
     """Says what cannot be known of the images. `first`: the study is from before they were kept."""
     from nas_attn.training.images import known_images
-    from nas_attn.words.images import unchecked_text
     from nas_attn.words.running import IMAGES_KEPT_FROM_NOW, note_line
 
     images = known_images(opened.store, opened.recipe)
     if images is None:
         return
     if images.unknown:
-        echo(note_line(unchecked_text(images.unknown, opened.recipe.data.name)), err=True)
+        echo(note_line(images.unchecked(opened.recipe.data.name)), err=True)
     elif first:
         echo(note_line(IMAGES_KEPT_FROM_NOW), err=True)
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from nas_attn.data.facts import NOT_COUNTED
+from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.pixels import Pixels
 from nas_attn.errors import DataError, did_you_mean, first_line, shorten
 from nas_attn.recipe.recipe import Augment

@@ -1,18 +1,21 @@
-"""Equal and nearly equal images of a data set: between splits they are a leak, between classes a
+"""Images of a data set that belong together: between splits they are a leak, between classes a
 contradiction.
 
 Images are equal if their decoded pixels are, whatever the file. They are nearly equal if small grey
-versions of them correlate, as those of one photograph do that was scaled or saved again.
+versions of them correlate, as those of one photograph do that was scaled or saved again. And a
+program that makes several images of one photograph, film or patient writes that one's name before a
+number: `person20_bacteria_3.jpeg`, `clip05_frame0012.jpg`, `cat003_jpg.rf.8e61….jpg` (Roboflow).
 """
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +23,10 @@ from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
 from nas_attn.data.broken import why_unreadable
+from nas_attn.data.class_folders import plain
 from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
-from nas_attn.data.facts import (
-    WHOLE,
-    Copies,
-    FilesInTwoSplits,
-    ImageRemark,
-    NearCopies,
-    OneColour,
-    Pair,
-    SeveralPages,
-)
+from nas_attn.data.inventory import WHOLE, Remark
 from nas_attn.data.manifest import checksum
 from nas_attn.data.opening import opened_image
 from nas_attn.data.remembered import remembered
@@ -57,6 +52,16 @@ STRIP = 2**20
 MOST_IMAGES_COMPARED = 20_000
 # images that are compared with all others at once
 COMPARED_TOGETHER = 512
+_ROBOFLOW = re.compile(r"^(.+)\.rf\.\w+$")
+# A name with a digit, then a number, perhaps with letters before it: those of one class, `cat_12`,
+# have no digit in what they share.
+_NUMBERED = re.compile(r"^(.*\d[^_\-. ()]*(?:[_\-. ()]+[^\W\d_]+)*)[_\-. (]+[^\W\d_]*\d+\)?$")
+# separators before a number, for an expression of `data.groups`
+_SEPARATORS = re.compile(r"[_\-. (]")
+# share of the images whose names must be shared, and times as many such names as classes, so that
+# they are hardly those of the classes
+LEAST_SHARED = 0.5
+LEAST_NAMES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,9 @@ class Seen:
     look: Look
 
 
+Pair = tuple[Seen, Seen]
+
+
 def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
     """Opens all images; what they show is kept until a file changes."""
 
@@ -96,10 +104,9 @@ def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
             return list(pool.map(_open, images))
 
     question = ("pixels", LOOK_FORMAT, pillow_version)
-    rows = remembered(root, question, images, open_all)
     return [
         Look(pixels, why, bytes.fromhex(thumb), stacked, blank)
-        for pixels, why, thumb, stacked, blank in rows
+        for pixels, why, thumb, stacked, blank in remembered(root, question, images, open_all)
     ]
 
 
@@ -149,135 +156,131 @@ def _thumb(image: Image.Image, *, deep: bool) -> bytes:
     return image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
 
 
-def open_split(seen: Sequence[Seen]) -> str:
-    """The split from which the images for validation are drawn; empty if they have one."""
-    splits = {image.split for image in seen}
-    if "validation" in splits:
-        return ""
-    return "train" if "train" in splits else WHOLE
+def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list[Remark]:
+    """Returns what images and their names tell: equal and nearly equal images in two splits, in
+    two classes, or that a split may part; images of one colour, files with several images, names
+    that belong together, and names that differ only in form.
 
-
-def about_looks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list[ImageRemark]:
-    """Equal images in two splits, in two classes, or that a split may part, nearly equal ones,
-    images of one colour, and files with several images.
-
-    `grouped`: groups keep images together; `by_groups`: they can, where a split may part some.
+    Args:
+        seen: All images, the unreadable ones included.
+        grouped: Whether groups keep images together.
+        by_groups: Whether they can, where a split may part some.
     """
     readable = [image for image in seen if not image.look.why]
-    parted = "" if grouped else open_split(seen)
-    remarks: list[ImageRemark] = [*_equal(readable, parted, by_groups=by_groups)]
-    if len({image.split for image in seen}) > 1:
-        remarks += _alike_across(readable)
+    splits = {image.split for image in seen}
+    # the split from which the images for validation are drawn; empty if none is
+    parted = ""
+    if not grouped and "validation" not in splits:
+        parted = "train" if "train" in splits else WHOLE
+    remarks = _equal(readable, parted, by_groups=by_groups)
+    if len(splits) > 1:
+        pairs = near_copies(readable, lambda image: image.split)
+        remarks += _near(pairs, place="splits")
     if parted:
         divided = [image for image in readable if image.split == parted]
-        remarks += _alike_within(divided, by_groups=by_groups)
+        remarks += _near(near_copies(divided, lambda image: image.name), "parted", by_groups)
     blank = [image.name for image in readable if image.look.blank]
     if blank:
-        remarks.append(OneColour(len(blank), blank[0]))
-    stacks = tuple(image.name for image in readable if image.look.stacked)
+        remarks.append({"kind": "one_colour", "images": len(blank), "example": blank[0]})
+    stacks = [image.name for image in readable if image.look.stacked]
     if stacks:
-        remarks.append(SeveralPages(stacks))
-    return remarks
+        remarks.append({"kind": "several_pages", "files": stacks})
+    if not grouped:
+        remarks += _shared_names(seen, parted, by_groups=by_groups)
+    return remarks + _same_names(seen)
 
 
-def _equal(seen: Sequence[Seen], open_to: str, *, by_groups: bool) -> list[ImageRemark]:
-    """`open_to`: the split whose images a division may part; empty if none is."""
+def _equal(seen: Sequence[Seen], parted: str, *, by_groups: bool) -> list[Remark]:
     by_pixels: defaultdict[int, list[Seen]] = defaultdict(list)
     for image in seen:
         by_pixels[image.look.pixels].append(image)
-    # annotations of one split may name a file twice
-    single = [group for group in by_pixels.values() if len(_file_names(group)) == 1]
-    copied = [group for group in by_pixels.values() if len(_file_names(group)) > 1]
-    twice = [group for group in single if len(_splits(group)) > 1]
-    across = [group for group in copied if len(_splits(group)) > 1]
-    between = [group for group in copied if len(_labels(group)) > 1]
-    within = [group for group in copied if _splits(group) == [open_to] and len(_labels(group)) == 1]
-    remarks: list[ImageRemark] = []
+    twice: list[list[Seen]] = []
+    copied: dict[str, list[list[Seen]]] = {"splits": [], "classes": [], "parted": []}
+    for group in by_pixels.values():
+        splits = {image.split for image in group}
+        labels = {image.label for image in group}
+        if len({image.name for image in group}) == 1:
+            # annotations of one split may name a file twice
+            twice += [group] if len(splits) > 1 else []
+            continue
+        if len(splits) > 1:
+            copied["splits"].append(group)
+        if len(labels) > 1:
+            copied["classes"].append(group)
+        elif splits == {parted}:
+            copied["parted"].append(group)
+    remarks: list[Remark] = []
     if twice:
         first = twice[0]
-        remarks.append(FilesInTwoSplits(len(twice), first[0].name, tuple(_splits(first))))
-    if across:
-        pair = _pair(across[0], lambda image: image.split)
-        remarks.append(Copies(len(across), _files(across), pair, "splits"))
-    if between:
-        pair = _pair(between[0], lambda image: image.label)
-        remarks.append(Copies(len(between), _files(between), pair, "classes"))
-    if within:
-        pair = _pair(within[0], lambda image: image.name)
-        remarks.append(Copies(len(within), _files(within), pair, "parted", by_groups))
+        splits_of_first = list(dict.fromkeys(image.split for image in first))
+        remarks.append(
+            {
+                "kind": "files_in_two_splits",
+                "files": len(twice),
+                "example": first[0].name,
+                "splits": splits_of_first,
+            }
+        )
+    differing = {"splits": "split", "classes": "label", "parted": "name"}
+    for place, groups in copied.items():
+        if groups:
+            one = groups[0][0]
+            by = differing[place]
+            other = next(each for each in groups[0] if getattr(each, by) != getattr(one, by))
+            remarks.append(
+                {
+                    "kind": "copies",
+                    "images": len(groups),
+                    "files": sum(len({image.name for image in group}) for group in groups),
+                    "example": [one.name, other.name],
+                    "place": place,
+                    "by_groups": by_groups,
+                }
+            )
     return remarks
 
 
-def _file_names(group: Sequence[Seen]) -> list[str]:
-    return list(dict.fromkeys(image.name for image in group))
-
-
-def _splits(group: Sequence[Seen]) -> list[str]:
-    return list(dict.fromkeys(image.split for image in group))
-
-
-def _labels(group: Sequence[Seen]) -> list[str]:
-    return list(dict.fromkeys(image.label for image in group))
-
-
-def _files(groups: Sequence[Sequence[Seen]]) -> int:
-    """In how many files the images of these groups are."""
-    return sum(len(_file_names(group)) for group in groups)
-
-
-def _pair(group: Sequence[Seen], by: Callable[[Seen], str]) -> Pair:
-    first = group[0]
-    other = next(image for image in group if by(image) != by(first))
-    return first.name, other.name
-
-
-def _alike_across(seen: Sequence[Seen]) -> list[NearCopies]:
-    pairs = near_copies(seen, [image.split for image in seen])
+def _near(pairs: Sequence[Pair], place: str, by_groups: bool = True) -> list[Remark]:
     if not pairs:
         return []
-    return [NearCopies(len(pairs), _names(pairs[0]), "splits")]
+    example = [image.name for image in pairs[0]]
+    return [
+        {
+            "kind": "near_copies",
+            "images": len(pairs),
+            "example": example,
+            "place": place,
+            "by_groups": by_groups,
+        }
+    ]
 
 
-def _alike_within(seen: Sequence[Seen], *, by_groups: bool) -> list[NearCopies]:
-    """About images of the split that a division may part."""
-    pairs = near_copies(seen, [image.name for image in seen])
-    if not pairs:
-        return []
-    return [NearCopies(len(pairs), _names(pairs[0]), "parted", by_groups)]
-
-
-def _names(pair: tuple[Seen, Seen]) -> Pair:
-    first, other = pair
-    return first.name, other.name
-
-
-def near_copies(seen: Sequence[Seen], places: Sequence[str]) -> list[tuple[Seen, Seen]]:
-    """Each image that is nearly equal to an earlier one at another place, with that one. Equal
-    images are left out, and those that show nothing.
+def near_copies(seen: Sequence[Seen], place: Callable[[Seen], str]) -> list[Pair]:
+    """Returns each image that is nearly equal to an earlier one at another place, after that one.
+    Equal images are left out, and those that show nothing.
     """
-    small = np.array([np.frombuffer(image.look.thumb, np.uint8) for image in seen], np.float32)
     if not 2 <= len(seen) <= MOST_IMAGES_COMPARED:
         return []
+    small = np.array([np.frombuffer(image.look.thumb, np.uint8) for image in seen], np.float32)
     deviation = small.std(1)
     chosen = np.flatnonzero(deviation >= FLAT)
-    if not len(chosen):
-        return []
     # rows of length 1: their products are correlations
     rows = small[chosen] - small[chosen].mean(1, keepdims=True)
     rows /= deviation[chosen, None] * THUMB
     kept = [seen[number] for number in chosen.tolist()]
     pixels = np.array([image.look.pixels for image in kept], np.int64)
-    numbers = {place: number for number, place in enumerate(dict.fromkeys(places))}
-    apart = np.array([numbers[places[number]] for number in chosen.tolist()], np.int64)
-    pairs = _first_alike(rows, pixels, apart)
-    return [(kept[other], kept[row]) for row, other in pairs]
+    numbers: dict[str, int] = {}
+    places = [numbers.setdefault(place(image), len(numbers)) for image in kept]
+    return [
+        (kept[other], kept[row])
+        for row, other in _first_alike(rows, pixels, np.array(places, np.int64))
+    ]
 
 
 def _first_alike(
     rows: NDArray[np.float32], pixels: NDArray[np.int64], apart: NDArray[np.int64]
-) -> list[tuple[int, int]]:
+) -> Iterator[tuple[int, int]]:
     """(row, the first earlier row that it is alike); both differ in `pixels` and in `apart`."""
-    pairs: list[tuple[int, int]] = []
     for start in range(0, len(rows), COMPARED_TOGETHER):
         end = min(start + COMPARED_TOGETHER, len(rows))
         alike = rows[start:end] @ rows[:end].T >= LIKE_PIXELS
@@ -285,5 +288,72 @@ def _first_alike(
         alike &= apart[start:end, None] != apart[None, :end]
         alike &= np.arange(start, end)[:, None] > np.arange(end)[None]
         for row in np.flatnonzero(alike.any(1)).tolist():
-            pairs.append((start + row, int(alike[row].argmax())))
-    return pairs
+            yield start + row, int(alike[row].argmax())
+
+
+def origin(name: str) -> str:
+    """Returns what an image's name shares with those of the same photograph, film or patient;
+    empty: nothing.
+    """
+    stem = PurePosixPath(name).stem
+    match = _ROBOFLOW.match(stem) or _NUMBERED.match(stem)
+    return match.group(1) if match else ""
+
+
+def _pattern_for(name: str) -> str:
+    """The expression for `data.groups` that gives a name's origin."""
+    stem = PurePosixPath(name).stem
+    if _ROBOFLOW.match(stem):
+        return r"^(.+)\.rf\."
+    separator = _SEPARATORS.findall(stem.rstrip(")"))[-1]
+    return f"^(.+){re.escape(separator) if separator in '.(' else separator}"
+
+
+def _shared_names(seen: Sequence[Seen], divided: str, *, by_groups: bool) -> list[Remark]:
+    """Images whose names say that they belong together, but that are in two splits, or may come
+    into two.
+    """
+    origins = [origin(image.name) for image in seen]
+    counts = Counter(filter(None, origins))
+    shared = [count for count in counts.values() if count > 1]
+    if len(shared) < LEAST_NAMES * len({image.label for image in seen}) or sum(
+        shared
+    ) < LEAST_SHARED * len(origins):
+        return []
+    first: dict[str, Seen] = {}
+    apart: dict[str, dict[str, Pair]] = {"splits": {}, "parted": {}}
+    for image, called in zip(seen, origins, strict=True):
+        before = first.setdefault(called, image)
+        if called and before.split != image.split:
+            apart["splits"].setdefault(called, (before, image))
+        elif called and before is not image and image.split == divided:
+            apart["parted"].setdefault(called, (before, image))
+    remarks: list[Remark] = []
+    for place, pairs in apart.items():
+        if pairs:
+            called, (one, other) = next(iter(pairs.items()))
+            groups_help = place == "parted" and by_groups
+            remarks.append(
+                {
+                    "kind": "shared_names",
+                    "names": len(pairs),
+                    "example": [one.name, other.name],
+                    "shared": called,
+                    "place": place,
+                    "pattern": _pattern_for(other.name) if groups_help else "",
+                }
+            )
+    return remarks
+
+
+def _same_names(seen: Sequence[Seen]) -> list[Remark]:
+    """Files of one folder whose names differ only in case or Unicode form."""
+    names_by_form: dict[str, str] = {}
+    others = []
+    for image in seen:
+        other = names_by_form.setdefault(plain(image.name), image.name)
+        if other != image.name:
+            others.append([other, image.name])
+    if not others:
+        return []
+    return [{"kind": "same_names", "files": len(others), "example": others[0]}]

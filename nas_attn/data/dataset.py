@@ -23,7 +23,7 @@ from nas_attn.data.augment import (
     named_steps,
     seeded,
 )
-from nas_attn.data.facts import FULL_BITS, NOT_COUNTED
+from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import Labelled
 from nas_attn.data.pixels import Feed, Pixels, moments

@@ -15,7 +15,7 @@ from PIL import Image
 
 from nas_attn.data.broken import REASON_LETTERS, why_unreadable
 from nas_attn.data.depth import is_deep, with_bytes
-from nas_attn.data.facts import FULL_BITS, NOT_COUNTED, DrawnOn
+from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, DrawnOn
 from nas_attn.data.manifest import checksum
 from nas_attn.data.opening import opened_image
 from nas_attn.data.pixels import DECODED_TOGETHER

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.facts import FULL_BITS
+from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.opening import opened_image
 from nas_attn.system.processes import cores
 

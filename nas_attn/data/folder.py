@@ -39,8 +39,8 @@ from nas_attn.data.decoding import (
     files_of,
 )
 from nas_attn.data.depth import used_bits
-from nas_attn.data.facts import FULL_BITS, NOT_COUNTED
 from nas_attn.data.groups import GroupsOf, find_groups
+from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
 from nas_attn.data.pixels import ImagesFile, InMemory, Mapped, Pixels, images_file

@@ -1,480 +1,300 @@
-"""Takes the inventory of a recipe's images: splits, classes, images, what is left out and why, and
-what would make scores misleading. `init`, `search`, its `--dry-run` and the report show the same
-one, as `words.images` says it.
+"""What a user's images are: splits, classes, what is left out, and what would make scores
+misleading.
 
-All files are opened, those of the test too, but no network sees them here.
+`nas_attn.data.taking` takes an inventory. `init`, `search` and its `--dry-run` show it, and a study
+keeps it for its report. Images are named by their paths in their folder.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from nas_attn.data import coco, image_names, masks, yolo
-from nas_attn.data.class_counts import (
-    check_counts,
-    lacking_classes,
-    small_classes,
-    unknown_classes,
-)
-from nas_attn.data.class_folders import class_names, classes_problem
-from nas_attn.data.copies import Seen, about_looks, look_at
-from nas_attn.data.decoding import Framed, Masked
-from nas_attn.data.facts import (
-    NOT_COUNTED,
-    WHOLE,
-    ClassesBelow,
-    ClassInFolder,
-    ImageRemark,
-    Inventory,
-    Polygons,
-    RepeatedLabels,
-    TurnedImages,
-    UndrawnClasses,
-    UnreadLabels,
-    WithoutBoxes,
-)
-from nas_attn.data.folder import bits_in_use, image_folder
-from nas_attn.data.turning import told, turned_images
-from nas_attn.data.walking import Layout, layout, walk
-from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
-from nas_attn.errors import DataError, several
-from nas_attn.recipe.recipe import DataSection, SplitsSection
+from nas_attn.errors import few, several
 from nas_attn.recipe.tables import Kind
 
-LOOSE = "outside the class folders"
-UNNAMED = "in folders of no split"
-LONE_MASKS = "which are masks without an image"
-# the name of the only class of images that have none of their own
-NO_CLASS = ""
+# the name of the only split of images that are not divided
+WHOLE = "all"
+# value of a mask's pixels without a class: not used for training or scores
+NOT_COUNTED = 255
+# bits of a value in a file with more than 8, if all of them are used
+FULL_BITS = 16
+# of unreadable files
+SHOWN_REASONS = 5
+# what masks and boxes are drawn on: an image as its file stores it, or as EXIF data say it is shown
+DrawnOn = Literal["stored", "shown"]
+# What makes scores misleading, in JSON's types: its `kind`, and what SENTENCES needs to say it.
+Remark = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class _Place:
-    """An image file, and where it counts."""
+class Inventory:
+    """The images of a folder, or of annotations."""
 
-    split: str
-    label: str
-    path: Path
+    classes: tuple[str, ...]
+    # split (or WHOLE) -> class -> readable images
+    counts: Mapping[str, Mapping[str, int]]
+    # file -> why
+    unreadable: Mapping[str, str]
+    # reason -> files
+    left_out: Mapping[str, Sequence[str]]
+    cautions: tuple[Remark, ...]
+    labels: Kind = "classes"
+    # split -> the folders that `data.splits` names for it
+    folders: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # bits that the training images with more than 8 use; FULL_BITS: all, or the images have 8
+    bits: int = FULL_BITS
 
+    @property
+    def images(self) -> int:
+        """All image files of the classes, the unreadable ones included."""
+        return sum(sum(of.values()) for of in self.counts.values()) + len(self.unreadable)
 
-def of(section: DataSection, labels: Kind) -> Inventory | None:
-    """The inventory of a recipe's data; None for data that are not images of the user's in files.
-    Raises DataError: they are not as the task needs them.
-    """
-    source, colon, place = section.name.partition(":")
-    if source == "folder" and labels == "classes":
-        return take(place, grouped=section.groups is not None, splits=section.splits)
-    if source == "folder" and labels == "masks":
-        return take_masked(place, grouped=section.groups is not None, splits=section.splits)
-    if source == "coco" and colon:
-        return take_boxed(section)
-    if source == "yolo" and colon:
-        return take_yolo(section)
-    return None
+    def of_kind(self, kind: str) -> list[Remark]:
+        """Returns the remarks of one kind."""
+        return [remark for remark in self.cautions if remark["kind"] == kind]
 
-
-def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = None) -> Inventory:
-    """The inventory of `folder:PATH` by class; `grouped`: groups keep images together; `splits`:
-    which of its folders train, validate and test. Raises DataError: no classes, too few images of
-    one, or a layout that can be read in two ways.
-    """
-    root = image_folder(DataSection(name=f"folder:{path}"))
-    folder_layout = layout(root, splits)
-    classes = class_names(folder_layout.train)
-    if problem := classes_problem(folder_layout.train, classes):
-        raise DataError(problem)
-    places: list[_Place] = []
-    for split, folders in (folder_layout.splits or {WHOLE: (root,)}).items():
-        for folder, name in itertools.product(folders, classes):
-            places += [_Place(split, name, image) for image in walk(folder / name).images]
-    everything = walk(root)
-    left_out = {reason: _below(root, paths) for reason, paths in everything.left_out.items()}
-    loose = sorted(set(everything.images) - {place.path for place in places})
-    left_out |= _left_out(root, loose, folder_layout)
-    seen = _looked_at(root, places)
-    counts = _counted(seen, list(folder_layout.splits) or [WHOLE], classes)
-    check_counts(root, counts, _unreadable_by_class(seen))
-    unreadable = _unreadable(seen)
-    _check_readable(root, counts, unreadable)
-    remarks = _about_images(seen, grouped=grouped)
-    for split in folder_layout.splits.keys() - {"train"}:
-        for folder in folder_layout.splits[split]:
-            remarks += unknown_classes(split, folder, classes)
-    remarks += _folders_in_classes(root, places)
-    remarks += lacking_classes(counts)
-    remarks += small_classes(counts)
-    inventory = Inventory(
-        classes,
-        counts,
-        unreadable,
-        left_out,
-        tuple(remarks),
-        folders=_named(splits),
-        bits=_bits(root, places),
-    )
-    return _printable(inventory)
-
-
-def take_masked(
-    path: str, *, grouped: bool = False, splits: SplitsSection | None = None
-) -> Inventory:
-    """The inventory of `folder:PATH` with masks. Raises DataError: a mask or the names are
-    missing, or palettes differ.
-    """
-    root = image_folder(DataSection(name=f"folder:{path}"))
-    masked = masks.look(root, splits)
-    places = []
-    looks: dict[str, Sequence[masks.MaskLook]] = {}
-    wrong: dict[Path, str] = {}
-    for split, pairs in masked.pairs.items():
-        places += [_Place(split, NO_CLASS, pair.image) for pair in pairs]
-        looks[split] = masks.look_at_masks(root, pairs)
-        for pair, look in zip(pairs, looks[split], strict=True):
-            if look.why:
-                wrong[pair.image] = look.why
-    everything = walk(root)
-    left_out = {}
-    for reason, paths in everything.left_out.items():
-        others = [path for path in paths if path != root / masks.NAMES_FILE]
-        left_out[reason] = _below(root, others)
-    left_out[LONE_MASKS] = _below(root, masked.alone)
-    read = {*masked.masks, *masked.alone, *(place.path for place in places)}
-    left_out["outside images and masks"] = _below(root, sorted(set(everything.images) - read))
-    seen = _looked_at(root, places)
-    unreadable = _with_labels(seen, places, wrong)
-    counts = _counted(
-        [image for image in seen if image.name not in unreadable], list(masked.pairs), (NO_CLASS,)
-    )
-    _check_readable(root, counts, unreadable, what=" with their masks")
-    remarks = _about_images(seen, grouped=grouped)
-    remarks += _about_turned(root, masked.pairs, "masks")
-    for split, looks_of_split in looks.items():
-        remarks += _about_masks(split, masked.classes, looks_of_split)
-    inventory = Inventory(
-        masked.classes,
-        counts,
-        unreadable,
-        {reason: files for reason, files in left_out.items() if files},
-        tuple(remarks),
-        "masks",
-        _named(splits),
-        _bits(root, places),
-    )
-    return _printable(inventory)
-
-
-def take_boxed(section: DataSection) -> Inventory:
-    """The inventory of `coco:FOLDER`. Raises DataError: annotations or images are missing or
-    wrong.
-    """
-    annotated = coco.find(section)
-    places: list[_Place] = []
-    without: list[WithoutBoxes] = []
-    framed: dict[str, Sequence[Framed]] = {}
-    for split in annotated.files:
-        images, boxes = annotated.read(split)
-        framed[split] = images
-        paths = [image.image for image in images]
-        places += [_Place(split, NO_CLASS, path) for path in paths]
-        bare = [path for path, each in zip(paths, boxes, strict=True) if not len(each)]
-        without += _without_a_box(split, _below(annotated.root, bare))
-    seen = _looked_at(annotated.root, places)
-    counts = _counted(seen, list(annotated.files), (NO_CLASS,))
-    _check_readable(annotated.root, counts, _unreadable(seen))
-    remarks = [
-        *_about_images(seen, grouped=False, by_groups=False),
-        *_about_turned(annotated.root, framed, "boxes"),
-        *without,
-    ]
-    left_out = {}
-    named = {os.path.realpath(place.path) for place in places}
-    others = [
-        image for image in walk(annotated.root).images if os.path.realpath(image) not in named
-    ]
-    if others:
-        left_out["that no annotations name"] = _below(annotated.root, others)
-    inventory = Inventory(
-        tuple(annotated.classes.values()),
-        counts,
-        _unreadable(seen),
-        left_out,
-        tuple(remarks),
-        "boxes",
-        bits=_bits(annotated.root, places),
-    )
-    return _printable(inventory)
-
-
-def take_yolo(section: DataSection) -> Inventory | None:
-    """The inventory of `yolo:PATH.yaml`; None if nothing is there yet and the YAML says where
-    ultralytics downloads it. Raises DataError: the YAML cannot be used, or no image has a label.
-    """
-    classes = yolo.class_names(section)
-    points = "kpt_shape" in yolo.described(section)
-    root = yolo.data_file(section).parent
-    by_split = {
-        split: list(yolo.named_images(section, key)) for key, split in yolo.YAML_SPLITS.items()
-    }
-    if not any(by_split.values()) and yolo.described(section).get("download"):
-        return None
-    _check_there(section, by_split)
-    places: list[_Place] = []
-    wrong: dict[Path, str] = {}
-    about_labels: list[ImageRemark] = []
-    gone: list[Path] = []
-    for split, listed in by_split.items():
-        images = [image for image in listed if image.is_file()]
-        gone += [image for image in listed if not image.is_file()]
-        places += [_Place(split, NO_CLASS, image) for image in images]
-        labels = read_labels(images, len(classes), points=points)
-        if images and len(labels.empty) == len(images):
-            there = f"; '{labels.elsewhere[0]}' is not read" if labels.elsewhere else ""
-            raise DataError(
-                f"no image of {split} in '{yolo.data_file(section)}' has a label: the first,"
-                f" '{images[0]}', should have its labels in '{labels_file(images[0])}'{there}"
+    def described(self) -> list[str]:
+        """Returns what images there are, and then what a person should know, in lines."""
+        lines = [self._count_line(), f"classes: {few(self.classes)}", *self._unreadable_lines()]
+        if self.folders:
+            parts = (f"{split} is {', '.join(names)}" for split, names in self.folders.items())
+            lines.append(f"splits: {'; '.join(parts)}")
+        if self.bits < FULL_BITS:
+            lines.append(
+                f"bits: {self.bits} of {FULL_BITS} in use, so {(1 << self.bits) - 1:,} is white;"
+                " data.bits changes it"
             )
-        wrong |= labels.wrong
-        about_labels += _about_labels(root, split, labels)
-    seen = _looked_at(root, places)
-    unreadable = _with_labels(seen, places, wrong)
-    unreadable |= dict.fromkeys(_below(root, gone), "a file lists it, but it is not there")
-    splits = list(dict.fromkeys(place.split for place in places))
-    counts = _counted([one for one in seen if one.name not in unreadable], splits, (NO_CLASS,))
-    _check_readable(root, counts, unreadable, what=" with their labels")
-    remarks = [*_about_images(seen, grouped=False, by_groups=False), *about_labels]
-    left_out = {}
-    if unread := _unread_by_yolo(section):
-        left_out["that ultralytics does not read"] = _below(root, unread)
-    inventory = Inventory(classes, counts, unreadable, left_out, tuple(remarks), "boxes")
-    return _printable(inventory)
+        for reason, files in self.left_out.items():
+            lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
+        return lines + [f"note: {remark_text(remark)}" for remark in self.cautions]
 
-
-def _left_out(root: Path, images: Sequence[Path], folder_layout: Layout) -> dict[str, list[str]]:
-    """Reason -> images of no class, and those in folders of no split."""
-    loose: list[Path] = []
-    unnamed: list[Path] = []
-    for image in images:
-        inside = image.parent == root or any(map(image.is_relative_to, folder_layout.folders))
-        (loose if inside else unnamed).append(image)
-    by_reason = {LOOSE: loose, UNNAMED: unnamed}
-    return {reason: _below(root, files) for reason, files in by_reason.items() if files}
-
-
-def _named(splits: SplitsSection | None) -> dict[str, list[str]]:
-    return {} if splits is None else splits.by_split
-
-
-def _bits(root: Path, places: Sequence[_Place]) -> int:
-    """The bits in use; of a folder that is not divided, by all images."""
-    learnt = [place.path for place in places if place.split in ("train", WHOLE)]
-    return bits_in_use(root, learnt)
-
-
-def _with_labels(
-    seen: Sequence[Seen], places: Sequence[_Place], wrong: Mapping[Path, str]
-) -> dict[str, str]:
-    """The images that cannot be read, or whose mask or labels are wrong, and why."""
-    unreadable = _unreadable(seen)
-    for image, place in zip(seen, places, strict=True):
-        if place.path in wrong:
-            unreadable.setdefault(image.name, wrong[place.path])
-    return unreadable
-
-
-def _about_masks(
-    split: str, classes: Sequence[str], looks: Sequence[masks.MaskLook]
-) -> list[UndrawnClasses]:
-    """The classes that no mask of a split has."""
-    values = frozenset[int]().union(*(look.values for look in looks))
-    lacking = tuple(name for number, name in enumerate(classes) if number not in values)
-    if not lacking or not values:
-        return []
-    return [UndrawnClasses(split, lacking, uncounted=NOT_COUNTED in values)]
-
-
-def _about_turned(
-    root: Path, by_split: Mapping[str, Sequence[Masked | Framed]], labels: Literal["masks", "boxes"]
-) -> list[TurnedImages]:
-    """The images that EXIF data turn, if no image but those of the test tells what labels are drawn
-    on.
-    """
-    seen = {split: turned_images(root, sources) for split, sources in by_split.items()}
-    known = itertools.chain(*(images for split, images in seen.items() if split != "test"))
-    if told(known) is not None:
-        return []
-    unclear = [image.source for image in itertools.chain(*seen.values()) if not image.drawn_on]
-    if not unclear:
-        return []
-    names = list(dict.fromkeys(_below(root, [source.image for source in unclear])))
-    return [TurnedImages(len(names), names[0], labels, unclear[0].otherwise)]
-
-
-def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -> None:
-    """Raises DataError: the YAML names a split whose images are not there."""
-    for key, split in yolo.YAML_SPLITS.items():
-        places = yolo.named_places(section, key)
-        if places and not by_split[split]:
-            raise DataError(
-                f"data YAML '{yolo.data_file(section)}' names '{places[0]}' for {key}, where no"
-                f" image is: correct it, or put them there{_beside_the_file(section, key)}"
-            )
-
-
-def _beside_the_file(section: DataSection, key: str) -> str:
-    """That a split's images lie beside the YAML, whose `path` is that of another computer; empty if
-    they do not.
-    """
-    content = yolo.described(section)
-    path = content.get("path")
-    place = yolo.data_file(section).parent / str(content.get(key))
-    if not path or not place.is_dir():
-        return ""
-    return f"; '{place}' is there: remove 'path: {path}'"
-
-
-def _unread_by_yolo(section: DataSection) -> list[Path]:
-    """Images in the folders of the splits with endings that ultralytics does not read."""
-    folders = set(itertools.chain(*(yolo.named_places(section, key) for key in yolo.YAML_SPLITS)))
-    images = itertools.chain(*(walk(folder).images for folder in sorted(folders)))
-    return [image for image in images if image.suffix.lower() not in yolo.IMAGE_ENDINGS]
-
-
-def _about_labels(root: Path, split: str, labels: LabelFiles) -> list[ImageRemark]:
-    remarks: list[ImageRemark] = [*_without_a_box(split, _below(root, labels.empty))]
-    if labels.elsewhere:
-        remarks.append(UnreadLabels(split, tuple(_below(root, labels.elsewhere))))
-    if labels.polygons:
-        remarks.append(Polygons(split, labels.polygons))
-    if labels.repeated:
-        remarks.append(RepeatedLabels(split, labels.repeated))
-    return remarks
-
-
-def _without_a_box(split: str, names: Sequence[str]) -> list[WithoutBoxes]:
-    return [WithoutBoxes(split, tuple(names))] if names else []
-
-
-def _looked_at(root: Path, places: Sequence[_Place]) -> list[Seen]:
-    paths = [place.path for place in places]
-    names = _below(root, paths)
-    looks = look_at(root, paths)
-    return [
-        Seen(place.split, place.label, name, look)
-        for place, name, look in zip(places, names, looks, strict=True)
-    ]
-
-
-def _counted(
-    seen: Sequence[Seen], splits: Sequence[str], classes: Sequence[str]
-) -> dict[str, dict[str, int]]:
-    counts = {split: dict.fromkeys(classes, 0) for split in splits}
-    for image in seen:
-        if not image.look.why:
-            counts[image.split][image.label] += 1
-    return counts
-
-
-def _about_images(
-    seen: Sequence[Seen], *, grouped: bool, by_groups: bool = True
-) -> list[ImageRemark]:
-    """About what the images show and what they are called. `grouped`: groups keep images together;
-    `by_groups`: they can.
-    """
-    return [
-        *about_looks(seen, grouped=grouped, by_groups=by_groups),
-        *image_names.belonging(seen, grouped=grouped, by_groups=by_groups),
-        *image_names.alike(seen),
-    ]
-
-
-def _check_readable(
-    root: Path,
-    counts: Mapping[str, Mapping[str, int]],
-    unreadable: Mapping[str, str],
-    *,
-    what: str = "",
-) -> None:
-    """Raises DataError: no image can be read, or none with its mask or labels (`what`)."""
-    if unreadable and not any(map(sum, (each.values() for each in counts.values()))):
-        name, why = next(iter(unreadable.items()))
-        raise DataError(
-            f"{several(len(unreadable), 'image')} of '{root}' cannot be read{what}: all of them;"
-            f" the first, '{name}': {why}"
-        )
-
-
-def _unreadable_by_class(seen: Sequence[Seen]) -> dict[str, dict[str, str]]:
-    by_class: dict[str, dict[str, str]] = {}
-    for image in seen:
-        if image.look.why:
-            by_class.setdefault(image.label, {})[image.name] = image.look.why
-    return by_class
-
-
-def _unreadable(seen: Sequence[Seen]) -> dict[str, str]:
-    return {image.name: image.look.why for image in seen if image.look.why}
-
-
-def _below(root: Path, paths: Sequence[Path]) -> list[str]:
-    shown = []
-    for path in paths:
-        # annotations may be named from the working folder, and their root in full
-        whole = path if path.is_relative_to(root) else Path(os.path.abspath(path))
-        inside = whole.relative_to(root) if whole.is_relative_to(root) else path
-        shown.append(_shown(inside.as_posix()))
-    return shown
-
-
-def _shown(name: str) -> str:
-    """A name that can be printed: letters that are not UTF-8 as escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-Fact = TypeVar("Fact")
-
-
-def _printable(fact: Fact) -> Fact:
-    """The same with all names as they can be printed, and kept."""
-    changed: Any = fact
-    if isinstance(fact, str):
-        changed = _shown(fact)
-    elif isinstance(fact, Mapping):
-        changed = {_printable(key): _printable(value) for key, value in fact.items()}
-    elif isinstance(fact, tuple | list):
-        changed = type(fact)(map(_printable, fact))
-    elif is_dataclass(fact) and not isinstance(fact, type):
-        values = {part.name: _printable(getattr(fact, part.name)) for part in fields(fact)}
-        changed = replace(fact, **values)
-    return cast(Fact, changed)
-
-
-def _folders_in_classes(root: Path, places: Sequence[_Place]) -> list[ClassInFolder | ClassesBelow]:
-    """About folders below the class folders that may be the classes, or have another one's name."""
-    inside: dict[str, dict[str, Path]] = {}
-    direct: set[str] = set()
-    for place in places:
-        folder = place.path.parent
-        if folder.name == place.label:
-            direct.add(place.label)
+    def _count_line(self) -> str:
+        """`2 classes, 20 images (train: 10, validation: 10), 1 unreadable (left out)`."""
+        by_split = {split: sum(of.values()) for split, of in self.counts.items()}
+        if self.labels == "boxes":
+            parts = [f"{split}: {count:,} images" for split, count in by_split.items()]
+            images = f"{', '.join(parts)} with boxes"
         else:
-            inside.setdefault(place.label, {}).setdefault(folder.name, folder)
-    classes = {place.label for place in places}
-    remarks: list[ClassInFolder | ClassesBelow] = []
-    for label, folders in inside.items():
-        for name in sorted(classes & folders.keys()):
-            folder_name = _below(root, [folders[name]])[0]
-            remarks.append(ClassInFolder(folder_name, label, name))
-    nested = [label for label in inside if label not in direct]
-    for one, other in itertools.combinations(nested, 2):
-        shared = sorted(inside[one].keys() & inside[other].keys())
-        if len(shared) > 1:
-            parent = _below(root, [inside[one][shared[0]].parent])[0]
-            around = ClassesBelow(tuple(sorted(classes)), (one, other), tuple(shared), parent)
-            remarks.append(around)
-            break
-    return remarks
+            images = f"{self.images:,} images{' with masks' if self.labels == 'masks' else ''}"
+            if len(by_split) > 1:
+                parts = [f"{split}: {count:,}" for split, count in by_split.items()]
+                images += f" ({', '.join(parts)})"
+        classes = f"{len(self.classes)} class{'' if len(self.classes) == 1 else 'es'}"
+        left_out = " (left out)" if self.unreadable else ""
+        return f"{classes}, {images}, {len(self.unreadable)} unreadable{left_out}"
+
+    def _unreadable_lines(self) -> Iterable[str]:
+        """The unreadable files by reason, the most frequent first."""
+        by_reason: dict[str, list[str]] = {}
+        for name, why in self.unreadable.items():
+            by_reason.setdefault(why, []).append(name)
+        ordered = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+        for why, names in ordered[:SHOWN_REASONS]:
+            yield f"unreadable: {several(len(names), 'file')}, {why}: {few(names)}"
+        rest = sum(len(names) for _, names in ordered[SHOWN_REASONS:])
+        if rest:
+            yield f"unreadable: {several(rest, 'file')} more, for other reasons"
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How many images each seed trains on and validates with, where it divides them anew."""
+
+    trained: int
+    validated: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyImages:
+    """What the images of a study were when it began."""
+
+    # None: the images are not the user's own, or the study is from before facts were kept
+    inventory: Inventory | None = None
+    # None: there is one division for all seeds
+    division: Division | None = None
+    # what a study from before has in place of facts
+    lines: tuple[str, ...] = ()
+
+    def described(self) -> list[str]:
+        """Returns what the images were, in lines."""
+        lines = list(self.lines)
+        if self.inventory is not None:
+            lines += self.inventory.described()
+        if self.division is not None:
+            lines.append(
+                f"each seed divides these anew: {self.division.trained:,} images to train on,"
+                f" {self.division.validated:,} for validation; the test images stay"
+            )
+        return lines
+
+
+def remark_text(remark: Remark) -> str:
+    """Returns a remark as a sentence that begins in lower case."""
+    facts = dict(remark)
+    return SENTENCES[facts.pop("kind")](**facts)
+
+
+def _kept_together(by_groups: bool) -> str:
+    if by_groups:
+        return "remove them, or keep them together with data.groups"
+    return "give validation a file of its own without them, or leave out one"
+
+
+def _copies(
+    images: int, files: int, example: Sequence[str], place: str, by_groups: bool = True
+) -> str:
+    one, other = example
+    copied = f"{several(images, 'image')} with copies of the same pixels"
+    if files != 2 * images:
+        # some have more than one copy
+        copied += f" ({files:,} files)"
+    if place == "splits":
+        return (
+            f"{copied} in two splits, such as '{one}' and '{other}': scores on them tell nothing"
+            " about new images; leave them out of one split"
+        )
+    if place == "classes":
+        return (
+            f"{copied} in two classes, such as '{one}' and '{other}': no network can be right about"
+            " both; leave them out of one class"
+        )
+    return (
+        f"{copied}, such as '{one}' and '{other}', which may come into two splits:"
+        f" {_kept_together(by_groups)}"
+    )
+
+
+def _near_copies(images: int, example: Sequence[str], place: str, by_groups: bool = True) -> str:
+    one, other = example
+    alike = f"{several(images, 'image')} nearly equal to"
+    if place == "splits":
+        return (
+            f"{alike} one of another split, such as '{one}' and '{other}': if they are one"
+            " photograph, scaled or saved again, leave them out of one split"
+        )
+    return (
+        f"{alike} another one, such as '{one}' and '{other}', which may come into two splits: if"
+        f" they are of one scene, {_kept_together(by_groups)}"
+    )
+
+
+def _shared_names(
+    names: int, example: Sequence[str], shared: str, place: str, pattern: str = ""
+) -> str:
+    one, other = example
+    by_images = f"{several(names, 'name')} shared by images"
+    origin = f"such as '{one}' and '{other}': if '{shared}' is one photograph, film or patient"
+    if place == "splits":
+        return (
+            f"{by_images} of two splits, {origin}, scores on it tell nothing about new ones; put"
+            " its images into one split"
+        )
+    way_out = _kept_together(by_groups=False)
+    if pattern:
+        way_out = f"keep its images together with data.groups = {{ pattern = '{pattern}' }}"
+    return f"{by_images} that may come into two splits, {origin}, {way_out}"
+
+
+def _turned_images(images: int, example: str, labels: str, taken: DrawnOn) -> str:
+    way_out = "if it was the image as stored, remove the tag"
+    if taken == "stored":
+        way_out = "if it was the image as shown, save it turned, without the tag"
+    return (
+        f"{several(images, 'image')} that EXIF data turn or mirror, such as '{example}', and the"
+        f" sizes do not tell what {labels} were drawn on: the image as {taken} is taken; {way_out}"
+    )
+
+
+def _undrawn_classes(split: str, classes: Sequence[str], uncounted: bool) -> str:
+    of_split = "" if split == WHOLE else f" of {split}"
+    sentence = f"no mask{of_split} has a pixel of class {few(classes)}"
+    if uncounted:
+        sentence += (
+            f"; the value {NOT_COUNTED} counts as no class: if it stands for one, write that"
+            " class's number"
+        )
+    return sentence
+
+
+# what hides small classes, and the way out
+_BALANCED = (
+    'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
+)
+
+
+def _few_of_class(name: str, images: int, estimated: bool, alike: bool = False) -> str:
+    about = "about " if estimated else ""
+    only = f"class '{name}' has {about}{several(images, 'validation image')}, and"
+    if alike:
+        return f"{only} the others hardly more: add images, so that small gains can be seen"
+    return f"{only} accuracy hides small classes; {_BALANCED}"
+
+
+def _refused(split: str) -> str:
+    return f"{'the final test' if split == 'test' else 'the search'} will be refused"
+
+
+# kind of remark -> its sentence, of facts as studies keep them
+SENTENCES: Mapping[str, Callable[..., str]] = {
+    "files_in_two_splits": lambda files, example, splits: (
+        f"{several(files, 'file')} in two splits at once, such as '{example}' in"
+        f" {' and '.join(splits)}: scores on them tell nothing about new images; give each split"
+        " images of its own"
+    ),
+    "copies": _copies,
+    "near_copies": _near_copies,
+    "shared_names": _shared_names,
+    "one_colour": lambda images, example: (
+        f"{several(images, 'image')} of one colour all over, such as '{example}', which show"
+        " nothing; what is transparent is white here"
+    ),
+    "several_pages": lambda files: (
+        f"{several(len(files), 'file')} with several pages or frames ({few(files)}): only the first"
+        " of each is read; save the others as files of their own if they are to count"
+    ),
+    "turned_images": _turned_images,
+    "same_names": lambda files, example: (
+        f"{several(files, 'file')} whose name differs from another one's only in case or Unicode"
+        f" form, such as '{example[0]}' and '{example[1]}': on Windows and macOS, one of the two"
+        " replaces the other; rename them"
+    ),
+    "unknown_classes": lambda split, classes: (
+        f"{split} has the class {few(classes)}, which train has not: {_refused(split)}; add it to"
+        " train, or move it out of the folder"
+    ),
+    "lacking_classes": lambda split, classes: (
+        f"{split} has no image of class {few(classes)}: {_refused(split)}; add some"
+    ),
+    "unequal_classes": lambda smallest, images, largest, most: (
+        f"class '{smallest}' has {several(images, 'image')} and '{largest}' {most:,}: accuracy"
+        f" hides the smallest class; {_BALANCED}"
+    ),
+    "few_of_class": _few_of_class,
+    "class_in_folder": lambda folder, counted_as, name: (
+        f"the images in '{folder}' count as '{counted_as}', although '{name}' is a class, too: move"
+        " them if that is wrong"
+    ),
+    "classes_below": lambda classes, alike, shared, parent: (
+        f"the classes are {few(classes)}, and {few(alike)} have the same folders in them,"
+        f" {few(shared)}: if these are the classes, give the folder around them, {parent}, or name"
+        " those for each split with data.splits"
+    ),
+    "undrawn_classes": _undrawn_classes,
+    "without_boxes": lambda split, images: (
+        f"{several(len(images), 'image')} of {split} without a box ({few(images)}): they count as"
+        " images that show none of the classes"
+    ),
+    "unread_labels": lambda split, files: (
+        f"{several(len(files), 'file')} that may be labels of {split} not read ({few(files)}):"
+        " ultralytics looks in the folder labels beside images, and for .txt; move or rename them"
+    ),
+    "polygons": lambda split, number: (
+        f"{several(number, 'polygon')} in the labels of {split}: a detector learns the boxes round"
+        " them"
+    ),
+    "repeated_labels": lambda split, number: (
+        f"{several(number, 'label')} of {split} twice, counted once"
+    ),
+}

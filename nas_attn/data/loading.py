@@ -12,7 +12,7 @@ import torch
 from nas_attn.data import sources
 from nas_attn.data.boxes import Boxes
 from nas_attn.data.dataset import Classes, Dataset, Masks, Redivision, Split, Statistics
-from nas_attn.data.facts import FULL_BITS
+from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.manifest import Manifest
 from nas_attn.data.own_loader import LoaderSplit
 from nas_attn.data.parts import Labelled, Parts, Place

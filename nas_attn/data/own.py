@@ -30,7 +30,7 @@ from PIL import Image
 
 from nas_attn.data.decoding import Cut, framed, square, to_rgb
 from nas_attn.data.depth import BYTE, is_deep
-from nas_attn.data.facts import FULL_BITS, NOT_COUNTED
+from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.own_fields import IMAGE_COLUMNS, LABELS, image_and_label
 from nas_attn.data.own_loader import is_loader, read_loader
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder

@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from nas_attn.data.augment import seeded
 from nas_attn.data.dataset import Split
-from nas_attn.data.facts import NOT_COUNTED
+from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.own_fields import image_and_label
 from nas_attn.data.parts import Labelled
 from nas_attn.errors import DataError, first_line, shorten

@@ -18,7 +18,7 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.facts import FULL_BITS
+from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.manifest import Listing
 from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError

@@ -23,7 +23,7 @@ from nas_attn.data.decoding import (
     orientation_of,
     shown_size,
 )
-from nas_attn.data.facts import DrawnOn
+from nas_attn.data.inventory import DrawnOn
 from nas_attn.data.opening import opened_image
 from nas_attn.data.remembered import remembered
 from nas_attn.system.processes import cores

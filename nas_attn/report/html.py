@@ -36,7 +36,6 @@ from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.effects import effect_sentences
 from nas_attn.words.figures import no_map_sentence
 from nas_attn.words.headings import SECTIONS
-from nas_attn.words.images import study_images_lines
 from nas_attn.words.machine import arithmetic_lines, latency_machine
 from nas_attn.words.terms import TERMS
 from nas_attn.words.time_use import time_sentence
@@ -205,7 +204,7 @@ def _study(snapshot: Snapshot) -> dict[str, Any]:
         "candidates_count": words.several_candidates(candidates.rows if candidates else ()),
         "machine": latency_machine(snapshot),
         "conditions": tables.conditions_table(snapshot),
-        "images": study_images_lines(snapshot.images),
+        "images": snapshot.images.described() if snapshot.images else [],
         "arithmetic": arithmetic_lines(snapshot.arithmetic),
         "time": time_sentence(snapshot.time_use),
         "times": tables.time_table(snapshot),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.facts import Division, StudyImages
+from nas_attn.data.inventory import Division, StudyImages
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError
 from nas_attn.recipe import tasks
@@ -45,6 +45,22 @@ class KnownImages:
     # of it, since each reading gives others (`content`); empty: it is. A study from before has a
     # sentence in its place.
     unknown: str
+
+    def unchecked(self, data: str) -> str:
+        """Returns why a change of the images may not be noticed, in a sentence; `data`: their
+        name.
+        """
+        if self.unknown == "content":
+            return (
+                "whether the images change is checked by their number and labels only, since"
+                f" '{data}' gives others at each reading"
+            )
+        readers = {"evaluator": "the evaluator", "trainer": "the task's trainer"}
+        if self.unknown in readers:
+            who = readers[self.unknown]
+            return f"whether the images change cannot be checked, since {who} reads them itself"
+        # the sentence of a study from before
+        return self.unknown
 
 
 def keep_or_compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -> KnownImages:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from typing_extensions import override
 
-from nas_attn.data.facts import FirstLook
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.task import Hints, RecipeParts
 from nas_attn.training.tasks.detection import EvaluatedDetection, sizes
@@ -96,7 +93,7 @@ class ReadByUltralytics(ReadElsewhere):
     """Images that ultralytics' trainer reads itself."""
 
     @override
-    def first_look(self, section: DataSection, images: float, backbone: str) -> FirstLook:
+    def first_look(self, section: DataSection, images: float, backbone: str) -> str:
         """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found
         nothing.
         """
@@ -105,4 +102,8 @@ class ReadByUltralytics(ReadElsewhere):
         few = 0 < images < FEWEST_IMAGES
         if section.name.startswith("coco:") or not few or not random_weights:
             return look
-        return replace(look, few_for_yolo=images)
+        note = (
+            f"note: {images:.0f} images are few for a YOLO from random weights: if it scores 0,"
+            " give its .pt as the backbone"
+        )
+        return f"{look}\n{note}" if look else note

@@ -19,7 +19,6 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import Placement
 from nas_attn.words.card import CardText, card_lines, card_text
 from nas_attn.words.choosing import choice_rule, choice_sentences
-from nas_attn.words.images import study_images_lines
 from nas_attn.words.recommendation import reasons, rule_text
 from nas_attn.words.remarks import caution_text, constant_sentence, weak_rung_sentence
 
@@ -53,7 +52,7 @@ def snapshot_as_json(now: Snapshot) -> Plain:
     plain["constants"] = [constant_as_json(now.recipe, same) for same in now.constants]
     plain["weak_rungs"] = [_weak_rung(now.recipe, weak) for weak in now.weak_rungs]
     plain["cautions"] = [caution_text(caution) for caution in now.cautions]
-    plain["images"] = study_images_lines(now.images)
+    plain["images"] = now.images.described() if now.images else []
     text = card_text(now)
     plain["card"] = card_as_json(card_of(now), text)
     best = now.recommendation

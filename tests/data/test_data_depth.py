@@ -20,8 +20,7 @@ from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset as OurDataset
 from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.depth import largest_value
-from nas_attn.data.facts import Copies, NearCopies
-from nas_attn.data.inventory import take
+from nas_attn.data.taking import take
 from nas_attn.errors import DataError
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import DataSection
@@ -197,7 +196,7 @@ def test_images_of_8_bits_need_no_range(tmp_path: Path) -> None:
 def test_scans_that_differ_in_their_lower_bits_are_no_copies(tmp_path: Path) -> None:
     scans(tmp_path / "d", 255, "png", save_png)
     cautions = take(str(tmp_path / "d")).cautions
-    assert not [caution for caution in cautions if isinstance(caution, Copies | NearCopies)]
+    assert not [caution for caution in cautions if caution["kind"] in ("copies", "near_copies")]
 
 
 def test_a_study_from_before_keeps_its_range() -> None:

@@ -23,13 +23,12 @@ from PIL import Image, ImageOps
 from nas_attn.data import groups, loading, walking
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.decoding import Cut, decode
-from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory, Mapped
 from nas_attn.data.splitting import divided
+from nas_attn.data.taking import take
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Augment, DataSection, Recipe
-from nas_attn.words.images import inventory_text
 
 
 def photograph(
@@ -127,7 +126,7 @@ def test_heic_is_read_where_the_plugin_is_and_named_where_not(tmp_path: Path) ->
         heic.write_bytes(b"x")
         inventory = take(str(tmp_path))
         assert inventory.images == 10
-        assert "reads only with pillow-heif (.heic)" in inventory_text(inventory)
+        assert "reads only with pillow-heif (.heic)" in "\n".join(inventory.described())
         return
     walking.image_endings()  # registers the plugin
     photograph(heic, seed=9)

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import folders_made
 import materials
@@ -15,17 +14,15 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from nas_attn.data import loading
-from nas_attn.data.facts import Copies, FewOfClass, Inventory, NearCopies, SharedNames
-from nas_attn.data.image_names import origin
-from nas_attn.data.inventory import LONE_MASKS, UNNAMED, of, take
+from nas_attn.data.copies import origin
+from nas_attn.data.inventory import StudyImages
+from nas_attn.data.taking import LONE_MASKS, UNNAMED, of, take
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, GroupsSection, SplitsSection
 from nas_attn.recipe.tables import Kind
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.words.images import inventory_text
 
 Make = Callable[[Path], object]
-Remark = TypeVar("Remark")
 MASKED_FOLDS = SplitsSection(train=["fold_0", "fold_2"], validation=["fold_1"])
 
 
@@ -292,11 +289,6 @@ ROWS = {
 }
 
 
-def of_kind(inventory: Inventory, kind: type[Remark]) -> list[Remark]:
-    """The inventory's remarks of this kind."""
-    return [remark for remark in inventory.cautions if isinstance(remark, kind)]
-
-
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 def test_what_is_read_and_what_is_said(tmp_path: Path, row: Row) -> None:
     if row.source.startswith("yolo"):
@@ -308,8 +300,8 @@ def test_what_is_read_and_what_is_said(tmp_path: Path, row: Row) -> None:
     assert inventory is not None
     assert {split: sum(each.values()) for split, each in inventory.counts.items()} == row.counts
     for word in row.words:
-        assert word in inventory_text(inventory)
-    inventory_text(inventory).encode()  # it can be printed
+        assert word in "\n".join(inventory.described())
+    "\n".join(inventory.described()).encode()  # it can be printed
     assert of(section, row.labels) == inventory  # from the cache
     # ultralytics reads its images itself
     if inventory.unreadable or row.source.startswith("yolo"):
@@ -327,15 +319,17 @@ def test_few_validation_images_of_equal_classes_hide_no_class(
     folders_made.classes(tmp_path)
     folders_made.fill(tmp_path / "dog", more, 900)
     inventory = take(str(tmp_path))
-    (few,) = of_kind(inventory, FewOfClass)
-    assert few.alike is alike
-    assert ("balanced_accuracy" in inventory_text(inventory)) is not alike
+    (few,) = inventory.of_kind("few_of_class")
+    assert few["alike"] is alike
+    assert ("balanced_accuracy" in "\n".join(inventory.described())) is not alike
 
 
 def test_a_study_keeps_its_images_that_said_nothing_of_equal_classes() -> None:
     """As databases have them that were written before."""
     kept = {"name": "cat", "images": 3, "estimated": True, "kind": "few_of_class"}
-    assert TypeAdapter(FewOfClass).validate_python(kept) == FewOfClass("cat", 3, estimated=True)
+    facts = {"classes": ["cat"], "counts": {}, "unreadable": {}, "left_out": {}, "cautions": [kept]}
+    images = TypeAdapter(StudyImages).validate_python({"inventory": facts, "lines": []})
+    assert images.described()[-1].startswith("note: class 'cat' has about 3 validation images, and")
 
 
 def test_images_that_only_look_alike_are_no_near_copies(tmp_path: Path) -> None:
@@ -346,26 +340,26 @@ def test_images_that_only_look_alike_are_no_near_copies(tmp_path: Path) -> None:
         Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / f"flat/cat/{number}.png")
         Image.new("RGB", (9, 9), (0, 0, 90 + number)).save(tmp_path / f"flat/dog/{number}.png")
     for folder in ("noise", "flat"):
-        assert not of_kind(take(str(tmp_path / folder)), NearCopies)
+        assert not take(str(tmp_path / folder)).of_kind("near_copies")
 
 
 def test_names_that_number_the_images_of_a_class_share_nothing(tmp_path: Path) -> None:
     folders_made.numbered(tmp_path / "d")
-    assert not of_kind(take(str(tmp_path / "d")), SharedNames)
+    assert not take(str(tmp_path / "d")).of_kind("shared_names")
 
 
 @pytest.mark.parametrize("make", [folders_made.films, folders_made.roboflow_copies])
 def test_the_groups_that_are_offered_keep_a_name_together(tmp_path: Path, make: Make) -> None:
     root = tmp_path / "d"
     make(root)
-    shared = of_kind(take(str(root)), SharedNames)[0]
-    groups = GroupsSection(pattern=shared.pattern)
+    shared = take(str(root)).of_kind("shared_names")[0]
+    groups = GroupsSection(pattern=shared["pattern"])
     dataset = loading.load(DataSection(name=f"folder:{root}", size=8, groups=groups), device="cpu")
     names = {split: dataset.manifest.splits[split].names for split in dataset.manifest.splits}
     origins = [{origin(name) for name in each} for each in names.values() if each is not None]
     assert len(origins) == 2
     assert not origins[0] & origins[1]
-    assert not of_kind(take(str(root), grouped=True), SharedNames)
+    assert not take(str(root), grouped=True).of_kind("shared_names")
 
 
 def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
@@ -380,8 +374,8 @@ def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
 def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None:
     folders_made.classes(tmp_path / "d")
     shutil.copy(tmp_path / "d/cat/0000.png", tmp_path / "d/cat/again.png")
-    assert of_kind(take(str(tmp_path / "d")), Copies)
-    assert not of_kind(take(str(tmp_path / "d"), grouped=True), Copies)
+    assert take(str(tmp_path / "d")).of_kind("copies")
+    assert not take(str(tmp_path / "d"), grouped=True).of_kind("copies")
 
 
 @pytest.mark.parametrize(
@@ -434,7 +428,7 @@ def test_a_validation_split_without_class_folders_is_said_before_it_is_refused(
 ) -> None:
     root = tmp_path / "d"
     folders_made.without_class_folders(root)
-    said = inventory_text(take(str(root)))
+    said = "\n".join(take(str(root)).described())
     assert "4 files outside" in said
     assert "class 'cat', 'dog'" in said
     with pytest.raises(DataError, match="has no image"):

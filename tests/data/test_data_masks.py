@@ -15,11 +15,10 @@ from PIL import Image
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
-from nas_attn.data.inventory import of, take_masked
+from nas_attn.data.taking import of, take_masked
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, DataSection
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.words.images import inventory_text
 
 DIGITS = DataSection(
     name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3}
@@ -215,7 +214,7 @@ def test_a_class_that_no_mask_has_is_said_before_it_is_refused(tmp_path: Path) -
     section = DataSection(name=f"folder:{tmp_path / 'd'}", size=20)
     inventory = of(section, "masks")
     assert inventory is not None
-    assert "class 'road'; the value 255" in inventory_text(inventory)
+    assert "class 'road'; the value 255" in "\n".join(inventory.described())
     with pytest.raises(DataError, match="class 'road'"):
         masked(tmp_path / "d")
 

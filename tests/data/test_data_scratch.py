@@ -68,8 +68,8 @@ def a_day_passes() -> None:
 def another_process_prepares(folder: Path) -> None:
     photographs(folder)
     code = f"""
-        from nas_attn import data
-        from nas_attn.recipe import DataSection
+        from nas_attn.data import loading
+        from nas_attn.recipe.recipe import DataSection
         loading.load(DataSection(name="folder:{folder.as_posix()}", size=8), device="cpu")
     """
     run(code)

@@ -16,12 +16,11 @@ from PIL import Image, ImageOps
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.facts import DrawnOn, TurnedImages
-from nas_attn.data.inventory import of
+from nas_attn.data.inventory import DrawnOn, Remark, remark_text
+from nas_attn.data.taking import of
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.words.images import image_remark_text
 
 WIDE = (48, 32)
 SQUARE = (40, 40)
@@ -130,11 +129,11 @@ def _on_its_things(split: Split) -> bool:
     return True
 
 
-def said(section: DataSection) -> list[TurnedImages]:
+def said(section: DataSection) -> list[Remark]:
     labels: Kind = "boxes" if section.name.startswith("coco:") else "masks"
     inventory = of(section, labels)
     assert inventory is not None
-    return [remark for remark in inventory.cautions if isinstance(remark, TurnedImages)]
+    return inventory.of_kind("turned_images")
 
 
 @pytest.mark.parametrize("make", [coco, masks])
@@ -175,9 +174,9 @@ def test_where_no_image_tells_it_a_person_is_told(
     dataset = load(section)
     assert _on_its_things(dataset.train), "as it was before"
     (remark,) = said(section)
-    assert (remark.images, remark.taken) == (4, usual)
-    assert Path(remark.example).stem in image_remark_text(remark)
-    assert "the tag" in image_remark_text(remark)
+    assert (remark["images"], remark["taken"]) == (4, usual)
+    assert Path(remark["example"]).stem in remark_text(remark)
+    assert "the tag" in remark_text(remark)
 
 
 @pytest.mark.parametrize("make", [coco, masks])
@@ -188,7 +187,7 @@ def test_images_that_contradict_each_other_keep_their_own(tmp_path: Path, make: 
     assert not said(section)
     section = make(tmp_path / "unclear", train=[*both, Photo(3)], val=both)
     (remark,) = said(section)
-    assert remark.images == 1
+    assert remark["images"] == 1
 
 
 def test_images_without_labels_of_their_own_are_turned_in_peace(tmp_path: Path) -> None:
@@ -198,4 +197,4 @@ def test_images_without_labels_of_their_own_are_turned_in_peace(tmp_path: Path) 
             Photo(3).save(tmp_path / "photos" / label / f"{number}.jpg")
     inventory = of(DataSection(name=f"folder:{tmp_path / 'photos'}"), "classes")
     assert inventory is not None
-    assert not [one for one in inventory.cautions if isinstance(one, TurnedImages)]
+    assert not inventory.of_kind("turned_images")

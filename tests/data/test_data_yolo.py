@@ -7,11 +7,10 @@ from pathlib import Path
 import materials
 import pytest
 
-from nas_attn.data.facts import Inventory
-from nas_attn.data.inventory import of
+from nas_attn.data.inventory import Inventory
+from nas_attn.data.taking import of
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection
-from nas_attn.words.images import inventory_text
 
 pytest.importorskip("yaml", reason="PyYAML, which ultralytics brings, is not installed")
 
@@ -55,7 +54,7 @@ def test_an_image_that_ultralytics_would_leave_out_is_named(
     inventory = taken(discs)
     assert inventory.counts["train"] == {"": 7}
     assert list(inventory.unreadable) == ["images/train/02.png"]
-    assert why in inventory_text(inventory)
+    assert why in "\n".join(inventory.described())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_labels_that_mean_something_else_are_said(discs: Path, text: str, said: 
     (discs / "labels/train/02.txt").write_text(text)
     inventory = taken(discs)
     assert not inventory.unreadable
-    assert said in inventory_text(inventory)
+    assert said in "\n".join(inventory.described())
 
 
 def test_labels_that_lie_elsewhere_are_looked_for_by_name(discs: Path) -> None:

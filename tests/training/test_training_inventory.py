@@ -13,11 +13,10 @@ from command_line import Nas
 
 import nas_attn as na
 from nas_attn.answer.reading import snapshot
-from nas_attn.data.inventory import take
+from nas_attn.data.taking import take
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare.beginning import begin
 from nas_attn.training.images import INVENTORY
-from nas_attn.words.images import inventory_lines, study_images_lines
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def test_a_search_says_and_keeps_the_inventory_and_its_report_shows_it(
         storage=f"sqlite:///{tmp_path / 's.db'}",
         say=said.append,
     )
-    lines = inventory_lines(take(str(photographs)))
+    lines = take(str(photographs)).described()
     assert lines[0] == "3 classes, 48 images, 0 unreadable"
     assert any("1 file" in line and "'cat/notes.txt'" in line for line in lines)
     assert f"folder:{photographs}: {lines[0]}" in said[0]
@@ -60,7 +59,7 @@ def test_a_search_says_and_keeps_the_inventory_and_its_report_shows_it(
 
 def test_a_dry_run_gives_the_same_inventory_as_json(photographs: Path, nas: Nas) -> None:
     nas("init", "s.toml", "--yes", "--data", "folder:photos", "--backbone", "resnet8")
-    lines = inventory_lines(take(str(photographs)))
+    lines = take(str(photographs)).described()
     said = nas("search", "s.toml", "--dry-run").out
     assert said.startswith(f"folder:photos: {lines[0]}\n{lines[1]}\n")
     assert nas("search", "s.toml", "--dry-run", "--json").json["images"] == lines
@@ -87,4 +86,6 @@ def test_a_study_from_before_shows_the_lines_that_it_has(
     lines = ["2 classes, 20 images, 0 unreadable", "classes: 'cat', 'dog'"]
     kept = json.dumps({"facts": {"classes": ["cat", "dog"], "cautions": []}, "lines": lines})
     opened.store.images.put(INVENTORY, kept)
-    assert study_images_lines(snapshot(opened.store).images) == lines
+    images = snapshot(opened.store).images
+    assert images is not None
+    assert images.described() == lines

@@ -17,8 +17,8 @@ from nas_attn.answer.plans import Budget, FolderLook
 from nas_attn.backbones import build
 from nas_attn.backbones.norms import usual_preset
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
+from nas_attn.data.taking import take
 from nas_attn.errors import DataError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section, recipe_from, study_name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nas_attn.data.facts import FirstLook, Inventory
+from nas_attn.data.inventory import Inventory
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tables import find_data_set
 from nas_attn.recipe.task import EXTERNAL, Task
@@ -93,17 +93,23 @@ class TaskData:
         """What the user's images are; None for other data. Raises DataError: they are not as this
         task needs them.
         """
-        from nas_attn.data import inventory
+        from nas_attn.data import taking
 
-        return inventory.of(section, self.task.labels)
+        return taking.of(section, self.task.labels)
 
     def first_look(
         self,
         section: DataSection,
         images: float,  # noqa: ARG002 - a task may need more of them than it has
         backbone: str,  # noqa: ARG002 - some need more of them than others
-    ) -> FirstLook:
-        """What `init` says of these data. `images`: to train on, 0 if that is not known. Raises
-        DataError: they are not as this task needs them.
+    ) -> str:
+        """Returns what `init` says of these data. Raises DataError: they are not as this task needs
+        them.
+
+        Args:
+            section: Where the images are.
+            images: How many there are to train on, 0 if that is not known.
+            backbone: The network's name.
         """
-        return FirstLook(self.inventory(section))
+        inventory = self.inventory(section)
+        return "" if inventory is None else "\n".join(inventory.described())

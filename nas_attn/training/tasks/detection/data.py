@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from nas_attn.data.facts import FirstLook
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.task import EXTERNAL
@@ -41,12 +40,12 @@ class ImagesWithBoxes(TaskData):
         return super().load(recipe, device=device, share=share)
 
     @override
-    def first_look(self, section: DataSection, images: float, backbone: str) -> FirstLook:
+    def first_look(self, section: DataSection, images: float, backbone: str) -> str:
         try:
             return super().first_look(section, images, backbone)
         except DataError as error:
             # the recipe may correct it
-            return FirstLook(problem=str(error))
+            return str(error)
 
 
 class ReadElsewhere(ImagesWithBoxes):

@@ -1,0 +1,466 @@
+"""Takes the inventory of a recipe's images.
+
+All files are opened, those of the test too, but no network sees them here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas_attn.data import coco, masks, yolo
+from nas_attn.data.class_folders import class_names, classes_problem
+from nas_attn.data.copies import Seen, image_remarks, look_at
+from nas_attn.data.decoding import Framed, Masked
+from nas_attn.data.folder import bits_in_use, image_folder
+from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, WHOLE, Inventory, Remark
+from nas_attn.data.turning import told, turned_images
+from nas_attn.data.walking import Layout, layout, subfolders, walk
+from nas_attn.data.yolo_labels import labels_file, read_labels
+from nas_attn.errors import DataError, several
+from nas_attn.recipe.recipe import DataSection, SplitsSection
+from nas_attn.recipe.tables import Kind
+
+LOOSE = "outside the class folders"
+UNNAMED = "in folders of no split"
+LONE_MASKS = "which are masks without an image"
+# the name of the only class of images that have none of their own
+NO_CLASS = ""
+# images of a class in a folder without splits
+FEWEST_TO_SPLIT = 3
+# validation images of a class, below which one image is 10 points of it
+FEW_TO_SCORE = 10
+# times as many images in the largest class as in the smallest
+UNEQUAL = 20
+# times as many images in the largest class as in the smallest, below which accuracy hides none
+ALIKE = 1.5
+# of the images of a folder without splits
+VALIDATION_SHARE = 0.16
+
+
+def of(section: DataSection, labels: Kind) -> Inventory | None:
+    """Returns the inventory of a recipe's data; None for data that are not images of the user's in
+    files. Raises DataError: they are not as the task needs them.
+    """
+    source, colon, place = section.name.partition(":")
+    if source == "folder" and labels == "classes":
+        return take(place, grouped=section.groups is not None, splits=section.splits)
+    if source == "folder" and labels == "masks":
+        return take_masked(place, grouped=section.groups is not None, splits=section.splits)
+    if source == "coco" and colon:
+        return _take_boxed(section)
+    if source == "yolo" and colon:
+        return _take_yolo(section)
+    return None
+
+
+@dataclass
+class _Survey:
+    """An inventory that is being taken."""
+
+    root: Path
+    labels: Kind
+    classes: tuple[str, ...]
+    splits: Sequence[str]
+    # images; the split and the class of each
+    paths: list[Path] = field(default_factory=list)
+    places: list[tuple[str, str]] = field(default_factory=list)
+    # image -> why it cannot be read, or its mask or labels are wrong
+    wrong: dict[Path, str] = field(default_factory=dict)
+    # reason -> files
+    left_out: dict[str, Sequence[Path]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
+
+    def add(self, split: str, images: Iterable[Path], label: str = NO_CLASS) -> None:
+        """Adds images of one split and class."""
+        before = len(self.paths)
+        self.paths += images
+        self.places += [(split, label)] * (len(self.paths) - before)
+
+    def look(self, *, grouped: bool = False, by_groups: bool = True) -> None:
+        """Opens all images, counts them, and remarks what they show; `grouped`, `by_groups`: as in
+        `image_remarks`. Raises DataError: none can be read.
+        """
+        looks = look_at(self.root, self.paths)
+        seen = [
+            Seen(split, label, name, look)
+            for (split, label), name, look in zip(
+                self.places, self.names(self.paths), looks, strict=True
+            )
+        ]
+        names = self.classes if self.labels == "classes" else (NO_CLASS,)
+        self.counts = {split: dict.fromkeys(names, 0) for split in self.splits}
+        for path, image in zip(self.paths, seen, strict=True):
+            if why := image.look.why or self.wrong.get(path):
+                self.unreadable[image.name] = printable_name(why)
+            else:
+                self.counts[image.split][image.label] += 1
+        self.remarks = image_remarks(seen, grouped=grouped, by_groups=by_groups)
+
+    def check_readable(self) -> None:
+        """Raises DataError: no image can be read, or none with its mask or labels."""
+        if self.unreadable and not any(sum(of.values()) for of in self.counts.values()):
+            name, why = next(iter(self.unreadable.items()))
+            labels = ""
+            if self.wrong:
+                labels = f" with their {'masks' if self.labels == 'masks' else 'labels'}"
+            raise DataError(
+                f"{several(len(self.unreadable), 'image')} of '{self.root}' cannot be read{labels}:"
+                f" all of them; the first, '{name}': {why}"
+            )
+
+    def names(self, paths: Iterable[Path]) -> list[str]:
+        """The paths of files below the root, as they can be printed."""
+        shown = []
+        for path in paths:
+            # annotations may be named from the working folder, and their root in full
+            whole = path if path.is_relative_to(self.root) else Path(os.path.abspath(path))
+            inside = whole.relative_to(self.root) if whole.is_relative_to(self.root) else path
+            shown.append(printable_name(inside.as_posix()))
+        return shown
+
+    def inventory(self, splits: SplitsSection | None = None, *, bits: bool = True) -> Inventory:
+        """What was taken. `bits`: whether the images are decoded here, and not by ultralytics."""
+        used = FULL_BITS
+        if bits:
+            # of a folder that is not divided, by all images
+            learnt = zip(self.paths, self.places, strict=True)
+            used = bits_in_use(self.root, [p for p, (s, _) in learnt if s in ("train", WHOLE)])
+        left_out = {
+            printable_name(reason): self.names(files) for reason, files in self.left_out.items()
+        }
+        return Inventory(
+            tuple(map(printable_name, self.classes)),
+            self.counts,
+            self.unreadable,
+            {reason: files for reason, files in left_out.items() if files},
+            tuple(self.remarks),
+            self.labels,
+            {} if splits is None else splits.by_split,
+            used,
+        )
+
+
+def printable_name(name: str) -> str:
+    """Returns a name that can be printed and kept: letters that are not UTF-8 as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = None) -> Inventory:
+    """Takes the inventory of `folder:PATH` by class. Raises DataError: no classes, too few images
+    of one, or a layout that can be read in two ways.
+
+    Args:
+        path: The folder.
+        grouped: Whether groups keep images together.
+        splits: Which of its folders train, validate and test.
+    """
+    root = image_folder(DataSection(name=f"folder:{path}"))
+    folders = layout(root, splits)
+    classes = class_names(folders.train)
+    if problem := classes_problem(folders.train, classes):
+        raise DataError(problem)
+    shown = {name: printable_name(name) for name in classes}
+    survey = _Survey(root, "classes", tuple(shown.values()), list(folders.splits) or [WHOLE])
+    for split, parts in (folders.splits or {WHOLE: (root,)}).items():
+        for folder, name in itertools.product(parts, classes):
+            survey.add(split, walk(folder / name).images, shown[name])
+    everything = walk(root)
+    survey.left_out |= everything.left_out
+    survey.left_out |= _of_no_class(root, set(everything.images) - set(survey.paths), folders)
+    survey.look(grouped=grouped)
+    _check_counts(survey)
+    survey.check_readable()
+    for split in folders.splits.keys() - {"train"}:
+        for folder in folders.splits[split]:
+            strange = [name for name in subfolders(folder) if name not in classes]
+            if strange:
+                strange = list(map(printable_name, strange))
+                survey.remarks.append(
+                    {"kind": "unknown_classes", "split": split, "classes": strange}
+                )
+    survey.remarks += _folders_in_classes(survey)
+    survey.remarks += _lacking_classes(survey.counts)
+    survey.remarks += _small_classes(survey.counts)
+    return survey.inventory(splits)
+
+
+def _of_no_class(root: Path, images: set[Path], folders: Layout) -> dict[str, list[Path]]:
+    """Reason -> images of no class, and those in folders of no split."""
+    by_reason: dict[str, list[Path]] = {LOOSE: [], UNNAMED: []}
+    for image in sorted(images):
+        inside = image.parent == root or any(map(image.is_relative_to, folders.folders))
+        by_reason[LOOSE if inside else UNNAMED].append(image)
+    return by_reason
+
+
+def _check_counts(survey: _Survey) -> None:
+    """Raises DataError: a class of a folder that is not divided has too few images for splits."""
+    for name, count in survey.counts.get(WHOLE, {}).items():
+        if count >= FEWEST_TO_SPLIT:
+            continue
+        found = [several(count, "image")]
+        broken = [why for file, why in survey.unreadable.items() if file.startswith(f"{name}/")]
+        if broken:
+            found.append(f"{len(broken):,} unreadable ({broken[0]})")
+        for reason, files in walk(survey.root / name).left_out.items():
+            found.append(f"{several(len(files), 'file')} {reason}")
+        raise DataError(
+            f"class '{name}' of '{survey.root}' has {' beside '.join(found)}, and each class needs"
+            f" {FEWEST_TO_SPLIT} for splits: add some, or move the folder away if it is no class"
+        )
+
+
+def _folders_in_classes(survey: _Survey) -> list[Remark]:
+    """About folders below the class folders that may be the classes, or have another one's name."""
+    inside: dict[str, dict[str, Path]] = {}
+    direct: set[str] = set()
+    classes: set[str] = set()
+    for path, (_, label) in zip(survey.paths, survey.places, strict=True):
+        classes.add(label)
+        name = printable_name(path.parent.name)
+        if name == label:
+            direct.add(label)
+        else:
+            inside.setdefault(label, {}).setdefault(name, path.parent)
+    remarks: list[Remark] = []
+    for label, folders in inside.items():
+        for name in sorted(classes & folders.keys()):
+            (folder,) = survey.names([folders[name]])
+            remarks.append(
+                {"kind": "class_in_folder", "folder": folder, "counted_as": label, "name": name}
+            )
+    nested = [label for label in inside if label not in direct]
+    for one, other in itertools.combinations(nested, 2):
+        shared = sorted(inside[one].keys() & inside[other].keys())
+        if len(shared) > 1:
+            (parent,) = survey.names([inside[one][shared[0]].parent])
+            remarks.append(
+                {
+                    "kind": "classes_below",
+                    "classes": sorted(classes),
+                    "alike": [one, other],
+                    "shared": shared,
+                    "parent": parent,
+                }
+            )
+            break
+    return remarks
+
+
+def _lacking_classes(counts: Mapping[str, Mapping[str, int]]) -> list[Remark]:
+    """The classes without an image in a split."""
+    lacking = {
+        split: [name for name, count in by_class.items() if not count]
+        for split, by_class in counts.items()
+    }
+    return [
+        {"kind": "lacking_classes", "split": split, "classes": classes}
+        for split, classes in lacking.items()
+        if classes
+    ]
+
+
+def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[Remark]:
+    """The class that accuracy hides: far smaller than the largest, or with few images."""
+    train = counts.get("train", counts.get(WHOLE, {}))
+    rarest = min(train, key=lambda name: train[name])
+    largest = max(train, key=lambda name: train[name])
+    if train[largest] >= UNEQUAL * max(train[rarest], 1):
+        return [
+            {
+                "kind": "unequal_classes",
+                "smallest": rarest,
+                "images": train[rarest],
+                "largest": largest,
+                "most": train[largest],
+            }
+        ]
+    scored = counts.get("validation")
+    estimated = scored is None
+    if scored is None:
+        # taken from the training images, at least one of each class
+        share = VALIDATION_SHARE if WHOLE in counts else 0.2
+        scored = {name: max(1, round(share * count)) for name, count in train.items()}
+    smallest = min(scored, key=lambda name: scored[name])
+    if not 0 < scored[smallest] < FEW_TO_SCORE:
+        return []
+    # estimates of so few are rounded, and rounding makes equal classes unequal
+    counted = counts.get("validation", train).values()
+    return [
+        {
+            "kind": "few_of_class",
+            "name": smallest,
+            "images": scored[smallest],
+            "estimated": estimated,
+            "alike": max(counted) < ALIKE * max(min(counted), 1),
+        }
+    ]
+
+
+def take_masked(
+    path: str, *, grouped: bool = False, splits: SplitsSection | None = None
+) -> Inventory:
+    """Takes the inventory of `folder:PATH` with masks; arguments as in `take`. Raises DataError: a
+    mask or the names are missing, or palettes differ.
+    """
+    root = image_folder(DataSection(name=f"folder:{path}"))
+    masked = masks.look(root, splits)
+    survey = _Survey(root, "masks", masked.classes, list(masked.pairs))
+    undrawn: list[Remark] = []
+    for split, pairs in masked.pairs.items():
+        survey.add(split, [pair.image for pair in pairs])
+        values: set[int] = set()
+        for pair, look in zip(pairs, masks.look_at_masks(root, pairs), strict=True):
+            values |= look.values
+            if look.why:
+                survey.wrong[pair.image] = look.why
+        lacking = [name for number, name in enumerate(masked.classes) if number not in values]
+        if lacking and values:
+            undrawn.append(
+                {
+                    "kind": "undrawn_classes",
+                    "split": split,
+                    "classes": lacking,
+                    "uncounted": NOT_COUNTED in values,
+                }
+            )
+    everything = walk(root)
+    for reason, files in everything.left_out.items():
+        survey.left_out[reason] = [file for file in files if file != root / masks.NAMES_FILE]
+    survey.left_out[LONE_MASKS] = masked.alone
+    read = {*masked.masks, *masked.alone, *survey.paths}
+    survey.left_out["outside images and masks"] = sorted(set(everything.images) - read)
+    survey.look(grouped=grouped)
+    survey.check_readable()
+    survey.remarks += [*_about_turned(survey, masked.pairs), *undrawn]
+    return survey.inventory(splits)
+
+
+def _about_turned(
+    survey: _Survey, by_split: Mapping[str, Sequence[Masked | Framed]]
+) -> list[Remark]:
+    """The images that EXIF data turn, if no image but those of the test tells what labels are drawn
+    on.
+    """
+    seen = {split: turned_images(survey.root, sources) for split, sources in by_split.items()}
+    known = itertools.chain(*(images for split, images in seen.items() if split != "test"))
+    if told(known) is not None:
+        return []
+    unclear = [image.source for image in itertools.chain(*seen.values()) if not image.drawn_on]
+    if not unclear:
+        return []
+    names = list(dict.fromkeys(survey.names(source.image for source in unclear)))
+    return [
+        {
+            "kind": "turned_images",
+            "images": len(names),
+            "example": names[0],
+            "labels": survey.labels,
+            "taken": unclear[0].otherwise,
+        }
+    ]
+
+
+def _take_boxed(section: DataSection) -> Inventory:
+    """The inventory of `coco:FOLDER`. Raises DataError: annotations or images are missing or
+    wrong.
+    """
+    annotated = coco.find(section)
+    classes = tuple(annotated.classes.values())
+    survey = _Survey(annotated.root, "boxes", classes, list(annotated.files))
+    without: list[Remark] = []
+    framed: dict[str, Sequence[Framed]] = {}
+    for split in annotated.files:
+        framed[split], boxes = annotated.read(split)
+        paths = [image.image for image in framed[split]]
+        survey.add(split, paths)
+        bare = [path for path, rows in zip(paths, boxes, strict=True) if not len(rows)]
+        without += _without_a_box(survey, split, bare)
+    named = {os.path.realpath(path) for path in survey.paths}
+    survey.left_out["that no annotations name"] = [
+        image for image in walk(annotated.root).images if os.path.realpath(image) not in named
+    ]
+    survey.look(by_groups=False)
+    survey.check_readable()
+    survey.remarks += [*_about_turned(survey, framed), *without]
+    return survey.inventory()
+
+
+def _without_a_box(survey: _Survey, split: str, images: Sequence[Path]) -> list[Remark]:
+    names = survey.names(images)
+    return [{"kind": "without_boxes", "split": split, "images": names}] if names else []
+
+
+def _take_yolo(section: DataSection) -> Inventory | None:
+    """The inventory of `yolo:PATH.yaml`; None if nothing is there yet and the YAML says where
+    ultralytics downloads it. Raises DataError: the YAML cannot be used, or no image has a label.
+    """
+    classes = yolo.class_names(section)
+    described = yolo.described(section)
+    yaml = yolo.data_file(section)
+    by_split = {
+        split: list(yolo.named_images(section, key)) for key, split in yolo.YAML_SPLITS.items()
+    }
+    if not any(by_split.values()) and described.get("download"):
+        return None
+    _check_there(section, by_split)
+    splits = [split for split, images in by_split.items() if images]
+    survey = _Survey(yaml.parent, "boxes", classes, splits)
+    about_labels: list[Remark] = []
+    gone: list[Path] = []
+    for split in splits:
+        images = [image for image in by_split[split] if image.is_file()]
+        gone += [image for image in by_split[split] if not image.is_file()]
+        survey.add(split, images)
+        labels = read_labels(images, len(classes), points="kpt_shape" in described)
+        if images and len(labels.empty) == len(images):
+            there = f"; '{labels.elsewhere[0]}' is not read" if labels.elsewhere else ""
+            raise DataError(
+                f"no image of {split} in '{yaml}' has a label: the first, '{images[0]}', should"
+                f" have its labels in '{labels_file(images[0])}'{there}"
+            )
+        survey.wrong |= labels.wrong
+        about_labels += _without_a_box(survey, split, labels.empty)
+        if elsewhere := survey.names(labels.elsewhere):
+            about_labels.append({"kind": "unread_labels", "split": split, "files": elsewhere})
+        for kind, number in (("polygons", labels.polygons), ("repeated_labels", labels.repeated)):
+            if number:
+                about_labels.append({"kind": kind, "split": split, "number": number})
+    survey.look(by_groups=False)
+    for name in survey.names(gone):
+        survey.unreadable[name] = "a file lists it, but it is not there"
+    survey.check_readable()
+    survey.remarks += about_labels
+    survey.left_out["that ultralytics does not read"] = _unread_by_yolo(section)
+    return survey.inventory(bits=False)
+
+
+def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -> None:
+    """Raises DataError: the YAML names a split whose images are not there."""
+    yaml = yolo.data_file(section)
+    described = yolo.described(section)
+    for key, split in yolo.YAML_SPLITS.items():
+        places = yolo.named_places(section, key)
+        if not places or by_split[split]:
+            continue
+        way_out = ""
+        # those of another computer
+        if described.get("path") and (beside := yaml.parent / str(described[key])).is_dir():
+            way_out = f"; '{beside}' is there: remove 'path: {described['path']}'"
+        raise DataError(
+            f"data YAML '{yaml}' names '{places[0]}' for {key}, where no image is: correct it, or"
+            f" put them there{way_out}"
+        )
+
+
+def _unread_by_yolo(section: DataSection) -> list[Path]:
+    """Images in the folders of the splits with endings that ultralytics does not read."""
+    folders = set(itertools.chain(*(yolo.named_places(section, key) for key in yolo.YAML_SPLITS)))
+    images = itertools.chain(*(walk(folder).images for folder in sorted(folders)))
+    return [image for image in images if image.suffix.lower() not in yolo.IMAGE_ENDINGS]
