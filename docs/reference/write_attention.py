@@ -39,8 +39,9 @@ Which runtimes take a module, and what it costs there: [runtimes](runtimes.md).
 
 On a CPU in float16 or bfloat16, depth-wise kernels at least 15 wide of at most 16 channels (`cpca`,
 `msca`, and `caa`, `dwconv`, `ela`, `sk` with such knobs) are computed in float32, as oneDNN never
-finishes them there. A network's own convolution of this kind: keep it in float32, or set
-`ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI` before Python starts.
+finishes them there. A network's own convolution of this kind is refused by `check` and by latency
+measurements: keep the network in float32, or set `ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI` before
+Python starts.
 
 `init = "paper"` is the published form. `init = "identity"` starts exactly as the identity: each
 gate is `2s(z)` with a last layer of zeros, or what is added starts at zero, or one learned scalar

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.attachment import fold_batchnorm, reparameterized
+from nas_attn.attachment.unfinished import refusing_unfinished
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import DeviceLost, MeasurementError, RecipeError
 from nas_attn.latency.files import runtime_suffix, why_not_exported, write_onnx, write_runtime_file
@@ -144,7 +145,12 @@ def prepare(
         make = load_object(mode.prepare, what="latency.mode", error=RecipeError)
         channels, height, width = x.shape[1:]
         more = {"images": images} if mode.quantized else {}
-        net: Net = make(deployed(model, section, (channels, height, width)), section, x, **more)
+        copied = deployed(model, section, (channels, height, width))
+        if section.device == "cpu" and section.dtype != "float32":
+            # a compiled call, too, must not meet what never ends
+            with refusing_unfinished(copied), torch.no_grad():
+                copied(x)
+        net: Net = make(copied, section, x, **more)
         return net
     except (MeasurementError, DeviceLost):
         raise
