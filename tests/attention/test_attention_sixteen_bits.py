@@ -75,10 +75,13 @@ def test_no_module_asks_for_a_convolution_that_is_never_finished(row: Row) -> No
     for knobs in canonical:
         # not built among tensors without values: torch's truncated normal start looks at them
         module = catalogue.build(Choice(row.name, knobs), *size).eval()
-        without_values = FakeTensorMode(allow_non_fake_inputs=True)
-        with without_values, torch.no_grad(), Convolutions() as convolutions:
-            with torch.autocast("cpu", torch.float16):
-                module(torch.zeros(1, *size))
+        with (
+            FakeTensorMode(allow_non_fake_inputs=True),
+            torch.no_grad(),
+            Convolutions() as convolutions,
+            torch.autocast("cpu", torch.float16),
+        ):
+            module(torch.zeros(1, *size))
         assert not unfinished(convolutions.seen), dict(knobs)
 
 
