@@ -16,8 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import nas_attn.wiring as _wiring  # noqa: F401 - it fills the tables
 from nas_attn._version import __version__
-from nas_attn.recipe.registry import fill_by
 
 if TYPE_CHECKING:
     from nas_attn import attention, errors
@@ -80,15 +80,6 @@ __all__ = [
 
 PACKAGES = ("attention", "errors")
 """The public names that are modules of their own; all others are in `nas_attn.api`."""
-
-
-def _wire() -> None:
-    from nas_attn import wiring
-
-    wiring.register()
-
-
-fill_by(_wire)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,18 +1,21 @@
 """Which classes and functions there are for the names that a recipe can use.
 
-This is the top floor, and the one place where the package names its own modules in text: these rows
-are registered when the first one is looked up, and what a row names is imported when it is first
-called. So a list of names loads neither torch nor Optuna, and the floors below need not know what
-is built upon them. A test resolves every row.
+This is the top floor: it fills the tables of `nas_attn.recipe.tables` when the package is imported.
+What a row needs is imported by a function of its own when it is first asked for. So a list of names
+loads neither torch nor Optuna, and the floors below need not know what is built upon them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
 
 from nas_attn.recipe import tables
 from nas_attn.recipe.tables import (
     BackboneSource,
     Cost,
     DataSet,
+    Function,
     Integration,
     LatencyMode,
     Metric,
@@ -20,6 +23,349 @@ from nas_attn.recipe.tables import (
     TaskRow,
 )
 from nas_attn.system.notes import WORDINGS, Wording
+
+
+def _parameters() -> Function:
+    from nas_attn.attachment.counting import parameters
+
+    return parameters
+
+
+def _macs() -> Function:
+    from nas_attn.attachment.counting import macs
+
+    return macs
+
+
+def _activation_bytes() -> Function:
+    from nas_attn.attachment.counting import activation_bytes
+
+    return activation_bytes
+
+
+def _training_bytes() -> Function:
+    from nas_attn.attachment.kept_for_training import training_bytes
+
+    return training_bytes
+
+
+def _of_recall() -> Function:
+    from nas_attn.answer.class_metrics import of_recall
+
+    return of_recall
+
+
+def _of_f1() -> Function:
+    from nas_attn.answer.class_metrics import of_f1
+
+    return of_f1
+
+
+def _auto() -> type[Any]:
+    from nas_attn.searching.propose.proposers import Auto
+
+    return Auto
+
+
+def _placement_proposer() -> type[Any]:
+    from nas_attn.searching.propose.proposers import PlacementProposer
+
+    return PlacementProposer
+
+
+def _tpe() -> Function:
+    from nas_attn.searching.propose.samplers import tpe
+
+    return tpe
+
+
+def _nsga2() -> Function:
+    from nas_attn.searching.propose.samplers import nsga2
+
+    return nsga2
+
+
+def _gp() -> Function:
+    from nas_attn.searching.propose.samplers import gp
+
+    return gp
+
+
+def _at_random() -> Function:
+    from nas_attn.searching.propose.samplers import at_random
+
+    return at_random
+
+
+def _eager() -> Function:
+    from nas_attn.latency.nets import eager
+
+    return eager
+
+
+def _compiled() -> Function:
+    from nas_attn.latency.nets import compiled
+
+    return compiled
+
+
+def _cuda_graph() -> Function:
+    from nas_attn.latency.nets import cuda_graph
+
+    return cuda_graph
+
+
+def _by_runtime() -> Function:
+    from nas_attn.latency.nets import by_runtime
+
+    return by_runtime
+
+
+def _write_onnx() -> Function:
+    from nas_attn.latency.files import write_onnx
+
+    return write_onnx
+
+
+def _write_ncnn() -> Function:
+    from nas_attn.latency.files import write_ncnn
+
+    return write_ncnn
+
+
+def _write_litert() -> Function:
+    from nas_attn.latency.files import write_litert
+
+    return write_litert
+
+
+def _by_command() -> Function:
+    from nas_attn.latency.nets import by_command
+
+    return by_command
+
+
+def _cued() -> Function:
+    from nas_attn.data.digits import cued
+
+    return cued
+
+
+def _cluttered() -> Function:
+    from nas_attn.data.digits import cluttered
+
+    return cluttered
+
+
+def _masked() -> Function:
+    from nas_attn.data.digits import masked
+
+    return masked
+
+
+def _digits() -> Function:
+    from nas_attn.data.boxes import digits
+
+    return digits
+
+
+def _plain() -> Function:
+    from nas_attn.data.digits import plain
+
+    return plain
+
+
+def _read() -> Function:
+    from nas_attn.data.published import read
+
+    return read
+
+
+def _folder_read() -> Function:
+    from nas_attn.data.folder import read
+
+    return read
+
+
+def _read_masks() -> Function:
+    from nas_attn.data.masks import read_masks
+
+    return read_masks
+
+
+def _coco_folder() -> Function:
+    from nas_attn.data.coco import coco_folder
+
+    return coco_folder
+
+
+def _torchvision_network() -> Function:
+    from nas_attn.backbones.building import torchvision_network
+
+    return torchvision_network
+
+
+def _in_torchvision() -> Function:
+    from nas_attn.backbones.larger import in_torchvision
+
+    return in_torchvision
+
+
+def _timm_network() -> Function:
+    from nas_attn.backbones.building import timm_network
+
+    return timm_network
+
+
+def _in_timm() -> Function:
+    from nas_attn.backbones.larger import in_timm
+
+    return in_timm
+
+
+def _smp_network() -> Function:
+    from nas_attn.backbones.building import smp_network
+
+    return smp_network
+
+
+def _in_smp() -> Function:
+    from nas_attn.backbones.larger import in_smp
+
+    return in_smp
+
+
+def _detector() -> Function:
+    from nas_attn.ultralytics.networks import detector
+
+    return detector
+
+
+def _exists() -> Function:
+    from nas_attn.ultralytics.networks import exists
+
+    return exists
+
+
+def _ultralytics() -> type[Any]:
+    from nas_attn.ultralytics.rebuilding import Ultralytics
+
+    return Ultralytics
+
+
+def _classification() -> type[Any]:
+    from nas_attn.training.tasks.classification import Classification
+
+    return Classification
+
+
+def _images_with_classes() -> type[Any]:
+    from nas_attn.training.tasks.classification.data import ImagesWithClasses
+
+    return ImagesWithClasses
+
+
+def _class_of_image() -> type[Any]:
+    from nas_attn.training.tasks.classification.learning import ClassOfImage
+
+    return ClassOfImage
+
+
+def _task_export() -> type[Any]:
+    from nas_attn.export.formats import TaskExport
+
+    return TaskExport
+
+
+def _segmentation() -> type[Any]:
+    from nas_attn.training.tasks.segmentation import Segmentation
+
+    return Segmentation
+
+
+def _images_with_masks() -> type[Any]:
+    from nas_attn.training.tasks.segmentation.data import ImagesWithMasks
+
+    return ImagesWithMasks
+
+
+def _class_of_pixel() -> type[Any]:
+    from nas_attn.training.tasks.segmentation.learning import ClassOfPixel
+
+    return ClassOfPixel
+
+
+def _ultralytics_detection() -> type[Any]:
+    from nas_attn.ultralytics.task import UltralyticsDetection
+
+    return UltralyticsDetection
+
+
+def _read_by_ultralytics() -> type[Any]:
+    from nas_attn.ultralytics.task import ReadByUltralytics
+
+    return ReadByUltralytics
+
+
+def _boxes_of_image() -> type[Any]:
+    from nas_attn.training.tasks.detection.learning import BoxesOfImage
+
+    return BoxesOfImage
+
+
+def _ultralytics_export() -> type[Any]:
+    from nas_attn.ultralytics.answers import UltralyticsExport
+
+    return UltralyticsExport
+
+
+def _detector_evaluator() -> Function:
+    from nas_attn.ultralytics.training import detector_evaluator
+
+    return detector_evaluator
+
+
+def _evaluated_detection() -> type[Any]:
+    from nas_attn.training.tasks.detection import EvaluatedDetection
+
+    return EvaluatedDetection
+
+
+def _read_elsewhere() -> type[Any]:
+    from nas_attn.training.tasks.detection.data import ReadElsewhere
+
+    return ReadElsewhere
+
+
+def _detector_export() -> type[Any]:
+    from nas_attn.export.detectors import DetectorExport
+
+    return DetectorExport
+
+
+def _detection() -> type[Any]:
+    from nas_attn.training.tasks.detection import Detection
+
+    return Detection
+
+
+def _images_with_boxes() -> type[Any]:
+    from nas_attn.training.tasks.detection.data import ImagesWithBoxes
+
+    return ImagesWithBoxes
+
+
+def _note_text() -> Function:
+    from nas_attn.words.notes import note_text
+
+    return note_text
+
+
+def _wait_text() -> Function:
+    from nas_attn.words.waits import wait_text
+
+    return wait_text
+
 
 COSTS = (
     Cost(
@@ -34,7 +380,7 @@ COSTS = (
         "params",
         "parameters",
         "count",
-        "nas_attn.attachment.counting:parameters",
+        _parameters,
         limit="max_parameters",
         excess="{value} parameters are more than {limit}",
         description="trained parameters; shared ones count once",
@@ -43,7 +389,7 @@ COSTS = (
         "macs",
         "MACs",
         "count",
-        "nas_attn.attachment.counting:macs",
+        _macs,
         limit="max_macs",
         excess="{value} MACs are more than {limit}",
         description="multiply-accumulates of convolutions, linear layers and matrix products",
@@ -52,14 +398,14 @@ COSTS = (
         "memory",
         "activations in all",
         "bytes",
-        "nas_attn.attachment.counting:activation_bytes",
+        _activation_bytes,
         description="the size of all tensors that a forward pass makes, in float32",
     ),
     Cost(
         "training_memory",
         "memory kept for training",
         "bytes",
-        "nas_attn.attachment.kept_for_training:training_bytes",
+        _training_bytes,
         limit="max_training_memory",
         excess="{value} bytes kept for training are more than {limit}",
         description="what one image's forward pass keeps for the backward pass, parameters aside",
@@ -79,14 +425,14 @@ METRICS = (
     Metric(
         "balanced_accuracy",
         "balanced accuracy",
-        per_image="nas_attn.answer.class_metrics:of_recall",
+        per_image=_of_recall,
         guess="always",
         saturates=0.9,
     ),
     Metric(
         "macro_f1",
         "macro F1",
-        per_image="nas_attn.answer.class_metrics:of_f1",
+        per_image=_of_f1,
         needs_answers=True,
         saturates=0.9,
     ),
@@ -101,49 +447,49 @@ METRICS = (
 SAMPLERS = (
     Sampler(
         "auto",
-        proposer="nas_attn.searching.propose.proposers:Auto",
+        proposer=_auto,
         takes_prior=True,
         description="all placements if `trials` is enough for them, else `placement`",
     ),
     Sampler(
         "placement",
-        proposer="nas_attn.searching.propose.proposers:PlacementProposer",
+        proposer=_placement_proposer,
         takes_prior=True,
         description="learns what each choice adds at each site, and each type at all sites",
     ),
     Sampler(
         "tpe",
-        "nas_attn.searching.propose.samplers:tpe",
+        _tpe,
         description="Optuna's tree-structured Parzen estimator, all sites together",
     ),
     Sampler(
         "nsga2",
-        "nas_attn.searching.propose.samplers:nsga2",
+        _nsga2,
         description="Optuna's NSGA-II",
     ),
     Sampler(
         "gp",
-        "nas_attn.searching.propose.samplers:gp",
+        _gp,
         # its draws take a second each and repeat each other
         redraws=1,
         description="Optuna's Gaussian process",
     ),
     Sampler(
         "random",
-        "nas_attn.searching.propose.samplers:at_random",
+        _at_random,
         description="placements at random",
     ),
 )
 
 LATENCY_MODES = (
-    LatencyMode("eager", "nas_attn.latency.nets:eager"),
-    LatencyMode("compile", "nas_attn.latency.nets:compiled", costly=True),
-    LatencyMode("cuda-graph", "nas_attn.latency.nets:cuda_graph", devices=("cuda",)),
+    LatencyMode("eager", _eager),
+    LatencyMode("compile", _compiled, costly=True),
+    LatencyMode("cuda-graph", _cuda_graph, devices=("cuda",)),
     LatencyMode(
         "onnxruntime",
-        "nas_attn.latency.nets:by_runtime",
+        _by_runtime,
         suffix=".onnx",
-        write="nas_attn.latency.files:write_onnx",
+        write=_write_onnx,
         package="onnxruntime",
         extra="onnx",
         costly=True,
@@ -153,9 +499,9 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "onnxruntime-int8",
-        "nas_attn.latency.nets:by_runtime",
+        _by_runtime,
         suffix=".onnx",
-        write="nas_attn.latency.files:write_onnx",
+        write=_write_onnx,
         package="onnxruntime",
         extra="onnx",
         costly=True,
@@ -165,9 +511,9 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "openvino",
-        "nas_attn.latency.nets:by_runtime",
+        _by_runtime,
         suffix=".onnx",
-        write="nas_attn.latency.files:write_onnx",
+        write=_write_onnx,
         package="openvino",
         extra="openvino",
         costly=True,
@@ -176,9 +522,9 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "tensorrt",
-        "nas_attn.latency.nets:by_runtime",
+        _by_runtime,
         suffix=".onnx",
-        write="nas_attn.latency.files:write_onnx",
+        write=_write_onnx,
         package="onnxruntime",
         costly=True,
         devices=("cuda",),
@@ -187,9 +533,9 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "ncnn",
-        "nas_attn.latency.nets:by_runtime",
+        _by_runtime,
         suffix=".param",
-        write="nas_attn.latency.files:write_ncnn",
+        write=_write_ncnn,
         package="ncnn",
         extra="ncnn",
         costly=True,
@@ -198,9 +544,9 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "litert",
-        "nas_attn.latency.nets:by_runtime",
+        _by_runtime,
         suffix=".tflite",
-        write="nas_attn.latency.files:write_litert",
+        write=_write_litert,
         package="ai_edge_litert",
         extra="litert",
         costly=True,
@@ -209,9 +555,9 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "openvino-int8",
-        "nas_attn.latency.nets:by_runtime",
+        _by_runtime,
         suffix=".onnx",
-        write="nas_attn.latency.files:write_onnx",
+        write=_write_onnx,
         package="openvino",
         extra="openvino",
         costly=True,
@@ -221,7 +567,7 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "command",
-        "nas_attn.latency.nets:by_command",
+        _by_command,
         costly=True,
         dtypes=("float32", "float16"),
         by_command=True,
@@ -229,26 +575,26 @@ LATENCY_MODES = (
 )
 
 DATA_SETS = (
-    DataSet("cued-digits", classes="nas_attn.data.digits:cued", grey=True, small=True),
+    DataSet("cued-digits", classes=_cued, grey=True, small=True),
     DataSet(
         "digits",
-        classes="nas_attn.data.digits:cluttered",
-        masks="nas_attn.data.digits:masked",
-        boxes="nas_attn.data.boxes:digits",
+        classes=_cluttered,
+        masks=_masked,
+        boxes=_digits,
         grey=True,
         small=True,
     ),
-    DataSet("digits-8x8", classes="nas_attn.data.digits:plain", grey=True, small=True),
-    DataSet("fashion-mnist", classes="nas_attn.data.published:read", grey=True, small=True),
-    DataSet("mnist", classes="nas_attn.data.published:read", grey=True, small=True),
-    DataSet("cifar10", classes="nas_attn.data.published:read"),
-    DataSet("cifar100", classes="nas_attn.data.published:read"),
+    DataSet("digits-8x8", classes=_plain, grey=True, small=True),
+    DataSet("fashion-mnist", classes=_read, grey=True, small=True),
+    DataSet("mnist", classes=_read, grey=True, small=True),
+    DataSet("cifar10", classes=_read),
+    DataSet("cifar100", classes=_read),
     DataSet(
         "folder:PATH",
-        classes="nas_attn.data.folder:read",
-        masks="nas_attn.data.masks:read_masks",
+        classes=_folder_read,
+        masks=_read_masks,
     ),
-    DataSet("coco:FOLDER", boxes="nas_attn.data.coco:coco_folder"),
+    DataSet("coco:FOLDER", boxes=_coco_folder),
     # Read by another trainer than ours.
     DataSet("yolo:PATH.yaml"),
 )
@@ -258,91 +604,99 @@ BACKBONE_SOURCES = (
         "torchvision",
         package="torchvision",
         licence="BSD-3-Clause (torchvision)",
-        build="nas_attn.backbones.building:torchvision_network",
-        exists="nas_attn.backbones.larger:in_torchvision",
+        build=_torchvision_network,
+        exists=_in_torchvision,
     ),
     BackboneSource(
         "timm",
         package="timm",
         licence="Apache-2.0 (timm)",
-        build="nas_attn.backbones.building:timm_network",
-        exists="nas_attn.backbones.larger:in_timm",
+        build=_timm_network,
+        exists=_in_timm,
     ),
     BackboneSource(
         "smp",
         package="segmentation-models-pytorch",
         licence="MIT (segmentation_models_pytorch)",
-        build="nas_attn.backbones.building:smp_network",
-        exists="nas_attn.backbones.larger:in_smp",
+        build=_smp_network,
+        exists=_in_smp,
     ),
     BackboneSource(
         "ultralytics",
         package="ultralytics",
         licence="AGPL-3.0 (ultralytics)",
-        build="nas_attn.ultralytics.networks:detector",
-        exists="nas_attn.ultralytics.networks:exists",
+        build=_detector,
+        exists=_exists,
     ),
 )
 
-INTEGRATIONS = (Integration("ultralytics", "nas_attn.ultralytics.rebuilding:Ultralytics"),)
+INTEGRATIONS = (Integration("ultralytics", _ultralytics),)
 
 TASK_ROWS = (
     TaskRow(
         "classification",
         task="classification",
-        facts="nas_attn.training.tasks.classification:Classification",
-        data="nas_attn.training.tasks.classification.data:ImagesWithClasses",
-        learnt="nas_attn.training.tasks.classification.learning:ClassOfImage",
-        answers="nas_attn.export.formats:TaskExport",
+        facts=_classification,
+        data=_images_with_classes,
+        learnt=_class_of_image,
+        answers=_task_export,
     ),
     TaskRow(
         "segmentation",
         task="segmentation",
-        facts="nas_attn.training.tasks.segmentation:Segmentation",
-        data="nas_attn.training.tasks.segmentation.data:ImagesWithMasks",
-        learnt="nas_attn.training.tasks.segmentation.learning:ClassOfPixel",
-        answers="nas_attn.export.formats:TaskExport",
+        facts=_segmentation,
+        data=_images_with_masks,
+        learnt=_class_of_pixel,
+        answers=_task_export,
     ),
     TaskRow(
         "detection by ultralytics",
         task="detection",
-        facts="nas_attn.ultralytics.task:UltralyticsDetection",
-        data="nas_attn.ultralytics.task:ReadByUltralytics",
-        learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.ultralytics.answers:UltralyticsExport",
-        evaluator="nas_attn.ultralytics.training:detector_evaluator",
+        facts=_ultralytics_detection,
+        data=_read_by_ultralytics,
+        learnt=_boxes_of_image,
+        answers=_ultralytics_export,
+        evaluator=_detector_evaluator,
     ),
     TaskRow(
         "detection by an evaluator",
         task="detection",
-        facts="nas_attn.training.tasks.detection:EvaluatedDetection",
-        data="nas_attn.training.tasks.detection.data:ReadElsewhere",
-        learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.export.detectors:DetectorExport",
+        facts=_evaluated_detection,
+        data=_read_elsewhere,
+        learnt=_boxes_of_image,
+        answers=_detector_export,
     ),
     TaskRow(
         "detection",
         task="detection",
-        facts="nas_attn.training.tasks.detection:Detection",
-        data="nas_attn.training.tasks.detection.data:ImagesWithBoxes",
-        learnt="nas_attn.training.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.export.detectors:DetectorExport",
+        facts=_detection,
+        data=_images_with_boxes,
+        learnt=_boxes_of_image,
+        answers=_detector_export,
     ),
 )
 
-WORDING_ROWS = (
-    Wording("english", "nas_attn.words.notes:note_text", "nas_attn.words.waits:wait_text"),
-)
+WORDING_ROWS = (Wording("english", _note_text, _wait_text),)
 
 
-def register() -> None:
-    """Makes these rows known. It is called once, when the first of them is looked up."""
-    tables.COSTS.register(*COSTS)
-    tables.METRICS.register(*METRICS)
-    tables.SAMPLERS.register(*SAMPLERS)
-    tables.LATENCY_MODES.register(*LATENCY_MODES)
-    tables.DATA_SETS.register(*DATA_SETS)
-    tables.BACKBONE_SOURCES.register(*BACKBONE_SOURCES)
-    tables.INTEGRATIONS.register(*INTEGRATIONS)
-    tables.TASK_ROWS.register(*TASK_ROWS)
-    WORDINGS.register(*WORDING_ROWS)
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Row = TypeVar("_Row", bound=_Named)
+
+
+def _fill(table: dict[str, _Row], rows: Iterable[_Row]) -> None:
+    table.update((row.name, row) for row in rows)
+
+
+_fill(tables.COSTS, COSTS)
+_fill(tables.METRICS, METRICS)
+_fill(tables.SAMPLERS, SAMPLERS)
+_fill(tables.LATENCY_MODES, LATENCY_MODES)
+_fill(tables.DATA_SETS, DATA_SETS)
+_fill(tables.BACKBONE_SOURCES, BACKBONE_SOURCES)
+_fill(tables.INTEGRATIONS, INTEGRATIONS)
+_fill(tables.TASK_ROWS, TASK_ROWS)
+_fill(WORDINGS, WORDING_ROWS)

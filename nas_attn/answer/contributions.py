@@ -20,7 +20,6 @@ from nas_attn.model import Contributions, Results
 from nas_attn.recipe.tables import METRICS, is_share_of_images
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
-from nas_attn.system.importing import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +73,6 @@ def _computed(metric: str, score: Score, labels: Labels) -> Results:
                 "the results per image in the study's database are damaged: restore it from a"
                 " backup"
             ) from error
-    values = named(row.per_image)(ImageResults(labels.numbers, right, predicted))
+    assert row.per_image is not None
+    values = row.per_image()(ImageResults(labels.numbers, right, predicted))
     return np.asarray(values, dtype=np.float32)

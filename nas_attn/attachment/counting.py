@@ -15,7 +15,7 @@ from nas_attn.attachment.hosting import replaced_parameters
 from nas_attn.attachment.recording import Recording, record
 from nas_attn.errors import NasAttnError, OperationError, RecipeError
 from nas_attn.recipe import tables
-from nas_attn.recipe.tables import Costs
+from nas_attn.recipe.tables import Costs, Function
 from nas_attn.system.importing import load_object
 
 
@@ -47,8 +47,8 @@ def cost(
     """
     network = CountedNetwork(model, input_shape)
     costs = {}
-    for name, path in tables.counted_costs(objectives).items():
-        function = load_object(path, what="objectives", error=RecipeError)
+    for name in tables.counted_costs(objectives):
+        function = _counting(name)
         try:
             costs[name] = _plain(function(network))
         except NasAttnError:
@@ -63,6 +63,14 @@ def cost(
                 f"the cost '{name}' returned {costs[name]!r}: return a finite int or float"
             )
     return costs
+
+
+def _counting(name: str) -> Function:
+    row = tables.COSTS.get(name)
+    if row is None or row.function is None:
+        own: Function = load_object(name, what="objectives", error=RecipeError)
+        return own
+    return row.function()
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,6 @@ from abc import ABC, abstractmethod
 
 from nas_attn.recipe.tables import INTEGRATIONS
 from nas_attn.space.placement import ResolvedPlacement
-from nas_attn.system.importing import named
 
 
 class HostPackage(ABC):
@@ -51,4 +50,4 @@ class HostPackage(ABC):
 def host_packages(kind: type) -> list[HostPackage]:
     """Those of a model's class and its bases."""
     names = dict.fromkeys(cls.__module__.partition(".")[0] for cls in kind.__mro__)
-    return [named(INTEGRATIONS[name].host)() for name in names if name in INTEGRATIONS]
+    return [INTEGRATIONS[name].host()() for name in names if name in INTEGRATIONS]

@@ -17,7 +17,7 @@ from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tables import BACKBONE_SOURCES, FROZEN_NORMS
-from nas_attn.system.importing import load_object, named
+from nas_attn.system.importing import load_object
 from nas_attn.system.notes import WeightsNote
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def build(
     row = BACKBONE_SOURCES.get(source)
     if row is None:
         return _users(section, input_shape, classes, pretrained)
-    build_network: Builder = named(row.build)
+    build_network: Builder = row.build()
     return build_network(section, name, input_shape, classes, pretrained)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from nas_attn.attention.choice import Choice
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tables import BACKBONE_SOURCES
-from nas_attn.system.importing import named
 
 WIDER = (1.125, 1.25, 1.375, 1.5, 2.0)
 """Times the width of a CIFAR ResNet."""
@@ -44,7 +43,7 @@ def larger(section: BackboneSection) -> list[Choice]:
     row = BACKBONE_SOURCES.get(source)
     if row is None or section.options.get("depth"):
         return []
-    following = _following(name, named(row.exists))
+    following = _following(name, row.exists())
     if following is None:
         return []
     return [Choice(f"{source}:{following}")]

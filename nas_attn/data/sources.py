@@ -9,8 +9,7 @@ from typing import Any
 
 from nas_attn.data import own
 from nas_attn.errors import DataError, did_you_mean
-from nas_attn.recipe.tables import Kind, data_sets_with, find_data_set
-from nas_attn.system.importing import load_object
+from nas_attn.recipe.tables import DATA_SETS, Kind, Load, data_sets_with, find_data_set
 
 
 def reader(name: str, kind: Kind) -> Callable[..., Any]:
@@ -18,9 +17,9 @@ def reader(name: str, kind: Kind) -> Callable[..., Any]:
     row = find_data_set(name)
     if row is None:
         raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")
-    path = getattr(row, kind)
+    load: Load | None = getattr(row, kind)
     source, _, place = name.partition(":")
-    if path == name and not place.replace(".", "_").isidentifier():
+    if row.name not in DATA_SETS and not place.replace(".", "_").isidentifier():
         # a path, which no function of the user's is called
         prefixes = [
             data_set.partition(":")[0] for data_set in data_sets_with(kind) if ":" in data_set
@@ -29,9 +28,9 @@ def reader(name: str, kind: Kind) -> Callable[..., Any]:
             f"data.name = '{name}': '{source}:' is not known before a path:"
             f" {did_you_mean(source, prefixes)}"
         )
-    if not path:
+    if load is None:
         raise DataError(f"'{name}' has no {kind}: give {', '.join(data_sets_with(kind))}")
-    function: Callable[..., Any] = load_object(path, what="data set", error=DataError)
+    function = load()
     if "split" in inspect.signature(function).parameters:
         # A user's own torch.utils.data.Dataset.
         return partial(own.read, function, kind)

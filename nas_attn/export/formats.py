@@ -24,7 +24,6 @@ from nas_attn.latency.files import (
     write_ncnn,
 )
 from nas_attn.recipe.task import Task
-from nas_attn.system.importing import named
 from nas_attn.system.paths import replace_file
 from nas_attn.training.learning import Tally, answer_of, learnt_of
 from nas_attn.training.plan import Plan
@@ -448,7 +447,7 @@ COMPARED = 4
 
 def answers_of(task: Task) -> TaskExport:
     """How networks of this task are exported."""
-    kind: type[TaskExport] = named(task.row.answers)
+    kind: type[TaskExport] = task.row.answers()
     return kind(task)
 
 

@@ -27,11 +27,10 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from nas_attn.attachment.containers import CHILD
-from nas_attn.errors import MeasurementError, RecipeError, first_line
+from nas_attn.errors import MeasurementError, first_line
 from nas_attn.latency.paired import Array
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES
-from nas_attn.system.importing import load_object
 
 CALIBRATION = 64
 """Images that give the ranges of the activations."""
@@ -267,8 +266,8 @@ def write_runtime_file(
 ) -> None:
     """Writes the file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
     mode = LATENCY_MODES[section.mode]
-    write = load_object(mode.write, what="latency.mode", error=RecipeError)
-    write(model, x, path)
+    assert mode.write is not None
+    mode.write()(model, x, path)
     if mode.quantized:
         if images is None:
             images = torch.randn(CALIBRATION, *x.shape[1:])

@@ -25,13 +25,12 @@ from torch import Tensor, nn
 from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.attachment.unfinished import refusing_unfinished
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import DeviceLost, MeasurementError, RecipeError
+from nas_attn.errors import DeviceLost, MeasurementError
 from nas_attn.latency.files import runtime_suffix, why_not_exported, write_onnx, write_runtime_file
 from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.system.cuda_graphs import capture, mend, side_stream, waits
-from nas_attn.system.importing import load_object
 from nas_attn.system.processes import words_of
 
 UNTIMED_CALLS = 2
@@ -142,7 +141,6 @@ def prepare(
     """
     try:
         mode = LATENCY_MODES[section.mode]
-        make = load_object(mode.prepare, what="latency.mode", error=RecipeError)
         channels, height, width = x.shape[1:]
         more = {"images": images} if mode.quantized else {}
         copied = deployed(model, section, (channels, height, width))
@@ -150,7 +148,7 @@ def prepare(
             # a compiled call, too, must not meet what never ends
             with refusing_unfinished(copied), torch.no_grad():
                 copied(x)
-        net: Net = make(copied, section, x, **more)
+        net: Net = mode.prepare()(copied, section, x, **more)
         return net
     except (MeasurementError, DeviceLost):
         raise

@@ -1,18 +1,24 @@
 """What a recipe can name: costs, metrics, samplers, latency modes, data sets, tasks; presets.
 
-Here is what a row says, and where the rows are found. `nas_attn.wiring` registers them. A row names
-its function as `package.module:function`, which is imported when it is first called: a list of
-names loads neither torch nor Optuna.
+Here is what a row says. The rows stand in `nas_attn.wiring`, which fills the tables when the
+package is imported. A row has a function that imports what it needs: a list of names loads neither
+torch nor Optuna.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from nas_attn.recipe.registry import Registry
+from nas_attn.errors import DataError
+from nas_attn.system.importing import load_object
+
+Function = Callable[..., Any]
+Load = Callable[[], Function]
+"""Imports a function or class, and returns it."""
+LoadClass = Callable[[], type[Any]]
 
 # At batch size 1, counted and not measured: name in `COSTS` -> number
 Costs = Mapping[str, float]
@@ -26,8 +32,8 @@ class Cost:
     title: str
     unit: Literal["ratio", "count", "bytes", "number"]
     """How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`, or as they are."""
-    function: str = ""
-    """Takes an `attachment.counting.CountedNetwork` and returns a number; empty: it is measured."""
+    function: Load | None = None
+    """Takes an `attachment.counting.CountedNetwork` and returns a number; None: it is measured."""
     limit: str = ""
     """The key of `[limits]` that bounds it; empty: it has no limit."""
     excess: str = ""
@@ -36,7 +42,7 @@ class Cost:
     """What it is, in a line."""
 
 
-COSTS: Registry[Cost] = Registry()
+COSTS: dict[str, Cost] = {}
 
 
 def is_cost(objective: str) -> bool:
@@ -49,12 +55,10 @@ def is_own_cost(objective: str) -> bool:
     return ":" in objective and not objective.startswith("-")
 
 
-def counted_costs(objectives: Iterable[str]) -> dict[str, str]:
-    """Name -> function of all costs that are counted: those of the table, and a user's own among
-    the objectives.
-    """
-    counted = {row.name: row.function for row in COSTS.values() if row.function}
-    return counted | {name: name for name in objectives if is_own_cost(name)}
+def counted_costs(objectives: Iterable[str]) -> list[str]:
+    """All costs that are counted: those of the table, and a user's own among the objectives."""
+    counted = [row.name for row in COSTS.values() if row.function is not None]
+    return [*counted, *(name for name in objectives if is_own_cost(name))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Metric:
     """Whether it is the share of images that are right, so that it moves in steps of one image. One
     metric is: that of `Score.correct`.
     """
-    per_image: str = ""
+    per_image: Load | None = None
     """Of another metric: computes what each image contributes to it, an array (images,) whose mean
     is the metric, from `answer.contributions.ImageResults`. Without it, there are no intervals
     for new images.
@@ -96,7 +100,7 @@ class Metric:
     """
 
 
-METRICS: Registry[Metric] = Registry()
+METRICS: dict[str, Metric] = {}
 
 
 def is_share(metric: str) -> bool:
@@ -108,7 +112,7 @@ def is_share(metric: str) -> bool:
 def is_per_image(metric: str) -> bool:
     """Whether it can be known what each image contributes to a metric."""
     row = METRICS.get(metric)
-    return row is not None and (row.right_or_wrong or row.per_image != "")
+    return row is not None and (row.right_or_wrong or row.per_image is not None)
 
 
 def saturation(metric: str) -> float | None:
@@ -138,11 +142,11 @@ class Sampler:
     """What proposes placements: `search.sampler`."""
 
     name: str
-    function: str = ""
+    function: Load | None = None
     """Makes an Optuna sampler from `seed` and `trials` (of the whole study). Each proposal makes a
     new sampler with another seed, so that any worker can propose.
     """
-    proposer: str = ""
+    proposer: LoadClass | None = None
     """In its place: makes a `searching.propose.proposer.Proposer` from its `Setting`."""
     takes_prior: bool = False
     """Whether it learns from what is known before the search (`search.prior`)."""
@@ -154,7 +158,7 @@ class Sampler:
     """How it proposes, in a line."""
 
 
-SAMPLERS: Registry[Sampler] = Registry()
+SAMPLERS: dict[str, Sampler] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +166,14 @@ class LatencyMode:
     """How a network is executed while it is timed: `latency.mode`."""
 
     name: str
-    prepare: str
+    prepare: Load
     """Makes a network ready: called with a copy of the model (in eval mode, on the device, in the
     dtype), the `LatencySection` and an input (N, C, H, W), it returns a
     `nas_attn.latency.nets.Net`, mostly by `timed`.
     """
     suffix: str = ""
     """Of the file that the runtime reads; empty: torch runs the network itself."""
-    write: str = ""
+    write: Load | None = None
     """Writes that file, as `nas_attn.latency.files` says. It is opened by the runtime's function in
     `nas_attn.latency.paired`, which also runs on devices without this package.
     """
@@ -189,7 +193,7 @@ class LatencyMode:
     """A user's program measures, perhaps on another machine: `latency.command`."""
 
 
-LATENCY_MODES: Registry[LatencyMode] = Registry()
+LATENCY_MODES: dict[str, LatencyMode] = {}
 IN_INT8 = "_int8"
 """Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`."""
 
@@ -199,23 +203,23 @@ Kind = Literal["classes", "masks", "boxes"]
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """One data set, or one layout of a user's own files. `classes`, `masks` and `boxes` name the
+    """One data set, or one layout of a user's own files. `classes`, `masks` and `boxes` load the
     functions that read it with such labels, called with a `DataSection` and a
     `nas_attn.data.parts.Place`; they return `nas_attn.data.parts.Parts`.
     """
 
     name: str
     """Name in a recipe; for a layout with the place of its files, `folder:PATH`."""
-    classes: str = ""
-    masks: str = ""
-    boxes: str = ""
+    classes: Load | None = None
+    masks: Load | None = None
+    boxes: Load | None = None
     grey: bool = False
     """Images of one channel: the mean and deviation of published weights do not apply."""
     small: bool = False
     """Small pictures, which need few epochs and must not be mirrored."""
 
 
-DATA_SETS: Registry[DataSet] = Registry()
+DATA_SETS: dict[str, DataSet] = {}
 
 
 def find_data_set(name: str) -> DataSet | None:
@@ -227,7 +231,14 @@ def find_data_set(name: str) -> DataSet | None:
     for row in DATA_SETS.values():
         if row.name == name or (colon and row.name.startswith(f"{source}:")):
             return row
-    return DataSet(name, classes=name, masks=name, boxes=name) if colon else None
+    if not colon:
+        return None
+
+    def users() -> Function:
+        own: Function = load_object(name, what="data set", error=DataError)
+        return own
+
+    return DataSet(name, classes=users, masks=users, boxes=users)
 
 
 def data_sets_with(kind: Kind) -> list[str]:
@@ -244,15 +255,15 @@ class BackboneSource:
     package: str
     """Its name for pip. A study's results depend on its version."""
     licence: str
-    build: str
+    build: Load
     """Builds a network, `backbones.building.Builder`: from the recipe's section, the name after the
     colon, the shape of an image, the number of classes, and whether to load published weights.
     """
-    exists: str
+    exists: Load
     """Tells whether there is a network of a name (after the colon)."""
 
 
-BACKBONE_SOURCES: Registry[BackboneSource] = Registry()
+BACKBONE_SOURCES: dict[str, BackboneSource] = {}
 FROZEN_NORMS: Mapping[str, float] = MappingProxyType(
     {
         "torchvision:fasterrcnn_resnet50_fpn": 0.0,
@@ -273,11 +284,11 @@ class Integration:
 
     name: str
     """The package; it is told of models whose classes come from it."""
-    host: str
+    host: LoadClass
     """A subclass of `attachment.integrations.HostPackage`."""
 
 
-INTEGRATIONS: Registry[Integration] = Registry()
+INTEGRATIONS: dict[str, Integration] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,19 +300,19 @@ class TaskRow:
     """`task.name` in a recipe. Of several rows with one such name, the first whose `Task.fits` is
     taken.
     """
-    facts: str
+    facts: LoadClass
     """A subclass of `recipe.task.Task`."""
-    data: str
+    data: LoadClass
     """A subclass of `training.tasks.data.TaskData`."""
-    learnt: str
+    learnt: LoadClass
     """A subclass of `training.learning.Learnt`."""
-    answers: str
+    answers: LoadClass
     """A subclass of `export.formats.TaskExport`."""
-    evaluator: str = ""
-    """Function of a recipe that makes an evaluator; empty: our own trainer trains."""
+    evaluator: Load | None = None
+    """Function of a recipe that makes an evaluator; None: our own trainer trains."""
 
 
-TASK_ROWS: Registry[TaskRow] = Registry()
+TASK_ROWS: dict[str, TaskRow] = {}
 
 
 def task_names() -> list[str]:

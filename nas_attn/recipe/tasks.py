@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from nas_attn.recipe.tables import TASK_ROWS
 from nas_attn.recipe.task import MIXING, Pace, RecipeParts, Task
-from nas_attn.system.importing import named
 
 __all__ = [
     "MIXING",
@@ -26,7 +25,7 @@ Value = TypeVar("Value")
 @cache
 def _all() -> tuple[Task, ...]:
     """One object for each row of `nas_attn.wiring`, in the same order."""
-    return tuple(named(row.facts)(row) for row in TASK_ROWS.values())
+    return tuple(row.facts()(row) for row in TASK_ROWS.values())
 
 
 def of(recipe: RecipeParts) -> Task:

@@ -1,5 +1,5 @@
-"""Imports of objects named as `package.module:object`: ours in the wiring, the user's in a recipe,
-a space or a command.
+"""Imports of a user's objects, which a recipe, a space or a command names as
+`package.module:object`.
 """
 
 from __future__ import annotations
@@ -48,12 +48,6 @@ def refuse_distrusted(name: str, error: type[UserError]) -> None:
             f"'{_distrusted[0]}' is outside the current folder and runs code: '{name}': read it,"
             " then add --trust"
         )
-
-
-def named(path: str) -> Any:
-    """An object of this package that a row of `nas_attn.wiring` names, imported on demand."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def load_object(name: str, *, what: str, error: type[UserError]) -> Any:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from nas_attn.errors import NasAttnWarning
-from nas_attn.recipe.registry import Registry
-from nas_attn.system.importing import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +162,13 @@ class Wording:
     """How notes are said, in one language."""
 
     name: str
-    text: str
-    """Takes a `Note` and returns a sentence."""
-    wait: str
-    """Takes a `waiting.WaitFact` and returns a sentence."""
+    text: Callable[[], Callable[..., str]]
+    """Loads what takes a `Note` and returns a sentence."""
+    wait: Callable[[], Callable[..., str]]
+    """Loads what takes a `waiting.WaitFact` and returns a sentence."""
 
 
-WORDINGS: Registry[Wording] = Registry()
+WORDINGS: dict[str, Wording] = {}
 
 
 def wording() -> Wording:
@@ -179,5 +178,5 @@ def wording() -> Wording:
 
 def warn(note: Note, *, stacklevel: int = 1) -> None:
     """Gives a `NasAttnWarning` that says a note. `stacklevel`: as in `warnings.warn`."""
-    text = named(wording().text)(note)
+    text = wording().text()(note)
     warnings.warn(text, NasAttnWarning, stacklevel=stacklevel + 1)

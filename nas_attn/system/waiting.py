@@ -17,7 +17,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from nas_attn.system.importing import named
 from nas_attn.system.notes import wording
 from nas_attn.system.processes import is_stopped, owner_name, owner_shown
 
@@ -137,8 +136,7 @@ class Waits:
 
 def wait_sentence(fact: WaitFact) -> str:
     """A fact about a wait, for people."""
-    sentence: str = named(wording().wait)(fact)
-    return sentence
+    return wording().wait()(fact)
 
 
 def _log(line: str) -> None:

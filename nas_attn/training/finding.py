@@ -5,7 +5,7 @@ from __future__ import annotations
 from nas_attn.errors import RecipeError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.system.importing import load_object, named
+from nas_attn.system.importing import load_object
 from nas_attn.training.evaluators import COMMAND, Evaluator
 from nas_attn.training.programs import program
 
@@ -27,5 +27,5 @@ def evaluator_of(recipe: Recipe) -> Evaluator | None:
     if recipe.training.evaluator is not None:
         return find_evaluator(recipe.training.evaluator)
     make = tasks.of(recipe).row.evaluator
-    evaluator: Evaluator | None = named(make)(recipe) if make else None
+    evaluator: Evaluator | None = make()(recipe) if make else None
     return evaluator

@@ -18,7 +18,7 @@ from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean, first_line, shorten
 from nas_attn.recipe.recipe import Named
 from nas_attn.recipe.task import Task
-from nas_attn.system.importing import load_object, named
+from nas_attn.system.importing import load_object
 
 
 def answer_of(output: object) -> object:
@@ -135,7 +135,7 @@ def learnt_of(task: Task, classes: int, loss: Named | None = None) -> Learnt:
     """What networks of this task learn. Raises RecipeError: `training.loss` cannot be made, or is
     for other outputs.
     """
-    kind: type[Learnt] = named(task.row.learnt)
+    kind: type[Learnt] = task.row.learnt()
     return kind(task, classes, loss)
 
 

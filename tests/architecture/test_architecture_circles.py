@@ -11,14 +11,9 @@ def test_no_circle() -> None:
     assert circles(needs()) == []
 
 
-NAMING = frozenset({"nas_attn", "nas_attn.wiring"})
-"""The files that may name modules of the package in text: the package, which loads itself when it
-is used, and the wiring.
-"""
-
-
-def test_only_the_wiring_names_modules_in_text() -> None:
-    assert set(named_modules()) <= NAMING
+def test_only_the_package_itself_names_modules_in_text() -> None:
+    """It loads its public names when they are used."""
+    assert set(named_modules()) <= {"nas_attn"}
 
 
 def test_every_kind_of_import_is_counted(tmp_path: Path) -> None:

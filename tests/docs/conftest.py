@@ -31,7 +31,7 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository with the page's module in it."""
     folder = tmp_path_factory.mktemp("contributor")
     parts = ("nas_attn", "search_spaces", "studies", "pyproject.toml")
-    tests = ("tests/attention", "tests/tasks", "tests/detector.py", "tests/segmenter.py")
+    tests = ("tests/attention", "tests/training", "tests/detector.py", "tests/segmenter.py")
     for part in (*parts, *tests):
         if (ROOT / part).is_dir():
             shutil.copytree(
@@ -61,21 +61,23 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _other_rows(package: Path) -> None:
     """A data set, a sampler, a cost, a metric, a latency mode and a task."""
     wiring = package / "wiring.py"
+    for kind in ("data_set", "sampler", "cost", "task", "latency_mode"):
+        insert(wiring, "COSTS = (", piece(f"wiring: {kind}, loaded") + "\n\n")
     insert(wiring, '    DataSet("digits-8x8"', piece("wiring: data_set"))
     insert(wiring, '    Sampler(\n        "tpe"', piece("wiring: sampler"))
     insert(wiring, '    Cost(\n        "params"', piece("wiring: cost"))
-    insert(package / "recipe_sections.py", "    max_parameters", piece("limits: key"))
+    insert(package / "recipe" / "sections.py", "    max_parameters", piece("limits: key"))
     insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
     insert(wiring, '    TaskRow(\n        "segmentation"', piece("wiring: task"))
     for metrics in ("wiring: metric", "wiring: metrics of a task"):
         insert(wiring, '    Metric(\n        "macro_f1"', piece(metrics))
     insert(
-        package / "tasks/classification/__init__.py",
+        package / "training/tasks/classification/__init__.py",
         '        "macro_f1",\n',
         piece("tasks: metric"),
     )
     insert(
-        package / "tasks/classification/learning.py",
+        package / "training/tasks/classification/learning.py",
         '        "macro_f1": float(',
         piece("learning: metric"),
     )

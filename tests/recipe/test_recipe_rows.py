@@ -40,7 +40,6 @@ from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import SearchSpace
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Latency, Score
-from nas_attn.system import importing
 from nas_attn.training.learning import Tally, learnt_of
 from nas_attn.training.plan import over_limits
 from nas_attn.training.tasks.classification import Classification
@@ -67,9 +66,9 @@ def network(name: str, width: int) -> CountedNetwork:
 def test_a_cost_says_what_it_is_and_grows_with_the_network(row: Cost) -> None:
     assert row.title
     assert row.description
-    if not row.function:
+    if row.function is None:
         return
-    function = importing.load_object(row.function, what="cost", error=RecipeError)
+    function = row.function()
     small_network = network("resnet8", width=4)
     # wider and deeper: a cost may count either
     large_network = network("resnet14", width=8)
@@ -179,7 +178,7 @@ def test_a_row_of_a_metric_fits_together(row: Metric) -> None:
     assert not (row.right_or_wrong and row.per_image), "right and wrong is known without a function"
     assert not row.needs_answers or row.per_image
     if row.kind == "loss":
-        assert {row.per_image, row.guess, row.implied} == {"", False}
+        assert (row.per_image, row.guess, row.implied) == (None, "", False)
     assert row.saturates is None or 0 < row.saturates <= 1
 
 

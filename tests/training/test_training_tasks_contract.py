@@ -22,7 +22,6 @@ from nas_attn.recipe.reading import read_toml, recipe_from
 from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe.tables import METRICS, TaskRow, is_share_of_images
 from nas_attn.recipe.task import Task
-from nas_attn.system.importing import named
 from nas_attn.training.learning import Learnt, learnt_of
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.tasks.data import TaskData, data_of
@@ -75,9 +74,9 @@ def test_its_parts_keep_their_contracts(row: TaskRow) -> None:
     task = task_of(row)
     assert (task.name, task.row) == (row.task, row)
     assert isinstance(data_of(task), TaskData)
-    assert issubclass(named(row.learnt), Learnt)
+    assert issubclass(row.learnt(), Learnt)
     assert isinstance(answers_of(task), TaskExport)
-    assert not row.evaluator or callable(named(row.evaluator))
+    assert not row.evaluator or callable(row.evaluator())
 
 
 @every_row

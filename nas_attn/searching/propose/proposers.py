@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
 from nas_attn.errors import RecipeError
-from nas_attn.recipe.tables import SAMPLERS, Sampler
+from nas_attn.recipe.tables import SAMPLERS, Function, Sampler
 from nas_attn.searching.propose.proposer import Proposal, Proposer, Setting, Turn
 from nas_attn.searching.propose.untried import as_seen, covers
 from nas_attn.space.search_space import Values
@@ -29,10 +29,14 @@ def make_proposer(name: str, setting: Setting) -> Proposer:
     """
     row = SAMPLERS.get(name)
     if row is None:
-        return OfOptuna(Sampler(name, function=name), setting, own=True)
-    if row.proposer:
-        make = load_object(row.proposer, what="search.sampler", error=RecipeError)
-        made: Proposer = make(setting)
+
+        def users() -> Function:
+            own: Function = load_object(name, what="search.sampler", error=RecipeError)
+            return own
+
+        return OfOptuna(Sampler(name, function=users), setting, own=True)
+    if row.proposer is not None:
+        made: Proposer = row.proposer()(setting)
         return made
     return OfOptuna(row, setting, own=False)
 
@@ -139,8 +143,8 @@ class OfOptuna:
         return values
 
     def _made(self, rng: random.Random) -> BaseSampler:
-        make = load_object(self._row.function, what="search.sampler", error=RecipeError)
-        return _quietly(make, seed=rng.getrandbits(31), trials=self._setting.trials)
+        assert self._row.function is not None
+        return _quietly(self._row.function(), seed=rng.getrandbits(31), trials=self._setting.trials)
 
     def _draw(self, turn: Turn) -> Values:
         several = {site: d for site, d in turn.parameters.items() if not d.single()}

@@ -12,7 +12,6 @@ from nas_attn.data.inventory import Inventory
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tables import find_data_set
 from nas_attn.recipe.task import EXTERNAL, Task
-from nas_attn.system.importing import named
 from nas_attn.system.memory import SOLE_WORKER, Share
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 def data_of(task: Task) -> TaskData:
     """How the images of this task are read."""
-    kind: type[TaskData] = named(task.row.data)
+    kind: type[TaskData] = task.row.data()
     return kind(task)
 
 
