@@ -31,7 +31,7 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository with the page's module in it."""
     folder = tmp_path_factory.mktemp("contributor")
     parts = ("nas_attn", "search_spaces", "studies", "pyproject.toml")
-    tests = ("tests/attention", "tests/training", "tests/detector.py", "tests/segmenter.py")
+    tests = ("tests/attention", "tests/training/tasks", "tests/detector.py", "tests/segmenter.py")
     for part in (*parts, *tests):
         if (ROOT / part).is_dir():
             shutil.copytree(

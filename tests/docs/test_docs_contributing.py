@@ -133,7 +133,7 @@ def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:
 
 
 def test_a_task_keeps_to_the_contract_of_tasks(contributed: Path) -> None:
-    command = "-m pytest tests/training -q -k ordinal -p no:cacheprovider"
+    command = "-m pytest tests/training/tasks -q -k ordinal -p no:cacheprovider"
     shown = python(contributed, *command.split())
     assert " failed" not in shown
     assert int(shown.rsplit(" passed", 1)[0].split()[-1]) >= 8
