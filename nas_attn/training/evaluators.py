@@ -3,7 +3,7 @@
 The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it may be as short as
 this:
 
-    from nas_attn.evaluation.evaluators import EvaluatorRun
+    from nas_attn.training.evaluators import EvaluatorRun
 
     def evaluate(model, run: EvaluatorRun) -> dict[str, float]:
         for _ in range(run.new_epochs):

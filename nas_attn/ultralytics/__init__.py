@@ -10,7 +10,7 @@
 
 A user who trains a `YOLO` with attention says so once:
 
-    from nas_attn.integrations.ultralytics import keep_attention
+    from nas_attn.ultralytics import keep_attention
 
     keep_attention()
     model = YOLO("yolo11n.pt")

@@ -36,7 +36,7 @@ ATTACHING = """
 import nas_attn as na
 import torch
 from nas_attn.backbones import build
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 
 model = build(BackboneSection(name="resnet8"), input_shape=(3, 32, 32), classes=10).eval()
 x = torch.randn(2, 3, 32, 32)

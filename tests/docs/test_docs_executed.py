@@ -87,8 +87,8 @@ from pathlib import Path
 from ultralytics import YOLO
 
 from nas_attn.data import yolo
-from nas_attn.integrations.ultralytics.answers import write_pt
-from nas_attn.recipe import DataSection
+from nas_attn.ultralytics.answers import write_pt
+from nas_attn.recipe.recipe import DataSection
 
 made = yolo.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))
 shutil.copy(made, "data.yaml")

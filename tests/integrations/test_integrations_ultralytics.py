@@ -12,7 +12,7 @@ import pytest
 BEGIN = """
 import warnings
 import nas_attn as na
-from nas_attn.integrations.ultralytics import keep_attention
+from nas_attn.ultralytics import keep_attention
 from ultralytics.engine import model
 from ultralytics.nn import tasks
 

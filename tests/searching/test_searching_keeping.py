@@ -213,9 +213,9 @@ def test_a_study_keeps_its_artifacts_in_a_bucket(table: Path, bucket: str) -> No
 
 DIES_CLEARING = """
 import os
-from nas_attn.evaluation.artifacts import RunFiles
+from nas_attn.storage.artifacts import RunFiles
 from nas_attn.searching.run import taking_part
-from nas_attn.study.opening import open_study
+from nas_attn.storage.opening import open_study
 
 RunFiles.clear = lambda self: os._exit(9)
 taking_part.work(open_study("table", "sqlite:///nas_attn.db"), taking_part.Options(say=lambda line: None))
@@ -247,9 +247,9 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
 
 DIES = """
 import os
-from nas_attn.evaluation.workbench import Workbench
+from nas_attn.training.workbench import Workbench
 from nas_attn.searching.run import taking_part
-from nas_attn.study.opening import open_study
+from nas_attn.storage.opening import open_study
 
 Workbench.keep_weights = lambda *arguments: os._exit(9)
 taking_part.work(open_study("table", "sqlite:///nas_attn.db"), taking_part.Options(say=lambda line: None))

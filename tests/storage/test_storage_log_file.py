@@ -30,7 +30,7 @@ except Exception as error:
 """
 KEEPER = """
 import sys, signal
-from nas_attn.recipe_reading import load_recipe
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.storage.database import Database
 database = Database(sys.argv[1])
 database.create_study("kept", recipe=load_recipe("digits").to_json(), versions={})

@@ -123,7 +123,7 @@ def test_an_evaluator_names_the_network_that_it_scored(tmp_path: Path, tells: bo
 
 EVALUATOR = """
 from nas_attn.backbones import build
-from nas_attn.recipe import BackboneSection
+from nas_attn.recipe.recipe import BackboneSection
 
 def evaluate(model, run):
     if "simam" in run.placement:

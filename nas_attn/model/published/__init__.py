@@ -3,7 +3,7 @@ what they say together. NumPy only; facts, no sentences.
 
 `comparisons()` reads the table, `pooled()` fits it, and the fit predicts a gain for a situation:
 
-    from nas_attn.evidence import Situation, pooled
+    from nas_attn.model.published import Situation, pooled
     gain = pooled().gain(Situation("detection", "neck", "pretrained", "random", "se"))
     gain.mean, gain.low, gain.high, gain.probability, gain.sources
 """

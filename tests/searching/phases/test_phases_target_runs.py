@@ -289,7 +289,7 @@ the one before left.
 WORKER = """
 import importlib, os, signal, sys
 from nas_attn.searching.run import taking_part
-from nas_attn.study.opening import open_study
+from nas_attn.storage.opening import open_study
 
 url, phase, after = sys.argv[1], sys.argv[2], sys.argv[3] == "after"
 module, _, path = phase.partition(":")
