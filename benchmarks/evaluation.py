@@ -10,7 +10,8 @@ device.
 
 (a) a hand-written PyTorch loop: DataLoader with workers and pinned memory, torchvision's transforms
     v2, autocast, fused SGD, one-cycle learning rate; from scratch;
-(b) the package's trainer, the same epochs from scratch; once for each of `--executions`;
+(b) the package's trainer, the same epochs from scratch; once for each of `--executions`. What the
+    rule for arithmetic costs is told by `--executions auto float32 bfloat16`;
 (c) its cheap setting: one epoch from a trained backbone, attention starting as the identity.
 
 `seconds` are training and scoring. `outside` is the share of the training's wall time outside the
@@ -244,9 +245,7 @@ class Benchmark:
         )
         self.trainers = {
             execution: TimedTrainer(
-                section.model_copy(update={"execution": execution}),
-                self.dataset,
-                device=self.device,
+                section.model_copy(update=settings_of(execution)), self.dataset, device=self.device
             )
             for execution in arguments.executions
         }
@@ -340,6 +339,12 @@ class Benchmark:
                 yield self.by_trainer("(c) cheap", name, seed, start, 1, first)
 
 
+def settings_of(execution: str) -> dict[str, str]:
+    """The settings that a word of `--executions` stands for."""
+    key = "precision" if execution in ("float32", "bfloat16") else "execution"
+    return {key: execution}
+
+
 def processor_seconds() -> float:
     """Processor time of this process and of those it started (Linux), in seconds."""
     total = time.process_time()
@@ -400,7 +405,7 @@ def main() -> None:
         "--executions",
         nargs="+",
         default=["auto"],
-        help="of the trainer: eager, compile, cuda-graph",
+        help="of the trainer: auto, eager, compile, cuda-graph; or float32, bfloat16",
     )
     parser.add_argument("--threads", type=int, default=1, help="intra-op threads")
     parser.add_argument(

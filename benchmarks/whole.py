@@ -51,10 +51,11 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.space.notation import parse
 from nas_attn.storage.database import Database
 from nas_attn.storage.records import Arithmetic
+from nas_attn.training.arithmetic import new_arithmetic
 from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.plan import make_plan
 from nas_attn.training.run import Callbacks
-from nas_attn.training.trainer import Trainer, new_arithmetic
+from nas_attn.training.trainer import Trainer
 from nas_attn.words.answer import answer
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -18,7 +18,7 @@ from nas_attn.checkup.findings import CastTimes, Finding, State, found_by
 from nas_attn.checkup.timing import microseconds
 from nas_attn.checkup.training import Job, made_up, network, section
 from nas_attn.system.cuda_graphs import capture, side_stream
-from nas_attn.training.recorded_step import RECORDED_STEPS
+from nas_attn.training.arithmetic import RECORDED_STEPS
 from nas_attn.training.trainer import Trainer
 
 CASTS = "casts"

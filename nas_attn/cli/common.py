@@ -351,7 +351,7 @@ Threads = Annotated[
         "--threads",
         min=1,
         max=1024,
-        help="CPU threads per worker; default: the fastest number.",
+        help="CPU threads per worker; default: training.threads, or a share of the cores.",
         rich_help_panel=EFFORT,
     ),
 ]

@@ -197,9 +197,17 @@ class TrainingSection(Section):
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm; None: no clipping."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 autocast on GPUs that compute in it and on CPUs that are faster in it, else
-    float32; decided once for a study and a kind of device.
+    """`auto`: bfloat16 autocast on GPUs that compute in it and on CPUs known to be faster in it,
+    else float32; decided once for a study and a kind of device.
     """
+    memory_format: Literal["auto", "channels_last", "contiguous"] = Field(
+        default="auto", exclude_if=lambda order: order == "auto"
+    )
+    """Order of images and weights in memory; `auto`: channels last."""
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, exclude_if=lambda number: number is None
+    )
+    """CPU threads of each worker, unless `--threads` is given; None: its share of the cores."""
     execution: Literal["auto", "eager", "compile", "cuda-graph"] = "auto"
     """How a training step runs: as it is, with torch.compile, or recorded once as a CUDA graph and
     replayed.

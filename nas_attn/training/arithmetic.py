@@ -1,42 +1,90 @@
-"""How trainings compute on a kind of device: what `auto` means there, and what a machine cannot do.
+"""What trainings compute in: a rule by device, network and recipe. Nothing is timed, so that a seed
+gives the same beside other work as on an idle machine.
 
-The choice changes results as much as another seed. So a study makes it once for each kind of device
-and keeps it (`training.study_arithmetic`); whoever trains without a study makes it once per
-process.
+| key of `[training]` | what `auto`, or no number, is |
+|---|---|
+| `precision` | `bfloat16` on a GPU that computes in it (compute capability 8.0 or later) |
+| | `bfloat16` on an AMD CPU with AVX512-BF16, and on a CPU with AMX, unless the network has |
+| | depthwise convolutions of up to 5 × 5 |
+| | else `float32` |
+| `memory_format` | `channels_last` |
+| `execution` | `cuda-graph` on a GPU, if the optimizer has one kernel for all parameters and all |
+| | batches have the same operations; `eager` for trainings of less than 100 steps |
+| | else `eager` |
+| `threads` | on a CPU: the worker's share of the cores that the process may use |
+| `optimizer_arguments` | one kernel for all parameters (`fused`), if torch has one |
+
+On a GPU of compute capability 8.0 or later, float32 rounds to TF32 where torch is set so. Reasons
+and figures: docs/benchmarks/evaluation.md.
+
+Another precision changes a score as much as another seed does. So a study keeps its arithmetic for
+each kind of device, and a run goes on in the one that it began with.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterable, Iterator
+import os
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn.functional import conv2d
 
-from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.storage.records import FILLED, Arithmetic, Batches
-from nas_attn.training.parameters import fused_in
-from nas_attn.training.stepping import execution_on
-from nas_attn.training.threads import GAIN, intra_op_threads
+from nas_attn.data.dataset import Dataset
+from nas_attn.errors import NasAttnWarning, RecipeError, StorageError
+from nas_attn.latency.paired import cpu_name
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.recipe.reading import frozen_recipe
+from nas_attn.recipe.recipe import Recipe, TrainingSection
+from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Batches
+from nas_attn.storage.store import StudyStore
+from nas_attn.system.processes import cores
+from nas_attn.training.learning import learnt_of
+from nas_attn.training.parameters import fused_in, fused_on
 
-# timed convolutions in either precision
-TIMED_CONVOLUTIONS = 15
-# a clock of processor time must be at least as fine
-FINE_S = 1e-4
 # side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
 USUAL_KERNEL = 5
 # least compute capability of a GPU with TF32
 AMPERE = 8
+# least number of steps to record a CUDA graph, which takes as long as some tens of them
+RECORDED_STEPS = 100
+Execution = Literal["eager", "compile", "cuda-graph"]
 TF32 = Literal["none", "convolutions", "matmul", "all"]
 
 PLAIN = Arithmetic("float32", "channels_last", "eager", "none", fused=False, batches=FILLED)
 """For scores that do not depend on a machine."""
+
+
+def new_arithmetic(
+    section: TrainingSection,
+    dataset: Dataset,
+    device: torch.device,
+    *,
+    bare: nn.Module | None = None,
+    batches: Batches = FILLED,
+) -> Arithmetic:
+    """Gives what new trainings on a data set and a device compute in.
+
+    Args:
+        section: the recipe's `[training]`.
+        dataset: what is learnt; a loader of the user's own keeps its batches.
+        device: the training device.
+        bare: the backbone; None: one without depthwise convolutions.
+        batches: the shape of the trainer's own batches.
+
+    Raises:
+        RecipeError: `section.execution` is not for this device.
+    """
+    return decided(
+        section,
+        device,
+        depthwise=bare is not None and has_depthwise(bare),
+        recordable=learnt_of(dataset.task, len(dataset.classes), section.loss).recordable,
+        batches=OWN if dataset.train.own_batches else batches,
+    )
 
 
 def decided(
@@ -47,19 +95,26 @@ def decided(
     recordable: bool = True,
     batches: Batches = FILLED,
 ) -> Arithmetic:
-    """The arithmetic of new trainings on a device.
+    """Applies the rule.
 
     Args:
-        depthwise: whether the backbone has depthwise convolutions.
+        section: the recipe's `[training]`.
+        device: the training device.
+        depthwise: whether the backbone has depthwise convolutions of usual size.
         recordable: whether all batches have the same operations.
+        batches: their shape.
 
-    Raises RecipeError: `section.execution` is not for this device.
+    Raises:
+        RecipeError: `section.execution` is not for this device.
     """
-    low = section.precision == "bfloat16"
-    low |= section.precision == "auto" and computes_bfloat16(device, depthwise=depthwise)
+    precision = section.precision
+    if precision == "auto":
+        fast = computes_bfloat16(device, depthwise=depthwise)
+        precision = "bfloat16" if fast else "float32"
+    memory_format = section.memory_format
     return Arithmetic(
-        precision="bfloat16" if low else "float32",
-        memory_format="channels_last",
+        precision=precision,
+        memory_format="channels_last" if memory_format == "auto" else memory_format,
         execution=execution_on(section, device) if recordable else "eager",
         tf32=_tf32(device),
         fused=fused_in(section, device),
@@ -67,8 +122,25 @@ def decided(
     )
 
 
+def execution_on(section: TrainingSection, device: torch.device) -> Execution:
+    """Gives how steps run on a device: compiling takes longer than a brief training, so that no
+    rule chooses it.
+
+    Raises RecipeError: `cuda-graph` without CUDA.
+    """
+    if section.execution == "auto":
+        recorded = device.type == "cuda" and fused_on(section.optimizer, device)
+        return "cuda-graph" if recorded else "eager"
+    if section.execution == "cuda-graph" and device.type != "cuda":
+        raise RecipeError(
+            f"training.execution = 'cuda-graph' needs a GPU, and this worker trains on '{device}': "
+            "take the device cuda, or set training.execution = 'auto'"
+        )
+    return section.execution
+
+
 def possible(arithmetic: Arithmetic, section: TrainingSection, device: torch.device) -> Arithmetic:
-    """An arithmetic, without what this machine cannot do. A precision that the recipe names is
+    """Gives an arithmetic without what this machine cannot do. A precision that the recipe names is
     computed everywhere, if slowly.
     """
     if (
@@ -86,21 +158,18 @@ def possible(arithmetic: Arithmetic, section: TrainingSection, device: torch.dev
     return arithmetic
 
 
-@cache
 def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
-    """Whether bfloat16 is faster than float32: on a GPU that computes in it (a T4 or V100 only
-    imitates it, slowly), and on a CPU with instructions for it where a convolution is, and for
-    networks with `depthwise` convolutions such a one, too.
+    """Tells whether the rule takes bfloat16 on a device: a T4 or V100 only imitates it, slowly.
 
-    The instructions do not decide: an Intel Xeon without matrix units has them, and is slower; an
-    AMD EPYC is faster, but not in depthwise convolutions (docs/benchmarks/evaluation.md).
+    On a CPU, instructions for it do not decide: an Intel Xeon without matrix units has them, and is
+    slower; an AMD EPYC is faster, but not in small `depthwise` convolutions.
     """
     if not _has_bfloat16(device):
         return False
-    kinds = (False, True) if depthwise else (False,)
-    return device.type == "cuda" or all(
-        convolves_faster(torch.bfloat16, depthwise=kind) for kind in kinds
-    )
+    if device.type == "cuda":
+        return True
+    quick = _capabilities().get("amx_bf16", False) or "AMD" in cpu_name()
+    return quick and not depthwise
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -110,60 +179,18 @@ def _has_bfloat16(device: torch.device) -> bool:
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
+    return any(_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _capabilities() -> dict[str, bool]:
+    """Instruction set of the CPU -> whether it has it."""
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-
-
-def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
-    """Whether a convolution and its gradients are clearly faster in a lower precision than in
-    float32.
-    """
-    return convolution_time(dtype, depthwise=depthwise) < GAIN
-
-
-@torch.inference_mode(False)
-@torch.enable_grad()
-def convolution_time(dtype: torch.dtype, *, depthwise: bool) -> float:
-    """The time of a convolution and its gradients in a lower precision, in times of that in
-    float32, measured by turns on one thread.
-
-    The time is the processor's: beside other work, the ratio of wall times was anything from 0.2 to
-    1.3 where that of the processor's times was 0.69 to 0.77 (docs/benchmarks/evaluation.md).
-    """
-    channels = 64
-    if depthwise:
-        groups = channels
-        kernel = USUAL_KERNEL
-    else:
-        groups = 1
-        kernel = 3
-    x = torch.ones(32, channels, 8, 8).contiguous(memory_format=torch.channels_last)
-    weight = torch.ones(channels, channels // groups, kernel, kernel, requires_grad=True)
-    fine = time.get_clock_info("process_time").resolution < FINE_S
-    clock = time.process_time if fine else time.perf_counter
-
-    def step(low: bool) -> float:
-        began = clock()
-        with torch.autocast("cpu", dtype, enabled=low):
-            torch.autograd.backward(
-                conv2d(x, weight, padding=kernel // 2, groups=groups).float().sum()
-            )
-        return clock() - began
-
-    with intra_op_threads(1):
-        # the first ones choose kernels
-        step(False)
-        step(True)
-        times_s = [(step(False), step(True)) for _ in range(TIMED_CONVOLUTIONS)]
-    # Of wall times, only the shortest are of the convolution alone.
-    usual: Callable[[Iterable[float]], float] = statistics.median if fine else min
-    plain_s, low_s = map(usual, zip(*times_s, strict=True))
-    return low_s / plain_s
+    return capabilities
 
 
 def has_depthwise(network: nn.Module) -> bool:
-    """Whether a network has depthwise convolutions of usual size. Larger ones are of networks, like
-    ConvNeXt, whose time is elsewhere.
+    """Tells whether a network has depthwise convolutions of usual size. Larger ones are of
+    networks, like ConvNeXt, whose time is elsewhere.
     """
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     return any(
@@ -216,3 +243,139 @@ def tf32_as(arithmetic: Arithmetic, device: torch.device) -> Iterator[None]:
 
 def _setting(rounds: bool) -> str:
     return "tf32" if rounds else "ieee"
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How many intra-op threads new trainings on a CPU have: the number changes the order of sums,
+    so that a run keeps the one that it began with.
+    """
+
+    number: int
+    # a person's number replaces that of a run, too
+    asked: bool = True
+
+    def of_run(self, begun: int | None) -> int:
+        """Gives the threads of a run that was `begun` with so many; None: it begins now."""
+        if begun in (None, self.number):
+            return self.number
+        if not self.asked:
+            return begun
+        warnings.warn(
+            f"a run that began with {begun} threads continues with {self.number}, as you asked:"
+            " its result will differ in the last digits",
+            NasAttnWarning,
+            stacklevel=2,
+        )
+        return self.number
+
+
+def threads_for(section: TrainingSection, asked: int | None = None, *, workers: int = 1) -> Threads:
+    """Gives the threads of each of several workers: those `asked` for, else the recipe's, else a
+    share of the cores.
+    """
+    number = asked or section.threads
+    return Threads(number or cores_for(workers), asked=number is not None)
+
+
+def cores_for(workers: int = 1) -> int:
+    """Gives the cores for each of several workers: a share of those that this process may use, or
+    of `$OMP_NUM_THREADS`.
+    """
+    share = cores() // workers
+    variable = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if variable.isdigit() and int(variable):
+        share = min(share, int(variable))
+    return max(1, share)
+
+
+@contextmanager
+def intra_op_threads(threads: int | None) -> Iterator[None]:
+    """Inside, torch has so many threads; None: as before. The number may be changed inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def study_arithmetic(
+    store: StudyStore,
+    recipe: Recipe,
+    protocol: str,
+    device: torch.device,
+    dataset: Dataset,
+    bare: nn.Module,
+) -> Arithmetic:
+    """Reads what a study computes in on a kind of device, or decides it if no worker has done so
+    yet; gives it without what this machine cannot do, and warns if that is something.
+
+    Args:
+        store: the study.
+        recipe: the recipe of the training protocol.
+        protocol: its name.
+        device: this worker's training device.
+        dataset: the protocol's data.
+        bare: the backbone.
+
+    Raises:
+        StorageError: what the study has kept is damaged.
+        RecipeError: `training.execution` is not for this device.
+    """
+    name = _kept_as(store, recipe.training, protocol, device)
+    text = store.arithmetics.get(name)
+    if text is None:
+        batches = UNEVEN if store.settings.batches is None else FILLED
+        new = new_arithmetic(recipe.training, dataset, device, bare=bare, batches=batches)
+        text = store.arithmetics.put_once(name, new.text)
+    agreed = read_arithmetic(store, text)
+    here = possible(agreed, recipe.training, device)
+    if here.precision != agreed.precision:
+        warnings.warn(
+            f"this machine lacks {agreed.precision}, in which the study computes: its runs are"
+            f" computed in {here.precision}, marked, and compared only with each other",
+            NasAttnWarning,
+            stacklevel=2,
+        )
+    elif here.comparable != agreed.comparable:
+        warnings.warn(
+            "this machine cannot compute as the study does (TF32, or the optimizer's kernels): its"
+            " runs are marked, and compared only with each other",
+            NasAttnWarning,
+            stacklevel=2,
+        )
+    return here
+
+
+def read_arithmetic(store: StudyStore, text: str) -> Arithmetic:
+    """Reads an arithmetic that a study has kept. Raises StorageError: the text is damaged."""
+    try:
+        return Arithmetic.from_text(text)
+    except (TypeError, ValueError) as error:
+        raise StorageError(
+            f"study '{store.name}' cannot be read (its arithmetic: {error}): restore the database"
+            " from a backup"
+        ) from None
+
+
+def _kept_as(
+    store: StudyStore, training: TrainingSection, protocol: str, device: torch.device
+) -> str:
+    """The kind of device; with the protocol, if that decides otherwise than the study's own."""
+    own = frozen_recipe(store.recipe, where=f"study '{store.name}'").training
+    same = protocol == SEARCH or _deciding(own) == _deciding(training)
+    return device.type if same else f"{device.type} {protocol}"
+
+
+def _deciding(training: TrainingSection) -> tuple[object, ...]:
+    """The settings of a recipe that decide an arithmetic."""
+    arguments = training.optimizer_arguments or {}
+    return (
+        training.precision,
+        training.memory_format,
+        training.execution,
+        training.optimizer,
+        arguments.get("fused"),
+        arguments.get("foreach"),
+    )

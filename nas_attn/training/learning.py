@@ -207,10 +207,6 @@ class Learnt(ABC):
         tally.add(logits, y)
         return self.loss(logits, y)
 
-    def practice(self, network: Callable[..., object], x: Tensor) -> Tensor:
-        """A meaningless loss that takes as long as the training loss, for timing."""
-        return self.logits(self.ask(network, x), x).square().mean()
-
     @abstractmethod
     def tally(self) -> Tally:
         """A new tally, to score a split."""

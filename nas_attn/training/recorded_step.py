@@ -19,8 +19,6 @@ log = logging.getLogger("nas_attn.training")
 
 # Ordinary steps before the recording, in which libraries choose kernels and allocate
 ORDINARY_STEPS = 3
-# Least number of steps to record a CUDA graph, which takes as long as some tens of them
-RECORDED_STEPS = 100
 
 WITHOUT_GRAPH = "resume the study, which then trains this network without a graph"
 

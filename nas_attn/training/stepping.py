@@ -6,14 +6,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from nas_attn.errors import RecipeError, TrainingError, first_line
+from nas_attn.errors import TrainingError, first_line
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.training.parameters import fused_on
 
 # batches that the host may queue on a CUDA device
 AHEAD = 8
@@ -22,24 +20,6 @@ Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 # x, y, learning rate, parts of the batch
 Stepper = Callable[[Tensor, Tensor, float, int], None]
-Execution = Literal["eager", "compile", "cuda-graph"]
-
-
-def execution_on(section: TrainingSection, device: torch.device) -> Execution:
-    """How steps run on a device. `auto` is `cuda-graph` on CUDA, else `eager`: compiling takes
-    longer than a brief training (docs/benchmarks/evaluation.md).
-
-    Raises RecipeError: `cuda-graph` without CUDA.
-    """
-    if section.execution == "auto":
-        recorded = device.type == "cuda" and fused_on(section.optimizer, device)
-        return "cuda-graph" if recorded else "eager"
-    if section.execution == "cuda-graph" and device.type != "cuda":
-        raise RecipeError(
-            f"training.execution = 'cuda-graph' needs a GPU, and this worker trains on '{device}': "
-            "take the device cuda, or set training.execution = 'auto'"
-        )
-    return section.execution
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], object]:

@@ -13,24 +13,29 @@ import json
 import math
 import statistics
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nas_attn.attachment.twins import copied
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.errors import CheckpointError, OutOfMemory, TrainingError, first_line
+from nas_attn.errors import CheckpointError, NasAttnWarning, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, Score
-from nas_attn.system.notes import BeginsAnew, warn
-from nas_attn.training.arithmetic import decided, has_depthwise, possible, tf32_as
+from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Score
+from nas_attn.training.arithmetic import (
+    RECORDED_STEPS,
+    Threads,
+    intra_op_threads,
+    new_arithmetic,
+    possible,
+    tf32_as,
+)
 from nas_attn.training.learning import Tally, learnt_of
 from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import (
@@ -40,7 +45,7 @@ from nas_attn.training.parameters import (
     prompt_norms,
     set_training_mode,
 )
-from nas_attn.training.recorded_step import ORDINARY_STEPS, RECORDED_STEPS, RecordedStep
+from nas_attn.training.recorded_step import ORDINARY_STEPS, RecordedStep
 from nas_attn.training.run import (
     NO_CALLBACKS,
     Callbacks,
@@ -52,7 +57,6 @@ from nas_attn.training.run import (
     read_slot,
 )
 from nas_attn.training.stepping import Step, Stepper, compiled
-from nas_attn.training.threads import Threads, intra_op_threads
 
 # payload of a checkpoint
 State = Mapping[str, Any]
@@ -71,29 +75,6 @@ TIMED_STEPS = 4
 TIMED_S = 0.5
 # on CUDA, until the step is recorded; kernels are chosen in the first one
 UNTIMED_STEPS = ORDINARY_STEPS + 1
-
-
-def new_arithmetic(
-    section: TrainingSection,
-    dataset: Dataset,
-    device: torch.device,
-    *,
-    bare: nn.Module | None = None,
-    batches: Batches = FILLED,
-) -> Arithmetic:
-    """What new trainings on this device compute in. RecipeError: `section.execution` is not for it.
-
-    Args:
-        bare: the backbone; None: one without depthwise convolutions.
-        batches: their shape, unless a user's DataLoader makes them.
-    """
-    return decided(
-        section,
-        device,
-        depthwise=bare is not None and has_depthwise(bare),
-        recordable=learnt_of(dataset.task, len(dataset.classes), section.loss).recordable,
-        batches=OWN if dataset.train.own_batches else batches,
-    )
 
 
 class Trainer:
@@ -168,7 +149,7 @@ class Trainer:
             )
             if state is not None:
                 run.resume(state, rungs)
-            run.threads = trainer._thread_number(run)
+            run.threads = trainer._thread_number(run.threads)
             torch.set_num_threads(run.threads)
             step = trainer.stepper(run, rungs[-1] * run.steps)
             climb = trainer._climb(run, step, callbacks)
@@ -199,9 +180,13 @@ class Trainer:
             return self, state
         able = possible(kept, self.section, self.device)
         if able.comparable != kept.comparable:
-            lacks_bfloat16 = kept.precision != able.precision
-            now = self.arithmetic.precision
-            warn(BeginsAnew(kept.precision, now, lacks_bfloat16), stacklevel=3)
+            lacking = "its arithmetic" if kept.precision == able.precision else "bfloat16"
+            warnings.warn(
+                f"a run that was begun in {kept.precision} cannot go on here, since this machine"
+                f" lacks {lacking}: it begins anew in {self.arithmetic.precision}",
+                NasAttnWarning,
+                stacklevel=3,
+            )
             return self, None
         other = copy.copy(self)
         other.arithmetic = able
@@ -362,7 +347,7 @@ class Trainer:
                 arithmetic=self.arithmetic,
                 steps=steps,
             )
-            run.threads = self._thread_number(run)
+            run.threads = self._thread_number(None)
             torch.set_num_threads(run.threads)
             step = self.stepper(run, steps)
             set_training_mode(model)
@@ -387,36 +372,13 @@ class Trainer:
         for epoch in count():
             yield from self.train.epoch(size, seed=0, epoch=epoch, augment=augment, filled=filled)
 
-    def _thread_number(self, run: TrainingState) -> int:
-        """Intra-op threads for a new or continued run."""
+    def _thread_number(self, begun: int | None) -> int:
+        """Intra-op threads of a run that was begun with so many; None: of a new one."""
         if self._threads is None:
             return torch.get_num_threads()
         if self.device.type != "cpu":
-            return self._threads.usual
-        with torch.random.fork_rng(devices=[]):
-            return self._threads.number(run.threads, self._practice(run.model))
-
-    def _practice(self, model: nn.Module) -> Callable[[], None]:
-        """A function that trains a copy of the network on noise, one step per call; the training is
-        not affected.
-        """
-
-        @cache
-        def made() -> tuple[nn.Module, Tensor]:
-            network = copied(model)
-            set_training_mode(network)
-            x = torch.rand(self.section.batch_size, *self.dataset.input_shape)
-            return network, x.contiguous(memory_format=self._memory_format)
-
-        def step() -> None:
-            self.hook()
-            network, x = made()
-            with self._precision():
-                loss = self.learnt.practice(network, x)
-            if loss.requires_grad:
-                torch.autograd.backward(loss)
-
-        return step
+            return self._threads.number
+        return self._threads.of_run(begun)
 
     def output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         """The network's output in the trainer's arithmetic; y is given in training."""

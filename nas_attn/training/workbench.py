@@ -49,7 +49,14 @@ from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.notes import Failure, warn
-from nas_attn.training.arithmetic import possible
+from nas_attn.training.arithmetic import (
+    execution_on,
+    intra_op_threads,
+    possible,
+    read_arithmetic,
+    study_arithmetic,
+    threads_for,
+)
 from nas_attn.training.evaluators import (
     Evaluation,
     Evaluator,
@@ -74,10 +81,7 @@ from nas_attn.training.plan import (
 )
 from nas_attn.training.run import Callbacks
 from nas_attn.training.starts import calibration, given_weights, int8_metrics, pick_device
-from nas_attn.training.stepping import execution_on
-from nas_attn.training.study_arithmetic import StudyArithmetic, read_arithmetic, study_arithmetic
 from nas_attn.training.tasks.data import data_of
-from nas_attn.training.threads import Threads, cores_for, intra_op_threads
 from nas_attn.training.trainer import Trainer
 
 Stop = Callable[[], bool]
@@ -95,7 +99,7 @@ class Host:
     share: Share = SOLE_WORKER
     # takes an evaluator's output; None: the terminal
     log: OutputLog | None = None
-    # intra-op threads; None: the fastest number
+    # intra-op threads; None: the recipe's, or a share of the cores
     threads: int | None = None
 
 
@@ -188,27 +192,20 @@ class Workbench:
         if measures:
             images = calibration(recipe, dataset)
             self.measurer = Measurer(plan, self.store, owner=host.owner, images=images)
-        self._threads = Threads(host.threads, most=cores_for(host.share.machine))
+        self._threads = threads_for(recipe.training, host.threads, workers=host.share.machine)
         # an evaluator has its own
-        self._arithmetic: StudyArithmetic | None = None
+        self._arithmetic: Arithmetic | None = None
         if dataset is not None and self._evaluator is None:
-            self._arithmetic = self._decided(dataset)
+            bare = plan.bare(0)
+            self._arithmetic = study_arithmetic(
+                self.store, recipe, protocol, self.device, dataset, bare
+            )
         self._weights = None
         if recipe.training.start == "pretrained":
             self._weights = given_weights(plan)[0]
         self._test_split: Split | None = None
         # The backbone whose weights are kept.
         self._kept: tuple[int, Choice | None] = (-1, None)
-
-    def _decided(self, dataset: Dataset) -> StudyArithmetic:
-        return study_arithmetic(
-            self.store,
-            self.recipe,
-            protocol=self.protocol,
-            device=self.device,
-            dataset=dataset,
-            bare=self.plan.bare(0),
-        )
 
     def check(
         self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]
@@ -284,7 +281,7 @@ class Workbench:
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
                 evaluation = self._evaluation(run, resolved, rungs)
-                with intra_op_threads(self._threads.usual):
+                with intra_op_threads(self._threads.number):
                     scores = self._evaluator.fit(
                         model, evaluation, slot=files, on_rung=on_rung, stop=stop
                     )
@@ -327,7 +324,7 @@ class Workbench:
         epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
             evaluation = self._evaluation(run, self.plan.resolved(run.placement), [epochs])
-            with intra_op_threads(self._threads.usual):
+            with intra_op_threads(self._threads.number):
                 score = self._evaluator.test(model, evaluation)
         else:
             assert self.dataset is not None
@@ -340,7 +337,7 @@ class Workbench:
             with (
                 own_fault("testing it", self.device),
                 lock.shared(self._settle) as hold,
-                self._threads.latest(),
+                intra_op_threads(self._threads.number),
             ):
                 trainer = Trainer(
                     self.recipe.training,
@@ -366,7 +363,7 @@ class Workbench:
             if (stored.score.seed, stored.backbone) == (run.seed, run.backbone)
         ]
         if not texts or texts[-1] is None:
-            return self._arithmetic.here
+            return self._arithmetic
         own = read_arithmetic(self.store, texts[-1])
         return possible(own, self.recipe.training, self.device)
 
@@ -509,7 +506,7 @@ class Workbench:
                 device=self.device,
                 batch_hook=hold.yield_,
                 threads=self._threads,
-                arithmetic=self._arithmetic.here,
+                arithmetic=self._arithmetic,
             )
             return trainer.fit(
                 model,

@@ -19,6 +19,8 @@ OUR_OPTIONS = (
     "ema",
     "clip_norm",
     "execution",
+    "memory_format",
+    "threads",
     "augment",
     "transforms",
     "schedule",

@@ -16,8 +16,8 @@ from nas_attn.data.dataset import Dataset
 from nas_attn.recipe import recipe, tasks
 from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.storage.records import Score
+from nas_attn.training.arithmetic import Threads
 from nas_attn.training.parameters import LearningRates
-from nas_attn.training.threads import Threads
 from nas_attn.training.trainer import Trainer
 
 IMAGES = torch.rand(34, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -23,11 +23,9 @@ from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.arithmetic import PLAIN, decided, possible
+from nas_attn.training.arithmetic import PLAIN, RECORDED_STEPS, decided, possible
 from nas_attn.training.parameters import LearningRates
-from nas_attn.training.recorded_step import RECORDED_STEPS
 from nas_attn.training.run import Callbacks
-from nas_attn.training.study_arithmetic import StudyArithmetic
 from nas_attn.training.trainer import Trainer
 
 CUDA = torch.device("cuda")
@@ -127,6 +125,5 @@ def test_a_checkpoint_from_before_goes_on(stub: StubbedCuda) -> None:
 def test_a_machine_that_records_nothing_lacks_nothing() -> None:
     here = possible(RECORDED, TrainingSection(), torch.device("cpu"))
     assert here == EAGER
-    assert StudyArithmetic(RECORDED, here).is_agreed
-    ordinary = replace(here, fused=False)
-    assert not StudyArithmetic(RECORDED, ordinary).is_agreed
+    assert here.comparable == RECORDED.comparable
+    assert replace(here, fused=False).comparable != RECORDED.comparable

@@ -4,11 +4,11 @@ checked when a run goes on.
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training import arithmetic
-from nas_attn.training.arithmetic import PLAIN, convolution_time, decided, possible
+from nas_attn.training.arithmetic import PLAIN, decided, new_arithmetic, possible, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
@@ -59,11 +59,11 @@ def network() -> nn.Module:
     return backbones.create("resnet8", input_shape=(1, 8, 8), classes=10, width=4)
 
 
-@pytest.fixture
-def loaded() -> Iterator[None]:
-    """Other processes keep all cores busy."""
+@contextmanager
+def busy_processes(number: int) -> Iterator[None]:
+    """Inside, other processes keep the cores busy."""
     command = [sys.executable, "-c", "while True: pass"]
-    processes = [subprocess.Popen(command) for _ in range(3)]
+    processes = [subprocess.Popen(command) for _ in range(number)]
     try:
         yield
     finally:
@@ -72,23 +72,61 @@ def loaded() -> Iterator[None]:
             process.wait()
 
 
-def test_the_time_that_decides_the_precision_is_the_same_beside_other_work(loaded: None) -> None:
-    for depthwise in (False, True):
-        times = [convolution_time(torch.bfloat16, depthwise=depthwise) for _ in range(6)]
-        # other work also empties the caches, now and then
-        assert statistics.median(times) < 1.5 * min(times), "wall times differ sixfold"
+def on_processor(monkeypatch: pytest.MonkeyPatch, name: str, *instructions: str) -> None:
+    able = dict.fromkeys(instructions, True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(arithmetic, "cpu_name", lambda: name)
+
+
+@pytest.mark.parametrize(
+    ("name", "instructions", "expected"),
+    [
+        ("AMD EPYC 9R14", ["avx512_bf16"], LOW),
+        ("AMD EPYC 7763", [], FULL),
+        # its matrix units are hidden by the virtual machine
+        ("Intel(R) Xeon(R) Processor", ["avx512_bf16"], FULL),
+        ("Intel(R) Xeon(R) Platinum 8480+", ["avx512_bf16", "amx_bf16"], LOW),
+        ("Neoverse-V2", [], FULL),
+    ],
+)
+def test_the_kind_of_processor_decides_the_precision(
+    name: str, instructions: list[str], expected: Arithmetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_processor(monkeypatch, name, *instructions)
+    assert decided(SECTION, CPU) == expected
+    assert decided(SECTION, CPU, depthwise=True) == FULL
 
 
 def test_what_a_recipe_names_is_what_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arithmetic, "computes_bfloat16", lambda device, depthwise: False)
-    assert decided(SECTION, CPU) == FULL
+    on_processor(monkeypatch, "AMD EPYC 7763")
     named = SECTION.model_copy(update={"precision": "bfloat16", "execution": "compile"})
     assert decided(named, CPU) == replace(LOW, execution="compile")
     assert decided(named, CPU, recordable=False).execution == "eager"
+    usual = SECTION.model_copy(update={"memory_format": "contiguous"})
+    assert decided(usual, CPU) == replace(FULL, memory_format="contiguous")
     apart = SECTION.model_copy(update={"optimizer_arguments": {"foreach": True}})
     assert not decided(apart, CPU).fused
     for shape in (FILLED, UNEVEN, OWN):
         assert decided(SECTION, CPU, batches=shape).batches == shape
+
+
+def test_one_seed_gives_the_same_bits_beside_other_work(digits: Dataset) -> None:
+    """All that `auto` stands for is decided anew in either training."""
+
+    def train() -> tuple[list[bytes], tuple[Score, ...]]:
+        model = network()
+        arithmetic = new_arithmetic(SECTION, digits, CPU, bare=model)
+        threads = threads_for(SECTION)
+        trainer = Trainer(SECTION, digits, device=CPU, threads=threads, arithmetic=arithmetic)
+        scores = trainer.fit(model, seed=0, rungs=[1, 2], rates=LearningRates(0.05))
+        bits = [tensor.numpy().tobytes() for tensor in model.state_dict().values()]
+        return bits, scores
+
+    bits, scores = train()
+    with busy_processes(3):
+        again, beside = train()
+    assert again == bits
+    assert values(beside) == values(scores)
 
 
 def test_a_machine_without_bfloat16_computes_in_float32_unless_the_recipe_names_it(

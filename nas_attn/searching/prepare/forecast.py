@@ -20,14 +20,14 @@ from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, control_lengths
 from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
 from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.searching.worker.devices import default_workers
+from nas_attn.training.arithmetic import new_arithmetic, threads_for
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.evaluators import EvaluatorRun
 from nas_attn.training.finding import evaluator_of
 from nas_attn.training.plan import Plan, bare_seeds, check_limits, plan_for, session_s
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
-from nas_attn.training.threads import Threads, cores_for
-from nas_attn.training.trainer import Trainer, new_arithmetic
+from nas_attn.training.trainer import Trainer
 
 
 def forecast(
@@ -54,7 +54,7 @@ def forecast(
     if recipe.training.evaluator is not None or dataset is None:
         made = _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
         return replace(made, guess=guess)
-    taken = Threads(threads, most=cores_for(default_workers(device)))
+    taken = threads_for(recipe.training, threads, workers=default_workers(device))
     bare = plan.bare(0)
     arithmetic = new_arithmetic(recipe.training, dataset, where, bare=bare)
     trainer = Trainer(recipe.training, dataset, device=where, threads=taken, arithmetic=arithmetic)

@@ -45,9 +45,9 @@ from nas_attn.searching.prepare.timing import (
 )
 from nas_attn.storage.opening import BegunStudy, begun_study
 from nas_attn.system.notes import NoWeights
+from nas_attn.training.arithmetic import new_arithmetic, threads_for
 from nas_attn.training.starts import no_weights, pick_device
-from nas_attn.training.threads import Threads, cores_for
-from nas_attn.training.trainer import Trainer, new_arithmetic
+from nas_attn.training.trainer import Trainer
 
 # Backbones and sides of images for a folder, the most costly first
 DEEPER_NET = ("resnet20", 32)
@@ -345,7 +345,7 @@ def _epoch_s(wish: _Wish, recipe: Recipe, epochs: int) -> float:
         section,
         noise,
         device=device,
-        threads=Threads(most=cores_for(wish.workers)),
+        threads=threads_for(section, workers=wish.workers),
         arithmetic=new_arithmetic(section, noise, device, bare=model),
     )
     steps = math.ceil(trained / section.step_size)

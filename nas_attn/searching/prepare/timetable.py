@@ -23,10 +23,10 @@ from nas_attn.searching.prepare.timing import (
     least_s,
     most_of_few,
 )
+from nas_attn.training.arithmetic import new_arithmetic, threads_for
 from nas_attn.training.plan import plan_for, session_s
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
-from nas_attn.training.threads import Threads, cores_for
 from nas_attn.training.trainer import Trainer
 
 # the bare network and two others, where nothing else fits
@@ -39,7 +39,8 @@ def timetable(
     """The plan of a recipe's search; None where an evaluator trains, whose pace is not known.
     `trials`: that the user wants in any case. Raises UserError: the recipe cannot be carried out.
     """
-    dataset = data_of(tasks.of(recipe)).load(recipe, device=pick_device(device))
+    where = pick_device(device)
+    dataset = data_of(tasks.of(recipe)).load(recipe, device=where)
     if recipe.training.evaluator is not None or dataset is None:
         return None
     guess = None
@@ -51,8 +52,9 @@ def timetable(
     trainer = Trainer(
         section,
         dataset,
-        device=pick_device(device),
-        threads=Threads(most=cores_for(workers)),
+        device=where,
+        threads=threads_for(section, workers=workers),
+        arithmetic=new_arithmetic(section, dataset, where, bare=model),
     )
     epoch_s = epoch_seconds(trainer, model, section.rungs[-1])
     stated = recipe.search.trials if trials is None else trials

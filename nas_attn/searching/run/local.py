@@ -30,7 +30,7 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import TrialBook
 from nas_attn.system.environment import VERBOSE
 from nas_attn.system.processes import apart
-from nas_attn.training.threads import cores_for
+from nas_attn.training.arithmetic import cores_for
 from nas_attn.words.running import worker_ended_line, worker_killed_line, worker_replaced_line
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C

@@ -28,11 +28,11 @@ from nas_attn.storage.opening import OpenStudy, renewed
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted
+from nas_attn.training.arithmetic import intra_op_threads
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.output import log_for
 from nas_attn.training.plan import study_plan
 from nas_attn.training.starts import pick_device
-from nas_attn.training.threads import intra_op_threads
 from nas_attn.training.workbench import Benches, Host, Workplace
 from nas_attn.words.running import output_line
 

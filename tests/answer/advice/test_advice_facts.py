@@ -33,7 +33,7 @@ from nas_attn.searching.prepare.lengths import found_length_s
 from nas_attn.searching.prepare.short_search import OF_A_CANDIDATE_S, search_power
 from nas_attn.searching.prepare.timing import Speed
 from nas_attn.space.placement import Survey
-from nas_attn.training.threads import cores_for, intra_op_threads
+from nas_attn.training.arithmetic import cores_for, intra_op_threads
 from nas_attn.words.advice import (
     AdvisedCommands,
     advice_as_json,

@@ -19,7 +19,7 @@ def work(url: str, choice: str) -> None:
     """Decides what it is told to; prints what the worker says and warns."""
     able = {"avx512_bf16": choice != "lacking"}
     torch.cpu.get_capabilities = lambda: able  # type: ignore[assignment]
-    arithmetic.convolves_faster = lambda dtype, *, depthwise: choice == "bfloat16"
+    arithmetic.cpu_name = lambda: "AMD" if choice == "bfloat16" else "Intel"
     torch.set_num_threads(1)
     print(taking_part.work(open_study("mixed", url), taking_part.Options(device="cpu", threads=1)))
 
