@@ -1,4 +1,4 @@
-"""A copy of the repository in which someone has done what CONTRIBUTING says, to the letter."""
+"""A copy of the repository in which someone has done what docs/contributing says, to the letter."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from documented import ROOT, blocks, files
 
-PAGE = "CONTRIBUTING.md"
+PAGES = "docs/contributing/"
 
 
 def piece(name: str) -> str:
     """The block that begins with `# NAME`, without that line."""
-    (text,) = (b.text for b in blocks() if b.page == PAGE and b.text.startswith(f"# {name}\n"))
+    (text,) = (
+        b.text for b in blocks() if b.page.startswith(PAGES) and b.text.startswith(f"# {name}\n")
+    )
     return text.partition("\n")[2]
 
 
@@ -41,7 +43,8 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / part, folder / part)
     # A conftest puts its folder on the path, as in the repository.
     (folder / "tests" / "conftest.py").touch()
-    files(PAGE, folder)
+    for page in sorted((ROOT / PAGES).glob("*.md")):
+        files(f"{PAGES}{page.name}", folder)
     insert(
         folder / "nas_attn" / "attention" / "channel_rows.py",
         '    Row(\n        "eca"',

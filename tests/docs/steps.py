@@ -31,6 +31,10 @@ RUN = (
     "docs/training.md",
     "docs/latency.md",
     "CONTRIBUTING.md",
+    *(
+        str(page.relative_to(ROOT))
+        for page in sorted((ROOT / "docs" / "contributing").glob("*.md"))
+    ),
 )
 """The pages whose steps are taken."""
 PROGRAMS = (

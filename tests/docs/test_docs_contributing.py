@@ -1,5 +1,5 @@
 """Someone adds a module, a data set, a sampler, a cost, a metric, a latency mode and a task as
-CONTRIBUTING says, to the letter.
+the pages of docs/contributing say, to the letter.
 """
 
 from __future__ import annotations
