@@ -73,31 +73,31 @@ def names_of(choice: Hashable) -> tuple[str, ...]:
     text = str(choice)
     if text in (NO_MODULE, "original"):
         return (text,)
-    names: dict[str, None] = {}
+    names: list[str] = []
     # a site with modules at two positions has two parts
     for part in text.split(" "):
-        position, _, bare = part.partition("=") if part.startswith("@") else ("", "", part)
-        names |= dict.fromkeys(
-            ["attention", bare.partition("(")[0], bare, *([position, part] if position else [])]
-        )
-    return tuple(names)
+        position, module = "", part
+        if part.startswith("@"):
+            position, _, module = part.partition("=")
+        module_type = module.partition("(")[0]
+        names += ["attention", module_type, module]
+        if position:
+            names += [position, part]
+    return tuple(dict.fromkeys(names))
 
 
 @lru_cache(maxsize=1 << 16)
 def _read(placement: Placement) -> Mapping[str, str]:
     """Site -> choice of an explicit placement, positions included where they are written."""
-    choices: dict[str, str] = {}
+    parts: dict[str, list[str]] = {}
     for assignment in placement.assignments:
-        if not assignment.choice.is_none:
-            here = (
-                f"@{assignment.position}={assignment.choice}"
-                if assignment.position
-                else str(assignment.choice)
-            )
-            choices[assignment.site] = (
-                f"{choices[assignment.site]} {here}" if assignment.site in choices else here
-            )
-    return choices
+        if assignment.choice.is_none:
+            continue
+        part = str(assignment.choice)
+        if assignment.position:
+            part = f"@{assignment.position}={part}"
+        parts.setdefault(assignment.site, []).append(part)
+    return {site: " ".join(here) for site, here in parts.items()}
 
 
 class Coding:
