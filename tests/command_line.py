@@ -54,7 +54,7 @@ def nas(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> N
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             try:
-                main.main()
+                main.program()
             except SystemExit as ended:
                 status = int(ended.code or 0)
         os.environ[environment.DEBUG] = ""

@@ -14,12 +14,12 @@ END = "\x1e"
 """Printed after each command."""
 RUN = f"""
 import fcntl, json, struct, sys, termios
-from nas_attn.cli.main import main
+from nas_attn.cli.main import program
 for columns, command in json.loads(sys.argv[1]):
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     sys.argv = ["nas-attn", *command]
     try:
-        main()
+        program()
     except SystemExit as end:
         assert not end.code, (command, end.code)
     sys.stdout.write({END!r})

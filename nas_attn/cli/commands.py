@@ -4,7 +4,7 @@ ones first. Also the former names of options, which still work.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
@@ -16,12 +16,34 @@ COMMON_PANEL = "Common options"
 PANELS = (MAIN, CHOICE, EFFORT, COMMON_PANEL)
 """Panels of options, in the order of the help. An option without one is a main option."""
 
+FORMER_OPTIONS = {
+    "test": {"--again": "--another", "--placement": "--also"},
+    "validate": {"--again": "--another", "--placement": "--also"},
+    "export": {"--again": "--train-again"},
+    "launch": {"--minutes": "--job-minutes"},
+    "modules": {"--set": "--knob"},
+    "measure": {"--set": "--latency"},
+    "backup": {"--artifacts": "--weights", "--no-artifacts": "--no-weights"},
+}
+"""Command -> former name of an option -> its name. The former ones meant something else in other
+commands.
+"""
 Records = Iterable[tuple[str, tuple[str, str]]]
 """(panel, (name of an option or a command, what it does))."""
 
 
 class Command(TyperCommand):
-    """A command whose help shows its options by panel."""
+    """A command whose help shows its options by panel. Former names of options still work."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        former = FORMER_OPTIONS.get(self.name or "", {})
+        # after it, all words are arguments
+        end = args.index("--") if "--" in args else len(args)
+        renamed = []
+        for word in args[:end]:
+            option, equals, value = word.partition("=")
+            renamed.append(former.get(option, option) + equals + value)
+        return super().parse_args(ctx, renamed + args[end:])
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the arguments, then the options by panel."""
@@ -49,32 +71,6 @@ def write_panels(formatter: Any, records: Records, order: Sequence[str]) -> None
         if own:
             with formatter.section(panel):
                 formatter.write_dl(own)
-
-
-def command_with(former: Mapping[str, str]) -> type[Command]:
-    """The class of a command some of whose options had other names, which still work.
-
-    Args:
-        former: former name -> name, `{"--set": "--knob"}`.
-    """
-
-    class Renamed(Command):
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            return super().parse_args(ctx, list(_renamed(args, former)))
-
-    return Renamed
-
-
-def _renamed(words: Iterable[str], former: Mapping[str, str]) -> Iterable[str]:
-    ended = False
-    for word in words:
-        # after it, all words are arguments
-        ended = ended or word == "--"
-        option, equals, value = word.partition("=")
-        if ended or option not in former:
-            yield word
-        else:
-            yield former[option] + equals + value
 
 
 class Group(TyperGroup):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
+import codecs
 import io
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +21,6 @@ from nas_attn.cli import (
     doctor,
     export,
     init,
-    letters,
     measuring,
     modules,
     running,
@@ -33,7 +30,7 @@ from nas_attn.cli import (
     upkeep,
     workers,
 )
-from nas_attn.cli.commands import Command, Group, command_with
+from nas_attn.cli.commands import Command, Group
 from nas_attn.cli.common import INTERRUPTED, NOT_WRITTEN, echo, not_written
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.system import environment
@@ -90,33 +87,16 @@ STUDIES: dict[str, Callable[..., None]] = {"list": studies.list_, "delete": stud
 FORMER_NAMES: dict[str, Callable[..., None]] = {"validate": running.final_test}
 """Former names of commands. They still work, and no help lists them."""
 
-FORMER_OPTIONS: dict[Callable[..., None], dict[str, str]] = {
-    running.final_test: {"--again": "--another", "--placement": "--also"},
-    export.export: {"--again": "--train-again"},
-    workers.launch: {"--minutes": "--job-minutes"},
-    modules.modules: {"--set": "--knob"},
-    measuring.measure: {"--set": "--latency"},
-    upkeep.backup: {"--artifacts": "--weights", "--no-artifacts": "--no-weights"},
-}
-"""Former names of options, which meant something else in other commands. They still work."""
-
-
-def _class(command: Callable[..., None]) -> type[Command]:
-    former = FORMER_OPTIONS.get(command)
-    if former is None:
-        return Command
-    return command_with(former)
-
 
 def _add_commands() -> None:
     for panel, functions in COMMANDS.items():
         for name, function in functions.items():
-            app.command(name, cls=_class(function), rich_help_panel=panel)(function)
+            app.command(name, cls=Command, rich_help_panel=panel)(function)
     for name, function in FORMER_NAMES.items():
-        app.command(name, cls=_class(function), hidden=True)(function)
+        app.command(name, cls=Command, hidden=True)(function)
     group = typer.Typer(cls=Group, context_settings=HELP, rich_markup_mode=None)
     for name, function in STUDIES.items():
-        group.command(name, cls=_class(function))(function)
+        group.command(name, cls=Command)(function)
     shown = "List the studies of a database, or delete one."
     app.add_typer(group, name="studies", help=shown, no_args_is_help=True, rich_help_panel="Upkeep")
 
@@ -142,8 +122,6 @@ def options(
         environment.debug()
 
 
-# Short commands: garbage collection is a tenth of their time.
-READING = {"status", "pareto", "report", "effects", "studies"}
 # Most letters of an error's sentence; --debug shows all of it.
 ERROR_LETTERS = 600
 
@@ -153,34 +131,34 @@ _shown: set[str] = set()
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
 
-def program() -> None:
-    """The command line as a program. It ends without freeing what torch has loaded, which would
-    take a second.
-    """
-    status: list[int] = []
-    # the first to be registered is the last to be called
-    atexit.register(_leave, status)
-    try:
-        main()
-    except SystemExit as end:
-        status += [end.code] if isinstance(end.code, int) else []
-        raise
+# nearest in ASCII to letters of ours
+PLAIN_LETTERS = {
+    "−": "-",
+    "–": "-",
+    "─": "-",
+    "━": "=",
+    "×": "x",
+    "±": "+-",
+    "→": "->",
+    "▣": "#",
+    "…": "...",
+    "·": "-",
+    "\N{NO-BREAK SPACE}": " ",
+}
+# name of the error handler of a stream that does not have every letter
+PLAIN = "nas_attn.plain"
 
 
-def _leave(status: Sequence[int]) -> None:
-    try:
-        # progress that cannot be written is dropped
-        with suppress(OSError):
-            sys.stderr.flush()
-        sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) in NOT_WRITTEN:
-            # Python would try once more, and complain
-            os._exit(1)
-        # the output is closed: Python handles that
-        return
-    if status:
-        os._exit(status[0])
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    """The nearest in ASCII of a letter that a stream does not have, else an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    escape = letter.encode("ascii", "backslashreplace").decode()
+    return PLAIN_LETTERS.get(letter, escape), error.start + 1
+
+
+codecs.register_error(PLAIN, _nearest)
 
 
 def _open_closed() -> None:
@@ -197,21 +175,18 @@ def _open_closed() -> None:
 
 
 def _prepare() -> None:
-    """Output that shows any letter, our warnings, and no garbage collection for what only reads."""
+    """Output that shows any letter, and our warnings."""
     _open_closed()
     trust()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Not every terminal has every letter.
-            stream.reconfigure(errors=letters.PLAIN_HANDLER)
+            stream.reconfigure(errors=PLAIN)
     warnings.showwarning = _show_warning
-    if {*sys.argv[1:2]} & READING:
-        gc.disable()
     _shown.clear()
     NasAttnWarning.said.clear()
 
 
-def main() -> None:
+def program() -> None:
     """Runs the command line: exit status 2 for the user's input, 1 for the rest, 130 when
     interrupted.
     """
@@ -242,7 +217,18 @@ def main() -> None:
         _fail(_unexpected(error), 1, error)
     finally:
         trust()
-        gc.enable()
+        _flush()
+
+
+def _flush() -> None:
+    """Writes what is left. What cannot be written is dropped: else Python would try once more at
+    its end, and complain.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _unexpected(error: Exception) -> str:

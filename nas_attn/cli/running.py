@@ -5,7 +5,6 @@ target says.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -107,8 +106,7 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     clock.cancel()
     if ended is None:
         echo(stopped_at_once_line(order.again), err=True)
-        # does not wait for threads: the database holds every result
-        os._exit(INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if ended is Ending.STOPPED and over.is_set():
         return Ending.TIME
     return ended

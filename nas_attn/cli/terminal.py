@@ -19,7 +19,6 @@ from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
-from nas_attn.cli import letters
 from nas_attn.cli.printing import show_prose
 from nas_attn.errors import OperationError, printable
 
@@ -67,7 +66,7 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view
     # goes on.
     with os.fdopen(
-        os.dup(2), "w", encoding=sys.stderr.encoding, errors=letters.PLAIN_HANDLER
+        os.dup(2), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors
     ) as terminal:
         console = SafeConsole(file=terminal, highlight=False)
         with _shown(console, line):

@@ -16,8 +16,8 @@ import pytest
 import typer.main
 from command_line import Nas
 
-from nas_attn.cli.commands import COMMON_PANEL, PANELS
-from nas_attn.cli.main import COMMANDS, FORMER_NAMES, FORMER_OPTIONS, app
+from nas_attn.cli.commands import COMMON_PANEL, FORMER_OPTIONS, PANELS
+from nas_attn.cli.main import FORMER_NAMES, app
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
@@ -68,10 +68,7 @@ def test_former_names_still_work_and_no_help_shows_them(nas: Nas) -> None:
     shown = nas("--help").out
     assert not [name for name in FORMER_NAMES if f"  {name} " in shown]
     everything = dict(commands())
-    for function, former in FORMER_OPTIONS.items():
-        name = next(
-            name for own in COMMANDS.values() for name, known in own.items() if known is function
-        )
+    for name, former in FORMER_OPTIONS.items():
         options = {text for option in everything[name].params for text in option.opts}
         options |= {text for option in everything[name].params for text in option.secondary_opts}
         assert set(former.values()) <= options

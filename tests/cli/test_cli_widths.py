@@ -15,7 +15,7 @@ from pseudo_terminal import typed
 from rich.console import Console
 
 from nas_attn.answer.reading import snapshot
-from nas_attn.cli import letters, running, upkeep
+from nas_attn.cli import main, running, upkeep
 from nas_attn.cli.tables import FittedTable
 from nas_attn.cli.terminal import TurningLine
 from nas_attn.space.notation import parse
@@ -97,7 +97,7 @@ def test_what_is_left_out_is_the_least_important_and_is_named() -> None:
     ("letter", "plain"), [("−", "-"), ("▣eca ─ head", "#eca - head"), ("字", "\\u5b57")]
 )
 def test_a_terminal_without_a_letter_shows_the_nearest(letter: str, plain: str) -> None:
-    assert letter.encode("ascii", errors=letters.PLAIN_HANDLER) == plain.encode()
+    assert letter.encode("ascii", errors=main.PLAIN) == plain.encode()
 
 
 METRICS = {

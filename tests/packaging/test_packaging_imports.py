@@ -27,9 +27,9 @@ def loaded(code: str) -> set[str]:
 def run_command(*arguments: str) -> str:
     """Python that runs a command of `nas-attn` and goes on."""
     return (
-        "from nas_attn.cli.main import main\n"
+        "from nas_attn.cli.main import program\n"
         f"sys.argv = ['nas-attn', *{arguments!r}]\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
+        "try:\n    program()\nexcept SystemExit as end:\n    assert not end.code, end.code"
     )
 
 
