@@ -29,7 +29,7 @@ from statistics import fmean, stdev
 import torch
 from torch import Tensor, nn
 
-from nas_attn.checkup import append_line
+from benchmarks.rows import append_row
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
 from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
@@ -162,7 +162,7 @@ def main() -> None:
                 line |= {"task": "not run", "why": reason}
             else:
                 line |= {"accuracy": [round(accuracy, 4) for accuracy in accuracies]}
-            append_line(arguments.results, line)
+            append_row(arguments.results, line)
         accuracy_cell = "not run" if reason else spread(accuracies, 4)
         print(
             f"| {execution} | {len(times_s)} | {spread(times_s, 2)} | {accuracy_cell} |", flush=True

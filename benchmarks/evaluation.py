@@ -41,8 +41,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
+from benchmarks.rows import append_row
 from nas_attn import attachment, backbones
-from nas_attn.checkup import append_line
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.recipe.recipe import Augment, BackboneSection, DataSection, TrainingSection
@@ -431,7 +431,7 @@ def main() -> None:
     for row in Benchmark(arguments).run(arguments.seeds):
         rows.append(row)
         if arguments.results is not None:
-            append_line(arguments.results, {"part": "trainer and loop", **asdict(row)})
+            append_row(arguments.results, {"part": "trainer and loop", **asdict(row)})
         if arguments.json:
             Path(arguments.json).write_text(
                 json.dumps([asdict(row) for row in rows], indent=1), "utf-8"

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import optuna
 
+from benchmarks.rows import append_row
 from nas_attn.answer.reading import snapshot
-from nas_attn.checkup import append_line
 from nas_attn.cli.common import overrides
 from nas_attn.latency.estimates import dropped
 from nas_attn.recipe.reading import load_recipe
@@ -134,7 +134,7 @@ def main() -> None:
             times_one = pace / (first.scored / first.seconds)
             line = {"part": "search", "workers": workers, "candidates": found.scored}
             line |= {"seconds": round(found.seconds, 1), "a_minute": round(60 * pace, 2)}
-            append_line(arguments.results, line | {"times_one": round(times_one, 2)})
+            append_row(arguments.results, line | {"times_one": round(times_one, 2)})
         both, overlap, difference = compared(first, found)
         against = "–" if found is first else f"{overlap} of {both}"
         shown = "–" if found is first else f"{difference:.1%}"

@@ -5,7 +5,7 @@
 #
 # OUT gets results.jsonl, a line of JSON for each result as soon as it is there, and log.txt.
 #   --wheels DIR   packages that this machine lacks, as wheels; nothing is fetched from a network
-#   --data DIR     CIFAR-10, whole or in part: see tools/gpu_check_data.py; without it, noise
+#   --data DIR     CIFAR-10, whole or in part: see tools/gpu_check/images.py; without it, noise
 #   --seconds N    no longer than this (570)
 #
 # DEVICE=cpu tries the script itself without a GPU. PYTHON names another Python than python3.
@@ -72,4 +72,4 @@ export XDG_CACHE_HOME="$scratch/cache"
 export NAS_ATTN_LOCK_DIR="$scratch/locks"
 left=$((seconds - $(date +%s) + began))
 cd "$root"
-"$python" tools/gpu_check.py "$out" --device "$DEVICE" --seconds "$left"
+"$python" -m gpu_check.steps "$out" --device "$DEVICE" --seconds "$left"

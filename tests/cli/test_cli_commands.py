@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from materials import coco, photographs
 
 from nas_attn import backbones
@@ -191,15 +192,28 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
     assert "SQLite" in " ".join(ended.out.split())
 
 
-def test_doctor_says_what_to_do_where_no_gpu_is_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+def test_doctor_multiplies_on_each_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, stub
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ended = nas("doctor", "--gpu", "--json")
+    checks = {check["what"]: check for check in nas("doctor", "--json").json}
+    assert checks["GPU 0"]["state"] == "ok"
+    assert stub.name in checks["GPU 0"]["found"]
+
+
+def test_doctor_says_that_a_gpu_does_not_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, stub
+) -> None:
+    def refuses(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "synchronize", refuses)
+    ended = nas("doctor", "--json")
     checks = {check["what"]: check for check in ended.json}
     assert ended.status == 1
-    assert checks["GPU"]["state"] == "bad"
-    assert "CUDA" in checks["GPU"]["found"]
+    assert checks["GPU 0"]["state"] == "bad"
+    assert "no kernel image" in checks["GPU 0"]["found"]
 
 
 def test_init_writes_a_recipe_that_fits_a_small_folder(

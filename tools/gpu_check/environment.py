@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nas_attn.checkup.findings import Finding, Gpu, Mps, NoGpu, Precision, Versions
+from gpu_check.findings import Finding
 from nas_attn.system.processes import cores
 from nas_attn.training.arithmetic import computes_bfloat16
 
@@ -45,42 +45,46 @@ def findings(device: torch.device) -> Iterator[Finding]:
     if device.type != "cuda":
         return
     if not torch.cuda.is_available():
-        yield no_gpu()
+        built_for = torch.version.cuda
+        said = (
+            f"torch (for CUDA {built_for}) sees no GPU: does nvidia-smi show one, is its driver"
+            " recent enough, and is CUDA_VISIBLE_DEVICES unset?"
+        )
+        if built_for is None:
+            said = "this torch is built without CUDA: install a build with it from pytorch.org"
+        yield Finding(ENVIRONMENT, "GPU", "bad", said, {"cuda": built_for})
         return
     yield _gpu(device)
     yield precision(device)
     yield _mps()
 
 
-def no_gpu() -> Finding:
-    """Torch sees none."""
-    built_for = torch.version.cuda
-    return Finding(ENVIRONMENT, "GPU", "bad", NoGpu(built_for), {"cuda": built_for})
-
-
 def _versions() -> Finding:
     """Python, torch and the packages that nas_attn needs."""
     missing = [name for name in NEEDED_PACKAGES if importlib.util.find_spec(name) is None]
     lacking = [name for name in USEFUL if importlib.util.find_spec(name) is None]
-    versions = Versions(platform.python_version(), str(torch.__version__), cores(), tuple(missing))
+    python = platform.python_version()
     values = {
-        "python": versions.python,
-        "torch": versions.torch,
+        "python": python,
+        "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
         "system": platform.platform(),
-        "cores": versions.cores,
+        "cores": cores(),
         "missing": missing,
         "not_installed": lacking,
     }
-    return Finding(ENVIRONMENT, "versions", "bad" if missing else "ok", versions, values)
+    if missing:
+        said = f"missing: {', '.join(missing)}; install nas-attn with its dependencies"
+        return Finding(ENVIRONMENT, "versions", "bad", said, values)
+    said = f"Python {python}, torch {torch.__version__}, {cores()} cores"
+    return Finding(ENVIRONMENT, "versions", "ok", said, values)
 
 
 def _gpu(device: torch.device) -> Finding:
     properties = torch.cuda.get_device_properties(device)
     memory_gib = properties.total_memory / 2**30
-    gpu = Gpu(properties.name, memory_gib, torch.version.cuda)
     values: dict[str, Any] = {
-        "gpu": gpu.name,
+        "gpu": properties.name,
         "capability": f"{properties.major}.{properties.minor}",
         "memory_gib": round(memory_gib, 1),
         "l2_mib": round(properties.L2_cache_size / 2**20, 1),
@@ -89,7 +93,8 @@ def _gpu(device: torch.device) -> Finding:
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
         **_driver(),
     }
-    return Finding(ENVIRONMENT, "GPU", "ok", gpu, values)
+    said = f"{properties.name}, {memory_gib:.1f} GiB, CUDA {torch.version.cuda}"
+    return Finding(ENVIRONMENT, "GPU", "ok", said, values)
 
 
 def _driver() -> dict[str, str]:
@@ -108,10 +113,17 @@ def _driver() -> dict[str, str]:
 
 def precision(device: torch.device) -> Finding:
     """What `precision = "auto"` takes on a GPU."""
-    bfloat16 = computes_bfloat16(device)
-    return Finding(ENVIRONMENT, "precision", "ok" if bfloat16 else "note", Precision(bfloat16))
+    if computes_bfloat16(device):
+        return Finding(ENVIRONMENT, "precision", "ok", "bfloat16, which this GPU computes in")
+    said = (
+        "float32, since this GPU does not compute in bfloat16: training takes about twice as long"
+    )
+    return Finding(ENVIRONMENT, "precision", "note", said)
 
 
 def _mps() -> Finding:
-    installed = shutil.which("nvidia-cuda-mps-control") is not None
-    return Finding(ENVIRONMENT, "MPS", "ok" if installed else "note", Mps(installed))
+    if shutil.which("nvidia-cuda-mps-control") is None:
+        said = "not installed: several workers on one GPU take turns"
+        return Finding(ENVIRONMENT, "MPS", "note", said)
+    said = "installed: several workers on one GPU compute at the same time"
+    return Finding(ENVIRONMENT, "MPS", "ok", said)

@@ -5,7 +5,7 @@ packed parts of it, which are half as large: `data_batch_1.xz` to `data_batch_5.
 repeated to 50,000 images, and `test_batch.xz`. Without any, the images are noise with a pattern for
 each class. To pack parts:
 
-    python tools/gpu_check_data.py SOURCE DEST --parts 1
+    python tools/gpu_check/images.py SOURCE DEST --parts 1
 
 A part is xz over: the labels, one byte each; the file names, joined by newlines, after their length
 (4 bytes, little-endian); then the images (N, 3, 32, 32) after a reversible filter: channels (R - G,
@@ -35,7 +35,7 @@ ORIGINAL = "cifar-10-batches-py"
 
 
 def cifar(section: DataSection, place: Place) -> Parts:
-    """For `data.name = "gpu_check_data:cifar"`."""
+    """For `data.name = "gpu_check.images:cifar"`."""
     if (folder() / ORIGINAL).is_dir():
         whole = section.model_copy(update={"name": "cifar10", "root": str(folder())})
         parts: Parts = reader("cifar10", "classes")(whole, place)

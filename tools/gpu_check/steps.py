@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import gpu_check_data
+from benchmarks.rows import append_row
+from gpu_check import images
 
-from nas_attn.checkup import append_line
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = "results.jsonl"
 LOG = "log.txt"
 SHOWN = 200  # letters of a line on the terminal
@@ -86,7 +85,7 @@ class Check:
         return status
 
     def note(self, step: Step, ended: str, **values: object) -> None:
-        append_line(self.results, {"part": "step", "subject": step.name, "ended": ended, **values})
+        append_row(self.results, {"part": "step", "subject": step.name, "ended": ended, **values})
 
     def say(self, line: str) -> None:
         print(line[:SHOWN], flush=True)
@@ -122,8 +121,8 @@ def steps(device: str, results: Path) -> list[Step]:
 
 
 def part(name: str, device: str, results: Path, most_s: float, needed_s: float) -> Step:
-    """A part of `nas_attn.checkup`."""
-    words = ["-m", "nas_attn.cli.checkup", name, "--device", device, "--results", str(results)]
+    """A part of the check, in a process of its own."""
+    words = ["-m", "gpu_check", name, "--device", device, "--results", str(results)]
     return Step(name, words, most_s, needed_s)
 
 
@@ -132,7 +131,7 @@ def pytest_step(marker: str, paths: Sequence[str], most_s: float) -> Step:
     return Step("tests", [*words, "-m", marker, *paths], most_s, 20)
 
 
-DATA = "gpu_check_data:cifar"
+DATA = "gpu_check.images:cifar"
 LOOP = ["-m", "benchmarks.evaluation", "--data", DATA, "--root", ".", "--flip", "--rate", "0.4"]
 SEARCH = ["-m", "benchmarks.workers", "--recipe", "cifar10-resnet20", "--set", f"data.name={DATA}"]
 AIRBENCH = ["-m", "benchmarks.airbench", "--executions", "cuda-graph", "--seeds", "3"]
@@ -140,7 +139,7 @@ AIRBENCH = ["-m", "benchmarks.airbench", "--executions", "cuda-graph", "--seeds"
 
 def images_of_airbench() -> list[str]:
     """Its data, and how much of CIFAR-10 this is."""
-    return ["--data", DATA, "--images", str(gpu_check_data.originals())]
+    return ["--data", DATA, "--images", str(images.originals())]
 
 
 def gpu_steps(results: Path) -> list[Step]:
@@ -193,8 +192,8 @@ def main() -> int:
     arguments = parser.parse_args()
     began = time.monotonic()
     check = Check(arguments.out, arguments.seconds)
-    check.say(f"images: {gpu_check_data.described()}")
-    append_line(check.results, {"part": "data", "said": gpu_check_data.described()})
+    check.say(f"images: {images.described()}")
+    append_row(check.results, {"part": "data", "said": images.described()})
     wrong = []
     for step in steps(arguments.device, check.results):
         status = check.run(step)

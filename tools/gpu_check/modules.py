@@ -11,15 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gpu_check.findings import Finding, found_by
+from gpu_check.timing import microseconds
 from nas_attn.attention import catalogue
-from nas_attn.checkup.findings import (
-    FarFromFloat64,
-    Finding,
-    NearFloat64,
-    WaitingModule,
-    found_by,
-)
-from nas_attn.checkup.timing import microseconds
 from nas_attn.system import cuda_graphs
 
 MODULES_PART = "modules"
@@ -34,21 +28,21 @@ FLOAT32_DISTANCE = 1e-4
 BFLOAT16_DISTANCE = 0.05
 
 
-def findings(device: torch.device, *, timed: bool = True) -> Iterator[Finding]:
-    """One for each module; `timed`: with its times in bfloat16, forward and backward."""
+def findings(device: torch.device) -> Iterator[Finding]:
+    """One for each module, with its times in bfloat16, forward and backward."""
     conv = torch.backends.cudnn.allow_tf32
     matmul = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         for name in catalogue.ROWS:
-            yield found_by(partial(look, name, device, timed=timed), MODULES_PART, name)
+            yield found_by(partial(look, name, device), MODULES_PART, name)
     finally:
         torch.backends.cudnn.allow_tf32 = conv
         torch.backends.cuda.matmul.allow_tf32 = matmul
 
 
-def look(name: str, device: torch.device, *, timed: bool) -> Finding:
+def look(name: str, device: torch.device) -> Finding:
     """One module, in its published form."""
     torch.manual_seed(0)
     module = catalogue.create(name, CHANNELS, height=MAP_SIDE, width=MAP_SIDE, init="paper")
@@ -70,8 +64,8 @@ def look(name: str, device: torch.device, *, timed: bool) -> Finding:
         "channels_last": low.is_contiguous(memory_format=torch.channels_last),
     }
     if device.type == "cuda":
-        values |= _recorded(module, device, timed=timed)
-    elif timed:
+        values |= _recorded(module, device)
+    else:
         values["eager_us"] = round(microseconds(step, device, calls=2), 1)
     return _judged(name, values)
 
@@ -91,10 +85,9 @@ class ModuleStep:
         return y.detach()
 
 
-def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[str, Any]:
+def _recorded(module: nn.Module, device: torch.device) -> dict[str, Any]:
     """What waits for the device in a step, and whether a CUDA graph of it can be recorded."""
-    images = TIMED_IMAGES if timed else CHECKED_IMAGES
-    x = torch.randn(images, CHANNELS, MAP_SIDE, MAP_SIDE, device=device, dtype=torch.bfloat16)
+    x = torch.randn(TIMED_IMAGES, CHANNELS, MAP_SIDE, MAP_SIDE, device=device, dtype=torch.bfloat16)
     step = ModuleStep(module, device, x.contiguous(memory_format=torch.channels_last))
     side = cuda_graphs.side_stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
@@ -103,9 +96,7 @@ def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[s
         with cuda_graphs.waits() as noted:
             step()
     torch.cuda.current_stream(device).wait_stream(side)
-    values: dict[str, Any] = {"waits": noted}
-    if timed:
-        values["eager_us"] = round(microseconds(step, device), 1)
+    values: dict[str, Any] = {"waits": noted, "eager_us": round(microseconds(step, device), 1)}
     if noted:
         return values
     step.x.grad = None
@@ -120,8 +111,7 @@ def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[s
         raise
     graph.replay()
     values["recorded"] = True
-    if timed:
-        values["graph_us"] = round(microseconds(graph.replay, device), 1)
+    values["graph_us"] = round(microseconds(graph.replay, device), 1)
     return values
 
 
@@ -130,14 +120,17 @@ def _judged(name: str, values: dict[str, Any]) -> Finding:
     bfloat16 = values["bfloat16"]
     # Not a number is far, too.
     if not float32 < FLOAT32_DISTANCE:
-        far = FarFromFloat64("float32", float32, FLOAT32_DISTANCE)
-        return Finding(MODULES_PART, name, "bad", far, values)
+        far = f"float32 is {float32:.1e} from float64, more than {FLOAT32_DISTANCE:g}"
+        return Finding(MODULES_PART, name, "bad", f"{far}: its results are wrong", values)
     if not bfloat16 < BFLOAT16_DISTANCE:
-        far = FarFromFloat64("bfloat16", bfloat16, BFLOAT16_DISTANCE)
+        far = f"bfloat16 is {bfloat16:.1e} from float64, more than {BFLOAT16_DISTANCE:g}"
         return Finding(MODULES_PART, name, "bad", far, values)
     if values.get("waits"):
-        return Finding(MODULES_PART, name, "note", WaitingModule(values["waits"][0]), values)
-    return Finding(MODULES_PART, name, "ok", NearFloat64(float32, bfloat16), values)
+        place = values["waits"][0]
+        said = f"waits for the GPU in each step, at {place}: it is not recorded"
+        return Finding(MODULES_PART, name, "note", said, values)
+    said = f"float32 {float32:.0e}, bfloat16 {bfloat16:.0e} from float64"
+    return Finding(MODULES_PART, name, "ok", said, values)
 
 
 def _on(tensor: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from gpu_check.findings import Finding, found_by
+from gpu_check.timing import counted_replays
 from nas_attn import attachment, backbones
-from nas_attn.checkup.findings import EpochTime, Finding, StepProfile, Unrecorded, found_by
-from nas_attn.checkup.timing import counted_replays
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.recipe.recipe import BackboneSection, TrainingSection
@@ -112,18 +112,6 @@ def epochs(device: torch.device) -> Iterator[Finding]:
         yield found_by(partial(timed, job, device), EPOCHS_PART, job.subject)
 
 
-def quick(device: torch.device) -> Iterator[Finding]:
-    """ResNet-20 with SE, recorded and eager: both train alike, and the first is recorded."""
-    execution = "cuda-graph" if device.type == "cuda" else "eager"
-    job = Job("resnet20", "se", 32, 10_240, 512, execution)
-    if device.type != "cuda":
-        job = replace(job, network="resnet8", images=256, batch=64)
-    yield found_by(partial(timed, job, device), EPOCHS_PART, job.subject)
-    if device.type == "cuda":
-        eager = replace(job, execution="eager")
-        yield found_by(partial(timed, eager, device), EPOCHS_PART, eager.subject)
-
-
 def profiles(device: torch.device) -> Iterator[Finding]:
     """Kernels and device time of a step for each job."""
     for job in profiled_jobs(device):
@@ -162,9 +150,11 @@ def timed(job: Job, device: torch.device) -> Finding:
         "peak_mb": round((score.peak_bytes or 0) / 2**20),
     }
     if job.execution == "cuda-graph" and replays[0] == 0:
-        unrecorded = Unrecorded(reasons[-1] if reasons else "")
-        return Finding(EPOCHS_PART, job.subject, "bad", unrecorded, values)
-    return Finding(EPOCHS_PART, job.subject, "ok", EpochTime(epoch_s, images_per_s), values)
+        reason = reasons[-1] if reasons else "torch gave no reason"
+        said = f"no step was recorded: {reason}"
+        return Finding(EPOCHS_PART, job.subject, "bad", said, values)
+    said = f"{round(epoch_s, 4)} s an epoch, {images_per_s:,.0f} images/s"
+    return Finding(EPOCHS_PART, job.subject, "ok", said, values)
 
 
 def profiled(job: Job, device: torch.device) -> Finding:
@@ -202,7 +192,8 @@ def profiled(job: Job, device: torch.device) -> Finding:
         "device_ms_a_step": round(device_ms, 3),
         "most": [[key[:80], count, round(each / 1e3, 2)] for key, count, each in rows[:MOST_SHOWN]],
     }
-    return Finding(PROFILES, job.subject, "ok", StepProfile(kernels, device_ms), values)
+    said = f"{kernels:.0f} kernels and {round(device_ms, 3)} ms a step"
+    return Finding(PROFILES, job.subject, "ok", said, values)
 
 
 def network(job: Job) -> nn.Module:

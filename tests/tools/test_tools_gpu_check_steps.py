@@ -22,13 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def images(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.delenv("GPU_CHECK_DATA", raising=False)
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    return importlib.import_module("gpu_check_data")
+    return importlib.import_module("gpu_check.images")
 
 
 @pytest.fixture
 def driver(images: ModuleType) -> ModuleType:
-    return importlib.import_module("gpu_check")
+    return importlib.import_module("gpu_check.steps")
 
 
 def results(folder: Path) -> list[dict[str, object]]:
@@ -48,7 +47,7 @@ def test_a_packed_part_is_read_as_it_was(
     read, numbers = images.training_images()
     assert np.array_equal(read, pixels)
     assert np.array_equal(numbers, labels)
-    section = DataSection(name="gpu_check_data:cifar")
+    section = DataSection(name="gpu_check.images:cifar")
     parts = images.cifar(section, Place(torch.device("cpu")))
     assert len(parts.train.labels) == 300
     assert "100 training images" in images.described()
@@ -127,7 +126,7 @@ def test_airbench_says_that_it_did_not_run(tmp_path: Path) -> None:
     environment["GPU_CHECK_DATA"] = str(tmp_path)
     command = [sys.executable, "-m", "benchmarks.airbench", "--device", "cpu"]
     command += ["--subset", "64", "--batch-size", "32", "--epochs", "1", "--seeds", "1"]
-    command += ["--data", "gpu_check_data:cifar", "--images", "0"]
+    command += ["--data", "gpu_check.images:cifar", "--images", "0"]
     command += ["--results", str(tmp_path / "results.jsonl")]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu_check.findings import Finding, found_by
+from gpu_check.training import CLASSES
 from nas_attn import attachment, backbones
-from nas_attn.checkup.findings import Finding, TwoCopies, found_by
-from nas_attn.checkup.training import CLASSES
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import BackboneSection, LatencySection
 from nas_attn.space import notation, search_space
@@ -60,14 +60,6 @@ def findings(device: torch.device) -> Iterator[Finding]:
         yield found_by(partial(look, job, device), LATENCY, job.subject)
 
 
-def quick(device: torch.device) -> Iterator[Finding]:
-    """ResNet-20, as it is and as a CUDA graph."""
-    modes = ("eager", "cuda-graph") if device.type == "cuda" else ("eager",)
-    for mode in modes:
-        job = SessionJob("resnet20", 32, 1, mode)
-        yield found_by(partial(look, job, device), LATENCY, job.subject)
-
-
 def look(job: SessionJob, device: torch.device) -> Finding:
     """Some sessions with the bare backbone, its copy and three candidates."""
     settings = {
@@ -107,8 +99,11 @@ def _judged(job: SessionJob, sessions: list[Session]) -> Finding:
         },
         "notes": dict(last.notes),
     }
-    copies = TwoCopies(last.reference_ms, apart, steady=apart <= STEADY)
-    return Finding(LATENCY, job.subject, "ok" if copies.steady else "note", copies, values)
+    measured = f"{round(last.reference_ms, 4)} ms; two copies differ by {100 * apart:.1f} %"
+    if apart <= STEADY:
+        return Finding(LATENCY, job.subject, "ok", measured, values)
+    said = f"{measured}: the clock is unsteady, so measuring takes more sessions"
+    return Finding(LATENCY, job.subject, "note", said, values)
 
 
 def _network(job: SessionJob, module: str = "") -> nn.Module:

@@ -2,7 +2,7 @@
 
 Each case has a process of its own, since a failed capture may spoil the process:
 
-    python -m nas_attn.checkup.captures CASE
+    python -m gpu_check.captures CASE
 """
 
 from __future__ import annotations
@@ -21,24 +21,14 @@ from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from nas_attn.checkup.findings import (
-    BesidePinning,
-    FailedCapture,
-    FailingCase,
-    Finding,
-    NoAnswer,
-    ProcessEnded,
-    State,
-    WaitNoticed,
-    error_line,
-    found_by,
-)
+from gpu_check.findings import Finding, error_line, found_by
 from nas_attn.system import cuda_graphs
 
 CAPTURES = "captures"
 CAPTURE_TIMEOUT_S = 90.0
 PINNED_BYTES = 2**20
 WAIT_S = 0.002
+DID_NOT_FAIL = "a capture that reads a value did not fail"
 # as a line of JSON, from a case's process
 ANSWER = TypeAdapter(Finding)
 
@@ -49,7 +39,7 @@ def findings(device: torch.device) -> Iterator[Finding]:
         return
     children = {
         name: subprocess.Popen(
-            [sys.executable, "-m", "nas_attn.checkup.captures", name],
+            [sys.executable, "-m", "gpu_check.captures", name],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -66,10 +56,11 @@ def answer(name: str, child: subprocess.Popen[str]) -> Finding:
         output, _ = child.communicate(timeout=CAPTURE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         child.kill()
-        return Finding(CAPTURES, name, "bad", NoAnswer(CAPTURE_TIMEOUT_S))
-    last_line = (output.strip().splitlines() or [""])[-1]
+        return Finding(CAPTURES, name, "bad", f"no answer within {CAPTURE_TIMEOUT_S:g} s")
+    last_line = (output.strip().splitlines() or ["it printed nothing"])[-1]
     if child.returncode != 0:
-        return Finding(CAPTURES, name, "bad", ProcessEnded(child.returncode, last_line))
+        said = f"the process ended with status {child.returncode}: {last_line}"
+        return Finding(CAPTURES, name, "bad", said)
     return ANSWER.validate_json(last_line)
 
 
@@ -80,11 +71,6 @@ def _error_of(work: Callable[[], object]) -> str:
         return ""
     except Exception as error:
         return error_line(error)
-
-
-def _plain(errors: Mapping[str, str]) -> dict[str, str]:
-    """Values of a finding: `ok` for what works."""
-    return {operation: error or "ok" for operation, error in errors.items()}
 
 
 def _record(work: Callable[[], object], mode: str = "global") -> torch.cuda.CUDAGraph:
@@ -109,19 +95,27 @@ def _fail(x: Tensor) -> Exception | None:
 
 def torch_alone(x: Tensor) -> Finding:
     """What this torch leaves after a failed capture; torch before 2.12: a spoilt process."""
+    subject = "torch after a failed capture"
     failure = _fail(x)
     if failure is None:
-        return _without_failure("torch")
+        return Finding(CAPTURES, subject, "bad", DID_NOT_FAIL)
     errors = {
         "dropout": _error_of(lambda: dropout(x, 0.5)),
         "empty_cache": _error_of(torch.cuda.empty_cache),
         "next_capture": _error_of(lambda: _record(lambda: x + 1).replay()),
     }
-    return _after_failure("torch", failure, errors)
+    broken = ", ".join(name for name, error in errors.items() if error)
+    said = "it leaves the process as it was"
+    if broken:
+        said = f"it breaks {broken} (torch {torch.__version__}); nas_attn puts that right"
+    return Finding(
+        CAPTURES, subject, "ok", said, _values({"failed": error_line(failure), **errors})
+    )
 
 
 def mended(x: Tensor) -> Finding:
     """The same, with what nas_attn does after it."""
+    subject = "nas_attn after a failed capture"
     pool = torch.cuda.graph_pool_handle()
     failure: Exception | None = None
     try:
@@ -130,7 +124,7 @@ def mended(x: Tensor) -> Finding:
     except Exception as error:
         failure = error
     if failure is None:
-        return _without_failure("mended")
+        return Finding(CAPTURES, subject, "bad", DID_NOT_FAIL)
     mend = partial(cuda_graphs.mend, x.device, pool, failure, way_out="see docs/gpu.md")
     errors = {
         "mend": _error_of(mend),
@@ -138,21 +132,17 @@ def mended(x: Tensor) -> Finding:
         "empty_cache": _error_of(torch.cuda.empty_cache),
         "next_capture": _error_of(lambda: _record(lambda: dropout(x, 0.5)).replay()),
     }
-    return _after_failure("mended", failure, errors)
+    values = _values({"failed": error_line(failure), **errors})
+    for name, broken in errors.items():
+        if broken:
+            return Finding(CAPTURES, subject, "bad", f"{name} fails: {broken}", values)
+    said = "the process goes on, and records again"
+    return Finding(CAPTURES, subject, "ok", said, values)
 
 
-def _without_failure(case: FailingCase) -> Finding:
-    fact = FailedCapture(case, str(torch.__version__), failed=False)
-    return Finding(CAPTURES, case, "bad", fact)
-
-
-def _after_failure(case: FailingCase, failure: Exception, errors: Mapping[str, str]) -> Finding:
-    """`errors`: of what is tried after the failure; empty where it works."""
-    broken = {operation: error for operation, error in errors.items() if error}
-    fact = FailedCapture(case, str(torch.__version__), errors=broken)
-    # What torch alone breaks is no harm: nas_attn puts it right.
-    state: State = "bad" if broken and case == "mended" else "ok"
-    return Finding(CAPTURES, case, state, fact, {"failed": error_line(failure), **_plain(errors)})
+def _values(errors: Mapping[str, str]) -> dict[str, str]:
+    """The errors of operations, with `ok` for those that work."""
+    return {operation: error or "ok" for operation, error in errors.items()}
 
 
 def waits_noticed(x: Tensor) -> Finding:
@@ -161,12 +151,14 @@ def waits_noticed(x: Tensor) -> Finding:
         x.sum().item()
     with cuda_graphs.waits() as silent:
         x.add(1)
-    noticed = bool(noted) and not silent
     values = {"item": noted, "add": silent}
-    return Finding(CAPTURES, "waits", "ok" if noticed else "bad", WaitNoticed(noticed), values)
+    if noted and not silent:
+        return Finding(CAPTURES, "work that waits", "ok", "noticed before a capture", values)
+    said = "torch does not tell what waits for the GPU"
+    return Finding(CAPTURES, "work that waits", "bad", said, values)
 
 
-def beside_pinning(x: Tensor, name: str, mode: str) -> Finding:
+def beside_pinning(x: Tensor, mode: str) -> Finding:
     """A capture while another thread pins memory, as those that read images do."""
     stop = threading.Event()
     pinning_errors: list[str] = []
@@ -192,17 +184,23 @@ def beside_pinning(x: Tensor, name: str, mode: str) -> Finding:
     stop.set()
     thread.join()
     pinning_error = pinning_errors[0] if pinning_errors else ""
-    fact = BesidePinning(mode, mode == cuda_graphs.CAPTURE_MODE, capture_error or pinning_error)
-    values = _plain({"capture": capture_error, "other_thread": pinning_error})
-    return Finding(CAPTURES, name, "bad" if fact.used and fact.error else "ok", fact, values)
+    subject = f"beside pinning, mode {mode}"
+    values = _values({"capture": capture_error, "other_thread": pinning_error})
+    error = capture_error or pinning_error
+    if not error:
+        return Finding(CAPTURES, subject, "ok", "works", values)
+    if mode == cuda_graphs.CAPTURE_MODE:
+        return Finding(CAPTURES, subject, "bad", error, values)
+    said = "fails, as expected; nas_attn does not use this mode"
+    return Finding(CAPTURES, subject, "ok", said, values)
 
 
 CASES: dict[str, Callable[[Tensor], Finding]] = {
     "torch": torch_alone,
     "mended": mended,
     "waits": waits_noticed,
-    "pinning": lambda x: beside_pinning(x, "pinning", cuda_graphs.CAPTURE_MODE),
-    "pinning-global": lambda x: beside_pinning(x, "pinning-global", "global"),
+    "pinning": lambda x: beside_pinning(x, cuda_graphs.CAPTURE_MODE),
+    "pinning-global": lambda x: beside_pinning(x, "global"),
 }
 
 

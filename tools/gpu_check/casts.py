@@ -14,9 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nas_attn.checkup.findings import CastTimes, Finding, State, found_by
-from nas_attn.checkup.timing import microseconds
-from nas_attn.checkup.training import Job, made_up, network, section
+from gpu_check.findings import Finding, State, found_by
+from gpu_check.timing import microseconds
+from gpu_check.training import Job, made_up, network, section
 from nas_attn.system.cuda_graphs import capture, side_stream
 from nas_attn.training.arithmetic import RECORDED_STEPS
 from nas_attn.training.trainer import Trainer
@@ -50,17 +50,21 @@ def look(job: Job, device: torch.device) -> Finding:
     together_us = _time_us(partial(at_once, weights, lows), device)
     trainer = Trainer(section(job), made_up(job, device), device=device)
     step_us = 1e6 * trainer.step_s(network(job), RECORDED_STEPS)
-    times = CastTimes(len(weights), apart_us, together_us, step_us)
+    saved_share = max(0.0, apart_us - together_us) / step_us
     values = {
         **job.as_values(),
         "weights": len(weights),
         "apart_us": round(apart_us, 1),
         "together_us": round(together_us, 1),
         "step_us": round(step_us, 1),
-        "saved_share": round(times.saved_share, 4),
+        "saved_share": round(saved_share, 4),
     }
-    state: State = "note" if times.saved_share > WORTH else "ok"
-    return Finding(CASTS, job.subject, state, times, values)
+    state: State = "note" if saved_share > WORTH else "ok"
+    said = (
+        f"{len(weights)} weights are cast in {apart_us:.0f} us, at once in {together_us:.0f} us:"
+        f" this would save {100 * saved_share:.1f} % of a step of {step_us / 1e3:.2f} ms"
+    )
+    return Finding(CASTS, job.subject, state, said, values)
 
 
 def cast_weights(model: nn.Module) -> list[Tensor]:
