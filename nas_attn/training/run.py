@@ -156,7 +156,8 @@ class TrainingState:
         self.epoch = 0
         # batches trained in the epoch begun
         self.batch = 0
-        # the rung (in epochs) that the learning rate is on its way to
+        # the rungs (in epochs) that the learning rate comes from, and is on its way to
+        self.begin = 0
         self.end = 0
         # summed, read at the end
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -175,10 +176,8 @@ class TrainingState:
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
         # images of whole epochs since the last rung, and the seconds that they took
-        self.trained = [
-            0,
-            0.0,
-        ]
+        self.images = 0
+        self.images_s = 0.0
         self.peak_bytes = 0
         self._process = psutil.Process()
         self._on_gpu = self.device.type == "cuda" and torch.cuda.is_available()
@@ -240,9 +239,9 @@ class TrainingState:
             "average": self.average.state(),
             "optimizer": self.optimizer.state_dict()["state"] if self.optimizer else None,
             "random": {
+                # of torch's generators, which dropout draws from
                 "cpu": torch.get_rng_state(),
                 **cuda,
-                # of torch's generators, which dropout draws from
             },
             "epoch": self.epoch,
             "batch": self.batch,
@@ -360,75 +359,93 @@ class Climb:
     train: Split
     # scores the averaged weights on the validation split
     scored: Callable[[], Score]
-    device: torch.device
     # called between batches
     hook: Callable[[], object]
     run: TrainingState
     step: Stepper
     callbacks: Callbacks
+    seed: int
+    # of each rung's cycle
+    peak: float
 
-    def __call__(self, rungs: Sequence[int], seed: int, learning_rate: float) -> None:
-        self.seed = seed
-        self.learning_rate = learning_rate
-        self.pace = HostPace(self.device)
+    def __post_init__(self) -> None:
+        self.pace = HostPace(self.run.device)
+        # on the peak, at each step of the training; empty: one cycle for each rung
+        self.factors: list[float] = []
+
+    def through(self, rungs: Sequence[int]) -> None:
+        """Trains to each rung (in epochs), scores there, and ends where a caller says so. A resumed
+        run tells its earlier scores again.
+        """
         run = self.run
-        self.factors = schedule_factors(self.section.schedule, rungs[-1], run.steps, learning_rate)
-        if not all(self.callbacks.on_rung(score) for score in run.scores):
-            return
+        self.factors = schedule_factors(self.section.schedule, rungs[-1], run.steps, self.peak)
+        for score in run.scores:
+            if not self.callbacks.on_rung(score):
+                return
         for rung in range(len(run.scores), len(rungs)):
-            begin = rungs[rung - 1] if rung else 0
+            run.begin = rungs[rung - 1] if rung else 0
             run.end = rungs[rung]
-            loss = math.nan
-            while run.epoch < run.end:
-                loss = self._epoch(begin)
-                if run.epoch < run.end:
-                    if self.callbacks.on_epoch is not None:
-                        point = EpochPoint(run.epoch, loss, self._score().metrics)
-                        self.callbacks.on_epoch(point)
-                    self._save_in_time()
-            if not self._reach(rung, loss):
+            loss = self._train_to_rung()
+            score = self._score()
+            self._tell_epoch(loss, score)
+            score = self._keep(score, rung)
+            if not self.callbacks.on_rung(score):
                 return
 
-    def _reach(self, rung: int, loss: float) -> bool:
-        """Scores at a rung; returns whether the training goes on."""
+    def _train_to_rung(self) -> float:
+        """Trains to the next rung; returns the last epoch's mean loss, NaN if the checkpoint was
+        written at its end.
+        """
         run = self.run
-        score = self._score()
+        loss = math.nan
+        while run.epoch < run.end:
+            loss = self._epoch()
+            if run.epoch == run.end:
+                break
+            if self.callbacks.on_epoch is not None:
+                self._tell_epoch(loss, self._score())
+            self._save_in_time()
+        return loss
+
+    def _tell_epoch(self, loss: float, score: Score) -> None:
         if self.callbacks.on_epoch is not None:
-            self.callbacks.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
-        wall, device = run.clock.read()
-        metrics = {**score.metrics, "train_loss_sum": run.loss_sum}
-        done: dict[str, Any] = {
-            "metrics": metrics,
-            "epochs": run.epoch,
-            "wall_s": wall,
-            "device_s": device,
-            "waited_s": run.waited_s,
-        }
-        images, seconds = run.trained
-        done |= {
-            "peak_bytes": run.peak_bytes or None,
-            "images_per_s": images / seconds if images else None,
-        }
-        run.trained = [0, 0.0]
-        score = replace(score, seed=self.seed, rung=rung, **done)
-        run.scores.append(score)
-        run.clock.reset()
-        run.waited_s = 0.0
-        run.save()
-        return self.callbacks.on_rung(score)
+            self.callbacks.on_epoch(EpochPoint(self.run.epoch, loss, score.metrics))
 
     def _score(self) -> Score:
         with self.run.scoring():
             return self.scored()
 
-    def _epoch(self, begin: int) -> float:
+    def _keep(self, score: Score, rung: int) -> Score:
+        """Adds what the rung took to its score, and writes both into a checkpoint."""
+        run = self.run
+        wall_s, device_s = run.clock.read()
+        score = replace(
+            score,
+            seed=self.seed,
+            rung=rung,
+            epochs=run.epoch,
+            metrics={**score.metrics, "train_loss_sum": run.loss_sum},
+            wall_s=wall_s,
+            device_s=device_s,
+            waited_s=run.waited_s,
+            peak_bytes=run.peak_bytes or None,
+            images_per_s=run.images / run.images_s if run.images else None,
+        )
+        run.scores.append(score)
+        run.images = 0
+        run.images_s = 0.0
+        run.waited_s = 0.0
+        run.clock.reset()
+        run.save()
+        return score
+
+    def _epoch(self) -> float:
         """Trains to the end of the epoch begun, or to an interruption; returns its mean loss."""
         run = self.run
         section = self.section
-        train = self.train
         set_training_mode(run.model)
         filled = run.arithmetic.batches == FILLED
-        batches = train.epoch(
+        batches = self.train.epoch(
             section.step_size,
             seed=self.seed,
             epoch=run.epoch,
@@ -437,34 +454,35 @@ class Climb:
             filled=filled,
         )
         whole = run.batch == 0
-        begun = time.perf_counter()
+        began = time.perf_counter()
         self.paused_s = 0.0
         for x, y in self._timed(batches):
-            step = (run.epoch - begin) * run.steps + run.batch
-            factor = rate_factor(step, (run.end - begin) * run.steps)
-            if self.factors:
-                factor = self.factors[run.epoch * run.steps + run.batch]
-            self._step(x, y, self.learning_rate * factor)
+            self._step(x, y, self._rate())
             run.count_batch()
             self._between()
-        images = train.trained(section.step_size, filled=filled)
-        mean = run.epoch_loss.item() / images
+        images = self.train.trained(section.step_size, filled=filled)
         if whole:
-            run.trained = [
-                run.trained[0] + images,
-                run.trained[1] + time.perf_counter() - begun - self.paused_s,
-            ]
+            run.images += images
+            run.images_s += time.perf_counter() - began - self.paused_s
+        mean = run.epoch_loss.item() / images
         if not math.isfinite(mean):
             raise TrainingError(
                 f"the training loss became {mean} in epoch {run.epoch + 1} at a peak learning rate"
-                f" of {self.learning_rate:g}: lower training.learning_rate, or set"
-                " training.clip_norm"
+                f" of {self.peak:g}: lower training.learning_rate, or set training.clip_norm"
             )
         run.loss_sum += mean
         run.epoch_loss.zero_()
-        run.epoch = run.epoch + 1
+        run.epoch += 1
         run.batch = 0
         return float(mean)
+
+    def _rate(self) -> float:
+        """The learning rate of the next step."""
+        run = self.run
+        if self.factors:
+            return self.peak * self.factors[run.epoch * run.steps + run.batch]
+        step = (run.epoch - run.begin) * run.steps + run.batch
+        return self.peak * rate_factor(step, (run.end - run.begin) * run.steps)
 
     def _timed(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches, with the time that the training waits for each of them."""
@@ -507,7 +525,7 @@ class Climb:
             if not out_of_memory(error):
                 raise
             reason = first_line(error)
-        if self.device.type == "cuda":
+        if self.run.device.type == "cuda":
             # outside of the handler, which keeps the failed attempt's tensors alive
             torch.cuda.empty_cache()
         size = len(x) // self.section.accumulate

@@ -152,22 +152,20 @@ class Trainer:
             run.threads = trainer._thread_number(run.threads)
             torch.set_num_threads(run.threads)
             step = trainer.stepper(run, rungs[-1] * run.steps)
-            climb = trainer._climb(run, step, callbacks)
-            climb(rungs, seed, rates.peak)
+            climb = Climb(
+                section=self.section,
+                train=self.train,
+                scored=lambda: trainer._scored(run, callbacks),
+                hook=self.hook,
+                run=run,
+                step=step,
+                callbacks=callbacks,
+                seed=seed,
+                peak=rates.peak,
+            )
+            climb.through(rungs)
             run.keep_average()
         return tuple(run.scores)
-
-    def _climb(self, run: TrainingState, step: Stepper, callbacks: Callbacks) -> Climb:
-        return Climb(
-            self.section,
-            self.train,
-            lambda: self._scored(run, callbacks),
-            self.device,
-            self.hook,
-            run,
-            step,
-            callbacks,
-        )
 
     def _continuing(self, state: State | None) -> tuple[Trainer, State | None]:
         """The trainer for a run with this checkpoint, in the run's own arithmetic; and the

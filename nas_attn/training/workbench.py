@@ -254,54 +254,69 @@ class Workbench:
         stop: Stop,
         trained: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Carries out one run from its last checkpoint, and stores its scores. `trained` gets the
-        network of the last rung.
-        Raises Interrupted, LeaseLost, BackboneLost. Raises TrainingError: it cannot be trained, or
-        its attention took no part.
+        """Carries out one run from its last checkpoint, and stores its scores.
+
+        Args:
+            run: what is trained.
+            resolved: its network.
+            lease: the worker's right to do so.
+            go_on: told each stored score; False ends the run there.
+            stop: asked between steps; True interrupts the run.
+            trained: gets the network of the last rung.
+
+        Raises:
+            Interrupted: `stop` returned True.
+            LeaseLost: another worker has the run.
+            BackboneLost: its backbone must be trained first.
+            TrainingError: it cannot be trained, or its attention took no part.
         """
-        files = self.files(run, lease)
-
-        def on_rung(score: Score) -> bool:
-            network = None
-            if self._evaluator is not None:
-                network = self._evaluator.network
-            require_participation(network or model, resolved, self.plan.input_shape)
-            self._keep_labels(self.protocol, run.seed)
-            kept = score.kept if self._evaluator is None else score
-            if score.rung < len(rungs) - 1:
-                # mistakes of early rungs are not shown anywhere
-                kept = replace(kept, answers=None)
-            self.store.add_score(run, kept, lease=lease)
-            return go_on(score)
-
-        rungs = self.recipe.training.rungs
-        # Outside `own_fault`: this failure is not the candidate's.
+        # outside `own_fault`: this failure is not the candidate's
         self.start_weights(run.backbone, resolved.other)
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
+
+            def on_rung(score: Score) -> bool:
+                self._keep_score(score, run, resolved, model, lease)
+                return go_on(score)
+
             if self._evaluator is not None:
-                evaluation = self._evaluation(run, resolved, rungs)
+                evaluation = self._evaluation(run, resolved, self.recipe.training.rungs)
                 with intra_op_threads(self._threads.number):
                     scores = self._evaluator.fit(
-                        model, evaluation, slot=files, on_rung=on_rung, stop=stop
+                        model, evaluation, slot=self.files(run, lease), on_rung=on_rung, stop=stop
                     )
             else:
                 on_epoch = None
                 if run.purpose == RETRAIN:
                     on_epoch = keep_curve(self.store, run, lease)
-                training = TrainingRun(
-                    run=run,
-                    rungs=rungs,
-                    rates=candidate_rates(self.plan.like(resolved.other), model),
-                    slot=files,
-                    callbacks=Callbacks(
-                        on_rung, stop, on_epoch, partial(self._int8_metrics, run.seed)
-                    ),
-                )
-                scores = self._fit(model, training)
-        if trained is not None and len(scores) == len(rungs):
+                rates = candidate_rates(self.plan.like(resolved.other), model)
+                more = partial(self._int8_metrics, run.seed)
+                callbacks = Callbacks(on_rung, stop, on_epoch, more)
+                scores = self._fit(model, run, lease, rates=rates, callbacks=callbacks)
+        if trained is not None and len(scores) == len(self.recipe.training.rungs):
             trained(model)
         return scores
+
+    def _keep_score(
+        self,
+        score: Score,
+        run: Run,
+        resolved: ResolvedPlacement,
+        model: nn.Module,
+        lease: Lease,
+    ) -> None:
+        """Stores a score at a rung, if the network's attention took part in it."""
+        network = model
+        kept = score.kept
+        if self._evaluator is not None:
+            network = self._evaluator.network or model
+            kept = score
+        require_participation(network, resolved, self.plan.input_shape)
+        self._keep_labels(self.protocol, run.seed)
+        if score.rung < len(self.recipe.training.rungs) - 1:
+            # mistakes of early rungs are not shown anywhere
+            kept = replace(kept, answers=None)
+        self.store.add_score(run, kept, lease=lease)
 
     def _evaluation(
         self, run: Run, resolved: ResolvedPlacement, rungs: Sequence[int]
@@ -321,37 +336,47 @@ class Workbench:
         reason = f"{run.purpose} {run.files}"
         if reason not in {reading.reason for reading in self.store.test_readings()}:
             self.store.log_test_reading(reason)
-        epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
-            evaluation = self._evaluation(run, self.plan.resolved(run.placement), [epochs])
+            rungs = self.recipe.training.rungs[-1:]
+            evaluation = self._evaluation(run, self.plan.resolved(run.placement), rungs)
             with intra_op_threads(self._threads.number):
                 score = self._evaluator.test(model, evaluation)
         else:
-            assert self.dataset is not None
-            dataset = self.dataset.of_seed(run.seed)
-            if self._test_split is None:
-                split = self.dataset.read_test(reason)
-                keep_or_compare_test(self.store, self.recipe, self.dataset.classes, split)
-                self._test_split = split
-            lock = DeviceLock.for_section(self.recipe.latency)
-            with (
-                own_fault("testing it", self.device),
-                lock.shared(self._settle) as hold,
-                intra_op_threads(self._threads.number),
-            ):
-                trainer = Trainer(
-                    self.recipe.training,
-                    dataset,
-                    device=self.device,
-                    batch_hook=hold.yield_,
-                    arithmetic=self._arithmetic_of(run),
-                )
-                score = trainer.score(model, self._test_split, seed=run.seed, epochs=epochs)
-                more = int8_metrics(self.recipe, dataset, model, epochs, self._test_split)
-                score = replace(score, metrics={**score.metrics, **more})
+            score = self._test(run, model, self._read_test(reason))
         self._keep_labels(of_test.protocol, run.seed)
         self.store.add_score(of_test, score, lease=lease)
         return score
+
+    def _read_test(self, reason: str) -> Split:
+        """The test split, read once, whose images are those of the study."""
+        # with data of its own, an evaluator tests
+        assert self.dataset is not None
+        if self._test_split is None:
+            split = self.dataset.read_test(reason)
+            keep_or_compare_test(self.store, self.recipe, self.dataset.classes, split)
+            self._test_split = split
+        return self._test_split
+
+    def _test(self, run: Run, model: nn.Module, split: Split) -> Score:
+        """The score of a network of the built-in trainer."""
+        assert self.dataset is not None
+        dataset = self.dataset.of_seed(run.seed)
+        epochs = self.recipe.training.rungs[-1]
+        with (
+            own_fault("testing it", self.device),
+            DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold,
+            intra_op_threads(self._threads.number),
+        ):
+            trainer = Trainer(
+                self.recipe.training,
+                dataset,
+                device=self.device,
+                batch_hook=hold.yield_,
+                arithmetic=self._arithmetic_of(run),
+            )
+            score = trainer.score(model, split, seed=run.seed, epochs=epochs)
+            more = int8_metrics(self.recipe, dataset, model, epochs, split)
+        return replace(score, metrics={**score.metrics, **more})
 
     def _arithmetic_of(self, run: Run) -> Arithmetic:
         """What a run was computed in, so that its network is tested in the same."""
@@ -409,16 +434,18 @@ class Workbench:
             self.store.add_score(run, score, lease=lease)
             return True
 
-        training = TrainingRun(
-            run=run,
-            rungs=[section.backbone_epochs],
-            rates=LearningRates(section.learning_rate),
-            slot=self.files(run, lease),
-            callbacks=Callbacks(on_rung, stop),
-        )
-        own = own_fault("training its backbone", self.device)
-        with shared_fault(f"training backbone {run.backbone}") if run.key == BACKBONE else own:
-            self._fit(model, training)
+        fault = own_fault("training its backbone", self.device)
+        if run.key == BACKBONE:
+            fault = shared_fault(f"training backbone {run.backbone}")
+        with fault:
+            self._fit(
+                model,
+                run,
+                lease,
+                rungs=[section.backbone_epochs],
+                rates=LearningRates(section.learning_rate),
+                callbacks=Callbacks(on_rung, stop),
+            )
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
         content = json.dumps({"artifact": artifact, "sha256": sha256})
@@ -491,14 +518,22 @@ class Workbench:
             self._kept = wanted
         return self._weights
 
-    def _fit(self, model: nn.Module, training: TrainingRun) -> tuple[Score, ...]:
-        """The built-in training by `Trainer.fit`, which pauses between steps for latency
-        sessions.
+    def _fit(
+        self,
+        model: nn.Module,
+        run: Run,
+        lease: Lease,
+        *,
+        rates: LearningRates,
+        callbacks: Callbacks,
+        rungs: Sequence[int] | None = None,
+    ) -> tuple[Score, ...]:
+        """Trains by `Trainer.fit`, which pauses between steps for latency sessions; `rungs`: None
+        takes the recipe's.
         """
         # with data of its own, an evaluator trains
         assert self.dataset is not None
-        assert self._arithmetic is not None
-        dataset = self.dataset.of_seed(training.run.seed)
+        dataset = self.dataset.of_seed(run.seed)
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
                 self.recipe.training,
@@ -510,11 +545,11 @@ class Workbench:
             )
             return trainer.fit(
                 model,
-                seed=training.run.seed,
-                rungs=training.rungs,
-                rates=training.rates,
-                slot=training.slot,
-                callbacks=training.callbacks,
+                seed=run.seed,
+                rungs=rungs or self.recipe.training.rungs,
+                rates=rates,
+                slot=self.files(run, lease),
+                callbacks=callbacks,
             )
 
     def _int8_metrics(self, seed: int, model: nn.Module, epochs: int) -> Mapping[str, float]:
@@ -526,17 +561,6 @@ class Workbench:
         """Waits until the GPU has finished the batches that the host has queued."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRun:
-    """One training by the built-in trainer; as of `Trainer.fit`."""
-
-    run: Run
-    rungs: Sequence[int]
-    rates: LearningRates
-    slot: RunFiles
-    callbacks: Callbacks
 
 
 @dataclass(frozen=True, slots=True)

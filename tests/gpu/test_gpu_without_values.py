@@ -107,22 +107,21 @@ class Training:
         epoch is drawn, and copied to the device, with the first one.
         """
         with ExitStack() as watching:
-            self._climb(LateWatch(self.trainer.dataset.train, watch, watching))._epoch(0)
+            self._climb(LateWatch(self.trainer.dataset.train, watch, watching))._epoch()
 
     def _climb(self, split: LateWatch) -> Climb:
         climb = Climb(
-            self.trainer.section,
-            split,  # type: ignore[arg-type]
-            lambda: pytest.fail("there is no rung here"),
-            self.trainer.device,
-            self.trainer.hook,
-            self.run,
-            self.trainer.stepper(self.run, 4),
-            NO_CALLBACKS,
+            section=self.trainer.section,
+            train=split,  # type: ignore[arg-type]
+            scored=lambda: pytest.fail("there is no rung here"),
+            hook=self.trainer.hook,
+            run=self.run,
+            step=self.trainer.stepper(self.run, 4),
+            callbacks=NO_CALLBACKS,
+            seed=0,
+            peak=0.1,
         )
-        climb.seed, climb.learning_rate = 0, 0.1
         climb.pace = runs.HostPace(self.trainer.device)
-        climb.factors = []
         self.run.end = 2
         return climb
 
