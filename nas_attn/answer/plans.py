@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.system.notes import NoWeights
 
 # candidates of a good search
 ENOUGH_CANDIDATES = 16
@@ -131,8 +130,8 @@ class Budget:
     """Of the test at the end; 0: there is no time for it."""
     images: int
     """For validation, about."""
-    no_weights: NoWeights | None = None
-    """Why published weights are not used; None: they are, or the user says how it starts."""
+    no_weights: str = ""
+    """Why published weights are not used; empty: they are, or the user says how it starts."""
     known: int = 0
     """Candidates that the study has already."""
     usual: int = 0

@@ -18,7 +18,6 @@ from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tables import BACKBONE_SOURCES, FROZEN_NORMS
 from nas_attn.system.importing import load_object
-from nas_attn.system.notes import WeightsNote
 
 if TYPE_CHECKING:
     from torch import nn
@@ -130,14 +129,12 @@ def build(
     return build_network(section, name, input_shape, classes, pretrained)
 
 
-def load_weights(
-    model: nn.Module, path: str, *, same_norms: bool = False
-) -> tuple[WeightsNote, ...]:
+def load_weights(model: nn.Module, path: str, *, same_norms: bool = False) -> list[str]:
     """Loads a state_dict file into a bare model; a head for other classes stays random, a first
     layer is adapted.
 
     It unwraps the weights: from a dictionary with other entries, and from a prefix of all names.
-    Returns what a user should know of what is used, mostly nothing.
+    Returns a sentence for each thing that a user should know of what is used, mostly none.
 
     Args:
         path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or
@@ -150,10 +147,10 @@ def load_weights(
     from nas_attn.backbones.weights import fit, read_state, require_same_norms
 
     state, notes = read_state(path)
-    where = f"weights '{path}'"
+    where = f"weights '{shorten(path)}'"
     if same_norms:
         require_same_norms(model, state, where=where)
-    return (*notes, *fit(model, state, where=where))
+    return [*notes, *fit(model, state, where=where)]
 
 
 def _cifar(section: BackboneSection, channels: int, classes: int, published: bool) -> nn.Module:

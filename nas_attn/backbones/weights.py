@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from nas_attn.backbones.detectors import PREDICTORS
 from nas_attn.errors import BackboneError, CheckpointError, few, first_line, shorten
-from nas_attn.system.notes import WeightsNote
 from nas_attn.system.paths import user_path
 
 Versions = Mapping[str, Mapping[str, Any]]
@@ -99,8 +98,8 @@ def unpack(blob: bytes) -> Mapping[str, Any]:
     return state
 
 
-def read_state(path: str) -> tuple[Mapping[str, Any], list[WeightsNote]]:
-    """(The unwrapped state_dict of a file, what is used of it.)
+def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
+    """Gives the unwrapped state_dict of a file, and a sentence if the file has more of them.
 
     The file is `.npz`, `.safetensors`, or what `torch.save` wrote; nothing in it is executed.
 
@@ -171,9 +170,9 @@ def _why(file: Path, error: Exception) -> str:
     return f"it is damaged, or it was not written by {_SAVE}"
 
 
-def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[WeightsNote]]:
-    """(The state_dict inside, notes about other entries.)"""
-    notes: list[WeightsNote] = []
+def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
+    """(The state_dict inside, a sentence where it is one of several.)"""
+    notes: list[str] = []
     for _ in range(_DEPTH):
         if not isinstance(loaded, Mapping):
             kind = type(loaded).__name__
@@ -187,7 +186,7 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[Weights
         if wrapped:
             states = [key for key in wrapped if _is_state(loaded[key])]
             if len(states) > 1:
-                notes.append(WeightsNote("several_states", tuple(states)))
+                notes.append(f"{where}: it has {few(states)}; {states[0]} is used")
             loaded = loaded[(states or wrapped)[0]]
         elif _is_state(loaded):
             return loaded, notes
@@ -240,43 +239,55 @@ def require_same_norms(model: nn.Module, state: Mapping[str, Any], *, where: str
         )
 
 
-def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[WeightsNote]:
-    """Loads `state`; a first layer for another number of input channels is adapted, a head of
-    another size stays random.
+def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
+    """Loads weights into a bare network. Its first layer may have other input channels; layers for
+    other classes, and a missing last layer, stay random.
 
-    Returns what is used of it. BackboneError, whose sentence begins with `where`: names or shapes
-    differ elsewhere, or a value is not finite.
+    Args:
+        model: the network, which is changed only if all fits.
+        state: a state_dict, perhaps with a prefix of all names.
+        where: begins each sentence, `weights 'FILE'`.
+
+    Returns:
+        A sentence for each thing that a user should know of what is used.
+
+    Raises:
+        BackboneError: names or shapes differ elsewhere, or a value is not finite.
     """
-    own = model.state_dict()
     if any("nas_attn" in name.split(".") for name in state):
         raise BackboneError(
             f"{where}: they belong to a network with nas_attn attention, but every candidate starts"
             " from the bare backbone: give the bare backbone's weights (export the placement none)"
         )
+    own = model.state_dict()
     first, head = _ends(model)
     needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
-    body = [name for name in needed if head is None or not name.startswith(f"{head}.")] or needed
+    last_layer = [name for name in needed if head and name.startswith(head)]
+    body = [name for name in needed if name not in last_layer] or needed
     state, notes = _without_prefix(state, body, where)
-    state = _without_other_predictors(state, own, notes)
-    _check_names(needed, body, own, state, head, where)
-    taken: dict[str, Any] = {}
-    for name, value in own.items():
-        given = state.get(name)
-        in_head = head is not None and name.startswith(f"{head}.")
-        if given is None or name.endswith(EXTRA):
-            taken[name] = value if given is None else given
-        else:
-            _check_values(name, value, given, where)
-            taken[name] = _fitting(
-                name, value, given, adaptable=name == first, head=in_head, where=where
-            )
-    if head is not None and any(
-        name not in state for name in needed if name.startswith(f"{head}.")
-    ):
-        notes.append(WeightsNote("no_head", (head,)))
-        taken |= {name: value for name, value in own.items() if name.startswith(f"{head}.")}
+    _check_names(state, own, body, needed, head, where)
+    left_out: tuple[str, ...] = ()
+    if head and not all(name in state for name in last_layer):
+        notes.append(f"{where}: they have no '{head[:-1]}': this last layer starts at random")
+        left_out = (head,)
+    fitted = dict(own)
+    predictors = list[str]()
+    for name in own:
+        if name not in state or name.startswith(left_out):
+            continue
+        if name.endswith(EXTRA):
+            fitted[name] = state[name]
+            continue
+        _check_values(name, own[name], state[name], where)
+        if not _is_of_other_classes(name, own[name], state[name], head):
+            fitted[name] = _fitting(name, own[name], state[name], first, where)
+        elif name.startswith(PREDICTORS):
+            predictors.append(name)
+    if predictors:
+        names = few(sorted(predictors), letters=80)
+        notes.append(f"{where}: they are for other classes: {names} start at random")
     try:
-        restore(model, with_versions(taken, versions_of(state)))
+        restore(model, with_versions(fitted, versions_of(state)))
     except Exception as error:
         # a module's own loading, and torch, may raise any error
         why = " ".join(str(error).split())[:300]
@@ -288,76 +299,69 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[Weigh
 
 def _without_prefix(
     state: Mapping[str, Any], body: Sequence[str], where: str
-) -> tuple[Mapping[str, Any], list[WeightsNote]]:
-    """The part of a state_dict with this network's names, without a prefix from a surrounding
-    program.
+) -> tuple[Mapping[str, Any], list[str]]:
+    """(The part of a state_dict with this network's names, without the prefix that a surrounding
+    program gave them; a sentence if other names are ignored.)
     """
-    if all(name in state for name in body):
+    found = sum(name in state for name in body)
+    if found == len(body):
         return state, []
-    last = body[0]
-    prefixes = [name.removesuffix(last) for name in state if name.endswith(f".{last}")]
+    prefixes = [name.removesuffix(body[0]) for name in state if name.endswith(f".{body[0]}")]
     counts = {prefix: sum(f"{prefix}{name}" in state for name in body) for prefix in prefixes}
     whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
     if len(whole) > 1:
-        times = f"{len(whole)} times, under {few(whole)}"
         raise BackboneError(
-            f"{where}: they contain this network {times}: write a file with only one of them"
+            f"{where}: they contain this network {len(whole)} times, under {few(whole)}: write a"
+            " file with only one of them"
         )
     prefix = max(prefixes, key=counts.__getitem__, default="")
-    if not prefix or counts[prefix] <= max(len(body) / 2, sum(name in state for name in body)):
+    # half of another network's names may be the same by chance
+    if not prefix or counts[prefix] <= max(len(body) / 2, found):
         return state, []
     inside = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
-    outside = [name for name in state if not name.startswith((prefix, *AUXILIARY))]
-    module = prefix.removesuffix(".")
     versions = {
-        path.removeprefix(module).removeprefix("."): entry
+        path.removeprefix(prefix[:-1]).removeprefix("."): entry
         for path, entry in (versions_of(state) or {}).items()
-        if path == module or path.startswith(prefix)
+        if f"{path}.".startswith(prefix)
     }
-    notes = [WeightsNote("ignored", tuple(outside), prefix)] if outside else []
+    outside = [name for name in state if not name.startswith((prefix, *AUXILIARY))]
+    notes = []
+    if outside:
+        notes.append(
+            f"{where}: names that begin with '{prefix}' are used, {len(outside)} others are"
+            f" ignored: {few(outside, letters=80)}"
+        )
     return with_versions(inside, versions or None), notes
 
 
-def _without_other_predictors(
-    state: Mapping[str, Any], own: Mapping[str, Any], notes: list[WeightsNote]
-) -> Mapping[str, Any]:
-    """A detector's weights; layers that predict other classes keep their own random ones."""
-    others = set[str]()
-    for name, value in own.items():
-        given = getattr(state.get(name), "shape", value.shape)
-        of_other_classes = given != value.shape and given[1:] == value.shape[1:]
-        if name.startswith(PREDICTORS) and of_other_classes:
-            others.add(name)
-    if not others:
-        return state
-    notes.append(WeightsNote("other_classes", tuple(sorted(others))))
-    return with_versions({**state, **{name: own[name] for name in others}}, versions_of(state))
-
-
 def _check_names(
-    needed: Sequence[str],
-    body: Sequence[str],
-    own: Mapping[str, Any],
     state: Mapping[str, Any],
+    own: Mapping[str, Any],
+    body: Sequence[str],
+    needed: Sequence[str],
     head: str | None,
     where: str,
 ) -> None:
-    """Raises BackboneError: names are missing, or there are others, so the weights are another
+    """Raises BackboneError: names are missing, or there are others, so that the weights are another
     network's.
     """
     others = [str(name) for name in state if name not in own]
-    if missing := [name for name in body if name not in state]:
-        instead = f", but {few(others, letters=120)}" if others else ""
-        what = f"has no '{missing[0]}' ({len(missing)} of {len(needed)} names are missing){instead}"
-    elif further := [
+    missing = [name for name in body if name not in state]
+    spared = (*AUXILIARY, head) if head else AUXILIARY
+    further = [
         name
         for name in others
-        if not name.startswith((f"{head}.", *AUXILIARY))
+        if not name.startswith(spared)
         and not name.endswith((COUNTER, EXTRA))
         and hasattr(state[name], "shape")
-    ]:
+    ]
+    if missing:
+        what = f"has no '{missing[0]}' ({len(missing)} of {len(needed)} names are missing)"
+        if others:
+            what += f", but {few(others, letters=120)}"
+    elif further:
         what = f"has '{further[0]}', which the backbone does not have ({len(further)} such names)"
     else:
         return
@@ -392,18 +396,23 @@ def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
         )
 
 
-def _fitting(
-    name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bool, where: str
-) -> Tensor:
-    """The tensor to load into the network; `adaptable`: it is the first convolution's weight,
-    `head`: of the last layer.
+def _is_of_other_classes(name: str, own: Tensor, given: Tensor, head: str | None) -> bool:
+    """Whether a tensor of the last layer, or of a detector's predictors, is for another number of
+    classes, its first dimension.
     """
+    if not name.startswith((head, *PREDICTORS) if head else PREDICTORS):
+        return False
+    other = given.ndim == own.ndim and given.shape != own.shape
+    return other and given.shape[1:] == own.shape[1:]
+
+
+def _fitting(name: str, own: Tensor, given: Tensor, first: str | None, where: str) -> Tensor:
+    """The tensor to load; that of the `first` convolution is adapted to other input channels."""
     if given.shape == own.shape:
         return given
-    if head and given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:
-        return own
-    same = given.ndim == 4 and (given.shape[0], *given.shape[2:]) == (own.shape[0], *own.shape[2:])
-    if adaptable and same and given.shape[1] > 0:
+    kernels = given.ndim == 4 and given.shape[1] > 0
+    same = kernels and (given.shape[0], *given.shape[2:]) == (own.shape[0], *own.shape[2:])
+    if name == first and same:
         return other_channels(given, own.shape[1])
     raise BackboneError(
         f"{where}: '{name}' has shape {tuple(given.shape)}, the network's is {tuple(own.shape)}"
@@ -411,18 +420,19 @@ def _fitting(
 
 
 def _ends(model: nn.Module) -> tuple[str | None, str | None]:
-    """(name of the first convolution's weight, path of the last layer that has weights)."""
+    """(Name of the first convolution's weight, prefix of the last layer that has weights.)"""
     convolutions = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d)]
     layers = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    return (f"{convolutions[0]}.weight" if convolutions else None, layers[-1] if layers else None)
+    first = f"{convolutions[0]}.weight" if convolutions else None
+    return first, f"{layers[-1]}." if layers else None
 
 
 def random_for_other_classes(model: nn.Module) -> tuple[str, ...]:
-    """Prefixes of the names that `fit` may leave random: of the last layer, and of those with which
-    a detector predicts classes.
+    """Gives the prefixes of the names that `fit` may leave random: of the last layer, and of those
+    with which a detector predicts classes.
     """
     _, head = _ends(model)
-    return PREDICTORS if head is None else (f"{head}.", *PREDICTORS)
+    return (head, *PREDICTORS) if head else PREDICTORS
 
 
 def other_channels(weight: Tensor, channels: int) -> Tensor:

@@ -175,13 +175,12 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     weights.
     """
     from nas_attn.training.starts import no_weights
-    from nas_attn.words.weights import no_weights_text
 
     refuse_unpublished(backbone, target.start)
     why = ""
     if target.start in (None, "weights"):
         lacking = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
-        why = "" if lacking is None else no_weights_text(lacking)
+        why = "" if lacking is None else lacking.sentence
     note = ""
     if backbone.startswith("torchvision:"):
         note = why

@@ -122,41 +122,6 @@ Note = (
 )
 
 
-WeightsNoteKind = Literal[
-    # the file has several state_dicts, of which the first is used
-    "several_states",
-    # parameters outside of a prefix are ignored
-    "ignored",
-    # parameters for other classes start at random
-    "other_classes",
-    # the last layer is missing, and starts at random
-    "no_head",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsNote:
-    """What is used of a weights file, where it is not all."""
-
-    kind: WeightsNoteKind
-    # of state_dicts, parameters or a layer
-    names: tuple[str, ...]
-    # of the parameters that are used, if others are ignored
-    prefix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NoWeights:
-    """Why a network does not start from published weights."""
-
-    kind: Literal["not_asked_for", "not_published", "not_loaded"]
-    backbone: str
-    # what an error says if they are not loaded
-    error: str = ""
-    # the same without its cause and the way out
-    reason: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Wording:
     """How notes are said, in one language."""

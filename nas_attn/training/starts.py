@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection, Recipe
 from nas_attn.recipe.tables import IN_INT8, LATENCY_MODES
-from nas_attn.system.notes import NoWeights, WeightsNote
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import Plan
@@ -59,11 +59,9 @@ def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
     return x.float().cpu()
 
 
-def given_weights(
-    plan: Plan, weights: str | None = None
-) -> tuple[Mapping[str, Any], tuple[WeightsNote, ...]]:
-    """(The bare backbone's state_dict from `weights` (None: `training.weights`), what is used of
-    them.) Raises BackboneError.
+def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, Any], list[str]]:
+    """Gives the bare backbone's state_dict from `weights` (None: `training.weights`), and a
+    sentence for each thing that a user should know of what is used. Raises BackboneError.
     """
     weights = weights or plan.recipe.training.weights
     # the recipe's schema sees to it
@@ -71,12 +69,8 @@ def given_weights(
     if weights == "default":
         section = plan.recipe.network
         shape = plan.input_shape
-        return (
-            backbones.build(
-                section, input_shape=shape, classes=plan.classes, pretrained=True
-            ).state_dict(),
-            (),
-        )
+        model = backbones.build(section, input_shape=shape, classes=plan.classes, pretrained=True)
+        return model.state_dict(), []
     model = plan.bare(plan.recipe.first_seed)
     frozen = plan.recipe.network.norms == "frozen"
     # who says that they are frozen knows his weights
@@ -85,19 +79,29 @@ def given_weights(
     return model.state_dict(), notes
 
 
-def read_weights(plan: Plan) -> Iterator[tuple[str, WeightsNote]]:
-    """Reads the weights that a recipe names; yields them with what is used of them, if it is not
-    all. Raises BackboneError: they do not fit. Raises RecipeError: there are learning rates for
-    another number of stages.
+def read_weights(plan: Plan) -> Iterator[str]:
+    """Reads the weights that a recipe names; yields what a user should know of what is used. Raises
+    BackboneError: they do not fit. Raises RecipeError: there are learning rates for another number
+    of stages.
     """
     check_rates(plan)
     for weights in wanted_weights(plan.recipe):
-        for note in given_weights(plan, weights)[1]:
-            yield weights, note
+        yield from given_weights(plan, weights)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class NoWeights:
+    """Why a network does not start from published weights."""
+
+    # a sentence with its cause and the way out
+    sentence: str
+    # the same without them
+    reason: str
 
 
 def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
-    """Why a target does not start from a backbone's published weights by default; None if it does.
+    """Tells why a target does not start from a backbone's published weights by default; None if it
+    does.
 
     torchvision's weights are downloaded, once. Others are used only on request: without a network,
     timm tries for a minute.
@@ -105,7 +109,10 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
     if backbone.endswith(".pt"):
         return None
     if not backbone.startswith("torchvision:"):
-        return NoWeights("not_asked_for" if ":" in backbone else "not_published", backbone)
+        why = f"{backbone} has no published weights"
+        if ":" in backbone:
+            why = "published weights are used only if you ask for them"
+        return NoWeights(why, why)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_S)
     try:
@@ -113,9 +120,9 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
             backbone_section(backbone), input_shape=(3, side, side), classes=10, pretrained=True
         )
     except WeightsAway as error:
-        return NoWeights("not_loaded", backbone, str(error), error.reason)
+        return NoWeights(str(error), error.reason)
     except BackboneError as error:
-        return NoWeights("not_loaded", backbone, str(error), str(error))
+        return NoWeights(str(error), str(error))
     finally:
         socket.setdefaulttimeout(before)
     return None

@@ -12,7 +12,6 @@ from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.units import duration
 from nas_attn.words.lines import Line
-from nas_attn.words.weights import no_weights_text
 
 DAY_S = 86_400.0
 
@@ -187,8 +186,8 @@ def _target(budget: Budget, target: TrainingSection) -> str:
     """How long the target trains, and how it starts."""
     starts = {None: "from random weights", "default": "from the published weights"}
     start = starts.get(target.weights, f"from {target.weights}")
-    if budget.no_weights is not None:
-        start += f" ({no_weights_text(budget.no_weights, short=True)})"
+    if budget.no_weights:
+        start += f" ({budget.no_weights})"
     if not budget.recipe.target_is_open:
         return f"{several(target.rungs[-1], 'epoch')} with attention {start}"
     return (

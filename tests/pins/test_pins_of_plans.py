@@ -6,7 +6,6 @@ from made_study import recipe
 from pinned import as_json, check
 
 from nas_attn.answer.plans import Budget, Extension, FolderLook, Forecast, Timetable
-from nas_attn.system.notes import NoWeights
 from nas_attn.words.lines import Line
 from nas_attn.words.plans import (
     budget_as_json,
@@ -32,7 +31,7 @@ EXTENSION = Extension(
     7, ("uniform eca",), (20, 36),
 )  # fmt: skip
 LOOK = FolderLook(10, 12000, 3)
-AWAY = NoWeights("not_loaded", "torchvision:resnet18", "no connection (x): wait", "no connection")
+AWAY = "no connection"
 
 
 def budgets() -> list[Budget]:

@@ -18,7 +18,6 @@ from nas_attn.training.images import KnownImages, keep_or_compare
 from nas_attn.training.plan import Build, Plan, study_plan
 from nas_attn.training.starts import pick_device, read_weights, wanted_weights
 from nas_attn.training.tasks.data import data_of
-from nas_attn.words.weights import weights_note_text
 
 
 def check_here(
@@ -48,8 +47,8 @@ def check_weights(plan: Plan) -> None:
     """Reads the weights that a recipe names, and warns of partial matches. Raises BackboneError:
     they do not fit. Raises RecipeError: there are learning rates for another number of stages.
     """
-    for weights, note in read_weights(plan):
-        warnings.warn(weights_note_text(weights, note), NasAttnWarning, stacklevel=2)
+    for note in read_weights(plan):
+        warnings.warn(note, NasAttnWarning, stacklevel=2)
 
 
 def check_start(opened: OpenStudy) -> None:

@@ -44,7 +44,6 @@ from nas_attn.searching.prepare.timing import (
     most_of_few,
 )
 from nas_attn.storage.opening import BegunStudy, begun_study
-from nas_attn.system.notes import NoWeights
 from nas_attn.training.arithmetic import new_arithmetic, threads_for
 from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.trainer import Trainer
@@ -203,7 +202,7 @@ def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     side = int(wish.given.get("data.size", side))
     table = _table(wish, backbone, side)
     lacking = _why_scratch(wish, backbone)
-    start = "weights" if lacking is None else "scratch"
+    start = "scratch" if lacking else "weights"
     table["target"] = {} if wish.start else target_table(start)
     usual = usual_epochs(_recipe(table, wish.given, epochs=AUTO), wish.trained)
     epochs = wish.stated or usual
@@ -248,8 +247,8 @@ def _shapes(wish: _Wish) -> list[list[tuple[str, int]]]:
     if start := wish.start:
         return [[shape for shape in shapes if ":" in shape[0] or start != "pretrained"]]
     groups = (
-        [shape for shape in shapes if _no_weights(shape[0]) is None],
-        [shape for shape in shapes if _no_weights(shape[0]) is not None],
+        [shape for shape in shapes if not _no_weights(shape[0])],
+        [shape for shape in shapes if _no_weights(shape[0])],
     )
     return [group for group in groups if group]
 
@@ -261,25 +260,27 @@ class _Timed(NamedTuple):
     # epochs for which a network is usually trained on these images
     usual: int
     epoch_s: float
-    no_weights: NoWeights | None
+    # why published weights are not used; empty: they are
+    no_weights: str
 
 
-def _why_scratch(wish: _Wish, backbone: str) -> NoWeights | None:
+def _why_scratch(wish: _Wish, backbone: str) -> str:
     """Why a network does not start from published weights: those of the first choice are not there,
-    or it has none. None if it does, or if the user says how it starts.
+    or it has none. Empty if it does, or if the user says how it starts.
     """
     if wish.start:
-        return None
-    first_choice = None
+        return ""
+    first_choice = ""
     if "backbone.name" not in wish.given:
         first_choice = _no_weights(PHOTO_NETS[0][0])
     return first_choice or _no_weights(backbone)
 
 
 @functools.cache
-def _no_weights(backbone: str) -> NoWeights | None:
-    """As `no_weights`, tried once."""
-    return no_weights(backbone)
+def _no_weights(backbone: str) -> str:
+    """The reason of `no_weights`, tried once; empty if there are some."""
+    lacking = no_weights(backbone)
+    return "" if lacking is None else lacking.reason
 
 
 def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
