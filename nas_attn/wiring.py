@@ -127,18 +127,6 @@ def _write_onnx() -> Function:
     return write_onnx
 
 
-def _write_ncnn() -> Function:
-    from nas_attn.latency.files import write_ncnn
-
-    return write_ncnn
-
-
-def _write_litert() -> Function:
-    from nas_attn.latency.files import write_litert
-
-    return write_litert
-
-
 def _by_command() -> Function:
     from nas_attn.latency.nets import by_command
 
@@ -530,28 +518,6 @@ LATENCY_MODES = (
         devices=("cuda",),
         dtypes=("float32", "float16"),
         own_stream=True,
-    ),
-    LatencyMode(
-        "ncnn",
-        _by_runtime,
-        suffix=".param",
-        write=_write_ncnn,
-        package="ncnn",
-        extra="ncnn",
-        costly=True,
-        devices=("cpu",),
-        dtypes=("float32",),
-    ),
-    LatencyMode(
-        "litert",
-        _by_runtime,
-        suffix=".tflite",
-        write=_write_litert,
-        package="ai_edge_litert",
-        extra="litert",
-        costly=True,
-        devices=("cpu",),
-        dtypes=("float32",),
     ),
     LatencyMode(
         "openvino-int8",

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
 
 FORMAT_HELP = (
-    "weights, torch (torch.export), onnx, python (one readable file), openvino, ncnn, onnx-int8,"
-    " openvino-int8, or a trainer's own; default: by --output, else weights."
+    "weights, torch (torch.export), onnx, onnx-int8, python (one readable file), or a trainer's"
+    " own; default: by --output, else weights."
 )
 
 
@@ -91,7 +91,7 @@ class ExportOptions:
 def export(
     criteria: Criteria, options: ExportOptions, common: Common, study: StudyName = None
 ) -> None:
-    """Write a trained network and its card. In one of eight formats."""
+    """Write a trained network and its card. In one of five formats."""
     check_output()
 
     from nas_attn.answer.choice import chosen

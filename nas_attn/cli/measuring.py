@@ -265,7 +265,6 @@ def _front_of(study: OpenStudy | None, backbone: str | None) -> dict[str, Placem
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], folder: Path) -> None:
     from nas_attn.cli.printing import show_prose
     from nas_attn.latency.session import PROGRAM_FILE, write_folder
-    from nas_attn.recipe.tables import LATENCY_MODES
 
     write_folder(
         folder,
@@ -275,7 +274,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
         candidates={built.key: (built.notation, built.model) for built in networks.values()},
         input_shape=plan.input_shape,
     )
-    runtime = LATENCY_MODES[section.mode].package
+    runtime = section.row.package
     line = measuring.sent_line(folder, len(networks), runtime=runtime, program=PROGRAM_FILE)
     show_prose(console(), line)
 
@@ -331,9 +330,11 @@ def latency_section(section: LatencySection, settings: Sequence[str]) -> Latency
         **overrides(settings, "--latency"),
     }
     try:
-        return LatencySection.model_validate(table)
+        given = LatencySection.model_validate(table)
     except ValidationError as error:
         raise RecipeError(sentence(LatencySection, error, "--latency")) from None
+    given.refuse_former()
+    return given
 
 
 class Built(NamedTuple):

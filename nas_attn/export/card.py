@@ -27,7 +27,7 @@ from nas_attn.attention.choice import Choice
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.export import scoring
-from nas_attn.export.formats import BOX_VALUES, Graph, answers_of
+from nas_attn.export.formats import BOX_VALUES, FORMER, Graph, answers_of
 from nas_attn.export.python_file import Described
 from nas_attn.recipe import tasks, units
 from nas_attn.recipe.reading import recipe_from
@@ -386,6 +386,11 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
         OperationError: the file or the images are not those of the card, or the file does not run.
     """
     facts = read_card(path)
+    if facts.get("format") in FORMER:
+        raise UserError(
+            f"'{path.name}' is in the format '{facts['format']}', which is not checked any more:"
+            " export onnx, or run the script beside it"
+        )
     try:
         return _verified(path, facts, root)
     except NasAttnError:

@@ -21,7 +21,6 @@ from nas_attn.latency.files import (
     quantize,
     quiet,
     why_not_exported,
-    write_ncnn,
 )
 from nas_attn.recipe.task import Task
 from nas_attn.system.paths import replace_file
@@ -245,6 +244,8 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
             " format"
         )
     name = name or (by_ending[0].name if by_ending else "weights")
+    if name in FORMER:
+        raise UserError(f"the format '{name}' is not written any more: {FORMER[name]}")
     if name not in formats:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(formats)}")
     if by_ending and formats[name].suffix != ending:
@@ -378,29 +379,6 @@ def _onnx(order: ExportOrder, *, quantized: bool = False) -> None:
     onnx.save(loaded, str(order.path))
 
 
-def _openvino(order: ExportOrder, *, quantized: bool = False) -> None:
-    """OpenVINO's own format, `.xml` and `.bin`, through ONNX."""
-    try:
-        import openvino
-    except ImportError:
-        raise UserError(
-            "the format 'openvino' needs openvino: pip install 'nas-attn[openvino]'"
-        ) from None
-    with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "model.onnx"
-        _onnx(replace(order, path=path), quantized=quantized)
-        openvino.save_model(openvino.convert_model(path), order.path, compress_to_fp16=False)
-
-
-def _ncnn(order: ExportOrder) -> None:
-    """ncnn's `.param` and `.bin`, for one image."""
-    if isinstance(order.model, Normalising):
-        raise UserError(
-            "normalize does not apply to the format 'ncnn', which takes no uint8: leave it out"
-        )
-    write_ncnn(_graph(order), order.x[:1], order.path)
-
-
 def _python(order: ExportOrder) -> None:
     """A Python file that defines this network and nothing else, and its weights beside it, as
     `weights` writes them.
@@ -422,7 +400,6 @@ def _python(order: ExportOrder) -> None:
     _weights(replace(order, path=weights))
 
 
-_INT8: dict[str, bool] = {"graph": True, "quantized": True}
 FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
@@ -432,15 +409,25 @@ FORMATS: Mapping[str, Format] = {
         ),
         Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
         Format("python", ".py", (b'"""',), _python),
-        Format("openvino", ".xml", (b"<?xml",), _openvino, graph=True),
-        Format("ncnn", ".param", (b"7767517",), _ncnn, graph=True),
-        Format("onnx-int8", ".onnx", (b"\x08",), partial(_onnx, quantized=True), **_INT8),
-        Format("openvino-int8", ".xml", (b"<?xml",), partial(_openvino, quantized=True), **_INT8),
+        Format(
+            "onnx-int8",
+            ".onnx",
+            (b"\x08",),
+            partial(_onnx, quantized=True),
+            graph=True,
+            quantized=True,
+        ),
     )
 }
 """The formats of all tasks; a task may have more (`TaskExport.formats`). A file of a graph is
 loaded by `scoring.RUNNERS`.
 """
+FORMER = {
+    "openvino": "give onnx, which OpenVINO reads",
+    "openvino-int8": "give onnx-int8, which OpenVINO reads",
+    "ncnn": "give python, and convert it with pnnx (docs/other-runtimes.md)",
+}
+"""Formats that were written until 2026-11-29 -> the way out."""
 COMPARED = 4
 """Number of images for the comparison of a detector's file: a single one may have no boxes."""
 

@@ -10,8 +10,8 @@ yours.
     # batches on standard input, answers on standard output
     python NAME.score.py --stream FORMAT FILE
 
-Needs numpy, Pillow, and onnxruntime, openvino, ncnn or torch by the network's format. nas_attn is
-not needed. In a stream, a batch is a line with its shape and kind, then its bytes; so is an answer.
+Needs numpy, Pillow, and onnxruntime or torch by the network's format. nas_attn is not needed. In a
+stream, a batch is a line with its shape and kind, then its bytes; so is an answer.
 """
 
 from __future__ import annotations
@@ -60,31 +60,6 @@ def _onnx(path: str) -> Callable[[Array], Array]:
     return lambda x: session.run(None, {name: x})[0]
 
 
-def _openvino(path: str) -> Callable[[Array], Array]:
-    import openvino
-
-    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda x: network(x)[0].copy()
-
-
-def _ncnn(path: str) -> Callable[[Array], Array]:
-    import ncnn
-
-    network = ncnn.Net()
-    network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = (
-        False
-    )
-    network.load_param(path)
-    network.load_model(str(Path(path).with_suffix(".bin")))
-
-    def one(image: Array) -> Array:
-        extractor = network.create_extractor()
-        extractor.input("in0", ncnn.Mat(np.ascontiguousarray(image)))
-        return np.array(extractor.extract("out0")[1])
-
-    return lambda x: np.stack([one(image) for image in x])
-
-
 def _program(path: str) -> Callable[[Array], Array]:
     import torch
 
@@ -131,9 +106,6 @@ def boxes(answers: Any) -> Array:
 RUNNERS = {
     "onnx": _onnx,
     "onnx-int8": _onnx,
-    "openvino": _openvino,
-    "ncnn": _ncnn,
-    "openvino-int8": _openvino,
     "torch": _program,
     "python": _python,
 }

@@ -1,4 +1,4 @@
-"""Networks as files of other runtimes: ONNX, also in int8, ncnn, LiteRT.
+"""Networks as files of other runtimes: ONNX, also in int8.
 
 A writer is called as `write_onnx(model, x, path)`, with an input x (N, C, H, W) for whose shape the
 file is made; `LatencyMode.write` names it.
@@ -6,15 +6,11 @@ file is made; `LatencyMode.write` names it.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import logging
 import math
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -30,7 +26,6 @@ from nas_attn.attachment.containers import CHILD
 from nas_attn.errors import MeasurementError, first_line
 from nas_attn.latency.paired import Array
 from nas_attn.recipe.recipe import LatencySection
-from nas_attn.recipe.tables import LATENCY_MODES
 
 CALIBRATION = 64
 """Images that give the ranges of the activations."""
@@ -96,82 +91,6 @@ def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
         raise MeasurementError(
             f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'"
         ) from None
-
-
-def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by TorchScript and pnnx; x
-    is one image (1, C, H, W).
-    MeasurementError: pnnx is missing or cannot convert the network, or x holds several images.
-    """
-    try:
-        import pnnx
-    except ModuleNotFoundError:
-        raise MeasurementError("ncnn needs pnnx: pip install 'nas-attn[ncnn]'") from None
-    if len(x) != 1:
-        raise MeasurementError(
-            f"ncnn takes one image at a time, not {len(x)}: set latency.batch_size = 1"
-        )
-    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
-        # TorchScript is deprecated
-        warnings.simplefilter("ignore")
-        traced = torch.jit.trace(model, x, check_trace=False)  # type: ignore[no-untyped-call]
-        traced.save(f"{folder}/model.pt")
-        shape = f"inputshape=[{','.join(map(str, x.shape))}]"
-        done = subprocess.run(
-            [pnnx.EXEC_PATH, "model.pt", shape, "fp16=0"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-        files = [Path(folder) / f"model.ncnn{suffix}" for suffix in (".param", ".bin")]
-        if done.returncode or not all(file.exists() for file in files):
-            raise MeasurementError(
-                f"pnnx cannot convert the network for ncnn (exit status {done.returncode})"
-            )
-        kinds = {
-            line.split()[0] for line in files[0].read_text("utf-8").splitlines()[2:] if line.strip()
-        }
-        if foreign := sorted(kind for kind in kinds if "." in kind or ":" in kind):
-            # pnnx leaves operators that it cannot translate
-            raise MeasurementError(f"ncnn has no operator for {', '.join(foreign)} of this network")
-        for file in files:
-            path.with_suffix(file.suffix).write_bytes(file.read_bytes())
-
-
-# In a process of its own: the converter prints, loads JAX, and can crash.
-LITERT = """
-import sys, torch, litert_torch
-network, x = torch.export.load(sys.argv[1]).module(), torch.zeros(*map(int, sys.argv[3:]))
-litert_torch.convert(network, (x,)).export(sys.argv[2])
-"""
-
-
-def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model for LiteRT (.tflite), for x's shape (N, C, H, W). MeasurementError:
-    litert-torch is missing or fails.
-    """
-    if importlib.util.find_spec("litert_torch") is None:
-        raise MeasurementError("LiteRT needs litert-torch: pip install 'nas-attn[litert]'")
-    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
-        # the exporter's own deprecations
-        warnings.simplefilter("ignore")
-        torch.export.save(torch.export.export(model, (x,)), f"{folder}/model.pt2")
-        command = [
-            sys.executable,
-            "-P",
-            "-W",
-            "ignore",
-            "-c",
-            LITERT,
-            f"{folder}/model.pt2",
-            str(path),
-            *map(str, x.shape),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode or not path.exists():
-        reason = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-        raise MeasurementError(f"litert-torch cannot convert the network: {reason}")
 
 
 def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:
@@ -256,16 +175,11 @@ def _batches(images: Array, size: int) -> list[Array]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-def runtime_suffix(section: LatencySection) -> str:
-    """Suffix of the file that the section's mode runs."""
-    return LATENCY_MODES[section.mode].suffix
-
-
 def write_runtime_file(
     model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path
 ) -> None:
     """Writes the file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
-    mode = LATENCY_MODES[section.mode]
+    mode = section.row
     assert mode.write is not None
     mode.write()(model, x, path)
     if mode.quantized:

@@ -15,7 +15,7 @@ import torch
 from nas_attn.errors import MeasurementError
 from nas_attn.latency.paired import cpu_name
 from nas_attn.recipe.recipe import LatencySection
-from nas_attn.recipe.tables import LATENCY_MODES, LatencyMode
+from nas_attn.recipe.tables import LatencyMode
 from nas_attn.storage.records import Fingerprint
 
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
@@ -24,13 +24,14 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 def fingerprint(section: LatencySection) -> Fingerprint:
     """The fingerprint for these settings: equal on machines of one kind with the same software. For
     a command, its text is the device. MeasurementError: no such device, or the mode's package is
-    missing.
+    missing. RecipeError: nothing is measured in this mode any more.
     """
+    section.refuse_former()
     details = {"torch": str(torch.__version__), "mode": section.mode}
     if section.command is not None:
         return Fingerprint("command", section.command, tuple(sorted(details.items())))
     details |= {"python": platform.python_version().rpartition(".")[0], "system": platform.system()}
-    mode = LATENCY_MODES[section.mode]
+    mode = section.row
     if mode.package:
         details[mode.package] = _version(mode)
     name, own_details = _cuda() if section.device == "cuda" else _cpu(section)

@@ -26,10 +26,9 @@ from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.attachment.unfinished import refusing_unfinished
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import DeviceLost, MeasurementError
-from nas_attn.latency.files import runtime_suffix, why_not_exported, write_onnx, write_runtime_file
+from nas_attn.latency.files import why_not_exported, write_onnx, write_runtime_file
 from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
 from nas_attn.recipe.recipe import LatencySection
-from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.system.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.system.processes import words_of
 
@@ -95,7 +94,7 @@ def clock_name(section: LatencySection) -> str:
     if section.by_command:
         return "command"
     if section.device == "cuda":
-        if LATENCY_MODES[section.mode].own_stream:
+        if section.row.own_stream:
             return "wall"
         return "cuda-events"
     return "thread" if section.threads == 1 else "wall"
@@ -140,7 +139,7 @@ def prepare(
     MeasurementError: it cannot.
     """
     try:
-        mode = LATENCY_MODES[section.mode]
+        mode = section.row
         channels, height, width = x.shape[1:]
         more = {"images": images} if mode.quantized else {}
         copied = deployed(model, section, (channels, height, width))
@@ -234,7 +233,7 @@ def open_in_runtime(
     """
     # Windows removes no file that is still mapped.
     with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / f"model{runtime_suffix(section)}"
+        path = Path(folder) / f"model{section.row.suffix}"
         write_runtime_file(model, section, x, images, path)
         return Opened(path, section.mode, x.cpu().numpy(), section.threads, section.device)
 

@@ -28,7 +28,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -204,72 +203,13 @@ def _openvino(path: Path, x: Array, threads: int, _device: str) -> Ready:
     ]
 
 
-def _ncnn(path: Path, x: Array, threads: int, _device: str) -> Ready:
-    """In ncnn, from `path` (.param) and the .bin beside it; x holds one image."""
-    import ncnn
-
-    net = ncnn.Net()
-    net.opt.num_threads = threads
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
-        raise RuntimeError("ncnn cannot load the network")
-    answer: list[Any] = []
-
-    def call() -> None:
-        extractor = net.create_extractor()
-        extractor.input("in0", ncnn.Mat(x[0]))
-        code, out = extractor.extract("out0")
-        answer[:] = [out]
-        if code:
-            raise RuntimeError(f"ncnn ends with {code}")
-
-    return call, lambda: [np.array(answer[0])[None]]
-
-
-@contextmanager
-def _errors_hidden() -> Iterator[None]:
-    """Discards the output of C code to standard error."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _litert(path: Path, x: Array, threads: int, _device: str) -> Ready:
-    from ai_edge_litert.interpreter import Interpreter
-
-    # it prints each time that it computes on the CPU
-    with _errors_hidden():
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]["index"]
-
-    def call() -> None:
-        interpreter.set_tensor(given, x)
-        interpreter.invoke()
-
-    return call, lambda: [
-        interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()
-    ]
-
-
 OPENERS: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
     "onnxruntime": _onnxruntime,
     "tensorrt": _tensorrt,
     "openvino": _openvino,
-    "ncnn": _ncnn,
-    "litert": _litert,
 }
 # of modes whose package has another name
-PACKAGE_NAMES = {
-    "tensorrt": "onnxruntime",
-    "litert": "ai_edge_litert",
-}
+PACKAGE_NAMES = {"tensorrt": "onnxruntime"}
 
 
 def cpu_name() -> str:

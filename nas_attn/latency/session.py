@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from nas_attn.attention.choice import Knob
 from nas_attn.errors import DeviceLost, MeasurementError, Unmeasurable, first_line
 from nas_attn.latency import paired
-from nas_attn.latency.files import runtime_suffix, write_runtime_file
+from nas_attn.latency.files import write_runtime_file
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
 from nas_attn.latency.nets import (
@@ -230,7 +230,7 @@ def _prepare_all(
 ) -> list[Net]:
     """Reference, control, candidates, prepared for timing."""
     store: MutableMapping[str, Net] = {}
-    if kept is not None and LATENCY_MODES[section.mode].costly:
+    if kept is not None and section.row.costly:
         store = kept
     # each is copied when it is prepared
     named = {"reference": reference, "control": reference}
@@ -320,16 +320,10 @@ def write_folder(
     program that measures them. MeasurementError: no runtime of ONNX files, a network cannot be
     exported, or the folder not be written.
     """
-    runtimes = [
-        name
-        for name, row in LATENCY_MODES.items()
-        if row.prepare == LATENCY_MODES["openvino"].prepare
-    ]
-    if section.mode not in runtimes:
-        runtime_names = ", ".join(runtimes)
+    if not section.row.suffix:
+        runtimes = ", ".join(name for name, row in LATENCY_MODES.items() if row.suffix)
         raise MeasurementError(
-            f"latency.mode = '{section.mode}' needs torch on the device: set mode to"
-            f" {runtime_names}"
+            f"latency.mode = '{section.mode}' needs torch on the device: set mode to {runtimes}"
         )
     # this machine writes files only
     here = section.model_copy(update={"device": "cpu"})
@@ -339,7 +333,7 @@ def write_folder(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULTS_FILE).unlink(missing_ok=True)
         for number, (key, (_, model)) in enumerate([("", ("", reference)), *candidates.items()]):
-            names[key] = f"{number or 'bare'}{runtime_suffix(section)}"
+            names[key] = f"{number or 'bare'}{section.row.suffix}"
             with torch.no_grad():
                 write_runtime_file(
                     deployed(model, here, input_shape), here, x, None, folder / names[key]

@@ -26,7 +26,6 @@ from nas_attn.recipe.sections import (
     StorageSection,
     TaskSection,
 )
-from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.recipe.target import AUTO
 from nas_attn.recipe.training import (
     OPEN_RUNGS,
@@ -174,7 +173,7 @@ class Recipe(Section):
         # else any metric that it returns
         if self.training.evaluator is None:
             metrics = {*task.metrics, *tables.COSTS}
-            if LATENCY_MODES[self.latency.mode].quantized:
+            if self.latency.row.quantized:
                 metrics |= {f"{name}{tables.IN_INT8}" for name in task.shares}
             for objective in self.objectives:
                 if objective not in metrics and not tables.is_own_cost(objective):

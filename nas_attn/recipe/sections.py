@@ -8,8 +8,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nas_attn.errors import did_you_mean
-from nas_attn.recipe.tables import FROZEN_NORMS, LATENCY_MODES, SAMPLERS, task_names
+from nas_attn.errors import RecipeError, did_you_mean
+from nas_attn.recipe.tables import (
+    FORMER_MODES,
+    FROZEN_NORMS,
+    LATENCY_MODES,
+    SAMPLERS,
+    LatencyMode,
+    task_names,
+)
 from nas_attn.space.notation import parse_choice
 from nas_attn.space.schema import Section
 
@@ -272,14 +279,27 @@ class LatencySection(Section):
         return self.tolerance / 2
 
     @property
+    def row(self) -> LatencyMode:
+        """What there is to know of its mode; of a former one, what `eager` has."""
+        return LATENCY_MODES["eager" if self.mode in FORMER_MODES else self.mode]
+
+    def refuse_former(self) -> None:
+        """Raises RecipeError: nothing is measured in its mode any more."""
+        if self.mode in FORMER_MODES:
+            raise RecipeError(
+                f"latency.mode = '{self.mode}' is not measured any more: set mode = 'command' and"
+                f" command = 'python runners/devices/{self.mode}.py {{onnx}}' (docs/latency.md)"
+            )
+
+    @property
     def by_command(self) -> bool:
         """Whether a user's program measures."""
-        return LATENCY_MODES[self.mode].by_command
+        return self.row.by_command
 
     @field_validator("mode")
     @classmethod
     def _known_mode(cls, name: str) -> str:
-        if name not in LATENCY_MODES:
+        if name not in LATENCY_MODES and name not in FORMER_MODES:
             raise ValueError(f"unknown mode '{name}': {did_you_mean(name, LATENCY_MODES)}")
         return name
 
@@ -289,7 +309,7 @@ class LatencySection(Section):
             raise ValueError("mode = 'command' and command = '…' belong together")
         if self.command is not None and not self.command.strip():
             raise ValueError("command must name a program, not ''")
-        mode = LATENCY_MODES[self.mode]
+        mode = self.row
         for key, value, taken in (
             ("device", self.device, mode.devices),
             ("dtype", self.dtype, mode.dtypes),

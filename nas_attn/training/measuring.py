@@ -22,7 +22,6 @@ from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.nets import Net
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.session import candidate_name, check, run_session
-from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.space.placement import BARE, Placement, ResolvedPlacement
 from nas_attn.storage.records import Fingerprint, Latency, Session
 from nas_attn.storage.store import StudyStore
@@ -68,7 +67,7 @@ class Measurer:
         self._lock = DeviceLock.for_section(self._section)
         self._here = fingerprint(self._section)
         store.set_fingerprint_once(to_text(self._here))
-        if self.fits and LATENCY_MODES[self._section.mode].costly and not store.sessions():
+        if self.fits and self._section.row.costly and not store.sessions():
             check(self._section, self._model(None), plan.input_shape, images, self._nets)
 
     @property

@@ -19,7 +19,7 @@ from nas_attn.latency.nets import deployed, open_in_runtime
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection, Recipe
-from nas_attn.recipe.tables import IN_INT8, LATENCY_MODES
+from nas_attn.recipe.tables import IN_INT8
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import Plan
@@ -53,7 +53,7 @@ def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
     """Validation images, float32 (M, C, H, W), for a latency mode that quantizes; None for others
     and for an evaluator's data.
     """
-    if dataset is None or not LATENCY_MODES[recipe.latency.mode].quantized:
+    if dataset is None or not recipe.latency.row.quantized:
         return None
     x, _ = next(iter(dataset.validation.batches(CALIBRATION)))
     return x.float().cpu()

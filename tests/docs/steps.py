@@ -30,6 +30,7 @@ RUN = (
     "docs/timm.md",
     "docs/training.md",
     "docs/latency.md",
+    "docs/other-runtimes.md",
     "CONTRIBUTING.md",
     *(
         str(page.relative_to(ROOT))

@@ -95,7 +95,10 @@ shutil.copy(made, "data.yaml")
 write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit in range(10)], 64)
 """
 # pages whose steps need what only some users have
-NEEDED = {"docs/yolo.md": ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx")}
+NEEDED = {
+    "docs/yolo.md": ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx"),
+    "docs/other-runtimes.md": ("onnxscript", "onnxruntime", "openvino", "ncnn", "pnnx"),
+}
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
     "docs/tutorial.md": with_photographs,
@@ -105,6 +108,7 @@ PREPARED: dict[str, Callable[[Shell], None]] = {
     "docs/running.md": with_a_study,
     "docs/answers.md": with_a_study,
     "docs/optuna.md": with_a_study,
+    "docs/other-runtimes.md": with_a_study,
     "docs/segmentation.md": with_masks,
     "docs/timm.md": with_photographs,
     "docs/torchvision-detectors.md": with_boxes,

@@ -149,21 +149,8 @@ def test_what_was_there_stays_when_writing_fails(model: nn.Module, tmp_path: Pat
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "net.pt"]
 
 
-@pytest.mark.parametrize(
-    ("format_", "packages"),
-    [
-        pytest.param("openvino", ["openvino", "onnxscript"], marks=pytest.mark.slow),
-        ("onnx-int8", ["onnxruntime", "onnxscript"]),
-        pytest.param(
-            "openvino-int8", ["openvino", "onnxruntime", "onnxscript"], marks=pytest.mark.slow
-        ),
-        pytest.param("ncnn", ["ncnn", "pnnx"], marks=pytest.mark.slow),
-    ],
-)
-def test_runtimes_compute_what_the_network_does(
-    tmp_path: Path, format_: str, packages: list[str]
-) -> None:
-    for package in packages:
+def test_int8_in_onnx_runtime_is_near_the_network_but_not_the_same(tmp_path: Path) -> None:
+    for package in ("onnxruntime", "onnxscript"):
         pytest.importorskip(package)
     torch.manual_seed(0)
     layers = [
@@ -174,11 +161,12 @@ def test_runtimes_compute_what_the_network_does(
         nn.Flatten(),
         nn.Linear(8, 4),
     ]
-    network, found = nn.Sequential(*layers).eval(), export.FORMATS[format_]
-    path, images = tmp_path / f"net{found.suffix}", 2 * torch.randn(64, *SHAPE) + 1
-    export.write(network, path, format_, input_shape=SHAPE, notes=NOTES, images=images)
-    run = scoring.RUNNERS[format_](str(path))
+    network = nn.Sequential(*layers).eval()
+    path = tmp_path / "net.onnx"
+    images = 2 * torch.randn(64, *SHAPE) + 1
+    export.write(network, path, "onnx-int8", input_shape=SHAPE, notes=NOTES, images=images)
+    run = scoring.RUNNERS["onnx-int8"](str(path))
     for x in (images[:1], images[:5]):
         expected = computed(network, x).numpy()
         apart = np.abs(run(x.numpy()) - expected).max() / np.abs(expected).max()
-        assert 1e-5 < apart < 0.5 if found.quantized else apart < 1e-3
+        assert 1e-5 < apart < 0.5

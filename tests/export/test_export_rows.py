@@ -17,11 +17,7 @@ from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.space.placement import BARE, ResolvedPlacement
 
 SHAPE = (1, 12, 12)
-EXTRAS = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("onnx", "onnxscript", "onnxruntime", "openvino"),
-    "ncnn": ("ncnn", "pnnx"),
-}
+EXTRAS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 SECTION = BackboneSection(name="resnet8", width=8)
 DESCRIBED = Described(
     SECTION,

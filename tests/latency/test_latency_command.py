@@ -1,5 +1,5 @@
-"""A user's command, and ONNX Runtime: they run before OpenVINO and ncnn are loaded, as a process
-may crash after that.
+"""A user's command, and ONNX Runtime: they run before OpenVINO is loaded, as a process may
+crash after that.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from torch import nn
 
 from nas_attn.errors import RecipeError
 from nas_attn.latency import nets, paired
-from nas_attn.latency.files import runtime_suffix, write_runtime_file
+from nas_attn.latency.files import write_runtime_file
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES, LatencyMode
 from nas_attn.system import importing
@@ -69,7 +69,7 @@ def test_a_runtime_computes_what_torch_does(mode: LatencyMode, tmp_path: Path) -
     """
     section = usable(mode)
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    path = tmp_path / f"network{runtime_suffix(section)}"
+    path = tmp_path / f"network{section.row.suffix}"
     model = network()
     images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     write_runtime_file(model, section, x, images, path)

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
+from nas_attn.errors import MeasurementError
+from nas_attn.latency.files import write_onnx
 from nas_attn.latency.nets import command_words, run_command
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import LatencySection
@@ -99,3 +102,15 @@ def test_a_session_measures_over_ssh() -> None:
     )
     assert found.reference_ms > 0
     assert found.samples[0].calls == 3
+
+
+def test_ncnn_measures_what_pnnx_converts(tmp_path: Path) -> None:
+    for package in ("ncnn", "pnnx", "onnxscript"):
+        pytest.importorskip(package)
+    path = tmp_path / "model.onnx"
+    command = command_words(f"{sys.executable} {DEVICES}/ncnn.py {{onnx}}", path)
+    write_onnx(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.zeros(1, 3, 8, 8), path)
+    assert len(run_command(command)) == 20
+    write_onnx(nn.ReLU(), torch.zeros(2, 3, 8, 8), path)
+    with pytest.raises(MeasurementError, match="one image at a time"):
+        run_command(command)

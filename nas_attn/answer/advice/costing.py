@@ -25,7 +25,6 @@ from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.nets import Net, example_input
 from nas_attn.latency.paired import MAX_CANDIDATES
 from nas_attn.latency.session import candidate_name, run_session
-from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.space.placement import Site
 from nas_attn.space.search_space import resolve
 from nas_attn.storage.records import Session
@@ -72,7 +71,7 @@ class Costs:
         self._rough = RoughTiming(copy.deepcopy(model).eval(), x, self._section.threads)
         self._built: dict[str, _Built] = {}
         self._nets: dict[str, Net] = {}
-        self._costly = LATENCY_MODES[self._section.mode].costly
+        self._costly = self._section.row.costly
         # what sessions have taken, in times of what was expected
         self._pace = 1.0
 

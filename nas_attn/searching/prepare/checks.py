@@ -24,8 +24,10 @@ def check_here(
     recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None
 ) -> None:
     """Raises RecipeError or BackboneError if this process lacks the device, the model, the
-    evaluator, the sampler or a tracker.
+    evaluator, the sampler, the latency mode or a tracker.
     """
+    if "latency" in recipe.objectives:
+        recipe.latency.refuse_former()
     tracking.check(recipe)
     execution_on(recipe.training, pick_device(device))
     if recipe.backbone.name.startswith(PYTHON) and build is None:
