@@ -96,9 +96,9 @@ BATCHES = [
 
 
 def written(model: nn.Module, folder: Path, format_: str) -> Path:
-    path = folder / f"net{export.FORMATS[format_].suffix}"
+    path = folder / "exported" / f"net{export.FORMATS[format_].suffix}"
     assert export.write(model, path, format_, input_shape=SHAPE, notes=NOTES) == path
-    assert [entry.name for entry in folder.iterdir()] == [path.name]
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     return path
 
 
