@@ -10,16 +10,26 @@ import base64
 import hashlib
 import json
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.errors import several
 
+# of changes, in the order in which they are said
+KINDS = (
+    "added",
+    "removed",
+    "with another content",
+    "moved to another class",
+    "with other boxes",
+    "renamed",
+    "in another split",
+)
 # examples of each kind of change
 SHOWN_NAMES = 3
 
@@ -41,56 +51,17 @@ class Listing:
         return len(self.labels)
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
+class _Image(NamedTuple):
+    """One image, to be compared."""
+
     split: str
+    # of its class, or of its boxes
     label: str
     content: int | None
 
 
-@dataclass(frozen=True)
-class Changes:
-    """How the images of a data set differ from earlier ones: names, or numbers without names."""
-
-    added: Sequence[str] = ()
-    removed: Sequence[str] = ()
-    # same name, other content
-    rewritten: Sequence[str] = ()
-    # same image, another class
-    relabelled: Sequence[str] = ()
-    # same image, other boxes
-    boxed: Sequence[str] = ()
-    renamed: Sequence[str] = ()
-    # same image, in another split now, as when images are added to a folder that is divided by
-    # chance
-    moved: Sequence[str] = ()
-    # before and now, if they differ
-    classes: tuple[Sequence[str], Sequence[str]] | None = None
-
-    def text(self) -> str:
-        """`2 images added ('cat/1.png', 'cat/2.png'), 1 removed ('dog/7.png')`."""
-        kinds = {
-            "added": self.added,
-            "removed": self.removed,
-            "with another content": self.rewritten,
-            "moved to another class": self.relabelled,
-            "with other boxes": self.boxed,
-            "renamed": self.renamed,
-            "in another split": self.moved,
-        }
-        parts = [_counted(names, what) for what, names in kinds.items() if names]
-        if self.classes is not None:
-            before, now = self.classes
-            parts.append(f"classes {', '.join(now)} instead of {', '.join(before)}")
-        return ", ".join(parts) or "the same images in another order"
-
-
-def _counted(names: Sequence[str], what: str) -> str:
-    named = [name for name in names if name]
-    examples = ", ".join(f"'{name}'" for name in named[:SHOWN_NAMES])
-    if len(named) > SHOWN_NAMES:
-        examples += ", …"
-    return f"{several(len(names), 'image')} {what}" + (f" ({examples})" if examples else "")
+# a name (empty: the image has none), and how often it or its content was there before
+_Key = tuple[str, int | None, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,109 +119,71 @@ class Manifest:
         except (zlib.error, KeyError, TypeError) as error:
             raise ValueError(f"no manifest: {error}") from None
 
-    def changes(self, before: Manifest) -> Changes:
-        """What is different from the images of before."""
-        then = _images(before)
-        now = _images(self)
-        gone = {key: then[key] for key in then if key not in now}
-        come = {key: now[key] for key in now if key not in then}
-        relabelled: list[str] = []
-        renamed: list[str] = []
-        for old, new in _pairs(gone, come):
-            (relabelled if gone[old].label != come[new].label else renamed).append(_name(new))
-            del gone[old], come[new]
-        rewritten: list[str] = []
-        moved: list[str] = []
-        boxed: list[str] = []
-        for key in then.keys() & now.keys():
-            old_image = then[key]
-            new_image = now[key]
-            if old_image.label != new_image.label:
-                (boxed if new_image.label.isdecimal() else relabelled).append(_name(key))
-            if _differ(old_image.content, new_image.content):
-                rewritten.append(_name(key))
-            elif old_image.split != new_image.split:
-                moved.append(_name(key))
-        others = None
+    def changes(self, before: Manifest) -> dict[str, list[str]]:
+        """Returns what differs from the images of before: kind of change -> names of images, empty
+        for images without names. Images of the same content under two names are one.
+        """
+        then = before._images()
+        now = self._images()
+        removed = {key: then[key] for key in then if key not in now}
+        old_names = {image.content: key for key, image in removed.items() if image.content}
+        changes: defaultdict[str, list[str]] = defaultdict(list)
+        for key, image in now.items():
+            old_name = key if key in then else old_names.pop(image.content, None)
+            if old_name is None:
+                changes["added"].append(key[0])
+                continue
+            removed.pop(old_name, None)
+            for kind in _differences(then[old_name], image, renamed=old_name != key):
+                changes[kind].append(key[0])
+        changes["removed"] = [key[0] for key in removed]
+        return {kind: sorted(changes[kind]) for kind in KINDS if changes[kind]}
+
+    def described_changes(self, before: Manifest) -> str:
+        """Returns `2 images added ('cat/1.png', 'cat/2.png'), 1 image removed ('dog/7.png')`."""
+        parts = []
+        for kind, names in self.changes(before).items():
+            named = [f"'{name}'" for name in names if name]
+            shown = ", ".join([*named[:SHOWN_NAMES], *["…"][: len(named) - SHOWN_NAMES]])
+            parts.append(f"{several(len(names), 'image')} {kind}{f' ({shown})' if shown else ''}")
         if before.classes != self.classes:
-            others = (before.classes, self.classes)
-        return Changes(
-            added=sorted(map(_name, come)),
-            removed=sorted(map(_name, gone)),
-            rewritten=sorted(rewritten),
-            relabelled=sorted(relabelled),
-            boxed=sorted(boxed),
-            renamed=sorted(renamed),
-            moved=sorted(moved),
-            classes=others,
-        )
+            parts.append(
+                f"classes {', '.join(self.classes)} instead of {', '.join(before.classes)}"
+            )
+        return ", ".join(parts) or "the same images in another order"
+
+    def _images(self) -> dict[_Key, _Image]:
+        """All images; those without a name are told apart by their content."""
+        listings = dict(self.splits)
+        if self.unread is not None:
+            listings["test"] = self.unread
+        images: dict[_Key, _Image] = {}
+        seen: Counter[tuple[str, int | None]] = Counter()
+        for split, listing in listings.items():
+            nothing = [None] * len(listing)
+            contents = nothing if listing.content is None else listing.content.tolist()
+            names = [""] * len(listing) if listing.names is None else listing.names.tolist()
+            for name, label, content in zip(names, listing.labels.tolist(), contents, strict=True):
+                # classes may have got other numbers
+                is_class = 0 <= label < len(self.classes) and not listing.boxed
+                called = self.classes[label] if is_class else f"\0{label}"
+                key = (name, None if name else content)
+                images[(*key, seen[key])] = _Image(split, called, content)
+                seen[key] += 1
+        return images
 
 
-# A name, or the content of an image without a name; and how often it was there before.
-_Key = tuple[str, int]
-
-
-def _name(key: _Key) -> str:
-    return "" if key[0].startswith("\0") else key[0]
-
-
-def _differ(one: int | None, other: int | None) -> bool:
-    return one is not None and other is not None and one != other
-
-
-def _images(manifest: Manifest) -> dict[_Key, _Image]:
-    """All images. Those without a name are told apart by their content."""
-    listings = dict(manifest.splits)
-    if manifest.unread is not None:
-        listings["test"] = manifest.unread
-    images: dict[_Key, _Image] = {}
-    seen: Counter[str] = Counter()
-    for split, listing in listings.items():
-        for number, label in enumerate(listing.labels.tolist()):
-            content = None
-            if listing.content is not None:
-                content = int(listing.content[number])
-            if listing.names is None:
-                name = f"\0{content}"
-            else:
-                name = str(listing.names[number])
-            is_class = 0 <= label < len(manifest.classes) and not listing.boxed
-            called = f"class {manifest.classes[label]}" if is_class else str(label)
-            images[name, seen[name]] = _Image(split, called, content)
-            seen[name] += 1
-    return images
-
-
-def _pairs(gone: Mapping[_Key, _Image], come: Mapping[_Key, _Image]) -> Iterator[tuple[_Key, _Key]]:
-    """Names before and now of images that were moved: those of the same content; if one of the two
-    was not read, those of the same file name.
-    """
-    left = {key: image for key, image in come.items() if _name(key)}
-    by_content: dict[int, list[_Key]] = {}
-    for key, image in left.items():
-        if image.content is not None:
-            by_content.setdefault(image.content, []).append(key)
-    unpaired = []
-    pairs = []
-    for key, image in gone.items():
-        same = None
-        if image.content is not None:
-            same = by_content.get(image.content)
-        if same and _name(key):
-            pairs.append((key, same.pop(0)))
-            del left[pairs[-1][1]]
-        else:
-            unpaired.append(key)
-    by_file: dict[str, list[_Key]] = {}
-    for key in left:
-        by_file.setdefault(_name(key).rpartition("/")[2], []).append(key)
-    for key in unpaired:
-        for other in by_file.get(_name(key).rpartition("/")[2], ()) if _name(key) else ():
-            if gone[key].content is None or come[other].content is None:
-                pairs.append((key, other))
-                by_file[_name(key).rpartition("/")[2]].remove(other)
-                break
-    yield from pairs
+def _differences(old: _Image, new: _Image, *, renamed: bool) -> Iterator[str]:
+    """The kinds of change of one image."""
+    if old.label != new.label:
+        yield "with other boxes" if new.label.startswith("\0") else "moved to another class"
+    elif renamed:
+        yield "renamed"
+    if None not in (old.content, new.content) and old.content != new.content:
+        yield "with another content"
+    elif old.split != new.split and not renamed:
+        # as when images are added to a folder that is divided by chance
+        yield "in another split"
 
 
 def _as_json(listing: Listing) -> dict[str, Any]:
@@ -275,7 +208,7 @@ def _listing(row: Mapping[str, Any]) -> Listing:
 
 
 def checksum(contents: Iterable[bytes]) -> int:
-    """Of the contents of files, one after the other; 64 bits, signed."""
+    """Returns a checksum of contents, one after the other: 64 bits, signed."""
     digest = hashlib.blake2b(digest_size=8)
     for content in contents:
         digest.update(content)

@@ -121,7 +121,7 @@ def known_images(store: StudyStore, recipe: Recipe) -> KnownImages | None:
 
 def differences(manifest: Manifest, kept: str) -> str:
     """What is different from the `text` of an earlier manifest, in a few words."""
-    return manifest.changes(Manifest.from_text(kept)).text()
+    return manifest.described_changes(Manifest.from_text(kept))
 
 
 def _compared(

@@ -184,7 +184,7 @@ def test_boxes_that_are_edited_are_named(here: Path) -> None:
     content["annotations"][0]["bbox"][2] -= 1
     annotations.write_text(json.dumps(content))
     assert loaded().digest != before.digest
-    assert list(loaded().changes(before).boxed) == ["train/0.png"]
+    assert loaded().changes(before) == {"with other boxes": ["train/0.png"]}
 
 
 def test_a_study_from_before_gets_its_images_at_its_first_resume(nas: Nas) -> None:
