@@ -152,9 +152,9 @@ def _masked() -> Function:
 
 
 def _digits() -> Function:
-    from nas_attn.data.boxes import digits
+    from nas_attn.data.digits import boxed
 
-    return digits
+    return boxed
 
 
 def _plain() -> Function:

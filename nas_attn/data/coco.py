@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import os
 import typing
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,17 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
-from nas_attn.data.boxes import DETECTOR_SIDE, BoxTable
-from nas_attn.data.class_folders import plain
 from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, drawing, prepare, with_used_bits
-from nas_attn.data.parts import Labelled, Parts, Place
-from nas_attn.errors import DataError, few, shorten
+from nas_attn.data.parts import DETECTOR_SIDE, BoxTable, Labelled, Parts, Place, box_table
+from nas_attn.data.walking import plain
+from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
 from nas_attn.recipe.recipe import CocoSection, DataSection
-from nas_attn.system.notes import OddAnnotations, warn
 from nas_attn.system.paths import user_path
 
 COCO_SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
@@ -146,7 +144,13 @@ class Coco:
                 f" {few(lacking)}{_written_otherwise(lacking[0], [folder])}"
             )
         boxes = self._boxes(content, images, names, path)
-        _say_repeated(content, path)
+        files = Counter(image.file_name for image in content.images)
+        if twice := [name for name, count in files.items() if count > 1]:
+            _warn(
+                f"{several(len(twice), 'file')} of '{path}' twice, under two image ids"
+                f" ({few(twice)}): both stay on one side of a split that is made here; better give"
+                " each file one id"
+            )
         if not any(box[0] > 0 for rows in boxes.values() for box in rows):
             raise DataError(
                 f"'{path}' has no box of the categories of"
@@ -190,9 +194,9 @@ class Coco:
             else:
                 boxes[row.image_id].append(box)
         if empty:
-            warn(OddAnnotations("boxes_without_size", str(path), empty))
+            _warn(f"ignored {empty} boxes of '{path}' without width or height")
         if repeated:
-            warn(OddAnnotations("repeated_boxes", str(path), repeated))
+            _warn(f"{repeated} boxes of '{path}' twice, counted once")
         return boxes
 
     def _folder(self, split: str, first: str) -> Path:
@@ -235,12 +239,8 @@ def _written_otherwise(name: str, places: Sequence[Path]) -> str:
     return ""
 
 
-def _say_repeated(content: _Content, path: Path) -> None:
-    """Warns of files that have two ids."""
-    files = Counter(image.file_name for image in content.images)
-    twice = tuple(name for name, count in files.items() if count > 1)
-    if twice:
-        warn(OddAnnotations("repeated_images", str(path), len(twice), twice))
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, NasAttnWarning, stacklevel=2)
 
 
 def count_trained(section: DataSection) -> float:
@@ -364,18 +364,6 @@ def _corners(row: _Box, image: _ImageEntry, path: Path) -> tuple[float, float, f
     return box if box[0] < box[2] and box[1] < box[3] else None
 
 
-def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> NDArray[np.float32]:
-    """(N, M, 5), zeros if an image has fewer boxes than others: boxes as `BoxTable`, in pixels of
-    the detector's input.
-    """
-    most = max((len(image_boxes) for image_boxes in boxes), default=0)
-    table = np.zeros((len(boxes), max(most, 1), 5), np.float32)
-    for number, (image_boxes, image) in enumerate(zip(boxes, images, strict=True)):
-        table[number, : len(image_boxes)] = image_boxes
-        table[number, : len(image_boxes), 1:] *= side / max(image.size)
-    return table
-
-
 def coco_folder(section: DataSection, place: Place) -> Parts:
     """`coco:FOLDER`."""
     annotated = find(section)
@@ -402,8 +390,10 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
             files = replace(files, groups=paths)
         images = prepare(files, sized, place)
         # broken images may be left out
-        kept = _scaled(boxes, sources, side)[images.labels]
-        return replace(images, labels=np.zeros_like(images.labels), boxes=kept)
+        table = box_table(boxes)[images.labels]
+        longest = np.array([max(source.size) for source in sources], np.float32)[images.labels]
+        table[..., 1:] *= (side / longest)[:, None, None]
+        return replace(images, labels=np.zeros_like(images.labels), boxes=table)
 
     validation = ready("validation") if "validation" in annotated.files else None
     missing = f"'{annotated.root}' has no annotations of a test split: name them in data.coco.test"

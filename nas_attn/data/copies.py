@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
-from nas_attn.data.broken import why_unreadable
-from nas_attn.data.class_folders import plain
+from nas_attn.data.cache import remembered
 from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
 from nas_attn.data.inventory import WHOLE, Remark
 from nas_attn.data.manifest import checksum
-from nas_attn.data.opening import opened_image
-from nas_attn.data.remembered import remembered
+from nas_attn.data.opening import opened_image, why_unreadable
+from nas_attn.data.walking import plain
 from nas_attn.system.processes import cores
 
 # of what is kept in the cache

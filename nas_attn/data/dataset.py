@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from nas_attn.data.augment import (
     named_steps,
     seeded,
 )
+from nas_attn.data.decoding import PADDING_GREY
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import Labelled
@@ -284,6 +286,11 @@ class Dataset:
         return self.open_test()
 
 
+# from which a box is shown
+SHOWN_SCORE = 0.3
+# grey is 0 in augmentation; a detector takes 0 to 1
+BOXES_MEAN = tuple(value / 255 for value in PADDING_GREY)
+BOXES_STD = (1.0, 1.0, 1.0)
 # mean and standard deviation per channel, on the scale 0 to 1
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -392,3 +399,73 @@ class Masks(Classes):
         return MaskedSplit(
             part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics
         )
+
+
+@dataclass(frozen=True)
+class BoxedSplit(Split):
+    """Images with boxes; `labels` is not used. y of a batch is float32 (B, M, 5): `BoxTable`,
+    filled with zeros.
+    """
+
+    # float32 (N, M, 5), on the device
+    boxes: Tensor
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images once, in order: x float32 (B, 3, H, W), 0 to 1, and their boxes."""
+        for images, y in self.stored(batch_size):
+            yield self._fed(self._normalised(images)), y
+
+    @property
+    def _y(self) -> Tensor:
+        return self.boxes
+
+    def _augmented(
+        self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes are mirrored and cropped along with their image; x 0 to 1."""
+        x, _ = super()._augmented(plan, number, mirrored, y)
+        return self._fed(x), plan.apply_boxes(number, y, self.pixels.shape[1:])
+
+    def _transformed(self, steps: tuple[Named, ...]) -> Transformed:
+        return replace(super()._transformed(steps), boxes=self.boxes.cpu())
+
+    def _fed(self, x: Tensor) -> Tensor:
+        return x + self._mean_colour
+
+    @cached_property
+    def _mean_colour(self) -> Tensor:
+        """float32 (3, 1, 1). Put on the device once: a copy in each batch would wait for it."""
+        return torch.tensor(self.mean, device=self.device)[:, None, None]
+
+
+class Boxes(Classes):
+    """Images with boxes."""
+
+    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - as of `Classes`
+        return ("image",)
+
+    def check(
+        self,
+        part: Labelled,
+        classes: tuple[str, ...],  # noqa: ARG002 - as of `Classes`
+        what: str,
+    ) -> None:
+        # readers of boxes set them
+        assert part.boxes is not None
+        if not (part.boxes[..., 0] > 0).any():
+            raise DataError(f"{what} has no image with a box: add some")
+
+    def statistics(
+        self,
+        train: Labelled,  # noqa: ARG002 - as of `Classes`
+        section: DataSection,  # noqa: ARG002 - as of `Classes`
+    ) -> Statistics:
+        return BOXES_MEAN, BOXES_STD
+
+    def split(
+        self, part: Labelled, place: torch.device, classes: int, statistics: Statistics
+    ) -> Split:
+        assert part.boxes is not None
+        labels = torch.from_numpy(part.labels).to(place)
+        boxes = torch.from_numpy(part.boxes).to(place)
+        return BoxedSplit(part.pixels.to(place), labels, classes, *statistics, boxes)

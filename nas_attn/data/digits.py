@@ -11,13 +11,16 @@ cue to the digits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn.functional import interpolate
 
-from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.parts import DETECTOR_SIDE, Labelled, Parts, Place
 from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
@@ -58,6 +61,29 @@ def masked(section: DataSection, _place: Place) -> Parts:
         return Labelled.of(np.stack([images, masks], 1), np.zeros(len(images), dtype=np.int64))
 
     return generated(make, ("background", *DIGIT_NAMES))
+
+
+def boxed(section: DataSection, _place: Place) -> Parts:
+    """`digits`, scaled to the detector's input."""
+    options = chosen_options(section, OPTIONS)
+    side = section.size or DETECTOR_SIDE
+
+    def make(split: str) -> Labelled:
+        images, masks, _ = draw_masked(section.seed, split, options)
+        # uint8 stays
+        larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")
+        part = Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64))
+        return replace(
+            part, boxes=np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None]
+        )
+
+    return generated(make)
+
+
+def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
+    label, x, y, width, height = box_of(mask)
+    corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return (label + 1, *(side * value for value in corners))
 
 
 def plain(section: DataSection, _place: Place) -> Parts:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +24,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data import scratch
-from nas_attn.data.class_folders import class_names, classes_problem, without_spaces
+from nas_attn.data.cache import (
+    State,
+    cache_file,
+    cache_folder,
+    cache_mark,
+    exclusive,
+    remembered,
+    remove_unused,
+    states,
+)
 from nas_attn.data.decoding import (
     Cut,
     Decoded,
@@ -36,18 +42,26 @@ from nas_attn.data.decoding import (
     Source,
     channels_of,
     decode_all,
+    drawn_alike,
     files_of,
+    told,
+    turned_images,
 )
 from nas_attn.data.depth import used_bits
-from nas_attn.data.groups import GroupsOf, find_groups
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.manifest import Listing
-from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.pixels import ImagesFile, InMemory, Mapped, Pixels, images_file
-from nas_attn.data.remembered import State, cache_mark, remembered, short, states
-from nas_attn.data.splitting import amount, divided
-from nas_attn.data.turning import drawn_alike, told, turned_images
-from nas_attn.data.walking import Layout, layout, subfolders, walk
+from nas_attn.data.splitting import GroupsOf, amount, divided, find_groups
+from nas_attn.data.walking import (
+    Layout,
+    class_names,
+    classes_problem,
+    layout,
+    subfolders,
+    walk,
+    without_spaces,
+)
 from nas_attn.errors import (
     DataError,
     NasAttnWarning,
@@ -58,8 +72,7 @@ from nas_attn.errors import (
 )
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.recipe.sections import LARGEST_SIDE
-from nas_attn.system.notes import ImagesNotSaved, warn
-from nas_attn.system.paths import UNFINISHED_ENDING, user_path, whole_file
+from nas_attn.system.paths import user_path, whole_file
 
 # side of an image in pixels, where the recipe does not say it
 FOLDER_SIZE = 64
@@ -76,13 +89,11 @@ INTERPOLATIONS = (
 # of the images of a folder that is not divided
 TEST_SHARE = 0.2
 # of the prepared images: a change of how they are made needs another number
-CACHE_FORMAT = 6
+CACHE_FORMAT = 7
 # of what is kept of the bits that images use
 DEPTH_FORMAT = 2
 # largest share of a GPU's free memory for the images of a split
 MEMORY_SHARE = 0.25
-# prepared images are removed after so many seconds without use
-KEEP_UNUSED_S = 60 * 86_400
 
 
 @dataclass(frozen=True)
@@ -448,10 +459,8 @@ def _cached_decode(
     """(what is known of the images; the images, (3 or 4, size, size) each). `held`: as in
     `ImagesFile`.
     """
-    what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, all_states))
-    if cut.bits != FULL_BITS:
-        what += f" {cut.bits} bits"
-    path = cache_folder() / f"{cache_mark(files.root)}-{short(what)}.npz"
+    what = (CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, all_states)
+    path = cache_file(files.root, what, ".npz")
     mapped = path.with_suffix(".npy")
     shape = (channels_of(files.sources), cut.size, cut.size)
     blank = np.zeros(shape, np.uint8)
@@ -459,7 +468,7 @@ def _cached_decode(
         with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
             made = _read_made(path, len(files.sources))
             if made is None:
-                _drop_unused(path.parent)
+                remove_unused(path.parent)
                 decoded = []
                 with images_file(mapped, len(files.sources), shape) as write:
                     for image_decoded in decode_all(files.sources, cut):
@@ -481,7 +490,11 @@ def _cached_decode(
                     )
             return made, Mapped(ImagesFile(mapped, held=held))
     except OSError as error:
-        warn(ImagesNotSaved(str(path.parent), str(error)), stacklevel=2)
+        warnings.warn(
+            f"prepared images cannot be saved in {path.parent} ({error})",
+            NasAttnWarning,
+            stacklevel=2,
+        )
     decoded = list(decode_all(files.sources, cut))
     images = np.zeros((len(decoded), *shape), np.uint8)
     for image, image_decoded in zip(images, decoded, strict=True):
@@ -510,19 +523,6 @@ def _read_made(path: Path, count: int) -> _Made | None:
         return made if whole else None
     except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def _drop_unused(folder: Path) -> None:
-    """Removes prepared images without recent use, and files of killed processes."""
-    scratch.remove_left(folder)
-    for other in folder.iterdir():
-        if other.name.startswith(scratch.PREFIX):
-            continue
-        left = other.suffix == UNFINISHED_ENDING
-        # Windows keeps open files; another process may have removed it
-        with suppress(OSError):
-            if time.time() - other.stat().st_mtime > (scratch.LEFT_S if left else KEEP_UNUSED_S):
-                other.unlink(missing_ok=True)
 
 
 def prepared_files(section: DataSection) -> list[Path]:

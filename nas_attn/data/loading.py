@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 
-from nas_attn.data import sources
-from nas_attn.data.boxes import Boxes
-from nas_attn.data.dataset import Classes, Dataset, Masks, Redivision, Split, Statistics
+from nas_attn.data import own
+from nas_attn.data.dataset import Boxes, Classes, Dataset, Masks, Redivision, Split, Statistics
 from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.manifest import Manifest
-from nas_attn.data.own_loader import LoaderSplit
+from nas_attn.data.own import LoaderSplit
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import Seed, amount, divided, redivided, stratified
-from nas_attn.errors import DataError
+from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import FEW_VALIDATED
-from nas_attn.recipe.tables import Kind
+from nas_attn.recipe.tables import Kind, data_sets_with, find_data_set
 from nas_attn.recipe.tasks import TASKS, Task
+from nas_attn.system.importing import load_object
 from nas_attn.system.memory import SOLE_WORKER, Share
 
 LABEL_KINDS: Mapping[Kind, Classes] = {"classes": Classes(), "masks": Masks(), "boxes": Boxes()}
@@ -45,7 +47,7 @@ def load(
     for name in ("size", "broken_images") if fixed else ():
         if getattr(section, name) != DataSection.model_fields[name].default:
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
-    parts = sources.reader(section.name, task.labels)(section, place)
+    parts = reader(section.name, task.labels)(section, place)
     if not isinstance(parts, Parts):
         raise DataError(
             f"data.name '{section.name}' returned {type(parts).__name__}: return"
@@ -212,3 +214,28 @@ def _subset(train: Labelled, section: DataSection, strata: Sequence[str], seed: 
         return train
     taken, _ = stratified(train.labels, section.train_subset, seed, strata)
     return train.subset(taken)
+
+
+def reader(name: str, kind: Kind) -> Callable[..., Any]:
+    """The function that reads a data set with such labels; DataError if there is none."""
+    row = find_data_set(name)
+    if row is None:
+        raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")
+    path = getattr(row, kind)
+    source, _, place = name.partition(":")
+    if path == name and not place.replace(".", "_").isidentifier():
+        # a path, which no function of the user's is called
+        prefixes = [
+            data_set.partition(":")[0] for data_set in data_sets_with(kind) if ":" in data_set
+        ]
+        raise DataError(
+            f"data.name = '{name}': '{source}:' is not known before a path:"
+            f" {did_you_mean(source, prefixes)}"
+        )
+    if not path:
+        raise DataError(f"'{name}' has no {kind}: give {', '.join(data_sets_with(kind))}")
+    function: Callable[..., Any] = load_object(path, what="data set", error=DataError)
+    if "split" in inspect.signature(function).parameters:
+        # A user's own torch.utils.data.Dataset.
+        return partial(own.read, function, kind)
+    return function

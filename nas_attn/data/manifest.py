@@ -129,7 +129,7 @@ class Manifest:
         old_names = {image.content: key for key, image in removed.items() if image.content}
         changes: defaultdict[str, list[str]] = defaultdict(list)
         for key, image in now.items():
-            old_name = key if key in then else old_names.pop(image.content, None)
+            old_name = key if key in then else old_names.pop(image.content or 0, None)
             if old_name is None:
                 changes["added"].append(key[0])
                 continue

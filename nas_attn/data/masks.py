@@ -2,28 +2,30 @@
 in each of its splits.
 
 A mask is a PNG with its image's name, scaled to the nearest value. Its values are class numbers: 0
-is the first in `PATH/classes.txt`, 255 none.
+is the first in `PATH/classes.txt`, 255 none. The same value must have the same colour in all masks:
+programs that make a palette for each file number its colours anew, so that 1 is the road in one
+file and the sky in the next, and nothing else would show it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from nas_attn.data.broken import why_unreadable
+from nas_attn.data.cache import remembered
 from nas_attn.data.decoding import Masked, mask_values
 from nas_attn.data.folder import Files, image_folder, images_below, joined, split_folder
-from nas_attn.data.groups import GroupsOf
-from nas_attn.data.palettes import check_palettes, palettes_problem
+from nas_attn.data.opening import opened_image, why_unreadable
 from nas_attn.data.parts import Parts, Place
-from nas_attn.data.remembered import remembered
+from nas_attn.data.splitting import GroupsOf
 from nas_attn.data.walking import Layout, layout, subfolders
-from nas_attn.errors import DataError, few, shorten
+from nas_attn.errors import DataError, few, printable, shorten
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.system.processes import cores
 
@@ -196,3 +198,63 @@ def _listed_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: 
     groups = None if groups_of is None else np.array(groups_of(paths, folder))
     masked = tuple(Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True))
     return Files(root, masked, np.zeros(len(paths), dtype=np.int64), groups)
+
+
+# of what is kept in the cache
+PALETTE_FORMAT = 1
+Colour = tuple[int, ...]
+
+
+def check_palettes(root: Path, masks: Sequence[Path]) -> None:
+    """Raises DataError: a value has two colours in these masks of a folder."""
+    if problem := palettes_problem(root, masks):
+        raise DataError(problem)
+
+
+def palettes_problem(root: Path, masks: Sequence[Path]) -> str:
+    """Which value has two colours in these masks of a folder, and the way out; empty if none."""
+    question = ("palettes", PALETTE_FORMAT)
+    return str(remembered(root, question, masks, lambda: _problem(root, masks)))
+
+
+def _problem(root: Path, masks: Sequence[Path]) -> str:
+    """What is wrong; empty if nothing is. Only files whose palettes differ are decoded."""
+    with ThreadPoolExecutor(cores()) as pool:
+        palettes = dict(zip(masks, pool.map(_palette, masks), strict=True))
+    if len(set(palettes.values()) - {b""}) < 2:
+        return ""
+    first: dict[int, tuple[Colour, Path]] = {}
+    for path, colours in _used(palettes):
+        for value, colour in colours.items():
+            colour_before, where = first.setdefault(value, (colour, path))
+            if colour_before != colour:
+                return (
+                    f"the masks of '{root}' have different palettes: the value {value} is the"
+                    f" colour {colour_before} in '{_below(where, root)}' and {colour} in"
+                    f" '{_below(path, root)}', so that it means two classes; save all masks with"
+                    " one palette, or as grey images of class numbers"
+                )
+    return ""
+
+
+def _palette(mask: Path) -> bytes:
+    """Empty: it has none, or cannot be read, which whoever decodes it reports."""
+    # decoders raise any error
+    with suppress(Exception), opened_image(mask) as image:
+        if image.mode == "P" and image.palette is not None:
+            return image.palette.tobytes()
+    return b""
+
+
+def _used(palettes: Mapping[Path, bytes]) -> Iterator[tuple[Path, Mapping[int, Colour]]]:
+    """The colours of the values that each mask with a palette has."""
+    for path, palette in palettes.items():
+        if not palette:
+            continue
+        with suppress(Exception), opened_image(path) as image:
+            values = np.unique(np.asarray(image)).tolist()
+            yield path, {value: tuple(palette[3 * value : 3 * value + 3]) for value in values}
+
+
+def _below(path: Path, root: Path) -> str:
+    return printable(path.relative_to(root).as_posix())

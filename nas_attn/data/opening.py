@@ -1,15 +1,19 @@
-"""Opens image files with Pillow, whatever other packages have made of `PIL.Image.open`."""
+"""Opens image files with Pillow, whatever other packages have made of `PIL.Image.open`, and says
+why one cannot be read.
+"""
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
+
+from nas_attn.errors import first_line, shorten
 
 # of a file's beginning, by which Pillow's readers know their kind
 KIND_BYTES = 16
@@ -54,3 +58,48 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile | None:
                     file.seek(0)
                     return reader(file, name)
     return None
+
+
+# of why a file cannot be read
+REASON_LETTERS = 80
+HEAD_BYTES = 64
+# brands of HEIC's container, after `ftyp`
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+TEXTS = (b"<!doctype", b"<html", b"<?xml", b"<svg", b"{")
+POINTER = b"version https://git-lfs"
+
+
+def why_unreadable(files: Sequence[Path], error: Exception) -> str:
+    """Returns why an image (and its mask) cannot be read, of the error that a decoder raised."""
+    if isinstance(error, OSError):
+        for path in files:
+            if instead := _instead(path):
+                return instead
+    reason = first_line(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "no image of a kind that is known here"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more pixels than Pillow's limit, {2 * (Image.MAX_IMAGE_PIXELS or 0):,}"
+    if "truncated" in reason.lower():
+        return "truncated: the file ends before its image does"
+    for path in files:
+        reason = reason.replace(str(path), path.name)
+    return shorten(reason, REASON_LETTERS)
+
+
+def _instead(path: Path) -> str:
+    """What a file is by its first bytes if it is no image; empty: unknown."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return ""
+    if not head:
+        return "an empty file"
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
+        return "HEIC by its content, which Pillow reads only with pillow-heif"
+    if head.startswith(POINTER):
+        return "a pointer of Git LFS, not the image: run git lfs pull"
+    if head.lstrip().lower().startswith(TEXTS):
+        return "text such as a web page, not an image"
+    return ""

@@ -7,14 +7,11 @@ Shapes: N images, M boxes. In segmentation an image's last channel is its mask.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
 
@@ -24,7 +21,20 @@ from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import cores
-from nas_attn.system.waiting import Awaited, Wait, locked
+
+# of a detector's input, unless `data.size` says otherwise
+DETECTOR_SIDE = 320
+# (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
+BoxTable = NDArray[np.float32]
+
+
+def box_table(boxes: Sequence[BoxTable]) -> NDArray[np.float32]:
+    """Returns the boxes of N images as one table (N, M, 5), zeros where an image has fewer."""
+    most = max(map(len, boxes), default=0)
+    table = np.zeros((len(boxes), max(most, 1), 5), np.float32)
+    for row, image_boxes in zip(table, boxes, strict=True):
+        row[: len(image_boxes)] = image_boxes
+    return table
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class Labelled:
     identity: NDArray[np.int64]
     # (N,), images of one group stay on one side of a split; None: no groups
     groups: NDArray[np.str_] | None = None
-    # (N, M, 5), `boxes.BoxTable`; zeros if an image has fewer
+    # (N, M, 5), `BoxTable`; zeros if an image has fewer
     boxes: NDArray[np.float32] | None = None
     # a user's DataLoader for training
     loader: Any = None
@@ -131,27 +141,3 @@ class Parts:
     unread: Listing | None = None
     # why labels mean different things in different files, with the way out; else empty
     contradiction: str = ""
-
-
-# seconds that one process may take to prepare or download a data set
-LONGEST_S = 4 * 3600.0
-
-
-@contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Inside, only this process makes `what`. If the holder is stopped or takes hours, the wait
-    ends and `what` is made once more.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        Wait(Awaited.DATA, what) as wait,
-        locked(path, wait, LONGEST_S) as holder,
-    ):
-        if holder:
-            wait.give_up(holder)
-        yield
-
-
-def cache_folder() -> Path:
-    """The folder of prepared images, in the user's cache."""
-    return platformdirs.user_cache_path("nas_attn") / "images"

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
-from nas_attn.data.scratch import Scratch
+from nas_attn.data.cache import Scratch
 from nas_attn.errors import DataError
 from nas_attn.system.paths import whole_file
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.data.cache import exclusive
 from nas_attn.data.digits import no_options
-from nas_attn.data.parts import Labelled, Parts, Place, exclusive
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.system.paths import user_path

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas_attn.data import coco, masks, yolo
-from nas_attn.data.class_folders import class_names, classes_problem
 from nas_attn.data.copies import Seen, image_remarks, look_at
-from nas_attn.data.decoding import Framed, Masked
+from nas_attn.data.decoding import Framed, Masked, told, turned_images
 from nas_attn.data.folder import bits_in_use, image_folder
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, WHOLE, Inventory, Remark
-from nas_attn.data.turning import told, turned_images
-from nas_attn.data.walking import Layout, layout, subfolders, walk
-from nas_attn.data.yolo_labels import labels_file, read_labels
+from nas_attn.data.walking import Layout, class_names, classes_problem, layout, subfolders, walk
+from nas_attn.data.yolo import labels_file, read_labels
 from nas_attn.errors import DataError, several
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.recipe.tables import Kind

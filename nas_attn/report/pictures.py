@@ -16,8 +16,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from nas_attn.answer.per_image import Picture
-from nas_attn.data.boxes import SHOWN_SCORE, BoxedSplit
-from nas_attn.data.dataset import Dataset, Split
+from nas_attn.data.dataset import SHOWN_SCORE, BoxedSplit, Dataset, Split
 from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe

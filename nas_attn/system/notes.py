@@ -11,38 +11,6 @@ from nas_attn.errors import NasAttnWarning
 
 
 @dataclass(frozen=True, slots=True)
-class OddAnnotations:
-    """Boxes or images in annotations of COCO's form that are not used as they are."""
-
-    kind: Literal["boxes_without_size", "repeated_boxes", "repeated_images"]
-    # of the annotations
-    path: str
-    # boxes, or image files
-    number: int
-    # of the images
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class MoreFields:
-    """Items of a user's data set have more fields than an image and a label."""
-
-    dataset: str
-    fields: int
-    # names of those that are taken, and of the others; empty: they have no names
-    taken: tuple[str, ...]
-    others: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ImagesNotSaved:
-    """Prepared images could not be kept for the next time."""
-
-    folder: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class UntrainedAverage:
     """An average of weights is mostly of untrained ones when it is first scored."""
 
@@ -110,9 +78,6 @@ class NotCompared:
 
 Note = (
     NotCompared
-    | OddAnnotations
-    | MoreFields
-    | ImagesNotSaved
     | UntrainedAverage
     | OtherThreads
     | BeginsAnew

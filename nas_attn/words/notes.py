@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from nas_attn.errors import few, several
+from nas_attn.errors import several
 from nas_attn.system.notes import (
     BeginsAnew,
     ContradictoryImages,
     Failure,
-    ImagesNotSaved,
-    MoreFields,
     NotCompared,
     Note,
-    OddAnnotations,
     OtherArithmetic,
     OtherThreads,
     UntrainedAverage,
@@ -23,10 +20,11 @@ def note_text(note: Note) -> str:
     match note:
         case NotCompared():
             return _not_compared_text(note)
-        case OddAnnotations():
-            return _annotations_text(note)
-        case MoreFields() | ImagesNotSaved() | ContradictoryImages():
-            return _images_text(note)
+        case ContradictoryImages(study, contradiction):
+            return (
+                f"{contradiction}; study '{study}' began before this was checked and goes on, but"
+                " its scores are of images read so: begin another when they are mended"
+            )
         case UntrainedAverage() | OtherThreads() | BeginsAnew() | OtherArithmetic():
             return _training_text(note)
         case Failure():
@@ -40,39 +38,6 @@ def _not_compared_text(note: NotCompared) -> str:
     elif note.why == "two_runs_differ":
         why = "two runs of one image differ"
     return f"{note.model} is not compared before and after attaching: {why}"
-
-
-def _annotations_text(note: OddAnnotations) -> str:
-    match note.kind:
-        case "boxes_without_size":
-            return f"ignored {note.number} boxes of '{note.path}' without width or height"
-        case "repeated_boxes":
-            return f"{note.number} boxes of '{note.path}' twice, counted once"
-        case "repeated_images":
-            return (
-                f"{several(note.number, 'file')} of '{note.path}' twice, under two image ids"
-                f" ({few(note.names)}): both stay on one side of a split that is made here; better"
-                " give each file one id"
-            )
-
-
-def _images_text(note: MoreFields | ImagesNotSaved | ContradictoryImages) -> str:
-    match note:
-        case MoreFields(dataset, fields, taken, others):
-            usage = "the first two are used"
-            if taken:
-                usage = f"{few(taken)} are used, not {few(others)}"
-            return (
-                f"an item of {dataset} has {fields} fields: {usage}. To choose others, return"
-                " (image, label)."
-            )
-        case ImagesNotSaved(folder, why):
-            return f"prepared images cannot be saved in {folder} ({why})"
-        case ContradictoryImages(study, contradiction):
-            return (
-                f"{contradiction}; study '{study}' began before this was checked and goes on, but"
-                " its scores are of images read so: begin another when they are mended"
-            )
 
 
 def _training_text(note: UntrainedAverage | OtherThreads | BeginsAnew | OtherArithmetic) -> str:

@@ -18,8 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from nas_attn.data import loading
-from nas_attn.data.boxes import BoxedSplit
-from nas_attn.data.dataset import Dataset, Split
+from nas_attn.data.dataset import BoxedSplit, Dataset, Split
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, CocoSection, DataSection
 from nas_attn.recipe.tasks import TASKS

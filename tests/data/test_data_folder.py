@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from nas_attn.data import groups, loading, walking
+from nas_attn.data import loading, splitting, walking
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.pixels import InMemory, Mapped
@@ -403,7 +403,7 @@ def test_a_wrong_file_is_one_sentence(
 def test_a_pattern_that_would_match_for_ever_ends_in_one_sentence(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(groups, "MATCHING_S", 1.0)
+    monkeypatch.setattr(splitting, "MATCHING_S", 1.0)
     class_folder = next(path for path in photos.iterdir() if path.is_dir())
     photograph(class_folder / f"{'a' * 35}.png")
     began = time.monotonic()

@@ -21,10 +21,9 @@ from torch.utils.data import Dataset
 
 from nas_attn import data
 from nas_attn.data import loading
+from nas_attn.data.cache import LEFT_S, Scratch, cache_folder
 from nas_attn.data.dataset import Dataset as OurDataset
-from nas_attn.data.parts import cache_folder
 from nas_attn.data.pixels import Mapped
-from nas_attn.data.scratch import LEFT_S, Scratch
 from nas_attn.recipe.recipe import DataSection
 
 
@@ -117,7 +116,7 @@ def test_the_file_of_a_killed_process_goes_a_day_later() -> None:
     killed = f"""
         import os
         from pathlib import Path
-        from nas_attn.data.scratch import Scratch
+        from nas_attn.data.cache import Scratch
         scratch = Scratch(Path({str(cache_folder())!r}))
         scratch.path.write_bytes(b"images")
         scratch.path.with_name(scratch.path.name + ".12345678.part").write_bytes(b"some")
@@ -139,7 +138,7 @@ def test_a_forked_process_removes_nothing(tmp_path: Path) -> None:
     code = f"""
         import os, sys
         from pathlib import Path
-        from nas_attn.data.scratch import Scratch, remove_left
+        from nas_attn.data.cache import Scratch, remove_left
         scratch = Scratch(Path({str(tmp_path)!r}))
         scratch.path.write_bytes(b"images")
         if os.fork() == 0:

@@ -17,8 +17,7 @@ from valueless import Watch, backward, devices_in, tensors_in, tensors_without_v
 
 from nas_attn import attachment, attention, backbones
 from nas_attn.attention.row import Init
-from nas_attn.data.boxes import BoxedSplit
-from nas_attn.data.dataset import Dataset, MaskedSplit, Split
+from nas_attn.data.dataset import BoxedSplit, Dataset, MaskedSplit, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
 from nas_attn.recipe import recipe, tasks

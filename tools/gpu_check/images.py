@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas_attn.data.loading import reader
 from nas_attn.data.parts import Labelled, Parts, Place
-from nas_attn.data.sources import reader
 from nas_attn.recipe.recipe import DataSection
 
 Bytes = NDArray[np.uint8]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from nas_attn.data.boxes import SHOWN_SCORE
+from nas_attn.data.dataset import SHOWN_SCORE
 from nas_attn.errors import RecipeError, TrainingError
 from nas_attn.recipe.recipe import Named
 from nas_attn.recipe.task import Task

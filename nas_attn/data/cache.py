@@ -1,0 +1,177 @@
+"""What is kept of images in the user's cache: what their files showed, prepared images, and files
+that one process makes for itself.
+
+A process holds a lock beside a file of its own. The system frees the lock when the process ends,
+however it ends. Another process removes files that nobody holds, a day after their last use: the
+time counts where locks reach one machine only, as on some network folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import platformdirs
+
+from nas_attn.errors import DataError
+from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
+from nas_attn.system.waiting import Awaited, Wait, file_lock, give_back, locked, taken
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+# seconds that one process may take to prepare or download a data set
+LONGEST_S = 4 * 3600.0
+# prepared images are removed after so many seconds without use
+KEEP_UNUSED_S = 60 * 86_400
+# so are files of a process's own that nobody holds, and unfinished ones
+LEFT_S = 86_400
+# of the names of a process's own files, of their locks, and of those that are being written
+PREFIX = "own-"
+# Size, time of the content, time of the file's entry: whether a file is still the same one. The
+# last changes when another file takes its place with the old one's time.
+State = tuple[int, int, int]
+# in JSON's types
+Answer = TypeVar("Answer")
+
+
+def cache_folder() -> Path:
+    """Returns the folder of prepared images, in the user's cache."""
+    return platformdirs.user_cache_path("nas_attn") / "images"
+
+
+def cache_file(root: Path, what: object, ending: str) -> Path:
+    """Returns the place in the cache of what is known of a folder's files."""
+    return cache_folder() / f"{cache_mark(root)}-{_digest(repr(what), 16)}{ending}"
+
+
+def cache_mark(root: Path) -> str:
+    """Returns the beginning of the names of a folder's files in the cache."""
+    return _digest(str(root.resolve()), 8)
+
+
+def _digest(text: str, size: int) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=size).hexdigest()
+
+
+@contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Inside, only this process makes `what`. If the holder is stopped or takes hours, the wait
+    ends and `what` is made once more.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Wait(Awaited.DATA, what) as wait, locked(path, wait, LONGEST_S) as holder:
+        if holder:
+            wait.give_up(holder)
+        yield
+
+
+def states(paths: Sequence[Path]) -> list[State]:
+    """Returns by what each file is known. Raises DataError: it is not there any more."""
+    try:
+        stats = [path.stat() for path in paths]
+    except OSError as error:
+        raise DataError(
+            f"'{error.filename}' was there and cannot be read ({error.strerror}): something else"
+            " changes the folder; wait until it has finished, then start again"
+        ) from None
+    return [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
+
+
+def remembered(
+    root: Path, question: object, files: Sequence[Path], answer: Callable[[], Answer]
+) -> Answer:
+    """Returns the answer to a question about files of a folder.
+
+    Args:
+        root: The folder.
+        question: Its name and version.
+        files: Where one of them has changed, the answer is found anew.
+        answer: Finds it, in JSON's types.
+    """
+    kept = cache_file(root, (question, [str(path) for path in files], states(files)), ".json")
+    with suppress(OSError, ValueError):
+        known: Answer = json.loads(kept.read_text("utf-8"))
+        return known
+    new = answer()
+    # without a cache, it is looked for again next time
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(kept) as file:
+            file.write(json.dumps(new).encode())
+    return new
+
+
+class Scratch:
+    """The place of a file, which is removed with the last reference to this object; after a killed
+    process, by another one. Raises OSError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_left(folder)
+        self.path = folder / f"{PREFIX}{uuid.uuid4().hex}.npy"
+        lock = _lock_of(self.path)
+        # a folder without locks: the time of the last use remains
+        with suppress(OSError, NotImplementedError):
+            taken(lock)
+        self._remove = weakref.finalize(self, _remove, self.path, lock, os.getpid())
+
+    def __reduce__(self) -> Any:
+        # the process that made it removes it
+        return type(None), ()
+
+    def renew(self) -> None:
+        """Says that the file is in use."""
+        with suppress(OSError):
+            os.utime(self.path)
+
+
+def _remove(path: Path, lock: FileLock, maker: int) -> None:
+    # a forked process has this object, too
+    if os.getpid() != maker:
+        return
+    # Windows keeps open files; another process removes it later
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    give_back(lock)
+
+
+def _lock_of(path: Path) -> FileLock:
+    """The lock of a file, also of one that is being written, whose name is longer."""
+    stem = path.name.partition(".")[0]
+    return file_lock(path.with_name(f"{stem}.lock"))
+
+
+def remove_left(folder: Path) -> None:
+    """Removes the files in a folder that their processes have left behind."""
+    for path in folder.glob(f"{PREFIX}*"):
+        # Windows keeps open files; another process may have removed it
+        with suppress(OSError, NotImplementedError):
+            lock = _lock_of(path)
+            if time.time() - path.stat().st_mtime > LEFT_S and taken(lock):
+                try:
+                    path.unlink(missing_ok=True)
+                finally:
+                    give_back(lock)
+
+
+def remove_unused(folder: Path) -> None:
+    """Removes prepared images without recent use, and files of killed processes."""
+    remove_left(folder)
+    for path in folder.iterdir():
+        if path.name.startswith(PREFIX):
+            continue
+        limit_s = LEFT_S if path.suffix == UNFINISHED_ENDING else KEEP_UNUSED_S
+        # Windows keeps open files; another process may have removed it
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > limit_s:
+                path.unlink(missing_ok=True)
