@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
 from nas_attn.data.decoding import Framed
-from nas_attn.data.folder import Files, drawing, prepare, with_used_bits
+from nas_attn.data.folder import Files, preparer
 from nas_attn.data.parts import DETECTOR_SIDE, BoxTable, Labelled, Parts, Place, box_table
 from nas_attn.data.walking import plain
 from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
@@ -365,7 +365,7 @@ def _corners(row: _Box, image: _ImageEntry, path: Path) -> tuple[float, float, f
 
 
 def coco_folder(section: DataSection, place: Place) -> Parts:
-    """`coco:FOLDER`."""
+    """Reads `coco:FOLDER`. Raises DataError: annotations or images are missing or wrong."""
     annotated = find(section)
     if "validation" in annotated.files and section.validation is not None:
         raise DataError(
@@ -375,20 +375,13 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
     side = section.size or DETECTOR_SIDE
     # the test images stay closed
     known = {split: annotated.read(split) for split in annotated.files if split != "test"}
-    listed = {
-        split: Files(annotated.root, sources, np.arange(len(sources)))
-        for split, (sources, _) in known.items()
-    }
-    sized = with_used_bits(listed["train"], section.model_copy(update={"size": side}))
-    drawn = drawing(list(listed.values()))
+    listed = {split: _files(annotated.root, sources) for split, (sources, _) in known.items()}
+    sized = section.model_copy(update={"size": side})
+    prepare = preparer(listed["train"], list(listed.values()), sized, place)
 
     def ready(split: str) -> Labelled:
         sources, boxes = known[split] if split in known else annotated.read(split)
-        files = drawn(Files(annotated.root, sources, np.arange(len(sources))))
-        paths = np.array([str(source.image) for source in sources])
-        if len(set(paths)) < len(paths):
-            files = replace(files, groups=paths)
-        images = prepare(files, sized, place)
+        images = prepare(_files(annotated.root, sources))
         # broken images may be left out
         table = box_table(boxes)[images.labels]
         longest = np.array([max(source.size) for source in sources], np.float32)[images.labels]
@@ -396,7 +389,17 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
         return replace(images, labels=np.zeros_like(images.labels), boxes=table)
 
     validation = ready("validation") if "validation" in annotated.files else None
-    missing = f"'{annotated.root}' has no annotations of a test split: name them in data.coco.test"
+    missing = ""
+    if "test" not in annotated.files:
+        missing = (
+            f"'{annotated.root}' has no annotations of a test split: name them in data.coco.test"
+        )
     classes = tuple(annotated.classes.values())
-    missing = "" if "test" in annotated.files else missing
     return Parts(ready("train"), validation, lambda: ready("test"), classes, missing)
+
+
+def _files(root: Path, sources: Sequence[Framed]) -> Files:
+    """Images by their numbers; those of one file stay together."""
+    paths = np.array([str(source.image) for source in sources])
+    groups = paths if len(set(paths)) < len(paths) else None
+    return Files(root, sources, np.arange(len(sources)), groups)

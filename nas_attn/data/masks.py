@@ -20,11 +20,11 @@ import numpy as np
 
 from nas_attn.data.cache import remembered
 from nas_attn.data.decoding import Masked, mask_values
-from nas_attn.data.folder import Files, image_folder, images_below, joined, split_folder
+from nas_attn.data.folder import Files, image_folder, split_folder
 from nas_attn.data.opening import opened_image, why_unreadable
 from nas_attn.data.parts import Parts, Place
 from nas_attn.data.splitting import GroupsOf
-from nas_attn.data.walking import Layout, layout, subfolders
+from nas_attn.data.walking import Layout, layout, subfolders, walk
 from nas_attn.errors import DataError, few, printable, shorten
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.system.processes import cores
@@ -143,7 +143,7 @@ def _mask_files(folders: Layout) -> list[Path]:
     """The masks of all splits."""
     files: list[Path] = []
     for folder in folders.folders:
-        files += images_below(folder / "masks")
+        files += walk(folder / "masks").images
     return files
 
 
@@ -151,18 +151,18 @@ def masks_alone(folder: Path) -> list[Path]:
     """Masks of a folder that have no image."""
     images = {
         path.relative_to(folder / "images").with_suffix("")
-        for path in images_below(folder / "images")
+        for path in walk(folder / "images").images
     }
     return [
         mask
-        for mask in images_below(folder / "masks")
+        for mask in walk(folder / "masks").images
         if mask.relative_to(folder / "masks").with_suffix("") not in images
     ]
 
 
 def _others(folder: Path, masks: Sequence[Path]) -> str:
     """What lies in the folder of the masks instead; empty if nothing does."""
-    there = [path for path in images_below(folder / "masks") if path not in set(masks)]
+    there = [path for path in walk(folder / "masks").images if path not in set(masks)]
     if not there:
         return ""
     return (
@@ -175,17 +175,25 @@ def _list_masks(
     root: Path, classes: int, groups_of: GroupsOf | None, folders: Sequence[Path]
 ) -> Files:
     """The images of a split's folders with their masks, sorted by name in each."""
-    return joined([_listed_masks(root, classes, groups_of, folder) for folder in folders])
+    masked: list[Masked] = []
+    groups: list[str] = []
+    for folder in folders:
+        pairs = _pairs(root, folder, classes)
+        masked += pairs
+        groups += [] if groups_of is None else groups_of([pair.image for pair in pairs], folder)
+    labels = np.zeros(len(masked), dtype=np.int64)
+    return Files(root, tuple(masked), labels, np.array(groups) if groups else None)
 
 
-def _listed_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: Path) -> Files:
+def _pairs(root: Path, folder: Path, classes: int) -> list[Masked]:
+    """The images of a folder with their masks. Raises DataError: a mask is missing."""
     for inside in ("images", "masks"):
         if not (folder / inside).is_dir():
             raise DataError(
                 f"'{folder}' has no folder '{inside}': for segmentation, put the images into"
                 " images, and a PNG mask of the same name for each into masks"
             )
-    paths = images_below(folder / "images")
+    paths = walk(folder / "images").images
     masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
     lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
     if lacking:
@@ -195,9 +203,7 @@ def _listed_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: 
         )
     if not paths:
         raise DataError(f"'{folder / 'images'}' has no image")
-    groups = None if groups_of is None else np.array(groups_of(paths, folder))
-    masked = tuple(Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True))
-    return Files(root, masked, np.zeros(len(paths), dtype=np.int64), groups)
+    return [Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True)]
 
 
 # of what is kept in the cache

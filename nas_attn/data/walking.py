@@ -1,4 +1,5 @@
-"""Which files below a folder are images, which folders are splits or classes, and what is left out.
+"""Which files below a folder are images, which folders are splits or classes, what is left out, and
+what is said where a folder is laid out otherwise.
 
 Never read: hidden files and folders, and what systems and programs put beside the user's files.
 Links are followed, each folder once.
@@ -16,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -25,8 +25,10 @@ from nas_attn.data.decoding import SUFFIXES
 from nas_attn.errors import DataError, did_you_mean, few, several
 from nas_attn.recipe.recipe import SplitsSection
 
-NO_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"})
-NO_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
+NOT_READ = frozenset(
+    {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"}
+    | {"thumbs.db", "desktop.ini", "ehthumbs.db"}
+)
 # What Pillow may read besides SUFFIXES, depending on its version and on plug-ins. Others of its
 # formats are no photographs, or start a program (PostScript).
 OTHER_FORMATS = (".avif", ".jfif", ".jpe", ".jp2", ".tga", ".dib", ".apng", ".pnm", ".pbm", ".heic")
@@ -36,14 +38,17 @@ SPLIT_NAMES = {
     "validation": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+# of files that may hold the labels of images beside them
+TABLE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx", ".xml", ".txt")
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+# beside the images of a split
+ROBOFLOW_BOXES = "_annotations.coco.json"
 _FOLD = re.compile(r"fold[ _-]?\d+", re.IGNORECASE)
-_LINK = "behind a broken link"
-_KIND = "of another kind"
 
 
 @lru_cache(maxsize=1)
 def image_endings() -> frozenset[str]:
-    """The endings of files that are read, in lower case."""
+    """Returns the endings of files that are read, in lower case."""
     if find_spec("pillow_heif") is not None:
         import_module("pillow_heif").register_heif_opener()
     formats = Image.registered_extensions()
@@ -60,16 +65,12 @@ class Walked:
     # reason -> files
     left_out: dict[str, list[Path]] = field(default_factory=dict)
 
-    def leave(self, reason: str, path: Path) -> None:
-        self.left_out.setdefault(reason, []).append(path)
-
 
 def walk(folder: Path) -> Walked:
-    """All image files below a folder; none if it does not exist."""
+    """Finds all image files below a folder; none if it does not exist."""
     walked = Walked()
     seen: set[str] = set()
-    start = Path(os.path.realpath(folder))
-    above = {str(parent) for parent in start.parents}
+    above = {str(parent) for parent in Path(os.path.realpath(folder)).parents}
     for here, folders, files in os.walk(folder, followlinks=True):
         place = os.path.realpath(here)
         # a loop of links
@@ -77,34 +78,35 @@ def walk(folder: Path) -> Walked:
             folders.clear()
             continue
         seen.add(place)
-        folders[:] = sorted(name for name in folders if is_read(name))
-        for name in sorted(files):
-            if is_read(name):
-                _sort(walked, Path(here, name))
+        folders[:] = sorted(filter(is_read, folders))
+        for path in (Path(here, name) for name in sorted(filter(is_read, files))):
+            if why := _left_out(path):
+                walked.left_out.setdefault(why, []).append(path)
+            elif path.is_file():
+                walked.images.append(path)
     walked.images.sort()
     return walked
 
 
 def is_read(name: str) -> bool:
     """Whether a file or folder of this name is the user's own."""
-    return not name.startswith(".") and name.lower() not in NO_FOLDERS | NO_FILES
+    return not name.startswith(".") and name.lower() not in NOT_READ
 
 
-def _sort(walked: Walked, path: Path) -> None:
+def _left_out(path: Path) -> str:
+    """Why a file is not read; empty if it is."""
     ending = path.suffix.lower()
     if not path.exists():
-        walked.leave(_LINK, path)
-    elif ending in image_endings():
-        if path.is_file():
-            walked.images.append(path)
-    elif ending in FURTHER_BY_PLUGIN:
-        walked.leave(f"that Pillow reads only with {FURTHER_BY_PLUGIN[ending]} ({ending})", path)
-    else:
-        walked.leave(f"{_KIND} ({ending or 'without ending'})", path)
+        return "behind a broken link"
+    if ending in image_endings():
+        return ""
+    if ending in FURTHER_BY_PLUGIN:
+        return f"that Pillow reads only with {FURTHER_BY_PLUGIN[ending]} ({ending})"
+    return f"of another kind ({ending or 'without ending'})"
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted."""
+    """Returns the names of the folders in a folder, sorted."""
     return sorted(
         entry.name for entry in folder.iterdir() if entry.is_dir() and is_read(entry.name)
     )
@@ -144,8 +146,12 @@ class UndividedFolds(DataError):
 def divided_folds(
     folds: Sequence[str], validation: str | None = None, test: str | None = None
 ) -> SplitsSection:
-    """The splits of folds, where one validates and one tests, and the others train; None: the last
-    one tests, if that leaves one to train, and the one before validates. `test` empty: none tests.
+    """Returns the splits of folds, where one validates and one tests, and the others train.
+
+    Args:
+        folds: Their names, in order.
+        validation: None: the last one, or the one before.
+        test: None: the last one, if that leaves one to train; empty: none.
     """
     if test is None:
         test = folds[-1] if len(folds) > 2 and folds[-1] != validation else ""
@@ -159,7 +165,7 @@ def divided_folds(
 
 
 def as_toml(splits: SplitsSection) -> str:
-    """`{ train = ["fold_0"], validation = ["fold_1"] }`, as in a recipe."""
+    """Returns `{ train = ["fold_0"], validation = ["fold_1"] }`, as in a recipe."""
     # TOML's lists of texts are those of JSON
     keys = [
         f"{split} = {json.dumps(names, ensure_ascii=False)}"
@@ -168,68 +174,77 @@ def as_toml(splits: SplitsSection) -> str:
     return f"{{ {', '.join(keys)} }}"
 
 
+def folds_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the folds of a cross-validation, in the order of their numbers; none if other folders
+    are beside them, since then they may be classes.
+    """
+    if len(names) < 2 or not all(map(_FOLD.fullmatch, names)):
+        return ()
+    return tuple(sorted(names, key=lambda name: (int(re.sub(r"\D", "", name)), name)))
+
+
 def layout(root: Path, splits: SplitsSection | None = None) -> Layout:
-    """The splits of a folder, as they are given, else by the names of its folders. Raises
+    """Finds the splits of a folder, as they are given, else by the names of its folders. Raises
     UndividedFolds: it has folds; DataError: the names can be read in two ways, or one is not there.
     """
     names = subfolders(root)
     if splits is not None:
-        return _given_layout(root, names, splits)
-    folds = folds_of(names)
-    if folds:
+        _check_given(root, names, splits)
+        given = splits.by_split.items()
+        return Layout(root, {split: tuple(root / each for each in parts) for split, parts in given})
+    if folds := folds_of(names):
         raise UndividedFolds(root, folds)
-    candidates = {}
+    called: dict[str, list[str]] = {}
     for split, names_of_split in SPLIT_NAMES.items():
-        called_so = [name for name in names if name.lower() in names_of_split]
-        if called_so:
-            candidates[split] = called_so
-    if not candidates or not _are_splits(root, names, candidates):
+        if found := [name for name in names if name.lower() in names_of_split]:
+            called[split] = found
+    if not called or not _are_splits(root, names, list(itertools.chain(*called.values()))):
         _check_no_hidden_splits(root, names)
         return Layout(root, {})
-    for split, folders in candidates.items():
+    for split, folders in called.items():
         if len(folders) > 1:
             raise DataError(
                 f"'{root}' has several folders for {split},"
                 f" {few([str(root / name) for name in folders])}: keep one of them there, or say"
                 " which with data.splits"
             )
-    if "train" not in candidates:
-        raise DataError(
-            f"'{root}' has {few([f'{n}/' for n in names])}, but no folder 'train' to learn from"
-        )
-    return Layout(root, {split: (root / folders[0],) for split, folders in candidates.items()})
+    if "train" not in called:
+        raise DataError(f"'{root}' has {_folders(names)}, but no folder 'train' to learn from")
+    return Layout(root, {split: (root / folders[0],) for split, folders in called.items()})
 
 
-def folds_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The folds of a cross-validation, in the order of their numbers; none if other folders are
-    beside them, since then they may be classes.
+def _folders(names: Sequence[str]) -> str:
+    return few([f"{name}/" for name in names])
+
+
+def _check_given(root: Path, names: Sequence[str], splits: SplitsSection) -> None:
+    """Raises DataError: `data.splits` names what is no folder in the root, nor one further inside,
+    `seg_train/seg_train`.
     """
-    folds = [name for name in names if _FOLD.fullmatch(name)]
-    if len(folds) < 2 or len(folds) < len(names):
-        return ()
-    return tuple(sorted(folds, key=lambda name: (int(re.sub(r"\D", "", name)), name)))
-
-
-def _given_layout(root: Path, names: Sequence[str], splits: SplitsSection) -> Layout:
     for split, given in splits.by_split.items():
         for name in given:
-            if name not in names and not _is_below(root, name):
+            path = PurePosixPath(name)
+            inside = all(map(is_read, path.parts)) and not path.is_absolute()
+            if not inside or not (root / name).is_dir():
                 raise DataError(
                     f"data.splits.{split} names '{name}', which is no folder in '{root}':"
                     f" {did_you_mean(name, names)}"
                 )
-    folders = {}
-    for split, given in splits.by_split.items():
-        folders[split] = tuple(root / name for name in given)
-    return Layout(root, folders)
 
 
-def _is_below(root: Path, name: str) -> bool:
-    """Whether it is the path of a folder in a folder of the root, `seg_train/seg_train`."""
-    parts = PurePosixPath(name).parts
-    if ".." in parts or PurePosixPath(name).is_absolute():
+def _are_splits(root: Path, names: list[str], called: list[str]) -> bool:
+    """Whether folders with the names of splits are splits: a class may be called so."""
+    others = [name for name in names if name not in called and walk(root / name).images]
+    if not others:
+        return True
+    # images lie in them directly, as in the folder of a class
+    if not any(subfolders(root / name) for name in called):
         return False
-    return all(map(is_read, parts)) and (root / name).is_dir()
+    raise DataError(
+        f"'{root}' has {_folders(called)} beside {_folders(others)}: splits, or classes? If splits,"
+        " move the others out of the folder, or say with data.splits which is which; if classes,"
+        " rename the first"
+    )
 
 
 def _check_no_hidden_splits(root: Path, names: Sequence[str]) -> None:
@@ -238,83 +253,46 @@ def _check_no_hidden_splits(root: Path, names: Sequence[str]) -> None:
     """
     by_split: dict[str, str] = {}
     for name in names:
-        split = _split_in(name)
-        if split:
-            by_split.setdefault(split, name)
+        words = set(re.split(r"[^a-z]+", name.lower()))
+        for split, names_of_split in SPLIT_NAMES.items():
+            if words.intersection(names_of_split):
+                by_split.setdefault(split, name)
+                break
     if len(by_split) < 2 or "train" not in by_split:
         return
-    inside = {split: folders_of_images(root / name) for split, name in by_split.items()}
-    learnt = set(inside["train"])
+    # the folders in which images lie, by their names
+    inside = {
+        split: {image.parent.name: image.parent for image in reversed(walk(root / name).images)}
+        for split, name in by_split.items()
+    }
     given = {}
     for split, folders in inside.items():
-        if len(learnt & folders.keys()) > 1:
-            parents = sorted({folders[name].parent for name in learnt & folders.keys()})
+        shared = inside["train"].keys() & folders.keys() - set(by_split.values())
+        if len(shared) > 1:
+            parents = sorted({folders[name].parent for name in shared})
             given[split] = [parent.relative_to(root).as_posix() for parent in parents]
     if len(given) > 1:
+        splits = as_toml(SplitsSection.model_validate(given))
         raise DataError(
-            f"'{root}' has {few([f'{name}/' for name in by_split.values()])}, with folders of the"
-            f" same names in them, {few(sorted(learnt))}: are they splits? Then say so with"
-            f" data.splits, like {as_toml(SplitsSection(**given))} (in a recipe below [data], or"
-            " with --set 'data.splits=…'); if they are classes, rename them"
+            f"'{root}' has {_folders(list(by_split.values()))}, with folders of the same names in"
+            f" them, {few(sorted(inside['train']))}: are they splits? Then say so with data.splits,"
+            f" like {splits} (in a recipe below [data], or with --set"
+            " 'data.splits=…'); if they are classes, rename them"
         )
 
 
-def _split_in(name: str) -> str:
-    """The split in whose name a word of a folder's is, as in `seg_train`; else empty."""
-    words = re.split(r"[^a-z]+", name.lower())
-    return next(
-        (
-            split
-            for split, names_of_split in SPLIT_NAMES.items()
-            if any(word in names_of_split for word in words)
-        ),
-        "",
-    )
-
-
-def folders_of_images(folder: Path) -> dict[str, Path]:
-    """The folders below a folder in which images lie, by their names; of two, the first."""
-    by_name: dict[str, Path] = {}
-    for image in walk(folder).images:
-        if image.parent != folder:
-            by_name.setdefault(image.parent.name, image.parent)
-    return by_name
-
-
-def _are_splits(root: Path, names: list[str], candidates: Mapping[str, list[str]]) -> bool:
-    """Whether folders with the names of splits are splits: a class may be called so."""
-    called = [name for folders in candidates.values() for name in folders]
-    others = [name for name in names if name not in called and walk(root / name).images]
-    divided = [name for name in called if subfolders(root / name)]
-    if not others:
-        return True
-    # images lie in them directly, as in the folder of a class
-    if not divided:
-        return False
-    raise DataError(
-        f"'{root}' has {few([f'{name}/' for name in called])} beside"
-        f" {few([f'{name}/' for name in others])}: splits, or classes? If splits, move the others"
-        " out of the folder, or say with data.splits which is which; if classes, rename the first"
-    )
-
-
-# of files that may hold the labels of images beside them
-TABLE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx", ".xml", ".txt")
-# beside the images of a split
-ROBOFLOW_BOXES = "_annotations.coco.json"
-ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
-
-
 def class_names(folders: Sequence[Path]) -> tuple[str, ...]:
-    """The class folders of the folders with training images.
-
-    Raises DataError: there are not two; it says what the first folder looks like.
+    """Returns the class folders of the folders with training images. Raises DataError: there are
+    not two; it says what the first folder looks like.
     """
     folder = folders[0]
     names = sorted({name for one in folders for name in subfolders(one)})
     if form := _other_form(folder):
         raise DataError(form)
-    if not _are_several(folders, names):
+    filled = (name for name in names if any(walk(one / name).images for one in folders))
+    # where all lack images, that is told with their number
+    several_filled = len(list(itertools.islice(filled, 2))) == 2
+    if not several_filled and (len(names) < 2 or _inside(folder)):
         raise DataError(_why_no_classes(folder, names))
     for one, other in _alike(names, plain):
         raise DataError(
@@ -325,8 +303,8 @@ def class_names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def classes_problem(folders: Sequence[Path], names: Sequence[str]) -> str:
-    """Why these class folders are hardly the classes, and the way out; empty if nothing speaks
-    against them. Earlier studies may have begun on them.
+    """Returns why these class folders are hardly the classes, and the way out; empty if nothing
+    speaks against them. Earlier studies may have begun on them.
     """
     folder = folders[0]
     for one, other in _alike(names, without_spaces):
@@ -334,15 +312,17 @@ def classes_problem(folders: Sequence[Path], names: Sequence[str]) -> str:
             f"'{folder}' has two classes whose names differ only in spaces at their ends, '{one}'"
             f" and '{other}': rename one, or put their images together"
         )
-    return _splits_inside(folder, names)
-
-
-def _are_several(folders: Sequence[Path], names: Sequence[str]) -> bool:
-    """Whether two folders at least may be classes: where all lack images, that is told with the
-    number of their images.
-    """
-    filled = (name for name in names if any(walk(folder / name).images for folder in folders))
-    return len(list(islice(filled, 2))) == 2 or (len(names) > 1 and not _inside(folders[0]))
+    split_names = set(itertools.chain(*SPLIT_NAMES.values()))
+    for name in names:
+        inside = subfolders(folder / name) if (folder / name).is_dir() else []
+        if len(inside) < 2 or not split_names.issuperset(each.lower() for each in inside):
+            return ""
+    first, second, *_ = subfolders(folder / names[0])
+    return (
+        f"'{folder}' has its splits inside the classes, '{names[0]}/{first}' and"
+        f" '{names[0]}/{second}': put the classes inside the splits, '{first}/{names[0]}' and"
+        f" '{second}/{names[0]}'"
+    )
 
 
 def _other_form(folder: Path) -> str:
@@ -354,11 +334,12 @@ def _other_form(folder: Path) -> str:
             " --task segmentation (task.name in a recipe)"
         )
     if {"images", "labels"} <= names:
-        yaml = next((str(path) for path in _yaml_files(folder)), "PATH.yaml")
+        # in the folder, or around a split
+        yamls = [*sorted(folder.glob("*.yaml")), *sorted(folder.parent.glob("*.yaml"))]
         return (
             f"'{folder}' has images and labels, which is data with boxes in ultralytics' form, not"
-            f" classes: give --task detection --data yolo:{yaml} (task.name and data.name in a"
-            " recipe)"
+            f" classes: give --task detection --data yolo:{[*yamls, 'PATH.yaml'][0]} (task.name and"
+            " data.name in a recipe)"
         )
     if {"jpegimages", "annotations"} <= names:
         return (
@@ -366,8 +347,7 @@ def _other_form(folder: Path) -> str:
             " and is not read: for boxes, write the annotations in COCO's form and give --task"
             " detection --data coco:FOLDER; for masks, name the folders images and masks"
         )
-    annotations = sorted(folder.glob("annotations/instances_*.json"))
-    if annotations:
+    if annotations := sorted(folder.glob("annotations/instances_*.json")):
         return (
             f"'{folder}' has the annotations '{annotations[0].name}', which is data with boxes in"
             f" COCO's form, not classes: give --task detection --data coco:{folder} (task.name and"
@@ -376,31 +356,24 @@ def _other_form(folder: Path) -> str:
     return ""
 
 
-def _yaml_files(folder: Path) -> list[Path]:
-    """The YAML files that may describe data of ultralytics: in a folder, or around a split."""
-    return [path for place in (folder, folder.parent) for path in sorted(place.glob("*.yaml"))]
-
-
 def _why_no_classes(folder: Path, names: Sequence[str]) -> str:
     need = f"'{folder}' has {several(len(names), 'class folder')}: it needs at least two"
     if len(names) > 1:
         need = f"'{folder}' has images in one folder only: it needs at least two with images"
     if inside := _inside(folder):
         return _other_form(inside) or f"{need}; give the folder inside, folder:{inside}"
-    beside = [path for path in sorted(folder.iterdir()) if path.is_file() and is_read(path.name)]
-    loose = [path for path in beside if path.suffix.lower() in image_endings()]
-    tables = [path.name for path in beside if path.suffix.lower() in TABLE_ENDINGS]
-    archives = [path.name for path in beside if path.suffix.lower() in ARCHIVE_ENDINGS]
     if (folder / ROBOFLOW_BOXES).is_file():
         return (
             f"'{folder}' has '{ROBOFLOW_BOXES}', which is data with boxes in COCO's form, not"
             " classes: give --task detection --data coco:FOLDER with the folder around the splits"
             " (task.name and data.name in a recipe)"
         )
-    if not loose and archives:
-        return f"{need}, one per class; unpack {few(archives)} first"
+    beside = [path for path in sorted(folder.iterdir()) if path.is_file() and is_read(path.name)]
+    loose = [path for path in beside if path.suffix.lower() in image_endings()]
     if not loose:
-        return f"{need}, one per class"
+        archives = [path.name for path in beside if path.suffix.lower() in ARCHIVE_ENDINGS]
+        return f"{need}, one per class{f'; unpack {few(archives)} first' if archives else ''}"
+    tables = [path.name for path in beside if path.suffix.lower() in TABLE_ENDINGS]
     named = f" beside {few(tables)}" if tables else ""
     return (
         f"{need}, but {several(len(loose), 'image')} lie in it directly{named}: move each image"
@@ -413,28 +386,11 @@ def _inside(folder: Path) -> Path | None:
     hold one; None if there is none.
     """
     here = folder
-    while True:
-        filled = [name for name in subfolders(here) if walk(here / name).images]
+    while filled := [name for name in subfolders(here) if walk(here / name).images]:
         if len(filled) > 1:
             return None if here == folder else here
-        if not filled:
-            return None
         here = here / filled[0]
-
-
-def _splits_inside(folder: Path, names: Sequence[str]) -> str:
-    """What is said where the splits lie in each class; empty if they do not."""
-    split_names = {split for called in SPLIT_NAMES.values() for split in called}
-    for name in names:
-        inside = subfolders(folder / name) if (folder / name).is_dir() else []
-        if len(inside) < 2 or not split_names.issuperset(each.lower() for each in inside):
-            return ""
-    there = subfolders(folder / names[0])
-    return (
-        f"'{folder}' has its splits inside the classes, '{names[0]}/{there[0]}' and"
-        f" '{names[0]}/{there[1]}': put the classes inside the splits,"
-        f" '{there[0]}/{names[0]}' and '{there[1]}/{names[0]}'"
-    )
+    return None
 
 
 def _alike(names: Sequence[str], form: Callable[[str], str]) -> Iterator[tuple[str, str]]:
@@ -446,10 +402,10 @@ def _alike(names: Sequence[str], form: Callable[[str], str]) -> Iterator[tuple[s
 
 
 def plain(name: str) -> str:
-    """A name without what file systems may change in it: Unicode form and case."""
+    """Returns a name without what file systems may change in it: Unicode form and case."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def without_spaces(name: str) -> str:
-    """The same without spaces at its ends, which nobody sees."""
+    """Returns the same without spaces at its ends, which nobody sees."""
     return plain(name).strip()
