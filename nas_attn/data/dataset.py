@@ -36,6 +36,15 @@ from nas_attn.recipe.tasks import TASKS, Task
 log = logging.getLogger("nas_attn.data")
 
 
+# from which a box is shown
+SHOWN_SCORE = 0.3
+# grey is 0 in augmentation; a detector takes 0 to 1
+BOXES_MEAN = tuple(value / 255 for value in PADDING_GREY)
+BOXES_STD = (1.0, 1.0, 1.0)
+# mean and standard deviation per channel, on the scale 0 to 1
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+
 @dataclass(frozen=True)
 class Split:
     """Labelled images of one split, on one device."""
@@ -59,6 +68,53 @@ class Split:
     _scales: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @classmethod
+    def made(
+        cls, part: Labelled, device: torch.device, classes: int, statistics: Statistics
+    ) -> Split:
+        """Puts images on a device.
+
+        Args:
+            part: The images and their labels.
+            device: Where batches go.
+            classes: How many there are.
+            statistics: What batches are normalised with.
+        """
+        labels = torch.from_numpy(part.labels).to(device)
+        return cls(part.pixels.to(device), labels, classes, *statistics)
+
+    @classmethod
+    def check_labels(cls, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+        """Raises DataError: a class is missing from this split (`what`)."""
+        present = np.bincount(part.labels, minlength=len(classes))
+        missing = [name for name, count in zip(classes, present, strict=True) if not count]
+        if missing:
+            raise DataError(
+                f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)}"
+                " missing)"
+            )
+
+    @classmethod
+    def input_shape(cls, part: Labelled) -> tuple[int, int, int]:
+        """Returns (C, H, W) of a network's input."""
+        return part.pixels.shape
+
+    @classmethod
+    def statistics(cls, train: Labelled, section: DataSection) -> Statistics:
+        """Returns what batches are normalised with: of the training split, or the recipe's."""
+        channels = cls.input_shape(train)[0]
+        if section.mean is None or section.std is None:
+            # 0 to 1, as it gives them
+            if train.loader is not None:
+                return (0.0,) * channels, (1.0,) * channels
+            return moments(train.pixels.histogram()[:channels])
+        if len(section.mean) != channels or len(section.std) != channels:
+            raise DataError(
+                f"data.mean and data.std have {len(section.mean)} and {len(section.std)} values, "
+                f"but '{section.name}' has {channels} channels"
+            )
+        return tuple(section.mean), tuple(section.std)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -286,64 +342,33 @@ class Dataset:
         return self.open_test()
 
 
-# from which a box is shown
-SHOWN_SCORE = 0.3
-# grey is 0 in augmentation; a detector takes 0 to 1
-BOXES_MEAN = tuple(value / 255 for value in PADDING_GREY)
-BOXES_STD = (1.0, 1.0, 1.0)
-# mean and standard deviation per channel, on the scale 0 to 1
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-
-
-class Classes:
-    """Images with a class each."""
-
-    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
-        """Names of the classes whose shares a split keeps."""
-        return classes
-
-    def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Raises DataError: a class is missing from this split (`what`)."""
-        present = np.bincount(part.labels, minlength=len(classes))
-        missing = [name for name, count in zip(classes, present, strict=True) if not count]
-        if missing:
-            raise DataError(
-                f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)}"
-                " missing)"
-            )
-
-    def input_shape(self, part: Labelled) -> tuple[int, int, int]:
-        """(C, H, W) of a network's input."""
-        return part.pixels.shape
-
-    def statistics(self, train: Labelled, section: DataSection) -> Statistics:
-        """Mean and standard deviation for normalisation: of the training split, or the recipe's."""
-        channels = self.input_shape(train)[0]
-        if section.mean is None or section.std is None:
-            # 0 to 1, as it gives them
-            if train.loader is not None:
-                return (0.0,) * channels, (1.0,) * channels
-            return moments(train.pixels.histogram()[:channels])
-        if len(section.mean) != channels or len(section.std) != channels:
-            raise DataError(
-                f"data.mean and data.std have {len(section.mean)} and {len(section.std)} values, "
-                f"but '{section.name}' has {channels} channels"
-            )
-        return tuple(section.mean), tuple(section.std)
-
-    def split(
-        self, part: Labelled, place: torch.device, classes: int, statistics: Statistics
-    ) -> Split:
-        """The images on a device."""
-        return Split(
-            part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics
-        )
-
-
 class MaskedSplit(Split):
     """Images with masks; `labels` are unused zeros, y of a batch is int64 (B, H, W)."""
 
     masked = True
+
+    @classmethod
+    def check_labels(cls, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+        """Raises DataError: a class is missing. Only in the training split: elsewhere a missing
+        class does not count.
+        """
+        if not what.startswith("training"):
+            return
+        for every in (False, True):
+            pixels = part.pixels.histogram(every=every)[-1]
+            missing = [name for number, name in enumerate(classes) if not pixels[number]]
+            if not missing:
+                return
+        raise DataError(
+            f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes"
+            f" are missing): a mask's values are class numbers, 0 to {len(classes) - 1}, and"
+            f" {NOT_COUNTED} is not counted"
+        )
+
+    @classmethod
+    def input_shape(cls, part: Labelled) -> tuple[int, int, int]:
+        channels, height, width = part.pixels.shape
+        return channels - 1, height, width
 
     def first(self, count: int) -> Tensor:
         """The first images as stored: uint8 (count, C, H, W) on the device."""
@@ -366,41 +391,6 @@ class MaskedSplit(Split):
         return x, plan.apply_mask(number, mirrored[:, -1:])
 
 
-class Masks(Classes):
-    """Images with a class for each pixel."""
-
-    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - as of `Classes`
-        return ("image",)
-
-    def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Raises DataError: a class is missing. Only in the training split: elsewhere a missing
-        class does not count.
-        """
-        if not what.startswith("training"):
-            return
-        for every in (False, True):
-            pixels = part.pixels.histogram(every=every)[-1]
-            missing = [name for number, name in enumerate(classes) if not pixels[number]]
-            if not missing:
-                return
-        raise DataError(
-            f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes"
-            f" are missing): a mask's values are class numbers, 0 to {len(classes) - 1}, and"
-            f" {NOT_COUNTED} is not counted"
-        )
-
-    def input_shape(self, part: Labelled) -> tuple[int, int, int]:
-        channels, height, width = part.pixels.shape
-        return channels - 1, height, width
-
-    def split(
-        self, part: Labelled, place: torch.device, classes: int, statistics: Statistics
-    ) -> Split:
-        return MaskedSplit(
-            part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics
-        )
-
-
 @dataclass(frozen=True)
 class BoxedSplit(Split):
     """Images with boxes; `labels` is not used. y of a batch is float32 (B, M, 5): `BoxTable`,
@@ -409,6 +399,32 @@ class BoxedSplit(Split):
 
     # float32 (N, M, 5), on the device
     boxes: Tensor
+
+    @classmethod
+    def made(
+        cls, part: Labelled, device: torch.device, classes: int, statistics: Statistics
+    ) -> Split:
+        assert part.boxes is not None
+        labels = torch.from_numpy(part.labels).to(device)
+        boxes = torch.from_numpy(part.boxes).to(device)
+        return cls(part.pixels.to(device), labels, classes, *statistics, boxes)
+
+    @classmethod
+    def check_labels(
+        cls,
+        part: Labelled,
+        classes: tuple[str, ...],  # noqa: ARG003 - as of `Split`
+        what: str,
+    ) -> None:
+        """Raises DataError: no image has a box."""
+        # readers of boxes set them
+        assert part.boxes is not None
+        if not (part.boxes[..., 0] > 0).any():
+            raise DataError(f"{what} has no image with a box: add some")
+
+    @classmethod
+    def statistics(cls, train: Labelled, section: DataSection) -> Statistics:  # noqa: ARG003
+        return BOXES_MEAN, BOXES_STD
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images once, in order: x float32 (B, 3, H, W), 0 to 1, and their boxes."""
@@ -436,36 +452,3 @@ class BoxedSplit(Split):
     def _mean_colour(self) -> Tensor:
         """float32 (3, 1, 1). Put on the device once: a copy in each batch would wait for it."""
         return torch.tensor(self.mean, device=self.device)[:, None, None]
-
-
-class Boxes(Classes):
-    """Images with boxes."""
-
-    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - as of `Classes`
-        return ("image",)
-
-    def check(
-        self,
-        part: Labelled,
-        classes: tuple[str, ...],  # noqa: ARG002 - as of `Classes`
-        what: str,
-    ) -> None:
-        # readers of boxes set them
-        assert part.boxes is not None
-        if not (part.boxes[..., 0] > 0).any():
-            raise DataError(f"{what} has no image with a box: add some")
-
-    def statistics(
-        self,
-        train: Labelled,  # noqa: ARG002 - as of `Classes`
-        section: DataSection,  # noqa: ARG002 - as of `Classes`
-    ) -> Statistics:
-        return BOXES_MEAN, BOXES_STD
-
-    def split(
-        self, part: Labelled, place: torch.device, classes: int, statistics: Statistics
-    ) -> Split:
-        assert part.boxes is not None
-        labels = torch.from_numpy(part.labels).to(place)
-        boxes = torch.from_numpy(part.boxes).to(place)
-        return BoxedSplit(part.pixels.to(place), labels, classes, *statistics, boxes)

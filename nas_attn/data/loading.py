@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -12,12 +12,18 @@ from typing import Any
 import torch
 
 from nas_attn.data import own
-from nas_attn.data.dataset import Boxes, Classes, Dataset, Masks, Redivision, Split, Statistics
+from nas_attn.data.dataset import (
+    BoxedSplit,
+    Dataset,
+    MaskedSplit,
+    Redivision,
+    Split,
+    Statistics,
+)
 from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.manifest import Manifest
-from nas_attn.data.own import LoaderSplit
 from nas_attn.data.parts import Labelled, Parts, Place
-from nas_attn.data.splitting import Seed, amount, divided, redivided, stratified
+from nas_attn.data.splitting import Seed, amount, divided, stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import FEW_VALIDATED
@@ -26,8 +32,11 @@ from nas_attn.recipe.tasks import TASKS, Task
 from nas_attn.system.importing import load_object
 from nas_attn.system.memory import SOLE_WORKER, Share
 
-LABEL_KINDS: Mapping[Kind, Classes] = {"classes": Classes(), "masks": Masks(), "boxes": Boxes()}
-"""The labels of images -> what is known of such images."""
+SPLITS: Mapping[Kind, type[Split]] = {
+    "classes": Split,
+    "masks": MaskedSplit,
+    "boxes": BoxedSplit,
+}
 
 
 def load(
@@ -37,11 +46,16 @@ def load(
     share: Share = SOLE_WORKER,
     task: Task = TASKS["classification"],
 ) -> Dataset:
-    """Reads, splits, puts on the device; DataError: unknown name, missing or broken files, too few
-    images.
+    """Reads images, splits them, and puts them on the device. Raises DataError: unknown name,
+    missing or broken files, too few images.
+
+    Args:
+        section: The recipe's data.
+        device: Where batches go.
+        share: How many workers share the device and this machine.
+        task: What is learnt from the images.
     """
     place = Place(torch.device(device), share)
-    kind = LABEL_KINDS[task.labels]
     # images of one size that can all be read
     fixed = ":" not in section.name and task.labels != "boxes"
     for name in ("size", "broken_images") if fixed else ():
@@ -53,28 +67,26 @@ def load(
             f"data.name '{section.name}' returned {type(parts).__name__}: return"
             " nas_attn.data.parts.Parts"
         )
-    home = _split(parts, section, kind)
-    manifest = Manifest(
-        parts.classes,
-        {"train": home.train.listing, "validation": home.validation.listing},
-        parts.unread,
-    )
-    maker = _Maker(parts, section, kind, place, task)
-    own = maker.used(home)
-    for part, split in ((own.train, "training"), (own.validation, "validation")):
-        kind.check(part, parts.classes, f"{split} split of '{section.name}'")
-    statistics = kind.statistics(own.train, section)
-    dataset = maker.dataset(own, statistics, manifest)
-    if not _is_redivided(parts, section, home):
+    source = _Source(parts, section, place, task)
+    home = source.halves(section.seed)
+    listings = {"train": home.train.listing, "validation": home.validation.listing}
+    manifest = Manifest(parts.classes, listings, parts.unread)
+    used = source.used(home)
+    for part, split in ((used.train, "training"), (used.validation, "validation")):
+        source.kind.check_labels(part, parts.classes, f"{split} split of '{section.name}'")
+    # of the first division, for all: a network is normalised alike whichever seed it was trained
+    # with
+    statistics = source.kind.statistics(used.train, section)
+    dataset = source.dataset(used, statistics, manifest)
+    if not source.is_redivided(home):
         return dataset
 
     @lru_cache(maxsize=1)
     def divide(seed: int) -> Dataset:
-        return maker.dataset(
-            maker.used(_redivided(parts, section, kind, seed)), statistics, manifest
-        )
+        halves = source.used(source.halves((section.seed, seed)))
+        return source.dataset(halves, statistics, manifest)
 
-    return replace(dataset, divide=divide, whole=lambda: maker.split(parts.train, statistics))
+    return replace(dataset, divide=divide, whole=lambda: source.split(parts.train, statistics))
 
 
 @dataclass(frozen=True)
@@ -83,56 +95,100 @@ class _Halves:
 
     train: Labelled
     validation: Labelled
+    seed: Seed
     # of a seed's own division
     drawn: Redivision | None = None
-    # of `data.train_subset`
-    seed: Seed = 0
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Puts images on the device, for each division of them."""
+class _Source:
+    """Images that were read, which are divided and put on the device."""
 
     parts: Parts
     section: DataSection
-    kind: Classes
     place: Place
     task: Task
 
+    @property
+    def kind(self) -> type[Split]:
+        """What is known of such images."""
+        return SPLITS[self.task.labels]
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Names of the classes whose shares a split keeps."""
+        return self.parts.classes if self.task.labels == "classes" else ("image",)
+
+    def halves(self, seed: Seed) -> _Halves:
+        """Training and validation images: the source's own, or a division by the recipe's seed, or
+        by that and a run's.
+        """
+        train = self.parts.train
+        validation = self.parts.validation
+        subset = self.section.train_subset
+        if train.loader is not None and (validation is None or subset is not None):
+            lacking = "data.train_subset is not for"
+            if validation is None:
+                lacking = "there are no images for 'validation' next to"
+            raise DataError(
+                f"{lacking} the DataLoader of '{self.section.name}': its batches are taken as they"
+                " are"
+            )
+        if validation is not None:
+            return _Halves(train, validation, seed)
+        count = amount(self.section.validation, train.labels, "data.validation")
+        taken, left = divided(train.labels, count, seed, self.strata, train.groups)
+        drawn = Redivision(taken, len(train.labels)) if isinstance(seed, tuple) else None
+        return _Halves(train.subset(left), train.subset(taken), seed, drawn)
+
     def used(self, halves: _Halves) -> _Halves:
-        """Without the training images that `data.train_subset` leaves out."""
-        strata = self.kind.strata(self.parts.classes)
-        train = _subset(halves.train, self.section, strata, halves.seed)
-        return replace(halves, train=train)
+        """The same without the training images that `data.train_subset` leaves out."""
+        train = halves.train
+        count = self.section.train_subset
+        if count is None or count >= len(train.labels):
+            return halves
+        taken, _ = stratified(train.labels, count, halves.seed, self.strata)
+        return replace(halves, train=train.subset(taken))
+
+    def is_redivided(self, home: _Halves) -> bool:
+        """Whether each seed divides the images anew. Raises DataError: it should, and there is
+        nothing to divide.
+        """
+        resplit = self.section.resplit
+        if self.parts.validation is None:
+            few = len(home.validation.labels) < FEW_VALIDATED
+            return few if resplit == "auto" else resplit
+        if resplit is True:
+            raise DataError(
+                "data.resplit = true divides the images anew for each seed, but"
+                f" '{self.section.name}' has validation images of its own: leave data.resplit out"
+            )
+        return False
 
     def split(self, part: Labelled, statistics: Statistics) -> Split:
+        """Images on the device."""
         device = self.place.device
         classes = len(self.parts.classes)
-        if part.loader is not None:
-            return LoaderSplit(
-                part.pixels.to(device),
-                torch.from_numpy(part.labels).to(device),
-                classes,
-                *statistics,
-                loader=part.loader,
-                kind=self.task.labels,
-                listing=part.listing,
-            )
-        return replace(
-            self.kind.split(part, device, classes, statistics),
-            workers=self.section.workers or self.place.processes,
+        if part.loader is None:
+            workers = self.section.workers or self.place.processes
+            split = self.kind.made(part, device, classes, statistics)
+            return replace(split, workers=workers, listing=part.listing)
+        return own.LoaderSplit(
+            part.pixels.to(device),
+            torch.from_numpy(part.labels).to(device),
+            classes,
+            *statistics,
+            loader=part.loader,
+            kind=self.task.labels,
             listing=part.listing,
         )
 
     def dataset(self, halves: _Halves, statistics: Statistics, manifest: Manifest) -> Dataset:
-        """`statistics`: of the first division, for all: a network is normalised alike whichever
-        seed it was trained with.
-        """
         parts = self.parts
 
         def open_test() -> Split:
             test = parts.test()
-            self.kind.check(test, parts.classes, f"test split of '{self.section.name}'")
+            self.kind.check_labels(test, parts.classes, f"test split of '{self.section.name}'")
             return self.split(test, statistics)
 
         return Dataset(
@@ -163,79 +219,26 @@ def _digest(halves: _Halves) -> str:
     return digest.hexdigest()
 
 
-def _is_redivided(parts: Parts, section: DataSection, home: _Halves) -> bool:
-    """Whether each seed divides the images anew. Raises DataError: it should, and there is nothing
-    to divide.
+def reader(name: str, kind: Kind) -> Callable[[DataSection, Place], Any]:
+    """Returns the function that reads a data set with such labels, ours or a user's own. Raises
+    DataError: there is none.
     """
-    if parts.validation is not None:
-        if section.resplit is True:
-            raise DataError(
-                f"data.resplit = true divides the images anew for each seed, but '{section.name}'"
-                " has validation images of its own: leave data.resplit out"
-            )
-        return False
-    few = len(home.validation.labels) < FEW_VALIDATED
-    return few if section.resplit == "auto" else section.resplit
-
-
-def _redivided(parts: Parts, section: DataSection, kind: Classes, seed: int) -> _Halves:
-    """A seed's own division."""
-    train = parts.train
-    count = amount(section.validation, train.labels, "data.validation")
-    strata = kind.strata(parts.classes)
-    both = (section.seed, seed)
-    taken, left = redivided(train.labels, count, both, strata, train.groups)
-    drawn = Redivision(taken, len(train.labels))
-    return _Halves(train.subset(left), train.subset(taken), drawn, both)
-
-
-def _split(parts: Parts, section: DataSection, kind: Classes) -> _Halves:
-    """Train and validation: the source's own, or a stratified split."""
-    train = parts.train
-    validation = parts.validation
-    strata = kind.strata(parts.classes)
-    if train.loader is not None and (validation is None or section.train_subset is not None):
-        lacking = "there are no images for 'validation' next to"
-        if validation:
-            lacking = "data.train_subset is not for"
-        raise DataError(
-            f"{lacking} the DataLoader of '{section.name}': its batches are taken as they are"
-        )
-    if validation is None:
-        count = amount(section.validation, train.labels, "data.validation")
-        taken, left = divided(train.labels, count, section.seed, strata, train.groups)
-        return _Halves(train.subset(left), train.subset(taken), seed=section.seed)
-    return _Halves(train, validation, seed=section.seed)
-
-
-def _subset(train: Labelled, section: DataSection, strata: Sequence[str], seed: Seed) -> Labelled:
-    """The training images that are used, `data.train_subset` of them."""
-    if section.train_subset is None or section.train_subset >= len(train.labels):
-        return train
-    taken, _ = stratified(train.labels, section.train_subset, seed, strata)
-    return train.subset(taken)
-
-
-def reader(name: str, kind: Kind) -> Callable[..., Any]:
-    """The function that reads a data set with such labels; DataError if there is none."""
+    known = data_sets_with(kind)
     row = find_data_set(name)
     if row is None:
-        raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")
+        raise DataError(f"unknown data set '{name}': {did_you_mean(name, known)}")
     path = getattr(row, kind)
     source, _, place = name.partition(":")
     if path == name and not place.replace(".", "_").isidentifier():
         # a path, which no function of the user's is called
-        prefixes = [
-            data_set.partition(":")[0] for data_set in data_sets_with(kind) if ":" in data_set
-        ]
+        prefixes = [each.partition(":")[0] for each in known if ":" in each]
         raise DataError(
             f"data.name = '{name}': '{source}:' is not known before a path:"
             f" {did_you_mean(source, prefixes)}"
         )
     if not path:
-        raise DataError(f"'{name}' has no {kind}: give {', '.join(data_sets_with(kind))}")
+        raise DataError(f"'{name}' has no {kind}: give {', '.join(known)}")
     function: Callable[..., Any] = load_object(path, what="data set", error=DataError)
     if "split" in inspect.signature(function).parameters:
-        # A user's own torch.utils.data.Dataset.
         return partial(own.read, function, kind)
     return function

@@ -63,56 +63,44 @@ def stratified(
 def divided(
     labels: NDArray[np.int64],
     count: int,
-    seed: int,
+    seed: Seed,
     names: Sequence[str],
     groups: NDArray[np.str_] | None,
 ) -> tuple[Indices, Indices]:
-    """As `stratified`, but groups are not divided, so `count` is met approximately; DataError: too
-    few groups.
+    """Divides images as `stratified`, but no group, so `count` is met approximately. Raises
+    DataError: too few images or groups.
+
+    Args:
+        labels: (N,), indices into the classes.
+        count: How many images to take.
+        seed: An integer: of the only division. Several: of one of many, in which groups are taken
+            in any order, so that large ones are not always on the same side.
+        names: The classes.
+        groups: (N,), the group of each image; None: there are none.
+
+    Returns:
+        Indices of the images taken and of those left, ascending.
     """
     if groups is None:
         return stratified(labels, count, seed, names)
-    sizes, number = _group_sizes(groups, labels, len(names))
-    taken = _grouped(sizes, count, seed, names)
-    mask = taken[number]
-    return np.flatnonzero(mask), np.flatnonzero(~mask)
-
-
-def redivided(
-    labels: NDArray[np.int64],
-    count: int,
-    seed: tuple[int, int],
-    names: Sequence[str],
-    groups: NDArray[np.str_] | None,
-) -> tuple[Indices, Indices]:
-    """As `divided`, for one of many divisions: groups are taken in any order, so that large ones
-    are not always on the same side. Where no order of some puts every class on both sides, the
-    groups are divided as `divided` does.
-    """
-    if groups is None:
-        return stratified(labels, count, seed, names)
-    sizes, number = _group_sizes(groups, labels, len(names))
-    taken = _in_any_order(sizes, count, seed, names)
-    mask = taken[number]
-    return np.flatnonzero(mask), np.flatnonzero(~mask)
-
-
-def _group_sizes(
-    groups: NDArray[np.str_], labels: NDArray[np.int64], classes: int
-) -> tuple[NDArray[np.int64], Indices]:
-    """Images of each group (row) in each class (column), and each image's row."""
     inside, number = np.unique(groups, return_inverse=True)
-    sizes = np.zeros((len(inside), classes), dtype=np.int64)
+    # images of each group (row) in each class (column)
+    sizes = np.zeros((len(inside), len(names)), dtype=np.int64)
     np.add.at(sizes, (number, labels), 1)
-    return sizes, number
+    mask = _taken(sizes, count, seed, names)[number]
+    return np.flatnonzero(mask), np.flatnonzero(~mask)
 
 
-def _in_any_order(
-    sizes: NDArray[np.int64], count: int, seed: tuple[int, int], names: Sequence[str]
+def _taken(
+    sizes: NDArray[np.int64], count: int, seed: Seed, names: Sequence[str]
 ) -> NDArray[np.bool_]:
+    """bool (groups,): the groups to take."""
+    if isinstance(seed, int):
+        return _grouped(sizes, count, seed, names)
     for attempt in range(MOST_ORDERS):
         with suppress(DataError):
             return _grouped(sizes, count, (*seed, attempt), names, large_first=False)
+    # no order of some puts every class on both sides
     return _grouped(sizes, count, seed[0], names)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.splitting import redivided
+from nas_attn.data.splitting import divided
 from nas_attn.errors import DataError, RecipeError
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection
@@ -116,7 +116,7 @@ def test_groups_stay_together_in_each_division() -> None:
     labels = random.integers(0, 3, len(groups))
     validated = []
     for seed in range(8):
-        taken, left = redivided(labels, 93, (0, seed), ("a", "b", "c"), groups)
+        taken, left = divided(labels, 93, (0, seed), ("a", "b", "c"), groups)
         assert not set(groups[taken]) & set(groups[left])
         assert abs(len(taken) - 93) < 30
         validated.append(frozenset(groups[taken]))

@@ -36,7 +36,7 @@ def require_scorer() -> None:
 
 
 class BoxesOfImage(Learnt):
-    """Boxes with classes: y is float32 (B, M, 5), `data.boxes.BoxTable`. While training, a network
+    """Boxes with classes: y is float32 (B, M, 5), `data.parts.BoxTable`. While training, a network
     takes images and `boxes` (pixels) and `labels` (from 1) of each, and returns its mean losses by
     name; else it returns `boxes`, `labels`, `scores` of each.
     """
