@@ -27,9 +27,8 @@ from nas_attn.data.splitting import Seed, amount, divided, stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import FEW_VALIDATED
-from nas_attn.recipe.tables import Kind, data_sets_with, find_data_set
+from nas_attn.recipe.tables import DATA_SETS, Kind, Load, data_sets_with, find_data_set
 from nas_attn.recipe.tasks import TASKS, Task
-from nas_attn.system.importing import load_object
 from nas_attn.system.memory import SOLE_WORKER, Share
 
 SPLITS: Mapping[Kind, type[Split]] = {
@@ -227,18 +226,18 @@ def reader(name: str, kind: Kind) -> Callable[[DataSection, Place], Any]:
     row = find_data_set(name)
     if row is None:
         raise DataError(f"unknown data set '{name}': {did_you_mean(name, known)}")
-    path = getattr(row, kind)
     source, _, place = name.partition(":")
-    if path == name and not place.replace(".", "_").isidentifier():
+    if row.name not in DATA_SETS and not place.replace(".", "_").isidentifier():
         # a path, which no function of the user's is called
         prefixes = [each.partition(":")[0] for each in known if ":" in each]
         raise DataError(
             f"data.name = '{name}': '{source}:' is not known before a path:"
             f" {did_you_mean(source, prefixes)}"
         )
-    if not path:
+    load_function: Load | None = getattr(row, kind)
+    if load_function is None:
         raise DataError(f"'{name}' has no {kind}: give {', '.join(known)}")
-    function: Callable[..., Any] = load_object(path, what="data set", error=DataError)
+    function = load_function()
     if "split" in inspect.signature(function).parameters:
         return partial(own.read, function, kind)
     return function
