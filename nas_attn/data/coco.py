@@ -48,14 +48,14 @@ def _as_text(value: object) -> object:
 
 
 Id = typing.Annotated[str, BeforeValidator(_as_text), Field(max_length=100)]
-# What each key needs, where its value is wrong.
+# what each key needs, where its value is wrong
 NEEDED_FIELDS = {
-    "bbox": "each annotation needs bbox = [left, top, width, height] in pixels",
-    "width": "each image needs its width and height in pixels",
-    "height": "each image needs its width and height in pixels",
-    "file_name": "each image needs its file_name",
-    "category_id": "each annotation needs the number of its category",
-    "image_id": "each annotation needs the id of its image",
+    "bbox": "annotation needs bbox = [left, top, width, height] in pixels",
+    "width": "image needs its width and height in pixels",
+    "height": "image needs its width and height in pixels",
+    "file_name": "image needs its file_name",
+    "category_id": "annotation needs the number of its category",
+    "image_id": "annotation needs the id of its image",
 }
 
 
@@ -171,7 +171,8 @@ class Coco:
     ) -> dict[str, list[tuple[float, ...]]]:
         """Image -> its boxes, each once. Raises DataError: one is of no image or category."""
         order = {number: i for i, number in enumerate(self.classes, 1)}
-        boxes: dict[str, list[tuple[float, ...]]] = {number: [] for number in images}
+        # in order, without repeated ones
+        boxes: dict[str, dict[tuple[float, ...], None]] = {number: {} for number in images}
         empty = 0
         repeated = 0
         for row in content.annotations:
@@ -189,15 +190,13 @@ class Coco:
                 continue
             label = order[row.category_id]
             box = (-label if row.iscrowd else label, *corners)
-            if box in boxes[row.image_id]:
-                repeated += 1
-            else:
-                boxes[row.image_id].append(box)
+            repeated += box in boxes[row.image_id]
+            boxes[row.image_id][box] = None
         if empty:
             _warn(f"ignored {empty} boxes of '{path}' without width or height")
         if repeated:
             _warn(f"{repeated} boxes of '{path}' twice, counted once")
-        return boxes
+        return {number: list(rows) for number, rows in boxes.items()}
 
     def _folder(self, split: str, first: str) -> Path:
         """The folder of a split's images; `first` is one of them."""
@@ -253,19 +252,13 @@ def find(section: DataSection) -> Coco:
     """The files of the data, and their classes. Raises DataError: there are none, or no class with
     boxes.
     """
-    root = user_path(
-        section.name.removeprefix("coco:"), what="folder of images with boxes", error=DataError
-    )
+    what = "folder of images with boxes"
+    root = user_path(section.name.removeprefix("coco:"), what=what, error=DataError)
     if not root.is_dir():
-        raise DataError(
-            f"folder of images with boxes '{root}' does not exist (looked in {Path.cwd()})"
-        )
+        raise DataError(f"{what} '{root}' does not exist (looked in {Path.cwd()})")
     where = section.coco or CocoSection()
-    files = {
-        split: path
-        for split in COCO_SPLITS
-        if (path := _annotations(root, split, getattr(where, split)))
-    }
+    found = {split: _annotations(root, split, getattr(where, split)) for split in COCO_SPLITS}
+    files = {split: path for split, path in found.items() if path is not None}
     if "train" not in files:
         tried = ", ".join(pattern.format("train") for pattern in PATTERNS)
         raise DataError(
@@ -313,9 +306,8 @@ def _content(path: Path) -> _Content:
         message = first["msg"]
         if where:
             message = f"{where}: {message}"
-        keys = [key for key in first["loc"] if key in NEEDED_FIELDS]
-        if keys:
-            message += f"; {NEEDED_FIELDS[str(keys[0])]}"
+        for key in NEEDED_FIELDS.keys() & set(first["loc"]):
+            message += f"; each {NEEDED_FIELDS[key]}"
         raise DataError(f"'{path}' is not in COCO's format: {message}") from None
 
 

@@ -10,6 +10,7 @@ empty one: the image shows none of the classes.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -36,9 +37,9 @@ STRIDE = 32
 DIGITS_FORMAT = 1
 # which ultralytics reads, in any case
 IMAGE_ENDINGS = frozenset(
-    f".{kind}"
-    for kind in ("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif")
-) | {".tiff", ".webp"}
+    {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif"}
+    | {".tiff", ".webp"}
+)
 # key in the YAML -> split of the digits
 YAML_SPLITS = {
     "train": "train",
@@ -48,7 +49,7 @@ YAML_SPLITS = {
 
 
 def side(section: DataSection) -> int:
-    """Side of a detector's input. Raises DataError: it cannot be halved five times."""
+    """Returns the side of a detector's input. Raises DataError: it cannot be halved five times."""
     size = section.size or YOLO_SIZE
     if size % STRIDE:
         raise DataError(f"data.size = {size} must be a multiple of {STRIDE} for a detector")
@@ -56,8 +57,8 @@ def side(section: DataSection) -> int:
 
 
 def data_file(section: DataSection) -> Path:
-    """The YAML file of the data; the one of the digits is made if it is missing. Raises DataError:
-    there is none.
+    """Returns the YAML file of the data; the one of the digits is made if it is missing. Raises
+    DataError: there is none.
     """
     if section.name == "digits":
         return _digits_file(section)
@@ -72,45 +73,40 @@ def data_file(section: DataSection) -> Path:
 
 
 def described(section: DataSection) -> Mapping[str, Any]:
-    """The content of the YAML. Raises DataError: it cannot be read, or names no classes."""
+    """Returns the content of the YAML. Raises DataError: it cannot be read, or names no classes."""
     # ultralytics brings it
     import yaml
 
     path = data_file(section)
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        read = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"data YAML '{path}' cannot be read: {shorten(str(error))}") from None
-    names = content.get("names") if isinstance(content, dict) else None
+    content: dict[str, Any] = read if isinstance(read, dict) else {}
+    names = content.get("names")
     if not isinstance(names, list | dict) or not names:
         raise DataError(
             f"data YAML '{path}' names no classes: give names: [one, two], and train and val"
         )
-    _check_splits(path, content)
-    return content  # type: ignore[no-any-return]
-
-
-def _check_splits(path: Path, content: Mapping[str, Any]) -> None:
-    """Raises DataError: the YAML lacks a split, or numbers its classes otherwise than 0, 1, 2, …"""
     for key in ("train", "val"):
         if not content.get(key):
             raise DataError(f"data YAML '{path}' has no '{key}': give the folder of its images")
-    names = content["names"]
-    count = content.get("nc")
+    count = content.get("nc", len(names))
     if count is not None and count != len(names):
         raise DataError(
             f"data YAML '{path}' says nc: {shorten(repr(count))}, but names {len(names)} classes:"
             " remove nc, or name all classes"
         )
-    if isinstance(names, dict) and {str(key) for key in names} != set(map(str, range(len(names)))):
+    if isinstance(names, dict) and set(map(str, names)) != set(map(str, range(len(names)))):
         raise DataError(
             f"data YAML '{path}' numbers its classes {few(list(map(str, names)))}: they begin with"
             " 0 and leave out no number, as the labels do"
         )
+    return content
 
 
 def class_names(section: DataSection) -> tuple[str, ...]:
-    """The classes' names, in order."""
+    """Returns the classes' names, in order."""
     names = described(section)["names"]
     if isinstance(names, dict):
         names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
@@ -118,12 +114,12 @@ def class_names(section: DataSection) -> tuple[str, ...]:
 
 
 def count_trained(section: DataSection) -> float:
-    """Approximate number of training images. Raises DataError: it is unknown."""
+    """Returns the approximate number of training images. Raises DataError: it is unknown."""
     return sum(1 for _ in named_images(section, "train"))
 
 
 def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
-    """Validation images as the detector's input, (1, 3, side, side), 0 to 1."""
+    """Yields validation images as the detector's input, (1, 3, side, side), 0 to 1."""
     size = side(section)
     for path in named_images(section, "val"):
         try:
@@ -137,47 +133,36 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
         yield image
 
 
-def named_images(section: DataSection, *splits: str) -> Iterator[Path]:
-    """The image files of these splits, from the folders and file lists in the YAML; other entries
-    are left out.
+def named_images(section: DataSection, split: str) -> Iterator[Path]:
+    """Yields the image files of a split, from the folders and file lists in the YAML: a path in
+    each line, `./` for the folder of the list, which may not be there. Other entries are left out.
     """
-    for split in splits:
-        for place in named_places(section, split):
-            yield from _images_of(place)
+    for place in named_places(section, split):
+        if place.is_file():
+            lines = place.read_text("utf-8-sig").strip().splitlines()
+            paths = [place.parent / line if line.startswith("./") else Path(line) for line in lines]
+        else:
+            paths = [path for path in sorted(place.rglob("*")) if path.is_file()]
+        yield from (path for path in paths if path.suffix.lower() in IMAGE_ENDINGS)
 
 
 def named_places(section: DataSection, split: str) -> list[Path]:
-    """The folders and file lists that the YAML names for a split, which may not be there."""
+    """Returns the folders and file lists that the YAML names for a split, which may not be there,
+    as ultralytics finds them: `../train/images`, which exported archives have, also without its
+    dots.
+    """
     content = described(section)
     root = Path(str(content.get("path") or ".")).expanduser()
-    beside_file = data_file(section).parent / root
+    bases = (root, data_file(section).parent / root)
     named = content.get(split)
-    names = named if isinstance(named, list) else [named]
-    return [_place_of(name, (root, beside_file)) for name in names if isinstance(name, str)]
-
-
-def _place_of(name: str, bases: Sequence[Path]) -> Path:
-    """The folder or file list of an entry, as ultralytics finds it: `../train/images`, which
-    exported archives have, also without its dots. A relative path may not show the folder around
-    `images`, beside which the labels lie.
-    """
-    for base in bases:
-        for written in dict.fromkeys((name, name.removeprefix("../"))):
-            if (base / written).exists():
-                return (base.resolve() / written).resolve()
-    return Path(name).resolve()
-
-
-def _images_of(place: Path) -> Iterator[Path]:
-    """The images below a folder, or those that a file lists, which may not be there: a path in each
-    line, `./` for the folder of the file.
-    """
-    if not place.is_file():
-        paths = [path for path in sorted(place.rglob("*")) if path.is_file()]
-    else:
-        lines = place.read_text("utf-8-sig").strip().splitlines()
-        paths = [place.parent / line[2:] if line.startswith("./") else Path(line) for line in lines]
-    yield from (path for path in paths if path.suffix.lower() in IMAGE_ENDINGS)
+    places = []
+    for name in named if isinstance(named, list) else [named]:
+        if isinstance(name, str):
+            written = itertools.product(bases, (name, name.removeprefix("../")))
+            found = (base.resolve() / each for base, each in written if (base / each).exists())
+            # a relative path may not show the folder around `images`, beside which the labels lie
+            places.append(next(found, Path(name)).resolve())
+    return places
 
 
 def _digits_file(section: DataSection) -> Path:
@@ -235,55 +220,49 @@ class LabelFiles:
 
 
 def labels_file(image: Path) -> Path:
-    """Where ultralytics looks for an image's labels."""
+    """Returns where ultralytics looks for an image's labels."""
     before, images, after = str(image).rpartition(f"{os.sep}images{os.sep}")
     place = f"{before}{os.sep}labels{os.sep}{after}" if images else str(image)
     return Path(place).with_suffix(".txt")
 
 
-def _elsewhere(image: Path) -> list[Path]:
-    """Labels of an image beside it, or with another ending."""
-    expected = labels_file(image)
-    candidates = (image.with_suffix(".txt"), *(expected.with_suffix(end) for end in OTHER_ENDINGS))
-    return [path for path in candidates if path != expected and path.is_file()][:1]
-
-
 def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> LabelFiles:
-    """The labels of these images. `points`: rows have key points too, whose number is not
+    """Reads the labels of images. `points`: rows have key points too, whose number is not
     checked.
     """
     labels = LabelFiles()
     for image in images:
+        expected = labels_file(image)
+        text = ""
         try:
-            text = labels_file(image).read_text("utf-8-sig")
+            text = expected.read_text("utf-8-sig")
         except FileNotFoundError:
-            text = ""
-            labels.elsewhere += _elsewhere(image)
+            others = [image.with_suffix(".txt"), *map(expected.with_suffix, OTHER_ENDINGS)]
+            there = (path for path in others if path != expected and path.is_file())
+            labels.elsewhere += itertools.islice(there, 1)
         except (OSError, UnicodeDecodeError) as error:
             labels.wrong[image] = f"its labels cannot be read ({shorten(str(error), 80)})"
             continue
         rows = [line.split() for line in text.splitlines() if line.strip()]
-        _add(labels, image, rows, classes, points=points)
+        polygons = 0 if points else sum(len(row) >= LEAST_POLYGON for row in rows)
+        if why := _why_left_out(rows, classes, polygons, points=points):
+            labels.wrong[image] = why
+            continue
+        labels.empty += [] if rows else [image]
+        labels.repeated += len(rows) - len(set(map(tuple, rows)))
+        labels.polygons += polygons
     return labels
 
 
-def _add(
-    labels: LabelFiles, image: Path, rows: list[list[str]], classes: int, *, points: bool
-) -> None:
-    """Counts one image's rows."""
+def _why_left_out(rows: list[list[str]], classes: int, polygons: int, *, points: bool) -> str:
+    """Why an image with these rows is left out; empty if it is not."""
     for number, row in enumerate(rows, 1):
         if why := _wrong(row, classes, points=points):
-            labels.wrong[image] = f"line {number} of its labels {why}"
-            return
-    polygons = 0 if points else sum(len(row) >= LEAST_POLYGON for row in rows)
+            return f"line {number} of its labels {why}"
     if 0 < polygons < len(rows):
         # before 8.4, it took the boxes for polygons
-        labels.wrong[image] = "its labels mix boxes and polygons: write them all in one form"
-        return
-    if not rows:
-        labels.empty.append(image)
-    labels.repeated += len(rows) - len(set(map(tuple, rows)))
-    labels.polygons += polygons
+        return "its labels mix boxes and polygons: write them all in one form"
+    return ""
 
 
 def _wrong(row: list[str], classes: int, *, points: bool) -> str:
