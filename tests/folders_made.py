@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from nas_attn.data import loading
+from nas_attn.data.inventory import Inventory, Remark
 from nas_attn.data.taking import take
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, SplitsSection
@@ -28,6 +29,11 @@ def is_refused(root: Path, said: str) -> None:
         take(str(root))
     with pytest.raises(DataError, match=said):
         loading.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
+
+
+def of_kind(inventory: Inventory, kind: str) -> list[Remark]:
+    """The inventory's remarks of this kind."""
+    return [remark for remark in inventory.cautions if remark["kind"] == kind]
 
 
 def picture(seed: int) -> Image.Image:

@@ -62,14 +62,18 @@ class EpochPlan:
         device: torch.device,
         filled: bool = True,
     ) -> EpochPlan:
-        """Decides one epoch over `count` images.
+        """Decides one epoch.
 
-        `seed`: the training's, and the epoch.
-
-        `filled`: every batch has `batch_size` images, the last one filled from the epoch's
-        beginning, over and over where the images are fewer. A batch of another size would be
-        recorded, compiled and tuned for a second time. Else, as in studies from before: nearly
-        equal batches of at most `batch_size`, each image once.
+        Args:
+            count: How many images there are.
+            batch_size: Of how many images a batch is made.
+            augment: The recipe's transforms.
+            seed: The training's, and the epoch.
+            device: Where the batches are.
+            filled: Every batch has `batch_size` images, the last one filled from the epoch's
+                beginning, over and over where the images are fewer. A batch of another size would
+                be recorded, compiled and tuned for a second time. Else, as in studies from before:
+                nearly equal batches of at most `batch_size`, each image once.
         """
         asked: dict[str, dict[str, Any]] = {
             step.name: step.arguments for step in augment if step.name in BATCHED_TRANSFORMS
@@ -235,14 +239,13 @@ def named_steps(
     """(transforms of single images, transforms of whole batches), in order; DataError: a name or an
     argument is wrong.
     """
-    steps = [
-        (_mixes(one), (one.name, _made(one, made_for)))
-        for one in augment
-        if one.name not in BATCHED_TRANSFORMS
-    ]
-    return tuple(step for mixes, step in steps if not mixes), tuple(
-        step for mixes, step in steps if mixes
-    )
+    single: list[Named] = []
+    mixing: list[Named] = []
+    for step in augment:
+        if step.name not in BATCHED_TRANSFORMS:
+            steps = mixing if _mixes(step) else single
+            steps.append((step.name, _made(step, made_for)))
+    return tuple(single), tuple(mixing)
 
 
 @dataclass(frozen=True)
@@ -330,8 +333,16 @@ class Transformed:
 def mixed(
     steps: Sequence[Named], x: Tensor, y: Tensor, seed: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """A batch, x float32 (B, C, H, W), y int64 (B,), mixed: y becomes float32 (B, classes).
-    DataError: it failed.
+    """Mixes a batch. Raises DataError: a transform failed.
+
+    Args:
+        steps: The transforms, in order.
+        x: float32 (B, C, H, W).
+        y: int64 (B,).
+        seed: Of their random decisions.
+
+    Returns:
+        x, and y as float32 (B, classes).
     """
     with seeded(seed):
         for name, step in steps:

@@ -51,10 +51,6 @@ class Inventory:
         """All image files of the classes, the unreadable ones included."""
         return sum(sum(of.values()) for of in self.counts.values()) + len(self.unreadable)
 
-    def of_kind(self, kind: str) -> list[Remark]:
-        """Returns the remarks of one kind."""
-        return [remark for remark in self.cautions if remark["kind"] == kind]
-
     def described(self) -> list[str]:
         """Returns what images there are, and then what a person should know, in lines."""
         lines = [self._count_line(), f"classes: {few(self.classes)}", *self._unreadable_lines()]

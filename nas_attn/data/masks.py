@@ -9,6 +9,7 @@ file and the sky in the next, and nothing else would show it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +22,7 @@ import numpy as np
 from nas_attn.data.cache import remembered
 from nas_attn.data.decoding import Masked, mask_values
 from nas_attn.data.folder import Files, image_folder, split_folder
+from nas_attn.data.inventory import WHOLE
 from nas_attn.data.opening import opened_image, why_unreadable
 from nas_attn.data.parts import Parts, Place
 from nas_attn.data.splitting import GroupsOf
@@ -91,41 +93,36 @@ def look(root: Path, splits: SplitsSection | None = None) -> MaskedFiles:
     classes = _names(root)
     folders = _masked_layout(root, splits)
     masks = _mask_files(folders)
-    check_palettes(root, masks)
+    if problem := palettes_problem(root, masks):
+        raise DataError(problem)
     pairs: dict[str, Sequence[Masked]] = {}
     alone: list[Path] = []
-    for split, inside in (folders.splits or {"all": (root,)}).items():
-        listed = _list_masks(root, len(classes), None, inside)
-        pairs[split] = [pair for pair in listed.sources if isinstance(pair, Masked)]
-        for folder in inside:
-            alone += masks_alone(folder)
+    for split, inside in (folders.splits or {WHOLE: (root,)}).items():
+        by_folder = {folder: _pairs(root, folder, len(classes)) for folder in inside}
+        pairs[split] = list(itertools.chain(*by_folder.values()))
+        for folder, there in by_folder.items():
+            alone += _others(folder, [pair.image for pair in there])
     return MaskedFiles(classes, pairs, masks, alone)
 
 
-@dataclass(frozen=True, slots=True)
-class MaskLook:
-    """What decoding a mask has shown."""
-
-    # it cannot be used; else empty
-    why: str
-    # the classes that it has, by number; NOT_COUNTED for pixels without one
-    values: frozenset[int]
+# Why a mask cannot be used, else empty; the numbers of the classes that it has, NOT_COUNTED for
+# pixels without one.
+MaskLook = tuple[str, list[int]]
 
 
 def look_at_masks(root: Path, pairs: Sequence[Masked]) -> list[MaskLook]:
     """Decodes all masks; what they show is kept until a file changes."""
 
-    def decode_all() -> list[tuple[str, list[int]]]:
+    def decode_all() -> list[MaskLook]:
         with ThreadPoolExecutor(cores()) as pool:
             return list(pool.map(_decoded, pairs))
 
     files = [path for pair in pairs for path in (pair.image, pair.mask)]
     question = ("masks", MASK_FORMAT, pairs[0].classes if pairs else 0)
-    rows = remembered(root, question, files, decode_all)
-    return [MaskLook(why, frozenset(values)) for why, values in rows]
+    return remembered(root, question, files, decode_all)
 
 
-def _decoded(pair: Masked) -> tuple[str, list[int]]:
+def _decoded(pair: Masked) -> MaskLook:
     try:
         return "", np.unique(mask_values(pair)).tolist()
     except Exception as error:
@@ -147,28 +144,12 @@ def _mask_files(folders: Layout) -> list[Path]:
     return files
 
 
-def masks_alone(folder: Path) -> list[Path]:
-    """Masks of a folder that have no image."""
-    images = {
-        path.relative_to(folder / "images").with_suffix("")
-        for path in walk(folder / "images").images
-    }
-    return [
-        mask
-        for mask in walk(folder / "masks").images
-        if mask.relative_to(folder / "masks").with_suffix("") not in images
-    ]
-
-
-def _others(folder: Path, masks: Sequence[Path]) -> str:
-    """What lies in the folder of the masks instead; empty if nothing does."""
-    there = [path for path in walk(folder / "masks").images if path not in set(masks)]
-    if not there:
-        return ""
-    return (
-        f"; '{there[0].name}' is none of them: a mask is a PNG with the name of its image, in which"
-        " class numbers are kept exactly, as JPEG does not"
-    )
+def _others(folder: Path, images: Sequence[Path]) -> list[Path]:
+    """What lies among the masks of a folder and has the name of no image."""
+    names = {path.relative_to(folder / "images").with_suffix("") for path in images}
+    below = folder / "masks"
+    masks = walk(below).images
+    return [mask for mask in masks if mask.relative_to(below).with_suffix("") not in names]
 
 
 def _list_masks(
@@ -197,9 +178,16 @@ def _pairs(root: Path, folder: Path, classes: int) -> list[Masked]:
     masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
     lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
     if lacking:
+        instead = [path for path in walk(folder / "masks").images if path not in set(masks)]
+        what = ""
+        if instead:
+            what = (
+                f"; '{instead[0].name}' is none of them: a mask is a PNG with the name of its"
+                " image, in which class numbers are kept exactly, as JPEG does not"
+            )
         raise DataError(
             f"{len(lacking)} of {len(paths)} images of '{folder}' have no mask:"
-            f" {few(lacking)}{_others(folder, masks)}"
+            f" {few(lacking)}{what}"
         )
     if not paths:
         raise DataError(f"'{folder / 'images'}' has no image")
@@ -209,12 +197,6 @@ def _pairs(root: Path, folder: Path, classes: int) -> list[Masked]:
 # of what is kept in the cache
 PALETTE_FORMAT = 1
 Colour = tuple[int, ...]
-
-
-def check_palettes(root: Path, masks: Sequence[Path]) -> None:
-    """Raises DataError: a value has two colours in these masks of a folder."""
-    if problem := palettes_problem(root, masks):
-        raise DataError(problem)
 
 
 def palettes_problem(root: Path, masks: Sequence[Path]) -> str:

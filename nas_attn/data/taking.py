@@ -315,9 +315,10 @@ def take_masked(
         survey.add(split, [pair.image for pair in pairs])
         values: set[int] = set()
         for pair, look in zip(pairs, masks.look_at_masks(root, pairs), strict=True):
-            values |= look.values
-            if look.why:
-                survey.wrong[pair.image] = look.why
+            why, values_here = look
+            values.update(values_here)
+            if why:
+                survey.wrong[pair.image] = why
         lacking = [name for number, name in enumerate(masked.classes) if number not in values]
         if lacking and values:
             undrawn.append(

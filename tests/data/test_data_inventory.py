@@ -319,7 +319,7 @@ def test_few_validation_images_of_equal_classes_hide_no_class(
     folders_made.classes(tmp_path)
     folders_made.fill(tmp_path / "dog", more, 900)
     inventory = take(str(tmp_path))
-    (few,) = inventory.of_kind("few_of_class")
+    (few,) = folders_made.of_kind(inventory, "few_of_class")
     assert few["alike"] is alike
     assert ("balanced_accuracy" in "\n".join(inventory.described())) is not alike
 
@@ -340,26 +340,26 @@ def test_images_that_only_look_alike_are_no_near_copies(tmp_path: Path) -> None:
         Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / f"flat/cat/{number}.png")
         Image.new("RGB", (9, 9), (0, 0, 90 + number)).save(tmp_path / f"flat/dog/{number}.png")
     for folder in ("noise", "flat"):
-        assert not take(str(tmp_path / folder)).of_kind("near_copies")
+        assert not folders_made.of_kind(take(str(tmp_path / folder)), "near_copies")
 
 
 def test_names_that_number_the_images_of_a_class_share_nothing(tmp_path: Path) -> None:
     folders_made.numbered(tmp_path / "d")
-    assert not take(str(tmp_path / "d")).of_kind("shared_names")
+    assert not folders_made.of_kind(take(str(tmp_path / "d")), "shared_names")
 
 
 @pytest.mark.parametrize("make", [folders_made.films, folders_made.roboflow_copies])
 def test_the_groups_that_are_offered_keep_a_name_together(tmp_path: Path, make: Make) -> None:
     root = tmp_path / "d"
     make(root)
-    shared = take(str(root)).of_kind("shared_names")[0]
+    shared = folders_made.of_kind(take(str(root)), "shared_names")[0]
     groups = GroupsSection(pattern=shared["pattern"])
     dataset = loading.load(DataSection(name=f"folder:{root}", size=8, groups=groups), device="cpu")
     names = {split: dataset.manifest.splits[split].names for split in dataset.manifest.splits}
     origins = [{origin(name) for name in each} for each in names.values() if each is not None]
     assert len(origins) == 2
     assert not origins[0] & origins[1]
-    assert not take(str(root), grouped=True).of_kind("shared_names")
+    assert not folders_made.of_kind(take(str(root), grouped=True), "shared_names")
 
 
 def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
@@ -374,8 +374,8 @@ def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
 def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None:
     folders_made.classes(tmp_path / "d")
     shutil.copy(tmp_path / "d/cat/0000.png", tmp_path / "d/cat/again.png")
-    assert take(str(tmp_path / "d")).of_kind("copies")
-    assert not take(str(tmp_path / "d"), grouped=True).of_kind("copies")
+    assert folders_made.of_kind(take(str(tmp_path / "d")), "copies")
+    assert not folders_made.of_kind(take(str(tmp_path / "d"), grouped=True), "copies")
 
 
 @pytest.mark.parametrize(

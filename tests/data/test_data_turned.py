@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import folders_made
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -133,7 +134,7 @@ def said(section: DataSection) -> list[Remark]:
     labels: Kind = "boxes" if section.name.startswith("coco:") else "masks"
     inventory = of(section, labels)
     assert inventory is not None
-    return inventory.of_kind("turned_images")
+    return folders_made.of_kind(inventory, "turned_images")
 
 
 @pytest.mark.parametrize("make", [coco, masks])
@@ -197,4 +198,4 @@ def test_images_without_labels_of_their_own_are_turned_in_peace(tmp_path: Path) 
             Photo(3).save(tmp_path / "photos" / label / f"{number}.jpg")
     inventory = of(DataSection(name=f"folder:{tmp_path / 'photos'}"), "classes")
     assert inventory is not None
-    assert not inventory.of_kind("turned_images")
+    assert not folders_made.of_kind(inventory, "turned_images")
