@@ -423,7 +423,11 @@ class BoxedSplit(Split):
             raise DataError(f"{what} has no image with a box: add some")
 
     @classmethod
-    def statistics(cls, train: Labelled, section: DataSection) -> Statistics:  # noqa: ARG003
+    def statistics(
+        cls,
+        train: Labelled,  # noqa: ARG003 - as of `Split`
+        section: DataSection,  # noqa: ARG003 - as of `Split`
+    ) -> Statistics:
         return BOXES_MEAN, BOXES_STD
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
