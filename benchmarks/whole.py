@@ -42,6 +42,8 @@ from typing import Any
 import torch
 
 from benchmarks.rows import append_row, read_rows
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer_text import answer_lines
 from nas_attn.answer.reading import snapshot
 from nas_attn.data import loading
 from nas_attn.errors import NasAttnWarning
@@ -56,7 +58,6 @@ from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.plan import make_plan
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
-from nas_attn.words.answer import answer
 
 RECIPES = Path(__file__).parent / "recipes"
 PROBLEMS = sorted(path.stem for path in RECIPES.glob("*.toml"))
@@ -383,7 +384,7 @@ def ours(
     found = now.recommendation
     against = found.against_none if found is not None else None
     odds = against.gain.probability if against and against.gain else None
-    said = {"odds": odds, "answer": answer(now)}
+    said = {"odds": odds, "answer": answer_lines(answer_of(now))}
     control = now.find(found.instead) if found is not None and found.instead else None
     text = (
         NONE

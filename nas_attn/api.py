@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.answer.choice import chosen
+from nas_attn.answer.answer_text import answer_lines
+from nas_attn.answer.as_json import answer_as_json
+from nas_attn.answer.choosing import chosen
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.effects import Effects, fit_effects
 from nas_attn.answer.plans import Extension
-from nas_attn.answer.reading import snapshot
+from nas_attn.answer.reading import answer, snapshot
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
 from nas_attn.attachment.participation import Participation
@@ -52,8 +54,6 @@ from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.evaluators import EvaluatorRun as EvaluatorRun
 from nas_attn.training.programs import attach_asked as attach_asked
 from nas_attn.training.tasks.data import data_of
-from nas_attn.words.answer import answer
-from nas_attn.words.as_json import snapshot_as_json
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -194,11 +194,11 @@ class Study:
         """The card of the study, line by line: what to do, what that brings and costs, how sure it
         is, and the next command.
         """
-        return answer(self.snapshot())
+        return answer_lines(answer(self._opened.store))
 
     def as_dict(self) -> dict[str, Any]:
         """All results so far in JSON's types, as `nas-attn pareto --json` prints them."""
-        return snapshot_as_json(self.snapshot())
+        return answer_as_json(answer(self._opened.store))
 
     def front(self) -> tuple[CandidateView, ...]:
         """Candidates that no other dominates by the current estimates; the best in the primary
@@ -251,8 +251,8 @@ class Study:
 
     def effects(self, what: str | None = None) -> Effects | None:
         """What each choice adds at each site, to `latency` or to a metric, by default the study's
-        own: `.rows`, `.at("type")`; `nas_attn.words.effects.effect_sentences` says the same in
-        plain words.
+        own: `.rows`, `.at("type")`; `nas_attn.answer.effects_text.effect_sentences` says the same
+        in plain words.
 
         None if fewer than eight candidates have it.
         """
@@ -331,13 +331,15 @@ class Study:
         state = self._opened.store.state()
         if self._shown[0] != state:
             # loading the images takes long, so HTML is kept until the study changes
-            now = self.snapshot()
-            self._shown = state, summary(now, what_is_wrong(self._opened, now))
+            now = answer(self._opened.store)
+            self._shown = state, summary(now, what_is_wrong(self._opened, now.now))
         return self._shown[1]
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its absolute path."""
-        return write_study_report(self._opened, self.snapshot(), Path(path) if path else None)
+        return write_study_report(
+            self._opened, answer(self._opened.store), Path(path) if path else None
+        )
 
 
 def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:

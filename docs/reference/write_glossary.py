@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas_attn.words.terms import TERMS
+from nas_attn.report.terms import TERMS
 
 PAGE = Path(__file__).parents[1] / "glossary.md"
 HEAD = """\
 # Words
 
 These words have a meaning of their own here; a report explains each at its first use. `make docs`
-writes this page from `nas_attn/words/terms.py`.
+writes this page from `nas_attn/report/terms.py`.
 
 | word | meaning |
 |---|---|

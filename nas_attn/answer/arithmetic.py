@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from nas_attn.errors import several
 from nas_attn.storage.records import Arithmetic, Score
 
 
@@ -87,3 +88,45 @@ def mixed_blocks(scores: Mapping[str, Mapping[int, Score]]) -> set[int]:
             if score.arithmetic is not None:
                 by_block.setdefault(block, set()).add(pairing(score.arithmetic))
     return {block for block, texts in by_block.items() if len(texts) > 1}
+
+
+def arithmetic_text(arithmetic: Arithmetic | None) -> str:
+    """`bfloat16, channels last, eager steps, fused optimizer, filled batches`."""
+    if arithmetic is None:
+        return "not recorded"
+    steps = {"eager": "eager", "compile": "compiled", "cuda-graph": "recorded"}[
+        arithmetic.execution
+    ]
+    batches = {
+        "filled": "filled batches",
+        "uneven": "batches of uneven sizes",
+        "own": "the DataLoader's batches",
+    }[arithmetic.batches]
+    rounded = {"none": "", "convolutions": "TF32 in convolutions", "matmul": "TF32 in products"}
+    parts = [
+        arithmetic.precision,
+        arithmetic.memory_format.replace("_", " "),
+        f"{steps} steps",
+        f"{'fused' if arithmetic.fused else 'ordinary'} optimizer",
+        rounded.get(arithmetic.tf32, "TF32"),
+        batches,
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def arithmetic_lines(uses: Sequence[ArithmeticUse]) -> list[str]:
+    """What the runs of a study were computed in, a line for each arithmetic."""
+    lines = []
+    for use in uses:
+        runs = several(use.runs, "run")
+        arithmetic = arithmetic_text(use.arithmetic)
+        if use.arithmetic is None:
+            lines.append(f"Arithmetic not recorded ({runs}): the study began before it was")
+        elif use.devices:
+            eager = f", {use.unrecorded} of them in eager steps" if use.unrecorded else ""
+            lines.append(f"Arithmetic on {' and '.join(use.devices)}: {arithmetic} ({runs}{eager})")
+        else:
+            lines.append(
+                f"Another arithmetic: {arithmetic} ({runs}, compared only with each other)"
+            )
+    return lines

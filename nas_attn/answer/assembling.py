@@ -11,17 +11,16 @@ from functools import partial
 
 from nas_attn.answer.capacity import Controls, with_capacity
 from nas_attn.answer.cautions import Caution, cautions, untried
-from nas_attn.answer.eligible import unmeasured
 from nas_attn.answer.facts import StudyFacts
 from nas_attn.answer.fits import Fits, fits_of, scores_by_key
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
 from nas_attn.answer.length import Brief, Runs, bare_runs, brief_of, length_found, longer_of
-from nas_attn.answer.pauses import without_pauses
 from nas_attn.answer.pooled import pooled_tests
+from nas_attn.answer.progress import without_pauses
 from nas_attn.answer.recommendation import REQUIRED, Contender, Recommendation
 from nas_attn.answer.recommending import recommend
 from nas_attn.answer.sanity import Constant, weak_rungs
-from nas_attn.answer.snapshot import STATES, CandidateView, ScorePoint, Snapshot
+from nas_attn.answer.snapshot import STATES, CandidateView, ScorePoint, Snapshot, unmeasured
 from nas_attn.answer.validation import validation_results
 from nas_attn.latency.estimates import by_device, latencies, latency_record
 from nas_attn.model import TARGET_RUNG, Evidence, Noise

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from statistics import fmean
 
-from nas_attn.recipe import tasks
+from nas_attn.errors import several
+from nas_attn.recipe import tasks, units
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.recipe.tables import is_per_image, is_share, saturation
+from nas_attn.recipe.tables import is_per_image, is_share, is_share_of_images, saturation
 from nas_attn.storage.records import CandidateRow, Score
 
 # a network below this share of the way from guessing to perfect has hardly learned
@@ -24,61 +26,29 @@ WAITING_SHARE = 0.3
 FEW_VALIDATION_IMAGES = 250
 
 
-@dataclass(frozen=True, slots=True)
-class OnlyBaselines:
+class CautionKind(Enum):
+    """What speaks against a conclusion."""
+
+    ONLY_BASELINES = auto()
     """The search has ended, and all its candidates are baselines."""
-
-
-@dataclass(frozen=True, slots=True)
-class HardlyLearned:
+    HARDLY_LEARNED = auto()
     """The bare backbone is hardly better than guessing."""
-
-    value: float
-    """Its accuracy as the mean over classes."""
-    guessing: float
-
-
-@dataclass(frozen=True, slots=True)
-class StillLearning:
+    STILL_LEARNING = auto()
     """The bare backbone has become much better between its last two scores."""
-
-    metric: str
-    earlier: float
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class LearnedByHeart:
+    LEARNED_BY_HEART = auto()
     """The bare backbone's loss is much lower on its training images than on others."""
-
-    training_loss: float
-    validation_loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class WaitsForImages:
-    """Training waits for images for this share of its time."""
-
-    share: float
+    WAITS_FOR_IMAGES = auto()
+    FEW_IMAGES = auto()
+    """There are so few validation images that a single one matters."""
 
 
 @dataclass(frozen=True, slots=True)
-class FewImages:
-    """So few validation images that a single one matters."""
+class Caution:
+    """A warning against any conclusion."""
 
-    images: int
-    runs: int
-    """Of the bare backbone."""
-    chance: float
-    """By so much two networks with as many runs may differ by chance, in the metric's unit; 0: the
-    noise is not known.
-    """
-    metric: str
-
-
-Caution = (
-    OnlyBaselines | HardlyLearned | StillLearning | LearnedByHeart | WaitsForImages | FewImages
-)
+    kind: CautionKind
+    text: str
+    """A few sentences; they begin in lower case."""
 
 
 def cautions(
@@ -119,12 +89,14 @@ def untried(rows: Sequence[CandidateRow], planned: int) -> list[Caution]:
     """A warning if all candidates of an ended search are baselines."""
     if not rows or len(rows) < planned or not all(row.baseline for row in rows):
         return []
-    return [OnlyBaselines()]
+    text = (
+        "only the baselines were tried, no placement of the search's own. Give it more time, or"
+        " more trials."
+    )
+    return [Caution(CautionKind.ONLY_BASELINES, text)]
 
 
-def _hardly_learned(
-    recipe: Recipe, ended: Sequence[Score], classes: int | None
-) -> HardlyLearned | None:
+def _hardly_learned(recipe: Recipe, ended: Sequence[Score], classes: int | None) -> Caution | None:
     metric = tasks.of(recipe).exact_when_guessing
     value = None
     if metric is not None:
@@ -134,12 +106,17 @@ def _hardly_learned(
     guessing = 1 / classes
     if (value - guessing) / (1 - guessing) >= LEARNED:
         return None
-    return HardlyLearned(value, guessing)
+    text = (
+        f"the bare backbone has hardly learned ({units.SHARE_UNIT.value(value)} as the mean over"
+        f" classes, where guessing gives {units.SHARE_UNIT.value(guessing)}). Train longer, or with"
+        " another learning rate, before you compare."
+    )
+    return Caution(CautionKind.HARDLY_LEARNED, text)
 
 
 def _still_learning(
     recipe: Recipe, metric: str, before: Sequence[Score], ended: Sequence[Score]
-) -> StillLearning | None:
+) -> Caution | None:
     value = _mean(metric, ended)
     earlier = _mean(metric, before)
     if value is None or earlier is None or not is_share(metric):
@@ -150,12 +127,17 @@ def _still_learning(
     doublings = math.log2((ended[0].epochs + trained) / before[0].epochs)
     if (value - earlier) / max(doublings, 1.0) <= RISING:
         return None
-    return StillLearning(metric, earlier, value)
+    text = (
+        f"the bare backbone is still learning ({units.value(metric, earlier)}, then"
+        f" {units.value(metric, value)}). What helps now may only help to learn faster. Train"
+        " longer."
+    )
+    return Caution(CautionKind.STILL_LEARNING, text)
 
 
 def _by_heart(
     recipe: Recipe, ended: Sequence[Score], bare: Sequence[Score], classes: int | None
-) -> LearnedByHeart | None:
+) -> Caution | None:
     """Compares the mean training loss since the rung before with the loss of guessing and that of
     validation images.
     """
@@ -173,9 +155,14 @@ def _by_heart(
     if classes:
         guessing = math.log(classes)
     # a network that diverged has a high loss on all images
-    if 0 < fmean(losses) < min(BY_HEART * loss, guessing):
-        return LearnedByHeart(fmean(losses), loss)
-    return None
+    if not 0 < fmean(losses) < min(BY_HEART * loss, guessing):
+        return None
+    text = (
+        f"the bare backbone has learned its training images by heart (loss {fmean(losses):.2g}"
+        f" there, {loss:.2g} on validation images). More images or augmentation will help more than"
+        " attention."
+    )
+    return Caution(CautionKind.LEARNED_BY_HEART, text)
 
 
 def _training_losses(ended: Sequence[Score], bare: Sequence[Score]) -> list[float]:
@@ -193,19 +180,35 @@ def _training_losses(ended: Sequence[Score], bare: Sequence[Score]) -> list[floa
     return losses
 
 
-def _waits(ended: Sequence[Score]) -> WaitsForImages | None:
+def _waits(ended: Sequence[Score]) -> Caution | None:
     waited = _mean("loading_share", ended)
-    if waited is not None and waited > WAITING_SHARE:
-        return WaitsForImages(waited)
-    return None
+    if waited is None or waited <= WAITING_SHARE:
+        return None
+    text = (
+        f"training waits for images {100 * waited:.0f} % of the time. Raise data.workers, or leave"
+        " out costly transforms."
+    )
+    return Caution(CautionKind.WAITS_FOR_IMAGES, text)
 
 
-def _few_images(metric: str, ended: Sequence[Score], paired_sd: float) -> FewImages | None:
+def _few_images(metric: str, ended: Sequence[Score], paired_sd: float) -> Caution | None:
     images = max(score.examples for score in ended)
     if not is_per_image(metric) or not 0 < images < FEW_VALIDATION_IMAGES:
         return None
     chance = 1.96 * paired_sd * math.sqrt(2 / len(ended))
-    return FewImages(images, len(ended), chance, metric)
+    # an image of a small class counts for more in metrics in which each class counts the same
+    mean = "" if is_share_of_images(metric) else " on average"
+    text = (
+        f"with {images} validation images, one image is {100 / images:.1f} points{mean}. More of"
+        " them are the cheapest improvement."
+    )
+    if chance:
+        text += (
+            f" Two networks with {several(len(ended), 'run')} each may differ by"
+            f" {units.size(metric, chance)} by chance. Narrower intervals here also use what is"
+            " usual in other studies."
+        )
+    return Caution(CautionKind.FEW_IMAGES, text)
 
 
 def _mean(metric: str, scores: Iterable[Score]) -> float | None:

@@ -1,36 +1,26 @@
-"""The candidate that criteria choose, and why; or that none does, and which is nearest."""
+"""The candidate that a user's criteria choose, and why; or that none does, and which is nearest."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 
 import numpy as np
 
+from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.criteria import Criteria
-from nas_attn.answer.eligible import finished, latency_ratio
 from nas_attn.answer.fronts import minimised, sign_of
+from nas_attn.answer.reasons import rule_text
+from nas_attn.answer.recommendation import REQUIRED
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import StudyError, several, shorten
+from nas_attn.recipe import units
 from nas_attn.recipe.tables import is_cost, share_of_images
-
-
-class Way(Enum):
-    """How a candidate was chosen."""
-
-    TRIAL = auto()
-    PLACEMENT = auto()
-    KNEE = auto()
-    """The knee of the front."""
-    BEST_WITHIN = auto()
-    """The best within a latency limit."""
-    CHEAPEST = auto()
-    """The cheapest that reaches an accuracy."""
-    RECOMMENDED = auto()
-    INSTEAD = auto()
-    """The control that the answer takes instead of attention."""
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import Placement
+from nas_attn.storage.opening import OpenStudy
+from nas_attn.training.plan import study_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +29,8 @@ class LatencyLimit:
 
     ratio: float
     """To the bare backbone's latency."""
-    ms: float | None = None
-    """As it was given, if in milliseconds on the machine that measured."""
+    text: str
+    """`within 4 ms on MACHINE`, as it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,48 +38,85 @@ class Chosen:
     """The candidate that criteria choose."""
 
     view: CandidateView
-    way: Way
-    limit: LatencyLimit | None = None
-    min_accuracy: float | None = None
-    cost: str = ""
-    """What the cheapest one has least of."""
-
-    @property
-    def may_exceed(self) -> bool:
-        """Whether the 95 % interval of its latency exceeds the limit."""
-        latency = self.view.latency
-        return self.limit is not None and latency is not None and latency.high > self.limit.ratio
+    rule: str
+    """Why this one, as a clause."""
+    limit: float | None = None
+    """Of its latency, in times of the bare backbone's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unmet:
-    """No candidate meets the criteria."""
+def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
+    """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError:
+    a placement does not fit.
+    """
 
-    nearest: CandidateView | None
-    """None: there were none, and nothing is recommended."""
-    limit: LatencyLimit | None = None
-    min_accuracy: float | None = None
+    def key_of(text: str) -> str:
+        return key_among(now, text) or study_plan(opened.store).resolved(parse(text)).key
+
+    return choose(now, criteria, key_of)
 
 
-def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen | Unmet:
+def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
+    """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
+    if criteria.placement is not None:
+        resolved = study_plan(opened.store).resolved(parse(notation(now, criteria.placement)))
+        return resolved.key, resolved.placement
+    view = chosen(opened, now, criteria).view
+    return view.key, view.placement
+
+
+def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
     """The candidate that the criteria choose; without criteria, the one that the answer takes.
 
-    `key_of`: for `placement` only. StudyError: a criterion does not fit the study.
+    Args:
+        now: the study.
+        criteria: of the user.
+        key_of: the key of a placement in notation; called for `criteria.placement` only.
+
+    Raises:
+        StudyError: none meets the criteria, or they do not fit the study.
     """
     if criteria.trial is not None:
-        return Chosen(_by_trial(now, criteria.trial), Way.TRIAL)
+        return Chosen(_by_trial(now, criteria.trial), f"the given trial {criteria.trial}")
     if criteria.placement is not None:
         view = _by_key(now, key_of(criteria.placement), criteria.placement)
-        return Chosen(view, Way.PLACEMENT)
+        return Chosen(view, "the given placement")
     if criteria.knee:
-        return Chosen(_knee(now), Way.KNEE)
+        return Chosen(
+            _knee(now),
+            "the knee of the front: the smallest sum of its objectives, each scaled from 0 (best)"
+            " to 1 (worst)",
+        )
     if criteria.limited:
         return _within(now, criteria)
     best = now.recommendation
     if best is None or now.brief is not None:
-        return Unmet(None)
+        raise StudyError(
+            f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a"
+            " placement ('none' is the bare backbone)"
+        )
     view = _by_key(now, best.taken, str(best.placement))
-    return Chosen(view, Way.INSTEAD if best.instead else Way.RECOMMENDED)
+    if best.instead:
+        return Chosen(view, "it is likely to help more than attention (line Capacity)")
+    return Chosen(view, rule_text(best))
+
+
+def choice_sentences(now: Snapshot, choice: Chosen) -> list[str]:
+    """Why this candidate, its figures, and doubts, in plain words."""
+    view = choice.view
+    sentences = [f"{view.label}: {choice.rule}.", f"{_main_figures(now, view)}."]
+    if view.beats_none is not None and view.beats_none < REQUIRED:
+        sentences.append(
+            "It is better than the bare backbone with a probability of only"
+            f" {units.probability(view.beats_none)}."
+        )
+    latency = view.latency
+    if choice.limit is not None and latency is not None and latency.high > choice.limit:
+        ms = latency.high * latency.reference_ms
+        sentences.append(
+            "The 95 % interval of its latency exceeds the limit: it reaches"
+            f" {latency.high:.3f} times ({ms:.3g} ms)."
+        )
+    return sentences
 
 
 def key_among(now: Snapshot, placement: str) -> str | None:
@@ -149,66 +176,105 @@ def _knee(now: Snapshot) -> CandidateView:
     return front[best]
 
 
-def _within(now: Snapshot, criteria: Criteria) -> Chosen | Unmet:
+def _within(now: Snapshot, criteria: Criteria) -> Chosen:
     """The best within a latency limit; without one, the cheapest that reaches the accuracy."""
     metric = now.metric
-    pool = finished(now)
+    pool = now.finished
     if not pool:
         raise StudyError(
             f"study '{now.study}' has scored no candidate at the last rung yet: continue the search"
         )
     limit = _latency_limit(now, criteria)
+    within = "" if limit is None else limit.text
     if limit is not None:
-        fast = [view for view in pool if latency_ratio(view) <= limit.ratio]
+        fast = [view for view in pool if view.latency_ratio <= limit.ratio]
         if not fast:
-            return Unmet(min(pool, key=latency_ratio), limit)
+            nearest = min(pool, key=lambda view: view.latency_ratio)
+            raise _unmet(now, nearest, f"is {within}")
         pool = fast
     least = criteria.min_accuracy
     if least is not None:
-        accuracy = share_of_images()
-        scored = [view for view in pool if accuracy in view.estimates]
-        if not scored:
-            raise StudyError(
-                f"study '{now.study}' has no accuracy; its metric is {metric}: do not use"
-                " min_accuracy"
-            )
-        pool = [view for view in scored if view.estimates[accuracy].mean >= least]
-        if not pool:
-            nearest = max(scored, key=lambda view: view.estimates[accuracy].mean)
-            return Unmet(nearest, limit, least)
+        reaches = f"reaches an accuracy of {units.value(share_of_images(), least)}"
+        pool = _accurate(now, pool, least, f"{reaches} {within}".rstrip())
         if limit is None:
-            return _cheapest(now, pool, least)
+            return _cheapest(now, pool, reaches)
     sign = sign_of(now.recipe, metric)
     best = min(pool, key=lambda view: (-sign * view.estimates[metric].mean, view.trial))
-    return Chosen(best, Way.BEST_WITHIN, limit, least)
+    return Chosen(best, f"the best estimated {metric} {within}", limit.ratio if limit else None)
+
+
+def _accurate(
+    now: Snapshot, pool: Sequence[CandidateView], least: float, lacks: str
+) -> list[CandidateView]:
+    """Those that reach an accuracy; `lacks`: what none does if there are none."""
+    accuracy = share_of_images()
+    scored = [view for view in pool if accuracy in view.estimates]
+    if not scored:
+        raise StudyError(
+            f"study '{now.study}' has no accuracy; its metric is {now.metric}: do not use"
+            " min_accuracy"
+        )
+    accurate = [view for view in scored if view.estimates[accuracy].mean >= least]
+    if not accurate:
+        nearest = max(scored, key=lambda view: view.estimates[accuracy].mean)
+        raise _unmet(now, nearest, lacks)
+    return accurate
+
+
+def _unmet(now: Snapshot, nearest: CandidateView, lacks: str) -> StudyError:
+    label = "the bare backbone" if nearest.is_bare else nearest.label
+    return StudyError(
+        f"no scored candidate of study '{now.study}' {lacks}: the nearest is {label} with"
+        f" {_main_figures(now, nearest)}"
+    )
 
 
 def _latency_limit(now: Snapshot, criteria: Criteria) -> LatencyLimit | None:
     """The stricter limit."""
     ratio = criteria.max_latency_ratio
     ms = criteria.max_latency_ms
-    if now.latency is None and (ratio is not None or ms is not None):
+    if ratio is None and ms is None:
+        return None
+    if now.latency is None:
         raise StudyError(
             f"study '{now.study}' has measured no latency: choose by min_accuracy, trial or"
             " placement"
         )
-    limits = [] if ratio is None else [LatencyLimit(ratio)]
-    if ms is not None and now.latency is not None:
-        limits.append(LatencyLimit(ms / now.latency.reference_ms, ms))
-    return min(limits, key=lambda limit: limit.ratio, default=None)
+    limits = []
+    if ratio is not None:
+        limits.append(LatencyLimit(ratio, f"within {ratio:g} times the backbone's latency"))
+    if ms is not None:
+        text = f"within {ms:g} ms on {now.latency.machine}"
+        limits.append(LatencyLimit(ms / now.latency.reference_ms, text))
+    return min(limits, key=lambda limit: limit.ratio)
 
 
-def _cheapest(now: Snapshot, pool: Sequence[CandidateView], least: float) -> Chosen:
+def _cheapest(now: Snapshot, pool: Sequence[CandidateView], reaches: str) -> Chosen:
     """The one with the least latency, else with the least of the first cost among the objectives,
     else of the parameters.
     """
     if now.latency is not None and any(view.latency is not None for view in pool):
-        view = min(pool, key=lambda view: (latency_ratio(view), view.trial))
-        return Chosen(view, Way.CHEAPEST, None, least, "latency")
+        view = min(pool, key=lambda view: (view.latency_ratio, view.trial))
+        return Chosen(view, f"the fastest that {reaches}")
     cost = next((objective for objective in now.objectives if is_cost(objective)), None)
     counted = cost or "params"
 
     def price(view: CandidateView) -> tuple[float, int]:
         return (math.inf if view.cost is None else view.cost[counted]), view.trial
 
-    return Chosen(min(pool, key=price), Way.CHEAPEST, None, least, cost or "parameters")
+    fewest = f"the one of fewest {cost or 'parameters'}"
+    return Chosen(min(pool, key=price), f"{fewest} that {reaches}")
+
+
+def _main_figures(now: Snapshot, view: CandidateView) -> str:
+    """`72.41 %, 1.132 times the backbone's latency (4.3 ms)`."""
+    parts = []
+    for metric in dict.fromkeys([now.metric, share_of_images()]):
+        if metric in view.estimates:
+            value = units.value(metric, view.estimates[metric].mean)
+            parts.append(value if units.is_implied(metric) else f"{metric} {value}")
+    if view.latency is not None:
+        parts.append(
+            f"{view.latency.ratio:.3f} times the backbone's latency ({view.latency.ms:.3g} ms)"
+        )
+    return ", ".join(parts) or "no score"

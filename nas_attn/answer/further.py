@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas_attn.answer.progress_facts import Progress
+from nas_attn.answer.progress import Progress
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import ROUNDS_PER_SEED, next_round
 from nas_attn.recipe.purposes import ROUND

@@ -1,4 +1,6 @@
-"""How long the rest of a study takes, at the pace of what has ended."""
+"""How far a study is, cheap enough to read every second, and how long the rest takes at the pace of
+what has ended.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from nas_attn.answer.fronts import leading, minimised
-from nas_attn.answer.pauses import without_pauses
-from nas_attn.answer.progress_facts import Phase
+from nas_attn.answer.progress import Phase, PhaseProgress, Progress, without_pauses
 from nas_attn.answer.rounds import CONFIRMED, RIVALS, ROUNDS_PER_SEED
 from nas_attn.latency.estimates import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.latency.paired import MAX_CANDIDATES
@@ -49,6 +50,46 @@ ANSWER_S = 4.0
 LAST_SESSIONS = 8
 # of runs, by purpose and state
 Counts = Mapping[tuple[str, str], int]
+
+
+def progress(opened: OpenStudy) -> Progress:
+    """The progress of a study as of now."""
+    rows = opened.store.candidates()
+    leads = leading(opened.recipe.objectives)
+    objective = opened.recipe.objectives[leads]
+    states = Counter(row.state for row in rows)
+    values = [told[leads] for told in opened.book.values().values()] if states["scored"] else []
+    best = min(values, key=lambda v: minimised([objective], [v]), default=None)
+    open_ = opened.trials - len(rows) + states["running"]
+    return Progress(
+        trials=opened.trials,
+        scored=states["scored"],
+        pruned=states["pruned"],
+        infeasible=states["infeasible"],
+        failed=states["failed"],
+        running=states["running"],
+        objective=objective,
+        best=best,
+        left_s=remaining_s(opened, [row.finished_at for row in rows if row.finished_at], open_),
+        phase=_phase(opened.store),
+    )
+
+
+def _phase(store: StudyStore) -> PhaseProgress | None:
+    """The phase that has waiting runs, or measures the front's latencies; None among the
+    candidates.
+    """
+    counts = store.queue.counts()
+    for phase, purposes in PURPOSES_OF_PHASE.items():
+        waiting = sum(counts.get((purpose, "waiting"), 0) for purpose in purposes)
+        ended = sum(
+            counts.get((purpose, state), 0) for purpose in purposes for state in ("done", "failed")
+        )
+        if waiting:
+            return PhaseProgress(phase, ended, waiting + ended)
+    if narrowing(store):
+        return PhaseProgress(Phase.NARROWING)
+    return None
 
 
 def narrowing(store: StudyStore) -> bool:

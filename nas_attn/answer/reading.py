@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from nas_attn.answer.answer import Answer, answer_of
 from nas_attn.answer.arithmetic import ArithmeticUse, uses_of
 from nas_attn.answer.assembling import snapshot_of
 from nas_attn.answer.facts import Retrained, StudyFacts
@@ -53,6 +54,11 @@ MOST_LABELS = 2**26
 def snapshot(store: StudyStore) -> Snapshot:
     """The study as of now; also of an empty or half-finished study."""
     return snapshot_of(read(store))
+
+
+def answer(store: StudyStore) -> Answer:
+    """The answer of a study as of now; `.now` is its snapshot."""
+    return answer_of(snapshot(store))
 
 
 def searched_snapshot(store: StudyStore) -> Snapshot:

@@ -7,7 +7,6 @@ from collections.abc import Collection
 
 import numpy as np
 
-from nas_attn.answer.eligible import able_to_win, best_uniform
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.model import Evidence
 from nas_attn.model.features import is_other
@@ -30,7 +29,7 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
     CONFIRMED.
     """
     bare = next((view for view in now.baselines if view.is_bare and view.state == "scored"), None)
-    wanted = [bare, best_uniform(now), _control(now), *now.front, *now.ordered(able_to_win(now))]
+    wanted = [bare, now.best_uniform, _control(now), *now.front, *now.ordered(now.able_to_win)]
     return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
 
 
@@ -55,7 +54,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     if best is None or model is None:
         return []
     bare = [view for view in now.baselines if view.is_bare and view.state == "scored"]
-    able = {view.key: view for view in able_to_win(now) if view not in bare}
+    able = {view.key: view for view in now.able_to_win if view not in bare}
     chosen = able.get(best.key)
     if chosen is None and bare and able:
         chosen = able[_most_worth(able, model, bare[0].key)]
@@ -63,7 +62,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
         return []
     # the choice depends most on these two
     first = best.more_accurate or best.cheaper
-    uniform = best_uniform(now)
+    uniform = now.best_uniform
     ahead = [leader.key for leader in (first, uniform) if leader]
     drawn = _drawn_best(able, model, rng)
     others = [view.key for view in now.ordered(able.values())]

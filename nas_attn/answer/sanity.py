@@ -1,4 +1,4 @@
-"""Metrics and rungs that separate no candidates, and what int8 does to a gain."""
+"""Metrics and rungs that separate no candidates."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
+from nas_attn.errors import several
 from nas_attn.model import Evidence
-from nas_attn.recipe import tasks
+from nas_attn.recipe import tasks, units
 from nas_attn.recipe.recipe import Recipe, objective_name
-from nas_attn.recipe.tables import IN_INT8, METRICS, is_cost
+from nas_attn.recipe.tables import METRICS, is_cost, saturation
 
 # candidates with the same value before it is reported
 LEAST_ALIKE = 2
@@ -29,43 +29,24 @@ class Constant:
 
     metric: str
     value: float
-    lowest: float
-    """Of all values, which may differ by rounding, or, where all guess, by more."""
-    highest: float
     candidates: int
     """All that were scored at the last rung."""
     runs: int
-    guessing: bool
-    """Whether every run predicted one class for all images."""
+    sentence: str
+    """What is the same, and what it may mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeakRung:
     """A rung before the last one whose scores hardly separate candidates."""
 
-    metric: str
     rung: int
     epochs: int
     reliability: float
     """Share of the variance of one run's score that comes from the placements."""
     candidates: int
-
-
-@dataclass(frozen=True, slots=True)
-class Int8Change:
-    """What a placement changes against the bare backbone, paired by seed, in int8 and in
-    float32.
-    """
-
-    metric: str
-    in_int8: float
-    in_float: float
-    runs: int
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether a gain does not survive int8."""
-        return self.in_float > 0 >= self.in_int8
+    sentence: str
+    """That, and what to change."""
 
 
 def constants(
@@ -89,18 +70,52 @@ def constants(
             recipe, itertools.chain.from_iterable(runs.values())
         )
         if guessing or _alike(values):
-            same.append(
-                Constant(
-                    metric=metric,
-                    value=values[0],
-                    lowest=min(values),
-                    highest=max(values),
-                    candidates=len(having),
-                    runs=len(values),
-                    guessing=guessing,
-                )
-            )
+            same.append(_constant(recipe, metric, values, len(having), guessing=guessing))
     return same
+
+
+def _constant(
+    recipe: Recipe, metric: str, values: Sequence[float], candidates: int, *, guessing: bool
+) -> Constant:
+    """`guessing`: whether every run predicted one class for all images."""
+    # they may differ by rounding, or, where all guess, by more
+    ends = (units.value(metric, value) for value in (min(values), max(values)))
+    shown = " to ".join(dict.fromkeys(ends))
+    each, why = _why_constant(recipe, metric, values[0], guessing=guessing)
+    sentence = (
+        f"{metric} is {shown} in all {len(values)} runs of all {candidates} candidates{each}. It"
+        f" separates no candidates, so nothing can be recommended by it; {why}."
+    )
+    return Constant(metric, values[0], candidates, len(values), sentence)
+
+
+def _why_constant(recipe: Recipe, metric: str, value: float, *, guessing: bool) -> tuple[str, str]:
+    """(what is said of each run, what it may come from)."""
+    why = tasks.of(recipe).why_constant
+    if recipe.training.evaluator is not None:
+        empty = "returns a constant"
+        if value == 0:
+            empty = "finds nothing to score (no detection, labels that do not fit)"
+        return "", (
+            f"perhaps training.evaluator {empty}, or it trains too briefly for this metric to"
+            " change"
+        )
+    if why:
+        return "", why
+    if value == 1 and saturation(metric) is not None:
+        return (
+            "",
+            "perhaps the task is too easy, or validation images are among the training images",
+        )
+    epochs = "training.rungs"
+    if recipe.training.rungs == [recipe.target.epochs]:
+        epochs = "target.epochs"
+    if recipe.training.start == "backbone":
+        epochs = "training.backbone_epochs"
+    return ", each predicting the same class for every image" if guessing else "", (
+        f"perhaps training is too brief to exceed chance ({epochs}), or the labels do not match the"
+        " images"
+    )
 
 
 def weak_rungs(
@@ -116,30 +131,21 @@ def weak_rungs(
             continue
         count = len(model.ran)
         share = model.noise.reliability(1)
-        if count >= LEAST_AT_RUNG and share is not None and share < WEAK_RELIABILITY:
-            weak.append(WeakRung(name, rung, rungs[rung], share, count))
+        if count < LEAST_AT_RUNG or share is None or share >= WEAK_RELIABILITY:
+            continue
+        epochs = rungs[rung]
+        sentence = (
+            f"After {several(epochs, 'epoch')} scores hardly tell placements apart:"
+            f" {100 * share:.0f} % of the variance of one run's {name} comes from the placements"
+            f" ({count} candidates)."
+        )
+        if recipe.search.pruner != "none":
+            sentence += (
+                " Pruning at this rung is mostly chance. In a new study, train longer before the"
+                " first score (training.rungs)."
+            )
+        weak.append(WeakRung(rung, epochs, share, count, sentence))
     return weak
-
-
-# seed -> metrics of a run at the last rung
-Runs = Mapping[int, Mapping[str, float]]
-
-
-def int8_change(metric: str | None, placed: Runs, bare: Runs) -> Int8Change | None:
-    """A placement against the bare backbone; None without scores in int8."""
-    plain = (metric or "").removesuffix(IN_INT8)
-    name = f"{plain}{IN_INT8}"
-    seeds = [
-        seed
-        for seed in sorted(placed.keys() & bare.keys())
-        if name in placed[seed] and name in bare[seed]
-    ]
-    if not seeds:
-        return None
-    in_float, in_int8 = (
-        fmean(placed[seed][m] - bare[seed][m] for seed in seeds) for m in (plain, name)
-    )
-    return Int8Change(plain, in_int8, in_float, len(seeds))
 
 
 def _values(metric: str, scores: Iterable[Metrics]) -> list[float]:

@@ -120,9 +120,36 @@ class CandidateView:
         return None
 
     @property
+    def latency_ratio(self) -> float:
+        """Latency in times of the bare backbone's; infinite where it is not known."""
+        return math.inf if self.latency is None else self.latency.ratio
+
+    @property
     def control(self) -> bool:
         """Whether it is a larger network without attention, for comparison at a similar latency."""
         return is_control(self.placement)
+
+
+def unmeasured(
+    recipe: Recipe, views: Iterable[CandidateView], *, measured: bool
+) -> list[CandidateView]:
+    """Candidates that are trained to the end and wait for the machine that measures latencies.
+
+    Args:
+        recipe: the study's; nothing waits if it needs no latency.
+        views: all candidates.
+        measured: whether the study's machine has measured anything; if not, scored ones wait, too.
+    """
+    needed = {objective_name(objective) for objective in recipe.objectives}
+    if "latency" not in needed and recipe.limits.max_latency_ratio is None:
+        return []
+    states = ("running",) if measured else ("running", "scored")
+    last = len(recipe.training.rungs) - 1
+    return [
+        view
+        for view in views
+        if view.state in states and view.rung == last and view.latency is None and not view.is_bare
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +225,39 @@ class Snapshot:
         return self.ordered([view for view in self.candidates if view.on_front])
 
     @property
+    def bare(self) -> CandidateView | None:
+        """The bare backbone, with which all others are compared."""
+        return next((view for view in self.candidates if view.is_bare), None)
+
+    @property
+    def finished(self) -> list[CandidateView]:
+        """Candidates with attention or bare that were scored to the end."""
+        last = len(self.recipe.training.rungs) - 1
+        pool = [
+            view
+            for view in self.candidates
+            if view.state == "scored" and view.rung == last and not view.control
+        ]
+        return [view for view in pool if self.primary is None or self.primary in view.estimates]
+
+    @property
+    def able_to_win(self) -> list[CandidateView]:
+        """Those that may be recommended: within the recipe's limit of the latency."""
+        limit = self.recipe.limits.max_latency_ratio
+        return [view for view in self.finished if limit is None or view.latency_ratio <= limit]
+
+    @property
+    def lacks_latency(self) -> list[CandidateView]:
+        """Candidates that are trained and wait for their latencies."""
+        return unmeasured(self.recipe, self.candidates, measured=self.latency is not None)
+
+    @property
+    def best_uniform(self) -> CandidateView | None:
+        """The best of the uniform placements that may be recommended."""
+        able = self.ordered(self.able_to_win)
+        return next((view for view in able if view.baseline and not view.is_bare), None)
+
+    @property
     def baselines(self) -> tuple[CandidateView, ...]:
         """The bare backbone and the uniform ones, by trial."""
         return tuple(
@@ -234,7 +294,7 @@ class Snapshot:
         metric = self.primary or ""
         if taken is None or metric not in self.evidence:
             return ()
-        bare = [view.key for view in self.candidates if view.is_bare]
+        bare = [] if self.bare is None else [self.bare.key]
         able = []
         for v in self.candidates:
             if v.state == "scored" and metric in v.estimates and not v.control:
@@ -272,6 +332,19 @@ class Snapshot:
     def metric(self) -> str:
         """The primary metric; before anything is scored, the task's."""
         return self.primary or tasks.of(self.recipe).metric
+
+    def training_s(self, epochs: int) -> float | None:
+        """Seconds that so many epochs of training take, by the pace of the study's runs; None
+        before the first.
+        """
+        longest: dict[tuple[str, str, int], int] = {}
+        seconds = 0.0
+        for view in self.candidates:
+            for point in view.scores:
+                run = (view.key, point.purpose, point.seed)
+                longest[run] = max(longest.get(run, 0), point.epochs)
+                seconds += point.wall_s
+        return epochs * seconds / sum(longest.values()) if longest else None
 
     def find(self, key: str) -> CandidateView | None:
         return next((view for view in self.candidates if view.key == key), None)

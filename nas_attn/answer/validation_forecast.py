@@ -1,15 +1,16 @@
-"""What a validation can show and cost, before its first run."""
+"""What a validation compares, can show and costs, before its first run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nas_attn.answer.decision import training_s
 from nas_attn.answer.plans import TYPICAL_SEED_SD
 from nas_attn.answer.pooled import PooledForecast, after_more
-from nas_attn.answer.snapshot import Snapshot
-from nas_attn.answer.validation import Family, block_noise, blocks_for, detectable
+from nas_attn.answer.recommendation import Recommendation, promising
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.validation import Family, TestedNetwork, block_noise, blocks_for, detectable
+from nas_attn.space.placement import BARE
 
 # runs of one block are correlated: by three quarters, or not at all
 LEAST_OF_SEED_SD = 0.7
@@ -49,7 +50,7 @@ def forecast_validation(now: Snapshot, family: Family) -> ValidationForecast:
         comparisons=comparisons,
         detectable_low=detectable(comparisons, family.blocks, low),
         detectable_high=detectable(comparisons, family.blocks, high),
-        total_s=training_s(now, family.blocks * len(family.networks) * family.epochs),
+        total_s=now.training_s(family.blocks * len(family.networks) * family.epochs),
         pooled=tuple(_pooled(now, family)),
     )
 
@@ -77,3 +78,53 @@ def _noise_of_the_search(now: Snapshot, metric: str) -> tuple[float, float, int]
     floor = now.noise.get(metric)
     seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
     return LEAST_OF_SEED_SD * seed_sd, MOST_OF_SEED_SD * seed_sd, 0
+
+
+def finalists(now: Snapshot, best: Recommendation) -> list[TestedNetwork]:
+    """The recommended network first, then the best uniform one; each once. If a control is
+    recommended, the best placement is second; if the bare backbone is, the best bet, where it is
+    promising or alone.
+    """
+    uniform = now.best_uniform
+    first = now.find(best.taken) or best
+    networks = [TestedNetwork(first.key, first.placement, "recommended")]
+    alone = uniform is None and best.instead is None
+    if best.placement != BARE:
+        networks.append(TestedNetwork(best.key, best.placement, "best placement"))
+    else:
+        bet = _best_bet(now, best, alone=alone)
+        if bet is not None:
+            networks.append(TestedNetwork(bet.key, bet.placement, "best bet"))
+    if uniform is not None:
+        networks.append(TestedNetwork(uniform.key, uniform.placement, "best uniform"))
+    return once_each(networks)
+
+
+def once_each(networks: list[TestedNetwork]) -> list[TestedNetwork]:
+    """Each network in its first role."""
+    kept: dict[str, TestedNetwork] = {}
+    for network in networks:
+        kept.setdefault(network.key, network)
+    return list(kept.values())
+
+
+def epochs_of_test(
+    now: Snapshot, best: Recommendation, *, also: str | None = None, blocks: int | None = None
+) -> int:
+    """Epochs of a test of them, with the bare backbone and with the network of the key `also`;
+    `blocks` trainings of each, or as many as the target says.
+    """
+    compared = finalists(now, best)
+    keys = {network.key for network in compared}
+    if also is not None:
+        keys.add(also)
+    bare_is_extra = all(network.placement != BARE for network in compared)
+    networks = len(keys) + bare_is_extra
+    return networks * (blocks or now.recipe.target.seeds) * now.recipe.target_training.rungs[-1]
+
+
+def _best_bet(now: Snapshot, best: Recommendation, *, alone: bool) -> CandidateView | None:
+    bet = best.best_bet
+    if bet is None or bet.gain is None or not (promising(bet.gain) or alone):
+        return None
+    return now.find(bet.key)

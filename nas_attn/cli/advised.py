@@ -9,6 +9,14 @@ from collections.abc import Sequence
 
 import psutil
 
+from nas_attn.answer.advice.advice_text import (
+    ADVICE_COLUMNS,
+    AdvisedCommands,
+    advice_as_json,
+    after_table,
+    before_table,
+    rows,
+)
 from nas_attn.answer.advice.advising import advise
 from nas_attn.answer.advice.costing import INIT_OF_FORM
 from nas_attn.answer.advice.facts import Advice, Question, SearchPower
@@ -28,14 +36,6 @@ from nas_attn.recipe.target import refuse_unpublished, target_table, target_word
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.searching.prepare.lengths import usual_pace
 from nas_attn.searching.prepare.short_search import ASSUMED_IMAGES, TRAINED_SHARE, search_power
-from nas_attn.words.advice import (
-    ADVICE_COLUMNS,
-    AdvisedCommands,
-    advice_as_json,
-    after_table,
-    before_table,
-    rows,
-)
 
 MEASURED_AFTER_S = 45.0
 """The end of measuring, from the program's start: a training step takes the rest of a minute."""

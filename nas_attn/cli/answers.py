@@ -57,30 +57,31 @@ def pareto(
     wide: Wide = False,
 ) -> None:
     """Show the answer, the front and the baselines. Or what you choose, in the answer's place."""
-    from nas_attn.answer.reading import snapshot
+    from nas_attn.answer.as_json import answer_as_json, choice_as_json
+    from nas_attn.answer.reading import answer
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
-    from nas_attn.words.as_json import choice_as_json, snapshot_as_json
 
     trust = None
     if criteria.placement:
         trust = common.trust
     opened = study_named(study, common.storage, trust=trust)
-    now = snapshot(opened.store)
+    found = answer(opened.store)
+    now = found.now
     choice = _chosen(opened, now, criteria)
     if common.as_json:
         chosen = {} if choice is None else {"chosen": choice_as_json(now, choice)}
-        print_json(snapshot_as_json(now) | chosen)
+        print_json(answer_as_json(found) | chosen)
         return
     out = console(wide=wide)
     if choice is not None:
         show_front(out, now, absolute=absolute)
         show_choice(out, now, choice)
         return
-    show_answer(out, now, common.storage)
+    show_answer(out, found, common.storage)
     out.print()
     show_front(out, now, absolute=absolute)
     if why:
-        show_why(out, now)
+        show_why(out, found)
 
 
 @grouped
@@ -95,7 +96,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the study's report as one HTML file."""
-    from nas_attn.answer.reading import snapshot
+    from nas_attn.answer.reading import answer
     from nas_attn.report.publishing import write_study_report
     from nas_attn.words.upkeep import no_images_line
 
@@ -109,14 +110,15 @@ def report(
         images = False
         distrust(str(opened.database.path))
         echo(no_images_line(error), err=True)
-    now = snapshot(opened.store)
-    path = write_study_report(opened, now, path, _chosen(opened, now, criteria), images=images)
+    found = answer(opened.store)
+    choice = _chosen(opened, found.now, criteria)
+    path = write_study_report(opened, found, path, choice, images=images)
     if as_json:
         print_json({"report": str(path)})
         return
     from nas_attn.cli.showing import show_answer
 
-    show_answer(console(), now, storage)
+    show_answer(console(), found, storage)
     echo(f"\n{path}")
 
 
@@ -124,7 +126,7 @@ def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | No
     """The candidate that the criteria choose; None without criteria."""
     if criteria.default:
         return None
-    from nas_attn.answer.choice import chosen
+    from nas_attn.answer.choosing import chosen
 
     return chosen(opened, now, criteria)
 
@@ -140,9 +142,7 @@ def effects(
     as_json: AsJson = False,
 ) -> None:
     """Show what each choice adds at each site. To a metric, or to the latency."""
-    from nas_attn.answer.reading import snapshot
-    from nas_attn.cli.printing import show_prose
-    from nas_attn.words.effects import (
+    from nas_attn.answer.effects_text import (
         LEVEL_TITLES,
         effect_sentences,
         effects_heading,
@@ -150,6 +150,8 @@ def effects(
         unit_of_effects,
         what_bold_means,
     )
+    from nas_attn.answer.reading import snapshot
+    from nas_attn.cli.printing import show_prose
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
@@ -181,11 +183,10 @@ def effects(
 
 def _effects(now: Snapshot, what: str, at: str) -> Effects:
     from nas_attn.answer.effects import fit_effects
-    from nas_attn.words.remarks import constant_clause
 
     same = next((constant for constant in now.constants if constant.metric == what), None)
     if same is not None:
-        why = constant_clause(now.recipe, same)
+        why = same.sentence.removesuffix(".")
         raise StudyError(f"there are no effects on '{what}': {why}")
     fitted = fit_effects(now, what)
     if fitted is not None:
@@ -209,8 +210,8 @@ def _choices(heading: str, effects: Effects) -> Any:
     """Each choice at each site: on average over all placements, alone, and next to the recommended
     others, as far as these columns say something.
     """
+    from nas_attn.answer.effects_text import COLUMN_HEADS, MEASURED
     from nas_attn.recipe.units import signed
-    from nas_attn.words.effects import COLUMN_HEADS, MEASURED
 
     shown = effects.informative("choice")
     rows = effects.at("choice")

@@ -36,7 +36,7 @@ from nas_attn.system import environment
 from nas_attn.system.importing import distrust
 from nas_attn.system.paths import DEFAULT_URL, HTML, output_path
 from nas_attn.system.waiting import reporting
-from nas_attn.words.lines import Line
+from nas_attn.system.wrapping import Line
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

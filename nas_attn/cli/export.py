@@ -94,7 +94,7 @@ def export(
     """Write a trained network and its card. In one of five formats."""
     check_output()
 
-    from nas_attn.answer.choice import chosen
+    from nas_attn.answer.choosing import chosen
     from nas_attn.answer.reading import snapshot
     from nas_attn.export.exporting import ExportWish, export_candidate
     from nas_attn.export.formats import find_format
@@ -162,7 +162,6 @@ def _hints(
     target says; or that it was, or that only the user's program can.
     """
     from nas_attn.words import exporting
-    from nas_attn.words.own_program import RETRAINED_BY_PROGRAM
 
     name = opened.store.name
     at = at_storage(opened.url)
@@ -179,7 +178,7 @@ def _hints(
         yield exporting.AS_TARGET
         return
     if opened.recipe.needs_program:
-        yield RETRAINED_BY_PROGRAM
+        yield ("to train it as the target says, use your own code: nas-attn retrain cannot call it")
         return
     which = ""
     if not criteria.default:

@@ -460,7 +460,7 @@ def _print_measured(measured: MeasuredHere) -> None:
 
 def _show_measured(measured: MeasuredHere, *, wide: bool) -> None:
     from nas_attn.cli.printing import show_prose
-    from nas_attn.words.machine import not_alone
+    from nas_attn.latency.estimates import not_alone
 
     cells = []
     for row in measured.rows:

@@ -43,6 +43,7 @@ from nas_attn.system.paths import DEFAULT_URL
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from nas_attn.answer.answer import Answer
     from nas_attn.answer.snapshot import Snapshot
     from nas_attn.answer.validation import Family
     from nas_attn.storage.opening import OpenStudy
@@ -131,18 +132,19 @@ def run(
     opened = renewed(opened)
     if ended is Ending.TIME:
         cut(opened)
-    now = Publisher(opened).current()
+    found = Publisher(opened).current()
+    now = found.now
     path = None
     unwritten = None
     try:
-        path = write_study_report(opened, now, Path(report) if report else None)
+        path = write_study_report(opened, found, Path(report) if report else None)
     except NasAttnError as error:
         # after a long search the answer comes first
         unwritten = error
     if as_json:
-        _print_answer(opened, now, ended, path)
+        _print_answer(opened, found, ended, path)
     else:
-        _show_results(opened, now, ended, path)
+        _show_results(opened, found, ended, path)
     if unwritten is not None:
         raise unwritten
     if now.planned == 0:
@@ -152,13 +154,13 @@ def run(
     _say_ending(ended, again)
 
 
-def _print_answer(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path | None) -> None:
+def _print_answer(opened: OpenStudy, answer: Answer, ended: Ending, report: Path | None) -> None:
+    from nas_attn.answer.as_json import answer_as_json
     from nas_attn.storage.urls import shown_url
-    from nas_attn.words.as_json import snapshot_as_json
 
     print_json(
         {
-            **snapshot_as_json(now),
+            **answer_as_json(answer),
             "ended": ended,
             "report": None if report is None else str(report),
             "storage": shown_url(opened.url),
@@ -166,16 +168,16 @@ def _print_answer(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path 
     )
 
 
-def _show_results(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path | None) -> None:
+def _show_results(opened: OpenStudy, answer: Answer, ended: Ending, report: Path | None) -> None:
     from nas_attn.cli.showing import show_answer, show_front, show_next
 
     out = console()
-    show_answer(out, now, opened.url)
+    show_answer(out, answer, opened.url)
     out.print()
-    show_front(out, now)
+    show_front(out, answer.now)
     show_next(
         out,
-        now,
+        answer.now,
         storage=opened.url,
         artifacts=opened.local_artifacts,
         report=report,
@@ -249,7 +251,7 @@ def final_test(effort: Effort, options: FinalTestOptions, study: StudyName = Non
     validating.begin(opened, family)
     again = f"nas-attn test {opened.store.name}{at_storage(options.storage)}"
     do_runs(opened, effort, RunOrder(again, only=VALIDATE, quiet=options.as_json))
-    now = Publisher(opened).current()
+    now = Publisher(opened).current().now
     _show_validations(now, options.as_json)
     if not now.validations[family.number - 1].complete:
         echo(stopped_line(again), err=True)
@@ -289,8 +291,8 @@ def _check_test(opened: OpenStudy, effort: Effort) -> None:
 def _announce(now: Snapshot, family: Family, effort: Effort, options: FinalTestOptions) -> None:
     """Says what is compared and what that can show, before the first run."""
     from nas_attn.answer.validation_forecast import forecast_validation
+    from nas_attn.answer.validation_text import announcement
     from nas_attn.cli.printing import INDENT, show_prose
-    from nas_attn.words.validation import announcement
 
     forecast = forecast_validation(now, family)
     if options.as_json:
@@ -344,7 +346,7 @@ def retrain(
     """Train a network as the target says. Its weights are kept."""
     check_output()
 
-    from nas_attn.answer.choice import named
+    from nas_attn.answer.choosing import named
     from nas_attn.answer.reading import snapshot
     from nas_attn.searching.phases import retraining
     from nas_attn.searching.prepare import checks
@@ -397,9 +399,9 @@ def _show_retrained(
     """A row for each finished training, a column for each metric; then what did not finish, and
     what the networks are.
     """
+    from nas_attn.answer.candidates import metrics_shown
     from nas_attn.cli.printing import show_prose
     from nas_attn.recipe import units
-    from nas_attn.words.candidates import metrics_shown
     from nas_attn.words.running import RETRAINED_LINE, called_line, unfinished_line
 
     labels = {run.key: _network_label(now, run) for run, _, _ in scores}
@@ -426,7 +428,7 @@ def _show_retrained(
 
 def _network_label(now: Snapshot, run: Run) -> str:
     """A candidate's name as tables have it; of another network its placement."""
-    from nas_attn.words.candidates import candidate_label
+    from nas_attn.answer.candidates import candidate_label
 
     view = now.find(run.key)
     return str(run.placement) if view is None else candidate_label(view)

@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from nas_attn.answer.decision import NextStep
+from nas_attn.answer.answer_text import LINK, below, drawing_line, headline, rows
+from nas_attn.answer.candidates import candidate_label, objective_heading, objective_shown
+from nas_attn.answer.choosing import choice_sentences
+from nas_attn.answer.reasons import reasons
+from nas_attn.answer.remarks import remarks
+from nas_attn.answer.validation_text import (
+    validation_headline,
+    validation_rows,
+    validation_sentences,
+)
 from nas_attn.cli.common import at_storage, table
-from nas_attn.cli.printing import show_card, show_command, show_paragraph, show_prose
+from nas_attn.cli.printing import INDENT, show_command, show_line, show_paragraph, show_prose
 from nas_attn.cli.recipes import recipe_of
+from nas_attn.latency.estimates import not_alone
 from nas_attn.recipe import tasks, units
-from nas_attn.words.candidates import candidate_label, objective_heading, objective_shown
-from nas_attn.words.card import card_text
-from nas_attn.words.choosing import choice_sentences
-from nas_attn.words.commands import command
-from nas_attn.words.machine import not_alone
-from nas_attn.words.recommendation import reasons
-from nas_attn.words.remarks import remarks
-from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
+from nas_attn.system.wrapping import LABEL_COLUMNS
 
 if TYPE_CHECKING:
+    from nas_attn.answer.answer import Answer
     from nas_attn.answer.choosing import Chosen
     from nas_attn.answer.snapshot import CandidateView, Snapshot
     from nas_attn.answer.validation import ValidationResult
@@ -30,17 +34,47 @@ if TYPE_CHECKING:
 ODDS = "better than the bare backbone"
 
 
-def show_answer(out: Console, now: Snapshot, storage: str) -> None:
-    """The card."""
-    show_card(out, card_text(now, at_storage(storage), recipe_of(now.recipe)))
+def show_answer(out: Console, answer: Answer, storage: str) -> None:
+    """The answer: headline, drawing, rows; smaller what stands below."""
+    at = at_storage(storage)
+    show_prose(out, headline(answer), style="bold")
+    if answer.drawing:
+        out.print()
+        for line in _drawing(answer, out.width if out.is_terminal else 0):
+            show_line(out, line)
+    for some, style in (
+        (rows(answer, at, recipe_of(answer.now.recipe)), ""),
+        (below(answer, at), "dim"),
+    ):
+        if some:
+            out.print()
+        for row in some:
+            show_prose(out, row.text, label=row.label, indent=INDENT, style=style)
+            if row.command:
+                show_command(out, row.command, indent=INDENT + " " * LABEL_COLUMNS)
 
 
-def show_why(out: Console, now: Snapshot) -> None:
+def _drawing(answer: Answer, width: int) -> list[str]:
+    """The network, broken between its stages; 0: not broken."""
+    line = f"{INDENT}{drawing_line(answer.drawing)}"
+    if not width or len(line) <= width:
+        return [line]
+    lines = [INDENT.rstrip("\n")]
+    for index, part in enumerate(drawing_line(answer.drawing).split(LINK)):
+        piece = part if index == 0 else f"{LINK}{part}"
+        if len(lines[-1]) + len(piece) > width and lines[-1].strip():
+            lines.append(INDENT)
+            piece = piece.lstrip()
+        lines[-1] += piece
+    return lines
+
+
+def show_why(out: Console, answer: Answer) -> None:
     """The reasons behind the answer, and code that builds it."""
-    best = now.recommendation
-    if best is not None and now.brief is None:
+    best = answer.now.recommendation
+    if best is not None and answer.now.brief is None:
         show_paragraph(out, "Why", reasons(best))
-        _show_snippet(out, now.find(best.taken))
+        _show_snippet(out, answer.now.find(best.taken))
 
 
 def show_choice(out: Console, now: Snapshot, choice: Chosen) -> None:
@@ -140,7 +174,7 @@ def show_next(
         folder = f" --artifact-dir {shlex.quote(str(artifacts))}"
     lines = [f"optuna-dashboard {shown_url(storage)}{folder}"]
     if now.recommendation is not None and not now.validations:
-        lines.insert(0, f"{command(NextStep('test', now.study, look=True))}{at}")
+        lines.insert(0, f"nas-attn test {now.study} --dry-run{at}")
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {now.planned_next}{at}")
     if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:

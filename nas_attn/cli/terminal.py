@@ -86,10 +86,10 @@ class ProgressLine:
 
     def read(self) -> str:
         """The line as of now."""
-        from nas_attn.answer.progress import progress
+        from nas_attn.answer.pace import progress
+        from nas_attn.answer.progress import progress_line
         from nas_attn.storage.opening import renewed
         from nas_attn.system.waiting import impatient
-        from nas_attn.words.progress import progress_line
 
         # the workers say what is wrong with the database
         with impatient(), suppress(OperationError):
@@ -205,7 +205,7 @@ def _at_work(opened: OpenStudy) -> list[str]:
     """A line for each worker, the time first, so that a narrow terminal shows it; none if the
     database does not answer.
     """
-    from nas_attn.answer.workers_of import workers_of
+    from nas_attn.answer.workers import workers_of
     from nas_attn.searching.worker.presence import IDLE, STARTING
     from nas_attn.system.waiting import impatient
     from nas_attn.words.workers import at_work_line, more_workers_line

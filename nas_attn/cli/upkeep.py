@@ -25,7 +25,7 @@ from nas_attn.cli.common import (
 from nas_attn.cli.studies import list_studies
 from nas_attn.errors import StorageAway, StudyError, UserError
 from nas_attn.system.paths import DEFAULT_URL
-from nas_attn.system.wrapping import wrapped
+from nas_attn.system.wrapping import Line, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from nas_attn.searching.run.overview import Overview
     from nas_attn.storage.opening import OpenStudy
-    from nas_attn.words.card_row import CardRow
 
 
 # Reasons of failures that are shown
@@ -65,26 +64,24 @@ def status(
 
 
 def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
+    from nas_attn.answer.as_json import as_json as plain_json
     from nas_attn.answer.reading import constants_now
+    from nas_attn.answer.time_use import time_as_json
     from nas_attn.cli.printing import show_command, show_prose
     from nas_attn.searching.run.overview import overview
-    from nas_attn.words.as_json import constant_as_json
-    from nas_attn.words.lines import LABEL_COLUMNS
-    from nas_attn.words.progress import progress_as_json
-    from nas_attn.words.remarks import constant_sentence
-    from nas_attn.words.time_use import time_as_json
+    from nas_attn.system.wrapping import LABEL_COLUMNS
 
     now = overview(opened)
     held = _leases(opened)
     same = constants_now(opened.store, opened.recipe)
     next_step = _next_step(opened, now, leased=any(lease["state"] == "held" for lease in held))
     if as_json:
-        progress = progress_as_json(now.progress)
+        progress = now.progress.as_json()
         more = {
             **asdict(replace(now, time_use=())),
             "time_use": time_as_json(now.time_use),
             "leases": held,
-            "constants": [constant_as_json(opened.recipe, constant) for constant in same],
+            "constants": [plain_json(constant) for constant in same],
             "next": None if next_step is None else next_step.command or None,
         }
         print_json(
@@ -98,7 +95,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     out = console(wide=wide)
     out.print(_shown(opened, now, _width(out)))
     for constant in same:
-        show_prose(out, f"Note: {constant_sentence(opened.recipe, constant)}")
+        show_prose(out, f"Note: {constant.sentence}")
         out.print()
     if next_step is not None:
         out.print()
@@ -107,26 +104,25 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
             show_command(out, next_step.command, indent=" " * LABEL_COLUMNS)
 
 
-def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> CardRow | None:
+def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line | None:
     """The next command: to look at what is running, to go on, or what the card says."""
+    from nas_attn.answer.answer_text import rows
     from nas_attn.answer.further import is_unfinished
-    from nas_attn.answer.reading import snapshot
+    from nas_attn.answer.reading import answer
     from nas_attn.cli.recipes import recipe_of
-    from nas_attn.words.card import card_text
-    from nas_attn.words.card_row import CardRow
-    from nas_attn.words.own_program import CONTINUED_BY_PROGRAM
-    from nas_attn.words.progress import ANSWER_SO_FAR, NO_WORKER_RUNS
 
     at = at_storage(opened.url)
     name = opened.store.name
     if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
-        return CardRow("Next", ANSWER_SO_FAR, f"nas-attn pareto {name}{at}")
+        return Line("the answer so far:", "Next", f"nas-attn pareto {name}{at}")
     if is_unfinished(opened, now.progress):
         if opened.recipe.needs_program:
-            return CardRow("Next", CONTINUED_BY_PROGRAM)
-        return CardRow("Next", NO_WORKER_RUNS, f"nas-attn resume {name}{at}")
-    text = card_text(snapshot(opened.store), at, recipe_of(opened.recipe))
-    return next((row for row in text.rows if row.label == "Next"), None)
+            by_program = "no worker is running; to continue, start your program again"
+            return Line(by_program, "Next")
+        command = f"nas-attn resume {name}{at}"
+        return Line("no worker is running; to continue:", "Next", command)
+    found = rows(answer(opened.store), at, recipe_of(opened.recipe))
+    return next((row for row in found if row.label == "Next"), None)
 
 
 def _watch(opened: OpenStudy) -> None:
@@ -167,9 +163,9 @@ def _look(opened: OpenStudy, show: Callable[[Any], None], width: int | None) -> 
 def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
     from rich.console import Group
 
-    from nas_attn.words.machine import arithmetic_lines
-    from nas_attn.words.progress import status_line
-    from nas_attn.words.time_use import time_sentence
+    from nas_attn.answer.arithmetic import arithmetic_lines
+    from nas_attn.answer.progress import status_line
+    from nas_attn.answer.time_use import time_sentence
     from nas_attn.words.workers import (
         WORKER_COLUMNS,
         former_text,

@@ -34,7 +34,7 @@ from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError
 from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from nas_attn.answer.worker_facts import WorkerView
+    from nas_attn.answer.workers import WorkerView
     from nas_attn.searching.run.engines.base import Launched
     from nas_attn.searching.run.worker_process import WorkerSettings
     from nas_attn.searching.worker.ending import Ending
@@ -268,7 +268,7 @@ def stop(
 
 
 def _working(opened: OpenStudy) -> list[WorkerView]:
-    from nas_attn.answer.workers_of import workers_of
+    from nas_attn.answer.workers import workers_of
 
     return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
 

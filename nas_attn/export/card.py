@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn._version import __version__
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer_text import drawing_line, headline, rows, splits_text
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
@@ -40,7 +42,6 @@ from nas_attn.system.paths import write_whole
 from nas_attn.training.images import differences
 from nas_attn.training.plan import plan_for
 from nas_attn.training.tasks.data import data_of
-from nas_attn.words.card import card_text, drawing_line, splits_text
 
 # of the card's format
 VERSION = 1
@@ -124,10 +125,10 @@ def _answer(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
     """
     if view.key != now.taken:
         return None
-    text = card_text(now)
-    rows = [{"label": row.label, "text": row.text, "command": row.command} for row in text.rows]
-    drawing = drawing_line(text.drawing) if text.drawing else ""
-    return {"headline": text.headline, "drawing": drawing, "rows": rows}
+    answer = answer_of(now)
+    drawing = drawing_line(answer.drawing) if answer.drawing else ""
+    said = [dataclasses.asdict(row) for row in rows(answer)]
+    return {"headline": headline(answer), "drawing": drawing, "rows": said}
 
 
 def _placed(point: Point, choices: tuple[Choice, ...]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_attn.errors import several
 from nas_attn.model.assembling import MOST_FITTED, Data
 from nas_attn.model.coding import Coding, Floats, Shape
 from nas_attn.model.features import features, is_other
@@ -437,3 +438,15 @@ def suspicious(latencies: Mapping[str, Latency], placements: Mapping[str, Placem
         for key, latency in latencies.items()
         if latency.measured and placements.get(key) in outliers
     ]
+
+
+def not_alone(notes: Sequence[str]) -> str:
+    """A sentence about latency sessions that did not have the device alone, from a note of each;
+    empty without any.
+    """
+    if not notes:
+        return ""
+    others = "; ".join(dict.fromkeys(notes))
+    return (
+        f"{several(len(notes), 'latency session')} did not have the device alone: next to {others}."
+    )

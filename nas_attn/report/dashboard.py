@@ -10,27 +10,28 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.recipe import units
-from nas_attn.recipe.recipe import objective_name
-from nas_attn.report.figures import drawn_figures
-from nas_attn.report.figures.drawing import Told, tell, untold
-from nas_attn.system.wrapping import glued
-from nas_attn.words.candidates import (
+from nas_attn.answer.answer import Answer
+from nas_attn.answer.candidates import (
     candidate_called,
     candidate_label,
     objective_heading,
     objective_shown,
 )
-from nas_attn.words.dashboard import (
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.recipe import units
+from nas_attn.recipe.recipe import objective_name
+from nas_attn.report.figures import drawn_figures
+from nas_attn.report.figures.drawing import Told, tell, untold
+from nas_attn.report.note import (
     BELOW,
-    card_paragraphs,
+    answer_paragraphs,
     table,
     test_paragraphs,
     trial_paragraphs,
     what_best_means,
     what_estimates_are,
 )
+from nas_attn.system.wrapping import glued
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -51,16 +52,17 @@ SHEET = "answer.csv"
 
 
 def publish(
-    storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot
+    storage: BaseStorage, study: int, identity: Callable[[int], int], answer: Answer
 ) -> None:
     """Updates notes, plots and the study's user attributes; several workers may do so at once.
     `identity`: a trial's number -> its id in Optuna's storage.
     """
+    snapshot = answer.now
     attributes = storage.get_study_user_attrs(study)
     for name, fact in _user_attributes(snapshot).items():
         if name not in attributes or attributes[name] != fact:
             storage.set_study_user_attr(study, name, fact)
-    notes = {"dashboard:": study_note(snapshot)}
+    notes = {"dashboard:": study_note(answer)}
     for view in snapshot.candidates:
         notes[f"dashboard:{identity(view.trial)}:"] = note(view, snapshot)
     plots = _plots(snapshot)
@@ -99,11 +101,12 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
     return "\n\n".join(trial_paragraphs(view, snapshot))
 
 
-def study_note(snapshot: Snapshot) -> str:
+def study_note(answer: Answer) -> str:
     """The study's note (Markdown): the card, the tests, the front beside the baselines, and what
     the dashboard's own answer means.
     """
-    paragraphs = [f"# {snapshot.study}", *card_paragraphs(snapshot)]
+    snapshot = answer.now
+    paragraphs = [f"# {snapshot.study}", *answer_paragraphs(answer)]
     for result in reversed(snapshot.validations):
         paragraphs += test_paragraphs(snapshot, result)
     if snapshot.front:

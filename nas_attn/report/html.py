@@ -12,34 +12,34 @@ import plotly.graph_objects as go
 import plotly.io
 from markupsafe import Markup
 
-from nas_attn.answer.choosing import Chosen
+from nas_attn.answer.answer import Answer
+from nas_attn.answer.arithmetic import arithmetic_lines
+from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.effects import Effects, both_effects
-from nas_attn.answer.figure_facts import run_range, runs_beside_test
-from nas_attn.answer.provenance import provenance
+from nas_attn.answer.effects_text import effect_sentences
 from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.time_use import time_sentence
 from nas_attn.answer.validation import ValidationResult
+from nas_attn.answer.validation_text import validation_headline, validation_sentences
 from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import write_toml
+from nas_attn.report import prose as words
 from nas_attn.report import tables
-from nas_attn.report.answer import drawn_card
+from nas_attn.report.figure_facts import provenance, run_range, runs_beside_test
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import unbroken, untold
 from nas_attn.report.figures.effects import sure_map
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.figures.retrained import retraining_curves
+from nas_attn.report.headings import SECTIONS
+from nas_attn.report.messages import no_map_sentence
 from nas_attn.report.mistakes import Wrong, mistakes_parts
+from nas_attn.report.network import drawn_answer
+from nas_attn.report.prose import latency_machine
 from nas_attn.report.templating import Explaining, plotly_script, templates, trusted
+from nas_attn.report.terms import TERMS
 from nas_attn.system.paths import user_path, write_whole
-from nas_attn.words import report as words
-from nas_attn.words.choosing import choice_sentences
-from nas_attn.words.effects import effect_sentences
-from nas_attn.words.figures import no_map_sentence
-from nas_attn.words.headings import SECTIONS
-from nas_attn.words.machine import arithmetic_lines, latency_machine
-from nas_attn.words.terms import TERMS
-from nas_attn.words.time_use import time_sentence
-from nas_attn.words.validation import validation_headline, validation_sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ ALWAYS_SHOWN = frozenset({"front", "study", "repeat"})
 
 
 def write_report(
-    snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, wrong: Wrong | None = None
+    answer: Answer, path: Path, choice: Chosen | None = None, *, wrong: Wrong | None = None
 ) -> Path:
     """Writes the complete report or nothing; returns its absolute path.
 
@@ -64,7 +64,7 @@ def write_report(
     target = user_path(path, what="report", error=StudyError).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, render(snapshot, choice, wrong))
+        write_whole(target, render(answer, choice, wrong))
     except OSError as error:
         raise StudyError(
             f"the report cannot be written to '{target}': {error.strerror}; give another path"
@@ -72,12 +72,13 @@ def write_report(
     return target
 
 
-def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None = None) -> str:
+def render(answer: Answer, choice: Chosen | None = None, wrong: Wrong | None = None) -> str:
     """The whole page as text."""
+    snapshot = answer.now
     page = Page()
     parts = {
         "tests": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
-        "estimates": _estimates(snapshot, page),
+        "estimates": _estimates(answer, page),
         "effects": _all_effects(snapshot, page),
         "mistakes": mistakes_parts(snapshot, wrong),
         "curves": page.draw(learning_curves(snapshot)),
@@ -87,7 +88,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
     context = {
         "now": snapshot,
         "about": words.about(snapshot.recipe),
-        "answer": drawn_card(snapshot),
+        "answer": drawn_answer(answer),
         "best": snapshot.find(snapshot.taken) if snapshot.taken else None,
         "choice": None if choice is None else _choice(snapshot, choice),
         "tiles": words.tiles(snapshot),
@@ -146,7 +147,8 @@ def _front(snapshot: Snapshot, page: Page) -> dict[str, Any]:
     }
 
 
-def _estimates(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
+def _estimates(answer: Answer, page: Page) -> dict[str, Any] | None:
+    snapshot = answer.now
     floor = snapshot.noise.get(snapshot.primary or "")
     if floor is None or not floor.seed_sd:
         return None
@@ -155,7 +157,7 @@ def _estimates(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
             words.noise_sentences(
                 floor,
                 run_range(snapshot),
-                runs_beside_test(snapshot),
+                runs_beside_test(answer),
                 provenance(snapshot, floor.metric),
             )
         ),

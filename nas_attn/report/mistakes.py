@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from nas_attn.answer.per_image import Mistakes, Picture
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import tables
-from nas_attn.words.report import IMAGES_DIFFER, IMAGES_EQUAL, MISTAKEN_IMAGES, mistakes_intro
+from nas_attn.report.prose import IMAGES_DIFFER, IMAGES_EQUAL, MISTAKEN_IMAGES, mistakes_intro
 
 
 @dataclass(frozen=True, slots=True)

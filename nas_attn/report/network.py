@@ -1,16 +1,22 @@
-"""The small drawing of a network: its stages in a row, with the attention that stands in them."""
+"""The answer as HTML, with a small drawing of its network: its stages in a row, with the attention
+that stands in them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
-from nas_attn.answer.card import DrawnStage, PlacedModule
+from nas_attn.answer.answer import Answer, DrawnStage, PlacedModule
+from nas_attn.answer.answer_text import below, headline, rows
+from nas_attn.answer.reasons import reasons
+from nas_attn.answer.remarks import remarks
+from nas_attn.errors import listed
 from nas_attn.report.figures.drawing import BLUE
 from nas_attn.report.templating import templates
-from nas_attn.words.card import drawing_in_words
 
 # Pixels: of a letter of 12 pixels, of a line, between boxes, and of a row at most, for a phone
 STAGE_LETTER_WIDTH = 7.4
@@ -40,6 +46,18 @@ class StageBox:
         return self.x + self.width / 2
 
 
+def drawn_answer(answer: Answer) -> dict[str, Any]:
+    """What `templates/parts.html` writes of an answer, in a report and in a notebook."""
+    return {
+        "headline": headline(answer),
+        "drawing": network_drawing(answer.drawing),
+        "rows": rows(answer),
+        "below": below(answer),
+        "remarks": remarks(answer.now),
+        "reasons": [] if answer.best is None else reasons(answer.best),
+    }
+
+
 def network_drawing(stages: Sequence[DrawnStage]) -> Markup:
     """The drawing as SVG; empty without stages."""
     if not stages:
@@ -65,7 +83,7 @@ def network_drawing(stages: Sequence[DrawnStage]) -> Markup:
             boxes=boxes,
             width=max(box.x + box.width for box in boxes) + STAGE_GAP,
             height=boxes[-1].y + height + 1,
-            label=drawing_in_words(stages),
+            label=_drawing_in_words(stages),
             gap=STAGE_GAP,
             line=STAGE_LINE,
             rim=STAGE_RIM,
@@ -77,3 +95,15 @@ def network_drawing(stages: Sequence[DrawnStage]) -> Markup:
 
 def _module_name(module: PlacedModule) -> str:
     return f"{module.type}@{module.block}" if module.block else module.type
+
+
+def _drawing_in_words(stages: Sequence[DrawnStage]) -> str:
+    """The drawing for who cannot see it: `The network: cbam in stage1; nothing in stage2.`"""
+    parts = []
+    for stage in stages:
+        modules = [
+            f"{module.type}{f' at {module.block}' if module.block else ''}"
+            for module in stage.modules
+        ]
+        parts.append(f"{listed(modules) or 'nothing'} in {stage.name}")
+    return f"The network: {'; '.join(parts)}."

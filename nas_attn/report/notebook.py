@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.answer import Answer
 from nas_attn.report import tables
-from nas_attn.report.answer import drawn_card
 from nas_attn.report.mistakes import Wrong, mistakes_parts
+from nas_attn.report.network import drawn_answer
 from nas_attn.report.templating import code, templates
 
 
-def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
+def summary(answer: Answer, wrong: Wrong | None = None) -> str:
     """The answer, the front's table, and the networks' mistakes."""
+    snapshot = answer.now
     return (
         templates()
         .get_template("summary.html")
         .render(
             now=snapshot,
-            answer=drawn_card(snapshot),
+            answer=drawn_answer(answer),
             best=snapshot.find(snapshot.taken) if snapshot.taken else None,
             front=tables.front_table(snapshot),
             mistakes=mistakes_parts(snapshot, wrong),

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import Chosen
 from nas_attn.answer.per_image import Mistakes
-from nas_attn.answer.reading import mistakes, snapshot
+from nas_attn.answer.reading import answer, mistakes
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
 from nas_attn.recipe.tables import is_share_of_images
@@ -26,7 +27,6 @@ from nas_attn.storage.artifacts import sheet_name
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.waiting import ignore, impatient
 from nas_attn.training.plan import study_plan
-from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
 from nas_attn.words.running import no_sheet_line, note_line
 
 if TYPE_CHECKING:
@@ -62,24 +62,21 @@ class Publisher:
                 if self._take():
                     self.now()
 
-    def now(self) -> Snapshot:
+    def now(self) -> Answer:
         """Publishes the study as of now."""
         began = time.monotonic()
         state = self._state()
-        current = snapshot(self._opened.store)
+        current = answer(self._opened.store)
         book = self._opened.book
         dashboard.publish(book.storage, book.number, book.identity, current)
         track(self._opened)
         self._last = time.monotonic()
         self._opened.store.set(published=state)
         self._postpone((self._last - began) / REFRESHING_SHARE)
-        recipe = current.recipe
-        notes = {
-            f"rung {weak.rung}": weak_rung_sentence(recipe, weak) for weak in current.weak_rungs
-        }
+        notes = {f"rung {weak.rung}": weak.sentence for weak in current.now.weak_rungs}
         notes |= {
-            same.metric: constant_sentence(recipe, same)
-            for same in current.constants
+            same.metric: same.sentence
+            for same in current.now.constants
             if same.candidates >= SUSPICIOUS
         }
         for about, sentence in notes.items():
@@ -88,15 +85,15 @@ class Publisher:
                 self._say(note_line(sentence))
         return current
 
-    def current(self) -> Snapshot:
+    def current(self) -> Answer:
         """The study as of now, published if necessary, with the answer's table among its
         artifacts.
         """
-        now = self.changed() or snapshot(self._opened.store)
-        _keep_sheet(self._opened, now)
-        return now
+        current = self.changed() or answer(self._opened.store)
+        _keep_sheet(self._opened, current.now)
+        return current
 
-    def changed(self) -> Snapshot | None:
+    def changed(self) -> Answer | None:
         """Publishes the study as of now, unless that is published already."""
         if self._opened.store.settings.published == self._state():
             return None
@@ -147,7 +144,7 @@ def _kept_sheet(opened: OpenStudy, name: str) -> bytes | None:
 
 def write_study_report(
     opened: OpenStudy,
-    now: Snapshot,
+    answer: Answer,
     path: Path | None = None,
     choice: Chosen | None = None,
     *,
@@ -156,9 +153,8 @@ def write_study_report(
     """Writes the report, with example `images` if the data are here; returns its absolute path.
     StudyError: it cannot be written.
     """
-    return write_report(
-        now, path or report_path(opened), choice, wrong=what_is_wrong(opened, now, images=images)
-    )
+    wrong = what_is_wrong(opened, answer.now, images=images)
+    return write_report(answer, path or report_path(opened), choice, wrong=wrong)
 
 
 def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> Wrong | None:

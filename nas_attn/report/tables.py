@@ -8,27 +8,27 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from nas_attn.answer.effects import Effect, Effects, Part, both_effects
-from nas_attn.answer.facts import Retrained
-from nas_attn.answer.per_image import ByClass, ClassGain, Mistakes
-from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.answer.validation import ValidationResult
-from nas_attn.errors import UserError, did_you_mean
-from nas_attn.recipe import units
-from nas_attn.recipe.recipe import objective_name
-from nas_attn.recipe.tables import counted_costs, is_cost
-from nas_attn.report.templating import when
-from nas_attn.words import headings
-from nas_attn.words.candidates import (
+from nas_attn.answer.candidates import (
     candidate_label,
     measured_difference,
     metrics_shown,
     objective_heading,
     objective_shown,
 )
-from nas_attn.words.report import confusion_caption
-from nas_attn.words.time_use import time_heads, time_rows
-from nas_attn.words.validation import validation_rows
+from nas_attn.answer.effects import Effect, Effects, Part, both_effects
+from nas_attn.answer.facts import Retrained
+from nas_attn.answer.per_image import ByClass, ClassGain, Mistakes
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.time_use import time_heads, time_rows
+from nas_attn.answer.validation import ValidationResult
+from nas_attn.answer.validation_text import validation_rows
+from nas_attn.errors import UserError, did_you_mean
+from nas_attn.recipe import units
+from nas_attn.recipe.recipe import objective_name
+from nas_attn.recipe.tables import counted_costs, is_cost
+from nas_attn.report import headings
+from nas_attn.report.prose import confusion_caption
+from nas_attn.report.templating import when
 
 
 class Cell(NamedTuple):

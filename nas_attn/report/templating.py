@@ -12,6 +12,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from nas_attn.answer.answer_text import is_placement
 from nas_attn.system.wrapping import glued
 
 # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
@@ -30,6 +31,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.tests["placement"] = is_placement
     made.filters |= {"code": code, "glued": glued, "when": when, "notation": notation}
     return made
 

@@ -21,7 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.answer import Answer
+from nas_attn.answer.answer_text import answer_lines
 from nas_attn.errors import NasAttnWarning, RecipeError, StorageAway, first_line
 from nas_attn.recipe.purposes import test_protocol
 from nas_attn.recipe.reading import write_toml
@@ -32,7 +33,6 @@ from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import owner_name
-from nas_attn.words.answer import answer
 from nas_attn.words.running import tracker_failed_line
 
 LEASE = "tracking"
@@ -71,8 +71,8 @@ def check(recipe: Recipe) -> None:
             )
 
 
-def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
-    """Writes the runs that have ended since the last call; with `now`, the answer. If a tracker
+def track(opened: OpenStudy, answer: Answer | None = None) -> None:
+    """Writes the runs that have ended since the last call; with `answer`, that, too. If a tracker
     fails: a warning, the search goes on.
     """
     if not opened.recipe.log.to:
@@ -83,7 +83,7 @@ def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
         # another worker does it, and will do it again
         return
     with LeaseKeeper(opened.store, lease):
-        runs = [*ended_runs(opened.store), *([] if now is None else [_answer(now)])]
+        runs = [*ended_runs(opened.store), *([] if answer is None else [_tracked_answer(answer)])]
         for name in opened.recipe.log.to:
             try:
                 tracker = TRACKERS[name](opened)
@@ -142,13 +142,14 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
         )
 
 
-def _answer(now: Snapshot) -> Tracked:
+def _tracked_answer(answer: Answer) -> Tracked:
+    now = answer.now
     plain = now.recipe.model_dump(mode="json")
     texts = {
-        "answer.md": "\n\n".join(answer(now)),
+        "answer.md": "\n\n".join(answer_lines(answer)),
         "front.json": json.dumps(tables.rows(now, "front"), indent=1),
     }
-    texts |= {f"{now.study}.toml": write_toml(plain), f"{now.study}.html": html.render(now)}
+    texts |= {f"{now.study}.toml": write_toml(plain), f"{now.study}.html": html.render(answer)}
     return Tracked(ANSWER, ANSWER, dict(_flat(plain)), texts=texts)
 
 

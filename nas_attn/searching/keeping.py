@@ -14,7 +14,7 @@ import optuna
 
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
-from nas_attn.answer.workers_of import workers_of
+from nas_attn.answer.workers import workers_of
 from nas_attn.errors import OperationError, StudyError, several, shorten
 from nas_attn.storage.artifacts import (
     ArtifactStore,

@@ -1,15 +1,31 @@
-"""Lines of prose: a number and its unit stay together."""
+"""Lines of prose: with a label, and wrapped so that a number and its unit stay together."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import dataclass
 
 GLUE = "\N{NO-BREAK SPACE}"
 # a number that stands alone, with the word after it: its unit, or what is counted
 _NUMBER = re.compile(r"(?<![^\s(])([+−-]?\d(?:[\d.,]*\d)?) (?=\S)")
 _SIGN = re.compile(r"(?<=[±→]) (?=[\d−+])")
 _END = re.compile(r"(?<=[\d%].to) (?=[\d−+])")
+# columns of a label
+LABEL_COLUMNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of an answer or a plan; headlines have no label."""
+
+    text: str
+    label: str = ""
+    command: str = ""
+    """To copy, below the text; empty: there is none."""
+
+    def __str__(self) -> str:
+        return f"{self.label:<{LABEL_COLUMNS}}{self.text}" if self.label else self.text
 
 
 def glued(text: str) -> str:

@@ -11,7 +11,7 @@ from nas_attn.errors import few, several
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.units import duration
-from nas_attn.words.lines import Line
+from nas_attn.system.wrapping import Line
 
 DAY_S = 86_400.0
 

@@ -1,11 +1,11 @@
-"""What a worker prints of its runs, besides the candidates' lines in `words.progress`."""
+"""What a worker prints of its runs, besides the candidates' lines in `answer.progress`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from nas_attn.answer.length import LengthScore
-from nas_attn.answer.progress_facts import EndedRun, WorkersRun
+from nas_attn.answer.progress import EndedRun, WorkersRun
 from nas_attn.errors import several
 from nas_attn.recipe import purposes
 from nas_attn.recipe.tables import LAYER_NORM_PRESET

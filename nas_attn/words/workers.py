@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas_attn.answer.worker_facts import FailedStart, FormerView, LaunchState, WorkerView
+from nas_attn.answer.workers import FailedStart, FormerView, LaunchState, WorkerView
 from nas_attn.errors import several, shorten
 from nas_attn.recipe.units import duration
 

@@ -9,14 +9,20 @@ from typing import Any
 
 from made_study import MadeStudy, usual
 
-from nas_attn.answer.arithmetic import mixed_blocks, pairing, uses_of, usual_arithmetic
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.arithmetic import (
+    arithmetic_lines,
+    mixed_blocks,
+    pairing,
+    uses_of,
+    usual_arithmetic,
+)
+from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.reading import snapshot
 from nas_attn.report.html import render
 from nas_attn.space.placement import BARE
 from nas_attn.storage.records import FILLED, Arithmetic, Score
 from nas_attn.storage.rows import Run
-from nas_attn.words.as_json import snapshot_as_json
-from nas_attn.words.machine import arithmetic_lines
 
 FULL = Arithmetic("float32", "channels_last", "eager", "none", True, FILLED)
 LOW = replace(FULL, precision="bfloat16")
@@ -70,7 +76,7 @@ def answer_with(folder: Path, *arithmetics: Arithmetic) -> dict[str, Any]:
             text = arithmetics[number % len(arithmetics)].text
             query = "update nas_score set arithmetic = ? where key = ? and seed = ?"
             database.execute(query, (text, *row))
-    found = snapshot_as_json(snapshot(made.store))
+    found = answer_as_json(answer_of(snapshot(made.store)))
     for candidate in found["candidates"]:
         for point in candidate["scores"]:
             del point["arithmetic"]
@@ -108,8 +114,10 @@ def test_the_report_says_what_the_runs_were_computed_in(tmp_path: Path) -> None:
     now = snapshot(made.store)
     lines = arithmetic_lines(now.arithmetic)
     assert len(lines) == 2
-    assert all(line in render(now) for line in lines)
-    assert [use["arithmetic"]["precision"] for use in snapshot_as_json(now)["arithmetic"]] == [
+    assert all(line in render(answer_of(answer_of(now))) for line in lines)
+    assert [
+        use["arithmetic"]["precision"] for use in answer_as_json(answer_of(now))["arithmetic"]
+    ] == [
         "bfloat16",
         "float32",
     ]

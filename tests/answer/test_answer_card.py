@@ -9,32 +9,31 @@ import made_study
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn.answer.card import Card, CardVerdict, Purpose, card_of, drawing_of
-from nas_attn.answer.cautions import StillLearning
-from nas_attn.answer.decision import Lacking, training_s
-from nas_attn.answer.figure_facts import run_range, runs_beside_test
-from nas_attn.answer.finalists import epochs_of_test, finalists
+from nas_attn.answer.answer import Answer, AnswerVerdict, Lacking, Purpose, answer_of, drawing_of
+from nas_attn.answer.answer_text import below, headline, rows
+from nas_attn.answer.cautions import Caution, CautionKind
 from nas_attn.answer.pooled import CONTRAST
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import critical_value
+from nas_attn.answer.validation_forecast import epochs_of_test, finalists
 from nas_attn.model.features import BackboneStage
+from nas_attn.report.figure_facts import run_range, runs_beside_test
 from nas_attn.searching.run.asking import ASKING
 from nas_attn.space.notation import parse
-from nas_attn.words.card import card_text
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
 BEST = "key-002"
 BARE = "key-000"
 
 
-def card(study: MadeStudy) -> Card:
-    return card_of(snapshot(study.store))
+def card(study: MadeStudy) -> Answer:
+    return answer_of(snapshot(study.store))
 
 
 def test_attention_that_helps_is_taken(now: Snapshot) -> None:
-    found = card_of(now)
-    assert found.verdict is CardVerdict.TAKE
+    found = answer_of(now)
+    assert found.verdict is AnswerVerdict.TAKE
     assert found.taken is not None
     assert found.taken.key == now.taken
     assert found.gain is not None
@@ -51,7 +50,7 @@ def test_attention_that_helps_is_taken(now: Snapshot) -> None:
 
 
 def test_a_faster_network_gives_up_something(now: Snapshot) -> None:
-    faster = card_of(now).faster
+    faster = answer_of(now).faster
     assert faster is not None
     assert faster.ratio < faster.instead_of
     assert faster.gain.low <= faster.gain.mean <= faster.gain.high
@@ -63,7 +62,7 @@ def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> Non
     networks = {BEST: everywhere(CBAM), BARE: "none"}
     study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
     now = snapshot(study.store)
-    found = card_of(now)
+    found = answer_of(now)
     (test,) = now.pooled
     assert found.certainty is not None
     assert found.certainty.confirmed
@@ -79,12 +78,12 @@ def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> Non
 
 def test_runs_of_the_search_outside_the_interval_of_the_test_are_explained(tmp_path: Path) -> None:
     study = usual(tmp_path)
-    assert runs_beside_test(snapshot(study.store)) is None
+    assert runs_beside_test(answer_of(answer_of(snapshot(study.store)))) is None
     networks = {BEST: everywhere(CBAM), BARE: "none"}
     study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
     now = snapshot(study.store)
     runs = run_range(now)
-    beside = runs_beside_test(now)
+    beside = runs_beside_test(answer_of(answer_of(now)))
     assert runs is not None
     assert beside is not None
     low, _ = beside.test.between
@@ -112,8 +111,8 @@ def test_after_a_warning_to_train_longer_more_trials_are_not_all_that_is_left(
     for choice in made_study.TRUE_GAIN:
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
     now = snapshot(usual(tmp_path).store)
-    warned = replace(now, cautions=(StillLearning("accuracy", 0.3, 0.5),))
-    step = card_of(warned).next
+    warned = replace(now, cautions=(Caution(CautionKind.STILL_LEARNING, ""),))
+    step = answer_of(warned).next
     assert step is not None
     assert step.purpose is Purpose.LONGER_FIRST
 
@@ -125,11 +124,11 @@ def test_where_runs_are_too_short_the_next_command_trains_longer(
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
     as_the_target = recipe(training={"start": "scratch", "rungs": [10]}, target={"epochs": 10})
     now = snapshot(usual(tmp_path, as_the_target).store)
-    warned = replace(now, cautions=(StillLearning("accuracy", 0.3, 0.5),))
-    (row,) = (row for row in card_text(warned).rows if row.label == "Next")
+    warned = replace(now, cautions=(Caution(CautionKind.STILL_LEARNING, ""),))
+    (row,) = (row for row in rows(answer_of(warned)) if row.label == "Next")
     assert row.command == "nas-attn search RECIPE --target 20 --name made-long"
     at = " --storage sqlite:///mine.db"
-    (row,) = (row for row in card_text(warned, at).rows if row.label == "Next")
+    (row,) = (row for row in rows(answer_of(warned), at) if row.label == "Next")
     assert row.command == f"nas-attn search RECIPE --target 20 --name made-long{at}"
 
 
@@ -143,7 +142,7 @@ def test_a_next_command_is_named_where_one_can_train(
     now = snapshot(usual(tmp_path).store)
     training = now.recipe.training.model_copy(update={"evaluator": evaluator})
     now = replace(now, recipe=now.recipe.model_copy(update={"training": training}))
-    (row,) = (row for row in card_text(now).rows if row.label == "Next")
+    (row,) = (row for row in rows(answer_of(now)) if row.label == "Next")
     assert bool(row.command) is (evaluator != ASKING)
     assert row.text
 
@@ -181,8 +180,8 @@ def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is
         by_blocks=(half_width / critical_value(CONTRAST, test.blocks)) ** 2,
         by_images=0.0,
     )
-    found = card_of(replace(now, pooled=(seen,)))
-    assert found.verdict is CardVerdict.KEEP
+    found = answer_of(replace(now, pooled=(seen,)))
+    assert found.verdict is AnswerVerdict.KEEP
     assert found.next is not None
     assert found.next.purpose is purpose
 
@@ -193,7 +192,7 @@ def test_the_bare_backbone_is_kept_where_nothing_helps(
     for choice in made_study.TRUE_GAIN:
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
     found = card(usual(tmp_path))
-    assert found.verdict is CardVerdict.KEEP
+    assert found.verdict is AnswerVerdict.KEEP
     assert found.taken is not None
     assert found.taken.label == "none"
     assert not any(stage.modules for stage in found.drawing)
@@ -220,19 +219,18 @@ def test_a_test_of_what_is_no_candidate_is_stated_of_no_other_network(
 ) -> None:
     now = untried_tested(tmp_path, monkeypatch, -0.02)
     (test,) = now.pooled
-    found = card_of(now)
-    assert found.verdict is CardVerdict.KEEP
+    found = answer_of(now)
+    assert found.verdict is AnswerVerdict.KEEP
     assert found.certainty is not None
     assert found.certainty.test == test
     assert found.certainty.of.key == test.key
     assert found.gain is not None
     assert (found.gain.of.key, found.gain.mean) == (test.key, test.difference)
     assert found.cost is None, "its latency was not measured"
-    text = card_text(now)
     searched = {view.label for view in now.candidates if not view.is_bare}
-    said = " ".join([text.headline, *(row.text for row in text.rows if row.label != "Next")])
+    said = " ".join([headline(found), *(row.text for row in rows(found) if row.label != "Next")])
     assert not any(label in said for label in searched)
-    assert UNTRIED in [row.text for row in text.below]
+    assert UNTRIED in [row.text for row in below(found)]
 
 
 def test_the_time_of_a_further_test_is_that_of_all_networks_that_it_trains(
@@ -243,24 +241,23 @@ def test_the_time_of_a_further_test_is_that_of_all_networks_that_it_trains(
     assert best is not None
     trained = {network.key for network in finalists(now, best)} | {BARE, "untried"}
     assert len(trained) == 3, "the best uniform one is trained, too"
-    step = card_of(now).next
+    step = answer_of(now).next
     assert step is not None
     assert step.purpose is Purpose.MORE_TESTS
     epochs = now.recipe.target_training.rungs[-1]
-    assert step.seconds == training_s(now, len(trained) * step.runs * epochs)
+    assert step.seconds == now.training_s(len(trained) * step.runs * epochs)
 
 
 def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = untried_tested(tmp_path, monkeypatch, 0.03)
-    found = card_of(now)
+    found = answer_of(now)
     assert found.next is not None
     assert found.next.purpose is Purpose.TRY_TESTED
-    text = card_text(now)
-    (row,) = (row for row in text.rows if row.label == "Next")
+    (row,) = (row for row in rows(found) if row.label == "Next")
     assert row.command == f'nas-attn resume made --try "{UNTRIED}"'
-    assert "no attention" not in text.headline
+    assert "no attention" not in headline(found)
 
 
 def test_a_larger_network_that_gains_more_is_taken(
@@ -272,7 +269,7 @@ def test_a_larger_network_that_gains_more_is_taken(
     study.candidate(everywhere("dwconv"), baseline="control dwconv", seeds=2)
     study.sessions()
     found = card(study)
-    assert found.verdict is CardVerdict.CONTROL
+    assert found.verdict is AnswerVerdict.CONTROL
     assert found.taken is not None
     assert str(found.taken.placement) == everywhere("dwconv")
     assert found.gain is not None
@@ -282,15 +279,15 @@ def test_a_larger_network_that_gains_more_is_taken(
 def test_a_search_that_trained_too_briefly_takes_nothing(tmp_path: Path) -> None:
     brief = recipe(training={"rungs": [10]}, target={"epochs": 40})
     found = card(usual(tmp_path, brief))
-    assert found.verdict is CardVerdict.EARLY
+    assert found.verdict is AnswerVerdict.EARLY
     assert found.taken is None
     assert found.gain is not None
-    assert found.early is not None
+    assert found.lacking is Lacking.TOO_BRIEF
 
 
 def test_an_empty_study_goes_on(tmp_path: Path) -> None:
     found = card(MadeStudy(tmp_path))
-    assert (found.verdict, found.lacking) == (CardVerdict.NOTHING, Lacking.NOTHING_SCORED)
+    assert (found.verdict, found.lacking) == (AnswerVerdict.NOTHING, Lacking.NOTHING_SCORED)
     assert found.next is not None
     assert found.next.purpose is Purpose.CONTINUE
 

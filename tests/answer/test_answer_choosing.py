@@ -13,26 +13,20 @@ import numpy as np
 import pytest
 from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, recipe, usual
 
-from nas_attn.answer.card import Purpose, card_of
-from nas_attn.answer.choosing import Chosen, Unmet, choose, key_among
+from nas_attn.answer.answer import Purpose, answer_of
+from nas_attn.answer.answer_text import answer_lines
+from nas_attn.answer.choosing import Chosen, choice_sentences, choose, key_among
 from nas_attn.answer.criteria import Criteria
-from nas_attn.answer.decision import training_s
-from nas_attn.answer.eligible import best_uniform, latency_ratio
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.rounds import RIVALS, next_round, to_confirm
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import StudyError, UserError
-from nas_attn.words.answer import answer
-from nas_attn.words.choosing import choice_sentences, unmet_text
 
 
 def chosen(now: Snapshot, **criteria: Any) -> Chosen:
-    choice = choose(
+    return choose(
         now, Criteria(**criteria), lambda placement: key_among(now, placement) or "unknown"
     )
-    if isinstance(choice, Unmet):
-        raise StudyError(unmet_text(now, choice))
-    return choice
 
 
 def scored(now: Snapshot):
@@ -171,7 +165,7 @@ def labelled(lines: list[str]) -> dict[str, str]:
 
 
 def test_it_names_the_gain_a_cheaper_one_and_the_next_step(now: Snapshot) -> None:
-    lines = answer(now, "")
+    lines = answer_lines(answer_of(now), "")
     assert lines[0].startswith("Take cbam at ")
     said = labelled(lines)
     assert "not tested" in said["Sure"]
@@ -193,24 +187,24 @@ def test_the_text_and_the_table_of_the_front_agree(now: Snapshot) -> None:
 def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     made = usual(tmp_path)
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": 0.05})
-    lines = answer(snapshot(made.store))
+    lines = answer_lines(answer_of(snapshot(made.store)))
     said = labelled(lines)
     assert "tested, +4." in lines[0]
     assert "8 trainings each" in said["Sure"]
     assert any(line.strip() == "nas-attn retrain made" for line in lines)
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": 0.0})
-    twice = labelled(answer(snapshot(made.store)))
+    twice = labelled(answer_lines(answer_of(snapshot(made.store))))
     assert "16 trainings each in 2 tests" in twice["Sure"], "the first test stays"
     other = dataclasses.replace(snapshot(made.store).recommendation, instead="key-001")
     instead = dataclasses.replace(snapshot(made.store), recommendation=other)
-    assert any(line.strip() == "nas-attn test made" for line in answer(instead)), (
+    assert any(line.strip() == "nas-attn test made" for line in answer_lines(answer_of(instead))), (
         "another network was tested"
     )
     assert chosen(instead).view.key == "key-001", "it is what the answer takes"
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": -0.05})
     last = snapshot(made.store)
     assert last.taken == "key-000", "three tests that cancel out leave the bare backbone"
-    said = labelled(answer(last))
+    said = labelled(answer_lines(answer_of(last)))
     assert "24 trainings each in 3 tests" in said["Sure"]
     assert said["Next"].startswith("nothing more is needed"), "after a negative answer"
 
@@ -221,9 +215,9 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     for choice in TRUE_GAIN:
         monkeypatch.setitem(TRUE_GAIN, choice, 0.0004)
     now = snapshot(usual(tmp_path, searched=3, seed=2).store)
-    lines = answer(now, " --storage x")
+    lines = answer_lines(answer_of(now), " --storage x")
     assert lines[0].startswith("Keep the bare backbone")
-    step = card_of(now).next
+    step = answer_of(now).next
     assert step.purpose is Purpose.DECIDE
     assert 2 < step.runs <= 32
     assert step.step.seeds == step.runs
@@ -231,13 +225,13 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     (typed,) = (line.strip() for line in lines if "nas-attn test" in line)
     assert typed.endswith("--storage x")
     other = dataclasses.replace(now.recommendation, instead="key-001")
-    another = card_of(dataclasses.replace(now, recommendation=other)).next
+    another = answer_of(dataclasses.replace(now, recommendation=other)).next
     assert another.purpose is not Purpose.DECIDE, "it is of another network"
-    assert training_s(now, 6) == pytest.approx(2 * training_s(now, 3))
+    assert now.training_s(6) == pytest.approx(2 * now.training_s(3))
 
 
 def test_without_scores_it_says_why_there_is_none(tmp_path: Path) -> None:
-    first, *_ = answer(snapshot(MadeStudy(tmp_path).store))
+    first, *_ = answer_lines(answer_of(snapshot(MadeStudy(tmp_path).store)))
     assert "3 epochs" in first
 
 
@@ -245,7 +239,7 @@ def test_a_bare_backbone_alone_is_no_answer(tmp_path: Path) -> None:
     study = MadeStudy(tmp_path)
     study.candidate("none", baseline="none", seeds=2)
     study.sessions()
-    first, *_ = answer(snapshot(study.store))
+    first, *_ = answer_lines(answer_of(snapshot(study.store)))
     assert "only the bare backbone" in first
 
 
@@ -281,10 +275,10 @@ def test_a_cost_as_the_first_objective_makes_nobody_the_best_that_is_only_the_ch
     accuracies = {
         view.baseline: view.estimates["accuracy"].mean for view in now.baselines if not view.is_bare
     }
-    uniform = best_uniform(now)
+    uniform = now.best_uniform
     assert uniform.baseline == max(accuracies, key=lambda name: accuracies[name])
-    assert latency_ratio(uniform) > min(
-        latency_ratio(view) for view in now.baselines if not view.is_bare
+    assert uniform.latency_ratio > min(
+        view.latency_ratio for view in now.baselines if not view.is_bare
     )
     assert [view.key for view in to_confirm(now)] == [
         view.key for view in to_confirm(studies["accuracy"])
@@ -319,7 +313,7 @@ def test_only_those_that_may_be_recommended_take_part(tmp_path: Path) -> None:
     tight = now.recipe.model_copy(
         update={"limits": now.recipe.limits.model_copy(update={"max_latency_ratio": 1.0})}
     )
-    assert (best_uniform(now), best_uniform(dataclasses.replace(now, recipe=tight))) == (
+    assert (now.best_uniform, dataclasses.replace(now, recipe=tight).best_uniform) == (
         now.candidates[1],
         None,
     )

@@ -9,12 +9,11 @@ import made_study
 import pytest
 from made_study import everywhere, usual
 
-from nas_attn.answer.beyond_front import beyond_front
 from nas_attn.answer.effects import fit_effects, together_of
+from nas_attn.answer.effects_text import effect_sentences
 from nas_attn.answer.reading import snapshot
+from nas_attn.answer.remarks import beyond_front, remarks
 from nas_attn.answer.snapshot import Snapshot
-from nas_attn.words.effects import effect_sentences
-from nas_attn.words.remarks import remarks
 
 
 def test_a_control_that_beats_a_member_of_the_front_is_explained(
@@ -24,20 +23,22 @@ def test_a_control_that_beats_a_member_of_the_front_is_explained(
     monkeypatch.setitem(made_study.TRUE_COST, "dwconv", 0.02)
     study = usual(tmp_path)
     now = snapshot(study.store)
-    (beyond, *_) = beyond_front(now)
-    assert str(beyond.control.placement) == everywhere("dwconv")
-    assert all(view.on_front for view in beyond.members)
-    for member in beyond.members:
-        assert beyond.control.values[0] > member.values[0]
-        assert beyond.control.values[1] < member.values[1]
-    controls = [one.control.label for one in beyond_front(now)]
+    views = {view.label: view for view in now.candidates}
+    controls = list(beyond_front(now))
+    first = views[controls[0]]
+    assert str(first.placement) == everywhere("dwconv")
+    for label in beyond_front(now)[controls[0]]:
+        member = views[label]
+        assert member.on_front
+        assert first.values[0] > member.values[0]
+        assert first.values[1] < member.values[1]
     assert len(controls) > 1
     (sentence,) = (sentence for sentence in remarks(now) if "the front" in sentence)
     assert all(label in sentence for label in controls), "all of them are explained once"
 
 
 def test_without_such_a_control_nothing_is_explained(now: Snapshot) -> None:
-    assert beyond_front(now) == ()
+    assert beyond_front(now) == {}
 
 
 def test_a_sum_whose_parts_are_not_known_is_said_to_be_one(now: Snapshot) -> None:

@@ -12,15 +12,16 @@ import pytest
 import torch
 from made_study import IMAGES, MadeStudy, recipe
 
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer_text import answer_lines
 from nas_attn.answer.reading import snapshot
+from nas_attn.answer.validation_text import validation_sentences
 from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.tables import METRICS
 from nas_attn.storage.artifacts import keep_labels
 from nas_attn.storage.records import Score
 from nas_attn.training.tasks.classification.learning import class_metrics, confusion
-from nas_attn.words.answer import answer
-from nas_attn.words.validation import validation_sentences
 
 SE = "stage1=se(reduction=8)"
 
@@ -74,7 +75,7 @@ def test_gains_hold_for_new_images_where_it_is_known_what_each_contributes(
 
 def test_the_answer_says_which_metric_it_is_about(tmp_path: Path, metric: str) -> None:
     now = snapshot(Classified(tmp_path, metric).store)
-    assert METRICS[metric].title in " ".join(answer(now))
+    assert METRICS[metric].title in " ".join(answer_lines(answer_of(now)))
 
 
 def test_a_test_tells_what_holds_for_new_images(tmp_path: Path, metric: str) -> None:

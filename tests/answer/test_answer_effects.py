@@ -10,9 +10,9 @@ import pytest
 from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
 
 from nas_attn.answer.effects import Effect, Effects, Part, fit_effects
+from nas_attn.answer.effects_text import effect_sentences
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
-from nas_attn.words.effects import effect_sentences
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 

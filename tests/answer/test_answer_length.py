@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from made_study import IMAGES, MadeStudy, recipe, usual
 
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer_text import below, headline
+from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.assembling import snapshot_of
-from nas_attn.answer.choosing import Unmet, choose
+from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
-from nas_attn.answer.decision import decide
 from nas_attn.answer.length import LengthScore, MetricKind, needed_length
 from nas_attn.answer.reading import read, snapshot
 from nas_attn.answer.recommendation import Worth
+from nas_attn.errors import StudyError
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.space.placement import BARE
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Run
-from nas_attn.words.as_json import snapshot_as_json
-from nas_attn.words.card import card_text
-from nas_attn.words.choosing import unmet_text
 
 ACCURACY = MetricKind(share=True, lower_is_better=False)
 
@@ -99,13 +99,13 @@ def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path)
     gain = now.brief.gain.gain
     assert gain.low < 0.08 < gain.high
     assert gain.mean == pytest.approx(0.08, abs=0.02)
-    text = card_text(now)
-    assert not text.headline.startswith(("Take", "Keep"))
-    assert {"Longer", "Uniform"} <= {row.label for row in text.below}
+    answer = answer_of(now)
+    assert not headline(answer).startswith(("Take", "Keep"))
+    assert {"Longer", "Uniform"} <= {row.label for row in below(answer)}
     assert now.taken is None
-    assert snapshot_as_json(now)["recommendation"] is None
-    assert choose(now, Criteria(), str) == Unmet(None)
-    assert "40" in unmet_text(now, Unmet(None))
+    assert answer_as_json(answer_of(now))["recommendation"] is None
+    with pytest.raises(StudyError, match="40"):
+        choose(now, Criteria(), str)
     assert choose(now, Criteria(trial=1), str).view.trial == 1, "a person may still choose"
 
 
@@ -129,7 +129,7 @@ def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
     assert now.brief is None
     assert (now.longer.shorter, now.longer.longer, now.longer.seeds) == (10, 20, 2)
     assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
-    said = [row.label for row in card_text(now).below]
+    said = [row.label for row in below(answer_of(now))]
     assert ("Longer" in said) == (gain > 0)
 
 
@@ -142,7 +142,7 @@ def test_a_known_gain_of_length_that_does_not_count_is_not_said_to_be_open(
     best = now.recommendation
     assert best is not None
     dear = replace(best, worth=Worth(0.5, stated=True))
-    decision = decide(replace(now, recommendation=dear))
+    decision = answer_of(replace(now, recommendation=dear))
     assert decision.longer is None, "it is little beside what attention gains"
     assert decision.longer_open is None, "its interval excludes zero: the images tell"
 
@@ -156,7 +156,7 @@ def test_where_the_images_are_too_few_the_length_is_said_to_be_open(
     now = snapshot(study.store)
     assert now.longer is not None
     gain = replace(now.longer.gain, mean=0.0, low=-half_width, high=half_width, probability=0.5)
-    decision = decide(replace(now, longer=replace(now.longer, gain=gain)))
+    decision = answer_of(replace(now, longer=replace(now.longer, gain=gain)))
     assert decision.longer is None
     assert (decision.longer_open is not None) == told
 

@@ -23,8 +23,8 @@ from nas_attn.answer.pooled import (
 from nas_attn.answer.reading import searched_snapshot, snapshot
 from nas_attn.answer.validation import ERROR, Family, ValidationResult, critical_value, judge
 from nas_attn.answer.validation_forecast import forecast_validation
+from nas_attn.answer.validation_text import announcement
 from nas_attn.space.notation import parse
-from nas_attn.words.validation import announcement
 
 PAIR = {"key-002": "stage1=cbam stage2=cbam stage3=cbam", "key-000": "none"}
 

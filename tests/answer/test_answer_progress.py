@@ -21,7 +21,7 @@ from command_line import Nas
 from made_study import recipe, usual
 
 from nas_attn.answer.pace import last_sessions, time_left
-from nas_attn.answer.progress_facts import Phase, PhaseProgress, Progress
+from nas_attn.answer.progress import Phase, PhaseProgress, Progress, progress_line
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
@@ -29,7 +29,6 @@ from nas_attn.searching.run.overview import overview
 from nas_attn.space.notation import parse
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import Run
-from nas_attn.words.progress import progress_line
 
 
 @pytest.mark.parametrize(

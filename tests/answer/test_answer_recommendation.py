@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn.answer.capacity import Controls, with_capacity
+from nas_attn.answer.reasons import on_control, reasons
 from nas_attn.answer.recommendation import Contender, Reason, Recommendation, promising
 from nas_attn.answer.recommending import expected_loss, recommend
 from nas_attn.model import Evidence, ScoredRun, fit
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
 from nas_attn.storage.records import Latency
-from nas_attn.words.card import on_control
-from nas_attn.words.recommendation import reasons
 
 NOISE = (-0.0021, 0.0008, 0.0013, -0.0006, 0.0017, -0.0012)
 

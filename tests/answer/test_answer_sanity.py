@@ -5,18 +5,10 @@ import pytest
 from made_study import recipe
 from runs_made import additive, placements, runs
 
-from nas_attn.answer.cautions import (
-    FewImages,
-    HardlyLearned,
-    LearnedByHeart,
-    StillLearning,
-    WaitsForImages,
-    cautions,
-)
+from nas_attn.answer.cautions import CautionKind, cautions
 from nas_attn.answer.sanity import WeakRung, weak_rungs
 from nas_attn.model import fit
 from nas_attn.storage.records import Score
-from nas_attn.words.remarks import caution_text, weak_rung_sentence
 
 
 def found(size: float, count: int = 24, **search: object) -> list[WeakRung]:
@@ -35,9 +27,9 @@ def test_a_rung_that_says_nothing_is_noticed_with_what_to_change() -> None:
     (weak,) = found(0.0)
     assert (weak.rung, weak.epochs, weak.candidates) == (0, 1, 24)
     assert weak.reliability < 0.1
-    assert "training.rungs" in weak_rung_sentence(recipe(), weak)
-    unpruned = recipe(search={"pruner": "none"})
-    assert "training.rungs" not in weak_rung_sentence(unpruned, weak)
+    assert "training.rungs" in weak.sentence
+    (unpruned,) = found(0.0, pruner="none")
+    assert "training.rungs" not in unpruned.sentence
 
 
 def score(
@@ -56,31 +48,33 @@ def score(
     ("scores", "classes", "kinds"),
     [
         ([score(0, 0.68), score(1, 0.70)], 10, []),
-        ([score(0, 0.20), score(1, 0.24)], 5, [HardlyLearned]),
-        ([score(0, 0.40), score(1, 0.70)], 5, [StillLearning]),
-        ([score(0, 0.69), score(1, 0.70, train_loss_sum=1.02)], 10, [LearnedByHeart]),
+        ([score(0, 0.20), score(1, 0.24)], 5, [CautionKind.HARDLY_LEARNED]),
+        ([score(0, 0.40), score(1, 0.70)], 5, [CautionKind.STILL_LEARNING]),
+        ([score(0, 0.69), score(1, 0.70, train_loss_sum=1.02)], 10, [CautionKind.LEARNED_BY_HEART]),
         (
             [score(0, 0.10), score(1, 0.10, train_loss_sum=12.0, loss=6300.0)],
             10,
-            [HardlyLearned],
+            [CautionKind.HARDLY_LEARNED],
         ),  # it diverged
-        ([score(0, 0.69), score(1, 0.70, images=64)], 10, [FewImages]),
+        ([score(0, 0.69), score(1, 0.70, images=64)], 10, [CautionKind.FEW_IMAGES]),
         (
             [score(0, 0.20), score(1, 0.22, images=64)],
             5,
-            [HardlyLearned, FewImages],
+            [CautionKind.HARDLY_LEARNED, CautionKind.FEW_IMAGES],
         ),
         ([score(0, 0.20)], 5, []),
     ],
 )
 def test_what_speaks_against_any_conclusion(
-    scores: list[Score], classes: int, kinds: list[type]
+    scores: list[Score], classes: int, kinds: list[CautionKind]
 ) -> None:
     made = recipe(training={"rungs": [1, 3], "start": "scratch"})
     found = cautions(made, "accuracy", [], scores, classes, paired_sd=0.05)
-    assert [type(caution) for caution in found] == kinds
-    few = [caution for caution in found if isinstance(caution, FewImages)]
-    assert [(one.images, one.runs, round(one.chance, 4)) for one in few] in ([], [(64, 1, 0.1386)])
+    assert [caution.kind for caution in found] == kinds
+    for caution in found:
+        if caution.kind is CautionKind.FEW_IMAGES:
+            assert "64 validation images" in caution.text
+            assert "with 1 run each may differ by 14 points" in caution.text
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
@@ -88,9 +82,9 @@ def test_few_images_are_said_of_every_metric_of_classes(metric: str) -> None:
     made = recipe(training={"rungs": [1, 3], "start": "scratch"})
     scores = [score(0, 0.69, images=64), score(1, 0.70, images=64, macro_f1=0.7)]
     found = cautions(made, metric, [], scores, 10, paired_sd=0.05)
-    (few,) = [caution for caution in found if isinstance(caution, FewImages)]
-    assert "1.6 points" in caution_text(few)
-    assert ("on average" in caution_text(few)) == (metric != "accuracy")
+    (few,) = [caution for caution in found if caution.kind is CautionKind.FEW_IMAGES]
+    assert "1.6 points" in few.text
+    assert ("on average" in few.text) == (metric != "accuracy")
 
 
 def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> None:
@@ -100,7 +94,9 @@ def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> No
         {"augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}]},
     ):
         made = recipe(training={"rungs": [1, 3], "start": "scratch", **changes})
-        assert cautions(made, "accuracy", [], scores, 10) == [WaitsForImages(0.4)]
+        (waits,) = cautions(made, "accuracy", [], scores, 10)
+        assert waits.kind is CautionKind.WAITS_FOR_IMAGES
+        assert "40 %" in waits.text
 
 
 def test_a_backbone_that_goes_on_learning_in_the_search_is_noticed() -> None:

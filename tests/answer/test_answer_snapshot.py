@@ -11,10 +11,13 @@ import pytest
 import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
-from nas_attn.answer.decision import decide
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer_text import nothing_recommended
+from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.modelling import StudyScores, models_of, searched_as_target
 from nas_attn.answer.per_image import mistakes
 from nas_attn.answer.reading import snapshot
+from nas_attn.answer.reasons import reasons, rule_text
 from nas_attn.answer.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.model import TARGET_RUNG
 from nas_attn.report.figures.noise import noise_figure
@@ -24,9 +27,6 @@ from nas_attn.storage.artifacts import keep_labels
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Run
-from nas_attn.words.as_json import snapshot_as_json
-from nas_attn.words.lacking import nothing_recommended
-from nas_attn.words.recommendation import reasons, rule_text
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 
@@ -45,7 +45,7 @@ def test_an_empty_study_is_a_snapshot_too(tmp_path: Path) -> None:
     )
     assert taken.counts == dict.fromkeys(STATES, 0)
     assert taken.primary == "accuracy"
-    json.dumps(snapshot_as_json(taken), allow_nan=False)
+    json.dumps(answer_as_json(answer_of(taken)), allow_nan=False)
 
 
 def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(now: Snapshot) -> None:
@@ -179,11 +179,11 @@ def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
     taken = snapshot(study.store)
     assert [view.key for view in taken.front] == [good]
     assert taken.find(bad).estimates == {}
-    json.dumps(snapshot_as_json(taken), allow_nan=False)
+    json.dumps(answer_as_json(answer_of(taken)), allow_nan=False)
 
 
 def test_the_dictionary_says_it_all_in_json(now: Snapshot) -> None:
-    plain = json.loads(json.dumps(snapshot_as_json(now), allow_nan=False))
+    plain = json.loads(json.dumps(answer_as_json(answer_of(now)), allow_nan=False))
     assert plain["study"] == "made"
     assert plain["recipe"]["training"]["rungs"] == [1, 3]
     assert plain["front"] == [view.key for view in now.front]
@@ -232,7 +232,6 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
     best = before.recommendation
     assert best.against_none.gain.probability > 0.9
     assert before.evidence["accuracy"].rung == 1
-    assert decide(before).target is not None
     bare = next(view.key for view in before.candidates if view.baseline == "none")
     at_target(study, {best.key: best.placement}, 0.0)
     alone = snapshot(study.store)
@@ -243,7 +242,6 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
     after = snapshot(study.store)
     assert after.evidence["accuracy"].rung == TARGET_RUNG
     assert after.evidence["accuracy"].gain(best.key, bare).probability < 0.7
-    assert decide(after).target is None
     assert after.find(best.key).estimates["accuracy"].mean == pytest.approx(0.8, abs=0.01)
     assert after.find(best.key).estimates["accuracy"].seeds == 8
 
@@ -290,7 +288,6 @@ def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: 
     taken = snapshot(study.store)
     assert taken.evidence["accuracy"].rung == 0
     assert taken.evidence["accuracy"].estimates[bare].seeds == 10
-    assert decide(taken).target is None
 
 
 LABELS = torch.arange(IMAGES) % 4
@@ -303,7 +300,7 @@ def test_a_validations_runs_are_told_class_by_class_too(tmp_path: Path) -> None:
     keep_labels(made.store, "target/test", LABELS, tuple("abcd"))
     (result,) = snapshot(made.store).validations
     assert np.mean(result.by_class.values[best]) == pytest.approx(np.mean(result.values[best]))
-    assert "class by class" in render(snapshot(made.store))
+    assert "class by class" in render(answer_of(answer_of(snapshot(made.store))))
 
 
 def run(right: list[int], count: int = 20) -> Score:

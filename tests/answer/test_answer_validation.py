@@ -18,8 +18,8 @@ from scipy.stats import studentized_range
 
 from nas_attn.answer import validation
 from nas_attn.answer.reading import snapshot
+from nas_attn.answer.validation_text import validation_headline, validation_sentences
 from nas_attn.storage.records import FILLED, Arithmetic
-from nas_attn.words.validation import validation_headline, validation_sentences
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 

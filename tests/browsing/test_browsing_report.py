@@ -11,6 +11,7 @@ import pytest
 from browser import Page
 from made_study import usual
 
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import write_report
@@ -30,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshot, str]:
     folder = tmp_path_factory.mktemp("report")
     study = usual(folder, searched=24)
     now = snapshot(study.store)
-    return now, write_report(now, folder / "report.html").as_uri()
+    return now, write_report(answer_of(answer_of(now)), folder / "report.html").as_uri()
 
 
 def drawn(tab: Page) -> None:

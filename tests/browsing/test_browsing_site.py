@@ -24,6 +24,7 @@ from colours import contrast, laid_over
 from made_study import usual
 from shell import patience
 
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import snapshot
 from nas_attn.report.dashboard import publish
 from nas_attn.report.figures.effects import BAD, GOOD_COLOUR, NOTHING
@@ -89,7 +90,7 @@ def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_p
         study._storage,
         study._study_id,
         [trial._trial_id for trial in study.trials].__getitem__,
-        made,
+        answer_of(made),
     )
     with served(f"sqlite:///{tmp_path / 'nas_attn.db'}") as address:
         tab.open(f"{address}/studies/1", height=4000, dark=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.sanity import constants
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.report.dashboard import study_note
 from nas_attn.storage.opening import open_study
-from nas_attn.words.remarks import constant_sentence
 
 ZERO = "def evaluate(model, run):\n    return {'mAP': 0.0, 'effort': float(len(run.placement))}\n"
 SENTENCE = "mAP is 0 in all {} runs of all 5 candidates"
@@ -39,7 +39,9 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
     assert nas("status", "table", "--json").json["constants"][0]["metric"] == "mAP"
     assert nas("pareto", "--json").json["constants"][0]["candidates"] == 5
     report = study.report().read_text()
-    note = study_note(snapshot(open_study("table", "sqlite:///nas_attn.db").store))
+    note = study_note(
+        answer_of(answer_of(snapshot(open_study("table", "sqlite:///nas_attn.db").store)))
+    )
     for written in (report, note):
         text = " ".join(written.split())
         assert sentence in text
@@ -67,6 +69,6 @@ def test_networks_that_name_one_class_for_every_image_are_not_compared(
     found = constants(recipe, "accuracy", {"a": [run, other], "b": [run]})
     assert bool(found) is said
     if said:
-        sentence = constant_sentence(recipe, found[0])
+        sentence = found[0].sentence
         assert "30.00 % to 35.00 %" in sentence
         assert "training.backbone_epochs" in sentence

@@ -12,7 +12,7 @@ from answers import QUICK, finished, settings
 from materials import masks
 from shell import ROOT, Ended, Shell
 
-from nas_attn.words.headings import FOR_USE
+from nas_attn.report.headings import FOR_USE
 
 
 def searched(shell: Shell, **more: str) -> Ended:

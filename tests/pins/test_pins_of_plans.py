@@ -6,7 +6,7 @@ from made_study import recipe
 from pinned import as_json, check
 
 from nas_attn.answer.plans import Budget, Extension, FolderLook, Forecast, Timetable
-from nas_attn.words.lines import Line
+from nas_attn.system.wrapping import Line
 from nas_attn.words.plans import (
     budget_as_json,
     budget_lines,

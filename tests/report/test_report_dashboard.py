@@ -11,13 +11,14 @@ import optuna
 import pytest
 from made_study import MadeStudy, everywhere, usual
 
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer_text import headline, rows
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import dashboard
 from nas_attn.report.dashboard import BELOW, note, study_note
 from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import Database
-from nas_attn.words.card import card_text
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SE = "se(reduction=8)"
@@ -25,7 +26,7 @@ SE = "se(reduction=8)"
 
 def publish(study: optuna.Study, made: Snapshot) -> None:
     ids = {trial.number: trial._trial_id for trial in study.trials}
-    dashboard.publish(study._storage, study._study_id, ids.__getitem__, made)
+    dashboard.publish(study._storage, study._study_id, ids.__getitem__, answer_of(made))
 
 
 def storage(folder: Path) -> optuna.storages.RDBStorage:
@@ -55,14 +56,16 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(
     study = optuna_study(tmp_path, len(made.candidates))
     publish(study, made)
     attributes = written(study)
-    assert notes.get_note(study) == f"{study_note(made)}\n\n{BELOW}"
+    assert notes.get_note(study) == f"{study_note(answer_of(answer_of(made)))}\n\n{BELOW}"
     for trial, view in zip(study.trials, made.candidates, strict=True):
         assert (
             notes.get_note_from_system_attrs(attributes, trial._trial_id)["body"]
             == f"{note(view, made)}\n\n{BELOW}"
         )
     ratios = [
-        line for line in study_note(made).splitlines() if line.startswith("| ") and "×" in line
+        line
+        for line in study_note(answer_of(answer_of(made))).splitlines()
+        if line.startswith("| ") and "×" in line
     ]
     table = [line for line in ratios if "Cost" not in line]
     assert table
@@ -161,12 +164,12 @@ def test_the_study_note_has_the_card_the_test_and_what_best_means(tmp_path: Path
     best, bare = f"key-{1:03}", f"key-{0:03}"
     study.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
     now = snapshot(study.store)
-    text = study_note(now)
-    card = card_text(now)
-    assert text.splitlines()[2] == f"**{card.headline}**"
-    places = [text.index(f"| **{row.label}** | {row.text}") for row in card.rows]
+    text = study_note(answer_of(answer_of(now)))
+    said = rows(answer_of(now))
+    assert text.splitlines()[2] == f"**{headline(answer_of(now))}**"
+    places = [text.index(f"| **{row.label}** | {row.text}") for row in said]
     assert places == sorted(places)
-    assert text.index(card.rows[-1].command) < text.index("better, +") < text.index("| trial |")
+    assert text.index(said[-1].command) < text.index("better, +") < text.index("| trial |")
     assert "*Best trials* in this dashboard" in text
 
 

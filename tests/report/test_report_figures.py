@@ -17,11 +17,11 @@ from PIL import Image
 from nas_attn import errors
 from nas_attn.answer.effects import Effect, Effects, fit_effects
 from nas_attn.answer.facts import Retrained
-from nas_attn.answer.figure_facts import effect_facts, retrained_facts
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
 from nas_attn.report import browser, dashboard, figures
+from nas_attn.report.figure_facts import effect_facts, retrained_facts
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import GREY, Told, blank_figure, tell
 from nas_attn.report.figures.effects import (
@@ -35,8 +35,13 @@ from nas_attn.report.figures.effects import (
 from nas_attn.report.figures.files import PIXELS, write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
+from nas_attn.report.messages import (
+    described_effects,
+    effects_message,
+    loss_message,
+    no_map_sentence,
+)
 from nas_attn.storage.records import EpochPoint
-from nas_attn.words.figures import described_effects, effects_message, loss_message, no_map_sentence
 
 SE = "se(reduction=8)"
 

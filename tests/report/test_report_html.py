@@ -13,17 +13,18 @@ from browser import browser
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn import errors, report
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import reading
 from nas_attn.report import html as html_report
 from nas_attn.report.html import render
+from nas_attn.report.messages import curves_message
+from nas_attn.report.note import what_estimates_are
 from nas_attn.report.notebook import summary
 from nas_attn.report.tables import FRAMES, rows
 from nas_attn.storage.records import BESIDE
-from nas_attn.words.as_json import snapshot_as_json
-from nas_attn.words.dashboard import what_estimates_are
-from nas_attn.words.figures import curves_message
 
 SE = "se(reduction=8)"
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
@@ -39,7 +40,7 @@ FILTERED = """(input => {
 
 
 def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path) -> None:
-    page = render(made)
+    page = render(answer_of(answer_of(made)))
     section = page.split("What each choice does</h2>")[1].split("<h2")[0]
     said = html.unescape(section).replace("\N{NO-BREAK SPACE}", " ")
     assert re.search(
@@ -49,7 +50,7 @@ def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path
     assert section.count("<tr") > 10
     few = MadeStudy(tmp_path, name="few")
     few.candidate("none", baseline="none")
-    assert "What each choice does" not in render(snapshot(few.store))
+    assert "What each choice does" not in render(answer_of(answer_of(snapshot(few.store))))
 
 
 def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings(
@@ -57,7 +58,7 @@ def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings
 ) -> None:
     study = usual(tmp_path)
     before = snapshot(study.store)
-    assert "not a claim" in " ".join(words_of(render(before)).split())
+    assert "not a claim" in " ".join(words_of(render(answer_of(answer_of(before)))).split())
     networks = {"key-002": everywhere(CBAM), "key-000": "none"}
     study.validation(networks, gain={"key-002": 0.05}, recommended="key-002")
 
@@ -72,7 +73,10 @@ def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings
 @pytest.mark.extras("chromium")
 def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path: Path) -> None:
     with browser(tmp_path) as tab:
-        tab.open(report.write_report(made, tmp_path / "page.html").as_uri(), width=1300)
+        tab.open(
+            report.write_report(answer_of(answer_of(made)), tmp_path / "page.html").as_uri(),
+            width=1300,
+        )
         tab.until(
             "[...document.querySelectorAll('.figure')].every(f => f.querySelector('.main-svg'))"
         )
@@ -91,14 +95,18 @@ def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path
 
 def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path: Path) -> None:
     page = html.unescape(
-        render(made).split('<summary>Recipe</summary><pre tabindex="0">')[1].split("</pre>")[0]
+        render(answer_of(answer_of(made)))
+        .split('<summary>Recipe</summary><pre tabindex="0">')[1]
+        .split("</pre>")[0]
     )
     (tmp_path / "again.toml").write_text(page.replace("\N{NO-BREAK SPACE}", " "), "utf-8")
     assert reading.load_recipe(str(tmp_path / "again.toml")) == made.recipe
 
 
 def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
-    text = " ".join(words_of(render(snapshot(MadeStudy(tmp_path).store))).split())
+    text = " ".join(
+        words_of(render(answer_of(answer_of(snapshot(MadeStudy(tmp_path).store))))).split()
+    )
     assert "0 of 30" in text
 
 
@@ -134,7 +142,7 @@ def words_of(page: str) -> str:
 
 
 def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
-    text = " ".join(words_of(render(made)).split())
+    text = " ".join(words_of(render(answer_of(answer_of(made)))).split())
     best = made.recommendation
     assert best is not None
     for wanted in (
@@ -156,7 +164,7 @@ def test_nothing_of_a_study_becomes_markup(tmp_path: Path) -> None:
     study.candidate("none", baseline="none", seeds=2, reason=evil)
     study.candidate(f"stage1={SE}", baseline=f"control {evil}", seeds=2)
     study.sessions()
-    page = render(snapshot(study.store))
+    page = render(answer_of(answer_of(snapshot(study.store))))
     assert "<img" not in page
     assert "<script>alert" not in page
     assert "</script><script>alert" not in words_of(page).replace(evil, "")
@@ -170,7 +178,7 @@ def test_objectives_in_any_choice(tmp_path: Path, objectives: list[str]) -> None
     study.candidate("none", baseline="none")
     study.candidate(everywhere(SE), baseline=f"uniform {SE}")
     study.sessions(1)
-    text = words_of(render(snapshot(study.store)))
+    text = words_of(render(answer_of(answer_of(snapshot(study.store)))))
     assert all(objective in text for objective in objectives)
 
 
@@ -178,9 +186,9 @@ def test_writing_replaces_the_old_report_and_leaves_no_draft(
     made: Snapshot, tmp_path: Path
 ) -> None:
     target = tmp_path / "deep" / "report.html"
-    assert report.write_report(made, target) == target
+    assert report.write_report(answer_of(answer_of(made)), target) == target
     target.write_text("old")
-    report.write_report(made, target)
+    report.write_report(answer_of(answer_of(made)), target)
     assert target.read_text("utf-8").startswith("<!doctype html>")
     assert list(target.parent.iterdir()) == [target]
 
@@ -188,24 +196,24 @@ def test_writing_replaces_the_old_report_and_leaves_no_draft(
 def test_where_it_cannot_be_written_one_sentence_says_so(made: Snapshot, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.StudyError, match=r"cannot be written .*report.html"):
-        report.write_report(made, tmp_path / "file" / "report.html")
+        report.write_report(answer_of(answer_of(made)), tmp_path / "file" / "report.html")
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(errors.StudyError, match="cannot be written"):
-        report.write_report(made, folder)
+        report.write_report(answer_of(answer_of(made)), folder)
     assert list(folder.iterdir()) == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> None:
     study = usual(tmp_path)
-    assert "the device alone" not in words_of(render(snapshot(study.store)))
+    assert "the device alone" not in words_of(render(answer_of(answer_of(snapshot(study.store)))))
     session = study.store.sessions()[0]
     for who in ("pid 7 (nas-attn search first), which is stopped", "pid 8"):
         study.store.add_session(replace(session, notes={BESIDE: who}), owner="test")
     now = snapshot(study.store)
-    assert "; pid 8." in words_of(render(now))
-    assert snapshot_as_json(now)["latency"]["beside"] == [
+    assert "; pid 8." in words_of(render(answer_of(answer_of(now))))
+    assert answer_as_json(answer_of(now))["latency"]["beside"] == [
         "pid 7 (nas-attn search first), which is stopped",
         "pid 8",
     ]
@@ -216,7 +224,7 @@ def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None
     best, bare = f"key-{1:03}", f"key-{0:03}"
     for _ in range(2):
         study.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
-    page = render(snapshot(study.store))
+    page = render(answer_of(answer_of(snapshot(study.store))))
     text = words_of(page)
     latest, first = (
         text.index("Test 2: trained as the target says"),
@@ -283,4 +291,4 @@ def test_a_part_without_a_heading_is_not_left_out(
     headings = {name: title for name, title in html_report.SECTIONS.items() if name != "curves"}
     monkeypatch.setattr(html_report, "SECTIONS", headings)
     with pytest.raises(LookupError, match="curves"):
-        render(made)
+        render(answer_of(answer_of(made)))

@@ -15,7 +15,8 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 import nas_attn as na
-from nas_attn.answer.choice import chosen
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.choosing import chosen
 from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.main import app
 from nas_attn.recipe.reading import recipe_from
@@ -127,6 +128,6 @@ def test_it_is_printed_and_in_the_report(tmp_path: Path) -> None:
     assert snippet in printed.output
     now = na.open_study(opened.url).snapshot()
     page = write_report(
-        now, tmp_path / "report.html", chosen(opened, now, Criteria(trial=0))
+        answer_of(answer_of(now)), tmp_path / "report.html", chosen(opened, now, Criteria(trial=0))
     ).read_text("utf-8")
     assert snippet in html.unescape(page)

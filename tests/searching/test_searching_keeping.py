@@ -21,6 +21,8 @@ from command_line import Nas
 
 import nas_attn as na
 from nas_attn.answer import choice, reading
+from nas_attn.answer.answer import answer_of
+from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
 from nas_attn.export import weights
@@ -30,7 +32,6 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import again, taking_part
 from nas_attn.storage import opening
 from nas_attn.storage.artifacts import mark, run_folder, weights_run
-from nas_attn.words.as_json import snapshot_as_json
 
 URL = "sqlite:///nas_attn.db"
 
@@ -285,8 +286,8 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     assert Path("bare.pt").is_file()
     assert torch.all(next(weights.trained_model(study, plan, view).parameters()) == 7.0)
     # the time of a worker that is still there goes on
-    after = snapshot_as_json(reading.snapshot(study.store)) | {"time_use": None}
-    assert after == snapshot_as_json(now) | {"time_use": None}, (
+    after = answer_as_json(answer_of(reading.snapshot(study.store))) | {"time_use": None}
+    assert after == answer_as_json(answer_of(now)) | {"time_use": None}, (
         "what the study knows stays as it is"
     )
     assert not [

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.answer.sanity import int8_change
+from nas_attn.answer.remarks import int8_sentence
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.units import value
-from nas_attn.words.remarks import int8_sentence
 
 TABLE = {
     "name": "small",
@@ -61,12 +60,12 @@ def test_a_gain_that_does_not_survive_int8_is_said_so() -> None:
         0: {"accuracy": 0.8, "accuracy_int8": 0.81},
         1: {"accuracy": 0.8, "accuracy_int8": 0.81},
     }
-    change = int8_change("accuracy", best, bare)
-    assert change is not None
-    assert (round(change.in_int8, 4), round(change.in_float, 4), change.runs) == (-0.01, 0.1, 2)
-    assert change.is_lost
-    assert "does not survive" in int8_sentence("openvino-int8", change)
-    kept = int8_change("accuracy", best, {0: {"accuracy": 0.8, "accuracy_int8": 0.7}})
-    assert kept is not None
-    assert not kept.is_lost
-    assert int8_change("accuracy", best, {0: {"accuracy": 0.8}}) is None
+    change = int8_sentence("accuracy", "openvino-int8", "it", best, bare)
+    assert "by −1.0 points, in float32 by +10 points" in change
+    assert "2 runs" in change
+    assert "does not survive" in change
+    survivor = {0: {"accuracy": 0.8, "accuracy_int8": 0.7}}
+    kept = int8_sentence("accuracy", "openvino-int8", "it", best, survivor)
+    assert "1 run)" in kept
+    assert "does not survive" not in kept
+    assert not int8_sentence("accuracy", "openvino-int8", "it", best, {0: {"accuracy": 0.8}})

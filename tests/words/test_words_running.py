@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas_attn.answer.progress_facts import WorkersRun
+from nas_attn.answer.progress import WorkersRun
 from nas_attn.words.running import run_name, under_way
 
 

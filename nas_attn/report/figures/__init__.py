@@ -14,7 +14,7 @@ from nas_attn.report.figures.effects import map_of
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.figures.retrained import retraining_curves
-from nas_attn.words.headings import FIGURES
+from nas_attn.report.headings import FIGURES
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.report.figures.labels import End, name_ends
-from nas_attn.words.figures import HOW_CURVES, curves_message, hover_run
+from nas_attn.report.messages import HOW_CURVES, curves_message, hover_run
 
 # Learning curves drawn at most; the front, the baselines and the newest go first
 _MOST_CURVES = 150

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from nas_attn.answer.candidates import candidate_label
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import units
-from nas_attn.words.candidates import candidate_label
-from nas_attn.words.figures import axis_title, hover_lines
+from nas_attn.report.messages import axis_title, hover_lines
 
 # Each stands out from a light and a dark page, and from the others for the colour-blind, too:
 # tests/report/test_report_colours.py measures both. Lines differ by their dashes as well.

@@ -12,16 +12,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from nas_attn.answer.effects import Effect, Effects, average_effects
-from nas_attn.answer.figure_facts import effect_facts
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
+from nas_attn.report.figure_facts import effect_facts
 from nas_attn.report.figures.drawing import TEXT, Told, blank_figure, tell
-from nas_attn.words.figures import (
-    described_effects,
-    effects_message,
-    hover_effect,
-    how_effects,
-)
+from nas_attn.report.messages import described_effects, effects_message, hover_effect, how_effects
 
 # Blue and orange are told apart by the colour-blind, too. All are translucent, so that text on
 # them can be read on a light and on a dark page.

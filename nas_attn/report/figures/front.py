@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from nas_attn.answer.candidates import front_in_words
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.recipe.recipe import lower_is_better, objective_name
 from nas_attn.report.figures.drawing import (
@@ -28,8 +29,7 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.report.figures.labels import MARK, Mark, name_points
-from nas_attn.words.candidates import front_in_words
-from nas_attn.words.figures import HOW_FRONT, front_message, short_names
+from nas_attn.report.messages import HOW_FRONT, front_message, short_names
 
 # Pixels, without the title; and of them between the ends of the y axis
 FRONT_HEIGHT = 460

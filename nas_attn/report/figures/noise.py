@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from nas_attn.answer.figure_facts import facts_of_gains, gains_of_runs, is_sure
 from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.model import Gain
 from nas_attn.recipe import units
+from nas_attn.report.figure_facts import facts_of_gains, gains_of_runs, is_sure
 from nas_attn.report.figures.drawing import (
     BLUE,
     GREY,
@@ -24,7 +24,7 @@ from nas_attn.report.figures.drawing import (
     measure,
     tell,
 )
-from nas_attn.words.figures import HOW_NOISE, MAY_BE_CHANCE, noise_message, short_names
+from nas_attn.report.messages import HOW_NOISE, MAY_BE_CHANCE, noise_message, short_names
 
 # Candidates at most, the best first
 MOST_ROWS = 40

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from nas_attn.answer.facts import Retrained
-from nas_attn.answer.figure_facts import retrained_facts
 from nas_attn.answer.snapshot import Snapshot
+from nas_attn.report.figure_facts import retrained_facts
 from nas_attn.report.figures.drawing import (
     BLUE,
     GREEN,
@@ -23,7 +23,7 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.report.figures.labels import End, name_ends
-from nas_attn.words.figures import HOW_RETRAINED, loss_message, run_name, score_message
+from nas_attn.report.messages import HOW_RETRAINED, loss_message, run_name, score_message
 
 # No two lines have the same colour and dash
 CURVE_COLOURS = (BLUE, ORANGE, GREEN, RED)

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 from typing_extensions import override
 
+from nas_attn.answer.progress import ended_candidate
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import price
 from nas_attn.answer.sanity import only_guessed
@@ -58,7 +59,6 @@ from nas_attn.storage.trial_book import BASELINE, TRIED, AskedTrial, attributes,
 from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 from nas_attn.training.starts import given_weights
-from nas_attn.words.progress import ended_candidate
 from nas_attn.words.running import (
     guessing_line,
     lacks_latencies_line,

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from torch import nn
 from typing_extensions import override
 
+from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.choosing import notation
-from nas_attn.answer.finalists import finalists, once_each
 from nas_attn.answer.progress import ended_run
 from nas_attn.answer.reading import families, keep_family
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import Family, TestedNetwork
+from nas_attn.answer.validation_forecast import finalists, once_each
 from nas_attn.errors import DataError, StudyError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
@@ -29,7 +30,6 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.data import data_of
-from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.running import tested_line
 
 VALIDATE_PRIORITY = 60

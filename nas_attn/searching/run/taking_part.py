@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from nas_attn.answer.reading import snapshot
+from nas_attn.answer.reading import answer, snapshot
 from nas_attn.report import tracking
 from nas_attn.report.publishing import Publisher
 from nas_attn.searching.keeping import sweep_weights
@@ -105,11 +105,12 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
         # one sweep for all workers that end together
         state = f"{keep} {opened.store.state()}"
         if opened.recipe.log.to:
-            current = current or snapshot(opened.store)
+            current = current or answer(opened.store)
             tracking.track(opened, current)
         over = only is None and ended in OVER
         if over and keep != "all" and opened.store.settings.swept != state:
-            sweep_weights(opened, current or snapshot(opened.store), keep)
+            now = snapshot(opened.store) if current is None else current.now
+            sweep_weights(opened, now, keep)
             opened.store.set(swept=state)
     return ended
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from nas_attn.answer.progress_facts import WorkersRun
+from nas_attn.answer.progress import WorkersRun
 from nas_attn.errors import (
     BackboneLost,
     DeviceLost,

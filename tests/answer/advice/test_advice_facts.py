@@ -11,6 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn import backbones
+from nas_attn.answer.advice.advice_text import (
+    AdvisedCommands,
+    advice_as_json,
+    after_table,
+    before_table,
+    rows,
+)
 from nas_attn.answer.advice.advising import advise
 from nas_attn.answer.advice.costing import Costs
 from nas_attn.answer.advice.facts import Question
@@ -34,13 +41,6 @@ from nas_attn.searching.prepare.short_search import OF_A_CANDIDATE_S, search_pow
 from nas_attn.searching.prepare.timing import Speed
 from nas_attn.space.placement import Survey
 from nas_attn.training.arithmetic import cores_for, intra_op_threads
-from nas_attn.words.advice import (
-    AdvisedCommands,
-    advice_as_json,
-    after_table,
-    before_table,
-    rows,
-)
 
 SHAPE = (3, 16, 16)
 SCRATCH = Situation("classification", "backbone", "scratch", "random", "")

@@ -17,7 +17,7 @@ from materials import photographs
 
 from nas_attn import backbones
 from nas_attn.answer import reading
-from nas_attn.answer.progress import progress
+from nas_attn.answer.pace import progress
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.export import exporting
 from nas_attn.recipe.reading import load_recipe

@@ -15,13 +15,13 @@ import pytest
 from made_study import MadeStudy, recipe
 
 from nas_attn.answer.reading import snapshot
+from nas_attn.answer.remarks import remarks
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.model.published import Situation, pooled
 from nas_attn.searching.prepare.beginning import begin
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.prior import expected, expected_in, known_before, published
 from nas_attn.space.placement import BARE
-from nas_attn.words.remarks import remarks
 
 PLACES = [f"stage{i}" for i in (1, 2, 3, 4)]
 

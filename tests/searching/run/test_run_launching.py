@@ -17,7 +17,7 @@ import pytest
 import torch
 from stubbed_cuda import StubbedCuda
 
-from nas_attn.answer.worker_facts import LaunchState
+from nas_attn.answer.workers import LaunchState
 from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning

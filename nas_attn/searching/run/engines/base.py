@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from nas_attn.answer.worker_facts import FailedStart, LaunchState
+from nas_attn.answer.workers import FailedStart, LaunchState
 from nas_attn.errors import StudyError
 from nas_attn.searching.run.worker_process import WorkerSettings
 from nas_attn.storage.opening import OpenStudy

@@ -14,7 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from nas_attn.answer.worker_facts import FailedStart, LaunchState
+from nas_attn.answer.workers import FailedStart, LaunchState
 from nas_attn.errors import ExitStatus, StudyError, shorten
 from nas_attn.searching.run.engines.base import (
     Engine,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from nas_attn.answer.worker_facts import FailedStart, LaunchState
+from nas_attn.answer.workers import FailedStart, LaunchState
 from nas_attn.errors import ExitStatus
 from nas_attn.searching.run.engines.base import (
     Engine,

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from nas_attn.answer.decision import decide
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.effects import Effect, Effects
 from nas_attn.answer.facts import Retrained
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.pooled import PooledTest
-from nas_attn.answer.provenance import Provenance, provenance
 from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
-from nas_attn.model import Gain
+from nas_attn.model import TARGET_RUNG, TESTED, Gain
 from nas_attn.recipe import tasks
 
 # A loss that falls by less than this share in the last fifth of the epochs has levelled off
 STILL_FALLING = 0.03
 # Epochs that have a last fifth
 FEWEST_EPOCHS = 5
+
+
+class Provenance(Enum):
+    """The training and the images that estimates are about."""
+
+    SEARCH = auto()
+    """The search's own training, on the validation images."""
+    TARGET = auto()
+    """Training as the target says, on the validation images."""
+    TESTED = auto()
+    """Training as the target says, on the test images."""
+
+
+def provenance(now: Snapshot, metric: str) -> Provenance:
+    """Of the estimates of a metric."""
+    model = now.evidence.get(metric)
+    if model is None or model.rung < TARGET_RUNG:
+        return Provenance.SEARCH
+    return Provenance.TESTED if model.rung >= TESTED else Provenance.TARGET
 
 
 def is_sure(gain: Gain) -> bool:
@@ -263,19 +282,20 @@ class RunsBesideTest:
     chosen_among: int
 
 
-def runs_beside_test(now: Snapshot) -> RunsBesideTest | None:
+def runs_beside_test(answer: Answer) -> RunsBesideTest | None:
     """Of the network that the answer takes; None without a test of it, or if no run is outside."""
+    now = answer.now
     runs = run_range(now)
-    tested = decide(now).tested
-    if runs is None or tested is None or tested.test.key != runs.view.key:
+    test = None if answer.certainty is None else answer.certainty.test
+    if runs is None or test is None or test.key != runs.view.key:
         return None
-    low, high = tested.test.between
+    low, high = test.between
     gains = [gain for _, gain in gains_of_runs(now, runs.metric, runs.view)]
     outside = sum(not low <= gain <= high for gain in gains)
     if not outside:
         return None
     return RunsBesideTest(
-        test=tested.test,
+        test=test,
         outside=outside,
         epochs=now.recipe.training.rungs[-1],
         chosen_among=len(now.candidates) if max(gains) > high else 0,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from nas_attn.answer.provenance import Provenance, provenance
+from nas_attn.answer.answer import Answer
+from nas_attn.answer.answer_text import below, drawing_line, headline, is_placement, rows
+from nas_attn.answer.candidates import objective_heading, objective_shown
+from nas_attn.answer.remarks import remarks
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation import ValidationResult
+from nas_attn.answer.validation_text import validation_headline, validation_sentences
 from nas_attn.recipe import units
-from nas_attn.words.candidates import objective_heading, objective_shown
-from nas_attn.words.card import card_text, drawing_line
-from nas_attn.words.card_row import CardRow
-from nas_attn.words.remarks import remarks
-from nas_attn.words.validation import validation_headline, validation_sentences
+from nas_attn.report.figure_facts import Provenance, provenance
+from nas_attn.system.wrapping import Line
 
 # Ends our part of a note
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
@@ -44,22 +45,22 @@ def trial_paragraphs(view: CandidateView, now: Snapshot) -> Iterator[str]:
         yield f"{units.counted(view.cost)}."
 
 
-def card_paragraphs(now: Snapshot) -> Iterator[str]:
-    """The card: the headline, the drawing, the rows as a table, and what stands below as a list."""
-    text = card_text(now)
-    yield f"**{text.headline}**"
-    if text.drawing:
-        yield f"`{drawing_line(text.drawing)}`"
-    if text.rows:
-        cells = [[f"**{row.label}**", _said(row)] for row in text.rows]
+def answer_paragraphs(answer: Answer) -> Iterator[str]:
+    """The headline, the drawing, the rows as a table, and what stands below as a list."""
+    yield f"**{headline(answer)}**"
+    if answer.drawing:
+        yield f"`{drawing_line(answer.drawing)}`"
+    cells = [[f"**{row.label}**", _said(row)] for row in rows(answer)]
+    if cells:
         yield table(["", ""], cells)
-    if text.below:
-        yield "\n".join(f"- {row.label}: {_said(row)}" for row in text.below)
-    yield from remarks(now)
+    small = below(answer)
+    if small:
+        yield "\n".join(f"- {row.label}: {_said(row)}" for row in small)
+    yield from remarks(answer.now)
 
 
-def _said(row: CardRow) -> str:
-    text = f"`{row.text}`" if row.is_placement else row.text
+def _said(row: Line) -> str:
+    text = f"`{row.text}`" if is_placement(row) else row.text
     return f"{text} `{row.command}`" if row.command else text
 
 

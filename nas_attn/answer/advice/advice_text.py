@@ -16,7 +16,7 @@ from nas_attn.answer.advice.facts import (
 from nas_attn.errors import several
 from nas_attn.model.published import COVERAGE, NOT_SAID, ExpectedGain, SeenGain, Situation
 from nas_attn.recipe.units import MINUS, NO_VALUE, duration, probability, times
-from nas_attn.words.lines import Line
+from nas_attn.system.wrapping import Line
 
 START_WORDS = {
     "scratch": "from random weights",

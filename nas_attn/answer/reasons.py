@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nas_attn.answer.recommendation import REQUIRED, Comparison, Reason, Recommendation, Worth
+from nas_attn.answer.recommendation import (
+    NO_CHANCE,
+    REQUIRED,
+    Capacity,
+    Comparison,
+    Reason,
+    Recommendation,
+    Worth,
+)
 from nas_attn.errors import several
-from nas_attn.model import Noise
+from nas_attn.model import Gain, Noise
 from nas_attn.recipe import units
 
 # least probabilities that are said in these words
@@ -156,3 +164,32 @@ def _noise(metric: str, noise: Noise) -> str:
         " difference of two with the same seed by"
         f" {units.size(metric, 2**0.5 * noise.paired_sd)}. This is {source}."
     )
+
+
+def on_control(control: Capacity, lead: Gain | None) -> str:
+    """Explains a control's gain over the bare backbone. `lead`: of attention over the control;
+    None: the bare one is recommended.
+    """
+    gain = control.gain
+    if lead is None:
+        if gain.probability < REQUIRED:
+            return "A larger network is not shown to help either."
+        above = ", above the limit" if control.dearer else ""
+        odds = units.probability(gain.probability)
+        return (
+            f"A larger network {_helps(gain.probability)} here{above} ({odds}); attention is not"
+            " shown to help."
+        )
+    slower = ", at more latency" if control.dearer else ""
+    if lead.worse >= REQUIRED:
+        odds = units.probability(lead.worse)
+        return f"This {_helps(lead.worse)} more than attention{slower} ({odds})."
+    odds = units.probability(lead.probability)
+    if lead.probability < REQUIRED:
+        return f"This may help as much as attention{slower} (attention better: {odds})."
+    verb = "buys" if lead.probability >= NO_CHANCE else "probably buys"
+    return f"Attention {verb} more{', at less latency' if control.dearer else ''} ({odds})."
+
+
+def _helps(probability: float) -> str:
+    return "helps" if probability >= NO_CHANCE else "probably helps"

@@ -1,4 +1,4 @@
-"""A study and its answer as JSON: the data, and beside it the same in words."""
+"""An answer and its study as JSON: the data, and beside it the same in words."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nas_attn.answer.card import Card, card_of
-from nas_attn.answer.choosing import Chosen
+from nas_attn.answer.answer import Answer
+from nas_attn.answer.answer_text import answer_lines, below, headline, rows
+from nas_attn.answer.choosing import Chosen, choice_sentences
+from nas_attn.answer.reasons import reasons, rule_text
 from nas_attn.answer.recommendation import Comparison, Recommendation
-from nas_attn.answer.sanity import Constant, WeakRung
 from nas_attn.answer.snapshot import Snapshot
-from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import Placement
-from nas_attn.words.card import CardText, card_lines, card_text
-from nas_attn.words.choosing import choice_rule, choice_sentences
-from nas_attn.words.recommendation import reasons, rule_text
-from nas_attn.words.remarks import caution_text, constant_sentence, weak_rung_sentence
 
 Plain = dict[str, Any]
-_CARD_FACTS = (
+_FACTS = (
     "verdict",
     "taken",
     "drawing",
@@ -35,13 +31,14 @@ _CARD_FACTS = (
     "slower",
     "longer",
 )
-"""Of the card; what else it has stands in the snapshot."""
+"""Of the answer; what else it has stands in the snapshot."""
 
 
-def snapshot_as_json(now: Snapshot) -> Plain:
-    """A snapshot in JSON's types; NaN and infinity become None. `reliability`: of one run, and of
-    the mean of three.
+def answer_as_json(answer: Answer) -> Plain:
+    """An answer and its study in JSON's types; NaN and infinity become None. `reliability`: of one
+    run, and of the mean of three.
     """
+    now = answer.now
     plain: Plain = {
         item.name: as_json(getattr(now, item.name))
         for item in dataclasses.fields(now)
@@ -49,14 +46,11 @@ def snapshot_as_json(now: Snapshot) -> Plain:
     }
     plain["recipe"] = now.recipe.model_dump(mode="json")
     plain["front"] = [view.key for view in now.front]
-    plain["constants"] = [constant_as_json(now.recipe, same) for same in now.constants]
-    plain["weak_rungs"] = [_weak_rung(now.recipe, weak) for weak in now.weak_rungs]
-    plain["cautions"] = [caution_text(caution) for caution in now.cautions]
+    plain["cautions"] = [caution.text for caution in now.cautions]
     plain["images"] = now.images.described() if now.images else []
-    text = card_text(now)
-    plain["card"] = card_as_json(card_of(now), text)
+    plain["card"] = _card(answer)
     best = now.recommendation
-    plain["recommendation"] = None if best is None else _recommendation(best, text)
+    plain["recommendation"] = None if best is None else _recommendation(answer, best)
     # no program shall take it for a recommendation
     if now.brief is not None:
         plain["early"] = plain.pop("recommendation")
@@ -74,29 +68,8 @@ def choice_as_json(now: Snapshot, choice: Chosen) -> Plain:
         "trial": view.trial,
         "placement": str(view.placement),
         "snippet": view.snippet,
-        "rule": choice_rule(now, choice),
+        "rule": choice.rule,
         "sentences": choice_sentences(now, choice),
-    }
-
-
-def constant_as_json(recipe: Recipe, constant: Constant) -> Plain:
-    """A metric that is the same for all candidates."""
-    return {
-        "metric": constant.metric,
-        "value": as_json(constant.value),
-        "candidates": constant.candidates,
-        "runs": constant.runs,
-        "sentence": constant_sentence(recipe, constant),
-    }
-
-
-def _weak_rung(recipe: Recipe, weak: WeakRung) -> Plain:
-    return {
-        "rung": weak.rung,
-        "epochs": weak.epochs,
-        "reliability": as_json(weak.reliability),
-        "candidates": weak.candidates,
-        "sentence": weak_rung_sentence(recipe, weak),
     }
 
 
@@ -120,21 +93,21 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def card_as_json(card: Card, text: CardText) -> Plain:
-    """The card's facts, and the same in words: headline and rows in their order."""
-    facts = {name: as_json(getattr(card, name)) for name in _CARD_FACTS}
-    certainty = card.certainty
+def _card(answer: Answer) -> Plain:
+    """The answer's facts, and the same in words: headline and rows in their order."""
+    facts = {name: as_json(getattr(answer, name)) for name in _FACTS}
+    certainty = answer.certainty
     if certainty is not None and certainty.training is not None:
         facts["certainty"]["training"] = certainty.training.said
     return {
-        "headline": text.headline,
-        "rows": [dataclasses.asdict(row) for row in text.rows],
-        "below": [dataclasses.asdict(row) for row in text.below],
+        "headline": headline(answer),
+        "rows": as_json(rows(answer)),
+        "below": as_json(below(answer)),
         **facts,
     }
 
 
-def _recommendation(best: Recommendation, text: CardText) -> Plain:
+def _recommendation(answer: Answer, best: Recommendation) -> Plain:
     return {
         "key": best.key,
         "placement": str(best.placement),
@@ -148,7 +121,7 @@ def _recommendation(best: Recommendation, text: CardText) -> Plain:
         "best_bet": _comparison(best.best_bet),
         "more_accurate": _comparison(best.more_accurate),
         "cheaper": _comparison(best.cheaper),
-        "answer": card_lines(text),
+        "answer": answer_lines(answer),
         "why": reasons(best),
         "capacity": None if best.capacity is None else _comparison(best.capacity.lead),
         "in_reach": best.in_reach,

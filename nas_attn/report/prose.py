@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from nas_attn.answer.figure_facts import RunRange, RunsBesideTest
 from nas_attn.answer.per_image import Mistakes
-from nas_attn.answer.provenance import Provenance
+from nas_attn.answer.reasons import measured_on
 from nas_attn.answer.snapshot import STATES, Snapshot
 from nas_attn.errors import listed, several
+from nas_attn.latency.estimates import not_alone
 from nas_attn.model import Noise
 from nas_attn.recipe import units
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.words.figures import short_name
-from nas_attn.words.recommendation import measured_on
+from nas_attn.report.figure_facts import Provenance, RunRange, RunsBesideTest
+from nas_attn.report.messages import short_name
 
 # A share of signal above this says nothing: rounded, it would be all
 MOST_SIGNAL = 0.97
@@ -237,3 +237,23 @@ def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
 def several_candidates(rows: Sequence[object]) -> str:
     """Above the table of all candidates."""
     return several(len(rows), "candidate")
+
+
+def latency_machine(snapshot: Snapshot) -> str:
+    """Where and how latency was measured."""
+    record = snapshot.latency
+    if record is None:
+        return "No latency has been measured."
+    text = (
+        f"Latency was measured on {record.machine} in {several(record.sessions, 'session')}"
+        f" ({units.duration(record.duration_s)}): {record.reference_ms:.3g} ms for the bare"
+        " backbone."
+        f" {record.dropped} sessions were dropped because two copies of the same network differed"
+        f" too much; typically the copies differ by {100 * record.control_spread:.2f} %."
+    )
+    if "nms" in record.conditions:
+        text += (
+            " A detector is timed without the selection of boxes (NMS), unless it is part of the"
+            " network."
+        )
+    return f"{text} {not_alone(record.beside)}".rstrip()

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from nas_attn.answer.candidates import objective_with_spread
 from nas_attn.answer.effects import Effect, Effects
 from nas_attn.answer.facts import Retrained
-from nas_attn.answer.figure_facts import (
+from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
+from nas_attn.errors import several
+from nas_attn.model.features import features
+from nas_attn.recipe import units
+from nas_attn.recipe.recipe import objective_name
+from nas_attn.report.figure_facts import (
     CurveFacts,
     EffectFacts,
     GainFacts,
@@ -16,14 +22,8 @@ from nas_attn.answer.figure_facts import (
     gain_facts,
     retrained_facts,
 )
-from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
-from nas_attn.errors import several
-from nas_attn.model.features import features
-from nas_attn.recipe import units
-from nas_attn.recipe.recipe import objective_name
 from nas_attn.space.placement import Placement
 from nas_attn.space.search_space import other_of
-from nas_attn.words.candidates import objective_with_spread
 
 # Types or sites that a title names; of more it gives the number
 MOST_NAMED_IN_TITLE = 3

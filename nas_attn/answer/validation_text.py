@@ -13,7 +13,7 @@ from nas_attn.answer.validation_forecast import ValidationForecast, blocks_to_sh
 from nas_attn.errors import several
 from nas_attn.recipe import units
 from nas_attn.space.placement import BARE
-from nas_attn.words.lines import Line
+from nas_attn.system.wrapping import Line
 
 
 def validation_headline(result: ValidationResult) -> str:

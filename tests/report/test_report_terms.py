@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from nas_attn.report.templating import Explaining
-from nas_attn.words.terms import TERMS
+from nas_attn.report.terms import TERMS
 
 GLOSSARY = Path(__file__).parents[2] / "docs" / "glossary.md"
 

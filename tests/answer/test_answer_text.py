@@ -1,4 +1,4 @@
-"""The card in words: short, in one order, and the same everywhere."""
+"""The answer in words: short, in one order, and the same everywhere."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from made_study import everywhere, recipe, usual
 
-from nas_attn.answer.cautions import WaitsForImages
+from nas_attn.answer.answer import Answer, answer_of
+from nas_attn.answer.answer_text import answer_lines, below, headline, rows
+from nas_attn.answer.cautions import Caution, CautionKind
 from nas_attn.answer.reading import snapshot
 from nas_attn.recipe import units
-from nas_attn.words.card import CardText, card_lines, card_text
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
 BEST = "key-002"
@@ -21,8 +22,8 @@ ROWS = ["Gain", "Cost", "Sure", "Next"]
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CardText]:
-    """The cards of three made studies: estimated, tested, too brief."""
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
+    """The answers of three made studies: estimated, tested, too brief."""
     made = {
         "estimated": usual(tmp_path_factory.mktemp("estimated")),
         "tested": usual(tmp_path_factory.mktemp("tested")),
@@ -33,33 +34,34 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CardText]:
     }
     networks = {BEST: everywhere(CBAM), BARE: "none"}
     made["tested"].validation(networks, gain={BEST: 0.05}, recommended=BEST)
-    return {name: card_text(snapshot(study.store)) for name, study in made.items()}
+    return {name: answer_of(snapshot(study.store)) for name, study in made.items()}
 
 
 @pytest.mark.parametrize("name", ["estimated", "tested", "brief"])
-def test_the_card_answers_its_questions_in_one_order(texts: dict[str, CardText], name: str) -> None:
-    text = texts[name]
-    assert [row.label for row in text.rows] == ROWS
-    assert all(row.label != "Next" or row.command.startswith("nas-attn ") for row in text.rows)
-    assert "`" not in "\n".join(card_lines(text))
+def test_the_card_answers_its_questions_in_one_order(answers: dict[str, Answer], name: str) -> None:
+    said = rows(answers[name])
+    assert [row.label for row in said] == ROWS
+    assert all(row.label != "Next" or row.command.startswith("nas-attn ") for row in said)
+    assert "`" not in "\n".join(answer_lines(answers[name]))
 
 
-def test_a_placement_is_written_once(texts: dict[str, CardText]) -> None:
-    lines = "\n".join(card_lines(texts["estimated"]))
+def test_a_placement_is_written_once(answers: dict[str, Answer]) -> None:
+    lines = "\n".join(answer_lines(answers["estimated"]))
     assert lines.count(everywhere(CBAM)) == 1
 
 
-def test_a_test_changes_the_headline(texts: dict[str, CardText]) -> None:
-    assert texts["tested"].headline != texts["estimated"].headline
-    assert "+4." in texts["tested"].headline
+def test_a_test_changes_the_headline(answers: dict[str, Answer]) -> None:
+    assert headline(answers["tested"]) != headline(answers["estimated"])
+    assert "+4." in headline(answers["tested"])
 
 
 def test_a_caution_stands_below_and_never_leads(tmp_path: Path) -> None:
     now = snapshot(usual(tmp_path).store)
-    text = card_text(now)
-    careful = card_text(replace(now, cautions=(WaitsForImages(0.5), *now.cautions)))
-    assert (careful.headline, careful.rows) == (text.headline, text.rows)
-    assert "Careful" in [row.label for row in careful.below]
+    waits = Caution(CautionKind.WAITS_FOR_IMAGES, "training waits for images")
+    careful = answer_of(replace(now, cautions=(waits, *now.cautions)))
+    assert headline(careful) == headline(answer_of(now))
+    assert rows(careful) == rows(answer_of(now))
+    assert "Careful" in [row.label for row in below(careful)]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,6 @@ def test_the_card_says_which_folds_were_for_what(tmp_path: Path) -> None:
     splits = {"train": ["fold_0", "fold_3"], "validation": ["fold_1"], "test": ["fold_2"]}
     folds = recipe(data={"name": "folder:photos", "splits": splits})
     now = snapshot(usual(tmp_path, folds, searched=1).store)
-    (row,) = (row for row in card_text(now).below if row.label == "Splits")
+    (row,) = (row for row in below(answer_of(now)) if row.label == "Splits")
     for names, part in zip(splits.values(), row.text.split(", "), strict=True):
         assert re.findall(r"fold_\d", part) == names

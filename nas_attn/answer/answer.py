@@ -1,0 +1,670 @@
+"""The answer of a study: what to do, what it brings, what it costs, how sure that is, what follows.
+
+It is computed once; terminal, report, notebook, dashboard and JSON are rendered from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from statistics import fmean
+
+from nas_attn.answer.cautions import CautionKind
+from nas_attn.answer.length import LengthGain
+from nas_attn.answer.pooled import PooledTest, blocks_to_decide
+from nas_attn.answer.recommendation import (
+    NO_CHANCE,
+    REQUIRED,
+    Comparison,
+    Recommendation,
+    promising,
+)
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.validation_forecast import epochs_of_test
+from nas_attn.model import Gain
+from nas_attn.model.features import BackboneStage, features, is_other
+from nas_attn.recipe.recipe import TrainingSection
+from nas_attn.recipe.tables import is_share
+from nas_attn.space.placement import BARE, Placement
+
+# a test with more trainings of each network is not proposed
+MOST_RUNS = 32
+# of an accuracy or the like: what twice as many epochs brought on small folders of photographs
+LARGE_GAIN = 0.02
+# a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
+NEEDED_ERRORS = 1.96 + 0.84
+
+
+class AnswerVerdict(Enum):
+    """What to do."""
+
+    TAKE = auto()
+    """Take a placement of attention."""
+    KEEP = auto()
+    """Keep the bare backbone."""
+    CONTROL = auto()
+    """Take a larger network without attention."""
+    EARLY = auto()
+    """The search trained too briefly to recommend anything."""
+    NOTHING = auto()
+    """Nothing is recommended, or not yet."""
+
+
+class Lacking(Enum):
+    """Why nothing is recommended."""
+
+    TOO_BRIEF = auto()
+    """The search trained more briefly than the target."""
+    CONSTANT = auto()
+    """The metric is the same for all candidates."""
+    BARE_NOT_SCORED = auto()
+    """The bare backbone, with which all are compared, has no score at the last rung yet."""
+    BARE_NOT_ENDED = auto()
+    """It has not ended all its runs."""
+    NOT_MEASURED = auto()
+    """Candidates that were trained lack their latencies."""
+    ONLY_BARE = auto()
+    """Nothing but the bare backbone has been scored."""
+    NONE_WITHIN = auto()
+    """No scored candidate is within the recipe's limit of the latency."""
+    NOTHING_SCORED = auto()
+
+
+class Purpose(Enum):
+    """What the next command is for."""
+
+    TEST = auto()
+    """To find out whether the gain holds, trained as the target says."""
+    DECIDE = auto()
+    """To decide whether the most promising placement helps."""
+    MORE_TESTS = auto()
+    """To decide what a test left open."""
+    TRY_TESTED = auto()
+    """To let the search try a placement that only a test has trained, and has shown to help."""
+    RETRAIN = auto()
+    """To train the network for use."""
+    CONTINUE = auto()
+    """To continue the search."""
+    FIRST_TRIALS = auto()
+    """To try placements of the search's own: so far there were only baselines."""
+    LONGER_FIRST = auto()
+    """To try more placements as they are, although a caution asks to train longer first."""
+    LONGER = auto()
+    """To train longer, in a new study, as a caution asks."""
+    OPEN_TRIALS = auto()
+    """To try more placements, where no test with these images decides what the last left open."""
+    MORE_TRIALS = auto()
+    """To try more placements; nothing else is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedModule:
+    """A module at a stage."""
+
+    type: str
+    choice: str
+    """In notation, with its knobs."""
+    block: str = ""
+    """`block2`; empty: the whole stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnStage:
+    """A stage of the network, with what goes where."""
+
+    name: str
+    role: str
+    """`backbone`, `neck` or `head`."""
+    modules: tuple[PlacedModule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedNetwork:
+    """A network by the label that all tables use, and its placement."""
+
+    key: str
+    label: str
+    """`uniform eca`, `trial 12`, `control dwconv`; `none` for the bare backbone; the placement
+    of what is no candidate.
+    """
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a network brings over the bare backbone, in the metric's unit; positive is better."""
+
+    of: NamedNetwork
+    metric: str
+    mean: float
+    low: float
+    """Of the 95 % interval."""
+    high: float
+    before: float | None
+    """The bare backbone's value."""
+    after: float | None
+    """The network's value."""
+    on_test_images: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a network costs."""
+
+    of: NamedNetwork
+    ratio: float
+    """Latency, in times of the bare backbone's."""
+    low: float
+    high: float
+    before_ms: float
+    after_ms: float
+    machine: str
+    measured: bool
+    """False: predicted from other placements."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certainty:
+    """How sure the gain is."""
+
+    of: NamedNetwork
+    probability: float | None
+    """That it helps; None: not known."""
+    runs: int
+    """Of this network, behind the estimate."""
+    training: TrainingSection | None
+    """How these runs were trained."""
+    test: PooledTest | None
+    """All tests of the network, or, if the bare backbone is kept, of the best that was tested."""
+    confirmed: bool
+    """Whether the test shows the gain that the answer states."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """A next command."""
+
+    command: str
+    study: str
+    placement: str = ""
+    """Empty: what the answer takes."""
+    seeds: int = 0
+    """0: as many as the target says."""
+    look: bool = False
+    """Whether it only says what it would do."""
+    why: bool = False
+    """Whether it says the reasons, too."""
+    again: bool = False
+    """Whether it is one more test of what was tested before."""
+    trials: int = 0
+    """Candidates in all, of a search that goes on; 0: as many as it has."""
+
+    def __str__(self) -> str:
+        """The command as it is typed, without the database."""
+        options = [f"--seeds {self.seeds}"] if self.seeds else []
+        if self.placement:
+            option = "--try" if self.command == "resume" else "--also"
+            options.append(f'{option} "{self.placement}"')
+        if self.trials:
+            options.append(f"--trials {self.trials}")
+        if self.again:
+            options.append("--another")
+        if self.look:
+            options.append("--dry-run")
+        return " ".join(["nas-attn", self.command, self.study, *options])
+
+
+@dataclass(frozen=True, slots=True)
+class NextCommand:
+    """What comes next, and its time."""
+
+    purpose: Purpose
+    step: NextStep
+    seconds: float | None
+    """About so long; None: not known."""
+    runs: int = 0
+    """Trainings of each network, for a test of a bet; further placements, for more trials; epochs,
+    for a longer training.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another network beside the one that is taken."""
+
+    of: NamedNetwork
+    ratio: float
+    """Latency, in times of the bare backbone's."""
+    instead_of: float
+    """That of the network that is taken."""
+    gain: Gain
+    """Over the network that is taken; in most cases a loss."""
+
+    @property
+    def may_be_chance(self) -> bool:
+        return max(self.gain.probability, self.gain.worse) < NO_CHANCE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer of a study. What is not known, or does not apply, is None."""
+
+    now: Snapshot
+    verdict: AnswerVerdict
+    lacking: Lacking | None = None
+    """Why nothing is recommended."""
+    best: Recommendation | None = None
+    """The placement that the reasons are about."""
+    taken: NamedNetwork | None = None
+    """The network to take; the bare backbone if that is to be kept."""
+    drawing: tuple[DrawnStage, ...] = ()
+    """Of that network, its stages as they are executed; empty for another backbone."""
+    gain: Brought | None = None
+    """Of the network to take. If the bare backbone is kept: of the most promising placement."""
+    cost: Paid | None = None
+    """Of the same network as the gain."""
+    certainty: Certainty | None = None
+    next: NextCommand | None = None
+    faster: Alternative | None = None
+    slower: Alternative | None = None
+    longer: LengthGain | None = None
+    """What a longer training brings the bare backbone, if it is likely to bring something."""
+    longer_open: LengthGain | None = None
+    """The same, if it may bring much and the images are too few to tell."""
+    too_many_runs: bool = False
+    """Whether a test of the most promising placement takes more than MOST_RUNS trainings."""
+
+    @property
+    def keeps_bare(self) -> bool:
+        return self.verdict is AnswerVerdict.KEEP
+
+
+def answer_of(now: Snapshot) -> Answer:
+    """Computes the answer of a study as of now."""
+    best = now.recommendation
+    if best is None or _only_bare(now, best):
+        why = lacking(now)
+        return Answer(
+            now=now, verdict=AnswerVerdict.NOTHING, lacking=why, next=_continued(now, why)
+        )
+    if now.brief is not None:
+        return _early(now, best)
+    test = _test_that_counts(now, best)
+    bet = None
+    if test is None and best.worth is None and best.instead is None:
+        bet = _test_of_bet(now, best)
+    if test is not None:
+        step = _after_a_test(now, best, test)
+    elif bet is not None and bet.runs <= MOST_RUNS:
+        step = bet
+    else:
+        step = _after_the_search(now, best)
+    taken = _named(now, best.taken)
+    shown = _shown(now, best, test)
+    longer = _longer(now, best)
+    return Answer(
+        now=now,
+        verdict=_verdict(best),
+        best=best,
+        taken=taken,
+        drawing=drawing_of(now, taken.placement),
+        gain=_gain(now, best, shown, test),
+        cost=_cost(now, shown),
+        certainty=_certainty(now, best, shown, test),
+        next=step,
+        faster=_alternative(now, best, best.cheaper),
+        slower=_alternative(now, best, best.slower),
+        longer=longer,
+        longer_open=_longer_open(now) if longer is None else None,
+        too_many_runs=bet is not None and bet.runs > MOST_RUNS,
+    )
+
+
+def _early(now: Snapshot, best: Recommendation) -> Answer:
+    """The best-looking placement after a training that is too short for a recommendation."""
+    looking_best = next((view for view in now.ordered(now.able_to_win) if not view.is_bare), None)
+    early = Answer(now=now, verdict=AnswerVerdict.EARLY, lacking=Lacking.TOO_BRIEF)
+    if looking_best is None or best.metric not in looking_best.gains:
+        return early
+    shown = _named(now, looking_best.key)
+    return replace(
+        early,
+        gain=_estimated(now, shown),
+        cost=_cost(now, shown),
+        certainty=_certainty(now, best, shown, None),
+    )
+
+
+# ------------------------------------------------------------------------- what is recommended
+
+
+def _only_bare(now: Snapshot, best: Recommendation) -> bool:
+    """Whether nothing but bare networks was compared."""
+    return best.placement == BARE and all(view.placement == BARE for view in now.finished)
+
+
+def lacking(now: Snapshot) -> Lacking:
+    """Why there is no recommendation, or only a bare backbone that was compared with nothing."""
+    if now.brief is not None and now.recommendation is not None:
+        return Lacking.TOO_BRIEF
+    if any(constant.metric == now.primary for constant in now.constants):
+        return Lacking.CONSTANT
+    if now.bare is not None and now.bare.state == "running":
+        if now.bare.rung == len(now.recipe.training.rungs) - 1:
+            return Lacking.BARE_NOT_ENDED
+        return Lacking.BARE_NOT_SCORED
+    if now.lacks_latency:
+        return Lacking.NOT_MEASURED
+    if now.recommendation is not None:
+        return Lacking.ONLY_BARE
+    limited = now.recipe.limits.max_latency_ratio is not None
+    if limited and (now.counts["scored"] or now.counts["infeasible"]):
+        return Lacking.NONE_WITHIN
+    return Lacking.NOTHING_SCORED
+
+
+def _verdict(best: Recommendation) -> AnswerVerdict:
+    if best.instead is not None:
+        return AnswerVerdict.CONTROL
+    return AnswerVerdict.KEEP if best.is_bare else AnswerVerdict.TAKE
+
+
+def _test_that_counts(now: Snapshot, best: Recommendation) -> PooledTest | None:
+    """All tests of the network that the answer takes; if that is the bare backbone, of the best of
+    the networks that were tested.
+    """
+    tests = [test for test in now.pooled if test.metric == now.primary]
+    # of several lengths of the training, the longest
+    mine = [test for test in tests if test.key == best.taken]
+    if mine:
+        return max(mine, key=lambda test: test.epochs)
+    if best.is_bare and best.instead is None:
+        return max(tests, key=lambda test: test.difference, default=None)
+    return None
+
+
+def _shows_gain(best: Recommendation, test: PooledTest) -> bool:
+    """Whether a test shows that the recommended placement helps."""
+    return not best.is_bare and best.instead is None and test.word == "better"
+
+
+def is_open(test: PooledTest) -> bool:
+    """Whether a test has seen a gain without showing it."""
+    return test.word == "not shown" and test.difference > 0
+
+
+def _shown(now: Snapshot, best: Recommendation, test: PooledTest | None) -> NamedNetwork:
+    """The network whose gain and cost the answer states."""
+    if best.instead is not None or not best.is_bare:
+        return _named(now, best.taken)
+    if test is not None and now.find(test.key) is None:
+        # any placement can be tested, also one that is no candidate
+        return NamedNetwork(test.key, str(test.placement), test.placement)
+    if test is not None:
+        return _named(now, test.key)
+    return _named(now, best.best_bet.key if best.best_bet else best.key)
+
+
+def _named(now: Snapshot, key: str) -> NamedNetwork:
+    view = now.find(key)
+    # an answer names candidates of its study
+    assert view is not None
+    return NamedNetwork(view.key, view.label, view.placement)
+
+
+# --------------------------------------------------------------------------- gain, cost, certainty
+
+
+def _gain(
+    now: Snapshot, best: Recommendation, shown: NamedNetwork, test: PooledTest | None
+) -> Brought | None:
+    """What the tests have shown where they decide, else the estimate."""
+    if test is None or test.key != shown.key or not (best.is_bare or _shows_gain(best, test)):
+        return _estimated(now, shown)
+    low, high = test.between
+    before, after = _on_test_images(now, test)
+    return Brought(shown, test.metric, test.difference, low, high, before, after, True)
+
+
+def _estimated(now: Snapshot, shown: NamedNetwork) -> Brought | None:
+    """The gain as the model of all runs estimates it; None where it is not known."""
+    metric = now.metric
+    view = now.find(shown.key)
+    gain = None if view is None else view.gains.get(metric)
+    if view is None or gain is None:
+        return None
+    before = None if now.bare is None else now.bare.estimates.get(metric)
+    after = view.estimates.get(metric)
+    return Brought(
+        of=shown,
+        metric=metric,
+        mean=gain.mean,
+        low=gain.low,
+        high=gain.high,
+        before=None if before is None else before.mean,
+        after=None if after is None else after.mean,
+        on_test_images=False,
+    )
+
+
+def _on_test_images(now: Snapshot, test: PooledTest) -> tuple[float | None, float | None]:
+    """(the bare backbone's value, the network's), the means over all tests of the pair."""
+    bare: list[float] = []
+    network: list[float] = []
+    for result in now.validations:
+        family = result.family
+        alike = family.metric == test.metric and family.epochs == test.epochs
+        if alike and family.bare is not None and test.key in result.values:
+            bare += result.values[family.bare]
+            network += result.values[test.key]
+    if not bare or not network:
+        return None, None
+    return fmean(bare), fmean(network)
+
+
+def _cost(now: Snapshot, shown: NamedNetwork) -> Paid | None:
+    view = now.find(shown.key)
+    if view is None or view.latency is None:
+        return None
+    latency = view.latency
+    return Paid(
+        of=shown,
+        ratio=latency.ratio,
+        low=latency.low,
+        high=latency.high,
+        before_ms=latency.reference_ms,
+        after_ms=latency.ms,
+        machine="" if now.latency is None else now.latency.machine,
+        measured=latency.measured,
+    )
+
+
+def _certainty(
+    now: Snapshot, best: Recommendation, shown: NamedNetwork, test: PooledTest | None
+) -> Certainty:
+    view = now.find(shown.key)
+    gain = None if view is None else view.gains.get(best.metric)
+    estimate = None if view is None else view.estimates.get(best.metric)
+    return Certainty(
+        of=shown,
+        probability=None if gain is None else gain.probability,
+        runs=0 if estimate is None else estimate.seeds,
+        training=best.training,
+        test=test,
+        confirmed=test is not None and _shows_gain(best, test),
+    )
+
+
+def _alternative(
+    now: Snapshot, best: Recommendation, other: Comparison | None
+) -> Alternative | None:
+    """A network beside the recommended placement; None without one, or if its latency is not known,
+    or if the answer does not take that placement.
+    """
+    if other is None or other.gain is None or other.latency is None or best.latency is None:
+        return None
+    if best.is_bare or best.instead is not None:
+        return None
+    gain = other.gain
+    # the same difference, from the other's side
+    turned = Gain(-gain.mean, gain.sd, -gain.high, -gain.low, gain.worse, gain.probability)
+    return Alternative(_named(now, other.key), other.latency.ratio, best.latency.ratio, turned)
+
+
+def _longer(now: Snapshot, best: Recommendation) -> LengthGain | None:
+    """What a longer training of the bare network brings, if it is likely to bring something: it
+    costs no latency.
+    """
+    longer = now.longer
+    counts = best.worth.size if best.worth else 0.0
+    least = counts or now.recipe.answer.worth or 0.0
+    if longer is None or longer.gain.probability < REQUIRED or longer.gain.mean < least:
+        return None
+    return longer
+
+
+def _longer_open(now: Snapshot) -> LengthGain | None:
+    """What a longer training brings the bare network, if it is an accuracy or the like whose
+    interval holds a large gain.
+    """
+    longer = now.longer
+    if longer is None or not is_share(now.primary or "") or longer.gain.high < LARGE_GAIN:
+        return None
+    # an interval without zero tells: then the gain is too small to count beside that of attention
+    return longer if longer.gain.low <= 0 else None
+
+
+# ------------------------------------------------------------------------------ the next command
+
+
+def _test_of_bet(now: Snapshot, best: Recommendation) -> NextCommand | None:
+    """A test of the most promising placement; None without one, or if the noise is not known."""
+    bet = best.best_bet
+    noise = now.noise.get(now.primary or "")
+    if bet is None or bet.gain is None or not promising(bet.gain):
+        return None
+    if noise is None or not noise.seed_sd:
+        return None
+    # runs of one block share a part of the noise
+    runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / bet.gain.mean) ** 2)
+    view = now.find(bet.key)
+    placement = bet.name if view is None else str(view.placement)
+    seconds = now.training_s(epochs_of_test(now, best, also=bet.key, blocks=runs))
+    step = NextStep("test", now.study, placement, runs)
+    return NextCommand(Purpose.DECIDE, step, seconds, runs)
+
+
+def _after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
+    """The first test of what the answer takes, or more trials where it keeps the bare backbone and
+    no placement may help by enough to count.
+    """
+    bet = best.best_bet
+    is_bet_open = (
+        best.worth is None and bet is not None and bet.gain is not None and promising(bet.gain)
+    )
+    if best.is_bare and best.instead is None and not is_bet_open:
+        return _more_trials(now)
+    seconds = now.training_s(epochs_of_test(now, best))
+    return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)
+
+
+def _after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextCommand | None:
+    keeps_bare = best.is_bare and best.instead is None
+    better = test.word == "better"
+    if better and not keeps_bare:
+        seconds = now.training_s(now.recipe.target_training.rungs[-1])
+        return NextCommand(Purpose.RETRAIN, NextStep("retrain", now.study), seconds)
+    if better and now.find(test.key) is None:
+        # it counts in no estimate before it is a candidate
+        step = NextStep("resume", now.study, str(test.placement))
+        seconds = now.training_s(now.recipe.training.rungs[-1])
+        return NextCommand(Purpose.TRY_TESTED, step, seconds)
+    asks = better or not keeps_bare or is_open(test)
+    blocks = blocks_to_decide(test) if asks else None
+    if keeps_bare and not better and (blocks is None or blocks > MOST_RUNS):
+        return _more_trials(now, left_open=is_open(test))
+    if blocks is None:
+        return NextCommand(Purpose.MORE_TESTS, NextStep("test", now.study, look=True), None)
+    step = NextStep("test", now.study, str(test.placement), blocks, again=True)
+    seconds = now.training_s(epochs_of_test(now, best, also=test.key, blocks=blocks))
+    return NextCommand(Purpose.MORE_TESTS, step, seconds, blocks)
+
+
+def _more_trials(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
+    """More of the search; None where nothing is left to try.
+
+    `left_open`: whether a test has seen a gain without showing it.
+    """
+    purpose = Purpose.OPEN_TRIALS if left_open else Purpose.MORE_TRIALS
+    cautions = {caution.kind for caution in now.cautions}
+    if cautions & {CautionKind.HARDLY_LEARNED, CautionKind.STILL_LEARNING}:
+        purpose = Purpose.LONGER_FIRST
+    if CautionKind.ONLY_BASELINES in cautions:
+        purpose = Purpose.FIRST_TRIALS
+    trained = now.recipe.training
+    target = now.recipe.target_training
+    as_the_target = trained.start == target.start and trained.rungs[-1] == target.rungs[-1]
+    if purpose is Purpose.LONGER_FIRST and as_the_target:
+        # more placements would be compared as little as these
+        step = NextStep("search", now.study)
+        return NextCommand(Purpose.LONGER, step, None, 2 * target.rungs[-1])
+    if now.exhausted:
+        return None
+    step = NextStep("resume", now.study, trials=now.planned_next)
+    return NextCommand(purpose, step, now.training_s(now.planned * trained.rungs[-1]), now.planned)
+
+
+def _continued(now: Snapshot, why: Lacking) -> NextCommand | None:
+    """The rest of the search, or more of it; None where that does not help."""
+    if why in (Lacking.CONSTANT, Lacking.TOO_BRIEF):
+        return None
+    left = 0 if now.exhausted else now.planned - len(now.candidates)
+    if left > 0 or now.counts["running"] or why is Lacking.NOT_MEASURED:
+        seconds = now.training_s(max(left, 1) * now.recipe.training.rungs[-1])
+        return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
+    if now.planned == 0 and not now.exhausted:
+        # its time was over before the first placement: then it plans none, and would begin none
+        step = NextStep("resume", now.study, trials=now.planned_next)
+        return NextCommand(Purpose.CONTINUE, step, None)
+    return _more_trials(now)
+
+
+# ------------------------------------------------------------------------------------- drawing
+
+
+def drawing_of(now: Snapshot, placement: Placement) -> tuple[DrawnStage, ...]:
+    """The stages of the study's backbone, each with the modules of a placement; empty for another
+    backbone.
+    """
+    if is_other(placement):
+        return ()
+    placed: dict[str, list[PlacedModule]] = {}
+    for feature in features(placement):
+        stage, _, block = feature.place.partition(".")
+        module = PlacedModule(feature.type, feature.choice, block)
+        placed.setdefault(stage, []).append(module)
+    stages = now.stages or _stages_in_use(now.candidates)
+    return tuple(
+        DrawnStage(stage.name, stage.role, tuple(placed.get(stage.name, ()))) for stage in stages
+    )
+
+
+def _stages_in_use(views: Iterable[CandidateView]) -> tuple[BackboneStage, ...]:
+    """The stages that any candidate names, where the study does not know its network's."""
+    names = {
+        feature.place.partition(".")[0]
+        for view in views
+        if not is_other(view.placement)
+        for feature in features(view.placement)
+    }
+    roles = {"neck": "neck", "head": "head"}
+    ordered = sorted(names, key=_natural)
+    return tuple(BackboneStage(name, roles.get(name[:4], "backbone")) for name in ordered)
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Orders `stage2` before `stage10`."""
+    word = name.rstrip("0123456789")
+    return word, int(name[len(word) :] or 0)

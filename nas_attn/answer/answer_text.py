@@ -1,0 +1,553 @@
+"""The answer in words: a headline, a drawing of the network, four rows, and what stands below.
+
+Terminal, notebook, report, model card and notes all say it in this order. Numbers and units are
+separated by a plain space.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+
+from nas_attn.answer.answer import (
+    MOST_RUNS,
+    Alternative,
+    Answer,
+    AnswerVerdict,
+    Brought,
+    Certainty,
+    DrawnStage,
+    Lacking,
+    NamedNetwork,
+    NextCommand,
+    Purpose,
+    lacking,
+)
+from nas_attn.answer.length import LengthGain
+from nas_attn.answer.pooled import PooledTest
+from nas_attn.answer.reasons import on_control
+from nas_attn.answer.recommendation import Reason, Recommendation
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.errors import listed, several
+from nas_attn.model.features import features
+from nas_attn.recipe import units
+from nas_attn.space.placement import BARE, BaselineKind, Placement
+from nas_attn.space.search_space import other_of
+from nas_attn.system.wrapping import Line
+
+# sites of one module that a headline names; more are counted
+MOST_NAMED = 4
+# marks a module in the drawing
+MODULE = "▣"
+LINK = " ─ "
+# labels of a placement: of what is to be taken, and of what the rows above are about if not
+PLACEMENT = "Placement"
+THAT_ONE = "That one"
+# what the user's own code does, where the study's evaluator is a program
+TRAINED_BY_USER = (Purpose.TEST, Purpose.DECIDE, Purpose.MORE_TESTS, Purpose.RETRAIN)
+
+
+def answer_lines(answer: Answer, at: str | None = None) -> list[str]:
+    """The answer as plain lines: the headline, the drawing, then each row and its command.
+
+    `at`: as in `below`.
+    """
+    lines = [headline(answer)]
+    if answer.drawing:
+        lines.append(drawing_line(answer.drawing))
+    for row in (*rows(answer, at), *below(answer, at)):
+        lines.append(str(row))
+        if row.command:
+            lines.append(str(Line(row.command, " ")))
+    return lines
+
+
+def drawing_line(stages: Sequence[DrawnStage]) -> str:
+    """The network in a line: `stem ─ stage1 ▣eca ─ stage2 ─ head`."""
+    parts = ["stem"]
+    for stage in stages:
+        modules = (
+            f"{MODULE}{module.type}{f'@{module.block}' if module.block else ''}"
+            for module in stage.modules
+        )
+        parts.append(" ".join([stage.name, *modules]))
+    if all(stage.role != "head" for stage in stages):
+        parts.append("head")
+    return LINK.join(parts)
+
+
+# ------------------------------------------------------------------------------------- headline
+
+
+def headline(answer: Answer) -> str:
+    """What to do; after a test, also what it has shown."""
+    best = answer.best
+    now = answer.now
+    if best is None or answer.taken is None:
+        sentence = nothing_recommended(now, answer.lacking)
+        if now.exhausted and answer.next is None:
+            return (
+                f"{sentence} The search cannot go on: every placement of its space has been tried,"
+                " or is probably over the limits. Give it a larger space with nas-attn extend, or"
+                " higher limits in a new study."
+            )
+        return sentence
+    if answer.verdict is AnswerVerdict.CONTROL:
+        better = "it gains more" if not best.is_bare else "attention is not likely to help"
+        return f"Take {_control_name(best, answer.taken)} instead of attention: {better}."
+    test = None if answer.certainty is None else answer.certainty.test
+    if answer.next is not None and answer.next.purpose is Purpose.TRY_TESTED:
+        tested = "another placement" if answer.certainty is None else called(answer.certainty.of)
+        return (
+            f"Keep the bare backbone for now: a test has shown that {tested} helps, and the search"
+            " has not tried it."
+        )
+    if answer.keeps_bare:
+        return f"Keep the bare backbone: {_why_bare(answer, best, test)}."
+    view = now.find(answer.taken.key)
+    # the name of a baseline says again what stands before it
+    label = "" if view is not None and view.baseline else f" ({answer.taken.label})"
+    placement = placed(answer.drawing, answer.taken.placement)
+    return f"Take {placement}{label}{_tested(answer, test)}."
+
+
+def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:
+    """What goes where: `eca at all 3 stages`, `cbam at stage1 and stage3, se at stage2`."""
+    sites: dict[str, list[str]] = {}
+    for feature in features(placement):
+        sites.setdefault(feature.type, []).append(feature.site)
+    everywhere = [stage.name for stage in stages if stage.role == "backbone"]
+    parts = []
+    for module, places in sites.items():
+        if len(everywhere) > 1 and sorted(places) == sorted(everywhere):
+            parts.append(f"{module} at all {len(everywhere)} stages")
+        elif len(places) > MOST_NAMED:
+            parts.append(f"{module} at {len(places)} sites")
+        else:
+            parts.append(f"{module} at {listed(places)}")
+    return ", ".join(parts)
+
+
+def _control_name(best: Recommendation, taken: NamedNetwork) -> str:
+    """`dwconv everywhere`, `resnet14`, or a control's placement."""
+    other = other_of(taken.placement)
+    if other is not None:
+        return str(other)
+    if best.capacity is not None and best.capacity.baseline is not None:
+        return f"{best.capacity.baseline.rpartition(' ')[2]} everywhere"
+    return str(taken.placement)
+
+
+def called(network: NamedNetwork) -> str:
+    """A network's label, as tables have it; of one that is no candidate, what goes where."""
+    if network.placement == BARE:
+        return "the bare backbone"
+    # another backbone is its own name
+    if network.label == str(network.placement) and other_of(network.placement) is None:
+        return placed((), network.placement)
+    return network.label
+
+
+def _without_kind(view: CandidateView, *kinds: BaselineKind) -> str:
+    """A candidate's label; without its kind, if it is a baseline of one of these: the text around
+    it says so.
+    """
+    baseline = view.baseline_name
+    if baseline is None or baseline.kind not in kinds:
+        return view.label
+    return baseline.of
+
+
+def _why_bare(answer: Answer, best: Recommendation, test: PooledTest | None) -> str:
+    rule = best.rule
+    if test is not None and test.word != "better" and answer.certainty is not None:
+        tested = called(answer.certainty.of)
+        if test.word == "worse":
+            return f"a test has shown that {tested} harms"
+        return f"a test of {tested} shows no gain"
+    if rule.reason is Reason.OUT_OF_REACH and rule.fastest is not None and rule.limit is not None:
+        limit = f"no placement is within {rule.limit:g} × its latency"
+        return f"{limit} (the fastest: {units.times(rule.fastest)})"
+    if rule.reason is Reason.TOO_SMALL:
+        return "the likely gain is too small to count"
+    within = "" if rule.limit is None else f" within {rule.limit:g} × its latency"
+    return f"no attention{within} is likely enough to help"
+
+
+def _tested(answer: Answer, test: PooledTest | None) -> str:
+    """What the tests say of the network, after the headline's clause."""
+    gain = answer.gain
+    if test is None or answer.certainty is None:
+        return ""
+    if answer.certainty.confirmed and gain is not None:
+        gained = units.signed_within(gain.metric, gain.mean, (gain.high - gain.low) / 2)
+        unit = units.unit(gain.metric).of_differences
+        about = "" if units.is_implied(gain.metric) else f" in {units.title(gain.metric)}"
+        return f": tested, {f'{gained} {unit}'.rstrip()}{about}"
+    if answer.taken is not None and test.key != answer.taken.key:
+        return ""
+    against = "speaks against it" if test.word == "worse" else "has not shown its gain"
+    return f"; a test {against}"
+
+
+def nothing_recommended(now: Snapshot, why: Lacking | None = None) -> str:
+    """Why there is no recommendation, or only a bare backbone that was compared with nothing; one
+    sentence.
+    """
+    trained = several(now.recipe.training.rungs[-1], "epoch")
+    not_yet = "No recommendation yet: the bare backbone, with which all others are compared, has"
+    match why or lacking(now):
+        case Lacking.TOO_BRIEF if now.brief is not None:
+            target = now.brief.target
+            needed = f", the target for {target}"
+            if not now.brief.known:
+                needed = f"; the network needs at least {target // 2}, how many is not known"
+            epochs = several(now.brief.searched, "epoch")
+            return f"Nothing is recommended: the search trained for {epochs} only{needed}."
+        case Lacking.CONSTANT:
+            return f"Nothing is recommended: {now.primary} is the same for all candidates."
+        case Lacking.BARE_NOT_ENDED:
+            return f"{not_yet} not ended all its runs."
+        case Lacking.BARE_NOT_SCORED:
+            return f"{not_yet} not been scored at {trained}."
+        case Lacking.NOT_MEASURED:
+            waiting = len(now.lacks_latency)
+            lack = f"{waiting} trained candidates lack their latencies"
+            if waiting == 1:
+                lack = "1 trained candidate lacks its latency"
+            measure = f"nas-attn resume {now.study} --here measures here"
+            return f"No recommendation yet: {lack}; {measure}."
+        case Lacking.ONLY_BARE:
+            count = now.counts["infeasible"]
+            over = f"; {count} are over the limits" if count else ""
+            return f"Nothing is recommended: only the bare backbone has been scored{over}."
+        case Lacking.NONE_WITHIN:
+            limit = now.recipe.limits.max_latency_ratio
+            return (
+                "Nothing is recommended: no scored candidate is within limits.max_latency_ratio ="
+                f" {limit:g}."
+            )
+    return f"No recommendation yet: nothing has been scored at {trained}."
+
+
+# ----------------------------------------------------------------------------------------- rows
+
+
+def rows(answer: Answer, at: str | None = None, recipe: str | None = None) -> list[Line]:
+    """Gain, Cost, Sure, Next, as far as there is something to say, always in this order.
+
+    Args:
+        answer: of the study.
+        at: the option with the database, for commands.
+        recipe: what `nas-attn search` takes for the study's recipe; None: not known.
+    """
+    sure = ""
+    if answer.certainty is not None and answer.certainty.of.placement != BARE:
+        sure = _sure(answer, answer.certainty)
+    said = [Line(_gain(answer), "Gain"), Line(_cost(answer), "Cost"), Line(sure, "Sure")]
+    step = _next(answer, at or "", recipe)
+    return [line for line in said if line.text] + ([] if step is None else [step])
+
+
+def _gain(answer: Answer) -> str:
+    gain = answer.gain
+    if gain is None:
+        taken = answer.verdict in (AnswerVerdict.TAKE, AnswerVerdict.CONTROL)
+        return "not known: the noise has not been measured yet" if taken else ""
+    size = units.gained(gain.metric, gain.mean, gain.low, gain.high)
+    change = _change(gain)
+    # a name before it ends in a colon already
+    listed_change = ", ".join(filter(None, (size, change)))
+    if answer.verdict is AnswerVerdict.EARLY:
+        return f"{called(gain.of)}: {listed_change}, so far, and perhaps gone at the end"
+    if answer.keeps_bare:
+        # the search has no estimate of what only a test has trained
+        only_tested = answer.certainty is not None and not answer.certainty.runs
+        why = "tested" if only_tested and gain.on_test_images else "the most promising"
+        return f"{why}, {called(gain.of)}: {listed_change}"
+    return f"{size}: {change}" if change else size
+
+
+def _change(gain: Brought) -> str:
+    """`accuracy 69.8 → 72.6 %`; empty if one of them is unknown."""
+    if gain.before is None or gain.after is None:
+        return ""
+    half = (gain.high - gain.low) / 2
+    values = units.change(gain.metric, gain.before, gain.after, half)
+    where = " of the test images" if gain.on_test_images else ""
+    return f"{units.title(gain.metric)} {values}{where}"
+
+
+def _cost(answer: Answer) -> str:
+    cost = answer.cost
+    if cost is None:
+        return ""
+    on = f" on {cost.machine}" if cost.machine else ""
+    if cost.of.placement == BARE:
+        return f"none: {milliseconds(cost.after_ms)}{on}"
+    predicted = "" if cost.measured else ", predicted, not measured"
+    times = f"{_two_digits(cost.before_ms)} → {milliseconds(cost.after_ms)}"
+    amount = f"{units.times(cost.ratio)} the latency: {times}{on}{predicted}"
+    return f"none; that one would take {amount}" if answer.keeps_bare else amount
+
+
+def milliseconds(time_ms: float) -> str:
+    """`4.3 ms`, `0.29 ms`, `120 ms`: two digits, or three from 100 on."""
+    return f"{_two_digits(time_ms)} ms"
+
+
+def _two_digits(time_ms: float) -> str:
+    if time_ms >= 99.5:
+        return f"{time_ms:.0f}"
+    return f"{time_ms:#.2g}".rstrip(".")
+
+
+def _sure(answer: Answer, sure: Certainty) -> str:
+    odds = "not known whether it helps"
+    if sure.probability is not None:
+        # the headline is about another network
+        that = "that it helps" if answer.keeps_bare else "to help"
+        odds = f"{units.probability(sure.probability)} likely {that}"
+    test = sure.test
+    if test is None:
+        trained = "" if sure.training is None else f", {sure.training.said}"
+        return f"{odds}; estimated from {several(sure.runs, 'run')}{trained}; not tested"
+    looks = "" if test.looks == 1 else f" in {test.looks} tests"
+    length = f"after {several(test.epochs, 'epoch')}"
+    tested = f"{several(test.blocks, 'training')} each{looks}, {length}"
+    if sure.confirmed:
+        before = "" if sure.probability is None else f"{odds}; "
+        return f"{before}shown by a test, {tested}"
+    if answer.keeps_bare and sure.probability is None:
+        # the headline says what the test has shown
+        by = "shown by a test" if test.word == "better" else "tested"
+        return f"{by}, {tested}"
+    if answer.keeps_bare:
+        return f"{odds}; tested, {tested}"
+    about = "" if test.key == sure.of.key else f" of {test.placement}"
+    seen = units.gained(test.metric, test.difference, *test.between)
+    return f"{odds} by all runs; a test{about} ({tested}): {seen}"
+
+
+def _next(answer: Answer, at: str, recipe: str | None) -> Line | None:
+    """The next command, with what it is for; None: nothing is left, or no time is known."""
+    now = answer.now
+    step = answer.next
+    if answer.verdict is AnswerVerdict.EARLY:
+        return _longer_search(now, at, recipe)
+    if step is None:
+        return None
+    if step.purpose is Purpose.LONGER:
+        why = f"train longer, for {several(step.runs, 'epoch')}, in a new study"
+        return _new_study(now, why, f"--target {step.runs}", at, recipe)
+    time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
+    purpose = _purpose(now, step, kept=answer.keeps_bare)
+    if now.recipe.needs_program:
+        return Line(f"{purpose}{time}{_in_own_program(step)}", "Next")
+    return Line(f"{purpose}{time}:", "Next", f"{step.step}{at}")
+
+
+def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
+    """What a command is for; `kept`: the bare backbone is kept."""
+    epochs = several(now.recipe.target_training.rungs[-1], "epoch")
+    more = f"to try {several(step.runs, 'placement')} more"
+    if step.purpose is Purpose.MORE_TESTS and not step.runs:
+        return "see what a test of it would take"
+    return {
+        Purpose.TEST: f"test {'that one' if kept else 'it'}, trained for {epochs}",
+        Purpose.DECIDE: f"decide by a test, {several(step.runs, 'training')} of each network",
+        Purpose.MORE_TESTS: f"decide by {several(step.runs, 'training')} more of each network",
+        Purpose.TRY_TESTED: "let the search try that one, too",
+        Purpose.RETRAIN: "train it for use",
+        Purpose.CONTINUE: "continue the search",
+        Purpose.FIRST_TRIALS: f"only baselines were tried so far; {more}",
+        Purpose.LONGER_FIRST: (
+            "the bare backbone learns too little here, so train longer first, in a new study;"
+            f" {more} as it is"
+        ),
+        Purpose.OPEN_TRIALS: f"the test leaves open whether that one helps; {more}",
+        Purpose.MORE_TRIALS: f"nothing more is needed; {more}",
+    }[step.purpose]
+
+
+def _in_own_program(step: NextCommand) -> str:
+    """How a step is done where only a program of the user's can go on, after what it is for."""
+    if step.purpose in TRAINED_BY_USER:
+        return f", with your own code: nas-attn {step.step.command} cannot call it"
+    if step.purpose is Purpose.CONTINUE:
+        return ": start your program again"
+    if step.purpose is Purpose.TRY_TESTED:
+        return ": give it to na.begin or na.search as one of try_placements"
+    return f": begin a new study with search.trials = {step.step.trials}"
+
+
+def _new_study(now: Snapshot, why: str, length: str, at: str, recipe: str | None) -> Line:
+    """Another search with the study's recipe in the same database; `length`: its options."""
+    if now.recipe.needs_program:
+        return Line(why, "Next")
+    if recipe is None:
+        source, _, place = now.recipe.data.name.partition(":")
+        recipe = place if source == "folder" else "RECIPE"
+    options = f"{length} --name {now.study}-long{at}"
+    return Line(f"{why}:", "Next", f"nas-attn search {shlex.quote(recipe)} {options}")
+
+
+def _longer_search(now: Snapshot, at: str, recipe: str | None) -> Line | None:
+    """A search that is long enough to train to the end; None: no time is known."""
+    brief = now.brief
+    if brief is None or brief.enough_s is None:
+        return None
+    target = f"--target {brief.target} " if brief.known else ""
+    length = f"{target}--minutes {math.ceil(brief.enough_s / 60)}"
+    why = f"about {units.duration(brief.enough_s)} would do for runs that train to the end"
+    return _new_study(now, why, length, at, recipe)
+
+
+# -------------------------------------------------------------------------- what stands below
+
+
+def below(answer: Answer, at: str | None = None) -> list[Line]:
+    """What is shown smaller: the placement, the alternatives, the control, cautions.
+
+    `at`: the option with the database; None where no command line is at hand: then no row says how
+    to get the reasons.
+    """
+    now = answer.now
+    said = [*_placement(answer), *_others(answer), *_lengths(answer)]
+    if now.recipe.data.splits is not None:
+        said.append(Line(splits_text(now.recipe.data.splits.by_split), "Splits"))
+    said += [Line(caution.text, "Careful") for caution in now.cautions]
+    if at is not None and answer.best is not None:
+        said.append(Line(f"nas-attn pareto {now.study} --why{at}", "Reasons"))
+    return said
+
+
+def is_placement(row: Line) -> bool:
+    """Whether a row's text is a placement in notation."""
+    return row.label in (PLACEMENT, THAT_ONE)
+
+
+def _placement(answer: Answer) -> Iterator[Line]:
+    """The notation of the network that the rows are about, once."""
+    if not answer.keeps_bare and answer.taken is not None:
+        if answer.taken.placement != BARE:
+            yield Line(str(answer.taken.placement), PLACEMENT)
+    elif answer.gain is not None and answer.gain.of.placement != BARE:
+        # what is not to be taken is named as such
+        yield Line(str(answer.gain.of.placement), THAT_ONE)
+
+
+def _others(answer: Answer) -> Iterator[Line]:
+    """The networks beside the one that is taken."""
+    now = answer.now
+    best = answer.best
+    if answer.faster is not None:
+        yield Line(_alternative(now.metric, answer.faster), "Faster")
+    if answer.slower is not None and _size_of(now.metric, answer.slower).strip("0."):
+        yield Line(_alternative(now.metric, answer.slower), "Slower")
+    if best is not None and best.capacity is not None:
+        yield Line(_control(answer, best), "Control")
+    if best is not None and answer.verdict is AnswerVerdict.CONTROL:
+        yield Line(_instead(now, best), "Attention")
+    if answer.verdict is not AnswerVerdict.EARLY:
+        return
+    costs = [
+        f"{_without_kind(view, 'uniform')} {units.times(view.latency_ratio)}"
+        for view in sorted(now.baselines, key=lambda view: view.latency_ratio)
+        if view.latency is not None and not view.is_bare
+    ]
+    if costs:
+        yield Line(f"latency with a module at every site: {', '.join(costs)}", "Uniform")
+
+
+def _lengths(answer: Answer) -> Iterator[Line]:
+    """What a longer training brings, and whether a test is worth its time."""
+    metric = answer.now.metric
+    longer = answer.longer
+    if answer.verdict is AnswerVerdict.EARLY and answer.now.brief is not None:
+        longer = answer.now.brief.gain
+    if longer is not None and longer.gain.mean > 0:
+        gained = _gained_by_length(metric, longer)
+        yield Line(f"the bare backbone gains {gained}, at no latency", "Longer")
+    if answer.longer_open is not None:
+        gained = _gained_by_length(metric, answer.longer_open)
+        few = "the images are too few to tell"
+        yield Line(f"{few}: {gained}. Try both with what you take.", "Longer")
+    if answer.too_many_runs:
+        more = f"more than {MOST_RUNS} trainings of each network"
+        yield Line(f"not worth it: to show a gain of this size takes {more}", "Test")
+
+
+def splits_text(splits: Mapping[str, Sequence[str]]) -> str:
+    """`learns from fold_0 and fold_3, scored on fold_1, fold_2 kept for the final test`."""
+    parts = [f"learns from {listed(splits['train'])}"]
+    validation = splits.get("validation")
+    if validation:
+        parts.append(f"scored on {listed(validation)}")
+    else:
+        parts.append("scored on a part of these")
+    test = splits.get("test")
+    if test:
+        parts.append(f"{listed(test)} kept for the final test")
+    return ", ".join(parts)
+
+
+def _gained_by_length(metric: str, longer: LengthGain) -> str:
+    gain = longer.gain
+    size = units.gained(metric, gain.mean, gain.low, gain.high)
+    return f"{size} by {longer.longer} epochs instead of {longer.shorter}"
+
+
+def _alternative(metric: str, other: Alternative) -> str:
+    """`trial 5, 1.40 × instead of 1.59 ×: gives up 0.9 points, may be chance`."""
+    size = _size_of(metric, other)
+    unit = units.unit(metric).of_differences
+    if size == "1" and unit == "points":
+        unit = "point"
+    latency = f"{units.times(other.ratio)} instead of {units.times(other.instead_of)}"
+    if not size.strip("0."):
+        return f"{called(other.of)}, {latency}: gives up nothing that is shown"
+    verb = "gives up" if other.gain.mean < 0 else "gains"
+    more = "" if other.gain.mean < 0 else " more"
+    chance = ", which may be chance" if other.may_be_chance else ""
+    return f"{called(other.of)}, {latency}: {verb} {f'{size} {unit}'.rstrip()}{more}{chance}"
+
+
+def _size_of(metric: str, other: Alternative) -> str:
+    """The difference in the digits that its interval supports; zeros where nothing is left."""
+    return units.size_within(metric, other.gain.mean, (other.gain.high - other.gain.low) / 2)
+
+
+def _instead(now: Snapshot, best: Recommendation) -> str:
+    """What to take if the network must stay as it is."""
+    if best.is_bare:
+        return "not likely to help; if your network must stay, keep it bare"
+    view = now.find(best.key)
+    label = str(best.placement) if view is None else view.label
+    gain = best.against_none.gain if best.against_none is not None else None
+    size = "" if gain is None else f": {units.gained(best.metric, gain.mean, gain.low, gain.high)}"
+    at = "" if best.latency is None else f", {units.times(best.latency.ratio)}"
+    return f"the best placement is {label}{size}{at}"
+
+
+def _control(answer: Answer, best: Recommendation) -> str:
+    """A larger network without attention beside the answer."""
+    control = best.capacity
+    view = None if control is None else answer.now.find(control.key)
+    if control is None:
+        return ""
+    explained = on_control(control, None if best.is_bare else control.lead.gain)
+    if answer.verdict is AnswerVerdict.CONTROL or view is None:
+        return explained
+    size = units.gained(best.metric, control.gain.mean, control.gain.low, control.gain.high)
+    at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
+    # the row's label says already that it is a control
+    return f"{_control_label(view)}{at}: {size}. {explained}"
+
+
+def _control_label(view: CandidateView) -> str:
+    named = NamedNetwork(view.key, view.label, view.placement)
+    if view.baseline_name is None:
+        return called(named)
+    return _without_kind(view, "uniform", "control")
