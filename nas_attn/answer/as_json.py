@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -17,6 +17,7 @@ from nas_attn.answer.reasons import reasons, rule_text
 from nas_attn.answer.recommendation import Comparison, Recommendation
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.space.placement import Placement
+from nas_attn.system.wrapping import Line
 
 Plain = dict[str, Any]
 _FACTS = (
@@ -101,10 +102,15 @@ def _card(answer: Answer) -> Plain:
         facts["certainty"]["training"] = certainty.training.said
     return {
         "headline": headline(answer),
-        "rows": as_json(rows(answer)),
-        "below": as_json(below(answer)),
+        "rows": lines_as_json(rows(answer)),
+        "below": lines_as_json(below(answer)),
         **facts,
     }
+
+
+def lines_as_json(lines: Sequence[Line]) -> list[Plain]:
+    """Lines of an answer in JSON's types."""
+    return [{"label": line.label, "text": line.text, "command": line.command} for line in lines]
 
 
 def _recommendation(answer: Answer, best: Recommendation) -> Plain:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nas_attn._version import __version__
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import drawing_line, headline, rows, splits_text
+from nas_attn.answer.as_json import lines_as_json
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
@@ -127,8 +128,7 @@ def _answer(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
         return None
     answer = answer_of(now)
     drawing = drawing_line(answer.drawing) if answer.drawing else ""
-    said = [dataclasses.asdict(row) for row in rows(answer)]
-    return {"headline": headline(answer), "drawing": drawing, "rows": said}
+    return {"headline": headline(answer), "drawing": drawing, "rows": lines_as_json(rows(answer))}
 
 
 def _placed(point: Point, choices: tuple[Choice, ...]) -> dict[str, Any]:

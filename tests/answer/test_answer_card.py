@@ -78,12 +78,12 @@ def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> Non
 
 def test_runs_of_the_search_outside_the_interval_of_the_test_are_explained(tmp_path: Path) -> None:
     study = usual(tmp_path)
-    assert runs_beside_test(answer_of(answer_of(snapshot(study.store)))) is None
+    assert runs_beside_test(answer_of(snapshot(study.store))) is None
     networks = {BEST: everywhere(CBAM), BARE: "none"}
     study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
     now = snapshot(study.store)
     runs = run_range(now)
-    beside = runs_beside_test(answer_of(answer_of(now)))
+    beside = runs_beside_test(answer_of(now))
     assert runs is not None
     assert beside is not None
     low, _ = beside.test.between

@@ -300,7 +300,7 @@ def test_a_validations_runs_are_told_class_by_class_too(tmp_path: Path) -> None:
     keep_labels(made.store, "target/test", LABELS, tuple("abcd"))
     (result,) = snapshot(made.store).validations
     assert np.mean(result.by_class.values[best]) == pytest.approx(np.mean(result.values[best]))
-    assert "class by class" in render(answer_of(answer_of(snapshot(made.store))))
+    assert "class by class" in render(answer_of(snapshot(made.store)))
 
 
 def run(right: list[int], count: int = 20) -> Score:

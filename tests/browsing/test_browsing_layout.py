@@ -67,7 +67,7 @@ def test_a_made_study_is_read_on_every_screen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     study = maker(tmp_path, monkeypatch)
-    page = write_report(answer_of(answer_of(snapshot(study.store))), tmp_path / "report.html")
+    page = write_report(answer_of(snapshot(study.store)), tmp_path / "report.html")
     look_at(tab, page.as_uri(), screens)
 
 
@@ -94,7 +94,7 @@ def test_the_page_is_used_by_keyboard(
 ) -> None:
     """What can be clicked can be reached, and what scrolls can be scrolled."""
     study = next(maker for maker in MADE if maker.__name__ == "the_usual")(tmp_path, monkeypatch)
-    page = write_report(answer_of(answer_of(snapshot(study.store))), tmp_path / "report.html")
+    page = write_report(answer_of(snapshot(study.store)), tmp_path / "report.html")
     tab.open(page.as_uri())
     tab.until(DRAWN)
     tab.look("document.querySelector('nav a').focus()")

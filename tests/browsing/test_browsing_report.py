@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshot, str]:
     folder = tmp_path_factory.mktemp("report")
     study = usual(folder, searched=24)
     now = snapshot(study.store)
-    return now, write_report(answer_of(answer_of(now)), folder / "report.html").as_uri()
+    return now, write_report(answer_of(now), folder / "report.html").as_uri()
 
 
 def drawn(tab: Page) -> None:

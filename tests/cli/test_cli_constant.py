@@ -39,9 +39,7 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
     assert nas("status", "table", "--json").json["constants"][0]["metric"] == "mAP"
     assert nas("pareto", "--json").json["constants"][0]["candidates"] == 5
     report = study.report().read_text()
-    note = study_note(
-        answer_of(answer_of(snapshot(open_study("table", "sqlite:///nas_attn.db").store)))
-    )
+    note = study_note(answer_of(snapshot(open_study("table", "sqlite:///nas_attn.db").store)))
     for written in (report, note):
         text = " ".join(written.split())
         assert sentence in text

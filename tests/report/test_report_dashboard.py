@@ -56,7 +56,7 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(
     study = optuna_study(tmp_path, len(made.candidates))
     publish(study, made)
     attributes = written(study)
-    assert notes.get_note(study) == f"{study_note(answer_of(answer_of(made)))}\n\n{BELOW}"
+    assert notes.get_note(study) == f"{study_note(answer_of(made))}\n\n{BELOW}"
     for trial, view in zip(study.trials, made.candidates, strict=True):
         assert (
             notes.get_note_from_system_attrs(attributes, trial._trial_id)["body"]
@@ -64,7 +64,7 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(
         )
     ratios = [
         line
-        for line in study_note(answer_of(answer_of(made))).splitlines()
+        for line in study_note(answer_of(made)).splitlines()
         if line.startswith("| ") and "×" in line
     ]
     table = [line for line in ratios if "Cost" not in line]
@@ -164,7 +164,7 @@ def test_the_study_note_has_the_card_the_test_and_what_best_means(tmp_path: Path
     best, bare = f"key-{1:03}", f"key-{0:03}"
     study.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
     now = snapshot(study.store)
-    text = study_note(answer_of(answer_of(now)))
+    text = study_note(answer_of(now))
     said = rows(answer_of(now))
     assert text.splitlines()[2] == f"**{headline(answer_of(now))}**"
     places = [text.index(f"| **{row.label}** | {row.text}") for row in said]

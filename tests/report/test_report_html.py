@@ -40,7 +40,7 @@ FILTERED = """(input => {
 
 
 def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path) -> None:
-    page = render(answer_of(answer_of(made)))
+    page = render(answer_of(made))
     section = page.split("What each choice does</h2>")[1].split("<h2")[0]
     said = html.unescape(section).replace("\N{NO-BREAK SPACE}", " ")
     assert re.search(
@@ -50,7 +50,7 @@ def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path
     assert section.count("<tr") > 10
     few = MadeStudy(tmp_path, name="few")
     few.candidate("none", baseline="none")
-    assert "What each choice does" not in render(answer_of(answer_of(snapshot(few.store))))
+    assert "What each choice does" not in render(answer_of(snapshot(few.store)))
 
 
 def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings(
@@ -58,7 +58,7 @@ def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings
 ) -> None:
     study = usual(tmp_path)
     before = snapshot(study.store)
-    assert "not a claim" in " ".join(words_of(render(answer_of(answer_of(before)))).split())
+    assert "not a claim" in " ".join(words_of(render(answer_of(before))).split())
     networks = {"key-002": everywhere(CBAM), "key-000": "none"}
     study.validation(networks, gain={"key-002": 0.05}, recommended="key-002")
 
@@ -74,7 +74,7 @@ def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings
 def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path: Path) -> None:
     with browser(tmp_path) as tab:
         tab.open(
-            report.write_report(answer_of(answer_of(made)), tmp_path / "page.html").as_uri(),
+            report.write_report(answer_of(made), tmp_path / "page.html").as_uri(),
             width=1300,
         )
         tab.until(
@@ -95,7 +95,7 @@ def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path
 
 def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path: Path) -> None:
     page = html.unescape(
-        render(answer_of(answer_of(made)))
+        render(answer_of(made))
         .split('<summary>Recipe</summary><pre tabindex="0">')[1]
         .split("</pre>")[0]
     )
@@ -104,9 +104,7 @@ def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path:
 
 
 def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
-    text = " ".join(
-        words_of(render(answer_of(answer_of(snapshot(MadeStudy(tmp_path).store))))).split()
-    )
+    text = " ".join(words_of(render(answer_of(snapshot(MadeStudy(tmp_path).store)))).split())
     assert "0 of 30" in text
 
 
@@ -142,7 +140,7 @@ def words_of(page: str) -> str:
 
 
 def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
-    text = " ".join(words_of(render(answer_of(answer_of(made)))).split())
+    text = " ".join(words_of(render(answer_of(made))).split())
     best = made.recommendation
     assert best is not None
     for wanted in (
@@ -164,7 +162,7 @@ def test_nothing_of_a_study_becomes_markup(tmp_path: Path) -> None:
     study.candidate("none", baseline="none", seeds=2, reason=evil)
     study.candidate(f"stage1={SE}", baseline=f"control {evil}", seeds=2)
     study.sessions()
-    page = render(answer_of(answer_of(snapshot(study.store))))
+    page = render(answer_of(snapshot(study.store)))
     assert "<img" not in page
     assert "<script>alert" not in page
     assert "</script><script>alert" not in words_of(page).replace(evil, "")
@@ -178,7 +176,7 @@ def test_objectives_in_any_choice(tmp_path: Path, objectives: list[str]) -> None
     study.candidate("none", baseline="none")
     study.candidate(everywhere(SE), baseline=f"uniform {SE}")
     study.sessions(1)
-    text = words_of(render(answer_of(answer_of(snapshot(study.store)))))
+    text = words_of(render(answer_of(snapshot(study.store))))
     assert all(objective in text for objective in objectives)
 
 
@@ -186,9 +184,9 @@ def test_writing_replaces_the_old_report_and_leaves_no_draft(
     made: Snapshot, tmp_path: Path
 ) -> None:
     target = tmp_path / "deep" / "report.html"
-    assert report.write_report(answer_of(answer_of(made)), target) == target
+    assert report.write_report(answer_of(made), target) == target
     target.write_text("old")
-    report.write_report(answer_of(answer_of(made)), target)
+    report.write_report(answer_of(made), target)
     assert target.read_text("utf-8").startswith("<!doctype html>")
     assert list(target.parent.iterdir()) == [target]
 
@@ -196,23 +194,23 @@ def test_writing_replaces_the_old_report_and_leaves_no_draft(
 def test_where_it_cannot_be_written_one_sentence_says_so(made: Snapshot, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.StudyError, match=r"cannot be written .*report.html"):
-        report.write_report(answer_of(answer_of(made)), tmp_path / "file" / "report.html")
+        report.write_report(answer_of(made), tmp_path / "file" / "report.html")
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(errors.StudyError, match="cannot be written"):
-        report.write_report(answer_of(answer_of(made)), folder)
+        report.write_report(answer_of(made), folder)
     assert list(folder.iterdir()) == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> None:
     study = usual(tmp_path)
-    assert "the device alone" not in words_of(render(answer_of(answer_of(snapshot(study.store)))))
+    assert "the device alone" not in words_of(render(answer_of(snapshot(study.store))))
     session = study.store.sessions()[0]
     for who in ("pid 7 (nas-attn search first), which is stopped", "pid 8"):
         study.store.add_session(replace(session, notes={BESIDE: who}), owner="test")
     now = snapshot(study.store)
-    assert "; pid 8." in words_of(render(answer_of(answer_of(now))))
+    assert "; pid 8." in words_of(render(answer_of(now)))
     assert answer_as_json(answer_of(now))["latency"]["beside"] == [
         "pid 7 (nas-attn search first), which is stopped",
         "pid 8",
@@ -224,7 +222,7 @@ def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None
     best, bare = f"key-{1:03}", f"key-{0:03}"
     for _ in range(2):
         study.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
-    page = render(answer_of(answer_of(snapshot(study.store))))
+    page = render(answer_of(snapshot(study.store)))
     text = words_of(page)
     latest, first = (
         text.index("Test 2: trained as the target says"),
@@ -291,4 +289,4 @@ def test_a_part_without_a_heading_is_not_left_out(
     headings = {name: title for name, title in html_report.SECTIONS.items() if name != "curves"}
     monkeypatch.setattr(html_report, "SECTIONS", headings)
     with pytest.raises(LookupError, match="curves"):
-        render(answer_of(answer_of(made)))
+        render(answer_of(made))

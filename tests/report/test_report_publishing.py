@@ -163,7 +163,7 @@ def test_the_report_shows_images_that_the_networks_classify_differently(
     keep_labels(made.store, SEARCH, torch.arange(IMAGES) % 4, ("ant", "bee", "<cat>", "dog"))
     now = reading.snapshot(made.store)
     opened = opening.OpenStudy(made.database.url, made.database, made.store, made.recipe, tmp_path)
-    page = publishing.write_study_report(opened, answer_of(answer_of(now))).read_text("utf-8")
+    page = publishing.write_study_report(opened, answer_of(now)).read_text("utf-8")
     assert "recommended − runner-up" in page
     assert "&lt;cat&gt;" in page
     found = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="Image \d[^"]*"', page)

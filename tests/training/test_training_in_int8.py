@@ -61,7 +61,7 @@ def test_a_gain_that_does_not_survive_int8_is_said_so() -> None:
         1: {"accuracy": 0.8, "accuracy_int8": 0.81},
     }
     change = int8_sentence("accuracy", "openvino-int8", "it", best, bare)
-    assert "by −1.0 points, in float32 by +10 points" in change
+    assert "by −1.0 points, in float32 by +10.0 points" in change
     assert "2 runs" in change
     assert "does not survive" in change
     survivor = {0: {"accuracy": 0.8, "accuracy_int8": 0.7}}
