@@ -247,10 +247,10 @@ def _classification() -> type[Any]:
     return Classification
 
 
-def _images_with_classes() -> type[Any]:
-    from nas_attn.training.tasks.classification.data import ImagesWithClasses
+def _task_data() -> type[Any]:
+    from nas_attn.training.tasks.data import TaskData
 
-    return ImagesWithClasses
+    return TaskData
 
 
 def _class_of_image() -> type[Any]:
@@ -269,12 +269,6 @@ def _segmentation() -> type[Any]:
     from nas_attn.training.tasks.segmentation import Segmentation
 
     return Segmentation
-
-
-def _images_with_masks() -> type[Any]:
-    from nas_attn.training.tasks.segmentation.data import ImagesWithMasks
-
-    return ImagesWithMasks
 
 
 def _class_of_pixel() -> type[Any]:
@@ -320,7 +314,7 @@ def _evaluated_detection() -> type[Any]:
 
 
 def _read_elsewhere() -> type[Any]:
-    from nas_attn.training.tasks.detection.data import ReadElsewhere
+    from nas_attn.training.tasks.data import ReadElsewhere
 
     return ReadElsewhere
 
@@ -338,15 +332,9 @@ def _detection() -> type[Any]:
 
 
 def _images_with_boxes() -> type[Any]:
-    from nas_attn.training.tasks.detection.data import ImagesWithBoxes
+    from nas_attn.training.tasks.data import ImagesWithBoxes
 
     return ImagesWithBoxes
-
-
-def _note_text() -> Function:
-    from nas_attn.words.notes import note_text
-
-    return note_text
 
 
 def _wait_text() -> Function:
@@ -603,7 +591,7 @@ TASK_ROWS = (
         "classification",
         task="classification",
         facts=_classification,
-        data=_images_with_classes,
+        data=_task_data,
         learnt=_class_of_image,
         answers=_task_export,
     ),
@@ -611,7 +599,7 @@ TASK_ROWS = (
         "segmentation",
         task="segmentation",
         facts=_segmentation,
-        data=_images_with_masks,
+        data=_task_data,
         learnt=_class_of_pixel,
         answers=_task_export,
     ),
@@ -642,7 +630,7 @@ TASK_ROWS = (
     ),
 )
 
-WORDING_ROWS = (Wording("english", _note_text, _wait_text),)
+WORDING_ROWS = (Wording("english", _wait_text),)
 
 
 class _Named(Protocol):

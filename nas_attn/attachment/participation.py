@@ -23,9 +23,8 @@ from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.recording import floating_tensors, image_for
 from nas_attn.attachment.twins import twin_of
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import BackboneError, first_line
+from nas_attn.errors import BackboneError, NasAttnWarning, first_line
 from nas_attn.space.placement import ResolvedPlacement
-from nas_attn.system.notes import NotCompared, warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +157,9 @@ def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor
     """A model's outputs; None, with a warning, if it has none that another run could be compared
     with.
     """
-    name = type(model).__name__
-    note = NotCompared(name, "two_runs_differ")
+    why = "two runs of one image differ"
     if floating(model).is_meta:
-        note = NotCompared(name, "no_numbers")
+        why = "its weights are on the device meta, which has no numbers"
     else:
         try:
             some, others = (_outputs_of_copy(model, input_shape) for _ in range(2))
@@ -169,8 +167,12 @@ def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor
                 return some
         except Exception as error:
             # whatever a user's own model may raise
-            note = NotCompared(name, "it_fails", first_line(error))
-    warn(note, stacklevel=4)
+            why = first_line(error)
+    warnings.warn(
+        f"{type(model).__name__} is not compared before and after attaching: {why}",
+        NasAttnWarning,
+        stacklevel=4,
+    )
     return None
 
 

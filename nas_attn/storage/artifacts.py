@@ -13,6 +13,7 @@ import re
 import shutil
 import time
 import uuid
+import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,13 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.attention.choice import Choice
-from nas_attn.errors import CheckpointError, StorageAway
+from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
 from nas_attn.recipe.purposes import BACKBONE, division_name
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
 from nas_attn.storage.rows import CheckpointRow, Lease, Run
 from nas_attn.storage.store import StudyStore
-from nas_attn.system.notes import Failure, warn
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.system.waiting import impatient
 
@@ -137,7 +137,11 @@ class RunFiles:
             try:
                 return read_artifact(self._artifacts, row.artifact, row.sha256)
             except CheckpointError as error:
-                warn(Failure("checkpoint_not_read", str(error)), stacklevel=2)
+                warnings.warn(
+                    f"{error}; continuing from the previous one or the start",
+                    NasAttnWarning,
+                    stacklevel=2,
+                )
                 self._drop(row)
         return None
 
@@ -149,7 +153,11 @@ class RunFiles:
             with impatient():
                 self.keep(blob, epochs)
         except (CheckpointError, StorageAway) as error:
-            warn(Failure("checkpoint_not_saved", str(error)), stacklevel=2)
+            warnings.warn(
+                f"{error}; training continues without this checkpoint",
+                NasAttnWarning,
+                stacklevel=2,
+            )
 
     def keep(self, blob: bytes, epochs: int) -> None:
         """As `save`, but raises CheckpointError if it cannot be written. Raises LeaseLost: another

@@ -24,10 +24,17 @@ from nas_attn.errors import (
 )
 from nas_attn.system.environment import DEBUG, debugging
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.memory import out_of_memory
 
 # characters of another program's message that are kept
 KEPT_LETTERS = 400
+# How CUDA and its libraries say that memory has run out, where torch's allocator does not say it
+NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    "DEVICE_ALLOCATION_FAILED",
+    "HOST_ALLOCATION_FAILED",
+)
 
 
 @contextmanager
@@ -110,3 +117,10 @@ def _check_device(device: torch.device, error: Exception) -> None:
         what = f"the device '{device}' no longer answers in this process, after {said(error)}"
         way_out = f"the candidate waits again; resume with {DEBUG}=1 to see where it happens"
         raise OperationError(f"{what}; {way_out}") from error
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error means that the device or the host had not enough memory."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(sign in str(error) for sign in NO_MEMORY)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import warnings
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import asdict, replace
 
 from torch import Tensor, nn
 
-from nas_attn.errors import MeasurementError, Unmeasurable
+from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.latency.estimates import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import difference, fingerprint
@@ -25,7 +26,6 @@ from nas_attn.latency.session import candidate_name, check, run_session
 from nas_attn.space.placement import BARE, Placement, ResolvedPlacement
 from nas_attn.storage.records import Fingerprint, Latency, Session
 from nas_attn.storage.store import StudyStore
-from nas_attn.system.notes import Failure, warn
 from nas_attn.system.waiting import Awaited, Interrupted, Wait
 from nas_attn.training.plan import Plan
 
@@ -147,7 +147,9 @@ class Measurer:
                 group = {key: by_key[key] for key in [*keys, *others][:MAX_CANDIDATES]}
                 for faulty in self._session(group):
                     del by_key[faulty.network]
-                    warn(Failure("not_measured", str(faulty)), stacklevel=2)
+                    warnings.warn(
+                        f"left out of the latency sessions: {faulty}", NasAttnWarning, stacklevel=2
+                    )
 
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
         """Those that need another session: first suspicious ones, then those with the widest

@@ -5,6 +5,7 @@ weights.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import lr_scheduler
 
-from nas_attn.errors import RecipeError, did_you_mean, first_line, several
+from nas_attn.errors import NasAttnWarning, RecipeError, did_you_mean, first_line, several
 from nas_attn.recipe.recipe import Schedule, TrainingSection
 from nas_attn.system.importing import load_object
-from nas_attn.system.notes import UntrainedAverage, warn
 
 # schedules that count steps; all others count epochs
 BY_STEP = ("OneCycleLR", "CyclicLR")
@@ -188,7 +188,13 @@ def check_training(section: TrainingSection) -> None:
     """
     kept = section.ema ** (KEPT_PER * section.rungs[0])
     if kept > MOST_KEPT:
-        warn(UntrainedAverage(section.ema, kept, section.rungs[0]), stacklevel=2)
+        warnings.warn(
+            f"training.ema = {section.ema:g} keeps {100 * kept:.0f} % of the untrained weights"
+            f" after {several(section.rungs[0], 'epoch')}, and the averaged weights are scored:"
+            " give less",
+            NasAttnWarning,
+            stacklevel=2,
+        )
     here = torch.device("cpu")
     tried: list[dict[str, Any]] = [{"params": [torch.zeros(1, requires_grad=True)]}]
     _optimizer(tried, section, 0.1, fused=fused_in(section, here))

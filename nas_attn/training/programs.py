@@ -31,9 +31,11 @@ from torch import nn
 
 from nas_attn import attachment
 from nas_attn.errors import PlacementError, RecipeError, TrainingError, first_line
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.system.environment import RUN, run_to_attach
-from nas_attn.system.importing import refuse_distrusted
+from nas_attn.system.importing import load_object, refuse_distrusted
 from nas_attn.system.processes import Process, apart, process, words_of
 from nas_attn.training.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
 
@@ -220,3 +222,24 @@ def attach_asked(model: nn.Module) -> nn.Module:
     attachment.attach(model, resolved)
     Path(told["receipt"]).touch()
     return model
+
+
+def find_evaluator(name: str) -> Evaluator:
+    """The evaluator of a recipe: a function, or a command (`training.programs`). Raises
+    RecipeError: it cannot be imported, called or found.
+    """
+    if name.startswith(COMMAND):
+        return program(name)
+    evaluator: Evaluator = load_object(name, what="training.evaluator", error=RecipeError)
+    return evaluator
+
+
+def evaluator_of(recipe: Recipe) -> Evaluator | None:
+    """The evaluator that a recipe names, else its task's; None: our own trainer trains. Raises
+    RecipeError: it cannot be imported, called or found. Raises DataError: it lacks its data.
+    """
+    if recipe.training.evaluator is not None:
+        return find_evaluator(recipe.training.evaluator)
+    make = tasks.of(recipe).row.evaluator
+    evaluator: Evaluator | None = make()(recipe) if make else None
+    return evaluator

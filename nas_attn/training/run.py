@@ -22,7 +22,7 @@ from nas_attn.errors import CheckpointError, DeviceLost, OutOfMemory, TrainingEr
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import FILLED, Arithmetic, EpochPoint, Score
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.memory import out_of_memory
+from nas_attn.training.faults import out_of_memory
 from nas_attn.training.parameters import (
     KEPT_PER,
     LearningRates,

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import CheckpointError, NasAttnWarning, OutOfMemory, TrainingError, first_line
-from nas_attn.recipe.recipe import TrainingSection
+from nas_attn.recipe.recipe import Recipe, TrainingSection
+from nas_attn.recipe.task import MIXING
 from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Score
 from nas_attn.training.arithmetic import (
     RECORDED_STEPS,
@@ -36,16 +37,16 @@ from nas_attn.training.arithmetic import (
     possible,
     tf32_as,
 )
+from nas_attn.training.faults import out_of_memory
 from nas_attn.training.learning import Tally, learnt_of
-from nas_attn.training.memory import out_of_memory
 from nas_attn.training.parameters import (
     LearningRates,
+    check_training,
     frozen,
     plain_order,
     prompt_norms,
     set_training_mode,
 )
-from nas_attn.training.recorded_step import ORDINARY_STEPS, RecordedStep
 from nas_attn.training.run import (
     NO_CALLBACKS,
     Callbacks,
@@ -56,7 +57,7 @@ from nas_attn.training.run import (
     TrainingState,
     read_slot,
 )
-from nas_attn.training.stepping import Step, Stepper, compiled
+from nas_attn.training.stepping import ORDINARY_STEPS, RecordedStep, Step, Stepper, compiled
 
 # payload of a checkpoint
 State = Mapping[str, Any]
@@ -406,3 +407,17 @@ class Trainer:
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]
         content = repr((sorted(settings.items()), self.dataset.digest, sorted(run.items()), shapes))
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def check_trainings(recipe: Recipe, dataset: Dataset | None) -> None:
+    """Makes the transforms, optimizers and schedules of search and target, before anything is
+    trained; an evaluator trains in its own way. Raises DataError, RecipeError.
+    """
+    if dataset is None or recipe.training.evaluator is not None:
+        return
+    for training in (recipe.training, recipe.target_training):
+        dataset.train.check(training.augmentation)
+        check_training(training)
+        learnt = learnt_of(dataset.task, len(dataset.classes), training.loss)
+        if any(MIXING & augment.names for augment in training.augmentation):
+            learnt.require_shares()

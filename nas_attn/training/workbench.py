@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +22,7 @@ from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import (
     BackboneLost,
     CheckpointError,
+    NasAttnWarning,
     TrainingError,
     Unmeasurable,
 )
@@ -48,7 +50,6 @@ from nas_attn.storage.records import Arithmetic, Latency, Score
 from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.memory import SOLE_WORKER, Share
-from nas_attn.system.notes import Failure, warn
 from nas_attn.training.arithmetic import (
     execution_on,
     intra_op_threads,
@@ -64,7 +65,6 @@ from nas_attn.training.evaluators import (
     require_participation,
 )
 from nas_attn.training.faults import own_fault, require_memory, shared_fault
-from nas_attn.training.finding import evaluator_of
 from nas_attn.training.images import keep_or_compare, keep_or_compare_test
 from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.measuring import Measurer
@@ -79,6 +79,7 @@ from nas_attn.training.plan import (
     protocol_recipe,
     wanted,
 )
+from nas_attn.training.programs import evaluator_of
 from nas_attn.training.run import Callbacks
 from nas_attn.training.starts import calibration, given_weights, int8_metrics, pick_device
 from nas_attn.training.tasks.data import data_of
@@ -468,7 +469,7 @@ class Workbench:
             except CheckpointError as error:
                 lost = str(error)
         if lost:
-            warn(Failure("weights_lost", lost), stacklevel=2)
+            warnings.warn(f"trained weights are lost: {lost}", NasAttnWarning, stacklevel=2)
         if lost or self.store.weights_lost.get(name):
             self.store.weights_lost.put(name, lost)
 

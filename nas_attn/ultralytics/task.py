@@ -6,8 +6,8 @@ from typing_extensions import override
 
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.task import Hints, RecipeParts
+from nas_attn.training.tasks.data import ReadElsewhere
 from nas_attn.training.tasks.detection import EvaluatedDetection, sizes
-from nas_attn.training.tasks.detection.data import ReadElsewhere
 
 DETECTOR_PREFIX = "ultralytics:"
 """Beginning of the names of its detectors."""

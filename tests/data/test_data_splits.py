@@ -24,8 +24,8 @@ from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Augment, DataSection
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.system.memory import Share
-from nas_attn.training.checking import check_trainings
 from nas_attn.training.tasks.data import data_of
+from nas_attn.training.trainer import check_trainings
 
 CPU = torch.device("cpu")
 PLAIN: list[Augment] = []

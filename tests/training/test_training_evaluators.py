@@ -17,7 +17,7 @@ from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
-from nas_attn.training.finding import find_evaluator
+from nas_attn.training.programs import find_evaluator
 
 BARE_NETWORK = ResolvedPlacement((), BARE, "paper", "key")
 PROGRAM = """

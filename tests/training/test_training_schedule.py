@@ -26,7 +26,6 @@ from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe.tables import PRESETS
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.space.notation import parse, parse_choice
-from nas_attn.training.checking import check_trainings
 from nas_attn.training.learning import learnt_of
 from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.parameters import (
@@ -40,7 +39,7 @@ from nas_attn.training.parameters import (
 from nas_attn.training.plan import Build, make_plan
 from nas_attn.training.tasks.classification.learning import class_metrics, confusion
 from nas_attn.training.tasks.data import data_of
-from nas_attn.training.trainer import Trainer
+from nas_attn.training.trainer import Trainer, check_trainings
 
 
 def factors(epochs: int, steps: int, *parts: dict[str, object], peak: float = 1.0) -> list[float]:

@@ -17,11 +17,11 @@ from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage.opening import OpenStudy, create_study, is_study
 from nas_attn.storage.records import Fingerprint
 from nas_attn.storage.store import StudyStore
-from nas_attn.training.checking import check_trainings
 from nas_attn.training.images import keep_inventory, keep_or_compare
 from nas_attn.training.measuring import to_text
 from nas_attn.training.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
 from nas_attn.training.tasks.data import data_of
+from nas_attn.training.trainer import check_trainings
 
 
 def plan_recipe(

@@ -13,9 +13,9 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.importing import PYTHON, load_object
 from nas_attn.training.arithmetic import execution_on
 from nas_attn.training.evaluators import Evaluator
-from nas_attn.training.finding import find_evaluator
 from nas_attn.training.images import KnownImages, keep_or_compare
 from nas_attn.training.plan import Build, Plan, study_plan
+from nas_attn.training.programs import find_evaluator
 from nas_attn.training.starts import pick_device, read_weights, wanted_weights
 from nas_attn.training.tasks.data import data_of
 

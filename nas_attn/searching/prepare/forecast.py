@@ -21,13 +21,12 @@ from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
 from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.training.arithmetic import new_arithmetic, threads_for
-from nas_attn.training.checking import check_trainings
 from nas_attn.training.evaluators import EvaluatorRun
-from nas_attn.training.finding import evaluator_of
 from nas_attn.training.plan import Plan, bare_seeds, check_limits, plan_for, session_s
+from nas_attn.training.programs import evaluator_of
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
-from nas_attn.training.trainer import Trainer
+from nas_attn.training.trainer import Trainer, check_trainings
 
 
 def forecast(

@@ -1,18 +1,18 @@
-"""How a task's images are read. Loads torch only when it reads them.
-
-A task that reads its images as classification does needs no class of its own: its row names
-`nas_attn.training.tasks.classification.data:ImagesWithClasses`.
-"""
+"""How the images of the tasks are read. Loads torch only when it reads them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from nas_attn.data.inventory import Inventory
+from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tables import find_data_set
 from nas_attn.recipe.task import EXTERNAL, Task
 from nas_attn.system.memory import SOLE_WORKER, Share
+from nas_attn.training.tasks.detection import usual_side
 
 if TYPE_CHECKING:
     # A module that loads torch.
@@ -28,7 +28,7 @@ def data_of(task: Task) -> TaskData:
 
 
 class TaskData:
-    """How a task's images are read."""
+    """How a task's images are read: those with a class each, or a mask, as it stands here."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -112,3 +112,64 @@ class TaskData:
         """
         inventory = self.inventory(section)
         return "" if inventory is None else "\n".join(inventory.described())
+
+
+class ImagesWithBoxes(TaskData):
+    """Images with boxes, which we read."""
+
+    @override
+    def section(self, recipe: Recipe) -> DataSection:
+        """The recipe's data, with the side of the detector's input."""
+        side = recipe.data.size or usual_side(recipe.backbone.name)
+        return recipe.data.model_copy(update={"size": side})
+
+    @override
+    def load(
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
+    ) -> Dataset | None:
+        if recipe.data.name != EXTERNAL:
+            from nas_attn.training.tasks.detection.learning import require_scorer
+
+            require_scorer()
+        return super().load(recipe, device=device, share=share)
+
+    @override
+    def first_look(self, section: DataSection, images: float, backbone: str) -> str:
+        try:
+            return super().first_look(section, images, backbone)
+        except DataError as error:
+            # the recipe may correct it
+            return str(error)
+
+
+class ReadElsewhere(ImagesWithBoxes):
+    """Images that an evaluator's trainer reads itself."""
+
+    @override
+    def section(self, recipe: Recipe) -> DataSection:
+        return recipe.data
+
+    @override
+    def load(
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
+    ) -> Dataset | None:
+        return None
+
+    @override
+    def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
+        if recipe.data.name == EXTERNAL:
+            return super().shape_and_classes(recipe)
+        from nas_attn.data import yolo
+
+        side = yolo.side(recipe.data)
+        return (3, side, side), len(yolo.class_names(recipe.data))
+
+    @override
+    def missing_test(self, recipe: Recipe) -> str:
+        from nas_attn.data import yolo
+
+        if recipe.data.name == EXTERNAL or yolo.described(recipe.data).get("test"):
+            return ""
+        return (
+            f"data YAML '{yolo.data_file(recipe.data)}' has no test split: add test: and its images"
+        )
