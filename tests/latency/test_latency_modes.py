@@ -11,12 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas_attn.errors import RecipeError
 from nas_attn.latency import nets, paired
 from nas_attn.latency.files import write_runtime_file
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES, LatencyMode
-from nas_attn.system import importing
 
 MODES = [pytest.param(mode, id=name) for name, mode in LATENCY_MODES.items()]
 IN_FILES = [pytest.param(mode, id=name) for name, mode in LATENCY_MODES.items() if mode.suffix]
@@ -43,7 +41,7 @@ def test_a_mode_says_where_it_runs(mode: LatencyMode) -> None:
     assert set(mode.devices) <= {"cpu", "cuda"}
     assert mode.devices
     assert all(isinstance(getattr(torch, dtype), torch.dtype) for dtype in mode.dtypes)
-    assert callable(importing.load_object(mode.prepare, what="mode", error=RecipeError))
+    assert callable(mode.prepare())
     assert bool(mode.suffix) == bool(mode.write)
     if mode.extra:
         assert mode.package
