@@ -28,7 +28,7 @@ from nas_attn.cli.common import (
     print_json,
     study_named,
 )
-from nas_attn.errors import OperationError, UserError
+from nas_attn.errors import OperationError, UserError, several
 from nas_attn.system.paths import output_path, user_path
 
 if TYPE_CHECKING:
@@ -144,14 +144,15 @@ def _print_exported(done: Exported, kind: Format) -> None:
 def _say_exported(done: Exported, view: CandidateView) -> None:
     """What was written, and what its checks found."""
     from nas_attn.cli.printing import INDENT, show_prose
-    from nas_attn.words import exporting
 
-    who = None if view.is_bare else str(view.placement)
     trained = done.facts["training"]["what"]
+    network = f"{view.placement} ({view.label}; {trained})"
+    if view.is_bare:
+        network = f"the bare backbone ({trained})"
     out = console()
-    show_prose(out, exporting.exported_line(done.path, who, view.label, trained))
+    show_prose(out, f"{done.path}: {network}")
     notes = [done.note] if done.note else []
-    for line in (*notes, *_found(done.facts), exporting.card_line(done.cards[0])):
+    for line in (*notes, *_found(done.facts), f"described in: {done.cards[0]}"):
         show_prose(out, line, indent=INDENT)
 
 
@@ -161,7 +162,6 @@ def _hints(
     """What else could be exported: the network that was retrained last, or this one trained as the
     target says; or that it was, or that only the user's program can.
     """
-    from nas_attn.words import exporting
 
     name = opened.store.name
     at = at_storage(opened.url)
@@ -170,12 +170,14 @@ def _hints(
         view.placement,
     )
     if criteria.default and last != view.placement:
-        yield exporting.other_retrained_line(last)
+        yield (
+            f"'{last}' was retrained last, but another placement is recommended now; to export it:"
+        )
         yield f"nas-attn export {name} --placement '{last}'{at}"
     if done.run is not None or done.note:
         return
     if _trained_as_target(opened.recipe, done):
-        yield exporting.AS_TARGET
+        yield "trained as the target says, in the search"
         return
     if opened.recipe.needs_program:
         yield ("to train it as the target says, use your own code: nas-attn retrain cannot call it")
@@ -183,7 +185,7 @@ def _hints(
     which = ""
     if not criteria.default:
         which = f" --placement '{view.placement}'"
-    yield exporting.retrain_first_line(f"nas-attn retrain {name}{which}{at}")
+    yield f"to train it as the target says first: nas-attn retrain {name}{which}{at}"
 
 
 def _trained_as_target(recipe: Recipe, done: Exported) -> bool:
@@ -197,36 +199,49 @@ def _trained_as_target(recipe: Recipe, done: Exported) -> bool:
 def _found(facts: dict[str, Any]) -> Iterator[str]:
     """The results of the checks, one line each."""
     from nas_attn.export.card import against_torch
-    from nas_attn.words.exporting import against_torch_line, scored_here_line
+    from nas_attn.recipe import units
 
     if facts["here"] is not None:
-        yield scored_here_line(facts["here"], facts["training"])
+        here = facts["here"]
+        images = f"{here['images']} validation images"
+        if "right" in here:
+            before = facts["training"]["right"]
+            scored = f"{here['right']} of {images} right"
+        else:
+            metric = here["metric"]
+            before = facts["training"]["metrics"].get(metric)
+            if before is not None:
+                before = units.value(metric, before)
+            scored = f"{units.title(metric)} {units.value(metric, here['value'])} on {images}"
+        then = "" if before is None else f"; {before} when it was trained"
+        yield f"in float32: {scored}{then}"
     if facts["check"] is not None:
-        yield against_torch_line(against_torch(facts))
+        yield f"against torch: {against_torch(facts)}"
 
 
 def _train_again(opened: OpenStudy, view: CandidateView, options: ExportOptions) -> None:
     """Trains a candidate for its weights, and says what it scores now."""
     from nas_attn.cli.common import INTERRUPTED
+    from nas_attn.recipe import units
     from nas_attn.searching.prepare.checks import check_here
     from nas_attn.searching.run.again import train_again
     from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.worker.stopping import interruptible
-    from nas_attn.words import exporting
 
     def say(line: str) -> None:
         echo(line, err=True)
 
     check_here(opened.recipe, device=options.device)
     stop = threading.Event()
-    say(exporting.training_again_line(view.label, view.placement))
+    say(f"training {view.label} again: {view.placement}")
     with interruptible(stop, say):
         training = Options(device=options.device, threads=options.threads, say=say, stop=stop)
         score = train_again(opened, view, training)
     if score is None:
-        say(exporting.STOPPED)
+        say("stopped; run the same command again to continue")
         raise typer.Exit(INTERRUPTED)
-    say(exporting.trained_again_line(score.epochs, score.metrics))
+    scores = ", ".join(units.named(name, value) for name, value in score.metrics.items())
+    say(f"trained again, after {several(score.epochs, 'epoch')}: {scores}")
 
 
 def check_export(
@@ -241,24 +256,28 @@ def check_export(
     check_output()
 
     from nas_attn.cli.printing import show_prose
-    from nas_attn.export.card import verify
+    from nas_attn.export.checking import verify
     from nas_attn.recipe import units
-    from nas_attn.words.exporting import checked_line, scored_text
 
     path = user_path(file, what="FILE", error=UserError)
     check_export_trust(path, trust=trust)
     result = verify(path, root=root)
-    scored = scored_text(result.metric, result.value, result.right, result.images)
+    shown = units.value(result.metric, result.value)
+    images = f"{result.images} validation images"
     if result.right is None:
+        scored = f"{units.title(result.metric)} {shown} on {images}"
         expected = units.value(result.metric, result.expected)
     else:
+        scored = f"{result.right} of {images} right ({shown})"
         expected = f"{result.expected:g}"
     if as_json:
         print_json({**asdict(result), result.metric: result.value, "agrees": result.agrees})
     else:
-        of_card = f"{expected} {result.expected_where}"
-        line = checked_line(result.file, result.format, scored, of_card, elsewhere=result.elsewhere)
-        show_prose(console(), line)
+        where = "in this process, since weights need nas_attn"
+        if result.elsewhere:
+            where = "in a process without nas_attn"
+        line = f"{result.file} ({result.format}), {where}: {scored}"
+        show_prose(console(), f"{line}; {expected} {result.expected_where}")
     if not result.agrees:
         raise OperationError(
             f"'{result.file}' scores differently from its card: {scored} instead of {expected}"

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from nas_attn.answer.fronts import sign_of
@@ -16,19 +15,20 @@ from nas_attn.data.dataset import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError
 from nas_attn.export import scoring
-from nas_attn.export.card import ExportedNetwork, card, check_onnx, run_elsewhere, write_card
+from nas_attn.export.card import ExportedNetwork, card, write_card
+from nas_attn.export.checking import check_onnx, run_elsewhere, scored, which_are_right
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.export.weights import kept_runs, searched_run, trained_model
 from nas_attn.latency.files import CALIBRATION
-from nas_attn.recipe import tasks
+from nas_attn.recipe import tasks, units
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.tables import share_of_images
 from nas_attn.recipe.task import Task
 from nas_attn.storage.artifacts import weights_run
 from nas_attn.storage.opening import OpenStudy
-from nas_attn.storage.records import ASIDE, Arithmetic, Score, StoredScore
+from nas_attn.storage.records import ASIDE, Arithmetic, StoredScore
 from nas_attn.storage.rows import Run
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.arithmetic import PLAIN
@@ -36,7 +36,9 @@ from nas_attn.training.images import compare
 from nas_attn.training.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
-from nas_attn.words.exporting import AS_SEARCHED, retrained_text, worse_note
+
+# letters of a manifest: about 50,000 images
+MOST_IN_CARD = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +102,10 @@ def export_candidate(
         given = answers_of(network.task).graph(network.model, plan.input_shape)
     if wish.normalize:
         given = normalising(given, network.described, kind)
-    trained = AS_SEARCHED if run is None else retrained_text(run.purpose, run.protocol, run.seed)
-    images = None
-    if kind.quantized:
-        images = _calibration(network.dataset, stored=wish.normalize)
+    trained = "after the search's training"
+    if run is not None:
+        trained = f"{run.purpose}, {run.protocol}, seed {run.seed}"
+    images = _calibration(network.dataset, stored=wish.normalize) if kind.quantized else None
     written = write(
         given,
         path,
@@ -158,19 +160,25 @@ def _compared(
         return None
     answers = answers_of(network.task)
     images = answers.compared(network.plan, network.dataset, stored=wish.normalize)
-    check = check_onnx(written, given, images)
-    return None if check is None else asdict(check)
+    return check_onnx(written, given, images)
 
 
 def _checked_here(
     network: TrainedNetwork, written: Path, stored: StoredScore | None, wish: ExportWish
 ) -> dict[str, Any] | None:
-    """What the network scores in this process; None if it is not checked."""
-    if not wish.check or network.dataset is None:
+    """What the network scores in this process, and an int8 file in one of its own; None if it is
+    not checked.
+    """
+    dataset = network.dataset
+    if not wish.check or dataset is None:
         return None
-    here = _here(network.model, network.recipe, network.dataset, stored)
+    here = _here(network, dataset, stored)
     if find_format(wish.format, network.task).quantized:
-        here["in_file"] = _in_file(written, wish.format, network.dataset, stored=wish.normalize)
+        with run_elsewhere(written, wish.format) as run:
+            value, right = scored(run, dataset, stored=wish.normalize, batch=CALIBRATION)
+        here["in_file"] = {"value": value}
+        if right is not None:
+            here["in_file"]["right"] = right
     return here
 
 
@@ -196,7 +204,12 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
     retrained, brief = values
     if sign_of(now.recipe, metric) * (retrained - brief) >= 0:
         return run, ""
-    return None, worse_note(metric, retrained, brief)
+    after = units.value(metric, retrained)
+    before = units.value(metric, brief)
+    return None, (
+        f"the retrained network is worse ({metric}: {after} after retraining, {before} after the"
+        " search's training), so these are the search's weights"
+    )
 
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
@@ -223,6 +236,7 @@ def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredSc
 
 
 def _training(stored: StoredScore | None, what: str, section: TrainingSection) -> dict[str, Any]:
+    """What the card says of the training that gave the weights; `stored`: its score."""
     names = ("seed", "epochs", "right", "images", "precision", "arithmetic")
     facts: dict[str, Any] = {**dict.fromkeys(names), "what": what, "metrics": {}}
     if stored is None:
@@ -238,20 +252,17 @@ def _training(stored: StoredScore | None, what: str, section: TrainingSection) -
     elif section.precision != "auto":
         facts["precision"] = section.precision
     if score.correct is not None and score.examples > 0:
-        facts |= {"right": int(_bits(score).sum()), "images": score.examples}
+        right = which_are_right(score.correct, score.examples)
+        facts |= {"right": int(right.sum()), "images": score.examples}
     return facts
 
 
-def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    assert score.correct is not None
-    return np.unpackbits(np.frombuffer(score.correct, np.uint8), count=score.examples).astype(bool)
-
-
-def _here(
-    model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None
-) -> dict[str, Any]:
-    trainer = Trainer(recipe.training, dataset, device="cpu", arithmetic=PLAIN)
-    score = trainer.score(model, dataset.validation)
+def _here(network: TrainedNetwork, dataset: Dataset, stored: StoredScore | None) -> dict[str, Any]:
+    """What the network scores on the validation images in float32; `stored`: what it scored when it
+    was trained.
+    """
+    trainer = Trainer(network.recipe.training, dataset, device="cpu", arithmetic=PLAIN)
+    score = trainer.score(network.model, dataset.validation)
     metric = dataset.task.metric
     facts = {
         "metric": metric,
@@ -259,19 +270,15 @@ def _here(
         "images": score.examples,
         "precision": PLAIN.precision,
     }
-    if score.correct is not None:
-        right = _bits(score)
-        accuracy = share_of_images()
-        facts |= {
-            accuracy: score.metrics[accuracy],
-            "right": int(right.sum()),
-            "images": len(right),
-        }
-        before = None
-        if stored is not None:
-            before = stored.score
-        if before is not None and before.correct is not None and before.examples == len(right):
-            facts["judged_otherwise"] = int((right != _bits(before)).sum())
+    if score.correct is None:
+        return facts
+    accuracy = share_of_images()
+    right = which_are_right(score.correct, score.examples)
+    facts |= {accuracy: score.metrics[accuracy], "right": int(right.sum()), "images": len(right)}
+    before = None if stored is None else stored.score
+    if before is not None and before.correct is not None and before.examples == len(right):
+        was_right = which_are_right(before.correct, before.examples)
+        facts["judged_otherwise"] = int((right != was_right).sum())
     return facts
 
 
@@ -283,21 +290,8 @@ def _calibration(dataset: Dataset | None, *, stored: bool) -> Tensor | None:
     return next(iter(dataset.validation.batches(CALIBRATION)))[0].contiguous()
 
 
-def _in_file(path: Path, format_: str, dataset: Dataset, *, stored: bool) -> dict[str, Any]:
-    with run_elsewhere(path, format_) as run:
-        tally = answers_of(dataset.task).judged(run, dataset, stored=stored, batch=CALIBRATION)
-    bits = tally.right()
-    facts = {"value": tally.metrics(0.0)[dataset.task.metric]}
-    if bits is not None:
-        facts["right"] = int(
-            np.unpackbits(np.frombuffer(bits, np.uint8), count=len(dataset.validation)).sum()
-        )
-    return facts
-
-
 def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -> dict[str, Any]:
     """What the card says of the images; `stored`: the score of the network's training."""
-    seed = None if stored is None else stored.score.seed
     if dataset is None:
         return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
     facts: dict[str, Any] = {
@@ -305,11 +299,17 @@ def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -
         "section": data_of(tasks.of(recipe)).section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
         "bits": dataset.bits,
-        **_images(dataset),
+    }
+    # so that a later check can say what has changed
+    if dataset.manifest is not None:
+        text = dataset.manifest.text
+        facts["images"] = dataset.manifest.digest
+        facts["manifest"] = text if len(text) <= MOST_IN_CARD else None
+    facts |= {
         "training": len(dataset.train),
         "validation": len(dataset.validation),
         # where each seed divides the images anew
-        "divided_by_seed": None if dataset.drawn is None else seed,
+        "divided_by_seed": stored.score.seed if stored and dataset.drawn is not None else None,
     }
     photographs = recipe.data.name.startswith("folder:") and dataset.task.per_image
     if photographs and dataset.validation_identity is not None:
@@ -318,21 +318,6 @@ def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -
         pairs = zip(names, dataset.validation.labels.tolist(), strict=True)
         facts |= {"folder": str(folder.resolve()), "files": [list(pair) for pair in pairs]}
     return facts
-
-
-# letters of a manifest: about 50,000 images
-MOST_IN_CARD = 2**20
-
-
-def _images(dataset: Dataset) -> dict[str, Any]:
-    """What the images are, so that a later check can say what has changed."""
-    if dataset.manifest is None:
-        return {}
-    text = dataset.manifest.text
-    manifest = None
-    if len(text) <= MOST_IN_CARD:
-        manifest = text
-    return {"images": dataset.manifest.digest, "manifest": manifest}
 
 
 def _write_scoring(facts: Mapping[str, Any], written: Path) -> None:

@@ -17,7 +17,7 @@ from nas_attn import backbones
 from nas_attn.data import yolo
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
-from nas_attn.export.card import check_onnx
+from nas_attn.export.checking import check_onnx
 from nas_attn.export.python_file import UNCHANGED, Described, Interface
 from nas_attn.recipe.recipe import BackboneSection, DataSection
 from nas_attn.recipe.tasks import find
@@ -123,8 +123,8 @@ def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> N
     )
     found = check_onnx(whole, given, [images()])
     assert found is not None
-    assert found.difference is not None
-    assert found.difference < 1e-4
+    assert found["difference"] is not None
+    assert found["difference"] < 1e-4
     assert [file.name for file in tmp_path.iterdir() if file.suffix in (".pt", ".onnx")] == [
         "a.onnx"
     ]

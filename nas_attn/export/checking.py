@@ -1,0 +1,284 @@
+"""Whether an exported file agrees with its network, and with its card: it runs in a process of its
+own, without nas_attn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nas_attn.data.dataset import Dataset
+from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
+from nas_attn.export import scoring
+from nas_attn.export.card import read_card, resolved_of
+from nas_attn.export.formats import FORMER, Graph, answers_of
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import DataSection
+from nas_attn.training.images import differences
+from nas_attn.training.plan import plan_for
+from nas_attn.training.tasks.data import data_of
+
+Run = Callable[[NDArray[Any]], NDArray[Any]]
+SLACK = 1 / 500
+"""Share of the images whose result may differ by rounding."""
+ROUNDING_OF_OUTPUTS = 1e-3
+"""Largest difference of outputs, as a share of the largest output, that rounding may cause."""
+# must be the first statement of a program
+FUTURE = "from __future__ import annotations\n"
+
+
+@contextmanager
+def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
+    """Runs an exported file in a process without nas_attn: batches in, answers out. OperationError:
+    the process ended.
+    """
+    # As text, so that the folder of this package is not on the path. The working folder is its last
+    # part, as for a search: its random.py does not replace the library's.
+    program = Path(scoring.__file__).read_text("utf-8")
+    program = program.replace(FUTURE, f"{FUTURE}import os, sys\nsys.path.append(os.getcwd())\n", 1)
+    command = [sys.executable, "-P", "-c", program, "--stream", format_, str(path.resolve())]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        target = process.stdin
+        source = process.stdout
+
+        def run(x: NDArray[Any]) -> NDArray[Any]:
+            with suppress(OSError, ValueError):
+                scoring.send(target, x)
+                if (answer := scoring.receive(source)) is not None:
+                    return answer
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            errors.seek(0)
+            lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+            reason = shorten(lines[-1]) if lines else "it ended without output"
+            raise OperationError(
+                f"the exported file does not run in a process of its own: {reason}"
+            )
+
+        try:
+            yield run
+        finally:
+            # a process that has ended takes no more
+            with suppress(OSError):
+                target.close()
+            process.kill()
+
+
+def scored(
+    run: Run, dataset: Dataset, *, stored: bool, batch: int = scoring.BATCH
+) -> tuple[float, int | None]:
+    """A file's metric on the validation images, and how many of them are right.
+
+    Args:
+        run: images in, outputs out.
+        stored: the file takes images in uint8, as in the data set.
+        batch: the number of images at a time.
+
+    Returns:
+        The metric of the data set's task, and the number; None if an image is neither right nor
+        wrong.
+    """
+    tally = answers_of(dataset.task).judged(run, dataset, stored=stored, batch=batch)
+    value = tally.metrics(0.0)[dataset.task.metric]
+    bits = tally.right()
+    if bits is None:
+        return value, None
+    return value, int(which_are_right(bits, len(dataset.validation)).sum())
+
+
+def which_are_right(bits: bytes, images: int) -> NDArray[np.bool_]:
+    """(images,) From a score's packed bits, one for each image."""
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=images).astype(bool)
+
+
+def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> dict[str, Any] | None:
+    """Compares an ONNX file with its network.
+
+    Args:
+        path: the file.
+        graph: the network that was written.
+        images: batches of them.
+
+    Returns:
+        `difference`: `Graph.worst` of their outputs (None: no image had a box), and `version`: ONNX
+        Runtime's. None: it is not installed.
+
+    Raises:
+        OperationError: they differ by more than rounding explains.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    found = []
+    with torch.no_grad():
+        for x in images:
+            (output,) = session.run(None, {name: x.numpy()})
+            found.append(graph.differences(torch.from_numpy(output), graph(x), x))
+    worst = graph.worst(torch.cat(found))
+    if worst is not None and not worst <= ROUNDING_OF_OUTPUTS:
+        raise OperationError(
+            f"'{path.name}' does not compute the same as the network (outputs differ by"
+            f" {100 * worst:.2g} % of the largest): export another format"
+        )
+    return {"difference": worst, "version": onnxruntime.__version__}
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The score of an exported file, and the expected one."""
+
+    file: str
+    format: str
+    metric: str
+    value: float
+    right: int | None
+    """Number of correct images; None if an image is neither right nor wrong."""
+    images: int
+    expected: float
+    """The card's number of correct images, or its metric if `right` is None; `expected_where`: the
+    time of that score.
+    """
+    expected_where: str
+    elsewhere: bool
+    """Whether it ran in a process without nas_attn; the format `weights` needs nas_attn."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the score agrees with the card, up to rounding: one image in 500, or as much of a
+        metric.
+        """
+        if self.right is None:
+            return abs(self.value - self.expected) <= SLACK
+        return abs(self.right - self.expected) <= max(1, self.images * SLACK)
+
+
+def verify(path: Path, *, root: str | None = None) -> Verified:
+    """Scores an exported file. `root`: the data's folder, if it is not the card's `data.root`.
+
+    Raises:
+        UserError: the file, its card or its data are missing, or the format is a former one.
+        OperationError: the file or the images are not those of the card, or the file does not run.
+    """
+    facts = read_card(path)
+    if facts.get("format") in FORMER:
+        raise UserError(
+            f"'{path.name}' is in the format '{facts['format']}', which is not checked any more:"
+            " export onnx, or run the script beside it"
+        )
+    try:
+        return _verified(path, facts, root)
+    except NasAttnError:
+        raise
+    except Exception as error:
+        # a damaged card or damaged weights may raise anything
+        reason = shorten(f"{type(error).__name__}: {error}", 160)
+        raise UserError(
+            f"'{path}' or its card is damaged ({reason}): export the network again"
+        ) from error
+
+
+def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verified:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
+        raise OperationError(f"'{path}' is not the file that its card describes: export it again")
+    dataset = _data(path, facts, root)
+    elsewhere = facts["format"] != "weights"
+    running: AbstractContextManager[Run] = run_elsewhere(path, facts["format"])
+    if not elsewhere:
+        running = nullcontext(_network(facts, path, dataset))
+    with running as run:
+        value, right = scored(run, dataset, stored=facts["input"]["normalised_inside"])
+    metric = dataset.task.metric
+    expected, where = _expected(facts, metric, per_image=right is not None)
+    # nothing to differ from
+    if expected is None:
+        expected = value if right is None else right
+    elif not isinstance(expected, int | float):
+        raise TypeError(f"{expected!r} is not a number")
+    images = len(dataset.validation)
+    return Verified(
+        path.name, facts["format"], metric, value, right, images, expected, where, elsewhere
+    )
+
+
+def _expected(
+    facts: Mapping[str, Any], metric: str, *, per_image: bool
+) -> tuple[float | None, str]:
+    """The score in the card, and when it was computed; None if the card has none."""
+    name = "right" if per_image else "value"
+    here = facts["here"]
+    if here is not None and "in_file" in here:
+        return here["in_file"][name], "when it was exported, in int8"
+    if here is not None:
+        return here[name], "when it was exported, in float32"
+    training = facts["training"]
+    expected = training["right"] if per_image else training["metrics"].get(metric)
+    return expected, "the card has no score" if expected is None else "when it was trained"
+
+
+def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
+    """The images that the card names."""
+    of_card = facts["data"]
+    section = DataSection.stored(of_card["section"])
+    if root is not None:
+        section = section.model_copy(update={"root": root})
+    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
+    recipe = recipe.model_copy(update={"data": section})
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+    if dataset is None:
+        raise UserError(
+            f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images"
+            " itself"
+        )
+    # None: a card from before
+    kept = of_card.get("images")
+    if kept is not None and dataset.manifest is not None and dataset.manifest.digest != kept:
+        manifest = of_card["manifest"]
+        what = f": {differences(dataset.manifest, manifest)}" if manifest else ""
+        raise OperationError(
+            f"the images of '{section.name}' are not those of the card{what}; name the study's"
+            " folder as root, or put them back as they were"
+        )
+    # None: one division, as in a card from before
+    seed = of_card.get("divided_by_seed")
+    if seed is not None:
+        dataset = dataset.of_seed(seed)
+    if dataset.digest != of_card["digest"]:
+        raise OperationError(
+            f"the images of '{section.name}' are not those of the study (digest {dataset.digest}, "
+            f"not {of_card['digest']}): name the study's folder as root"
+        )
+    return dataset
+
+
+def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
+    """The network of a file in the format `weights`, which needs nas_attn's code."""
+    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
+    # of the run that gave the weights; a card from before names none
+    norms = facts["backbone"].get("norms", "as_built")
+    backbone = recipe.backbone.model_copy(update={"norms": norms})
+    plan = plan_for(recipe.model_copy(update={"backbone": backbone}), dataset)
+    network = plan.network(resolved_of(facts), 0)
+    network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+    return scoring.runner(network.eval())
