@@ -121,12 +121,6 @@ def _by_runtime() -> Function:
     return by_runtime
 
 
-def _write_onnx() -> Function:
-    from nas_attn.latency.files import write_onnx
-
-    return write_onnx
-
-
 def _by_command() -> Function:
     from nas_attn.latency.nets import by_command
 
@@ -464,8 +458,6 @@ LATENCY_MODES = (
     LatencyMode(
         "onnxruntime",
         _by_runtime,
-        suffix=".onnx",
-        write=_write_onnx,
         package="onnxruntime",
         extra="onnx",
         costly=True,
@@ -476,8 +468,6 @@ LATENCY_MODES = (
     LatencyMode(
         "onnxruntime-int8",
         _by_runtime,
-        suffix=".onnx",
-        write=_write_onnx,
         package="onnxruntime",
         extra="onnx",
         costly=True,
@@ -488,8 +478,6 @@ LATENCY_MODES = (
     LatencyMode(
         "openvino",
         _by_runtime,
-        suffix=".onnx",
-        write=_write_onnx,
         package="openvino",
         extra="openvino",
         costly=True,
@@ -499,8 +487,6 @@ LATENCY_MODES = (
     LatencyMode(
         "tensorrt",
         _by_runtime,
-        suffix=".onnx",
-        write=_write_onnx,
         package="onnxruntime",
         costly=True,
         devices=("cuda",),
@@ -510,8 +496,6 @@ LATENCY_MODES = (
     LatencyMode(
         "openvino-int8",
         _by_runtime,
-        suffix=".onnx",
-        write=_write_onnx,
         package="openvino",
         extra="openvino",
         costly=True,

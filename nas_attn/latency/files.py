@@ -1,8 +1,4 @@
-"""Networks as files of other runtimes: ONNX, also in int8.
-
-A writer is called as `write_onnx(model, x, path)`, with an input x (N, C, H, W) for whose shape the
-file is made; `LatencyMode.write` names it.
-"""
+"""Networks as files of other runtimes: ONNX, also in int8."""
 
 from __future__ import annotations
 
@@ -178,11 +174,9 @@ def _batches(images: Array, size: int) -> list[Array]:
 def write_runtime_file(
     model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path
 ) -> None:
-    """Writes the file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
-    mode = section.row
-    assert mode.write is not None
-    mode.write()(model, x, path)
-    if mode.quantized:
+    """Writes the ONNX file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
+    write_onnx(model, x, path)
+    if section.row.quantized:
         if images is None:
             images = torch.randn(CALIBRATION, *x.shape[1:])
         quantize(path, images.cpu().numpy(), len(x))

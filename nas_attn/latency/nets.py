@@ -233,7 +233,7 @@ def open_in_runtime(
     """
     # Windows removes no file that is still mapped.
     with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / f"model{section.row.suffix}"
+        path = Path(folder) / "model.onnx"
         write_runtime_file(model, section, x, images, path)
         return Opened(path, section.mode, x.cpu().numpy(), section.threads, section.device)
 

@@ -48,7 +48,6 @@ from nas_attn.latency.paired import (
     time_rounds,
 )
 from nas_attn.recipe.recipe import LatencySection
-from nas_attn.recipe.tables import LATENCY_MODES
 from nas_attn.storage.records import BESIDE, Session, SessionSample
 from nas_attn.storage.rows import to_sessions
 
@@ -320,10 +319,10 @@ def write_folder(
     program that measures them. MeasurementError: no runtime of ONNX files, a network cannot be
     exported, or the folder not be written.
     """
-    if not section.row.suffix:
-        runtimes = ", ".join(name for name, row in LATENCY_MODES.items() if row.suffix)
+    if section.mode.removesuffix(paired.INT8) not in paired.OPENERS:
         raise MeasurementError(
-            f"latency.mode = '{section.mode}' needs torch on the device: set mode to {runtimes}"
+            f"latency.mode = '{section.mode}' needs torch on the device: set mode to"
+            f" {', '.join(paired.OPENERS)}"
         )
     # this machine writes files only
     here = section.model_copy(update={"device": "cpu"})
@@ -333,7 +332,7 @@ def write_folder(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULTS_FILE).unlink(missing_ok=True)
         for number, (key, (_, model)) in enumerate([("", ("", reference)), *candidates.items()]):
-            names[key] = f"{number or 'bare'}{section.row.suffix}"
+            names[key] = f"{number or 'bare'}.onnx"
             with torch.no_grad():
                 write_runtime_file(
                     deployed(model, here, input_shape), here, x, None, folder / names[key]

@@ -171,12 +171,6 @@ class LatencyMode:
     dtype), the `LatencySection` and an input (N, C, H, W), it returns a
     `nas_attn.latency.nets.Net`, mostly by `timed`.
     """
-    suffix: str = ""
-    """Of the file that the runtime reads; empty: torch runs the network itself."""
-    write: Load | None = None
-    """Writes that file, as `nas_attn.latency.files` says. It is opened by the runtime's function in
-    `nas_attn.latency.paired`, which also runs on devices without this package.
-    """
     package: str = ""
     """A package that it needs. A study's latencies belong to one version of it."""
     extra: str = ""
