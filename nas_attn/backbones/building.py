@@ -210,7 +210,19 @@ def torchvision_options(
 def torchvision_network(
     section: BackboneSection, name: str, input_shape: Shape, classes: int, published: bool
 ) -> nn.Module:
-    """A network of torchvision, for classes, masks or boxes."""
+    """Builds a network of torchvision, for classes, masks or boxes.
+
+    Args:
+        section: the recipe's `[backbone]`.
+        name: the network's name in that library.
+        input_shape: (channels, height, width) of an image.
+        classes: their number.
+        published: whether it starts from the published weights.
+
+    Raises:
+        BackboneError: the name is unknown, the network cannot be built, or the weights are not
+            there.
+    """
     import torchvision
 
     every = [*_torchvision_names(), *_torchvision_names("segmentation"), *detectors.names()]
@@ -362,7 +374,19 @@ def _on_hub(name: str) -> bool:
 def timm_network(
     section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
 ) -> nn.Module:
-    """A network of timm, or of the Hugging Face Hub by timm."""
+    """Builds a network of timm, or of the Hugging Face Hub by timm.
+
+    Args:
+        section: the recipe's `[backbone]`.
+        name: the network's name in that library.
+        shape: (channels, height, width) of an image.
+        classes: their number.
+        published: whether it starts from the published weights.
+
+    Raises:
+        BackboneError: the name is unknown, the network cannot be built, or the weights are not
+            there.
+    """
     try:
         import timm
     except ImportError:
@@ -397,7 +421,19 @@ def timm_network(
 def smp_network(
     section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
 ) -> nn.Module:
-    """A network of segmentation_models_pytorch, `unet/resnet18`: architecture and encoder."""
+    """Builds a network of segmentation_models_pytorch, which has no weights of whole networks.
+
+    Args:
+        section: the recipe's `[backbone]`.
+        name: `unet/resnet18`: architecture and encoder.
+        shape: (channels, height, width) of an image.
+        classes: their number.
+        published: refused.
+
+    Raises:
+        BackboneError: the name is unknown, the network cannot be built, or the weights are not
+            there.
+    """
     try:
         import segmentation_models_pytorch as smp
     except ImportError:

@@ -85,10 +85,16 @@ def waits() -> Iterator[list[str]]:
 
 
 def mend(device: torch.device, pool: Pool, error: Exception, *, way_out: str) -> None:
-    """Makes the process able to use the GPU again after a capture into this pool that failed with
-    this error.
+    """Makes the process able to use the GPU again after a capture that failed.
 
-    Raises DeviceLost: it is not, but another process will be. `way_out` ends its sentence.
+    Args:
+        device: the GPU.
+        pool: the memory that the capture had.
+        error: what the capture failed with.
+        way_out: ends the sentence of DeviceLost.
+
+    Raises:
+        DeviceLost: this process is not able, but another one will be.
     """
     # torch's own way to end a pool; it is private, and may go
     end_pool = getattr(torch._C, "_cuda_endAllocateToPool", None)

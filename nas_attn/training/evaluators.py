@@ -228,8 +228,21 @@ class EvaluatorTrainer:
         stop: Callable[[], bool],
     ) -> tuple[Score, ...]:
         """Evaluates rung by rung. Finished rungs are not repeated, except a single one if the
-        network is needed. Raises TrainingError: the evaluator raised, or did not return finite
-        numbers. Raises Interrupted: `stop` returned True.
+        network is needed.
+
+        Args:
+            model: the candidate's network, which the evaluator trains.
+            evaluation: what is trained, and to which rungs.
+            slot: keeps the scores of finished rungs.
+            on_rung: told each score; False ends the run there.
+            stop: asked before each rung; the evaluator asks between steps.
+
+        Returns:
+            The scores, one for each rung reached.
+
+        Raises:
+            TrainingError: the evaluator raised, or did not return finite numbers.
+            Interrupted: `stop` returned True.
         """
         rungs = evaluation.rungs
         blob = slot.load()

@@ -108,7 +108,17 @@ def _division(dataset: Dataset | None) -> Division | None:
 def keep_or_compare_test(
     store: StudyStore, recipe: Recipe, classes: Sequence[str], split: Split
 ) -> None:
-    """The same for the test images, at each reading."""
+    """Keeps what the test images are, or compares them, at each reading.
+
+    Args:
+        store: the study.
+        recipe: its recipe, whose `[data]` the images are kept under.
+        classes: names of the classes.
+        split: the test split; one without a listing cannot be compared.
+
+    Raises:
+        ImagesChanged: the study knows other test images.
+    """
     if split.listing is None:
         return
     manifest = Manifest(tuple(classes), {"test": split.listing})

@@ -202,7 +202,14 @@ class Learnt(ABC):
             self._own.require_shares()
 
     def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
-        """Counts a batch, and gives the sum of its log-losses."""
+        """Counts a batch, and gives the sum of its log-losses.
+
+        Args:
+            output: what the network returned for x.
+            x: float (B, C, H, W) images.
+            y: their labels, as the task has them.
+            tally: takes the answers.
+        """
         logits = self.logits(output, x)
         tally.add(logits, y)
         return self.loss(logits, y)

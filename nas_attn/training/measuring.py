@@ -134,7 +134,14 @@ class Measurer:
         count: int,
         stop: Callable[[], bool],
     ) -> None:
-        """Runs `count` sessions; candidates with the widest intervals come first."""
+        """Runs sessions; candidates with the widest intervals come first.
+
+        Args:
+            candidates: the networks to measure; the bare one is the reference of all.
+            tolerance: relative half-width of an interval that is narrow enough.
+            count: number of sessions.
+            stop: asked before each of them.
+        """
         by_key = {r.key: r for r in candidates if not r.is_bare}
         with suppress(Interrupted):
             for _ in range(count):

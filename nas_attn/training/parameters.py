@@ -35,8 +35,16 @@ LENGTHS = ("T_max", "total_iters", "step_size", "milestones")
 def schedule_factors(
     schedule: Sequence[Schedule], epochs: int, steps: int, peak: float
 ) -> list[float]:
-    """Factor on the learning rate `peak` at each step; RecipeError: a wrong name or argument, or
-    longer than the training.
+    """Gives the factor on the learning rate at each step.
+
+    Args:
+        schedule: the parts of the recipe's schedule, one after the other.
+        epochs: length of the training.
+        steps: of one epoch.
+        peak: the learning rate that the factors are of.
+
+    Raises:
+        RecipeError: a wrong name or argument, or longer than the training.
     """
     factors: list[float] = []
     for number, part in enumerate(schedule):
@@ -146,11 +154,18 @@ def make_optimizer(
     *,
     fused: bool | None = None,
 ) -> torch.optim.Optimizer | None:
-    """The recipe's optimizer; None if nothing is trained. Groups: backbone, by its factors, and
-    attention, each with and without weight decay (biases, norms, scalars: without). A group's
+    """Makes the recipe's optimizer; None if nothing is trained. Groups: backbone, by its factors,
+    and attention, each with and without weight decay (biases, norms, scalars: without). A group's
     `factor` multiplies the scheduled rate.
 
-    `fused`: whether one kernel steps all parameters; None: if possible.
+    Args:
+        model: the network, whose frozen parameters are left out.
+        section: the recipe's `[training]`.
+        rates: which parameters are attention's, and the factors of the others.
+        fused: whether one kernel steps all parameters; None: if possible.
+
+    Raises:
+        RecipeError: the optimizer is unknown, or does not take its arguments.
     """
     # by: whether attention's, its factor, whether it is spared weight decay
     members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}

@@ -116,9 +116,18 @@ def make_plan(
     build: Build | None = None,
     kept: Kept | None = None,
 ) -> Plan:
-    """Joins a recipe with its backbone, or the user's `build`, on the kept sites or those found.
-    Raises BackboneError: it cannot be built or has no site. Raises RecipeError: the space names
-    what it lacks.
+    """Joins a recipe with its backbone.
+
+    Args:
+        recipe: the recipe.
+        input_shape: (channels, height, width) of one image.
+        classes: their number.
+        build: the user's function that makes the bare network; None: the recipe's backbone.
+        kept: the sites that the study began with; None: those that are found.
+
+    Raises:
+        BackboneError: it cannot be built or has no site.
+        RecipeError: the space names what it lacks.
     """
     usual = partial(backbones.build, recipe.network, input_shape=input_shape, classes=classes)
     made_by = usual if build is None else _checked(build)
@@ -203,7 +212,18 @@ def plan_for(
     build: Build | None = None,
     kept: Kept | None = None,
 ) -> Plan:
-    """A recipe's plan with the shape and classes of its data."""
+    """Makes a recipe's plan with the shape and classes of its data.
+
+    Args:
+        recipe: the recipe.
+        dataset: its data; None: the recipe says their shape.
+        build: as in `make_plan`, like the next one.
+        kept: the sites that the study began with.
+
+    Raises:
+        BackboneError: the backbone cannot be built or has no site.
+        RecipeError: the space names what it lacks.
+    """
     if dataset is not None:
         shape = dataset.input_shape
         classes = len(dataset.classes)

@@ -171,8 +171,17 @@ def int8_metrics(
     epochs: int,
     split: Split | None = None,
 ) -> Mapping[str, float]:
-    """`accuracy_int8` and the task's other shares on a split (None: validation), if the recipe
-    needs them.
+    """Scores a network as it runs in int8, if the recipe needs it.
+
+    Args:
+        recipe: names the metrics and the latency's mode.
+        dataset: whose images calibrate the network.
+        model: the trained network.
+        epochs: so many it was trained for; at the last rung it is always scored.
+        split: what it is scored on; None: validation.
+
+    Returns:
+        `accuracy_int8` and the task's other shares; empty without a mode that quantizes.
     """
     task = tasks.of(recipe)
     images = calibration(recipe, dataset)

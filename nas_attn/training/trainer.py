@@ -244,8 +244,18 @@ class Trainer:
     def score(
         self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0
     ) -> Score:
-        """The metrics of a network on a split, and which images are right. TrainingError: the loss
-        is not finite, or no memory.
+        """Scores a network on a split: its metrics, and which images are right.
+
+        Args:
+            model: the network, on the trainer's device.
+            split: the images.
+            seed: the score's, like the next two.
+            rung: index of the rung.
+            epochs: so many it was trained for.
+
+        Raises:
+            TrainingError: the loss is not finite.
+            OutOfMemory: the device or the host has not enough memory.
         """
         clock = Clock(self.device)
         try:

@@ -151,8 +151,13 @@ def _fixed_side(backbone: str) -> int | None:
 
 
 def sizes(data: str, made: int, side: int, more: str) -> str:
-    """Lines of `[data]` about the side of images: `made`, of a made image; `side`, of the
-    detector's input.
+    """Gives the lines of `[data]` about the side of images.
+
+    Args:
+        data: name of the data.
+        made: side of a made image in pixels.
+        side: side of the detector's input.
+        more: ends the comment.
     """
     comment = f"side of the detector's input{more}"
     if data != "digits":
