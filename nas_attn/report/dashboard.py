@@ -11,27 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.candidates import (
-    candidate_called,
-    candidate_label,
-    objective_heading,
-    objective_shown,
-)
+from nas_attn.answer.candidates import candidate_called, objective_heading
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import units
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.report.figures import drawn_figures
 from nas_attn.report.figures.drawing import Told, tell, untold
-from nas_attn.report.note import (
-    BELOW,
-    answer_paragraphs,
-    table,
-    test_paragraphs,
-    trial_paragraphs,
-    what_best_means,
-    what_estimates_are,
-)
-from nas_attn.system.wrapping import glued
+from nas_attn.report.note import BELOW, SHEET, study_note, trial_note
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -43,12 +29,8 @@ _CHUNK = 2045
 _ROUNDS = 3
 # Letters of a line of a plot's title, which has half of a window of 1280 pixels
 PANEL_TITLE_LETTERS = 46
-# Rows of the study note's table at most
-_MOST_ROWS = 40
 # Begins the names of our user attributes of a study
 OUR_ATTRIBUTES = "nas_attn:"
-# The name of the answer's table among the study's artifacts
-SHEET = "answer.csv"
 
 
 def publish(
@@ -64,7 +46,7 @@ def publish(
             storage.set_study_user_attr(study, name, fact)
     notes = {"dashboard:": study_note(answer)}
     for view in snapshot.candidates:
-        notes[f"dashboard:{identity(view.trial)}:"] = note(view, snapshot)
+        notes[f"dashboard:{identity(view.trial)}:"] = trial_note(view, snapshot)
     plots = _plots(snapshot)
     for _ in range(_ROUNDS):
         stored = storage.get_study_system_attrs(study)
@@ -94,49 +76,6 @@ def link_sheet(storage: BaseStorage, study: int, artifact: str) -> None:
     text = json.dumps(link)
     if storage.get_study_system_attrs(study).get(key) != text:
         storage.set_study_system_attr(study, key, text)
-
-
-def note(view: CandidateView, snapshot: Snapshot) -> str:
-    """A trial's note (Markdown)."""
-    return "\n\n".join(trial_paragraphs(view, snapshot))
-
-
-def study_note(answer: Answer) -> str:
-    """The study's note (Markdown): the card, the tests, the front beside the baselines, and what
-    the dashboard's own answer means.
-    """
-    snapshot = answer.now
-    paragraphs = [f"# {snapshot.study}", *answer_paragraphs(answer)]
-    for result in reversed(snapshot.validations):
-        paragraphs += test_paragraphs(snapshot, result)
-    if snapshot.front:
-        paragraphs.append(_front(snapshot))
-    paragraphs += [what_best_means(snapshot, SHEET), what_estimates_are(snapshot)]
-    return "\n\n".join(paragraphs)
-
-
-def _front(snapshot: Snapshot) -> str:
-    objectives = range(len(snapshot.objectives))
-    rows = [
-        [
-            str(view.trial),
-            _role(view),
-            # a number stays beside its unit
-            *(glued(objective_shown(snapshot, view, index)) for index in objectives),
-            f"`{view.placement}`",
-        ]
-        for view in snapshot.shown[:_MOST_ROWS]
-    ]
-    return table(
-        ["trial", "", *(objective_heading(snapshot, index) for index in objectives), "placement"],
-        rows,
-    )
-
-
-def _role(view: CandidateView) -> str:
-    """`front, uniform se`, `front, bare backbone`; empty for a placement that is neither."""
-    name = candidate_label(view) if view.baseline else ""
-    return ", ".join(filter(None, ["front" if view.on_front else "", name]))
 
 
 def _plots(snapshot: Snapshot) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,42 +14,51 @@ from markupsafe import Markup
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.arithmetic import arithmetic_lines
 from nas_attn.answer.choosing import Chosen, choice_sentences
-from nas_attn.answer.effects import Effects, both_effects
+from nas_attn.answer.effects import both_effects
 from nas_attn.answer.effects_text import effect_sentences
-from nas_attn.answer.snapshot import Snapshot
-from nas_attn.answer.time_use import time_sentence
+from nas_attn.answer.snapshot import STATES, Snapshot
+from nas_attn.answer.time_use import time_heads, time_rows, time_sentence
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
-from nas_attn.errors import StudyError
+from nas_attn.errors import StudyError, several
+from nas_attn.latency.estimates import not_alone
+from nas_attn.recipe import units
 from nas_attn.recipe.reading import write_toml
-from nas_attn.report import prose as words
 from nas_attn.report import tables
-from nas_attn.report.figure_facts import provenance, run_range, runs_beside_test
+from nas_attn.report.estimates import estimates_sentences
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import unbroken, untold
 from nas_attn.report.figures.effects import sure_map
+from nas_attn.report.figures.effects_message import no_map_sentence
 from nas_attn.report.figures.front import front_figures
-from nas_attn.report.figures.noise import noise_figure
-from nas_attn.report.figures.retrained import retraining_curves
-from nas_attn.report.headings import SECTIONS
-from nas_attn.report.messages import no_map_sentence
 from nas_attn.report.mistakes import Wrong, mistakes_parts
 from nas_attn.report.network import drawn_answer
-from nas_attn.report.prose import latency_machine
-from nas_attn.report.templating import Explaining, plotly_script, templates, trusted
+from nas_attn.report.templating import Explaining, plotly_script, templates, trusted, when
 from nas_attn.report.terms import TERMS
 from nas_attn.system.paths import user_path, write_whole
 
-
-@dataclass(frozen=True, slots=True)
-class ReportSection:
-    """A part of the page: `templates/ID.html`, with its heading."""
-
-    id: str
-    title: str
-
-
-ALWAYS_SHOWN = frozenset({"front", "study", "repeat"})
+SECTIONS: Mapping[str, str] = {
+    "tests": "Tests",
+    "front": "Front and baselines",
+    "estimates": "What the estimates mean",
+    "effects": "What each choice does",
+    "mistakes": "What the networks get wrong",
+    "curves": "Learning curves",
+    "retrained": "Trained for use",
+    "candidates": "All candidates",
+    "study": "The study",
+    "repeat": "Repeat the study",
+}
+"""The sections of the page, in their order: id of `templates/ID.html` -> heading."""
+# Library, as a study names it -> its name for pip
+PINNED: Mapping[str, str] = {
+    "nas_attn": "nas-attn",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "optuna": "optuna",
+    "numpy": "numpy",
+}
 
 
 def write_report(
@@ -74,30 +82,33 @@ def write_report(
 
 def render(answer: Answer, choice: Chosen | None = None, wrong: Wrong | None = None) -> str:
     """The whole page as text."""
-    snapshot = answer.now
+    now = answer.now
     page = Page()
+    model = now.evidence.get(now.primary or "")
     parts = {
-        "tests": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
-        "estimates": _estimates(answer, page),
-        "effects": _all_effects(snapshot, page),
-        "mistakes": mistakes_parts(snapshot, wrong),
-        "curves": page.draw(learning_curves(snapshot)),
-        "retrained": _retrained(snapshot, page),
-        "candidates": tables.candidates_table(snapshot),
+        "tests": [_tested(now, result) for result in reversed(now.validations)],
+        "front": True,
+        "estimates": list(estimates_sentences(answer)),
+        "effects": _effects(now, page),
+        "mistakes": mistakes_parts(now, wrong),
+        "curves": page.draw(learning_curves(now)),
+        "retrained": tables.retrained_table(now),
+        "candidates": tables.candidates_table(now),
     }
+    contents = {name: SECTIONS[name] for name, part in parts.items() if part}
+    contents |= {"study": SECTIONS["study"], "repeat": SECTIONS["repeat"]}
     context = {
-        "now": snapshot,
-        "about": words.about(snapshot.recipe),
+        "now": now,
         "answer": drawn_answer(answer),
-        "best": snapshot.find(snapshot.taken) if snapshot.taken else None,
-        "choice": None if choice is None else _choice(snapshot, choice),
-        "tiles": words.tiles(snapshot),
-        "tested": parts["tests"],
-        "noise": parts["estimates"],
+        "best": now.find(now.taken) if now.taken else None,
+        "choice": choice and {"view": choice.view, "sentences": choice_sentences(now, choice)},
+        "tiles": _tiles(now),
+        "fronts": [page.draw(figure) for figure in front_figures(now)],
+        "new_images": model is not None and model.on_new_images,
         **parts,
-        **_front(snapshot, page),
-        **_study(snapshot),
-        "contents": _contents(parts),
+        "front": tables.front_table(now),
+        **_study(now),
+        "contents": contents,
         "explain": Explaining(TERMS),
         "written": datetime.now(UTC).timestamp(),
         "figures": page.figures,
@@ -110,113 +121,90 @@ def render(answer: Answer, choice: Chosen | None = None, wrong: Wrong | None = N
     return templates().get_template("report.html").render(context, **assets)
 
 
-def _contents(parts: Mapping[str, object]) -> list[ReportSection]:
-    """The sections that have something to show."""
-    unlike = (parts.keys() | ALWAYS_SHOWN) ^ SECTIONS.keys()
-    if unlike:
-        raise LookupError(f"these have a heading or a part in the report, and not both: {unlike}")
+def _tiles(now: Snapshot) -> list[tuple[str, str]]:
+    """How far the study is: numbers, and what they count."""
+    seconds = sum(point.wall_s for view in now.candidates for point in view.scores)
+    states = [(str(now.counts[state]), state) for state in STATES if now.counts[state]]
     return [
-        ReportSection(name, title)
-        for name, title in SECTIONS.items()
-        if name in ALWAYS_SHOWN or parts[name]
+        (f"{len(now.candidates)} of {now.planned}", "candidates"),
+        (str(len(now.front)), "on the front"),
+        *states,
+        (units.duration(seconds), "of training"),
     ]
 
 
-def _choice(snapshot: Snapshot, choice: Chosen) -> dict[str, Any]:
-    return {"view": choice.view, "sentences": choice_sentences(snapshot, choice)}
-
-
-def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
+def _tested(now: Snapshot, result: ValidationResult) -> dict[str, Any]:
     return {
         "number": result.family.number,
         "headline": validation_headline(result),
-        "sentences": list(validation_sentences(result, snapshot)),
+        "sentences": list(validation_sentences(result, now)),
         "networks": tables.tested_table(result),
         "classes": tables.tested_classes_table(result),
     }
 
 
-def _front(snapshot: Snapshot, page: Page) -> dict[str, Any]:
-    model = snapshot.evidence.get(snapshot.primary or "")
-    new_images = model is not None and model.on_new_images
-    return {
-        "front": tables.front_table(snapshot),
-        "front_intro": list(words.front_intro(snapshot, new_images=new_images)),
-        "fronts": [page.draw(figure) for figure in front_figures(snapshot)],
-        "nothing_scored": words.NOTHING_SCORED,
-    }
-
-
-def _estimates(answer: Answer, page: Page) -> dict[str, Any] | None:
-    snapshot = answer.now
-    floor = snapshot.noise.get(snapshot.primary or "")
-    if floor is None or not floor.seed_sd:
-        return None
-    return {
-        "sentences": list(
-            words.noise_sentences(
-                floor,
-                run_range(snapshot),
-                runs_beside_test(answer),
-                provenance(snapshot, floor.metric),
-            )
-        ),
-        "figure": page.draw(noise_figure(snapshot)),
-    }
-
-
-def _all_effects(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
-    both = [effects for effects in both_effects(snapshot) if effects.rows]
-    if not both:
-        return None
-    parts = [_effects(snapshot, effects, page) for effects in both]
+def _effects(now: Snapshot, page: Page) -> dict[str, Any] | None:
+    parts = []
     sentences: list[str] = []
-    for effects, part in zip(both, parts, strict=True):
-        # where nothing can be told from zero, one sentence says so
-        if not part["no_map"]:
+    for effects in both_effects(now):
+        if not effects.rows:
+            continue
+        figure = sure_map(effects) if effects.at("choice") else None
+        if figure is not None:
+            # where nothing can be told from zero, one sentence says so
             sentences += effect_sentences(effects)
-    return {"intro": words.EFFECTS_NOTE, "sentences": sentences, "of": parts}
+        parts.append(
+            {
+                "title": "latency" if effects.of == "latency" else units.title(effects.of),
+                "cv_error": effects.cv_error,
+                "figure": page.draw(figure),
+                "no_map": no_map_sentence(now, effects) if figure is None else "",
+                "table": tables.effects_table(effects),
+            }
+        )
+    return {"sentences": sentences, "of": parts} if parts else None
 
 
-def _effects(snapshot: Snapshot, effects: Effects, page: Page) -> dict[str, Any]:
-    figure = sure_map(effects) if effects.at("choice") else None
-    return {
-        "title": words.effects_title(effects.of),
-        "error": "" if effects.cv_error is None else words.additive_error(effects.cv_error),
-        "figure": page.draw(figure),
-        "no_map": no_map_sentence(snapshot, effects) if figure is None else "",
-        "table": tables.effects_table(effects),
-    }
-
-
-def _retrained(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
-    if not snapshot.retrained:
-        return None
-    return {
-        "intro": words.RETRAINED,
-        "table": tables.retrained_table(snapshot),
-        "figures": [page.draw(figure) for figure in retraining_curves(snapshot)],
-    }
-
-
-def _study(snapshot: Snapshot) -> dict[str, Any]:
+def _study(now: Snapshot) -> dict[str, Any]:
     """How it was measured, and how it is repeated."""
-    candidates = tables.candidates_table(snapshot)
+    record = now.latency
+    conditions = {} if record is None else {**record.conditions, **record.details}
+    readings = [(when(reading.read_at), reading.reason) for reading in now.test_readings]
+    versions = sorted(now.versions.items())
+    pinned = [f"{PINNED[name]}=={version}" for name, version in versions if name in PINNED]
+    plain = tables.plain
     return {
-        "candidates_count": words.several_candidates(candidates.rows if candidates else ()),
-        "machine": latency_machine(snapshot),
-        "conditions": tables.conditions_table(snapshot),
-        "images": snapshot.images.described() if snapshot.images else [],
-        "arithmetic": arithmetic_lines(snapshot.arithmetic),
-        "time": time_sentence(snapshot.time_use),
-        "times": tables.time_table(snapshot),
-        "test_readings": words.test_readings(snapshot),
-        "readings": tables.readings_table(snapshot),
-        "repeat": words.repeat(snapshot.study),
-        "commands": "\n".join(words.repeat_commands(snapshot)),
-        "recipe": write_toml(snapshot.recipe.model_dump(mode="json")),
-        "versions": tables.versions_table(snapshot),
+        "machine": latency_machine(now),
+        "conditions": plain("Conditions of measurement", ["what", "value"], conditions.items()),
+        "images": now.images.described() if now.images else [],
+        "arithmetic": arithmetic_lines(now.arithmetic),
+        "time": time_sentence(now.time_use),
+        "times": plain("Where the time went", time_heads(), time_rows(now.time_use)),
+        "readings": plain("Readings of the test images", ["when", "why"], readings),
+        "pinned": " ".join(sorted(pinned)),
+        "recipe": write_toml(now.recipe.model_dump(mode="json")),
+        "versions": plain("Versions", ["library", "version"], versions),
     }
+
+
+def latency_machine(now: Snapshot) -> str:
+    """Where and how latency was measured."""
+    record = now.latency
+    if record is None:
+        return "No latency has been measured."
+    text = (
+        f"Latency was measured on {record.machine} in {several(record.sessions, 'session')}"
+        f" ({units.duration(record.duration_s)}): {record.reference_ms:.3g} ms for the bare"
+        " backbone."
+        f" {record.dropped} sessions were dropped because two copies of the same network differed"
+        f" too much; typically the copies differ by {100 * record.control_spread:.2f} %."
+    )
+    if "nms" in record.conditions:
+        text += (
+            " A detector is timed without the selection of boxes (NMS), unless it is part of the"
+            " network."
+        )
+    return f"{text} {not_alone(record.beside)}".rstrip()
 
 
 class Page:

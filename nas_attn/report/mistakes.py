@@ -9,8 +9,24 @@ from typing import Any, NamedTuple
 
 from nas_attn.answer.per_image import Mistakes, Picture
 from nas_attn.answer.snapshot import Snapshot
+from nas_attn.recipe import units
 from nas_attn.report import tables
-from nas_attn.report.prose import IMAGES_DIFFER, IMAGES_EQUAL, MISTAKEN_IMAGES, mistakes_intro
+
+MISTAKEN_IMAGES: Mapping[str, str] = {
+    "accuracy": (
+        "The share of its runs in which each network is right, and what it takes the image for most"
+        " often."
+    ),
+    "mean_iou": (
+        "The share of pixels that each network has right, as the mean over its runs. Masks: the"
+        " true one, then the networks'."
+    ),
+    "map50_95": (
+        "The F1 of each network's boxes, as the mean over its runs. Boxes: the true ones, then the"
+        " networks'."
+    ),
+}
+"""What of a network's mistakes is shown -> what stands above the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +51,19 @@ def mistakes_parts(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | 
         return None
     mistakes = wrong.mistakes
     names = [role(snapshot, key) for key in mistakes.keys]
+    title = "IoU" if mistakes.what == "mean_iou" else units.title(mistakes.what)
+    over = "runs and images" if mistakes.images else "runs, where there are several"
     return {
-        "intro": mistakes_intro(mistakes),
+        "intro": (
+            f"The {title} of each class on the validation images, as the mean over the runs of the"
+            f" last rung. ± is half of the 95 % interval of a gain, over {over}; bold: the interval"
+            " excludes zero. Of many classes some exclude it by chance."
+        ),
         "caption": MISTAKEN_IMAGES[mistakes.what],
-        "chance": IMAGES_DIFFER,
         "classes": tables.mistakes_table(mistakes, names),
         "confusions": tables.confusions(mistakes, names),
         "images": _images(wrong, names),
-        "equal": "" if mistakes.different else IMAGES_EQUAL,
+        "equal": not mistakes.different,
     }
 
 

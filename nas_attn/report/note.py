@@ -1,58 +1,85 @@
-"""What optuna-dashboard's note on a study says, in Markdown."""
+"""The notes of a study and of its trials, which optuna-dashboard shows (Markdown)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import below, drawing_line, headline, is_placement, rows
-from nas_attn.answer.candidates import objective_heading, objective_shown
+from nas_attn.answer.candidates import candidate_label, objective_heading, objective_shown
 from nas_attn.answer.remarks import remarks
 from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
 from nas_attn.recipe import units
-from nas_attn.report.figure_facts import Provenance, provenance
-from nas_attn.system.wrapping import Line
+from nas_attn.report.estimates import Provenance, provenance
+from nas_attn.system.wrapping import Line, glued
 
 # Ends our part of a note
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
-_ESTIMATES: Mapping[Provenance, str] = {
-    Provenance.SEARCH: "Estimates from the search on the validation images",
-    Provenance.TARGET: "Estimates for training as the target says, on the validation images",
-    Provenance.TESTED: "Estimates for training as the target says, on the test images",
-}
+# The name of the answer's table among the study's artifacts
+SHEET = "answer.csv"
+# Rows of the study note's table at most
+MOST_ROWS = 40
 
 
-def trial_paragraphs(view: CandidateView, now: Snapshot) -> Iterator[str]:
+def trial_note(view: CandidateView, now: Snapshot) -> str:
     """A trial's placement, outcome and cost; current estimates only of front and baselines."""
     what = f"baseline: {view.baseline}" if view.baseline else "searched"
     front = ", on the front" if view.on_front else ""
-    yield f"`{view.placement}`"
-    yield f"**{view.state}, {what}{front}**"
+    paragraphs = [f"`{view.placement}`", f"**{view.state}, {what}{front}**"]
     if view.reason:
-        yield " ".join(view.reason.split())
+        paragraphs.append(" ".join(view.reason.split()))
     if view.on_front or view.baseline is not None:
         estimates = [
             f"{objective_heading(now, index)} {objective_shown(now, view, index)}"
             for index in range(len(now.objectives))
         ]
-        yield f"Estimated now: {', '.join(estimates)}."
+        paragraphs.append(f"Estimated now: {', '.join(estimates)}.")
         if view.beats_none is not None:
             odds = units.probability(view.beats_none)
-            yield f"Probability of being better than the bare backbone: {odds}."
+            paragraphs.append(f"Probability of being better than the bare backbone: {odds}.")
     if view.cost is not None:
-        yield f"{units.counted(view.cost)}."
+        paragraphs.append(f"{units.counted(view.cost)}.")
+    return "\n\n".join(paragraphs)
 
 
-def answer_paragraphs(answer: Answer) -> Iterator[str]:
+def study_note(answer: Answer) -> str:
+    """The study's note: the answer, the tests, the front beside the baselines, and what the
+    dashboard's own answer means.
+    """
+    now = answer.now
+    paragraphs = [f"# {now.study}", *_answer_paragraphs(answer)]
+    for result in reversed(now.validations):
+        paragraphs.append(f"**{validation_headline(result)}**")
+        sentences = validation_sentences(result, now)
+        paragraphs.append("\n".join(f"- {sentence}" for sentence in sentences))
+    if now.front:
+        paragraphs.append(_front(now))
+    told = "the values that Optuna was told when a trial ended, in most cases of one run"
+    best = f"*Best trials* in this dashboard, and its Pareto plot, are the front of {told}."
+    if len(now.objectives) == 1:
+        best = f"*Best* in this dashboard is the best of {told}. The best of many is partly luck."
+    paragraphs.append(
+        f"{best} The answer above also uses the seeds and the latency sessions that came later, and"
+        f" allows for luck. After the search, the artifact {SHEET} is the table above."
+    )
+    about = {
+        Provenance.SEARCH: "from the search on the validation images",
+        Provenance.TARGET: "for training as the target says, on the validation images",
+        Provenance.TESTED: "for training as the target says, on the test images",
+    }[provenance(now, now.metric)]
+    paragraphs.append(f"Estimates {about}, with 95 % intervals; not a claim.")
+    return "\n\n".join(paragraphs)
+
+
+def _answer_paragraphs(answer: Answer) -> Iterator[str]:
     """The headline, the drawing, the rows as a table, and what stands below as a list."""
     yield f"**{headline(answer)}**"
     if answer.drawing:
         yield f"`{drawing_line(answer.drawing)}`"
     cells = [[f"**{row.label}**", _said(row)] for row in rows(answer)]
     if cells:
-        yield table(["", ""], cells)
+        yield _table(["", ""], cells)
     small = below(answer)
     if small:
         yield "\n".join(f"- {row.label}: {_said(row)}" for row in small)
@@ -64,33 +91,31 @@ def _said(row: Line) -> str:
     return f"{text} `{row.command}`" if row.command else text
 
 
-def test_paragraphs(now: Snapshot, result: ValidationResult) -> Iterator[str]:
-    """A test: its headline, and a line for each comparison."""
-    yield f"**{validation_headline(result)}**"
-    yield "\n".join(f"- {sentence}" for sentence in validation_sentences(result, now))
-
-
-def what_estimates_are(now: Snapshot) -> str:
-    """Which training and which images the table's estimates are about."""
-    return f"{_ESTIMATES[provenance(now, now.metric)]}, with 95 % intervals; not a claim."
-
-
-def what_best_means(now: Snapshot, sheet: str) -> str:
-    """How the dashboard's own answer differs from ours. `sheet`: the artifact with our table."""
-    told = "the values that Optuna was told when a trial ended, in most cases of one run"
-    ours = (
-        "The answer above also uses the seeds and the latency sessions that came later, and allows"
-        f" for luck. After the search, the artifact {sheet} is the table above."
+def _front(snapshot: Snapshot) -> str:
+    objectives = range(len(snapshot.objectives))
+    rows = [
+        [
+            str(view.trial),
+            _role(view),
+            # a number stays beside its unit
+            *(glued(objective_shown(snapshot, view, index)) for index in objectives),
+            f"`{view.placement}`",
+        ]
+        for view in snapshot.shown[:MOST_ROWS]
+    ]
+    return _table(
+        ["trial", "", *(objective_heading(snapshot, index) for index in objectives), "placement"],
+        rows,
     )
-    if len(now.objectives) == 1:
-        return (
-            f"*Best* in this dashboard is the best of {told}. The best of many is partly luck."
-            f" {ours}"
-        )
-    return f"*Best trials* in this dashboard, and its Pareto plot, are the front of {told}. {ours}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _role(view: CandidateView) -> str:
+    """`front, uniform se`, `front, bare backbone`; empty for a placement that is neither."""
+    name = candidate_label(view) if view.baseline else ""
+    return ", ".join(filter(None, ["front" if view.on_front else "", name]))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
 
     def line(cells: Sequence[str]) -> str:

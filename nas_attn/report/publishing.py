@@ -22,6 +22,7 @@ from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_lin
 from nas_attn.recipe.tables import is_share_of_images
 from nas_attn.report import dashboard, write_report
 from nas_attn.report.mistakes import Wrong, role
+from nas_attn.report.note import SHEET
 from nas_attn.report.tracking import track
 from nas_attn.storage.artifacts import sheet_name
 from nas_attn.storage.opening import OpenStudy
@@ -127,7 +128,7 @@ def _keep_sheet(opened: OpenStudy, now: Snapshot) -> None:
             opened.artifacts.write(name, io.BytesIO(text))
     except Exception as error:
         # each artifact store has its own exceptions
-        line = no_sheet_line(dashboard.SHEET, first_line(error))
+        line = no_sheet_line(SHEET, first_line(error))
         warnings.warn(line, NasAttnWarning, stacklevel=2)
         return
     dashboard.link_sheet(opened.book.storage, opened.book.number, name)

@@ -19,16 +19,30 @@ from nas_attn.answer.effects import Effect, Effects, Part, both_effects
 from nas_attn.answer.facts import Retrained
 from nas_attn.answer.per_image import ByClass, ClassGain, Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.answer.time_use import time_heads, time_rows
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_rows
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import units
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import counted_costs, is_cost
-from nas_attn.report import headings
-from nas_attn.report.prose import confusion_caption
-from nas_attn.report.templating import when
+from nas_attn.report.estimates import gains_of_runs
+
+# A loss that falls by less than this share in the last fifth of the epochs has levelled off
+STILL_FALLING = 0.03
+# Epochs that have a last fifth
+FEWEST_EPOCHS = 5
+
+BETTER_THAN_BARE = "better than the bare backbone"
+EFFECTS_HEADS = (
+    "site",
+    "choice",
+    "on average",
+    "good",
+    "alone",
+    "next to the recommended",
+    "candidates",
+    "with the type elsewhere",
+)
 
 
 class Cell(NamedTuple):
@@ -91,31 +105,6 @@ def plain(caption: str, head: Sequence[str], rows: Iterable[Iterable[object]]) -
     return Table(caption, head, made) if made else None
 
 
-def conditions_table(snapshot: Snapshot) -> Table | None:
-    """How latency was measured."""
-    record = snapshot.latency
-    if record is None:
-        return None
-    pairs = {**record.conditions, **record.details}.items()
-    return plain(headings.CONDITIONS, ["what", "value"], pairs)
-
-
-def time_table(snapshot: Snapshot) -> Table | None:
-    """Where the time of each worker went."""
-    return plain(headings.TIMES, time_heads(), time_rows(snapshot.time_use))
-
-
-def readings_table(snapshot: Snapshot) -> Table | None:
-    """When and why the test images were read."""
-    rows = [(when(reading.read_at), reading.reason) for reading in snapshot.test_readings]
-    return plain(headings.READINGS, ["when", "why"], rows)
-
-
-def versions_table(snapshot: Snapshot) -> Table | None:
-    """The libraries that the study began with."""
-    return plain(headings.VERSIONS_TITLE, ["library", "version"], sorted(snapshot.versions.items()))
-
-
 def tested_table(result: ValidationResult) -> Table | None:
     """The networks of a test, with their scores; None before there is a result."""
     if not result.verdicts:
@@ -124,7 +113,8 @@ def tested_table(result: ValidationResult) -> Table | None:
         TableRow([Cell(role), Cell(value), Cell(notation=placement, wide=True)])
         for role, value, placement in validation_rows(result)
     ]
-    return Table(headings.OF_THIS_TEST, headings.TESTED_HEADS, rows)
+    head = ["network", "on the test split, ± over runs", "placement"]
+    return Table("The networks of this test", head, rows)
 
 
 def tested_classes_table(result: ValidationResult) -> Table | None:
@@ -139,16 +129,22 @@ def front_table(snapshot: Snapshot) -> Table | None:
     """The front, then the other baselines; None before there is one."""
     if not snapshot.front:
         return None
-    head = ["candidate", *_heads(snapshot), headings.BETTER_THAN_BARE, "runs"]
+    head = ["candidate", *_heads(snapshot), BETTER_THAN_BARE, "runs", "gains of its runs"]
     rows = [TableRow(_front_row(snapshot, view), view.on_front) for view in snapshot.shown]
-    return Table(headings.FRONT, head, rows).informative()
+    return Table("The front, and the baselines beside it", head, rows).informative()
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     name = Cell(
         candidate_label(view), notation=str(view.placement), tags=_tags(snapshot, view), wide=True
     )
-    return [name, *_values(snapshot, view), _likely(view.beats_none), _seeds(snapshot, view)]
+    metric = snapshot.primary or ""
+    gains = [] if view.is_bare else gains_of_runs(snapshot, metric, view)
+    of_runs = Cell()
+    if len(gains) > 1:
+        of_runs = number(units.difference_range(metric, min(gains), max(gains)), min(gains))
+    odds = [_likely(view.beats_none), _seeds(snapshot, view)]
+    return [name, *_values(snapshot, view), *odds, of_runs]
 
 
 def _heads(snapshot: Snapshot) -> list[str]:
@@ -186,12 +182,10 @@ def candidates_table(snapshot: Snapshot) -> Table | None:
     if not snapshot.candidates:
         return None
     more = [*map(units.title, _counted(snapshot)), "time", "training memory", "images/s trained"]
-    odds = [headings.BETTER_THAN_BARE, "runs"]
+    odds = [BETTER_THAN_BARE, "runs"]
     head = ["trial", "placement", "state", *_heads(snapshot), *odds, *more, "reason"]
     rows = [TableRow(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
-    return Table(
-        headings.SECTIONS["candidates"], head, rows, "all-candidates", sortable=True
-    ).informative()
+    return Table("All candidates", head, rows, "all-candidates", sortable=True).informative()
 
 
 def _counted(snapshot: Snapshot) -> list[str]:
@@ -203,7 +197,7 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     seconds = sum(point.wall_s for point in view.scores)
     state = view.state
     if state == "pruned" and view.rung is not None:
-        state = headings.pruned_at(view.rung)
+        state = f"pruned at rung {view.rung}"
     return [
         Cell(str(view.trial), view.trial, tags=_tags(snapshot, view)),
         Cell(notation=str(view.placement), wide=True),
@@ -226,8 +220,8 @@ def effects_table(effects: Effects) -> Table:
     """The effects of choices and types on average, and of choices in two networks."""
     of = "latency" if effects.of == "latency" else units.title(effects.of)
     return Table(
-        headings.all_effects(of),
-        headings.EFFECTS_HEADS,
+        f"All effects on {of}",
+        EFFECTS_HEADS,
         [TableRow(_effect_row(effects.of, row)) for row in effects.rows],
         f"effects-{effects.of}",
         sortable=True,
@@ -267,7 +261,7 @@ def classes_table(by_class: ByClass, names: Mapping[str, str]) -> Table:
         for at, (name, count) in enumerate(zip(by_class.classes, by_class.images, strict=True))
     ]
     head = ["class", "images", *(names[key] for key in by_class.values)]
-    return Table(headings.TESTED_CLASSES, head, rows, sortable=True)
+    return Table("On the test split, class by class", head, rows, sortable=True)
 
 
 # with more classes, a matrix has only some of them
@@ -298,7 +292,8 @@ def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table:
                 ]
             )
         )
-    caption = headings.by_class(units.title(summary.what))
+    title = units.title(summary.what)
+    caption = f"{title[:1].upper()}{title[1:]} of each class"
     return Table(caption, head, rows, "by-class", sortable=True)
 
 
@@ -329,7 +324,8 @@ def confusions(summary: Mistakes, names: Sequence[str]) -> list[Table]:
             TableRow([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)])
             for i in kept
         ]
-        tables.append(Table(confusion_caption(name), head, rows, matrix=True))
+        caption = f"What the classes are taken for by {name}, in % of the class"
+        tables.append(Table(caption, head, rows, matrix=True))
     return tables
 
 
@@ -342,28 +338,55 @@ def _taken(share: float, *, right: bool) -> Cell:
     )
 
 
-def retrained_table(snapshot: Snapshot) -> Table:
-    """One row per training."""
-    metrics = metrics_shown(run.metrics or {} for run in snapshot.retrained)
+def retrained_table(snapshot: Snapshot) -> Table | None:
+    """The trainings for use, a row for each; None without any."""
+    if not snapshot.retrained:
+        return None
+    metrics = metrics_shown(_scores(run) for run in snapshot.retrained)
+    head = ["placement", "protocol", "seed", "epochs", *map(units.title, metrics)]
     rows = [TableRow(_retrained_row(run, metrics)) for run in snapshot.retrained]
-    head = [*headings.RETRAINED_HEADS, *map(units.title, metrics), headings.STATE]
-    return Table(headings.FOR_USE, head, rows).informative()
+    caption = "Trainings for use, scored on the validation split"
+    return Table(caption, [*head, "training loss", "state"], rows).informative()
+
+
+def _scores(run: Retrained) -> Mapping[str, float]:
+    """The scores at the end; of a training under way those of its last epoch."""
+    if run.metrics is not None:
+        return run.metrics
+    return run.curve[-1].metrics if run.curve else {}
 
 
 def _retrained_row(run: Retrained, metrics: Sequence[str]) -> list[Cell]:
-    epochs = run.curve[-1].epochs if run.curve else None
-    scores = run.metrics or {}
+    last = run.curve[-1] if run.curve else None
+    scores = _scores(run)
     state = ""
-    if not scores:
-        state = run.reason or ("under way" if epochs else "waiting")
+    if not run.metrics:
+        state = run.reason or ("under way" if last else "waiting")
+    loss = Cell()
+    if last is not None:
+        falling = still_falling(run)
+        end = "" if falling is None else (", still falls" if falling else ", has levelled off")
+        loss = number(f"{last.train_loss:.3g}{end}", last.train_loss)
     return [
         Cell(notation=str(run.placement), wide=True),
         Cell(run.protocol),
         number(str(run.seed), run.seed),
-        number(units.NO_VALUE if epochs is None else str(epochs), epochs),
+        number(str(last.epochs), last.epochs) if last else number(units.NO_VALUE, None),
         *(number(units.value(name, scores.get(name)), scores.get(name)) for name in metrics),
+        loss,
         Cell(state),
     ]
+
+
+def still_falling(run: Retrained) -> bool | None:
+    """Whether the training loss still fell at the end, so that a longer training may gain more;
+    None with too few epochs, or before the end.
+    """
+    losses = [point.train_loss for point in run.curve]
+    if run.metrics is None or len(losses) < FEWEST_EPOCHS:
+        return None
+    before = losses[int(0.8 * (len(losses) - 1))]
+    return losses[-1] < (1 - STILL_FALLING) * before
 
 
 def _share(share: float | None) -> Cell:

@@ -20,7 +20,7 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.answer.reasons import reasons, rule_text
 from nas_attn.answer.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.model import TARGET_RUNG
-from nas_attn.report.figures.noise import noise_figure
+from nas_attn.report.estimates import gains_of_runs
 from nas_attn.report.html import render
 from nas_attn.space.notation import parse
 from nas_attn.storage.artifacts import keep_labels
@@ -154,7 +154,8 @@ def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
     assert [view.on_front for view in taken.candidates] == [True, True, False]
     assert str(taken.recommendation.placement) == f"stage1={SE}"
     assert taken.candidates[1].beats_none > 0.9 > 0.1 > taken.candidates[2].beats_none
-    assert [round(x, 1) for x in noise_figure(taken).data[0].x][::3] == [0.1, -0.1]
+    gains = [gains_of_runs(taken, "rmse", view) for view in taken.candidates]
+    assert [round(of[0], 1) for of in gains] == [0.0, 0.1, -0.1]
 
 
 def test_without_a_trained_objective_there_is_a_front_and_accuracy_is_still_compared(

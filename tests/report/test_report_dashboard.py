@@ -16,7 +16,7 @@ from nas_attn.answer.answer_text import headline, rows
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import dashboard
-from nas_attn.report.dashboard import BELOW, note, study_note
+from nas_attn.report.note import BELOW, study_note, trial_note
 from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import Database
 
@@ -60,7 +60,7 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(
     for trial, view in zip(study.trials, made.candidates, strict=True):
         assert (
             notes.get_note_from_system_attrs(attributes, trial._trial_id)["body"]
-            == f"{note(view, made)}\n\n{BELOW}"
+            == f"{trial_note(view, made)}\n\n{BELOW}"
         )
     ratios = [
         line
@@ -76,7 +76,6 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(
         "curves",
         "effects-accuracy",
         "effects-latency",
-        "noise",
     }
     titles = {name: json.loads(text)["layout"]["title"]["text"] for name, text in figures.items()}
     assert len(set(titles.values())) == len(titles), "each has a title of its own"
@@ -148,15 +147,17 @@ def test_an_interrupted_or_interleaved_writing_is_healed(made: Snapshot, tmp_pat
 
 
 def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
-    by_state = {view.state: note(view, made) for view in made.candidates if view.baseline is None}
+    by_state = {
+        view.state: trial_note(view, made) for view in made.candidates if view.baseline is None
+    }
     pruned = [view for view in made.candidates if view.state == "pruned"][-1]
     assert by_state["pruned"].startswith(f"`{pruned.placement!s}`")
     assert "behind the best third" in by_state["pruned"]
     assert "latency ratio 1.62" in by_state["infeasible"]
     baseline = next(view for view in made.candidates if view.baseline == f"uniform {SE}")
-    assert f"scored, baseline: uniform {SE}" in note(baseline, made)
-    assert "gain in accuracy, points +" in note(baseline, made)
-    assert "bare backbone: over 99 %" in note(baseline, made)
+    assert f"scored, baseline: uniform {SE}" in trial_note(baseline, made)
+    assert "gain in accuracy, points +" in trial_note(baseline, made)
+    assert "bare backbone: over 99 %" in trial_note(baseline, made)
 
 
 def test_the_study_note_has_the_card_the_test_and_what_best_means(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
 from nas_attn.report import browser, dashboard, figures
-from nas_attn.report.figure_facts import effect_facts, retrained_facts
+from nas_attn.report.estimates import gains_of_runs
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.drawing import GREY, Told, blank_figure, tell
+from nas_attn.report.figures.drawing import Told, blank_figure, tell
 from nas_attn.report.figures.effects import (
     BAD,
     GOOD_COLOUR,
@@ -32,15 +32,15 @@ from nas_attn.report.figures.effects import (
     map_of,
     sure_map,
 )
-from nas_attn.report.figures.files import PIXELS, write_figures
-from nas_attn.report.figures.front import front_figures
-from nas_attn.report.figures.noise import noise_figure
-from nas_attn.report.messages import (
+from nas_attn.report.figures.effects_message import (
+    SureEffects,
     described_effects,
     effects_message,
-    loss_message,
     no_map_sentence,
 )
+from nas_attn.report.figures.files import PIXELS, write_figures
+from nas_attn.report.figures.front import front_figures
+from nas_attn.report.tables import front_table, retrained_table, still_falling
 from nas_attn.storage.records import EpochPoint
 
 SE = "se(reduction=8)"
@@ -136,11 +136,14 @@ def test_the_end_of_a_training_loss_is_told_only_where_it_is_known(
     state = "done" if ended else "running"
     view = made.candidates[0]
     run = Retrained(view.key, view.placement, "target", 0, state, "", curve, metrics)
-    told = replace(made, retrained=(run,))
-    facts = retrained_facts(told)
-    assert facts is not None
-    assert facts.falling is falling
-    assert ("at the end" in loss_message(told)) is (falling is not None)
+    assert still_falling(run) is falling
+    table = retrained_table(replace(made, retrained=(run,)))
+    assert table is not None
+    (row,) = table.rows
+    cells = dict(zip(table.head, row.cells, strict=True))
+    assert cells["accuracy"].sort == 0.7, "as far as it has come"
+    assert cells["training loss"].sort == losses[-1]
+    assert ("," in cells["training loss"].text) is (falling is not None)
 
 
 def test_one_rung_makes_no_learning_curve(tmp_path: Path) -> None:
@@ -151,29 +154,24 @@ def test_one_rung_makes_no_learning_curve(tmp_path: Path) -> None:
     assert learning_curves(snapshot(study.store)) is None
 
 
-def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(
+def test_a_candidates_runs_are_compared_with_the_bare_backbones_of_their_seeds(
     made: Snapshot,
 ) -> None:
-    figure = noise_figure(made)
-    assert figure is not None
-    runs, *estimates = figure.data
     bare, se = made.candidates[:2]
-    row = list(figure.layout.yaxis.ticktext).index("se everywhere")
-    assert "bare backbone" not in figure.layout.yaxis.ticktext
-    assert list(runs.y).count(row) == 3
-    drawn = {y: (x, trace) for trace in estimates for x, y in zip(trace.x, trace.y, strict=True)}
-    assert drawn[row][0] == pytest.approx(100 * se.gains["accuracy"].mean, abs=1e-4)
-    first = [
-        p.metrics["accuracy"]
+    scores = {
+        view.key: {p.seed: p.metrics["accuracy"] for p in view.scores if p.rung == 1}
         for view in (se, bare)
-        for p in view.scores
-        if (p.seed, p.rung) == (0, 1)
-    ]
-    assert runs.x[list(runs.y).index(row)] == pytest.approx(100 * (first[0] - first[1]), abs=1e-4)
-    for x, trace in drawn.values():
-        at = list(trace.x).index(x)
-        low, high = x - trace.error_x.arrayminus[at], x + trace.error_x.array[at]
-        assert (trace.marker.color == GREY) == (low <= 0 <= high), "grey is what may be chance"
+    }
+    expected = [score - scores[bare.key][seed] for seed, score in scores[se.key].items()]
+    assert gains_of_runs(made, "accuracy", se) == pytest.approx(expected)
+    assert len(expected) == 3
+    table = front_table(made)
+    assert table is not None
+    at = list(table.head).index("gains of its runs")
+    cells = {row.cells[0].notation: row.cells[at] for row in table.rows}
+    low, high = min(expected), max(expected)
+    assert cells[str(se.placement)].text == units.difference_range("accuracy", low, high)
+    assert cells["none"].says_nothing
 
 
 def test_numbers_as_a_person_reads_them() -> None:
@@ -303,7 +301,6 @@ def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> 
         "effects-accuracy",
         "effects-latency",
         "curves",
-        "noise",
     }
     assert set(figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
 
@@ -311,16 +308,11 @@ def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> 
 def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
     made: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = figures.FIGURE_KINDS
-    assert len({kind.name for kind in kinds}) == len(kinds)
-    assert all(kind.title for kind in kinds)
-    shapes = figures.FigureKind(
-        "shapes", "Shapes & sizes", lambda snapshot: {"": go.Figure(), "big": go.Figure()}
-    )
-    monkeypatch.setattr(figures, "FIGURE_KINDS", (*kinds, shapes))
+    shapes = ("Shapes & sizes", lambda snapshot: [go.Figure(), go.Figure()])
+    monkeypatch.setattr(figures, "FIGURE_KINDS", {**figures.FIGURE_KINDS, "shapes": shapes})
     drawn = figures.drawn_figures(made)
-    assert [drawn[name].title for name in ("shapes", "shapes-big")] == ["Shapes & sizes"] * 2
-    assert "Shapes &amp; sizes" in dashboard._plots(made)["nas_attn-shapes-big"]
+    assert [drawn[name].title for name in ("shapes", "shapes-2")] == ["Shapes & sizes"] * 2
+    assert "Shapes &amp; sizes" in dashboard._plots(made)["nas_attn-shapes-2"]
 
 
 def test_types_that_cannot_be_told_from_the_best_one_are_named_with_it() -> None:
@@ -330,7 +322,7 @@ def test_types_that_cannot_be_told_from_the_best_one_are_named_with_it() -> None
 
     rows = (of_type("ela", 0.10), of_type("eca", 0.09), of_type("se", 0.03))
     effects = Effects("accuracy", rows, None)
-    assert [row.type for row in effect_facts(effects).best_types] == ["ela", "eca"]
+    assert [row.type for row in SureEffects.of(effects, "type").best] == ["ela", "eca"]
 
 
 def test_what_is_missing_or_wrong_is_one_sentence(

@@ -19,9 +19,9 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import reading
 from nas_attn.report import html as html_report
+from nas_attn.report.estimates import provenance
+from nas_attn.report.figures.curves import curves_message
 from nas_attn.report.html import render
-from nas_attn.report.messages import curves_message
-from nas_attn.report.note import what_estimates_are
 from nas_attn.report.notebook import summary
 from nas_attn.report.tables import FRAMES, rows
 from nas_attn.storage.records import BESIDE
@@ -66,8 +66,10 @@ def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings
     best = now.recommendation
     assert best is not None
     assert best.tested, "the estimates are of test images now"
-    assert what_estimates_are(now) != what_estimates_are(before)
-    assert curves_message(now) == curves_message(before), "the test adds nothing to these curves"
+    assert provenance(now, "accuracy") != provenance(before, "accuracy")
+    assert curves_message(now, "accuracy") == curves_message(before, "accuracy"), (
+        "the test adds nothing to these curves"
+    )
 
 
 @pytest.mark.extras("chromium")
@@ -80,7 +82,7 @@ def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path
         tab.until(
             "[...document.querySelectorAll('.figure')].every(f => f.querySelector('.main-svg'))"
         )
-        assert tab.look("document.querySelectorAll('.figure').length") == 5
+        assert tab.look("document.querySelectorAll('.figure').length") == 4
         assert tab.look("document.documentElement.scrollWidth") <= 1300
         rising, falling, filtered = tab.look(SORTED), tab.look(SORTED), tab.look(FILTERED)
         assert (tab.errors, tab.asked) == ([], [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -12,25 +12,6 @@ from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.effects import map_of
 from nas_attn.report.figures.front import front_figures
-from nas_attn.report.figures.noise import noise_figure
-from nas_attn.report.figures.retrained import retraining_curves
-from nas_attn.report.headings import FIGURES
-
-
-@dataclass(frozen=True, slots=True)
-class FigureKind:
-    """A kind of figure that a study may have; a row of `FIGURE_KINDS`."""
-
-    name: str
-    """Of its file and its artifact; a further figure of the kind has a number or a name of its own
-    after it.
-    """
-    title: str
-    """Of a figure that brings no title of its own."""
-    draw: Callable[[Snapshot], Mapping[str, go.Figure]]
-    """Snapshot -> the figures that the study has, each by what follows the name: `""`, `2`,
-    `accuracy`; none where nothing is known yet.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,63 +22,40 @@ class Drawn:
     figure: go.Figure
 
 
-def _fronts(snapshot: Snapshot) -> dict[str, go.Figure]:
-    return {
-        "" if number == 1 else str(number): figure
-        for number, figure in enumerate(front_figures(snapshot), 1)
-    }
+def _map_of_the_metric(snapshot: Snapshot) -> go.Figure | None:
+    return None if snapshot.primary is None else map_of(snapshot, snapshot.primary)
 
 
-def _map_of_the_metric(snapshot: Snapshot) -> dict[str, go.Figure]:
-    metric = snapshot.primary
-    figure = None if metric is None else map_of(snapshot, metric)
-    if metric is None or figure is None:
-        return {}
-    # A metric's own name may hold anything, and this becomes the name of a file.
-    return {re.sub("[^A-Za-z0-9_-]", "_", metric): figure}
-
-
-def _retrained(snapshot: Snapshot) -> dict[str, go.Figure]:
-    return {str(number): figure for number, figure in enumerate(retraining_curves(snapshot), 1)}
-
-
-def _one(
-    draw: Callable[[Snapshot], go.Figure | None],
-) -> Callable[[Snapshot], dict[str, go.Figure]]:
-    """The figures of a kind of which a study has one or none."""
-
-    def figures(snapshot: Snapshot) -> dict[str, go.Figure]:
-        figure = draw(snapshot)
-        return {} if figure is None else {"": figure}
-
-    return figures
-
-
-FIGURE_KINDS = (
-    FigureKind("front", FIGURES["front"], _fronts),
-    FigureKind("curves", FIGURES["curves"], _one(learning_curves)),
-    FigureKind("effects", FIGURES["effects"], _map_of_the_metric),
-    FigureKind(
-        "effects-latency",
-        FIGURES["effects-latency"],
-        _one(lambda snapshot: map_of(snapshot, "latency")),
+Draw = Callable[[Snapshot], go.Figure | Sequence[go.Figure] | None]
+FIGURE_KINDS: Mapping[str, tuple[str, Draw]] = {
+    "front": ("Front and baselines, as estimated now", front_figures),
+    "curves": ("Learning curves", learning_curves),
+    "effects": ("What each choice adds at each site", _map_of_the_metric),
+    "effects-latency": (
+        "What each choice adds to the latency at each site",
+        lambda snapshot: map_of(snapshot, "latency"),
     ),
-    FigureKind("noise", FIGURES["noise"], _one(noise_figure)),
-    FigureKind("retrained", FIGURES["retrained"], _retrained),
-)
-"""All kinds of figure: a new one is a row here."""
+}
+"""Name of a kind -> the title of a figure that brings none of its own, and the function that draws
+what the study has of it: one figure, several, or None.
+"""
 
 
 def drawn_figures(snapshot: Snapshot) -> dict[str, Drawn]:
-    """Name -> figure with its title, as far as the study has them: `front`, `effects-accuracy`,
-    `effects-latency`, `curves`, `noise` …
+    """Name -> figure with its title, as far as the study has them: `front`, `front-2`, `curves`,
+    `effects-accuracy`, `effects-latency`.
     """
-    figures_by_name: dict[str, Drawn] = {}
-    for kind in FIGURE_KINDS:
-        for rest, figure in kind.draw(snapshot).items():
-            name = f"{kind.name}-{rest}" if rest else kind.name
-            figures_by_name[name] = Drawn(kind.title, figure)
-    return figures_by_name
+    drawn: dict[str, Drawn] = {}
+    for kind, (title, draw) in FIGURE_KINDS.items():
+        found = draw(snapshot)
+        figures = [found] if isinstance(found, go.Figure) else found or []
+        name = kind
+        if kind == "effects":
+            # a metric's own name may hold anything, and this becomes the name of a file
+            name += "-" + re.sub("[^A-Za-z0-9_-]", "_", snapshot.primary or "")
+        for number, figure in enumerate(figures, 1):
+            drawn[name if number == 1 else f"{name}-{number}"] = Drawn(title, figure)
+    return drawn
 
 
 def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:

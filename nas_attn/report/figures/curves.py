@@ -9,7 +9,10 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
+from nas_attn.errors import several
+from nas_attn.model import Gain
 from nas_attn.recipe import units
+from nas_attn.report.estimates import Provenance, provenance
 from nas_attn.report.figures.drawing import (
     GREY,
     PRUNED_STYLE,
@@ -24,7 +27,7 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.report.figures.labels import End, name_ends
-from nas_attn.report.messages import HOW_CURVES, curves_message, hover_run
+from nas_attn.report.names import short_name
 
 # Learning curves drawn at most; the front, the baselines and the newest go first
 _MOST_CURVES = 150
@@ -75,7 +78,8 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     name_ends(figure, ends, limits, height=CURVES_INSIDE)
     figure.update_xaxes(title_text="epochs")
     measure(figure, "y", metric)
-    return tell(figure, Told(curves_message(snapshot), HOW_CURVES))
+    how = "A line is one run; a cross ends a run that was stopped early."
+    return tell(figure, Told(curves_message(snapshot, metric), how))
 
 
 def _runs(snapshot: Snapshot, metric: str) -> dict[Style, list[Run]]:
@@ -127,7 +131,9 @@ def _curves(snapshot: Snapshot, runs: Sequence[Run], metric: str, style: Style) 
         for point in points:
             x.append(point.epochs)
             y.append(by * point.metrics[metric])
-            texts.append(f"{html.escape(hover_run(metric, point))}<br>{about_run}")
+            score = units.value(metric, point.metrics[metric])
+            reached = f"{score} after {several(point.epochs, 'epoch')}, seed {point.seed}"
+            texts.append(f"{html.escape(reached)}<br>{about_run}")
         x.append(None)
         y.append(None)
         texts.append("")
@@ -143,3 +149,42 @@ def _curves(snapshot: Snapshot, runs: Sequence[Run], metric: str, style: Style) 
         text=texts,
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def curves_message(now: Snapshot, metric: str) -> str:
+    """Where the curves of the recommended network and of the bare backbone end."""
+    rungs = now.recipe.training.rungs
+    ends: dict[str, float] = {}
+    for view in now.candidates:
+        evidence = now.searched.get(view.key)
+        if view.rung == len(rungs) - 1 and evidence is not None:
+            ends[view.key] = evidence.estimates[view.key].mean
+    if not ends:
+        return "No run has reached the last rung yet."
+    after = f"After {several(rungs[-1], 'epoch')}"
+    bare = next((ends[v.key] for v in now.candidates if v.is_bare and v.key in ends), None)
+    taken = now.find(now.taken) if now.taken else None
+    if taken is not None and not taken.is_bare and taken.key in ends:
+        gain = _gain_of_search(now, metric, taken)
+        half = 0.0 if gain is None else (gain.high - gain.low) / 2
+
+        def score(end: float) -> str:
+            # with as many digits as the interval of the gain supports
+            return units.value_within(metric, end, end - half, end + half)
+
+        reached = f"{after}, {short_name(taken)} is at {score(ends[taken.key])}"
+        return f"{reached}." if bare is None else f"{reached}, the bare backbone at {score(bare)}."
+    if bare is not None:
+        return f"{after}, the bare backbone is at {units.value(metric, bare)}."
+    pruned = now.counts["pruned"]
+    stopped = f"; {pruned} were stopped early" if pruned else ""
+    return f"{after} the scores are known{stopped}."
+
+
+def _gain_of_search(now: Snapshot, metric: str, view: CandidateView) -> Gain | None:
+    """The gain over the bare backbone at the search's last rung."""
+    if provenance(now, metric) is Provenance.SEARCH:
+        return view.gains.get(metric)
+    evidence = now.searched[view.key]
+    bare = next((one.key for one in now.candidates if one.is_bare), "")
+    return evidence.gains(bare).get(view.key) if bare in evidence.ran else None

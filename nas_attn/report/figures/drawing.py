@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
-from nas_attn.answer.candidates import candidate_label
+from nas_attn.answer.candidates import candidate_label, objective_with_spread
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import units
-from nas_attn.report.messages import axis_title, hover_lines
+from nas_attn.recipe.recipe import objective_name
 
 # Each stands out from a light and a dark page, and from the others for the colour-blind, too:
 # tests/report/test_report_colours.py measures both. Lines differ by their dashes as well.
@@ -174,10 +174,14 @@ def measure(
     """Names an objective's axis, for values or for gains (positive is better)."""
     unit = units.unit(objective)
     suffix = " %" if unit is units.SHARE_UNIT and not gain else None
+    title = f"{units.title(objective)}\n{units.direction(objective)}"
+    if gain:
+        of = f"gain in {units.title(objective)}"
+        title = f"{of}, {unit.of_differences}" if unit.of_differences else of
     figure.update_layout(
         {
             f"{axis}axis": {
-                "title": {"text": broken(axis_title(objective, gain=gain))},
+                "title": {"text": broken(title)},
                 "tickformat": "+.3~g" if gain else unit.ticks,
                 "ticksuffix": suffix,
             }
@@ -201,17 +205,21 @@ def error_bars(ends: Sequence[Ends]) -> dict[str, Any]:
 
 def hover(snapshot: Snapshot, view: CandidateView) -> str:
     """A candidate in a few lines; the placement can be pasted back."""
-    placement = [str(view.placement)]
-    if len(placement[0]) > HOVER_LETTERS:
-        placement = textwrap.wrap(
-            placement[0], HOVER_LETTERS, break_long_words=False, break_on_hyphens=False
-        )
-    lines = [
-        f"<b>{html.escape(candidate_label(view))}</b>",
-        *(html.escape(line) for line in placement),
-    ]
-    lines += [html.escape(line) for line in hover_lines(snapshot, view)]
-    return "<br>".join(lines)
+    lines = textwrap.wrap(
+        str(view.placement), HOVER_LETTERS, break_long_words=False, break_on_hyphens=False
+    )
+    for index, objective in enumerate(snapshot.objectives):
+        name = objective_name(objective)
+        lines.append(f"{name}: {objective_with_spread(snapshot, view, index)}")
+        gain = view.gains.get(name)
+        if gain is not None:
+            ends = units.difference_range(objective, gain.low, gain.high)
+            size = units.difference(objective, gain.mean)
+            lines.append(f"gain over the bare backbone: {size} ({ends})")
+    if view.cost is not None:
+        lines.append(units.counted(view.cost))
+    said = "<br>".join(map(html.escape, lines))
+    return f"<b>{html.escape(candidate_label(view))}</b><br>{said}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ import plotly.graph_objects as go
 from nas_attn.answer.effects import Effect, Effects, average_effects
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
-from nas_attn.report.figure_facts import effect_facts
 from nas_attn.report.figures.drawing import TEXT, Told, blank_figure, tell
-from nas_attn.report.messages import described_effects, effects_message, hover_effect, how_effects
+from nas_attn.report.figures.effects_message import described_effects, effects_message
 
 # Blue and orange are told apart by the colour-blind, too. All are translucent, so that text on
 # them can be read on a light and on a dark page.
@@ -43,7 +42,8 @@ def map_of(snapshot: Snapshot, what: str) -> go.Figure | None:
 
 def sure_map(effects: Effects) -> go.Figure | None:
     """The map, if an effect in it is sure."""
-    return None if effect_facts(effects).nothing_is_sure else effect_map(effects)
+    rows = effects.at("choice")
+    return effect_map(effects) if any(row.sure for row in rows) else None
 
 
 def effect_map(effects: Effects) -> go.Figure:
@@ -81,7 +81,11 @@ def effect_map(effects: Effects) -> go.Figure:
     )
     figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
     figure.update_layout(margin={"t": 40, "b": 10, "l": 10})
-    told = Told(effects_message(effects), how_effects(effects), described_effects(effects))
+    colours = "Blue is better, orange is worse, grey may be chance."
+    if effects.of == "latency":
+        colours = "Orange is slower, blue is faster, grey may be nothing."
+    how = "A number is what a choice adds at a site on average, with half of its 95 % interval."
+    told = Told(effects_message(effects), f"{how} {colours}", described_effects(effects))
     lines = [line for choice in choices for line in _choice_name(choice).split("<br>")]
     beside = round(CELL_LETTER_WIDTH * max(map(len, lines))) + 40
     cell = CELL if written else NARROW_CELL
@@ -186,5 +190,11 @@ def _cell(of: str, row: Effect) -> str:
 
 
 def _hover_cell(of: str, row: Effect) -> str:
+    between = units.difference_range(of, row.low, row.high)
+    lines = [
+        f"{units.title(of)}: {units.difference(of, row.mean)} (95 %: {between})",
+        f"helps with a probability of {units.probability(row.better)}",
+        f"{row.observations} candidates have it; {row.elsewhere} more have the type elsewhere",
+    ]
     head = f"<b>{html.escape(f'{row.site} = {row.name}')}</b>"
-    return "<br>".join([head, *(html.escape(line) for line in hover_effect(of, row))])
+    return "<br>".join([head, *map(html.escape, lines)])

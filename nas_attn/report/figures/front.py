@@ -10,6 +10,8 @@ import plotly.graph_objects as go
 
 from nas_attn.answer.candidates import front_in_words
 from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.errors import several
+from nas_attn.recipe import units
 from nas_attn.recipe.recipe import lower_is_better, objective_name
 from nas_attn.report.figures.drawing import (
     BARE_LABEL,
@@ -29,7 +31,7 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.report.figures.labels import MARK, Mark, name_points
-from nas_attn.report.messages import HOW_FRONT, front_message, short_names
+from nas_attn.report.names import short_name, short_names
 
 # Pixels, without the title; and of them between the ends of the y axis
 FRONT_HEIGHT = 460
@@ -94,8 +96,55 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
         figure.update_xaxes(title_text="trial")
     else:
         _measure_axis(snapshot, figure, "x", other, absolute)
-    message = "" if absolute else front_message(snapshot)
-    return tell(figure, Told(message or front_in_words(snapshot), HOW_FRONT))
+    message = front_in_words(snapshot) if absolute else front_message(snapshot)
+    how = "A point is a candidate, with its 95 % interval; the line is the front."
+    return tell(figure, Told(message, how))
+
+
+def front_message(now: Snapshot) -> str:
+    """Who gains most and what that costs, or that no gain is shown."""
+    metric = now.primary
+    views = [v for v in now.candidates if v.state == "scored" and metric in v.gains]
+    if metric is None or not views or objective_name(now.objectives[0]) != metric:
+        count = len(now.front)
+        verb = "is" if count == 1 else "are"
+        return (
+            f"{count} of {several(now.counts['scored'], 'scored candidate')} {verb} on the front."
+        )
+    worse = sum(view.gains[metric].high < 0 for view in views)
+    if worse == len(views):
+        return "Every candidate is worse than the bare backbone."
+    better = [view for view in views if view.gains[metric].low > 0]
+    if not better:
+        lose = f"; {worse} of {len(views)} {'loses' if worse == 1 else 'lose'}" if worse else ""
+        return f"No candidate is shown to gain: what looks like one may be chance{lose}."
+    most = max(better, key=lambda view: view.gains[metric].mean)
+    gains_most = f"{short_name(most)} gains most: {_gain_at(metric, most)}."
+    so_far = "" if now.brief is None else "So far "
+    taken = next((view for view in better if view.key == now.taken), None)
+    if taken is None or taken is most:
+        message = _begun(f"{so_far}{gains_most}")
+        bare = now.find(now.taken) if now.taken else None
+        if bare is not None and bare.is_bare:
+            return f"{message} The answer keeps the bare backbone."
+        return message
+    recommended = f"{'So far r' if so_far else 'R'}ecommended: {short_name(taken)}"
+    message = f"{recommended}, {_gain_at(metric, taken)}."
+    if taken.gains[metric].high >= most.gains[metric].mean:
+        return f"{message} None is shown to gain more."
+    return f"{message} {_begun(gains_most)}"
+
+
+def _begun(sentence: str) -> str:
+    """A sentence with a capital at its beginning, but for a module's name, which is code."""
+    return f"T{sentence[1:]}" if sentence.startswith("trial ") else sentence
+
+
+def _gain_at(metric: str, view: CandidateView) -> str:
+    """`+2.82 ± 0.68 points at 1.59 × latency`."""
+    gain = view.gains[metric]
+    size = units.plus_minus(metric, gain.mean, (gain.high - gain.low) / 2)
+    return size if view.latency is None else f"{size} at {view.latency.ratio:.2f} × latency"
 
 
 def _points(snapshot: Snapshot, other: int | None, absolute: bool) -> list[FrontPoint]:
