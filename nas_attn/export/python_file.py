@@ -71,11 +71,15 @@ class _Needs:
     roots: list[tuple[str, str]] = field(default_factory=list)
     imports: set[tuple[str, str | None]] = field(default_factory=set)
 
+    def of(self, module: str, name: str) -> str:
+        """The name in the file of what a module of another package has."""
+        self.imports.add((module, None))
+        return f"{module}.{name}"
+
     def name(self, thing: Any) -> str:
         """The name of a class or function in the file."""
         if thing.__module__.partition(".")[0] != OUR_PACKAGE:
-            self.imports.add((thing.__module__, None))
-            return f"{thing.__module__}.{thing.__qualname__}"
+            return self.of(thing.__module__, thing.__qualname__)
         if (thing.__module__, thing.__qualname__) not in self.roots:
             self.roots.append((thing.__module__, thing.__qualname__))
         return str(thing.__qualname__)
@@ -92,29 +96,22 @@ def python_source(
     needs.imports |= {("pathlib", "Path"), ("torch", None), ("torch", "nn"), ("torch", "Tensor")}
     build = [*_backbone(model, described, needs), *_attention(model, described, needs)]
     definitions, imports = bundle(needs.roots)
-    parts = [
+    imported = [
+        f"from {module} import {name}" if name else f"import {module}"
+        for module, name in needs.imports | imports
+    ]
+    head = [
         _heading(described, notes),
-        "\n".join(
-            [
-                "from __future__ import annotations",
-                "",
-                *sorted(map(_imported, needs.imports | imports)),
-            ]
-        ),
+        "\n".join(["from __future__ import annotations", "", *sorted(imported)]),
         _constants(described),
+    ]
+    body = [
         definitions,
         "\n    ".join([_BUILD, *build]),
-        *([_NORMALISE] if described.interface.mean else []),
+        _NORMALISE if described.interface.mean else "",
         _LOAD.replace("WEIGHTS", repr(weights)),
     ]
-    first, *rest = filter(None, parts)
-    return f"{first}\n\n{rest[0]}\n\n{rest[1]}\n\n\n" + "\n\n\n".join(rest[2:]) + "\n"
-
-
-def _imported(one: tuple[str, str | None]) -> str:
-    if one[1]:
-        return f"from {one[0]} import {one[1]}"
-    return f"import {one[0]}"
+    return "\n\n".join(head) + "\n\n\n" + "\n\n\n".join(filter(None, body)) + "\n"
 
 
 _BUILD = '''\
@@ -165,15 +162,14 @@ def _heading(described: Described, notes: Mapping[str, str]) -> str:
 
 
 def _constants(described: Described) -> str:
-    lines = [f"INPUT_SHAPE = {described.input_shape!r}"]
-    if described.interface.classes:
-        lines.insert(0, _assigned("CLASSES", described.interface.classes))
-    if described.interface.mean:
-        lines += [
-            _assigned("MEAN", described.interface.mean),
-            _assigned("STD", described.interface.std),
-        ]
-        lines += ['"""Per channel, on the scale 0 to 1."""']
+    interface = described.interface
+    lines = []
+    if interface.classes:
+        lines.append(_assigned("CLASSES", interface.classes))
+    lines.append(f"INPUT_SHAPE = {described.input_shape!r}")
+    if interface.mean:
+        lines += [_assigned("MEAN", interface.mean), _assigned("STD", interface.std)]
+        lines.append('"""Per channel, on the scale 0 to 1."""')
     return "\n".join(lines)
 
 
@@ -187,57 +183,45 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
     channels = described.input_shape[0]
     source, colon, name = section.name.partition(":")
     if section.name.startswith(PYTHON):
-        what = (
-            f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that"
-            " searched"
-        )
         raise OperationError(
-            f"{what}: 'python' cannot import it; give the format weights, torch or onnx"
+            f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that"
+            " searched: 'python' cannot import it; give the format weights, torch or onnx"
         )
+    given = [repr(name)]
+    settings: dict[str, Any]
+    options = section.options
+    # `load` sets all weights
+    unset: dict[str, None] = {}
     if not colon:
         family, depth = MODELS[section.name]
-        arguments: dict[str, Any] = {
-            "classes": classes,
-            "in_channels": channels,
-            "width": section.width or 16,
-        }
-        return [_call(needs.name(family), [repr(depth), *_keywords(arguments)], before="model = ")]
-    if source == "torchvision":
-        needs.imports.add(("torchvision", None))
-        usual = torchvision_options(name, described.input_shape, classes)
-        arguments = {**usual, **section.options}
-        # `load` sets all weights
-        arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}
-        lines = [
-            _call(
-                "torchvision.models.get_model",
-                [repr(name), *_keywords(arguments)],
-                before="model = ",
-            )
-        ]
-        if channels != 3:
-            lines.append(_first_convolution(model))
-        return [*lines, *_frozen_norms(model, needs)]
-    if source == "timm":
-        needs.imports.add(("timm", None))
-        arguments = {"num_classes": classes, "in_chans": channels, **section.options}
-        return [_call("timm.create_model", [repr(name), *_keywords(arguments)], before="model = ")]
-    if source == "smp":
-        needs.imports.add(("segmentation_models_pytorch", None))
+        function = needs.name(family)
+        given = [repr(depth)]
+        settings = {"classes": classes, "in_channels": channels, "width": section.width or 16}
+        options = {}
+    elif source == "torchvision":
+        function = needs.of("torchvision", "models.get_model")
+        settings = torchvision_options(name, described.input_shape, classes)
+        unset = dict.fromkeys(settings.keys() & {"weights_backbone"})
+    elif source == "timm":
+        function = needs.of("timm", "create_model")
+        settings = {"num_classes": classes, "in_chans": channels}
+    elif source == "smp":
+        function = needs.of("segmentation_models_pytorch", "create_model")
         architecture, _, encoder = name.partition("/")
-        arguments = {
-            "encoder_name": encoder,
-            "in_channels": channels,
-            "classes": classes,
-            **section.options,
-        }
-        arguments |= {"encoder_weights": None}
-        given = [repr(architecture), *_keywords(arguments)]
-        return [_call("segmentation_models_pytorch.create_model", given, before="model = ")]
-    function = load_object(section.name, what="backbone", error=OperationError)  # type: ignore[arg-type]
-    needs.imports.add((source, None))
-    arguments = {**users_arguments(function, channels, classes), **section.options}
-    return [_call(f"{source}.{name}", _keywords(arguments), before="model = ")]
+        given = [repr(architecture)]
+        settings = {"encoder_name": encoder, "in_channels": channels, "classes": classes}
+        unset = {"encoder_weights": None}
+    else:
+        builder = load_object(section.name, what="backbone", error=OperationError)  # type: ignore[arg-type]
+        function = needs.of(source, name)
+        given = []
+        settings = users_arguments(builder, channels, classes)
+    keywords = _keywords({**settings, **options, **unset})
+    lines = [_call(function, [*given, *keywords], before="model = ")]
+    if source == "torchvision":
+        lines += [] if channels == 3 else [_first_convolution(model)]
+        lines += _frozen_norms(model, needs)
+    return lines
 
 
 def _first_convolution(model: nn.Module) -> str:
