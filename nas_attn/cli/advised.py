@@ -6,6 +6,7 @@ import math
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psutil
 
@@ -22,7 +23,6 @@ from nas_attn.answer.advice.costing import INIT_OF_FORM
 from nas_attn.answer.advice.facts import Advice, Question, SearchPower
 from nas_attn.answer.advice.step_timing import training_image_s
 from nas_attn.backbones import build
-from nas_attn.cli.advice_options import AdviceOptions
 from nas_attn.cli.common import console, echo, parse_shape, print_json, say_lines, table
 from nas_attn.cli.init import count_images
 from nas_attn.cli.measuring import latency_section
@@ -45,36 +45,51 @@ OWN_IMAGES = "folder:"
 """What the data are taken for, in the length of a training, too."""
 FOLDER_TASK = next(iter(TASKS))
 """The task whose images `nas-attn search FOLDER` takes without a recipe."""
-USUAL_FORM = AdviceOptions.form
+USUAL_FORM = "identity"
 COMMAND_ROWS = ("begin", "recipe")
 
 
-def show_advice(backbone: str, options: AdviceOptions) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AdviceRequest:
+    """What the advice is for, and how latency is measured."""
+
+    backbone: str
+    task: str | None
+    target: Sequence[str]
+    form: str
+    images: int | None
+    data: str | None
+    shape: str | None
+    settings: Sequence[str]
+
+
+def show_advice(request: AdviceRequest, *, wide: bool, as_json: bool) -> None:
     """Prints the advice. Raises UserError: an option is wrong, or the network has no site."""
+    backbone = request.backbone
     until = time.monotonic() + MEASURED_AFTER_S - _age_s()
-    start = target_words(options.target or []).start or usual_start(backbone)
+    start = target_words(request.target).start or usual_start(backbone)
     refuse_unpublished(backbone, start)
     pretrained = target_table(start)["start"] == "pretrained"
-    task = options.task or task_of(backbone)
-    setting = _setting(task, options.form, pretrained=pretrained)
-    input_shape = parse_shape(options.shape or usual_shape(backbone))
-    question = Question(backbone, input_shape, setting, _section(options.settings or []))
+    task = request.task or task_of(backbone)
+    setting = _setting(task, request.form, pretrained=pretrained)
+    input_shape = parse_shape(request.shape or usual_shape(backbone))
+    question = Question(backbone, input_shape, setting, _section(request.settings))
     section = backbone_section(backbone)
     model = build(section, input_shape=input_shape, classes=CLASSES[task])
     advice = advise(model, question, until=until)
-    images = _images(options)
+    images = _images(request)
     image_s = training_image_s(model, input_shape, _batch_size(task, backbone, images))
     power = search_power(
         setting.task, backbone, image_s=image_s, images=images, pretrained=pretrained
     )
     commands = AdvisedCommands(
-        recipe=_recipe_command(setting.task, options.data, backbone, start),
-        search=_search_command(advice, power, options, start),
+        recipe=_recipe_command(setting.task, request.data, backbone, start),
+        search=_search_command(advice, power, request, start),
     )
-    if options.as_json:
+    if as_json:
         print_json(advice_as_json(advice, power, commands))
     else:
-        _show(advice, power, commands, wide=options.wide)
+        _show(advice, power, commands, wide=wide)
 
 
 def _age_s() -> float:
@@ -82,11 +97,11 @@ def _age_s() -> float:
     return time.time() - psutil.Process().create_time()
 
 
-def _images(options: AdviceOptions) -> int | None:
+def _images(request: AdviceRequest) -> int | None:
     """How many there are, where the user says it, or where they are."""
-    if options.images is not None or options.data is None:
-        return options.images
-    return round(count_images(options.data)) or None
+    if request.images is not None or request.data is None:
+        return request.images
+    return round(count_images(request.data)) or None
 
 
 def _batch_size(task: str, backbone: str, images: int | None) -> int:
@@ -119,12 +134,12 @@ def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> s
 
 
 def _search_command(
-    advice: Advice, power: SearchPower, options: AdviceOptions, start: str
+    advice: Advice, power: SearchPower, request: AdviceRequest, start: str
 ) -> str | None:
     """The command of a search in the time of `power`, which also tries what is most likely to help;
     None where the data are no folder of images with classes: such a search needs a recipe.
     """
-    data = options.data or f"{OWN_IMAGES}PATH"
+    data = request.data or f"{OWN_IMAGES}PATH"
     setting = advice.question.setting
     if setting.task != FOLDER_TASK or not data.startswith(OWN_IMAGES):
         return None
@@ -132,7 +147,7 @@ def _search_command(
     words = ["nas-attn", "search", data.removeprefix(OWN_IMAGES), "--minutes", str(minutes)]
     words += ["--backbone", advice.question.backbone, "--target", start]
     _, height, width = advice.question.input_shape
-    if options.shape and height == width:
+    if request.shape and height == width:
         words += ["--set", f"data.size={height}"]
     if setting.form != USUAL_FORM:
         words += ["--set", f"training.init={INIT_OF_FORM[setting.form]}"]

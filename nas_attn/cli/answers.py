@@ -10,16 +10,20 @@ from typer import Option
 from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.common import (
     AsJson,
-    Common,
+    ChosenPlacement,
+    Knee,
+    MaxLatencyMs,
+    MaxLatencyRatio,
+    MinAccuracy,
     Storage,
     StudyName,
+    Trial,
     Trust,
     Wide,
     at_storage,
     check_study,
     console,
     echo,
-    grouped,
     page_path,
     print_json,
     study_named,
@@ -38,11 +42,14 @@ if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
 
 
-@grouped
 def pareto(
-    criteria: Criteria,
-    common: Common,
     study: StudyName = None,
+    max_latency_ratio: MaxLatencyRatio = None,
+    max_latency_ms: MaxLatencyMs = None,
+    min_accuracy: MinAccuracy = None,
+    knee: Knee = False,
+    trial: Trial = None,
+    placement: ChosenPlacement = None,
     absolute: Annotated[
         bool,
         Option("--absolute", help="Show metrics as they are, not as gains over the bare backbone."),
@@ -54,21 +61,30 @@ def pareto(
             help="The reasons behind the answer, code that builds it, and untried placements.",
         ),
     ] = False,
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
     wide: Wide = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the answer, the front and the baselines. Or what you choose, in the answer's place."""
+    criteria = Criteria(
+        max_latency_ratio=max_latency_ratio,
+        max_latency_ms=max_latency_ms,
+        min_accuracy=min_accuracy,
+        knee=knee,
+        trial=trial,
+        placement=placement,
+    )
+
     from nas_attn.answer.as_json import answer_as_json, choice_as_json
     from nas_attn.answer.reading import answer
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
 
-    trust = None
-    if criteria.placement:
-        trust = common.trust
-    opened = study_named(study, common.storage, trust=trust)
+    opened = study_named(study, storage, trust=trust if placement else None)
     found = answer(opened.store)
     now = found.now
     choice = _chosen(opened, now, criteria)
-    if common.as_json:
+    if as_json:
         chosen = {} if choice is None else {"chosen": choice_as_json(now, choice)}
         print_json(answer_as_json(found) | chosen)
         return
@@ -77,17 +93,21 @@ def pareto(
         show_front(out, now, absolute=absolute)
         show_choice(out, now, choice)
         return
-    show_answer(out, found, common.storage)
+    show_answer(out, found, storage)
     out.print()
     show_front(out, now, absolute=absolute)
     if why:
         show_why(out, found)
 
 
-@grouped
 def report(
-    criteria: Criteria,
     study: StudyName = None,
+    max_latency_ratio: MaxLatencyRatio = None,
+    max_latency_ms: MaxLatencyMs = None,
+    min_accuracy: MinAccuracy = None,
+    knee: Knee = False,
+    trial: Trial = None,
+    placement: ChosenPlacement = None,
     storage: Storage = DEFAULT_URL,
     output: Annotated[
         str | None, Option("--output", "-o", help="File; default: STUDY.html next to the database.")
@@ -96,12 +116,21 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the study's report as one HTML file."""
+    criteria = Criteria(
+        max_latency_ratio=max_latency_ratio,
+        max_latency_ms=max_latency_ms,
+        min_accuracy=min_accuracy,
+        knee=knee,
+        trial=trial,
+        placement=placement,
+    )
+
     from nas_attn.answer.reading import answer
     from nas_attn.report.publishing import write_study_report
     from nas_attn.words.upkeep import no_images_line
 
     path = page_path(output, "--output")
-    opened = study_named(study, storage, trust=trust if criteria.placement else None)
+    opened = study_named(study, storage, trust=trust if placement else None)
     images = True
     try:
         check_study(opened, trust=trust)

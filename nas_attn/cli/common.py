@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-import inspect
 import json
 import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.commands import CHOICE, COMMON_PANEL, EFFORT
 from nas_attn.errors import (
     BackboneError,
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
     from nas_attn.cli.tables import FittedTable
     from nas_attn.storage.opening import OpenStudy
 
-Command = TypeVar("Command", bound=Callable[..., None])
 INTERRUPTED = ExitStatus.INTERRUPTED
 # letters of a line with --wide
 WIDEST = 100_000
@@ -401,115 +397,22 @@ Verbose = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How runs are carried out: the options of all commands that train."""
-
-    workers: Workers = None
-    threads: Threads = None
-    device: Device = "auto"
-    time_limit: TimeLimit = None
-    storage_wait: StorageWait = None
-    verbose: Verbose = False
-    quiet: Quiet = False
-    trust: Trust = False
-
-
-@dataclass(frozen=True)
-class Common:
-    """Options of most commands about a study."""
-
-    storage: Storage = DEFAULT_URL
-    trust: Trust = False
-    as_json: AsJson = False
-
-
-@dataclass(frozen=True)
-class Output:
-    """How what is found is printed."""
-
-    wide: Wide = False
-    as_json: AsJson = False
-
-
-def grouped(command: Command) -> Command:
-    """Gives a command the fields of its parameters that are dataclasses as options, in their place.
-
-    @dataclass(frozen=True)
-    class Wish:
-        seeds: Annotated[int, Option(help="Runs of each network.")] = 1
-
-    @grouped
-    def train(wish: Wish, study: StudyName = None) -> None: ...
-    """
-    own = inspect.signature(command)
-    hints = get_type_hints(command, include_extras=True)
-    groups = {name: _options(kind) for name, kind in hints.items() if _is_group(kind)}
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in own.parameters.items():
-        parameters += groups.get(name, [parameter.replace(annotation=hints[name])])
-
-    def with_groups(**given: Any) -> None:
-        made = {}
-        for name, options in groups.items():
-            asked = {
-                option.name: given.pop(option.name) for option in options if option.name in given
-            }
-            if asked.get("min_accuracy") is not None:
-                asked["min_accuracy"] = _share(asked["min_accuracy"])
-            made[name] = hints[name](**asked)
-        command(**made, **given)
-
-    result: Any = with_groups
-    result.__name__ = command.__name__
-    result.__doc__ = command.__doc__
-    result.__signature__ = own.replace(parameters=parameters, return_annotation=None)
-    result.__annotations__ = {p.name: p.annotation for p in parameters}
-    return result  # type: ignore[no-any-return]
-
-
-def _is_group(kind: object) -> bool:
-    return isinstance(kind, type) and is_dataclass(kind)
-
-
-CRITERIA_HELP = {
-    "max_latency_ratio": "The best with at most this many times the bare backbone's latency.",
-    "max_latency_ms": "The best with at most this many ms on the machine that measured.",
-    "min_accuracy": (
-        "The fastest with at least this accuracy (0.7); with a latency limit, the best within it."
+MaxLatencyRatio = Annotated[
+    float | None,
+    Option(
+        "--max-latency-ratio",
+        help="The best with at most this many times the bare backbone's latency.",
+        rich_help_panel=CHOICE,
     ),
-    "knee": (
-        "The knee of the front: the smallest sum of the objectives, each scaled from 0 (best) to 1"
-        " (worst)."
+]
+MaxLatencyMs = Annotated[
+    float | None,
+    Option(
+        "--max-latency-ms",
+        help="The best with at most this many ms on the machine that measured.",
+        rich_help_panel=CHOICE,
     ),
-    "trial": "The candidate of this trial.",
-    "placement": "The candidate with this placement, in notation or by its label.",
-}
-"""Field of `Criteria` -> what its option does."""
-
-
-def _options(group: type[Any]) -> list[inspect.Parameter]:
-    """An option for each field; an accuracy may also be typed as 70%."""
-    hints = get_type_hints(group, include_extras=True) | (
-        {"min_accuracy": str | None} if group is Criteria else {}
-    )
-    parameters = []
-    for field in dataclasses.fields(group):
-        kind = hints[field.name]
-        if group is Criteria:
-            kind = Annotated[
-                kind,
-                Option(
-                    f"--{field.name.replace('_', '-')}",
-                    help=CRITERIA_HELP[field.name],
-                    rich_help_panel=CHOICE,
-                ),
-            ]
-        word = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters.append(
-            inspect.Parameter(field.name, word, default=field.default, annotation=kind)
-        )
-    return parameters
+]
 
 
 def _share(text: str) -> float:
@@ -524,6 +427,56 @@ def _share(text: str) -> float:
     if percent:
         return value / 100
     return value
+
+
+MinAccuracy = Annotated[
+    float | None,
+    Option(
+        "--min-accuracy",
+        parser=_share,
+        metavar="N",
+        help=(
+            "The fastest with at least this accuracy (0.7); with a latency limit, the best within"
+            " it."
+        ),
+        rich_help_panel=CHOICE,
+    ),
+]
+Knee = Annotated[
+    bool,
+    Option(
+        "--knee",
+        help=(
+            "The knee of the front: the smallest sum of the objectives, each scaled from 0 (best)"
+            " to 1 (worst)."
+        ),
+        rich_help_panel=CHOICE,
+    ),
+]
+Trial = Annotated[
+    int | None, Option("--trial", help="The candidate of this trial.", rich_help_panel=CHOICE)
+]
+ChosenPlacement = Annotated[
+    str | None,
+    Option(
+        "--placement",
+        help="The candidate with this placement, in notation or by its label.",
+        rich_help_panel=CHOICE,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How runs are carried out."""
+
+    workers: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    time_limit_s: float | None = None
+    """No training is started after it; None: no limit."""
+    verbose: bool = False
+    quiet: bool = False
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:

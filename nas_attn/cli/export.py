@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,22 +14,28 @@ from typer import Argument, Option
 from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.common import (
     AsJson,
-    Common,
+    ChosenPlacement,
     Device,
+    Effort,
+    Knee,
+    MaxLatencyMs,
+    MaxLatencyRatio,
+    MinAccuracy,
+    Storage,
     StudyName,
     Threads,
+    Trial,
     Trust,
     at_storage,
     check_export_trust,
     check_output,
     console,
     echo,
-    grouped,
     print_json,
     study_named,
 )
 from nas_attn.errors import OperationError, UserError, several
-from nas_attn.system.paths import output_path, user_path
+from nas_attn.system.paths import DEFAULT_URL, output_path, user_path
 
 if TYPE_CHECKING:
     from nas_attn.answer.snapshot import CandidateView, Snapshot
@@ -44,54 +50,59 @@ FORMAT_HELP = (
 )
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """What is exported, in which form."""
-
-    format_: Annotated[str, Option("--format", help=FORMAT_HELP)] = ""
+def export(
+    study: StudyName = None,
+    max_latency_ratio: MaxLatencyRatio = None,
+    max_latency_ms: MaxLatencyMs = None,
+    min_accuracy: MinAccuracy = None,
+    knee: Knee = False,
+    trial: Trial = None,
+    placement: ChosenPlacement = None,
+    format_: Annotated[str, Option("--format", help=FORMAT_HELP)] = "",
     output: Annotated[
         str | None, Option("--output", "-o", help="File; default: STUDY with the format's ending.")
-    ] = None
+    ] = None,
     normalize: Annotated[
         bool,
         Option(
             "--normalize",
             help="The file takes uint8 images and normalises them itself; not weights, python.",
         ),
-    ] = False
+    ] = False,
     check: Annotated[
         bool,
         Option(
             "--check/--no-check", help="Score it on the validation images; compare ONNX with torch."
         ),
-    ] = True
+    ] = True,
     as_searched: Annotated[
         bool,
         Option(
             "--as-searched", help="Take the search's weights, even if the network was retrained."
         ),
-    ] = False
+    ] = False,
     train_again: Annotated[
         bool,
         Option(
             "--train-again",
             help="Like --as-searched; if these weights are lost, train again as the search did.",
         ),
-    ] = False
-    threads: Threads = None
-    device: Device = "auto"
-
-    @property
-    def searched(self) -> bool:
-        """Whether the search's weights are taken, even if the network was retrained."""
-        return self.as_searched or self.train_again
-
-
-@grouped
-def export(
-    criteria: Criteria, options: ExportOptions, common: Common, study: StudyName = None
+    ] = False,
+    threads: Threads = None,
+    device: Device = "auto",
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a trained network and its card. In one of five formats."""
+    criteria = Criteria(
+        max_latency_ratio=max_latency_ratio,
+        max_latency_ms=max_latency_ms,
+        min_accuracy=min_accuracy,
+        knee=knee,
+        trial=trial,
+        placement=placement,
+    )
     check_output()
 
     from nas_attn.answer.choosing import chosen
@@ -100,21 +111,21 @@ def export(
     from nas_attn.export.formats import find_format
     from nas_attn.recipe import tasks
 
-    opened = study_named(study, common.storage, trust=common.trust)
-    kind = find_format(options.format_, tasks.of(opened.recipe), options.output or "")
+    opened = study_named(study, storage, trust=trust)
+    kind = find_format(format_, tasks.of(opened.recipe), output or "")
     now = snapshot(opened.store)
     view = chosen(opened, now, criteria).view
-    path = _export_path(options.output or f"{opened.store.name}{kind.suffix}", kind)
-    if options.train_again:
-        _train_again(opened, view, options)
+    path = _export_path(output or f"{opened.store.name}{kind.suffix}", kind)
+    if train_again:
+        _train_again(opened, view, Effort(threads=threads, device=device))
     wish = ExportWish(
         kind.name,
-        as_searched=options.searched,
-        normalize=options.normalize,
-        check=options.check,
+        as_searched=as_searched or train_again,
+        normalize=normalize,
+        check=check,
     )
     done = export_candidate(opened, now, view, path, wish)
-    if common.as_json:
+    if as_json:
         _print_exported(done, kind)
         return
     _say_exported(done, view)
@@ -219,7 +230,7 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
         yield f"against torch: {against_torch(facts)}"
 
 
-def _train_again(opened: OpenStudy, view: CandidateView, options: ExportOptions) -> None:
+def _train_again(opened: OpenStudy, view: CandidateView, effort: Effort) -> None:
     """Trains a candidate for its weights, and says what it scores now."""
     from nas_attn.cli.common import INTERRUPTED
     from nas_attn.recipe import units
@@ -231,11 +242,11 @@ def _train_again(opened: OpenStudy, view: CandidateView, options: ExportOptions)
     def say(line: str) -> None:
         echo(line, err=True)
 
-    check_here(opened.recipe, device=options.device)
+    check_here(opened.recipe, device=effort.device)
     stop = threading.Event()
     say(f"training {view.label} again: {view.placement}")
     with interruptible(stop, say):
-        training = Options(device=options.device, threads=options.threads, say=say, stop=stop)
+        training = Options(device=effort.device, threads=effort.threads, say=say, stop=stop)
         score = train_again(opened, view, training)
     if score is None:
         say("stopped; run the same command again to continue")

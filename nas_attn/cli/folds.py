@@ -11,7 +11,6 @@ from nas_attn.cli.common import echo
 from nas_attn.data.walking import divided_folds, folds_of, subfolders
 from nas_attn.errors import DataError, did_you_mean, few, printable, shorten
 from nas_attn.recipe.recipe import SplitsSection
-from nas_attn.words import new_recipe
 
 # the answer if no fold is kept for the final test
 NO_FOLD = "none"
@@ -61,12 +60,15 @@ def _check_fold(data: str, folds: Sequence[str], option: str, name: str) -> None
 def ask_folds(folds: Sequence[str]) -> SplitsSection:
     """Asks which fold validates, and which tests, if that leaves one to learn from."""
     usual = divided_folds(folds)
-    echo(new_recipe.folds_line(len(folds)))
-    validation = _answer(folds, new_recipe.VALIDATION_FOLD_QUESTION, usual.validation[0])
+    others = "the other trains"
+    if len(folds) > 2:
+        others = "one may be kept for the final test, the others train"
+    echo(f"the folder has {len(folds)} folds: one validates, {others}")
+    validation = _answer(folds, "Fold for validation", usual.validation[0])
     left = [name for name in folds if name != validation]
     if len(left) == 1:
         return divided_folds(folds, validation, "")
-    test = _answer([*left, NO_FOLD], new_recipe.TEST_FOLD_QUESTION, left[-1])
+    test = _answer([*left, NO_FOLD], "Fold for the final test", left[-1])
     return divided_folds(folds, validation, "" if test == NO_FOLD else test)
 
 
@@ -76,4 +78,4 @@ def _answer(names: Sequence[str], question: str, usual: str) -> str:
         answer = str(typer.prompt(f"{question} ({', '.join(names)})", default=usual)).strip()
         if answer in names:
             return answer
-        echo(new_recipe.no_fold_line(printable(shorten(answer)), answer, names))
+        echo(f"there is no '{printable(shorten(answer))}': {did_you_mean(answer, names)}")

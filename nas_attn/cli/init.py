@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from nas_attn.cli.common import Target, Trust, check_typed, echo, grouped
+from nas_attn.cli.common import Target, Trust, check_typed, echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, refuse_unpublished, target_table, target_words
 from nas_attn.recipe.tasks import TASKS, Task, find, variants
 from nas_attn.system.paths import output_path
-from nas_attn.words import new_recipe
 
 if TYPE_CHECKING:
     from nas_attn.recipe.recipe import DataSection, SplitsSection
@@ -32,33 +31,67 @@ PACKAGE_OF_SOURCE = {
     "timm": "timm",
     "smp": "segmentation_models_pytorch",
 }
+TEMPLATE = """\
+# A study: which attention module helps, at which stage of the backbone, with which settings?
+# Start it with:  nas-attn search {path}
+name = {name}
+# The search space: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path.
+space = {space}
+objectives = [{objectives}]        # {metrics}, {costs}
+{task}
+[backbone]
+name = {backbone}                # {backbones_known}
+{options}
+[data]
+name = {data}                    # {data_known}
+root = "data"                      # folder for downloaded files
+{folder}
+[target]                           # how you will train the network in the end
+# scratch, or pretrained with weights = "default" (published ones) or your file
+start = "{start}"
+{weights}epochs = {epochs}
+seeds = 8                          # runs of each network in `nas-attn test`
+
+# The search trains as the target does, unless `start` and `rungs` stand here.
+[training]
+batch_size = {batch_size}
+{lines}{augment}
+[latency]
+device = "cpu"                     # where the network will run: cpu or cuda
+batch_size = 1
+
+[search]
+trials = {trials}
+sampler = "auto"                   # {samplers}
+confirm_seeds = 3                  # more seeds for the networks that matter after the search
+
+[limits]
+{limit}
+
+[answer]
+# The smallest gain worth its latency; default: a tenth of the best gain or of the noise.
+# worth = 0.01
+"""
+AUGMENT = """\
+augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
+"""
 # With this many training images, a user's data set is treated like a published one
 MANY = 2000
 
 
-@dataclass(frozen=True)
-class InitOptions:
+@dataclass(frozen=True, kw_only=True)
+class Given:
     """The answers that are given as options."""
 
-    name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None
-    task: Annotated[str, Option(help="classification, segmentation or detection.")] = (
-        "classification"
-    )
-    data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None
-    validation_fold: Annotated[
-        str | None, Option(help="For a folder of folds (fold_0, …): the one that validates.")
-    ] = None
-    test_fold: Annotated[str | None, Option(help="The one that tests; default: none.")] = None
-    backbone: Annotated[str | None, Option(help="Backbone.")] = None
-    target: Target = None
-    space: Annotated[str | None, Option(help="Search space.")] = None
-    trials: Annotated[int | None, Option(min=1, help="Candidates.")] = None
-    max_latency_ratio: Annotated[
-        float | None, Option(help="Largest latency, relative to the bare backbone's.")
-    ] = None
-    yes: Annotated[bool, Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False
-    trust: Trust = False
-    force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False
+    name: str | None
+    task: str
+    data: str | None
+    validation_fold: str | None
+    test_fold: str | None
+    backbone: str | None
+    space: str | None
+    trials: int | None
+    max_latency_ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -85,8 +118,10 @@ class RecipeAnswers:
 class Dialogue:
     """Asks on a terminal, else takes the defaults."""
 
-    def __init__(self, *, asking: bool) -> None:
+    def __init__(self, *, asking: bool, trust: bool) -> None:
         self.asking = asking
+        self.trust = trust
+        """Whether code of other folders may be run."""
         self.taken: list[str] = []
         """The options whose defaults were taken."""
 
@@ -101,28 +136,56 @@ class Dialogue:
         return default
 
 
-@grouped
 def init(
-    options: InitOptions,
     path: Annotated[str, Argument(help="File to write.")] = "study.toml",
+    name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None,
+    task: Annotated[str, Option(help="classification, segmentation or detection.")] = (
+        "classification"
+    ),
+    data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None,
+    validation_fold: Annotated[
+        str | None, Option(help="For a folder of folds (fold_0, …): the one that validates.")
+    ] = None,
+    test_fold: Annotated[str | None, Option(help="The one that tests; default: none.")] = None,
+    backbone: Annotated[str | None, Option(help="Backbone.")] = None,
+    target: Target = None,
+    space: Annotated[str | None, Option(help="Search space.")] = None,
+    trials: Annotated[int | None, Option(min=1, help="Candidates.")] = None,
+    max_latency_ratio: Annotated[
+        float | None, Option(help="Largest latency, relative to the bare backbone's.")
+    ] = None,
+    yes: Annotated[bool, Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
+    trust: Trust = False,
+    force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a recipe. It asks a few questions, or takes the answers as options."""
-    target = target_words(options.target or [])
-    file = _new_file(path, force=options.force)
-    if options.task not in TASKS:
-        raise RecipeError(f"--task '{shorten(options.task)}': {did_you_mean(options.task, TASKS)}")
-    dialogue = Dialogue(asking=not options.yes and sys.stdin.isatty())
-    answers, notes = _answers(path, options, target, dialogue)
+    asked = target_words(target or [])
+    file = _new_file(path, force=force)
+    if task not in TASKS:
+        raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
+    dialogue = Dialogue(asking=not yes and sys.stdin.isatty(), trust=trust)
+    given = Given(
+        name=name,
+        task=task,
+        data=data,
+        validation_fold=validation_fold,
+        test_fold=test_fold,
+        backbone=backbone,
+        space=space,
+        trials=trials,
+        max_latency_ratio=max_latency_ratio,
+    )
+    answers, notes = _answers(path, given, asked, dialogue)
     _write(file, _text(answers))
-    if dialogue.taken and not options.yes:
-        echo(new_recipe.no_terminal_line(dialogue.taken))
+    if dialogue.taken and not yes:
+        echo(f"there is no terminal, so defaults were used: {' '.join(dialogue.taken)}")
     for line in notes:
         echo(line)
-    echo(new_recipe.written_lines(path, shlex.quote(path)))
+    echo(f"wrote {path}\nnext: nas-attn search {shlex.quote(path)} --dry-run")
 
 
 def _answers(
-    path: str, options: InitOptions, target: TargetWords, dialogue: Dialogue
+    path: str, given: Given, target: TargetWords, dialogue: Dialogue
 ) -> tuple[RecipeAnswers, list[str]]:
     """The answers to all questions, and what there is to say of data and weights. `said`: of the
     target.
@@ -131,15 +194,15 @@ def _answers(
     from nas_attn.recipe.reading import study_name
     from nas_attn.recipe.recipe import DataSection
 
-    task = options.task
+    task = given.task
     hints = variants(task)[0].hints
     usual = variants(task)[0].usual_backbone
-    question = new_recipe.data_question(_data_known(task))
-    data = dialogue.ask(options.data, "data", question, "digits")
+    question = f"Data set ({', '.join(_data_known(task))})"
+    data = dialogue.ask(given.data, "data", question, "digits")
     small = _small(data)
-    backbone = dialogue.ask(options.backbone, "backbone", "Backbone", usual(data, small=small))
-    check_typed(backbone, data, trust=options.trust)
-    splits = chosen_splits(data, options.validation_fold, options.test_fold, asking=dialogue.asking)
+    backbone = dialogue.ask(given.backbone, "backbone", "Backbone", usual(data, small=small))
+    check_typed(backbone, data, trust=dialogue.trust)
+    splits = chosen_splits(data, given.validation_fold, given.test_fold, asking=dialogue.asking)
     images = count_images(data, splits)
     seen, preset = _look(task, DataSection(name=data, splits=splits), backbone, images)
     notes = [f"{data}: {seen}"] if seen else []
@@ -147,15 +210,15 @@ def _answers(
     if note:
         notes.append(note)
     usual_space = hints.space or ("small" if small else "plug_and_play")
-    space = dialogue.ask(options.space, "space", "Search space", usual_space)
+    space = dialogue.ask(given.space, "space", "Search space", usual_space)
     few = small or 0 < images < MANY
-    trials = dialogue.ask(options.trials, "trials", "Trials", "20" if few else "40")
+    trials = dialogue.ask(given.trials, "trials", "Trials", "20" if few else "40")
     count = _number(int, trials, "trials")
-    question = new_recipe.LIMIT_QUESTION
-    limit = dialogue.ask(options.max_latency_ratio, "max-latency-ratio", question, "none")
+    question = "Largest latency relative to the bare backbone's (none: no limit)"
+    limit = dialogue.ask(given.max_latency_ratio, "max-latency-ratio", question, "none")
     answers = RecipeAnswers(
         path=path,
-        name=options.name or study_name(Path(path).stem),
+        name=given.name or study_name(Path(path).stem),
         task=task,
         space=space,
         backbone=backbone,
@@ -187,7 +250,11 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     if target.start is not None:
         return target.start, note
     usual = "scratch" if why else "weights"
-    start = dialogue.ask(None, "target", new_recipe.TARGET_QUESTION, usual)
+    question = (
+        "How will you train the network in the end: scratch, weights (published ones), or a file"
+        " of weights?"
+    )
+    start = dialogue.ask(None, "target", question, usual)
     return start, f"target: scratch, since {note}" if note else ""
 
 
@@ -242,7 +309,7 @@ def _options(backbone: str) -> str:
         weights_line = 'encoder_weights = "imagenet"'
     else:
         return ""
-    return new_recipe.encoder_line(weights_line)
+    return f"# options = {{ {weights_line} }}   # a trained encoder; downloaded once\n"
 
 
 def _new_file(path: str, *, force: bool) -> Path:
@@ -266,15 +333,20 @@ def _text(answers: RecipeAnswers) -> str:
     weights = ""
     if start["weights"]:
         weights = f"weights = {quoted(start['weights'])}\n"
-    augment = new_recipe.AUGMENT.format(augment="" if small else new_recipe.FLIP_AND_CROP)
-    limit = new_recipe.NO_LIMIT
+    flip_and_crop = '{ name = "flip" }, { name = "crop", padding = 4 }'
+    augment = AUGMENT.format(augment="" if small else flip_and_crop)
+    limit = "# max_latency_ratio = 1.3"
     if answers.ratio is not None:
         limit = f"max_latency_ratio = {answers.ratio}"
     task = ""
     if answers.task != next(iter(TASKS)):
         task = f'\n[task]\nname = "{answers.task}"\n'
+    preset = ""
+    if answers.preset is not None:
+        comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
+        preset = f'preset = "{answers.preset}"              {comment}\n'
     backbones_known = [variant.hints.backbones for variant in variants(answers.task)]
-    text = new_recipe.TEMPLATE.format(
+    text = TEMPLATE.format(
         path=shlex.quote(answers.path),
         name=quoted(answers.name),
         space=quoted(answers.space),
@@ -294,7 +366,7 @@ def _text(answers: RecipeAnswers) -> str:
             answers.target, facts, answers.data, pace.tuned() if weights else pace.epochs
         ),
         batch_size=pace.batch_size,
-        lines=facts.training_lines or new_recipe.preset_line(answers.preset),
+        lines=facts.training_lines or preset,
         augment=augment if facts.own_trainer else "",
         trials=answers.trials,
         samplers=", ".join(tables.SAMPLERS),
@@ -315,7 +387,7 @@ def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
     the bare network needs, since nobody knows that beforehand.
     """
     if target.epochs is None and task.own_trainer and data.startswith("folder:"):
-        return new_recipe.auto_epochs(AUTO)
+        return f'"{AUTO}"   # as long as the bare network needs, which the study finds; or a number'
     return str(target.epochs or usual)
 
 

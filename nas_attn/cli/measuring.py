@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from typer import Argument, Option
 
 from nas_attn.cli.common import (
-    Common,
+    AsJson,
     LatencySettings,
-    Output,
     Shape,
+    Storage,
+    Trust,
     Wide,
     check_output,
     check_typed,
     console,
     echo,
-    grouped,
     overrides,
     parse_shape,
     print_json,
@@ -35,11 +35,12 @@ from nas_attn.errors import (
     MeasurementError,
     RecipeError,
     StudyError,
+    several,
 )
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
 from nas_attn.storage.records import BESIDE, Session
-from nas_attn.words import measuring
+from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,33 +53,7 @@ if TYPE_CHECKING:
 USUAL_BACKBONE = "resnet20"
 
 
-@dataclass(frozen=True)
-class MeasureOptions:
-    """Which networks are measured, and how."""
-
-    backbone: Annotated[
-        str | None,
-        Option(help="Backbone of the placements, without a study.", show_default=USUAL_BACKBONE),
-    ] = None
-    shape: Shape = "3x32x32"
-    settings: LatencySettings = None
-    to: Annotated[
-        Path | None,
-        Option(
-            help="Measure on another device, without torch: write the networks and a program here."
-        ),
-    ] = None
-    back: Annotated[
-        Path | None,
-        Option("--from", help="Show what that program has measured; with a study, keep it there."),
-    ] = None
-
-
-@grouped
 def measure(
-    options: MeasureOptions,
-    common: Common,
-    wide: Wide = False,
     what: Annotated[
         list[str] | None,
         Argument(
@@ -90,34 +65,76 @@ def measure(
             )
         ),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        Option(help="Backbone of the placements, without a study.", show_default=USUAL_BACKBONE),
+    ] = None,
+    shape: Shape = "3x32x32",
+    settings: LatencySettings = None,
+    to: Annotated[
+        Path | None,
+        Option(
+            help="Measure on another device, without torch: write the networks and a program here."
+        ),
+    ] = None,
+    back: Annotated[
+        Path | None,
+        Option("--from", help="Show what that program has measured; with a study, keep it there."),
+    ] = None,
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
+    wide: Wide = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure latencies of networks on this machine. As ratios to the bare backbone's."""
     check_output()
     words = list(what or [])
-    files = _files(words) if words and options.backbone is None else []
+    files = _files(words) if words and backbone is None else []
     if files:
-        if options.to is not None or options.back is not None or common.as_json:
+        if to is not None or back is not None or as_json:
             raise RecipeError("--to, --from and --json are not for ONNX files: leave them out")
-        echo(measuring.files_line(len(files)), err=True)
-        _measure_files(files, options.settings or [])
+        echo(f"measuring {several(len(files), 'ONNX file')}, without torch", err=True)
+        _measure_files(files, settings or [])
         return
-    output = Output(wide=wide, as_json=common.as_json)
     study = None
-    if words and options.backbone is None and not _places(words[0]):
-        if options.back is None and _is_backbone(words[0], common.storage):
-            options = replace(options, backbone=words.pop(0))
+    measured: MeasuredHere | None
+    if words and backbone is None and not _places(words[0]):
+        if back is None and _is_backbone(words[0], storage):
+            backbone = words.pop(0)
         else:
             # what another device has measured runs no code
-            trust = None
-            if options.back is None:
-                trust = common.trust
-            study = study_named(words.pop(0), common.storage, trust=trust)
-    if options.back is not None:
-        _bring_back(options.back, study, output)
+            study = study_named(words.pop(0), storage, trust=trust if back is None else None)
+    if back is not None:
+        measured = _bring_back(back, study)
+    else:
+        for name in (backbone, *words):
+            check_typed(name, trust=trust)
+        measured = _measured(words, study, Wish(backbone, shape, settings or [], to))
+    if measured is None:
         return
-    for name in (options.backbone, *words):
-        check_typed(name, trust=common.trust)
-    _measure_networks(words, study, options, output)
+    if as_json:
+        _print_measured(measured)
+        return
+    _show_measured(measured, wide=wide)
+    if back is not None and study is not None and not measured.at_home:
+        from nas_attn.cli.printing import show_prose
+
+        show_prose(
+            console(),
+            "The study's search used the latencies of another machine. nas-attn pareto shows both"
+            " for its candidates.",
+        )
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which networks are measured, and how."""
+
+    backbone: str | None
+    shape: str
+    settings: Sequence[str]
+    to: Path | None
+    """Where the networks are written for another device; None: they are measured here."""
 
 
 def _is_backbone(word: str, storage: str) -> bool:
@@ -133,28 +150,28 @@ def _is_backbone(word: str, storage: str) -> bool:
     return word.partition("(")[0] in MODELS
 
 
-def _measure_networks(
-    words: Sequence[str], study: OpenStudy | None, options: MeasureOptions, output: Output
-) -> None:
-    """Measures the networks that the words name, or writes them for another device."""
+def _measured(words: Sequence[str], study: OpenStudy | None, wish: Wish) -> MeasuredHere | None:
+    """What was measured of the networks that the words name; None: they were written for another
+    device.
+    """
     from nas_attn.training.plan import study_plan
 
     if study is None:
-        plan = _plan(options.backbone or USUAL_BACKBONE, options.shape)
+        plan = _plan(wish.backbone or USUAL_BACKBONE, wish.shape)
     else:
         plan = study_plan(study.store)
-    backbone = options.backbone or plan.recipe.backbone.name
-    section = latency_section(plan.recipe.latency, options.settings or [])
-    asked = _asked(words, study) if words else _front_of(study, options.backbone)
+    backbone = wish.backbone or plan.recipe.backbone.name
+    section = latency_section(plan.recipe.latency, wish.settings)
+    asked = _asked(words, study) if words else _front_of(study, wish.backbone)
     for line in _readings(words, asked, study, backbone):
         echo(line, err=True)
     networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
-    if options.to is not None:
-        _send(plan, section, networks, options.to)
-        return
+    if wish.to is not None:
+        _send(plan, section, networks, wish.to)
+        return None
     sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
     shown = {text: (text, built.notation) for text, built in networks.items()}
-    _answer(backbone, shown, sessions, output)
+    return _answer(backbone, shown, sessions)
 
 
 def _files(words: Sequence[str]) -> list[Path]:
@@ -222,17 +239,19 @@ def _readings(
     backbone: str,
 ) -> Iterator[str]:
     """What each word was taken for, a line each."""
-    if study is not None:
-        yield measuring.study_line(study.store.name, front=not words)
+    if study is None:
+        yield f"'{backbone}': the backbone, with which the others are compared"
+    elif words:
+        yield f"'{study.store.name}': a study"
     else:
-        yield measuring.reference_line(backbone)
+        yield f"'{study.store.name}': a study, so its front is measured"
     for word in words:
         if asked[word] is None:
-            yield measuring.backbone_line(word)
+            yield f"'{word}': another backbone, without attention"
         elif word.isdigit():
-            yield measuring.trial_line(word, asked[word])
+            yield f"'{word}': trial {word} of the study, {asked[word]}"
         else:
-            yield measuring.placement_line(word, backbone)
+            yield f"'{word}': a placement on {backbone}"
 
 
 def _places(word: str) -> bool:
@@ -275,30 +294,32 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
         input_shape=plan.input_shape,
     )
     runtime = section.row.package
-    line = measuring.sent_line(folder, len(networks), runtime=runtime, program=PROGRAM_FILE)
-    show_prose(console(), line)
+    show_prose(
+        console(),
+        f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and"
+        f" {runtime}: python {PROGRAM_FILE}. Then copy the folder back, and give it to nas-attn"
+        " measure --from.",
+    )
 
 
-def _bring_back(folder: Path, study: OpenStudy | None, output: Output) -> None:
-    from nas_attn.cli.printing import show_prose
+def _bring_back(folder: Path, study: OpenStudy | None) -> MeasuredHere:
+    """What another device has measured; a study keeps it."""
     from nas_attn.latency.session import read_folder
     from nas_attn.system.processes import owner_name
     from nas_attn.training.measuring import to_text
 
     results = read_folder(folder)
-    own = False
+    at_home = False
     if study is not None:
         store = study.store
         device = to_text(results.sessions[0].fingerprint)
-        own = store.set_fingerprint_once(device) == device
+        at_home = store.set_fingerprint_once(device) == device
         # this process: the device keeps no study
         owner = owner_name()
         for session in results.sessions:
             store.add_session(session, owner=owner)
     shown = {key: (notation, notation) for key, notation in results.placements.items()}
-    _answer(results.backbone, shown, results.sessions, output)
-    if study is not None and not own and not output.as_json:
-        show_prose(console(), measuring.OTHER_MACHINE)
+    return replace(_answer(results.backbone, shown, results.sessions), at_home=at_home)
 
 
 def _plan(backbone: str, shape: str) -> Plan:
@@ -393,30 +414,25 @@ class MeasuredHere:
     """Sessions that the A/A control dropped."""
     beside: Sequence[str]
     """Of some sessions: what else ran on the machine."""
+    at_home: bool = False
+    """Whether the machine is the study's own."""
 
 
 def _answer(
-    backbone: str,
-    shown: Mapping[str, tuple[str, str]],
-    sessions: Sequence[Session],
-    output: Output,
-) -> None:
-    """Prints what was measured. `shown`: key of a session's samples -> (placement as given, its
+    backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session]
+) -> MeasuredHere:
+    """What the sessions say. `shown`: key of a session's samples -> (placement as given, its
     explicit notation).
     """
     from nas_attn.latency.estimates import dropped
 
-    measured = MeasuredHere(
+    return MeasuredHere(
         backbone,
         sessions,
         rows=_rows(shown, sessions),
         dropped=len(dropped(sessions)),
         beside=[one.notes[BESIDE] for one in sessions if BESIDE in one.notes],
     )
-    if output.as_json:
-        _print_measured(measured)
-    else:
-        _show_measured(measured, wide=output.wide)
 
 
 def _rows(
@@ -476,12 +492,14 @@ def _show_measured(measured: MeasuredHere, *, wide: bool) -> None:
         )
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
     reference_ms = measured.rows[0]["reference_ms"]
-    title = measuring.measured_title(measured.backbone, reference_ms)
+    title = f"Latency relative to the bare {measured.backbone} ({reference_ms:.3f} ms)"
     out = console(wide=wide)
     optional = ["faster than next", "ms", "95 % interval"]
     out.print(table(title, columns, cells, right=columns[:-1], optional=optional))
     first = measured.sessions[0]
-    show_prose(out, measuring.conditions_line(first.fingerprint.name, first.conditions))
-    show_prose(out, measuring.sessions_line(len(measured.sessions), measured.dropped))
+    conditions = ", ".join(f"{name} {value}" for name, value in first.conditions.items())
+    show_prose(out, f"{first.fingerprint.name}; {conditions}")
+    sessions = several(len(measured.sessions), "session")
+    show_prose(out, f"{sessions}, {measured.dropped} of them dropped by the A/A control")
     if measured.beside:
         show_prose(out, not_alone(measured.beside))

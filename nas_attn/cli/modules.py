@@ -10,9 +10,9 @@ from typer import Argument, Option
 
 from nas_attn.attention.choice import Choice, Knob, format_knob
 from nas_attn.cli.common import (
-    Output,
+    AsJson,
+    Wide,
     console,
-    grouped,
     overrides,
     print_json,
     table,
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from nas_attn.attention import Row
 
 
-@grouped
 def modules(
-    output: Output,
     name: Annotated[str | None, Argument(help="One module, or package.module:Class.")] = None,
     channels: Annotated[int, Option(min=1, help="Channels of the feature map.")] = 256,
     size: Annotated[int, Option(min=1, help="Side of the feature map.")] = 14,
@@ -39,18 +37,20 @@ def modules(
     runtimes: Annotated[
         bool, Option("--runtimes", help="Where each module exports and runs, and its cost there.")
     ] = False,
+    wide: Wide = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the attention modules, or show one. With their knobs, parameters and MACs."""
     from nas_attn.attention import catalogue
 
     if runtimes:
-        _show_runtimes(name, output.as_json, wide=output.wide)
+        _show_runtimes(name, as_json, wide=wide)
     elif name is None:
-        _show_catalogue(channels, size, output.as_json, wide=output.wide)
+        _show_catalogue(channels, size, as_json, wide=wide)
     else:
         row = catalogue.find(name)
         cost = _cost(row, overrides(knobs or [], "--knob"), channels, size)
-        _show_module(row, cost, output.as_json, wide=output.wide)
+        _show_module(row, cost, as_json, wide=wide)
 
 
 def _show_catalogue(channels: int, size: int, as_json: bool, *, wide: bool) -> None:

@@ -19,16 +19,29 @@ from nas_attn.answer.criteria import Criteria
 from nas_attn.cli.common import (
     INTERRUPTED,
     AsJson,
+    ChosenPlacement,
+    Device,
     DryRun,
     Effort,
+    Knee,
+    MaxLatencyMs,
+    MaxLatencyRatio,
+    MinAccuracy,
+    Quiet,
     Storage,
+    StorageWait,
     StudyName,
+    Threads,
+    TimeLimit,
+    Trial,
+    Trust,
+    Verbose,
     Wide,
+    Workers,
     at_storage,
     check_output,
     console,
     echo,
-    grouped,
     print_json,
     quiet_optuna,
     study_named,
@@ -46,6 +59,7 @@ if TYPE_CHECKING:
     from nas_attn.answer.answer import Answer
     from nas_attn.answer.snapshot import Snapshot
     from nas_attn.answer.validation import Family
+    from nas_attn.searching.phases.validating import ValidationRequest
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
     from nas_attn.storage.rows import Run
@@ -81,7 +95,7 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     stop = threading.Event()
     over = threading.Event()
     ended: Ending | None = None
-    limits = [limit for limit in (effort.time_limit, order.left_s) if limit is not None]
+    limits = [limit for limit in (effort.time_limit_s, order.left_s) if limit is not None]
 
     def end() -> None:
         over.set()
@@ -198,78 +212,90 @@ def _say_ending(ended: Ending, again: str) -> None:
         echo(EXHAUSTED_LINE, err=True)
 
 
-@dataclass(frozen=True)
-class FinalTestOptions:
-    """What is compared on the test images."""
-
-    storage: Storage = DEFAULT_URL
-    blocks: Annotated[
+def final_test(
+    study: StudyName = None,
+    seeds: Annotated[
         int | None,
         Option("--seeds", min=2, help="New runs of every network; default: the target's."),
-    ] = None
-    front: Annotated[int, Option(min=0, help="Also compare this many members of the front.")] = 0
-    placements: Annotated[
+    ] = None,
+    front: Annotated[int, Option(min=0, help="Also compare this many members of the front.")] = 0,
+    also: Annotated[
         list[str] | None, Option("--also", help="Also test this placement; repeatable.")
-    ] = None
+    ] = None,
     margin: Annotated[
         float | None, Option(help="Largest acceptable drop (accuracy: 0.005 is half a point).")
-    ] = None
+    ] = None,
     difference: Annotated[
         float | None, Option(help="Say how many seeds are needed to show this difference.")
-    ] = None
-    another: Annotated[bool, Option("--another", help="Start another test, with new runs.")] = False
-    dry_run: DryRun = False
-    as_json: AsJson = False
-
-
-@grouped
-def final_test(effort: Effort, options: FinalTestOptions, study: StudyName = None) -> None:
+    ] = None,
+    another: Annotated[
+        bool, Option("--another", help="Start another test, with new runs.")
+    ] = False,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    time_limit: TimeLimit = None,
+    storage_wait: StorageWait = None,  # noqa: ARG001 - its callback sets it
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
     """Test what a search recommends on the test images. It trains the recommended network and its
     rivals anew, as the target says: this may take hours.
     """
-    margin = options.margin
+    effort = Effort(workers, threads, device, time_limit, verbose, quiet)
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     check_output()
 
     from nas_attn.answer.reading import snapshot, unfinished
+    from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.report.publishing import Publisher
     from nas_attn.searching.phases import validating
+    from nas_attn.searching.prepare import checks
     from nas_attn.words.running import stopped_line
 
-    opened = study_named(study, options.storage, trust=effort.trust)
+    opened = study_named(study, storage, trust=trust)
     now = snapshot(opened.store)
     begun = next(iter(unfinished(opened.store)), None)
-    if not begun and now.validations and not options.another and not options.dry_run:
-        _show_validations(now, options.as_json)
+    if not begun and now.validations and not another and not dry_run:
+        _show_validations(now, as_json)
         return
-    family = _family(opened, now, options, begun)
-    _check_test(opened, effort)
-    _announce(now, family, effort, options)
-    if options.dry_run:
+    request = validating.ValidationRequest(seeds, front, tuple(also or ()), margin)
+    family = _family(opened, now, request, begun)
+    validating.check_test_split(opened.recipe)
+    checks.check_here(opened.recipe, device=device)
+    checks.check_start(opened)
+    checks.check_images(opened)
+    if dry_run and as_json:
+        forecast = forecast_validation(now, family)
+        print_json({"family": asdict(family), **asdict(forecast)})
+    elif not (quiet or as_json):
+        _announce(now, family, difference)
+    if dry_run:
         return
     validating.begin(opened, family)
-    again = f"nas-attn test {opened.store.name}{at_storage(options.storage)}"
-    do_runs(opened, effort, RunOrder(again, only=VALIDATE, quiet=options.as_json))
+    again = f"nas-attn test {opened.store.name}{at_storage(storage)}"
+    do_runs(opened, effort, RunOrder(again, only=VALIDATE, quiet=as_json))
     now = Publisher(opened).current().now
-    _show_validations(now, options.as_json)
+    _show_validations(now, as_json)
     if not now.validations[family.number - 1].complete:
         echo(stopped_line(again), err=True)
         raise typer.Exit(INTERRUPTED)
 
 
 def _family(
-    opened: OpenStudy, now: Snapshot, options: FinalTestOptions, begun: Family | None
+    opened: OpenStudy, now: Snapshot, request: ValidationRequest, begun: Family | None
 ) -> Family:
     """The networks to compare. StudyError: other ones are asked for than those that have begun."""
-    from nas_attn.searching.phases import validating
+    from nas_attn.searching.phases.validating import family_of
     from nas_attn.training.plan import study_plan
 
-    request = validating.ValidationRequest(
-        options.blocks, options.front, tuple(options.placements or ()), options.margin
-    )
     if begun is None:
-        return validating.family_of(opened, now, study_plan(opened.store), request)
+        return family_of(opened, now, study_plan(opened.store), request)
     if any(astuple(request)):
         raise StudyError(
             f"test {begun.number} has begun with a fixed comparison: leave these options out"
@@ -277,34 +303,18 @@ def _family(
     return begun
 
 
-def _check_test(opened: OpenStudy, effort: Effort) -> None:
-    """Raises what keeps the networks from being tested here."""
-    from nas_attn.searching.phases import validating
-    from nas_attn.searching.prepare import checks
-
-    validating.check_test_split(opened.recipe)
-    checks.check_here(opened.recipe, device=effort.device)
-    checks.check_start(opened)
-    checks.check_images(opened)
-
-
-def _announce(now: Snapshot, family: Family, effort: Effort, options: FinalTestOptions) -> None:
+def _announce(now: Snapshot, family: Family, difference: float | None) -> None:
     """Says what is compared and what that can show, before the first run."""
     from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.answer.validation_text import announcement
     from nas_attn.cli.printing import INDENT, show_prose
 
+    out = console()
     forecast = forecast_validation(now, family)
-    if options.as_json:
-        if options.dry_run:
-            print_json({"family": asdict(family), **asdict(forecast)})
-        return
-    if not effort.quiet:
-        out = console()
-        headline, *lines = announcement(now, family, forecast, options.difference)
-        show_prose(out, headline.text, style="bold")
-        for line in lines:
-            show_prose(out, line.text, label=line.label, indent=INDENT)
+    headline, *lines = announcement(now, family, forecast, difference)
+    show_prose(out, headline.text, style="bold")
+    for line in lines:
+        show_prose(out, line.text, label=line.label, indent=INDENT)
 
 
 def _show_validations(now: Snapshot, as_json: bool) -> None:
@@ -324,26 +334,42 @@ def _show_validations(now: Snapshot, as_json: bool) -> None:
         show_validation(console(), result, now)
 
 
-@dataclass(frozen=True)
-class RetrainOptions:
-    """How networks are trained for use."""
-
+def retrain(
+    study: StudyName = None,
+    max_latency_ratio: MaxLatencyRatio = None,
+    max_latency_ms: MaxLatencyMs = None,
+    min_accuracy: MinAccuracy = None,
+    knee: Knee = False,
+    trial: Trial = None,
+    placement: ChosenPlacement = None,
     also: Annotated[
         list[str] | None,
         Option(help="Also train this placement; `none` is the bare backbone; repeatable."),
-    ] = None
-    epochs: Annotated[int | None, Option(min=1, help="Epochs, instead of the target's.")] = None
-    seeds: Annotated[int, Option(min=1, help="Runs of each network.")] = 1
-    storage: Storage = DEFAULT_URL
-    as_json: AsJson = False
-    wide: Wide = False
-
-
-@grouped
-def retrain(
-    criteria: Criteria, effort: Effort, options: RetrainOptions, study: StudyName = None
+    ] = None,
+    epochs: Annotated[int | None, Option(min=1, help="Epochs, instead of the target's.")] = None,
+    seeds: Annotated[int, Option(min=1, help="Runs of each network.")] = 1,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    time_limit: TimeLimit = None,
+    storage_wait: StorageWait = None,  # noqa: ARG001 - its callback sets it
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
+    wide: Wide = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a network as the target says. Its weights are kept."""
+    criteria = Criteria(
+        max_latency_ratio=max_latency_ratio,
+        max_latency_ms=max_latency_ms,
+        min_accuracy=min_accuracy,
+        knee=knee,
+        trial=trial,
+        placement=placement,
+    )
+    effort = Effort(workers, threads, device, time_limit, verbose, quiet)
     check_output()
 
     from nas_attn.answer.choosing import named
@@ -354,32 +380,32 @@ def retrain(
     from nas_attn.training.plan import study_plan
     from nas_attn.words.running import retrained_title, stopped_line
 
-    opened = study_named(study, options.storage, trust=effort.trust)
+    opened = study_named(study, storage, trust=trust)
     plan = study_plan(opened.store)
     now = snapshot(opened.store)
     others = [
         Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)
-        for text in options.also or ()
+        for text in also or ()
     ]
     chosen = dict(named(opened, now, words) for words in (criteria, *others))
-    checks.check_here(opened.recipe, device=effort.device)
+    checks.check_here(opened.recipe, device=device)
     checks.check_weights(plan)
     # if the data is missing or changed, nothing is written
     checks.check_images(opened)
-    wanted = retraining.order(opened, chosen, seeds=options.seeds, epochs=options.epochs)
+    wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs)
     left = retraining.enter(opened.store, wanted)
-    again = f"the same command{at_storage(options.storage)}"
+    again = f"the same command{at_storage(storage)}"
     if left:
-        workers = min(effort.workers or devices.usual_workers(opened, effort.device), left)
-        order = RunOrder(again, only=RETRAIN, workers=workers, quiet=options.as_json)
+        count = min(workers or devices.usual_workers(opened, device), left)
+        order = RunOrder(again, only=RETRAIN, workers=count, quiet=as_json)
         do_runs(opened, effort, order)
     scores = retraining.results(opened.store, wanted)
-    if options.as_json:
+    if as_json:
         rows = [_as_json(*result) for result in scores]
         print_json({"study": opened.store.name, "protocol": wanted.protocol, "runs": rows})
     else:
         title = retrained_title(at_target=wanted.protocol == TARGET_PROTOCOL)
-        _show_retrained(console(wide=options.wide), now, title, scores)
+        _show_retrained(console(wide=wide), now, title, scores)
     if any(
         row.state == "waiting"
         for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])

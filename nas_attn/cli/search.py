@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,18 +15,24 @@ from typer import Argument, Option
 
 from nas_attn.cli.common import (
     AsJson,
-    Common,
+    Device,
     DryRun,
     Effort,
+    Quiet,
     Storage,
+    StorageWait,
     StudyName,
     Target,
+    Threads,
+    TimeLimit,
+    Trust,
+    Verbose,
+    Workers,
     at_storage,
     check_output,
     check_trust,
     check_typed,
     echo,
-    grouped,
     overrides,
     page_path,
     print_json,
@@ -56,45 +63,28 @@ LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
-class SearchOptions:
-    """What a search is asked for, besides its recipe."""
+class SearchRequest:
+    """What a search is asked for."""
 
-    storage: Storage = DEFAULT_URL
-    name: Annotated[str | None, Option(help="Name of the study instead of the recipe's.")] = None
-    minutes: Minutes = None
-    hours: Hours = None
-    backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None
-    target: Target = None
-    trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None
-    settings: Annotated[
-        list[str] | None,
-        Option("--set", help="Change a setting: --set training.batch_size=256; repeatable."),
-    ] = None
-    tried: Tried = None
-    report: ReportPath = None
-    artifacts: Annotated[
-        str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
-    ] = None
-    dry_run: DryRun = False
-    as_json: AsJson = False
-
-    @property
-    def seconds(self) -> float | None:
-        """The time for everything; None: no limit."""
-        return _seconds(self.minutes, self.hours)
+    recipe: str
+    """A shipped name, a path, or a folder of images."""
+    changes: dict[str, Any]
+    """Dotted key of the recipe -> value in its place."""
+    seconds: float | None
+    """The time for everything; None: no limit."""
+    tried: Sequence[str]
+    """Placements that are evaluated, too."""
+    storage: str
+    artifacts: str | None
+    as_json: bool
+    dry_run: bool
+    trust: bool
 
     @property
     def stated_trials(self) -> int | None:
         """The candidates that are wanted in any case; None: as the recipe says, or the time."""
-        stated = self.changes().get("search.trials")
+        stated = self.changes.get("search.trials")
         return None if stated is None else int(stated)
-
-    def changes(self) -> dict[str, Any]:
-        """Dotted key of the recipe -> value in its place."""
-        own = {"name": self.name, "search.trials": self.trials, "backbone.name": self.backbone}
-        given = {key: value for key, value in own.items() if value is not None}
-        target = target_words(self.target or []).settings()
-        return overrides(self.settings or []) | given | target
 
 
 @dataclass(frozen=True)
@@ -119,7 +109,6 @@ class SearchPlan:
         return self.timetable.blocks
 
 
-@grouped
 def search(
     recipe: Annotated[
         str,
@@ -130,62 +119,111 @@ def search(
             )
         ),
     ],
-    effort: Effort,
-    options: SearchOptions,
+    name: Annotated[str | None, Option(help="Name of the study instead of the recipe's.")] = None,
+    minutes: Minutes = None,
+    hours: Hours = None,
+    backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None,
+    target: Target = None,
+    trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        Option("--set", help="Change a setting: --set training.batch_size=256; repeatable."),
+    ] = None,
+    tried: Tried = None,
+    report: ReportPath = None,
+    artifacts: Annotated[
+        str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
+    ] = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    time_limit: TimeLimit = None,
+    storage_wait: StorageWait = None,  # noqa: ARG001 - its callback sets it
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a search from a recipe. An earlier one of the same name is continued."""
+    began = time.monotonic()
     check_output()
+    page_path(report)
+    effort = Effort(workers, threads, device, time_limit, verbose, quiet)
+    given = {"name": name, "search.trials": trials, "backbone.name": backbone}
+    changes = overrides(settings or [])
+    changes |= {key: value for key, value in given.items() if value is not None}
+    changes |= target_words(target or []).settings()
+    request = SearchRequest(
+        recipe,
+        changes,
+        _seconds(minutes, hours),
+        tried or [],
+        storage,
+        artifacts or None,
+        as_json,
+        dry_run,
+        trust,
+    )
+    plan = _search_plan(request, effort)
+    if dry_run:
+        from nas_attn.storage.opening import check_place
 
+        check_place(plan.recipe, storage, artifacts=request.artifacts)
+        _forecast(plan, effort, request)
+        return
+    _search(plan, effort, request, began=began, report=report)
+
+
+def _search(
+    plan: SearchPlan, effort: Effort, request: SearchRequest, *, began: float, report: str | None
+) -> None:
+    """Begins the study, or goes on with it, and runs it to its end."""
     from nas_attn.searching.prepare import beginning
     from nas_attn.searching.worker import devices
-    from nas_attn.storage.opening import check_place
     from nas_attn.words.plans import timetable_lines
 
-    began = time.monotonic()
-    page_path(options.report)
-    plan = _search_plan(recipe, effort, options)
-    if options.dry_run:
-        check_place(plan.recipe, options.storage, artifacts=options.artifacts or None)
-        _forecast(plan, effort, options)
-        return
     table = plan.timetable
-    if table and not options.as_json:
+    if table and not request.as_json:
         say_lines(timetable_lines(table), err=True)
     opened = beginning.begin(
         plan.recipe,
-        options.storage,
-        tried=options.tried or [],
-        artifacts=options.artifacts or None,
+        request.storage,
+        tried=request.tried,
+        artifacts=request.artifacts,
         trials=table.trials if table else None,
     )
     _say_images(opened)
-    _check_machine(opened, here=False, asking=not options.as_json)
-    seconds = options.seconds
-    if plan.budget and options.trials is None:
+    _check_machine(opened, here=False, asking=not request.as_json)
+    stated = request.stated_trials
+    seconds = request.seconds
+    if plan.budget and stated is None:
         seconds = plan.budget.seconds
     # the time was reckoned with so many
     if plan.budget or table:
         effort = replace(effort, workers=effort.workers or devices.default_workers(effort.device))
-    clock = _Clock(seconds, began, options.stated_trials, tested=plan.blocks > 0)
+    clock = _Clock(seconds, began, stated, tested=plan.blocks > 0)
     left_s = _time_left(opened, clock, effort)
-    if left_s is None and options.trials is None and opened.trials < plan.recipe.search.trials:
+    if left_s is None and stated is None and opened.trials < plan.recipe.search.trials:
         # a short time had made them fewer
         beginning.take_up(opened, trials=plan.recipe.search.trials)
-    run(opened, effort, report=options.report, as_json=options.as_json, left_s=left_s)
+    run(opened, effort, report=report, as_json=request.as_json, left_s=left_s)
 
 
-def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchPlan:
+def _search_plan(request: SearchRequest, effort: Effort) -> SearchPlan:
     """Reads the recipe, or plans for a folder of images; says what the images are. RecipeError and
     others: what is asked for cannot be searched.
     """
     from nas_attn.recipe.reading import TOML_PATH, load_recipe
 
-    changes = options.changes()
+    recipe = request.recipe
+    changes = request.changes
     named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
-    check_typed(named["backbone"], named["data"], trust=effort.trust)
+    check_typed(named["backbone"], named["data"], trust=request.trust)
     budget = None
     if os.path.isdir(recipe):
-        budget = _budget(recipe, effort, options, changes)
+        budget = _budget(request, effort)
     if budget:
         made = budget.recipe
     else:
@@ -195,21 +233,21 @@ def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchP
             f"the study's name has {len(made.name)} letters, too many for the names of its files:"
             f" give --name with at most {LONGEST_NAME}"
         )
-    check_trust(recipe, made, trust=effort.trust)
+    check_trust(recipe, made, trust=request.trust)
     from nas_attn.searching.prepare import checks
     from nas_attn.words.plans import budget_lines
 
     quiet_optuna()
     checks.check_here(made, device=effort.device)
     images = _inventory(made)
-    if images and not options.as_json:
+    if images and not request.as_json:
         text = "\n".join(images)
-        echo(f"{made.data.name}: {text}", err=not options.dry_run)
+        echo(f"{made.data.name}: {text}", err=not request.dry_run)
     table = None
-    if budget is None and options.seconds is not None:
-        table = _timetable(made, options.seconds, effort, options.stated_trials)
-    if budget and not options.as_json:
-        say_lines(budget_lines(budget, "; --target changes it"), err=not options.dry_run)
+    if budget is None and request.seconds is not None:
+        table = _timetable(made, request.seconds, effort, request.stated_trials)
+    if budget and not request.as_json:
+        say_lines(budget_lines(budget, "; --target changes it"), err=not request.dry_run)
     return SearchPlan(made, budget, table, images)
 
 
@@ -236,7 +274,7 @@ def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
         echo(note_line(IMAGES_KEPT_FROM_NOW), err=True)
 
 
-def _budget(folder: str, effort: Effort, options: SearchOptions, changes: dict[str, Any]) -> Budget:
+def _budget(request: SearchRequest, effort: Effort) -> Budget:
     """How a folder of images is searched in the time. On a terminal, asks which of its folds
     validate and test.
     """
@@ -249,18 +287,18 @@ def _budget(folder: str, effort: Effort, options: SearchOptions, changes: dict[s
     quiet_optuna()
     plan = partial(
         plan_folder,
-        folder,
-        options.seconds or HOUR_S,
-        storage=options.storage,
+        request.recipe,
+        request.seconds or HOUR_S,
+        storage=request.storage,
         workers=effort.workers or default_workers(effort.device),
         device=effort.device,
     )
     try:
-        return plan(given=changes)
+        return plan(given=request.changes)
     except UndividedFolds as error:
-        if not sys.stdin.isatty() or options.as_json:
+        if not sys.stdin.isatty() or request.as_json:
             raise
-        return plan(given={**changes, "data.splits": ask_folds(error.folds).model_dump()})
+        return plan(given={**request.changes, "data.splits": ask_folds(error.folds).model_dump()})
 
 
 def _timetable(
@@ -273,7 +311,7 @@ def _timetable(
     return timetable(made, seconds, workers=count, device=effort.device, trials=trials)
 
 
-def _forecast(plan: SearchPlan, effort: Effort, options: SearchOptions) -> None:
+def _forecast(plan: SearchPlan, effort: Effort, request: SearchRequest) -> None:
     """Prints what a search would do. The plan for a folder has been shown already, unless JSON is
     wanted.
     """
@@ -282,15 +320,15 @@ def _forecast(plan: SearchPlan, effort: Effort, options: SearchOptions) -> None:
     from nas_attn.words.plans import budget_as_json, forecast_lines, timetable_lines
 
     if plan.budget is not None:
-        check_tried(plan.recipe, options.tried or [])
-        if options.as_json:
+        check_tried(plan.recipe, request.tried)
+        if request.as_json:
             print_json(budget_as_json(plan.budget) | {"images": plan.images})
         return
     expected = forecast(
-        plan.recipe, device=effort.device, threads=effort.threads, tried=options.tried or []
+        plan.recipe, device=effort.device, threads=effort.threads, tried=request.tried
     )
     table = plan.timetable
-    if options.as_json:
+    if request.as_json:
         time = {"time": asdict(table)} if table else {}
         print_json({**asdict(expected), **time, "images": plan.images})
         return
@@ -337,43 +375,47 @@ def _time_left(opened: OpenStudy, clock: _Clock, effort: Effort) -> float | None
     return left_s
 
 
-@dataclass(frozen=True)
-class ResumeOptions:
-    """What a search is asked for that goes on."""
-
-    storage: Storage = DEFAULT_URL
-    minutes: Minutes = None
-    hours: Hours = None
-    trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None
-    tried: Tried = None
-    report: ReportPath = None
+def resume(
+    study: StudyName = None,
+    minutes: Minutes = None,
+    hours: Hours = None,
+    trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None,
+    tried: Tried = None,
+    report: ReportPath = None,
     here: Annotated[
         bool, Option("--here", help="Measure latencies on this machine from now on.")
-    ] = False
-    as_json: AsJson = False
-
-
-@grouped
-def resume(effort: Effort, options: ResumeOptions, study: StudyName = None) -> None:
+    ] = False,
+    workers: Workers = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    time_limit: TimeLimit = None,
+    storage_wait: StorageWait = None,  # noqa: ARG001 - its callback sets it
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
+    as_json: AsJson = False,
+) -> None:
     """Continue a study; it needs only its database."""
+    effort = Effort(workers, threads, device, time_limit, verbose, quiet)
     began = time.monotonic()
     check_output()
 
     from nas_attn.searching.prepare import beginning, checks
     from nas_attn.training.images import known_images
 
-    page_path(options.report)
-    opened = study_named(study, options.storage, trust=effort.trust)
-    checks.check_here(opened.recipe, device=effort.device)
+    page_path(report)
+    opened = study_named(study, storage, trust=trust)
+    checks.check_here(opened.recipe, device=device)
     checks.check_start(opened)
     old = known_images(opened.store, opened.recipe) is None
     checks.check_images(opened)
     _say_images(opened, first=old)
-    _check_machine(opened, here=options.here, asking=not options.as_json)
-    beginning.take_up(opened, trials=options.trials, tried=options.tried or [])
-    clock = _Clock(_seconds(options.minutes, options.hours), began, options.trials)
+    _check_machine(opened, here=here, asking=not as_json)
+    beginning.take_up(opened, trials=trials, tried=tried or [])
+    clock = _Clock(_seconds(minutes, hours), began, trials)
     left_s = _time_left(opened, clock, effort)
-    run(opened, effort, report=options.report, as_json=options.as_json, left_s=left_s)
+    run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
 
 def _check_machine(opened: OpenStudy, *, here: bool, asking: bool) -> None:
@@ -411,16 +453,17 @@ def _check_machine(opened: OpenStudy, *, here: bool, asking: bool) -> None:
         echo(f"note: {there}, so this machine only trains; to measure here: {again}", err=True)
 
 
-@grouped
 def extend(
     space: Annotated[str, Option(help="Shipped name or path of the new search space.")],
-    common: Common,
     study: StudyName = None,
     trials: Annotated[
         int | None,
         Option(min=1, help="New total of candidates; default: the recipe's trials in addition."),
     ] = None,
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Give a study another search space. Every finished run is kept."""
     from nas_attn.recipe.reading import load_space
@@ -428,14 +471,14 @@ def extend(
     from nas_attn.words.plans import extension_lines
 
     spec = load_space(space)
-    check_trust(space, spec, trust=common.trust)
+    check_trust(space, spec, trust=trust)
     quiet_optuna()
-    opened = study_named(study, common.storage, trust=common.trust)
+    opened = study_named(study, storage, trust=trust)
     extension = do(opened, spec, trials=trials, dry_run=dry_run)
-    if common.as_json:
+    if as_json:
         print_json(asdict(extension))
         return
     say_lines(extension_lines(extension))
     if not dry_run:
-        at = at_storage(common.storage)
+        at = at_storage(storage)
         echo(f"continue with: nas-attn resume {opened.store.name}{at}")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from nas_attn.cli.common import (
-    Output,
+    AsJson,
     Shape,
     Trust,
+    Wide,
     check_trust,
     check_typed,
     console,
-    grouped,
     parse_shape,
     print_json,
     table,
@@ -34,12 +34,10 @@ if TYPE_CHECKING:
 SAMPLES = 5
 
 
-@grouped
 def sites(
     backbone: Annotated[
         str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")
     ],
-    output: Output,
     shape: Shape = "3x224x224",
     heads: Annotated[
         bool,
@@ -52,6 +50,8 @@ def sites(
         ),
     ] = None,
     trust: Trust = False,
+    wide: Wide = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show where attention can go in a backbone. With --space, what a search space has there."""
     from nas_attn import backbones
@@ -72,15 +72,15 @@ def sites(
         survey_of_model = survey(
             model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads
         )
-        _show_space(spec, survey_of_model, backbone, shape, output.as_json, wide=output.wide)
+        _show_space(spec, survey_of_model, backbone, shape, as_json, wide=wide)
         return
     surveyed = survey(model, input_shape, heads=heads)
-    if output.as_json:
+    if as_json:
         records = [_record(site) for site in surveyed.sites]
         print_json({"sites": records, "notes": _notes(surveyed)})
         return
     columns, rows = _site_rows(surveyed.sites)
-    out = console(wide=output.wide)
+    out = console(wide=wide)
     title = words.sites_title(backbone, shape)
     right = ["channels", "map", "MACs"]
     optional = ["modules", "MACs", "part"]

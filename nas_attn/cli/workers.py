@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +14,7 @@ from typer import Option
 
 from nas_attn.cli.common import (
     INTERRUPTED,
-    Common,
+    AsJson,
     Device,
     Storage,
     StorageWait,
@@ -25,7 +25,6 @@ from nas_attn.cli.common import (
     Verbose,
     at_storage,
     echo,
-    grouped,
     print_json,
     quiet_optuna,
     study_named,
@@ -41,27 +40,22 @@ if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
 
 
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How one worker carries out its runs."""
-
-    storage: Storage = DEFAULT_URL
-    threads: Threads = None
-    device: Device = "auto"
-    time_limit: TimeLimit = None
-    storage_wait: StorageWait = None
-    verbose: Verbose = False
+def worker(
+    study: StudyName = None,
     sharing: Annotated[
         int, Option(min=1, help="Number of workers that share the memory of this machine.")
-    ] = 1
+    ] = 1,
     per_gpu: Annotated[
         int, Option(min=1, help="Number of workers that share the memory of this GPU.")
-    ] = 1
-    trust: Trust = False
-
-
-@grouped
-def worker(options: WorkerOptions, study: StudyName = None) -> None:
+    ] = 1,
+    threads: Threads = None,
+    device: Device = "auto",
+    time_limit: TimeLimit = None,
+    storage_wait: StorageWait = None,  # noqa: ARG001 - its callback sets it
+    verbose: Verbose = False,
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
+) -> None:
     """Work on a study as one more worker, or one per GPU. On any machine that has the database."""
     from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
     from nas_attn.searching.worker.ending import Report
@@ -69,13 +63,14 @@ def worker(options: WorkerOptions, study: StudyName = None) -> None:
 
     given = settings_given()
     told = given or WorkerSettings(
-        device=options.device,
-        threads=options.threads,
-        time_limit_s=options.time_limit,
-        sharing=max(options.sharing, options.per_gpu),
-        per_gpu=options.per_gpu,
+        device=device,
+        threads=threads,
+        time_limit_s=time_limit,
+        sharing=max(sharing, per_gpu),
+        per_gpu=per_gpu,
     )
-    trust = options.trust if given is None else given.trusted
+    if given is not None:
+        trust = given.trusted
     stop = threading.Event()
 
     def say(line: str) -> None:
@@ -92,11 +87,11 @@ def worker(options: WorkerOptions, study: StudyName = None) -> None:
         nullcontext() if report is None else report.takes_warnings(),
     ):
         ended = _work(
-            lambda: study_named(study, options.storage, trust=trust),
+            lambda: study_named(study, storage, trust=trust),
             told,
             say=say,
             stop=stop,
-            verbose=options.verbose,
+            verbose=verbose,
             alone=given is not None or told.sharing > 1,
         )
     say(f"done ({ended})")
@@ -170,58 +165,56 @@ def _work(
 LONGEST_RESTART_PAUSE_S = 300.0
 
 
-@dataclass(frozen=True)
-class LaunchOptions:
-    """Where workers are started, and what each gets."""
-
-    on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local"
-    workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1
+def launch(
+    study: StudyName = None,
+    on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local",
+    workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1,
     gpus: Annotated[
         float,
         Option(
             "--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25."
         ),
-    ] = 0.0
-    cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1
-    partition: Annotated[str | None, Option(help="Slurm's partition.")] = None
+    ] = 0.0,
+    cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
+    partition: Annotated[str | None, Option(help="Slurm's partition.")] = None,
     job_minutes: Annotated[
         int | None,
         Option(min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
-    ] = None
+    ] = None,
     option: Annotated[
         list[str] | None, Option(help="An option of sbatch: account=mine, exclusive; repeatable.")
-    ] = None
-    device: Device = "auto"
-
-
-@grouped
-def launch(options: LaunchOptions, common: Common, study: StudyName = None) -> None:
+    ] = None,
+    device: Device = "auto",
+    storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
+    as_json: AsJson = False,
+) -> None:
     """Start workers on Slurm, on Ray or in the background here."""
     from nas_attn.searching.run.engines.base import Request
     from nas_attn.searching.run.launching import engine
     from nas_attn.searching.run.launching import launch as start
     from nas_attn.words.workers import failed_start_line
 
-    opened = study_named(study, common.storage, trust=common.trust)
+    opened = study_named(study, storage, trust=trust)
     request = Request(
-        options.workers,
-        options.device,
-        options.gpus,
-        options.cpus,
-        options.job_minutes,
-        options.partition,
-        _engine_options(options.option or []),
+        workers,
+        device,
+        gpus,
+        cpus,
+        job_minutes,
+        partition,
+        _engine_options(option or []),
     )
-    where = engine(options.on)
-    done = start(opened, options.on, request, where)
-    if common.as_json:
+    where = engine(on)
+    done = start(opened, on, request, where)
+    if as_json:
         print_json(asdict(done))
     else:
-        _say_launched(opened, done, at_storage(common.storage))
+        _say_launched(opened, done, at_storage(storage))
     failures = where.watch(opened)
     for failure in failures:
         echo(failed_start_line(failure), err=True)
-    if len(failures) == options.workers:
+    if len(failures) == workers:
         raise typer.Exit(ExitStatus.FAILED)
 
 
