@@ -115,8 +115,8 @@ class EpochPlan:
         return cls(count, batches, flip, corner, padding, seed, blend)
 
     def drawn(self, first: int) -> list[list[tuple[int, int]]]:
-        """Per batch from `first` on, each image's index and the seed of its own random
-        decisions.
+        """Returns, for each batch from `first` on, each image's index and the seed of its own
+        random decisions.
         """
         seeds = np.random.default_rng((*self.seed, 1)).integers(0, 2**62, self.count).tolist()
         rows = [self._rows(number) for number in range(first, len(self.batches))]
@@ -139,8 +139,16 @@ class EpochPlan:
         return torch.cat([rows, rows.flip(2)]).index_select(0, choice).permute(0, 3, 1, 2)
 
     def apply(self, number: int, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-        """Crops and mixes batch `number`, mirrored already: x float32 (B, C, H, W), y int64 (B,) or
-        float32 (B, classes).
+        """Crops and mixes a batch that is mirrored already.
+
+        Args:
+            number: Of the batch.
+            x: float32 (B, C, H, W).
+            y: int64 (B,).
+            classes: How many there are.
+
+        Returns:
+            x, and y as int64 (B,) or float32 (B, classes).
         """
         rows = self._rows(number)
         if self.corner is not None:
@@ -164,7 +172,7 @@ class EpochPlan:
         return cropped[:, 0].long()
 
     def apply_boxes(self, number: int, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """Boxes of batch `number`, mirrored and cropped as their images of `size` (H, W): float32
+        """Mirrors and crops the boxes of batch `number` as their images of `size` (H, W): float32
         (B, M, 5), class 0: none.
         """
         rows = self._rows(number)
@@ -236,8 +244,8 @@ class TransformedImages:
 def named_steps(
     augment: Sequence[Augment], made_for: TransformedImages
 ) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
-    """(transforms of single images, transforms of whole batches), in order; DataError: a name or an
-    argument is wrong.
+    """Makes the transforms of single images, and those of whole batches, in order. Raises
+    DataError: a name or an argument is wrong.
     """
     single: list[Named] = []
     mixing: list[Named] = []

@@ -117,8 +117,8 @@ class Coco:
     trained: int
 
     def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
-        """The images of a split, unopened, and their boxes; DataError: annotations are wrong, or an
-        image is missing.
+        """Reads the images of a split, unopened, and their boxes. Raises DataError: annotations are
+        wrong, or an image is missing.
         """
         path = self.files[split]
         content = _content(path)
@@ -243,14 +243,16 @@ def _warn(sentence: str) -> None:
 
 
 def count_trained(section: DataSection) -> float:
-    """Approximate number of training images of `coco:FOLDER`. Raises DataError: it is unknown."""
+    """Returns the approximate number of training images of `coco:FOLDER`. Raises DataError: it is
+    unknown.
+    """
     annotated = find(section)
     return (1 if "validation" in annotated.files else 0.8) * annotated.trained
 
 
 def find(section: DataSection) -> Coco:
-    """The files of the data, and their classes. Raises DataError: there are none, or no class with
-    boxes.
+    """Finds the files of the data, and their classes. Raises DataError: there are none, or no class
+    with boxes.
     """
     what = "folder of images with boxes"
     root = user_path(section.name.removeprefix("coco:"), what=what, error=DataError)

@@ -124,19 +124,21 @@ class Split:
         return self.labels.device
 
     def first(self, count: int) -> Tensor:
-        """The first images as stored: uint8 (count, C, H, W) on the device."""
+        """Returns the first images as stored: uint8 (count, C, H, W) on the device."""
         (images,) = self.pixels.fetch([torch.arange(min(count, len(self)), device=self.device)])
         return images
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in order: x float32 (B, C, H, W), normalised and in channels-last order,
-        y int64 (B,).
+        """Yields all images once, in order: x float32 (B, C, H, W), normalised and in channels-last
+        order, y int64 (B,).
         """
         for images, y in self.stored(batch_size):
             yield self._normalised(images), y
 
     def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in order, as stored: uint8 (B, C, H, W), and their y as in `batches`."""
+        """Yields all images once, in order, as stored: uint8 (B, C, H, W), and their y as in
+        `batches`.
+        """
         index = torch.split(torch.arange(len(self), device=self.device), batch_size)
         for number, images in enumerate(self.pixels.fetch(index)):
             yield images, self._y[index[number]]
@@ -151,9 +153,18 @@ class Split:
         first_batch: int = 0,
         filled: bool = True,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of training: every image, in batches as `EpochPlan.draw` makes them. `seed` and
-        `epoch` decide order and augmentation; `first_batch` continues in the middle. x as in
-        `batches`; y int64 (B,), or float32 (B, classes) with mixup.
+        """Yields one epoch of training: every image, in batches as `EpochPlan.draw` makes them.
+
+        Args:
+            batch_size: Images of a batch.
+            seed: Decides order and augmentation, with `epoch`.
+            epoch: Its number.
+            augment: The recipe's transforms.
+            first_batch: Where to go on.
+            filled: As in `EpochPlan.draw`.
+
+        Returns:
+            x as in `batches`; y int64 (B,), or float32 (B, classes) with mixup.
         """
         plan = EpochPlan.draw(
             len(self),
@@ -250,15 +261,17 @@ class Split:
         self,
         batches: int,  # noqa: ARG002 - for a DataLoader's own batches
     ) -> Split:
-        """The split for steps of so many of its own batches. Ours are drawn as large as a step."""
+        """Returns the split for steps of so many of its own batches. Ours are drawn as large as a
+        step.
+        """
         return self
 
     def steps(self, batch_size: int) -> int:
-        """Batches in one epoch of training."""
+        """Returns the number of batches in one epoch of training."""
         return -(-len(self) // batch_size)
 
     def trained(self, batch_size: int, *, filled: bool = True) -> int:
-        """Images in the batches of one epoch of training."""
+        """Returns the number of images in the batches of one epoch of training."""
         if not filled:
             return len(self)
         return self.steps(batch_size) * batch_size
@@ -327,14 +340,14 @@ class Dataset:
     contradiction: str = ""
 
     def of_seed(self, seed: int) -> Dataset:
-        """The data as runs of this seed train and are scored on them: where each seed divides the
-        images anew, with its own division. Equal seeds have equal divisions.
+        """Returns the data as runs of this seed train and are scored on them: where each seed
+        divides the images anew, with its own division. Equal seeds have equal divisions.
         """
         return self if self.divide is None else self.divide(seed)
 
     def read_test(self, reason: str) -> Split:
-        """The test split, read for a stated reason, which the caller records; DataError if there is
-        none.
+        """Opens the test split, for a stated reason, which the caller records. Raises DataError:
+        there is none.
         """
         if not reason.strip():
             raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
@@ -371,12 +384,12 @@ class MaskedSplit(Split):
         return channels - 1, height, width
 
     def first(self, count: int) -> Tensor:
-        """The first images as stored: uint8 (count, C, H, W) on the device."""
+        """Returns the first images as stored: uint8 (count, C, H, W) on the device."""
         return super().first(count)[:, :-1]
 
     def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in order, as stored: uint8 (B, C, H, W), and their masks int64 (B, H,
-        W).
+        """Yields all images once, in order, as stored: uint8 (B, C, H, W), and their masks int64
+        (B, H, W).
         """
         for both in self.pixels.fetch(
             torch.split(torch.arange(len(self), device=self.device), batch_size)
@@ -431,7 +444,7 @@ class BoxedSplit(Split):
         return BOXES_MEAN, BOXES_STD
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in order: x float32 (B, 3, H, W), 0 to 1, and their boxes."""
+        """Yields all images once, in order: x float32 (B, 3, H, W), 0 to 1, and their boxes."""
         for images, y in self.stored(batch_size):
             yield self._fed(self._normalised(images)), y
 

@@ -65,7 +65,7 @@ PADDING_GREY = (124, 116, 104)
 
 
 def channels_of(sources: Sequence[Source]) -> int:
-    """3, or 4 with a mask."""
+    """Returns how many channels prepared images have: 3, or 4 with a mask."""
     return 4 if sources and isinstance(sources[0], Masked) else 3
 
 
@@ -85,8 +85,8 @@ class Cut:
 
 
 def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
-    """One image as uint8 (3, size, size), cut as asked; its mask is a fourth channel. For a broken
-    file it raises Pillow's error, of any kind; ValueError: the mask does not fit.
+    """Decodes one image as uint8 (3, size, size), cut as asked; its mask is a fourth channel. For a
+    broken file it raises Pillow's error, of any kind; ValueError: the mask does not fit.
     """
     cut = Cut(cut) if isinstance(cut, int) else cut
     if isinstance(source, Framed):
@@ -128,8 +128,8 @@ def _middle(image: Image.Image) -> Image.Image:
 
 
 def mask_values(source: Masked) -> NDArray[np.uint8]:
-    """(H, W): the values of a mask, turned as its image. Raises ValueError: it does not fit; for
-    broken files, Pillow's error, of any kind.
+    """Returns the values of a mask, (H, W), turned as its image. Raises ValueError: it does not
+    fit; for broken files, Pillow's error, of any kind.
     """
     with opened_image(source.image) as opened:
         return _mask(source, opened.size, orientation_of(opened))
@@ -172,8 +172,8 @@ EXIF_TURNS = {
 
 
 def orientation_of(opened: Image.Image) -> int:
-    """How a file's EXIF tag says that its image is turned, a key of EXIF_TURNS. 1: it is shown as
-    it is read. So is a TIFF, which Pillow turns itself.
+    """Returns how a file's EXIF tag says that its image is turned, a key of EXIF_TURNS. 1: it is
+    shown as it is read. So is a TIFF, which Pillow turns itself.
     """
     if opened.format == "TIFF":
         return 1
@@ -182,19 +182,19 @@ def orientation_of(opened: Image.Image) -> int:
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """An image as it is shown, of an `orientation_of` its file."""
+    """Turns an image as it is shown, of an `orientation_of` its file."""
     if orientation == 1:
         return image
     return image.transpose(EXIF_TURNS[orientation])
 
 
 def shown_size(stored: Size, orientation: int) -> Size:
-    """The size of an image as it is shown, of that in its file."""
+    """Returns the size of an image as it is shown, of that in its file."""
     return stored if orientation < 5 else stored[::-1]
 
 
 def drawn_on(size: Size, stored: Size, shown: Size) -> DrawnOn | None:
-    """What labels of one of these two sizes are drawn on; None: both are the same."""
+    """Returns what labels of one of these two sizes are drawn on; None: both are the same."""
     if stored == shown:
         return None
     return "stored" if size == stored else "shown"
@@ -214,7 +214,7 @@ def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
 
 
 def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """uint8 (3, side, side): the image's longer side is scaled to `side`, the rest is grey."""
+    """Scales an image's longer side to `side`; the rest is grey: uint8 (3, side, side)."""
     width, height = (max(1, round(side / max(image.size) * length)) for length in image.size)
     image = image.convert("RGB")
     scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
@@ -237,7 +237,7 @@ class Decoded:
 
 
 def files_of(source: Source) -> list[Path]:
-    """The image file, and its mask."""
+    """Returns the image file, and its mask."""
     if isinstance(source, Path):
         return [source]
     if isinstance(source, Masked):
@@ -272,9 +272,9 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
 
 
 def to_rgb(image: Image.Image, bits: int = FULL_BITS) -> Image.Image:
-    """Any image as RGB, with white for transparent parts. `bits`: how many are used of images with
-    16. Raises ValueError: its values have no range that is known, so that one cannot say what is
-    white.
+    """Makes any image RGB, with white for transparent parts. `bits`: how many are used of images
+    with 16. Raises ValueError: its values have no range that is known, so that one cannot say what
+    is white.
     """
     if image.mode in ("F", "I") and not is_deep(image):
         raise ValueError("float or 32-bit values have no known white: save it with 8 or 16 bits")
@@ -287,7 +287,7 @@ def to_rgb(image: Image.Image, bits: int = FULL_BITS) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def square(cut: Cut) -> Any:
-    """A function that cuts the middle square out of an image."""
+    """Returns a function that cuts the middle square out of an image."""
     from torchvision.transforms import InterpolationMode, v2
 
     how = InterpolationMode(cut.interpolation)
@@ -316,8 +316,8 @@ class Turned:
 
 
 def turned_images(root: Path, sources: Sequence[Source]) -> list[Turned]:
-    """The images that EXIF data turn, if they have masks or boxes. Opens each, and keeps what it
-    shows until a file changes.
+    """Finds the images that EXIF data turn, if they have masks or boxes. Opens each, and keeps what
+    it shows until a file changes.
     """
     labelled = [source for source in sources if not isinstance(source, Path)]
     if not labelled:
@@ -337,15 +337,15 @@ def turned_images(root: Path, sources: Sequence[Source]) -> list[Turned]:
 
 
 def told(seen: Iterable[Turned]) -> DrawnOn | None:
-    """What the labels of a data set are drawn on; None: no image tells it, or two contradict each
-    other.
+    """Returns what the labels of a data set are drawn on; None: no image tells it, or two
+    contradict each other.
     """
     answers = {image.drawn_on for image in seen if image.drawn_on is not None}
     return answers.pop() if len(answers) == 1 else None
 
 
 def drawn_alike(sources: Sequence[Source], answer: DrawnOn | None) -> Sequence[Source]:
-    """The same images, with labels that are drawn on what the data set has told."""
+    """Returns the same images, with labels that are drawn on what the data set has told."""
     if answer is None:
         return sources
     return tuple(

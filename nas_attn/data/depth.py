@@ -8,7 +8,7 @@ needs. One image's own largest value never decides: it would make a dark image b
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -41,14 +41,14 @@ _PREMULTIPLIED = "RGBa"
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether it is grey with values of 16 bits."""
+    """Says whether an image is grey with values of 16 bits."""
     whole_numbers = image.mode == "I" and image.format in ("PNG", "PPM")
     return image.mode.startswith("I;16") or whole_numbers
 
 
 def with_bytes(image: Image.Image, bits: int) -> Image.Image:
-    """Of an image from a file, with 16 bits of which so many are used: the same one with 8. Larger
-    values are white. Others stay as they are.
+    """Makes an image from a file, with 16 bits of which so many are used, one with 8. Larger values
+    are white. Others stay as they are.
     """
     if is_deep(image):
         return Image.fromarray(_as_bytes(np.asarray(image).astype(np.uint16), bits))
@@ -82,87 +82,83 @@ def _colours(image: Image.Image) -> _Colours | None:
     if image.mode not in _COLOURS or not file:
         return None
     with opened_image(file) as again:
-        tiles = [tile._replace(args=_swapped(tile.args)) for tile in again.tile]
-        if not tiles or any(
-            new.args == old.args for new, old in zip(tiles, again.tile, strict=True)
-        ):
-            return None
-        single_bytes = all(_is_grey_and_alpha(tile.args) for tile in again.tile)
-        premultiplied = any(_is_premultiplied(tile.args) for tile in again.tile)
-        again.tile = tiles
-        lower = np.asarray(again)
-    if single_bytes:
+        modes = {_raw_mode(tile.args) for tile in again.tile}
+    if not modes or any(_swapped(mode) == mode for mode in modes):
+        return None
+    lower = _read_as(file, _swapped)
+    if modes == {_GREY_AND_ALPHA}:
         pairs = lower.astype(np.uint16)
         both = pairs[..., ::2] << BYTE | pairs[..., 1::2]
         # as Pillow has such an image: grey in red, green and blue, then the transparency
         return _Colours(both[..., [0, 0, 0, 1]].astype(np.uint16), image.mode)
     mode = image.mode
     upper = np.asarray(image)
-    if premultiplied:
+    if any(_straight(raw_mode) != raw_mode for raw_mode in modes):
         mode = _PREMULTIPLIED
-        upper = _raw_upper(file)
+        upper = _read_as(file, _straight)
     values = upper.astype(np.uint16)
     values <<= BYTE
     values |= lower
     return _Colours(values, mode)
 
 
-def _raw_upper(file: str) -> NDArray[np.uint8]:
-    """The upper bytes of colours that are multiplied with their transparency, as they are."""
+def _read_as(file: str, changed: Callable[[str], str]) -> NDArray[np.uint8]:
+    """The values of a file that is read in other raw modes."""
     with opened_image(file) as again:
-        again.tile = [tile._replace(args=_as_straight(tile.args)) for tile in again.tile]
+        again.tile = [
+            tile._replace(args=_with_mode(tile.args, changed(_raw_mode(tile.args))))
+            for tile in again.tile
+        ]
         return np.asarray(again)
 
 
-# of a decoder
+# of a decoder: a raw mode, or one before others
 _Args = tuple[Any, ...] | str | None
 
 
-def _swapped(args: _Args) -> _Args:
-    """A decoder's arguments, with the bytes of 16-bit colours in the other order."""
-    if isinstance(args, tuple):
-        return (_swapped(args[0]), *args[1:]) if args else args
-    if _is_grey_and_alpha(args):
+def _raw_mode(args: _Args) -> str:
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def _with_mode(args: _Args, mode: str) -> _Args:
+    return (mode, *args[1:]) if isinstance(args, tuple) else mode
+
+
+def _swapped(mode: str) -> str:
+    """A raw mode with the bytes of 16-bit colours in the other order; the same: it has none."""
+    if mode == _GREY_AND_ALPHA:
         return _SINGLE_BYTES
-    mode, _, order = str(_as_straight(args)).partition(";16")
+    colours, _, order = _straight(mode).partition(";16")
     order = _NATIVE if order == "N" else order
-    if mode not in _COLOURS_IN_FILES or order not in _OTHER_ORDER:
-        return args
-    return f"{mode};16{_OTHER_ORDER[order]}"
+    if colours not in _COLOURS_IN_FILES or order not in _OTHER_ORDER:
+        return mode
+    return f"{colours};16{_OTHER_ORDER[order]}"
 
 
-def _is_premultiplied(args: _Args) -> bool:
-    return args != _as_straight(args)
-
-
-def _as_straight(args: _Args) -> _Args:
-    """A decoder's arguments that leave colours as they are, which Pillow would divide by their
+def _straight(mode: str) -> str:
+    """A raw mode that leaves colours as they are, which Pillow would divide by their
     transparency.
     """
-    if isinstance(args, tuple):
-        return (_as_straight(args[0]), *args[1:]) if args else args
-    mode, sixteen, order = str(args).partition(";16")
-    return f"RGBA{sixteen}{order}" if mode == _PREMULTIPLIED and sixteen else args
-
-
-def _is_grey_and_alpha(args: _Args) -> bool:
-    return args == _GREY_AND_ALPHA or (isinstance(args, tuple) and args[:1] == (_GREY_AND_ALPHA,))
+    colours, sixteen, order = mode.partition(";16")
+    return f"RGBA{sixteen}{order}" if colours == _PREMULTIPLIED and sixteen else mode
 
 
 def largest_value(path: Path) -> int:
-    """The largest value of an image with 16 bits; 0 if it has 8, or cannot be read."""
+    """Returns the largest value of an image with 16 bits; 0 if it has 8, or cannot be read."""
     # decoders raise any error
     with suppress(Exception), opened_image(path) as image:
         if is_deep(image):
             return int(np.asarray(image).max())
-        if any(_swapped(tile.args) != tile.args for tile in image.tile):
-            colours = _colours(image)
-            return 0 if colours is None else int(colours.values.max())
+        modes = {_raw_mode(tile.args) for tile in image.tile}
+        if any(_swapped(mode) != mode for mode in modes) and (colours := _colours(image)):
+            return int(colours.values.max())
     return 0
 
 
 def used_bits(paths: Sequence[Path]) -> int:
-    """The bits that the largest value of these images needs, 8 to 16; 16 if all images have 8."""
+    """Returns the bits that the largest value of these images needs, 8 to 16; 16 if all images have
+    8.
+    """
     most = 0
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(paths), READ_TOGETHER):

@@ -45,14 +45,14 @@ Window = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 def cluttered(section: DataSection, _place: Place) -> Parts:
-    """`digits`: one digit among fragments of others."""
+    """Draws `digits`: one digit among fragments of others."""
     options = chosen_options(section, OPTIONS)
     return generated(lambda split: Labelled.of(*draw_masked(section.seed, split, options)[::2]))
 
 
 def masked(section: DataSection, _place: Place) -> Parts:
-    """`digits` for segmentation: the same images; a mask has all strokes of the digit, covered ones
-    too, and background.
+    """Draws `digits` for segmentation: the same images; a mask has all strokes of the digit,
+    covered ones too, and background.
     """
     options = chosen_options(section, OPTIONS)
 
@@ -64,7 +64,7 @@ def masked(section: DataSection, _place: Place) -> Parts:
 
 
 def boxed(section: DataSection, _place: Place) -> Parts:
-    """`digits`, scaled to the detector's input."""
+    """Draws `digits` for detection, scaled to the detector's input."""
     options = chosen_options(section, OPTIONS)
     side = section.size or DETECTOR_SIDE
 
@@ -87,7 +87,7 @@ def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
 
 
 def plain(section: DataSection, _place: Place) -> Parts:
-    """`digits-8x8`: the source digits as they are. Raises DataError: options are given."""
+    """Reads `digits-8x8`: the source digits as they are. Raises DataError: options are given."""
     no_options(section)
     sources = source_digits(section.seed)
 
@@ -101,7 +101,7 @@ def plain(section: DataSection, _place: Place) -> Parts:
 
 
 def generated(make: Callable[[str], Labelled], classes: tuple[str, ...] = DIGIT_NAMES) -> Parts:
-    """The parts of a generated data set, by a function of the split's name."""
+    """Returns the parts of a generated data set, by a function of the split's name."""
     return Parts(make("train"), make("validation"), lambda: make("test"), classes)
 
 
@@ -114,8 +114,8 @@ def no_options(section: DataSection) -> None:
 
 
 def chosen_options(section: DataSection, ranges: Ranges) -> dict[str, int]:
-    """All options of a generated data set; DataError: unknown, out of range, or `data.validation`
-    is given.
+    """Returns all options of a generated data set. Raises DataError: one is unknown or out of
+    range, or `data.validation` is given.
     """
     if section.validation is not None:
         raise DataError(
@@ -139,7 +139,7 @@ def chosen_options(section: DataSection, ranges: Ranges) -> dict[str, int]:
 
 @lru_cache(maxsize=2)
 def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Split -> images (N, 8, 8) and labels (N,) of its source digits."""
+    """Returns split -> images (N, 8, 8) and labels (N,) of its source digits."""
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as shipped:
         images = np.round(shipped["images"] * (255 / 16)).astype(np.uint8)
         labels = shipped["labels"].astype(np.int64)
@@ -150,8 +150,8 @@ def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.in
 
 
 def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArray[np.int64]:
-    """int64 (count,): the source digit of each image. Their frequencies differ by at most one, for
-    a fair validation.
+    """Draws the source digit of each image, int64 (count,). Their frequencies differ by at most
+    one, for a fair validation.
     """
     return random.permutation(np.resize(random.permutation(sources), count))
 
@@ -159,8 +159,8 @@ def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArr
 def draw_masked(
     seed: int, split: str, options: Mapping[str, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, size, size) of a split, masks (0, or label + 1 at a stroke), labels (N,). The
-    brighter pixel shows.
+    """Draws images (N, size, size) of a split, masks (0, or label + 1 at a stroke), labels (N,).
+    The brighter pixel shows.
     """
     images, labels = source_digits(seed)[split]
     random = np.random.default_rng((seed, DIGIT_SPLITS.index(split)))
@@ -181,7 +181,7 @@ def draw_masked(
 
 
 def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
-    """Class (from 0), centre, width and height of a mask's digit, as shares of the image."""
+    """Returns class (from 0), centre, width and height of a mask's digit, as image shares."""
     rows = np.flatnonzero(mask.any(1))
     columns = np.flatnonzero(mask.any(0))
     (top, bottom) = (rows[0], rows[-1] + 1)
@@ -210,8 +210,8 @@ def _paste(
 
 
 def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Window:
-    """Indices of a square in each of N images, whose upper left corners are at row and column
-    (N,).
+    """Returns the indices of a square in each of N images, whose upper left corners are at row and
+    column (N,).
     """
     inside = np.arange(side)
     rows = row[:, None] + inside
@@ -238,8 +238,8 @@ GROUND = 128
 
 
 def cued(section: DataSection, _place: Place) -> Parts:
-    """`cued-digits`. Raises DataError: an option is unknown or out of range, or the bar would reach
-    the digits.
+    """Draws `cued-digits`. Raises DataError: an option is unknown or out of range, or the bar would
+    reach the digits.
     """
     options = chosen_options(section, CUED_OPTIONS)
     room = options["height"] - DIGIT_SIDE - SHIFT_PIXELS

@@ -38,8 +38,8 @@ MASK_FORMAT = 3
 
 
 def read_masks(section: DataSection, place: Place) -> Parts:
-    """`folder:PATH` for segmentation; DataError: no folder, mask or names, or an image cannot be
-    read with its mask.
+    """Reads `folder:PATH` for segmentation. Raises DataError: no folder, mask or names, or an image
+    cannot be read with its mask.
     """
     root = image_folder(section)
     classes = _names(root)
@@ -87,8 +87,8 @@ class MaskedFiles:
 
 
 def look(root: Path, splits: SplitsSection | None = None) -> MaskedFiles:
-    """The files of a folder with masks, unopened but for their palettes. Raises DataError: one is
-    missing.
+    """Finds the files of a folder with masks, unopened but for their palettes. Raises DataError:
+    one is missing.
     """
     classes = _names(root)
     folders = _masked_layout(root, splits)
@@ -200,7 +200,9 @@ Colour = tuple[int, ...]
 
 
 def palettes_problem(root: Path, masks: Sequence[Path]) -> str:
-    """Which value has two colours in these masks of a folder, and the way out; empty if none."""
+    """Returns which value has two colours in these masks of a folder, and the way out; empty if
+    none.
+    """
     question = ("palettes", PALETTE_FORMAT)
     return str(remembered(root, question, masks, lambda: _problem(root, masks)))
 

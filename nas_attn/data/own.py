@@ -428,8 +428,15 @@ class LoaderSplit(Split):
         first_batch: int = 0,
         filled: bool = True,  # noqa: ARG002 - as of `Split`
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields one epoch of the DataLoader, its random numbers by `seed` and `epoch`. Raises
-        DataError: it ends too early.
+        """Yields one epoch of the DataLoader. Raises DataError: it ends too early.
+
+        Args:
+            batch_size: Does not count, nor do `augment` and `filled`.
+            seed: Decides its random numbers, with `epoch`.
+            epoch: Its number.
+            augment: Empty.
+            first_batch: The step to go on with.
+            filled: Does not count.
         """
         batches = enumerate(seeded_batches(self.loader, (seed, epoch)))
         count = len(self.loader)

@@ -77,8 +77,8 @@ class Labelled:
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
-        """From an array (N, C, H, W) or (N, H, W). Raises DataError: another shape or dtype, or not
-        one label for each image.
+        """Takes an array (N, C, H, W) or (N, H, W). Raises DataError: another shape or dtype, or
+        not one label for each image.
         """
         if (
             images.dtype != np.uint8

@@ -60,8 +60,8 @@ class InMemory:
         *,
         every: bool = False,  # noqa: ARG002 - here it is always of all
     ) -> NDArray[np.int64]:
-        """(C, 256): frequency of each value in each channel; of a part of the images if they are
-        many, unless `every`.
+        """Returns the frequency of each value in each channel, (C, 256); of a part of the images if
+        they are many, unless `every`.
         """
         counts = [
             torch.bincount(self._rows[..., c].flatten(), minlength=256)
@@ -70,7 +70,7 @@ class InMemory:
         return torch.stack(counts).cpu().numpy().astype(np.int64)
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """uint8 (B, C, H, W) on the device for each of these index batches (int64, on the
+        """Yields uint8 (B, C, H, W) on the device for each of these index batches (int64, on the
         device).
         """
         for index in batches:
@@ -81,7 +81,7 @@ class InMemory:
 
 
 def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, on the scale 0 to 1; a constant channel has
+    """Returns mean and standard deviation per channel, on the scale 0 to 1; a constant channel has
     deviation 1.
     """
     values = np.arange(256) / 255.0
@@ -236,7 +236,7 @@ class Mapped:
         return Mapped(self._file, self._index.numpy(), device)
 
     def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
-        """As in `InMemory`."""
+        """Returns the same as that of `InMemory`."""
         if every:
             count = len(self)
         else:
@@ -249,7 +249,9 @@ class Mapped:
         return sum(histograms, np.zeros((self.shape[0], 256), np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """As in `InMemory`; the next batch is read while the last one is processed."""
+        """Yields the same as that of `InMemory`; the next batch is read while the last one is
+        processed.
+        """
         self._file.renew()
         # all at once, so that no batch waits for a device
         batches = [index.cpu() for index in batches]

@@ -38,8 +38,8 @@ DOWNLOAD_TIMEOUT_S = 30.0
 
 
 def read(section: DataSection, _place: Place) -> Parts:
-    """A published data set, by its name; DataError: options are given, or files are missing and
-    cannot be fetched.
+    """Reads a published data set, by its name. Raises DataError: options are given, or files are
+    missing and cannot be fetched.
     """
     name = section.name
     no_options(section)

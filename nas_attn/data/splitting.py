@@ -32,8 +32,16 @@ Seed = int | tuple[int, ...]
 def stratified(
     labels: Indices, count: int, seed: Seed, names: Sequence[str] | None = None
 ) -> tuple[Indices, Indices]:
-    """Indices of `count` images taken and of those left, ascending: every class is in both;
-    DataError: too few images.
+    """Divides images so that every class is on both sides. Raises DataError: too few images.
+
+    Args:
+        labels: (N,), indices into the classes.
+        count: How many images to take.
+        seed: Of the division.
+        names: The classes, for an error.
+
+    Returns:
+        Indices of the images taken and of those left, ascending.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or not len(classes) <= count <= len(labels) - len(classes):
@@ -162,8 +170,8 @@ def _grouped(
 
 
 def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> int:
-    """Number of images from a count or a share, at least one of each class; None: a fifth.
-    DataError: nothing or everything.
+    """Returns a number of images from a count or a share, at least one of each class; None: a
+    fifth. Raises DataError: nothing or everything.
     """
     share = 0.2 if wanted is None else wanted
     total = len(labels)
@@ -201,8 +209,8 @@ json.dump(groups, sys.stdout)
 
 
 def find_groups(section: GroupsSection, root: Path) -> GroupsOf:
-    """A function that gives images' groups, from a file with paths below `root`, or a pattern.
-    DataError: it is wrong.
+    """Returns a function that gives images' groups, from a file with paths below `root`, or a
+    pattern. Raises DataError: it is wrong.
     """
     if section.file is not None:
         return _of_file(user_path(section.file, what="data.groups.file", error=DataError), root)
