@@ -398,12 +398,12 @@ def count_images(data: str, splits: SplitsSection | None = None) -> float:
 
     source, _, folder = data.partition(":")
     with suppress(DataError, ImportError):
-        from nas_attn.data import coco, yolo
+        from nas_attn.data import coco, yolo_files
 
         if source == "coco":
             return coco.count_trained(DataSection(name=data))
         if folder.endswith((".yaml", ".yml")):
-            return yolo.count_trained(DataSection(name=data))
+            return yolo_files.count_trained(DataSection(name=data))
     if folder:
         return count_trained(folder, splits)
     return 0

@@ -13,8 +13,10 @@ import json
 import os
 import time
 import uuid
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +25,7 @@ import platformdirs
 
 from nas_attn.errors import DataError
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
+from nas_attn.system.processes import cores
 from nas_attn.system.waiting import Awaited, Wait, file_lock, give_back, locked, taken
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ PREFIX = "own-"
 State = tuple[int, int, int]
 # in JSON's types
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 
 def cache_folder() -> Path:
@@ -108,6 +112,32 @@ def remembered(
         with whole_file(kept) as file:
             file.write(json.dumps(new).encode())
     return new
+
+
+def remembered_each(
+    root: Path,
+    question: object,
+    files: Sequence[Path],
+    items: Sequence[Item],
+    look: Callable[[Item], Answer],
+) -> list[Answer]:
+    """Returns what looking at each item of a folder shows, on all cores.
+
+    Args:
+        root: The folder.
+        question: Its name and version.
+        files: Where one of them has changed, all are looked at anew.
+        items: What is looked at, such as an image with its mask.
+        look: Looks at one, in JSON's types.
+    """
+
+    def look_at_all() -> list[Answer]:
+        with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+            # of threads, only the first of all warnings about odd files would be shown
+            warnings.simplefilter("ignore")
+            return list(pool.map(look, items))
+
+    return remembered(root, question, files, look_at_all)
 
 
 class Scratch:

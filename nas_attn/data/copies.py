@@ -10,10 +10,8 @@ number: `person20_bacteria_3.jpeg`, `clip05_frame0012.jpg`, `cat003_jpg.rf.8e61â
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,14 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
-from nas_attn.data.cache import remembered
+from nas_attn.data.cache import remembered_each
 from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
+from nas_attn.data.image_file import opened_image, why_unreadable
 from nas_attn.data.inventory import WHOLE, Remark
 from nas_attn.data.manifest import checksum
-from nas_attn.data.opening import opened_image, why_unreadable
 from nas_attn.data.walking import plain
-from nas_attn.system.processes import cores
 
 # of what is kept in the cache
 LOOK_FORMAT = 5
@@ -95,17 +92,12 @@ Pair = tuple[Seen, Seen]
 
 def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
     """Opens all images; what they show is kept until a file changes."""
-
-    def open_all() -> list[tuple[int, str, str, bool, bool]]:
-        with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
-            # of threads, only the first of all warnings about odd files would be shown
-            warnings.simplefilter("ignore")
-            return list(pool.map(_open, images))
-
     question = ("pixels", LOOK_FORMAT, pillow_version)
     return [
         Look(pixels, why, bytes.fromhex(thumb), stacked, blank)
-        for pixels, why, thumb, stacked, blank in remembered(root, question, images, open_all)
+        for pixels, why, thumb, stacked, blank in remembered_each(
+            root, question, images, images, _open
+        )
     ]
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.cache import remembered
+from nas_attn.data.cache import remembered_each
 from nas_attn.data.depth import is_deep, with_bytes
+from nas_attn.data.image_file import REASON_LETTERS, opened_image, why_unreadable
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, DrawnOn
 from nas_attn.data.manifest import checksum
-from nas_attn.data.opening import REASON_LETTERS, opened_image, why_unreadable
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
 from nas_attn.system.processes import cores
@@ -323,17 +323,13 @@ def turned_images(root: Path, sources: Sequence[Source]) -> list[Turned]:
     if not labelled:
         return []
     images = [source.image for source in labelled]
-
-    def open_all() -> list[int]:
-        with ThreadPoolExecutor(cores()) as pool:
-            return list(pool.map(_orientation, images))
-
-    orientations = remembered(root, ("turns", TURN_FORMAT), images, open_all)
-    seen = []
-    for source, orientation in zip(labelled, orientations, strict=True):
-        if orientation != 1 and (image := _turned(source, orientation)):
-            seen.append(image)
-    return seen
+    turns = remembered_each(root, ("turns", TURN_FORMAT), images, images, _orientation)
+    turned_ones = (
+        _turned(source, orientation)
+        for source, orientation in zip(labelled, turns, strict=True)
+        if orientation != 1
+    )
+    return [image for image in turned_ones if image is not None]
 
 
 def told(seen: Iterable[Turned]) -> DrawnOn | None:

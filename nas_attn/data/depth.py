@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas_attn.data.image_file import opened_image
 from nas_attn.data.inventory import FULL_BITS
-from nas_attn.data.opening import opened_image
 from nas_attn.system.processes import cores
 
 BYTE = 8

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_attn.data.cache import remembered
+from nas_attn.data.cache import remembered, remembered_each
 from nas_attn.data.decoding import Masked, mask_values
 from nas_attn.data.folder import Files, image_folder, split_folder
+from nas_attn.data.image_file import opened_image, why_unreadable
 from nas_attn.data.inventory import WHOLE
-from nas_attn.data.opening import opened_image, why_unreadable
 from nas_attn.data.parts import Parts, Place
 from nas_attn.data.splitting import GroupsOf
 from nas_attn.data.walking import Layout, layout, subfolders, walk
@@ -112,14 +112,9 @@ MaskLook = tuple[str, list[int]]
 
 def look_at_masks(root: Path, pairs: Sequence[Masked]) -> list[MaskLook]:
     """Decodes all masks; what they show is kept until a file changes."""
-
-    def decode_all() -> list[MaskLook]:
-        with ThreadPoolExecutor(cores()) as pool:
-            return list(pool.map(_decoded, pairs))
-
     files = [path for pair in pairs for path in (pair.image, pair.mask)]
     question = ("masks", MASK_FORMAT, pairs[0].classes if pairs else 0)
-    return remembered(root, question, files, decode_all)
+    return remembered_each(root, question, files, pairs, _decoded)
 
 
 def _decoded(pair: Masked) -> MaskLook:

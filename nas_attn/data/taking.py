@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas_attn.data import coco, masks, yolo
+from nas_attn.data import coco, masks, yolo_files
 from nas_attn.data.copies import Seen, image_remarks, look_at
 from nas_attn.data.decoding import Framed, Masked, told, turned_images
 from nas_attn.data.folder import bits_in_use, image_folder
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, WHOLE, Inventory, Remark
 from nas_attn.data.walking import Layout, class_names, classes_problem, layout, subfolders, walk
-from nas_attn.data.yolo import labels_file, read_labels
+from nas_attn.data.yolo_files import labels_file, read_labels
 from nas_attn.errors import DataError, several
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.recipe.tables import Kind
@@ -400,11 +400,12 @@ def _take_yolo(section: DataSection) -> Inventory | None:
     """The inventory of `yolo:PATH.yaml`; None if nothing is there yet and the YAML says where
     ultralytics downloads it. Raises DataError: the YAML cannot be used, or no image has a label.
     """
-    classes = yolo.class_names(section)
-    described = yolo.described(section)
-    yaml = yolo.data_file(section)
+    classes = yolo_files.class_names(section)
+    described = yolo_files.described(section)
+    yaml = yolo_files.data_file(section)
     by_split = {
-        split: list(yolo.named_images(section, key)) for key, split in yolo.YAML_SPLITS.items()
+        split: list(yolo_files.named_images(section, key))
+        for key, split in yolo_files.YAML_SPLITS.items()
     }
     if not any(by_split.values()) and described.get("download"):
         return None
@@ -442,10 +443,10 @@ def _take_yolo(section: DataSection) -> Inventory | None:
 
 def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -> None:
     """Raises DataError: the YAML names a split whose images are not there."""
-    yaml = yolo.data_file(section)
-    described = yolo.described(section)
-    for key, split in yolo.YAML_SPLITS.items():
-        places = yolo.named_places(section, key)
+    yaml = yolo_files.data_file(section)
+    described = yolo_files.described(section)
+    for key, split in yolo_files.YAML_SPLITS.items():
+        places = yolo_files.named_places(section, key)
         if not places or by_split[split]:
             continue
         way_out = ""
@@ -460,6 +461,8 @@ def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -
 
 def _unread_by_yolo(section: DataSection) -> list[Path]:
     """Images in the folders of the splits with endings that ultralytics does not read."""
-    folders = set(itertools.chain(*(yolo.named_places(section, key) for key in yolo.YAML_SPLITS)))
+    folders = set(
+        itertools.chain(*(yolo_files.named_places(section, key) for key in yolo_files.YAML_SPLITS))
+    )
     images = itertools.chain(*(walk(folder).images for folder in sorted(folders)))
-    return [image for image in images if image.suffix.lower() not in yolo.IMAGE_ENDINGS]
+    return [image for image in images if image.suffix.lower() not in yolo_files.IMAGE_ENDINGS]

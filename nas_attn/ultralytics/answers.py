@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from nas_attn._version import __version__
 from nas_attn.attachment.twins import copied
-from nas_attn.data import yolo
+from nas_attn.data import yolo_files
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import OperationError
 from nas_attn.export.detectors import DetectorExport
@@ -149,7 +149,9 @@ class UltralyticsExport(DetectorExport):
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
         with torch.no_grad():
             answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
-        return Interface(yolo.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
+        return Interface(
+            yolo_files.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:])
+        )
 
     @override
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
@@ -158,7 +160,8 @@ class UltralyticsExport(DetectorExport):
     @override
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
         inputs = [
-            torch.from_numpy(x) for x in islice(yolo.validation_images(plan.recipe.data), COMPARED)
+            torch.from_numpy(x)
+            for x in islice(yolo_files.validation_images(plan.recipe.data), COMPARED)
         ]
         yield from inputs or [torch.rand(1, *plan.input_shape)]
 

@@ -20,7 +20,7 @@ from torch import nn
 from typing_extensions import override
 
 from nas_attn.attachment.twins import copied
-from nas_attn.data import yolo
+from nas_attn.data import yolo_files
 from nas_attn.errors import TrainingError
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.processes import cores
@@ -43,7 +43,7 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
     """Trains and scores candidates as a recipe says. Raises DataError: the data YAML is missing or
     names no classes.
     """
-    names = dict(enumerate(yolo.class_names(recipe.data)))
+    names = dict(enumerate(yolo_files.class_names(recipe.data)))
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
         with left_alone():
@@ -108,8 +108,8 @@ def settings(
 def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
     return {
         "task": task,
-        "data": str(yolo.data_file(recipe.data)),
-        "imgsz": yolo.side(recipe.data),
+        "data": str(yolo_files.data_file(recipe.data)),
+        "imgsz": yolo_files.side(recipe.data),
         "batch": recipe.training.batch_size,
         "device": (
             run.device.removeprefix("cuda:")

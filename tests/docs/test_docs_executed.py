@@ -86,11 +86,11 @@ from pathlib import Path
 
 from ultralytics import YOLO
 
-from nas_attn.data import yolo
+from nas_attn.data import yolo_files
 from nas_attn.ultralytics.answers import write_pt
 from nas_attn.recipe.recipe import DataSection
 
-made = yolo.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))
+made = yolo_files.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))
 shutil.copy(made, "data.yaml")
 write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit in range(10)], 64)
 """

@@ -14,7 +14,7 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.data import yolo
+from nas_attn.data import yolo_files
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
@@ -93,7 +93,7 @@ def test_ultralytics_loads_and_validates_it_with_its_attention(tmp_path: Path) -
     assert (answer(loaded.model) - bare).abs().max() > 1e-4
     assert [one.takes_part for one in na.check(loaded.model, SHAPE)] == [True, True]
     how = {
-        "data": str(yolo.data_file(DIGITS)),
+        "data": str(yolo_files.data_file(DIGITS)),
         "imgsz": 64,
         "batch": 10,
         "device": "cpu",

@@ -14,7 +14,7 @@ from materials import discs
 from torch import nn
 
 import nas_attn as na
-from nas_attn.data import yolo
+from nas_attn.data import yolo_files
 from nas_attn.data.digits import draw_masked
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe import tasks
@@ -154,8 +154,8 @@ def test_what_no_detector_of_ours_can_be_is_said(sections: dict[str, Any], said:
 def test_the_digits_boxes_are_those_of_their_masks() -> None:
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
     section = DataSection(name="digits", options=OPTIONS)
-    path = yolo.data_file(section)
-    assert yolo.class_names(section) == tuple(map(str, range(10)))
+    path = yolo_files.data_file(section)
+    assert yolo_files.class_names(section) == tuple(map(str, range(10)))
     _, masks, _ = draw_masked(0, "validation", {**OPTIONS, "fragment_size": 4})
     for number, mask in enumerate(masks):
         text = (path.parent / "labels" / "val" / f"{number:06}.txt").read_text()
@@ -168,20 +168,20 @@ def test_the_digits_boxes_are_those_of_their_masks() -> None:
             [float(edge) for edge in drawn], abs=1e-3
         )
     before = path.stat().st_mtime_ns
-    assert yolo.data_file(section).stat().st_mtime_ns == before, "made once"
+    assert yolo_files.data_file(section).stat().st_mtime_ns == before, "made once"
 
 
 def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
     with pytest.raises(DataError, match="does not exist"):
-        yolo.data_file(DataSection(name="yolo:none.yaml"))
+        yolo_files.data_file(DataSection(name="yolo:none.yaml"))
     (tmp_path / "data.yaml").write_text("train: images\n")
     with pytest.raises(DataError, match="names: "):
-        yolo.class_names(DataSection(name=f"yolo:{tmp_path / 'data.yaml'}"))
+        yolo_files.class_names(DataSection(name=f"yolo:{tmp_path / 'data.yaml'}"))
     with pytest.raises(DataError, match=r"data\.size = 50 .*32"):
-        yolo.side(DataSection(name="digits", size=50))
+        yolo_files.side(DataSection(name="digits", size=50))
     with pytest.raises(DataError, match=r"'mnist' .*yolo:PATH\.yaml"):
-        yolo.data_file(DataSection(name="mnist"))
+        yolo_files.data_file(DataSection(name="mnist"))
 
 
 def attended(recipe: Any, side: int = 32, classes: int = 10) -> nn.Module:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nas_attn.data.copies import look_at
 from nas_attn.data.decoding import Cut, decode_all
-from nas_attn.data.opening import opened_image
+from nas_attn.data.image_file import opened_image
 
 KINDS = ("avif", "bmp", "gif", "ico", "jpg", "pcx", "pgm", "png", "tga", "tif", "webp")
 FOREIGN = """

@@ -26,7 +26,7 @@ from PIL import Image
 from nas_attn.data.cache import cache_folder, exclusive
 from nas_attn.data.decoding import Framed, decode
 from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, draw_masked
-from nas_attn.data.opening import opened_image
+from nas_attn.data.image_file import opened_image
 from nas_attn.errors import DataError, few, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.system.paths import user_path
