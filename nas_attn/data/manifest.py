@@ -139,8 +139,11 @@ class Manifest:
         changes["removed"] = [key[0] for key in removed]
         return {kind: sorted(changes[kind]) for kind in KINDS if changes[kind]}
 
-    def described_changes(self, before: Manifest) -> str:
-        """Returns `2 images added ('cat/1.png', 'cat/2.png'), 1 image removed ('dog/7.png')`."""
+    def described_changes(self, kept: str) -> str:
+        """Says what differs from the `text` of an earlier manifest: `2 images added ('cat/1.png',
+        'cat/2.png'), 1 image removed ('dog/7.png')`.
+        """
+        before = Manifest.from_text(kept)
         parts = []
         for kind, names in self.changes(before).items():
             named = [f"'{name}'" for name in names if name]

@@ -26,7 +26,6 @@ from nas_attn.export.formats import FORMER, Graph, answers_of
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection
-from nas_attn.training.images import differences
 from nas_attn.training.plan import plan_for
 from nas_attn.training.tasks.data import data_of
 
@@ -255,7 +254,7 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     kept = of_card.get("images")
     if kept is not None and dataset.manifest is not None and dataset.manifest.digest != kept:
         manifest = of_card["manifest"]
-        what = f": {differences(dataset.manifest, manifest)}" if manifest else ""
+        what = f": {dataset.manifest.described_changes(manifest)}" if manifest else ""
         raise OperationError(
             f"the images of '{section.name}' are not those of the card{what}; name the study's"
             " folder as root, or put them back as they were"

@@ -134,11 +134,6 @@ def known_images(store: StudyStore, recipe: Recipe) -> KnownImages | None:
     return KnownImages(content["digest"], content["unknown"])
 
 
-def differences(manifest: Manifest, kept: str) -> str:
-    """What is different from the `text` of an earlier manifest, in a few words."""
-    return manifest.described_changes(Manifest.from_text(kept))
-
-
 def _compared(
     store: StudyStore, recipe: Recipe, name: str, manifest: Manifest | None
 ) -> KnownImages:
@@ -159,8 +154,8 @@ def _compared(
     test = "test " if name.endswith(TEST) else ""
     raise ImagesChanged(
         f"the {test}images of '{recipe.data.name}' are not those of study '{store.name}':"
-        f" {differences(manifest, before['manifest'])}; its results on both could not be compared,"
-        " so put them back as they were, or begin a new study (another --name)"
+        f" {manifest.described_changes(before['manifest'])}; its results on both could not be"
+        " compared, so put them back as they were, or begin a new study (another --name)"
     )
 
 

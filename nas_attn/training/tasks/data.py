@@ -159,17 +159,16 @@ class ReadElsewhere(ImagesWithBoxes):
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         if recipe.data.name == EXTERNAL:
             return super().shape_and_classes(recipe)
-        from nas_attn.data import yolo
+        from nas_attn.data import yolo_files
 
-        side = yolo.side(recipe.data)
-        return (3, side, side), len(yolo.class_names(recipe.data))
+        side = yolo_files.side(recipe.data)
+        return (3, side, side), len(yolo_files.class_names(recipe.data))
 
     @override
     def missing_test(self, recipe: Recipe) -> str:
-        from nas_attn.data import yolo
+        from nas_attn.data import yolo_files
 
-        if recipe.data.name == EXTERNAL or yolo.described(recipe.data).get("test"):
+        if recipe.data.name == EXTERNAL or yolo_files.described(recipe.data).get("test"):
             return ""
-        return (
-            f"data YAML '{yolo.data_file(recipe.data)}' has no test split: add test: and its images"
-        )
+        yaml = yolo_files.data_file(recipe.data)
+        return f"data YAML '{yaml}' has no test split: add test: and its images"
