@@ -89,8 +89,22 @@ def export_candidate(
     path: Path,
     wish: ExportWish,
 ) -> Exported:
-    """Writes a candidate's trained network and its card. Raises UserError: the format cannot do
-    this. Raises CheckpointError: the weights are not there.
+    """Writes a candidate's trained network and its card.
+
+    Args:
+        opened: the study.
+        now: what it has found so far.
+        view: the candidate.
+        path: of the file; the card goes beside it.
+        wish: the format, and with which weights.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: the format cannot do this.
+        CheckpointError: the weights are not there.
+        OperationError: the network cannot be exported, or a file not be written.
     """
     kind = find_format(wish.format, tasks.of(opened.recipe))
     run, note = (None, "") if wish.as_searched else _best_run(opened.store, now, view)

@@ -478,8 +478,16 @@ class TaskExport:
     def judged(
         self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
     ) -> Tally:
-        """The score of an exported file on the validation images; `run`: NumPy images in, NumPy
-        outputs out.
+        """Scores an exported file on the validation images.
+
+        Args:
+            run: the file: images (N, C, H, W) in, outputs out, both NumPy.
+            dataset: has the images.
+            stored: the file takes them in uint8, as in the data set.
+            batch: the number of images at a time.
+
+        Returns:
+            The sums of the score.
         """
         tally = learnt_of(self.task, len(dataset.classes)).tally()
         split = dataset.validation

@@ -88,9 +88,20 @@ class _Needs:
 def python_source(
     model: nn.Module, described: Described, *, weights: str, notes: Mapping[str, str]
 ) -> str:
-    """The text of the whole file. `weights`: name of the file beside it with the state_dict.
-    OperationError: the backbone is an object of the program that searched, so it cannot be
-    imported.
+    """Writes the text of the whole file.
+
+    Args:
+        model: the network, with its attention.
+        described: how it was built.
+        weights: name of the file beside it with the state_dict.
+        notes: facts about the network, for the head of the file.
+
+    Returns:
+        Python, in lines of at most 120 columns.
+
+    Raises:
+        OperationError: the backbone is an object of the program that searched, so it cannot be
+            imported.
     """
     needs = _Needs()
     needs.imports |= {("pathlib", "Path"), ("torch", None), ("torch", "nn"), ("torch", "Tensor")}
@@ -417,11 +428,18 @@ def attend(
     adds: bool = True,
     bases: tuple[type, ...] = (),
 ) -> None:
-    """Sends the output of the module at `path` through attention from now on, in turn; `instead`:
-    its input. `adds=False`: it returns zeros, as it was removed from a branch.
+    """Sends the output of a module through attention from now on.
 
     The module keeps its place and the names of its parameters; the attention is its child
-    `nas_attn`, which `bases` hide from a container that runs its children in turn.
+    `nas_attn`.
+
+    Args:
+        model: the network, which is changed.
+        path: of the module.
+        modules: the attention, in turn.
+        instead: they take the module's input, in its place.
+        adds: False: the module returns zeros, as it was removed from a branch.
+        bases: classes that hide the child from a container that runs its children in turn.
     """
     host = model.get_submodule(path)
     bare: Any = type(host)

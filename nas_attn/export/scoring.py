@@ -118,8 +118,17 @@ def decode(
     resize: int | None = None,
     interpolation: str = "bilinear",
 ) -> Any:
-    """One photograph as in the study: uint8 (3, size, size), the shorter side scaled to `resize`
-    (None: to `size`), the middle cut out. `bits`: how many are used of images with 16.
+    """Reads one photograph as the study did: the shorter side is scaled, the middle cut out.
+
+    Args:
+        path: of the photograph.
+        size: sides of the result in pixels.
+        bits: how many are used of images with 16.
+        resize: length of the scaled shorter side in pixels; None: `size`.
+        interpolation: one of Pillow's, `bilinear`.
+
+    Returns:
+        uint8 (3, size, size).
     """
     from PIL import Image, ImageOps
 

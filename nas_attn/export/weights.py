@@ -18,8 +18,19 @@ from nas_attn.training.plan import Plan
 def trained_model(
     opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None
 ) -> nn.Module:
-    """A candidate's network with a run's weights (None: the search's), on the CPU, in eval mode, or
-    CheckpointError.
+    """Builds a candidate's network and loads its trained weights.
+
+    Args:
+        opened: the study.
+        plan: how its networks are built.
+        view: the candidate.
+        run: the training that gave the weights; None: the search's.
+
+    Returns:
+        The network on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: the weights are not there.
     """
     name = view.key if run is None else run.files
     rows = opened.store.checkpoints(weights_run(name))

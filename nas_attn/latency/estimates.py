@@ -148,8 +148,16 @@ def open_keys(
     tolerance: float,
     max_sessions: int = MAX_SESSIONS,
 ) -> list[str]:
-    """Those of `keys` that need more sessions, the neediest first; not those that had
-    `max_sessions`, dropped ones included.
+    """Chooses the candidates that need more sessions, the neediest first.
+
+    Args:
+        sessions: those that there are, comparable with each other.
+        keys: the candidates that count.
+        tolerance: half-width of the 95 % interval that is enough, as a share of the ratio.
+        max_sessions: those that had so many, dropped ones included, need no more.
+
+    Returns:
+        Keys of candidates.
     """
     latencies = estimate(sessions)
     had = Counter(sample.key for session in sessions for sample in session.samples)

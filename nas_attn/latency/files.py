@@ -91,9 +91,17 @@ def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
 
 def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:
     """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a
-    scale per channel, activations one per tensor, from their range on the images, float32 (M, C, H,
-    W). A layer of an attention module stays in float if its MACs are less than `light` times those
-    of the backbone's median layer. MeasurementError: the `onnx` extra is missing.
+    scale per channel, activations one per tensor, from their range on images.
+
+    Args:
+        path: of the ONNX file.
+        images: float32 (M, C, H, W).
+        batch_size: images that the file takes at a time.
+        light: a layer of an attention module stays in float if its MACs are less than this share of
+            those of the backbone's median layer.
+
+    Raises:
+        MeasurementError: the `onnx` extra is missing.
     """
     try:
         import onnx
@@ -174,7 +182,15 @@ def _batches(images: Array, size: int) -> list[Array]:
 def write_runtime_file(
     model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path
 ) -> None:
-    """Writes the ONNX file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
+    """Writes the ONNX file that a latency mode runs.
+
+    Args:
+        model: the network, as it is deployed.
+        section: names the mode.
+        x: an input (N, C, H, W), for whose shape the file is made.
+        images: float32 (M, C, H, W), calibrate a quantized mode; None: noise.
+        path: of the file.
+    """
     write_onnx(model, x, path)
     if section.row.quantized:
         if images is None:

@@ -135,8 +135,20 @@ def placed(model: nn.Module, section: LatencySection) -> nn.Module:
 def prepare(
     model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None
 ) -> Net:
-    """A copy of the model ready to be timed on x (N, C, H, W); images (M, C, H, W) calibrate int8.
-    MeasurementError: it cannot.
+    """Makes a copy of a network ready to be timed.
+
+    Args:
+        model: the network, which does not change.
+        section: how latency is measured.
+        x: the input (N, C, H, W).
+        images: float32 (M, C, H, W), calibrate a quantized mode; None: noise.
+
+    Returns:
+        What has its turns.
+
+    Raises:
+        MeasurementError: the network cannot run so.
+        DeviceLost: this process cannot measure any more.
     """
     try:
         mode = section.row
@@ -217,9 +229,7 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
 def by_runtime(
     model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None
 ) -> Net:
-    """In a runtime that reads files; in int8 modes quantized with the images, or with noise without
-    images.
-    """
+    """In a runtime that reads files; the arguments are those of `prepare`."""
     opened = open_in_runtime(model, section, x, images)
     net = timed(opened.call, section)
     return Net(net.turn, owned=opened)

@@ -74,8 +74,17 @@ def time_rounds(
     fewest: int = MIN_ROUNDS,
     calls: int | None = None,
 ) -> tuple[list[list[Times]], int]:
-    """(per network its times by round, timed calls a turn). In a round each network has one turn,
-    in random order; without `calls`, a turn has as many calls as take about TURN_MS.
+    """Times networks in rounds, in each of which every network has one turn, in random order.
+
+    Args:
+        turns: of the reference, its control, and the others.
+        rng: gives the order.
+        seconds: how long it goes on.
+        fewest: the least number of rounds.
+        calls: timed calls a turn; None: as many as take about TURN_MS.
+
+    Returns:
+        Of each network its times by round, and the timed calls a turn.
     """
     # runs all networks, so that all start equally warm
     if calls is None:
@@ -359,7 +368,17 @@ def _open_file(path: Path, mode: str, threads: int) -> Turn:
 
 
 def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float:
-    """Milliseconds per call of one ONNX file: the median of its turns."""
+    """Measures one ONNX file.
+
+    Args:
+        path: of the file.
+        mode: the runtime, `onnxruntime`.
+        threads: of the runtime.
+        seconds: how long it is timed.
+
+    Returns:
+        Milliseconds per call: the median of its turns.
+    """
     turn = _open_file(path, mode, threads)
     times, _ = time_rounds([turn, turn], random.Random(0), seconds=seconds)
     return statistics.median(own for own, _ in itertools.chain(*times))
@@ -368,7 +387,18 @@ def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float
 def compare(
     paths: Sequence[Path], mode: str, threads: int, sessions: int, seconds: float = 2.0
 ) -> Iterator[Measured]:
-    """Of each file after the first: its time relative to the first one's, in paired sessions."""
+    """Compares each ONNX file after the first with it, in paired sessions.
+
+    Args:
+        paths: of the files.
+        mode: the runtime, `onnxruntime`.
+        threads: of the runtime.
+        sessions: how many each file has.
+        seconds: how long one takes.
+
+    Returns:
+        Of each file its time in times of the first one's, and its milliseconds.
+    """
     first, *others = paths
     for start in range(0, len(others), MAX_CANDIDATES):
         group = others[start : start + MAX_CANDIDATES]

@@ -82,8 +82,10 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
         images: calibrate a quantized mode, float32 (M, C, H, W) as the network takes them; None:
             noise.
 
-    Raises MeasurementError (too many, no such device), Unmeasurable (one network does not run) or
-    Interrupted (asked to stop).
+    Raises:
+        MeasurementError: there are too many candidates, or no such device.
+        Unmeasurable: one network does not run.
+        Interrupted: it is asked to stop.
     """
     if len(candidates) > MAX_CANDIDATES:
         raise MeasurementError(
@@ -142,6 +144,19 @@ def measure(  # noqa: PLR0913 - public; all but the first have a name
     """Runs sessions and yields each as it ends. Each has the 8 candidates that need it most; others
     fill free places, at little cost. The lock is held only during a session, so that other
     processes get their turns between.
+
+    Args:
+        section: how latency is measured.
+        reference: the bare backbone.
+        candidates: key -> network.
+        input_shape: (C, H, W).
+        seed: of the inputs and the order.
+        still_open: from the sessions so far, the keys that need more, the neediest first.
+        lock: of the device; None: the caller holds it.
+        images: as in `run_session`.
+
+    Returns:
+        Sessions, until no key is open.
     """
     rng = random.Random(seed)
     sessions: list[Session] = []
@@ -211,8 +226,17 @@ def check(
     images: Tensor | None,
     kept: MutableMapping[str, Net],
 ) -> None:
-    """Prepares the bare backbone and keeps it. Unmeasurable: it does not run in this mode, so no
-    candidate does.
+    """Prepares the bare backbone and keeps it.
+
+    Args:
+        section: how latency is measured.
+        reference: the bare backbone.
+        input_shape: (C, H, W).
+        images: as in `run_session`.
+        kept: where it is kept, for `run_session`.
+
+    Raises:
+        Unmeasurable: it does not run in this mode, so no candidate does.
     """
     with measuring(section):
         x = example_input(section, input_shape, 0)
@@ -315,9 +339,19 @@ def write_folder(
     candidates: Mapping[str, tuple[str, nn.Module]],
     input_shape: tuple[int, int, int],
 ) -> None:
-    """Writes networks, key -> (notation, network), as files of the section's runtime, beside a
-    program that measures them. MeasurementError: no runtime of ONNX files, a network cannot be
-    exported, or the folder not be written.
+    """Writes networks as files of the section's runtime, beside a program that measures them.
+
+    Args:
+        folder: is made, if it is not there.
+        section: how latency is measured.
+        backbone: its name.
+        reference: the bare backbone.
+        candidates: key -> (notation, network).
+        input_shape: (C, H, W).
+
+    Raises:
+        MeasurementError: no runtime of ONNX files, a network cannot be exported, or the folder not
+            be written.
     """
     if section.mode.removesuffix(paired.INT8) not in paired.OPENERS:
         raise MeasurementError(
