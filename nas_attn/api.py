@@ -25,7 +25,7 @@ from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe, load_space, recipe_from
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.report import tables
+from nas_attn.report import frames
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.effects import effect_map
@@ -310,7 +310,7 @@ class Study:
         """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`,
         `effects` or `latencies`.
         """
-        return tables.rows(self.snapshot(), what)
+        return frames.rows(self.snapshot(), what)
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
         """All figures as files: svg, pdf or png. Needs a Chrome or Chromium.

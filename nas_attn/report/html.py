@@ -24,7 +24,7 @@ from nas_attn.errors import StudyError, several
 from nas_attn.latency.estimates import not_alone
 from nas_attn.recipe import units
 from nas_attn.recipe.reading import write_toml
-from nas_attn.report import tables
+from nas_attn.report import page_tables
 from nas_attn.report.estimates import estimates_sentences
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import unbroken, untold
@@ -92,8 +92,8 @@ def render(answer: Answer, choice: Chosen | None = None, wrong: Wrong | None = N
         "effects": _effects(now, page),
         "mistakes": mistakes_parts(now, wrong),
         "curves": page.draw(learning_curves(now)),
-        "retrained": tables.retrained_table(now),
-        "candidates": tables.candidates_table(now),
+        "retrained": page_tables.retrained_table(now),
+        "candidates": page_tables.candidates_table(now),
     }
     contents = {name: SECTIONS[name] for name, part in parts.items() if part}
     contents |= {"study": SECTIONS["study"], "repeat": SECTIONS["repeat"]}
@@ -106,7 +106,7 @@ def render(answer: Answer, choice: Chosen | None = None, wrong: Wrong | None = N
         "fronts": [page.draw(figure) for figure in front_figures(now)],
         "new_images": model is not None and model.on_new_images,
         **parts,
-        "front": tables.front_table(now),
+        "front": page_tables.front_table(now),
         **_study(now),
         "contents": contents,
         "explain": Explaining(TERMS),
@@ -138,8 +138,8 @@ def _tested(now: Snapshot, result: ValidationResult) -> dict[str, Any]:
         "number": result.family.number,
         "headline": validation_headline(result),
         "sentences": list(validation_sentences(result, now)),
-        "networks": tables.tested_table(result),
-        "classes": tables.tested_classes_table(result),
+        "networks": page_tables.tested_table(result),
+        "classes": page_tables.tested_classes_table(result),
     }
 
 
@@ -159,7 +159,7 @@ def _effects(now: Snapshot, page: Page) -> dict[str, Any] | None:
                 "cv_error": effects.cv_error,
                 "figure": page.draw(figure),
                 "no_map": no_map_sentence(now, effects) if figure is None else "",
-                "table": tables.effects_table(effects),
+                "table": page_tables.effects_table(effects),
             }
         )
     return {"sentences": sentences, "of": parts} if parts else None
@@ -172,7 +172,7 @@ def _study(now: Snapshot) -> dict[str, Any]:
     readings = [(when(reading.read_at), reading.reason) for reading in now.test_readings]
     versions = sorted(now.versions.items())
     pinned = [f"{PINNED[name]}=={version}" for name, version in versions if name in PINNED]
-    plain = tables.plain
+    plain = page_tables.plain
     return {
         "machine": latency_machine(now),
         "conditions": plain("Conditions of measurement", ["what", "value"], conditions.items()),

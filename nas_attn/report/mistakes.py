@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from nas_attn.answer.per_image import Mistakes, Picture
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
-from nas_attn.report import tables
+from nas_attn.report import page_tables
 
 MISTAKEN_IMAGES: Mapping[str, str] = {
     "accuracy": (
@@ -60,8 +60,8 @@ def mistakes_parts(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | 
             " excludes zero. Of many classes some exclude it by chance."
         ),
         "caption": MISTAKEN_IMAGES[mistakes.what],
-        "classes": tables.mistakes_table(mistakes, names),
-        "confusions": tables.confusions(mistakes, names),
+        "classes": page_tables.mistakes_table(mistakes, names),
+        "confusions": page_tables.confusions(mistakes, names),
         "images": _images(wrong, names),
         "equal": not mistakes.different,
     }

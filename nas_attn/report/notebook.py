@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_attn.answer.answer import Answer
-from nas_attn.report import tables
+from nas_attn.report import page_tables
 from nas_attn.report.mistakes import Wrong, mistakes_parts
 from nas_attn.report.network import drawn_answer
 from nas_attn.report.templating import code, templates
@@ -19,7 +19,7 @@ def summary(answer: Answer, wrong: Wrong | None = None) -> str:
             now=snapshot,
             answer=drawn_answer(answer),
             best=snapshot.find(snapshot.taken) if snapshot.taken else None,
-            front=tables.front_table(snapshot),
+            front=page_tables.front_table(snapshot),
             mistakes=mistakes_parts(snapshot, wrong),
             explain=code,
         )

@@ -28,7 +28,6 @@ from nas_attn.storage.artifacts import sheet_name
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.waiting import ignore, impatient
 from nas_attn.training.plan import study_plan
-from nas_attn.words.running import no_sheet_line, note_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,7 +82,7 @@ class Publisher:
         for about, sentence in notes.items():
             if about not in self._told:
                 self._told.add(about)
-                self._say(note_line(sentence))
+                self._say(f"note: {sentence}")
         return current
 
     def current(self) -> Answer:
@@ -128,7 +127,8 @@ def _keep_sheet(opened: OpenStudy, now: Snapshot) -> None:
             opened.artifacts.write(name, io.BytesIO(text))
     except Exception as error:
         # each artifact store has its own exceptions
-        line = no_sheet_line(SHEET, first_line(error))
+        why = first_line(error)
+        line = f"{SHEET} for optuna-dashboard cannot be written ({why}); nothing else is missing"
         warnings.warn(line, NasAttnWarning, stacklevel=2)
         return
     dashboard.link_sheet(opened.book.storage, opened.book.number, name)

@@ -27,13 +27,12 @@ from nas_attn.errors import NasAttnWarning, RecipeError, StorageAway, first_line
 from nas_attn.recipe.purposes import test_protocol
 from nas_attn.recipe.reading import write_toml
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.report import html, tables
+from nas_attn.report import frames, html
 from nas_attn.storage.artifacts import mark
 from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import owner_name
-from nas_attn.words.running import tracker_failed_line
 
 LEASE = "tracking"
 # Identity of the run that holds a study's answer
@@ -96,7 +95,7 @@ def track(opened: OpenStudy, answer: Answer | None = None) -> None:
             except Exception as error:
                 # any error of a tracker's server or disk
                 reason = f"{type(error).__name__}: {first_line(error)}"
-                line = tracker_failed_line(name, reason)
+                line = f"{name} (log.to) failed with {reason}; the study goes on"
                 warnings.warn(line, NasAttnWarning, stacklevel=2)
 
 
@@ -109,37 +108,30 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
     scores = defaultdict(list)
     for stored in store.scores():
         scores[stored.key, stored.protocol, stored.score.seed, stored.backbone].append(stored.score)
-    for row in (
-        row for state in ("done", "pruned", "failed") for row in store.queue.rows(state=state)
-    ):
+    rows = [row for state in ("done", "pruned", "failed") for row in store.queue.rows(state=state)]
+    for row in rows:
         run = row.run
-        candidate = candidates.get(row.run.key)
         points = defaultdict[int, dict[str, float]](dict)
         for point in json.loads(curves.get(run.files, "[]")):
             points[point["epochs"]] |= {**point["metrics"], "train_loss": point["train_loss"]}
-        for protocol, prefix in ((run.protocol, ""), (test_protocol(run.protocol), "test_")):
-            for score in scores.get((run.key, protocol, run.seed, run.backbone), ()):
-                points[score.epochs] |= {
-                    prefix + name: value for name, value in score.metrics.items()
-                }
-        parameters = {
+        for score in scores[run.key, run.protocol, run.seed, run.backbone]:
+            points[score.epochs] |= score.metrics
+        for score in scores[run.key, test_protocol(run.protocol), run.seed, run.backbone]:
+            points[score.epochs] |= {f"test_{name}": of for name, of in score.metrics.items()}
+        parameters: dict[str, Any] = {
             "placement": str(run.placement),
             "seed": run.seed,
             "training": run.protocol,
             "state": row.state,
+            **dict(str(part).split("=", 1) for part in run.placement.assignments),
         }
-        parameters |= dict(str(part).split("=", 1) for part in run.placement.assignments)
+        name = run.purpose
+        candidate = candidates.get(run.key)
         if candidate is not None:
+            name += f"-trial{candidate.trial}"
             parameters |= {"trial": candidate.trial, **(candidate.cost or {})}
-        who = ""
-        if candidate is not None:
-            who = f"-trial{candidate.trial}"
-        yield Tracked(
-            f"{run.purpose}{who}-seed{run.seed}-{row.id}",
-            run.purpose,
-            parameters,
-            tuple(sorted(points.items())),
-        )
+        identity = f"{name}-seed{run.seed}-{row.id}"
+        yield Tracked(identity, run.purpose, parameters, tuple(sorted(points.items())))
 
 
 def _tracked_answer(answer: Answer) -> Tracked:
@@ -147,7 +139,7 @@ def _tracked_answer(answer: Answer) -> Tracked:
     plain = now.recipe.model_dump(mode="json")
     texts = {
         "answer.md": "\n\n".join(answer_lines(answer)),
-        "front.json": json.dumps(tables.rows(now, "front"), indent=1),
+        "front.json": json.dumps(frames.rows(now, "front"), indent=1),
     }
     texts |= {f"{now.study}.toml": write_toml(plain), f"{now.study}.html": html.render(answer)}
     return Tracked(ANSWER, ANSWER, dict(_flat(plain)), texts=texts)

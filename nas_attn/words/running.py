@@ -91,16 +91,6 @@ def no_comparisons_line(task: str, start: str, form: str) -> str:
     )
 
 
-def no_sheet_line(sheet: str, why: str) -> str:
-    """That the dashboard's table is not written."""
-    return f"{sheet} for optuna-dashboard cannot be written ({why}); nothing else is missing"
-
-
-def tracker_failed_line(name: str, why: str) -> str:
-    """That a tracker of `log.to` failed."""
-    return f"{name} (log.to) failed with {why}; the study goes on"
-
-
 def output_line(file: str, failure: str) -> str:
     """Where an evaluator's output is, or why it cannot be written there."""
     if failure:

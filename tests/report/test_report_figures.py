@@ -40,7 +40,7 @@ from nas_attn.report.figures.effects_message import (
 )
 from nas_attn.report.figures.files import PIXELS, write_figures
 from nas_attn.report.figures.front import front_figures
-from nas_attn.report.tables import front_table, retrained_table, still_falling
+from nas_attn.report.page_tables import front_table, retrained_table, still_falling
 from nas_attn.storage.records import EpochPoint
 
 SE = "se(reduction=8)"

@@ -21,9 +21,9 @@ from nas_attn.recipe import reading
 from nas_attn.report import html as html_report
 from nas_attn.report.estimates import provenance
 from nas_attn.report.figures.curves import curves_message
+from nas_attn.report.frames import FRAMES, rows
 from nas_attn.report.html import render
 from nas_attn.report.notebook import summary
-from nas_attn.report.tables import FRAMES, rows
 from nas_attn.storage.records import BESIDE
 
 SE = "se(reduction=8)"

@@ -193,14 +193,17 @@ def name_ends(
     limits: tuple[float, float],
     *,
     height: float,
-    lines: int = 1,
 ) -> None:
     """Writes each name beside the end of its line, to the right of the axes.
 
-    `limits`, `height`: the range of the y axis and its pixels. `lines`: of a name.
+    Args:
+        figure: gets an annotation for each name.
+        ends: the lines' ends, in any order.
+        limits: the range of the y axis.
+        height: pixels between the ends of the y axis.
     """
     pixel = (limits[1] - limits[0]) / height
-    places = spread_out([end.y for end in ends], lines * LINE * pixel)
+    places = spread_out([end.y for end in ends], LINE * pixel)
     for end, y in zip(ends, places, strict=True):
         figure.add_annotation(
             x=1,

@@ -1,12 +1,10 @@
-"""A study's results as tables: of the HTML report, and as plain rows for programs."""
+"""The tables of the report."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from nas_attn.answer.candidates import (
     candidate_label,
@@ -15,16 +13,15 @@ from nas_attn.answer.candidates import (
     objective_heading,
     objective_shown,
 )
-from nas_attn.answer.effects import Effect, Effects, Part, both_effects
+from nas_attn.answer.effects import Effect, Effects, Part
 from nas_attn.answer.facts import Retrained
 from nas_attn.answer.per_image import ByClass, ClassGain, Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_rows
-from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import units
 from nas_attn.recipe.recipe import objective_name
-from nas_attn.recipe.tables import counted_costs, is_cost
+from nas_attn.recipe.tables import counted_costs
 from nas_attn.report.estimates import gains_of_runs
 
 # A loss that falls by less than this share in the last fifth of the epochs has levelled off
@@ -411,105 +408,3 @@ def _likely(probability: float | None) -> Cell:
 def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:
     estimate = view.estimates.get(snapshot.primary or "")
     return number(str(estimate.seeds), estimate.seeds) if estimate else number(units.NO_VALUE, None)
-
-
-Plain = dict[str, Any]
-_LATENCY = ("latency_low", "latency_high", "latency_ms", "latency_measured")
-
-
-def rows(snapshot: Snapshot, what: str) -> list[Plain]:
-    """The rows of a table in FRAMES, all with the same keys; numbers stay numbers, unknown values
-    are None. UserError: unknown table.
-    """
-    if what not in FRAMES:
-        raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
-    return FRAMES[what](snapshot)
-
-
-def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
-    row: Plain = {
-        "trial": view.trial,
-        "placement": str(view.placement),
-        "state": view.state,
-        "baseline": view.baseline,
-    }
-    for objective, value in zip(snapshot.objectives, view.values, strict=True):
-        name = objective_name(objective)
-        latency = view.latency
-        row[name] = value
-        if objective == "latency":
-            times = (
-                (latency.low, latency.high, latency.ms, latency.measured)
-                if latency
-                else (None,) * 4
-            )
-            row |= dict(zip(_LATENCY, times, strict=True))
-        elif not is_cost(name):
-            estimate = view.estimates.get(name)
-            gain = view.gains.get(name)
-            low, high = (estimate.low, estimate.high) if estimate else (None, None)
-            row |= {
-                f"{name}_low": low,
-                f"{name}_high": high,
-                f"{name}_runs": estimate.seeds if estimate else 0,
-            }
-            ends = (gain.mean, gain.low, gain.high) if gain else (None,) * 3
-            row |= dict(
-                zip((f"{name}_gain", f"{name}_gain_low", f"{name}_gain_high"), ends, strict=True)
-            )
-    return row | {
-        "better_than_none": view.beats_none,
-        "on_front": view.on_front,
-        "recommended": view.key == snapshot.taken,
-        **{name: (view.cost or {}).get(name) for name in counted_costs(snapshot.objectives)},
-        "rung": view.rung,
-        "seconds": sum(point.wall_s for point in view.scores),
-        "train_bytes": view.train_bytes,
-        "train_images_per_s": view.train_speed,
-        "reason": view.reason,
-        "key": view.key,
-    }
-
-
-def _score_rows(snapshot: Snapshot) -> list[Plain]:
-    metrics = sorted(
-        {name for view in snapshot.candidates for point in view.scores for name in point.metrics}
-    )
-    return [
-        {
-            "trial": view.trial,
-            **{name: getattr(point, name) for name in ("purpose", "seed", "rung", "epochs")},
-            **{name: point.metrics.get(name) for name in metrics},
-            "seconds": point.wall_s,
-        }
-        for view in snapshot.candidates
-        for point in view.scores
-    ]
-
-
-def _effect_rows(snapshot: Snapshot) -> list[Plain]:
-    return [
-        {"of": effects.of, **asdict(row)}
-        for effects in both_effects(snapshot)
-        for row in effects.rows
-    ]
-
-
-def _latencies(snapshot: Snapshot) -> list[Plain]:
-    measured = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
-    return [
-        {"trial": v.trial, "placement": str(v.placement), **asdict(latency), "ms": latency.ms}
-        for v, latency in measured
-    ]
-
-
-FRAMES: Mapping[str, Callable[[Snapshot], list[Plain]]] = MappingProxyType(
-    {
-        "trials": lambda snapshot: [_candidate(snapshot, view) for view in snapshot.candidates],
-        "front": lambda snapshot: [_candidate(snapshot, view) for view in snapshot.front],
-        "scores": _score_rows,
-        "effects": _effect_rows,
-        "latencies": _latencies,
-    }
-)
-"""Name -> function that makes the rows."""

@@ -1,0 +1,103 @@
+"""A study's results as plain rows, for programs: numbers stay numbers, unknown values are None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+from nas_attn.answer.effects import both_effects
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.errors import UserError, did_you_mean
+from nas_attn.recipe.recipe import objective_name
+from nas_attn.recipe.tables import counted_costs, is_cost
+
+Row = dict[str, Any]
+
+
+def rows(snapshot: Snapshot, what: str) -> list[Row]:
+    """The rows of a table in `FRAMES`, all with the same keys. UserError: unknown table."""
+    if what not in FRAMES:
+        raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
+    return FRAMES[what](snapshot)
+
+
+def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
+    row: Row = {
+        "trial": view.trial,
+        "placement": str(view.placement),
+        "state": view.state,
+        "baseline": view.baseline,
+    }
+    for objective, value in zip(snapshot.objectives, view.values, strict=True):
+        name = objective_name(objective)
+        row[name] = value
+        if objective == "latency":
+            for field in ("low", "high", "ms", "measured"):
+                row[f"latency_{field}"] = getattr(view.latency, field, None)
+        elif not is_cost(name):
+            estimate = view.estimates.get(name)
+            gain = view.gains.get(name)
+            row[f"{name}_low"] = estimate.low if estimate else None
+            row[f"{name}_high"] = estimate.high if estimate else None
+            row[f"{name}_runs"] = estimate.seeds if estimate else 0
+            row[f"{name}_gain"] = gain.mean if gain else None
+            row[f"{name}_gain_low"] = gain.low if gain else None
+            row[f"{name}_gain_high"] = gain.high if gain else None
+    return row | {
+        "better_than_none": view.beats_none,
+        "on_front": view.on_front,
+        "recommended": view.key == snapshot.taken,
+        **{name: (view.cost or {}).get(name) for name in counted_costs(snapshot.objectives)},
+        "rung": view.rung,
+        "seconds": sum(point.wall_s for point in view.scores),
+        "train_bytes": view.train_bytes,
+        "train_images_per_s": view.train_speed,
+        "reason": view.reason,
+        "key": view.key,
+    }
+
+
+def _score_rows(snapshot: Snapshot) -> list[Row]:
+    metrics = sorted(
+        {name for view in snapshot.candidates for point in view.scores for name in point.metrics}
+    )
+    return [
+        {
+            "trial": view.trial,
+            **{name: getattr(point, name) for name in ("purpose", "seed", "rung", "epochs")},
+            **{name: point.metrics.get(name) for name in metrics},
+            "seconds": point.wall_s,
+        }
+        for view in snapshot.candidates
+        for point in view.scores
+    ]
+
+
+def _effect_rows(snapshot: Snapshot) -> list[Row]:
+    return [
+        {"of": effects.of, **asdict(row)}
+        for effects in both_effects(snapshot)
+        for row in effects.rows
+    ]
+
+
+def _latencies(snapshot: Snapshot) -> list[Row]:
+    measured = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
+    return [
+        {"trial": v.trial, "placement": str(v.placement), **asdict(latency), "ms": latency.ms}
+        for v, latency in measured
+    ]
+
+
+FRAMES: Mapping[str, Callable[[Snapshot], list[Row]]] = MappingProxyType(
+    {
+        "trials": lambda snapshot: [_candidate(snapshot, view) for view in snapshot.candidates],
+        "front": lambda snapshot: [_candidate(snapshot, view) for view in snapshot.front],
+        "scores": _score_rows,
+        "effects": _effect_rows,
+        "latencies": _latencies,
+    }
+)
+"""Name -> function that makes the rows."""
