@@ -50,13 +50,13 @@ def _training_bytes() -> Function:
 
 
 def _of_recall() -> Function:
-    from nas_attn.answer.class_metrics import of_recall
+    from nas_attn.answer.contributions import of_recall
 
     return of_recall
 
 
 def _of_f1() -> Function:
-    from nas_attn.answer.class_metrics import of_f1
+    from nas_attn.answer.contributions import of_f1
 
     return of_f1
 

@@ -32,8 +32,16 @@ def objective_heading(snapshot: Snapshot, index: int, *, absolute: bool = False)
 def objective_shown(
     snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False
 ) -> str:
-    """An objective in a table: the gain over the bare backbone with its paired interval, if known;
-    the bare backbone gains 0.
+    """Writes an objective of a candidate for a table.
+
+    Args:
+        snapshot: the study.
+        view: the candidate.
+        index: of the objective.
+        absolute: writes the value itself, and not the gain over the bare backbone.
+
+    Returns:
+        The gain with its paired interval, if it is known; the bare backbone gains 0.
     """
     objective = snapshot.objectives[index]
     if absolute or not snapshot.compared(objective):

@@ -33,7 +33,16 @@ def with_capacity(
     max_latency_ratio: float | None = None,
     worth: float | None = None,
 ) -> Recommendation | None:
-    """The recommendation with the best control, which the answer may take instead."""
+    """Adds the best control to a recommendation, which the answer may take instead.
+
+    Args:
+        recommendation: of a placement; None: there is none.
+        contenders: the placements that were judged.
+        controls: larger networks without attention.
+        evidence: the model of the placements' runs.
+        max_latency_ratio: the recipe's limit, in times of the bare backbone's latency.
+        worth: the smallest gain that counts, in the metric's unit.
+    """
     if recommendation is None:
         return None
     bare = next((c for c in contenders if c.is_bare), None)

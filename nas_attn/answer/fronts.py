@@ -28,8 +28,16 @@ def objective_value(
     cost: Costs | None,
     latency: Latency | None,
 ) -> float | None:
-    """One objective in its own unit (accuracy 0 to 1, latency as ratio, memory in bytes); None if
-    unknown.
+    """Returns one objective in its own unit (accuracy 0 to 1, latency as ratio, memory in bytes).
+
+    Args:
+        objective: as in the recipe.
+        metrics: metric -> value or estimate.
+        cost: counted on the network; None: not known.
+        latency: measured or predicted; None: not known.
+
+    Returns:
+        The value; None if it is not known.
     """
     if objective == "latency":
         if latency:

@@ -159,10 +159,18 @@ def bare_runs(
 def length_gain(
     recipe: Recipe, runs: Runs, epochs: tuple[int, int], metric: str, labels: ValidationLabels
 ) -> LengthGain | None:
-    """The gain by the second number of `epochs` instead of the first; None without a seed at both.
+    """Compares two lengths of the bare network's training. The standard error is that of the images'
+    mean differences where it is known what each contributes, else that of the seeds.
 
-    Its standard error is that of the images' mean differences where it is known what each
-    contributes, else that of the seeds.
+    Args:
+        recipe: of the study.
+        runs: epochs -> seed -> score of the bare network.
+        epochs: (shorter, longer).
+        metric: that is compared.
+        labels: of the validation images.
+
+    Returns:
+        The gain by the longer one; None without a seed at both.
     """
     shorter, longer = epochs
     after = runs.get(longer, {})
@@ -276,8 +284,16 @@ def brief_of(
 def longer_of(
     recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels
 ) -> LengthGain | None:
-    """What twice the target's epochs bring the bare network; None where they were not tried.
-    `labels`: of the validation images.
+    """Says what twice the target's epochs bring the bare network.
+
+    Args:
+        recipe: of the study.
+        runs: epochs -> seed -> score of the bare network.
+        metric: that is compared.
+        labels: of the validation images.
+
+    Returns:
+        The gain; None where twice the epochs were not tried.
     """
     target = recipe.target_training.rungs[-1]
     return length_gain(recipe, runs, (target, 2 * target), metric, labels)

@@ -176,9 +176,17 @@ def mistakes(
     what: str,
     divisions: Mapping[int, Labels] = MappingProxyType({}),
 ) -> Mistakes | None:
-    """Mistakes of networks (key -> runs), the recommended one first; None without labels or results
-    per image. `what`: the metric of a class; `divisions`: seed -> labels of its own division, where
-    each seed has one; then images have their numbers among all that are divided.
+    """Finds what networks get wrong.
+
+    Args:
+        labels: (images,) of the validation split; None: they were not kept.
+        runs: key of a network -> its runs, the recommended network first.
+        what: the metric of a class.
+        divisions: seed -> labels of its own division, where each seed has one; then images have
+            their numbers among all that are divided.
+
+    Returns:
+        Mistakes class by class and image by image; None without labels or results per image.
     """
     if labels is None:
         return None

@@ -27,6 +27,7 @@ from nas_attn.answer.validation import (
     critical_value,
     differences_of,
     judge,
+    word_of,
 )
 from nas_attn.model import Results
 from nas_attn.recipe.recipe import Recipe
@@ -78,12 +79,7 @@ class PooledTest:
     @property
     def word(self) -> str:
         """`better`, `not shown` or `worse`."""
-        low, high = self.between
-        if low > 0:
-            return "better"
-        if high < 0:
-            return "worse"
-        return "not shown"
+        return word_of(*self.between)
 
 
 def pooled_tests(recipe: Recipe, results: Sequence[ValidationResult]) -> tuple[PooledTest, ...]:
@@ -168,11 +164,7 @@ class PooledForecast:
     @property
     def word(self) -> str:
         """`better`, `not shown` or `worse`."""
-        if self.low > 0:
-            return "better"
-        if self.high < 0:
-            return "worse"
-        return "not shown"
+        return word_of(self.low, self.high)
 
 
 def after_more(test: PooledTest, blocks: int, comparisons: int) -> PooledForecast:

@@ -165,8 +165,13 @@ def progress_line(progress: Progress, *, working: bool = True) -> str:
 
 
 def status_line(study: str, progress: Progress, per_hour: float | None, *, at_work: bool) -> str:
-    """Where a study is. `per_hour`: candidates at the present pace, None: not known; `at_work`:
-    there are workers.
+    """Says where a study is, in a line.
+
+    Args:
+        study: its name.
+        progress: its counts.
+        per_hour: candidates at the present pace; None: not known.
+        at_work: whether there are workers.
     """
     state = "running"
     if progress.running and not at_work:

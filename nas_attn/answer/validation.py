@@ -137,7 +137,7 @@ def judge(
                 high=min(d + half, widest),
                 new_low=None if new is None else max(d - new, -widest),
                 new_high=None if new is None else min(d + new, widest),
-                word=_word(d, half),
+                word=word_of(d - half, d + half),
                 not_worse=None if margin is None else d - half > -margin,
                 by_blocks=se**2,
                 by_images=by_images,
@@ -146,13 +146,11 @@ def judge(
     return tuple(verdicts)
 
 
-def _word(difference: float, half: float) -> str:
-    """Of a difference and half of its interval."""
-    if difference > half:
+def word_of(low: float, high: float) -> str:
+    """`better`, `worse` or `not shown`, of the interval of a difference."""
+    if low > 0:
         return "better"
-    if difference < -half:
-        return "worse"
-    return "not shown"
+    return "worse" if high < 0 else "not shown"
 
 
 def contrast_matrix(keys: Sequence[str], comparisons: Sequence[tuple[str, str]]) -> Floats:
@@ -186,8 +184,16 @@ def detectable(comparisons: int, blocks: int, sd: float) -> float:
 
 
 def blocks_for(comparisons: int, sd: float, difference: float, *, most: int = 256) -> int | None:
-    """The smallest number of blocks that shows a difference with `POWER`; None if it is above
-    `most`.
+    """Searches the smallest number of blocks that shows a difference with `POWER`.
+
+    Args:
+        comparisons: of the family.
+        sd: of one block's difference, in the metric's unit.
+        difference: in the same unit.
+        most: blocks that are tried.
+
+    Returns:
+        The number; None if it is above `most`.
     """
     # at least two, to have a variance; doubled until it is enough, then halved between
     low = 2
@@ -273,8 +279,14 @@ def _for_new_images(
 def critical_t(
     contrasts: bytes, shape: tuple[int, int], freedoms: int, error: float = ERROR
 ) -> float:
-    """The value that the largest of correlated |t| statistics exceeds in a share `error` of all
-    families.
+    """Simulates the value that the largest of correlated |t| statistics exceeds in a share `error`
+    of all families.
+
+    Args:
+        contrasts: bytes of the (comparisons, networks) matrix, float64.
+        shape: of this matrix.
+        freedoms: degrees of freedom of each statistic.
+        error: of the family, two-sided.
     """
     matrix = np.frombuffer(contrasts).reshape(shape)
     rng = np.random.default_rng(SIMULATION_SEED)
@@ -365,8 +377,17 @@ def validation_results(
     scores: Iterable[StoredScore],
     labels: Labels | None,
 ) -> tuple[ValidationResult, ...]:
-    """The validations with their scores on the test split, and with verdicts if all runs (key,
-    seed) have ended.
+    """Judges the validations by their scores on the test split.
+
+    Args:
+        recipe: of the study.
+        families: the validations, the oldest first.
+        ended: (key, seed) of the target's runs that have ended.
+        scores: of these runs on the test split, with results per image.
+        labels: (images,) of the test split; None: they were not kept.
+
+    Returns:
+        A result for each family, with verdicts if all of its runs have ended.
     """
     stored = list(scores)
     results = []

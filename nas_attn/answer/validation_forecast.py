@@ -111,8 +111,13 @@ def once_each(networks: list[TestedNetwork]) -> list[TestedNetwork]:
 def epochs_of_test(
     now: Snapshot, best: Recommendation, *, also: str | None = None, blocks: int | None = None
 ) -> int:
-    """Epochs of a test of them, with the bare backbone and with the network of the key `also`;
-    `blocks` trainings of each, or as many as the target says.
+    """Returns the epochs that a test of the finalists trains, the bare backbone included.
+
+    Args:
+        now: the study.
+        best: what it recommends.
+        also: key of a network that is tested, too.
+        blocks: trainings of each network; None: as many as the target says.
     """
     compared = finalists(now, best)
     keys = {network.key for network in compared}

@@ -222,8 +222,16 @@ def _network_of(family: Family, key: str) -> TestedNetwork:
 def announcement(
     now: Snapshot, family: Family, forecast: ValidationForecast, difference: float | None = None
 ) -> list[Line]:
-    """What is compared, what it can show and what it costs, before the first run: a headline, then
-    lines with labels. `difference`: that the user wants to see shown.
+    """Says what a test compares, what it can show and what it costs, before its first run.
+
+    Args:
+        now: the study.
+        family: the comparisons of the test.
+        forecast: what its blocks can show and cost.
+        difference: that the user wants to see shown; None: not asked for.
+
+    Returns:
+        A headline, then lines with labels.
     """
     pairs = "; ".join(
         f"{network_name(now, family, network)} against {network_name(now, family, control)}"

@@ -107,8 +107,8 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
 def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line | None:
     """The next command: to look at what is running, to go on, or what the card says."""
     from nas_attn.answer.answer_text import rows
-    from nas_attn.answer.further import is_unfinished
     from nas_attn.answer.reading import answer
+    from nas_attn.answer.rounds import is_unfinished
     from nas_attn.cli.recipes import recipe_of
 
     at = at_storage(opened.url)

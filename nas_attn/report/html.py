@@ -64,10 +64,19 @@ PINNED: Mapping[str, str] = {
 def write_report(
     answer: Answer, path: Path, choice: Chosen | None = None, *, wrong: Wrong | None = None
 ) -> Path:
-    """Writes the complete report or nothing; returns its absolute path.
+    """Writes the complete report or nothing.
 
-    `choice` is shown first; `wrong`: what the compared networks get wrong.
-    StudyError: the file cannot be written there.
+    Args:
+        answer: of the study.
+        path: of the page.
+        choice: a candidate that is shown first.
+        wrong: what the compared networks get wrong.
+
+    Returns:
+        The page's absolute path.
+
+    Raises:
+        StudyError: the file cannot be written there.
     """
     target = user_path(path, what="report", error=StudyError).absolute()
     try:

@@ -151,8 +151,20 @@ def write_study_report(
     *,
     images: bool = True,
 ) -> Path:
-    """Writes the report, with example `images` if the data are here; returns its absolute path.
-    StudyError: it cannot be written.
+    """Writes the report of a study.
+
+    Args:
+        opened: the study.
+        answer: as of now.
+        path: of the page; None: beside the database.
+        choice: a candidate that is shown first.
+        images: whether example images are shown if the data are here.
+
+    Returns:
+        The page's absolute path.
+
+    Raises:
+        StudyError: it cannot be written.
     """
     wrong = what_is_wrong(opened, answer.now, images=images)
     return write_report(answer, path or report_path(opened), choice, wrong=wrong)

@@ -242,7 +242,9 @@ def _where(setting: Situation) -> str:
 
 
 def _power(power: SearchPower) -> str:
-    images = f"{power.images:,} images" + (" (assumed: say --images)" if power.assumed else "")
+    images = f"{power.images:,} images" + (
+        " (assumed: say --images)" if power.images_assumed else ""
+    )
     pace = f"about {duration(power.epoch_s)} an epoch; if {power.epochs} epochs will do"
     if power.enough_s is not None:
         return (
@@ -309,17 +311,7 @@ def advice_as_json(advice: Advice, power: SearchPower, commands: AdvisedCommands
             }
             for other in advice.others
         ],
-        "search": {
-            "seconds": power.seconds,
-            "images": power.images,
-            "images_assumed": power.assumed,
-            "epochs": power.epochs,
-            "epoch_s": power.epoch_s,
-            "candidates": power.candidates,
-            "smallest_gain": power.smallest_gain,
-            "enough_s": power.enough_s,
-            "longer": None if power.longer is None else asdict(power.longer),
-        },
+        "search": asdict(power),
         "machine": advice.machine,
         "conditions": dict(advice.conditions),
         "seconds": advice.seconds,

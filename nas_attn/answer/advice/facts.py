@@ -72,7 +72,7 @@ class SearchPower:
     seconds: float
     images: int
     """For training and validation."""
-    assumed: bool
+    images_assumed: bool
     """Whether the number of images is a guess."""
     epochs: int
     """Of each training, as long as such a target usually is."""

@@ -56,9 +56,15 @@ def advised_modules(setting: Situation) -> tuple[str, ...]:
 def shortlist(
     fit: PooledFit, sites: Sequence[Site], setting: Situation, modules: Sequence[str]
 ) -> tuple[AdvisedPlacement, ...]:
-    """The most promising of these modules in their best places, the best first. Modules of which
-    the setting has rows come before those of which only the task has some, and these before others;
-    so do places in which a module was compared.
+    """Chooses the most promising modules in their best places, the best first. Modules of which the
+    setting has rows come before those of which only the task has some, and these before others; so
+    do places in which a module was compared.
+
+    Args:
+        fit: of the published comparisons.
+        sites: stages, necks and heads of the network.
+        setting: task, place, start and form.
+        modules: to choose from, by the catalogue's names.
     """
     compared = compared_situations(setting.task)
     modules_compared = {situation.module for situation in compared}

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from typing_extensions import override
 
-from nas_attn.answer.further import all_rounds_ran, rounds_begun
 from nas_attn.answer.progress import ended_run
 from nas_attn.answer.reading import searched_snapshot
-from nas_attn.answer.rounds import RIVALS, next_round, to_confirm
+from nas_attn.answer.rounds import RIVALS, all_rounds_ran, next_round, rounds_begun, to_confirm
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.searching.phases.testing import must_test

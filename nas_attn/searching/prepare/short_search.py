@@ -61,7 +61,7 @@ def search_power(
     return SearchPower(
         seconds=HALF_HOUR_S,
         images=count,
-        assumed=images is None,
+        images_assumed=images is None,
         epochs=epochs,
         epoch_s=epoch_s,
         candidates=fit.trials if fit is not None else 0,

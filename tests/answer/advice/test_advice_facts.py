@@ -392,7 +392,7 @@ def test_more_images_show_smaller_gains_and_slow_networks_need_more_time() -> No
         "detection", "torchvision:fcos_resnet50_fpn", image_s=1e-5, images=None, pretrained=True
     )
     assert boxes.smallest_gain is None, "the noise of mAP is not known"
-    assert boxes.assumed
+    assert boxes.images_assumed
 
 
 def test_from_random_weights_the_usual_length_is_often_too_short() -> None:
