@@ -159,8 +159,10 @@ def bare_runs(
 def length_gain(
     recipe: Recipe, runs: Runs, epochs: tuple[int, int], metric: str, labels: ValidationLabels
 ) -> LengthGain | None:
-    """Compares two lengths of the bare network's training. The standard error is that of the images'
-    mean differences where it is known what each contributes, else that of the seeds.
+    """Compares two lengths of the bare network's training.
+
+    The standard error is that of the images' mean differences where it is known what each
+    contributes, else that of the seeds.
 
     Args:
         recipe: of the study.

@@ -40,7 +40,7 @@ from nas_attn.training.plan import Plan
 from nas_attn.ultralytics.networks import parts_of, quiet
 
 
-class Answer(Graph):
+class BoxesGraph(Graph):
     """A detector that returns only decoded boxes and scores, without further outputs for
     training.
     """
@@ -148,14 +148,14 @@ class UltralyticsExport(DetectorExport):
     @override
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
         with torch.no_grad():
-            answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
+            answer = BoxesGraph(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
         return Interface(
             yolo_files.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:])
         )
 
     @override
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
-        return Answer(model).eval()
+        return BoxesGraph(model).eval()
 
     @override
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:

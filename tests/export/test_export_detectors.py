@@ -23,7 +23,7 @@ from nas_attn.recipe.recipe import BackboneSection, DataSection
 from nas_attn.recipe.tasks import find
 from nas_attn.space.notation import parse
 from nas_attn.space.search_space import resolve
-from nas_attn.ultralytics.answers import Answer
+from nas_attn.ultralytics.answers import BoxesGraph
 
 SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")
@@ -70,7 +70,7 @@ def images(count: int = 1) -> torch.Tensor:
 
 def answer(model: nn.Module) -> torch.Tensor:
     with torch.no_grad():
-        return Answer(model.eval())(images())  # type: ignore[no-any-return]
+        return BoxesGraph(model.eval())(images())  # type: ignore[no-any-return]
 
 
 def written(folder: Path, format_: str) -> tuple[nn.Module, torch.Tensor, Path]:
@@ -117,7 +117,7 @@ def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> N
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model, described, _ = made(BackboneSection(name=f"ultralytics:{name}.yaml"))
-    given = Answer(model).eval()
+    given = BoxesGraph(model).eval()
     whole = write(
         given, tmp_path / "a.onnx", "onnx", input_shape=SHAPE, notes={}, described=described
     )
@@ -128,7 +128,7 @@ def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> N
     assert [file.name for file in tmp_path.iterdir() if file.suffix in (".pt", ".onnx")] == [
         "a.onnx"
     ]
-    lacking = Answer(na.detach(copy.deepcopy(model))).eval()
+    lacking = BoxesGraph(na.detach(copy.deepcopy(model))).eval()
     bare = write(
         lacking, tmp_path / "b.onnx", "onnx", input_shape=SHAPE, notes={}, described=described
     )

@@ -242,9 +242,8 @@ def _where(setting: Situation) -> str:
 
 
 def _power(power: SearchPower) -> str:
-    images = f"{power.images:,} images" + (
-        " (assumed: say --images)" if power.images_assumed else ""
-    )
+    assumed = " (assumed: say --images)" if power.images_assumed else ""
+    images = f"{power.images:,} images{assumed}"
     pace = f"about {duration(power.epoch_s)} an epoch; if {power.epochs} epochs will do"
     if power.enough_s is not None:
         return (
