@@ -127,7 +127,6 @@ def report(
 
     from nas_attn.answer.reading import answer
     from nas_attn.report.publishing import write_study_report
-    from nas_attn.words.upkeep import no_images_line
 
     path = page_path(output, "--output")
     opened = study_named(study, storage, trust=trust if placement else None)
@@ -138,7 +137,7 @@ def report(
         # data and networks can be code
         images = False
         distrust(str(opened.database.path))
-        echo(no_images_line(error), err=True)
+        echo(f"note: the report has no example images: {error}", err=True)
     found = answer(opened.store)
     choice = _chosen(opened, found.now, criteria)
     path = write_study_report(opened, found, path, choice, images=images)

@@ -27,7 +27,6 @@ from nas_attn.cli import (
     running,
     search,
     sites,
-    studies,
     upkeep,
     workers,
 )
@@ -82,7 +81,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Upkeep": {"backup": upkeep.backup, "clean": upkeep.clean, "doctor": doctor.doctor},
 }
-STUDIES: dict[str, Callable[..., None]] = {"list": studies.list_, "delete": studies.delete}
+STUDIES: dict[str, Callable[..., None]] = {"list": upkeep.list_, "delete": upkeep.delete}
 """Of the group `nas-attn studies`."""
 
 FORMER_NAMES: dict[str, Callable[..., None]] = {"validate": running.final_test}

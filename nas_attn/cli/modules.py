@@ -20,7 +20,6 @@ from nas_attn.cli.common import (
 from nas_attn.errors import (
     KnobError,
 )
-from nas_attn.words import catalogue as words
 
 if TYPE_CHECKING:
     from nas_attn.attention import Row
@@ -74,14 +73,14 @@ def _show_catalogue(channels: int, size: int, as_json: bool, *, wide: bool) -> N
                 f"{m['macs']:,}",
             ]
         )
-    title = words.modules_title(channels, size)
+    title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
     columns = ["name", "module", "knobs", "parameters", "MACs"]
     out = console(wide=wide)
     optional = ["knobs", "MACs", "parameters"]
     out.print(table(title, columns, rows, right=["parameters", "MACs"], optional=optional))
     for module in unusable:
-        line = words.unusable_line(module["name"], module["package"], module["reason"])
-        show_prose(out, line)
+        named = f"{module['name']} ({module['package']})"
+        show_prose(out, f"{named} cannot be used: {module['reason']}")
 
 
 def _show_runtimes(name: str | None, as_json: bool, *, wide: bool) -> None:
@@ -96,10 +95,12 @@ def _show_runtimes(name: str | None, as_json: bool, *, wide: bool) -> None:
     out = console(wide=wide)
     # The last runtimes are the least used.
     optional = list(reversed(titles[1:]))
-    title = words.RUNTIMES_TITLE
+    title = (
+        "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
+    )
     out.print(table(title, titles, rows, right=titles[1:], optional=optional))
-    show_paragraph(out, words.MEASURED_WITH, catalogue.measured_with())
-    show_prose(out, words.NOT_TESTED)
+    show_paragraph(out, "Measured with:", catalogue.measured_with())
+    show_prose(out, "TensorRT, RKNN and Core ML were not tested.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +131,18 @@ def _show_module(row: Row, cost: _Cost, as_json: bool, *, wide: bool) -> None:
         print_json({**described, **at, "resolved": dict(cost.knobs), **cost.counts})
         return
     out = console(wide=wide)
-    show_prose(out, words.module_headline(row.name, row.title), style="bold")
+    show_prose(out, f"{row.name}: {row.title}", style="bold")
     show_prose(out, row.paper)
-    show_prose(out, words.built_by_line(row.class_path))
+    show_prose(out, f"built by {row.class_path}")
     out.print()
     listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in described["knobs"]]
     if listed:
         columns = ["knob", "default", "range", "what it does"]
         out.print(table("Knobs", columns, listed, whole=["knob"], optional=["range"]))
     shown = ", ".join(f"{k}={format_knob(v)}" for k, v in cost.knobs.items())
-    show_prose(out, words.module_at_line(f"{row.name}({shown})", cost.channels, cost.size))
-    show_prose(out, words.counts_line(cost.counts["parameters"], cost.counts["macs"]))
+    where = f"On {cost.channels} channels, {cost.size}x{cost.size}"
+    show_prose(out, f"{where}: {row.name}({shown})")
+    show_prose(out, f"{cost.counts['parameters']:,} parameters, {cost.counts['macs']:,} MACs")
 
 
 def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,10 @@ from nas_attn.answer.validation_text import (
 )
 from nas_attn.cli.common import at_storage, table
 from nas_attn.cli.printing import INDENT, show_command, show_line, show_paragraph, show_prose
-from nas_attn.cli.recipes import recipe_of
+from nas_attn.errors import NasAttnError
 from nas_attn.latency.estimates import not_alone
 from nas_attn.recipe import tasks, units
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.wrapping import LABEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -186,3 +188,24 @@ def show_next(
     out.print("\nWorth trying next", style="bold")
     for line in lines:
         show_command(out, line)
+
+
+def recipe_of(kept: Recipe) -> str | None:
+    """The shipped name, or the file in the working folder, of a study's recipe `kept`; None if
+    there is none. Name, length of the target and number of candidates may be other ones: the
+    command that goes on from there states or repeats them.
+    """
+    from nas_attn.recipe.reading import load_recipe, shipped
+
+    asked = kept.as_asked()
+    changes = {
+        "name": asked.name,
+        "target.epochs": asked.target.epochs,
+        "search.trials": asked.search.trials,
+    }
+    for name in (*sorted(map(str, Path().glob("*.toml"))), *shipped("studies")):
+        # another program's file is no recipe
+        with suppress(NasAttnError):
+            if load_recipe(name, overrides=changes).is_that_of(kept):
+                return name
+    return None

@@ -20,9 +20,7 @@ from nas_attn.cli.common import (
     print_json,
     table,
 )
-from nas_attn.space.placement import Site, Survey
-from nas_attn.words import catalogue as words
-from nas_attn.words.sites import site_note_text
+from nas_attn.space.placement import Site, SiteNote, Survey
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +30,8 @@ if TYPE_CHECKING:
 
 # Random placements that are shown of a search space
 SAMPLES = 5
+# most names that are listed; the others are counted
+SHOWN_NAMES = 3
 
 
 def sites(
@@ -81,7 +81,7 @@ def sites(
         return
     columns, rows = _site_rows(surveyed.sites)
     out = console(wide=wide)
-    title = words.sites_title(backbone, shape)
+    title = f"Sites of {backbone} at {shape}"
     right = ["channels", "map", "MACs"]
     optional = ["modules", "MACs", "part"]
     out.print(table(title, columns, rows, right=right, optional=optional))
@@ -131,12 +131,12 @@ def _show_space(
         rows.append(
             [site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])]
         )
-    title = words.space_title(spec.name, backbone, shape)
+    title = f"Search space {spec.name} on {backbone} at {shape}"
     columns = ["site", "map", "count", "choices"]
     out.print(table(title, columns, rows, whole=["site"], right=["count"], optional=["map"]))
-    out.print(words.placements_line(count), markup=False)
+    out.print(f"{count:,} placements", markup=False)
     if drawn:
-        out.print(f"\n{words.SAMPLES_TITLE}", style="bold")
+        out.print("\nSamples", style="bold")
         for placement in drawn:
             show_prose(out, placement, indent="  ")
     _print_notes(out, surveyed)
@@ -193,3 +193,54 @@ def _record(site: Site) -> dict[str, object]:
         positions[position] = {"paths": [point.path for point in points], **shape}
     own = {"site": site.name, "role": site.role, "macs_share": site.macs_share}
     return {**own, "default_position": site.default_position, "positions": positions}
+
+
+def site_note_text(note: SiteNote) -> str:
+    """A note as a sentence."""
+    modules = _listed(note.modules)
+    match note.kind:
+        case "merged":
+            return (
+                "not sites, since the network's own reparameterization removes or changes them:"
+                f" {modules}; latency is measured after it"
+            )
+        case "outputs_only":
+            return (
+                f"not sites, since they only lead to outputs: {modules}; heads=True lists them as"
+                " head1 …"
+            )
+        case "several_shapes":
+            shapes = _listed(["x".join(map(str, shape)) for shape in note.shapes])
+            return (
+                f"{modules} is not a site: it runs on maps of several shapes ({shapes}), and"
+                " attention is built for one"
+            )
+        case "several_places":
+            return (
+                f"{modules} is not a site: the network calls it at {note.places} places, and"
+                " attention would go to all of them"
+            )
+        case "unused":
+            return f"not sites, since the network's output does not depend on them: {modules}"
+        case "frozen":
+            return (
+                "not sites, since they are frozen and no trained layer uses their result:"
+                f" {modules}"
+            )
+        case "single_layers":
+            return (
+                f"not sites, since they have no blocks, only single layers: {modules}; name modules"
+                " in them as custom sites"
+            )
+        case "repeated":
+            return (
+                "the network runs these more than once for an image, so attention there runs as"
+                f" often: {modules}"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    if more <= 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHOWN_NAMES])} and {more} more"

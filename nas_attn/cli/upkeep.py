@@ -1,12 +1,14 @@
-"""`nas-attn status`, `backup` and `clean`."""
+"""`nas-attn status`, `backup`, `clean` and `studies`."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from typer import Argument, Option
 
 from nas_attn.cli.common import (
@@ -22,8 +24,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.cli.studies import list_studies
-from nas_attn.errors import StorageAway, StudyError, UserError
+from nas_attn.errors import StorageAway, StudyError, UserError, several
 from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.system.wrapping import Line, wrapped
 
@@ -33,8 +34,16 @@ if TYPE_CHECKING:
 
     from nas_attn.searching.run.overview import Overview
     from nas_attn.storage.opening import OpenStudy
+    from nas_attn.storage.rows import StudySummary
 
 
+# what can be deleted of a study
+FREED = {
+    "weights": "weights",
+    "checkpoints": "checkpoints of finished runs",
+    "strays": "unused files",
+    "prepared": "files of decoded images",
+}
 # Reasons of failures that are shown
 REASONS = 5
 # Between two updates with --watch
@@ -60,7 +69,7 @@ def status(
     elif study is not None:
         _once(study_named(study, storage), as_json, wide=wide)
     else:
-        list_studies(storage, as_json, wide=wide)
+        _list(storage, as_json, wide=wide)
 
 
 def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
@@ -109,7 +118,7 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line | None
     from nas_attn.answer.answer_text import rows
     from nas_attn.answer.reading import answer
     from nas_attn.answer.rounds import is_unfinished
-    from nas_attn.cli.recipes import recipe_of
+    from nas_attn.cli.showing import recipe_of
 
     at = at_storage(opened.url)
     name = opened.store.name
@@ -255,7 +264,6 @@ def backup(
     """Copy a database with its weights. Workers may go on meanwhile."""
     from nas_attn.searching.keeping import back_up
     from nas_attn.storage.database import Database
-    from nas_attn.words.upkeep import copied_files, staying_line
 
     done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=weights)
     if as_json:
@@ -272,9 +280,9 @@ def backup(
         return
     echo(str(done.database))
     if done.artifacts is not None:
-        echo(copied_files(str(done.artifacts), done.files, done.size))
+        echo(f"{done.artifacts} ({done.files:,} files, {_megabytes(done.size)})")
     for bucket in done.elsewhere:
-        echo(staying_line(bucket))
+        echo(f"the artifacts stay in {bucket}; the copy refers to them")
 
 
 def clean(
@@ -293,11 +301,81 @@ def clean(
     if keep not in (None, "all", "front", "none"):
         raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
     from nas_attn.searching.keeping import clean as free
-    from nas_attn.words.upkeep import freed_line
 
     opened = study_named(study, storage)
     freed = free(opened, keep, dry_run=dry_run)
     if as_json:
         print_json({"study": opened.store.name, "dry_run": dry_run, **asdict(freed)})
         return
-    echo(freed_line(asdict(freed), dry_run=dry_run))
+    counts = asdict(freed)
+    listed = ", ".join(f"{counts[name]:,} {what}" for name, what in FREED.items() if counts[name])
+    verb = "would free" if dry_run else "freed"
+    stay = f"the weights of {freed.kept} networks stay"
+    echo(f"{verb} {_megabytes(freed.size)}: {listed or 'nothing'}; {stay}")
+
+
+def list_(storage: Storage = DEFAULT_URL, wide: Wide = False, as_json: AsJson = False) -> None:
+    """List the studies of a database. `nas-attn status` without a study does the same."""
+    _list(storage, as_json, wide=wide)
+
+
+def delete(
+    study: Annotated[str, Argument(help="The study to delete.")],
+    storage: Storage = DEFAULT_URL,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a study. Its results, weights and checkpoints go; reports and exported files stay."""
+    from nas_attn.searching.keeping import check_deletable, delete_study
+    from nas_attn.storage.urls import shown_url
+
+    opened = study_named(study, storage)
+    check_deletable(opened)
+    count = len(opened.store.candidates())
+    what = f"study '{study}' with {several(count, 'candidate')} in {shown_url(storage)}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError(f"this deletes {what}, for good: add --yes")
+        typer.confirm(f"Delete {what}, for good?", abort=True)
+    deleted = delete_study(opened)
+    if as_json:
+        print_json({"study": study, **asdict(deleted)})
+        return
+    files = several(deleted.files, "file")
+    echo(f"deleted {what}, and {files} of weights and logs ({_megabytes(deleted.size)})")
+
+
+def _list(storage: str, as_json: bool, *, wide: bool) -> None:
+    """Prints the studies of a database."""
+    from nas_attn.storage.database import Database
+    from nas_attn.storage.urls import shown_url
+
+    studies = Database(storage, must_exist=True).studies()
+    if as_json:
+        print_json([asdict(s) for s in studies])
+        return
+    rows = []
+    for s in studies:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at))
+        rows.append([s.name, created, _candidates(s)])
+    title = f"Studies in {shown_url(storage)}"
+    columns = ["study", "created", "candidates"]
+    console(wide=wide).print(table(title, columns, rows, whole=["study"], optional=["created"]))
+
+
+def _candidates(listed: StudySummary) -> str:
+    """`3 scored, 1 running`; a candidate runs only while there are workers."""
+    at_work = listed.workers > 0 and not listed.lost
+    counts = []
+    for state, count in listed.candidates.items():
+        shown = "begun" if state == "running" and not at_work else state
+        counts.append(f"{count} {shown}")
+    counted = ", ".join(counts) or "none yet"
+    if listed.lost:
+        return f"{counted}; its trials were deleted from Optuna's tables"
+    return counted
+
+
+def _megabytes(size: int) -> str:
+    """`3.1 MB`, from bytes."""
+    return f"{size / 1e6:,.1f} MB"

@@ -15,7 +15,7 @@ from materials import coco, photographs
 
 from nas_attn import backbones
 from nas_attn.attachment import survey
-from nas_attn.cli.recipes import recipe_of
+from nas_attn.cli.showing import recipe_of
 from nas_attn.recipe.reading import backbone_section, load_recipe
 from nas_attn.storage.opening import create_study
 

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
+from nas_attn.cli.sites import site_note_text
 from nas_attn.space.placement import SiteNote, SiteNoteKind
-from nas_attn.words.sites import site_note_text
 
 PATHS = tuple(f"blocks.{i}" for i in range(5))
 
