@@ -16,7 +16,7 @@ from nas_attn.backbones import detectors
 from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line, shorten
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.recipe.tables import BACKBONE_SOURCES, FROZEN_NORMS
+from nas_attn.recipe.tables import BACKBONE_SOURCES, FROZEN_NORMS, LAYER_NORM_PRESET
 from nas_attn.system.importing import load_object
 
 if TYPE_CHECKING:
@@ -529,3 +529,21 @@ def call(function: Any, section: BackboneSection, *args: Any, **options: Any) ->
         raise BackboneError(
             f"backbone '{section.name}' could not be built with {shown}: {why}"
         ) from error
+
+
+def usual_preset(model: nn.Module) -> str | None:
+    """Gives the preset of `[training]` that a network needs; None: the usual training does.
+
+    With layer norms and no batch norm (ConvNeXt, transformers), SGD at its usual rate often teaches
+    it nothing from random weights: ConvNeXt-Atto guessed after 40 epochs on 3,200 photographs
+    (research/notes/advice.md).
+    """
+    from torch import nn
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    modules = list(model.modules())
+    has_batch_norms = any(isinstance(module, _BatchNorm) for module in modules)
+    has_layer_norms = any(isinstance(module, nn.LayerNorm) for module in modules)
+    if has_layer_norms and not has_batch_norms:
+        return LAYER_NORM_PRESET
+    return None

@@ -266,7 +266,7 @@ def _look(
     """
     data = data_section.name
     from nas_attn import backbones
-    from nas_attn.backbones.norms import usual_preset
+    from nas_attn.backbones.building import usual_preset
     from nas_attn.recipe.reading import backbone_section
     from nas_attn.training.tasks.data import data_of
 

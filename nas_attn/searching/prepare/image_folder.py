@@ -15,7 +15,7 @@ import torch
 
 from nas_attn.answer.plans import Budget, FolderLook
 from nas_attn.backbones import build
-from nas_attn.backbones.norms import usual_preset
+from nas_attn.backbones.building import usual_preset
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.taking import take
