@@ -18,9 +18,8 @@ from nas_attn.errors import StudyError, several, shorten
 from nas_attn.recipe import units
 from nas_attn.recipe.tables import is_cost, share_of_images
 from nas_attn.space.notation import parse
-from nas_attn.space.placement import Placement
+from nas_attn.space.placement import Placement, ResolvedPlacement
 from nas_attn.storage.opening import OpenStudy
-from nas_attn.training.plan import study_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
     """
 
     def key_of(text: str) -> str:
-        return key_among(now, text) or study_plan(opened.store).resolved(parse(text)).key
+        return key_among(now, text) or _resolved(opened, text).key
 
     return choose(now, criteria, key_of)
 
@@ -58,10 +57,17 @@ def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
 def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
     """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
     if criteria.placement is not None:
-        resolved = study_plan(opened.store).resolved(parse(notation(now, criteria.placement)))
+        resolved = _resolved(opened, notation(now, criteria.placement))
         return resolved.key, resolved.placement
     view = chosen(opened, now, criteria).view
     return view.key, view.placement
+
+
+def _resolved(opened: OpenStudy, text: str) -> ResolvedPlacement:
+    # a plan needs torch, which a command that only reads a study does not
+    from nas_attn.training.plan import study_plan
+
+    return study_plan(opened.store).resolved(parse(text))
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
