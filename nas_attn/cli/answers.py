@@ -1,4 +1,4 @@
-"""`nas-attn pareto`, `report` and `effects`."""
+"""`nas-attn show`, `report` and `effects`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
 
 
-def pareto(
+def show(
     study: StudyName = None,
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,

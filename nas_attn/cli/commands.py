@@ -5,6 +5,7 @@ ones first. Also the former names of options, which still work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
@@ -15,6 +16,9 @@ EFFORT = "How runs are carried out"
 COMMON_PANEL = "Common options"
 PANELS = (MAIN, CHOICE, EFFORT, COMMON_PANEL)
 """Panels of options, in the order of the help. An option without one is a main option."""
+
+METAVARS = {int: "N", float: "N", str: "TEXT", list[str]: "TEXT", Path: "PATH"}
+"""Type of an option -> what stands for its value in the help."""
 
 FORMER_OPTIONS = {
     "test": {"--again": "--another", "--placement": "--also"},
@@ -34,6 +38,17 @@ Records = Iterable[tuple[str, tuple[str, str]]]
 
 class Command(TyperCommand):
     """A command whose help shows its options by panel. Former names of options still work."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        for parameter in self.params:
+            if parameter.metavar is not None:
+                continue
+            kind = getattr(parameter, "type_descriptor", None)
+            if isinstance(parameter, TyperArgument):
+                parameter.metavar = (parameter.name or "").upper()
+            elif kind is not None:
+                parameter.metavar = METAVARS.get(kind.annotation)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         former = FORMER_OPTIONS.get(self.name or "", {})

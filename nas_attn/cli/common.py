@@ -368,7 +368,7 @@ TimeLimit = Annotated[
     Option(
         "--time-limit",
         min=0,
-        help="Start no new training after this many seconds; 0: start none.",
+        help="Start no new training after this many seconds.",
         rich_help_panel=EFFORT,
     ),
 ]

@@ -1,4 +1,4 @@
-"""`nas-attn export` and `check-export`."""
+"""`nas-attn export` and `validate-export`."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, effort: Effort) -> None
     say(f"trained again, after {several(score.epochs, 'epoch')}: {scores}")
 
 
-def check_export(
+def validate_export(
     file: Annotated[
         str, Argument(help="A file written by nas-attn export, with its card next to it.")
     ],

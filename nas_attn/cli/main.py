@@ -64,13 +64,13 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Answers": {
         "status": upkeep.status,
-        "pareto": answers.pareto,
+        "show": answers.show,
         "effects": answers.effects,
         "report": answers.report,
         "test": running.final_test,
         "retrain": running.retrain,
         "export": export.export,
-        "check-export": export.check_export,
+        "validate-export": export.validate_export,
     },
     "Workers": {"worker": workers.worker, "launch": workers.launch, "stop": workers.stop},
     "Networks": {
@@ -84,7 +84,11 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
 STUDIES: dict[str, Callable[..., None]] = {"list": upkeep.list_, "delete": upkeep.delete}
 """Of the group `nas-attn studies`."""
 
-FORMER_NAMES: dict[str, Callable[..., None]] = {"validate": running.final_test}
+FORMER_NAMES: dict[str, Callable[..., None]] = {
+    "validate": running.final_test,
+    "pareto": answers.show,
+    "check-export": export.validate_export,
+}
 """Former names of commands. They still work, and no help lists them."""
 
 

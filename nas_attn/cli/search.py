@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,7 +42,7 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.cli.running import run
-from nas_attn.errors import StudyError
+from nas_attn.errors import StudyError, UserError, shorten
 from nas_attn.recipe.target import target_words
 from nas_attn.system.paths import DEFAULT_URL
 
@@ -54,8 +55,33 @@ Tried = Annotated[
     list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")
 ]
 ReportPath = Annotated[str | None, Option("--report", help="Where to write the HTML report.")]
-Minutes = Annotated[float | None, Option(min=1, help="Time for everything, the test included.")]
-Hours = Annotated[float | None, Option(min=0.02, help="The same in hours.")]
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SHORTEST_S = 60
+
+
+def _clock(text: str) -> float:
+    """`90m`, `2h`, `1.5d` or `600s` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
+    if found is None:
+        raise UserError(f"--time '{shorten(text)}' is not a time: give 90m, 2h or 1.5d")
+    seconds = float(found[1]) * UNITS[found[2]]
+    if seconds < SHORTEST_S:
+        raise UserError(f"--time {text} is too short: give at least 1m")
+    return seconds
+
+
+Time = Annotated[
+    float | None,
+    Option(
+        "--time",
+        parser=_clock,
+        metavar="TIME",
+        help="Time for everything, the test included: 90m, 2h, 1.5d.",
+    ),
+]
+Minutes = Annotated[float | None, Option("--minutes", min=1, hidden=True)]
+Hours = Annotated[float | None, Option("--hours", min=0.02, hidden=True)]
+"""Former names of `--time`."""
 
 
 # Letters: files of 255 hold a study's name, a machine's and a process's
@@ -120,6 +146,7 @@ def search(
         ),
     ],
     name: Annotated[str | None, Option(help="Name of the study instead of the recipe's.")] = None,
+    time: Time = None,
     minutes: Minutes = None,
     hours: Hours = None,
     backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None,
@@ -130,6 +157,9 @@ def search(
         Option("--set", help="Change a setting: --set training.batch_size=256; repeatable."),
     ] = None,
     tried: Tried = None,
+    create_only: Annotated[
+        bool, Option("--create-only", help="Begin the study for other workers; train nothing here.")
+    ] = False,
     report: ReportPath = None,
     artifacts: Annotated[
         str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
@@ -147,9 +177,11 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run a search from a recipe. An earlier one of the same name is continued."""
-    began = time.monotonic()
+    began = monotonic()
     check_output()
     page_path(report)
+    if create_only:
+        time_limit = 0
     effort = Effort(workers, threads, device, time_limit, verbose, quiet)
     given = {"name": name, "search.trials": trials, "backbone.name": backbone}
     changes = overrides(settings or [])
@@ -158,7 +190,7 @@ def search(
     request = SearchRequest(
         recipe,
         changes,
-        _seconds(minutes, hours),
+        _seconds(time, minutes, hours),
         tried or [],
         storage,
         artifacts or None,
@@ -340,10 +372,11 @@ def _forecast(plan: SearchPlan, effort: Effort, request: SearchRequest) -> None:
     say_lines(timetable_lines(table))
 
 
-def _seconds(minutes: float | None, hours: float | None) -> float | None:
+def _seconds(time: float | None, minutes: float | None, hours: float | None) -> float | None:
+    """The time for everything, by either name of the option; None: no limit."""
     if minutes is None and hours is None:
-        return None
-    return 60 * (minutes or 0) + 3600 * (hours or 0)
+        return time
+    return (time or 0) + 60 * (minutes or 0) + 3600 * (hours or 0)
 
 
 @dataclass(frozen=True)
@@ -369,7 +402,7 @@ def _time_left(opened: OpenStudy, clock: _Clock, effort: Effort) -> float | None
 
     if clock.seconds is None:
         return go_on(opened)
-    left_s = max(1.0, clock.seconds - (time.monotonic() - clock.began) - END_S)
+    left_s = max(1.0, clock.seconds - (monotonic() - clock.began) - END_S)
     count = effort.workers or usual_workers(opened, effort.device)
     start_clock(opened, left_s, tested=clock.tested, trials=clock.trials, workers=count)
     return left_s
@@ -377,6 +410,7 @@ def _time_left(opened: OpenStudy, clock: _Clock, effort: Effort) -> float | None
 
 def resume(
     study: StudyName = None,
+    time: Time = None,
     minutes: Minutes = None,
     hours: Hours = None,
     trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None,
@@ -398,7 +432,7 @@ def resume(
 ) -> None:
     """Continue a study; it needs only its database."""
     effort = Effort(workers, threads, device, time_limit, verbose, quiet)
-    began = time.monotonic()
+    began = monotonic()
     check_output()
 
     from nas_attn.searching.prepare import beginning, checks
@@ -413,7 +447,7 @@ def resume(
     _say_images(opened, first=old)
     _check_machine(opened, here=here, asking=not as_json)
     beginning.take_up(opened, trials=trials, tried=tried or [])
-    clock = _Clock(_seconds(minutes, hours), began, trials)
+    clock = _Clock(_seconds(time, minutes, hours), began, trials)
     left_s = _time_left(opened, clock, effort)
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
