@@ -16,7 +16,6 @@ from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.choosing import chosen
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.effects import Effects, fit_effects
-from nas_attn.answer.plans import Extension
 from nas_attn.answer.reading import answer, snapshot
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
@@ -34,7 +33,7 @@ from nas_attn.report.figures.front import front_figures
 from nas_attn.report.notebook import summary
 from nas_attn.report.publishing import what_is_wrong, write_study_report
 from nas_attn.searching.prepare import beginning, checks
-from nas_attn.searching.prepare.extending import extend
+from nas_attn.searching.prepare.extending import Extension, extend
 from nas_attn.searching.propose.halving import ParetoHalving as ParetoHalving
 from nas_attn.searching.propose.placement_sampler import PlacementSampler as PlacementSampler
 from nas_attn.searching.run import taking_part

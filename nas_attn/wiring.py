@@ -22,7 +22,6 @@ from nas_attn.recipe.tables import (
     Sampler,
     TaskRow,
 )
-from nas_attn.system.notes import WORDINGS, Wording
 
 
 def _parameters() -> Function:
@@ -331,12 +330,6 @@ def _images_with_boxes() -> type[Any]:
     return ImagesWithBoxes
 
 
-def _wait_text() -> Function:
-    from nas_attn.words.waits import wait_text
-
-    return wait_text
-
-
 COSTS = (
     Cost(
         "latency",
@@ -614,8 +607,6 @@ TASK_ROWS = (
     ),
 )
 
-WORDING_ROWS = (Wording("english", _wait_text),)
-
 
 class _Named(Protocol):
     @property
@@ -637,4 +628,3 @@ _fill(tables.DATA_SETS, DATA_SETS)
 _fill(tables.BACKBONE_SOURCES, BACKBONE_SOURCES)
 _fill(tables.INTEGRATIONS, INTEGRATIONS)
 _fill(tables.TASK_ROWS, TASK_ROWS)
-_fill(WORDINGS, WORDING_ROWS)

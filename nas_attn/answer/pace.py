@@ -9,14 +9,18 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 
 from nas_attn.answer.fronts import leading, minimised
 from nas_attn.answer.progress import Phase, PhaseProgress, Progress, without_pauses
-from nas_attn.answer.rounds import CONFIRMED, RIVALS, ROUNDS_PER_SEED
+from nas_attn.answer.rounds import (
+    CONFIRMED,
+    RIVALS,
+    ROUNDS_PER_SEED,
+    rounds_begun,
+)
 from nas_attn.latency.estimates import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.latency.paired import MAX_CANDIDATES
-from nas_attn.recipe.purposes import BACKBONE, CONFIRM, LENGTH, RETRAIN, ROUND, SEARCH, VALIDATE
+from nas_attn.recipe.purposes import CONFIRM, LENGTH, RETRAIN, ROUND, SEARCH, VALIDATE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import OpenStudy
@@ -29,9 +33,6 @@ PACE_OF = 30
 FURTHER = (CONFIRM, ROUND)
 # lease of the worker that measures the front's latencies precisely
 NARROW = "narrow"
-# of the runs that train as the target says
-TARGET_PURPOSES = (VALIDATE, RETRAIN)
-# their purposes
 PURPOSES_OF_PHASE = {
     Phase.LONGER: (LENGTH,),
     Phase.CONFIRMING: FURTHER,
@@ -44,8 +45,6 @@ FEWEST_TIMES = 2
 LATENCY_SHARE = 0.25
 # seconds between two latency sessions: networks are built, results are read
 BETWEEN_S = 0.1
-# seconds from the last run or session to the answer
-ANSWER_S = 4.0
 # latency sessions whose times give the pace of further ones
 LAST_SESSIONS = 8
 # of runs, by purpose and state
@@ -111,132 +110,67 @@ def further_runs(recipe: Recipe, trials: int) -> int:
 
 
 def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
-    """The rest of the study's time limit; else the time for open candidates at the last pace, and
-    for what follows.
+    """Says about how long the rest of a study takes, to about a tenth where its runs are long.
+
+    Args:
+        opened: the study.
+        finished: Unix seconds at which candidates have ended.
+        open_: candidates that have not.
+
+    Returns:
+        Seconds: what is left of its time; else its open candidates at the pace of the last ones,
+        and the runs that follow at the pace of an epoch. None: not known, or nothing is left.
     """
     store = opened.store
-    counts = opened.store.queue.counts()
-    waiting = {
-        phase: sum(counts.get((p, "waiting"), 0) for p in purposes)
-        for phase, purposes in PURPOSES_OF_PHASE.items()
-    }
-    later = waiting[Phase.TESTING] + waiting[Phase.RETRAINING]
-    ends_at = store.settings.ends_at
-    set_s = None
-    if ends_at is not None:
-        set_s = max(0.0, ends_at - opened.database.now())
+    counts = store.queue.counts()
+    limit_s = None
+    if store.settings.ends_at is not None:
+        limit_s = max(0.0, store.settings.ends_at - opened.database.now())
+    later = sum(counts.get((purpose, "waiting"), 0) for purpose in (VALIDATE, RETRAIN))
     if later:
-        return max(later * _later_run_s(opened, finished), set_s or 0.0) or None
-    if set_s is not None:
-        return set_s
-    run_s = partial(_one_run_s, opened, opened.recipe.training.rungs[-1])
-    candidates_s = time_left(finished, open_, run_s)
-    rest_s = 0.0
-    if open_ > 0 and candidates_s is None:
-        return None
-    if opened.recipe.search.confirm_seeds and (
-        open_ > 0 or waiting[Phase.CONFIRMING] or store.workers.rows()
-    ):
-        rest_s = _confirming_s(opened, counts, finished)
-    return (candidates_s or 0.0) + rest_s or None
+        return max(later * (target_s(opened) or 0.0), limit_s or 0.0) or None
+    if limit_s is not None:
+        return limit_s
+    candidates_s = 0.0
+    if open_ > 0:
+        at_pace = time_left(finished, open_, lambda: _run_s(opened))
+        if at_pace is None:
+            return None
+        candidates_s = at_pace
+    goes_on = open_ > 0 or counts.get((CONFIRM, "waiting"), 0) or store.workers.rows()
+    if opened.recipe.search.confirm_seeds and goes_on:
+        candidates_s += _further_s(opened, counts)
+    return candidates_s or None
 
 
-def _later_run_s(opened: OpenStudy, finished: Sequence[float]) -> float:
-    """About how long a run as the target says takes, divided by the workers."""
+def _further_s(opened: OpenStudy, counts: Counts) -> float:
+    """Seconds of further seeds, rounds, and the last latency sessions."""
     store = opened.store
-    now = opened.database.now()
-    rows = [
-        row
-        for row in store.queue.rows(purposes=[*FURTHER, *TARGET_PURPOSES])
-        if row.finished_at and row.state != "waiting"
-    ]
-    ended = sorted(row.finished_at or 0.0 for row in rows if row.run.purpose in TARGET_PURPOSES)
-    before = [
-        *finished,
-        *(row.finished_at or 0.0 for row in rows),
-        *(now - row.here_s for row in store.workers.rows()),
-    ]
-    began = [max(at for at in before if at < ended[0])] if ended and min(before) < ended[0] else []
-    return _run_s(opened, [*began, *ended], opened.recipe.target_training.rungs[-1], finished)
-
-
-def _confirming_s(opened: OpenStudy, counts: Counts, finished: Sequence[float]) -> float:
-    """About how long the steps after the candidates take: further seeds, rounds, latencies, the
-    report.
-    """
-    store = opened.store
-    seeds = opened.recipe.search.confirm_seeds
-    # a run that is under way is half done
-    half = len(store.workers.rows()) / 2
-    runs = max(0.0, counts.get((CONFIRM, "waiting"), 0) - half)
-    rounds = 0.0
+    recipe = opened.recipe
+    runs = counts.get((CONFIRM, "waiting"), 0) + counts.get((ROUND, "waiting"), 0)
+    rounds = 0
     if store.settings.confirmed_trials != opened.trials:
-        runs = float(seeds * min(CONFIRMED, opened.trials))
-        rounds = float(ROUNDS_PER_SEED * seeds)
+        runs = further_runs(recipe, opened.trials)
+        rounds = ROUNDS_PER_SEED * recipe.search.confirm_seeds
     elif not narrowing(store):
-        # the last thing before the answer
-        begun = (
-            len({row.run.round for row in store.queue.rows(purposes=[ROUND])})
-            - store.settings.rounds_before
-        )
-        under_way = sum(counts.get((purpose, "waiting"), 0) for purpose in (ROUND, BACKBONE))
-        rounds = (
-            ROUNDS_PER_SEED * seeds
-            - begun
-            + min(1.0, max(0.0, under_way - half) / (1 + round_size(opened.trials)))
-        )
-    runs_s = _further_s(opened, runs, rounds, finished)
-    return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows()))) + ANSWER_S
+        begun = rounds_begun(store) - store.settings.rounds_before
+        rounds = max(0, ROUNDS_PER_SEED * recipe.search.confirm_seeds - begun)
+        runs += rounds * round_size(opened.trials)
+    runs_s = runs * _run_s(opened) / worker_count(store)
+    if recipe.training.start == "backbone":
+        # all workers wait for a round's fresh backbone
+        runs_s += rounds * recipe.training.backbone_epochs * (seconds_per_epoch(store) or 0.0)
+    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)}
+    if not keys:
+        scored = [row.key for row in store.candidates() if row.state == "scored"]
+        keys = set(scored[:CONFIRMED])
+    sessions = last_sessions(opened, keys, runs_s * worker_count(store))
+    return runs_s + sessions * (_session_s(store.sessions()[-LAST_SESSIONS:]) + BETWEEN_S)
 
 
-def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence[float]) -> float:
-    """About how long so many further runs and rounds take, at the pace of those before. All workers
-    wait for a round's fresh backbone, and for its last run.
-    """
-    store = opened.store
-    training = opened.recipe.training
-    rows = store.queue.rows(purposes=FURTHER)
-    open_ = {row.run.round for row in rows if row.state == "waiting"}
-    ended = [
-        (row.run.round, row.finished_at)
-        for row in rows
-        if row.state != "waiting" and row.finished_at
-    ]
-    began = max(finished, default=0.0)
-    run_s = _run_s(
-        opened, [began, *(at for number, at in ended if not number)], training.rungs[-1], finished
-    )
-    ends: dict[int, float] = {}
-    for number, at in ended:
-        if number not in open_:
-            ends[number] = max(at, ends.get(number, at))
-    if training.start == "backbone":
-        alone_s = training.backbone_epochs * (seconds_per_epoch(store) or 0.0)
-    else:
-        alone_s = 0.0
-    round_s = (
-        time_left(list(ends.values()), 1, lambda: round_size(opened.trials) * run_s)
-        or alone_s + round_size(opened.trials) * run_s
-    )
-    return runs * run_s + rounds * round_s
-
-
-def _run_s(
-    opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: Sequence[float]
-) -> float:
-    """About how long a run takes, divided by the workers: at the pace of those that have ended;
-    before the first has, at the candidates' pace without their latency sessions.
-    """
-    at_pace = time_left(ended, 1, partial(_one_run_s, opened, epochs))
-    if at_pace is not None:
-        return at_pace
-    store = opened.store
-    longest = opened.recipe.training.rungs[-1]
-    pace_s = time_left(candidates, 1, partial(_one_run_s, opened, longest)) or 0.0
-    workers = max(1, len(store.workers.rows()))
-    candidate_s = workers * pace_s - _session_s(store.sessions()[-LAST_SESSIONS:])
-    epoch_s = max(seconds_per_epoch(store) or 0.0, candidate_s / longest)
-    return epochs * epoch_s / workers
+def _run_s(opened: OpenStudy) -> float:
+    """About how long a candidate's training takes one worker; 0 where nothing is known."""
+    return opened.recipe.training.rungs[-1] * (seconds_per_epoch(opened.store) or 0.0)
 
 
 def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None:
@@ -253,26 +187,6 @@ def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None
     if paces:
         return statistics.median(paces)
     return None
-
-
-def _measuring_s(opened: OpenStudy, more_s: float) -> float:
-    """About how long the last latency sessions take, after so many further seconds of training."""
-    store = opened.store
-    sessions = opened.store.sessions()[-LAST_SESSIONS:]
-    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or _best_scored(opened)
-    return last_sessions(opened, keys, more_s) * (_session_s(sessions) + BETWEEN_S)
-
-
-def _best_scored(opened: OpenStudy) -> set[str]:
-    """As many candidates as get further seeds, those with the best values so far."""
-    leads = leading(opened.recipe.objectives)
-    objective = opened.recipe.objectives[leads]
-    told = {
-        trial: minimised([objective], [values[leads]])[0]
-        for trial, values in opened.book.values().items()
-    }
-    best = sorted(told, key=lambda trial: told[trial])[:CONFIRMED]
-    return {row.key for row in opened.store.candidates() if row.trial in best}
 
 
 def last_sessions(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -> int:
@@ -332,14 +246,6 @@ def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float
     if len(gaps) < FEWEST_TIMES or open_ <= 0:
         return None
     return open_ * statistics.fmean(without_pauses(gaps, run_s))
-
-
-def _one_run_s(opened: OpenStudy, epochs: int) -> float:
-    """About how long a run of so many epochs takes one worker; 0 where nothing is known. Reads no
-    more than it must.
-    """
-    bare = next((row.key for row in opened.store.candidates() if row.placement == BARE), None)
-    return epochs * (seconds_per_epoch(opened.store, bare) or 0.0)
 
 
 def worker_count(store: StudyStore) -> int:

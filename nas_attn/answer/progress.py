@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from nas_attn.recipe.purposes import BACKBONE, LENGTH
 from nas_attn.recipe.recipe import lower_is_better
 from nas_attn.recipe.units import duration, named
 from nas_attn.storage.records import CandidateRow
-from nas_attn.storage.rows import RunRow
 
 # a pause: longer than so many usual gaps, and than so many seconds
 PAUSE = 10.0
@@ -45,42 +43,6 @@ class PhaseProgress:
         """`testing 2/6 runs`."""
         runs = f" {self.ended}/{self.total} runs" if self.total else ""
         return f"{self.phase.value}{runs}"
-
-
-@dataclass(frozen=True, slots=True)
-class EndedRun:
-    """A run that has ended, on a worker."""
-
-    placement: str
-    seed: int
-    state: str
-    """`done`, or how it ended otherwise, as in the queue."""
-    reason: str
-
-    @property
-    def done(self) -> bool:
-        return self.state == "done"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkersRun:
-    """A run that a worker has taken."""
-
-    purpose: str
-    key: str
-    placement: str
-    seed: int
-    protocol: str
-    backbone: int
-    trial: int | None = None
-    """Of its candidate; None: it has none, or is no run of the search."""
-    backbones: int = 0
-    """How many its protocol trains, if it is one of them."""
-
-    @property
-    def placed(self) -> bool:
-        """Whether its placement alone tells it from the study's other runs of this kind."""
-        return self.trial is None and self.purpose not in (BACKBONE, LENGTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +100,6 @@ class Progress:
             "phase": str(self.phase or ""),
             "finished": self.finished,
         }
-
-
-def ended_run(row: RunRow) -> EndedRun:
-    """What is said of a run that has ended."""
-    return EndedRun(str(row.run.placement), row.run.seed, row.state, row.reason)
 
 
 def progress_line(progress: Progress, *, working: bool = True) -> str:

@@ -34,8 +34,12 @@ from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.target import refuse_unpublished, target_table, target_words
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.searching.prepare.lengths import usual_pace
-from nas_attn.searching.prepare.short_search import ASSUMED_IMAGES, TRAINED_SHARE, search_power
+from nas_attn.searching.prepare.planning import (
+    ASSUMED_IMAGES,
+    TRAINED_SHARE,
+    search_power,
+    usual_pace,
+)
 
 MEASURED_AFTER_S = 45.0
 """The end of measuring, from the program's start: a training step takes the rest of a minute."""

@@ -89,7 +89,6 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.worker.devices import usual_workers
     from nas_attn.searching.worker.stopping import interruptible
-    from nas_attn.words.running import stopped_at_once_line
 
     quiet_optuna()
     stop = threading.Event()
@@ -120,7 +119,7 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
             ended = run_workers(opened, count, options, only=order.only)
     clock.cancel()
     if ended is None:
-        echo(stopped_at_once_line(order.again), err=True)
+        echo(f"stopped at once; go on with: {order.again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended is Ending.STOPPED and over.is_set():
         return Ending.TIME
@@ -201,15 +200,17 @@ def _show_results(opened: OpenStudy, answer: Answer, ended: Ending, report: Path
 
 def _say_ending(ended: Ending, again: str) -> None:
     """Says how to go on, if there is more to do. Exit: a signal stopped the runs."""
-    from nas_attn.words.running import EXHAUSTED_LINE, stopped_line, time_over_line
 
     if ended is Ending.STOPPED:
-        echo(stopped_line(again), err=True)
+        echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended is Ending.TIME:
-        echo(time_over_line(again), err=True)
+        echo(f"the time is over; go on with: {again}", err=True)
     if ended is Ending.EXHAUSTED:
-        echo(EXHAUSTED_LINE, err=True)
+        echo(
+            "every placement of the search space has been tried, or is probably over the limits",
+            err=True,
+        )
 
 
 def final_test(
@@ -256,7 +257,6 @@ def final_test(
     from nas_attn.report.publishing import Publisher
     from nas_attn.searching.phases import validating
     from nas_attn.searching.prepare import checks
-    from nas_attn.words.running import stopped_line
 
     opened = study_named(study, storage, trust=trust)
     now = snapshot(opened.store)
@@ -283,7 +283,7 @@ def final_test(
     now = Publisher(opened).current().now
     _show_validations(now, as_json)
     if not now.validations[family.number - 1].complete:
-        echo(stopped_line(again), err=True)
+        echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
@@ -378,7 +378,6 @@ def retrain(
     from nas_attn.searching.prepare import checks
     from nas_attn.searching.worker import devices
     from nas_attn.training.plan import study_plan
-    from nas_attn.words.running import retrained_title, stopped_line
 
     opened = study_named(study, storage, trust=trust)
     plan = study_plan(opened.store)
@@ -404,13 +403,16 @@ def retrain(
         rows = [_as_json(*result) for result in scores]
         print_json({"study": opened.store.name, "protocol": wanted.protocol, "runs": rows})
     else:
-        title = retrained_title(at_target=wanted.protocol == TARGET_PROTOCOL)
+        how = "as the options say, not as the target says"
+        if wanted.protocol == TARGET_PROTOCOL:
+            how = "as the target says"
+        title = f"Trained {how}; scored on the validation split"
         _show_retrained(console(wide=wide), now, title, scores)
     if any(
         row.state == "waiting"
         for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])
     ):
-        echo(stopped_line(again), err=True)
+        echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
 
 
@@ -428,7 +430,6 @@ def _show_retrained(
     from nas_attn.answer.candidates import metrics_shown
     from nas_attn.cli.printing import show_prose
     from nas_attn.recipe import units
-    from nas_attn.words.running import RETRAINED_LINE, called_line, unfinished_line
 
     labels = {run.key: _network_label(now, run) for run, _, _ in scores}
     metrics = metrics_shown(stored.score.metrics for _, stored, _ in scores if stored is not None)
@@ -445,11 +446,16 @@ def _show_retrained(
         out.print(table(title, columns, rows, right=["seed", *heads], optional=optional))
     for run, stored, reason in scores:
         if stored is None:
-            show_prose(out, unfinished_line(labels[run.key], run.seed, reason))
+            why = reason or "not finished"
+            show_prose(out, f"{labels[run.key]}, seed {run.seed}: {why}")
     for run in {run.key: run for run, _, _ in scores}.values():
         if run.placement != BARE and labels[run.key] != str(run.placement):
-            show_prose(out, called_line(labels[run.key], run.placement))
-    show_prose(out, RETRAINED_LINE)
+            show_prose(out, f"{labels[run.key]} is {run.placement}")
+    show_prose(
+        out,
+        "Only nas-attn test reads the test images. nas-attn export takes the weights of the first"
+        " seed.",
+    )
 
 
 def _network_label(now: Snapshot, run: Run) -> str:

@@ -47,8 +47,9 @@ from nas_attn.recipe.target import target_words
 from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from nas_attn.answer.plans import Budget, Timetable
     from nas_attn.recipe.recipe import Recipe
+    from nas_attn.searching.prepare.image_folder import Budget
+    from nas_attn.searching.prepare.planning import Timetable
     from nas_attn.storage.opening import OpenStudy
 
 Tried = Annotated[
@@ -213,8 +214,8 @@ def _search(
 ) -> None:
     """Begins the study, or goes on with it, and runs it to its end."""
     from nas_attn.searching.prepare import beginning
+    from nas_attn.searching.prepare.planning import timetable_lines
     from nas_attn.searching.worker import devices
-    from nas_attn.words.plans import timetable_lines
 
     table = plan.timetable
     if table and not request.as_json:
@@ -267,7 +268,7 @@ def _search_plan(request: SearchRequest, effort: Effort) -> SearchPlan:
         )
     check_trust(recipe, made, trust=request.trust)
     from nas_attn.searching.prepare import checks
-    from nas_attn.words.plans import budget_lines
+    from nas_attn.searching.prepare.image_folder import budget_lines
 
     quiet_optuna()
     checks.check_here(made, device=effort.device)
@@ -295,15 +296,18 @@ def _inventory(made: Recipe) -> list[str]:
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
     """Says what cannot be known of the images. `first`: the study is from before they were kept."""
     from nas_attn.training.images import known_images
-    from nas_attn.words.running import IMAGES_KEPT_FROM_NOW, note_line
 
     images = known_images(opened.store, opened.recipe)
     if images is None:
         return
     if images.unknown:
-        echo(note_line(images.unchecked(opened.recipe.data.name)), err=True)
+        echo(f"note: {images.unchecked(opened.recipe.data.name)}", err=True)
     elif first:
-        echo(note_line(IMAGES_KEPT_FROM_NOW), err=True)
+        echo(
+            "note: what the images are is kept from now on; whether they changed before is not"
+            " known",
+            err=True,
+        )
 
 
 def _budget(request: SearchRequest, effort: Effort) -> Budget:
@@ -313,7 +317,7 @@ def _budget(request: SearchRequest, effort: Effort) -> Budget:
     from nas_attn.cli.folds import ask_folds
     from nas_attn.data.walking import UndividedFolds
     from nas_attn.searching.prepare.image_folder import plan_folder
-    from nas_attn.searching.prepare.timing import HOUR_S
+    from nas_attn.searching.prepare.planning import HOUR_S
     from nas_attn.searching.worker.devices import default_workers
 
     quiet_optuna()
@@ -336,7 +340,7 @@ def _budget(request: SearchRequest, effort: Effort) -> Budget:
 def _timetable(
     made: Recipe, seconds: float, effort: Effort, trials: int | None
 ) -> Timetable | None:
-    from nas_attn.searching.prepare.timetable import timetable
+    from nas_attn.searching.prepare.planning import timetable
     from nas_attn.searching.worker.devices import default_workers
 
     count = effort.workers or default_workers(effort.device)
@@ -348,8 +352,9 @@ def _forecast(plan: SearchPlan, effort: Effort, request: SearchRequest) -> None:
     wanted.
     """
     from nas_attn.searching.prepare.beginning import check_tried
-    from nas_attn.searching.prepare.forecast import forecast
-    from nas_attn.words.plans import budget_as_json, forecast_lines, timetable_lines
+    from nas_attn.searching.prepare.forecast import forecast, forecast_lines
+    from nas_attn.searching.prepare.image_folder import budget_as_json
+    from nas_attn.searching.prepare.planning import timetable_lines
 
     if plan.budget is not None:
         check_tried(plan.recipe, request.tried)
@@ -396,8 +401,7 @@ def _time_left(opened: OpenStudy, clock: _Clock, effort: Effort) -> float | None
     """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
     no limit.
     """
-    from nas_attn.searching.prepare.clock import go_on, start_clock
-    from nas_attn.searching.prepare.timing import END_S
+    from nas_attn.searching.prepare.planning import END_S, go_on, start_clock
     from nas_attn.searching.worker.devices import usual_workers
 
     if clock.seconds is None:
@@ -502,7 +506,7 @@ def extend(
     """Give a study another search space. Every finished run is kept."""
     from nas_attn.recipe.reading import load_space
     from nas_attn.searching.prepare.extending import extend as do
-    from nas_attn.words.plans import extension_lines
+    from nas_attn.searching.prepare.extending import extension_lines
 
     spec = load_space(space)
     check_trust(space, spec, trust=trust)

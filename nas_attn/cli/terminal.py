@@ -206,9 +206,9 @@ def _at_work(opened: OpenStudy) -> list[str]:
     database does not answer.
     """
     from nas_attn.answer.workers import workers_of
+    from nas_attn.recipe.units import duration
     from nas_attn.searching.worker.presence import IDLE, STARTING
     from nas_attn.system.waiting import impatient
-    from nas_attn.words.workers import at_work_line, more_workers_line
 
     workers = []
     with impatient(), suppress(OperationError):
@@ -216,8 +216,10 @@ def _at_work(opened: OpenStudy) -> list[str]:
     lines = []
     for worker in workers[:WORKERS]:
         has_run = worker.doing not in (STARTING, IDLE)
-        lines.append(at_work_line(worker, has_run=has_run))
+        what = worker.waiting or worker.doing or worker.state
+        at = "at " if has_run and what == worker.doing else ""
+        lines.append(f"{worker.pid} on {worker.device}: {duration(worker.at_it_s)} {at}{what}")
     more = len(workers) - WORKERS
     if more > 0:
-        lines.append(more_workers_line(more, opened.store.name))
+        lines.append(f"and {more} more: nas-attn status {opened.store.name}")
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.text import Text
 
+    from nas_attn.answer.workers import FormerView, WorkerView
     from nas_attn.searching.run.overview import Overview
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.rows import StudySummary
@@ -175,13 +176,6 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
     from nas_attn.answer.arithmetic import arithmetic_lines
     from nas_attn.answer.progress import status_line
     from nas_attn.answer.time_use import time_sentence
-    from nas_attn.words.workers import (
-        WORKER_COLUMNS,
-        former_text,
-        launches_line,
-        worker_cells,
-        workers_title,
-    )
 
     at_work = bool(now.workers)
     line = status_line(opened.store.name, now.progress, now.per_hour, at_work=at_work)
@@ -189,17 +183,17 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
     if now.workers:
         parts.append(
             table(
-                workers_title(len(now.workers)),
-                WORKER_COLUMNS,
-                map(worker_cells, now.workers),
+                several(len(now.workers), "worker"),
+                ["machine", "pid", "device", "at", "for", "last sign of life"],
+                map(_worker_cells, now.workers),
                 right=["for", "last sign of life"],
                 optional=["machine", "last sign of life", "device"],
             )
         )
     if now.former:
-        parts.append(_prose(f"{former_text(now.former)}\n", width))
+        parts.append(_prose(f"{_ended_text(now.former)}\n", width))
     if now.launched:
-        parts.append(_prose(f"{launches_line(now.launched)}\n", width))
+        parts.append(_prose(f"Launched on {'; '.join(now.launched)}\n", width))
     parts += [_prose(line, width) for line in arithmetic_lines(now.arithmetic)]
     spent = time_sentence(now.time_use)
     if spent:
@@ -208,6 +202,26 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))
     return Group(*parts)
+
+
+def _worker_cells(worker: WorkerView) -> list[str]:
+    from nas_attn.recipe.units import duration
+
+    doing = worker.doing if not worker.waiting else f"{worker.doing}; {worker.waiting}"
+    if worker.state in ("silent", "gone"):
+        doing = f"{worker.state}; last task: {doing}"
+    seen = f"{duration(worker.silent_s)} ago"
+    return [worker.machine, worker.pid, worker.device, doing, duration(worker.at_it_s), seen]
+
+
+def _ended_text(workers: Sequence[FormerView]) -> str:
+    """`3 workers have ended: 2 in order, 1 without a word`."""
+    lost = sum(worker.ending == "lost" for worker in workers)
+    verb = "has" if len(workers) == 1 else "have"
+    ended = f"{several(len(workers), 'worker')} {verb} ended"
+    if not lost:
+        return ended
+    return f"{ended}: {len(workers) - lost} in order, {lost} without a word"
 
 
 def _prose(text: str, width: int | None) -> Text:

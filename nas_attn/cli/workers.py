@@ -29,12 +29,12 @@ from nas_attn.cli.common import (
     quiet_optuna,
     study_named,
 )
-from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError
+from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError, several, shorten
 from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.answer.workers import WorkerView
-    from nas_attn.searching.run.engines.base import Launched
+    from nas_attn.searching.run.launching import Launched
     from nas_attn.searching.run.worker_process import WorkerSettings
     from nas_attn.searching.worker.ending import Ending
     from nas_attn.storage.opening import OpenStudy
@@ -130,7 +130,6 @@ def _work(
     from nas_attn.searching.run.worker_process import MOST_REPLACED, replace_this_process
     from nas_attn.searching.worker.devices import gpus_for, usual_workers
     from nas_attn.system.memory import Share
-    from nas_attn.words.workers import worker_replaced_text
 
     taking_part = Options(
         device=told.device,
@@ -158,7 +157,7 @@ def _work(
             raise typer.Exit(error.exit_status) from None
         if told.replaced >= MOST_REPLACED:
             raise
-        say(worker_replaced_text(error.reason))
+        say(f"{error.reason}; another process takes its place")
         replace_this_process(opened, told, after_s=time.monotonic() - began)
 
 
@@ -190,10 +189,8 @@ def launch(
     as_json: AsJson = False,
 ) -> None:
     """Start workers on Slurm, on Ray or in the background here."""
-    from nas_attn.searching.run.engines.base import Request
-    from nas_attn.searching.run.launching import engine
+    from nas_attn.searching.run.launching import Request, engine
     from nas_attn.searching.run.launching import launch as start
-    from nas_attn.words.workers import failed_start_line
 
     opened = study_named(study, storage, trust=trust)
     request = Request(
@@ -213,19 +210,33 @@ def launch(
         _say_launched(opened, done, at_storage(storage))
     failures = where.watch(opened)
     for failure in failures:
-        echo(failed_start_line(failure), err=True)
+        last = f": {shorten(failure.line, LOG_LINE_LETTERS)}" if failure.line else ""
+        echo(
+            f"{failure.name} ended at once with status {failure.status}{last} (log: {failure.log})",
+            err=True,
+        )
     if len(failures) == workers:
         raise typer.Exit(ExitStatus.FAILED)
 
 
 def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
     """`at`: the option of the study's storage."""
-    from nas_attn.searching.run.engines.base import LOGS
-    from nas_attn.words.workers import launched_lines
+    from nas_attn.searching.run.launching import LOGS
 
-    logs = opened.folder / LOGS
-    echo(launched_lines(opened.store.name, done.on, done.jobs, logs, at))
+    study = opened.store.name
+    more = ""
+    if len(done.jobs) > SHOWN_JOBS:
+        more = f", … ({len(done.jobs)} in all)"
+    jobs = f"{', '.join(done.jobs[:SHOWN_JOBS])}{more}"
+    echo(f"launched {several(len(done.jobs), 'worker')} on {done.on}: {jobs}")
+    echo(f"logs:  {opened.folder / LOGS}")
+    echo(f"watch: nas-attn status {study} --watch{at}")
+    echo(f"stop:  nas-attn stop {study}{at}")
 
+
+# of the last line of a log
+LOG_LINE_LETTERS = 300
+SHOWN_JOBS = 4
 
 # seconds for which `stop` waits that the workers end
 WAIT_FOR_WORKERS_S = 300.0
@@ -239,7 +250,6 @@ def stop(
     """Tell all workers of a study to save and end."""
     from nas_attn.searching.run.launching import engine, launches
     from nas_attn.searching.worker.presence import stop_workers
-    from nas_attn.words.workers import ALL_ENDED, still_running_line, told_to_stop_line
 
     opened = study_named(study, storage)
     there = _working(opened)
@@ -251,13 +261,17 @@ def stop(
         except NasAttnError as error:
             # an engine on another machine; its workers read the request from the study
             echo(f"{launched.on}: {error}", err=True)
-    echo(told_to_stop_line(len(there), queued))
+    cancelled = f", cancelled {queued} that had not begun" if queued else ""
+    echo(f"told {several(len(there), 'worker')} to stop{cancelled}")
     end = time.monotonic() + WAIT_FOR_WORKERS_S
     while wait and there and time.monotonic() < end:
         time.sleep(0.5)
         there = _working(opened)
-    if wait:
-        echo(still_running_line(there, WAIT_FOR_WORKERS_S) if there else ALL_ENDED)
+    if wait and there:
+        left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
+        echo(f"still running after {WAIT_FOR_WORKERS_S:.0f} s: {left}")
+    elif wait:
+        echo("all workers have ended")
 
 
 def _working(opened: OpenStudy) -> list[WorkerView]:

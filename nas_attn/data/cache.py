@@ -26,7 +26,7 @@ import platformdirs
 from nas_attn.errors import DataError
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.system.processes import cores
-from nas_attn.system.waiting import Awaited, Wait, file_lock, give_back, locked, taken
+from nas_attn.system.waiting import Wait, file_lock, give_back, locked, taken, waits
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -72,9 +72,12 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     ends and `what` is made once more.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Wait(Awaited.DATA, what) as wait, locked(path, wait, LONGEST_S) as holder:
+    with (
+        Wait(f"{what}, which another process makes") as wait,
+        locked(path, wait, LONGEST_S) as holder,
+    ):
         if holder:
-            wait.give_up(holder)
+            waits().say(f"stopped waiting for {holder} and made it again: {what}")
         yield
 
 

@@ -31,12 +31,12 @@ from nas_attn.system.environment import LOCK_DIR, lock_folder
 from nas_attn.system.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
 from nas_attn.system.waiting import (
     LOCK_POLL_S,
-    Awaited,
     Interrupted,
     Wait,
     file_lock,
     give_back,
     taken,
+    waits,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Hold:
         """
         with (
             suppress(Interrupted),
-            Wait(Awaited.DEVICE_TO_TRAIN) as wait,
+            Wait("the device, to train on it: another process measures there") as wait,
         ):
             waiting = self._lock._come_in("waiting", (), wait)
             try:
@@ -162,7 +162,7 @@ class DeviceLock:
         """
         stops = self.training_stops and not (self.when_crowded and not crowded())
         beside: list[str] = []
-        with Wait(Awaited.DEVICE_TO_MEASURE) as wait:
+        with Wait("the device, to measure latency on it alone") as wait:
             place = self._come_in(
                 "alone" if stops else "beside", ("alone", "beside", "waiting"), wait, beside
             )
@@ -227,7 +227,7 @@ class DeviceLock:
             wait.pause(LOCK_POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
         waited_files = {waited_place.lock_file for waited_place in waited}
         if left := [found for found in there if found.lock_file in waited_files]:
-            wait.give_up(_shown(left))
+            waits().say(f"stopped waiting for {_shown(left)}")
         if beside is not None:
             beside += [owner_shown(_owner(found)) for found in there]
 

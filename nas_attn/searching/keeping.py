@@ -36,7 +36,6 @@ from nas_attn.storage.urls import sqlite_url
 from nas_attn.storage.work import LOST, WAITING
 from nas_attn.system.paths import UNFINISHED_ENDING
 from nas_attn.system.processes import is_dead
-from nas_attn.words.running import not_kept_reason
 
 # seconds of silence after which a worker of another machine is lost
 FORGOTTEN_S = 86_400.0
@@ -88,8 +87,13 @@ def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool 
             freed.weights += 1
             _drop(opened, rows, freed, dry_run=dry_run)
             if not dry_run:
-                opened.store.weights_lost.put(view.key, not_kept_reason(keep))
+                opened.store.weights_lost.put(view.key, not_kept(keep))
     return freed
+
+
+def not_kept(keep: str) -> str:
+    """Says why a network's weights are not there, by what the recipe keeps."""
+    return f"not kept, since storage.keep_weights is '{keep}'"
 
 
 def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) -> Freed:

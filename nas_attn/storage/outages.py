@@ -20,8 +20,6 @@ from nas_attn.errors import StorageAway, shown_s
 from nas_attn.system.environment import STORAGE_WAIT
 from nas_attn.system.waiting import (
     CHECK_S,
-    DatabaseAway,
-    DatabaseBack,
     Interrupted,
     Waits,
     impatient,
@@ -127,7 +125,8 @@ class Outage:
                 announced = self._said
                 self._said = self._said and not over
             if back and over and announced:
-                waits().report_end(DatabaseBack(self._where, time.monotonic() - since))
+                lasted = shown_s(time.monotonic() - since)
+                waits().report_end(f"the database is back after {lasted}: '{self._where}'")
 
     def _tell(self, common: Waits, reason: str) -> None:
         with self._mutex:
@@ -136,7 +135,8 @@ class Outage:
             self._said = True
         # reporting itself must not wait
         with impatient():
-            common.report(DatabaseAway(common.storage_s, reason))
+            limit = shown_s(common.storage_s)
+            common.report(f"waiting for the database, for up to {limit}: {reason}")
 
 
 def _sleep(seconds: float, common: Waits) -> None:

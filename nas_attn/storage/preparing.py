@@ -15,7 +15,7 @@ from nas_attn.errors import StorageError
 from nas_attn.storage.connection import Connector, TunedConnection
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE
-from nas_attn.system.waiting import Awaited, Wait, locked
+from nas_attn.system.waiting import Wait, locked
 
 # "nas_attn"
 _ADVISORY_LOCK = 0x6E61735F6174746E
@@ -88,7 +88,7 @@ def creation_lock(connector: Connector) -> Iterator[None]:
     a lock file. Both are freed when their holder dies. Raises StorageError: the holder hangs.
     Raises Interrupted: the search is asked to stop.
     """
-    with Wait(Awaited.TABLES, str(connector)) as wait:
+    with Wait(f"the tables of '{connector}', which another process makes") as wait:
         if not connector.is_sqlite:
             connection = connector.endure(lambda: _locked_connection(connector, wait))
             try:

@@ -1,8 +1,8 @@
-"""Waits that report themselves: after some seconds they tell what they wait for, in facts that
-`nas_attn.words.waits` says. They end by a request to stop, or a time limit.
+"""Waits that report themselves: after some seconds they say what they wait for. They end by a
+request to stop, or a time limit.
 
 A command says once where its waits report and what ends them: `with reporting(say, stop):`. Code
-inside waits by `with Wait(Awaited.QUIET) as wait:` and `wait.pause(0.5)`.
+inside waits by `with Wait("the runs of other workers") as wait:` and `wait.pause(0.5)`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from nas_attn.system.notes import wording
 from nas_attn.system.processes import is_stopped, owner_name, owner_shown
 
 if TYPE_CHECKING:
@@ -45,68 +43,6 @@ class StopNow(KeyboardInterrupt):
     """A person's second request to stop, unlike a KeyboardInterrupt that a user's code raises."""
 
 
-class Awaited(Enum):
-    """What a wait is for."""
-
-    DATA = "prepared_data"
-    DEVICE_TO_MEASURE = "device_to_measure"
-    DEVICE_TO_TRAIN = "device_to_train"
-    QUIET = "quiet_machine"
-    RUNS = "runs_of_others"
-    TABLES = "tables"
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A wait goes on."""
-
-    awaited: Awaited
-    # of the data or the database; empty: there is one only
-    name: str
-    seconds: float
-    # who has what it waits for, or why it is not there; empty: what it waits for says it
-    holder: str
-
-
-@dataclass(frozen=True, slots=True)
-class Waited:
-    """A wait is over."""
-
-    awaited: Awaited
-    name: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class GaveUp:
-    """A wait has ended without what it was for."""
-
-    awaited: Awaited
-    name: str
-    holder: str
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseAway:
-    """A database does not answer."""
-
-    # how long it is waited for
-    limit_s: float
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseBack:
-    """A database answers again."""
-
-    # its URL, without the password
-    where: str
-    seconds: float
-
-
-WaitFact = Waiting | Waited | GaveUp | DatabaseAway | DatabaseBack
-
-
 def ignore(text: str) -> None:
     """Says nothing: in place of a function that takes a line for people."""
 
@@ -122,21 +58,15 @@ class Waits:
     # Told the sentence of a wait, and an empty text once it is over
     waiting: Callable[[str], None] = ignore
 
-    def report(self, fact: WaitFact) -> None:
+    def report(self, sentence: str) -> None:
         """Says what is waited for."""
-        sentence = wait_sentence(fact)
         self.waiting(sentence)
         self.say(sentence)
 
-    def report_end(self, fact: WaitFact) -> None:
+    def report_end(self, sentence: str) -> None:
         """Says that a wait is over."""
         self.waiting("")
-        self.say(wait_sentence(fact))
-
-
-def wait_sentence(fact: WaitFact) -> str:
-    """A fact about a wait, for people."""
-    return wording().wait()(fact)
+        self.say(sentence)
 
 
 def _log(line: str) -> None:
@@ -188,11 +118,9 @@ def waits() -> Waits:
 class Wait:
     """One wait. As a context manager it also reports how long it took, if the wait was reported."""
 
-    def __init__(self, awaited: Awaited, name: str = "", stop: Callable[[], bool] = _never) -> None:
-        """`name`: of the data or the database; `stop` also ends this wait."""
-        self._awaited = awaited
-        self._name = name
-        self._stop = stop
+    def __init__(self, what: str) -> None:
+        """`what` completes "waiting for"."""
+        self._what = what
         self._waits = waits()
         self._began = time.monotonic()
         self._next = self._began + REPORTED_AFTER_S
@@ -204,42 +132,31 @@ class Wait:
     def __exit__(self, *error: object) -> None:
         self.over()
 
-    @property
-    def stopping(self) -> bool:
-        """Whether the wait shall end."""
-        return self._stop() or self._waits.stop()
-
-    def pause(self, seconds: float, who: Callable[[], str] = str) -> None:
+    def pause(self, seconds: float, who: Callable[[], str]) -> None:
         """Lets some time pass, or raises Interrupted. `who` names the holder of what it waits for,
-        when this is reported.
+        or why it is not there, when this is reported.
         """
         end = time.monotonic() + seconds
         while True:
-            if self.stopping:
+            if self._waits.stop():
                 raise Interrupted
             left = end - time.monotonic()
             if left <= 0:
                 break
             time.sleep(min(left, CHECK_S))
-        self.explain(who)
-
-    def explain(self, who: Callable[[], str]) -> None:
-        """Reports what it waits for, if it is time to."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + AGAIN_S
             self._spoke = True
-            self._waits.report(Waiting(self._awaited, self._name, now - self._began, who()))
-
-    def give_up(self, holder: str) -> None:
-        """Reports that it waits no longer for this holder."""
-        self._waits.say(wait_sentence(GaveUp(self._awaited, self._name, holder)))
+            self._waits.report(
+                f"waiting for {self._what}, {now - self._began:.0f} s so far: {who()}"
+            )
 
     def over(self) -> None:
         """Ends the wait; the next pause begins another one."""
         if self._spoke:
             seconds = time.monotonic() - self._began
-            self._waits.report_end(Waited(self._awaited, self._name, seconds))
+            self._waits.report_end(f"waited {seconds:.0f} s for {self._what}")
         self._began = time.monotonic()
         self._next = self._began + REPORTED_AFTER_S
         self._spoke = False

@@ -26,7 +26,7 @@ from nas_attn.latency.session import candidate_name, check, run_session
 from nas_attn.space.placement import BARE, Placement, ResolvedPlacement
 from nas_attn.storage.records import Fingerprint, Latency, Session
 from nas_attn.storage.store import StudyStore
-from nas_attn.system.waiting import Awaited, Interrupted, Wait
+from nas_attn.system.waiting import Interrupted, Wait
 from nas_attn.training.plan import Plan
 
 # before each session of a first estimate, for a busy machine
@@ -112,14 +112,14 @@ class Measurer:
         too busy. Raises Unmeasurable: it, or the bare backbone, does not run. Raises Interrupted.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if not r.is_bare}
-        wait = Wait(Awaited.QUIET)
+        wait = Wait("a quiet moment to measure latency")
         # a session whose A/A control is off does not count
         for pause in (*PAUSES_S, None):
             latency = self.known(candidate)
             if latency is not None or not self.fits:
                 return latency
             if pause is not None:
-                wait.pause(pause)
+                wait.pause(pause, lambda: "the machine was too busy for a valid session")
                 self._session(group, needed=candidate.key)
         why = "several sessions in a row had two copies of the same network more than 1 % apart"
         way_out = "free the machine of other work, or raise latency.session_seconds"

@@ -14,7 +14,7 @@ from nas_attn import errors
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
 from nas_attn.recipe import recipe, tasks
-from nas_attn.searching.prepare.timetable import epoch_seconds
+from nas_attn.searching.prepare.planning import epoch_seconds
 from nas_attn.storage.records import Score
 from nas_attn.training.arithmetic import Threads
 from nas_attn.training.parameters import LearningRates

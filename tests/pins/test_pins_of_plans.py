@@ -5,15 +5,11 @@ from __future__ import annotations
 from made_study import recipe
 from pinned import as_json, check
 
-from nas_attn.answer.plans import Budget, Extension, FolderLook, Forecast, Timetable
+from nas_attn.searching.prepare.extending import Extension, extension_lines
+from nas_attn.searching.prepare.forecast import Forecast, forecast_lines
+from nas_attn.searching.prepare.image_folder import Budget, FolderLook, budget_as_json, budget_lines
+from nas_attn.searching.prepare.planning import Timetable, timetable_lines
 from nas_attn.system.wrapping import Line
-from nas_attn.words.plans import (
-    budget_as_json,
-    budget_lines,
-    extension_lines,
-    forecast_lines,
-    timetable_lines,
-)
 
 FORECASTS = (
     Forecast("s", 1200, True, 20, 0, 4, 0, 4, 2.5, 5400.0, 600.0, 3600.0, 0.021),

@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from nas_attn.system import processes, waiting
-from nas_attn.system.waiting import Awaited, Interrupted, Patience, Wait, locked, reporting
+from nas_attn.system.waiting import Interrupted, Patience, Wait, locked, reporting
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from nas_attn.system.waiting import Awaited, Wait, locked
-with Wait(Awaited.DATA) as wait, locked(Path(sys.argv[1]), wait, 60.0):
+from nas_attn.system.waiting import Wait, locked
+with Wait("data") as wait, locked(Path(sys.argv[1]), wait, 60.0):
     print(flush=True)
     time.sleep(60)
 """
@@ -37,11 +37,11 @@ def lines() -> Iterator[list[str]]:
 def test_a_wait_says_after_a_while_what_for_and_how_long_it_was(
     lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Wait(Awaited.DATA, "the bus") as wait:
+    with Wait("the bus") as wait:
         wait.pause(0.01, lambda: "it is late")
     assert lines == []
     monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
-    with Wait(Awaited.DATA, "the bus") as wait:
+    with Wait("the bus") as wait:
         for _ in range(3):
             wait.pause(0.01, lambda: "it is late")
     begun, ended = lines
@@ -49,7 +49,7 @@ def test_a_wait_says_after_a_while_what_for_and_how_long_it_was(
     assert begun.endswith(": it is late")
     assert "the bus" in ended
     monkeypatch.setattr(waiting, "AGAIN_S", 0.0)
-    with Wait(Awaited.DATA, "the bus") as wait:
+    with Wait("the bus") as wait:
         for number in range(3):
             wait.pause(0.01, partial("it is {} stops away".format, number))
     assert [line.rpartition(": ")[2] for line in lines[2:5]] == [
@@ -64,12 +64,10 @@ def test_a_wait_ends_when_the_search_is_to_stop() -> None:
     with (
         reporting(lambda line: None, stop.is_set),
         pytest.raises(Interrupted),
-        Wait(Awaited.RUNS) as wait,
+        Wait("runs") as wait,
     ):
         wait.pause(60, lambda: "")
     assert time.monotonic() - began < 30
-    with pytest.raises(Interrupted):
-        Wait(Awaited.RUNS, stop=lambda: True).pause(60, lambda: "")
 
 
 @pytest.fixture
@@ -96,7 +94,7 @@ def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
     if stopped:
         psutil.Process(holder.pid).suspend()
     path = tmp_path / "lock"
-    with Wait(Awaited.TABLES, "x.db") as wait:
+    with Wait("tables") as wait:
         with locked(path, wait, 60.0 if stopped else 0.1) as found:
             assert found.startswith(f"pid {holder.pid} (")
             assert ("which is suspended" in found) == stopped

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_attn.answer.plans import LongerTarget
 from nas_attn.attention.choice import Knob
 from nas_attn.model.published import ExpectedGain, SeenGain, Situation
 from nas_attn.recipe.recipe import LatencySection
@@ -13,6 +12,15 @@ from nas_attn.storage.records import Latency
 
 TOO_SLOW = 4.0
 """In times of the bare network's forward pass: slower networks are not timed any further."""
+
+
+@dataclass(frozen=True, slots=True)
+class LongerTarget:
+    """A length that networks often need, where the usual one is a guess."""
+
+    epochs: int
+    seconds: float
+    """The shortest time of a search that finds it and trains so long."""
 
 
 @dataclass(frozen=True, slots=True)

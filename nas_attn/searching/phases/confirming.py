@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from typing_extensions import override
 
-from nas_attn.answer.progress import ended_run
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import RIVALS, all_rounds_ran, next_round, rounds_begun, to_confirm
 from nas_attn.answer.snapshot import CandidateView
@@ -22,7 +21,6 @@ from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage.records import CandidateRow
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.training.plan import backbone_number, bare_seeds
-from nas_attn.words.running import confirmed_line
 
 # of the runs after it
 LATER_PRIORITY = 20
@@ -76,7 +74,11 @@ class Further(TaskSource, ABC):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        self.worker.say(confirmed_line(ended_run(row)))
+        run = row.run
+        line = f"confirm with seed {run.seed}: {run.placement}"
+        if row.state != "done":
+            line = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
+        self.worker.say(line)
 
     def missing(
         self,

@@ -29,34 +29,33 @@ from nas_attn.answer.length import (
     needed_length,
 )
 from nas_attn.answer.pace import worker_count
-from nas_attn.answer.progress import ended_run
 from nas_attn.answer.sanity import only_guessed
-from nas_attn.errors import OperationError, RecipeError
+from nas_attn.errors import OperationError, RecipeError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.searching.prepare.lengths import (
-    SEEDS_PER_LENGTH,
-    control_lengths,
-    shorter_lengths,
-    usual_epochs,
-)
-from nas_attn.searching.prepare.timing import (
+from nas_attn.recipe.tables import LAYER_NORM_PRESET
+from nas_attn.recipe.training import TrainingSection
+from nas_attn.recipe.units import value
+from nas_attn.searching.prepare.planning import (
     LAST_SEED_SHARE,
     SCREENING,
+    SEEDS_PER_LENGTH,
     TESTING,
     Fit,
     Speed,
+    control_lengths,
     fitted,
     most_of_few,
+    shorter_lengths,
+    usual_epochs,
 )
 from nas_attn.searching.worker.ending import Ending
-from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_failed
 from nas_attn.space.placement import BARE
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.plan import session_s, study_plan
-from nas_attn.words.running import learned_nothing_text, length_line, longer_line, target_lines
 
 # n to 32n; a network that still gains then is taken at the longest
 MOST_LENGTHS = 6
@@ -187,12 +186,24 @@ class FindingLength(TaskSource):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        self.worker.say(length_line(ended_run(row), _epochs_of(row)))
+        what = several(_epochs_of(row), "epoch") if row.state == "done" else row.state
+        why = f": {row.reason}" if row.reason else ""
+        self.worker.say(f"bare network, seed {row.run.seed}: {what}{why}")
 
     @override
     def close(self) -> Ending:
         settle(self.worker)
         return Ending.COMPLETE
+
+
+def other_training(training: TrainingSection) -> str:
+    """Names another training for a network that predicts one class for all images."""
+    if training.evaluator is not None:
+        return f"change how '{training.evaluator}' trains, then begin a new study (--name)"
+    setting = f"training.learning_rate={training.learning_rate / 10:g}"
+    if training.optimizer == "SGD":
+        setting = f"training.preset={LAYER_NORM_PRESET}"
+    return f"try another training in a new study (--name): --set {setting}"
 
 
 def settle(worker: Worker) -> None:
@@ -206,8 +217,12 @@ def settle(worker: Worker) -> None:
             " long the target trains: see the failed runs above, or give target.epochs a number"
         )
     if lengths.only_guessed:
-        longest = lengths.scores[-1].epochs
-        raise RecipeError(learned_nothing_text(store.name, longest, recipe.target_training))
+        longest = several(lengths.scores[-1].epochs, "epoch")
+        raise RecipeError(
+            f"the bare network of study '{store.name}' has learned nothing in {longest}: it"
+            " predicts one class for all images, so there is nothing to compare:"
+            f" {other_training(recipe.target_training)}"
+        )
     needed = lengths.needed
     epochs = needed if needed is not None else 2 * lengths.scores[-1].epochs
     searched, fit = _searched(worker, recipe, epochs, known=needed is not None)
@@ -248,8 +263,17 @@ def _searched(
 
 
 def _announce(worker: Worker, lengths: Lengths, epochs: int, searched: int, *, known: bool) -> None:
-    for line in target_lines(lengths.metric, lengths.scores, epochs, searched, known=known):
-        worker.say(line)
+    reached = [f"{value(lengths.metric, s.value)} after {s.epochs}" for s in lengths.scores]
+    reached[0] += " epochs" if lengths.scores[0].epochs > 1 else " epoch"
+    enough = "there is no time to find out how long it gains"
+    if known:
+        enough = f"{several(epochs, 'epoch')} will do"
+    worker.say(f"target: the bare network reaches {', '.join(reached)}; {enough}")
+    if searched < epochs:
+        worker.say(
+            f"too little time for runs of {several(epochs, 'epoch')}: the search trains for"
+            f" {searched} and recommends nothing for the end"
+        )
 
 
 def epoch_seconds(store: StudyStore) -> float | None:
@@ -300,4 +324,5 @@ class Control(TaskSource):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        self.worker.say(longer_line(ended_run(row), _epochs_of(row)))
+        epochs = several(_epochs_of(row), "epoch")
+        self.worker.say(f"bare network for {epochs}, seed {row.run.seed}{how_it_failed(row)}")

@@ -31,12 +31,15 @@ from nas_attn.errors import (
     RecipeError,
     TrainingError,
     did_you_mean,
+    several,
 )
 from nas_attn.latency.estimates import LEAST_MEASURED
 from nas_attn.model.features import is_control, is_other
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import is_cost
+from nas_attn.searching.keeping import not_kept
+from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
 from nas_attn.searching.prepare.baselines import larger_networks
 from nas_attn.searching.propose import prior
@@ -57,16 +60,9 @@ from nas_attn.storage.records import CandidateRow, Latency, Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.training.learning_rates import check_rates
+from nas_attn.training.measuring import Measurer
 from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 from nas_attn.training.starts import given_weights
-from nas_attn.words.running import (
-    guessing_line,
-    lacks_latencies_line,
-    no_control_line,
-    not_kept_reason,
-    pruned_reason,
-    same_network_reason,
-)
 
 # the larger network comes after this share of the candidates: attention's cost is known then
 LATE = 0.75
@@ -81,6 +77,8 @@ TO_COMPARE = 4
 COMPANIONS = 3
 # of the search's runs
 PRIORITY = 30
+# states of Optuna's trials that have had a run
+BEGUN = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def which_larger(latencies: Sequence[Latency | None], attention: float, limit: float | None) -> int:
@@ -130,29 +128,37 @@ class Search(TaskSource):
 
     @override
     def want(self, lease: Lease) -> bool:
+        """Enqueues the runs of one more candidate: what was named first, then what the sampler
+        proposes. A larger network comes late, and the last ones are near the answer.
+        """
+        planned = self.worker.opened.trials
         trials = self.book.all()
-        begun = sum(
-            t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials
-        )
-        if begun >= self.worker.opened.trials:
+        begun = sum(trial.state in BEGUN for trial in trials)
+        if begun >= planned:
             return False
-        met = self._check_limit()
+        within = self._check_limit()
         until = self.store.settings.screen_until
-        over = until is not None and self.worker.opened.database.now() > until
-        waiting = any(t.state == TrialState.WAITING for t in trials)
-        none_left = met and self.sampler.none_within(self.book.study)
-        covered = not waiting and (none_left or covers(self.space, trials, 0))
-        late = over or covered or begun >= LATE * self.worker.opened.trials
-        entered = late and self._enter_larger(trials)
-        if over:
+        if until is not None and self.worker.opened.database.now() > until:
+            entered = self._enter_larger(trials)
             self.store.set(trials=begun + entered)
             return entered and self._ask(lease)
-        last = min(self.worker.opened.trials // EVERY_NEAR, MOST_NEAR)
-        if not waiting and not entered and begun >= self.worker.opened.trials - last:
+        waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        covered = self._covered(trials, within=within) and not waiting
+        entered = (covered or begun >= LATE * planned) and self._enter_larger(trials)
+        last = min(planned // EVERY_NEAR, MOST_NEAR)
+        if not waiting and not entered and begun >= planned - last:
             self._enter_near()
         exhausted = covered and not entered
         self._keep(exhausted=exhausted)
         return not exhausted and self._ask(lease)
+
+    def _covered(self, trials: Sequence[FrozenTrial], *, within: bool) -> bool:
+        """Whether the sampler has nothing left to propose. `within`: one placement meets the limit,
+        so it knows which others may.
+        """
+        if within and self.sampler.none_within(self.book.study):
+            return True
+        return covers(self.space, trials, 0)
 
     def _keep(self, *, exhausted: bool) -> None:
         """Writes down whether something is left to try, so that no command advises to go on."""
@@ -167,40 +173,48 @@ class Search(TaskSource):
         return self.store.settings.exhausted_at is not None
 
     def _check_limit(self) -> bool:
-        """Whether a placement is known to meet the limit, or none needs to. Raises RecipeError if
-        the measured latencies show that none of the space does.
+        """Says whether a placement is known to meet the limit on latency, or none needs to.
+
+        Raises:
+            RecipeError: the measured latencies show that none of the space does.
         """
         limit = self.recipe.limits.max_latency_ratio
-        measurer = self.bench.measurer
         space = self.space
-        if limit is None or measurer is None or space.spec.sites.originals == "search" or self._met:
+        if limit is None or self.bench.measurer is None or space.spec.sites.originals == "search":
             return True
-        rows = []
-        for r in self.store.candidates():
-            if r.placement != BARE and not is_control(r.placement):
-                rows.append(r)
-        self._met = any(row.state != "infeasible" and row.finished_at for row in rows)
-        if self._met or sum(row.state == "infeasible" for row in rows) < LEAST_MEASURED:
-            return self._met
-        bare = space.baselines()[0].values
+        if self._met:
+            return True
+        over = 0
+        for row in self.store.candidates():
+            if row.placement == BARE or is_control(row.placement):
+                continue
+            if row.state == "infeasible":
+                over += 1
+            elif row.finished_at:
+                self._met = True
+        if not self._met and over >= LEAST_MEASURED:
+            self._check_fastest(limit, self.bench.measurer)
+        return self._met
+
+    def _check_fastest(self, limit: float, measurer: Measurer) -> None:
+        """Raises RecipeError: each single module alone is known to take longer than the limit."""
+        bare = self.space.baselines()[0].values
         alone = {}
-        for site, values in space.allowed.items():
+        for site, values in self.space.allowed.items():
             for value in values:
                 if value not in FREE:
-                    single = space.resolve({**bare, site: value})
+                    single = self.space.resolve({**bare, site: value})
                     alone[single.key] = single.placement
         latencies = measurer.latencies(alone)
-        measured = {
-            placement: latencies[key] for key, placement in alone.items() if key in latencies
-        }
-        fastest = min(measured, key=lambda placement: measured[placement].low, default=BARE)
-        if len(measured) == len(alone) and measured and measured[fastest].low > limit:
+        if not alone or not alone.keys() <= latencies.keys():
+            return
+        fastest = min(alone, key=lambda key: latencies[key].low)
+        if latencies[fastest].low > limit:
             raise RecipeError(
                 f"limits.max_latency_ratio = {limit:g} cannot be met: even the fastest single"
-                f" module, '{fastest}', takes {measured[fastest].ratio:.2f} times as long as the"
-                " bare backbone; set a higher limit in a new study"
+                f" module, '{alone[fastest]}', takes {latencies[fastest].ratio:.2f} times as long"
+                " as the bare backbone; set a higher limit in a new study"
             )
-        return False
 
     def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
         """Enqueues a larger network as a control, once."""
@@ -218,7 +232,7 @@ class Search(TaskSource):
             if self.recipe.training.start == "pretrained":
                 given_weights(plan)
         except BackboneError as error:
-            self.worker.say(no_control_line(error))
+            self.worker.say(f"no larger network is tried as a control: {error}")
             self._no_control = True
             return False
         number = 0
@@ -291,7 +305,14 @@ class Search(TaskSource):
         waiting = self._open()
         if measurer is None or measurer.fits or not waiting:
             return ""
-        return lacks_latencies_line(waiting, measurer.machine, self.store.name)
+        who = f"{waiting} trained candidates lack their latencies"
+        if waiting == 1:
+            who = "1 trained candidate lacks its latency"
+        study = self.store.name
+        return (
+            f"{who}, which only {measurer.machine} can measure: start a worker there with nas-attn"
+            f" worker {study}, or measure here from now on with nas-attn resume {study} --here"
+        )
 
     def _open(self) -> int:
         return sum(row.state == "running" for row in self.store.candidates())
@@ -322,8 +343,8 @@ class Search(TaskSource):
         )
         if row is None:
             first = self.store.candidate(key)
-            trial = None if first is None else first.trial
-            self.book.give_up(number, same_network_reason(trial))
+            trial = "?" if first is None else first.trial
+            self.book.give_up(number, f"the same network as trial {trial}")
             return False
         self.queue.want(self._first_runs(row))
         return True
@@ -424,7 +445,11 @@ class Search(TaskSource):
         scores = self.store.scores(bare, protocol=SEARCH)
         if only_guessed(self.recipe, (stored.score.metrics for stored in scores)):
             training = self.recipe.training
-            self.worker.say(guessing_line(training.rungs[-1], training))
+            self.worker.say(
+                f"the bare network has learned nothing in {several(training.rungs[-1], 'epoch')}:"
+                " it predicts one class for all images. If the candidates do the same,"
+                f" {other_training(training)}"
+            )
 
     def _tell(self, row: CandidateRow, values: Values) -> None:
         measurer = self.bench.measurer
@@ -481,7 +506,7 @@ class Search(TaskSource):
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Keeps the weights of a candidate's first run."""
         if self.recipe.storage.keep_weights == "none":
-            self.store.weights_lost.put(row.run.key, not_kept_reason("none"))
+            self.store.weights_lost.put(row.run.key, not_kept("none"))
             return
         candidate = self.store.candidate(row.run.key)
         if candidate is not None and row.run.seed == self._runs(candidate)[0].seed:
@@ -527,4 +552,4 @@ class Search(TaskSource):
         epochs = max(
             (s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0
         )
-        return pruned_reason(epochs)
+        return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"

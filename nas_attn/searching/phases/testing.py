@@ -11,6 +11,7 @@ from nas_attn.answer.reading import blocks_done, families, keep_family, snapshot
 from nas_attn.answer.validation import Family
 from nas_attn.errors import DataError, StudyError
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
+from nas_attn.recipe.units import duration
 from nas_attn.searching.phases.validating import (
     Validation,
     ValidationRequest,
@@ -19,7 +20,7 @@ from nas_attn.searching.phases.validating import (
     family_of,
     family_runs,
 )
-from nas_attn.searching.prepare.timing import FEWEST_BLOCKS, MOST_BLOCKS
+from nas_attn.searching.prepare.planning import FEWEST_BLOCKS, MOST_BLOCKS
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.storage.leasing import TTL_S, release_dead
 from nas_attn.storage.opening import OpenStudy
@@ -27,7 +28,6 @@ from nas_attn.storage.rows import Lease
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import owner_name
 from nas_attn.training.plan import study_plan
-from nas_attn.words.running import TIME_WAS_OVER, no_test_line
 
 # of the test's share of the time: reading a study of many short runs takes time, too
 LEAST_SHARE = 0.25
@@ -65,8 +65,11 @@ class Testing(Validation):
         family, block_s = block
         blocks = min(MOST_BLOCKS, int(CAUTION * (ends_at - worker.opened.database.now()) / block_s))
         if blocks < FEWEST_BLOCKS:
-            seconds = FEWEST_BLOCKS * block_s
-            worker.say(no_test_line(worker.store.name, FEWEST_BLOCKS, seconds))
+            worker.say(
+                f"no time for a test: the shortest, of {FEWEST_BLOCKS} blocks, takes"
+                f" {duration(FEWEST_BLOCKS * block_s)}; test it later with nas-attn test"
+                f" {worker.store.name}"
+            )
             return None
         return replace(family, blocks=blocks, planned=blocks)
 
@@ -137,7 +140,7 @@ def _withdraw_rest(store: StudyStore) -> None:
     rows = store.queue.rows(state="waiting", purposes=[VALIDATE], protocol=TARGET_PROTOCOL)
     for row in (row for row in rows if row.run.identity not in needed):
         if (lease := store.acquire(row.resource, owner=owner_name(), ttl_s=TTL_S)) is not None:
-            store.queue.finish(row, "withdrawn", TIME_WAS_OVER, lease)
+            store.queue.finish(row, "withdrawn", "the search's time was over", lease)
             store.release(lease)
 
 

@@ -13,7 +13,6 @@ from typing_extensions import override
 
 from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.choosing import notation
-from nas_attn.answer.progress import ended_run
 from nas_attn.answer.reading import families, keep_family
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import Family, TestedNetwork
@@ -23,14 +22,13 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import METRICS
-from nas_attn.searching.worker.worker import TaskSource
+from nas_attn.searching.worker.worker import TaskSource, how_it_failed
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.data import data_of
-from nas_attn.words.running import tested_line
 
 VALIDATE_PRIORITY = 60
 # seeds of the n-th validation begin at n times this above the search's
@@ -180,4 +178,5 @@ class Validation(TaskSource):
             for r in self.queue.rows(protocol=TARGET_PROTOCOL)
         )
         block = row.run.seed - family.first_seed + 1
-        self.worker.say(tested_line(ended_run(row), family.number, done, len(runs), block))
+        which = f"test {family.number}, run {done}/{len(runs)}, block {block}"
+        self.worker.say(f"{which}: {row.run.placement}{how_it_failed(row)}")

@@ -20,7 +20,6 @@ from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Va
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import BASELINE, TRIED
 from nas_attn.training.plan import Plan, study_plan, wanted
-from nas_attn.words.running import tried_already_line
 
 # searches with at least so many trials have a larger network among them
 FEWEST_TRIALS = 10
@@ -141,8 +140,11 @@ def _is_known(opened: OpenStudy, typed: str, key: str) -> bool:
     candidate = opened.store.candidate(key)
     if candidate is None:
         return False
-    line = tried_already_line(typed, candidate.trial, candidate.state)
-    warnings.warn(line, NasAttnWarning, stacklevel=2)
+    warnings.warn(
+        f"'{typed}' is trial {candidate.trial} already ({candidate.state})",
+        NasAttnWarning,
+        stacklevel=2,
+    )
     return True
 
 

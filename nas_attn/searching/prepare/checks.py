@@ -37,14 +37,6 @@ def check_here(
     check_sampler(recipe.search.sampler)
 
 
-def check_images(opened: OpenStudy) -> KnownImages:
-    """What the study knows of its images, after reading them. Raises DataError: they are missing,
-    or not those of the study.
-    """
-    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
-    return keep_or_compare(opened.store, opened.recipe, dataset)
-
-
 def check_weights(plan: Plan) -> None:
     """Reads the weights that a recipe names, and warns of partial matches. Raises BackboneError:
     they do not fit. Raises RecipeError: there are learning rates for another number of stages.
@@ -59,3 +51,13 @@ def check_start(opened: OpenStudy) -> None:
     """
     if wanted_weights(opened.recipe):
         check_weights(study_plan(opened.store))
+
+
+def check_images(opened: OpenStudy) -> KnownImages:
+    """Reads a study's images; returns what it knows of them.
+
+    Raises:
+        DataError: they are missing, or not those of the study.
+    """
+    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
+    return keep_or_compare(opened.store, opened.recipe, dataset)

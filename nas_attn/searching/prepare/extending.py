@@ -7,15 +7,15 @@ old state or the new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas_attn.answer.plans import Extension
 from nas_attn.attention.row import INITS
-from nas_attn.errors import PlacementError, StudyError
+from nas_attn.errors import PlacementError, StudyError, few, several
 from nas_attn.recipe.purposes import BACKBONE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines
@@ -29,10 +29,55 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import CandidateRow
 from nas_attn.storage.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 from nas_attn.system.processes import owner_name
+from nas_attn.system.wrapping import Line
 from nas_attn.training.plan import Build, Plan
 
 # After the study's name, which holds no tilde: the Optuna study that is being filled.
 EXTENDING_SUFFIX = "~extending"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What an extension of a study's search space changes."""
+
+    study: str
+    space: str
+    """Name of the new search space."""
+    placements: tuple[int, int]
+    """That the search space holds, before and after."""
+    added: Mapping[str, tuple[str, ...]]
+    """Site -> values that are new there."""
+    removed: Mapping[str, tuple[str, ...]]
+    """Site -> values that are gone."""
+    inside: int
+    """Candidates that the new space holds."""
+    outside: int
+    """Candidates that it does not: kept, but samplers do not learn from them."""
+    runs: int
+    """Finished runs, all of which are kept."""
+    baselines: tuple[str, ...]
+    """New baselines, which come first."""
+    trials: tuple[int, int]
+    """Candidates in all, before and after."""
+
+
+def extension_lines(extension: Extension) -> list[Line]:
+    """What another search space changes."""
+    before, after = extension.placements
+    change = f"{before:,} -> {after:,} placements"
+    lines = [f"study {extension.study}, search space {extension.space}: {change}"]
+    for sign, values in (("+", extension.added), ("-", extension.removed)):
+        lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
+    kept = several(extension.inside + extension.outside, "candidate")
+    lines.append(
+        f"kept: {kept} with {several(extension.runs, 'run')}; {extension.outside} of them are"
+        " outside the new space, and samplers do not learn from them"
+    )
+    if extension.baselines:
+        lines.append(f"new baselines, which come first: {few(extension.baselines, quote='')}")
+    trials_before, trials = extension.trials
+    lines.append(f"candidates in all: {trials_before} -> {trials}")
+    return [Line(line) for line in lines]
 
 
 def extend(

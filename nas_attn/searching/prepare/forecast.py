@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nas_attn.answer.pace import further_runs
-from nas_attn.answer.plans import Forecast, smallest_gain
 from nas_attn.answer.rounds import ROUNDS_PER_SEED
 from nas_attn.answer.validation import validation_epochs
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.baselines import Queued, first_queue, larger_networks
 from nas_attn.searching.prepare.checks import check_weights
-from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, control_lengths, usual_epochs
 from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
-from nas_attn.searching.prepare.timetable import epoch_seconds
+from nas_attn.searching.prepare.planning import (
+    SEEDS_PER_LENGTH,
+    control_lengths,
+    epoch_seconds,
+    smallest_gain,
+    usual_epochs,
+)
 from nas_attn.searching.worker.devices import default_workers
+from nas_attn.system.wrapping import Line
 from nas_attn.training.arithmetic import new_arithmetic, threads_for
 from nas_attn.training.evaluators import EvaluatorRun
 from nas_attn.training.plan import Plan, bare_seeds, check_limits, plan_for, session_s
@@ -27,6 +33,98 @@ from nas_attn.training.programs import evaluator_of
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer, check_trainings
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Size, cost and resolving power of a search; times are those of one worker."""
+
+    study: str
+    placements: int
+    """That the search space holds."""
+    pruned: bool
+    """Whether candidates may be stopped early."""
+    trials: int
+    """Candidates to evaluate in all."""
+    outside: int
+    """Of these, outside the search space: uniform baselines that it does not hold, placements of
+    one's own.
+    """
+    baselines: int
+    """Of these, baselines."""
+    tried: int
+    """Of these, placements of one's own that are no baseline."""
+    queued: int
+    """Baselines and placements of one's own: with no more trials than that, nothing is searched."""
+    epoch_s: float | None
+    """Of the bare backbone; None with an evaluator of one's own."""
+    total_s: float | None
+    """Upper bound: nothing pruned."""
+    target_s: float | None
+    """Training one network as the recipe's target says."""
+    validation_s: float | None
+    """`nas-attn test` with as many blocks as the target has seeds, and three networks."""
+    smallest_difference: float | None
+    """Of accuracy, between two candidates, that their scores could show at 95 %."""
+    guess: int | None = None
+    """Epochs of a usual target, where the study must find its own."""
+
+
+DAY_S = 86_400.0
+
+
+def forecast_lines(forecast: Forecast) -> list[Line]:
+    """Size, cost and resolving power of a search, in a few sentences."""
+    lines = [_size(forecast)]
+    if forecast.trials <= forecast.queued and forecast.trials < forecast.placements:
+        lines.append(
+            f"nothing is searched for: {forecast.queued} placements are tried first and take all"
+            f" {forecast.trials} trials; give more ({2 * forecast.queued} trials) or fewer"
+            " baselines (search.baselines)"
+        )
+    if forecast.guess is not None:
+        lines.append(
+            "target: as long as the bare network needs, which is found first: it is trained for"
+            f" {forecast.guess} epochs, {2 * forecast.guess} … until twice as long is not clearly"
+            f" better; what follows holds if {forecast.guess} will do"
+        )
+    if forecast.epoch_s is not None and forecast.total_s is not None:
+        lines.append(_times(forecast, forecast.epoch_s, forecast.total_s))
+    if forecast.target_s is not None and forecast.validation_s is not None:
+        lines.append(
+            "training the winner as the target says takes about"
+            f" {duration(forecast.target_s)}; nas-attn test, which tests the answer, about"
+            f" {duration(forecast.validation_s)} with one worker"
+        )
+    if forecast.smallest_difference is not None:
+        points = 100 * forecast.smallest_difference
+        lines.append(
+            f"differences in accuracy above about {points:.1f} points could be shown between two"
+            " confirmed candidates; smaller ones are noise at this budget"
+        )
+    return [Line(line) for line in lines]
+
+
+def _size(forecast: Forecast) -> str:
+    inside = forecast.trials - forecast.outside
+    outside = f" and {forecast.outside} outside the search space" if forecast.outside else ""
+    own = f", {forecast.tried} your own" if forecast.tried else ""
+    return (
+        f"study {forecast.study}: {inside} of {forecast.placements:,} placements{outside},"
+        f" {forecast.baselines} of them baselines{own}"
+    )
+
+
+def _times(forecast: Forecast, epoch_s: float, total_s: float) -> str:
+    epoch = f"{epoch_s:.1f} s" if epoch_s < 10 else duration(epoch_s)
+    pruning = "pruning and " if forecast.pruned else ""
+    shorter = ""
+    if total_s > DAY_S:
+        shorter = "; a limit on its time ends it earlier, fewer trials or epochs shorten it"
+    return (
+        f"one epoch takes about {epoch} here; the whole search about {duration(total_s)} with one"
+        f" worker, less with {pruning}more workers{shorter}"
+    )
 
 
 def forecast(

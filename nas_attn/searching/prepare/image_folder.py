@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from nas_attn.answer.plans import Budget, FolderLook
+from nas_attn.answer.advice.facts import LongerTarget
 from nas_attn.backbones import build
 from nas_attn.backbones.building import usual_preset
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.taking import take
-from nas_attn.errors import DataError
+from nas_attn.errors import DataError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
-from nas_attn.recipe.recipe import Recipe, SplitsSection
+from nas_attn.recipe.recipe import Recipe, SplitsSection, TrainingSection
 from nas_attn.recipe.sections import FEW_VALIDATED
+from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.target import AUTO, target_table
 from nas_attn.recipe.units import duration
-from nas_attn.searching.prepare.lengths import (
+from nas_attn.searching.prepare.planning import (
     FEW_TRAINING_IMAGES,
-    found_length_s,
-    lengths_s,
-    longer_target,
-    shorter_lengths,
-    usual_epochs,
-    usual_found_s,
-)
-from nas_attn.searching.prepare.timing import (
     MOST_CANDIDATES,
     Fit,
     Speed,
     fitted,
+    found_length_s,
     least_s,
+    longer_target,
     most_of_few,
+    shorter_lengths,
+    shown_text,
+    smallest_gain,
+    test_text,
+    uniform_text,
+    usual_epochs,
 )
-from nas_attn.storage.opening import BegunStudy, begun_study
+from nas_attn.storage.opening import begun_study
+from nas_attn.system.wrapping import Line
 from nas_attn.training.arithmetic import new_arithmetic, threads_for
 from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.trainer import Trainer
@@ -58,6 +59,10 @@ PHOTO_NETS = (
 )
 # of a search: enough candidates, and a test
 MOST_MERITS = 2
+# candidates of a good search
+ENOUGH_CANDIDATES = 16
+# where there are few validation images, and each candidate needs many runs
+ENOUGH_OF_FEW = 10
 # settings with which the user says how weights are changed, so that no preset does
 PRESET_STATED = {f"training.{name}" for name in ("preset", "optimizer", "learning_rate")}
 # the large search space needs so many candidates
@@ -67,17 +72,178 @@ TRAINED = 0.64
 VALIDATION = 0.16
 
 
+class FolderLook(NamedTuple):
+    """What a folder of images holds."""
+
+    classes: int
+    images: int
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the search of a folder of images does with its time."""
+
+    recipe: Recipe
+    seconds: float
+    workers: int
+    look: FolderLook
+    epoch_s: float
+    """Of the bare backbone with one worker, while the others work, too."""
+    blocks: int
+    """Of the test at the end; 0: there is no time for it."""
+    images: int
+    """For validation, about."""
+    no_weights: str = ""
+    """Why published weights are not used; empty: they are, or the user says how it starts."""
+    known: int = 0
+    """Candidates that the study has already."""
+    usual: int = 0
+    """Epochs of a usual target, where the study must find its own."""
+    enough_s: float | None = None
+    """The time in which runs as the target says would fit, where this one is too short for them."""
+    longer: LongerTarget | None = None
+    """What it takes if the study finds a longer target; None: that is not to be expected."""
+    pairs: int = 1
+    """Of the best placement and the bare network, about."""
+    pool: int | None = None
+    """Images that each seed divides anew, where there are few; else None."""
+
+    @property
+    def smallest_difference(self) -> float:
+        """A gain in accuracy of about this size is shown."""
+        return smallest_gain(self.images, self.pairs, self.pool or self.images)
+
+    @property
+    def merits(self) -> int:
+        """How many of these it has: enough candidates, a test."""
+        enough = ENOUGH_CANDIDATES if self.pool is None else ENOUGH_OF_FEW
+        return (self.recipe.search.trials >= enough) + (self.blocks > 0)
+
+
+def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
+    """The search of a folder of images, in five lines. `to_change`: what to do for another
+    target.
+    """
+    recipe = budget.recipe
+    if budget.known:
+        candidates = several(budget.known, "candidate")
+        return [
+            Line(f"study {recipe.name} goes on for {duration(budget.seconds)}; it has {candidates}")
+        ]
+    side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
+    pace = f"{budget.epoch_s:.2g} s an epoch, {budget.workers} at a time"
+    optimizer = _optimizer(recipe.target_training)
+    target = _target(budget, recipe.target_training)
+    gains = shown_text(budget.smallest_difference)
+    look = budget.look
+    left_out = f", {look.unreadable} unreadable (left out)" if look.unreadable else ""
+    one_image = f"1 of {budget.images} validation images is {100 / budget.images:.1f} points"
+    return [
+        Line(f"{look.classes} classes, {look.images:,} images{left_out}", "images"),
+        Line(f"{recipe.backbone.name}{side}{optimizer}: {pace}", "backbone"),
+        Line(f"{target}{to_change}", "target"),
+        Line(f"{duration(budget.seconds)}: {_plan_text(budget)}", "plan"),
+        Line(f"{gains}; {one_image}", "shows"),
+    ]
+
+
+def _optimizer(training: TrainingSection) -> str:
+    """`, trained by AdamW`, where the network needs another optimizer than most; else empty."""
+    if training.preset != LAYER_NORM_PRESET:
+        return ""
+    return f", trained by {training.optimizer}"
+
+
+def _target(budget: Budget, target: TrainingSection) -> str:
+    """How long the target trains, and how it starts."""
+    starts = {None: "from random weights", "default": "from the published weights"}
+    start = starts.get(target.weights, f"from {target.weights}")
+    if budget.no_weights:
+        start += f" ({budget.no_weights})"
+    if not budget.recipe.target_is_open:
+        return f"{several(target.rungs[-1], 'epoch')} with attention {start}"
+    return (
+        f"as long as the bare network needs {start}: it is trained for {budget.usual} epochs,"
+        f" {2 * budget.usual} … until twice as long is not clearly better"
+    )
+
+
+def _plan_text(budget: Budget) -> str:
+    """What the search does with its time."""
+    if budget.enough_s is not None:
+        return (
+            "too short for a recommendation. Candidates are trained more briefly than the target,"
+            " which shows what learns early, and each one's latency;"
+            f" --minutes {math.ceil(budget.enough_s / 60)} would do"
+        )
+    recipe = budget.recipe
+    uniform = uniform_text(few=budget.pool is not None)
+    return (
+        f"{several(recipe.search.trials, 'candidate')}{_guess(budget)}, {uniform} of them uniform,"
+        f" trained as the target says; then more seeds for the best; {test_text(budget.blocks)}"
+    )
+
+
+def _guess(budget: Budget) -> str:
+    """On which length of the target the plan rests."""
+    if not budget.recipe.target_is_open:
+        return ""
+    will_do = f"if {budget.usual} epochs will do"
+    if budget.longer is None:
+        return f" ({will_do})"
+    minutes = math.ceil(budget.longer.seconds / 60)
+    return f" ({will_do}; for {budget.longer.epochs}, which are often needed: --minutes {minutes})"
+
+
+def budget_as_json(budget: Budget) -> dict[str, Any]:
+    """The search of a folder of images in JSON's types."""
+    recipe = budget.recipe
+    target = budget.recipe.target_training
+    is_known = not recipe.target_is_open
+    return {
+        "study": recipe.name,
+        "trials": recipe.search.trials,
+        "start": target.start,
+        "epochs": target.rungs[-1] if is_known else None,
+        "usual_epochs": budget.usual,
+        "searched_epochs": recipe.training.rungs[-1] if is_known else None,
+        "enough_seconds": budget.enough_s,
+        "longer": None if budget.longer is None else asdict(budget.longer),
+        "backbone": recipe.backbone.name,
+        "size": recipe.data.size,
+        "seconds": budget.seconds,
+        "workers": budget.workers,
+        "epoch_s": budget.epoch_s,
+        "blocks": budget.blocks,
+        "images": budget.images,
+        "known": budget.known,
+    }
+
+
 def plan_folder(
     folder: str, seconds: float, *, storage: str, workers: int, device: str, given: dict[str, Any]
 ) -> Budget:
-    """The richest search of a folder of images that fits the time, or the one begun before.
-    `given`: the user's settings by dotted keys. Raises DataError: it is no folder of one folder per
-    class, or too much for the time.
+    """Plans the richest search of a folder of images that fits the time, or takes up the one begun
+    before.
+
+    Args:
+        folder: its path.
+        seconds: for everything.
+        storage: URL of the database.
+        workers: that share the time.
+        device: of the trainings.
+        given: the user's settings by dotted keys.
+
+    Raises:
+        DataError: it is no folder of one folder per class, or too much for the time.
     """
     name = str(given.get("name") or study_name(Path(folder).resolve().name))
     # without a slash at its end
     shown = str(Path(folder))
-    begun = _begun_before(name, shown, storage)
+    begun = begun_study(name, storage)
+    if begun is not None and begun.recipe.data.name != f"folder:{shown}":
+        begun = None
     splits = _given_splits(shown, given) if begun is None else begun.recipe.data.splits
     inventory = take(folder, splits=splits)
     wish = _Wish(
@@ -90,7 +256,18 @@ def plan_folder(
         device=device,
         given=given,
     )
-    return _richest(wish) if begun is None else _continued(wish, begun)
+    if begun is None:
+        return _richest(wish)
+    return Budget(
+        begun.recipe,
+        seconds,
+        workers,
+        wish.look,
+        epoch_s=0.0,
+        blocks=begun.recipe.target.seeds,
+        images=max(1, round(wish.validated)),
+        known=begun.candidates,
+    )
 
 
 def _given_splits(folder: str, given: dict[str, Any]) -> SplitsSection | None:
@@ -125,9 +302,10 @@ class _Wish:
         few = "validation" not in self.counts and self.validated < FEW_VALIDATED
         return bool(few if resplit == AUTO else resplit)
 
-    def most(self, seconds: float, speed: Speed, epochs: float) -> int:
-        """The most candidates."""
-        return most_of_few(seconds, speed, epochs) if self.few else MOST_CANDIDATES
+    def fit(self, seconds: float, speed: Speed, epochs: float) -> Fit | None:
+        """The richest search in these seconds whose runs have so many epochs."""
+        most = most_of_few(seconds, speed, epochs) if self.few else MOST_CANDIDATES
+        return fitted(seconds, speed, epochs, most=most)
 
     @property
     def trained(self) -> float:
@@ -175,7 +353,7 @@ class _Wish:
 def _richest(wish: _Wish) -> Budget:
     best: Budget | None = None
     timings: list[_Timed] = []
-    for backbone, side in itertools.chain.from_iterable(_shapes(wish)):
+    for backbone, side in _shapes(wish):
         timed = _time(wish, backbone, side)
         timings.append(timed)
         budget = _fitted(timed, wish)
@@ -188,7 +366,7 @@ def _richest(wish: _Wish) -> Budget:
     fastest = min(timings, key=lambda timed: timed.epoch_s)
     best = _fitted_brief(fastest, wish)
     if best is None:
-        enough_s = _enough_s(wish.speed(fastest), wish.stated, fastest.usual)
+        enough_s = _enough_s(fastest, wish)
         raise DataError(
             f"'{wish.folder}' is too much for {duration(wish.seconds)} here: the shortest search"
             f" takes {duration(enough_s)}, so give it --minutes {math.ceil(enough_s / 60)}, or a"
@@ -211,46 +389,20 @@ def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     return _Timed(table, usual, epoch_s, lacking)
 
 
-def _begun_before(name: str, folder: str, storage: str) -> BegunStudy | None:
-    """The study of this name and folder, if it has begun."""
-    begun = begun_study(name, storage)
-    if begun is None or begun.recipe.data.name != f"folder:{folder}":
-        return None
-    return begun
-
-
-def _continued(wish: _Wish, begun: BegunStudy) -> Budget:
-    """What a study that has begun goes on with."""
-    return Budget(
-        begun.recipe,
-        wish.seconds,
-        wish.workers,
-        wish.look,
-        epoch_s=0.0,
-        blocks=begun.recipe.target.seeds,
-        images=max(1, round(wish.validated)),
-        known=begun.candidates,
-    )
-
-
-def _shapes(wish: _Wish) -> list[list[tuple[str, int]]]:
+def _shapes(wish: _Wish) -> list[tuple[str, int]]:
     """Backbones and sides to choose from, the most costly first: those with published weights, then
     all others.
     """
     if own := wish.given.get("backbone.name"):
-        return [[(str(own), side) for side in (96, 64, 32)]]
+        return [(str(own), side) for side in (96, 64, 32)]
     shapes = list(PHOTO_NETS)
     if wish.trained < FEW_TRAINING_IMAGES:
         # it was no better than ResNet-8 on 500 and on 900 images (research/folders), and takes
         # the time of two further seeds
         shapes.remove(DEEPER_NET)
     if start := wish.start:
-        return [[shape for shape in shapes if ":" in shape[0] or start != "pretrained"]]
-    groups = (
-        [shape for shape in shapes if not _no_weights(shape[0])],
-        [shape for shape in shapes if _no_weights(shape[0])],
-    )
-    return [group for group in groups if group]
+        return [shape for shape in shapes if ":" in shape[0] or start != "pretrained"]
+    return sorted(shapes, key=lambda shape: bool(_no_weights(shape[0])))
 
 
 class _Timed(NamedTuple):
@@ -369,19 +521,15 @@ def _fitted(timed: _Timed, wish: _Wish) -> Budget | None:
     None if not even a few pairs fit.
     """
     speed = wish.speed(timed)
-    stated = wish.stated
     usual = timed.usual
-    before_s = 0.0
-    if not stated:
-        before_s = usual_found_s(speed, usual)
-    left_s = wish.seconds - before_s
-    epochs = stated or usual
-    fit = fitted(left_s, speed, epochs, most=wish.most(left_s, speed, epochs))
+    if wish.stated:
+        fit = wish.fit(wish.seconds, speed, wish.stated)
+        return None if fit is None else _budget(timed, wish, fit)
+    # the usual length is compared with twice as long
+    fit = wish.fit(wish.seconds - speed.lengths_s(usual, 2 * usual), speed, usual)
     if fit is None:
         return None
     budget = _budget(timed, wish, fit)
-    if stated:
-        return budget
     pretrained = budget.recipe.target.start == "pretrained"
     longer = longer_target(
         speed, usual, images=wish.trained, seconds=wish.seconds, pretrained=pretrained
@@ -394,25 +542,25 @@ def _fitted_brief(timed: _Timed, wish: _Wish) -> Budget | None:
     if there is no time even for this.
     """
     speed = wish.speed(timed)
-    stated = wish.stated
-    usual = timed.usual
-    left_s = wish.seconds - lengths_s(speed, stated or usual)
-    for epochs in shorter_lengths(stated or usual, with_itself=False):
-        fit = fitted(left_s, speed, epochs, most=wish.most(left_s, speed, epochs))
+    target = wish.stated or timed.usual
+    left_s = wish.seconds - speed.lengths_s(target)
+    for epochs in shorter_lengths(target, with_itself=False):
+        fit = wish.fit(left_s, speed, epochs)
         if fit is None:
             continue
-        if stated and "training.rungs" not in wish.given:
+        if wish.stated and "training.rungs" not in wish.given:
             wish = replace(wish, given={**wish.given, "training.rungs": [epochs]})
         budget = _budget(timed, wish, replace(fit, blocks=0))
-        return replace(budget, enough_s=_enough_s(speed, stated, usual))
+        return replace(budget, enough_s=_enough_s(timed, wish))
     return None
 
 
-def _enough_s(speed: Speed, stated: int | None, usual: int) -> float:
+def _enough_s(timed: _Timed, wish: _Wish) -> float:
     """The shortest time of a search that trains as the target says."""
-    if stated:
-        return least_s(speed, stated)
-    return found_length_s(speed, usual, usual)
+    speed = wish.speed(timed)
+    if wish.stated:
+        return least_s(speed, wish.stated)
+    return found_length_s(speed, timed.usual, timed.usual)
 
 
 def _budget(timed: _Timed, wish: _Wish, fit: Fit) -> Budget:

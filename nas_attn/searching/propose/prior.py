@@ -24,7 +24,6 @@ from nas_attn.model.coding import NO_MODULE
 from nas_attn.model.published import PooledFit, Situation, pooled
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage.database import Database
-from nas_attn.words.running import no_comparisons_line, no_studies_line
 
 # effects at depths this far apart are strongly related; the network's depth is 1
 NEAR_DEPTH = 0.2
@@ -97,8 +96,12 @@ def known_before(recipe: Recipe, database: Database) -> str | None:
     ]
     facts = of_studies(snapshot(database.study(name)) for name in enough[-MOST_STUDIES:])
     if not facts:
-        line = no_studies_line(str(database), FEWEST_CANDIDATES)
-        warnings.warn(line, NasAttnWarning, stacklevel=2)
+        warnings.warn(
+            f"search.prior = 'studies' has no effect: '{database}' holds no other study with"
+            f" {FEWEST_CANDIDATES} scored candidates",
+            NasAttnWarning,
+            stacklevel=2,
+        )
     return json.dumps(facts)
 
 
@@ -106,8 +109,12 @@ def _published_for(recipe: Recipe) -> tuple[Fact, ...]:
     setting = setting_of(recipe)
     facts = published(pooled(), setting, recipe.space.choices)
     if not facts:
-        line = no_comparisons_line(setting.task, setting.start, setting.form)
-        warnings.warn(line, NasAttnWarning, stacklevel=3)
+        warnings.warn(
+            f"search.prior = 'published' has no effect: no published comparison is of"
+            f" {setting.task} with start '{setting.start}' and form '{setting.form}'",
+            NasAttnWarning,
+            stacklevel=3,
+        )
     return facts
 
 

@@ -31,7 +31,6 @@ from nas_attn.storage.trial_book import TrialBook
 from nas_attn.system.environment import VERBOSE
 from nas_attn.system.processes import apart
 from nas_attn.training.arithmetic import cores_for
-from nas_attn.words.running import worker_ended_line, worker_killed_line, worker_replaced_line
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C
 WORKERS_GRACE_S = 60.0
@@ -160,7 +159,7 @@ def _attend(
         return Ending.STOPPED
     if ExitStatus.DONE in codes:
         for code in filter(None, codes):
-            options.say(worker_ended_line(code))
+            options.say(f"a worker ended with status {code}; the others continued")
         return _of_all(endings)
     what = f"all {len(codes)} workers ended with an error (above)"
     if set(codes) == {UserError.exit_status}:
@@ -246,7 +245,7 @@ def _replace_lost(children: list[Child], options: Options) -> None:
         if lost and child.again is not None and child.replaced < MOST_REPLACED:
             child.close()
             child.pass_warnings_on(options.say)
-            options.say(worker_replaced_line(child.name))
+            options.say(f"{child.name}: another process takes its place")
             children[number] = child.again()
             children[number].again = child.again
             children[number].replaced = child.replaced + 1
@@ -264,4 +263,4 @@ def _hurry(children: list[Child], options: Options) -> None:
         time.sleep(0.05)
     for child in children:
         if child.works:
-            options.say(worker_killed_line(child.name))
+            options.say(f"{child.name}: killed; its work since the last checkpoint is lost")

@@ -15,8 +15,6 @@ from nas_attn.errors import NasAttnError
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.searching.run.launching import engine, launches
 from nas_attn.storage.opening import OpenStudy
-from nas_attn.words.running import NO_REASON
-from nas_attn.words.workers import launch_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +67,18 @@ def _launched(opened: OpenStudy) -> list[str]:
             # the engine is not on this machine
             state = LaunchState({"launched": len(launched.jobs)}, host=launched.host)
         if state is not None:
-            lines.append(launch_text(launched.on, state))
+            lines.append(f"{launched.on}: {_state_text(state)}")
     return lines
+
+
+def _state_text(state: LaunchState) -> str:
+    """`3 running, 13 pending`."""
+    counts = ", ".join(f"{count} {name}" for name, count in state.counts.items())
+    if state.silent:
+        return f"{counts}; {state.silent} does not answer"
+    if not state.host:
+        return counts
+    return f"{counts} from {state.host}" if counts else f"on {state.host}"
 
 
 def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
@@ -78,4 +86,4 @@ def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
     reasons += [
         row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH
     ]
-    return Counter(reason or NO_REASON for reason in reasons).most_common()
+    return Counter(reason or "no reason is known" for reason in reasons).most_common()

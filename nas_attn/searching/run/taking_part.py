@@ -34,7 +34,6 @@ from nas_attn.training.output import log_for
 from nas_attn.training.plan import study_plan
 from nas_attn.training.starts import pick_device
 from nas_attn.training.workbench import Benches, Host, Workplace
-from nas_attn.words.running import output_line
 
 OVER = (Ending.COMPLETE, Ending.EXHAUSTED)
 """Endings of a study that has nothing left to do."""
@@ -135,7 +134,10 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
     folder = opened.make_folder()
 
     def tell(file: str, failure: str) -> None:
-        options.say(output_line(file, failure))
+        where = f"is in {file} (verbose shows it here)"
+        if failure:
+            where = f"cannot be written to {file}: {failure}"
+        options.say(f"the evaluator's output {where}")
 
     log = log_for(folder, opened.store.name, tell, verbose=options.verbose)
     host = Host(owner_name(), folder, options.device, options.share, log, options.threads)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from nas_attn.searching.worker.devices import shares_of
-from nas_attn.words.workers import MPS_DOES_NOT_WORK
 
 MPS_CONTROL = "nvidia-cuda-mps-control"
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"
@@ -40,7 +39,10 @@ def mps(
             started = _succeeds([control, "-d"], environment)
             answers = started and _succeeds(probe, {**environment, **clients})
             if not answers:
-                say(MPS_DOES_NOT_WORK)
+                say(
+                    "NVIDIA's MPS is installed but does not work here: the workers on one GPU take"
+                    " turns"
+                )
             yield clients if answers else {}
         finally:
             _succeeds([control], environment, "quit\n")

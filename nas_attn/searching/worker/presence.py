@@ -11,7 +11,6 @@ from nas_attn.errors import OperationError
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.waiting import impatient, reporting, waits
 from nas_attn.training.output import on_terminal
-from nas_attn.words.running import STOPPING_ON_REQUEST
 
 # seconds between signs of life
 BEAT_S = 15.0
@@ -19,6 +18,7 @@ BEAT_S = 15.0
 LISTEN_S = 3.0
 STARTING = "starting"
 IDLE = "looking for work"
+FINISHING = "finishing the step and writing a checkpoint"
 
 
 def stop_workers(opened: OpenStudy) -> None:
@@ -78,7 +78,7 @@ class Presence:
                 ) > self._came_at and not self._stop.is_set():
                     self._stop.set()
                     with on_terminal():
-                        say(STOPPING_ON_REQUEST)
+                        say(f"stopping, as requested by nas-attn stop: {FINISHING}")
 
     def _wait(self, sentence: str) -> None:
         self._waiting = sentence

@@ -14,10 +14,10 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import IO
 
+from nas_attn.searching.worker.presence import FINISHING
 from nas_attn.system.environment import storage_wait_s
 from nas_attn.system.waiting import StopNow, reporting
 from nas_attn.training.output import leave_terminal, on_terminal
-from nas_attn.words.running import stopping_line
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
@@ -95,7 +95,7 @@ class _Ear:
             why = "" if number == signal.SIGINT else f" on {signal.Signals(number).name}"
             try:
                 with on_terminal():
-                    self._say(stopping_line(why))
+                    self._say(f"stopping{why}: {FINISHING}; repeat to stop at once")
             finally:
                 # even if the output is closed
                 self._stop.set()

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from nas_attn.answer.progress import WorkersRun
 from nas_attn.errors import (
     BackboneLost,
     DeviceLost,
@@ -26,8 +25,9 @@ from nas_attn.errors import (
     StorageAway,
     StudyError,
     TrainingError,
+    several,
 )
-from nas_attn.recipe.purposes import BACKBONE, SEARCH
+from nas_attn.recipe.purposes import BACKBONE, LENGTH, SEARCH
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.keeping import sweep
 from nas_attn.searching.worker.ending import Ending
@@ -39,21 +39,8 @@ from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.environment import work_wait_s
-from nas_attn.system.waiting import Awaited, Interrupted, Wait, ignore, impatient
+from nas_attn.system.waiting import Interrupted, Wait, ignore, impatient
 from nas_attn.training.workbench import Benches
-from nas_attn.words.running import (
-    NO_WORKER_HAS_A_RUN,
-    TAKEN_OVER,
-    WAITS_FOR_A_PROCESS,
-    begun_line,
-    ended_line,
-    killed_workers_reason,
-    left_behind,
-    left_untold,
-    run_name,
-    trained_line,
-    under_way,
-)
 
 # the lease of the worker that looks for work
 SCHEDULING = "scheduling"
@@ -112,7 +99,8 @@ class TaskSource:
 
     def ended(self, row: RunRow, lease: Lease) -> None:  # noqa: ARG002 - sources need it
         """Called when a run has ended, with its row of the queue; its lease is still held."""
-        self.worker.say(ended_line(self.worker.name(row), row.state, row.reason))
+        why = f": {row.reason}" if row.reason else ""
+        self.worker.say(f"{self.worker.name(row.run)}: {row.state}{why}")
 
     def close(self) -> Ending | None:
         """Called when no run is left: why it ends; None while others finish it."""
@@ -121,6 +109,11 @@ class TaskSource:
     def lacks(self) -> str:
         """What other workers must do before it can end: one sentence with the way out, or empty."""
         return ""
+
+
+def how_it_failed(row: RunRow) -> str:
+    """Says how a run ended if it is not done, for the end of a line."""
+    return "" if row.state == "done" else f" {row.state}: {row.reason}"
 
 
 @dataclass(frozen=True)
@@ -267,7 +260,7 @@ class Worker:
                 self._end(
                     TakenRun(row, source, lease),
                     "failed",
-                    failed or killed_workers_reason(MOST_KILLED),
+                    failed or f"it killed {MOST_KILLED} workers",
                 )
                 self.store.release(lease)
             else:
@@ -306,12 +299,15 @@ class Worker:
 
     def _do(self, step: TakenRun) -> None:
         """Carries out one run. An interrupted run returns to the queue with its checkpoint."""
-        name = self.name(step.row)
         run = step.row.run
+        name = self.name(run)
+        task = name
         if step.source is None:
             # the first thing that happens, and for minutes the only one
-            self.say(begun_line(name))
-        self._at(name if step.source is None else under_way(self._taken(run)))
+            self.say(f"{name}: training")
+        elif run.purpose in (SEARCH, LENGTH):
+            task = f"{name}, seed {run.seed}: {run.placement}"
+        self._at(task)
         with LeaseKeeper(self.store, step.lease) as keeper:
             try:
                 self._carry_out(step, lambda: self.stop() or keeper.lost)
@@ -319,13 +315,13 @@ class Worker:
                 self.say(f"{name}: {error}")
                 self.queue.hand_back(step.row, step.lease)
             except LeaseLost:
-                self.say(f"{name}: {TAKEN_OVER}")
+                self.say(f"{name}: taken over by another worker")
             except BaseException as error:
                 in_order = isinstance(error, Interrupted)
                 if isinstance(error, DeviceLost):
                     # It is no orderly end: a run that costs one process after the other its GPU
                     # must fail at last.
-                    self.say(f"{name}: {WAITS_FOR_A_PROCESS}")
+                    self.say(f"{name}: waits for another process")
                 elif not keeper.lost:
                     with nullcontext() if in_order else impatient():
                         self._hand_back(step, name, in_order=in_order)
@@ -370,40 +366,47 @@ class Worker:
         self.queue.finish(row, state, reason, lease)
         self.benches.of(row.run.protocol).files(row.run, lease).clear()
         if source is None:
-            self.say(trained_line(self.name(row), state, reason))
+            how = "trained" if state == "done" else f"{state}: {reason}"
+            self.say(f"{self.name(row.run)}: {how}")
         else:
             source.ended(self.queue.row(row.id), lease)
 
     def _hand_back(self, step: TakenRun, name: str, *, in_order: bool) -> None:
+        stopped = "stopped" if in_order else "stopped at once"
         try:
             self.queue.hand_back(step.row, step.lease)
             kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
-            epochs = None if kept is None else kept.epochs
-            self.say(f"{name}: {left_behind(epochs, in_order=in_order)}")
         except (StorageAway, Interrupted):
-            self.say(f"{name}: {left_untold(in_order=in_order)}")
+            self.say(
+                f"{name}: {stopped}; the database does not answer; it will go on from its last"
+                " recorded checkpoint"
+            )
+            return
+        if kept is None:
+            self.say(f"{name}: {stopped} before its first checkpoint; it will start again")
+            return
+        done = f"{several(kept.epochs, 'epoch')} trained" if kept.epochs else "in its first epoch"
+        self.say(f"{name}: {stopped}; it will go on from its checkpoint ({done})")
 
-    def name(self, row: RunRow) -> str:
-        return run_name(self._taken(row.run))
-
-    def _taken(self, run: Run) -> WorkersRun:
-        backbones = 0
-        trial = None
+    def name(self, run: Run) -> str:
+        """Names a run in a few words."""
         if run.purpose == BACKBONE:
-            backbones = self.benches.of(run.protocol).recipe.training.backbones
+            return self._backbone_name(run)
+        if run.purpose == LENGTH:
+            return f"bare network, seed {run.seed}, {run.protocol}"
         if run.purpose == SEARCH:
             candidate = self.store.candidate(run.key)
-            trial = None if candidate is None else candidate.trial
-        return WorkersRun(
-            run.purpose,
-            run.key,
-            str(run.placement),
-            run.seed,
-            run.protocol,
-            run.backbone,
-            trial=trial,
-            backbones=backbones,
-        )
+            return str(run.placement) if candidate is None else f"trial {candidate.trial}"
+        return f"{run.purpose}, seed {run.seed}: {run.placement}"
+
+    def _backbone_name(self, run: Run) -> str:
+        backbones = self.benches.of(run.protocol).recipe.training.backbones
+        if run.key != BACKBONE:
+            return f"{run.key} {run.backbone + 1}"
+        if run.backbone < backbones:
+            return f"backbone {run.backbone + 1} of {backbones}"
+        # of a confirmation round
+        return f"fresh backbone for seed {run.seed}"
 
     def resolved(self, run: Run) -> ResolvedPlacement:
         return self.benches.of(run.protocol).plan.resolved(run.placement)
@@ -413,7 +416,7 @@ class _Idle:
     def __init__(self, worker: Worker, sources: Sequence[TaskSource]) -> None:
         self._worker = worker
         self._sources = sources
-        self._wait = Wait(Awaited.RUNS)
+        self._wait = Wait("the runs of other workers")
         self._longest_alone_s = work_wait_s()
         self._alone_s = 0.0
         self._poll_s = QUEUE_POLL_S
@@ -441,7 +444,7 @@ class _Idle:
         began = time.monotonic()
         self._wait.pause(
             pause * random.uniform(0.8, 1.2),
-            lambda: "; ".join(busy) or self._lacks() or self._holder() or NO_WORKER_HAS_A_RUN,
+            lambda: "; ".join(busy) or self._lacks() or self._holder() or "no worker has a run",
         )
         if nothing:
             self._alone_s += time.monotonic() - began

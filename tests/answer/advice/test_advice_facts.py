@@ -36,9 +36,12 @@ from nas_attn.model.published import Situation, pooled
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.units import NO_VALUE
-from nas_attn.searching.prepare.lengths import found_length_s
-from nas_attn.searching.prepare.short_search import OF_A_CANDIDATE_S, search_power
-from nas_attn.searching.prepare.timing import Speed
+from nas_attn.searching.prepare.planning import (
+    OF_A_CANDIDATE_S,
+    Speed,
+    found_length_s,
+    search_power,
+)
 from nas_attn.space.placement import Survey
 from nas_attn.training.arithmetic import cores_for, intra_op_threads
 

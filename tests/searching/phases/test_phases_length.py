@@ -11,7 +11,7 @@ from nas_attn.answer import reading
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.purposes import LENGTH
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.prepare import beginning, clock
+from nas_attn.searching.prepare import beginning, planning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
 
@@ -85,7 +85,7 @@ def test_too_short_a_time_leaves_the_length_open_and_trains_more_briefly(
     saturating: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
-    clock.start_clock(opened, 3600.0, tested=False)
+    planning.start_clock(opened, 3600.0, tested=False)
     opened.store.set(screen_until=opened.database.now() - 1)
     monkeypatch.setattr("nas_attn.searching.phases.length.epoch_seconds", lambda store: 20.0)
     told = list[str]()

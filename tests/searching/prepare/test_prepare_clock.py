@@ -12,7 +12,7 @@ from command_line import Nas
 from optuna.trial import TrialState
 
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.prepare import beginning, clock
+from nas_attn.searching.prepare import beginning, planning
 from nas_attn.space.placement import BARE
 from nas_attn.storage import opening, tables
 from nas_attn.storage.records import Score
@@ -57,7 +57,7 @@ def passes(opened: opening.OpenStudy, seconds: float) -> None:
 @pytest.mark.parametrize("killed", ["", "here, just now", "here", "in another container"])
 def test_a_killed_search_has_the_time_left_that_a_stopped_one_has(table: Path, killed: str) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
-    clock.start_clock(opened, 3600.0, tested=True)
+    planning.start_clock(opened, 3600.0, tested=True)
     passes(opened, 600.0)
     works_until_now(opened)
     if killed == "here":
@@ -68,7 +68,7 @@ def test_a_killed_search_has_the_time_left_that_a_stopped_one_has(table: Path, k
     if killed == "here, just now":
         assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == -9
     # another process, which has not watched the leases
-    left_s = clock.go_on(opening.open_study("table", URL))
+    left_s = planning.go_on(opening.open_study("table", URL))
     assert left_s is not None
     assert abs(left_s - 3000.0) < 60.0
     assert opened.store.settings.ends_at is not None
@@ -76,10 +76,10 @@ def test_a_killed_search_has_the_time_left_that_a_stopped_one_has(table: Path, k
 
 def test_a_time_goes_on_while_somebody_works(table: Path) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
-    clock.start_clock(opened, 3600.0, tested=True)
+    planning.start_clock(opened, 3600.0, tested=True)
     passes(opened, 600.0)
     assert opened.store.acquire("run/7", owner="machine/kernel/1/1/1.00/ab", ttl_s=60)
-    left_s = clock.go_on(opening.open_study("table", URL))
+    left_s = planning.go_on(opening.open_study("table", URL))
     assert left_s is not None
     assert abs(left_s - 3000.0) < 60.0
 
@@ -114,7 +114,7 @@ def test_a_short_time_leaves_no_placement_out_that_was_named(table: Path) -> Non
     opened = beginning.begin(load_recipe("table.toml"), URL)
     with_a_pace(opened, 3600.0)
     beginning.take_up(opened, tried=OWN)
-    clock.start_clock(opened, 60.0, tested=True)
+    planning.start_clock(opened, 60.0, tested=True)
     waiting = sum(trial.state == TrialState.WAITING for trial in opened.book.all())
     assert opened.trials == waiting > len(OWN)
 
@@ -124,7 +124,7 @@ def test_more_workers_try_more_candidates_in_the_same_time(table: Path) -> None:
     with_a_pace(opened, 600.0)
     trials = []
     for workers in (1, 4):
-        clock.start_clock(opened, 360_000.0, tested=True, workers=workers)
+        planning.start_clock(opened, 360_000.0, tested=True, workers=workers)
         trials.append(opened.trials)
     assert 3.8 < trials[1] / trials[0] < 4.1
 
@@ -133,5 +133,5 @@ def test_a_study_that_needs_no_latency_leaves_no_time_for_it(table: Path) -> Non
     changes = {"objectives": ["score", "params"], "latency.session_seconds": 600.0}
     opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
     with_a_pace(opened, 1.0)
-    clock.start_clock(opened, 3600.0, tested=True)
+    planning.start_clock(opened, 3600.0, tested=True)
     assert opened.trials > 3600 / 600

@@ -7,13 +7,11 @@ import pytest
 from optuna.trial import TrialState
 
 import nas_attn as na
-from nas_attn.answer.plans import Forecast
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import baselines, beginning, forecast, own_placements
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
-from nas_attn.words.plans import forecast_lines
 
 URL = "sqlite:///nas_attn.db"
 OUTSIDE = "stage2.block1@block=eca stage3=se(reduction=8)"
@@ -23,9 +21,9 @@ EXPLICIT = "stage2@block=eca(kernel_size=3) stage3=se(reduction=8)"
 def silent(line: str) -> None: ...
 
 
-def said(expected: Forecast) -> str:
+def said(expected: forecast.Forecast) -> str:
     """The forecast's first sentence."""
-    return forecast_lines(expected)[0].text
+    return forecast.forecast_lines(expected)[0].text
 
 
 def loaded() -> optuna.Study:

@@ -22,13 +22,13 @@ from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.export import exporting
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.phases import confirming, screening, testing, validating
-from nas_attn.searching.prepare import baselines, beginning, clock, image_folder, timing
+from nas_attn.searching.prepare import baselines, beginning, image_folder, planning
+from nas_attn.searching.prepare.image_folder import budget_lines
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.storage import opening
 from nas_attn.storage.records import Latency
 from nas_attn.training.plan import study_plan
-from nas_attn.words.plans import budget_lines
 
 URL = "sqlite:///nas_attn.db"
 
@@ -54,14 +54,14 @@ def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
         image_folder, "_epoch_s", lambda *arguments: 1.0
     )  # as on a machine of this speed
     short, long = planned(photos, 1200), planned(photos, 36_000)
-    assert timing.FEWEST <= short.recipe.search.trials < long.recipe.search.trials
+    assert planning.FEWEST <= short.recipe.search.trials < long.recipe.search.trials
     assert short.recipe.target_training.rungs == long.recipe.target_training.rungs
     assert long.blocks > 0
     assert len(budget_lines(short)) == 5
     with pytest.raises(DataError, match="photos") as told:
         planned(photos, 60)
     minutes = int(re.search(r"--minutes (\d+)", str(told.value))[1])
-    assert planned(photos, 60 * minutes).recipe.search.trials >= timing.FEWEST
+    assert planned(photos, 60 * minutes).recipe.search.trials >= planning.FEWEST
 
 
 def test_published_weights_that_are_not_there_are_refused_before_there_is_a_plan(
@@ -188,7 +188,7 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
     opened = beginning.begin(
         load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL
     )
-    clock.start_clock(opened, 3600.0, tested=True)
+    planning.start_clock(opened, 3600.0, tested=True)
 
     def say(line: str) -> None:
         if line.startswith("trial 4"):
@@ -237,7 +237,7 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     )
 
     beginning.take_up(opened, trials=6)
-    clock.start_clock(opened, 3600.0, tested=True)
+    planning.start_clock(opened, 3600.0, tested=True)
     monkeypatch.setattr(testing, "MOST_BLOCKS", 5)
     monkeypatch.setattr(confirming, "must_test", lambda worker, runs: True)
     opened.store.set(trials=6, test_from=opened.database.now() - 1)
@@ -275,11 +275,11 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
 
 def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
-    assert clock.go_on(opened) is None
-    clock.start_clock(opened, 3600.0, tested=False)
-    assert 3000 < (clock.go_on(opening.open_study("table", URL)) or 0) < 3700
+    assert planning.go_on(opened) is None
+    planning.start_clock(opened, 3600.0, tested=False)
+    assert 3000 < (planning.go_on(opening.open_study("table", URL)) or 0) < 3700
     opened.store.set(ends_at=opened.store.created_at - 1)
-    assert clock.go_on(opened) is None
+    assert planning.go_on(opened) is None
     assert opened.store.settings.ends_at is None
 
 
@@ -287,11 +287,11 @@ def test_a_resumed_search_has_no_more_time_after_the_clock_was_set_back(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
-    clock.start_clock(opened, 3600.0, tested=False)
+    planning.start_clock(opened, 3600.0, tested=False)
     back_s = 5400.0
     now = opened.database.now
     monkeypatch.setattr(type(opened.database), "now", lambda _: now() - back_s)
-    left_s = clock.go_on(opened) or 0.0
+    left_s = planning.go_on(opened) or 0.0
     assert 3000 < left_s < 3700
     settings = opened.store.settings
     assert settings.ends_at is not None

@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from nas_attn.answer.plans import Timetable
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.forecast import forecast
-from nas_attn.searching.prepare.timetable import timetable
+from nas_attn.searching.prepare.planning import Timetable, timetable, timetable_lines
 from nas_attn.training.trainer import Trainer
-from nas_attn.words.plans import timetable_lines
 
 URL = "sqlite:///nas_attn.db"
 # 100 steps an epoch, and a tenth of that for scoring: 1.1 s an epoch

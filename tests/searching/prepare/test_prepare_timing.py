@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from nas_attn.answer.plans import smallest_gain
-from nas_attn.searching.prepare.timing import FEWEST, Speed, fitted, least_s, most_of_few
+from nas_attn.searching.prepare.planning import (
+    FEWEST,
+    Speed,
+    fitted,
+    least_s,
+    most_of_few,
+    smallest_gain,
+)
 
 SPEED = Speed(epoch_s=0.5, workers=2, session_s=1.0)
 

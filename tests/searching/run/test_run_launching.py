@@ -22,7 +22,6 @@ from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import launching, overview
-from nas_attn.searching.run.engines import base, slurm
 from nas_attn.searching.worker import devices, mps
 from nas_attn.storage import opening
 from nas_attn.system.memory import Share
@@ -90,9 +89,9 @@ def test_engines_that_cannot_be_had_are_one_sentence(
 ) -> None:
     opened = begun("sqlite:///nas_attn.db", 4)
     with pytest.raises(StudyError, match="SQLite"):
-        launching.launch(opened, "slurm", base.Request(2))
+        launching.launch(opened, "slurm", launching.Request(2))
     with pytest.raises(StudyError, match="partition, minutes"):
-        launching.launch(opened, "local", base.Request(2, partition="gpu"))
+        launching.launch(opened, "local", launching.Request(2, partition="gpu"))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,9 @@ def test_what_squeue_cannot_say_is_not_taken_for_no_jobs(
     program.write_text(f"#!/bin/sh\n{answer}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert slurm.Slurm().state(base.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == state
+    assert (
+        launching.Slurm().state(launching.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == state
+    )
 
 
 def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
@@ -129,15 +130,15 @@ def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{table}:/usr/bin:/bin")
     opened = begun("sqlite:///nas_attn.db", 4)
-    jobs = slurm.Slurm().launch(
-        opened, base.Request(2, more={"exclusive": "", "time": "5"}), table / "logs"
+    jobs = launching.Slurm().launch(
+        opened, launching.Request(2, more={"exclusive": "", "time": "5"}), table / "logs"
     )
     assert jobs == ["7_0", "7_1"]
     asked = (table / "asked").read_text().split()
     assert {"--exclusive", "--time=5", "--array=0-1"} <= set(asked)
     assert "sqlite:" not in " ".join(asked) + (table / "script").read_text()
     with pytest.raises(StudyError, match="invalid partition specified: nowhere"):
-        slurm.Slurm().launch(opened, base.Request(2, partition="nowhere"), table / "logs")
+        launching.Slurm().launch(opened, launching.Request(2, partition="nowhere"), table / "logs")
 
 
 @pytest.mark.slow
@@ -329,7 +330,8 @@ def test_by_default_workers_with_a_small_network_share_a_gpu(
     monkeypatch.setattr(devices, "cores", lambda: cores)
     plan = SimpleNamespace(resolved=lambda placement: None, cost=lambda network: {"macs": macs})
     training = SimpleNamespace(evaluator=None)
-    opened: Any = SimpleNamespace(plan=plan, recipe=SimpleNamespace(training=training))
+    monkeypatch.setattr(devices, "study_plan", lambda store: plan)
+    opened: Any = SimpleNamespace(store=None, recipe=SimpleNamespace(training=training))
     assert devices.usual_workers(opened, device) == workers
 
 

@@ -1,1 +1,0 @@
-"""Where workers can be launched."""
