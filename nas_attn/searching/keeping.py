@@ -66,8 +66,13 @@ class Freed:
 
 
 def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
-    """Deletes the search's weights except `keep`: `all`, `front` or `none`, as in the recipe. Those
-    of `retrain` stay.
+    """Deletes the search's weights; those of `retrain` stay.
+
+    Args:
+        opened: the study.
+        now: its results.
+        keep: `all`, `front` or `none`, as in the recipe.
+        dry_run: only counts.
     """
     wanted = {
         view.key for view in now.candidates if keep == "all" or (keep == "front" and view.is_bare)
@@ -202,9 +207,18 @@ class Backup:
 def back_up(
     database: Database, path: str | Path, *, overwrite: bool = False, artifacts: bool = True
 ) -> Backup:
-    """Copies a database with its checkpoints and weights, if `artifacts`; both can be moved, and
-    workers may go on: files are copied before and after. Raises StudyError: the target takes no
-    copy. Raises OperationError: it failed.
+    """Copies a database with its checkpoints and weights. Both can be moved, and workers may go on:
+    files are copied before and after.
+
+    Args:
+        database: what is copied.
+        path: of the copy.
+        overwrite: whether a file there is replaced.
+        artifacts: whether checkpoints and weights are copied, too.
+
+    Raises:
+        StudyError: the target takes no copy.
+        OperationError: it failed.
     """
     if not artifacts:
         return Backup(database.backup(path, overwrite=overwrite), None, 0, 0, ())

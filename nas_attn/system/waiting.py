@@ -89,9 +89,13 @@ def reporting(
     storage_s: float = 0.0,
     waiting: Callable[[str], None] = ignore,
 ) -> Iterator[None]:
-    """Inside, waits of this thread report to `say`, raise Interrupted once `stop()` is true, and
-    give a database `storage_s` seconds. `waiting` is told what is waited for, and an empty text
-    once it is over.
+    """Sets how waits of this thread report and end, inside.
+
+    Args:
+        say: takes each sentence.
+        stop: ends a wait with Interrupted once it is true.
+        storage_s: seconds that a database gets which does not answer.
+        waiting: takes what is waited for, and an empty text once it is over.
     """
     before = _waits.set(Waits(say, stop, storage_s, waiting))
     try:

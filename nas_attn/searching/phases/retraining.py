@@ -42,8 +42,13 @@ def order(
     seeds: int = 1,
     epochs: int | None = None,
 ) -> RetrainingOrder:
-    """The runs to retrain networks (key -> placement). If `epochs` are not the target's, the study
-    notes this protocol.
+    """Lists the runs that train networks for use. If not as the target says, the study keeps how.
+
+    Args:
+        opened: the study.
+        networks: key -> placement.
+        seeds: runs of each network.
+        epochs: of a run; None: the target's.
     """
     recipe = opened.recipe
     store = opened.store

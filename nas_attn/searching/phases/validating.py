@@ -48,9 +48,17 @@ class ValidationRequest:
 
 
 def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationRequest) -> Family:
-    """The networks and comparisons of a validation; nothing is written. Raises StudyError: there is
-    nothing to compare.
-    Raises PlacementError: a placement does not fit this backbone.
+    """Chooses the networks and comparisons of a validation; writes nothing.
+
+    Args:
+        opened: the study.
+        now: its results.
+        plan: of its networks.
+        asked: what the user wants to compare.
+
+    Raises:
+        StudyError: there is nothing to compare.
+        PlacementError: a placement does not fit this backbone.
     """
     recipe = opened.recipe
     metric = now.primary

@@ -102,9 +102,18 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
 def first_queue(
     recipe: Recipe, plan: Plan, trials: int, own: Sequence[UserTrial] = ()
 ) -> list[Queued]:
-    """What a search of so many trials tries before its sampler proposes anything: the bare network,
-    the user's own placements, then the other baselines and the controls. So a search that ends
-    early has tried what its user asked for. Equal networks once.
+    """Lists what a search tries before its sampler proposes anything: the bare network, the user's
+    own placements, then the other baselines and the controls. So a search that ends early has tried
+    what its user asked for.
+
+    Args:
+        recipe: what is searched.
+        plan: of its networks.
+        trials: candidates in all, which limit the baselines.
+        own: the user's placements.
+
+    Returns:
+        Equal networks once.
     """
     space = plan.space
     known = {

@@ -43,6 +43,17 @@ def plan_of(
     build: Build | None,
     store: StudyStore | None = None,
 ) -> Plan:
+    """Plans a recipe's networks.
+
+    Args:
+        recipe: what is searched.
+        dataset: its images; None: an evaluator reads them.
+        build: makes the backbone, if a function does.
+        store: keeps the sites that its study began with; None: there is no study yet.
+
+    Raises:
+        UserError: the recipe cannot be carried out.
+    """
     kept = None
     if store is not None:
         kept = kept_sites(store)
@@ -59,9 +70,18 @@ def begin(
     build: Build | None = None,
     trials: int | None = None,
 ) -> OpenStudy:
-    """A new or existing study, ready for workers; `trials`: of a new one, fewer than its recipe's
-    if its time is short. Raises UserError, before anything is written: a recipe or placement is
-    wrong.
+    """Begins a study, or takes up the one with its name, and makes it ready for workers.
+
+    Args:
+        recipe: what is searched.
+        url: of the database.
+        tried: placements that the user names.
+        artifacts: the folder or bucket of checkpoints and weights; None: beside the database.
+        build: makes the backbone, if a function does.
+        trials: of a new study: fewer than its recipe's if its time is short.
+
+    Raises:
+        UserError: a recipe or placement is wrong; nothing is written then.
     """
     tried = list(tried)
     dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")

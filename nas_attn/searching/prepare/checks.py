@@ -23,8 +23,17 @@ from nas_attn.training.tasks.data import data_of
 def check_here(
     recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None
 ) -> None:
-    """Raises RecipeError or BackboneError if this process lacks the device, the model, the
-    evaluator, the sampler, the latency mode or a tracker.
+    """Checks that this process has what a recipe needs.
+
+    Args:
+        recipe: what is searched.
+        device: of the trainings.
+        build: makes the backbone, if a function does.
+        evaluator: trains candidates, if a function does.
+
+    Raises:
+        RecipeError, BackboneError: the device, the model, the evaluator, the sampler, the latency
+            mode or a tracker is not here.
     """
     if "latency" in recipe.objectives:
         recipe.latency.refuse_former()

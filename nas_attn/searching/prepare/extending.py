@@ -88,10 +88,19 @@ def extend(
     build: Build | None = None,
     dry_run: bool = False,
 ) -> Extension:
-    """Gives a study another search space, and `trials` candidates in all (None: as many more as it
-    began with); open it anew afterwards. Raises StudyError: nothing would change, or workers are at
-    it. Raises RecipeError, PlacementError: the space is none of this backbone, or lacks a site at
-    which a candidate has attention.
+    """Gives a study another search space; open it anew afterwards.
+
+    Args:
+        opened: the study.
+        space: the new search space.
+        trials: candidates in all; None: as many more as it began with.
+        build: makes the backbone, if the study began with a function.
+        dry_run: only says what would change.
+
+    Raises:
+        StudyError: nothing would change, or workers are at it.
+        RecipeError, PlacementError: the space is none of this backbone, or lacks a site at which a
+            candidate has attention.
     """
     old = plan_recipe(opened.recipe, build=build, store=opened.store)
     new = _new_plan(opened, space, build)

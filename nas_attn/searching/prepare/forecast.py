@@ -130,10 +130,17 @@ def _times(forecast: Forecast, epoch_s: float, total_s: float) -> str:
 def forecast(
     recipe: Recipe, *, device: str = "auto", threads: int | None = None, tried: Sequence[str] = ()
 ) -> Forecast:
-    """Builds everything, times a few steps, trains no candidate, writes nothing. `tried`: the
-    user's own placements.
+    """Says what a search would cost and show: builds everything, times a few steps, trains no
+    candidate, writes nothing.
 
-    Raises UserError: the recipe or one of these cannot be carried out.
+    Args:
+        recipe: what is searched.
+        device: of the trainings.
+        threads: intra-op threads of each; None: a worker's share of the cores.
+        tried: the user's own placements.
+
+    Raises:
+        UserError: the recipe or one of these cannot be carried out.
     """
     where = pick_device(device)
     dataset = data_of(tasks.of(recipe)).load(recipe, device=where)

@@ -460,8 +460,16 @@ def _connected() -> Any:
 
 
 def launch(opened: OpenStudy, on: str, request: Request, where: Engine | None = None) -> Launched:
-    """Starts workers of a study on an engine; `where`: the engine of this name, if its workers will
-    be watched. StudyError if the engine is missing, or cannot reach the study's database.
+    """Starts workers of a study on an engine.
+
+    Args:
+        opened: the study.
+        on: the engine's name.
+        request: how many workers, and what each gets.
+        where: the engine of this name, if its workers will be watched; None: a new one.
+
+    Raises:
+        StudyError: the engine is missing, or cannot reach the study's database.
     """
     if on != "local" and opened.store.is_local:
         why = (

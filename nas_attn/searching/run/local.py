@@ -89,8 +89,19 @@ def run_workers(
     opened: OpenStudy, workers: int, options: Options, *, only: str | None = None
 ) -> Ending:
     """Runs workers, which share the cores and the GPUs, until the study is complete or
-    `options.stop` is set. Returns why it ended, as `work` does. Raises NasAttnError: what stopped
-    them all.
+    `options.stop` is set.
+
+    Args:
+        opened: the study.
+        workers: one works in this process, several in processes of their own.
+        options: of each.
+        only: a purpose of runs; None: all.
+
+    Returns:
+        Why they ended.
+
+    Raises:
+        NasAttnError: what stopped them all.
     """
     if workers == 1:
         return work(opened, options, only=only)

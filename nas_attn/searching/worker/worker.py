@@ -459,6 +459,15 @@ class _Idle:
 def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:
     """Stops the study if the bare backbone fails, or several networks while no run of this protocol
     has a score.
+
+    Args:
+        store: of the study.
+        recipe: of the run's protocol.
+        run: the one that has failed.
+        error: why.
+
+    Raises:
+        RecipeError, TrainingError: the study stops.
     """
     if isinstance(error, OutOfMemory) or any(
         s.purpose != BACKBONE for s in store.scores(protocol=run.protocol)
