@@ -73,25 +73,25 @@ def _placement_proposer() -> type[Any]:
 
 
 def _tpe() -> Function:
-    from nas_attn.searching.propose.samplers import tpe
+    from nas_attn.searching.propose.proposers import tpe
 
     return tpe
 
 
 def _nsga2() -> Function:
-    from nas_attn.searching.propose.samplers import nsga2
+    from nas_attn.searching.propose.proposers import nsga2
 
     return nsga2
 
 
 def _gp() -> Function:
-    from nas_attn.searching.propose.samplers import gp
+    from nas_attn.searching.propose.proposers import gp
 
     return gp
 
 
 def _at_random() -> Function:
-    from nas_attn.searching.propose.samplers import at_random
+    from nas_attn.searching.propose.proposers import at_random
 
     return at_random
 

@@ -2,6 +2,7 @@
 
 Six networks, among them the front and the best baselines, get further seeds. Then the best-looking
 one and its rivals run in rounds, on fresh seeds and backbones. Optuna is not told of these runs.
+The last latency sessions are of the networks that the answer compares.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from typing_extensions import override
 
+from nas_attn.answer.pace import FURTHER, NARROW, last_sessions
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import RIVALS, all_rounds_ran, next_round, rounds_begun, to_confirm
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.searching.phases.testing import must_test
-from nas_attn.searching.worker.worker import TaskSource
+from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.records import CandidateRow
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.training.plan import backbone_number, bare_seeds
@@ -26,6 +29,8 @@ from nas_attn.training.plan import backbone_number, bare_seeds
 LATER_PRIORITY = 20
 # distance of the first round's seed from the search's; number of its backbone
 ROUND_SEED = 100_000
+# no latency session begins in the last seconds of a search with a time limit
+LAST_S = 2.0
 
 
 class Further(TaskSource, ABC):
@@ -174,3 +179,28 @@ class Rounds(Further):
             return []
         rounds = rounds_begun(self.store)
         return self.missing([bare], self._backbone(rounds), rounds + 1)
+
+
+def narrow(worker: Worker) -> bool:
+    """One worker runs the latency sessions that the important candidates still need; false if it
+    was stopped.
+    """
+    measurer = worker.benches.search.measurer
+    if measurer is None or not measurer.fits:
+        return True
+    release_dead(worker.store, NARROW)
+    lease = worker.store.acquire(NARROW, owner=worker.owner, ttl_s=TTL_S)
+    if lease is None:
+        return True
+    with LeaseKeeper(worker.store, lease) as keeper:
+        runs = {row.run.key: row.run for row in worker.queue.rows(purposes=FURTHER)}
+        tolerance = worker.recipe.latency.front_tolerance
+        ends_at = worker.store.settings.ends_at
+
+        def over() -> bool:
+            late = ends_at is not None and worker.opened.database.now() > ends_at - LAST_S
+            return late or worker.stop() or keeper.lost
+
+        count = last_sessions(worker.opened, runs)
+        measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, count, over)
+    return not worker.stop()

@@ -1,4 +1,6 @@
-"""The proposers that nas_attn has, and the one that proposes with a sampler of Optuna."""
+"""The proposers that nas_attn has, and the one that proposes with a sampler of Optuna; Optuna's
+samplers, as a study makes them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Callable
 
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from nas_attn.errors import RecipeError
@@ -164,3 +166,23 @@ def _quietly(make: Callable[..., BaseSampler], *, seed: int, trials: int) -> Bas
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return make(seed=seed, trials=trials)
+
+
+def at_random(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
+    """Optuna's random sampler."""
+    return RandomSampler(seed=seed)
+
+
+def tpe(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
+    """Optuna's TPE, all sites together."""
+    return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+
+def gp(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001 - all are called with it
+    """Optuna's Gaussian process, for objectives with noise."""
+    return GPSampler(seed=seed, deterministic_objective=False)
+
+
+def nsga2(*, seed: int, trials: int) -> BaseSampler:
+    """Optuna's NSGA-II, with a population that depends on the number of trials."""
+    return NSGAIISampler(seed=seed, population_size=max(8, min(50, trials // 5)))

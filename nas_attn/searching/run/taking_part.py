@@ -12,9 +12,8 @@ from nas_attn.answer.reading import answer, snapshot
 from nas_attn.report import tracking
 from nas_attn.report.publishing import Publisher
 from nas_attn.searching.keeping import sweep_weights
-from nas_attn.searching.phases.confirming import Confirmation, Rounds
+from nas_attn.searching.phases.confirming import Confirmation, Rounds, narrow
 from nas_attn.searching.phases.length import Control, FindingLength
-from nas_attn.searching.phases.narrowing import narrow
 from nas_attn.searching.phases.retraining import Retraining
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.phases.testing import Testing
