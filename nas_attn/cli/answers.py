@@ -26,6 +26,7 @@ from nas_attn.cli.common import (
     echo,
     page_path,
     print_json,
+    share,
     study_named,
     table,
 )
@@ -70,7 +71,7 @@ def show(
     criteria = Criteria(
         max_latency_ratio=max_latency_ratio,
         max_latency_ms=max_latency_ms,
-        min_accuracy=min_accuracy,
+        min_accuracy=share(min_accuracy),
         knee=knee,
         trial=trial,
         placement=placement,
@@ -119,7 +120,7 @@ def report(
     criteria = Criteria(
         max_latency_ratio=max_latency_ratio,
         max_latency_ms=max_latency_ms,
-        min_accuracy=min_accuracy,
+        min_accuracy=share(min_accuracy),
         knee=knee,
         trial=trial,
         placement=placement,

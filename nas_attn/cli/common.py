@@ -415,8 +415,10 @@ MaxLatencyMs = Annotated[
 ]
 
 
-def _share(text: str) -> float:
-    """`0.7`, `70%` or `70 %` as 0.7."""
+def share(text: str | None) -> float | None:
+    """`0.7`, `70%` or `70 %` as 0.7; None stays None."""
+    if text is None:
+        return None
     number, percent, rest = text.strip().partition("%")
     try:
         value = float(number)
@@ -430,10 +432,9 @@ def _share(text: str) -> float:
 
 
 MinAccuracy = Annotated[
-    float | None,
+    str | None,
     Option(
         "--min-accuracy",
-        parser=_share,
         metavar="N",
         help=(
             "The fastest with at least this accuracy (0.7); with a latency limit, the best within"

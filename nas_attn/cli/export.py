@@ -32,6 +32,7 @@ from nas_attn.cli.common import (
     console,
     echo,
     print_json,
+    share,
     study_named,
 )
 from nas_attn.errors import OperationError, UserError, several
@@ -98,7 +99,7 @@ def export(
     criteria = Criteria(
         max_latency_ratio=max_latency_ratio,
         max_latency_ms=max_latency_ms,
-        min_accuracy=min_accuracy,
+        min_accuracy=share(min_accuracy),
         knee=knee,
         trial=trial,
         placement=placement,

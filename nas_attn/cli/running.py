@@ -44,6 +44,7 @@ from nas_attn.cli.common import (
     echo,
     print_json,
     quiet_optuna,
+    share,
     study_named,
     table,
 )
@@ -364,7 +365,7 @@ def retrain(
     criteria = Criteria(
         max_latency_ratio=max_latency_ratio,
         max_latency_ms=max_latency_ms,
-        min_accuracy=min_accuracy,
+        min_accuracy=share(min_accuracy),
         knee=knee,
         trial=trial,
         placement=placement,

@@ -72,10 +72,9 @@ def _clock(text: str) -> float:
 
 
 Time = Annotated[
-    float | None,
+    str | None,
     Option(
         "--time",
-        parser=_clock,
         metavar="TIME",
         help="Time for everything, the test included: 90m, 2h, 1.5d.",
     ),
@@ -377,11 +376,13 @@ def _forecast(plan: SearchPlan, effort: Effort, request: SearchRequest) -> None:
     say_lines(timetable_lines(table))
 
 
-def _seconds(time: float | None, minutes: float | None, hours: float | None) -> float | None:
+def _seconds(time: str | None, minutes: float | None, hours: float | None) -> float | None:
     """The time for everything, by either name of the option; None: no limit."""
+    if time is not None:
+        return _clock(time)
     if minutes is None and hours is None:
-        return time
-    return (time or 0) + 60 * (minutes or 0) + 3600 * (hours or 0)
+        return None
+    return 60 * (minutes or 0) + 3600 * (hours or 0)
 
 
 @dataclass(frozen=True)
