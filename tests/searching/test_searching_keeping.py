@@ -20,7 +20,7 @@ import torch
 from command_line import Nas
 
 import nas_attn as na
-from nas_attn.answer import choice, reading
+from nas_attn.answer import choosing, reading
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.criteria import Criteria
@@ -277,7 +277,7 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     with pytest.warns(NasAttnWarning, match="trained weights are lost: the process .* was stopped"):
         taking_part.work(study, taking_part.Options(say=lambda line: None))
     plan, now = beginning.plan_recipe(study.recipe), reading.snapshot(study.store)
-    view = choice.chosen(study, now, Criteria(trial=0)).view
+    view = choosing.chosen(study, now, Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"was stopped .*again"):
         weights.trained_model(study, plan, view)
     trained = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
