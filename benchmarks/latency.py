@@ -42,7 +42,6 @@ from nas_attn.latency.estimates import (
     LatencyOrder,
     dropped,
     estimate,
-    half_width,
     latency_model,
     open_keys,
 )
@@ -281,7 +280,7 @@ def additive(arguments: argparse.Namespace) -> str:
         assert model is not None
         for key in held_out:
             predicted, error = model.predict([placements[key]])[0]
-            measured_error = known[key].ratio * half_width(known[key]) / 1.96
+            measured_error = known[key].ratio * known[key].half_width / 1.96
             truth.append(known[key].ratio)
             guess.append(predicted)
             off.append((predicted - known[key].ratio) / math.hypot(error, measured_error))
@@ -290,10 +289,11 @@ def additive(arguments: argparse.Namespace) -> str:
     relative = math.sqrt(
         statistics.fmean((g / t - 1) ** 2 for g, t in zip(guess, truth, strict=True))
     )
+    half = statistics.median(one.half_width for one in known.values())
     return (
         f"Additive model, {arguments.backbone}, {len(keys)} random placements of {len(CHOICES) - 1}"
         f" types (ratio {min(truth):.2f} to {max(truth):.2f}), 4 sessions each, measured to"
-        f" ±{statistics.median(map(half_width, known.values())):.1%}; each predicted from the other"
+        f" ±{half:.1%}; each predicted from the other"
         f" three quarters: R² {1 - residual / sum((t - mean) ** 2 for t in truth):.2f}, error"
         f" {relative:.1%}, within the stated 95 % interval"
         f" {statistics.fmean(abs(z) < 1.96 for z in off):.0%}. Load average"
@@ -327,7 +327,7 @@ def coverage(condition: Condition) -> float:
 
 def half_widths(condition: Condition) -> float:
     return statistics.median(
-        half_width(e) for sessions in condition.sessions for e in estimate(sessions).values()
+        e.half_width for sessions in condition.sessions for e in estimate(sessions).values()
     )
 
 

@@ -13,7 +13,7 @@ from detector import build
 
 import nas_attn as na
 from nas_attn.errors import OperationError, UserError
-from nas_attn.export import card, formats, scoring, write
+from nas_attn.export import checking, formats, scoring, write
 
 SHAPE = (3, 32, 32)
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -41,19 +41,19 @@ def test_onnx_chooses_the_same_boxes_and_a_file_without_its_attention_is_noticed
     images = [torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(k)) for k in range(2)]
     with torch.no_grad():
         assert len(given(images[0])) > 10, "there is something to compare"
-    found = card.check_onnx(path, given, images)
+    found = checking.check_onnx(path, given, images)
     assert found is not None
-    assert found.difference is not None
-    assert found.difference < 1e-4
+    assert found["difference"] is not None
+    assert found["difference"] < 1e-4
     bare = formats.single_output(na.detach(copy.deepcopy(model)), SHAPE)
     path = write(bare, tmp_path / "bare.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
     with pytest.raises(OperationError, match=r"\.onnx'"):
-        card.check_onnx(path, given, images[:1])
+        checking.check_onnx(path, given, images[:1])
     model.score_thresh = 1.0  # type: ignore[assignment]
     path = write(given, tmp_path / "none.onnx", "onnx", input_shape=SHAPE, notes={"study": "s"})
-    nothing = card.check_onnx(path, given, images)
+    nothing = checking.check_onnx(path, given, images)
     assert nothing is not None
-    assert nothing.difference is None
+    assert nothing["difference"] is None
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_pip_is_heard_only_where_it_fails(tmp_path: Path, status: int) -> None:
     assert (tmp_path / "installed").exists() == (not status), "else the next make would not install"
 
 
-@pytest.mark.parametrize("failing", ["quickstart", "test", "lint", "nothing"])
+@pytest.mark.parametrize("failing", ["quickstart", "test", "test-extras", "lint", "nothing"])
 def test_ci_runs_the_commands_in_their_order_and_ends_with_the_summary(
     tmp_path: Path, failing: str
 ) -> None:
@@ -45,6 +45,6 @@ def test_ci_runs_the_commands_in_their_order_and_ends_with_the_summary(
         text=True,
         check=False,
     )
-    assert (tmp_path / "asked").read_text().split() == ["quickstart", "test", "lint"]
+    assert (tmp_path / "asked").read_text().split() == ["quickstart", "test", "test-extras", "lint"]
     assert done.stdout.splitlines()[-1] == summary
     assert (done.returncode == 0) == (failing == "nothing")

@@ -5,12 +5,11 @@ seeds.
 from __future__ import annotations
 
 import re
-import runpy
-from pathlib import Path
 
 import optuna
 import pytest
 from pinned import KEPT, check
+from table_study import table  # noqa: F401
 
 from nas_attn import attachment, backbones
 from nas_attn.attention.catalogue import ROWS
@@ -28,7 +27,6 @@ from nas_attn.storage.opening import create_study
 PROPOSALS = 16
 """Of a search of 24: those before costs that were equal but for a processor's rounding decided."""
 SPACES = ("channel", "ela", "plug_and_play", "small", "spatial_and_channel")
-table = runpy.run_path(str(Path(__file__).parents[1] / "study" / "conftest.py"))["table"]
 
 
 def sites_of(name: str, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
