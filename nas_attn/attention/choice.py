@@ -42,6 +42,3 @@ class Choice:
         if not self.knobs:
             return self.type
         return f"{self.type}({self.settings})"
-
-
-NO_CHOICE = Choice("none")

@@ -161,9 +161,6 @@ def _work(
         replace_this_process(opened, told, after_s=time.monotonic() - began)
 
 
-LONGEST_RESTART_PAUSE_S = 300.0
-
-
 def launch(
     study: StudyName = None,
     on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local",
