@@ -92,7 +92,7 @@ docs: $(VENV)/installed-dev  ## write docs/reference/, where-attention-helps.md 
 	@$(BIN)/python docs/write_evidence.py
 	@$(BIN)/python docs/write_figures.py
 
-gallery: $(VENV)/installed-dev  ## write docs/gallery.md and all pictures of docs/ from what is kept; ARGS="--run FOLDER" runs the examples
+gallery: $(VENV)/installed-dev  ## write docs/get-started/gallery.md and all pictures of docs/ from what is kept; ARGS="--run FOLDER" runs the examples
 	@$(BIN)/python docs/write_gallery.py $(ARGS)
 	@$(BIN)/python docs/write_figures.py
 	@$(BIN)/python -m research.start.analysis

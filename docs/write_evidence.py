@@ -1,4 +1,4 @@
-"""Writes where-attention-helps.md beside this file from the table of published comparisons,
+"""Writes expect/where-attention-helps.md from the table of published comparisons,
 nas_attn/model/published/comparisons.csv: `make docs`.
 """
 
@@ -17,8 +17,8 @@ from nas_attn.model.published import (
     trained_pairs,
 )
 
-PAGE = Path(__file__).with_name("where-attention-helps.md")
-TEMPLATE = Path(__file__).with_name("where-attention-helps.template")
+PAGE = Path(__file__).parent / "expect" / "where-attention-helps.md"
+TEMPLATE = PAGE.with_suffix(".template")
 DESCRIBED = {
     ("pretrained", "random"): "pretrained network, random module",
     ("pretrained", "identity"): "pretrained network, module starts as the identity",

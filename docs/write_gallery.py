@@ -1,5 +1,5 @@
-"""Writes docs/gallery.md, the answer in README, and the pictures of all pages from the gallery's
-studies, which docs/gallery keeps: `make gallery`.
+"""Writes docs/get-started/gallery.md, the answer in README, and the pictures of all pages from the
+gallery's studies, which docs/gallery keeps: `make gallery`.
 
 python docs/write_gallery.py                  # draws and words of today, of the studies as they are
 python docs/write_gallery.py --run FOLDER     # first runs the examples there, and keeps them
@@ -39,7 +39,7 @@ from nas_attn.storage.database import Database
 from nas_attn.system.paths import DEFAULT_URL
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "gallery.md"
+PAGE = ROOT / "docs" / "get-started" / "gallery.md"
 PICTURES = ROOT / "docs" / "pictures"
 KEPT = ROOT / "docs" / "gallery"
 """What was run: for each example, an archive with its database and what its commands printed."""
@@ -240,7 +240,7 @@ def section(example: Example) -> str:
         titles = messages(example, place)
     for name, text in example.figures:
         alternative = titles.get(name, name)
-        parts.append(f"![{alternative}](pictures/{picture(example, name)})\n\n{text}")
+        parts.append(f"![{alternative}](../pictures/{picture(example, name)})\n\n{text}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks and times everything of nas_attn that needs a GPU, the most telling first: docs/gpu.md.
+# Checks and times everything of nas_attn that needs a GPU, the most telling first: docs/develop/gpu-check.md.
 #
 #   tools/gpu_check.sh OUT [--wheels DIR] [--data DIR] [--seconds N]
 #

@@ -1,4 +1,4 @@
-"""Writes docs/glossary.md from the words that reports explain: `make docs`."""
+"""Writes docs/reference/glossary.md from the words that reports explain: `make docs`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nas_attn.report.terms import TERMS
 
-PAGE = Path(__file__).parents[1] / "glossary.md"
+PAGE = Path(__file__).with_name("glossary.md")
 HEAD = """\
 # Words
 
@@ -17,7 +17,7 @@ writes this page from `nas_attn/report/terms.py`.
 |---|---|
 """
 TAIL = """
-Words of the code are in the [architecture](architecture.md#terms).
+Words of the code are in the [architecture](../architecture.md#terms).
 """
 
 

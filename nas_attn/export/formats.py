@@ -425,7 +425,7 @@ loaded by `scoring.RUNNERS`.
 FORMER = {
     "openvino": "give onnx, which OpenVINO reads",
     "openvino-int8": "give onnx-int8, which OpenVINO reads",
-    "ncnn": "give python, and convert it with pnnx (docs/other-runtimes.md)",
+    "ncnn": "give python, and convert it with pnnx (docs/how-to/phone-and-board.md)",
 }
 """Formats that were written until 2026-11-29 -> the way out."""
 COMPARED = 4

@@ -4,7 +4,7 @@ unmeasured placements.
 Sessions spaced in time are the sample. An estimate is the median over sessions of their median
 log-ratio; its interval is Student's t of the spread between the candidate's own sessions, shrunk
 towards the spread pooled over all candidates; below six sessions it is the pooled one. Evidence:
-docs/latency.md.
+docs/explain/latency.md.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Latency sessions in random turns (docs/latency.md), and folders of networks that another device
-measures without torch.
+"""Latency sessions in random turns (docs/explain/latency.md), and folders of networks that another
+device measures without torch.
 """
 
 from __future__ import annotations

@@ -288,7 +288,8 @@ class LatencySection(Section):
         if self.mode in FORMER_MODES:
             raise RecipeError(
                 f"latency.mode = '{self.mode}' is not measured any more: set mode = 'command' and"
-                f" command = 'python runners/devices/{self.mode}.py {{onnx}}' (docs/latency.md)"
+                f" command = 'python runners/devices/{self.mode}.py {{onnx}}'"
+                " (docs/explain/latency.md)"
             )
 
     @property

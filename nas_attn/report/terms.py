@@ -1,5 +1,5 @@
 """The words that pages use in a sense of their own, each with its meaning: for tooltips at
-the first use on a page, and for docs/glossary.md, which is written from them.
+the first use on a page, and for docs/reference/glossary.md, which is written from them.
 """
 
 from __future__ import annotations

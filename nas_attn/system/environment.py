@@ -1,7 +1,7 @@
 """The program's environment variables: this is the one place that reads and sets them.
 
-A user may set those of `SETTINGS` (docs/running.md has a table of them); `WORKER` and `RUN` go from
-one process of ours to another.
+A user may set those of `SETTINGS` (docs/how-to/run-anywhere.md has a table of them); `WORKER` and
+`RUN` go from one process of ours to another.
 """
 
 from __future__ import annotations

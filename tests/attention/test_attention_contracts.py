@@ -138,9 +138,9 @@ VALUES = {
 
 
 OUT_OF_RANGE_IN_FILES = ("ema", "gct", "grn", "sge", "simam", "srm")
-"""Traced in float16, they square values, or divide, in float16 (docs/models.md)."""
+"""Traced in float16, they square values, or divide, in float16 (docs/how-to/own-model.md)."""
 OUT_OF_RANGE = ("mhsa", "mqa")
-"""Their products of queries and keys leave float16 where values are large (docs/models.md)."""
+"""Their products of queries and keys leave float16 where values are large (docs/how-to/own-model.md)."""
 
 
 @every_row

@@ -55,7 +55,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "page",
-    ["index", "docs/tutorial", "docs/answers", "docs/gallery", "docs/training", "docs/latency"],
+    [
+        "index",
+        "docs/get-started/quickstart",
+        "docs/how-to/test-and-export",
+        "docs/get-started/gallery",
+        "docs/explain/training",
+        "docs/explain/latency",
+    ],
 )
 @pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 390)])
 def test_a_page_of_the_site_shows_its_pictures_and_asks_nobody_else(

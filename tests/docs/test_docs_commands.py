@@ -21,7 +21,9 @@ from nas_attn.system import environment
 
 GROUP = typer.main.get_command(app)
 ASKED = sorted(set(commands("nas-attn")))
-assert {"README.md", "docs/tutorial.md", "docs/running.md"} <= {page for page, _ in ASKED}
+assert {"README.md", "docs/get-started/quickstart.md", "docs/how-to/run-anywhere.md"} <= {
+    page for page, _ in ASKED
+}
 
 
 @pytest.mark.parametrize(("page", "line"), ASKED, ids=lambda text: text[:60])
@@ -104,7 +106,7 @@ def test_pages_tell_how_many_modules_there_are(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_answer_in_readme_is_the_gallerys() -> None:
     gallery, readme = (
-        (ROOT / page).read_text("utf-8") for page in ("docs/gallery.md", "README.md")
+        (ROOT / page).read_text("utf-8") for page in ("docs/get-started/gallery.md", "README.md")
     )
     answer = re.findall(r"(?s)```\n((?:Take|Keep) .+?\n)```", readme)
     assert answer == re.findall(r"(?s)```text\n((?:Take|Keep) .+?\n)```", gallery)[:1] != []
@@ -149,7 +151,9 @@ def test_the_gallery_needs_a_browser_and_says_so_before_its_searches(
 
 def test_the_gallery_says_what_its_kept_studies_say_today() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "write_gallery.py"))
-    assert (ROOT / "docs" / "gallery.md").read_text("utf-8") == script["page"](), "run make gallery"
+    assert (ROOT / "docs" / "get-started" / "gallery.md").read_text("utf-8") == script["page"](), (
+        "run make gallery"
+    )
 
 
 def test_every_picture_of_the_pages_is_drawn_by_a_command() -> None:
@@ -162,6 +166,6 @@ def test_every_picture_of_the_pages_is_drawn_by_a_command() -> None:
 
 
 def test_a_page_has_the_environment_variables_that_a_user_may_set() -> None:
-    text = (ROOT / "docs" / "running.md").read_text("utf-8")
+    text = (ROOT / "docs" / "how-to" / "run-anywhere.md").read_text("utf-8")
     told = re.findall(r"^\| `(NAS_ATTN_\w+)` \|", text, re.MULTILINE)
     assert sorted(told) == sorted(environment.SETTINGS)

@@ -96,23 +96,23 @@ write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit i
 """
 # pages whose steps need what only some users have
 NEEDED = {
-    "docs/yolo.md": ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx"),
-    "docs/other-runtimes.md": ("onnxscript", "onnxruntime", "openvino", "ncnn", "pnnx"),
+    "docs/how-to/yolo.md": ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx"),
+    "docs/how-to/phone-and-board.md": ("onnxscript", "onnxruntime", "openvino", "ncnn", "pnnx"),
 }
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
-    "docs/tutorial.md": with_photographs,
-    "docs/data.md": with_a_recipe,
-    "docs/models.md": with_a_recipe,
-    "docs/spaces.md": with_a_study,
-    "docs/running.md": with_a_study,
-    "docs/answers.md": with_a_study,
-    "docs/optuna.md": with_a_study,
-    "docs/other-runtimes.md": with_a_study,
-    "docs/segmentation.md": with_masks,
-    "docs/timm.md": with_photographs,
-    "docs/torchvision-detectors.md": with_boxes,
-    "docs/yolo.md": with_yolo,
+    "docs/get-started/quickstart.md": with_photographs,
+    "docs/how-to/data.md": with_a_recipe,
+    "docs/how-to/own-model.md": with_a_recipe,
+    "docs/how-to/spaces.md": with_a_study,
+    "docs/how-to/run-anywhere.md": with_a_study,
+    "docs/how-to/test-and-export.md": with_a_study,
+    "docs/how-to/optuna.md": with_a_study,
+    "docs/how-to/phone-and-board.md": with_a_study,
+    "docs/how-to/segmentation.md": with_masks,
+    "docs/how-to/timm.md": with_photographs,
+    "docs/how-to/detectors.md": with_boxes,
+    "docs/how-to/yolo.md": with_yolo,
 }
 
 

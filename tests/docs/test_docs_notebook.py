@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from documented import ROOT
 
-NOTEBOOK = json.loads((ROOT / "docs" / "notebook.ipynb").read_text("utf-8"))
+NOTEBOOK = json.loads((ROOT / "docs" / "get-started" / "notebook.ipynb").read_text("utf-8"))
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 
@@ -53,7 +53,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         import nbclient
         import nbformat
 
-        book = nbformat.read(ROOT / "docs" / "notebook.ipynb", 4)
+        book = nbformat.read(ROOT / "docs" / "get-started" / "notebook.ipynb", 4)
         nbclient.NotebookClient(
             book, timeout=3600, resources={"metadata": {"path": str(tmp_path)}}
         ).execute()

@@ -11,7 +11,7 @@ import pytest
 from documented import files
 from shell import Shell
 
-PAGE = "docs/evaluator.md"
+PAGE = "docs/how-to/own-training.md"
 COMMAND = f"training.evaluator=command: {sys.executable} my_program.py {{epochs}} {{seed}}"
 SEARCH = [
     sys.executable,

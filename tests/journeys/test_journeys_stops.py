@@ -49,7 +49,7 @@ def test_stopped_three_times(shell: Shell, name: str, workers: int) -> None:
 
 @pytest.fixture
 def database(shell: Shell, private_server, open_folder) -> Iterator[str]:
-    """The URL of an empty database, exported as docs/running.md says."""
+    """The URL of an empty database, exported as docs/how-to/run-anywhere.md says."""
     with private_server.PrivateServer(open_folder / "journey", settings={"fsync": "off"}) as server:
         shell.variables["NAS_ATTN_STORAGE"] = server.url()
         yield server.url()

@@ -8,7 +8,7 @@ from pathlib import Path
 from nas_attn.report.templating import Explaining
 from nas_attn.report.terms import TERMS
 
-GLOSSARY = Path(__file__).parents[2] / "docs" / "glossary.md"
+GLOSSARY = Path(__file__).parents[2] / "docs" / "reference" / "glossary.md"
 
 
 def test_the_terms_are_those_of_the_glossary() -> None:

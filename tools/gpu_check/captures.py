@@ -125,7 +125,9 @@ def mended(x: Tensor) -> Finding:
         failure = error
     if failure is None:
         return Finding(CAPTURES, subject, "bad", DID_NOT_FAIL)
-    mend = partial(cuda_graphs.mend, x.device, pool, failure, way_out="see docs/gpu.md")
+    mend = partial(
+        cuda_graphs.mend, x.device, pool, failure, way_out="see docs/develop/gpu-check.md"
+    )
     errors = {
         "mend": _error_of(mend),
         "dropout": _error_of(lambda: dropout(x, 0.5)),

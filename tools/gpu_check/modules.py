@@ -107,7 +107,7 @@ def _recorded(module: nn.Module, device: torch.device) -> dict[str, Any]:
         with cuda_graphs.capture(graph, device, pool):
             step()
     except Exception as error:
-        cuda_graphs.mend(device, pool, error, way_out="see docs/gpu.md")
+        cuda_graphs.mend(device, pool, error, way_out="see docs/develop/gpu-check.md")
         raise
     graph.replay()
     values["recorded"] = True

@@ -204,7 +204,9 @@ def main() -> int:
             return 1
     check.say(f"== {time.monotonic() - began:.0f} s; results in {check.results}")
     if wrong:
-        check.say(f"not as it should be: {', '.join(wrong)} (docs/gpu.md says what to do)")
+        check.say(
+            f"not as it should be: {', '.join(wrong)} (docs/develop/gpu-check.md says what to do)"
+        )
     return 1 if wrong else 0
 
 
