@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_attn.errors import StorageError
 from nas_attn.storage.connection import Connector, TunedConnection
 from nas_attn.storage.driver_errors import explained
-from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE
+from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE, metadata
 from nas_attn.system.waiting import Wait, locked
 
 # "nas_attn"
@@ -38,8 +38,9 @@ def prepare(connector: Connector) -> None:
         if connector.is_sqlite:
             _use_wal(connector)
         with connector.write() as connection:
-            if known_version(connection, connector) != SCHEMA_VERSIONS[-1]:
-                _upgrade(connection)
+            version = known_version(connection, connector)
+            if version != SCHEMA_VERSIONS[-1]:
+                _make_or_upgrade(connection, version)
 
 
 def known_version(connection: sa.Connection, connector: Connector) -> str | None:
@@ -55,7 +56,8 @@ def known_version(connection: sa.Connection, connector: Connector) -> str | None
     return version
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def _make_or_upgrade(connection: sa.Connection, version: str | None) -> None:
+    """Makes all tables as they are now where there is no version, else runs the later revisions."""
     from alembic import command
     from alembic.config import Config
 
@@ -63,7 +65,11 @@ def _upgrade(connection: sa.Connection) -> None:
     config.set_main_option(
         "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
     )
-    command.upgrade(config, "head")
+    if version is not None:
+        command.upgrade(config, "head")
+        return
+    metadata.create_all(connection, checkfirst=False)
+    command.stamp(config, "head")
 
 
 def _use_wal(connector: Connector) -> None:

@@ -6,8 +6,8 @@ deleted study cannot write into a new one of the same name. JSON is stored as te
 type refuses NaN, the value of a diverged loss. Times are Unix seconds by the database's clock, for
 SQLite this machine's.
 
-A change of this file needs a revision under `migrations/versions` and its number in
-`SCHEMA_VERSIONS`.
+A new database is made from this file as it is. A change needs a revision under
+`migrations/versions`, which upgrades earlier databases, and its number in `SCHEMA_VERSIONS`.
 """
 
 from __future__ import annotations
