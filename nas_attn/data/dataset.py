@@ -62,8 +62,6 @@ class Split:
     listing: Listing | None = field(default=None, kw_only=True)
     # whether an image's last channel, as stored, is its mask
     masked: ClassVar[bool] = False
-    # whether batches have the sizes that a user's DataLoader gives them
-    own_batches: ClassVar[bool] = False
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -105,9 +103,6 @@ class Split:
         """Returns what batches are normalised with: of the training split, or the recipe's."""
         channels = cls.input_shape(train)[0]
         if section.mean is None or section.std is None:
-            # 0 to 1, as it gives them
-            if train.loader is not None:
-                return (0.0,) * channels, (1.0,) * channels
             return moments(train.pixels.histogram()[:channels])
         if len(section.mean) != channels or len(section.std) != channels:
             raise DataError(
@@ -256,15 +251,6 @@ class Split:
         boxes.
         """
         return plan.apply(number, self._normalised(mirrored), y, self.classes)
-
-    def in_steps_of(
-        self,
-        batches: int,  # noqa: ARG002 - for a DataLoader's own batches
-    ) -> Split:
-        """Returns the split for steps of so many of its own batches. Ours are drawn as large as a
-        step.
-        """
-        return self
 
     def steps(self, batch_size: int) -> int:
         """Returns the number of batches in one epoch of training."""

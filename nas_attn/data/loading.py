@@ -124,15 +124,6 @@ class _Source:
         """
         train = self.parts.train
         validation = self.parts.validation
-        subset = self.section.train_subset
-        if train.loader is not None and (validation is None or subset is not None):
-            lacking = "data.train_subset is not for"
-            if validation is None:
-                lacking = "there are no images for 'validation' next to"
-            raise DataError(
-                f"{lacking} the DataLoader of '{self.section.name}': its batches are taken as they"
-                " are"
-            )
         if validation is not None:
             return _Halves(train, validation, seed)
         count = amount(self.section.validation, train.labels, "data.validation")
@@ -166,21 +157,9 @@ class _Source:
 
     def split(self, part: Labelled, statistics: Statistics) -> Split:
         """Images on the device."""
-        device = self.place.device
-        classes = len(self.parts.classes)
-        if part.loader is None:
-            workers = self.section.workers or self.place.processes
-            split = self.kind.made(part, device, classes, statistics)
-            return replace(split, workers=workers, listing=part.listing)
-        return own.LoaderSplit(
-            part.pixels.to(device),
-            torch.from_numpy(part.labels).to(device),
-            classes,
-            *statistics,
-            loader=part.loader,
-            kind=self.task.labels,
-            listing=part.listing,
-        )
+        split = self.kind.made(part, self.place.device, len(self.parts.classes), statistics)
+        workers = self.section.workers or self.place.processes
+        return replace(split, workers=workers, listing=part.listing)
 
     def dataset(self, halves: _Halves, statistics: Statistics, manifest: Manifest) -> Dataset:
         parts = self.parts

@@ -1,5 +1,5 @@
-"""A user's own `torch.utils.data.Dataset` or DataLoader: `data.name = "package.module:function"`, a
-function of the split's name.
+"""A user's own `torch.utils.data.Dataset`: `data.name = "package.module:function"`, a function of
+the split's name.
 
     def flowers(split: str) -> torch.utils.data.Dataset | None:   # "train", "validation", "test";
     None: there is no such split
@@ -10,10 +10,8 @@ image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), as by
 A label is a class number; in segmentation a mask (H, W) of class numbers; in detection a dictionary
 of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
 
-A DataLoader's batches have the same fields, and are used for training as they are: images float
-(B, C, H, W), normalised by `data.mean` and `data.std` (without them: 0 to 1), labels class numbers,
-shares of classes, or masks. They are read once, for labels, statistics and validation; training
-takes new ones in each epoch.
+All items are read once, at the beginning: transforms that training is to draw anew in each epoch
+stand in `training.augment`.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ from __future__ import annotations
 import itertools
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,18 +28,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import one_hot
 
-from nas_attn.data.augment import seeded
 from nas_attn.data.cache import Scratch, cache_folder
-from nas_attn.data.dataset import Split
 from nas_attn.data.decoding import Cut, framed, square, to_rgb
 from nas_attn.data.depth import BYTE, is_deep
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.parts import DETECTOR_SIDE, Labelled, Parts, Place, box_table
 from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
-from nas_attn.recipe.recipe import Augment, DataSection
+from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
@@ -54,10 +49,6 @@ MOST_HELD_BYTES = 2**28
 TOGETHER = 64
 # items that are read again; a mirroring by chance leaves all as they were once in 65,536 times
 READ_AGAIN = 16
-# rounding error by which a DataLoader's values may leave 0 to 1
-VALUE_SLACK = 0.01
-# training images of a DataLoader that are kept for statistics
-KEPT_IMAGES = 1000
 
 
 def read(function: Callable[..., Any], kind: Kind, section: DataSection, place: Place) -> Parts:
@@ -76,15 +67,13 @@ def read(function: Callable[..., Any], kind: Kind, section: DataSection, place: 
     if learnt is None:
         raise DataError(f"data.name = '{name}' gives no data set for 'train': return one")
     missing = "" if given["test"] is not None else f"'{name}' gives no data set for 'test'"
-    bits = None if _is_loader(learnt) else _bits(learnt, kind, section, place)
+    bits = _bits(learnt, kind, section, place)
 
     def part(split: str) -> Labelled:
         if given[split] is None:
             raise DataError(missing)
-        where = f"'{name}', {split}"
-        if _is_loader(given[split]):
-            return _read_loader(given[split], kind, where, section)
-        images = _read_items(Items(given[split], kind, section.size, where, bits), section, place)
+        items = Items(given[split], kind, section.size, f"'{name}', {split}", bits)
+        images = _read_items(items, section, place)
         return replace(images, bits=bits or FULL_BITS)
 
     train = part("train")
@@ -114,23 +103,18 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
         raise DataError(
             f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}"
         ) from error
-    is_dataset = hasattr(given, "__getitem__") and hasattr(given, "__len__")
-    if given is not None and not is_dataset and not _is_loader(given):
+    if given is not None and not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
         raise DataError(
-            f"data.name = '{section.name}' gave a {type(given).__name__} for '{split}': it must"
-            " return a torch.utils.data.Dataset or a DataLoader, with a length"
+            f"data.name = '{section.name}' gave a {type(given).__name__} for '{split}': return a"
+            " torch.utils.data.Dataset, with a length and an item for each number, and its random"
+            " transforms in training.augment; batches of your own need an evaluator"
+            " (docs/evaluator.md)"
         )
     return given
 
 
-def _is_loader(given: Any) -> bool:
-    """Whether an object gives batches: a DataLoader, or something like it."""
-    iterates = hasattr(given, "__iter__") and hasattr(given, "__len__")
-    return iterates and not hasattr(given, "__getitem__")
-
-
 def _image_and_label(item: Any, where: str) -> tuple[Any, Any]:
-    """The fields of an item or a batch that are used; `where` says whose it is."""
+    """The fields of an item that are used; `where` says which it is."""
     if isinstance(item, Mapping):
         image = next((name for name in IMAGE_COLUMNS if name in item), None)
         label = next((name for name in LABELS if name in item), None)
@@ -359,6 +343,11 @@ def _image_of_array(image: Any, where: str) -> Image.Image:
 
 def _class_number(label: Any, where: str) -> int:
     number = np.asarray(label)
+    if number.size > 1:
+        raise DataError(
+            f"{where} has several labels, {shorten(repr(label), 60)}: an image of a class has one"
+            " class number; for several labels or numbers, bring an evaluator (docs/evaluator.md)"
+        )
     if number.dtype.kind not in "ui" or number.size != 1 or number.item() < 0:
         raise DataError(
             f"{where} has the label {shorten(repr(label))}, not a class number: give whole numbers"
@@ -394,217 +383,3 @@ def _boxes(label: Any, scale: float, where: str) -> NDArray[np.float32]:
             f"{where}: boxes must be (K, 4) as left, top, right, bottom, and labels (K,) from 1"
         )
     return np.concatenate([names, boxes], 1)
-
-
-@dataclass(frozen=True)
-class LoaderSplit(Split):
-    """Training images that a user's DataLoader makes anew in each epoch, in batches of its own, of
-    which one or more make a step.
-
-    `pixels` are only the first of them, as they were at the first reading; `labels` are of all.
-    """
-
-    loader: Any = field(kw_only=True)
-    # what its labels are
-    kind: Kind = field(kw_only=True)
-    # batches that make one step, at most
-    joined: int = field(default=1, kw_only=True)
-    own_batches = True
-
-    def first(self, count: int) -> Tensor:
-        """Returns the first images at the first reading: uint8 (count, C, H, W) on the device."""
-        index = torch.arange(min(count, len(self.pixels)), device=self.device)
-        (images,) = self.pixels.fetch([index])
-        # without masks
-        return images[:, : len(self.mean)]
-
-    def epoch(
-        self,
-        batch_size: int,  # noqa: ARG002 - as of `Split`
-        *,
-        seed: int,
-        epoch: int,
-        augment: Sequence[Augment],  # noqa: ARG002 - as of `Split`
-        first_batch: int = 0,
-        filled: bool = True,  # noqa: ARG002 - as of `Split`
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields one epoch of the DataLoader. Raises DataError: it ends too early.
-
-        Args:
-            batch_size: Does not count, nor do `augment` and `filled`.
-            seed: Decides its random numbers, with `epoch`.
-            epoch: Its number.
-            augment: Empty.
-            first_batch: The step to go on with.
-            filled: Does not count.
-        """
-        batches = enumerate(seeded_batches(self.loader, (seed, epoch)))
-        count = len(self.loader)
-        steps = self.steps(0)
-        for step in range(steps):
-            # nearly as many for all steps, so that none is very small
-            size = (step + 1) * count // steps - step * count // steps
-            taken = list(itertools.islice(batches, size))
-            if step >= first_batch:
-                yield self._joined([self._ready(number, batch) for number, batch in taken])
-
-    def _ready(self, number: int, batch: Any) -> tuple[Tensor, Tensor]:
-        """A batch on the device."""
-        images, y = _tensors_of(batch, self.kind, f"batch {number} of your DataLoader")
-        images = images.to(self.device, non_blocking=True)
-        x = self._normalised(images) if images.dtype == torch.uint8 else images.float()
-        x = x.contiguous(memory_format=torch.channels_last)
-        return x, y.to(self.device, non_blocking=True)
-
-    def _joined(self, batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """The images and labels of one step."""
-        if len(batches) == 1:
-            return batches[0]
-        sizes = sorted({tuple(x.shape[1:]) for x, _ in batches})
-        if len(sizes) > 1:
-            raise DataError(
-                f"training.accumulate joins batches of your DataLoader, which have images of"
-                f" {sizes[0]} and {sizes[-1]}: give all one size, or leave it out"
-            )
-        labels = [y for _, y in batches]
-        if any(y.is_floating_point() for y in labels):
-            # some batches were mixed, by chance
-            labels = [
-                y if y.is_floating_point() else one_hot(y, self.classes).float() for y in labels
-            ]
-        return torch.cat([x for x, _ in batches]), torch.cat(labels)
-
-    def check(self, augment: Sequence[Augment]) -> None:
-        """Raises DataError: there are transforms."""
-        if augment:
-            raise DataError(
-                "training.augment is not for a DataLoader of your own, which augments itself:"
-                " remove it"
-            )
-
-    def in_steps_of(self, batches: int) -> LoaderSplit:
-        """Returns the split for steps of so many of its batches."""
-        return replace(self, joined=batches)
-
-    def steps(self, batch_size: int) -> int:  # noqa: ARG002 - as of `Split`
-        """Returns the number of steps in one epoch."""
-        return -(-len(self.loader) // self.joined)
-
-    def trained(
-        self,
-        batch_size: int,  # noqa: ARG002 - as of `Split`
-        *,
-        filled: bool = True,  # noqa: ARG002 - as of `Split`
-    ) -> int:
-        """Returns the number of images in one epoch."""
-        return len(self)
-
-
-def _read_loader(loader: Any, kind: Kind, where: str, section: DataSection) -> Labelled:
-    """Reads all batches once, with images as bytes."""
-    if kind == "boxes":
-        raise DataError(
-            f"{where} is a DataLoader, which cannot be used for detection: return a"
-            " torch.utils.data.Dataset"
-        )
-    training = where.endswith(", train")
-    labels: list[Tensor] = []
-    images: list[Tensor] = []
-    for number, batch in enumerate(seeded_batches(loader, (section.seed,))):
-        described = f"batch {number} of {where}"
-        x, y = _tensors_of(batch, kind, described)
-        # shares of classes
-        y = y.argmax(1) if y.is_floating_point() else y
-        wrong = (y < 0) | (y > NOT_COUNTED) if kind == "masks" else y < 0
-        if wrong.any():
-            raise DataError(
-                f"{described} has the label {y[wrong][0]}: give class numbers from 0; in masks,"
-                f" {NOT_COUNTED} is not counted"
-            )
-        x = _as_bytes(x, section, "" if training else described)
-        x = torch.cat([x, y[:, None].to(torch.uint8)], 1) if kind == "masks" else x
-        if images and x.shape[1:] != images[0].shape[1:]:
-            raise DataError(
-                f"{described} has images of {tuple(x.shape[1:])}, the first batch of"
-                f" {tuple(images[0].shape[1:])}: give all one size"
-            )
-        if not training or sum(map(len, images)) < KEPT_IMAGES:
-            images.append(x)
-        labels.append(y.new_zeros(len(y)) if kind == "masks" else y)
-    if not labels:
-        raise DataError(f"{where} is a DataLoader without a batch: give it images")
-    all_labels = torch.cat(labels).numpy()
-    kept = torch.cat(images)
-    if not training:
-        return Labelled.of(kept.numpy(), all_labels)
-    # augmented images do not identify the data
-    return Labelled(InMemory(kept), all_labels, np.zeros_like(all_labels), loader=loader)
-
-
-def _tensors_of(batch: Any, kind: Kind, where: str) -> tuple[Tensor, Tensor]:
-    """A batch as it is read and trained on: images (B, C, H, W), and their labels: int64 class
-    numbers (B,) or masks (B, H, W), or float32 shares of classes (B, classes).
-
-    Raises DataError: it is something else. `where`: whose batch it is.
-    """
-    x, y = _image_and_label(batch, where)
-    if not isinstance(x, Tensor) or not isinstance(y, Tensor) or x.ndim != 4 or len(x) != len(y):
-        raise DataError(f"{where} must be tensors: images (B, C, H, W) and B labels")
-    if kind == "classes" and y.is_floating_point() and y.ndim == 2:
-        return x, y.float()
-    expected = (len(x), *x.shape[2:]) if kind == "masks" else (len(x),)
-    if y.is_floating_point() or y.shape != expected:
-        dtype = str(y.dtype).removeprefix("torch.")
-        raise DataError(
-            f"{where} has labels of {dtype} {tuple(y.shape)}, which are not {kind}: give whole"
-            f" numbers {tuple(expected)}"
-        )
-    return x, y.long()
-
-
-def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
-    """Yields the batches of a user's DataLoader. Its random numbers depend only on the seed, and it
-    does not change other generators. Raises DataError: it fails, or has fewer batches than its
-    length.
-    """
-    iterator = None
-    count = len(loader)
-    for number in range(count):
-        with seeded((*seed, number)):
-            try:
-                if iterator is None:
-                    for owner in (loader, getattr(loader, "sampler", None)):
-                        if generator := getattr(owner, "generator", None):
-                            generator.manual_seed(torch.initial_seed())
-                    iterator = iter(loader)
-                batch = next(iterator, None)
-            except Exception as error:
-                # a user's data set
-                raise DataError(
-                    f"batch {number} of your DataLoader cannot be read:"
-                    f" {shorten(first_line(error))}"
-                ) from error
-        if batch is None:
-            raise DataError(
-                f"your DataLoader has a length of {count} batches, but gives {number}: correct its"
-                " length"
-            )
-        yield batch
-
-
-def _as_bytes(x: Tensor, section: DataSection, where: str) -> Tensor:
-    """Bytes from a DataLoader's normalised images (`data.mean`, `data.std`). `where`: for errors
-    about wrong values; empty: clips.
-    """
-    if x.dtype == torch.uint8:
-        return x
-    mean = torch.tensor(section.mean or [0.0])[:, None, None]
-    x = x.float() * torch.tensor(section.std or [1.0])[:, None, None] + mean
-    low = x.min().item()
-    high = x.max().item()
-    if where and not (low >= -VALUE_SLACK and high <= 1 + VALUE_SLACK):
-        raise DataError(
-            f"{where} has values from {low:.3g} to {high:.3g}: set data.mean and data.std to what"
-            " it normalises with"
-        )
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8)

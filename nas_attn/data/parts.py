@@ -64,8 +64,6 @@ class Labelled:
     groups: NDArray[np.str_] | None = None
     # (N, M, 5), `BoxTable`; zeros if an image has fewer
     boxes: NDArray[np.float32] | None = None
-    # a user's DataLoader for training
-    loader: Any = None
     # used of images with 16, as in `depth`
     bits: int = FULL_BITS
     # (N,), paths below the data's folder; None: the images are in no files of their own
@@ -118,9 +116,8 @@ class Labelled:
         if self.boxes is not None:
             sums = (zlib.crc32(rows[rows[:, 0] != 0].tobytes()) for rows in self.boxes)
             labels = np.fromiter(sums, np.int64, len(self.boxes))
-        comparable = self.fixed and self.loader is None
         return Listing(
-            labels, self.names, content if comparable else None, boxed=self.boxes is not None
+            labels, self.names, content if self.fixed else None, boxed=self.boxes is not None
         )
 
 

@@ -17,9 +17,8 @@ from nas_attn.space.placement import BARE_NAME, Placement
 Batches = Literal["filled", "uneven", "own"]
 FILLED: Batches = "filled"
 UNEVEN: Batches = "uneven"
-OWN: Batches = "own"
-"""Training batches: all of `batch_size` images, the last one filled from the epoch's beginning; of
-nearly equal sizes, as in studies from before; or those of a user's DataLoader.
+"""Training batches: all of `batch_size` images, the last one filled from the epoch's beginning; or
+of nearly equal sizes, as in studies from before. "own" has no name, since new studies have none.
 """
 
 

@@ -39,7 +39,7 @@ from nas_attn.latency.paired import cpu_name
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import Recipe, TrainingSection
-from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Batches
+from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Batches
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import cores
 from nas_attn.training.learning import learnt_of
@@ -70,7 +70,7 @@ def new_arithmetic(
 
     Args:
         section: the recipe's `[training]`.
-        dataset: what is learnt; a loader of the user's own keeps its batches.
+        dataset: what is learnt.
         device: the training device.
         bare: the backbone; None: one without depthwise convolutions.
         batches: the shape of the trainer's own batches.
@@ -83,7 +83,7 @@ def new_arithmetic(
         device,
         depthwise=bare is not None and has_depthwise(bare),
         recordable=learnt_of(dataset.task, len(dataset.classes), section.loss).recordable,
-        batches=OWN if dataset.train.own_batches else batches,
+        batches=batches,
     )
 
 

@@ -28,7 +28,7 @@ from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import CheckpointError, NasAttnWarning, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.task import MIXING
-from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Score
+from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
 from nas_attn.training.arithmetic import (
     RECORDED_STEPS,
     Threads,
@@ -96,7 +96,7 @@ class Trainer:
         """
         self.section = section
         self.dataset = dataset
-        self.train = dataset.train.in_steps_of(section.accumulate)
+        self.train = dataset.train
         self.learnt = learnt_of(dataset.task, len(dataset.classes), section.loss)
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
@@ -197,8 +197,6 @@ class Trainer:
         """
         text = state.get("arithmetic")
         if text is None:
-            if self.arithmetic.batches == OWN:
-                return self.arithmetic
             return replace(self.arithmetic, batches=UNEVEN)
         try:
             return Arithmetic.from_text(text)

@@ -161,50 +161,6 @@ def test_a_hugging_face_data_set_on_disk(tmp_path: Path) -> None:
     assert found.train.labels.tolist() == (found.train.first(10)[:, 0, 0, 0] > 100).long().tolist()
 
 
-def loaders(split: str, **options: Any) -> DataLoader[Any]:
-    """As in a plain training: augmented, from 0 to 1, shuffled."""
-
-    def item(number: int) -> tuple[torch.Tensor, int]:
-        light = torch.full((3, 8, 8), 0.2 + 0.6 * (number % 2))
-        return (light + 0.1 * torch.rand(1) if split == "train" else light), number % 2
-
-    return DataLoader(Items(item), 5, shuffle=split == "train", **options)
-
-
-def test_batches_of_a_data_loader_are_trained_on_as_they_are() -> None:
-    found = load(loaders)
-    assert (found.classes, found.input_shape, len(found.validation)) == (("0", "1"), (3, 8, 8), 12)
-    torch.manual_seed(5)
-    expected = torch.rand(2)
-    torch.manual_seed(5)
-    first, again, other = (
-        list(found.train.epoch(4, seed=3, epoch=e, augment=[])) for e in (0, 0, 1)
-    )
-    assert torch.equal(torch.rand(2), expected), "the training's own random numbers stay"
-    assert [len(x) for x, _ in first] == [5, 5, 2]
-    assert found.train.steps(4) == 3
-    assert all(
-        torch.equal(x, x2) and torch.equal(y, y2)
-        for (x, y), (x2, y2) in zip(first, again, strict=True)
-    )
-    assert not all(torch.equal(y, y2) for (_, y), (_, y2) in zip(first, other, strict=True))
-    last = list(found.train.epoch(4, seed=3, epoch=0, augment=[], first_batch=2))
-    assert torch.equal(last[0][0], first[2][0])
-    assert torch.equal((first[0][0][:, 0, 0, 0] > 0.5).long(), first[0][1])
-    x, y = next(found.validation.batches(12))
-    assert torch.equal(x[:, 0, 0, 0].round(decimals=1), 0.2 + 0.6 * y)
-    with pytest.raises(errors.DataError, match=r"augment .*DataLoader"):
-        found.train.check([recipe.Augment(name="flip")])
-    with pytest.raises(errors.DataError, match="train_subset"):
-        load(loaders, train_subset=6)
-    with pytest.raises(errors.DataError, match=r"DataLoader.*detection"):
-        load(loaders, "detection", size=8)
-    given = load(of_values, mean=[0.0] * 3, std=[0.5] * 3)
-    assert next(given.validation.batches(2))[0][:, 0, 0, 0].tolist() == pytest.approx(
-        [2.0, 1.0], abs=0.02
-    )
-
-
 def test_masks_and_boxes() -> None:
     x, y = next(load(of_masks, "segmentation", size=8).validation.batches(2))
     assert (x.shape[2:], y.shape[1:]) == ((8, 8), (8, 8))
@@ -288,14 +244,13 @@ def more_masks(split: str) -> Dataset[Any]:
     return Items(lambda number: (_picture(number), np.arange(320).reshape(16, 20) % 2 * value))
 
 
-def no_validation(split: str) -> DataLoader[Any] | None:
-    return loaders(split) if split == "train" else None
+def batches(split: str) -> DataLoader[Any]:
+    return DataLoader(Items(lambda number: (torch.zeros(3, 8, 8), number % 2)), 5)
 
 
-def of_values(split: str) -> DataLoader[Any]:
-    return DataLoader(
-        Items(lambda number: (torch.full((3, 8, 8), 2.0 - number % 2), number % 2)), 5
-    )
+def several_labels(split: str) -> Dataset[Any]:
+    """As of X-rays with several findings each."""
+    return Items(lambda number: (_picture(number), torch.tensor([1.0, 0.0, 1.0])))
 
 
 def of_sizes(split: str) -> Dataset[Any]:
@@ -325,8 +280,8 @@ def a_list(split: str) -> Any:
         ("of_sizes", r"item 1 .*data\.size"),
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
-        ("no_validation", "'validation'"),
-        ("of_values", r"values from 1 to 2: set data\.mean"),
+        ("batches", "gave a DataLoader .* evaluator"),
+        ("several_labels", "^item 0 .* several labels .* evaluator"),
     ],
 )
 def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> None:

@@ -21,7 +21,7 @@ from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe.recipe import DataSection, TrainingSection
-from nas_attn.storage.records import FILLED, OWN, UNEVEN, Arithmetic, Score
+from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training import arithmetic
 from nas_attn.training.arithmetic import PLAIN, decided, new_arithmetic, possible, threads_for
@@ -106,7 +106,7 @@ def test_what_a_recipe_names_is_what_is_decided(monkeypatch: pytest.MonkeyPatch)
     assert decided(usual, CPU) == replace(FULL, memory_format="contiguous")
     apart = SECTION.model_copy(update={"optimizer_arguments": {"foreach": True}})
     assert not decided(apart, CPU).fused
-    for shape in (FILLED, UNEVEN, OWN):
+    for shape in (FILLED, UNEVEN):
         assert decided(SECTION, CPU, batches=shape).batches == shape
 
 

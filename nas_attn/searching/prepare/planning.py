@@ -417,11 +417,8 @@ def epoch_seconds(trainer: Trainer, model: nn.Module, epochs: int) -> float:
     """Seconds of an epoch and its score in a training of so many epochs, by a few of its steps:
     short trainings and long ones run their steps differently on a GPU. Trains the network.
     """
-    images: float = trainer.section.step_size
     steps = trainer.train.steps(trainer.section.step_size)
-    if trainer.train.own_batches:
-        images = len(trainer.train) / steps
-    scoring = len(trainer.dataset.validation) / images / 3
+    scoring = len(trainer.dataset.validation) / trainer.section.step_size / 3
     return trainer.step_s(model, steps * epochs) * (steps + scoring)
 
 
