@@ -10,6 +10,7 @@ equal runs give equal answers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields
@@ -109,55 +110,76 @@ class Solved:
 
 
 class Algebra:
-    """The covariance of the runs for given variances, and what follows from it."""
+    """The covariance of the runs for given variances, and what follows from it.
+
+    Between the runs of two rungs, it is a weighted sum of the same few matrices at every draw: runs
+    of one training, of one block, of one backbone, and the kernel of each shape, over all backbones
+    and within one.
+    """
 
     def __init__(self, data: Data, shapes: Sequence[Shape]) -> None:
         self.data = data
         self.shapes = list(shapes)
-        self.same_backbone, self.same_block, same_run = (
+        self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
+        ends = np.cumsum(np.bincount(data.rung)).tolist()
+        # runs are in the order of their rungs
+        spans = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
+        terms = self._terms()
+        # spans of a rung and of one not above it -> (terms, runs * runs) numbers
+        self._terms_between = {
+            (a, b): (spans[a], spans[b], terms[:, spans[a], spans[b]].reshape(len(terms), -1))
+            for a in range(data.rungs)
+            for b in range(a + 1)
+        }
+
+    def _terms(self) -> Floats:
+        """(terms, runs, runs) what `_weights` are weights of."""
+        data = self.data
+        same_backbone, same_block, same_run = (
             (of[:, None] == of).astype(np.float64) for of in (data.backbone, data.block, data.run)
         )
-        self.same_run = same_run + np.diag(data.weight - 1)
-        self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
-        self._kernels: dict[int, Floats] = {}
+        same_run += np.diag(data.weight - 1)
+        same_placement = np.eye(len(data.codes))
+        kernels = []
+        for shape in self.shapes:
+            kernel = data.coding.kernel(shape, data.codes, data.codes) + shape.own * same_placement
+            kernels.append(kernel[np.ix_(data.place, data.place)])
+        terms = [same_run, same_block, same_backbone, *kernels]
+        if data.backbones > 1:
+            terms += [same_backbone * kernel for kernel in kernels]
+        return np.stack(terms) * (1 + LEAST_VARIANCE * np.eye(len(data.run)))
 
-    def kernel(self, number: int) -> Floats:
-        if number not in self._kernels:
-            shape = self.shapes[number]
-            place = self.data.place
-            kernel = self.data.coding.kernel(shape, self.data.codes, self.data.codes)
-            own = place[:, None] == place
-            self._kernels[number] = kernel[np.ix_(place, place)] + shape.own * own
-        return self._kernels[number]
+    def _weights(self, draws: Draws, a: int, b: int) -> Floats:
+        """(m, terms) of the terms in the covariance of the runs at two rungs."""
+        noise = draws.noise[:, a] * draws.noise[:, b] * draws.eta[:, a, b]
+        of_shape = np.eye(len(self.shapes))[draws.shape]
+        spread = draws.spread[:, a] * draws.spread[:, b] * draws.rho[:, a, b]
+        weights = [
+            noise[:, None],
+            (noise * draws.levels[:, a] * draws.levels[:, b])[:, None],
+            (noise * draws.backbones**2)[:, None],
+            of_shape * spread[:, None],
+        ]
+        if self.data.backbones > 1:
+            within = draws.interaction[:, a] * draws.interaction[:, b] * draws.rho[:, a, b]
+            weights.append(of_shape * within[:, None])
+        return np.concatenate(weights, axis=1)
 
-    def covariances(self, draws: Draws) -> Floats:
-        """(m, runs, runs) in units of the noise's square, at each draw."""
-        covariances = np.tile(self.same_run, (len(draws.shape), 1, 1))
-        if draws.levels.any():
-            covariances += self.same_block * self._between(draws.levels, np.ones_like(draws.eta))
-        if draws.backbones.any():
-            covariances += self.same_backbone * draws.backbones[:, None, None] ** 2
-        covariances *= self._between(draws.noise, draws.eta)
-        effects = self._between(draws.spread, draws.rho)
-        if draws.interaction.any():
-            effects = effects + self.same_backbone * self._between(draws.interaction, draws.rho)
-        for number in np.unique(draws.shape).tolist():
-            covariances[draws.shape == number] += (
-                self.kernel(number) * effects[draws.shape == number]
-            )
-        covariances *= 1 + LEAST_VARIANCE * np.eye(len(self.means))
-        return np.asarray(covariances)
+    def covariances(self, draws: Draws, border: int = 0) -> Floats:
+        """Returns the covariances of the runs in units of the noise's square.
 
-    def _between(self, size: Floats, correlation: Floats) -> Floats:
-        """(m, runs, runs) covariance of something of these sizes (m, rungs) at each rung; (m, 1, 1)
-        with one rung.
+        They are (m, runs + border, runs + border), with zeros in the border and right of the
+        diagonal's blocks, which nothing reads.
         """
-        between = size[:, :, None] * size[:, None, :] * correlation
-        if self.data.rungs == 1:
-            return between
-        # runs are in the order of their rungs
-        counts = np.bincount(self.data.rung)
-        return between.repeat(counts, axis=1).repeat(counts, axis=2)
+        size = len(self.means) + border
+        covariances = np.zeros((len(draws.shape), size, size))
+        for (a, b), (rows, columns, terms) in self._terms_between.items():
+            weights = self._weights(draws, a, b)
+            between = weights @ terms
+            covariances[:, rows, columns] = between.reshape(
+                len(weights), rows.stop - rows.start, columns.stop - columns.start
+            )
+        return covariances
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
         """The equations at one draw, for the runs' or other values; LinAlgError where the
@@ -191,10 +213,10 @@ class Algebra:
         """
         border = np.column_stack((self.data.value if values is None else values, self.means)).T
         runs = len(self.means)
-        size = len(self.means) + len(border)
-        bordered = np.tile(BORDER * np.eye(size), (len(draws.shape), 1, 1))
-        bordered[:, :runs, :runs] = self.covariances(draws)
+        bordered = self.covariances(draws, len(border))
         bordered[:, runs:, :runs] = border
+        corner = np.arange(runs, runs + len(border))
+        bordered[:, corner, corner] = BORDER
         root = np.asarray(np.linalg.cholesky(bordered), dtype=np.float64)
         value = root[:, runs, :runs]
         means = root[:, runs + 1 :, :runs].swapaxes(1, 2)
