@@ -30,6 +30,10 @@ FEWEST_DRAWING_ROUNDS = 4
 MOST_DRAWING_ROUNDS = 32
 # effective number of draws after which no round follows
 ENOUGH_DRAWS = 100
+# a hypothesis so much less likely than another (natural logarithm) is given up, once it has had so
+# many rounds: what it is found to be grows while they come nearer to its best parameters
+GIVEN_UP = 80.0
+FEWEST_TO_GIVE_UP = 8
 # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
 CHEAP = 6400
 # degrees of freedom of the proposals
@@ -262,6 +266,12 @@ class _Question:
     shapes: Sequence[Shape] = field(compare=False)
 
 
+_Weighed = tuple[Draws, Floats, Floats]
+"""Draws, (m, NOISES) log weights that add up to a hypothesis' log prior and marginal likelihood,
+(m, NOISES) noises.
+"""
+
+
 def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
     """The posterior of the variances.
 
@@ -290,19 +300,27 @@ def _posterior(question: _Question) -> Nodes:
         (1, EQUAL_ROUND, witnessed),
         (data.searched + 1, EQUAL_ROUND, target * null * (1 - null)),
     )
-    weighed = [
-        _sampled(Hypothesis(data, shapes, differ), count, math.log(prior), rng)
-        for differ, count, prior in hypotheses
-        if prior
-    ]
+    weighed = list[_Weighed]()
+    best = -math.inf
+    for differ, count, prior in hypotheses:
+        if prior:
+            family = Hypothesis(data, shapes, differ)
+            weighed.append(_sampled(family, count, math.log(prior), rng, least=best - GIVEN_UP))
+            best = max(best, float(np.logaddexp.reduce(weighed[-1][1], axis=None)))
     return _kept(weighed, shapes, NODES if len(data.value) < MANY_RUNS else FEW_NODES)
 
 
 def _sampled(
-    family: Hypothesis, count: int, prior: float, rng: np.random.Generator
-) -> tuple[Draws, Floats, Floats]:
-    """(draws, (m, NOISES) log weights, noises): weights that add up to the hypothesis' log prior
-    and marginal likelihood.
+    family: Hypothesis, count: int, prior: float, rng: np.random.Generator, *, least: float
+) -> _Weighed:
+    """Draws the parameters of a hypothesis.
+
+    Args:
+        family: the hypothesis.
+        count: draws of a round, before it is fitted to the number of parameters.
+        prior: logarithm of the hypothesis' probability.
+        rng: of the draws.
+        least: logarithm of the posterior mass, below which the hypothesis is given up.
     """
     algebra = Algebra(family.data, family.shapes)
     proposals = [ParameterProposal(family.middle, np.diag(family.width), family.prior)]
@@ -329,12 +347,16 @@ def _sampled(
         noises = np.concatenate((noises, s))
         mass = np.append(mass, np.logaddexp.reduce(target, axis=1))
         weights = mass - density
-        if len(proposals) >= FEWEST_DRAWING_ROUNDS and (
-            _effective(weights) >= enough or len(proposals) == MOST_DRAWING_ROUNDS
+        rounds = len(proposals)
+        found = prior + float(np.logaddexp.reduce(weights)) - math.log(len(z) / rounds)
+        if rounds >= FEWEST_DRAWING_ROUNDS and (
+            _effective(weights) >= enough or rounds == MOST_DRAWING_ROUNDS
         ):
             break
+        if rounds >= FEWEST_TO_GIVE_UP and found < least:
+            break
         proposals.append(_fitted(family, shape, z, weights))
-    mixed = density + math.log(len(z) / len(proposals))
+    mixed = density + math.log(len(z) / rounds)
     return family.draws(shape, z), logs - mixed[:, None] + prior, noises
 
 
@@ -362,9 +384,7 @@ def _fitted(family: Hypothesis, shape: Ints, z: Floats, logs: Floats) -> Paramet
     return ParameterProposal(middle, root, shapes / shapes.sum())
 
 
-def _kept(
-    weighed: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape], count: int
-) -> Nodes:
+def _kept(weighed: Sequence[_Weighed], shapes: Sequence[Shape], count: int) -> Nodes:
     """Nodes drawn in even steps along the weights; the weight of "equal" is exact."""
     top = max(float(logs.max()) for _, logs, _ in weighed)
     shares = [np.exp(logs - top) for _, logs, _ in weighed]
