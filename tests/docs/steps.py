@@ -17,20 +17,11 @@ from documented import ROOT
 RUN = (
     "README.md",
     "docs/get-started/quickstart.md",
-    "docs/how-to/data.md",
-    "docs/how-to/own-model.md",
-    "docs/how-to/spaces.md",
-    "docs/how-to/run-anywhere.md",
-    "docs/how-to/test-and-export.md",
-    "docs/how-to/own-training.md",
-    "docs/how-to/optuna.md",
-    "docs/how-to/segmentation.md",
-    "docs/how-to/yolo.md",
-    "docs/how-to/detectors.md",
-    "docs/how-to/timm.md",
-    "docs/explain/training.md",
-    "docs/explain/latency.md",
-    "docs/how-to/phone-and-board.md",
+    *(
+        str(page.relative_to(ROOT))
+        for folder in ("how-to", "explain")
+        for page in sorted((ROOT / "docs" / folder).glob("*.md"))
+    ),
     "CONTRIBUTING.md",
     *(
         str(page.relative_to(ROOT))

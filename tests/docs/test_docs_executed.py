@@ -54,6 +54,16 @@ def with_a_study(shell: Shell) -> None:
     shell.types("search RECIPE --workers 1 --threads 1")
 
 
+def with_photographs_and_a_recipe(shell: Shell) -> None:
+    with_photographs(shell)
+    with_a_recipe(shell)
+
+
+def with_photographs_and_a_study(shell: Shell) -> None:
+    with_photographs(shell)
+    with_a_study(shell)
+
+
 def with_masks(shell: Shell) -> None:
     masks(shell.folder / "roads", side=64)
     shutil.copy(ROOT / "tests" / "segmenter.py", shell.folder / "my_segmenter.py")
@@ -102,15 +112,14 @@ NEEDED = {
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
     "docs/get-started/quickstart.md": with_photographs,
-    "docs/how-to/data.md": with_a_recipe,
-    "docs/how-to/own-model.md": with_a_recipe,
+    "docs/how-to/data.md": with_photographs_and_a_recipe,
+    "docs/how-to/own-model.md": with_photographs_and_a_recipe,
     "docs/how-to/spaces.md": with_a_study,
     "docs/how-to/run-anywhere.md": with_a_study,
     "docs/how-to/test-and-export.md": with_a_study,
     "docs/how-to/optuna.md": with_a_study,
-    "docs/how-to/phone-and-board.md": with_a_study,
+    "docs/how-to/phone-and-board.md": with_photographs_and_a_study,
     "docs/how-to/segmentation.md": with_masks,
-    "docs/how-to/timm.md": with_photographs,
     "docs/how-to/detectors.md": with_boxes,
     "docs/how-to/yolo.md": with_yolo,
 }

@@ -51,7 +51,7 @@ class Classification(Task):
     @override
     def pace_of_few(self, images: float) -> Pace:
         """1,200 steps, from 40 to 200 epochs: half as long was too short in four folders of four
-        (`docs/explain/brief-training.md`).
+        (`docs/benchmarks/brief-training.md`).
         """
         return Pace(16, min(200, max(40, round(1200 * 16 / images))))
 
