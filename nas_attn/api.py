@@ -32,8 +32,10 @@ from nas_attn.report.figures.files import write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.notebook import summary
 from nas_attn.report.publishing import what_is_wrong, write_study_report
-from nas_attn.searching.prepare import beginning, checks
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.prepare.checks import check as check_plan
 from nas_attn.searching.prepare.extending import Extension, extend
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.propose.halving import ParetoHalving as ParetoHalving
 from nas_attn.searching.propose.placement_sampler import PlacementSampler as PlacementSampler
 from nas_attn.searching.run import taking_part
@@ -375,9 +377,15 @@ def begin(
         **(overrides or {}),
     }
     made = _recipe(recipe, given)
-    # the loop is to come
-    checks.check_here(made, device="auto", build=model, evaluator=lambda _network, _run: {})
-    return Study(beginning.begin(made, storage, tried=try_placements, build=model))
+    opened = beginning.begin(
+        made,
+        storage,
+        tried=try_placements,
+        build=model,
+        # the loop is to come
+        evaluator=lambda _network, _run: {},
+    )
+    return Study(opened)
 
 
 def search(  # noqa: PLR0913 - a public function spells its arguments
@@ -435,29 +443,22 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
     options = taking_part.Options(
         device=device, threads=threads, say=say, evaluator=judge, verbose=verbose
     )
-    _check(made, options, workers, build)
-    opened = beginning.begin(made, storage, tried=try_placements, build=build)
-    with interruptible(options.stop, say):
-        run_workers(opened, workers, options)
-    return Study(renewed(opened))
-
-
-def _check(
-    made: Recipe,
-    options: taking_part.Options,
-    workers: int,
-    build: Callable[[], nn.Module] | None,
-) -> None:
-    """Checks a recipe before a search with it, and says which images it has. Raises UserError."""
-    if workers > 1 and (build or options.evaluator):
+    if workers > 1 and (build or judge):
         raise RecipeError(
             "workers > 1 needs the model and the evaluator as names ('package.module:function')"
         )
-    checks.check_here(made, device=options.device, build=build, evaluator=options.evaluator)
+    plan = SearchPlan(
+        made, storage, tried=try_placements, device=device, build=build, evaluator=judge
+    )
     inventory = data_of(tasks.of(made)).inventory(made.data)
     if inventory is not None:
         lines = "\n".join(inventory.described())
-        options.say(f"{made.data.name}: {lines}")
+        say(f"{made.data.name}: {lines}")
+    check_plan(plan)
+    opened = beginning.create(plan)
+    with interruptible(options.stop, say):
+        run_workers(opened, workers, options)
+    return Study(renewed(opened))
 
 
 def _without_none(given: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import NasAttnError, RecipeError, StudyError
+from nas_attn.errors import NasAttnError, RecipeError, StudyError, several
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.space.placement import BARE
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from nas_attn.answer.snapshot import Snapshot
     from nas_attn.answer.validation import Family
     from nas_attn.searching.phases.validating import ValidationRequest
+    from nas_attn.searching.prepare.planning import Clock
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
     from nas_attn.storage.rows import Run
@@ -127,25 +128,61 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     return ended
 
 
-def run(
-    opened: OpenStudy,
-    effort: Effort,
-    *,
-    report: str | None,
-    as_json: bool,
-    left_s: float | None = None,
-) -> None:
-    """Runs workers until the study is complete or interrupted, and prints the answer."""
-    from nas_attn.report.publishing import Publisher, write_study_report
+def time_for(opened: OpenStudy, clock: Clock, effort: Effort) -> float | None:
+    """Starts the clock of a search, or lets it go on; seconds until its end, None without a
+    limit.
+    """
+    from nas_attn.searching.prepare.planning import time_left
+    from nas_attn.searching.worker.devices import usual_workers
+
+    workers = effort.workers or usual_workers(opened, effort.device)
+    return time_left(opened, clock, workers=workers)
+
+
+def run_study(opened: OpenStudy, effort: Effort, left_s: float | None, *, quiet: bool) -> Ending:
+    """Runs workers until the study is complete, its time is over, or a signal stops them.
+
+    Args:
+        opened: the study.
+        effort: how runs are carried out.
+        left_s: seconds until its end; None: no limit.
+        quiet: whether no progress is shown.
+
+    Returns:
+        Why they ended.
+    """
     from nas_attn.searching.phases.testing import cut
     from nas_attn.storage.opening import renewed
 
-    again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
-    ended = do_runs(opened, effort, RunOrder(again, left_s=left_s, quiet=as_json))
+    order = RunOrder(again_of(opened), left_s=left_s, quiet=quiet)
+    ended = do_runs(opened, effort, order)
+    if ended is Ending.TIME:
+        cut(renewed(opened))
+    return ended
+
+
+def again_of(opened: OpenStudy) -> str:
+    """The command that goes on with a study."""
+    return f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
+
+
+def show_outcome(opened: OpenStudy, ended: Ending, *, report: str | None, as_json: bool) -> None:
+    """Shows the answer of a study, writes its report, and says how to go on.
+
+    Args:
+        opened: the study.
+        ended: why its workers ended.
+        report: path of the report; None: beside the database.
+        as_json: whether the answer is printed as JSON.
+
+    Raises:
+        OperationError: the report cannot be written.
+    """
+    from nas_attn.report.publishing import Publisher, write_study_report
+    from nas_attn.storage.opening import renewed
+
     # it may have found how long its target trains
     opened = renewed(opened)
-    if ended is Ending.TIME:
-        cut(opened)
     found = Publisher(opened).current()
     now = found.now
     path = None
@@ -161,21 +198,37 @@ def run(
         _show_results(opened, found, ended, path)
     if unwritten is not None:
         raise unwritten
+    again = again_of(opened)
     if now.planned == 0:
         # none was begun, and without a number none would be
-        at = at_storage(opened.url)
-        again = f"nas-attn resume {now.study} --trials {now.planned_next}{at}"
+        again = f"nas-attn resume {now.study} --trials {now.planned_next}{at_storage(opened.url)}"
     _say_ending(ended, again)
 
 
-def _print_answer(opened: OpenStudy, answer: Answer, ended: Ending, report: Path | None) -> None:
+def say_created(opened: OpenStudy, *, as_json: bool) -> None:
+    """Says that a study is made, and how it is searched."""
+    name = opened.store.name
+    at = at_storage(opened.url)
+    if as_json:
+        from nas_attn.answer.reading import answer
+
+        _print_answer(opened, answer(opened.store), None, None)
+        return
+    echo(f"study {name} is made, with {several(opened.trials, 'candidate')} to try")
+    echo(f"search it with: nas-attn worker {name}{at}, as often as you like, on any machine")
+
+
+def _print_answer(
+    opened: OpenStudy, answer: Answer, ended: Ending | None, report: Path | None
+) -> None:
+    """`ended`: None if the study was only made."""
     from nas_attn.answer.as_json import answer_as_json
     from nas_attn.storage.urls import shown_url
 
     print_json(
         {
             **answer_as_json(answer),
-            "ended": ended,
+            "ended": "created" if ended is None else ended,
             "report": None if report is None else str(report),
             "storage": shown_url(opened.url),
         }
@@ -257,7 +310,8 @@ def final_test(
     from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.report.publishing import Publisher
     from nas_attn.searching.phases import validating
-    from nas_attn.searching.prepare import checks
+    from nas_attn.searching.prepare.checks import check
+    from nas_attn.searching.prepare.search_plan import SearchPlan
 
     opened = study_named(study, storage, trust=trust)
     now = snapshot(opened.store)
@@ -268,9 +322,7 @@ def final_test(
     request = validating.ValidationRequest(seeds, front, tuple(also or ()), margin)
     family = _family(opened, now, request, begun)
     validating.check_test_split(opened.recipe)
-    checks.check_here(opened.recipe, device=device)
-    checks.check_start(opened)
-    checks.check_images(opened)
+    check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
     if dry_run and as_json:
         forecast = forecast_validation(now, family)
         print_json({"family": asdict(family), **asdict(forecast)})
@@ -376,22 +428,19 @@ def retrain(
     from nas_attn.answer.choosing import named
     from nas_attn.answer.reading import snapshot
     from nas_attn.searching.phases import retraining
-    from nas_attn.searching.prepare import checks
+    from nas_attn.searching.prepare.checks import check
+    from nas_attn.searching.prepare.search_plan import SearchPlan
     from nas_attn.searching.worker import devices
-    from nas_attn.training.plan import study_plan
 
     opened = study_named(study, storage, trust=trust)
-    plan = study_plan(opened.store)
     now = snapshot(opened.store)
     others = [
         Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)
         for text in also or ()
     ]
     chosen = dict(named(opened, now, words) for words in (criteria, *others))
-    checks.check_here(opened.recipe, device=device)
-    checks.check_weights(plan)
     # if the data is missing or changed, nothing is written
-    checks.check_images(opened)
+    check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
     wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs)
     left = retraining.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"

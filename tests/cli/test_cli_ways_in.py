@@ -146,3 +146,14 @@ def test_paths_as_windows_writes_them(tmp_path: Path, monkeypatch: pytest.Monkey
     with Database(url) as database:
         database.create_study("windows", recipe=load_recipe(recipe).to_json(), versions={})
     assert "windows" in nas("status", "--storage", url).out
+
+
+def test_create_only_makes_the_study_and_says_how_it_is_searched(table: Path, nas) -> None:
+    made = nas("search", "table.toml", "--create-only")
+    assert made.status == 0
+    assert "nas-attn worker table" in made.out
+    assert "time is over" not in made.err
+    assert not list(Path.cwd().glob("*.html"))
+    again = nas("search", "table.toml", "--create-only", "--json").json
+    assert (again["ended"], again["report"]) == ("created", None)
+    assert nas("resume", "table", "--workers", "1").status == 0

@@ -21,6 +21,7 @@ from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.searching.prepare import beginning, checks
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.run import taking_part
 from nas_attn.storage.opening import OpenStudy, open_study
 from nas_attn.training.images import KnownImages, known_images
@@ -46,6 +47,10 @@ def recipe(**data: object) -> Recipe:
         "search": {"trials": 2, "confirm_seeds": 0},
     }
     return recipe_from(table, where="a test")
+
+
+def check_images(opened: OpenStudy) -> None:
+    checks.images(SearchPlan(opened.recipe, opened.url, study=opened))
 
 
 def begun(**data: object) -> OpenStudy:
@@ -95,7 +100,7 @@ def test_what_has_changed_is_said_and_nothing_is_trained(
     opened = begun()
     change(here / "photos")
     for use in (
-        lambda: checks.check_images(opened),
+        lambda: check_images(opened),
         lambda: taking_part.work(open_study("pets", URL), taking_part.Options()),
         begun,
     ):
@@ -151,9 +156,9 @@ def test_images_that_are_put_back_are_those_of_the_study(here: Path) -> None:
     opened = begun()
     shutil.move("photos/cat/003.jpg", "kept.jpg")
     with pytest.raises(DataError):
-        checks.check_images(opened)
+        check_images(opened)
     shutil.copyfile("kept.jpg", "photos/cat/003.jpg")
-    checks.check_images(opened)
+    check_images(opened)
 
 
 def test_neither_the_place_of_the_folder_nor_the_times_of_its_files_count(
@@ -165,7 +170,8 @@ def test_neither_the_place_of_the_folder_nor_the_times_of_its_files_count(
     elsewhere.mkdir()
     shutil.copytree("photos", elsewhere / "photos", copy_function=shutil.copyfile)
     monkeypatch.chdir(elsewhere)
-    assert checks.check_images(opened) == before
+    check_images(opened)
+    assert known_images(opened.store, opened.recipe) == before
 
 
 def test_boxes_that_are_edited_are_named(here: Path) -> None:

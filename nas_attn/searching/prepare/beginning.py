@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from nas_attn.answer.reading import snapshot
-from nas_attn.data.dataset import Dataset
-from nas_attn.errors import DataError
 from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import CONFIRM, ROUND
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import enqueue_first
-from nas_attn.searching.prepare.checks import check_weights
+from nas_attn.searching.prepare.checks import check
 from nas_attn.searching.prepare.own_placements import user_trials
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.propose.prior import known_before
-from nas_attn.storage.opening import OpenStudy, create_study, is_study
+from nas_attn.storage.opening import OpenStudy, create_study
 from nas_attn.storage.records import Fingerprint
 from nas_attn.storage.store import StudyStore
+from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.images import keep_inventory, keep_or_compare
 from nas_attn.training.measuring import to_text
-from nas_attn.training.plan import Build, Plan, check_limits, kept_sites, plan_for, study_plan
+from nas_attn.training.plan import Build, Plan, kept_sites, plan_for, study_plan
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import check_trainings
 
@@ -31,31 +31,9 @@ def plan_recipe(
     the data, trains nothing.
     """
     dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
-    if store is not None:
-        keep_or_compare(store, recipe, dataset)
-    return plan_of(recipe, dataset, build=build, store=store)
-
-
-def plan_of(
-    recipe: Recipe,
-    dataset: Dataset | None,
-    *,
-    build: Build | None,
-    store: StudyStore | None = None,
-) -> Plan:
-    """Plans a recipe's networks.
-
-    Args:
-        recipe: what is searched.
-        dataset: its images; None: an evaluator reads them.
-        build: makes the backbone, if a function does.
-        store: keeps the sites that its study began with; None: there is no study yet.
-
-    Raises:
-        UserError: the recipe cannot be carried out.
-    """
     kept = None
     if store is not None:
+        keep_or_compare(store, recipe, dataset)
         kept = kept_sites(store)
     check_trainings(recipe, dataset)
     return plan_for(recipe, dataset, build=build, kept=kept)
@@ -68,7 +46,7 @@ def begin(
     tried: Iterable[str] = (),
     artifacts: Path | str | None = None,
     build: Build | None = None,
-    trials: int | None = None,
+    evaluator: Evaluator | None = None,
 ) -> OpenStudy:
     """Begins a study, or takes up the one with its name, and makes it ready for workers.
 
@@ -78,60 +56,63 @@ def begin(
         tried: placements that the user names.
         artifacts: the folder or bucket of checkpoints and weights; None: beside the database.
         build: makes the backbone, if a function does.
-        trials: of a new study: fewer than its recipe's if its time is short.
+        evaluator: trains candidates, if a function does.
 
     Raises:
         UserError: a recipe or placement is wrong; nothing is written then.
     """
-    tried = list(tried)
-    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
-    if dataset is not None and dataset.contradiction and not is_study(recipe.name, url):
-        raise DataError(dataset.contradiction)
-    plan = plan_of(recipe, dataset, build=build)
-    if not is_study(recipe.name, url):
-        # a study that began before this was checked goes on
-        check_limits(plan)
-    user_trials(plan, tried)
-    check_weights(plan)
+    plan = SearchPlan(
+        recipe, url, tried=list(tried), artifacts=artifacts, build=build, evaluator=evaluator
+    )
+    check(plan)
+    return create(plan)
+
+
+def create(plan: SearchPlan, trials: int | None = None) -> OpenStudy:
+    """Creates the study of a checked plan, or opens the one of its name, and makes it ready for
+    workers. `trials`: of one that has begun nothing yet, fewer than its recipe's if its time is
+    short.
+    """
+    dataset = plan.dataset
     resplit = dataset is not None and dataset.divide is not None
-    opened = create_study(recipe, url, artifacts=artifacts, resplit=resplit)
+    opened = create_study(plan.recipe, plan.url, artifacts=plan.artifacts, resplit=resplit)
     keep_or_compare(opened.store, opened.recipe, dataset)
     keep_inventory(opened.store, opened.recipe, dataset)
-    study_plan(opened.store, plan)
-    begun = bool(opened.store.candidates())
-    return take_up(opened, trials=None if begun else trials, tried=tried)
+    plan.free_images()
+    study_plan(opened.store, plan.networks)
+    if opened.store.settings.prior is None:
+        prior = known_before(opened.recipe, opened.database)
+        if prior is not None:
+            opened.store.set(prior=prior)
+    if opened.store.candidates():
+        trials = None
+    return take_up(opened, trials=trials, tried=plan.tried)
 
 
 def move_here(opened: OpenStudy, machine: Fingerprint) -> None:
-    """Makes this machine the one that measures a study's latencies; its workers measure the
-    candidates on the front anew.
+    """Makes this machine the one that measures a study's latencies. Its workers measure anew the
+    candidates on the front that Optuna was told, and those that got further runs.
     """
-    now = snapshot(opened.store)
-    # without any latency there is no front
-    again = now.front if now.latency else now.candidates
-    keys = [view.key for view in again if not view.is_bare]
+    best = {trial.number for trial in opened.book.study.best_trials}
+    keys = {row.key for row in opened.store.candidates() if row.trial in best and not row.is_bare}
+    keys |= {row.run.key for row in opened.store.queue.rows(purposes=[CONFIRM, ROUND])}
     opened.store.move_to(to_text(machine), again=keys)
-
-
-def check_tried(recipe: Recipe, tried: Sequence[str]) -> None:
-    """Raises UserError: one of the user's own placements does not fit into the network."""
-    if tried:
-        dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
-        user_trials(plan_of(recipe, dataset, build=None), tried)
 
 
 def take_up(
     opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()
 ) -> OpenStudy:
-    """Prepares an existing study for workers: a new total of `trials`, the user's placements.
-    Raises PlacementError.
+    """Prepares an existing study for workers.
+
+    Args:
+        opened: the study.
+        trials: its new total; None: as it is.
+        tried: placements that the user names.
+
+    Raises:
+        PlacementError: one of these does not fit into the network.
     """
     own = user_trials(study_plan(opened.store), tried)
-    if (
-        opened.store.settings.prior is None
-        and (prior := known_before(opened.recipe, opened.database)) is not None
-    ):
-        opened.store.set(prior=prior)
     if trials is not None:
         opened.store.set(trials=trials)
     enqueue_first(opened, own)

@@ -1,23 +1,65 @@
-"""What must be there before a search begins: the device, the evaluator, weights and images."""
+"""What must be there, and fit, before a search begins or goes on."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 
-from nas_attn.errors import BackboneError, NasAttnWarning
-from nas_attn.recipe import tasks
+from nas_attn.errors import BackboneError, DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import tracking
+from nas_attn.searching.prepare.own_placements import user_trials
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.propose.proposers import check_sampler
-from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.importing import PYTHON, load_object
 from nas_attn.training.arithmetic import execution_on
 from nas_attn.training.evaluators import Evaluator
-from nas_attn.training.images import KnownImages, keep_or_compare
-from nas_attn.training.plan import Build, Plan, study_plan
+from nas_attn.training.images import keep_or_compare
+from nas_attn.training.plan import Build, Plan, check_limits
 from nas_attn.training.programs import find_evaluator
 from nas_attn.training.starts import pick_device, read_weights, wanted_weights
-from nas_attn.training.tasks.data import data_of
+
+
+def check(plan: SearchPlan) -> None:
+    """Checks a plan before anything is written. Raises UserError: it cannot be carried out."""
+    for fits in CHECKS:
+        fits(plan)
+
+
+def this_process(plan: SearchPlan) -> None:
+    """Checks that the device, the user's functions, the sampler and the trackers are here."""
+    check_here(plan.recipe, device=plan.device, build=plan.build, evaluator=plan.evaluator)
+
+
+def images(plan: SearchPlan) -> None:
+    """Checks that the images agree with themselves, and are those of a known study."""
+    if plan.study is not None:
+        keep_or_compare(plan.study.store, plan.recipe, plan.dataset)
+    elif plan.dataset is not None and plan.dataset.contradiction and plan.is_new:
+        raise DataError(plan.dataset.contradiction)
+
+
+def limits(plan: SearchPlan) -> None:
+    """Checks that the limits leave room for attention. A study that began before this was checked
+    goes on.
+    """
+    if plan.is_new:
+        check_limits(plan.networks)
+
+
+def placements(plan: SearchPlan) -> None:
+    """Checks that the user's own placements fit into the network."""
+    if plan.tried:
+        user_trials(plan.networks, plan.tried)
+
+
+def weights(plan: SearchPlan) -> None:
+    """Reads the weights that the trainings start from. A known study without any needs no look."""
+    if plan.study is None or wanted_weights(plan.recipe):
+        check_weights(plan.networks)
+
+
+CHECKS: Sequence[Callable[[SearchPlan], None]] = (this_process, images, limits, placements, weights)
 
 
 def check_here(
@@ -52,21 +94,3 @@ def check_weights(plan: Plan) -> None:
     """
     for note in read_weights(plan):
         warnings.warn(note, NasAttnWarning, stacklevel=2)
-
-
-def check_start(opened: OpenStudy) -> None:
-    """Raises BackboneError if the weights that a study's recipe names are not there or do not
-    fit.
-    """
-    if wanted_weights(opened.recipe):
-        check_weights(study_plan(opened.store))
-
-
-def check_images(opened: OpenStudy) -> KnownImages:
-    """Reads a study's images; returns what it knows of them.
-
-    Raises:
-        DataError: they are missing, or not those of the study.
-    """
-    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
-    return keep_or_compare(opened.store, opened.recipe, dataset)

@@ -8,6 +8,7 @@ about a tenth.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -482,6 +483,37 @@ def search_power(
 
 
 # ------------------------------------------------------------------------- while a search works
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What a command says of the time of a search."""
+
+    seconds: float | None
+    """For everything; None: as the study says, if it has a limit."""
+    began: float
+    """When the command began, by `time.monotonic`."""
+    trials: int | None = None
+    """Candidates that are wanted in any case."""
+    tested: bool = True
+    """Whether a test ends it."""
+    unlimited: int = 0
+    """Candidates at least, once no time limits them any more."""
+
+
+def time_left(opened: OpenStudy, clock: Clock, *, workers: int) -> float | None:
+    """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
+    no limit. `workers` share the time.
+    """
+    if clock.seconds is not None:
+        left_s = max(1.0, clock.seconds - (time.monotonic() - clock.began) - END_S)
+        start_clock(opened, left_s, tested=clock.tested, trials=clock.trials, workers=workers)
+        return left_s
+    remaining_s = go_on(opened)
+    if remaining_s is None and clock.trials is None and opened.trials < clock.unlimited:
+        # a short time had made them fewer
+        opened.store.set(trials=clock.unlimited)
+    return remaining_s
 
 
 def start_clock(

@@ -13,6 +13,7 @@ from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning, checks
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.storage.opening import open_study
 
 URL = "sqlite:///nas_attn.db"
@@ -58,7 +59,7 @@ def test_a_study_from_before_this_was_checked_goes_on_and_says_so(
         before.setattr(masks, "palettes_problem", lambda root, files: "")
         beginning.begin(roads, URL).book.close()
     with pytest.warns(NasAttnWarning, match=r"means two classes.*goes on"):
-        checks.check_images(open_study("roads", URL))
+        checks.images(SearchPlan(roads, URL, study=open_study("roads", URL)))
     NasAttnWarning.said.clear()
     with pytest.warns(NasAttnWarning, match=r"means two classes.*goes on"):
         again = beginning.begin(roads, URL)

@@ -11,6 +11,7 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.forecast import forecast
 from nas_attn.searching.prepare.planning import Timetable, timetable, timetable_lines
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.training.trainer import Trainer
 
 URL = "sqlite:///nas_attn.db"
@@ -67,7 +68,7 @@ def test_an_evaluator_has_no_known_pace(table: Path) -> None:
 
 def test_fewer_candidates_have_fewer_baselines(table: Path) -> None:
     recipe = load_recipe("table.toml", overrides={"space": "plug_and_play", "search.trials": 60})
-    opened = beginning.begin(recipe, URL, trials=9)
+    opened = beginning.create(SearchPlan(recipe, URL), trials=9)
     assert opened.trials == 9
     assert len(opened.book.all()) == 1 + 3, "the bare network, and a third of nine"
     assert beginning.begin(recipe, URL).trials == 9, "it goes on with what was planned"

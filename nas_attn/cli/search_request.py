@@ -1,0 +1,315 @@
+"""What `search` and `resume` are asked for: the recipe of it, what is said before a search begins,
+its time, its machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import typer
+
+from nas_attn.cli.common import (
+    Effort,
+    at_storage,
+    check_trust,
+    check_typed,
+    echo,
+    print_json,
+    quiet_optuna,
+    say_lines,
+)
+from nas_attn.cli.folds import ask_folds
+from nas_attn.data.walking import UndividedFolds
+from nas_attn.errors import StudyError
+from nas_attn.latency.machine import fingerprint
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import TOML_PATH, load_recipe
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.searching.prepare.beginning import move_here
+from nas_attn.searching.prepare.checks import check_here, placements
+from nas_attn.searching.prepare.forecast import forecast, forecast_lines
+from nas_attn.searching.prepare.image_folder import (
+    Budget,
+    budget_as_json,
+    budget_lines,
+    plan_folder,
+)
+from nas_attn.searching.prepare.planning import (
+    HOUR_S,
+    Clock,
+    Timetable,
+    timetable,
+    timetable_lines,
+)
+from nas_attn.searching.prepare.search_plan import SearchPlan
+from nas_attn.searching.worker.devices import default_workers
+from nas_attn.storage.opening import OpenStudy, check_place
+from nas_attn.training.images import known_images
+from nas_attn.training.measuring import from_text, machine_text
+from nas_attn.training.plan import wanted
+from nas_attn.training.tasks.data import data_of
+
+# letters: files of 255 hold a study's name, a machine's and a process's
+LONGEST_NAME = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """What `search` is asked for."""
+
+    recipe: str
+    """A shipped name, a path, or a folder of images."""
+    changes: dict[str, Any]
+    """Dotted key of the recipe -> value in its place."""
+    seconds: float | None
+    """The time for everything; None: no limit."""
+    began: float
+    """When the command began, by `time.monotonic`."""
+    tried: Sequence[str]
+    """Placements that are evaluated, too."""
+    storage: str
+    artifacts: str | None
+    report: str | None
+    as_json: bool
+    dry_run: bool
+    create_only: bool
+    trust: bool
+
+    @property
+    def stated_trials(self) -> int | None:
+        """The candidates that are wanted in any case; None: as the recipe says, or the time."""
+        stated = self.changes.get("search.trials")
+        return None if stated is None else int(stated)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeRequest:
+    """What `resume` is asked for."""
+
+    seconds: float | None
+    """The time for everything; None: as the study says, if it has a limit."""
+    began: float
+    """When the command began, by `time.monotonic`."""
+    trials: int | None
+    """The new total of candidates."""
+    tried: Sequence[str]
+    """Placements that are evaluated, too."""
+    storage: str
+    report: str | None
+    here: bool
+    """Whether this machine measures the latencies from now on."""
+    as_json: bool
+    trust: bool
+
+    @property
+    def clock(self) -> Clock:
+        """What is asked of the time."""
+        return Clock(self.seconds, self.began, self.trials)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a search uses its time."""
+
+    clock: Clock
+    trials: int | None
+    """Candidates of a new study; None: as its recipe says."""
+    effort: Effort
+
+
+def recipe_for(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget | None]:
+    """Reads the recipe, or makes the one that searches a folder of images in the time.
+
+    Raises:
+        UserError: what is asked for cannot be searched, or is not trusted.
+    """
+    changes = request.changes
+    named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
+    check_typed(named["backbone"], named["data"], trust=request.trust)
+    budget = None
+    if os.path.isdir(request.recipe):
+        budget = _budget(request, effort)
+        recipe = budget.recipe
+    else:
+        ways = f"{TOML_PATH} or of a folder of images"
+        recipe = load_recipe(request.recipe, overrides=changes, ways=ways)
+    if len(recipe.name) > LONGEST_NAME:
+        raise StudyError(
+            f"the study's name has {len(recipe.name)} letters, too many for the names of its files:"
+            f" give --name with at most {LONGEST_NAME}"
+        )
+    check_trust(request.recipe, recipe, trust=request.trust)
+    quiet_optuna()
+    return recipe, budget
+
+
+def _budget(request: SearchRequest, effort: Effort) -> Budget:
+    """How a folder of images is searched in the time. On a terminal, asks which of its folds
+    validate and test.
+    """
+    quiet_optuna()
+    plan = partial(
+        plan_folder,
+        request.recipe,
+        request.seconds or HOUR_S,
+        storage=request.storage,
+        workers=effort.workers or default_workers(effort.device),
+        device=effort.device,
+    )
+    try:
+        return plan(given=request.changes)
+    except UndividedFolds as error:
+        if not sys.stdin.isatty() or request.as_json:
+            raise
+        return plan(given={**request.changes, "data.splits": ask_folds(error.folds).model_dump()})
+
+
+def say_inventory(plan: SearchPlan, request: SearchRequest) -> list[str]:
+    """Says what the user's images are, and what is left out of them; returns these lines, none for
+    other data.
+    """
+    recipe = plan.recipe
+    inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
+    if inventory is None:
+        return []
+    lines = inventory.described()
+    if lines and not request.as_json:
+        text = "\n".join(lines)
+        echo(f"{recipe.data.name}: {text}", err=not request.dry_run)
+    return lines
+
+
+def schedule_of(
+    plan: SearchPlan, budget: Budget | None, request: SearchRequest, effort: Effort
+) -> Schedule:
+    """Plans the time of a search, and says how it is used.
+
+    Args:
+        plan: the search.
+        budget: how a folder of images is searched; None: a recipe is.
+        request: what is asked for.
+        effort: how runs are carried out.
+    """
+    stated = request.stated_trials
+    unlimited = 0 if stated is not None else plan.recipe.search.trials
+    clock = Clock(request.seconds, request.began, stated, unlimited=unlimited)
+    if budget is not None:
+        _say_budget(budget, request)
+        seconds = request.seconds if stated is not None else budget.seconds
+        clock = replace(clock, seconds=seconds, tested=budget.blocks > 0)
+        return Schedule(clock, None, _as_reckoned(effort))
+    table = _timetable(plan, request, effort)
+    if table is None:
+        return Schedule(clock, None, effort)
+    if not request.as_json:
+        say_lines(timetable_lines(table), err=True)
+    clock = replace(clock, tested=table.blocks > 0)
+    return Schedule(clock, table.trials, _as_reckoned(effort))
+
+
+def _as_reckoned(effort: Effort) -> Effort:
+    """With the number of workers for which the time was reckoned."""
+    return replace(effort, workers=effort.workers or default_workers(effort.device))
+
+
+def _say_budget(budget: Budget, request: SearchRequest) -> None:
+    if not request.as_json:
+        say_lines(budget_lines(budget, "; --target changes it"), err=not request.dry_run)
+
+
+def _timetable(plan: SearchPlan, request: SearchRequest, effort: Effort) -> Timetable | None:
+    """What a recipe's search does with its time; None without a limit."""
+    if request.seconds is None:
+        return None
+    workers = effort.workers or default_workers(effort.device)
+    return timetable(
+        plan.recipe,
+        request.seconds,
+        workers=workers,
+        device=effort.device,
+        trials=request.stated_trials,
+    )
+
+
+def show_forecast(
+    plan: SearchPlan, budget: Budget | None, request: SearchRequest, effort: Effort
+) -> None:
+    """Prints what a search would do; writes nothing.
+
+    Args:
+        plan: the search.
+        budget: how a folder of images is searched; None: a recipe is.
+        request: what is asked for.
+        effort: how runs are carried out.
+    """
+    check_here(plan.recipe, device=plan.device)
+    images = say_inventory(plan, request)
+    check_place(plan.recipe, plan.url, artifacts=plan.artifacts)
+    if budget is not None:
+        _say_budget(budget, request)
+        placements(plan)
+        if request.as_json:
+            print_json(budget_as_json(budget) | {"images": images})
+        return
+    table = _timetable(plan, request, effort)
+    expected = forecast(plan.recipe, device=effort.device, threads=effort.threads, tried=plan.tried)
+    if request.as_json:
+        time = {"time": asdict(table)} if table else {}
+        print_json({**asdict(expected), **time, "images": images})
+        return
+    if table is None:
+        say_lines(forecast_lines(expected))
+        return
+    # What the search can show is said of the time that it has.
+    say_lines(forecast_lines(replace(expected, smallest_difference=None)))
+    say_lines(timetable_lines(table))
+
+
+def note_images(opened: OpenStudy, *, first: bool = False) -> None:
+    """Says what cannot be known of the images. `first`: the study is from before they were kept."""
+    images = known_images(opened.store, opened.recipe)
+    if images is None:
+        return
+    if images.unknown:
+        echo(f"note: {images.unchecked(opened.recipe.data.name)}", err=True)
+    elif first:
+        echo(
+            "note: what the images are is kept from now on; whether they changed before is not"
+            " known",
+            err=True,
+        )
+
+
+def settle_machine(opened: OpenStudy, *, here: bool = False, asking: bool) -> None:
+    """Says if another machine measures the study's latencies; moves the study if a person wants it.
+
+    Args:
+        opened: the study.
+        here: whether this machine shall measure from now on.
+        asking: whether a person at a terminal may be asked.
+
+    Raises:
+        StudyError: `here` is set, and the study needs no latency.
+    """
+    name = opened.store.name
+    if "latency" not in wanted(opened.recipe):
+        if here:
+            raise StudyError(f"--here: study '{name}' measures no latency; leave it out")
+        return
+    machine = fingerprint(opened.recipe.latency)
+    pinned = from_text(opened.store.fingerprint) if opened.store.fingerprint else machine
+    if pinned == machine:
+        return
+    there = f"latencies of study '{name}' are measured on {machine_text(pinned, machine)}"
+    if not here and asking and sys.stdin.isatty():
+        here = typer.confirm(f"{there}. Measure them on this machine from now on?")
+    if here:
+        move_here(opened, machine)
+    else:
+        again = f"nas-attn resume {name}{at_storage(opened.url)} --here"
+        echo(f"note: {there}, so this machine only trains; to measure here: {again}", err=True)

@@ -1,0 +1,68 @@
+"""`search` and `resume`, from what is asked for to the answer. Open this file first.
+
+Both are one trip: open the study, check the plan, run it, answer. The plan is made once; what must
+hold before anything is written is one list (`searching.prepare.checks.CHECKS`).
+"""
+
+from __future__ import annotations
+
+from nas_attn.cli.common import Effort, study_named
+from nas_attn.cli.running import run_study, say_created, show_outcome, time_for
+from nas_attn.cli.search_request import (
+    ResumeRequest,
+    SearchRequest,
+    note_images,
+    recipe_for,
+    say_inventory,
+    schedule_of,
+    settle_machine,
+    show_forecast,
+)
+from nas_attn.searching.prepare.beginning import create, take_up
+from nas_attn.searching.prepare.checks import check
+from nas_attn.searching.prepare.search_plan import SearchPlan
+from nas_attn.training.images import known_images
+
+
+def search(request: SearchRequest, effort: Effort) -> None:
+    """Runs a search from a recipe or a folder of images, or goes on with the one of its name."""
+    recipe, budget = recipe_for(request, effort)
+    plan = SearchPlan(
+        recipe,
+        request.storage,
+        tried=request.tried,
+        device=effort.device,
+        artifacts=request.artifacts,
+    )
+    if request.dry_run:
+        show_forecast(plan, budget, request, effort)
+        return
+    say_inventory(plan, request)
+    check(plan)
+    schedule = schedule_of(plan, budget, request, effort)
+    opened = create(plan, schedule.trials)
+    note_images(opened)
+    settle_machine(opened, asking=not request.as_json)
+    left_s = time_for(opened, schedule.clock, schedule.effort)
+    if request.create_only:
+        say_created(opened, as_json=request.as_json)
+        return
+    ended = run_study(opened, schedule.effort, left_s, quiet=request.as_json)
+    show_outcome(opened, ended, report=request.report, as_json=request.as_json)
+
+
+def resume(study: str | None, request: ResumeRequest, effort: Effort) -> None:
+    """Goes on with a study, by default the only one; it needs only its database."""
+    opened = study_named(study, request.storage, trust=request.trust)
+    plan = SearchPlan(
+        opened.recipe, opened.url, study=opened, tried=request.tried, device=effort.device
+    )
+    first = known_images(opened.store, opened.recipe) is None
+    check(plan)
+    plan.free_images()
+    note_images(opened, first=first)
+    settle_machine(opened, here=request.here, asking=not request.as_json)
+    take_up(opened, trials=request.trials, tried=request.tried)
+    left_s = time_for(opened, request.clock, effort)
+    ended = run_study(opened, effort, left_s, quiet=request.as_json)
+    show_outcome(opened, ended, report=request.report, as_json=request.as_json)
