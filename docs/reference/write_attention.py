@@ -75,7 +75,8 @@ def _cost(row: Row, shape: tuple[int, int, int]) -> str:
 
 def _section(row: Row) -> Iterator[str]:
     yield from (f"## {row.name}", "", f"**{row.title}**. {row.paper}. `{row.class_path}`", "")
-    yield from (inspect.getdoc(row.load()) or "", "")
+    equation, _, _ = (inspect.getdoc(row.load()) or "").partition("\n\nArgs:")
+    yield from (equation.partition(f"{row.paper}.\n\n")[2], "")
     if row.knobs:
         yield from ("| knob | default | values | |", "|---|---|---|---|")
         for knob in row.knobs:

@@ -3,56 +3,91 @@ built.
 
 There are three ways to add a module: an entry point in the group `nas_attn.attention`; its path
 wherever a type is expected, `stage2=my_package.modules:MyAttention(reduction=8)`; a class and a row
-in this package.
+in this package. The class is alike in all of them:
 
     class MyAttention(nn.Module):
-        def __init__(self, channels: int, *, reduction: int = 16, mode: Literal["max", "mean"] =
-        "max") -> None: ... def forward(self, x: Tensor) -> Tensor: ...          # (N, C, H, W) ->
-        the same shape
+        def __init__(
+            self, channels: int, *, reduction: int = 16, mode: Literal["max", "mean"] = "max"
+        ) -> None: ...
+        def forward(self, x: Tensor) -> Tensor: ...  # (N, C, H, W) -> the same shape
 
-Its keyword-only parameters are its knobs; it gets `height`, `width` and `init` if it has these
-parameters. Without `init`, the identity start is a blend around it.
+Its keyword-only parameters are its knobs (`knobs.py`); it gets `height`, `width` and `init` if it
+has these parameters. Without `init`, the identity start is a blend around it.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
-import typing
-from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from nas_attn.attention import (
-    channel_rows,
-    convolution_rows,
-    direction_rows,
-    kernel_rows,
-    self_attention_rows,
-    spatial_rows,
-)
+from nas_attn.attention import fitting
 from nas_attn.attention.choice import Choice, Knob
-from nas_attn.attention.row import INITS, SHAPED, Count, Fitting, Init, KnobSpec, MapShape, Row
+from nas_attn.attention.fitting import MapShape
+from nas_attn.attention.knobs import KnobSpec
+from nas_attn.attention.row import INITS, Count, Init, Row
 from nas_attn.errors import KnobError, did_you_mean
-from nas_attn.system.importing import load_object
 
 if TYPE_CHECKING:
     from torch import nn
 
-FAMILIES = (
-    channel_rows,
-    spatial_rows,
-    kernel_rows,
-    direction_rows,
-    self_attention_rows,
-    convolution_rows,
+ELA_VARIANT = KnobSpec(
+    "variant",
+    str,
+    "B",
+    "the paper's sizes for auto knobs",
+    choices=tuple(fitting.ELA_VARIANTS),
+    preset=True,
 )
-"""The files of rows, in the order in which they are shown."""
-ROWS: MappingProxyType[str, Row] = MappingProxyType(
-    {row.name: row for family in FAMILIES for row in family.ROWS}
+_LISTED = (
+    Row("se", ".channel:SqueezeExcitation", "channel", fitting.se),
+    Row("eca", ".channel:EfficientChannel", "channel"),
+    Row("ese", ".channel:EffectiveSqueezeExcitation", "channel"),
+    Row("nam", ".channel:NormalizationAttention", "channel"),
+    Row("srm", ".channel:StyleRecalibration", "channel"),
+    Row("gct", ".channel:GatedChannel", "channel"),
+    Row("fca", ".channel:FrequencyChannel", "channel", fitting.fca),
+    Row("grn", ".channel:GlobalResponse", "channel"),
+    Row("gc", ".channel:GlobalContext", "channel", fitting.gc),
+    Row("cbam", ".spatial:ConvolutionalBlockAttention", "spatial", fitting.cbam),
+    Row("bam", ".spatial:BottleneckAttention", "spatial"),
+    Row("gam", ".spatial:GlobalAttention", "spatial", fitting.gam),
+    Row("simam", ".spatial:SimAM", "spatial"),
+    Row("sge", ".spatial:SpatialGroupEnhance", "spatial", fitting.sge),
+    Row("scse", ".spatial:ConcurrentSqueezeExcitation", "spatial"),
+    Row("triplet", ".spatial:TripletAttention", "spatial"),
+    Row("ema", ".spatial:EfficientMultiScale", "spatial"),
+    Row("shuffle", ".spatial:ShuffleAttention", "spatial", fitting.shuffle),
+    Row("mlca", ".spatial:MixedLocalChannel", "spatial"),
+    Row("psa", ".polarized:PolarizedSelfAttention", "spatial"),
+    Row("ge", ".gather_excite:GatherExcite", "spatial", fitting.ge),
+    Row("lska", ".kernel:LargeSeparableKernel", "kernel"),
+    Row("msca", ".kernel:MultiScaleConvolution", "kernel"),
+    Row("lsk", ".kernel:LargeSelectiveKernel", "kernel"),
+    Row("sk", ".kernel:SelectiveKernel", "kernel", fitting.sk),
+    Row("caa", ".kernel:ContextAnchor", "kernel"),
+    Row("cpca", ".kernel:ChannelPrior", "kernel"),
+    Row("coord", ".direction:CoordinateAttention", "direction", fitting.coord),
+    Row(
+        "ela",
+        ".direction:EfficientLocalAttention",
+        "direction",
+        fitting.ela,
+        (ELA_VARIANT,),
+    ),
+    Row("scsa", ".direction:SynergisticAttention", "direction"),
+    Row("sdpa", ".self_attention:ScaledDotProduct", "self-attention"),
+    Row("mhsa", ".self_attention:MultiHead", "self-attention"),
+    Row("mqa", ".self_attention:MultiQuery", "self-attention"),
+    Row("relu_linear", ".self_attention:ReluLinear", "self-attention"),
+    Row("c2psa", ".yolo:PositionSensitive", "self-attention", fitting.c2psa),
+    Row("area", ".yolo:AreaAttention", "self-attention", fitting.area),
+    Row("dwconv", ".convolution:DepthwiseConvolution", "convolution", control=True),
+    Row("conv", ".convolution:PointwiseConvolution", "convolution", control=True),
 )
+ROWS = MappingProxyType({row.name: row for row in _LISTED})
 """Name -> row of every module of this package, in the order in which they are shown."""
 CONTROLS = tuple(row.name for row in ROWS.values() if row.control)
 """Names of the rows without attention: plain layers."""
@@ -62,17 +97,18 @@ RUNTIMES = Path(__file__).with_name("runtimes.json")
 
 def find(name: str) -> Row:
     """The row of a name: of this package, of an entry point, or of `package.module:Class`.
-    KnobError: there is none (it names the nearest), it cannot be imported, or its signature does
-    not fit.
+
+    KnobError: there is none (it names the nearest). What cannot be imported says so when its class
+    or a knob is asked for.
     """
     if name in ROWS:
         return ROWS[name]
     if ":" in name:
-        return _foreign(name, name)
+        return Row(name, name)
     foreign = installed()
     if name not in foreign:
         raise KnobError(f"unknown attention type '{name}': {did_you_mean(name, [*ROWS, *foreign])}")
-    return _foreign(name, foreign[name].value)
+    return Row(name, foreign[name].value)
 
 
 def build(
@@ -92,11 +128,11 @@ def build(
         raise KnobError(f"unknown init {init!r}: give 'paper' or 'identity'")
     row = find(choice.type)
     knobs = dict(row.resolve(choice.knobs, channels, height, width, init=init))
-    cls, arguments, blended = construction(row, knobs, height, width, init)
-    module: nn.Module = cls(channels, **arguments)
+    arguments = row.arguments(knobs, height, width, init)
+    module: nn.Module = row.load()(channels, **arguments)
     if row.name in ROWS:
         module.__dict__["__prepare_scriptable__"] = refuse_scripting
-    return Blended(module) if blended else module
+    return Blended(module) if init == "identity" and "init" not in arguments else module
 
 
 def cost(choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper") -> Count:
@@ -105,12 +141,12 @@ def cost(choice: Choice, channels: int, height: int, width: int, *, init: Init =
     Raises:
         KnobError: as `build`.
     """
-    from nas_attn.attention import counting
+    from nas_attn.attention import module_cost
 
     shape = MapShape(channels, height, width)
     # Others' modules may look at values.
     device = "meta" if choice.type in ROWS else "cpu"
-    _, count = counting.run(lambda: build(choice, *shape, init=init), shape, device)
+    _, count = module_cost.run(lambda: build(choice, *shape, init=init), shape, device)
     return count
 
 
@@ -138,27 +174,6 @@ def create(
     # Position tables are interpolated from 14.
     sides = [side for side in (height, width) if side is not None] or [14]
     return build(choice, channels, sides[0], sides[-1], init=init)
-
-
-def construction(
-    row: Row, knobs: dict[str, Knob], height: int, width: int, init: Init
-) -> tuple[type[nn.Module], dict[str, Any], bool]:
-    """The class behind a row, its arguments besides the channels, and whether it is wrapped in
-    `gates.Blended`.
-    """
-    cls = row.load()
-    extra = _shaped(cls, height, width, init)
-    return cls, {**knobs, **extra}, init == "identity" and "init" not in extra
-
-
-def _shaped(cls: type, height: int, width: int, init: Init) -> dict[str, Any]:
-    """The parameters in `SHAPED` that the class has."""
-    accepted = inspect.signature(cls).parameters
-    return {
-        name: value
-        for name, value in zip(SHAPED, (height, width, init), strict=True)
-        if name in accepted
-    }
 
 
 def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
@@ -198,77 +213,6 @@ def measured_with() -> list[str]:
     return sentences
 
 
-# -------------------------------------------------------------------------------------------
-# others' modules
-
-
 def installed() -> dict[str, EntryPoint]:
     """Name -> entry point of each module that an installed package offers; nothing is imported."""
     return {entry.name: entry for entry in entry_points(group="nas_attn.attention")}
-
-
-def _foreign(name: str, target: str) -> Row:
-    what = "attention type"
-    if name != target:
-        what = f"attention type '{name}', entry point"
-    cls = load_object(target, what=what, error=KnobError)
-    from torch import nn
-
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        kind = cls.__name__ if isinstance(cls, type) else type(cls).__name__
-        raise KnobError(f"{what} '{target}' is not a subclass of torch.nn.Module, but {kind}")
-    title = inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0]
-    return Row(
-        name,
-        lambda: cls,
-        title,
-        "",
-        "foreign",
-        tuple(_knobs(name, cls)),
-        fit=lambda fitting: _try(cls, fitting),
-    )
-
-
-def _knobs(name: str, cls: type) -> Iterable[KnobSpec]:
-    try:
-        hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
-    except (NameError, TypeError):
-        hints = {}
-    for parameter in inspect.signature(cls).parameters.values():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or parameter.name in SHAPED:
-            continue
-        default = parameter.default
-        if type(default) not in (int, float, bool, str):
-            raise KnobError(
-                f"attention type '{name}': knob '{parameter.name}' needs a number, bool or text as"
-                " default"
-            )
-        hint = hints.get(parameter.name)
-        choices = ()
-        if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-        yield KnobSpec(parameter.name, type(default), default, "", choices=choices)
-
-
-def _try(cls: type, fitting: Fitting) -> None:
-    """Runs an instance on one map of zeros. KnobError: it raises, or changes the shape."""
-    import torch
-
-    from nas_attn.attention import counting
-
-    shape = MapShape(fitting.channels, fitting.height, fitting.width)
-    extra = _shaped(cls, fitting.height, fitting.width, fitting.init)
-    try:
-        y, _ = counting.run(
-            lambda: cls(fitting.channels, **fitting.values, **extra), shape, device="cpu"
-        )
-    except Exception as error:
-        # another package's code: whatever it raises
-        reason = f"{type(error).__name__}: {error}"
-        raise KnobError(
-            f"{fitting.row.name} does not work on {fitting.channels} channels: {reason}"
-        ) from error
-    expected = (1, *shape)
-    given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
-    if given != expected:
-        raise KnobError(f"{fitting.row.name} must keep the shape {expected}, but gives {given}")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.fitting import hidden_width
 from nas_attn.attention.gates import (
     EPS,
     LEAST_DIVISOR,
@@ -22,24 +23,36 @@ from nas_attn.attention.gates import (
     zero_,
 )
 from nas_attn.attention.gather_excite import brought_to
-from nas_attn.attention.row import Init, hidden_width
+from nas_attn.attention.knobs import Frequencies, Neighbours, Reduction
+from nas_attn.attention.row import Init
 
 # in this file, too
 torch.fx.wrap("brought_to")
 
 
 class SqueezeExcitation(nn.Module):
-    """`y = x·s(W2 relu(W1 mean(x)))`, the mean over H and W, h = max(1, C // reduction).
+    """Squeeze-and-excitation
+
+    Paper: Hu et al. 2018, arXiv:1709.01507.
+
+    `y = x·s(W2 relu(W1 mean(x)))`, the mean over H and W, h = max(1, C // reduction).
+
     Start: `identity` zeroes W2 and uses 2s.
+
+    Args:
+        reduction: channels divided by the hidden width
+        bias: whether the two linear layers have biases, as the authors' Caffe file of
+            SE has
+        divisor: the hidden width is rounded to a multiple of this (timm: 8)
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        reduction: int = 16,
+        reduction: Reduction = 16,
         bias: bool = True,
-        divisor: int = 1,
+        divisor: Literal[1, 8] = 1,
         init: Init = "paper",
     ) -> None:
         super().__init__()
@@ -56,8 +69,13 @@ class SqueezeExcitation(nn.Module):
 
 
 class EffectiveSqueezeExcitation(nn.Module):
-    """`y = x·hardsigmoid(W mean(x))`, the mean over H and W, `hardsigmoid(z) = clip(z + 3, 0, 6) /
+    """Effective squeeze-and-excitation
+
+    Paper: Lee and Park 2020, arXiv:1911.06667.
+
+    `y = x·hardsigmoid(W mean(x))`, the mean over H and W, `hardsigmoid(z) = clip(z + 3, 0, 6) /
     6`.
+
     Start: `identity` zeroes W and doubles the gate.
     """
 
@@ -74,15 +92,24 @@ class EffectiveSqueezeExcitation(nn.Module):
 
 
 class EfficientChannel(nn.Module):
-    """`y = x·s(conv_k(mean(x)))`, the mean over H and W, the convolution over the channels.
+    """Efficient channel attention
+
+    Paper: Wang et al. 2020, arXiv:1910.03151.
+
+    `y = x·s(conv_k(mean(x)))`, the mean over H and W, the convolution over the channels.
+
     Start: `identity` zeroes the convolution and uses 2s.
+
+    Args:
+        kernel_size: odd number of neighbouring channels seen
+        padding: beyond the ends (timm's `ceca`: circular)
     """
 
     def __init__(
         self,
         channels: int,  # noqa: ARG002 - every module takes it
         *,
-        kernel_size: int,
+        kernel_size: Neighbours,
         padding: Literal["zeros", "circular"] = "zeros",
         init: Init = "paper",
     ) -> None:
@@ -100,7 +127,12 @@ class EfficientChannel(nn.Module):
 
 
 class StyleRecalibration(nn.Module):
-    """`y = x·s(BN(w_c·[mean(x), std(x)]))`, over H and W; a map of one pixel has variance 0.
+    """Style-based recalibration
+
+    Paper: Lee et al. 2019, arXiv:1903.10829.
+
+    `y = x·s(BN(w_c·[mean(x), std(x)]))`, over H and W; a map of one pixel has variance 0.
+
     Start: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses
     2s.
     """
@@ -127,8 +159,16 @@ class StyleRecalibration(nn.Module):
 
 
 class NormalizationAttention(nn.Module):
-    """`y = x·s(w·BN(x))`, `w = |gamma| / sum |gamma|`; all gammas zero: w = 0.
+    """Normalisation-based attention, channel branch
+
+    Paper: Liu et al. 2021, arXiv:2111.12419.
+
+    `y = x·s(w·BN(x))`, `w = |gamma| / sum |gamma|`; all gammas zero: w = 0.
+
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+
+    Args:
+        detach: keep the gradient out of the weights, as the authors' code does
     """
 
     def __init__(self, channels: int, *, detach: bool = False, init: Init = "paper") -> None:
@@ -149,8 +189,16 @@ class NormalizationAttention(nn.Module):
 
 
 class GatedChannel(nn.Module):
-    """`y = x·(1 + tanh(γ·ŝ + β))`, `s_c = α_c·‖x_c‖`, `ŝ = s / rms(s)` over the channels.
+    """Gated channel transformation
+
+    Paper: Yang et al. 2020, arXiv:1909.11519.
+
+    `y = x·(1 + tanh(γ·ŝ + β))`, `s_c = α_c·‖x_c‖`, `ŝ = s / rms(s)` over the channels.
+
     Start: both are the same: γ = β = 0 is the identity.
+
+    Args:
+        norm: norm over the pixels
     """
 
     def __init__(
@@ -203,14 +251,24 @@ GRID = 7
 
 
 class FrequencyChannel(nn.Module):
-    """`y = x·s(W2 relu(W1 f))`, `f_c = Σ x_c·D_c` over H and W, D_c the cosine of c's group.
+    """Frequency channel attention
+
+    Paper: Qin et al. 2021, arXiv:2012.11879.
+
+    `y = x·s(W2 relu(W1 f))`, `f_c = Σ x_c·D_c` over H and W, D_c the cosine of c's group.
 
     D_c is a basis function of the orthonormal DCT-II. The channels are in groups of equal size,
     with a frequency each; the first of `top` is (0, 0), the mean times √(HW). Frequencies are those
     of a 7 x 7 grid, times H // 7 and W // 7. `height` and `width` are those of the map that it is
     made for, at least 7; others are brought to that size by adaptive average pooling, as in the
     authors' code.
+
     Start: `identity` zeroes W2 and uses 2s.
+
+    Args:
+        frequencies: groups of channels, with a frequency each
+        order: which frequencies come first
+        reduction: channels divided by the hidden width
     """
 
     rows: Tensor
@@ -220,9 +278,9 @@ class FrequencyChannel(nn.Module):
         self,
         channels: int,
         *,
-        frequencies: int = 16,
+        frequencies: Frequencies = 16,
         order: Literal["top", "low", "bot"] = "top",
-        reduction: int = 16,
+        reduction: Reduction = 16,
         height: int = 14,
         width: int = 14,
         init: Init = "paper",
@@ -285,7 +343,12 @@ def cosines(frequency_C: Tensor, side: int) -> Tensor:
 
 
 class GlobalResponse(nn.Module):
-    """`y = γ·x·n + β + x`, `n = ‖x_c‖ / mean_c ‖x_c‖`, the norm of each channel over H and W.
+    """Global response normalisation
+
+    Paper: Woo et al. 2023, arXiv:2301.00808.
+
+    `y = γ·x·n + β + x`, `n = ‖x_c‖ / mean_c ‖x_c‖`, the norm of each channel over H and W.
+
     Start: both are the same: γ = β = 0 is the identity.
     """
 
@@ -305,17 +368,28 @@ class GlobalResponse(nn.Module):
 
 
 class GlobalContext(nn.Module):
-    """`y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or
+    """Global context block
+
+    Paper: Cao et al. 2019, arXiv:1904.11492.
+
+    `y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or
     `y = x·s(…) + …`.
+
     Start: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses
     2s where it multiplies.
+
+    Args:
+        reduction: channels divided by the hidden width; auto: 16, or less where that
+            leaves fewer than 4
+        pooling: how pixels are summed up
+        fusion: how the context meets x
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        reduction: int,
+        reduction: Reduction,
         pooling: Literal["attention", "average"] = "attention",
         fusion: Literal["add", "multiply", "both"] = "add",
         init: Init = "paper",

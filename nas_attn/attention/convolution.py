@@ -8,6 +8,7 @@ from nas_attn.attention.gates import (
     convolved,
     zero_,
 )
+from nas_attn.attention.knobs import Odd
 from nas_attn.attention.row import Init
 
 
@@ -27,7 +28,12 @@ class ResidualConvolution(nn.Module):
 
 
 class PointwiseConvolution(ResidualConvolution):
-    """`y = x + BN(conv1x1(relu(x)))`: one more layer, which mixes the channels of each pixel.
+    """Residual 1×1 convolution (a control, not attention)
+
+    Paper: He et al. 2016, arXiv:1603.05027.
+
+    `y = x + BN(conv1x1(relu(x)))`: one more layer, which mixes the channels of each pixel.
+
     Start: `identity` zeroes the normalisation's affine.
     """
 
@@ -36,11 +42,19 @@ class PointwiseConvolution(ResidualConvolution):
 
 
 class DepthwiseConvolution(ResidualConvolution):
-    """`y = x + BN(conv_k(relu(x)))`: one more layer, which mixes the k x k pixels of each channel.
+    """Residual depth-wise convolution (a control, not attention)
+
+    Paper: He et al. 2016, arXiv:1603.05027.
+
+    `y = x + BN(conv_k(relu(x)))`: one more layer, which mixes the k x k pixels of each channel.
+
     Start: `identity` zeroes the normalisation's affine.
+
+    Args:
+        kernel_size: odd side of the convolution
     """
 
-    def __init__(self, channels: int, *, kernel_size: int = 3, init: Init = "paper") -> None:
+    def __init__(self, channels: int, *, kernel_size: Odd = 3, init: Init = "paper") -> None:
         reach = kernel_size // 2
         super().__init__(
             nn.Conv2d(channels, channels, kernel_size, padding=reach, groups=channels, bias=False),

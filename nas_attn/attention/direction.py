@@ -15,16 +15,31 @@ from nas_attn.attention.gates import (
     one_of,
     zero_,
 )
+from nas_attn.attention.knobs import FewGroups, Groups, Heads, LongOdd, MapSide, Positive, Reduction
 from nas_attn.attention.row import Init
 
 
 class CoordinateAttention(nn.Module):
-    """`y = x·s(F_h(f_h))·s(F_w(f_w))`, `[f_h; f_w] = hswish(BN(F([mean_W x; mean_H x])))`.
+    """Coordinate attention
+
+    Paper: Hou et al. 2021, arXiv:2103.02907.
+
+    `y = x·s(F_h(f_h))·s(F_w(f_w))`, `[f_h; f_w] = hswish(BN(F([mean_W x; mean_H x])))`.
+
     Start: `identity` zeroes F_h and F_w and uses 2s in both directions.
+
+    Args:
+        reduction: channels divided by the hidden width
+        min_hidden: the hidden width is at least this
     """
 
     def __init__(
-        self, channels: int, *, reduction: int = 32, min_hidden: int = 8, init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        reduction: Reduction = 32,
+        min_hidden: Positive = 8,
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         hidden = max(min_hidden, channels // reduction)
@@ -47,20 +62,33 @@ class CoordinateAttention(nn.Module):
 
 
 class EfficientLocalAttention(nn.Module):
-    """`y = x·a_h·a_w`, `a_h = s(GN(conv_k(mean_W x)))`, `a_w = s(GN(conv_k(mean_H x)))`.
+    """Efficient local attention
+
+    Paper: Xu and Wan 2024, arXiv:2403.01123.
+
+    `y = x·a_h·a_w`, `a_h = s(GN(conv_k(mean_W x)))`, `a_w = s(GN(conv_k(mean_H x)))`.
 
     The variants T, B, S, L of the paper are settings of kernel and groups, which the catalogue
     knows.
+
     Start: `identity` zeroes the normalisation's affine and uses 2s in both directions.
+
+    Args:
+        kernel_size: odd length of the convolutions
+        groups: groups of the convolution
+        norm_groups: groups of the group normalisation
+        shared: one convolution and norm for both directions, as in all copies (paper:
+            two)
+        activation: before the sigmoid (timm: silu)
     """
 
     def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
-        kernel_size: int,
-        groups: int,
-        norm_groups: int,
+        kernel_size: LongOdd,
+        groups: Groups,
+        norm_groups: Groups,
         shared: bool = True,
         activation: Literal["none", "silu"] = "none",
         init: Init = "paper",
@@ -99,23 +127,33 @@ REACHES = (3, 5, 7, 9)
 
 
 class SynergisticAttention(nn.Module):
-    """`u = x·s(GN(f(mean_W x)))·s(GN'(f(mean_H x)))`, then `y = u·s(mean(softmax(QKᵀ/√d)V))`.
+    """Spatial and channel synergistic attention
+
+    Paper: Si et al. 2025, arXiv:2407.05128.
+
+    `u = x·s(GN(f(mean_W x)))·s(GN'(f(mean_H x)))`, then `y = u·s(mean(softmax(QKᵀ/√d)V))`.
 
     f: depth-wise convolutions along a strip, of length 3, 5, 7, 9 for the four quarters of the
     channels; both directions share them. Q, K, V are u in means over windows, normalised over all
     of C, H and W and scaled by channel; in each head of d = C / heads channels, channels attend to
     channels. The windows do not overlap, and are never larger than the map; what is left over at
     the border takes no part.
+
     Start: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates.
+
+    Args:
+        heads: heads in which channels attend to channels
+        window_size: side of the windows whose means they are compared by
+        groups: groups of channels with strips of 3, 5, 7 and 9
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        heads: int = 8,
-        window_size: int = 7,
-        groups: int = 4,
+        heads: Heads = 8,
+        window_size: MapSide = 7,
+        groups: FewGroups = 4,
         init: Init = "paper",
     ) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from nas_attn.attention.gates import (
     is_free,
     zero_,
 )
+from nas_attn.attention.knobs import Reduction
 from nas_attn.attention.row import Init
 
 
@@ -44,7 +45,11 @@ def brought_to(x_NCHW: Tensor, height: int, width: int) -> Tensor:
 
 
 class GatherExcite(nn.Module):
-    """`y = x·s(up(g(x)))`: g gathers each channel over neighbourhoods, up repeats the nearest for
+    """Gather-excite
+
+    Paper: Hu et al. 2018, arXiv:1810.12348.
+
+    `y = x·s(up(g(x)))`: g gathers each channel over neighbourhoods, up repeats the nearest for
     every pixel.
 
     The neighbourhoods are 2e - 1 wide and e apart, e the extent; 0 stands for the whole map. GE-θ⁻
@@ -53,18 +58,25 @@ class GatherExcite(nn.Module):
     normalisation, with ReLU between. GE-θ⁺ has `conv1x1(relu(conv1x1(relu(g))))` behind these
     (`mlp`; of means without the first ReLU). `height` and `width` are those of the map for which a
     convolution over the whole of it is made.
+
     Start: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)`
     with one learned scalar a, at first 0.
+
+    Args:
+        extent: of the neighbourhoods, 0 for the whole map
+        gather: means (GE-θ⁻) or convolutions (GE-θ)
+        mlp: a small network over the channels behind it (with conv: GE-θ⁺)
+        reduction: channels divided by that network's hidden width
     """
 
     def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
-        extent: int = 0,
+        extent: Literal[0, 2, 4, 8] = 0,
         gather: Literal["mean", "conv"] = "mean",
         mlp: bool = False,
-        reduction: int = 16,
+        reduction: Reduction = 16,
         height: int = 14,
         width: int = 14,
         init: Init = "paper",

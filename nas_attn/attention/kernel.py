@@ -16,21 +16,31 @@ from nas_attn.attention.gates import (
     unity_,
     zero_,
 )
+from nas_attn.attention.knobs import Branches, Groups, LongOdd, Odd, Positive, Reduction
 from nas_attn.attention.row import Init
 
 
 class LargeSelectiveKernel(nn.Module):
-    """`y = x·W(a_1·u_1 + a_2·u_2)`, `[a_1; a_2] = s(conv7([mean_C u; max_C u]))`, `u = [u_1; u_2]`
+    """Large selective kernel
+
+    Paper: Li et al. 2023, arXiv:2303.09030.
+
+    `y = x·W(a_1·u_1 + a_2·u_2)`, `[a_1; a_2] = s(conv7([mean_C u; max_C u]))`, `u = [u_1; u_2]`
     both 1x1 C to h.
 
     u_1 is of a depth-wise 5x5 convolution of x, u_2 of a 7x7 one with dilation 3 behind that. This
     is the selection alone; the block that LSKNet puts around it (1x1, GELU, this, 1x1, shortcut) is
     the network's. Ties of the maximum share the gradient.
+
     Start: `identity` starts W at weight 0 and bias 1.
+
+    Args:
+        reduction: channels divided by the hidden width
+        kernel_size: odd side of the convolution that selects
     """
 
     def __init__(
-        self, channels: int, *, reduction: int = 2, kernel_size: int = 7, init: Init = "paper"
+        self, channels: int, *, reduction: Reduction = 2, kernel_size: Odd = 7, init: Init = "paper"
     ) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
@@ -63,12 +73,26 @@ def lska_sizes(kernel_size: int) -> tuple[int, int, int]:
 
 
 class LargeSeparableKernel(nn.Module):
-    """`y = x·conv1x1(dilated strips(strips(x)))`: rows and columns, depth-wise, once dense and once
+    """Large separable kernel attention
+
+    Paper: Lau et al. 2023, arXiv:2309.01439.
+
+    `y = x·conv1x1(dilated strips(strips(x)))`: rows and columns, depth-wise, once dense and once
     dilated.
+
     Start: `identity` starts the 1x1 convolution at weight 0 and bias 1.
+
+    Args:
+        kernel_size: side of the kernel that the strips stand for
     """
 
-    def __init__(self, channels: int, *, kernel_size: int = 11, init: Init = "paper") -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel_size: Literal[7, 11, 23, 35, 41, 53] = 11,
+        init: Init = "paper",
+    ) -> None:
         super().__init__()
         dense, dilated, dilation = lska_sizes(kernel_size)
         reach = dilated // 2 * dilation
@@ -95,11 +119,16 @@ STRIPS = (7, 11, 21)
 
 
 class MultiScaleConvolution(nn.Module):
-    """`y = x·conv1x1(u + Σ_k columns_k(rows_k(u)))`, u a 5x5 of x, k = 7, 11, 21: depth-wise strips
+    """Multi-scale convolutional attention of SegNeXt
+
+    Paper: Guo et al. 2022, arXiv:2209.08575.
+
+    `y = x·conv1x1(u + Σ_k columns_k(rows_k(u)))`, u a 5x5 of x, k = 7, 11, 21: depth-wise strips
     side by side.
 
     This is the attention alone, which code for YOLO inserts as it is; the block that SegNeXt puts
     around it (1x1, GELU, this, 1x1, shortcut) is the network's.
+
     Start: `identity` starts the 1x1 convolution at weight 0 and bias 1.
     """
 
@@ -127,24 +156,36 @@ class MultiScaleConvolution(nn.Module):
 
 
 class SelectiveKernel(nn.Module):
-    """`y = Σ_i a_i·u_i`, `u_i = relu(BN(conv_i x))`, `a = softmax_i(W_i relu(BN(W mean(Σ u))))` for
+    """Selective kernel convolution
+
+    Paper: Li et al. 2019, arXiv:1903.06586.
+
+    `y = Σ_i a_i·u_i`, `u_i = relu(BN(conv_i x))`, `a = softmax_i(W_i relu(BN(W mean(Σ u))))` for
     each channel.
 
     It convolves x, to whose values nothing leads back but the identity start: C to C channels,
     stride 1. conv_i is a 3x3 with dilation i, as the authors have it for the sake of speed, or of
     side 2i + 1.
+
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+
+    Args:
+        branches: convolutions of different reach
+        dilated: reach by dilation of a 3×3, or by larger kernels
+        groups: groups of the convolutions
+        reduction: channels divided by the hidden width
+        min_hidden: the hidden width is at least this
     """
 
     def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
-        branches: int = 2,
+        branches: Branches = 2,
         dilated: bool = True,
-        groups: int = 32,
-        reduction: int = 16,
-        min_hidden: int = 32,
+        groups: Groups = 32,
+        reduction: Reduction = 16,
+        min_hidden: Positive = 32,
         init: Init = "paper",
     ) -> None:
         super().__init__()
@@ -182,21 +223,31 @@ class SelectiveKernel(nn.Module):
 
 
 class ContextAnchor(nn.Module):
-    """`y = x·s(f2(column_k(row_k(f1(mean_p(x))))))`: local means, 1x1, a depth-wise row, a
+    """Context anchor attention
+
+    Paper: Cai et al. 2024, arXiv:2403.06258.
+
+    `y = x·s(f2(column_k(row_k(f1(mean_p(x))))))`: local means, 1x1, a depth-wise row, a
     depth-wise column, 1x1.
 
     The means are over p x p pixels, zeros beyond the border among them. f1, f2 are a 1x1
     convolution, batch normalisation and SiLU in the authors' code; the paper's equations have the
     convolution alone.
+
     Start: `identity` zeroes the last layer and uses 2s.
+
+    Args:
+        kernel_size: odd length of the strips
+        pool_size: odd side of the means before them
+        norm: batch norm and SiLU behind both 1×1 convolutions, as the authors' code has
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        kernel_size: int = 11,
-        pool_size: int = 7,
+        kernel_size: LongOdd = 11,
+        pool_size: Odd = 7,
         norm: bool = True,
         init: Init = "paper",
     ) -> None:
@@ -233,22 +284,32 @@ STRIPS = (7, 11, 21)
 
 
 class ChannelPrior(nn.Module):
-    """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·W(d + Σ_k column_k(row_k(d)))`, `d =
+    """Channel prior convolutional attention
+
+    Paper: Huang et al. 2024, arXiv:2306.05196.
+
+    `u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·W(d + Σ_k column_k(row_k(d)))`, `d =
     conv5(u)`, k = 7, 11, 21.
 
     conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. `projected`
     takes gelu(Wx) in the place of x and gives Wy, with the one W, as the authors' code does. Ties
     of the maximum share the gradient.
+
     Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and
     starts W at weight 0 and bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a,
     at first 0.
+
+    Args:
+        reduction: channels divided by the hidden width
+        channel_gate: of the sum, or (code) the sum of sigmoids
+        projected: the code's 1×1 convolution and GELU before, and the same 1×1 behind
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        reduction: int = 4,
+        reduction: Reduction = 4,
         channel_gate: Literal["sum", "sigmoids"] = "sum",
         projected: bool = False,
         init: Init = "paper",

@@ -13,6 +13,7 @@ from nas_attn.attention.gates import (
     gate,
     zero_,
 )
+from nas_attn.attention.knobs import Reduction
 from nas_attn.attention.row import Init
 
 
@@ -90,23 +91,33 @@ class SpatialBranch(nn.Module):
 
 
 class PolarizedSelfAttention(nn.Module):
-    """`y = x·a_c + x·a_s`, or first `u = x·a_c`, then `y = u·a_s(u)`.
+    """Polarized self-attention
+
+    Paper: Liu et al. 2021, arXiv:2107.00782.
+
+    `y = x·a_c + x·a_s`, or first `u = x·a_c`, then `y = u·a_s(u)`.
 
     `a_c = s(LN(W_z W_v Σ_p m_p x_p))`, m the softmax of `w_q·x` over the pixels;
     `a_s = s(softmax(W_q' mean(x))·W_v' x)`, its softmax over the hidden channels. In the authors'
     code (`form="code"`) that softmax is over the pixels, in the parallel layout of its product, in
     the sequential one of `W_v' x`; a_c has no LN, in the sequential layout `W2 relu(LN(W1 ·))` in
     the place of W_z.
+
     Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential`
     (½ + ½ is 1 already); the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with
     one scalar a, at first 0.
+
+    Args:
+        reduction: channels divided by the hidden width
+        layout: side by side or in turn
+        form: the paper's, or the code's other softmax
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        reduction: int = 2,
+        reduction: Reduction = 2,
         layout: Literal["parallel", "sequential"] = "parallel",
         form: Literal["paper", "code"] = "paper",
         init: Init = "paper",

@@ -23,16 +23,31 @@ from nas_attn.attention.gates import (
     one_of,
     zero_,
 )
+from nas_attn.attention.knobs import Heads, MapSide, Reduction
 from nas_attn.attention.row import Init
 
 
 class ScaledDotProduct(nn.Module):
-    """`y = x + W_o·softmax(QKᵀ/√h)V` with one head of width h, Q, K, V 1x1 convolutions of x.
+    """Scaled dot-product attention, one head
+
+    Paper: Vaswani et al. 2017, arXiv:1706.03762; on maps Wang et al. 2018, arXiv:1711.07971.
+
+    `y = x + W_o·softmax(QKᵀ/√h)V` with one head of width h, Q, K, V 1x1 convolutions of x.
+
     Start: `identity` zeroes W_o.
+
+    Args:
+        reduction: channels divided by the head's width
+        downsample: side of the cells whose means are keys and values
     """
 
     def __init__(
-        self, channels: int, *, reduction: int = 2, downsample: int = 1, init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        reduction: Reduction = 2,
+        downsample: MapSide = 1,
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         self.width = max(1, channels // reduction)
@@ -52,16 +67,25 @@ class ScaledDotProduct(nn.Module):
 
 
 class MultiQuery(nn.Module):
-    """`y = x + W_o·concat_h softmax(Q_h Kᵀ/√d)V`: heads have own queries, and share key and value.
+    """Multi-query attention of MobileNetV4
+
+    Paper: Qin et al. 2024, arXiv:2404.10518.
+
+    `y = x + W_o·concat_h softmax(Q_h Kᵀ/√d)V`: heads have own queries, and share key and value.
 
     Q, K, V are 1x1 convolutions without bias; with a stride, of keys and values each a depth-wise
     3x3 convolution and a batch normalisation come before. As in MobileNetV4, whose block has a
     batch normalisation before and a layer scale behind.
+
     Start: `identity` zeroes W_o.
+
+    Args:
+        heads: heads of queries, with one key and value
+        kv_stride: stride of a convolution before keys and values
     """
 
     def __init__(
-        self, channels: int, *, heads: int = 8, kv_stride: int = 1, init: Init = "paper"
+        self, channels: int, *, heads: Heads = 8, kv_stride: MapSide = 1, init: Init = "paper"
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -99,19 +123,28 @@ def _strided(channels: int, width: int, stride: int) -> nn.Sequential:
 
 
 class ReluLinear(nn.Module):
-    """`y = x + BN(W_o·concat a)`, `a_h = V_h relu(K_h)ᵀ relu(Q_h) / (Σ relu(K_h)ᵀ relu(Q_h) + ε)`.
+    """Multi-scale linear attention of EfficientViT
+
+    Paper: Cai et al. 2023, arXiv:2205.14756.
+
+    `y = x + BN(W_o·concat a)`, `a_h = V_h relu(K_h)ᵀ relu(Q_h) / (Σ relu(K_h)ᵀ relu(Q_h) + ε)`.
 
     Linear in the pixels: values and keys meet first. Q, K, V are 1x1 convolutions of x in heads of
     `head_width`; `multi_scale` adds as many heads, whose Q, K, V are those after a depth-wise 5x5
     and a 1x1 convolution within each head's. As in EfficientViT.
+
     Start: `identity` zeroes the normalisation's affine.
+
+    Args:
+        head_width: channels of a head
+        multi_scale: as many heads again, on a 5×5 neighbourhood
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        head_width: int = 16,
+        head_width: Heads = 16,
         multi_scale: bool = True,
         init: Init = "paper",
     ) -> None:
@@ -180,23 +213,34 @@ def _scaled_linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, root: float) 
 
 
 class MultiHead(nn.Module):
-    """`y = x + W_o·concat softmax(QKᵀ/√d + position)V`, Q, K, V 1x1 convolutions of x without bias.
+    """Multi-head self-attention
+
+    Paper: Srinivas et al. 2021, arXiv:2101.11605.
+
+    `y = x + W_o·concat softmax(QKᵀ/√d + position)V`, Q, K, V 1x1 convolutions of x without bias.
 
     Position: `relative` adds `q·(r_row + r_column)` by the distance in rows and in columns (in
     cells of the keys); `absolute` the same by the place of the key. Their tables are made for maps
     of `height` x `width` and interpolated to others. Without `residual` there is neither W_o nor
     the sum: BoTNet's attention stands in a convolution's place.
+
     Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned
     scalar a, at first 0.
+
+    Args:
+        heads: number of heads
+        position: learned position
+        downsample: side of the cells whose means are keys and values
+        residual: add to x by a projection; false: attention alone (BoTNet)
     """
 
     def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
-        heads: int = 4,
+        heads: Heads = 4,
         position: Literal["relative", "absolute", "none"] = "relative",
-        downsample: int = 1,
+        downsample: MapSide = 1,
         residual: bool = True,
         height: int = 14,
         width: int = 14,

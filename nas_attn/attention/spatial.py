@@ -23,25 +23,45 @@ from nas_attn.attention.gates import (
     unbiased,
     zero_,
 )
+from nas_attn.attention.knobs import (
+    AddedVariance,
+    Cells,
+    Dilation,
+    Groups,
+    Neighbours,
+    Odd,
+    Reduction,
+    Share,
+)
 from nas_attn.attention.row import Init
 
 
 class BottleneckAttention(nn.Module):
-    """`y = x·(1 + s(M_c + M_s))`: M_c an MLP on the channel means, M_s 1x1, two dilated 3x3, 1x1
+    """Bottleneck attention module
+
+    Paper: Park et al. 2018, arXiv:1807.06514.
+
+    `y = x·(1 + s(M_c + M_s))`: M_c an MLP on the channel means, M_s 1x1, two dilated 3x3, 1x1
     convolutions.
 
     Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the
     two (`product`).
+
     Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y =
     x·2s(…)`.
+
+    Args:
+        reduction: channels divided by the hidden width
+        dilation: of the two 3×3 convolutions
+        combine: the paper's, or the code's without last norms
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        reduction: int = 16,
-        dilation: int = 4,
+        reduction: Reduction = 16,
+        dilation: Dilation = 4,
         combine: Literal["sum", "product"] = "sum",
         init: Init = "paper",
     ) -> None:
@@ -103,18 +123,27 @@ class PlaneGate(nn.Module):
 
 
 class TripletAttention(nn.Module):
-    """`y = x·(a_cw + a_ch + a_hw) / 3`, each gate `s(BN(conv_k([max; mean])))` with the pooling
+    """Triplet attention
+
+    Paper: Misra et al. 2021, arXiv:2010.03045.
+
+    `y = x·(a_cw + a_ch + a_hw) / 3`, each gate `s(BN(conv_k([max; mean])))` with the pooling
     over the third dimension.
 
     Ties of a maximum share the gradient.
+
     Start: `identity` zeroes each normalisation's affine and uses 2s.
+
+    Args:
+        kernel_size: odd side of the three convolutions
+        spatial: whether there is a gate over H and W
     """
 
     def __init__(
         self,
         channels: int,  # noqa: ARG002 - every module takes it
         *,
-        kernel_size: int = 7,
+        kernel_size: Odd = 7,
         spatial: bool = True,
         init: Init = "paper",
     ) -> None:
@@ -156,16 +185,29 @@ class ChannelGate(nn.Module):
 
 
 class ConvolutionalBlockAttention(nn.Module):
-    """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·s(BN(conv_k([max_C u; mean_C u])))`.
+    """Convolutional block attention module
+
+    Paper: Woo et al. 2018, arXiv:1807.06521.
+
+    `u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·s(BN(conv_k([max_C u; mean_C u])))`.
+
     Start: `identity` zeroes the last layer of each gate and uses 2s.
+
+    Args:
+        reduction: channels divided by the hidden width
+        spatial_kernel_size: odd side of the spatial convolution
+        gates: which of the two gates there are
+        bias: whether the two linear layers have biases, as the authors' Caffe file of
+            SE has
+        spatial_norm: whether the spatial gate ends in a batch normalisation
     """
 
     def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
-        reduction: int = 16,
-        spatial_kernel_size: int = 7,
+        reduction: Reduction = 16,
+        spatial_kernel_size: Odd = 7,
         gates: Literal["both", "channel", "spatial"] = "both",
         bias: bool = True,
         spatial_norm: bool = True,
@@ -189,17 +231,29 @@ class ConvolutionalBlockAttention(nn.Module):
 
 
 class GlobalAttention(nn.Module):
-    """`u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
+    """Global attention mechanism
+
+    Paper: Liu et al. 2021, arXiv:2112.05561.
+
+    `u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
+
     Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid
     starts at 1).
+
+    Args:
+        reduction: channels divided by the hidden width
+        groups: groups of the two convolutions
+        shuffle: mix the spatial gate's channels where there are groups
+        channel_sigmoid: whether the channel gate is a sigmoid, as in the paper's figure
+        padding: of the two convolutions
     """
 
     def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
-        reduction: int = 4,
-        groups: int = 1,
+        reduction: Reduction = 4,
+        groups: Groups = 1,
         shuffle: bool = True,
         channel_sigmoid: bool = True,
         padding: Literal["zeros", "replicate"] = "zeros",
@@ -234,17 +288,26 @@ class GlobalAttention(nn.Module):
 
 
 class SimAM(nn.Module):
-    """`y = x·s(d² / (4(v + λ)) + ½)`, `d = x - mean(x)`, `v = sum(d²) / (HW - 1)`, over H and W.
+    """Simple parameter-free attention
+
+    Paper: Yang et al. 2021, ICML 2021.
+
+    `y = x·s(d² / (4(v + λ)) + ½)`, `d = x - mean(x)`, `v = sum(d²) / (HW - 1)`, over H and W.
 
     A map of one pixel has d = v = 0, so its gate is s(½).
+
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+
+    Args:
+        e_lambda: added to the variance
+        unbiased: variance over HW - 1 (the authors' code) or HW (the paper)
     """
 
     def __init__(
         self,
         channels: int,  # noqa: ARG002 - every module takes it
         *,
-        e_lambda: float = 1e-4,
+        e_lambda: AddedVariance = 1e-4,
         unbiased: bool = True,
         init: Init = "paper",
     ) -> None:
@@ -269,14 +332,23 @@ class SimAM(nn.Module):
 
 
 class SpatialGroupEnhance(nn.Module):
-    """Per group `y = x·s(w·t̂ + b)`, `t = Σ_c x·mean(x)`, `t̂ = (t - mean(t)) / (std(t) + ε)` over
+    """Spatial group-wise enhance
+
+    Paper: Li et al. 2019, arXiv:1905.09646.
+
+    Per group `y = x·s(w·t̂ + b)`, `t = Σ_c x·mean(x)`, `t̂ = (t - mean(t)) / (std(t) + ε)` over
     the map.
 
     The standard deviation is the unbiased one; a constant map, or one of one pixel, has t̂ = 0.
+
     Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s.
+
+    Args:
+        groups: groups of channels, each with its own map; auto: 64, of two channels or
+            more
     """
 
-    def __init__(self, channels: int, *, groups: int, init: Init = "paper") -> None:
+    def __init__(self, channels: int, *, groups: Groups, init: Init = "paper") -> None:
         super().__init__()
         self.identity = init == "identity"
         self.shape = (groups, channels // groups)
@@ -299,15 +371,23 @@ class SpatialGroupEnhance(nn.Module):
 
 
 class EfficientMultiScale(nn.Module):
-    """Per group `y = x·s(softmax(mean u)·v + softmax(mean v)·u)`, `u =
+    """Efficient multi-scale attention
+
+    Paper: Ouyang et al. 2023, arXiv:2305.13563.
+
+    Per group `y = x·s(softmax(mean u)·v + softmax(mean v)·u)`, `u =
     GN(x·s(strip_h)·s(strip_w))`, `v = conv3(x)`.
 
     The strips are a shared 1x1 convolution of the means along W and along H; GN has one group per
     channel, so `mean u` is its bias and the first softmax does not depend on x.
+
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+
+    Args:
+        groups: groups of channels, which share their weights
     """
 
-    def __init__(self, channels: int, *, groups: int = 32, init: Init = "paper") -> None:
+    def __init__(self, channels: int, *, groups: Groups = 32, init: Init = "paper") -> None:
         super().__init__()
         self.shape = (groups, width := channels // groups)
         self.strips = nn.Conv1d(width, width, 1)
@@ -340,17 +420,25 @@ def _weighed(by_NGVP: Tensor, of_NGVP: Tensor) -> Tensor:
 
 
 class ShuffleAttention(nn.Module):
-    """Per group `u·s(w·mean(u) + b)` and `v·s(w·IN(v) + b)`, u and v its halves; then the two
+    """Shuffle attention
+
+    Paper: Zhang and Yang 2021, arXiv:2102.00240.
+
+    Per group `u·s(w·mean(u) + b)` and `v·s(w·IN(v) + b)`, u and v its halves; then the two
     halves of C are interleaved.
 
     IN normalises each channel over the map, with scale and shift of its own before w and b. The
     groups share all of it. The halves of an odd group are unequal, v has one channel more; an odd C
     is interleaved from its larger half.
+
     Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels
     out beforehand, so that the mixing brings each back to its place.
+
+    Args:
+        groups: groups of channels, which share weights
     """
 
-    def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
+    def __init__(self, channels: int, *, groups: Groups = 64, init: Init = "paper") -> None:
         super().__init__()
         self.identity = init == "identity"
         width = channels // groups
@@ -411,16 +499,25 @@ def dealt(x_NCP: Tensor, channels: int) -> Tensor:
 
 
 class ConcurrentSqueezeExcitation(nn.Module):
-    """`y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
+    """Concurrent spatial and channel squeeze-and-excitation
+
+    Paper: Guha Roy et al. 2018, arXiv:1803.02579.
+
+    `y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
+
     Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1
     already.
+
+    Args:
+        reduction: channels divided by the hidden width
+        combine: how the two gated maps become one
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        reduction: int = 2,
+        reduction: Reduction = 2,
         combine: Literal["max", "sum"] = "max",
         init: Init = "paper",
     ) -> None:
@@ -444,22 +541,32 @@ class ConcurrentSqueezeExcitation(nn.Module):
 
 
 class MixedLocalChannel(nn.Module):
-    """`y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of l x l cells of the
+    """Mixed local channel attention
+
+    Paper: Wan et al. 2023, doi:10.1016/j.engappai.2023.106442.
+
+    `y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of l x l cells of the
     map.
 
     Both convolutions run along the channels, the second along those of all cells, one cell behind
     the other. Means over cells and their spreading over the map, U, are adaptive average pooling,
     down and up again. The mean of a map is that of its cells.
+
     Start: `identity` zeroes both convolutions and uses 2s.
+
+    Args:
+        kernel_size: odd number of neighbouring channels seen
+        local_size: cells along each side of the map
+        local_weight: share of the cells' gate beside the map's
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        kernel_size: int,
-        local_size: int = 5,
-        local_weight: float = 0.5,
+        kernel_size: Neighbours,
+        local_size: Cells = 5,
+        local_weight: Share = 0.5,
         init: Init = "paper",
     ) -> None:
         super().__init__()

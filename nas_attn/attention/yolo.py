@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attention.gates import BatchNorm2d, is_free, zero_
+from nas_attn.attention.knobs import Heads, Positive, Reduction
 from nas_attn.attention.row import Init
 
 
@@ -23,16 +24,25 @@ class Projection(nn.Sequential):
 
 
 class PositionSensitive(nn.Module):
-    """`y = x + W_o(concat_h softmax(Q_hᵀ K_h/√d)V_h + P V)`, P a depth-wise 3x3 convolution.
+    """Position-sensitive attention of YOLO11 (in C2PSA)
+
+    Paper: Khanam and Hussain 2024, arXiv:2410.17725.
+
+    `y = x + W_o(concat_h softmax(Q_hᵀ K_h/√d)V_h + P V)`, P a depth-wise 3x3 convolution.
 
     The attention inside C2PSA (YOLO11, YOLO26), which sends half of the channels through it, with a
     feed-forward part behind. Every convolution ends in a batch normalisation. Queries and keys are
     narrower than the values by `reduction`.
+
     Start: `identity` zeroes the last normalisation's affine.
+
+    Args:
+        heads: number of heads; auto: one for 64 channels
+        reduction: a head's width divided by that of its keys
     """
 
     def __init__(
-        self, channels: int, *, heads: int, reduction: int = 2, init: Init = "paper"
+        self, channels: int, *, heads: Heads, reduction: Reduction = 2, init: Init = "paper"
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -60,15 +70,26 @@ class PositionSensitive(nn.Module):
 
 
 class AreaAttention(nn.Module):
-    """`y = x + W_o(concat_h softmax(Q_hᵀ K_h/√d)V_h + P V)`, the softmax within areas of the map.
+    """Area attention of YOLO12
+
+    Paper: Tian et al. 2025, arXiv:2502.12524.
+
+    `y = x + W_o(concat_h softmax(Q_hᵀ K_h/√d)V_h + P V)`, the softmax within areas of the map.
 
     Areas are runs of `ceil(HW / areas)` pixels, row by row; P is a depth-wise 7x7 convolution. The
     attention of YOLO12, which has a feed-forward part behind. Every convolution ends in a batch
     normalisation.
+
     Start: `identity` zeroes the last normalisation's affine.
+
+    Args:
+        heads: number of heads; auto: one for 32 channels
+        areas: runs of pixels that see each other
     """
 
-    def __init__(self, channels: int, *, heads: int, areas: int = 4, init: Init = "paper") -> None:
+    def __init__(
+        self, channels: int, *, heads: Heads, areas: Positive = 4, init: Init = "paper"
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.areas = areas

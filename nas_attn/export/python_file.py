@@ -13,13 +13,13 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from torch import nn
 
 from nas_attn.attachment.containers import AttendedDict, AttendedList, bare_class
-from nas_attn.attention import catalogue
+from nas_attn.attention import catalogue, knobs
 from nas_attn.attention.choice import Choice
 from nas_attn.attention.gates import Blended
 from nas_attn.attention.row import Init
@@ -285,16 +285,16 @@ def _attention(model: nn.Module, described: Described, needs: _Needs) -> list[st
 
 def _module(choice: Choice, point: Point, init: str, needs: _Needs) -> tuple[str, list[Any]]:
     row = catalogue.find(choice.type)
-    knobs = dict(
-        row.resolve(choice.knobs, point.channels, point.height, point.width, init=cast(Init, init))
-    )
-    cls, arguments, blended = catalogue.construction(
-        row, knobs, point.height, point.width, cast(Init, init)
-    )
+    form = cast(Init, init)
+    canonical = row.resolve(choice.knobs, point.channels, point.height, point.width, init=form)
+    cls = row.load()
+    arguments = row.arguments(dict(canonical), point.height, point.width, form)
     usual = inspect.signature(cls).parameters
     given = {name: value for name, value in arguments.items() if usual[name].default != value}
     made = (needs.name(cls), [repr(point.channels), *_keywords(given)])
-    return (needs.name(Blended), [made]) if blended else made
+    if init == "identity" and "init" not in arguments:
+        return needs.name(Blended), [made]
+    return made
 
 
 def _keywords(arguments: Mapping[str, Any]) -> list[str]:
@@ -359,6 +359,10 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
             return
         under_way.add((module, name))
         file = _read(module)
+        if module == knobs.__name__:
+            # a number's kind; its limits are the search's
+            order[(module, name)] = None
+            return
         for used in (
             node.id for node in ast.walk(file.definitions[name][0]) if isinstance(node, ast.Name)
         ):
@@ -377,6 +381,10 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
     assert len({name for _, name in order}) == len(order), "two definitions share a name"
     texts = []
     for module, name in order:
+        if module == knobs.__name__:
+            kind, _ = get_args(getattr(knobs, name))
+            texts.append(f"{name} = {kind.__name__}")
+            continue
         file = _read(module)
         node, end = file.definitions[name]
         start = min(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nas_attn.attention import catalogue
-from nas_attn.attention.row import KnobSpec, Row
+from nas_attn.attention.knobs import KnobSpec
+from nas_attn.attention.row import Row
 
 ROWS = list(catalogue.ROWS.values())
 FAST = settings(max_examples=6, deadline=None)
@@ -22,11 +23,10 @@ def values_of(knob: KnobSpec) -> st.SearchStrategy[Any]:
         return st.sampled_from(knob.choices)
     if knob.kind is bool:
         return st.booleans()
-    assert knob.low is not None
-    assert knob.high is not None
+    low, high = knob.limits.low, knob.limits.high
     if knob.kind is float:
-        return st.floats(float(knob.low), float(knob.high))
-    return st.integers(int(knob.low), min(int(knob.high), 40))
+        return st.floats(float(low), float(high))
+    return st.integers(int(low), min(int(high), 40))
 
 
 @st.composite

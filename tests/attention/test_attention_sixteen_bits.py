@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -14,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice, Knob
-from nas_attn.attention.row import KnobSpec, Row
+from nas_attn.attention.knobs import KnobSpec
+from nas_attn.attention.row import Row
 
 
 class Convolutions(TorchDispatchMode):
@@ -56,7 +58,7 @@ def bounds(knob: KnobSpec) -> list[Knob]:
         return list(knob.choices)
     if knob.kind is bool:
         return [False, True]
-    return [value for value in (knob.low, knob.high) if value is not None]
+    return [value for value in (knob.limits.low, knob.limits.high) if math.isfinite(value)]
 
 
 def at_bounds(row: Row) -> list[dict[str, Knob]]:

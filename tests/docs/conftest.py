@@ -45,16 +45,8 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tests" / "conftest.py").touch()
     for page in sorted((ROOT / PAGES).glob("*.md")):
         files(f"{PAGES}{page.name}", folder)
-    insert(
-        folder / "nas_attn" / "attention" / "channel_rows.py",
-        '    Row(\n        "eca"',
-        piece("rows: row"),
-    )
-    insert(
-        folder / "nas_attn" / "attention" / "channel_rows.py",
-        "ROWS = (",
-        piece("rows: file of classes") + "\n\n",
-    )
+    catalogue = folder / "nas_attn" / "attention" / "catalogue.py"
+    insert(catalogue, '    Row("eca"', piece("rows: row"))
     numpy = folder / "tests" / "attention" / "attention_in_numpy.py"
     insert(numpy, "def se(", piece("numpy: function") + "\n\n")
     _other_rows(folder / "nas_attn")

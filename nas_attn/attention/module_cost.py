@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas_attn.attention.row import Count, MapShape
+from nas_attn.attention.fitting import MapShape
+from nas_attn.attention.row import Count
 
 
 def run(build: Callable[[], nn.Module], shape: MapShape, device: str) -> tuple[Tensor, Count]:
