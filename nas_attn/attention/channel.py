@@ -13,7 +13,7 @@ from nas_attn.attention.gates import (
     LEAST_DIVISOR,
     BatchNorm1d,
     BatchNorm2d,
-    blend,
+    Blending,
     gate,
     magnitude,
     mean_of_magnitudes,
@@ -87,7 +87,8 @@ class EffectiveSqueezeExcitation(nn.Module):
             zero_(self.fc)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        a_NC = functional.hardsigmoid(self.fc(x_NCHW.mean((2, 3)))) * self.scale
+        # not torch's hardsigmoid, which has no second derivative
+        a_NC = functional.relu6(self.fc(x_NCHW.mean((2, 3))) + 3) / 6 * self.scale
         return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]
 
 
@@ -158,7 +159,7 @@ class StyleRecalibration(nn.Module):
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
 
 
-class NormalizationAttention(nn.Module):
+class NormalizationAttention(Blending):
     """Normalisation-based attention, channel branch
 
     Paper: Liu et al. 2021, arXiv:2111.12419.
@@ -175,9 +176,7 @@ class NormalizationAttention(nn.Module):
         super().__init__()
         self.detach = detach
         self.norm = BatchNorm2d(channels)
-        self.blend = None
-        if init == "identity":
-            self.blend = nn.Parameter(torch.zeros(()))
+        self.start_blend(init == "identity")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         size_C = magnitude(self.norm.weight)
@@ -185,7 +184,7 @@ class NormalizationAttention(nn.Module):
             size_C = size_C.detach()
         w_C = size_C / size_C.sum().clamp_min(LEAST_DIVISOR)
         s_NCHW = torch.sigmoid(self.norm(x_NCHW) * w_C[:, None, None]).to(x_NCHW.dtype)
-        return blend(x_NCHW, x_NCHW * s_NCHW, self.blend)
+        return self.blended(x_NCHW, x_NCHW * s_NCHW)
 
 
 class GatedChannel(nn.Module):

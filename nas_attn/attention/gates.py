@@ -106,18 +106,6 @@ def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
     return s + s if identity else s
 
 
-def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
-    """`x + a·(y - x)`, in the dtype of x, which autocast may have changed; y itself without a."""
-    if a is None:
-        return y
-    y = y.to(x.dtype)
-    a = a.to(x.dtype)
-    # pnnx knows no lerp
-    if is_traced(x):
-        return x + a * (y - x)
-    return torch.lerp(x, y, a)
-
-
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
     """y in the memory format of x: channels_last if x is that and not contiguous as well. A traced
     map has none, and torch.vmap does not tell it.
@@ -153,19 +141,48 @@ def unity_(layer: nn.Module) -> None:
     nn.init.ones_(layer.get_parameter("bias"))
 
 
-class Blended(nn.Module):
-    """`y = x + a·(A(x) - x)` with one learned scalar `a`, which starts at 0: so any module A starts
-    as the identity.
+class Blending(nn.Module):
+    """A module that may start as the identity by `y = x + a·(A(x) - x)`, one learned number a, at
+    first 0.
     """
+
+    blend: nn.Parameter | None
+
+    def start_blend(self, blends: bool) -> None:
+        """Makes the number, of one dimension: `fully_shard` takes no parameter without any."""
+        self.blend = nn.Parameter(torch.zeros(1)) if blends else None
+
+    def blended(self, x: Tensor, y: Tensor) -> Tensor:
+        """`x + a·(y - x)`, in the dtype of x, which autocast may have changed; y itself without
+        a.
+        """
+        if self.blend is None:
+            return y
+        y = y.to(x.dtype)
+        a = self.blend.to(x.dtype)
+        # pnnx knows no lerp
+        if is_traced(x):
+            return x + a * (y - x)
+        return torch.lerp(x, y, a)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """What `load_state_dict` calls. Former files hold the number without a dimension."""
+        number = state_dict.get(f"{prefix}blend")
+        if number is not None and number.dim() == 0:
+            state_dict[f"{prefix}blend"] = number[None]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class Blended(Blending):
+    """Any module A, which starts as the identity."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.blend = nn.Parameter(torch.zeros(()))
+        self.start_blend(True)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.module(x)
-        return blend(x, y, self.blend)
+        return self.blended(x, self.module(x))
 
 
 TORCH = nn.BatchNorm2d.__module__

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from nas_attn.attention.gates import (
     BatchNorm2d,
+    Blending,
     adaptive_mean,
-    blend,
     gate,
     is_free,
     zero_,
@@ -44,7 +44,7 @@ def brought_to(x_NCHW: Tensor, height: int, width: int) -> Tensor:
     return adaptive_mean(x_NCHW, height, width)
 
 
-class GatherExcite(nn.Module):
+class GatherExcite(Blending):
     """Gather-excite
 
     Paper: Hu et al. 2018, arXiv:1810.12348.
@@ -84,9 +84,7 @@ class GatherExcite(nn.Module):
         super().__init__()
         self.extent = extent
         self.identity = init == "identity" and (mlp or gather == "conv")
-        self.blend = None
-        if init == "identity" and not self.identity:
-            self.blend = nn.Parameter(torch.zeros(()))
+        self.start_blend(init == "identity" and not self.identity)
         self.gather = None
         if gather == "conv":
             self.gather = nn.Sequential(*_steps(channels, extent, height, width))
@@ -120,7 +118,7 @@ class GatherExcite(nn.Module):
         if self.extent > 0:
             a_NChw = functional.interpolate(a_NChw, size=x_NCHW.shape[2:], mode="nearest")
         y_NCHW = x_NCHW * a_NChw
-        return blend(x_NCHW, y_NCHW, self.blend)
+        return self.blended(x_NCHW, y_NCHW)
 
 
 def _steps(channels: int, extent: int, height: int, width: int) -> list[nn.Module]:

@@ -9,8 +9,8 @@ from torch.nn import functional
 from nas_attn.attention.gates import (
     BatchNorm1d,
     BatchNorm2d,
+    Blending,
     ConvolvedFirst,
-    blend,
     convolved,
     gate,
     unity_,
@@ -155,7 +155,7 @@ class MultiScaleConvolution(nn.Module):
         return x_NCHW * a_NCHW.to(x_NCHW.dtype)
 
 
-class SelectiveKernel(nn.Module):
+class SelectiveKernel(Blending):
     """Selective kernel convolution
 
     Paper: Li et al. 2019, arXiv:1903.06586.
@@ -205,9 +205,7 @@ class SelectiveKernel(nn.Module):
         self.reduce = nn.Linear(channels, hidden, bias=False)
         self.norm = BatchNorm1d(hidden)
         self.expand = nn.Linear(hidden, branches * channels, bias=False)
-        self.blend = None
-        if init == "identity":
-            self.blend = nn.Parameter(torch.zeros(()))
+        self.start_blend(init == "identity")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         u = [branch(x_NCHW) for branch in self.branches]
@@ -219,7 +217,7 @@ class SelectiveKernel(nn.Module):
         y_NCHW = u[0].to(x_NCHW.dtype) * a_NMC[:, 0, :, None, None]
         for i, u_NCHW in enumerate(u[1:], 1):
             y_NCHW = y_NCHW + u_NCHW.to(x_NCHW.dtype) * a_NMC[:, i, :, None, None]
-        return blend(x_NCHW, y_NCHW, self.blend)
+        return self.blended(x_NCHW, y_NCHW)
 
 
 class ContextAnchor(nn.Module):
@@ -283,7 +281,7 @@ STRIPS = (7, 11, 21)
 """Lengths of the authors' strips."""
 
 
-class ChannelPrior(nn.Module):
+class ChannelPrior(Blending):
     """Channel prior convolutional attention
 
     Paper: Huang et al. 2024, arXiv:2306.05196.
@@ -335,9 +333,7 @@ class ChannelPrior(nn.Module):
             for length in STRIPS
         )
         self.mix = nn.Conv2d(channels, channels, 1)
-        self.blend = None
-        if identity and projected:
-            self.blend = nn.Parameter(torch.zeros(()))
+        self.start_blend(identity and projected)
         if identity and not projected:
             zero_(self.expand)
             unity_(self.mix)
@@ -355,7 +351,7 @@ class ChannelPrior(nn.Module):
         y_NCHW: Tensor = u_NCHW * self.mix(sum_NCHW).to(x_NCHW.dtype)
         if self.projected:
             y_NCHW = self.mix(y_NCHW).to(x_NCHW.dtype)
-        return blend(x_NCHW, y_NCHW, self.blend)
+        return self.blended(x_NCHW, y_NCHW)
 
     def _channels(self, x_NCHW: Tensor) -> Tensor:
         """`(N, C)`: the channel gate."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.attention.gates import (
-    blend,
+    Blending,
     gate,
     zero_,
 )
@@ -56,6 +56,16 @@ class ChannelBranch(nn.Module):
         return z_NC[:, :, None, None]
 
 
+class MetByQuery(nn.Conv2d):
+    """A 1x1 convolution of which only the product with a vector for each image is seen: the vector
+    of M becomes one of C before it meets the pixels, the same and less. `(N, 1, P)`.
+    """
+
+    def forward(self, x_NCHW: Tensor, q_NM: Tensor) -> Tensor:  # type: ignore[override]
+        w_NC = q_NM @ self.weight[:, :, 0, 0]
+        return w_NC[:, None].to(x_NCHW.dtype) @ x_NCHW.flatten(2)
+
+
 class SpatialBranch(nn.Module):
     """`s(softmax(mean(W_q x))·W_v x)`, the softmax over the hidden channels: `(N, 1, H, W)`.
 
@@ -68,14 +78,14 @@ class SpatialBranch(nn.Module):
         super().__init__()
         self.softmax = softmax
         self.query = nn.Linear(channels, hidden, bias=False)
-        self.value = nn.Conv2d(channels, hidden, 1, bias=False)
+        # its weight is read where it runs: a tool may bring it there for that time only
+        met = nn.Conv2d if softmax == "value" else MetByQuery
+        self.value = met(channels, hidden, 1, bias=False)
         for layer in (self.query, self.value):
             nn.init.kaiming_normal_(layer.weight)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Before the sigmoid. The mean is taken before the query; where no softmax parts them,
-        query and values become one vector of C before they meet the pixels: the same and less.
-        """
+        """Before the sigmoid. The mean is taken before the query."""
         q_NM = self.query(x_NCHW.mean((2, 3)))
         if self.softmax == "value":
             v_NMP = torch.softmax(self.value(x_NCHW).flatten(2), 2)
@@ -83,14 +93,13 @@ class SpatialBranch(nn.Module):
         else:
             if self.softmax == "query":
                 q_NM = torch.softmax(q_NM, 1).to(x_NCHW.dtype)
-            w_NC = q_NM @ self.value.weight[:, :, 0, 0]
-            z_N1P = w_NC[:, None].to(x_NCHW.dtype) @ x_NCHW.flatten(2)
+            z_N1P = self.value(x_NCHW, q_NM)
             if self.softmax == "product":
                 z_N1P = torch.softmax(z_N1P, 2)
         return torch.unflatten(z_N1P, 2, x_NCHW.shape[2:])
 
 
-class PolarizedSelfAttention(nn.Module):
+class PolarizedSelfAttention(Blending):
     """Polarized self-attention
 
     Paper: Liu et al. 2021, arXiv:2107.00782.
@@ -127,7 +136,6 @@ class PolarizedSelfAttention(nn.Module):
         sequential = layout == "sequential"
         self.layout = layout
         self.doubled = init == "identity" and sequential
-        self.blend: nn.Parameter | None = None
         if form == "paper":
             self.channel = ChannelBranch(channels, hidden, "norm")
             self.spatial = SpatialBranch(channels, hidden, "query")
@@ -136,9 +144,9 @@ class PolarizedSelfAttention(nn.Module):
             self.channel = ChannelBranch(channels, hidden, "bottleneck" if sequential else "plain")
             self.spatial = SpatialBranch(channels, hidden, "value" if sequential else "product")
             last = self.spatial.query
-        if init == "identity" and form == "code" and not sequential:
-            self.blend = nn.Parameter(torch.zeros(()))
-        elif init == "identity":
+        blends = form == "code" and not sequential
+        self.start_blend(init == "identity" and blends)
+        if init == "identity" and not blends:
             zero_(self.channel.up[-1], last)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -147,4 +155,4 @@ class PolarizedSelfAttention(nn.Module):
             u_NCHW = x_NCHW * c_NC11
             return u_NCHW * gate(self.spatial(u_NCHW), x_NCHW, identity=self.doubled)
         y_NCHW = x_NCHW * (c_NC11 + gate(self.spatial(x_NCHW), x_NCHW, identity=False))
-        return blend(x_NCHW, y_NCHW, self.blend)
+        return self.blended(x_NCHW, y_NCHW)

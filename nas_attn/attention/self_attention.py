@@ -14,7 +14,7 @@ from nas_attn.attention.gates import (
     EPS,
     LEAST_DIVISOR_OF_HALVES,
     BatchNorm2d,
-    blend,
+    Blending,
     free_values,
     is_free,
     is_traced,
@@ -52,13 +52,13 @@ class ScaledDotProduct(nn.Module):
         super().__init__()
         self.width = max(1, channels // reduction)
         self.downsample = downsample
-        self.qkv = nn.Conv2d(channels, 3 * self.width, 1, bias=False)
+        self.qkv = _projection(channels, self.width, downsample)
         self.out = nn.Conv2d(self.width, channels, 1)
         if init == "identity":
             zero_(self.out)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        q, k, v = _project(self.qkv, x_NCHW, self.downsample)
+        q, k, v = self.qkv(x_NCHW) if self.downsample > 1 else self.qkv(x_NCHW).chunk(3, 1)
         q_N1PD, k_N1KD, v_N1KD = (t.flatten(2).transpose(1, 2)[:, None] for t in (q, k, v))
         a_N1PD = functional.scaled_dot_product_attention(q_N1PD, k_N1KD, v_N1KD)
         a_NDHW = torch.unflatten(a_N1PD[:, 0].transpose(1, 2), 2, x_NCHW.shape[2:])
@@ -212,7 +212,7 @@ def _scaled_linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, root: float) 
     return a_NADP
 
 
-class MultiHead(nn.Module):
+class MultiHead(Blending):
     """Multi-head self-attention
 
     Paper: Srinivas et al. 2021, arXiv:2101.11605.
@@ -251,14 +251,12 @@ class MultiHead(nn.Module):
         self.position = position
         self.downsample = downsample
         self.scale = (channels // heads) ** -0.5
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.qkv = _projection(channels, channels, downsample)
         nn.init.trunc_normal_(self.qkv.weight, std=channels**-0.5)
         self.out = None
         if residual:
             self.out = nn.Conv2d(channels, channels, 1, bias=False)
-        self.blend = None
-        if init == "identity" and not residual:
-            self.blend = nn.Parameter(torch.zeros(()))
+        self.start_blend(init == "identity" and not residual)
         if position != "none":
             rows, columns = (-(-side // downsample) for side in (height, width))
             if position == "relative":
@@ -275,7 +273,7 @@ class MultiHead(nn.Module):
             zero_(self.out)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        q, k, v = _project(self.qkv, x_NCHW, self.downsample)
+        q, k, v = self.qkv(x_NCHW) if self.downsample > 1 else self.qkv(x_NCHW).chunk(3, 1)
         grid = (k.shape[2], k.shape[3])
         q_NAPD, k_NAKD, v_NAKD = (
             torch.unflatten(t.flatten(2), 1, (self.heads, -1)).transpose(2, 3) for t in (q, k, v)
@@ -295,7 +293,7 @@ class MultiHead(nn.Module):
             out_NCHW: Tensor = self.out(a_NCHW)
             return x_NCHW + out_NCHW.to(x_NCHW.dtype)
         y_NCHW = laid_out_like(x_NCHW, a_NCHW.to(x_NCHW.dtype))
-        return blend(x_NCHW, y_NCHW, self.blend)
+        return self.blended(x_NCHW, y_NCHW)
 
     def _relative(self, q_NCHW: Tensor, grid: tuple[int, int]) -> Tensor:
         """`q·(r_row + r_column)` for every pixel and cell: `(N, A, P, K)`."""
@@ -364,17 +362,29 @@ def _attended(
     return torch.unflatten(weights_MPK @ v_MKD, 0, q_NAPD.shape[:2])
 
 
-def _project(qkv: nn.Conv2d, x_NCHW: Tensor, downsample: int) -> tuple[Tensor, Tensor, Tensor]:
+def _projection(channels: int, width: int, downsample: int) -> nn.Conv2d:
+    """Queries, keys and values as one 1x1 convolution."""
+    if downsample == 1:
+        return nn.Conv2d(channels, 3 * width, 1, bias=False)
+    return DownsampledKeys(channels, width, downsample)
+
+
+class DownsampledKeys(nn.Conv2d):
     """Queries on the map, keys and values on its cells' means (the mean and a 1x1 convolution
     commute).
     """
-    if downsample == 1:
-        q, k, v = qkv(x_NCHW).chunk(3, 1)
-        return q, k, v
-    width = qkv.out_channels // 3
-    cells = functional.avg_pool2d(x_NCHW, downsample, ceil_mode=True, count_include_pad=False)
-    k, v = functional.conv2d(cells, qkv.weight[width:]).chunk(2, 1)
-    return functional.conv2d(x_NCHW, qkv.weight[:width]), k, v
+
+    def __init__(self, channels: int, width: int, downsample: int) -> None:
+        super().__init__(channels, 3 * width, 1, bias=False)
+        self.width = width
+        self.downsample = downsample
+
+    def forward(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        cells = functional.avg_pool2d(
+            x_NCHW, self.downsample, ceil_mode=True, count_include_pad=False
+        )
+        k, v = functional.conv2d(cells, self.weight[self.width :]).chunk(2, 1)
+        return functional.conv2d(x_NCHW, self.weight[: self.width]), k, v
 
 
 def _distances_on_any_map(table_LD: Tensor, side: int, cells: int, downsample: int) -> Tensor:

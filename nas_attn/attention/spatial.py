@@ -11,9 +11,9 @@ from nas_attn.attention.gates import (
     LEAST_DIVISOR,
     BatchNorm1d,
     BatchNorm2d,
+    Blending,
     GroupNorm,
     adaptive_mean,
-    blend,
     gate,
     in_float32,
     laid_out_like,
@@ -287,7 +287,7 @@ class GlobalAttention(nn.Module):
         return u_NCHW * a_NCHW
 
 
-class SimAM(nn.Module):
+class SimAM(Blending):
     """Simple parameter-free attention
 
     Paper: Yang et al. 2021, ICML 2021.
@@ -314,9 +314,7 @@ class SimAM(nn.Module):
         super().__init__()
         self.e_lambda = e_lambda
         self.unbiased = unbiased
-        self.blend = None
-        if init == "identity":
-            self.blend = nn.Parameter(torch.zeros(()))
+        self.start_blend(init == "identity")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
@@ -328,7 +326,7 @@ class SimAM(nn.Module):
         width_NC11 = (4 * (v_NC11 + self.e_lambda)).sqrt().to(x_NCHW.dtype)
         y_NCHW = x_NCHW * torch.sigmoid((d_NCHW / width_NC11).square() + 0.5)
         # CUDA's autocast squares in float32
-        return blend(x_NCHW, y_NCHW.to(x_NCHW.dtype), self.blend)
+        return self.blended(x_NCHW, y_NCHW.to(x_NCHW.dtype))
 
 
 class SpatialGroupEnhance(nn.Module):
@@ -370,7 +368,7 @@ class SpatialGroupEnhance(nn.Module):
         return y_NGCHW.reshape(x_NCHW.shape)
 
 
-class EfficientMultiScale(nn.Module):
+class EfficientMultiScale(Blending):
     """Efficient multi-scale attention
 
     Paper: Ouyang et al. 2023, arXiv:2305.13563.
@@ -393,9 +391,7 @@ class EfficientMultiScale(nn.Module):
         self.strips = nn.Conv1d(width, width, 1)
         self.norm = GroupNorm(width, width)
         self.conv = nn.Conv2d(width, width, 3, padding=1)
-        self.blend = None
-        if init == "identity":
-            self.blend = nn.Parameter(torch.zeros(()))
+        self.start_blend(init == "identity")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
@@ -406,7 +402,7 @@ class EfficientMultiScale(nn.Module):
         v_NGVP = self._groups(on_groups(self.conv, x_NCHW, self.shape[0]))
         z_NG1P = _weighed(u_NGVP, v_NGVP) + _weighed(v_NGVP, u_NGVP)
         x_NGVP = self._groups(x_NCHW)
-        y_NGVP = blend(x_NGVP, x_NGVP * torch.sigmoid(z_NG1P).to(x_NCHW.dtype), self.blend)
+        y_NGVP = self.blended(x_NGVP, x_NGVP * torch.sigmoid(z_NG1P).to(x_NCHW.dtype))
         return laid_out_like(x_NCHW, y_NGVP.reshape(x_NCHW.shape))
 
     def _groups(self, x_NCHW: Tensor) -> Tensor:

@@ -410,6 +410,9 @@ def _fitting(name: str, own: Tensor, given: Tensor, first: str | None, where: st
     """The tensor to load; that of the `first` convolution is adapted to other input channels."""
     if given.shape == own.shape:
         return given
+    if given.dim() == 0 and own.shape == (1,):
+        # former files hold the blend of attention without a dimension
+        return given.reshape(own.shape)
     kernels = given.ndim == 4 and given.shape[1] > 0
     same = kernels and (given.shape[0], *given.shape[2:]) == (own.shape[0], *own.shape[2:])
     if name == first and same:

@@ -27,6 +27,7 @@ from nas_attn.training.parameters import (
     KEPT_PER,
     LearningRates,
     WeightAverage,
+    give_dimensions,
     make_optimizer,
     schedule_factors,
     set_training_mode,
@@ -294,6 +295,7 @@ class TrainingState:
             # settings are the recipe's, rates are set per step
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+            give_dimensions(self.optimizer)
         torch.set_rng_state(state["random"]["cpu"])
         # begun on a GPU, too
         if self.device.type == "cuda" and "cuda" in state["random"]:

@@ -1,0 +1,125 @@
+"""What tools for training and memory ask of each row: sharding, second derivatives, weights that are
+there only while their layer runs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from attention_asking import ROWS, choices, shake
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from nas_attn.attention import catalogue
+from nas_attn.attention.choice import Choice
+from nas_attn.attention.row import INITS, Row
+
+SIZE = (16, 8, 7)
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+
+
+def modules(row: Row) -> Iterator[tuple[nn.Module, Tensor]]:
+    """Each choice that a row offers, in both forms, with random weights and images."""
+    smaller = [{"downsample": 2}] if "downsample" in [knob.name for knob in row.knobs] else []
+    for knobs in (*choices(row), *smaller):
+        for init in INITS:
+            canonical = row.resolve(knobs, *SIZE, strict=False, init=init)
+            module = catalogue.build(Choice(row.name, canonical), *SIZE, init=init)
+            generator = torch.Generator().manual_seed(1)
+            yield shake(module, 5), torch.randn(2, *SIZE, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A group of this process alone."""
+    file = tmp_path_factory.mktemp("group") / "store"
+    dist.init_process_group("gloo", rank=0, world_size=1, init_method=f"file://{file}")
+    try:
+        yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    finally:
+        dist.destroy_process_group()
+
+
+@every_row
+@pytest.mark.filterwarnings("ignore")  # of views
+def test_a_module_can_be_sharded_and_trained(row: Row, mesh: Any) -> None:
+    for module, x in modules(row):
+        y = module.train()(x)
+        sharded = fully_shard(module, mesh=mesh)(x)
+        torch.testing.assert_close(sharded, y)
+        if sharded.requires_grad:
+            sharded.square().sum().backward()
+
+
+@every_row
+def test_a_module_has_second_derivatives(row: Row) -> None:
+    """As gradient penalties and sharpness-aware methods need; self-attention in torch's plain form
+    (docs/reference/compatibility.md).
+    """
+    for module, x in modules(row):
+        x.requires_grad_()
+        with sdpa_kernel(SDPBackend.MATH):
+            (gradient,) = torch.autograd.grad(module(x).square().sum(), x, create_graph=True)
+            gradient.square().sum().backward()
+        assert x.grad is not None
+        assert torch.isfinite(x.grad).all()
+
+
+READS_ITS_CHILD = ("nam",)
+"""Their equation has a child's weight in it, so the weights of the whole module have to be there
+(docs/reference/compatibility.md).
+"""
+
+
+def without_weights(module: nn.Module) -> None:
+    """Leaves each layer's weights on `meta` but while the layer runs, as accelerate's `cpu_offload`
+    and DeepSpeed's ZeRO-3 do.
+    """
+    for layer in module.modules():
+        weights = {name: p.detach().clone() for name, p in layer.named_parameters(recurse=False)}
+        if weights:
+            _put(layer, weights, "meta")
+            layer.forward = functools.partial(_brought, layer, weights, layer.forward)
+
+
+def _brought(layer: nn.Module, weights: dict[str, Tensor], forward: Any, *args: Any) -> Any:
+    _put(layer, weights, "cpu")
+    try:
+        return forward(*args)
+    finally:
+        _put(layer, weights, "meta")
+
+
+def _put(layer: nn.Module, weights: dict[str, Tensor], device: str) -> None:
+    for name, weight in weights.items():
+        setattr(layer, name, nn.Parameter(weight.to(device), requires_grad=False))
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.name not in READS_ITS_CHILD], ids=lambda row: row.name
+)
+def test_weights_may_be_there_only_while_their_layer_runs(row: Row) -> None:
+    for module, x in modules(row):
+        want = module.eval()(x)
+        without_weights(module)
+        torch.testing.assert_close(module(x), want)
+
+
+@every_row
+def test_former_files_hold_the_blend_without_a_dimension(row: Row, tmp_path: Path) -> None:
+    for module, x in modules(row):
+        state = module.state_dict()
+        if "blend" in state:
+            state["blend"] = state["blend"][0]
+        torch.save(state, tmp_path / "former.pt")
+        want = module.eval()(x)
+        shake(module, 6)
+        module.load_state_dict(torch.load(tmp_path / "former.pt", weights_only=True))
+        assert torch.equal(module(x), want)
