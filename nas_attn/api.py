@@ -138,7 +138,8 @@ def check(
     *,
     expected: nn.Module | None = None,
 ) -> tuple[Participation, ...]:
-    """Checks for each attached module whether it runs and whether the model's output depends on it.
+    """Checks for each attached module whether it runs, whether the model's output depends on it,
+    and whether it learns: whether a gradient arrives in training.
 
     The model stays as it is. Check the network that you deploy after anything that rebuilds
     networks: fusing, quantising, another library's trainer, loading a checkpoint. If all attention

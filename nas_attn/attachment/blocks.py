@@ -298,7 +298,8 @@ class BlockFinder:
         times = len(self.flow.calls_of[block.path])
         call = block
         while issubclass(call.module, nn.Sequential):
-            last = self.flow.children[call.index][-1:]
+            children = self.flow.children[call.index]
+            last = [child for child in children if not only_drops(child)][-1:]
             if (
                 not last
                 or last[0].output != call.output
@@ -394,12 +395,21 @@ class BlockFinder:
         return None
 
 
+def only_drops(call: Call) -> bool:
+    """Whether a module gives what it gets in evaluation, as one that drops a branch or values in
+    training (stochastic depth): attention belongs before it, where it sees the same map in both,
+    and nothing that was dropped comes back.
+    """
+    passes = call.output is not None and call.output in call.inputs
+    return passes and not issubclass(call.module, (nn.Identity, *CONTAINERS))
+
+
 def safest(calls: Iterable[Call]) -> Call | None:
     """The innermost of the calls that returned one value; not a convolution or a norm, where a
     module around it, or the identity behind it, returns the same: tools fold these two into one,
-    and drop or replace the norm.
+    and drop or replace the norm. None that only drops.
     """
-    candidates = list(calls)
+    candidates = [call for call in calls if not only_drops(call)]
     for call in candidates:
         around = call.index < candidates[0].index and not issubclass(call.module, CONTAINERS)
         if call is not candidates[0] and (around or call.module is nn.Identity):

@@ -289,11 +289,12 @@ def unmake(module: nn.Module) -> None:
 def replaced_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Parameters of modules that attention replaces, which are not used."""
     if role_of(module) == "instead":
-        return _own_parameters(module)
+        return own_parameters(module)
     return []
 
 
-def _own_parameters(module: nn.Module) -> list[nn.Parameter]:
+def own_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a module without those of its attention."""
     return [
         parameter
         for name, parameter in module.named_parameters()
@@ -482,9 +483,7 @@ def _is_light(module: nn.Module) -> bool:
     """Whether a module is a norm, or has no weights: such modules may replace each other, or be
     removed.
     """
-    return not _own_parameters(module) or isinstance(
-        module, _NormBase | nn.GroupNorm | nn.LayerNorm
-    )
+    return not own_parameters(module) or isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm)
 
 
 def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
@@ -594,7 +593,8 @@ class Attention(nn.Sequential):
                 f"attention takes maps (N, C, H, W), not a tensor of shape {tuple(x.shape)}: give"
                 " the network a batch of images"
             )
-        return cast(torch.Tensor, super().forward(x))
+        y: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return y
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return NamedFunction(unpacked), (packed(self),)

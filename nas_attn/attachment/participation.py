@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.attachment.containers import CHILD
+from nas_attn.attachment.gradients import step_back, without_gradient
 from nas_attn.attachment.hosting import (
     attach,
     detach,
     floating,
     is_attended,
     is_sharded,
+    own_parameters,
 )
 from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.recording import floating_tensors, image_for
@@ -40,6 +42,11 @@ class Participation:
     depends: bool
     # A tool removed it from the network. `module` is then the attention type
     lost: bool = False
+    # Whether a gradient of the outputs arrives at its parameters, in training
+    learns: bool = True
+    # How many times larger its map is in training than in evaluation, behind a module that drops
+    # (stochastic depth); elsewhere 1
+    scale: float = 1.0
 
     @property
     def takes_part(self) -> bool:
@@ -55,11 +62,12 @@ on so little that rounding hides it.
 def check(
     model: nn.Module, input_shape: tuple[int, int, int], *, expected: nn.Module | None = None
 ) -> tuple[Participation, ...]:
-    """Checks for each attached module whether it runs and affects the output, in evaluation mode;
-    the model does not change.
+    """Checks for each attached module whether it runs and affects the output, in evaluation mode,
+    and whether it learns; the model does not change.
 
-    A copy runs on one random image, and again for each module with a changed result of this module.
-    The model may be wrapped by DistributedDataParallel or torch.compile.
+    A copy runs on one random image, and again for each module with a changed result of this module;
+    then it takes a training step, forward and backward. The model may be wrapped by
+    DistributedDataParallel or torch.compile.
 
     Args:
         expected: the model as it was with its attention: modules that it has and `model` lacks
@@ -97,6 +105,12 @@ def check(
                 Participation(path, type(module).__name__, *_asked(twin, x, module, before))
                 for path, module in _attention(twin)
             ]
+            scales = _scales(twin, x)
+            learning = _learning(twin, x)
+            there = [
+                replace(one, learns=one.path in learning, scale=scales.get(one.path, 1.0))
+                for one in there
+            ]
     except BackboneError:
         raise
     except Exception as error:
@@ -109,6 +123,60 @@ def check(
     missing = lost_modules(model, None if expected is None else unwrapped(expected))
     lost = [Participation(path, kind, False, False, lost=True) for path, kind in missing.items()]
     return (*there, *lost)
+
+
+def _learning(twin: nn.Module, x: Tensor) -> set[str]:
+    """Paths of attention whose parameters a gradient reaches in a training step; of attention
+    without parameters, those that have none to reach. All of them, if the network takes no step.
+    """
+    attention = dict(_attention(twin))
+    # whatever a user's own model may raise in training
+    with torch.enable_grad(), suppress(Exception):
+        step_back(twin, x.clone())
+        return {
+            path
+            for path, module in attention.items()
+            if not any(True for _ in module.parameters())
+            or any(parameter.grad is not None for parameter in module.parameters())
+        }
+    return set(attention)
+
+
+def _scales(twin: nn.Module, x: Tensor) -> dict[str, float]:
+    """Path of attention whose host has no weights -> how many times larger its map is, where that
+    host is in training and does not drop it.
+    """
+    scales: dict[str, float] = {}
+    for path, host in twin.named_modules():
+        if not is_attended(host) or len(own_parameters(host)) > 0:
+            continue
+        attention = host.get_submodule(CHILD)
+        seen: list[float] = []
+        hook = attention.register_forward_pre_hook(partial(_keep_size, seen))
+        with hook, torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            with torch.no_grad():
+                twin(x)
+                host.train()
+                for _ in range(TRIES):
+                    twin(x)
+        host.eval()
+        alive = [size for size in seen[1:] if size > 0]
+        if alive and seen[0] > 0:
+            scale = alive[0] / seen[0]
+            scales |= {
+                f"{path}.{CHILD}.{name}".lstrip("."): scale
+                for name, _ in attention.named_children()
+            }
+    return scales
+
+
+TRIES = 16
+"""Runs in which a map is hardly ever dropped each time."""
+
+
+def _keep_size(seen: list[float], _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    seen.append(float(args[0].float().norm()))
 
 
 def attach_compared(
@@ -143,6 +211,7 @@ def attach_compared(
             f"{name} {_repeats(repeated)}: the model is as before; attach elsewhere"
         )
     if before is None or (wrong := _changed(model, input_shape, before)) is None:
+        _warn_of_untaught(model, resolved, input_shape)
         return model
     detach(model)
     at = f"at '{_culprit(model, resolved, input_shape, before)}'"
@@ -151,6 +220,21 @@ def attach_compared(
         " its code may compare the type of this module or run all its children, so let it use"
         " isinstance, or attach elsewhere"
     )
+
+
+def _warn_of_untaught(
+    model: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]
+) -> None:
+    """Warns of attention that no gradient reaches."""
+    paths = [point.path for point, choices in resolved.modules if choices]
+    if untaught := without_gradient(unwrapped(model), input_shape, paths, bare=False):
+        warnings.warn(
+            f"attention behind {', '.join(sorted(untaught))} will not learn: the code of"
+            f" {type(model).__name__} runs it under torch.no_grad() or detaches what it makes, so"
+            " no gradient arrives",
+            NasAttnWarning,
+            stacklevel=4,
+        )
 
 
 def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor] | None:

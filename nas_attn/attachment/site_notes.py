@@ -74,17 +74,23 @@ def _several_shapes(finder: BlockFinder, roles: Roles, *, heads: bool) -> Iterat
 
 def _repeated(flow: Flow, sites: Sequence[Site]) -> Iterator[SiteNote]:
     """Of points of sites that the network calls several times."""
-    again = sorted(path for path in set(_paths_of(sites)) if len(flow.calls_of[path]) > 1)
+    again = sorted(path for path in set(paths_of(sites)) if len(flow.calls_of[path]) > 1)
     if again:
         yield SiteNote("repeated", tuple(again))
 
 
-def idle_notes(idle: Sequence[Block], frozen: Collection[str]) -> Iterator[SiteNote]:
-    """Of blocks on which no output depends, and of frozen parts whose result nobody takes."""
+def barred_notes(
+    idle: Sequence[Block], frozen: Collection[str], untaught: Collection[str]
+) -> Iterator[SiteNote]:
+    """Of blocks on which no output depends, of frozen parts whose result nobody takes, and of
+    modules that no gradient reaches.
+    """
     if idle:
         yield SiteNote("unused", tuple(block.path for block in idle))
     if frozen:
         yield SiteNote("frozen", tuple(sorted(frozen)))
+    if untaught:
+        yield SiteNote("no_gradient", tuple(sorted(untaught)))
 
 
 def teachers(flow: Flow, model: nn.Module) -> set[str]:
@@ -126,7 +132,7 @@ def is_in(path: str, parts: Iterable[str]) -> bool:
     return any(f"{path}.".startswith(f"{part}.") for part in parts)
 
 
-def _paths_of(sites: Iterable[Site]) -> Iterator[str]:
+def paths_of(sites: Iterable[Site]) -> Iterator[str]:
     for site in sites:
         for _, points in site.points:
             yield from (point.path for point in points)
@@ -156,7 +162,7 @@ def unused_parts(
     decoder of single layers.
     """
     flow = finder.flow
-    points = list(_paths_of(sites))
+    points = list(paths_of(sites))
     if flow.classifies or not points:
         return
     end = max(call.last for path in points for call in flow.calls_of[path])

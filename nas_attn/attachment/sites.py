@@ -13,12 +13,20 @@ from torch import nn
 
 from nas_attn.attachment.blocks import CONTAINERS, Block, BlockFinder, safest
 from nas_attn.attachment.flow import Flow, attends_in_a_branch, gates_its_input
+from nas_attn.attachment.gradients import without_gradient
 from nas_attn.attachment.hosting import detach, iterates_children
 from nas_attn.attachment.inference_form import merged_modules
 from nas_attn.attachment.operations import CONVOLUTIONS, MATRIX_PRODUCTS
 from nas_attn.attachment.recording import Call, Value, record
 from nas_attn.attachment.roles import Roles
-from nas_attn.attachment.site_notes import idle_notes, is_in, notes, teachers, unused_parts
+from nas_attn.attachment.site_notes import (
+    barred_notes,
+    is_in,
+    notes,
+    paths_of,
+    teachers,
+    unused_parts,
+)
 from nas_attn.attachment.twins import twin_of
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.space.placement import Point, Role, Site, Survey
@@ -80,17 +88,26 @@ def survey(
     idle = [block for block in blocks if finder.is_idle(block)]
     if len(idle) < len(blocks):
         blocks = [block for block in blocks if block not in idle]
-    wholes, parts = _stage_sites(finder, blocks, roles, total=total, heads=heads)
     own = list(_custom_sites(finder, custom or {}, total, roles))
+    hosts = {*paths_of(own), *itertools.chain.from_iterable(map(_hosts, blocks))}
+    untaught = without_gradient(model, input_shape, hosts, bare=True)
+    blocks = [block for block in blocks if not untaught.issuperset(_hosts(block))] or blocks
+    wholes, parts = _stage_sites(finder, blocks, roles, total=total, heads=heads)
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
     remark = (
         *notes(finder, roles, blocks, sites, merged, heads),
         *unused_parts(finder, roles, sites, every_block),
-        *idle_notes(idle, frozen if taught else ()),
+        *barred_notes(idle, frozen if taught else (), untaught),
     )
     return Survey(sites, remark)
+
+
+def _hosts(block: Block) -> Iterator[str]:
+    yield from block.residual
+    if block.host is not None:
+        yield block.host
 
 
 def _blocks_with_roles(

@@ -25,7 +25,7 @@ from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
 from nas_attn.recipe.recipe import DataSection, Recipe, TrainingSection, objective_name
 from nas_attn.recipe.tables import COSTS, Cost, Costs
-from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, Site
+from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, Site, Survey
 from nas_attn.space.search_space import SearchSpace, resolve
 from nas_attn.storage.records import Latency
 from nas_attn.storage.store import StudyStore
@@ -141,9 +141,9 @@ def make_plan(
         else:
             sites = attachment.reshaped(kept.sites, model, input_shape)
     else:
-        sites = attachment.survey(
-            model, input_shape, custom=wanted.custom, heads=wanted.heads
-        ).sites
+        surveyed = attachment.survey(model, input_shape, custom=wanted.custom, heads=wanted.heads)
+        sites = surveyed.sites
+        _refuse_untaught(surveyed)
     # or says now why one's own cost cannot be counted
     attachment.cost(model, input_shape, recipe.objectives)
     space = SearchSpace(recipe.space, sites, init=recipe.training.init)
@@ -170,6 +170,21 @@ def _checked(build: Build) -> Build:
         return model
 
     return checked
+
+
+def _refuse_untaught(surveyed: Survey) -> None:
+    """Raises BackboneError if no gradient arrives at a site."""
+    untaught = {
+        path for note in surveyed.notes if note.kind == "no_gradient" for path in note.modules
+    }
+    for site in surveyed.sites:
+        for _, points in site.points:
+            if untaught.intersection(point.path for point in points):
+                raise BackboneError(
+                    f"no gradient arrives at {site.name}: the network's code runs it under"
+                    " torch.no_grad() or detaches what it makes, so attention there would not"
+                    " learn; let gradients through, or name other sites"
+                )
 
 
 def kept_sites(store: StudyStore) -> Kept | None:
