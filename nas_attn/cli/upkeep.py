@@ -92,7 +92,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
             "time_use": time_as_json(now.time_use),
             "leases": held,
             "constants": [plain_json(constant) for constant in same],
-            "next": None if next_step is None else next_step.command or None,
+            "next": next_step.command or None,
         }
         print_json(
             {
@@ -107,32 +107,29 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     for constant in same:
         show_prose(out, f"Note: {constant.sentence}")
         out.print()
-    if next_step is not None:
-        out.print()
-        show_prose(out, next_step.text, label=next_step.label)
-        if next_step.command:
-            show_command(out, next_step.command, indent=" " * LABEL_COLUMNS)
+    out.print()
+    show_prose(out, next_step.text, label=next_step.label)
+    if next_step.command:
+        show_command(out, next_step.command, indent=" " * LABEL_COLUMNS)
 
 
-def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line | None:
-    """The next command: to look at what is running, to go on, or what the card says."""
-    from nas_attn.answer.answer_text import rows
-    from nas_attn.answer.reading import answer
+def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line:
+    """The next command: to look at the answer, or to go on. It needs no statistical model, unless
+    it has to be known whether one more round of seeds is worth its time.
+    """
     from nas_attn.answer.rounds import is_unfinished
-    from nas_attn.cli.showing import recipe_of
 
     at = at_storage(opened.url)
     name = opened.store.name
+    show = f"nas-attn show {name}{at}"
     if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
-        return Line("the answer so far:", "Next", f"nas-attn pareto {name}{at}")
-    if is_unfinished(opened, now.progress):
-        if opened.recipe.needs_program:
-            by_program = "no worker is running; to continue, start your program again"
-            return Line(by_program, "Next")
-        command = f"nas-attn resume {name}{at}"
-        return Line("no worker is running; to continue:", "Next", command)
-    found = rows(answer(opened.store), at, recipe_of(opened.recipe))
-    return next((row for row in found if row.label == "Next"), None)
+        return Line("the answer so far:", "Next", show)
+    if not is_unfinished(opened, now.progress):
+        return Line("the answer:", "Next", show)
+    if opened.recipe.needs_program:
+        by_program = "no worker is running; to continue, start your program again"
+        return Line(by_program, "Next")
+    return Line("no worker is running; to continue:", "Next", f"nas-attn resume {name}{at}")
 
 
 def _watch(opened: OpenStudy) -> None:
