@@ -9,7 +9,8 @@ import numpy as np
 
 from nas_attn.model.assembling import Data
 from nas_attn.model.coding import EFFECT_SHAPES, Coding, Floats, Ints, Shape
-from nas_attn.model.variances import LEAST_VARIANCE, Algebra, Nodes, Solved, posterior, solved_by
+from nas_attn.model.kept import kept_posterior
+from nas_attn.model.variances import LEAST_VARIANCE, Algebra, Nodes, Solved, solved_by
 from nas_attn.space.placement import Placement
 
 # (placement, weight): a weighted sum of placements' shared effects
@@ -30,7 +31,7 @@ class Solution:
 
     @cached_property
     def nodes(self) -> Nodes:
-        return posterior(self.data, self._shapes)
+        return kept_posterior(self.data, self._shapes)
 
     @cached_property
     def algebra(self) -> Algebra:
