@@ -27,7 +27,6 @@ from nas_attn.report.tracking import track
 from nas_attn.storage.artifacts import sheet_name
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.waiting import ignore, impatient
-from nas_attn.training.plan import study_plan
 
 if TYPE_CHECKING:
     from torch import nn
@@ -198,6 +197,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
 def _networks(opened: OpenStudy, now: Snapshot, summary: Mistakes) -> dict[str, nn.Module]:
     """The networks whose weights are kept."""
     from nas_attn.export.weights import trained_model
+    from nas_attn.training.plan import study_plan
 
     networks = {}
     for key in summary.keys:
