@@ -57,7 +57,10 @@ def progress(opened: OpenStudy) -> Progress:
     leads = leading(opened.recipe.objectives)
     objective = opened.recipe.objectives[leads]
     states = Counter(row.state for row in rows)
-    values = [told[leads] for told in opened.book.values().values()] if states["scored"] else []
+    values = opened.store.told_values(leads) if states["scored"] else []
+    if states["scored"] and not values:
+        # its trials are gone, and the book says how
+        values = [told[leads] for told in opened.book.values().values()]
     best = min(values, key=lambda v: minimised([objective], [v]), default=None)
     open_ = opened.trials - len(rows) + states["running"]
     return Progress(

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true, update
+from sqlalchemy import text as sql_text
 
 from nas_attn.errors import StorageError
 from nas_attn.recipe.purposes import BACKBONE, PURPOSES, SEARCH, test_protocol
@@ -38,6 +39,13 @@ from nas_attn.storage.rows import (
 )
 from nas_attn.storage.work import WAITING, Leases, RunQueue, WorkerBook
 
+# Optuna's own tables: its storage takes longer to load than the query to run.
+TOLD_VALUES = sql_text(
+    "SELECT told.value FROM trial_values AS told"
+    " JOIN trials ON trials.trial_id = told.trial_id"
+    " JOIN studies ON studies.study_id = trials.study_id"
+    " WHERE studies.study_name = :name AND trials.state = 'COMPLETE' AND told.objective = :number"
+)
 # of a candidate
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 
@@ -409,6 +417,13 @@ class StudyStore(Leases):
         )
         with self._connector.read() as connection:
             return {row.arithmetic: row.runs for row in connection.execute(query)}
+
+    @repeatable
+    def told_values(self, objective: int) -> list[float]:
+        """What Optuna was told of an objective, by its number, of the trials that ended scored."""
+        at = {"name": self.name, "number": objective}
+        with self._connector.read() as connection:
+            return list(connection.execute(TOLD_VALUES, at).scalars())
 
     @repeatable
     def metrics(
