@@ -1,4 +1,5 @@
-"""Draws the figures of docs/benchmarks from the tables in docs/benchmarks/data.
+"""Draws the figures of docs/benchmarks from the tables in docs/benchmarks/data, and where modules
+go in a block.
 
 python docs/write_figures.py
 """
@@ -267,7 +268,73 @@ def _apart(heights: dict[str, float], lowest: float) -> dict[str, float]:
     return apart
 
 
-FIGURES = {"trust-reliability.svg": reliability, "search-regret.svg": regret}
+LAYERS = ("conv", "norm", "ReLU", "conv", "norm")
+"""Of the branch of a ResNet's basic block."""
+BOX, GAP = 54, 12
+POSITIONS = {"residual": "#2f81d6", "block": "#e08a00", "stage": "#009e73"}
+ROW_Y, SHORTCUT_Y = 84, 34
+
+
+def positions() -> str:
+    """An SVG of a stage of two blocks, with each position at which a module can stand."""
+    block_width = len(LAYERS) * (BOX + GAP) + 150
+    width = 40 + 2 * block_width + 60
+    parts = [
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 150" width="{width}"'
+            ' font-family="system-ui, sans-serif" font-size="13" fill="#7d8590">'
+        ),
+        _line(10, ROW_Y, width - 10, ROW_Y, 'stroke="#8a919c"'),
+    ]
+    for number in (1, 2):
+        parts += _block(30 + (number - 1) * block_width, number)
+    parts.append(_module(30 + 2 * block_width + 36, "stage"))
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _block(left: float, number: int) -> Iterator[str]:
+    yield f'<text x="{left + 2:.0f}" y="18">stage2.block{number}</text>'
+    for place, layer in enumerate(LAYERS):
+        yield _box(left + 10 + place * (BOX + GAP), layer)
+    branch_end = left + 10 + len(LAYERS) * (BOX + GAP)
+    yield _module(branch_end, "residual")
+    add = branch_end + 40
+    for x1, y1, x2, y2 in (
+        (left, ROW_Y, left, SHORTCUT_Y),
+        (left, SHORTCUT_Y, add, SHORTCUT_Y),
+        (add, SHORTCUT_Y, add, ROW_Y),
+    ):
+        yield _line(x1, y1, x2, y2, 'stroke="#8a919c"')
+    yield f'<circle cx="{add:.0f}" cy="{ROW_Y}" r="9" fill="none" stroke="#8a919c"/>'
+    yield f'<text x="{add:.0f}" y="{ROW_Y + 5}" text-anchor="middle">+</text>'
+    yield _box(add + 18, "ReLU")
+    yield _module(add + 18 + BOX + GAP / 2, "block")
+
+
+def _box(left: float, word: str) -> str:
+    middle = left + BOX / 2
+    return (
+        f'<rect x="{left:.0f}" y="{ROW_Y - 15}" width="{BOX}" height="30" rx="4" fill="#8a919c"'
+        f' fill-opacity="0.25"/><text x="{middle:.0f}" y="{ROW_Y + 5}"'
+        f' text-anchor="middle">{word}</text>'
+    )
+
+
+def _module(left: float, position: str) -> str:
+    """A small square in the position's colour, and its name below."""
+    colour = POSITIONS[position]
+    return (
+        f'<rect x="{left:.0f}" y="{ROW_Y - 8}" width="16" height="16" fill="{colour}"/>'
+        f'<text x="{left + 8:.0f}" y="{ROW_Y + 44}" text-anchor="middle"'
+        f' fill="{colour}">{position}</text>'
+    )
+
+
+FIGURES = {
+    "trust-reliability.svg": reliability,
+    "search-regret.svg": regret,
+    "positions.svg": positions,
+}
 
 
 if __name__ == "__main__":
