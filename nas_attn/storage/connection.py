@@ -153,7 +153,7 @@ class Connector:
         """
         self._check_in_place()
         try:
-            with self.errors(writing=False), self.engine.connect() as connection:
+            with self.errors(), self.engine.connect() as connection:
                 yield connection
                 self._remember_log()
         except NasAttnError:
@@ -210,13 +210,12 @@ class Connector:
         raise StorageError(f"{what}: put it back, or its last backup, then resume")
 
     @contextmanager
-    def errors(self, *, writing: bool = True) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
         """Inside, the driver's errors become ours."""
         try:
             yield
         except DBAPIError as error:
-            original = error.orig or error
-            raise explained(original, str(self), writing=writing, engine=self.engine) from error
+            raise explained(error.orig or error, str(self)) from error
         except SQLAlchemyError as error:
             raise StorageError(f"storage '{self}': {error}") from error
 

@@ -27,44 +27,30 @@ from nas_attn.storage.urls import sqlite_url
 T = TypeVar("T")
 
 
-class _Calls:
-    """Repeats the calls of one storage."""
+class PatientStorage(RDBStorage):
+    """Waits while the database is away, and repeats the calls that are listed in REPEATABLE."""
 
-    def __init__(self, storage: PatientStorage, outage: Outage) -> None:
-        self._storage = weakref.ref(storage)
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], outage: Outage) -> None:
         self._outage = outage
-        # The error of a study that is deleted; None while it is there.
+        # Asked after a KeyError: the error of a study that somebody has deleted, or None.
         self.deleted: Callable[[], StorageError | None] = lambda: None
+        super().__init__(url, engine_kwargs=engine_kwargs)
+
+    @property
+    def _connector(self) -> PatientStorage:
+        """Of `repeatable`: its `endure` repeats the calls."""
+        return self
 
     def endure(self, work: Callable[[], T]) -> T:
         """Does `work`. Raises StorageError, not KeyError, where the study has been deleted."""
         try:
-            return self._outage.endure(work, self._renew)
+            return self._outage.endure(work, lambda: self.engine.dispose())
         except KeyError as error:
             # of a study or a trial that is not there
             deleted = self.deleted()
             if deleted is None:
                 raise
             raise deleted from error
-
-    def _renew(self) -> None:
-        storage = self._storage()
-        assert storage is not None
-        storage.engine.dispose()
-
-
-class PatientStorage(RDBStorage):
-    """Waits while the database is away, and repeats the calls that are listed in REPEATABLE."""
-
-    def __init__(self, url: str, engine_kwargs: dict[str, Any], outage: Outage) -> None:
-        super().__init__(url, engine_kwargs=engine_kwargs)
-        self._connector = _Calls(self, outage)
-
-    def tell_deleted(self, deleted: Callable[[], StorageError | None]) -> None:
-        """`deleted`: asked after a KeyError; the error of a study that somebody has deleted, or
-        None.
-        """
-        self._connector.deleted = deleted
 
     def close(self) -> None:
         """Closes all connections; they reopen on the next use."""

@@ -11,20 +11,13 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from nas_attn.errors import StorageAway, shown_s
 from nas_attn.system.environment import STORAGE_WAIT
-from nas_attn.system.waiting import (
-    CHECK_S,
-    Interrupted,
-    Waits,
-    impatient,
-    waits,
-)
+from nas_attn.system.waiting import CHECK_S, Interrupted, impatient, waits
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -40,22 +33,17 @@ STOPPING_S = 5.0
 
 
 class Outage:
-    """Whether a database is away, for all its users in this process. It is over when nobody waits
-    any more: reading may work while writing does not.
-    """
+    """Whether a database is away, for all its users in this process."""
 
     def __init__(self, where: str) -> None:
         """`where`: names the database, without its password."""
         self._where = where
-        self._mutex = threading.Lock()
-        self._waiting = 0
-        # when the first wait began, by time.monotonic()
-        self._since = 0.0
-        self._said = False
-        # time of the last wait, or of the last failure
+        # time of the last failure, or of the end of a wait
         self._away_at: float | None = None
         # `.work`: whether this thread is in `endure`
         self._inside = threading.local()
+        # held by the one who reports the outage; others wait without a word
+        self._reporter = threading.Lock()
 
     def just_over(self, seconds: float) -> bool:
         """Whether the database was away within the last `seconds`: other processes may not have
@@ -77,78 +65,71 @@ class Outage:
                 self._away_at = time.monotonic()
                 if waits().storage_s <= 0:
                     raise
-            with self._awaited():
-                return self._repeat(work, renew)
+            return self._repeat(work, renew)
         finally:
             self._inside.work = False
 
     def _repeat(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        common = waits()
         began = time.monotonic()
         pause = FIRST_S
-        stopping_at = None
-        while True:
-            if common.stop() and stopping_at is None:
-                stopping_at = time.monotonic()
-            _sleep(pause * random.uniform(0.67, 1.33), common)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-            renew()
-            try:
-                return work()
-            except StorageAway as error:
-                self._away_at = now = time.monotonic()
-                if stopping_at is not None and now - stopping_at > STOPPING_S:
-                    raise Interrupted from error
-                if now - began > common.storage_s:
-                    waited = shown_s(common.storage_s)
-                    raise StorageAway(
-                        f"{error}; gave up after {waited} (change it with {STORAGE_WAIT})"
-                    ) from error
-                self._tell(common, str(error))
-
-    @contextmanager
-    def _awaited(self) -> Iterator[None]:
-        """Counts a waiting caller; when the last one has succeeded, the database is back."""
-        with self._mutex:
-            self._since = self._since if self._waiting else time.monotonic()
-            self._waiting += 1
-        back = False
+        stopping_at: float | None = None
+        reports = False
         try:
-            yield
-            back = True
+            while True:
+                stopping_at = _pause(pause * random.uniform(0.67, 1.33), stopping_at)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+                renew()
+                try:
+                    result = work()
+                    break
+                except StorageAway as error:
+                    self._away_at = time.monotonic()
+                    self._check_limits(error, began, stopping_at)
+                    if not reports and self._away_at - began >= UNREPORTED_S:
+                        reports = self._report(error)
         finally:
-            with self._mutex:
-                self._waiting -= 1
-                over = self._waiting == 0
-                since = self._since
-                self._away_at = time.monotonic()
-                announced = self._said
-                self._said = self._said and not over
-            if back and over and announced:
-                lasted = shown_s(time.monotonic() - since)
-                waits().report_end(f"the database is back after {lasted}: '{self._where}'")
+            self._away_at = time.monotonic()
+            if reports:
+                self._reporter.release()
+        if reports:
+            lasted = shown_s(time.monotonic() - began)
+            waits().report_end(f"the database is back after {lasted}: '{self._where}'")
+        return result
 
-    def _tell(self, common: Waits, reason: str) -> None:
-        with self._mutex:
-            if self._said or time.monotonic() - self._since < UNREPORTED_S:
-                return
-            self._said = True
+    def _check_limits(self, error: StorageAway, began: float, stopping_at: float | None) -> None:
+        now = time.monotonic()
+        if stopping_at is not None and now - stopping_at > STOPPING_S:
+            raise Interrupted from error
+        limit_s = waits().storage_s
+        if now - began > limit_s:
+            raise StorageAway(
+                f"{error}; gave up after {shown_s(limit_s)} (change it with {STORAGE_WAIT})"
+            ) from error
+
+    def _report(self, error: StorageAway) -> bool:
+        """Says what is waited for, unless another thread does. Returns whether it was said."""
+        if not self._reporter.acquire(blocking=False):
+            return False
+        common = waits()
         # reporting itself must not wait
         with impatient():
             limit = shown_s(common.storage_s)
-            common.report(f"waiting for the database, for up to {limit}: {reason}")
+            common.report(f"waiting for the database, for up to {limit}: {error}")
+        return True
 
 
-def _sleep(seconds: float, common: Waits) -> None:
-    """Pauses without a message. After a request to stop, it tries again at once, then each
-    second.
-    """
-    if common.stop():
+def _pause(seconds: float, stopping_at: float | None) -> float | None:
+    """Lets time pass until a request to stop; returns when that came. Later pauses are short."""
+    if stopping_at is not None:
         time.sleep(min(seconds, 1.0))
-        return
+        return stopping_at
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0 and not common.stop():
+    while not waits().stop():
+        left = end - time.monotonic()
+        if left <= 0:
+            return None
         time.sleep(min(left, CHECK_S))
+    return time.monotonic()
 
 
 class Enduring(Protocol):

@@ -69,7 +69,7 @@ class TrialBook:
         # by which optuna-dashboard knows the study
         self.number = self.storage.get_study_id_from_name(name)
         self._name = name
-        self.storage.tell_deleted(self._deleted)
+        self.storage.deleted = self._deleted
 
     def is_for(self, recipe: Recipe) -> bool:
         """Whether the study is of this recipe: it has its objectives' names."""

@@ -17,78 +17,37 @@ from nas_attn.errors import (
 )
 from nas_attn.system.paths import user_path
 
-NETWORK_FILE_SYSTEMS = frozenset(
-    [
-        "afs",
-        "afs3",
-        "beegfs",
-        "ceph",
-        "cephfs",
-        "cifs",
-        "coda",
-        "davfs",
-        "fhgfs",
-        "gcsfuse",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "juicefs",
-        "lustre",
-        "moosefs",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "panfs",
-        "pvfs2",
-        "rclone",
-        "s3fs",
-        "smb",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "sshfs",
-    ]
+NETWORK_FILE_SYSTEMS = re.compile(
+    r"(fuse\.)?(afs3?|beegfs|ceph(fs)?|cifs|coda|davfs|drvfs|fhgfs|gcsfuse|gfs2|glusterfs|gpfs"
+    r"|juicefs|lustre|moosefs|ncpfs|nfs4?|ocfs2|orangefs|panfs|pvfs2|rclone|s3fs|smb[23]?|smbfs|sshfs)"
 )
-"""Network file systems, also after `fuse.`. SQLite's log must not be there: its index is shared
-memory.
-"""
+"""SQLite's log must not be on a network file system: its index is shared memory."""
 URL_FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-
-
-def shown_url(url: str | URL) -> str:
-    """A storage URL for printing, without its password. If it cannot be told where the password
-    ends, nothing of it is shown but the kind of database.
-    """
-    if isinstance(url, str):
-        text = url
-    else:
-        text = url.render_as_string(hide_password=False)
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return "***" if "@" in text else without_passwords(text)
-    if scheme.startswith("sqlite"):
-        return without_passwords(text)
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        return f"{scheme}://***"
-    if _not_encoded(rest):
-        return f"{scheme}://***"
-    return without_passwords(parsed.render_as_string(hide_password=True))
-
-
-def _not_encoded(rest: str) -> bool:
-    """Whether a URL's part behind `://` has letters in its password or user that end these."""
-    before_host, host, _ = rest.rpartition("@")
-    return bool(host) and (before_host.count(":") > 1 or bool(re.search(r"[@/?#]", before_host)))
 
 
 ENCODING = (
     "inside the user, the password or a setting, write @ as %40, : as %3A, / as %2F, ? as %3F and"
     " # as %23"
 )
+_SERVER = re.compile(
+    r"[^:/]+://([^@:/?#]*(:[^@:/?#]*)?@)?(\[[^\]@]*\]|[^\s@:/?#\[\]]*)(:\d*)?(/[^@?#]*)?(\?[^@]*)?"
+)
+"""A URL of a server, of which can be told where the password ends."""
+
+
+def shown_url(url: str | URL) -> str:
+    """A storage URL for printing, without its password. If it cannot be told where the password
+    ends, nothing of it is shown but the kind of database.
+    """
+    text = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    scheme, separator, _ = text.partition("://")
+    if not separator and "@" in text:
+        return "***"
+    if not separator or scheme.startswith("sqlite"):
+        return without_passwords(text)
+    if not _SERVER.fullmatch(text):
+        return f"{scheme}://***"
+    return without_passwords(make_url(url).render_as_string(hide_password=True))
 
 
 def storage_url(text: str) -> URL:
@@ -96,18 +55,16 @@ def storage_url(text: str) -> URL:
     be used.
     """
     shown = shorten(shown_url(text))
-    scheme, separator, rest = text.partition("://")
-    if separator and not scheme.startswith("sqlite") and _not_encoded(rest):
-        raise StudyError(f"storage '{shown}' is not a URL: {ENCODING}")
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        hint = "" if "@" in text else f"; for a file write sqlite:///{shown}"
+        raise StudyError(f"storage '{shown}' is not a URL: {URL_FORMS}{hint}")
+    if not scheme.startswith("sqlite") and not _SERVER.fullmatch(text):
+        raise StudyError(f"storage '{shown}' is not a URL: {URL_FORMS}; {ENCODING}")
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        hint = ""
-        if separator:
-            hint = f"; {ENCODING}"
-        elif "@" not in text:
-            hint = f"; for a file write sqlite:///{shown}"
-        raise StudyError(f"storage '{shown}' is not a URL: {URL_FORMS}{hint}") from None
+        raise StudyError(f"storage '{shown}' is not a URL: {URL_FORMS}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(text, url, shown)
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
@@ -159,23 +116,20 @@ def _sqlite_url(text: str, url: URL, shown: str) -> URL:
 
 
 def _check_file(path: Path, shown: str) -> None:
-    folder = path.parent
     # unlike Path.is_dir, False if a folder above cannot be entered
     if os.path.isdir(path):
         raise StudyError(
             f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}"
         )
-    if not os.path.isdir(folder):
+    if not os.path.isdir(path.parent):
         raise StudyError(
-            f"storage '{shown}': the folder '{folder}' does not exist or cannot be entered:"
+            f"storage '{shown}': the folder '{path.parent}' does not exist or cannot be entered:"
             " create it"
         )
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK):
         raise StudyError(
-            f"storage '{shown}': the folder '{folder}' is not writable: choose another storage"
+            f"storage '{shown}': the folder '{path.parent}' is not writable: choose another storage"
         )
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise StudyError(f"storage '{shown}': the file is not readable and writable for this user")
     kind = network_filesystem(path)
     if kind is not None:
         why = "where SQLite's locks and shared memory do not work and studies get damaged"
@@ -198,14 +152,12 @@ def network_filesystem(path: Path) -> str | None:
         point = Path(mount.mountpoint)
         # A later mount on the same point hides the earlier one.
         if real.is_relative_to(point) and len(point.parts) >= depth:
-            kind = mount.fstype
             depth = len(point.parts)
+            kind = mount.fstype
             # a Windows drive seen from WSL
             if "aname=drvfs" in mount.opts:
                 kind = "drvfs"
             # Windows' name for it
             if "remote" in mount.opts.split(","):
                 kind = "cifs"
-    if not (kind == "drvfs" or kind.removeprefix("fuse.") in NETWORK_FILE_SYSTEMS):
-        return None
-    return kind
+    return kind if NETWORK_FILE_SYSTEMS.fullmatch(kind) else None

@@ -191,7 +191,7 @@ def test_a_worker_that_cannot_wait_any_longer(table: Path, server: Any, ends: st
     last = calls.read_text().splitlines()[-1].rsplit("|", 1)[0]
     if ends == "the time":
         assert status == 1
-        assert "does not answer: " in said.read_text()
+        assert "does not answer (" in said.read_text()
         assert "gave up after 3 s (change it with NAS_ATTN_STORAGE_WAIT)" in said.read_text()
     else:
         assert status == 0, said.read_text()
