@@ -271,13 +271,13 @@ def _class_of_pixel() -> type[Any]:
 
 
 def _ultralytics_detection() -> type[Any]:
-    from nas_attn.ultralytics.task import UltralyticsDetection
+    from nas_attn.ultralytics.yolo_task import UltralyticsDetection
 
     return UltralyticsDetection
 
 
 def _read_by_ultralytics() -> type[Any]:
-    from nas_attn.ultralytics.task import ReadByUltralytics
+    from nas_attn.ultralytics.yolo_task import ReadByUltralytics
 
     return ReadByUltralytics
 
@@ -289,13 +289,13 @@ def _boxes_of_image() -> type[Any]:
 
 
 def _ultralytics_export() -> type[Any]:
-    from nas_attn.ultralytics.answers import UltralyticsExport
+    from nas_attn.ultralytics.yolo_export import UltralyticsExport
 
     return UltralyticsExport
 
 
 def _detector_evaluator() -> Function:
-    from nas_attn.ultralytics.training import detector_evaluator
+    from nas_attn.ultralytics.rung_trainer import detector_evaluator
 
     return detector_evaluator
 
@@ -313,7 +313,7 @@ def _read_elsewhere() -> type[Any]:
 
 
 def _detector_export() -> type[Any]:
-    from nas_attn.export.detectors import DetectorExport
+    from nas_attn.export.detector_export import DetectorExport
 
     return DetectorExport
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.recipe import tables
-from nas_attn.ultralytics.files import is_plain_data, is_plain_model
+from nas_attn.ultralytics.plain_yaml import is_plain_data, is_plain_model
 
 if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy

@@ -18,8 +18,8 @@ from nas_attn.export import scoring
 from nas_attn.export.card import ExportedNetwork, card, write_card
 from nas_attn.export.checking import check_onnx, run_elsewhere, scored, which_are_right
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
+from nas_attn.export.kept_weights import kept_runs, searched_run, trained_model
 from nas_attn.export.python_file import Described
-from nas_attn.export.weights import kept_runs, searched_run, trained_model
 from nas_attn.latency.files import CALIBRATION
 from nas_attn.recipe import tasks, units
 from nas_attn.recipe.purposes import SEARCH

@@ -196,7 +196,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
 
 def _networks(opened: OpenStudy, now: Snapshot, summary: Mistakes) -> dict[str, nn.Module]:
     """The networks whose weights are kept."""
-    from nas_attn.export.weights import trained_model
+    from nas_attn.export.kept_weights import trained_model
     from nas_attn.training.plan import study_plan
 
     networks = {}

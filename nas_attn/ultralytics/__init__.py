@@ -1,12 +1,12 @@
 """Ultralytics' detectors, with Ultralytics' own trainer.
 
 - `networks`: built from a YAML or a `.pt`
-- `files`: which files of theirs could run code
-- `task`: detection that Ultralytics' trainer trains, on images that it reads itself
-- `training`: an evaluator made of a recipe, which calls this trainer
+- `plain_yaml`: which files of theirs could run code
+- `yolo_task`: detection that Ultralytics' trainer trains, on images that it reads itself
+- `rung_trainer`: an evaluator made of a recipe, which calls this trainer
 - `caches`: reads its caches of labels without running code of them
 - `rebuilding`: keeps attention in networks that Ultralytics builds anew
-- `answers`: export as a `.pt` and as ONNX
+- `yolo_export`: export as a `.pt` and as ONNX
 
 A user who trains a `YOLO` with attention says so once:
 

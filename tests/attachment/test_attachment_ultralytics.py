@@ -24,7 +24,7 @@ from nas_attn import attachment, backbones, errors
 from nas_attn.backbones.weights import restore
 from nas_attn.recipe import recipe
 from nas_attn.ultralytics import keep_attention
-from nas_attn.ultralytics.answers import write_pt
+from nas_attn.ultralytics.yolo_export import write_pt
 
 SHAPE = (3, 64, 64)
 GENERATIONS = ["yolov8n", "yolov5n", "yolov6n", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]

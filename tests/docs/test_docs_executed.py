@@ -97,7 +97,7 @@ from pathlib import Path
 from ultralytics import YOLO
 
 from nas_attn.data import yolo_files
-from nas_attn.ultralytics.answers import write_pt
+from nas_attn.ultralytics.yolo_export import write_pt
 from nas_attn.recipe.recipe import DataSection
 
 made = yolo_files.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))

@@ -23,7 +23,7 @@ from nas_attn.recipe.recipe import BackboneSection, DataSection
 from nas_attn.recipe.tasks import find
 from nas_attn.space.notation import parse
 from nas_attn.space.search_space import resolve
-from nas_attn.ultralytics.answers import BoxesGraph
+from nas_attn.ultralytics.yolo_export import BoxesGraph
 
 SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")

@@ -85,7 +85,7 @@ def test_a_process_that_only_reads_the_file_keeps_its_attention(script: Script) 
     """As those do that ultralytics starts for several GPUs."""
     script(
         "from pathlib import Path",
-        "from nas_attn.ultralytics.answers import write_pt",
+        "from nas_attn.ultralytics.yolo_export import write_pt",
         "write_pt(network, Path('attended.pt'), [str(k) for k in range(80)], 64)",
         "assert theirs() == before",
     )

@@ -70,7 +70,7 @@ def test_ultralytics_reads_its_caches_so_while_it_trains(
     from ultralytics.data import dataset
     from ultralytics.data.utils import load_dataset_cache_file as theirs
 
-    from nas_attn.ultralytics.training import left_alone
+    from nas_attn.ultralytics.rung_trainer import left_alone
 
     monkeypatch.chdir(tmp_path)
     path = written(tmp_path / "labels.cache", {**CACHE, "labels": [Intruder()]})

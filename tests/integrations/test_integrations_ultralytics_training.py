@@ -21,7 +21,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.training.tasks.data import data_of
-from nas_attn.ultralytics.training import _trainer_class
+from nas_attn.ultralytics.rung_trainer import _trainer_class
 
 OPTIONS = {"size": 32, "train": 20, "validation": 20, "test": 20, "fragments": 2}
 TABLE: dict[str, Any] = {
@@ -199,7 +199,7 @@ def attended(recipe: Any, side: int = 32, classes: int = 10) -> nn.Module:
 @pytest.mark.filterwarnings("ignore")
 def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> None:
     from nas_attn.training.evaluators import EvaluatorRun
-    from nas_attn.ultralytics.training import detector_evaluator
+    from nas_attn.ultralytics.rung_trainer import detector_evaluator
 
     recipe = recipe_from(TABLE, where="it")
     evaluate = detector_evaluator(recipe)
@@ -255,7 +255,7 @@ def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
     name: str, task: str, tmp_path: Path
 ) -> None:
     from nas_attn.training.evaluators import EvaluatorRun
-    from nas_attn.ultralytics.training import detector_evaluator
+    from nas_attn.ultralytics.rung_trainer import detector_evaluator
 
     data = {"name": f"yolo:{discs(tmp_path / 'discs', task)}", "size": 64}
     recipe = recipe_from(

@@ -25,7 +25,7 @@ from nas_attn.answer.answer import answer_of
 from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
-from nas_attn.export import weights
+from nas_attn.export import kept_weights
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching import keeping
 from nas_attn.searching.prepare import beginning
@@ -279,12 +279,12 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     plan, now = beginning.plan_recipe(study.recipe), reading.snapshot(study.store)
     view = choosing.chosen(study, now, Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"was stopped .*again"):
-        weights.trained_model(study, plan, view)
+        kept_weights.trained_model(study, plan, view)
     trained = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
     assert trained.status == 0, trained.err
     assert "after 2 epochs: score 1" in trained.err
     assert Path("bare.pt").is_file()
-    assert torch.all(next(weights.trained_model(study, plan, view).parameters()) == 7.0)
+    assert torch.all(next(kept_weights.trained_model(study, plan, view).parameters()) == 7.0)
     # the time of a worker that is still there goes on
     after = answer_as_json(answer_of(reading.snapshot(study.store))) | {"time_use": None}
     assert after == answer_as_json(answer_of(now)) | {"time_use": None}, (
@@ -295,7 +295,7 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     ]
     (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
     with pytest.raises(CheckpointError, match=r"none .*\(checkpoint "):
-        weights.trained_model(study, plan, view)
+        kept_weights.trained_model(study, plan, view)
 
 
 def test_only_what_was_scored_is_trained_again(
@@ -311,4 +311,4 @@ def test_only_what_was_scored_is_trained_again(
     with pytest.raises(CheckpointError, match="has not been scored"):
         again.train_again(study, failed, taking_part.Options(say=lambda line: None))
     with pytest.raises(CheckpointError, match=r"uniform simam \(failed\)"):
-        weights.trained_model(study, beginning.plan_recipe(study.recipe), failed)
+        kept_weights.trained_model(study, beginning.plan_recipe(study.recipe), failed)

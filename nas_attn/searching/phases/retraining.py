@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 from typing_extensions import override
 
-from nas_attn.export.weights import is_kept
+from nas_attn.export.kept_weights import is_kept
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.space.placement import Placement

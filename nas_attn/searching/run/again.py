@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
-from nas_attn.export.weights import searched_run
+from nas_attn.export.kept_weights import searched_run
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.searching.run.taking_part import Options, with_worker
 from nas_attn.searching.worker.ending import Ending

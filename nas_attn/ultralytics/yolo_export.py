@@ -24,7 +24,7 @@ from nas_attn.attachment.twins import copied
 from nas_attn.data import yolo_files
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import OperationError
-from nas_attn.export.detectors import DetectorExport
+from nas_attn.export.detector_export import DetectorExport
 from nas_attn.export.formats import (
     BOX_VALUES,
     COMPARED,
