@@ -12,6 +12,8 @@ A new database is made from this file as it is. A change needs a revision under
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -26,6 +28,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine
 
 TABLE_PREFIX = "nas_"
 VERSION_TABLE = "nas_alembic_version"
@@ -41,108 +44,103 @@ SCHEMA_VERSIONS = (
 
 metadata = MetaData()
 
+
+def _required(name: str, kind: type[TypeEngine[Any]], doc: str) -> Column[Any]:
+    return Column(name, kind, nullable=False, doc=doc)
+
+
+def _optional(name: str, kind: type[TypeEngine[Any]], doc: str) -> Column[Any]:
+    return Column(name, kind, nullable=True, doc=doc)
+
+
+def _row_number(doc: str = "Number of the row, never used twice.") -> Column[Any]:
+    return Column("id", Integer, nullable=False, primary_key=True, autoincrement=True, doc=doc)
+
+
+def _of_study(*, index: bool | None = None) -> Column[Any]:
+    doc = "The study that this belongs to."
+    return Column("study_id", Integer, nullable=False, index=index, doc=doc)
+
+
 study = Table(
     "nas_study",
     metadata,
-    Column(
-        "id",
-        Integer,
-        nullable=False,
-        primary_key=True,
-        autoincrement=True,
-        doc="Number of the study, never used twice.",
-    ),
-    Column("name", Text, nullable=False, doc="Name of the study, and of its Optuna study."),
-    Column(
+    _row_number("Number of the study, never used twice."),
+    _required("name", Text, "Name of the study, and of its Optuna study."),
+    _required(
         "recipe",
         Text,
-        nullable=False,
-        doc="The recipe as JSON, frozen at creation; `extend` gives it another space.",
+        "The recipe as JSON, frozen at creation; `extend` gives it another space.",
     ),
-    Column("versions", Text, nullable=False, doc="Library -> version at creation, as JSON."),
-    Column(
+    _required("versions", Text, "Library -> version at creation, as JSON."),
+    _required(
         "artifacts",
         Text,
-        nullable=False,
-        doc="Folder of checkpoints and weights, relative to the database's; or a bucket.",
+        "Folder of checkpoints and weights, relative to the database's; or a bucket.",
     ),
-    Column(
+    _optional(
         "fingerprint",
         Text,
-        nullable=True,
-        doc="The device that its latencies are pinned to, as JSON; null: none yet.",
+        "The device that its latencies are pinned to, as JSON; null: none yet.",
     ),
-    Column(
-        "sites", Text, nullable=True, doc="The sites that it began with, as JSON; null before that."
-    ),
-    Column("prior", Text, nullable=True, doc="Prior of its sampler, as JSON; null: no prior."),
-    Column(
+    _optional("sites", Text, "The sites that it began with, as JSON; null before that."),
+    _optional("prior", Text, "Prior of its sampler, as JSON; null: no prior."),
+    _optional(
         "published",
         Text,
-        nullable=True,
-        doc="The state of the study that optuna-dashboard's notes show; null: none yet.",
+        "The state of the study that optuna-dashboard's notes show; null: none yet.",
     ),
-    Column(
+    _optional(
         "swept",
         Text,
-        nullable=True,
-        doc="The state of the study at the last deletion of unneeded weights; null: none yet.",
+        "The state of the study at the last deletion of unneeded weights; null: none yet.",
     ),
-    Column(
+    _optional(
         "batches",
         Text,
-        nullable=True,
-        doc="Shape of its training batches (`records.Arithmetic`); null: not recorded.",
+        "Shape of its training batches (`records.Arithmetic`); null: not recorded.",
     ),
-    Column("created_at", Double, nullable=False, doc="When it was created."),
-    Column(
+    _required("created_at", Double, "When it was created."),
+    _optional(
         "stop_asked_at",
         Double,
-        nullable=True,
-        doc="Workers that began before this time shall stop; null: none shall.",
+        "Workers that began before this time shall stop; null: none shall.",
     ),
-    Column(
+    _optional(
         "screen_until",
         Double,
-        nullable=True,
-        doc="When a timed search begins no new candidate; null: it has no time limit.",
+        "When a timed search begins no new candidate; null: it has no time limit.",
     ),
-    Column(
+    _optional(
         "test_from",
         Double,
-        nullable=True,
-        doc="When a timed search begins no further confirmation; null: it has no time limit.",
+        "When a timed search begins no further confirmation; null: it has no time limit.",
     ),
-    Column(
+    _optional(
         "ends_at",
         Double,
-        nullable=True,
-        doc="When a timed search ends; null: it has no time limit.",
+        "When a timed search ends; null: it has no time limit.",
     ),
-    Column(
+    _optional(
         "exhausted_at",
         Double,
-        nullable=True,
-        doc="When nothing was left to try within the limits; null: there was, at the last look.",
+        "When nothing was left to try within the limits; null: there was, at the last look.",
     ),
-    Column(
+    _optional(
         "publish_at",
         Double,
-        nullable=True,
-        doc="When optuna-dashboard's notes are to be refreshed; null: at once.",
+        "When optuna-dashboard's notes are to be refreshed; null: at once.",
     ),
-    Column("trials", Integer, nullable=False, doc="Candidates to evaluate in all."),
-    Column(
+    _required("trials", Integer, "Candidates to evaluate in all."),
+    _required(
         "rounds_before",
         Integer,
-        nullable=False,
-        doc="Confirmation rounds before the present candidates to confirm were chosen.",
+        "Confirmation rounds before the present candidates to confirm were chosen.",
     ),
-    Column(
+    _optional(
         "confirmed_trials",
         Integer,
-        nullable=True,
-        doc="For how many trials the candidates to confirm were chosen; null: not yet.",
+        "For how many trials the candidates to confirm were chosen; null: not yet.",
     ),
     UniqueConstraint("name", name="nas_study_name"),
     sqlite_autoincrement=True,
@@ -152,28 +150,25 @@ study = Table(
 lease = Table(
     "nas_lease",
     metadata,
-    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
-    Column("resource", Text, nullable=False, doc="The piece of work, `run/12` or `scheduling`."),
-    Column(
+    _of_study(),
+    _required("resource", Text, "The piece of work, `run/12` or `scheduling`."),
+    _required(
         "owner",
         Text,
-        nullable=False,
-        doc="The worker that has it, or had it last: host, process and a random part.",
+        "The worker that has it, or had it last: host, process and a random part.",
     ),
-    Column(
+    _required(
         "number",
         Integer,
-        nullable=False,
-        doc="Grows with every holder, to tell the present one from its predecessors.",
+        "Grows with every holder, to tell the present one from its predecessors.",
     ),
-    Column(
+    _required(
         "expires_at",
         Double,
-        nullable=False,
-        doc="From then on other workers may take it, unless it is renewed.",
+        "From then on other workers may take it, unless it is renewed.",
     ),
-    Column("ttl_s", Double, nullable=False, doc="Seconds that it lasts from a renewal."),
-    Column("released", Boolean, nullable=False, doc="Whether its holder has given it back."),
+    _required("ttl_s", Double, "Seconds that it lasts from a renewal."),
+    _required("released", Boolean, "Whether its holder has given it back."),
     PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
     info={"doc": "The right to work on something and to write about it."},
 )
@@ -181,27 +176,23 @@ lease = Table(
 worker = Table(
     "nas_worker",
     metadata,
-    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
-    Column("owner", Text, nullable=False, doc="The worker: host, process and a random part."),
-    Column("device", Text, nullable=False, doc="The device that it trains on, `cuda:0`."),
-    Column("doing", Text, nullable=False, doc="Its current or last task."),
-    Column("waiting", Text, nullable=False, doc="What it waits for; empty: for nothing."),
-    Column("began_at", Double, nullable=False, doc="When it came."),
-    Column("since", Double, nullable=False, doc="When it began its task."),
-    Column(
+    _of_study(),
+    _required("owner", Text, "The worker: host, process and a random part."),
+    _required("device", Text, "The device that it trains on, `cuda:0`."),
+    _required("doing", Text, "Its current or last task."),
+    _required("waiting", Text, "What it waits for; empty: for nothing."),
+    _required("began_at", Double, "When it came."),
+    _required("since", Double, "When it began its task."),
+    _required(
         "seen_at",
         Double,
-        nullable=False,
-        doc="When it gave its last sign of life; renewals of leases are further ones.",
+        "When it gave its last sign of life; renewals of leases are further ones.",
     ),
-    Column(
-        "left_at", Double, nullable=True, doc="When it left, or was found dead; null: it is here."
-    ),
-    Column(
+    _optional("left_at", Double, "When it left, or was found dead; null: it is here."),
+    _optional(
         "ending",
         Text,
-        nullable=True,
-        doc="How it went: `left`, in order, or `lost`, without a word; null: it is here.",
+        "How it went: `left`, in order, or `lost`, without a word; null: it is here.",
     ),
     PrimaryKeyConstraint("study_id", "owner", name="nas_worker_pkey"),
     info={"doc": "A worker that takes part in a study."},
@@ -210,36 +201,32 @@ worker = Table(
 candidate = Table(
     "nas_candidate",
     metadata,
-    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
-    Column("key", Text, nullable=False, doc="Key of the network; equal networks have equal keys."),
-    Column("placement", Text, nullable=False, doc="Its placement, explicit, in notation."),
-    Column(
+    _of_study(),
+    _required("key", Text, "Key of the network; equal networks have equal keys."),
+    _required("placement", Text, "Its placement, explicit, in notation."),
+    _required(
         "state",
         Text,
-        nullable=False,
-        doc="`running`, `scored`, `pruned`, `infeasible` or `failed`.",
+        "`running`, `scored`, `pruned`, `infeasible` or `failed`.",
     ),
-    Column("reason", Text, nullable=False, doc="Why it ended so; empty: nothing to say."),
-    Column(
+    _required("reason", Text, "Why it ended so; empty: nothing to say."),
+    _optional(
         "baseline",
         Text,
-        nullable=True,
-        doc="Name of the baseline that it is; null: it is searched.",
+        "Name of the baseline that it is; null: it is searched.",
     ),
-    Column(
+    _optional(
         "costs",
         Text,
-        nullable=True,
-        doc="Name of a cost -> number, as JSON; null: not counted yet.",
+        "Name of a cost -> number, as JSON; null: not counted yet.",
     ),
-    Column("trial", Integer, nullable=False, doc="Number of its trial in Optuna's study."),
-    Column("by_prior", Boolean, nullable=False, doc="Whether the prior has proposed it."),
-    Column("created_at", Double, nullable=False, doc="When a worker claimed it."),
-    Column(
+    _required("trial", Integer, "Number of its trial in Optuna's study."),
+    _required("by_prior", Boolean, "Whether the prior has proposed it."),
+    _required("created_at", Double, "When a worker claimed it."),
+    _optional(
         "finished_at",
         Double,
-        nullable=True,
-        doc="When it got its final state; null: it is running.",
+        "When it got its final state; null: it is running.",
     ),
     PrimaryKeyConstraint("study_id", "key", name="nas_candidate_pkey"),
     info={"doc": "The network of a trial of the search."},
@@ -248,53 +235,47 @@ candidate = Table(
 score = Table(
     "nas_score",
     metadata,
-    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
-    Column("key", Text, nullable=False, doc="Key of the network."),
-    Column(
+    _of_study(),
+    _required("key", Text, "Key of the network."),
+    _required(
         "protocol",
         Text,
-        nullable=False,
-        doc="Training protocol: `search`, `target`, or another one of the study.",
+        "Training protocol: `search`, `target`, or another one of the study.",
     ),
-    Column("purpose", Text, nullable=False, doc="What the run was for (`purposes`)."),
-    Column("metrics", Text, nullable=False, doc="Name of a metric -> value, as JSON."),
-    Column("seed", BigInteger, nullable=False, doc="Seed of the run."),
-    Column(
+    _required("purpose", Text, "What the run was for (`purposes`)."),
+    _required("metrics", Text, "Name of a metric -> value, as JSON."),
+    _required("seed", BigInteger, "Seed of the run."),
+    _required(
         "backbone",
         Integer,
-        nullable=False,
-        doc="Number of the trained backbone that it began from; 0: none.",
+        "Number of the trained backbone that it began from; 0: none.",
     ),
-    Column("rung", Integer, nullable=False, doc="Index into the protocol's rungs."),
-    Column("epochs", Integer, nullable=False, doc="Epochs trained so far."),
-    Column("examples", Integer, nullable=False, doc="Images that were scored."),
-    Column(
+    _required("rung", Integer, "Index into the protocol's rungs."),
+    _required("epochs", Integer, "Epochs trained so far."),
+    _required("examples", Integer, "Images that were scored."),
+    _required(
         "wall_s",
         Double,
-        nullable=False,
-        doc="Seconds of training and scoring since the run's previous rung; they add up.",
+        "Seconds of training and scoring since the run's previous rung; they add up.",
     ),
-    Column("device_s", Double, nullable=False, doc="Seconds of them on the device."),
-    Column(
+    _required("device_s", Double, "Seconds of them on the device."),
+    _optional(
         "correct",
         LargeBinary,
-        nullable=True,
-        doc="Which images were classified correctly, one bit each; null: another task.",
+        "Which images were classified correctly, one bit each; null: another task.",
     ),
-    Column(
+    _optional(
         "answers",
         LargeBinary,
-        nullable=True,
-        doc="The task's own results for each image; null: it has none.",
+        "The task's own results for each image; null: it has none.",
     ),
-    Column(
+    _optional(
         "arithmetic",
         Text,
-        nullable=True,
-        doc="How the run computed (`records.Arithmetic`), as JSON; null: not recorded.",
+        "How the run computed (`records.Arithmetic`), as JSON; null: not recorded.",
     ),
-    Column("owner", Text, nullable=True, doc="The worker that wrote it; null: not recorded."),
-    Column("recorded_at", Double, nullable=True, doc="When it was written; null: not recorded."),
+    _optional("owner", Text, "The worker that wrote it; null: not recorded."),
+    _optional("recorded_at", Double, "When it was written; null: not recorded."),
     PrimaryKeyConstraint(
         "study_id", "key", "protocol", "seed", "backbone", "rung", name="nas_score_pkey"
     ),
@@ -304,57 +285,44 @@ score = Table(
 run = Table(
     "nas_run",
     metadata,
-    Column(
-        "id",
-        Integer,
-        nullable=False,
-        primary_key=True,
-        autoincrement=True,
-        doc="Number of the row, never used twice.",
-    ),
-    Column(
+    _row_number(),
+    _required(
         "key",
         Text,
-        nullable=False,
-        doc="Key of the network; `backbone` for one of the study's own.",
+        "Key of the network; `backbone` for one of the study's own.",
     ),
-    Column("placement", Text, nullable=False, doc="Its placement, explicit, in notation."),
-    Column(
+    _required("placement", Text, "Its placement, explicit, in notation."),
+    _required(
         "protocol",
         Text,
-        nullable=False,
-        doc="Training protocol: `search`, `target`, or another one of the study.",
+        "Training protocol: `search`, `target`, or another one of the study.",
     ),
-    Column("purpose", Text, nullable=False, doc="What it is for (`purposes`)."),
-    Column(
+    _required("purpose", Text, "What it is for (`purposes`)."),
+    _required(
         "state",
         Text,
-        nullable=False,
-        doc="`waiting` (also while one works at it), `done`, `pruned`, `failed`, `withdrawn`.",
+        "`waiting` (also while one works at it), `done`, `pruned`, `failed`, `withdrawn`.",
     ),
-    Column("reason", Text, nullable=False, doc="Why it ended so; empty: nothing to say."),
-    Column("seed", BigInteger, nullable=False, doc="Seed of the run."),
-    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
-    Column(
+    _required("reason", Text, "Why it ended so; empty: nothing to say."),
+    _required("seed", BigInteger, "Seed of the run."),
+    _of_study(),
+    _required(
         "backbone",
         Integer,
-        nullable=False,
-        doc="Number of the trained backbone that it begins from; 0: none.",
+        "Number of the trained backbone that it begins from; 0: none.",
     ),
-    Column(
+    _required(
         "round",
         Integer,
-        nullable=False,
-        doc="Number of the confirmation round or of the validation; 0: neither.",
+        "Number of the confirmation round or of the validation; 0: neither.",
     ),
-    Column("priority", Integer, nullable=False, doc="Runs of a higher one are taken first."),
-    Column(
+    _required("priority", Integer, "Runs of a higher one are taken first."),
+    _required(
         "attempts",
         Integer,
-        nullable=False,
-        doc="How often a worker took it without handing it back.",
+        "How often a worker took it without handing it back.",
     ),
-    Column("finished_at", Double, nullable=True, doc="When it ended; null: it has not."),
+    _optional("finished_at", Double, "When it ended; null: it has not."),
     UniqueConstraint("study_id", "key", "protocol", "seed", "backbone", name="nas_run_identity"),
     Index("nas_run_state", "study_id", "state"),
     sqlite_autoincrement=True,
@@ -364,24 +332,16 @@ run = Table(
 session = Table(
     "nas_session",
     metadata,
-    Column(
-        "id",
-        Integer,
-        nullable=False,
-        primary_key=True,
-        autoincrement=True,
-        doc="Number of the row, never used twice.",
-    ),
-    Column("study_id", Integer, nullable=False, index=True, doc="The study that this belongs to."),
-    Column(
+    _row_number(),
+    _of_study(index=True),
+    _required(
         "started_at",
         Double,
-        nullable=False,
-        doc="When it began, by the clock of the machine that measured.",
+        "When it began, by the clock of the machine that measured.",
     ),
-    Column("document", Text, nullable=False, doc="The session (`records.Session`), as JSON."),
-    Column("owner", Text, nullable=True, doc="The worker that measured it; null: not recorded."),
-    Column("recorded_at", Double, nullable=True, doc="When it was written; null: not recorded."),
+    _required("document", Text, "The session (`records.Session`), as JSON."),
+    _optional("owner", Text, "The worker that measured it; null: not recorded."),
+    _optional("recorded_at", Double, "When it was written; null: not recorded."),
     sqlite_autoincrement=True,
     info={"doc": "A latency session."},
 )
@@ -389,23 +349,14 @@ session = Table(
 checkpoint = Table(
     "nas_checkpoint",
     metadata,
-    Column(
-        "id",
-        Integer,
-        nullable=False,
-        primary_key=True,
-        autoincrement=True,
-        doc="Number of the row, never used twice.",
-    ),
-    Column("study_id", Integer, nullable=False, index=True, doc="The study that this belongs to."),
-    Column(
-        "run", Text, nullable=False, doc="Name of the training, or of its weights (`weights:NAME`)."
-    ),
-    Column("artifact", Text, nullable=False, doc="Name of the file in the artifacts."),
-    Column("sha256", Text, nullable=False, doc="SHA-256 of the file."),
-    Column("size", BigInteger, nullable=False, doc="Size of the file, in bytes."),
-    Column("epochs", Integer, nullable=False, doc="Epochs trained."),
-    Column("created_at", Double, nullable=False, doc="When it was recorded."),
+    _row_number(),
+    _of_study(index=True),
+    _required("run", Text, "Name of the training, or of its weights (`weights:NAME`)."),
+    _required("artifact", Text, "Name of the file in the artifacts."),
+    _required("sha256", Text, "SHA-256 of the file."),
+    _required("size", BigInteger, "Size of the file, in bytes."),
+    _required("epochs", Integer, "Epochs trained."),
+    _required("created_at", Double, "When it was recorded."),
     sqlite_autoincrement=True,
     info={"doc": "Where a checkpoint or trained weights are."},
 )
@@ -413,17 +364,10 @@ checkpoint = Table(
 test_reading = Table(
     "nas_test_reading",
     metadata,
-    Column(
-        "id",
-        Integer,
-        nullable=False,
-        primary_key=True,
-        autoincrement=True,
-        doc="Number of the row, never used twice.",
-    ),
-    Column("study_id", Integer, nullable=False, index=True, doc="The study that this belongs to."),
-    Column("read_at", Double, nullable=False, doc="When they were read."),
-    Column("reason", Text, nullable=False, doc="What for."),
+    _row_number(),
+    _of_study(index=True),
+    _required("read_at", Double, "When they were read."),
+    _required("reason", Text, "What for."),
     sqlite_autoincrement=True,
     info={"doc": "A use of the test images."},
 )
@@ -436,9 +380,9 @@ def _documents(kind: str, *, doc: str, name: str, content: str) -> Table:
     return Table(
         f"{TABLE_PREFIX}{kind}",
         metadata,
-        Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
-        Column("name", Text, nullable=False, doc=name),
-        Column("content", Text, nullable=False, doc=content),
+        _of_study(),
+        _required("name", Text, doc=name),
+        _required("content", Text, doc=content),
         PrimaryKeyConstraint("study_id", "name", name=f"{TABLE_PREFIX}{kind}_pkey"),
         info={"doc": doc},
     )
