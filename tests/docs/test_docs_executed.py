@@ -117,7 +117,7 @@ PREPARED: dict[str, Callable[[Shell], None]] = {
     "docs/how-to/spaces.md": with_a_study,
     "docs/how-to/run-anywhere.md": with_a_study,
     "docs/how-to/test-and-export.md": with_a_study,
-    "docs/how-to/optuna.md": with_a_study,
+    "docs/optuna.md": with_a_study,
     "docs/how-to/phone-and-board.md": with_photographs_and_a_study,
     "docs/how-to/segmentation.md": with_masks,
     "docs/how-to/detectors.md": with_boxes,
