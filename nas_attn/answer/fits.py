@@ -94,16 +94,19 @@ class Fits:
         last rung's.
         """
         by_rung = defaultdict[int, dict[str, Mapping[str, Estimate]]](dict)
-        shown = self.shown
-        for (metric, rung), evidence in self.models.items():
-            if metric not in shown:
-                continue
-            estimates = dict(evidence.estimates)
+        # the models are in the order of their rungs; those that others replace are not solved
+        counting = {
+            (metric, min(rung, self.last)): (metric, rung)
+            for metric, rung in self.models
+            if metric in self.shown
+        }
+        for (metric, shown_at), (_, rung) in counting.items():
+            estimates = dict(self.models[metric, rung].estimates)
             for key, models in self.apart.items():
                 own = self._of_control(models, metric, rung)
                 if own is not None and key in own.ran:
                     estimates[key] = own.estimates[key]
-            by_rung[min(rung, self.last)][metric] = estimates
+            by_rung[shown_at][metric] = estimates
         return by_rung
 
     def _of_control(self, models: Models, metric: str, rung: int) -> Evidence | None:

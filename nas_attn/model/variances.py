@@ -10,6 +10,7 @@ equal runs give equal answers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields
@@ -29,6 +30,10 @@ FEWEST_DRAWING_ROUNDS = 4
 MOST_DRAWING_ROUNDS = 32
 # effective number of draws after which no round follows
 ENOUGH_DRAWS = 100
+# a hypothesis so much less likely than another (natural logarithm) is given up, once it has had so
+# many rounds: what it is found to be grows while they come nearer to its best parameters
+GIVEN_UP = 80.0
+FEWEST_TO_GIVE_UP = 8
 # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
 CHEAP = 6400
 # degrees of freedom of the proposals
@@ -109,55 +114,76 @@ class Solved:
 
 
 class Algebra:
-    """The covariance of the runs for given variances, and what follows from it."""
+    """The covariance of the runs for given variances, and what follows from it.
+
+    Between the runs of two rungs, it is a weighted sum of the same few matrices at every draw: runs
+    of one training, of one block, of one backbone, and the kernel of each shape, over all backbones
+    and within one.
+    """
 
     def __init__(self, data: Data, shapes: Sequence[Shape]) -> None:
         self.data = data
         self.shapes = list(shapes)
-        self.same_backbone, self.same_block, same_run = (
+        self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
+        ends = np.cumsum(np.bincount(data.rung)).tolist()
+        # runs are in the order of their rungs
+        spans = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
+        terms = self._terms()
+        # spans of a rung and of one not above it -> (terms, runs * runs) numbers
+        self._terms_between = {
+            (a, b): (spans[a], spans[b], terms[:, spans[a], spans[b]].reshape(len(terms), -1))
+            for a in range(data.rungs)
+            for b in range(a + 1)
+        }
+
+    def _terms(self) -> Floats:
+        """(terms, runs, runs) what `_weights` are weights of."""
+        data = self.data
+        same_backbone, same_block, same_run = (
             (of[:, None] == of).astype(np.float64) for of in (data.backbone, data.block, data.run)
         )
-        self.same_run = same_run + np.diag(data.weight - 1)
-        self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
-        self._kernels: dict[int, Floats] = {}
+        same_run += np.diag(data.weight - 1)
+        same_placement = np.eye(len(data.codes))
+        kernels = []
+        for shape in self.shapes:
+            kernel = data.coding.kernel(shape, data.codes, data.codes) + shape.own * same_placement
+            kernels.append(kernel[np.ix_(data.place, data.place)])
+        terms = [same_run, same_block, same_backbone, *kernels]
+        if data.backbones > 1:
+            terms += [same_backbone * kernel for kernel in kernels]
+        return np.stack(terms) * (1 + LEAST_VARIANCE * np.eye(len(data.run)))
 
-    def kernel(self, number: int) -> Floats:
-        if number not in self._kernels:
-            shape = self.shapes[number]
-            place = self.data.place
-            kernel = self.data.coding.kernel(shape, self.data.codes, self.data.codes)
-            own = place[:, None] == place
-            self._kernels[number] = kernel[np.ix_(place, place)] + shape.own * own
-        return self._kernels[number]
+    def _weights(self, draws: Draws, a: int, b: int) -> Floats:
+        """(m, terms) of the terms in the covariance of the runs at two rungs."""
+        noise = draws.noise[:, a] * draws.noise[:, b] * draws.eta[:, a, b]
+        of_shape = np.eye(len(self.shapes))[draws.shape]
+        spread = draws.spread[:, a] * draws.spread[:, b] * draws.rho[:, a, b]
+        weights = [
+            noise[:, None],
+            (noise * draws.levels[:, a] * draws.levels[:, b])[:, None],
+            (noise * draws.backbones**2)[:, None],
+            of_shape * spread[:, None],
+        ]
+        if self.data.backbones > 1:
+            within = draws.interaction[:, a] * draws.interaction[:, b] * draws.rho[:, a, b]
+            weights.append(of_shape * within[:, None])
+        return np.concatenate(weights, axis=1)
 
-    def covariances(self, draws: Draws) -> Floats:
-        """(m, runs, runs) in units of the noise's square, at each draw."""
-        covariances = np.tile(self.same_run, (len(draws.shape), 1, 1))
-        if draws.levels.any():
-            covariances += self.same_block * self._between(draws.levels, np.ones_like(draws.eta))
-        if draws.backbones.any():
-            covariances += self.same_backbone * draws.backbones[:, None, None] ** 2
-        covariances *= self._between(draws.noise, draws.eta)
-        effects = self._between(draws.spread, draws.rho)
-        if draws.interaction.any():
-            effects = effects + self.same_backbone * self._between(draws.interaction, draws.rho)
-        for number in np.unique(draws.shape).tolist():
-            covariances[draws.shape == number] += (
-                self.kernel(number) * effects[draws.shape == number]
-            )
-        covariances *= 1 + LEAST_VARIANCE * np.eye(len(self.means))
-        return np.asarray(covariances)
+    def covariances(self, draws: Draws, border: int = 0) -> Floats:
+        """Returns the covariances of the runs in units of the noise's square.
 
-    def _between(self, size: Floats, correlation: Floats) -> Floats:
-        """(m, runs, runs) covariance of something of these sizes (m, rungs) at each rung; (m, 1, 1)
-        with one rung.
+        They are (m, runs + border, runs + border), with zeros in the border and right of the
+        diagonal's blocks, which nothing reads.
         """
-        between = size[:, :, None] * size[:, None, :] * correlation
-        if self.data.rungs == 1:
-            return between
-        # runs are in the order of their rungs
-        counts = np.bincount(self.data.rung)
-        return between.repeat(counts, axis=1).repeat(counts, axis=2)
+        size = len(self.means) + border
+        covariances = np.zeros((len(draws.shape), size, size))
+        for (a, b), (rows, columns, terms) in self._terms_between.items():
+            weights = self._weights(draws, a, b)
+            between = weights @ terms
+            covariances[:, rows, columns] = between.reshape(
+                len(weights), rows.stop - rows.start, columns.stop - columns.start
+            )
+        return covariances
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
         """The equations at one draw, for the runs' or other values; LinAlgError where the
@@ -191,10 +217,10 @@ class Algebra:
         """
         border = np.column_stack((self.data.value if values is None else values, self.means)).T
         runs = len(self.means)
-        size = len(self.means) + len(border)
-        bordered = np.tile(BORDER * np.eye(size), (len(draws.shape), 1, 1))
-        bordered[:, :runs, :runs] = self.covariances(draws)
+        bordered = self.covariances(draws, len(border))
         bordered[:, runs:, :runs] = border
+        corner = np.arange(runs, runs + len(border))
+        bordered[:, corner, corner] = BORDER
         root = np.asarray(np.linalg.cholesky(bordered), dtype=np.float64)
         value = root[:, runs, :runs]
         means = root[:, runs + 1 :, :runs].swapaxes(1, 2)
@@ -240,6 +266,12 @@ class _Question:
     shapes: Sequence[Shape] = field(compare=False)
 
 
+_Weighed = tuple[Draws, Floats, Floats]
+"""Draws, (m, NOISES) log weights that add up to a hypothesis' log prior and marginal likelihood,
+(m, NOISES) noises.
+"""
+
+
 def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
     """The posterior of the variances.
 
@@ -268,19 +300,27 @@ def _posterior(question: _Question) -> Nodes:
         (1, EQUAL_ROUND, witnessed),
         (data.searched + 1, EQUAL_ROUND, target * null * (1 - null)),
     )
-    weighed = [
-        _sampled(Hypothesis(data, shapes, differ), count, math.log(prior), rng)
-        for differ, count, prior in hypotheses
-        if prior
-    ]
+    weighed = list[_Weighed]()
+    best = -math.inf
+    for differ, count, prior in hypotheses:
+        if prior:
+            family = Hypothesis(data, shapes, differ)
+            weighed.append(_sampled(family, count, math.log(prior), rng, least=best - GIVEN_UP))
+            best = max(best, float(np.logaddexp.reduce(weighed[-1][1], axis=None)))
     return _kept(weighed, shapes, NODES if len(data.value) < MANY_RUNS else FEW_NODES)
 
 
 def _sampled(
-    family: Hypothesis, count: int, prior: float, rng: np.random.Generator
-) -> tuple[Draws, Floats, Floats]:
-    """(draws, (m, NOISES) log weights, noises): weights that add up to the hypothesis' log prior
-    and marginal likelihood.
+    family: Hypothesis, count: int, prior: float, rng: np.random.Generator, *, least: float
+) -> _Weighed:
+    """Draws the parameters of a hypothesis.
+
+    Args:
+        family: the hypothesis.
+        count: draws of a round, before it is fitted to the number of parameters.
+        prior: logarithm of the hypothesis' probability.
+        rng: of the draws.
+        least: logarithm of the posterior mass, below which the hypothesis is given up.
     """
     algebra = Algebra(family.data, family.shapes)
     proposals = [ParameterProposal(family.middle, np.diag(family.width), family.prior)]
@@ -307,12 +347,16 @@ def _sampled(
         noises = np.concatenate((noises, s))
         mass = np.append(mass, np.logaddexp.reduce(target, axis=1))
         weights = mass - density
-        if len(proposals) >= FEWEST_DRAWING_ROUNDS and (
-            _effective(weights) >= enough or len(proposals) == MOST_DRAWING_ROUNDS
+        rounds = len(proposals)
+        found = prior + float(np.logaddexp.reduce(weights)) - math.log(len(z) / rounds)
+        if rounds >= FEWEST_DRAWING_ROUNDS and (
+            _effective(weights) >= enough or rounds == MOST_DRAWING_ROUNDS
         ):
             break
+        if rounds >= FEWEST_TO_GIVE_UP and found < least:
+            break
         proposals.append(_fitted(family, shape, z, weights))
-    mixed = density + math.log(len(z) / len(proposals))
+    mixed = density + math.log(len(z) / rounds)
     return family.draws(shape, z), logs - mixed[:, None] + prior, noises
 
 
@@ -340,9 +384,7 @@ def _fitted(family: Hypothesis, shape: Ints, z: Floats, logs: Floats) -> Paramet
     return ParameterProposal(middle, root, shapes / shapes.sum())
 
 
-def _kept(
-    weighed: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape], count: int
-) -> Nodes:
+def _kept(weighed: Sequence[_Weighed], shapes: Sequence[Shape], count: int) -> Nodes:
     """Nodes drawn in even steps along the weights; the weight of "equal" is exact."""
     top = max(float(logs.max()) for _, logs, _ in weighed)
     shares = [np.exp(logs - top) for _, logs, _ in weighed]

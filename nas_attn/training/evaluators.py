@@ -25,11 +25,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -253,41 +252,42 @@ class EvaluatorTrainer:
             scores = []
         self.evaluated = 0
         self.lost = ""
-        networks: list[nn.Module] = []
-        flags: list[NDArray[np.bool_]] = []
-        lost: list[str] = []
-        with self._place(evaluation.name) as folder, self._closing():
+        with self._begun(evaluation) as begun:
             for rung, epochs in enumerate(rungs):
                 if rung >= len(scores):
                     if stop():
                         raise Interrupted
-                    run = EvaluatorRun(
-                        placement=evaluation.placement.text,
+                    new_epochs = epochs - (rungs[rung - 1] if rung else 0)
+                    run = replace(
+                        begun,
                         rung=rung,
                         epochs=epochs,
-                        new_epochs=epochs - (rungs[rung - 1] if rung else 0),
-                        seed=evaluation.seed,
-                        folder=folder,
-                        device=self._device,
-                        networks=networks,
-                        flags=flags,
+                        new_epochs=new_epochs,
                         asked=stop,
                         last=rungs[-1],
-                        lost=lost,
-                        resolved=evaluation.placement,
                     )
                     scores.append(self._one(model, run))
                     self.evaluated += 1
                     slot.save(json.dumps([score.as_plain() for score in scores]).encode(), epochs)
                 if not on_rung(scores[rung]):
                     break
-            self.lost = "".join(lost)
+            self.lost = "".join(begun.lost)
         return tuple(scores)
 
     def test(self, model: nn.Module, evaluation: Evaluation) -> Score:
         """The evaluator's metrics on its test split; raises as `fit`."""
-        with self._place(evaluation.name) as folder, self._closing():
-            run = EvaluatorRun(
+        with self._begun(evaluation) as begun:
+            return self._one(model, replace(begun, split="test"))
+
+    @contextmanager
+    def _begun(self, evaluation: Evaluation) -> Iterator[EvaluatorRun]:
+        """A run before its first rung. Afterwards an evaluator that yields is closed, also if it
+        was pruned or failed, and the run's folder is removed if it is empty.
+        """
+        folder = self._folder / evaluation.name
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield EvaluatorRun(
                 placement=evaluation.placement.text,
                 rung=0,
                 epochs=evaluation.rungs[-1],
@@ -295,33 +295,19 @@ class EvaluatorTrainer:
                 seed=evaluation.seed,
                 folder=folder,
                 device=self._device,
-                split="test",
                 resolved=evaluation.placement,
             )
-            return self._one(model, run)
-
-    @contextmanager
-    def _place(self, name: str) -> Iterator[Path]:
-        """A run's folder; removed afterwards if it is empty."""
-        folder = self._folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            yield folder
-        finally:
-            with suppress(OSError):
-                folder.rmdir()
-
-    @contextmanager
-    def _closing(self) -> Iterator[None]:
-        """Closes an evaluator that yields, also if it was pruned or failed."""
-        try:
-            yield
         finally:
             reports = self._reports
             self._reports = None
             if reports is not None:
-                with self._log.taking("its end") if self._log else nullcontext():
+                with self._taking("its end"):
                     reports.close()
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _taking(self, title: str) -> AbstractContextManager[None]:
+        return self._log.taking(title) if self._log else nullcontext()
 
     def _metrics(self, model: nn.Module, run: EvaluatorRun) -> object:
         """The evaluator's return value, or what it yields at the rung; after the last rung it may
@@ -335,18 +321,13 @@ class EvaluatorTrainer:
             if epoch < run.epochs and run.split != "test":
                 continue
             if run.epochs == run.last:
-                self._let_end(answer)
+                # the evaluator goes on after its last score, to its own end
+                deque(answer, maxlen=0)
             return metrics
         raise TrainingError(
             f"the evaluator ended without a score of epoch {run.epochs} of '{run.placement}':"
             " report or yield one"
         )
-
-    @staticmethod
-    def _let_end(reports: Reports) -> None:
-        """Lets an evaluator go on after its last score, to its own end."""
-        for _ in reports:
-            pass
 
     def _one(self, model: nn.Module, run: EvaluatorRun) -> Score:
         wall_began = time.perf_counter()
@@ -358,7 +339,7 @@ class EvaluatorTrainer:
             run.networks.clear()
         title = f"{run.placement}, seed {run.seed}, to {several(run.epochs, 'epoch')}"
         try:
-            with self._log.taking(title) if self._log else nullcontext(), ending_refused():
+            with self._taking(title):
                 metrics = self._metrics(model, run)
         except (NasAttnError, Interrupted, StopNow):
             raise
@@ -373,93 +354,61 @@ class EvaluatorTrainer:
             show_traceback(error)
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
                 raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error
-            kind = "SystemExit"
-            if not isinstance(error, _Ended):
-                kind = type(error).__name__
+            raised = f"the evaluator raised {type(error).__name__} for '{run.placement}'"
             see = f" (more in {shown(self._log.path)})" if self._log else ""
-            raise TrainingError(
-                f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}"
-            ) from error
-        wall_s = time.perf_counter() - wall_began
-        device_s = time.process_time() - process_began
-        returned = _checked(metrics, run)
-        values = {name: _share(name, float(value), run) for name, value in returned.items()}
+            raise TrainingError(f"{raised}: {message(error)}{see}") from error
+        score = Score(
+            run.seed,
+            run.rung,
+            run.epochs,
+            _values(metrics, run),
+            wall_s=time.perf_counter() - wall_began,
+            device_s=time.process_time() - process_began,
+        )
         self.network = run.networks[-1] if run.networks else None
-        score = Score(run.seed, run.rung, run.epochs, values, wall_s=wall_s, device_s=device_s)
         for flags in run.flags:
-            values |= _accuracy(returned, flags, run)
             score = replace(score, correct=np.packbits(flags).tobytes(), examples=len(flags))
         return score
 
 
-class _Ended(BaseException):
-    """The evaluator called `os._exit`, which would have ended the search without a word."""
+def _values(metrics: object, run: EvaluatorRun) -> dict[str, float]:
+    """The metrics that an evaluator returned; with the share of the images that it reported as
+    right as accuracy.
 
-
-@contextmanager
-def ending_refused() -> Iterator[None]:
-    """Inside, `os._exit` in this thread raises instead of ending the process."""
-    thread = threading.get_ident()
-    process = os.getpid()
-    end = os._exit
-
-    def refuse(status: int) -> NoReturn:
-        # Processes and threads that the evaluator starts end as they want to.
-        if os.getpid() != process or threading.get_ident() != thread:
-            end(status)
-        raise _Ended(f"it called os._exit({status}): return the metrics, or raise an error")
-
-    os._exit = refuse
-    try:
-        yield
-    finally:
-        os._exit = end
-
-
-def _checked(metrics: object, run: EvaluatorRun) -> Mapping[str, float]:
+    Raises:
+        TrainingError: they are not finite numbers by name, or not the accuracy of these images.
+        RecipeError: a share is not between 0 and 1, as it would be for every candidate.
+    """
     if not isinstance(metrics, Mapping) or not metrics:
         raise TrainingError(
             f"the evaluator returned {metrics!r} for '{run.placement}': return named metrics"
         )
+    values = {}
     for name, value in metrics.items():
+        returned = f"the evaluator returned {name} = {value!r} for '{run.placement}'"
         if not isinstance(value, int | float) or not math.isfinite(value):
+            raise TrainingError(f"{returned}, not a finite number")
+        values[name] = float(value)
+        if is_share(name.removesuffix(IN_INT8)):
+            values[name] = _share(name, float(value), run)
+    for flags in run.flags:
+        name = share_of_images()
+        share = float(flags.mean())
+        if abs(metrics.get(name, share) - share) > ACCURACY_TOLERANCE:
             raise TrainingError(
-                f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite"
-                " number"
+                f"the evaluator returned {name} = {metrics[name]!r} for '{run.placement}', but told"
+                f" run.right that {share!r} of the images are right"
             )
-    return metrics
+        values[name] = share
+    return values
 
 
 def _share(name: str, value: float, run: EvaluatorRun) -> float:
-    """A metric's value; that of a share without errors of rounding below 0 or above 1.
-
-    Raises RecipeError: it is no share. Every candidate would return such a value.
-    """
-    if not is_share(name.removesuffix(IN_INT8)):
-        return value
+    """A share's value, without errors of rounding below 0 or above 1."""
     if -ROUNDING <= value <= 1 + ROUNDING:
         return min(max(value, 0.0), 1.0)
-    per_cent = 1 < value <= 100
-    way_out = "return the share itself"
-    if per_cent:
-        way_out = f"return {value / 100:g}"
+    way_out = f"return {value / 100:g}" if 1 < value <= 100 else "return the share itself"
     raise RecipeError(
         f"the evaluator returned {name} = {value:g} for '{run.placement}': {name} is a share from 0"
         f" to 1: {way_out}"
     )
-
-
-def _accuracy(
-    metrics: Mapping[str, float], flags: NDArray[np.bool_], run: EvaluatorRun
-) -> dict[str, float]:
-    """Metrics with the share of correct images as accuracy. Raises TrainingError: the evaluator
-    returned another accuracy.
-    """
-    name = share_of_images()
-    share = float(flags.mean())
-    if abs(metrics.get(name, share) - share) > ACCURACY_TOLERANCE:
-        returned = f"the evaluator returned {name} = {metrics[name]!r} for '{run.placement}'"
-        raise TrainingError(
-            f"{returned}, but told run.right that {share!r} of the images are right"
-        )
-    return {name: share}

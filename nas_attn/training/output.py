@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import ctypes
-import io
 import os
 import re
 import socket
@@ -61,9 +60,10 @@ class OutputLog:
             yield
             return
         empty = _size(stream)
-        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {title}", file=stream)
-        begun = _size(stream)
+        begun = empty
         try:
+            print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {title}", file=stream)
+            begun = _size(stream)
             yield
         except Exception:
             traceback.print_exc(file=stream)
@@ -77,19 +77,18 @@ class OutputLog:
                     os.ftruncate(stream.fileno(), empty)
 
     def _opened(self) -> TextIO | None:
-        """The file; it stays open, since an evaluator's logger may hold it. None if it cannot be
-        written.
+        """The file; its descriptor stays open, since an evaluator's logger may hold it. None if it
+        cannot be written.
         """
         if self._stream is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                raw = _Forgiving(os.open(self.path, LOG_FLAGS, 0o666))
+                descriptor = os.open(self.path, LOG_FLAGS, 0o666)
             except OSError as error:
                 self._tell_once(error.strerror or str(error))
                 return None
-            buffered = io.BufferedWriter(raw)
-            self._stream = io.TextIOWrapper(
-                buffered, "utf-8", "backslashreplace", line_buffering=True
+            self._stream = open(  # noqa: SIM115 - a logger may hold it for longer than we do
+                descriptor, "w", 1, "utf-8", "backslashreplace", "\n", closefd=False
             )
             weakref.finalize(self, _remove_if_empty, self.path)
         return self._stream
@@ -144,6 +143,7 @@ class _Taken:
             # closed
             with suppress(OSError):
                 self._copies[number] = os.dup(number)
+        self.take()
 
     def take(self) -> None:
         _flush(sys.stdout, sys.stderr)
@@ -175,8 +175,7 @@ def _begin(stream: TextIO) -> bool:
         if _taken is not None:
             return False
         _taken = _Taken(stream)
-        _taken.take()
-    return True
+        return True
 
 
 def _end() -> None:
@@ -206,25 +205,3 @@ def _remove_if_empty(path: Path) -> None:
     with suppress(OSError):
         if path.is_file() and path.stat().st_size == 0:
             path.unlink()
-
-
-class _Forgiving(io.FileIO):
-    """A file that drops text if the disk is full, and stays open as long as something (such as a
-    logger) holds it.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        # else its deletion warns of an unclosed file
-        super().__init__(descriptor, "w", closefd=False)
-
-    def write(self, data: object) -> int:
-        try:
-            return super().write(data)  # type: ignore[arg-type]
-        except OSError:
-            return memoryview(data).nbytes  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        if not self.closed:
-            descriptor = self.fileno()
-            super().close()
-            os.close(descriptor)

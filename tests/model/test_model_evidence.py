@@ -10,8 +10,10 @@ import pytest
 import runs_made as made
 
 from nas_attn.model import TARGET_RUNG, WITNESS, Beforehand, Evidence, ScoredRun, fit
+from nas_attn.model.coding import Floats
+from nas_attn.model.hypotheses import Draws
 from nas_attn.model.new_images import noise_floor
-from nas_attn.model.variances import forget
+from nas_attn.model.variances import Algebra, forget
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE, Placement
 
@@ -391,6 +393,12 @@ def test_draws_have_the_moments_that_are_stated() -> None:
         assert differences.std() == pytest.approx(gain.sd, rel=0.15)
 
 
+def covariance_at(algebra: Algebra, draws: Draws, i: int) -> Floats:
+    """(runs, runs) at one draw: the algebra fills what a root reads."""
+    lower = np.tril(algebra.covariances(draws.some(slice(i, i + 1)))[0])
+    return lower + np.tril(lower, -1).T
+
+
 def test_every_node_is_what_plain_algebra_says() -> None:
     """The mean and variance of a difference by the textbook's formula for jointly normal variables,
     the means' prior flat.
@@ -404,9 +412,7 @@ def test_every_node_is_what_plain_algebra_says() -> None:
         square = solution.nodes.noise[i] ** 2
         shape, top = solution.nodes.shapes[draws.shape[i]], draws.spread[i, -1]
         flat = 1e7 * (data.rung[:, None] == data.rung)
-        covariance = (
-            square * solution.algebra.covariances(draws.some(slice(i, i + 1)))[0] + flat * square
-        )
+        covariance = square * covariance_at(solution.algebra, draws, i) + flat * square
         kernel = data.coding.kernel(shape, data.codes, data.codes) + shape.own * np.eye(
             len(data.codes)
         )
@@ -443,7 +449,7 @@ def test_a_likelihood_is_what_plain_algebra_says(
     sizes, squares = algebra.sums(draws)
     assert sizes[3] == np.inf
     for i in (0, 2, 4, len(sizes) - 1):
-        inverse = np.linalg.inv(algebra.covariances(draws.some(slice(i, i + 1)))[0])
+        inverse = np.linalg.inv(covariance_at(algebra, draws, i))
         both = np.column_stack((algebra.data.value, algebra.means))
         square = both.T @ inverse @ both
         assert squares[i] == pytest.approx(1 / np.linalg.inv(square)[0, 0], rel=1e-6)

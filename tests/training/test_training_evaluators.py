@@ -1,6 +1,5 @@
 """A user's evaluator: what it is told, what it may return, what a restart keeps."""
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -151,24 +150,6 @@ def test_a_share_may_be_beside_0_and_1_by_rounding_and_other_metrics_are_free(
     returned = {"accuracy": 1.0000001, "macro_f1": -1e-9, "my_metric": 55.0, "loss": 7.0}
     (score,) = fit(lambda model, run: returned, tmp_path, Slot(), rungs=[1])
     assert score.metrics == {"accuracy": 1.0, "macro_f1": 0.0, "my_metric": 55.0, "loss": 7.0}
-
-
-def test_one_that_calls_os_exit_fails_its_candidate_alone(tmp_path: Path) -> None:
-    def leaves(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
-        os._exit(0)
-
-    with pytest.raises(TrainingError, match=r"os\._exit\(0\)"):
-        fit(leaves, tmp_path, Slot())
-
-
-def test_processes_of_an_evaluator_may_end_by_os_exit(tmp_path: Path) -> None:
-    def forks(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
-        if (child := os.fork()) == 0:
-            os._exit(7)
-        return {"status": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
-
-    (score,) = fit(forks, tmp_path, Slot(), rungs=[1])
-    assert score.metrics == {"status": 7}
 
 
 def test_an_interrupt_that_nobody_sent_keeps_the_run(tmp_path: Path) -> None:
