@@ -215,7 +215,7 @@ class Connector:
         try:
             yield
         except DBAPIError as error:
-            raise explained(error.orig or error, str(self)) from error
+            raise explained(error.orig or error, str(self), self.engine) from error
         except SQLAlchemyError as error:
             raise StorageError(f"storage '{self}': {error}") from error
 

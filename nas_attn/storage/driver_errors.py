@@ -35,6 +35,13 @@ _OTHER_VERSION = _Fault(
     "it was written by another version of nas_attn",
     "read it with that version, or name another database",
 )
+_NO_RIGHT = _Fault(
+    StorageError, "its user may not do that", "name a user that may, or another storage"
+)
+# a standby until it takes over; or a user who may only read
+_READ_ONLY = _Fault(
+    StorageAway, "it can only be read now", "name a server and a user that may write, or wait"
+)
 # Beginning of SQLite's name for an error, or of PostgreSQL's state -> what it means.
 _FAULTS = {
     "SQLITE_CORRUPT": _Fault(
@@ -54,13 +61,8 @@ _FAULTS = {
     "42P01": _EMPTIED,
     "3D000": _EMPTIED,
     "42703": _OTHER_VERSION,
-    "42501": _Fault(
-        StorageError, "its user may not do that", "name a user that may, or another storage"
-    ),
-    # a standby until it takes over; or a user who may only read
-    "25006": _Fault(
-        StorageAway, "it can only be read now", "name a server and a user that may write, or wait"
-    ),
+    "42501": _NO_RIGHT,
+    "25006": _READ_ONLY,
     "53100": _FULL,
     "53": _OVERRUN,
     "40001": _OVERRUN,
@@ -85,13 +87,23 @@ _REFUSED = re.compile(
 """Messages of a server or driver about lasting errors; connecting gives no states."""
 
 
-def explained(original: BaseException, where: str) -> StorageError | StudyError:
-    """Returns a database driver's error as one sentence with the way out; `where`: the database."""
+def explained(
+    original: BaseException, where: str, engine: sa.Engine | None = None
+) -> StorageError | StudyError:
+    """Returns a database driver's error as one sentence with the way out.
+
+    Args:
+        original: the driver's error.
+        where: the database, without its password.
+        engine: leads to the same server; it tells a standby from a user without rights.
+    """
     lines = without_passwords(str(original)).strip().splitlines() or [type(original).__name__]
     if getattr(original, "sqlite_errorname", None) == "SQLITE_IOERR_SHORT_READ":
         # The log is shorter than what the programs that use it know of it.
         return StorageError(gone(where, f"{where.rpartition('/')[2]}-wal"))
     fault = _fault(original)
+    if fault is _READ_ONLY and engine is not None and not _is_standby(engine):
+        fault = _NO_RIGHT
     if fault is _AWAY:
         refused = next((line.strip() for line in lines if _REFUSED.search(line)), None)
         if refused is not None:
@@ -113,9 +125,16 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
         original = context.original_exception
         by_driver = context.sqlalchemy_exception is not None and not context.is_pre_ping
         if by_driver and _fault(original) is not None:
-            raise explained(original, where) from original
+            raise explained(original, where, engine) from original
 
     sa.event.listen(engine, "handle_error", translate)
+
+
+def _is_standby(engine: sa.Engine) -> bool:
+    """Whether a PostgreSQL server follows another one, as it tells its clients (from 14 on)."""
+    with engine.connect() as connection:
+        info = getattr(connection.connection.dbapi_connection, "info", None)
+        return info is None or info.parameter_status("in_hot_standby") != "off"
 
 
 def _fault(original: BaseException) -> _Fault | None:
