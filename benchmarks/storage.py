@@ -155,7 +155,7 @@ def measure_size(folder: Path, count: int) -> None:
             _cpu_s([sys.executable, "-m", "nas_attn.cli.main", *command.split()]) for _ in range(2)
         )
         print(f"  nas-attn {command:24} {first:6.2f} CPU s, again {again:6.2f}", flush=True)
-    from nas_attn.answer.pace import progress
+    from nas_attn.answer.progress import progress
     from nas_attn.searching.run import taking_part
     from nas_attn.storage.opening import open_study
 

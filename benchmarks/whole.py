@@ -44,6 +44,7 @@ import torch
 from benchmarks.rows import append_row, read_rows
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import answer_lines
+from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.data import loading
 from nas_attn.errors import NasAttnWarning
@@ -381,7 +382,7 @@ def ours(
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     with Database(url) as database:
         now = snapshot(database.study(database.studies()[0].name))
-    found = now.recommendation
+    found = recommended(now)
     against = found.against_none if found is not None else None
     odds = against.gain.probability if against and against.gain else None
     said = {"odds": odds, "answer": answer_lines(answer_of(now))}

@@ -246,7 +246,7 @@ def section(example: Example) -> str:
 
 def messages(example: Example, place: Path) -> dict[str, str]:
     """What each figure says, for who cannot see it."""
-    figures = all_figures(study_in(place, example))
+    figures = all_figures(answer.answer_of(study_in(place, example)))
     return {name: untold(figure)[1].message for name, figure in figures.items()}
 
 
@@ -289,7 +289,7 @@ def draw(example: Example) -> None:
     """Puts an example's pictures among the documentation's."""
     with unpacked(example) as place:
         now = study_in(place, example)
-        there = all_figures(now)
+        there = all_figures(answer.answer_of(now))
         drawn = place / "figures"
         write_figures(
             {name: there[name] for name in wanted(example) if name != IMAGES}, drawn, "svg"

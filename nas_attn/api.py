@@ -249,7 +249,7 @@ class Study:
             trial=trial,
             placement=placement,
         )
-        return chosen(self._opened, self.snapshot(), criteria).view
+        return chosen(self._opened, answer(self._opened.store), criteria).view
 
     def effects(self, what: str | None = None) -> Effects | None:
         """What each choice adds at each site, to `latency` or to a metric, by default the study's
@@ -258,8 +258,8 @@ class Study:
 
         None if fewer than eight candidates have it.
         """
-        now = self.snapshot()
-        return fit_effects(now, what or now.metric)
+        found = answer(self._opened.store)
+        return fit_effects(found, what or found.now.metric)
 
     def extend(
         self,
@@ -294,25 +294,25 @@ class Study:
         """The first objective against the second (or the trial), with 95 % intervals; as gains over
         the bare backbone unless `absolute`.
         """
-        return front_figures(self.snapshot(), absolute=absolute)[0]
+        return front_figures(answer(self._opened.store), absolute=absolute)[0]
 
     def plot_curves(self) -> Figure | None:
         """Learning curves, one line per run; None if there are none yet."""
-        return learning_curves(self.snapshot())
+        return learning_curves(answer(self._opened.store))
 
     def plot_effects(self, of: str | None = None) -> Figure | None:
         """A map of what each choice adds at each site to a metric (default: the primary one) or to
         `latency`.
         """
-        now = self.snapshot()
-        effects = fit_effects(now, of or now.primary or "latency")
+        found = answer(self._opened.store)
+        effects = fit_effects(found, of or found.now.primary or "latency")
         return effect_map(effects) if effects is not None and effects.at("choice") else None
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
         """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`,
         `effects` or `latencies`.
         """
-        return frames.rows(self.snapshot(), what)
+        return frames.rows(answer(self._opened.store), what)
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
         """All figures as files: svg, pdf or png. Needs a Chrome or Chromium.
@@ -321,7 +321,7 @@ class Study:
             UserError: the format is unknown.
             OperationError: there is no browser, or the files cannot be written.
         """
-        return write_figures(all_figures(self.snapshot()), Path(folder), format)
+        return write_figures(all_figures(answer(self._opened.store)), Path(folder), format)
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, storage={shown_url(self._opened.url)!r})"
@@ -334,7 +334,7 @@ class Study:
         if self._shown[0] != state:
             # loading the images takes long, so HTML is kept until the study changes
             now = answer(self._opened.store)
-            self._shown = state, summary(now, what_is_wrong(self._opened, now.now))
+            self._shown = state, summary(now, what_is_wrong(self._opened, now))
         return self._shown[1]
 
     def report(self, path: str | Path | None = None) -> Path:

@@ -11,23 +11,19 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from nas_attn.answer.answer import (
-    MOST_RUNS,
     Alternative,
     Answer,
     AnswerVerdict,
     Brought,
     Certainty,
     DrawnStage,
-    Lacking,
     NamedNetwork,
-    NextCommand,
-    Purpose,
-    lacking,
 )
 from nas_attn.answer.length import LengthGain
+from nas_attn.answer.next_step import MOST_RUNS, Lacking, NextCommand, Purpose
 from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.reasons import on_control
-from nas_attn.answer.recommendation import Reason, Recommendation
+from nas_attn.answer.recommending import Reason, Recommendation
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import listed, several
 from nas_attn.model.features import features
@@ -85,7 +81,7 @@ def headline(answer: Answer) -> str:
     best = answer.best
     now = answer.now
     if best is None or answer.taken is None:
-        sentence = nothing_recommended(now, answer.lacking)
+        sentence = nothing_recommended(answer)
         if now.exhausted and answer.next is None:
             return (
                 f"{sentence} The search cannot go on: every placement of its space has been tried,"
@@ -191,13 +187,14 @@ def _tested(answer: Answer, test: PooledTest | None) -> str:
     return f"; a test {against}"
 
 
-def nothing_recommended(now: Snapshot, why: Lacking | None = None) -> str:
+def nothing_recommended(answer: Answer) -> str:
     """Why there is no recommendation, or only a bare backbone that was compared with nothing; one
     sentence.
     """
+    now = answer.now
     trained = several(now.recipe.training.rungs[-1], "epoch")
     not_yet = "No recommendation yet: the bare backbone, with which all others are compared, has"
-    match why or lacking(now):
+    match answer.lacking:
         case Lacking.TOO_BRIEF if now.brief is not None:
             target = now.brief.target
             needed = f", the target for {target}"
@@ -418,7 +415,7 @@ def below(answer: Answer, at: str | None = None) -> list[Line]:
     if now.recipe.data.splits is not None:
         said.append(Line(splits_text(now.recipe.data.splits.by_split), "Splits"))
     said += [Line(caution.text, "Careful") for caution in now.cautions]
-    if at is not None and answer.best is not None:
+    if at is not None and answer.taken is not None:
         said.append(Line(f"nas-attn pareto {now.study} --why{at}", "Reasons"))
     return said
 

@@ -14,7 +14,7 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import answer_lines, below, headline, rows
 from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.reasons import reasons, rule_text
-from nas_attn.answer.recommendation import Comparison, Recommendation
+from nas_attn.answer.recommending import Comparison, Recommendation
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.space.placement import Placement
 from nas_attn.system.wrapping import Line
@@ -40,17 +40,18 @@ def answer_as_json(answer: Answer) -> Plain:
     run, and of the mean of three.
     """
     now = answer.now
-    plain: Plain = {
-        item.name: as_json(getattr(now, item.name))
-        for item in dataclasses.fields(now)
-        if item.compare
-    }
+    plain: Plain = {}
+    for item in dataclasses.fields(now):
+        if item.compare:
+            plain[item.name] = as_json(getattr(now, item.name))
+        if item.name == "noise":
+            plain["recommendation"] = None
     plain["recipe"] = now.recipe.model_dump(mode="json")
     plain["front"] = [view.key for view in now.front]
     plain["cautions"] = [caution.text for caution in now.cautions]
     plain["images"] = now.images.described() if now.images else []
     plain["card"] = _card(answer)
-    best = now.recommendation
+    best = answer.best
     plain["recommendation"] = None if best is None else _recommendation(answer, best)
     # no program shall take it for a recommendation
     if now.brief is not None:

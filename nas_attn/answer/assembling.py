@@ -9,26 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from nas_attn.answer.capacity import Controls, with_capacity
-from nas_attn.answer.cautions import Caution, cautions, untried
+from nas_attn.answer.cautions import Caution, Constant, cautions, untried, weak_rungs
 from nas_attn.answer.facts import StudyFacts
 from nas_attn.answer.fits import Fits, fits_of, scores_by_key
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
 from nas_attn.answer.length import Brief, Runs, bare_runs, brief_of, length_found, longer_of
 from nas_attn.answer.pooled import pooled_tests
-from nas_attn.answer.progress import without_pauses
-from nas_attn.answer.recommendation import REQUIRED, Contender, Recommendation
-from nas_attn.answer.recommending import recommend
-from nas_attn.answer.sanity import Constant, weak_rungs
-from nas_attn.answer.snapshot import STATES, CandidateView, ScorePoint, Snapshot, unmeasured
+from nas_attn.answer.snapshot import STATES, CandidateView, ScorePoint, Snapshot
 from nas_attn.answer.validation import validation_results
+from nas_attn.answer.workers import without_pauses
 from nas_attn.latency.estimates import by_device, latencies, latency_record
-from nas_attn.model import TARGET_RUNG, Evidence, Noise
+from nas_attn.model import Noise
 from nas_attn.model.features import is_control, snippets
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.recipe.tables import is_cost
 from nas_attn.storage.labels import ValidationLabels
 from nas_attn.storage.records import CandidateRow, Score, StoredScore
 
@@ -62,7 +57,6 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         candidates=tuple(views),
         backbone=_points(own),
         noise=_noise(fits),
-        recommendation=_recommend(facts, views, fits.model, fits.last),
         brief=None if fits.as_target or primary is None else _brief(facts, runs, primary),
         longer=None if primary is None else longer_of(recipe, runs, primary, labels),
         latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
@@ -241,71 +235,3 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
         )
     points.sort(key=lambda point: (PURPOSE_ORDER.get(point.purpose, 4), point.seed, point.epochs))
     return tuple(points)
-
-
-def _recommend(
-    facts: StudyFacts,
-    views: Sequence[CandidateView],
-    model: Evidence | None,
-    last: int,
-) -> Recommendation | None:
-    if model is None or any(view.is_bare and view.state == "running" for view in views):
-        # the bare backbone, with which all others are compared, is not scored yet
-        return None
-    recipe = facts.recipe
-    last_views = [
-        view
-        for view in views
-        if view.state == "scored" and view.rung == last and model.metric in view.estimates
-    ]
-    placements = []
-    controls = []
-    gains = {}
-    for view in last_views:
-        contender = _contender(recipe, view, model.metric)
-        gain = view.gains.get(model.metric)
-        if not is_control(view.placement):
-            placements.append(contender)
-        elif gain is not None:
-            controls.append(contender)
-            gains[view.key] = gain
-    training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
-    limit = recipe.limits.max_latency_ratio
-    worth = recipe.answer.worth
-    best = recommend(
-        placements,
-        model,
-        max_latency_ratio=limit,
-        own_backbone=training.start != "scratch",
-        training=training,
-        worth=worth,
-    )
-    best = with_capacity(
-        best, placements, Controls(controls, gains), model, max_latency_ratio=limit, worth=worth
-    )
-    waiting = unmeasured(recipe, views, measured=bool(facts.sessions))
-    odds = [view.beats_none or 0.0 for view in waiting if not is_control(view.placement)]
-    if best is not None and best.is_bare and max(odds, default=0.0) >= REQUIRED:
-        # attention that only lacks its latency is likely to help
-        return None
-    return best
-
-
-def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:
-    return Contender(
-        view.key,
-        view.placement,
-        view.baseline,
-        view.estimates[metric],
-        view.latency,
-        view.on_front,
-        _other_costs(recipe, view),
-    )
-
-
-def _other_costs(recipe: Recipe, view: CandidateView) -> tuple[float, ...]:
-    """A candidate's costs that are objectives, besides the latency; empty if they are not known."""
-    if view.cost is None:
-        return ()
-    others = [name for name in recipe.objectives if is_cost(name) and name != "latency"]
-    return tuple(view.cost[name] for name in others)

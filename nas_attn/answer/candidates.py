@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.effects import Part
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
@@ -94,9 +95,9 @@ def candidate_label(view: CandidateView) -> str:
     return "bare backbone" if view.is_bare else view.label
 
 
-def candidate_called(view: CandidateView, snapshot: Snapshot) -> str:
+def candidate_called(view: CandidateView, answer: Answer) -> str:
     """A candidate by its role in the answer, else by its own name."""
-    return "recommended" if view.key == snapshot.taken else candidate_label(view)
+    return "recommended" if view.key == answer.taken_key else candidate_label(view)
 
 
 def front_in_words(snapshot: Snapshot) -> str:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.fronts import minimised, sign_of
 from nas_attn.answer.reasons import rule_text
-from nas_attn.answer.recommendation import REQUIRED
+from nas_attn.answer.recommending import REQUIRED
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import StudyError, several, shorten
 from nas_attn.recipe import units
@@ -43,23 +44,23 @@ class Chosen:
     """Of its latency, in times of the bare backbone's."""
 
 
-def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
+def chosen(opened: OpenStudy, answer: Answer, criteria: Criteria) -> Chosen:
     """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError:
     a placement does not fit.
     """
 
     def key_of(text: str) -> str:
-        return key_among(now, text) or _resolved(opened, text).key
+        return key_among(answer.now, text) or _resolved(opened, text).key
 
-    return choose(now, criteria, key_of)
+    return choose(answer, criteria, key_of)
 
 
-def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
+def named(opened: OpenStudy, answer: Answer, criteria: Criteria) -> tuple[str, Placement]:
     """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
     if criteria.placement is not None:
-        resolved = _resolved(opened, notation(now, criteria.placement))
+        resolved = _resolved(opened, notation(answer.now, criteria.placement))
         return resolved.key, resolved.placement
-    view = chosen(opened, now, criteria).view
+    view = chosen(opened, answer, criteria).view
     return view.key, view.placement
 
 
@@ -70,17 +71,18 @@ def _resolved(opened: OpenStudy, text: str) -> ResolvedPlacement:
     return study_plan(opened.store).resolved(parse(text))
 
 
-def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
+def choose(answer: Answer, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
     """The candidate that the criteria choose; without criteria, the one that the answer takes.
 
     Args:
-        now: the study.
+        answer: of the study.
         criteria: of the user.
         key_of: the key of a placement in notation; called for `criteria.placement` only.
 
     Raises:
         StudyError: none meets the criteria, or they do not fit the study.
     """
+    now = answer.now
     if criteria.trial is not None:
         return Chosen(_by_trial(now, criteria.trial), f"the given trial {criteria.trial}")
     if criteria.placement is not None:
@@ -94,10 +96,10 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
         )
     if criteria.limited:
         return _within(now, criteria)
-    best = now.recommendation
+    best = answer.best
     if best is None or now.brief is not None:
         raise StudyError(
-            f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a"
+            f"study '{now.study}': {nothing_recommended(answer).rstrip('.')}; choose a trial or a"
             " placement ('none' is the bare backbone)"
         )
     view = _by_key(now, best.taken, str(best.placement))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Literal
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.arithmetic import pairing
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.snapshot import CandidateView, Snapshot
@@ -132,25 +133,27 @@ class Effects:
         return tuple(columns)
 
 
-def both_effects(now: Snapshot) -> list[Effects]:
+def both_effects(answer: Answer) -> list[Effects]:
     """The effects on the optimized metric and on latency, as far as they are known."""
-    latency = fit_effects(now, "latency")
+    latency = fit_effects(answer, "latency")
     effects = None
-    if now.primary:
-        effects = fit_effects(now, now.primary, latency)
+    if answer.now.primary:
+        effects = fit_effects(answer, answer.now.primary, latency)
     return [fitted for fitted in (effects, latency) if fitted is not None]
 
 
-def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Effects | None:
+def fit_effects(answer: Answer, what: str, latency: Effects | None = None) -> Effects | None:
     """The effects on `latency` (relative to the bare backbone's) or on a metric (in its unit); None
     with too few candidates.
 
     `latency`: the effects on latency, if they are known.
     """
+    now = answer.now
     effects = average_effects(now, what)
     if effects is None:
         return None
-    placed = _in_place(now, what)
+    best = None if answer.best is None else now.find(answer.best.key)
+    placed = _in_place(now, what, best)
     rows = []
     for row in effects.rows:
         if row.level == "choice":
@@ -158,8 +161,8 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
             rows.append(replace(row, alone=alone, beside=beside))
         else:
             rows.append(row)
-    prices = {} if what == "latency" else _prices(latency or fit_effects(now, "latency"))
-    together = together_of(now, what, rows)
+    prices = {} if what == "latency" else _prices(latency or fit_effects(answer, "latency"))
+    together = together_of(best, what, rows)
     return replace(effects, rows=tuple(rows), prices=prices, together=together)
 
 
@@ -170,9 +173,8 @@ def _prices(latency: Effects | None) -> dict[tuple[str, str], Effect]:
     return {(row.site, row.name): row for row in latency.at("choice")}
 
 
-def together_of(now: Snapshot, what: str, rows: Sequence[Effect]) -> Together | None:
+def together_of(best: CandidateView | None, what: str, rows: Sequence[Effect]) -> Together | None:
     """The choices of the recommended placement, where the study knows their sum only."""
-    best = None if now.recommendation is None else now.find(now.recommendation.key)
     gain = None if best is None or what == "latency" else best.gains.get(what)
     if best is None or gain is None:
         return None
@@ -278,7 +280,7 @@ _Pair = tuple[_Choices, _Choices]
 
 
 def _in_place(
-    now: Snapshot, of: str
+    now: Snapshot, of: str, best: CandidateView | None
 ) -> dict[tuple[str, str, str], tuple[Part | None, Part | None]]:
     """(site, type, knobs) -> gain alone, and next to the recommended choices; empty if differences
     are unknown.
@@ -286,7 +288,6 @@ def _in_place(
     views = {
         frozenset(features(v.placement)): v for v in now.candidates if not is_other(v.placement)
     }
-    best = now.recommendation and now.find(now.recommendation.key)
     recommended = features(best.placement) if best else ()
     pairs: dict[Feature, tuple[_Pair, _Pair]] = {}
     for feature in set().union(*views):

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.answer.arithmetic import ArithmeticUse
-from nas_attn.answer.time_use import WorkerTime
 from nas_attn.answer.validation import Family
+from nas_attn.answer.workers import WorkerTime
 from nas_attn.data.inventory import StudyImages
 from nas_attn.model.features import BuiltFor
 from nas_attn.recipe.recipe import Recipe

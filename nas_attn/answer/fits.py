@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nas_attn.answer.cautions import Constant, constants
 from nas_attn.answer.facts import StudyFacts
 from nas_attn.answer.fronts import primary_metric
 from nas_attn.answer.modelling import Models, StudyScores, models_of, searched_as_target
-from nas_attn.answer.sanity import Constant, constants
 from nas_attn.model import TARGET_RUNG, TESTED, Estimate, Evidence, Gain
 from nas_attn.model.features import is_other
 from nas_attn.recipe import tasks

@@ -19,14 +19,14 @@ from pydantic import TypeAdapter
 from nas_attn.answer.answer import Answer, answer_of
 from nas_attn.answer.arithmetic import ArithmeticUse, uses_of
 from nas_attn.answer.assembling import snapshot_of
+from nas_attn.answer.cautions import Constant, constants
 from nas_attn.answer.facts import Retrained, StudyFacts
 from nas_attn.answer.fronts import primary_metric
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.per_image import mistakes as found_mistakes
-from nas_attn.answer.sanity import Constant, constants
 from nas_attn.answer.snapshot import Snapshot
-from nas_attn.answer.time_use import WorkerTime, time_use
 from nas_attn.answer.validation import Family, TestedNetwork, finished_blocks
+from nas_attn.answer.workers import WorkerTime, time_use
 from nas_attn.data.inventory import StudyImages
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.model.features import BackboneStage, BuiltFor
@@ -152,11 +152,12 @@ def _needs_answers(recipe: Recipe) -> bool:
     return any(row is not None and row.needs_answers for row in rows)
 
 
-def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
+def mistakes(store: StudyStore, answer: Answer) -> Mistakes | None:
     """Mistakes of the recommended network, the bare backbone and the runner-up; None if they were
     not kept, or are damaged.
     """
-    keys = now.compared_keys
+    now = answer.now
+    keys = answer.compared_keys
     text = store.labels.get(SEARCH)
     last = len(now.recipe.training.rungs) - 1
     if len(keys) < 2 or text is None:

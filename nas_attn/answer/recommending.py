@@ -24,20 +24,184 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from nas_attn.answer.recommendation import (
-    REQUIRED,
-    Comparison,
-    Contender,
-    Reason,
-    Recommendation,
-    Rule,
-    Worth,
-)
-from nas_attn.model import TESTED, Evidence, Gain
+from nas_attn.model import TESTED, Estimate, Evidence, Gain, Noise
 from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe.recipe import TrainingSection
+from nas_attn.space.placement import BARE, BARE_NAME, Placement
 from nas_attn.storage.records import Latency
+
+# probability of being better than the bare backbone that a placement needs
+REQUIRED = 0.70
+# probability of being better that a best bet needs
+PROMISING = 0.5
+# least probability of a difference that is not called chance
+NO_CHANCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """The facts about a candidate scored at the last rung that the rule needs."""
+
+    key: str
+    placement: Placement
+    baseline: str | None
+    estimate: Estimate
+    latency: Latency | None
+    on_front: bool
+    costs: tuple[float, ...] = ()
+    """Its other costs that are objectives, in the recipe's order."""
+
+    @property
+    def name(self) -> str:
+        """`none`, `uniform se(reduction=16)`, or its placement."""
+        return self.baseline or str(self.placement)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is the bare backbone, with which all others are compared."""
+        return self.baseline == BARE_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The recommended network compared with another, of this key and name."""
+
+    key: str
+    name: str
+    gain: Gain | None
+    """Of the recommended one over the other (of a best bet: over the recommended one); None while
+    the noise is unknown.
+    """
+    latency_ratio: float | None
+    """Latency of the network that gains, divided by the other's."""
+    placement: Placement = BARE
+    """The other's."""
+    latency: Latency | None = None
+    """The other's."""
+
+
+class Reason(Enum):
+    """Why a network is the recommended one."""
+
+    BEST_ESTIMATE = auto()
+    """The bare backbone has not been scored, so nothing is known of gains."""
+    NOTHING_LIKELY = auto()
+    """No placement is likely enough to be better than the bare backbone."""
+    OUT_OF_REACH = auto()
+    """No scored placement is within the latency limit."""
+    TOO_SMALL = auto()
+    """The gain of the best bet does not count."""
+    LARGEST_GAIN = auto()
+    FASTEST = auto()
+    """The fastest of those that give up too little against the best bet to count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How the recommended network was chosen."""
+
+    reason: Reason
+    limit: float | None = None
+    """The recipe's limit of the latency ratio."""
+    fastest: float | None = None
+    """Latency ratio of the fastest placement, where it is beyond the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """The smallest difference that counts."""
+
+    size: float
+    """In the metric's unit."""
+    stated: bool
+    """Whether the recipe states it; else it follows from the best gain and one run's noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """A control, a larger network without attention, beside the recommended network."""
+
+    key: str
+    placement: Placement
+    baseline: str | None
+    latency: Latency | None
+    gain: Gain
+    """Over the bare backbone."""
+    lead: Comparison
+    """Of the recommended network over the control."""
+    dearer: bool
+    """Whether it has more latency than the answer may take."""
+    in_reach: bool
+    """Whether the answer could take it: it is within the limit, or without one, not slower than
+    attention.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The recommended placement, with the reasons."""
+
+    key: str
+    placement: Placement
+    metric: str
+    estimate: Estimate
+    latency: Latency | None
+    rule: Rule
+    is_bare: bool
+    is_best_uniform: bool
+    bare: Estimate | None
+    """Of the bare backbone; None if it has not been scored."""
+    against_none: Comparison | None
+    """None: it is the bare backbone, or that has not been scored."""
+    against_uniform: Comparison | None
+    """Against the best uniform baseline; None: it is that one, or none was scored."""
+    worth: Worth | None
+    """None: nothing is likely to help."""
+    best_bet: Comparison | None
+    """The placement most likely to help, if the bare backbone is recommended."""
+    most_promising: Comparison | None
+    """The most promising placement, where it is not the recommended one and not likely enough."""
+    more_accurate: Comparison | None
+    """Against the one with the largest likely gain, if slower; None: it is that one."""
+    slower: Comparison | None
+    """Against the one on the front with the largest estimate, of those that are certainly slower;
+    None without one, or for the bare backbone.
+    """
+    cheaper: Comparison | None
+    """Against the fastest one that loses less than twice the difference that counts, else the most
+    promising of the faster ones that are likely to help; None without one.
+    """
+    training: TrainingSection | None
+    """How the runs were trained that the estimates are of; None: it is not known."""
+    backbones: int
+    """Own backbones that the runs started from; 0: they started from none, or nothing is known."""
+    noise: Noise
+    tested: bool = False
+    """Whether results on test images count in it, too."""
+    capacity: Capacity | None = None
+    """The best control, of those in reach if there are any; None if no control was scored."""
+    instead: str | None = None
+    """Key of the control that the answer takes, since no placement helps as much."""
+
+    @property
+    def in_reach(self) -> bool:
+        """Whether the answer could take the control."""
+        return self.capacity is not None and self.capacity.in_reach
+
+    @property
+    def taken(self) -> str:
+        """Key of the network that the answer takes: the recommended placement, or a control
+        instead.
+        """
+        return self.instead or self.key
+
+
+def promising(gain: Gain) -> bool:
+    """Whether a placement is more likely to help than not."""
+    return gain.mean > 0 and gain.probability >= PROMISING
+
 
 # smallest difference that counts: shares of the best gain and of one run's noise
 OF_GAIN = 0.1
@@ -53,21 +217,64 @@ def recommend(
     training: TrainingSection | None = None,
     worth: float | None = None,
 ) -> Recommendation | None:
-    """The rule above, with the evidence at the last rung; None if nothing has been scored there
-    (within the limit).
+    """Applies the rule above with the evidence at the last rung.
 
     Args:
+        contenders: the placements scored there, and the bare backbone.
+        evidence: the model of their runs.
+        max_latency_ratio: the recipe's limit, in times of the bare backbone's latency.
         own_backbone: runs start from a trained backbone; the answer holds for it, or, if there are
             several, for the next one.
         training: how the runs were trained.
-        worth: the smallest gain worth having.
+        worth: the smallest gain worth having, in the metric's unit.
+
+    Returns:
+        The recommendation; None if nothing has been scored there (within the limit).
     """
     field = Field(contenders, evidence, max_latency_ratio)
     pool = field.pool()
     if not pool:
         return None
-    judge = _Judge(field, pool, worth)
-    return _described(judge.choice(), field, own_backbone=own_backbone, training=training)
+    choice = field.choice(pool, worth)
+    chosen = choice.chosen
+    bare = field.bare
+    uniform = field.best_uniform
+    return Recommendation(
+        key=chosen.key,
+        placement=chosen.placement,
+        metric=evidence.metric,
+        estimate=chosen.estimate,
+        latency=chosen.latency,
+        rule=choice.rule,
+        is_bare=chosen is bare,
+        is_best_uniform=chosen is uniform,
+        bare=None if bare is None else bare.estimate,
+        against_none=field.compared(chosen, bare),
+        against_uniform=field.compared(chosen, uniform),
+        worth=choice.worth,
+        best_bet=_bet(evidence, choice.best_bet, chosen),
+        most_promising=_bet(evidence, choice.promising, chosen),
+        more_accurate=field.compared(chosen, choice.dearer),
+        slower=None if chosen is bare else field.compared(chosen, field.slower(chosen)),
+        cheaper=field.compared(chosen, choice.cheaper),
+        training=training,
+        backbones=evidence.backbones if own_backbone and bare is not None else 0,
+        noise=evidence.noise,
+        tested=evidence.rung == TESTED,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What the rule chose, and the contenders that its reasons name."""
+
+    chosen: Contender
+    rule: Rule
+    best_bet: Contender | None = None
+    promising: Contender | None = None
+    dearer: Contender | None = None
+    cheaper: Contender | None = None
+    worth: Worth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +299,11 @@ class Field:
         sign = -1.0 if self.evidence.lower_is_better else 1.0
         return sign * contender.estimate.mean
 
-    def gain_over_bare(self, contender: Contender) -> Gain | None:
-        bare = self.bare
-        if bare is None:
+    def gain(self, contender: Contender) -> Gain | None:
+        """A placement's gain over the bare backbone; None for that one, or if it is not known."""
+        if self.bare is None or contender.is_bare:
             return None
-        return self.evidence.gain(contender.key, bare.key)
+        return self.evidence.gain(contender.key, self.bare.key)
 
     def compared(self, one: Contender, other: Contender | None) -> Comparison | None:
         """A contender against another; None if that is the same one, or missing."""
@@ -106,7 +313,11 @@ class Field:
 
     def pool(self) -> list[Contender]:
         """Those that may be recommended."""
-        pool = self._on_the_front() if self.limit is None else self._within(self.limit)
+        limit = self.limit
+        if limit is None:
+            pool = self._on_the_front()
+        else:
+            pool = [c for c in self.contenders if c.latency and c.latency.ratio <= limit]
         if any(c.estimate.seeds > 1 and not c.is_bare for c in pool):
             return [c for c in pool if c.estimate.seeds > 1 or c.is_bare]
         return pool
@@ -123,35 +334,76 @@ class Field:
             return pool
         return list(dict.fromkeys([*pool, bare]))
 
-    def _within(self, limit: float) -> list[Contender]:
-        return [c for c in self.contenders if c.latency is not None and c.latency.ratio <= limit]
+    def choice(self, pool: Sequence[Contender], worth: float | None) -> Choice:
+        """What the rule chooses from a pool; `worth`: as the recipe states it."""
+        bare = self.bare
+        if bare is None:
+            best = max(pool, key=self.quality)
+            return Choice(chosen=best, rule=Rule(Reason.BEST_ESTIMATE, self.limit))
+        best = max(pool, key=lambda c: (self._promise(c), c is not bare))
+        if not self._likely(best):
+            return self._nothing_likely(pool, best, bare)
+        return self._of_those_that_help(pool, best, bare, self._worth(best, worth))
 
-    def likeliest(self) -> Contender | None:
+    def _nothing_likely(
+        self, pool: Sequence[Contender], best: Contender, bare: Contender
+    ) -> Choice:
+        slower = [c.latency.ratio for c in self.contenders if not c.is_bare and c.latency]
+        if self.limit is not None and list(pool) == [bare] and slower:
+            rule = Rule(Reason.OUT_OF_REACH, self.limit, min(slower))
+            return Choice(chosen=bare, rule=rule)
+        chosen = bare if bare in pool else best
+        return Choice(
+            chosen=chosen,
+            rule=Rule(Reason.NOTHING_LIKELY, self.limit),
+            best_bet=best if best is not bare else self._likeliest(),
+            promising=best,
+        )
+
+    def _of_those_that_help(
+        self, pool: Sequence[Contender], best: Contender, bare: Contender, worth: Worth
+    ) -> Choice:
+        if expected_loss(self.evidence, best, bare) < worth.size and bare in pool:
+            rule = Rule(Reason.TOO_SMALL, self.limit)
+            return Choice(chosen=bare, rule=rule, best_bet=best, worth=worth)
+        able = [c for c in pool if self._likely(c)]
+        chosen = _fastest(self.evidence, best, able, worth.size) or best
+        fast = [
+            c for c in able if c.latency and chosen.latency and faster(c.latency, chosen.latency)
+        ]
+        cheaper = _fastest(self.evidence, best, fast, 2 * worth.size)
+        reason = Reason.LARGEST_GAIN if chosen is best else Reason.FASTEST
+        return Choice(
+            chosen=chosen,
+            rule=Rule(reason, self.limit),
+            dearer=best,
+            cheaper=cheaper or max(fast, key=self._promise, default=None),
+            worth=worth,
+        )
+
+    def _promise(self, contender: Contender) -> float:
+        gain = self.gain(contender)
+        return gain.worth if gain else 0.0
+
+    def _likely(self, contender: Contender) -> bool:
+        """Whether it is likely enough to be better than the bare backbone."""
+        gain = self.gain(contender)
+        return gain is not None and gain.probability >= REQUIRED
+
+    def _likeliest(self) -> Contender | None:
         """The placement within the limit that is most likely better than the bare backbone, on the
         front or not; None without one.
         """
         limit = self.limit or math.inf
         odds = dict[str, float]()
         for contender in self.contenders:
-            gain = None
-            if not contender.is_bare:
-                gain = self.gain_over_bare(contender)
-            ratio = 0.0
-            if contender.latency:
-                ratio = contender.latency.ratio
-            if gain is not None and ratio <= limit:
+            gain = self.gain(contender)
+            if gain is not None and (not contender.latency or contender.latency.ratio <= limit):
                 odds[contender.key] = gain.probability
         judged = [c for c in self.contenders if c.key in odds]
         return max(judged, key=lambda c: odds[c.key], default=None)
 
-    def fastest_beyond_limit(self, pool: Sequence[Contender]) -> float | None:
-        """Latency ratio of the fastest placement, if the limit leaves the bare backbone alone."""
-        slower = [c.latency.ratio for c in self.contenders if not c.is_bare and c.latency]
-        if self.limit is None or list(pool) != [self.bare] or not slower:
-            return None
-        return min(slower)
-
-    def most_accurate_slower(self, chosen: Contender) -> Contender | None:
+    def slower(self, chosen: Contender) -> Contender | None:
         """Of those on the front that are certainly slower, the one with the best estimate; None if
         none is better.
         """
@@ -165,143 +417,24 @@ class Field:
             return best
         return None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
-    """What the rule chose, and the contenders that its reasons name."""
-
-    chosen: Contender
-    rule: Rule
-    best_bet: Contender | None = None
-    promising: Contender | None = None
-    dearer: Contender | None = None
-    cheaper: Contender | None = None
-    worth: Worth | None = None
-
-
-class _Judge:
-    """Applies the rule."""
-
-    def __init__(self, field: Field, pool: Sequence[Contender], worth: float | None) -> None:
-        self.field = field
-        self.pool = pool
-        self.worth = worth
-        self.gains = {c.key: field.gain_over_bare(c) for c in pool}
-
-    def choice(self) -> _Choice:
-        bare = self.field.bare
-        if bare is None:
-            best = max(self.pool, key=self.field.quality)
-            return _Choice(chosen=best, rule=self._rule(Reason.BEST_ESTIMATE))
-        best = max(self.pool, key=lambda c: (self._promise(c), c is not bare))
-        if not self._likely(best):
-            return self._nothing_likely(best, bare)
-        return self._of_those_that_help(best, bare)
-
-    def _nothing_likely(self, best: Contender, bare: Contender) -> _Choice:
-        fastest = self.field.fastest_beyond_limit(self.pool)
-        if fastest is not None:
-            return _Choice(chosen=bare, rule=self._rule(Reason.OUT_OF_REACH, fastest))
-        chosen = bare if bare in self.pool else best
-        bet = best if best is not bare else self.field.likeliest()
-        return _Choice(
-            chosen=chosen,
-            rule=self._rule(Reason.NOTHING_LIKELY),
-            best_bet=bet if bet is not chosen else None,
-            promising=best,
-        )
-
-    def _of_those_that_help(self, best: Contender, bare: Contender) -> _Choice:
-        evidence = self.field.evidence
-        worth = self._worth(best)
-        counts = worth.size
-        if expected_loss(evidence, best, bare) < counts and bare in self.pool:
-            rule = self._rule(Reason.TOO_SMALL)
-            return _Choice(chosen=bare, rule=rule, best_bet=best, worth=worth)
-        able = [c for c in self.pool if self._likely(c)]
-        chosen = _fastest(evidence, best, able, counts) or best
-        fast = [
-            c for c in able if c.latency and chosen.latency and faster(c.latency, chosen.latency)
-        ]
-        cheaper = _fastest(evidence, best, fast, 2 * counts)
-        return _Choice(
-            chosen=chosen,
-            rule=self._rule(Reason.LARGEST_GAIN if chosen is best else Reason.FASTEST),
-            dearer=best,
-            cheaper=cheaper or max(fast, key=self._promise, default=None),
-            worth=worth,
-        )
-
-    def _rule(self, reason: Reason, fastest: float | None = None) -> Rule:
-        return Rule(reason, self.field.limit, fastest)
-
-    def _promise(self, contender: Contender) -> float:
-        gain = self.gains[contender.key]
-        if gain:
-            return gain.worth
-        return 0.0
-
-    def _likely(self, contender: Contender) -> bool:
-        """Whether it is likely enough to be better than the bare backbone."""
-        gain = self.gains[contender.key]
-        return not contender.is_bare and gain is not None and gain.probability >= REQUIRED
-
-    def _worth(self, best: Contender) -> Worth:
-        if self.worth is not None:
-            return Worth(self.worth, stated=bool(self.worth))
-        gain = self.gains[best.key]
+    def _worth(self, best: Contender, stated: float | None) -> Worth:
+        if stated is not None:
+            return Worth(stated, stated=bool(stated))
+        gain = self.gain(best)
         of_gain = 0.0
         if gain:
             of_gain = OF_GAIN * max(gain.mean, 0.0)
-        of_noise = OF_NOISE * (self.field.evidence.noise.paired_sd or 0.0)
+        of_noise = OF_NOISE * (self.evidence.noise.paired_sd or 0.0)
         return Worth(max(of_gain, of_noise), stated=False)
 
 
-def _described(
-    choice: _Choice, field: Field, *, own_backbone: bool, training: TrainingSection | None
-) -> Recommendation:
-    """The choice, compared with all that matters beside it."""
-    chosen = choice.chosen
-    bare = field.bare
-    promising = None
-    if bare is not None and choice.promising is not None:
-        promising = _bet(field, choice.promising, chosen)
-    uniform = field.best_uniform
-    slower = None
-    if chosen is not bare:
-        slower = field.most_accurate_slower(chosen)
-    return Recommendation(
-        key=chosen.key,
-        placement=chosen.placement,
-        metric=field.evidence.metric,
-        estimate=chosen.estimate,
-        latency=chosen.latency,
-        rule=choice.rule,
-        is_bare=chosen is bare,
-        is_best_uniform=chosen is uniform,
-        bare=None if bare is None else bare.estimate,
-        against_none=field.compared(chosen, bare),
-        against_uniform=field.compared(chosen, uniform),
-        worth=choice.worth,
-        best_bet=_bet(field, choice.best_bet, chosen),
-        most_promising=promising,
-        more_accurate=field.compared(chosen, choice.dearer),
-        slower=field.compared(chosen, slower),
-        cheaper=field.compared(chosen, choice.cheaper),
-        training=training,
-        backbones=field.evidence.backbones if own_backbone and bare is not None else 0,
-        noise=field.evidence.noise,
-        tested=field.evidence.rung == TESTED,
-    )
-
-
-def _bet(field: Field, bet: Contender | None, chosen: Contender) -> Comparison | None:
+def _bet(evidence: Evidence, bet: Contender | None, chosen: Contender) -> Comparison | None:
     """A placement that may be better, against the recommended one; it gives the comparison its
     name.
     """
     if bet is None or bet is chosen:
         return None
-    against = compared(field.evidence, bet, chosen)
+    against = compared(evidence, bet, chosen)
     return Comparison(
         bet.key, bet.name, against.gain, against.latency_ratio, bet.placement, bet.latency
     )

@@ -7,14 +7,13 @@ from collections.abc import Collection
 
 import numpy as np
 
-from nas_attn.answer.progress import Progress
-from nas_attn.answer.reading import searched_snapshot
+from nas_attn.answer.means import recommended
+from nas_attn.answer.recommending import Recommendation
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.model import Evidence
 from nas_attn.model.features import is_other
 from nas_attn.recipe.purposes import ROUND
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.store import StudyStore
 
 # for each of `search.confirm_seeds`
@@ -35,13 +34,18 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
     CONFIRMED.
     """
     bare = next((view for view in now.baselines if view.is_bare and view.state == "scored"), None)
-    wanted = [bare, now.best_uniform, _control(now), *now.front, *now.ordered(now.able_to_win)]
+    wanted = [
+        bare,
+        now.best_uniform,
+        _control(now, recommended(now)),
+        *now.front,
+        *now.ordered(now.able_to_win),
+    ]
     return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
 
 
-def _control(now: Snapshot) -> CandidateView | None:
+def _control(now: Snapshot, best: Recommendation | None) -> CandidateView | None:
     """The control of the answer's line `Capacity`, else the best-looking one."""
-    best = now.recommendation
     if best is not None and best.capacity is not None:
         return now.find(best.capacity.key)
     return next((view for view in now.controls if view.state == "scored"), None)
@@ -56,7 +60,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     each round had to train a backbone for it.
     """
     model = now.evidence.get(now.primary or "")
-    best = now.recommendation
+    best = recommended(now)
     if best is None or model is None:
         return []
     bare = [view for view in now.baselines if view.is_bare and view.state == "scored"]
@@ -74,7 +78,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     others = [view.key for view in now.ordered(able.values())]
     rivals = dict.fromkeys([*ahead, *drawn, *others])
     met = [able[key] for key in rivals if key in able and key != chosen.key]
-    joins = _may_win(now)
+    joins = _may_win(now, best)
     return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
 
 
@@ -97,15 +101,13 @@ def _drawn_best(keys: Collection[str], model: Evidence, rng: np.random.Generator
     return [model.keys[at] for at in values.argmax(axis=1)]
 
 
-def _may_win(now: Snapshot) -> list[CandidateView]:
+def _may_win(now: Snapshot, best: Recommendation) -> list[CandidateView]:
     """The control, if the answer could take it and it may be better than the recommended
     network.
     """
-    control = _control(now)
-    best = now.recommendation
+    control = _control(now, best)
     if (
         control is None
-        or best is None
         or not best.in_reach
         or best.capacity is None
         or best.capacity.lead.gain is None
@@ -121,7 +123,7 @@ def price(now: Snapshot) -> float | None:
     """The latency ratio of attention: of the recommended or most promising placement, else the
     median one's; None if unknown.
     """
-    best = now.recommendation
+    best = recommended(now)
     if best:
         keys = [best.key, *([best.best_bet.key] if best.best_bet else [])]
     else:
@@ -136,29 +138,6 @@ def price(now: Snapshot) -> float | None:
     if tried:
         return statistics.median(tried.values())
     return None
-
-
-def is_unfinished(opened: OpenStudy, reached: Progress) -> bool:
-    """Whether a worker that comes now would find work, though nobody asked for more."""
-    exhausted = opened.store.settings.exhausted_at is not None and not reached.running
-    if reached.finished < reached.trials and not exhausted:
-        return True
-    return reached.phase is not None or _needs_more(opened)
-
-
-def _needs_more(opened: OpenStudy) -> bool:
-    """Whether further seeds or a round are not chosen yet. In a search with a time, the clock
-    decides how many there are: then it is not known.
-    """
-    settings = opened.store.settings
-    if not opened.recipe.search.confirm_seeds or settings.test_from is not None:
-        return False
-    if settings.confirmed_trials != opened.trials:
-        return True
-    if all_rounds_ran(opened.store, opened.recipe):
-        return False
-    # whether there is one does not depend on the rivals that are drawn
-    return bool(next_round(searched_snapshot(opened.store), np.random.default_rng(0)))
 
 
 def rounds_begun(store: StudyStore) -> int:

@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from nas_attn.answer.arithmetic import ArithmeticUse
-from nas_attn.answer.cautions import Caution
+from nas_attn.answer.cautions import Caution, Constant, WeakRung
 from nas_attn.answer.facts import Retrained
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.length import Brief, LengthGain
 from nas_attn.answer.pooled import PooledTest
-from nas_attn.answer.recommendation import Recommendation
-from nas_attn.answer.sanity import Constant, WeakRung
-from nas_attn.answer.time_use import WorkerTime
 from nas_attn.answer.validation import ValidationResult
+from nas_attn.answer.workers import WorkerTime
 from nas_attn.data.inventory import StudyImages
 from nas_attn.latency.estimates import Elsewhere, LatencyRecord
 from nas_attn.model import Estimate, Evidence, Gain, Noise
@@ -172,7 +170,6 @@ class Snapshot:
     backbone: tuple[ScorePoint, ...]
     # metric -> noise floor at the last rung
     noise: Mapping[str, Noise]
-    recommendation: Recommendation | None
     # not None: no run trained as the target says, so nothing is recommended
     brief: Brief | None
     # of the bare network by twice the target's epochs; None: not tried
@@ -277,31 +274,6 @@ class Snapshot:
             *self.ordered(view for view in self.baselines if not view.on_front),
             *self.controls,
         )
-
-    @property
-    def taken(self) -> str | None:
-        """Key of the network that the answer takes; None without an answer."""
-        if self.recommendation is None or self.brief is not None:
-            return None
-        return self.recommendation.taken
-
-    @property
-    def compared_keys(self) -> tuple[str, ...]:
-        """The network that the answer takes, the bare backbone and the best of the others, as far
-        as they exist, each once.
-        """
-        taken = self.taken
-        metric = self.primary or ""
-        if taken is None or metric not in self.evidence:
-            return ()
-        bare = [] if self.bare is None else [self.bare.key]
-        able = []
-        for v in self.candidates:
-            if v.state == "scored" and metric in v.estimates and not v.control:
-                able.append(v)
-        first = list(dict.fromkeys([taken, *bare]))
-        others = [view.key for view in self.ordered(able) if view.key not in first]
-        return (*first, *others[:1])
 
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are shown for an objective."""

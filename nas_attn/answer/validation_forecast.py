@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nas_attn.answer.pooled import PooledForecast, after_more
-from nas_attn.answer.recommendation import Recommendation, promising
+from nas_attn.answer.recommending import Recommendation, promising
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation import Family, TestedNetwork, block_noise, blocks_for, detectable
 from nas_attn.space.placement import BARE

@@ -37,9 +37,9 @@ from nas_attn.system.paths import DEFAULT_URL
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from nas_attn.answer.answer import Answer
     from nas_attn.answer.choosing import Chosen
     from nas_attn.answer.effects import Effect, Effects, Part
-    from nas_attn.answer.snapshot import Snapshot
     from nas_attn.storage.opening import OpenStudy
 
 
@@ -84,19 +84,19 @@ def show(
     opened = study_named(study, storage, trust=trust if placement else None)
     found = answer(opened.store)
     now = found.now
-    choice = _chosen(opened, now, criteria)
+    choice = _chosen(opened, found, criteria)
     if as_json:
         chosen = {} if choice is None else {"chosen": choice_as_json(now, choice)}
         print_json(answer_as_json(found) | chosen)
         return
     out = console(wide=wide)
     if choice is not None:
-        show_front(out, now, absolute=absolute)
+        show_front(out, found, absolute=absolute)
         show_choice(out, now, choice)
         return
     show_answer(out, found, storage)
     out.print()
-    show_front(out, now, absolute=absolute)
+    show_front(out, found, absolute=absolute)
     if why:
         show_why(out, found)
 
@@ -140,7 +140,7 @@ def report(
         distrust(str(opened.database.path))
         echo(f"note: the report has no example images: {error}", err=True)
     found = answer(opened.store)
-    choice = _chosen(opened, found.now, criteria)
+    choice = _chosen(opened, found, criteria)
     path = write_study_report(opened, found, path, choice, images=images)
     if as_json:
         print_json({"report": str(path)})
@@ -151,13 +151,13 @@ def report(
     echo(f"\n{path}")
 
 
-def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | None:
+def _chosen(opened: OpenStudy, answer: Answer, criteria: Criteria) -> Chosen | None:
     """The candidate that the criteria choose; None without criteria."""
     if criteria.default:
         return None
     from nas_attn.answer.choosing import chosen
 
-    return chosen(opened, now, criteria)
+    return chosen(opened, answer, criteria)
 
 
 def effects(
@@ -179,13 +179,13 @@ def effects(
         unit_of_effects,
         what_bold_means,
     )
-    from nas_attn.answer.reading import snapshot
+    from nas_attn.answer.reading import answer
     from nas_attn.cli.printing import show_prose
 
     opened = study_named(study, storage)
-    now = snapshot(opened.store)
-    what = what or now.metric
-    fitted = _effects(now, what, at_storage(opened.url))
+    found = answer(opened.store)
+    what = what or found.now.metric
+    fitted = _effects(found, what, at_storage(opened.url))
     sentences = effect_sentences(fitted)
     if as_json:
         plain = [asdict(row) for row in fitted.rows]
@@ -210,14 +210,15 @@ def effects(
         show_prose(out, left_out_line(fitted.cv_error))
 
 
-def _effects(now: Snapshot, what: str, at: str) -> Effects:
+def _effects(answer: Answer, what: str, at: str) -> Effects:
     from nas_attn.answer.effects import fit_effects
 
+    now = answer.now
     same = next((constant for constant in now.constants if constant.metric == what), None)
     if same is not None:
         why = same.sentence.removesuffix(".")
         raise StudyError(f"there are no effects on '{what}': {why}")
-    fitted = fit_effects(now, what)
+    fitted = fit_effects(answer, what)
     if fitted is not None:
         return fitted
     choices = [

@@ -107,15 +107,15 @@ def export(
     check_output()
 
     from nas_attn.answer.choosing import chosen
-    from nas_attn.answer.reading import snapshot
+    from nas_attn.answer.reading import answer
     from nas_attn.export.exporting import ExportWish, export_candidate
     from nas_attn.export.formats import find_format
     from nas_attn.recipe import tasks
 
     opened = study_named(study, storage, trust=trust)
     kind = find_format(format_, tasks.of(opened.recipe), output or "")
-    now = snapshot(opened.store)
-    view = chosen(opened, now, criteria).view
+    found = answer(opened.store)
+    view = chosen(opened, found, criteria).view
     path = _export_path(output or f"{opened.store.name}{kind.suffix}", kind)
     if train_again:
         _train_again(opened, view, Effort(threads=threads, device=device))
@@ -125,12 +125,12 @@ def export(
         normalize=normalize,
         check=check,
     )
-    done = export_candidate(opened, now, view, path, wish)
+    done = export_candidate(opened, found, view, path, wish)
     if as_json:
         _print_exported(done, kind)
         return
     _say_exported(done, view)
-    for line in _hints(opened, now, criteria, view, done):
+    for line in _hints(opened, found.now, criteria, view, done):
         echo(line, err=True)
 
 

@@ -241,10 +241,10 @@ def _show_results(opened: OpenStudy, answer: Answer, ended: Ending, report: Path
     out = console()
     show_answer(out, answer, opened.url)
     out.print()
-    show_front(out, answer.now)
+    show_front(out, answer)
     show_next(
         out,
-        answer.now,
+        answer,
         storage=opened.url,
         artifacts=opened.local_artifacts,
         report=report,
@@ -306,7 +306,7 @@ def final_test(
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     check_output()
 
-    from nas_attn.answer.reading import snapshot, unfinished
+    from nas_attn.answer.reading import answer, unfinished
     from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.report.publishing import Publisher
     from nas_attn.searching.phases import validating
@@ -314,13 +314,14 @@ def final_test(
     from nas_attn.searching.prepare.search_plan import SearchPlan
 
     opened = study_named(study, storage, trust=trust)
-    now = snapshot(opened.store)
+    found = answer(opened.store)
+    now = found.now
     begun = next(iter(unfinished(opened.store)), None)
     if not begun and now.validations and not another and not dry_run:
         _show_validations(now, as_json)
         return
     request = validating.ValidationRequest(seeds, front, tuple(also or ()), margin)
-    family = _family(opened, now, request, begun)
+    family = _family(opened, found, request, begun)
     validating.check_test_split(opened.recipe)
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
     if dry_run and as_json:
@@ -341,14 +342,14 @@ def final_test(
 
 
 def _family(
-    opened: OpenStudy, now: Snapshot, request: ValidationRequest, begun: Family | None
+    opened: OpenStudy, answer: Answer, request: ValidationRequest, begun: Family | None
 ) -> Family:
     """The networks to compare. StudyError: other ones are asked for than those that have begun."""
     from nas_attn.searching.phases.validating import family_of
     from nas_attn.training.plan import study_plan
 
     if begun is None:
-        return family_of(opened, now, study_plan(opened.store), request)
+        return family_of(opened, answer, study_plan(opened.store), request)
     if any(astuple(request)):
         raise StudyError(
             f"test {begun.number} has begun with a fixed comparison: leave these options out"
@@ -426,19 +427,19 @@ def retrain(
     check_output()
 
     from nas_attn.answer.choosing import named
-    from nas_attn.answer.reading import snapshot
+    from nas_attn.answer.reading import answer
     from nas_attn.searching.phases import retraining
     from nas_attn.searching.prepare.checks import check
     from nas_attn.searching.prepare.search_plan import SearchPlan
     from nas_attn.searching.worker import devices
 
     opened = study_named(study, storage, trust=trust)
-    now = snapshot(opened.store)
+    found = answer(opened.store)
     others = [
         Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)
         for text in also or ()
     ]
-    chosen = dict(named(opened, now, words) for words in (criteria, *others))
+    chosen = dict(named(opened, found, words) for words in (criteria, *others))
     # if the data is missing or changed, nothing is written
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
     wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs)
@@ -457,7 +458,7 @@ def retrain(
         if wanted.protocol == TARGET_PROTOCOL:
             how = "as the target says"
         title = f"Trained {how}; scored on the validation split"
-        _show_retrained(console(wide=wide), now, title, scores)
+        _show_retrained(console(wide=wide), found.now, title, scores)
     if any(
         row.state == "waiting"
         for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])

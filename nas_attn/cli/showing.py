@@ -12,8 +12,7 @@ from rich.console import Console
 from nas_attn.answer.answer_text import LINK, below, drawing_line, headline, rows
 from nas_attn.answer.candidates import candidate_label, objective_heading, objective_shown
 from nas_attn.answer.choosing import choice_sentences
-from nas_attn.answer.reasons import reasons
-from nas_attn.answer.remarks import remarks
+from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.validation_text import (
     validation_headline,
     validation_rows,
@@ -73,7 +72,7 @@ def _drawing(answer: Answer, width: int) -> list[str]:
 
 def show_why(out: Console, answer: Answer) -> None:
     """The reasons behind the answer, and code that builds it."""
-    best = answer.now.recommendation
+    best = answer.best
     if best is not None and answer.now.brief is None:
         show_paragraph(out, "Why", reasons(best))
         _show_snippet(out, answer.now.find(best.taken))
@@ -86,10 +85,11 @@ def show_choice(out: Console, now: Snapshot, choice: Chosen) -> None:
     _show_snippet(out, choice.view)
 
 
-def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
+def show_front(out: Console, answer: Answer, *, absolute: bool = False) -> None:
     """The front and the baselines, their placements, and the validations; nothing before a
     candidate has been scored, which the card says.
     """
+    now = answer.now
     if not now.front:
         return
     heads = [
@@ -109,7 +109,7 @@ def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
     if now.latency is not None and now.latency.beside:
         show_prose(out, f"{not_alone(now.latency.beside)}")
         out.print()
-    for sentence in remarks(now):
+    for sentence in remarks(answer):
         show_prose(out, f"Note: {sentence}")
         out.print()
     for result in reversed(now.validations):
@@ -152,7 +152,7 @@ def _show_snippet(out: Console, view: CandidateView | None) -> None:
 
 def show_next(
     out: Console,
-    now: Snapshot,
+    answer: Answer,
     *,
     storage: str,
     artifacts: Path | None,
@@ -164,6 +164,7 @@ def show_next(
     """
     from nas_attn.storage.urls import shown_url
 
+    now = answer.now
     at = at_storage(storage)
     out.print()
     if report is not None:
@@ -175,7 +176,7 @@ def show_next(
     if artifacts is not None:
         folder = f" --artifact-dir {shlex.quote(str(artifacts))}"
     lines = [f"optuna-dashboard {shown_url(storage)}{folder}"]
-    if now.recommendation is not None and not now.validations:
+    if answer.best is not None and not now.validations:
         lines.insert(0, f"nas-attn test {now.study} --dry-run{at}")
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {now.planned_next}{at}")

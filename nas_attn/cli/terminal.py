@@ -86,8 +86,7 @@ class ProgressLine:
 
     def read(self) -> str:
         """The line as of now."""
-        from nas_attn.answer.pace import progress
-        from nas_attn.answer.progress import progress_line
+        from nas_attn.answer.progress import progress, progress_line
         from nas_attn.storage.opening import renewed
         from nas_attn.system.waiting import impatient
 
@@ -184,7 +183,7 @@ def _bar(share: float) -> str:
 
 def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tuple[str, float]:
     """`3/16 runs, about 12 min left`, and the seconds that are left."""
-    from nas_attn.answer.pace import target_s
+    from nas_attn.answer.progress import target_s
     from nas_attn.recipe.units import duration
 
     done = _ended(opened, purpose) - before

@@ -76,7 +76,7 @@ def status(
 def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     from nas_attn.answer.as_json import as_json as plain_json
     from nas_attn.answer.reading import constants_now
-    from nas_attn.answer.time_use import time_as_json
+    from nas_attn.answer.workers import time_as_json
     from nas_attn.cli.printing import show_command, show_prose
     from nas_attn.searching.run.overview import overview
     from nas_attn.system.wrapping import LABEL_COLUMNS
@@ -117,7 +117,7 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line:
     """The next command: to look at the answer, or to go on. It needs no statistical model, unless
     it has to be known whether one more round of seeds is worth its time.
     """
-    from nas_attn.answer.rounds import is_unfinished
+    from nas_attn.answer.progress import is_unfinished
 
     at = at_storage(opened.url)
     name = opened.store.name
@@ -172,7 +172,7 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
 
     from nas_attn.answer.arithmetic import arithmetic_lines
     from nas_attn.answer.progress import status_line
-    from nas_attn.answer.time_use import time_sentence
+    from nas_attn.answer.workers import time_sentence
 
     at_work = bool(now.workers)
     line = status_line(opened.store.name, now.progress, now.per_hour, at_work=at_work)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_attn._version import __version__
-from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import drawing_line, headline, rows, splits_text
 from nas_attn.answer.as_json import lines_as_json
 from nas_attn.answer.snapshot import CandidateView, Snapshot
@@ -51,8 +51,9 @@ class ExportedNetwork:
     """Comparison of the file with the network; None if it was not wanted."""
 
 
-def card(now: Snapshot, view: CandidateView, made: ExportedNetwork) -> dict[str, Any]:
+def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str, Any]:
     """The card's facts in JSON's types."""
+    now = answer.now
     described = made.described
     channels, height, width = described.input_shape
     estimates = {
@@ -90,7 +91,7 @@ def card(now: Snapshot, view: CandidateView, made: ExportedNetwork) -> dict[str,
         "here": None if made.here is None else dict(made.here),
         "check": None if made.check is None else dict(made.check),
         "estimate": estimates,
-        "study_answer": _answer(now, view),
+        "study_answer": _answer(answer, view),
         "latency": _latency(now, view),
         "data": dict(made.data),
         "sources": _sources(described),
@@ -99,13 +100,12 @@ def card(now: Snapshot, view: CandidateView, made: ExportedNetwork) -> dict[str,
     }
 
 
-def _answer(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
+def _answer(answer: Answer, view: CandidateView) -> dict[str, Any] | None:
     """The card of the study: headline, drawing, rows; None if the file has another network than the
     card takes.
     """
-    if view.key != now.taken:
+    if view.key != answer.taken_key:
         return None
-    answer = answer_of(now)
     drawing = drawing_line(answer.drawing) if answer.drawing else ""
     return {"headline": headline(answer), "drawing": drawing, "rows": lines_as_json(rows(answer))}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.data.dataset import Dataset
@@ -84,7 +85,7 @@ class TrainedNetwork:
 
 def export_candidate(
     opened: OpenStudy,
-    now: Snapshot,
+    answer: Answer,
     view: CandidateView,
     path: Path,
     wish: ExportWish,
@@ -93,7 +94,7 @@ def export_candidate(
 
     Args:
         opened: the study.
-        now: what it has found so far.
+        answer: what it has found so far.
         view: the candidate.
         path: of the file; the card goes beside it.
         wish: the format, and with which weights.
@@ -107,7 +108,7 @@ def export_candidate(
         OperationError: the network cannot be exported, or a file not be written.
     """
     kind = find_format(wish.format, tasks.of(opened.recipe))
-    run, note = (None, "") if wish.as_searched else _best_run(opened.store, now, view)
+    run, note = (None, "") if wish.as_searched else _best_run(opened.store, answer.now, view)
     stored = _scored(opened.store, view, run)
     network = _trained_network(opened, view, run, stored)
     plan = network.plan
@@ -126,7 +127,7 @@ def export_candidate(
         wish.format,
         input_shape=plan.input_shape,
         notes={
-            "study": now.study,
+            "study": answer.now.study,
             "placement": str(view.placement),
             "init": plan.space.init,
             "key": view.key,
@@ -146,7 +147,7 @@ def export_candidate(
         check=_compared(network, written, given, wish),
         here=_checked_here(network, written, stored, wish),
     )
-    facts = card(now, view, made)
+    facts = card(answer, view, made)
     _write_scoring(facts, written)
     return Exported(written, write_card(facts, written), facts, run, note)
 

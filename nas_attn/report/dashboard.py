@@ -41,13 +41,13 @@ def publish(
     """
     snapshot = answer.now
     attributes = storage.get_study_user_attrs(study)
-    for name, fact in _user_attributes(snapshot).items():
+    for name, fact in _user_attributes(answer).items():
         if name not in attributes or attributes[name] != fact:
             storage.set_study_user_attr(study, name, fact)
     notes = {"dashboard:": study_note(answer)}
     for view in snapshot.candidates:
         notes[f"dashboard:{identity(view.trial)}:"] = trial_note(view, snapshot)
-    plots = _plots(snapshot)
+    plots = _plots(answer)
     for _ in range(_ROUNDS):
         stored = storage.get_study_system_attrs(study)
         wanted: dict[str, Any] = {}
@@ -78,12 +78,12 @@ def link_sheet(storage: BaseStorage, study: int, artifact: str) -> None:
         storage.set_study_system_attr(study, key, text)
 
 
-def _plots(snapshot: Snapshot) -> dict[str, str]:
+def _plots(answer: Answer) -> dict[str, str]:
     """Name -> figure as JSON, dark on white in both of the dashboard's themes; its title is what it
     says. The dashboard decides the size.
     """
     plots = {}
-    for name, drawn in drawn_figures(snapshot).items():
+    for name, drawn in drawn_figures(answer).items():
         figure, told = untold(drawn.figure)
         if not told.message:
             told = Told(drawn.title)
@@ -126,8 +126,9 @@ def _numbered(attributes: dict[str, Any], prefix: str) -> list[str]:
     return keys
 
 
-def sheet(snapshot: Snapshot) -> str:
+def sheet(answer: Answer) -> str:
     """The answer as a table in CSV: every scored candidate, the front first, in display units."""
+    snapshot = answer.now
     scored = [view for view in snapshot.candidates if view.state == "scored"]
     scored.sort(key=lambda view: (not view.on_front, view.baseline is None, view.trial))
     text = io.StringIO()
@@ -137,16 +138,17 @@ def sheet(snapshot: Snapshot) -> str:
     for view in scored:
         cells = [_cell(snapshot, view, index) for index in range(len(snapshot.objectives))]
         front = "yes" if view.on_front else "no"
-        name = candidate_called(view, snapshot)
+        name = candidate_called(view, answer)
         writer.writerow([view.trial, name, front, *cells, str(view.placement)])
     return text.getvalue()
 
 
-def _user_attributes(snapshot: Snapshot) -> dict[str, Any]:
+def _user_attributes(answer: Answer) -> dict[str, Any]:
     """The study's user attributes; empty while no candidate is scored."""
+    snapshot = answer.now
     if not any(view.state == "scored" for view in snapshot.candidates):
         return {}
-    taken = next((view for view in snapshot.candidates if view.key == snapshot.taken), None)
+    taken = snapshot.find(answer.taken_key or "")
     attributes: dict[str, Any] = {
         "recommended": str(taken.placement) if taken else None,
         "recommended_trial": taken.trial if taken else None,

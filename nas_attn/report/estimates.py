@@ -71,9 +71,10 @@ def gains_of_runs(now: Snapshot, metric: str, view: CandidateView) -> list[float
     ]
 
 
-def gains_of_the_taken(now: Snapshot) -> list[float]:
+def gains_of_the_taken(answer: Answer) -> list[float]:
     """The gains of the runs of the network that the answer takes; empty with fewer than two."""
-    view = now.find(now.taken) if now.taken else None
+    now = answer.now
+    view = now.find(answer.taken_key or "")
     if now.primary is None or view is None or view.is_bare:
         return []
     gains = gains_of_runs(now, now.primary, view)
@@ -85,9 +86,9 @@ def runs_beside_test(answer: Answer) -> RunsBesideTest | None:
     or if no run is outside of its interval.
     """
     now = answer.now
-    gains = gains_of_the_taken(now)
+    gains = gains_of_the_taken(answer)
     test = None if answer.certainty is None else answer.certainty.test
-    if not gains or test is None or test.key != now.taken:
+    if not gains or test is None or test.key != answer.taken_key:
         return None
     low, high = test.between
     outside = sum(not low <= gain <= high for gain in gains)
@@ -107,8 +108,8 @@ def estimates_sentences(answer: Answer) -> Iterator[str]:
     noise = now.noise.get(now.primary or "")
     if noise is None or not noise.seed_sd:
         return
-    gains = gains_of_the_taken(now)
-    view = now.find(now.taken) if now.taken else None
+    gains = gains_of_the_taken(answer)
+    view = now.find(answer.taken_key or "")
     if gains and view is not None:
         ends = units.difference_range(noise.metric, min(gains), max(gains))
         yield (

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.effects import both_effects
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import counted_costs, is_cost
@@ -16,14 +17,15 @@ from nas_attn.recipe.tables import counted_costs, is_cost
 Row = dict[str, Any]
 
 
-def rows(snapshot: Snapshot, what: str) -> list[Row]:
+def rows(answer: Answer, what: str) -> list[Row]:
     """The rows of a table in `FRAMES`, all with the same keys. UserError: unknown table."""
     if what not in FRAMES:
         raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
-    return FRAMES[what](snapshot)
+    return FRAMES[what](answer)
 
 
-def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
+def _candidate(answer: Answer, view: CandidateView) -> Row:
+    snapshot = answer.now
     row: Row = {
         "trial": view.trial,
         "placement": str(view.placement),
@@ -48,7 +50,7 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
     return row | {
         "better_than_none": view.beats_none,
         "on_front": view.on_front,
-        "recommended": view.key == snapshot.taken,
+        "recommended": view.key == answer.taken_key,
         **{name: (view.cost or {}).get(name) for name in counted_costs(snapshot.objectives)},
         "rung": view.rung,
         "seconds": sum(point.wall_s for point in view.scores),
@@ -59,7 +61,8 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Row:
     }
 
 
-def _score_rows(snapshot: Snapshot) -> list[Row]:
+def _score_rows(answer: Answer) -> list[Row]:
+    snapshot = answer.now
     metrics = sorted(
         {name for view in snapshot.candidates for point in view.scores for name in point.metrics}
     )
@@ -75,26 +78,26 @@ def _score_rows(snapshot: Snapshot) -> list[Row]:
     ]
 
 
-def _effect_rows(snapshot: Snapshot) -> list[Row]:
+def _effect_rows(answer: Answer) -> list[Row]:
     return [
         {"of": effects.of, **asdict(row)}
-        for effects in both_effects(snapshot)
+        for effects in both_effects(answer)
         for row in effects.rows
     ]
 
 
-def _latencies(snapshot: Snapshot) -> list[Row]:
-    measured = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
+def _latencies(answer: Answer) -> list[Row]:
+    measured = [(view, view.latency) for view in answer.now.candidates if view.latency is not None]
     return [
         {"trial": v.trial, "placement": str(v.placement), **asdict(latency), "ms": latency.ms}
         for v, latency in measured
     ]
 
 
-FRAMES: Mapping[str, Callable[[Snapshot], list[Row]]] = MappingProxyType(
+FRAMES: Mapping[str, Callable[[Answer], list[Row]]] = MappingProxyType(
     {
-        "trials": lambda snapshot: [_candidate(snapshot, view) for view in snapshot.candidates],
-        "front": lambda snapshot: [_candidate(snapshot, view) for view in snapshot.front],
+        "trials": lambda answer: [_candidate(answer, view) for view in answer.now.candidates],
+        "front": lambda answer: [_candidate(answer, view) for view in answer.now.front],
         "scores": _score_rows,
         "effects": _effect_rows,
         "latencies": _latencies,

@@ -17,9 +17,9 @@ from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.effects import both_effects
 from nas_attn.answer.effects_text import effect_sentences
 from nas_attn.answer.snapshot import STATES, Snapshot
-from nas_attn.answer.time_use import time_heads, time_rows, time_sentence
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
+from nas_attn.answer.workers import time_heads, time_rows, time_sentence
 from nas_attn.errors import StudyError, several
 from nas_attn.latency.estimates import not_alone
 from nas_attn.recipe import units
@@ -98,24 +98,24 @@ def render(answer: Answer, choice: Chosen | None = None, wrong: Wrong | None = N
         "tests": [_tested(now, result) for result in reversed(now.validations)],
         "front": True,
         "estimates": list(estimates_sentences(answer)),
-        "effects": _effects(now, page),
-        "mistakes": mistakes_parts(now, wrong),
-        "curves": page.draw(learning_curves(now)),
+        "effects": _effects(answer, page),
+        "mistakes": mistakes_parts(answer, wrong),
+        "curves": page.draw(learning_curves(answer)),
         "retrained": page_tables.retrained_table(now),
-        "candidates": page_tables.candidates_table(now),
+        "candidates": page_tables.candidates_table(answer),
     }
     contents = {name: SECTIONS[name] for name, part in parts.items() if part}
     contents |= {"study": SECTIONS["study"], "repeat": SECTIONS["repeat"]}
     context = {
         "now": now,
         "answer": drawn_answer(answer),
-        "best": now.find(now.taken) if now.taken else None,
+        "best": now.find(answer.taken_key or ""),
         "choice": choice and {"view": choice.view, "sentences": choice_sentences(now, choice)},
         "tiles": _tiles(now),
-        "fronts": [page.draw(figure) for figure in front_figures(now)],
+        "fronts": [page.draw(figure) for figure in front_figures(answer)],
         "new_images": model is not None and model.on_new_images,
         **parts,
-        "front": page_tables.front_table(now),
+        "front": page_tables.front_table(answer),
         **_study(now),
         "contents": contents,
         "explain": Explaining(TERMS),
@@ -152,10 +152,10 @@ def _tested(now: Snapshot, result: ValidationResult) -> dict[str, Any]:
     }
 
 
-def _effects(now: Snapshot, page: Page) -> dict[str, Any] | None:
+def _effects(answer: Answer, page: Page) -> dict[str, Any] | None:
     parts = []
     sentences: list[str] = []
-    for effects in both_effects(now):
+    for effects in both_effects(answer):
         if not effects.rows:
             continue
         figure = sure_map(effects) if effects.at("choice") else None
@@ -167,7 +167,7 @@ def _effects(now: Snapshot, page: Page) -> dict[str, Any] | None:
                 "title": "latency" if effects.of == "latency" else units.title(effects.of),
                 "cv_error": effects.cv_error,
                 "figure": page.draw(figure),
-                "no_map": no_map_sentence(now, effects) if figure is None else "",
+                "no_map": no_map_sentence(answer, effects) if figure is None else "",
                 "table": page_tables.effects_table(effects),
             }
         )

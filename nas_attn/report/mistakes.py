@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.per_image import Mistakes, Picture
-from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
 from nas_attn.report import page_tables
 
@@ -45,12 +45,12 @@ class ShownImage(NamedTuple):
     lines: Sequence[str]
 
 
-def mistakes_parts(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
+def mistakes_parts(answer: Answer, wrong: Wrong | None) -> dict[str, Any] | None:
     """What `templates/parts.html` shows of them; None where they are not known."""
     if wrong is None:
         return None
     mistakes = wrong.mistakes
-    names = [role(snapshot, key) for key in mistakes.keys]
+    names = [role(answer, key) for key in mistakes.keys]
     title = "IoU" if mistakes.what == "mean_iou" else units.title(mistakes.what)
     over = "runs and images" if mistakes.images else "runs, where there are several"
     return {
@@ -96,10 +96,10 @@ def _images(wrong: Wrong, names: Sequence[str]) -> list[list[ShownImage]]:
     return shown
 
 
-def role(snapshot: Snapshot, key: str) -> str:
+def role(answer: Answer, key: str) -> str:
     """The name of a compared network."""
-    view = snapshot.find(key)
-    if key == snapshot.taken:
+    view = answer.now.find(key)
+    if key == answer.taken_key:
         return "recommended"
     return "bare" if view is not None and view.is_bare else "runner-up"
 

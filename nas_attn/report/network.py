@@ -12,8 +12,7 @@ from markupsafe import Markup
 
 from nas_attn.answer.answer import Answer, DrawnStage, PlacedModule
 from nas_attn.answer.answer_text import below, headline, rows
-from nas_attn.answer.reasons import reasons
-from nas_attn.answer.remarks import remarks
+from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.errors import listed
 from nas_attn.report.figures.drawing import BLUE
 from nas_attn.report.templating import templates
@@ -53,8 +52,8 @@ def drawn_answer(answer: Answer) -> dict[str, Any]:
         "drawing": network_drawing(answer.drawing),
         "rows": rows(answer),
         "below": below(answer),
-        "remarks": remarks(answer.now),
-        "reasons": [] if answer.best is None else reasons(answer.best),
+        "remarks": remarks(answer),
+        "reasons": [] if answer.taken is None or answer.best is None else reasons(answer.best),
     }
 
 

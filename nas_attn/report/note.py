@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import below, drawing_line, headline, is_placement, rows
 from nas_attn.answer.candidates import candidate_label, objective_heading, objective_shown
-from nas_attn.answer.remarks import remarks
+from nas_attn.answer.reasons import remarks
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
 from nas_attn.recipe import units
@@ -83,7 +83,7 @@ def _answer_paragraphs(answer: Answer) -> Iterator[str]:
     small = below(answer)
     if small:
         yield "\n".join(f"- {row.label}: {_said(row)}" for row in small)
-    yield from remarks(answer.now)
+    yield from remarks(answer)
 
 
 def _said(row: Line) -> str:

@@ -18,9 +18,9 @@ def summary(answer: Answer, wrong: Wrong | None = None) -> str:
         .render(
             now=snapshot,
             answer=drawn_answer(answer),
-            best=snapshot.find(snapshot.taken) if snapshot.taken else None,
-            front=page_tables.front_table(snapshot),
-            mistakes=mistakes_parts(snapshot, wrong),
+            best=snapshot.find(answer.taken_key or ""),
+            front=page_tables.front_table(answer),
+            mistakes=mistakes_parts(answer, wrong),
             explain=code,
         )
     )

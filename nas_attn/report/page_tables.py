@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import (
     candidate_label,
     measured_difference,
@@ -122,18 +123,20 @@ def tested_classes_table(result: ValidationResult) -> Table | None:
     return classes_table(result.by_class, names)
 
 
-def front_table(snapshot: Snapshot) -> Table | None:
+def front_table(answer: Answer) -> Table | None:
     """The front, then the other baselines; None before there is one."""
+    snapshot = answer.now
     if not snapshot.front:
         return None
     head = ["candidate", *_heads(snapshot), BETTER_THAN_BARE, "runs", "gains of its runs"]
-    rows = [TableRow(_front_row(snapshot, view), view.on_front) for view in snapshot.shown]
+    rows = [TableRow(_front_row(answer, view), view.on_front) for view in snapshot.shown]
     return Table("The front, and the baselines beside it", head, rows).informative()
 
 
-def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
+def _front_row(answer: Answer, view: CandidateView) -> list[Cell]:
+    snapshot = answer.now
     name = Cell(
-        candidate_label(view), notation=str(view.placement), tags=_tags(snapshot, view), wide=True
+        candidate_label(view), notation=str(view.placement), tags=_tags(answer, view), wide=True
     )
     metric = snapshot.primary or ""
     gains = [] if view.is_bare else gains_of_runs(snapshot, metric, view)
@@ -174,14 +177,15 @@ def _gain_cell(objective: str, view: CandidateView) -> Cell:
     return number(units.bare_plus_minus(objective, gain.mean, half), gain.mean)
 
 
-def candidates_table(snapshot: Snapshot) -> Table | None:
+def candidates_table(answer: Answer) -> Table | None:
     """All candidates, sortable; None without any."""
+    snapshot = answer.now
     if not snapshot.candidates:
         return None
     more = [*map(units.title, _counted(snapshot)), "time", "training memory", "images/s trained"]
     odds = [BETTER_THAN_BARE, "runs"]
     head = ["trial", "placement", "state", *_heads(snapshot), *odds, *more, "reason"]
-    rows = [TableRow(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
+    rows = [TableRow(_candidate_row(answer, view), view.on_front) for view in snapshot.candidates]
     return Table("All candidates", head, rows, "all-candidates", sortable=True).informative()
 
 
@@ -189,14 +193,15 @@ def _counted(snapshot: Snapshot) -> list[str]:
     return [name for name in counted_costs(()) if name not in snapshot.objectives]
 
 
-def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
+def _candidate_row(answer: Answer, view: CandidateView) -> list[Cell]:
+    snapshot = answer.now
     cost = view.cost or {}
     seconds = sum(point.wall_s for point in view.scores)
     state = view.state
     if state == "pruned" and view.rung is not None:
         state = f"pruned at rung {view.rung}"
     return [
-        Cell(str(view.trial), view.trial, tags=_tags(snapshot, view)),
+        Cell(str(view.trial), view.trial, tags=_tags(answer, view)),
         Cell(notation=str(view.placement), wide=True),
         Cell(state),
         *_values(snapshot, view),
@@ -390,9 +395,9 @@ def _share(share: float | None) -> Cell:
     return number(units.NO_VALUE if share is None else units.SHARE_UNIT.value(share), share)
 
 
-def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
+def _tags(answer: Answer, view: CandidateView) -> tuple[str, ...]:
     tags = {
-        "recommended": view.key == snapshot.taken,
+        "recommended": view.key == answer.taken_key,
         "front": view.on_front,
         "baseline": view.baseline is not None,
     }

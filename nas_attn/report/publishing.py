@@ -17,7 +17,6 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import Chosen
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.reading import answer, mistakes
-from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
 from nas_attn.recipe.tables import is_share_of_images
 from nas_attn.report import dashboard, write_report
@@ -89,7 +88,7 @@ class Publisher:
         artifacts.
         """
         current = self.changed() or answer(self._opened.store)
-        _keep_sheet(self._opened, current.now)
+        _keep_sheet(self._opened, current)
         return current
 
     def changed(self) -> Answer | None:
@@ -113,14 +112,14 @@ class Publisher:
         self._opened.store.set(publish_at=self._opened.database.now() + wait)
 
 
-def _keep_sheet(opened: OpenStudy, now: Snapshot) -> None:
+def _keep_sheet(opened: OpenStudy, answer: Answer) -> None:
     """Writes the answer's table, which has one name for ever, so that processes that end together
     write one file.
     """
-    if not now.counts.get("scored"):
+    if not answer.now.counts.get("scored"):
         return
     name = sheet_name(opened.store)
-    text = dashboard.sheet(now).encode()
+    text = dashboard.sheet(answer).encode()
     try:
         if _kept_sheet(opened, name) != text:
             opened.artifacts.write(name, io.BytesIO(text))
@@ -165,15 +164,15 @@ def write_study_report(
     Raises:
         StudyError: it cannot be written.
     """
-    wrong = what_is_wrong(opened, answer.now, images=images)
+    wrong = what_is_wrong(opened, answer, images=images)
     return write_report(answer, path or report_path(opened), choice, wrong=wrong)
 
 
-def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> Wrong | None:
+def what_is_wrong(opened: OpenStudy, answer: Answer, *, images: bool = True) -> Wrong | None:
     """Mistakes of the recommended network, the bare backbone and the runner-up, with `images` if
     the data are here.
     """
-    summary = mistakes(opened.store, now)
+    summary = mistakes(opened.store, answer)
     if summary is None:
         return None
     numbers = [mistake.image for mistake in summary.different]
@@ -183,9 +182,9 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
             from nas_attn.report.pictures import pictures
 
             drawn = pictures(
-                now.recipe,
+                answer.now.recipe,
                 numbers,
-                _networks(opened, now, summary) if not is_share_of_images(summary.what) else {},
+                _networks(opened, answer, summary) if not is_share_of_images(summary.what) else {},
                 store=opened.store,
             )
     except NasAttnError:
@@ -194,17 +193,17 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
     return Wrong(summary, drawn)
 
 
-def _networks(opened: OpenStudy, now: Snapshot, summary: Mistakes) -> dict[str, nn.Module]:
+def _networks(opened: OpenStudy, answer: Answer, summary: Mistakes) -> dict[str, nn.Module]:
     """The networks whose weights are kept."""
     from nas_attn.export.kept_weights import trained_model
     from nas_attn.training.plan import study_plan
 
     networks = {}
     for key in summary.keys:
-        view = now.find(key)
+        view = answer.now.find(key)
         if view is not None:
             with suppress(NasAttnError):
-                networks[role(now, key)] = trained_model(opened, study_plan(opened.store), view)
+                networks[role(answer, key)] = trained_model(opened, study_plan(opened.store), view)
     return networks
 
 

@@ -139,7 +139,7 @@ def _tracked_answer(answer: Answer) -> Tracked:
     plain = now.recipe.model_dump(mode="json")
     texts = {
         "answer.md": "\n\n".join(answer_lines(answer)),
-        "front.json": json.dumps(frames.rows(now, "front"), indent=1),
+        "front.json": json.dumps(frames.rows(answer, "front"), indent=1),
     }
     texts |= {f"{now.study}.toml": write_toml(plain), f"{now.study}.html": html.render(answer)}
     return Tracked(ANSWER, ANSWER, dict(_flat(plain)), texts=texts)

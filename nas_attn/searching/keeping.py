@@ -12,8 +12,8 @@ from pathlib import Path
 
 import optuna
 
-from nas_attn.answer.reading import snapshot
-from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.answer import Answer
+from nas_attn.answer.reading import answer
 from nas_attn.answer.workers import workers_of
 from nas_attn.errors import OperationError, StudyError, several, shorten
 from nas_attn.storage.artifacts import (
@@ -65,23 +65,23 @@ class Freed:
     names: list[str] = field(default_factory=list)
 
 
-def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
+def sweep_weights(opened: OpenStudy, answer: Answer, keep: str, *, dry_run: bool = False) -> Freed:
     """Deletes the search's weights; those of `retrain` stay.
 
     Args:
         opened: the study.
-        now: its results.
+        answer: of the study as of now.
         keep: `all`, `front` or `none`, as in the recipe.
         dry_run: only counts.
     """
+    now = answer.now
     wanted = {
         view.key for view in now.candidates if keep == "all" or (keep == "front" and view.is_bare)
     }
     if keep == "front":
         wanted |= {view.key for view in now.front}
-        wanted |= (
-            {now.recommendation.key, now.recommendation.taken} if now.recommendation else set()
-        )
+        if answer.best is not None:
+            wanted |= {answer.best.key, answer.best.taken}
     there = opened.store.all_checkpoints()
     freed = Freed()
     for view in now.candidates:
@@ -106,13 +106,14 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
     Safe while workers work.
     """
     store = opened.store
-    now = snapshot(opened.store)
+    found = answer(opened.store)
+    now = found.now
     ended = (
         not any(row.state == "running" for row in store.candidates())
         and sum(now.counts.values()) >= now.planned
     )
     keep = keep or (opened.recipe.storage.keep_weights if ended else "all")
-    freed = sweep_weights(opened, now, keep, dry_run=dry_run)
+    freed = sweep_weights(opened, found, keep, dry_run=dry_run)
     over = {row.run.files for row in store.queue.rows() if row.state != WAITING}
     for name, rows in store.all_checkpoints().items():
         if name in over:

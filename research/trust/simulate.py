@@ -29,8 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_attn.answer.recommendation import Contender
-from nas_attn.answer.recommending import recommend
+from nas_attn.answer.recommending import Contender, recommend
 from nas_attn.model import Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.dominance import non_dominated
 from nas_attn.space.notation import parse

@@ -9,9 +9,11 @@ import made_study
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn.answer.answer import Answer, AnswerVerdict, Lacking, Purpose, answer_of, drawing_of
+from nas_attn.answer.answer import Answer, AnswerVerdict, answer_of, drawing_of
 from nas_attn.answer.answer_text import below, headline, rows
 from nas_attn.answer.cautions import Caution, CautionKind
+from nas_attn.answer.means import recommended
+from nas_attn.answer.next_step import Lacking, Purpose
 from nas_attn.answer.pooled import CONTRAST
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
@@ -35,7 +37,7 @@ def test_attention_that_helps_is_taken(now: Snapshot) -> None:
     found = answer_of(now)
     assert found.verdict is AnswerVerdict.TAKE
     assert found.taken is not None
-    assert found.taken.key == now.taken
+    assert found.taken.key == found.taken_key
     assert found.gain is not None
     assert found.gain.after is not None
     assert found.gain.before is not None
@@ -82,7 +84,7 @@ def test_runs_of_the_search_outside_the_interval_of_the_test_are_explained(tmp_p
     networks = {BEST: everywhere(CBAM), BARE: "none"}
     study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
     now = snapshot(study.store)
-    gains = gains_of_the_taken(now)
+    gains = gains_of_the_taken(answer_of(now))
     beside = runs_beside_test(answer_of(now))
     assert gains
     assert beside is not None
@@ -94,7 +96,7 @@ def test_runs_of_the_search_outside_the_interval_of_the_test_are_explained(tmp_p
 
 
 def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:
-    best = now.recommendation
+    best = recommended(now)
     assert best is not None
     assert [network.role for network in finalists(now, best)] == ["recommended"]
     target = now.recipe.target
@@ -237,7 +239,7 @@ def test_the_time_of_a_further_test_is_that_of_all_networks_that_it_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = untried_tested(tmp_path, monkeypatch, 0.005)
-    best = now.recommendation
+    best = recommended(now)
     assert best is not None
     trained = {network.key for network in finalists(now, best)} | {BARE, "untried"}
     assert len(trained) == 3, "the best uniform one is trained, too"

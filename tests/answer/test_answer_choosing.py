@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, recipe, usual
 
-from nas_attn.answer.answer import Purpose, answer_of
+from nas_attn.answer.answer import answer_of, answer_with
 from nas_attn.answer.answer_text import answer_lines
 from nas_attn.answer.choosing import Chosen, choice_sentences, choose, key_among
 from nas_attn.answer.criteria import Criteria
+from nas_attn.answer.means import recommended
+from nas_attn.answer.next_step import Purpose
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.rounds import RIVALS, next_round, to_confirm
 from nas_attn.answer.snapshot import Snapshot
@@ -25,7 +27,9 @@ from nas_attn.errors import StudyError, UserError
 
 def chosen(now: Snapshot, **criteria: Any) -> Chosen:
     return choose(
-        now, Criteria(**criteria), lambda placement: key_among(now, placement) or "unknown"
+        answer_of(now),
+        Criteria(**criteria),
+        lambda placement: key_among(now, placement) or "unknown",
     )
 
 
@@ -34,7 +38,7 @@ def scored(now: Snapshot):
 
 
 def test_nothing_said_is_the_recommended_one(now: Snapshot) -> None:
-    assert chosen(now).view.key == now.recommendation.key
+    assert chosen(now).view.key == recommended(now).key
 
 
 def test_a_candidate_goes_by_its_label_too(now: Snapshot) -> None:
@@ -172,13 +176,13 @@ def test_it_names_the_gain_a_cheaper_one_and_the_next_step(now: Snapshot) -> Non
     assert "gives up" in said["Faster"]
     assert "nas-attn test made" in "\n".join(lines)
     assert "nas-attn pareto made --why" in said["Reasons"]
-    view, best = now.find(now.recommendation.cheaper.key), now.recommendation
+    view, best = now.find(recommended(now).cheaper.key), recommended(now)
     assert view.beats_none >= 0.7
     assert view.latency.high < best.latency.low
 
 
 def test_the_text_and_the_table_of_the_front_agree(now: Snapshot) -> None:
-    best = now.recommendation
+    best = recommended(now)
     gains = [now.find(key).gains["accuracy"].mean for key in (best.key, best.cheaper.key)]
     assert best.against_none.gain.mean == pytest.approx(gains[0])
     assert best.cheaper.gain.mean == pytest.approx(gains[0] - gains[1])
@@ -195,15 +199,17 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": 0.0})
     twice = labelled(answer_lines(answer_of(snapshot(made.store))))
     assert "16 trainings each in 2 tests" in twice["Sure"], "the first test stays"
-    other = dataclasses.replace(snapshot(made.store).recommendation, instead="key-001")
-    instead = dataclasses.replace(snapshot(made.store), recommendation=other)
-    assert any(line.strip() == "nas-attn test made" for line in answer_lines(answer_of(instead))), (
+    other = dataclasses.replace(recommended(snapshot(made.store)), instead="key-001")
+    instead = answer_with(snapshot(made.store), other)
+    assert any(line.strip() == "nas-attn test made" for line in answer_lines(instead)), (
         "another network was tested"
     )
-    assert chosen(instead).view.key == "key-001", "it is what the answer takes"
+    assert choose(instead, Criteria(), str).view.key == "key-001", "it is what the answer takes"
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": -0.05})
     last = snapshot(made.store)
-    assert last.taken == "key-000", "three tests that cancel out leave the bare backbone"
+    assert answer_of(last).taken_key == "key-000", (
+        "three tests that cancel out leave the bare backbone"
+    )
     said = labelled(answer_lines(answer_of(last)))
     assert "24 trainings each in 3 tests" in said["Sure"]
     assert said["Next"].startswith("nothing more is needed"), "after a negative answer"
@@ -224,8 +230,8 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     assert step.seconds > 0
     (typed,) = (line.strip() for line in lines if "nas-attn test" in line)
     assert typed.endswith("--storage x")
-    other = dataclasses.replace(now.recommendation, instead="key-001")
-    another = answer_of(dataclasses.replace(now, recommendation=other)).next
+    other = dataclasses.replace(recommended(now), instead="key-001")
+    another = answer_with(now, other).next
     assert another.purpose is not Purpose.DECIDE, "it is of another network"
     assert now.training_s(6) == pytest.approx(2 * now.training_s(3))
 
@@ -253,12 +259,12 @@ def test_no_attention_the_recommended_a_faster_one_and_the_best_uniform_one_meet
     now = snapshot(usual(tmp_path, searched=20, seed=5).store)
     placements = met(now)
     assert placements[0] == "none"
-    assert placements[1] == str(now.recommendation.placement)
+    assert placements[1] == str(recommended(now).placement)
     assert len(placements) == len(set(placements)) == 2 + RIVALS
     best = max(
         (view for view in now.baselines if view.baseline != "none"), key=lambda view: view.values[0]
     )
-    assert {str(best.placement), str(now.find(now.recommendation.cheaper.key).placement)} <= set(
+    assert {str(best.placement), str(now.find(recommended(now).cheaper.key).placement)} <= set(
         placements
     )
     assert met(now) == placements, "any worker that decides it decides the same"
@@ -292,7 +298,7 @@ def test_where_none_is_recommended_the_most_promising_one_meets_it(
     for choice in TRUE_GAIN:
         monkeypatch.setitem(TRUE_GAIN, choice, 0.0)
     now = snapshot(usual(tmp_path, searched=20).store)
-    assert str(now.recommendation.placement) == "none"
+    assert str(recommended(now).placement) == "none"
     placements = met(now)
     assert placements[0] == "none"
     assert len(placements) == 2 + RIVALS

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
 
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.effects import Effect, Effects, Part, fit_effects
 from nas_attn.answer.effects_text import effect_sentences
+from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 
@@ -18,7 +20,7 @@ SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", 
 
 
 def found(now: Snapshot, what: str = "accuracy") -> Effects:
-    made = fit_effects(now, what)
+    made = fit_effects(answer_of(now), what)
     assert made is not None
     return made
 
@@ -95,13 +97,13 @@ def test_where_nothing_differs_nothing_helps(
 
 def test_few_candidates_say_nothing(tmp_path: Path) -> None:
     study = MadeStudy(tmp_path)
-    assert fit_effects(snapshot(study.store), "accuracy") is None
+    assert fit_effects(answer_of(snapshot(study.store)), "accuracy") is None
     for number in range(6):
         study.candidate(
             "none" if not number else f"stage{number}={SE}", baseline=None if number else "none"
         )
-    assert fit_effects(snapshot(study.store), "accuracy") is None
-    assert fit_effects(snapshot(study.store), "nothing") is None
+    assert fit_effects(answer_of(snapshot(study.store)), "accuracy") is None
+    assert fit_effects(answer_of(snapshot(study.store)), "nothing") is None
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def now(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 
 
 def choice(now: Snapshot, what: str, site: str, name: str) -> Effect:
-    found = fit_effects(now, what)
+    found = fit_effects(answer_of(now), what)
     (row,) = (row for row in found.at("choice") if (row.site, row.name) == (site, name))
     return row
 
@@ -134,7 +136,7 @@ def test_alone_is_what_the_front_says_of_the_same_placement(now: Snapshot) -> No
 def test_beside_the_recommended_a_choice_is_compared_with_nothing_at_its_site(
     now: Snapshot,
 ) -> None:
-    best = now.recommendation
+    best = recommended(now)
     assert str(best.placement) == everywhere(CBAM)
     beside = choice(now, "accuracy", "stage1", CBAM).beside
     (without,) = (

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from made_study import IMAGES, MadeStudy, recipe, usual
 
-from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer import answer_of, answer_with
 from nas_attn.answer.answer_text import below, headline
 from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.assembling import snapshot_of
 from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.length import LengthScore, MetricKind, needed_length
+from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import read, snapshot
-from nas_attn.answer.recommendation import Worth
+from nas_attn.answer.recommending import Worth
 from nas_attn.errors import StudyError
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.space.placement import BARE
@@ -102,11 +103,13 @@ def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path)
     answer = answer_of(now)
     assert not headline(answer).startswith(("Take", "Keep"))
     assert {"Longer", "Uniform"} <= {row.label for row in below(answer)}
-    assert now.taken is None
+    assert answer_of(now).taken_key is None
     assert answer_as_json(answer_of(now))["recommendation"] is None
     with pytest.raises(StudyError, match="40"):
-        choose(now, Criteria(), str)
-    assert choose(now, Criteria(trial=1), str).view.trial == 1, "a person may still choose"
+        choose(answer_of(now), Criteria(), str)
+    assert choose(answer_of(now), Criteria(trial=1), str).view.trial == 1, (
+        "a person may still choose"
+    )
 
 
 def test_an_answer_comes_once_networks_were_trained_as_the_target_says(tmp_path: Path) -> None:
@@ -139,10 +142,10 @@ def test_a_known_gain_of_length_that_does_not_count_is_not_said_to_be_open(
     study = made(tmp_path, searched=10, target=10)
     bare_runs(study, 20, gain=0.06)
     now = snapshot(study.store)
-    best = now.recommendation
+    best = recommended(now)
     assert best is not None
     dear = replace(best, worth=Worth(0.5, stated=True))
-    decision = answer_of(replace(now, recommendation=dear))
+    decision = answer_with(now, dear)
     assert decision.longer is None, "it is little beside what attention gains"
     assert decision.longer_open is None, "its interval excludes zero: the images tell"
 

@@ -20,8 +20,14 @@ import pytest
 from command_line import Nas
 from made_study import recipe, usual
 
-from nas_attn.answer.pace import last_sessions, time_left
-from nas_attn.answer.progress import Phase, PhaseProgress, Progress, progress_line
+from nas_attn.answer.progress import (
+    Phase,
+    PhaseProgress,
+    Progress,
+    last_sessions,
+    progress_line,
+    time_left,
+)
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.answer.capacity import Controls, with_capacity
+from nas_attn.answer.means import Controls, with_capacity
 from nas_attn.answer.reasons import on_control, reasons
-from nas_attn.answer.recommendation import Contender, Reason, Recommendation, promising
-from nas_attn.answer.recommending import expected_loss, recommend
+from nas_attn.answer.recommending import (
+    Contender,
+    Reason,
+    Recommendation,
+    expected_loss,
+    promising,
+    recommend,
+)
 from nas_attn.model import Evidence, ScoredRun, fit
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement

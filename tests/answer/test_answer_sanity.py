@@ -5,8 +5,7 @@ import pytest
 from made_study import recipe
 from runs_made import additive, placements, runs
 
-from nas_attn.answer.cautions import CautionKind, cautions
-from nas_attn.answer.sanity import WeakRung, weak_rungs
+from nas_attn.answer.cautions import CautionKind, WeakRung, cautions, weak_rungs
 from nas_attn.model import fit
 from nas_attn.storage.records import Score
 

@@ -14,6 +14,7 @@ from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.as_json import answer_as_json
+from nas_attn.answer.means import recommended
 from nas_attn.answer.modelling import StudyScores, models_of, searched_as_target
 from nas_attn.answer.per_image import mistakes
 from nas_attn.answer.reading import snapshot
@@ -37,7 +38,7 @@ def by_label(taken: Snapshot, label: str) -> CandidateView:
 
 def test_an_empty_study_is_a_snapshot_too(tmp_path: Path) -> None:
     taken = snapshot(MadeStudy(tmp_path).store)
-    assert (taken.candidates, taken.front, taken.recommendation, taken.latency) == (
+    assert (taken.candidates, taken.front, recommended(taken), taken.latency) == (
         (),
         (),
         None,
@@ -49,7 +50,7 @@ def test_an_empty_study_is_a_snapshot_too(tmp_path: Path) -> None:
 
 
 def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(now: Snapshot) -> None:
-    best = now.recommendation
+    best = recommended(now)
     assert str(best.placement).count(CBAM) + str(best.placement).count(SE) >= 2
     assert best.against_none.gain.probability > 0.9
     assert best.against_none.gain.mean == pytest.approx(0.025, abs=0.012)
@@ -58,7 +59,7 @@ def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(now: Snapsho
 
 def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> None:
     taken = snapshot(usual(tmp_path, recipe(limits={"max_latency_ratio": 1.12})).store)
-    best = taken.recommendation
+    best = recommended(taken)
     assert best.latency.ratio <= 1.12
     assert "1.12 times" in rule_text(best)
 
@@ -73,8 +74,8 @@ def test_nothing_is_recommended_while_no_attention_is_being_trained(
     made.candidate("none", baseline="none", state=None, rungs=rungs)
     made.candidate(everywhere("se(reduction=8)"), baseline="uniform se")
     taken = snapshot(made.store)
-    assert taken.recommendation is None
-    assert lacks in nothing_recommended(taken)
+    assert recommended(taken) is None
+    assert lacks in nothing_recommended(answer_of(taken))
 
 
 def test_the_front_holds_what_no_scored_candidate_beats(now: Snapshot) -> None:
@@ -152,7 +153,7 @@ def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
     taken = snapshot(study.store)
     assert taken.primary == "rmse"
     assert [view.on_front for view in taken.candidates] == [True, True, False]
-    assert str(taken.recommendation.placement) == f"stage1={SE}"
+    assert str(recommended(taken).placement) == f"stage1={SE}"
     assert taken.candidates[1].beats_none > 0.9 > 0.1 > taken.candidates[2].beats_none
     gains = [gains_of_runs(taken, "rmse", view) for view in taken.candidates]
     assert [round(of[0], 1) for of in gains] == [0.0, 0.1, -0.1]
@@ -167,7 +168,7 @@ def test_without_a_trained_objective_there_is_a_front_and_accuracy_is_still_comp
     taken = snapshot(study.store)
     assert [str(view.placement) for view in taken.front] == ["none"]
     assert taken.primary == "accuracy"
-    assert str(taken.recommendation.placement) == "none"
+    assert str(recommended(taken).placement) == "none"
 
 
 def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def at_target(study: MadeStudy, keys: dict[str, Any], gain: float, blocks: int =
 def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None:
     study = usual(tmp_path)
     before = snapshot(study.store)
-    best = before.recommendation
+    best = recommended(before)
     assert best.against_none.gain.probability > 0.9
     assert before.evidence["accuracy"].rung == 1
     bare = next(view.key for view in before.candidates if view.baseline == "none")

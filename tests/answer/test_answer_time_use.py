@@ -8,7 +8,7 @@ import pytest
 from made_study import MadeStudy
 
 from nas_attn.answer.reading import snapshot
-from nas_attn.answer.time_use import TimeUse, time_as_json, time_sentence, time_use, total_time
+from nas_attn.answer.workers import TimeUse, time_as_json, time_sentence, time_use, total_time
 from nas_attn.recipe.purposes import SEARCH, VALIDATE
 from nas_attn.storage.records import Score, StoredScore, WorkerSpan
 

@@ -104,7 +104,7 @@ def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
     assert [view.state for view in study.candidates()].count("failed") == 0
     front = study.front()
     best = study.best()
-    assert best.key == study.snapshot().recommendation.key
+    assert best.key == study.as_dict()["recommendation"]["key"]
     assert best == front[0]
     assert str(best.placement).count("=") == max(
         str(view.placement).count("=") for view in study.candidates()

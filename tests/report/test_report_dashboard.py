@@ -13,6 +13,7 @@ from made_study import MadeStudy, everywhere, usual
 
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.answer_text import headline, rows
+from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import dashboard
@@ -177,12 +178,12 @@ def test_the_study_note_has_the_card_the_test_and_what_best_means(tmp_path: Path
 def test_the_answers_table_has_the_front_first_and_gains_over_the_bare_backbone(
     made: Snapshot,
 ) -> None:
-    rows = list(csv.DictReader(io.StringIO(dashboard.sheet(made))))
+    rows = list(csv.DictReader(io.StringIO(dashboard.sheet(answer_of(made)))))
     front = [row["placement"] for row in rows if row["front"] == "yes"]
     assert sorted(front) == sorted(str(view.placement) for view in made.front)
     assert [row["front"] for row in rows] == sorted((row["front"] for row in rows), reverse=True)
     by_placement = {row["placement"]: row for row in rows}
-    best, bare = made.recommendation, made.candidates[0]
+    best, bare = recommended(made), made.candidates[0]
     assert best is not None
     assert by_placement[str(best.placement)]["candidate"] == "recommended"
     assert by_placement[str(bare.placement)]["candidate"] == "bare backbone"
@@ -204,11 +205,11 @@ def test_the_studys_attributes_name_the_answer_and_follow_it(
     for taken in (few, made):
         publish(study, taken)
         attributes = study.user_attrs
-        assert taken.recommendation is not None
-        assert attributes["nas_attn:recommended"] == str(taken.recommendation.placement)
+        assert recommended(taken) is not None
+        assert attributes["nas_attn:recommended"] == str(recommended(taken).placement)
         assert attributes["nas_attn:front_trials"] == [view.trial for view in taken.front]
         trial = attributes["nas_attn:recommended_trial"]
-        rows = csv.DictReader(io.StringIO(dashboard.sheet(taken)))
+        rows = csv.DictReader(io.StringIO(dashboard.sheet(answer_of(taken))))
         row = next(row for row in rows if row["trial"] == str(trial))
         heading = "gain in accuracy, points"
         assert attributes[f"nas_attn:{heading}"] == pytest.approx(float(row[heading]))

@@ -15,8 +15,10 @@ from made_study import TRUE_COST, MadeStudy, everywhere, recipe
 from PIL import Image
 
 from nas_attn import errors
+from nas_attn.answer.answer import answer_of, answer_with
 from nas_attn.answer.effects import Effect, Effects, fit_effects
 from nas_attn.answer.facts import Retrained
+from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
@@ -51,7 +53,7 @@ def named(figure: go.Figure, name: str) -> list[Any]:
 
 
 def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> None:
-    (figure,) = front_figures(made)
+    (figure,) = front_figures(answer_of(made))
     points = [
         trace for trace in figure.data if trace.mode == "markers" and trace.name != "recommended"
     ]
@@ -59,8 +61,8 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     scored = [view for view in made.candidates if view.state == "scored"]
     assert sorted(placements) == sorted(str(view.placement) for view in scored)
     (ring,) = named(figure, "recommended")
-    assert list(ring.customdata) == [str(made.recommendation.placement)]
-    taking = replace(made, recommendation=replace(made.recommendation, instead=scored[-1].key))
+    assert list(ring.customdata) == [str(recommended(made).placement)]
+    taking = answer_with(made, replace(recommended(made), instead=scored[-1].key))
     (ring,) = named(front_figures(taking)[0], "recommended")
     assert list(ring.customdata) == [str(scored[-1].placement)], "the answer takes it instead"
     (bare,) = named(figure, "bare backbone")
@@ -75,7 +77,7 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
 
 
 def test_values_are_drawn_as_they_are_where_that_is_wanted(made: Snapshot) -> None:
-    (figure,) = front_figures(made, absolute=True)
+    (figure,) = front_figures(answer_of(made), absolute=True)
     (bare,) = named(figure, "bare backbone")
     estimate = made.candidates[0].estimates["accuracy"]
     assert bare.y[0] == pytest.approx(100 * estimate.mean, abs=1e-4)
@@ -94,12 +96,12 @@ def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
         study = MadeStudy(tmp_path, recipe(objectives=objectives), name="-".join(objectives))
         study.candidate(everywhere(SE))
         study.sessions(1)
-        drawn = front_figures(snapshot(study.store))
+        drawn = front_figures(answer_of(snapshot(study.store)))
         assert [re.split("[ <]", figure.layout.xaxis.title.text)[0] for figure in drawn] == axes
 
 
 def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
-    figure = learning_curves(made)
+    figure = learning_curves(answer_of(made))
     assert figure is not None
     (pruned,) = (trace for trace in figure.data if trace.name == "stopped early")
     assert list(pruned.x) == [1, None] * made.counts["pruned"]
@@ -151,7 +153,7 @@ def test_one_rung_makes_no_learning_curve(tmp_path: Path) -> None:
     study.candidate("none", baseline="none", rungs=1)
     study.candidate(everywhere(SE), rungs=1)
     study.sessions(1)
-    assert learning_curves(snapshot(study.store)) is None
+    assert learning_curves(answer_of(snapshot(study.store))) is None
 
 
 def test_a_candidates_runs_are_compared_with_the_bare_backbones_of_their_seeds(
@@ -165,7 +167,7 @@ def test_a_candidates_runs_are_compared_with_the_bare_backbones_of_their_seeds(
     expected = [score - scores[bare.key][seed] for seed, score in scores[se.key].items()]
     assert gains_of_runs(made, "accuracy", se) == pytest.approx(expected)
     assert len(expected) == 3
-    table = front_table(made)
+    table = front_table(answer_of(made))
     assert table is not None
     at = list(table.head).index("gains of its runs")
     cells = {row.cells[0].notation: row.cells[at] for row in table.rows}
@@ -199,9 +201,9 @@ def cell(figure: go.Figure, site: str, choice: str) -> dict[str, Any]:
 
 
 def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made: Snapshot) -> None:
-    accuracy = map_of(made, "accuracy")
-    latency = map_of(made, "latency")
-    effects = fit_effects(made, "latency")
+    accuracy = map_of(answer_of(made), "accuracy")
+    latency = map_of(answer_of(made), "latency")
+    effects = fit_effects(answer_of(made), "latency")
     assert effects is not None
     cbam = "cbam(reduction=16, spatial_kernel_size=7)"
     row = next(e for e in effects.at("choice") if (e.site, e.name) == ("stage2", cbam))
@@ -217,9 +219,9 @@ def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made
 def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_middle(
     made: Snapshot,
 ) -> None:
-    accuracy = map_of(made, "accuracy")
-    latency = map_of(made, "latency")
-    loss = fit_effects(made, "loss")
+    accuracy = map_of(answer_of(made), "accuracy")
+    latency = map_of(answer_of(made), "latency")
+    loss = fit_effects(answer_of(made), "loss")
     assert loss is not None
     maps, worst, best = (
         (accuracy, latency, effect_map(loss)),
@@ -238,7 +240,7 @@ def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_midd
 
 
 def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
-    effects = fit_effects(made, "latency")
+    effects = fit_effects(answer_of(made), "latency")
     assert effects is not None
     assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in described_effects(effects)
     assert effects_message(effects).startswith("cbam costs most latency, +")
@@ -247,11 +249,11 @@ def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
 def test_a_map_in_which_nothing_is_sure_is_left_out_and_grey_is_what_is_not(
     made: Snapshot,
 ) -> None:
-    effects = fit_effects(made, "accuracy")
+    effects = fit_effects(answer_of(made), "accuracy")
     assert effects is not None
     rows = tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows)
     assert sure_map(replace(effects, rows=rows)) is None
-    said = no_map_sentence(made, replace(effects, rows=rows))
+    said = no_map_sentence(answer_of(made), replace(effects, rows=rows))
     assert said.startswith("Together ")
     figure = effect_map(effects)
     for row in effects.at("choice"):
@@ -296,23 +298,25 @@ BEGINNINGS = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
 
 
 def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> None:
-    assert set(figures.all_figures(made)) == {
+    assert set(figures.all_figures(answer_of(made))) == {
         "front",
         "effects-accuracy",
         "effects-latency",
         "curves",
     }
-    assert set(figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
+    assert set(
+        figures.all_figures(answer_of(snapshot(MadeStudy(tmp_path, name="young").store)))
+    ) == {"front"}
 
 
 def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
     made: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shapes = ("Shapes & sizes", lambda snapshot: [go.Figure(), go.Figure()])
+    shapes = ("Shapes & sizes", lambda answer: [go.Figure(), go.Figure()])
     monkeypatch.setattr(figures, "FIGURE_KINDS", {**figures.FIGURE_KINDS, "shapes": shapes})
-    drawn = figures.drawn_figures(made)
+    drawn = figures.drawn_figures(answer_of(made))
     assert [drawn[name].title for name in ("shapes", "shapes-2")] == ["Shapes & sizes"] * 2
-    assert "Shapes &amp; sizes" in dashboard._plots(made)["nas_attn-shapes-2"]
+    assert "Shapes &amp; sizes" in dashboard._plots(answer_of(made))["nas_attn-shapes-2"]
 
 
 def test_types_that_cannot_be_told_from_the_best_one_are_named_with_it() -> None:
@@ -347,7 +351,9 @@ def test_what_is_missing_or_wrong_is_one_sentence(
 @pytest.mark.extras("chromium")
 @pytest.mark.slow
 def test_figures_become_svg_pdf_and_png(made: Snapshot, tmp_path: Path) -> None:
-    drawn = {name: figures.all_figures(made)[name] for name in ("front", "effects-latency")}
+    drawn = {
+        name: figures.all_figures(answer_of(made))[name] for name in ("front", "effects-latency")
+    }
     for format_, beginning in BEGINNINGS.items():
         files = write_figures(drawn, tmp_path / "figures", format_)
         assert [file.name for file in files] == [f"front.{format_}", f"effects-latency.{format_}"]

@@ -15,6 +15,7 @@ from made_study import MadeStudy, everywhere, recipe, usual
 from nas_attn import errors, report
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.as_json import answer_as_json
+from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import reading
@@ -63,13 +64,13 @@ def test_after_a_test_estimates_and_curves_are_said_to_be_of_their_own_trainings
     study.validation(networks, gain={"key-002": 0.05}, recommended="key-002")
 
     now = snapshot(study.store)
-    best = now.recommendation
+    best = recommended(now)
     assert best is not None
     assert best.tested, "the estimates are of test images now"
     assert provenance(now, "accuracy") != provenance(before, "accuracy")
-    assert curves_message(now, "accuracy") == curves_message(before, "accuracy"), (
-        "the test adds nothing to these curves"
-    )
+    assert curves_message(answer_of(now), "accuracy") == curves_message(
+        answer_of(before), "accuracy"
+    ), "the test adds nothing to these curves"
 
 
 @pytest.mark.extras("chromium")
@@ -143,7 +144,7 @@ def words_of(page: str) -> str:
 
 def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
     text = " ".join(words_of(render(answer_of(made))).split())
-    best = made.recommendation
+    best = recommended(made)
     assert best is not None
     for wanted in (
         str(best.placement),
@@ -239,18 +240,20 @@ def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None
 
 def test_every_table_has_equal_rows(made: Snapshot) -> None:
     for what in FRAMES:
-        found = rows(made, what)
+        found = rows(answer_of(made), what)
         assert found, what
         assert len({tuple(row) for row in found}) == 1, what
 
 
 def test_the_rows_say_what_the_study_says(made: Snapshot) -> None:
-    trials = rows(made, "trials")
+    trials = rows(answer_of(made), "trials")
     assert [row["trial"] for row in trials] == [view.trial for view in made.candidates]
     assert [row["placement"] for row in trials if row["recommended"]] == [
-        str(made.recommendation.placement)
+        str(recommended(made).placement)
     ]
-    assert [row["key"] for row in rows(made, "front")] == [view.key for view in made.front]
+    assert [row["key"] for row in rows(answer_of(made), "front")] == [
+        view.key for view in made.front
+    ]
     assert {row["key"] for row in trials if row["on_front"]} == {view.key for view in made.front}
     row, view = next(
         (r, v) for r, v in zip(trials, made.candidates, strict=True) if v.latency and v.gains
@@ -268,8 +271,8 @@ def test_the_rows_say_what_the_study_says(made: Snapshot) -> None:
         gain.low,
         gain.high,
     )
-    assert len(rows(made, "scores")) == sum(len(view.scores) for view in made.candidates)
-    assert {row["of"] for row in rows(made, "effects")} == {"accuracy", "latency"}
+    assert len(rows(answer_of(made), "scores")) == sum(len(view.scores) for view in made.candidates)
+    assert {row["of"] for row in rows(answer_of(made), "effects")} == {"accuracy", "latency"}
 
 
 def test_an_unknown_table_is_named() -> None:
@@ -280,7 +283,7 @@ def test_an_unknown_table_is_named() -> None:
 def test_a_notebook_shows_the_answer(made: Snapshot) -> None:
     shown = summary(answer_of(made))
     text = re.sub("<[^>]+>", "", shown)
-    assert str(made.recommendation.placement) in text
+    assert str(recommended(made).placement) in text
     assert all(str(view.placement) in text for view in made.front)
     assert "<script" not in shown
 

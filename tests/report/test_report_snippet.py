@@ -128,6 +128,6 @@ def test_it_is_printed_and_in_the_report(tmp_path: Path) -> None:
     assert snippet in printed.output
     now = na.open_study(opened.url).snapshot()
     page = write_report(
-        answer_of(now), tmp_path / "report.html", chosen(opened, now, Criteria(trial=0))
+        answer_of(now), tmp_path / "report.html", chosen(opened, answer_of(now), Criteria(trial=0))
     ).read_text("utf-8")
     assert snippet in html.unescape(page)

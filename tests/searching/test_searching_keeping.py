@@ -21,9 +21,10 @@ from command_line import Nas
 
 import nas_attn as na
 from nas_attn.answer import choosing, reading
-from nas_attn.answer.answer import answer_of
+from nas_attn.answer.answer import answer_of, answer_with
 from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.criteria import Criteria
+from nas_attn.answer.means import recommended
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
 from nas_attn.export import kept_weights
 from nas_attn.recipe.reading import load_recipe
@@ -61,7 +62,7 @@ def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -
     wanted = {view.key for view in now.front} | {
         view.key for view in now.candidates if view.baseline == "none"
     }
-    wanted |= {now.recommendation.key} if now.recommendation else set()
+    wanted |= {recommended(now).key} if recommended(now) else set()
     assert kept(opened) == wanted
     assert len(wanted) < now.counts["scored"]
     assert len(files(opened)) == len(wanted)
@@ -82,11 +83,12 @@ def test_a_larger_network_that_the_answer_takes_keeps_its_weights(table: Path) -
     left = next(
         view.key for view in now.candidates if view.key in kept(opened) and view not in now.front
     )
-    taking = replace(now, recommendation=replace(now.recommendation, instead=left))
+    taking = answer_with(now, replace(recommended(now), instead=left))
     freed = [
-        keeping.sweep_weights(opened, one, "front", dry_run=True).kept for one in (now, taking)
+        keeping.sweep_weights(opened, one, "front", dry_run=True).kept
+        for one in (answer_of(now), taking)
     ]
-    assert freed[1] == freed[0] + (left != now.recommendation.key)
+    assert freed[1] == freed[0] + (left != recommended(now).key)
 
 
 def test_clean_says_what_it_would_free_and_then_frees_it(table: Path) -> None:
@@ -277,7 +279,7 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     with pytest.warns(NasAttnWarning, match="trained weights are lost: the process .* was stopped"):
         taking_part.work(study, taking_part.Options(say=lambda line: None))
     plan, now = beginning.plan_recipe(study.recipe), reading.snapshot(study.store)
-    view = choosing.chosen(study, now, Criteria(trial=0)).view
+    view = choosing.chosen(study, answer_of(now), Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"was stopped .*again"):
         kept_weights.trained_model(study, plan, view)
     trained = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")

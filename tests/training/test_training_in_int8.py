@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.answer.remarks import int8_sentence
+from nas_attn.answer.reasons import int8_sentence
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.units import value

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.answer import Answer
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.effects import map_of
 from nas_attn.report.figures.front import front_figures
@@ -22,18 +22,18 @@ class Drawn:
     figure: go.Figure
 
 
-def _map_of_the_metric(snapshot: Snapshot) -> go.Figure | None:
-    return None if snapshot.primary is None else map_of(snapshot, snapshot.primary)
+def _map_of_the_metric(answer: Answer) -> go.Figure | None:
+    return None if answer.now.primary is None else map_of(answer, answer.now.primary)
 
 
-Draw = Callable[[Snapshot], go.Figure | Sequence[go.Figure] | None]
+Draw = Callable[[Answer], go.Figure | Sequence[go.Figure] | None]
 FIGURE_KINDS: Mapping[str, tuple[str, Draw]] = {
     "front": ("Front and baselines, as estimated now", front_figures),
     "curves": ("Learning curves", learning_curves),
     "effects": ("What each choice adds at each site", _map_of_the_metric),
     "effects-latency": (
         "What each choice adds to the latency at each site",
-        lambda snapshot: map_of(snapshot, "latency"),
+        lambda answer: map_of(answer, "latency"),
     ),
 }
 """Name of a kind -> the title of a figure that brings none of its own, and the function that draws
@@ -41,23 +41,23 @@ what the study has of it: one figure, several, or None.
 """
 
 
-def drawn_figures(snapshot: Snapshot) -> dict[str, Drawn]:
+def drawn_figures(answer: Answer) -> dict[str, Drawn]:
     """Name -> figure with its title, as far as the study has them: `front`, `front-2`, `curves`,
     `effects-accuracy`, `effects-latency`.
     """
     drawn: dict[str, Drawn] = {}
     for kind, (title, draw) in FIGURE_KINDS.items():
-        found = draw(snapshot)
+        found = draw(answer)
         figures = [found] if isinstance(found, go.Figure) else found or []
         name = kind
         if kind == "effects":
             # a metric's own name may hold anything, and this becomes the name of a file
-            name += "-" + re.sub("[^A-Za-z0-9_-]", "_", snapshot.primary or "")
+            name += "-" + re.sub("[^A-Za-z0-9_-]", "_", answer.now.primary or "")
         for number, figure in enumerate(figures, 1):
             drawn[name if number == 1 else f"{name}-{number}"] = Drawn(title, figure)
     return drawn
 
 
-def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
+def all_figures(answer: Answer) -> dict[str, go.Figure]:
     """Name -> figure, as `drawn_figures`."""
-    return {name: drawn.figure for name, drawn in drawn_figures(snapshot).items()}
+    return {name: drawn.figure for name, drawn in drawn_figures(answer).items()}

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import plotly.graph_objects as go
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Gain
@@ -39,14 +40,15 @@ CURVES_BESIDE = 130
 Run = tuple[CandidateView, list[ScorePoint]]
 
 
-def learning_curves(snapshot: Snapshot) -> go.Figure | None:
+def learning_curves(answer: Answer) -> go.Figure | None:
     """The primary metric by epochs, one line per run; a cross ends a pruned run. None with a single
     rung: one point is no curve.
     """
+    snapshot = answer.now
     metric = snapshot.primary
     if metric is None or len(snapshot.recipe.training.rungs) < 2:
         return None
-    runs = _runs(snapshot, metric)
+    runs = _runs(answer, metric)
     if not runs:
         return None
     figure = blank_figure(height=CURVES_HEIGHT)
@@ -79,19 +81,19 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     figure.update_xaxes(title_text="epochs")
     measure(figure, "y", metric)
     how = "A line is one run; a cross ends a run that was stopped early."
-    return tell(figure, Told(curves_message(snapshot, metric), how))
+    return tell(figure, Told(curves_message(answer, metric), how))
 
 
-def _runs(snapshot: Snapshot, metric: str) -> dict[Style, list[Run]]:
+def _runs(answer: Answer, metric: str) -> dict[Style, list[Run]]:
     """Style -> the runs that are drawn in it."""
     runs: dict[Style, list[Run]] = {}
-    for view in _for_curves(snapshot):
+    for view in _for_curves(answer.now):
         own: dict[tuple[str, int], list[ScorePoint]] = {}
         for point in view.scores:
             if metric in point.metrics:
                 own.setdefault((point.purpose, point.seed), []).append(point)
         if own:
-            style = style_of(snapshot, view)
+            style = style_of(answer, view)
             runs.setdefault(style, []).extend((view, points) for points in own.values())
     return runs
 
@@ -151,8 +153,9 @@ def _curves(snapshot: Snapshot, runs: Sequence[Run], metric: str, style: Style) 
     )
 
 
-def curves_message(now: Snapshot, metric: str) -> str:
+def curves_message(answer: Answer, metric: str) -> str:
     """Where the curves of the recommended network and of the bare backbone end."""
+    now = answer.now
     rungs = now.recipe.training.rungs
     ends: dict[str, float] = {}
     for view in now.candidates:
@@ -163,7 +166,7 @@ def curves_message(now: Snapshot, metric: str) -> str:
         return "No run has reached the last rung yet."
     after = f"After {several(rungs[-1], 'epoch')}"
     bare = next((ends[v.key] for v in now.candidates if v.is_bare and v.key in ends), None)
-    taken = now.find(now.taken) if now.taken else None
+    taken = now.find(answer.taken_key or "")
     if taken is not None and not taken.is_bare and taken.key in ends:
         gain = _gain_of_search(now, metric, taken)
         half = 0.0 if gain is None else (gain.high - gain.low) / 2

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import candidate_label, objective_with_spread
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import units
@@ -241,9 +242,9 @@ PRUNED_STYLE = Style("stopped early", GREY, 1, "dot")
 SEARCHED_STYLE = Style("searched", GREY, 1)
 
 
-def style_of(snapshot: Snapshot, view: CandidateView) -> Style:
+def style_of(answer: Answer, view: CandidateView) -> Style:
     """By the first of its roles."""
-    if view.key == snapshot.taken:
+    if view.key == answer.taken_key:
         return RECOMMENDED_STYLE
     if view.is_bare:
         return BARE_STYLE

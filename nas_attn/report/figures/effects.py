@@ -11,8 +11,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.effects import Effect, Effects, average_effects
-from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
 from nas_attn.report.figures.drawing import TEXT, Told, blank_figure, tell
 from nas_attn.report.figures.effects_message import described_effects, effects_message
@@ -32,11 +32,11 @@ CELL_LETTER_WIDTH = 7.5
 ROW_HEIGHT = 44
 
 
-def map_of(snapshot: Snapshot, what: str) -> go.Figure | None:
+def map_of(answer: Answer, what: str) -> go.Figure | None:
     """The map of effects on a metric or on `latency`; None if they are not known, or if none can be
     told from zero.
     """
-    effects = average_effects(snapshot, what)
+    effects = average_effects(answer.now, what)
     return None if effects is None else sure_map(effects)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.effects import Effect, Effects, Level
-from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import listed, several
 from nas_attn.model.features import features
 from nas_attn.recipe import units
@@ -101,7 +101,7 @@ def described_effects(effects: Effects) -> str:
     return f"Map of {several(len(rows), 'choice')} at {sites}. {largest}."
 
 
-def no_map_sentence(now: Snapshot, effects: Effects) -> str:
+def no_map_sentence(answer: Answer, effects: Effects) -> str:
     """Why there is no map of the effects: none can be told from zero."""
     if effects.of == "latency":
         return (
@@ -112,7 +112,7 @@ def no_map_sentence(now: Snapshot, effects: Effects) -> str:
         "What each choice alone adds at its site cannot be told from this study's runs: every"
         " interval contains zero. So there is no map."
     )
-    taken = now.find(now.taken) if now.taken else None
+    taken = answer.now.find(answer.taken_key or "")
     gain = None if taken is None else taken.gains.get(effects.of)
     if taken is None or gain is None or gain.low <= 0 or len(features(taken.placement)) < 2:
         return alone

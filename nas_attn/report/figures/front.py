@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import front_in_words
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
@@ -71,15 +72,17 @@ FRONT_POINTS = PointGroup("front", BLUE, "circle", 11)
 BARE_GROUP = PointGroup(BARE_LABEL, RED, "square", 11, in_legend=False)
 
 
-def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
+def front_figures(answer: Answer, *, absolute: bool = False) -> list[go.Figure]:
     """The first objective against each other one (against the trial's number if there is only one);
     metrics as gains over the bare backbone, or as they are (`absolute`).
     """
-    others = range(1, len(snapshot.objectives)) if len(snapshot.objectives) > 1 else [None]
-    return [_front(snapshot, other, absolute) for other in others]
+    objectives = len(answer.now.objectives)
+    others = range(1, objectives) if objectives > 1 else [None]
+    return [_front(answer, other, absolute) for other in others]
 
 
-def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
+def _front(answer: Answer, other: int | None, absolute: bool) -> go.Figure:
+    snapshot = answer.now
     points = _points(snapshot, other, absolute)
     figure = blank_figure(height=FRONT_HEIGHT)
     if other is not None and len(snapshot.objectives) == 2:
@@ -90,19 +93,20 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     for group, members in _grouped(points).items():
         if members:
             figure.add_trace(_trace(snapshot, group, members))
-    _name(snapshot, figure, points)
+    _name(answer, figure, points)
     _measure_axis(snapshot, figure, "y", 0, absolute)
     if other is None:
         figure.update_xaxes(title_text="trial")
     else:
         _measure_axis(snapshot, figure, "x", other, absolute)
-    message = front_in_words(snapshot) if absolute else front_message(snapshot)
+    message = front_in_words(snapshot) if absolute else front_message(answer)
     how = "A point is a candidate, with its 95 % interval; the line is the front."
     return tell(figure, Told(message, how))
 
 
-def front_message(now: Snapshot) -> str:
+def front_message(answer: Answer) -> str:
     """Who gains most and what that costs, or that no gain is shown."""
+    now = answer.now
     metric = now.primary
     views = [v for v in now.candidates if v.state == "scored" and metric in v.gains]
     if metric is None or not views or objective_name(now.objectives[0]) != metric:
@@ -121,10 +125,10 @@ def front_message(now: Snapshot) -> str:
     most = max(better, key=lambda view: view.gains[metric].mean)
     gains_most = f"{short_name(most)} gains most: {_gain_at(metric, most)}."
     so_far = "" if now.brief is None else "So far "
-    taken = next((view for view in better if view.key == now.taken), None)
+    taken = next((view for view in better if view.key == answer.taken_key), None)
     if taken is None or taken is most:
         message = _begun(f"{so_far}{gains_most}")
-        bare = now.find(now.taken) if now.taken else None
+        bare = now.find(answer.taken_key or "")
         if bare is not None and bare.is_bare:
             return f"{message} The answer keeps the bare backbone."
         return message
@@ -244,14 +248,14 @@ def _staircase(front: Sequence[FrontPoint], shape: str) -> go.Scatter:
     )
 
 
-def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[FrontPoint]) -> None:
+def _name(answer: Answer, figure: go.Figure, points: Sequence[FrontPoint]) -> None:
     """A ring around the recommended, and names beside those that the figure is about."""
-    chosen = [point for point in points if point.view.key == snapshot.taken]
+    chosen = [point for point in points if point.view.key == answer.taken_key]
     if chosen:
         ring = replace(
             FRONT_POINTS, name="recommended", colour=GREEN, symbol="circle-open", size=RING
         )
-        trace = _trace(snapshot, replace(ring, bars=False), chosen)
+        trace = _trace(answer.now, replace(ring, bars=False), chosen)
         trace.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None)
         figure.add_trace(trace)
     x = padded([end for point in points for end in _shown_ends(point, point.x)])
@@ -260,7 +264,7 @@ def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[FrontPoint]) -
     figure.update_yaxes(range=y)
     named = sorted(
         (point for point in points if _group_of(point.view) is not SEARCHED),
-        key=lambda point: _importance(snapshot, point.view),
+        key=lambda point: _importance(answer, point.view),
     )
     names = short_names([point.view for point in named])
     marks = [
@@ -268,7 +272,7 @@ def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[FrontPoint]) -
             point.x[0],
             point.y[0],
             names[point.view.key] if at < FRONT_NAMES else "",
-            RING if point.view.key == snapshot.taken else 2 * MARK,
+            RING if point.view.key == answer.taken_key else 2 * MARK,
             (point.x[1], point.x[2]),
             (point.y[1], point.y[2]),
         )
@@ -284,9 +288,9 @@ def _shown_ends(point: FrontPoint, ends: Ends) -> Ends:
     return ends if _group_of(point.view).bars else (ends[0],) * 3
 
 
-def _importance(snapshot: Snapshot, view: CandidateView) -> tuple[int, int]:
+def _importance(answer: Answer, view: CandidateView) -> tuple[int, int]:
     """The recommended one first, then bare, front, controls, the other baselines."""
-    if view.key == snapshot.taken:
+    if view.key == answer.taken_key:
         return 0, view.trial
     if view.is_bare:
         return 1, view.trial

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from typing_extensions import override
 
-from nas_attn.answer.pace import FURTHER, NARROW, last_sessions
+from nas_attn.answer.progress import FURTHER, NARROW, last_sessions
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import RIVALS, all_rounds_ran, next_round, rounds_begun, to_confirm
 from nas_attn.answer.snapshot import CandidateView

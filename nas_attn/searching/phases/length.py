@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from nas_attn.answer.cautions import only_guessed
 from nas_attn.answer.fronts import primary_metric
 from nas_attn.answer.length import (
     LengthScore,
@@ -28,8 +29,7 @@ from nas_attn.answer.length import (
     metric_kind,
     needed_length,
 )
-from nas_attn.answer.pace import worker_count
-from nas_attn.answer.sanity import only_guessed
+from nas_attn.answer.progress import worker_count
 from nas_attn.errors import OperationError, RecipeError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import LENGTH, length_protocol

@@ -20,10 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 from typing_extensions import override
 
+from nas_attn.answer.cautions import only_guessed
+from nas_attn.answer.means import recommended
 from nas_attn.answer.progress import ended_candidate
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import price
-from nas_attn.answer.sanity import only_guessed
 from nas_attn.errors import (
     BackboneError,
     MeasurementError,
@@ -255,7 +256,7 @@ class Search(TaskSource):
         module exchanged. Of several, it takes the best by the model.
         """
         now = searched_snapshot(self.store)
-        best = now.recommendation
+        best = recommended(now)
         model = now.evidence.get(now.primary or "")
         if best is None or model is None or best.placement == BARE:
             return

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from typing_extensions import override
 
-from nas_attn.answer.pace import FURTHER, seconds_per_epoch, time_left, worker_count
-from nas_attn.answer.reading import blocks_done, families, keep_family, snapshot, unfinished
+from nas_attn.answer.progress import FURTHER, seconds_per_epoch, time_left, worker_count
+from nas_attn.answer.reading import answer, blocks_done, families, keep_family, unfinished
 from nas_attn.answer.validation import Family
 from nas_attn.errors import DataError, StudyError
 from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
@@ -85,7 +85,7 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
         check_test_split(opened.recipe)
         family = family_of(
             opened,
-            snapshot(worker.store),
+            answer(worker.store),
             study_plan(opened.store),
             ValidationRequest(blocks=FEWEST_BLOCKS),
         )

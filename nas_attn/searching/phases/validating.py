@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from torch import nn
 from typing_extensions import override
 
+from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.choosing import notation
 from nas_attn.answer.reading import families, keep_family
-from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import Family, TestedNetwork
 from nas_attn.answer.validation_forecast import finalists, once_each
 from nas_attn.errors import DataError, StudyError
@@ -47,12 +47,12 @@ class ValidationRequest:
     margin: float | None = None
 
 
-def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationRequest) -> Family:
+def family_of(opened: OpenStudy, answer: Answer, plan: Plan, asked: ValidationRequest) -> Family:
     """Chooses the networks and comparisons of a validation; writes nothing.
 
     Args:
         opened: the study.
-        now: its results.
+        answer: of the study as of now.
         plan: of its networks.
         asked: what the user wants to compare.
 
@@ -61,10 +61,11 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationReq
         PlacementError: a placement does not fit this backbone.
     """
     recipe = opened.recipe
+    now = answer.now
     metric = now.primary
-    finalists = _finalists(now, plan, asked)
+    finalists = _finalists(answer, plan, asked)
     if metric is None or not finalists:
-        why = f"study '{now.study}' has nothing to test. {nothing_recommended(now)}"
+        why = f"study '{now.study}' has nothing to test. {nothing_recommended(answer)}"
         way_out = "" if metric is None else " A placement that you name is tested: --also PLACEMENT"
         raise StudyError(f"{why}{way_out}")
     number = 1 + len(families(opened.store))
@@ -103,11 +104,12 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationReq
     )
 
 
-def _finalists(now: Snapshot, plan: Plan, asked: ValidationRequest) -> list[TestedNetwork]:
+def _finalists(answer: Answer, plan: Plan, asked: ValidationRequest) -> list[TestedNetwork]:
     """Those that every test compares, if anything is recommended, then the front's and the user's;
     each once.
     """
-    best = now.recommendation
+    now = answer.now
+    best = answer.best
     networks = [] if best is None else finalists(now, best)
     front = [view for view in now.front if not view.is_bare]
     networks += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nas_attn.answer.pace import further_runs
+from nas_attn.answer.progress import further_runs
 from nas_attn.answer.rounds import ROUNDS_PER_SEED
 from nas_attn.answer.validation import validation_epochs
 from nas_attn.recipe import tasks

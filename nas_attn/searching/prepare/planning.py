@@ -17,7 +17,7 @@ from torch import nn
 from nas_attn.answer.advice.facts import LongerTarget, SearchPower
 from nas_attn.answer.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 from nas_attn.answer.modelling import searched_as_target
-from nas_attn.answer.pace import seconds_per_epoch
+from nas_attn.answer.progress import seconds_per_epoch
 from nas_attn.errors import several
 from nas_attn.recipe import tables, tasks
 from nas_attn.recipe.recipe import Recipe

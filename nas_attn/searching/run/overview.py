@@ -6,11 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from nas_attn.answer.arithmetic import ArithmeticUse
-from nas_attn.answer.pace import FEWEST_TIMES, PACE_OF, progress
-from nas_attn.answer.progress import Progress
+from nas_attn.answer.progress import FEWEST_TIMES, PACE_OF, Progress, progress
 from nas_attn.answer.reading import arithmetic_uses, time_use_of
-from nas_attn.answer.time_use import WorkerTime
-from nas_attn.answer.workers import FormerView, LaunchState, WorkerView, former_view, workers_of
+from nas_attn.answer.workers import (
+    FormerView,
+    LaunchState,
+    WorkerTime,
+    WorkerView,
+    former_view,
+    workers_of,
+)
 from nas_attn.errors import NasAttnError
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.searching.run.launching import engine, launches

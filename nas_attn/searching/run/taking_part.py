@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from nas_attn.answer.reading import answer, snapshot
+from nas_attn.answer.reading import answer
 from nas_attn.report import tracking
 from nas_attn.report.publishing import Publisher
 from nas_attn.searching.keeping import sweep_weights
@@ -107,8 +107,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
             tracking.track(opened, current)
         over = only is None and ended in OVER
         if over and keep != "all" and opened.store.settings.swept != state:
-            now = snapshot(opened.store) if current is None else current.now
-            sweep_weights(opened, now, keep)
+            sweep_weights(opened, current or answer(opened.store), keep)
             opened.store.set(swept=state)
     return ended
 

@@ -20,8 +20,10 @@ from command_line import Nas
 from PIL import Image
 
 import nas_attn as na
-from nas_attn.answer.reading import snapshot
-from nas_attn.answer.recommendation import Comparison
+from nas_attn.answer.answer import answer_with
+from nas_attn.answer.means import recommended
+from nas_attn.answer.reading import answer, snapshot
+from nas_attn.answer.recommending import Comparison
 from nas_attn.errors import StudyError
 from nas_attn.model.evidence import Gain
 from nas_attn.recipe.purposes import TEST_PROTOCOL
@@ -117,13 +119,13 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
 def test_a_named_placement_is_tested_where_nothing_is_recommended(searched: Path) -> None:
     opened = open_study("tiny")
     plan = beginning.plan_recipe(opened.recipe)
-    now = replace(snapshot(opened.store), recommendation=None)
+    nothing = answer_with(snapshot(opened.store), None)
     named = validating.ValidationRequest(placements=("stage1=simam",))
-    family = validating.family_of(opened, now, plan, named)
+    family = validating.family_of(opened, nothing, plan, named)
     simam, bare = (plan.resolved(parse(text)).key for text in ("stage1=simam", "none"))
     assert family.comparisons == ((simam, bare),)
     with pytest.raises(StudyError, match="--also"):
-        validating.family_of(opened, now, plan, validating.ValidationRequest())
+        validating.family_of(opened, nothing, plan, validating.ValidationRequest())
 
 
 @pytest.mark.parametrize(
@@ -136,19 +138,21 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     now, plan = snapshot(opened.store), beginning.plan_recipe(opened.recipe)
     bet = next(view for view in reversed(now.ordered(now.baselines)) if view.placement != BARE)
     likely = Comparison(bet.key, str(bet.placement), Gain(0.01, probability=chance), None)
-    assert now.recommendation is not None
-    best = replace(now.recommendation, placement=BARE, key=plan.resolved(BARE).key, best_bet=likely)
+    assert recommended(now) is not None
+    best = replace(recommended(now), placement=BARE, key=plan.resolved(BARE).key, best_bet=likely)
     limits = now.recipe.limits.model_copy(update={"max_latency_ratio": limit})
-    now = replace(now, recommendation=best, recipe=now.recipe.model_copy(update={"limits": limits}))
-    family = validating.family_of(opened, now, plan, validating.ValidationRequest())
+    now = replace(now, recipe=now.recipe.model_copy(update={"limits": limits}))
+    family = validating.family_of(
+        opened, answer_with(now, best), plan, validating.ValidationRequest()
+    )
     assert ((bet.key, best.key) in family.comparisons) is tested
-    taken = replace(now, recommendation=replace(best, instead=bet.key))
+    taken = answer_with(now, replace(best, instead=bet.key))
     assert (bet.key, best.key) in validating.family_of(
         opened, taken, plan, validating.ValidationRequest()
     ).comparisons
     other = next(view for view in now.candidates if view.key not in (bet.key, best.key))
-    both = replace(
-        now, recommendation=replace(best, key=other.key, placement=other.placement, instead=bet.key)
+    both = answer_with(
+        now, replace(best, key=other.key, placement=other.placement, instead=bet.key)
     )
     compared = validating.family_of(opened, both, plan, validating.ValidationRequest()).comparisons
     assert {(bet.key, best.key), (other.key, best.key), (bet.key, other.key)} <= {*compared}, (
@@ -334,7 +338,7 @@ def test_killed_in_every_phase_by_several_workers(
     opened = open_study("killed", url)
     plan = beginning.plan_recipe(opened.recipe)
     family = validating.family_of(
-        opened, na.open_study(url).snapshot(), plan, validating.ValidationRequest()
+        opened, answer(opened.store), plan, validating.ValidationRequest()
     )
     validating.begin(opened, family)
     killed = 0

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from nas_attn.answer.reading import snapshot, unfinished
+from nas_attn.answer.reading import answer, snapshot, unfinished
 from nas_attn.recipe.purposes import VALIDATE
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.phases import validating
@@ -31,7 +31,7 @@ def begin_test() -> None:
     """What `nas-attn test` does in another terminal, before it has workers."""
     other = open_study("table", URL)
     request = validating.ValidationRequest()
-    family = validating.family_of(other, snapshot(other.store), study_plan(other.store), request)
+    family = validating.family_of(other, answer(other.store), study_plan(other.store), request)
     validating.begin(other, family)
     other.store.queue.want(validating.family_runs(family))
 

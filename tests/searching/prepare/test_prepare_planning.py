@@ -17,7 +17,8 @@ from materials import photographs
 
 from nas_attn import backbones
 from nas_attn.answer import reading
-from nas_attn.answer.pace import progress
+from nas_attn.answer.means import recommended
+from nas_attn.answer.progress import progress
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.export import exporting
 from nas_attn.recipe.reading import load_recipe
@@ -393,9 +394,9 @@ def test_controls_run_as_baselines_and_are_never_the_answer(
     assert not {view.key for view in now.controls} & {
         view.key for view in (*now.front, *now.baselines)
     }
-    assert now.recommendation is not None
-    assert now.recommendation.capacity is not None
-    assert now.recommendation.capacity.key in {view.key for view in now.controls}
+    assert recommended(now) is not None
+    assert recommended(now).capacity is not None
+    assert recommended(now).capacity.key in {view.key for view in now.controls}
     assert len(now.candidates) == 10
 
 

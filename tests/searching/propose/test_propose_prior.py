@@ -14,8 +14,9 @@ import optuna
 import pytest
 from made_study import MadeStudy, recipe
 
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import snapshot
-from nas_attn.answer.remarks import remarks
+from nas_attn.answer.reasons import remarks
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.model.published import Situation, pooled
 from nas_attn.searching.prepare.beginning import begin
@@ -96,7 +97,10 @@ def test_a_study_keeps_its_prior_and_says_whether_it_mattered(tmp_path: Path) ->
         opened.store.claim(
             str(trial), placement=BARE, trial=trial, baseline=None, lease=lease, by_prior=led
         )
-    assert any("1 of 2" in said and "published" in said for said in remarks(snapshot(opened.store)))
+    assert any(
+        "1 of 2" in said and "published" in said
+        for said in remarks(answer_of(snapshot(opened.store)))
+    )
     with pytest.raises(RecipeError, match="prior"):
         recipe(search={"prior": "published", "sampler": "tpe"})
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from command_line import Nas
 
+from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import mistakes, read, snapshot
 from nas_attn.data.dataset import Dataset
 from nas_attn.recipe.reading import frozen_recipe, load_recipe
@@ -98,7 +99,7 @@ def test_each_seed_has_one_division_for_all_networks_and_the_study_keeps_it(
 
 def test_mistakes_are_those_of_the_images_that_each_run_was_scored_on(study: OpenStudy) -> None:
     now = snapshot(study.store)
-    found = mistakes(study.store, now)
+    found = mistakes(study.store, answer_of(now))
     assert found is not None
     dataset = dataset_of(study)
     assert dataset.whole is not None

@@ -20,7 +20,7 @@ import torch
 from command_line import Nas
 
 import nas_attn as na
-from nas_attn.answer.pace import further_runs
+from nas_attn.answer.progress import further_runs
 from nas_attn.errors import StudyError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning

@@ -1,4 +1,6 @@
-"""Is it attention, or just more network? The best control beside the recommended network."""
+"""What a study recommends: a placement by the rule of `recommending`, and the best control beside
+it. Is it attention, or just more network? The answer may take the control instead.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,86 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nas_attn.answer.recommendation import REQUIRED, Capacity, Contender, Recommendation
-from nas_attn.answer.recommending import compared
-from nas_attn.model import Evidence, Gain
+from nas_attn.answer.recommending import (
+    REQUIRED,
+    Capacity,
+    Contender,
+    Recommendation,
+    compared,
+    recommend,
+)
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.model import TARGET_RUNG, Evidence, Gain
 from nas_attn.model.hypotheses import cdf
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import is_cost
 
 # a control with at most so many times a placement's latency costs the same
 LIKE_LATENCY = 1.05
+
+
+def recommended(now: Snapshot) -> Recommendation | None:
+    """Recommends a placement of a study as of now, with the best control beside it.
+
+    Returns:
+        The recommendation; None if nothing tells candidates apart, if the bare backbone is not
+        scored yet, or if attention that is likely to help only lacks its latency.
+    """
+    model = now.evidence.get(now.primary or "")
+    constant = any(same.metric == now.primary for same in now.constants)
+    bare_runs = any(view.is_bare and view.state == "running" for view in now.candidates)
+    if model is None or constant or bare_runs:
+        return None
+    recipe = now.recipe
+    last = len(recipe.training.rungs) - 1
+    placements = []
+    controls = []
+    gains = {}
+    for view in now.candidates:
+        if view.state != "scored" or view.rung != last or model.metric not in view.estimates:
+            continue
+        contender = _contender(recipe, view, model.metric)
+        gain = view.gains.get(model.metric)
+        if not view.control:
+            placements.append(contender)
+        elif gain is not None:
+            controls.append(contender)
+            gains[view.key] = gain
+    training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
+    limit = recipe.limits.max_latency_ratio
+    worth = recipe.answer.worth
+    best = recommend(
+        placements,
+        model,
+        max_latency_ratio=limit,
+        own_backbone=training.start != "scratch",
+        training=training,
+        worth=worth,
+    )
+    best = with_capacity(
+        best, placements, Controls(controls, gains), model, max_latency_ratio=limit, worth=worth
+    )
+    waiting = (view.beats_none or 0.0 for view in now.lacks_latency if not view.control)
+    if best is not None and best.is_bare and max(waiting, default=0.0) >= REQUIRED:
+        return None
+    return best
+
+
+def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:
+    others: tuple[float, ...] = ()
+    if view.cost is not None:
+        cost = view.cost
+        names = (name for name in recipe.objectives if is_cost(name) and name != "latency")
+        others = tuple(cost[name] for name in names)
+    return Contender(
+        view.key,
+        view.placement,
+        view.baseline,
+        view.estimates[metric],
+        view.latency,
+        view.on_front,
+        others,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,210 @@
+"""What comes next: one command, what it is for, and its time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from nas_attn.answer.cautions import CautionKind
+from nas_attn.answer.pooled import PooledTest, blocks_to_decide
+from nas_attn.answer.recommending import Recommendation, promising
+from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.validation_forecast import epochs_of_test
+
+# a test with more trainings of each network is not proposed
+MOST_RUNS = 32
+# a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
+NEEDED_ERRORS = 1.96 + 0.84
+
+
+class Lacking(Enum):
+    """Why nothing is recommended."""
+
+    TOO_BRIEF = auto()
+    """The search trained more briefly than the target."""
+    CONSTANT = auto()
+    """The metric is the same for all candidates."""
+    BARE_NOT_SCORED = auto()
+    """The bare backbone, with which all are compared, has no score at the last rung yet."""
+    BARE_NOT_ENDED = auto()
+    """It has not ended all its runs."""
+    NOT_MEASURED = auto()
+    """Candidates that were trained lack their latencies."""
+    ONLY_BARE = auto()
+    """Nothing but the bare backbone has been scored."""
+    NONE_WITHIN = auto()
+    """No scored candidate is within the recipe's limit of the latency."""
+    NOTHING_SCORED = auto()
+
+
+class Purpose(Enum):
+    """What the next command is for."""
+
+    TEST = auto()
+    """To find out whether the gain holds, trained as the target says."""
+    DECIDE = auto()
+    """To decide whether the most promising placement helps."""
+    MORE_TESTS = auto()
+    """To decide what a test left open."""
+    TRY_TESTED = auto()
+    """To let the search try a placement that only a test has trained, and has shown to help."""
+    RETRAIN = auto()
+    """To train the network for use."""
+    CONTINUE = auto()
+    """To continue the search."""
+    FIRST_TRIALS = auto()
+    """To try placements of the search's own: so far there were only baselines."""
+    LONGER_FIRST = auto()
+    """To try more placements as they are, although a caution asks to train longer first."""
+    LONGER = auto()
+    """To train longer, in a new study, as a caution asks."""
+    OPEN_TRIALS = auto()
+    """To try more placements, where no test with these images decides what the last left open."""
+    MORE_TRIALS = auto()
+    """To try more placements; nothing else is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """A next command."""
+
+    command: str
+    study: str
+    placement: str = ""
+    """Empty: what the answer takes."""
+    seeds: int = 0
+    """0: as many as the target says."""
+    look: bool = False
+    """Whether it only says what it would do."""
+    why: bool = False
+    """Whether it says the reasons, too."""
+    again: bool = False
+    """Whether it is one more test of what was tested before."""
+    trials: int = 0
+    """Candidates in all, of a search that goes on; 0: as many as it has."""
+
+    def __str__(self) -> str:
+        """The command as it is typed, without the database."""
+        options = [f"--seeds {self.seeds}"] if self.seeds else []
+        if self.placement:
+            option = "--try" if self.command == "resume" else "--also"
+            options.append(f'{option} "{self.placement}"')
+        if self.trials:
+            options.append(f"--trials {self.trials}")
+        if self.again:
+            options.append("--another")
+        if self.look:
+            options.append("--dry-run")
+        return " ".join(["nas-attn", self.command, self.study, *options])
+
+
+@dataclass(frozen=True, slots=True)
+class NextCommand:
+    """What comes next, and its time."""
+
+    purpose: Purpose
+    step: NextStep
+    seconds: float | None
+    """About so long; None: not known."""
+    runs: int = 0
+    """Trainings of each network, for a test of a bet; further placements, for more trials; epochs,
+    for a longer training.
+    """
+
+
+def is_open(test: PooledTest) -> bool:
+    """Whether a test has seen a gain without showing it."""
+    return test.word == "not shown" and test.difference > 0
+
+
+def test_of_bet(now: Snapshot, best: Recommendation) -> NextCommand | None:
+    """A test of the most promising placement; None without one, or if the noise is not known."""
+    bet = best.best_bet
+    noise = now.noise.get(now.primary or "")
+    if bet is None or bet.gain is None or not promising(bet.gain):
+        return None
+    if noise is None or not noise.seed_sd:
+        return None
+    # runs of one block share a part of the noise
+    runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / bet.gain.mean) ** 2)
+    view = now.find(bet.key)
+    placement = bet.name if view is None else str(view.placement)
+    seconds = now.training_s(epochs_of_test(now, best, also=bet.key, blocks=runs))
+    step = NextStep("test", now.study, placement, runs)
+    return NextCommand(Purpose.DECIDE, step, seconds, runs)
+
+
+def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
+    """The first test of what the answer takes, or more trials where it keeps the bare backbone and
+    no placement may help by enough to count.
+    """
+    bet = best.best_bet
+    is_bet_open = (
+        best.worth is None and bet is not None and bet.gain is not None and promising(bet.gain)
+    )
+    if best.is_bare and best.instead is None and not is_bet_open:
+        return _more_trials(now)
+    seconds = now.training_s(epochs_of_test(now, best))
+    return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)
+
+
+def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextCommand | None:
+    keeps_bare = best.is_bare and best.instead is None
+    better = test.word == "better"
+    if better and not keeps_bare:
+        seconds = now.training_s(now.recipe.target_training.rungs[-1])
+        return NextCommand(Purpose.RETRAIN, NextStep("retrain", now.study), seconds)
+    if better and now.find(test.key) is None:
+        # it counts in no estimate before it is a candidate
+        step = NextStep("resume", now.study, str(test.placement))
+        seconds = now.training_s(now.recipe.training.rungs[-1])
+        return NextCommand(Purpose.TRY_TESTED, step, seconds)
+    asks = better or not keeps_bare or is_open(test)
+    blocks = blocks_to_decide(test) if asks else None
+    if keeps_bare and not better and (blocks is None or blocks > MOST_RUNS):
+        return _more_trials(now, left_open=is_open(test))
+    if blocks is None:
+        return NextCommand(Purpose.MORE_TESTS, NextStep("test", now.study, look=True), None)
+    step = NextStep("test", now.study, str(test.placement), blocks, again=True)
+    seconds = now.training_s(epochs_of_test(now, best, also=test.key, blocks=blocks))
+    return NextCommand(Purpose.MORE_TESTS, step, seconds, blocks)
+
+
+def _more_trials(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
+    """More of the search; None where nothing is left to try.
+
+    `left_open`: whether a test has seen a gain without showing it.
+    """
+    purpose = Purpose.OPEN_TRIALS if left_open else Purpose.MORE_TRIALS
+    cautions = {caution.kind for caution in now.cautions}
+    if cautions & {CautionKind.HARDLY_LEARNED, CautionKind.STILL_LEARNING}:
+        purpose = Purpose.LONGER_FIRST
+    if CautionKind.ONLY_BASELINES in cautions:
+        purpose = Purpose.FIRST_TRIALS
+    trained = now.recipe.training
+    target = now.recipe.target_training
+    as_the_target = trained.start == target.start and trained.rungs[-1] == target.rungs[-1]
+    if purpose is Purpose.LONGER_FIRST and as_the_target:
+        # more placements would be compared as little as these
+        step = NextStep("search", now.study)
+        return NextCommand(Purpose.LONGER, step, None, 2 * target.rungs[-1])
+    if now.exhausted:
+        return None
+    step = NextStep("resume", now.study, trials=now.planned_next)
+    return NextCommand(purpose, step, now.training_s(now.planned * trained.rungs[-1]), now.planned)
+
+
+def continued(now: Snapshot, why: Lacking) -> NextCommand | None:
+    """The rest of the search, or more of it; None where that does not help."""
+    if why in (Lacking.CONSTANT, Lacking.TOO_BRIEF):
+        return None
+    left = 0 if now.exhausted else now.planned - len(now.candidates)
+    if left > 0 or now.counts["running"] or why is Lacking.NOT_MEASURED:
+        seconds = now.training_s(max(left, 1) * now.recipe.training.rungs[-1])
+        return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
+    if now.planned == 0 and not now.exhausted:
+        # its time was over before the first placement: then it plans none, and would begin none
+        step = NextStep("resume", now.study, trials=now.planned_next)
+        return NextCommand(Purpose.CONTINUE, step, None)
+    return _more_trials(now)
