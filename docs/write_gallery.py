@@ -110,10 +110,10 @@ EXAMPLES = (
         "Where it helps little",
         "digits",
         "One digit among fragments of others: convolutions see everything that matters. Attention"
-        " is not shown to help; a wider network does. The search trains each candidate as"
-        " the target says, ten epochs from random weights. On idle cores it takes a quarter of an"
-        " hour. This one ran beside other work: it was stopped by Ctrl-C while it confirmed, and"
-        " resumed.",
+        " is not shown to help; a longer training and a wider network do. The search trains each"
+        " candidate as the target says, ten epochs from random weights. On idle cores it takes a"
+        " quarter of an hour. This one ran beside other work: it was stopped by Ctrl-C while it"
+        " confirmed, and resumed.",
         ("nas-attn search digits", "nas-attn resume digits"),
         (),
         (
@@ -267,7 +267,9 @@ def answer_of(example: Example) -> str:
 
 def with_answer(page: str, answer: str) -> str:
     """A README with the answer of the first example."""
-    return re.sub(r"(?<=```\n)(?:Take|Keep) .+?(?=\n```)", lambda _: answer, page, flags=re.DOTALL)
+    return re.sub(
+        r"(?<=```\n)(?:Take|Keep|Train) .+?(?=\n```)", lambda _: answer, page, flags=re.DOTALL
+    )
 
 
 def pictures() -> list[str]:

@@ -212,7 +212,7 @@ class Study:
         """All candidates, by trial."""
         return self.snapshot().candidates
 
-    def best(
+    def best(  # noqa: PLR0913 - its criteria
         self,
         *,
         max_latency_ratio: float | None = None,
@@ -221,8 +221,9 @@ class Study:
         knee: bool = False,
         trial: int | None = None,
         placement: str | None = None,
+        attention: bool = False,
     ) -> CandidateView:
-        """What the answer takes (it may be a larger bare network), or one that you choose.
+        """What the answer takes, by whichever means, or one that you choose.
 
         Give limits, which combine, or one of `knee`, `trial` and `placement`: the same criteria as
         of `nas-attn pareto`.
@@ -236,6 +237,7 @@ class Study:
                 to 1 (worst), is smallest.
             trial: the candidate of this trial.
             placement: the candidate with this placement, in notation or by its label.
+            attention: only networks with attention, alone or with limits.
 
         Raises:
             UserError: more than one criterion (limits can be combined).
@@ -248,6 +250,7 @@ class Study:
             knee=knee,
             trial=trial,
             placement=placement,
+            attention=attention,
         )
         return chosen(self._opened, answer(self._opened.store), criteria).view
 

@@ -11,7 +11,15 @@ from enum import Enum, auto
 from statistics import fmean
 
 from nas_attn.answer.length import LengthGain
-from nas_attn.answer.means import recommended
+from nas_attn.answer.means import (
+    AttentionVerdict,
+    Option,
+    attention_verdict,
+    leading_length,
+    longer_training,
+    options,
+    recommended,
+)
 from nas_attn.answer.next_step import (
     MOST_RUNS,
     Lacking,
@@ -19,7 +27,8 @@ from nas_attn.answer.next_step import (
     after_a_test,
     after_the_search,
     continued,
-    test_of_bet,
+    deciding_test,
+    longer_study,
 )
 from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.recommending import (
@@ -28,7 +37,7 @@ from nas_attn.answer.recommending import (
     Comparison,
     Recommendation,
 )
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.model import Gain
 from nas_attn.model.features import BackboneStage, features, is_other
 from nas_attn.recipe.recipe import TrainingSection
@@ -48,10 +57,23 @@ class AnswerVerdict(Enum):
     """Keep the bare backbone."""
     CONTROL = auto()
     """Take a larger network without attention."""
+    SMALLER = auto()
+    """Take a smaller network, bare or with attention, that loses nothing that counts."""
+    LONGER = auto()
+    """Train the bare backbone longer."""
     EARLY = auto()
     """The search trained too briefly to recommend anything."""
     NOTHING = auto()
     """Nothing is recommended, or not yet."""
+
+
+MEANS = {
+    AnswerVerdict.TAKE: Means.ATTENTION,
+    AnswerVerdict.CONTROL: Means.LARGER,
+    AnswerVerdict.SMALLER: Means.SMALLER,
+    AnswerVerdict.LONGER: Means.LONGER,
+}
+"""What a user does who follows an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +200,12 @@ class Answer:
     next: NextCommand | None = None
     faster: Alternative | None = None
     slower: Alternative | None = None
+    means: Means = Means.NOTHING
+    """Of what the headline says to do."""
+    attention: AttentionVerdict | None = None
+    """None where no placement was scored."""
+    also: tuple[Option, ...] = ()
+    """What else is likely to help, the largest gain first."""
     longer: LengthGain | None = None
     """What a longer training brings the bare backbone, if it is likely to bring something."""
     longer_open: LengthGain | None = None
@@ -196,6 +224,8 @@ class Answer:
         """
         if self.best is None or self.now.brief is not None:
             return None
+        if self.verdict is AnswerVerdict.LONGER and self.taken is not None:
+            return self.taken.key
         return self.best.taken
 
     @property
@@ -210,7 +240,7 @@ class Answer:
         bare = [] if now.bare is None else [now.bare.key]
         able = []
         for v in now.candidates:
-            if v.state == "scored" and metric in v.estimates and not v.control:
+            if v.state == "scored" and metric in v.estimates:
                 able.append(v)
         first = list(dict.fromkeys([self.taken_key, *bare]))
         others = [view.key for view in now.ordered(able) if view.key not in first]
@@ -224,7 +254,8 @@ def answer_of(now: Snapshot) -> Answer:
 
 def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
     """Computes the answer of a study that recommends `best`."""
-    if best is None or _only_bare(now, best):
+    leading = None if best is None else leading_length(now, best)
+    if best is None or (leading is None and _only_bare(now, best)):
         why = _lacking(now, best)
         return Answer(
             now=now,
@@ -233,12 +264,14 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
             best=best,
             next=continued(now, why),
         )
+    if leading is not None:
+        return _longer_first(now, best, leading)
     if now.brief is not None:
         return _early(now, best)
     test = _test_that_counts(now, best)
     bet = None
     if test is None and best.worth is None and best.instead is None:
-        bet = test_of_bet(now, best)
+        bet = deciding_test(now, best)
     if test is not None:
         step = after_a_test(now, best, test)
     elif bet is not None and bet.runs <= MOST_RUNS:
@@ -247,10 +280,12 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
         step = after_the_search(now, best)
     taken = _named(now, best.taken)
     shown = _shown(now, best, test)
-    longer = _longer(now, best)
+    longer = longer_training(now, best, REQUIRED)
+    verdict = _verdict(now, best)
+    means = MEANS.get(verdict, Means.NOTHING)
     return Answer(
         now=now,
-        verdict=_verdict(best),
+        verdict=verdict,
         best=best,
         taken=taken,
         drawing=drawing_of(now, taken.placement),
@@ -260,16 +295,50 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
         next=step,
         faster=_alternative(now, best, best.cheaper),
         slower=_alternative(now, best, best.slower),
+        means=means,
+        attention=attention_verdict(now, best),
+        also=tuple(option for option in options(now, best) if option.means is not means),
         longer=longer,
         longer_open=_longer_open(now) if longer is None else None,
         too_many_runs=bet is not None and bet.runs > MOST_RUNS,
     )
 
 
+def _longer_first(now: Snapshot, best: Recommendation, longer: LengthGain) -> Answer:
+    """A longer training gains more than any network of the study."""
+    gain = longer.gain
+    # nothing is recommended without it
+    assert now.bare is not None
+    bare = _named(now, now.bare.key)
+    brief = now.brief is not None
+    return Answer(
+        now=now,
+        verdict=AnswerVerdict.LONGER,
+        lacking=Lacking.TOO_BRIEF if brief else None,
+        best=best,
+        taken=None if brief else bare,
+        drawing=() if brief else drawing_of(now, BARE),
+        gain=Brought(bare, best.metric, gain.mean, gain.low, gain.high, None, None, False),
+        cost=_cost(now, bare),
+        certainty=Certainty(bare, gain.probability, longer.seeds, None, None, confirmed=False),
+        next=None if brief else longer_study(now, longer.longer),
+        means=Means.LONGER,
+        attention=attention_verdict(now, best),
+        also=tuple(one for one in options(now, best) if one.means is not Means.LONGER),
+        longer=longer,
+    )
+
+
 def _early(now: Snapshot, best: Recommendation) -> Answer:
     """The best-looking placement after a training that is too short for a recommendation."""
     looking_best = next((view for view in now.ordered(now.able_to_win) if not view.is_bare), None)
-    early = Answer(now=now, verdict=AnswerVerdict.EARLY, lacking=Lacking.TOO_BRIEF, best=best)
+    early = Answer(
+        now=now,
+        verdict=AnswerVerdict.EARLY,
+        lacking=Lacking.TOO_BRIEF,
+        best=best,
+        attention=attention_verdict(now, best),
+    )
     if looking_best is None or best.metric not in looking_best.gains:
         return early
     shown = _named(now, looking_best.key)
@@ -309,9 +378,11 @@ def _lacking(now: Snapshot, best: Recommendation | None) -> Lacking:
     return Lacking.NOTHING_SCORED
 
 
-def _verdict(best: Recommendation) -> AnswerVerdict:
+def _verdict(now: Snapshot, best: Recommendation) -> AnswerVerdict:
     if best.instead is not None:
-        return AnswerVerdict.CONTROL
+        view = now.find(best.instead)
+        smaller = view is not None and view.means is Means.SMALLER
+        return AnswerVerdict.SMALLER if smaller else AnswerVerdict.CONTROL
     return AnswerVerdict.KEEP if best.is_bare else AnswerVerdict.TAKE
 
 
@@ -330,8 +401,8 @@ def _test_that_counts(now: Snapshot, best: Recommendation) -> PooledTest | None:
 
 
 def _shows_gain(best: Recommendation, test: PooledTest) -> bool:
-    """Whether a test shows that the recommended placement helps."""
-    return not best.is_bare and best.instead is None and test.word == "better"
+    """Whether a test shows that the network that is taken helps."""
+    return test.key == best.taken and test.word == "better"
 
 
 def _shown(now: Snapshot, best: Recommendation, test: PooledTest | None) -> NamedNetwork:
@@ -450,18 +521,6 @@ def _alternative(
     # the same difference, from the other's side
     turned = Gain(-gain.mean, gain.sd, -gain.high, -gain.low, gain.worse, gain.probability)
     return Alternative(_named(now, other.key), other.latency.ratio, best.latency.ratio, turned)
-
-
-def _longer(now: Snapshot, best: Recommendation) -> LengthGain | None:
-    """What a longer training of the bare network brings, if it is likely to bring something: it
-    costs no latency.
-    """
-    longer = now.longer
-    counts = best.worth.size if best.worth else 0.0
-    least = counts or now.recipe.answer.worth or 0.0
-    if longer is None or longer.gain.probability < REQUIRED or longer.gain.mean < least:
-        return None
-    return longer
 
 
 def _longer_open(now: Snapshot) -> LengthGain | None:

@@ -20,16 +20,17 @@ from nas_attn.answer.answer import (
     NamedNetwork,
 )
 from nas_attn.answer.length import LengthGain
+from nas_attn.answer.means import AttentionVerdict
 from nas_attn.answer.next_step import MOST_RUNS, Lacking, NextCommand, Purpose
 from nas_attn.answer.pooled import PooledTest
-from nas_attn.answer.reasons import on_control
-from nas_attn.answer.recommending import Reason, Recommendation
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.recommending import Capacity, Reason, Recommendation
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import listed, several
+from nas_attn.model import Gain
 from nas_attn.model.features import features
 from nas_attn.recipe import units
 from nas_attn.space.placement import BARE, BaselineKind, Placement
-from nas_attn.space.search_space import other_of
+from nas_attn.space.search_space import BACKBONE_SITE, other_of
 from nas_attn.system.wrapping import Line
 
 # sites of one module that a headline names; more are counted
@@ -80,6 +81,8 @@ def headline(answer: Answer) -> str:
     """What to do; after a test, also what it has shown."""
     best = answer.best
     now = answer.now
+    if answer.verdict is AnswerVerdict.LONGER and answer.longer is not None:
+        return _longer_headline(answer, answer.longer)
     if best is None or answer.taken is None:
         sentence = nothing_recommended(answer)
         if now.exhausted and answer.next is None:
@@ -90,8 +93,10 @@ def headline(answer: Answer) -> str:
             )
         return sentence
     if answer.verdict is AnswerVerdict.CONTROL:
-        better = "it gains more" if not best.is_bare else "attention is not likely to help"
-        return f"Take {_control_name(best, answer.taken)} instead of attention: {better}."
+        name = _network_name(best, answer.taken)
+        return f"Take {name} without attention{_size_at(answer) or ': it gains more'}."
+    if answer.verdict is AnswerVerdict.SMALLER:
+        return f"Take {_network_name(best, answer.taken)}{_as_accurate(answer)}."
     test = None if answer.certainty is None else answer.certainty.test
     if answer.next is not None and answer.next.purpose is Purpose.TRY_TESTED:
         tested = "another placement" if answer.certainty is None else called(answer.certainty.of)
@@ -105,7 +110,50 @@ def headline(answer: Answer) -> str:
     # the name of a baseline says again what stands before it
     label = "" if view is not None and view.baseline else f" ({answer.taken.label})"
     placement = placed(answer.drawing, answer.taken.placement)
-    return f"Take {placement}{label}{_tested(answer, test)}."
+    return f"Take {placement}{label}{_tested(answer, test) or _size_at(answer)}."
+
+
+def _longer_headline(answer: Answer, longer: LengthGain) -> str:
+    """That a longer training gains most, and what is known beside it."""
+    metric = answer.now.metric
+    size = _size(metric, longer.gain)
+    lead = f"Train {longer.longer} epochs instead of {longer.shorter}: {size}, no latency."
+    if answer.now.brief is not None:
+        return f"{lead} Nothing is known of attention at that length yet."
+    best = answer.best
+    view = None if best is None else answer.now.find(best.taken)
+    gain = None if view is None or view.is_bare else view.gains.get(metric)
+    if best is None or view is None or gain is None:
+        return lead if answer.attention is None else f"{lead} No attention is shown to help."
+    network = NamedNetwork(view.key, view.label, view.placement)
+    name = _network_name(best, network) if best.instead else placed((), view.placement)
+    at = "" if view.latency is None else f" at {units.times(view.latency.ratio)}"
+    return f"{lead} Also shown, not measured together: {name}, {_size(metric, gain)}{at}."
+
+
+def _size(metric: str, gain: Gain | Brought) -> str:
+    """`+6.4 points`; a metric that the unit does not name is named."""
+    size = units.signed_within(metric, gain.mean, (gain.high - gain.low) / 2)
+    about = "" if units.is_implied(metric) else f" in {units.title(metric)}"
+    return f"{f'{size} {units.unit(metric).of_differences}'.rstrip()}{about}"
+
+
+def _size_at(answer: Answer) -> str:
+    """`: +2.3 points at 1.38 ×`; empty where the gain is not known."""
+    if answer.gain is None:
+        return ""
+    at = "" if answer.cost is None else f" at {units.times(answer.cost.ratio)}"
+    return f": {_size(answer.gain.metric, answer.gain)}{at}"
+
+
+def _as_accurate(answer: Answer) -> str:
+    """`: as accurate (−0.3 to +0.4 points), 0.78 × the latency`."""
+    gain = answer.gain
+    if gain is None or answer.cost is None:
+        return ""
+    ratio = f"{units.times(answer.cost.ratio)} the latency"
+    word = "accurate" if units.is_implied(gain.metric) else f"good in {units.title(gain.metric)}"
+    return f": as {word} ({units.difference_range(gain.metric, gain.low, gain.high)}), {ratio}"
 
 
 def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:
@@ -125,11 +173,13 @@ def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:
     return ", ".join(parts)
 
 
-def _control_name(best: Recommendation, taken: NamedNetwork) -> str:
-    """`dwconv everywhere`, `resnet14`, or a control's placement."""
+def _network_name(best: Recommendation, taken: NamedNetwork) -> str:
+    """`dwconv everywhere`, `resnet14`, `resnet8 with eca at stage2`, or a control's placement."""
     other = other_of(taken.placement)
     if other is not None:
-        return str(other)
+        kept = (part for part in taken.placement.assignments if part.site != BACKBONE_SITE)
+        attention = placed((), Placement(tuple(kept)))
+        return f"{other} with {attention}" if attention else str(other)
     if best.capacity is not None and best.capacity.baseline is not None:
         return f"{best.capacity.baseline.rpartition(' ')[2]} everywhere"
     return str(taken.placement)
@@ -243,8 +293,24 @@ def rows(answer: Answer, at: str | None = None, recipe: str | None = None) -> li
     if answer.certainty is not None and answer.certainty.of.placement != BARE:
         sure = _sure(answer, answer.certainty)
     said = [Line(_gain(answer), "Gain"), Line(_cost(answer), "Cost"), Line(sure, "Sure")]
+    if answer.verdict is AnswerVerdict.LONGER and answer.longer is not None:
+        said = _longer_rows(answer.now.metric, answer.longer)
     step = _next(answer, at or "", recipe)
     return [line for line in said if line.text] + ([] if step is None else [step])
+
+
+def _longer_rows(metric: str, longer: LengthGain) -> list[Line]:
+    """What a longer training brings, what it costs, and how sure that is."""
+    times = f"{longer.longer / longer.shorter:.2g} times"
+    if longer.longer == 2 * longer.shorter:
+        times = "twice"
+    trainings = several(longer.seeds, "training")
+    odds = units.probability(longer.gain.probability)
+    return [
+        Line(_gained_by_length(metric, longer), "Gain"),
+        Line(f"no latency; a training takes about {times} as long", "Cost"),
+        Line(f"{odds} likely to help; from {trainings} of each length", "Sure"),
+    ]
 
 
 def _gain(answer: Answer) -> str:
@@ -331,12 +397,12 @@ def _next(answer: Answer, at: str, recipe: str | None) -> Line | None:
     """The next command, with what it is for; None: nothing is left, or no time is known."""
     now = answer.now
     step = answer.next
-    if answer.verdict is AnswerVerdict.EARLY:
+    if answer.verdict is not AnswerVerdict.NOTHING and now.brief is not None:
         return _longer_search(now, at, recipe)
     if step is None:
-        return None
+        return None if answer.taken is None else Line("the study is finished", "Next")
     if step.purpose is Purpose.LONGER:
-        why = f"train longer, for {several(step.runs, 'epoch')}, in a new study"
+        why = f"train {several(step.runs, 'epoch')}, in a new study"
         return _new_study(now, why, f"--target {step.runs}", at, recipe)
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
     purpose = _purpose(now, step, kept=answer.keeps_bare)
@@ -348,7 +414,7 @@ def _next(answer: Answer, at: str, recipe: str | None) -> Line | None:
 def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
     """What a command is for; `kept`: the bare backbone is kept."""
     epochs = several(now.recipe.target_training.rungs[-1], "epoch")
-    more = f"to try {several(step.runs, 'placement')} more"
+    more = f"try {several(step.runs, 'placement')} more"
     if step.purpose is Purpose.MORE_TESTS and not step.runs:
         return "see what a test of it would take"
     return {
@@ -357,14 +423,15 @@ def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
         Purpose.MORE_TESTS: f"decide by {several(step.runs, 'training')} more of each network",
         Purpose.TRY_TESTED: "let the search try that one, too",
         Purpose.RETRAIN: "train it for use",
+        Purpose.EXPORT: "write it as a file",
         Purpose.CONTINUE: "continue the search",
-        Purpose.FIRST_TRIALS: f"only baselines were tried so far; {more}",
+        Purpose.FIRST_TRIALS: f"only baselines were tried so far: {more}",
         Purpose.LONGER_FIRST: (
-            "the bare backbone learns too little here, so train longer first, in a new study;"
-            f" {more} as it is"
+            "the bare backbone learns too little here to compare much (a new study can train"
+            f" longer: training.rungs); {more}"
         ),
-        Purpose.OPEN_TRIALS: f"the test leaves open whether that one helps; {more}",
-        Purpose.MORE_TRIALS: f"nothing more is needed; {more}",
+        Purpose.OPEN_TRIALS: f"the test leaves open whether that one helps: {more}",
+        Purpose.MORE_TRIALS: more,
     }[step.purpose]
 
 
@@ -438,16 +505,16 @@ def _placement(answer: Answer) -> Iterator[Line]:
 def _others(answer: Answer) -> Iterator[Line]:
     """The networks beside the one that is taken."""
     now = answer.now
-    best = answer.best
+    best = None if answer.taken is None else answer.best
     if answer.faster is not None:
         yield Line(_alternative(now.metric, answer.faster), "Faster")
     if answer.slower is not None and _size_of(now.metric, answer.slower).strip("0."):
         yield Line(_alternative(now.metric, answer.slower), "Slower")
-    if best is not None and best.capacity is not None:
-        yield Line(_control(answer, best), "Control")
-    if best is not None and answer.verdict is AnswerVerdict.CONTROL:
-        yield Line(_instead(now, best), "Attention")
-    if answer.verdict is not AnswerVerdict.EARLY:
+    if best is not None and best.capacity is not None and answer.means is not Means.LARGER:
+        yield Line(_control(now, best, best.capacity), "Control")
+    if answer.attention is not None and answer.means not in (Means.ATTENTION, Means.NOTHING):
+        yield Line(_attention(now.metric, answer.attention), "Attention")
+    if now.brief is None or answer.verdict is AnswerVerdict.NOTHING:
         return
     costs = [
         f"{_without_kind(view, 'uniform')} {units.times(view.latency_ratio)}"
@@ -464,7 +531,8 @@ def _lengths(answer: Answer) -> Iterator[Line]:
     longer = answer.longer
     if answer.verdict is AnswerVerdict.EARLY and answer.now.brief is not None:
         longer = answer.now.brief.gain
-    if longer is not None and longer.gain.mean > 0:
+    leads = answer.verdict is AnswerVerdict.LONGER
+    if longer is not None and longer.gain.mean > 0 and not leads:
         gained = _gained_by_length(metric, longer)
         yield Line(f"the bare backbone gains {gained}, at no latency", "Longer")
     if answer.longer_open is not None:
@@ -516,31 +584,34 @@ def _size_of(metric: str, other: Alternative) -> str:
     return units.size_within(metric, other.gain.mean, (other.gain.high - other.gain.low) / 2)
 
 
-def _instead(now: Snapshot, best: Recommendation) -> str:
-    """What to take if the network must stay as it is."""
-    if best.is_bare:
-        return "not likely to help; if your network must stay, keep it bare"
-    view = now.find(best.key)
-    label = str(best.placement) if view is None else view.label
-    gain = best.against_none.gain if best.against_none is not None else None
-    size = "" if gain is None else f": {units.gained(best.metric, gain.mean, gain.low, gain.high)}"
-    at = "" if best.latency is None else f", {units.times(best.latency.ratio)}"
-    return f"the best placement is {label}{size}{at}"
+def _attention(metric: str, attention: AttentionVerdict) -> str:
+    """What is known of attention where something else is taken."""
+    gain = attention.gain
+    figures = []
+    if gain is not None:
+        figures.append(units.gained(metric, gain.mean, gain.low, gain.high))
+    if attention.ratio is not None:
+        figures.append(units.times(attention.ratio))
+    if gain is not None:
+        figures.append(f"{units.probability(gain.probability)} likely to help")
+    best = ", ".join([attention.label, *figures])
+    return best if attention.helps else f"not shown to help (the most promising: {best})"
 
 
-def _control(answer: Answer, best: Recommendation) -> str:
+def _control(now: Snapshot, best: Recommendation, control: Capacity) -> str:
     """A larger network without attention beside the answer."""
-    control = best.capacity
-    view = None if control is None else answer.now.find(control.key)
-    if control is None:
-        return ""
-    explained = on_control(control, None if best.is_bare else control.lead.gain)
-    if answer.verdict is AnswerVerdict.CONTROL or view is None:
-        return explained
-    size = units.gained(best.metric, control.gain.mean, control.gain.low, control.gain.high)
-    at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
+    gain = control.gain
+    view = now.find(control.key)
     # the row's label says already that it is a control
-    return f"{_control_label(view)}{at}: {size}. {explained}"
+    name = control.lead.name if view is None else _control_label(view)
+    at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
+    size = units.gained(best.metric, gain.mean, gain.low, gain.high)
+    lead = control.lead.gain
+    if best.is_bare or lead is None:
+        above = ", above the limit" if control.dearer else ""
+        return f"{name}{at}{above}: {size}, {units.probability(gain.probability)} likely to help"
+    odds = units.probability(lead.probability)
+    return f"{name}{at}: {size}; attention gains more ({odds})"
 
 
 def _control_label(view: CandidateView) -> str:

@@ -31,6 +31,9 @@ _FACTS = (
     "faster",
     "slower",
     "longer",
+    "means",
+    "attention",
+    "also",
 )
 """Of the answer; what else it has stands in the snapshot."""
 

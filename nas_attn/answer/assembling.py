@@ -15,7 +15,7 @@ from nas_attn.answer.fits import Fits, fits_of, scores_by_key
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
 from nas_attn.answer.length import Brief, Runs, bare_runs, brief_of, length_found, longer_of
 from nas_attn.answer.pooled import pooled_tests
-from nas_attn.answer.snapshot import STATES, CandidateView, ScorePoint, Snapshot
+from nas_attn.answer.snapshot import STATES, CandidateView, Means, ScorePoint, Snapshot
 from nas_attn.answer.validation import validation_results
 from nas_attn.answer.workers import without_pauses
 from nas_attn.latency.estimates import by_device, latencies, latency_record
@@ -24,8 +24,9 @@ from nas_attn.model.features import is_control, snippets
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.tables import Costs
 from nas_attn.storage.labels import ValidationLabels
-from nas_attn.storage.records import CandidateRow, Score, StoredScore
+from nas_attn.storage.records import CandidateRow, Latency, Score, StoredScore
 
 # the order in which a candidate's scores are listed, by what they were trained for
 PURPOSE_ORDER = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
@@ -162,6 +163,7 @@ def _views(
     by_rung = fits.estimates_by_rung()
     snippet_of = snippets(facts.recipe, facts.built)
     model = fits.model
+    bare_cost = next((row.cost for row in rows if row.is_bare), None)
     views = []
     for row in rows:
         points = _points(scores.get(row.key, ()))
@@ -198,6 +200,7 @@ def _views(
                 gains=gains,
                 by_prior=row.by_prior,
                 snippet=snippet_of(row.placement, row.key),
+                means=_means(row, latency, bare_cost),
             )
         )
     return _with_front(facts.recipe, views, fits.constants)
@@ -206,16 +209,37 @@ def _views(
 def _with_front(
     recipe: Recipe, views: Sequence[CandidateView], constants: Mapping[str, Constant]
 ) -> list[CandidateView]:
-    """The candidates, those on the front marked; controls are on none."""
-    scored = {
-        view.key: view.values
-        for view in views
-        if view.state == "scored" and not is_control(view.placement)
-    }
+    """The candidates, those on the front of all and on that of placements marked."""
     same = {metric: constant.value for metric, constant in constants.items()}
-    visible = without_invisible(recipe.objectives, scored, same)
-    front = front_of(recipe.objectives, visible)
-    return [replace(view, on_front=view.key in front) for view in views]
+    scored = [view for view in views if view.state == "scored"]
+    fronts = []
+    for some in (scored, [view for view in scored if not view.control]):
+        values = {view.key: view.values for view in some}
+        visible = without_invisible(recipe.objectives, values, same)
+        fronts.append(front_of(recipe.objectives, visible))
+    of_all, of_placements = fronts
+    return [
+        replace(
+            view,
+            on_front=view.key in of_all,
+            on_front_of_placements=view.key in of_placements,
+        )
+        for view in views
+    ]
+
+
+def _means(row: CandidateRow, latency: Latency | None, bare: Costs | None) -> Means:
+    """What a user does who takes a candidate; `bare`: costs of the bare backbone."""
+    if row.is_bare:
+        return Means.NOTHING
+    if not is_control(row.placement):
+        return Means.ATTENTION
+    smaller = False
+    if latency is not None:
+        smaller = latency.ratio < 1
+    elif row.cost is not None and bare is not None:
+        smaller = row.cost["params"] < bare["params"]
+    return Means.SMALLER if smaller else Means.LARGER
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:

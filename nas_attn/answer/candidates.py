@@ -7,7 +7,7 @@ from itertools import chain
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.effects import Part
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import several
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.units import (
@@ -88,6 +88,15 @@ def measured_difference(metric: str, part: Part) -> str:
 def metrics_shown(runs: Iterable[Mapping[str, float]]) -> list[str]:
     """The metrics of some runs that are results, each once, in their order."""
     return [name for name in dict.fromkeys(chain.from_iterable(runs)) if name not in ASIDE]
+
+
+SIGNS = {Means.LARGER: "+", Means.SMALLER: "−"}
+"""What marks a network that is no placement in the study's backbone, where there is little room."""
+
+
+def candidate_signs(view: CandidateView) -> str:
+    """`*` on the front, `+` for a larger network, `−` for a smaller one."""
+    return f"{'*' if view.on_front else ' '} {SIGNS.get(view.means, '')}".strip()
 
 
 def candidate_label(view: CandidateView) -> str:

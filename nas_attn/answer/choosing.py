@@ -14,13 +14,20 @@ from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.fronts import minimised, sign_of
 from nas_attn.answer.reasons import rule_text
 from nas_attn.answer.recommending import REQUIRED
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import StudyError, several, shorten
 from nas_attn.recipe import units
 from nas_attn.recipe.tables import is_cost, share_of_images
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement, ResolvedPlacement
 from nas_attn.storage.opening import OpenStudy
+
+WHY_TAKEN = {
+    Means.LARGER: "it is likely to help more than attention (line Control)",
+    Means.SMALLER: "it is faster, and loses nothing that counts",
+    Means.LONGER: "a longer training of it gains more than another network",
+}
+"""Why the answer takes a network that is no placement of attention, as a clause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +104,15 @@ def choose(answer: Answer, criteria: Criteria, key_of: Callable[[str], str]) -> 
     if criteria.limited:
         return _within(now, criteria)
     best = answer.best
+    if criteria.attention:
+        return _with_attention(answer)
     if best is None or now.brief is not None:
         raise StudyError(
             f"study '{now.study}': {nothing_recommended(answer).rstrip('.')}; choose a trial or a"
             " placement ('none' is the bare backbone)"
         )
-    view = _by_key(now, best.taken, str(best.placement))
-    if best.instead:
-        return Chosen(view, "it is likely to help more than attention (line Capacity)")
-    return Chosen(view, rule_text(best))
+    view = _by_key(now, answer.taken_key or best.taken, str(best.placement))
+    return Chosen(view, WHY_TAKEN.get(answer.means) or rule_text(best))
 
 
 def choice_sentences(now: Snapshot, choice: Chosen) -> list[str]:
@@ -187,7 +194,9 @@ def _knee(now: Snapshot) -> CandidateView:
 def _within(now: Snapshot, criteria: Criteria) -> Chosen:
     """The best within a latency limit; without one, the cheapest that reaches the accuracy."""
     metric = now.metric
-    pool = now.finished
+    pool = [
+        view for view in now.finished if view.means is Means.ATTENTION or not criteria.attention
+    ]
     if not pool:
         raise StudyError(
             f"study '{now.study}' has scored no candidate at the last rung yet: continue the search"
@@ -209,6 +218,15 @@ def _within(now: Snapshot, criteria: Criteria) -> Chosen:
     sign = sign_of(now.recipe, metric)
     best = min(pool, key=lambda view: (-sign * view.estimates[metric].mean, view.trial))
     return Chosen(best, f"the best estimated {metric} {within}", limit.ratio if limit else None)
+
+
+def _with_attention(answer: Answer) -> Chosen:
+    """The placement that the rule chooses of attention alone; else the most promising one."""
+    found = answer.attention
+    if found is None:
+        raise StudyError(f"study '{answer.now.study}' has scored no attention yet: continue it")
+    why = "the best attention" if found.helps else "the most promising attention"
+    return Chosen(_by_key(answer.now, found.key, found.label), why)
 
 
 def _accurate(

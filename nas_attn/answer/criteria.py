@@ -29,9 +29,12 @@ class Criteria:
     trial: int | None = None
     placement: str | None = None
     """In notation, or a candidate's label."""
+    attention: bool = False
+    """Only networks with attention; with limits, or alone."""
 
     def __post_init__(self) -> None:
         given = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]
+        given = [name for name in given if name != "attention"]
         ways = [name for name in given if name in ("knee", "trial", "placement")]
         if len(ways) + (len(given) > len(ways)) > 1:
             raise UserError(
@@ -57,5 +60,9 @@ class Criteria:
     @property
     def default(self) -> bool:
         return not (
-            self.limited or self.knee or self.trial is not None or self.placement is not None
+            self.limited
+            or self.knee
+            or self.attention
+            or self.trial is not None
+            or self.placement is not None
         )

@@ -1,5 +1,18 @@
-"""What a study recommends: a placement by the rule of `recommending`, and the best control beside
-it. Is it attention, or just more network? The answer may take the control instead.
+"""What a user can do for a better network, by whichever means, and which of them is best.
+
+The rule. Only candidates within the recipe's limits count.
+1. Attention: the placement that `recommending` chooses, or the bare backbone.
+2. A larger network, in reach: within the limit of the latency; without one, at no more latency than
+   attention that is chosen, else at up to twice the bare backbone's. It is taken if it gains with a
+   probability of 95 %, by enough to count, and if it is likely better than the attention that is
+   chosen. Of several, with a limit, the fastest of those that give up too little against the best
+   to count; without one, the one that gains most for its latency.
+3. A smaller network, where nothing above is likely: the fastest one that is surely faster than the
+   bare backbone, and not worse by more than what counts.
+4. A longer training, if it gains with a probability of 95 %, by enough to count. It leads where it
+   gains more than the network above; nothing tells what both together gain.
+5. Else the bare backbone is kept.
+Attention's own verdict is said whatever leads.
 """
 
 from __future__ import annotations
@@ -8,6 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from nas_attn.answer.length import LengthGain
 from nas_attn.answer.recommending import (
     REQUIRED,
     Capacity,
@@ -16,18 +30,59 @@ from nas_attn.answer.recommending import (
     compared,
     recommend,
 )
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.model import TARGET_RUNG, Evidence, Gain
 from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.recipe.tables import is_cost
+from nas_attn.recipe.tables import is_cost, is_share
 
 # a control with at most so many times a placement's latency costs the same
 LIKE_LATENCY = 1.05
+# times of the bare backbone's latency that a network may take where nothing says what is too much:
+# who would pay more has a larger backbone to begin with
+MOST_LATENCY = 2.0
+# share of the latency that a user does not feel: to be cheaper than that brings nothing
+UNFELT = 0.1
+# probability of a gain that a means other than attention needs; attention is what was asked for
+BAR = 0.95
+# of an accuracy or the like: a smaller loss does not count where the recipe does not say what does
+MARGIN = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """Something that is likely to help, beside what the answer takes."""
+
+    means: Means
+    # key and label of a candidate; empty for a longer training
+    key: str
+    label: str
+    # over the bare backbone
+    gain: Gain
+    # times of the bare backbone's latency; None: not known
+    ratio: float | None
+    # of a longer training
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionVerdict:
+    """What is known of attention, whichever means the answer takes."""
+
+    # key and label of the placement that is chosen, or of the most promising one
+    key: str
+    label: str
+    # whether it is likely enough to help
+    helps: bool
+    # over the bare backbone
+    gain: Gain | None
+    # times of the bare backbone's latency; None: not known
+    ratio: float | None
 
 
 def recommended(now: Snapshot) -> Recommendation | None:
-    """Recommends a placement of a study as of now, with the best control beside it.
+    """Recommends a network of a study as of now: a placement, with the best larger network beside
+    it, or a larger or smaller network instead.
 
     Returns:
         The recommendation; None if nothing tells candidates apart, if the bare backbone is not
@@ -50,7 +105,7 @@ def recommended(now: Snapshot) -> Recommendation | None:
         gain = view.gains.get(model.metric)
         if not view.control:
             placements.append(contender)
-        elif gain is not None:
+        elif gain is not None and view.means is Means.LARGER:
             controls.append(contender)
             gains[view.key] = gain
     training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
@@ -67,10 +122,100 @@ def recommended(now: Snapshot) -> Recommendation | None:
     best = with_capacity(
         best, placements, Controls(controls, gains), model, max_latency_ratio=limit, worth=worth
     )
+    if best is not None and best.is_bare and best.instead is None:
+        best = replace(best, instead=_smaller(now, model.metric))
     waiting = (view.beats_none or 0.0 for view in now.lacks_latency if not view.control)
     if best is not None and best.is_bare and max(waiting, default=0.0) >= REQUIRED:
         return None
     return best
+
+
+def _smaller(now: Snapshot, metric: str) -> str | None:
+    """Key of the fastest of the smaller networks that lose nothing that counts; None without
+    one.
+    """
+    within = now.recipe.limits.max_latency_ratio or math.inf
+    level = {}
+    for view in now.finished:
+        gain = view.gains.get(metric)
+        latency = view.latency
+        if gain is None or latency is None or latency.high >= 1 or latency.ratio > within:
+            continue
+        if loses_nothing(now, view.key, gain.low):
+            level[view.key] = latency.ratio
+    return min(level, key=lambda key: level[key], default=None)
+
+
+def loses_nothing(now: Snapshot, key: str, low: float) -> bool:
+    """Whether a smaller network loses nothing that counts; `low`: of the interval of its gain over
+    the bare backbone. Where nobody says what counts, it is known of an accuracy or the like only.
+    """
+    view = now.find(key)
+    margin = now.recipe.answer.worth or (MARGIN if is_share(now.metric) else 0.0)
+    return view is not None and view.means is Means.SMALLER and low > -margin
+
+
+def longer_training(
+    now: Snapshot, best: Recommendation, required: float = BAR
+) -> LengthGain | None:
+    """The longer training of the bare backbone, if it gains with the required probability, and by
+    enough to count.
+    """
+    longer = now.longer
+    if longer is None and now.brief is not None:
+        longer = now.brief.gain
+    counts = best.worth.size if best.worth else 0.0
+    least = counts or now.recipe.answer.worth or 0.0
+    if longer is None or longer.gain.probability < required or longer.gain.mean < least:
+        return None
+    return longer
+
+
+def leading_length(now: Snapshot, best: Recommendation) -> LengthGain | None:
+    """The longer training, if it gains more than the network that is recommended."""
+    longer = longer_training(now, best)
+    taken = now.find(best.taken)
+    gain = None if taken is None or taken.is_bare else taken.gains.get(best.metric)
+    if longer is None or (now.brief is None and gain and gain.mean >= longer.gain.mean):
+        return None
+    return longer
+
+
+def attention_verdict(now: Snapshot, best: Recommendation) -> AttentionVerdict | None:
+    """What is known of attention; None where no placement was scored."""
+    key = best.key
+    if best.is_bare:
+        judged = [view for view in now.able_to_win if view.means is Means.ATTENTION]
+        if not judged:
+            return None
+        bet = best.best_bet.key if best.best_bet else ""
+        key = bet or now.ordered(judged)[0].key
+    view = now.find(key)
+    if view is None:
+        return None
+    ratio = None if view.latency is None else view.latency.ratio
+    gain = view.gains.get(best.metric)
+    return AttentionVerdict(key, view.label, not best.is_bare, gain, ratio)
+
+
+def options(now: Snapshot, best: Recommendation) -> tuple[Option, ...]:
+    """What else is likely to help beside the network that is recommended, the largest gain first;
+    of each means one.
+    """
+    found = []
+    keys = {Means.ATTENTION: "" if best.is_bare else best.key}
+    if best.capacity is not None and best.capacity.gain.probability >= BAR:
+        keys[Means.LARGER] = best.capacity.key
+    for means, key in keys.items():
+        view = now.find(key)
+        gain = None if view is None else view.gains.get(best.metric)
+        if view is not None and gain is not None:
+            ratio = None if view.latency is None else view.latency.ratio
+            found.append(Option(means, key, view.label, gain, ratio))
+    longer = longer_training(now, best)
+    if longer is not None:
+        found.append(Option(Means.LONGER, "", "", longer.gain, 1.0, longer.longer))
+    return tuple(sorted(found, key=lambda option: -option.gain.mean))
 
 
 def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:
@@ -85,7 +230,7 @@ def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:
         view.baseline,
         view.estimates[metric],
         view.latency,
-        view.on_front,
+        view.on_front_of_placements,
         others,
     )
 
@@ -125,11 +270,18 @@ def with_capacity(
     if bare is None or chosen is None:
         return recommendation
     alike = math.inf
+    reach = MOST_LATENCY
     if chosen is not bare and chosen.latency is not None:
         alike = LIKE_LATENCY * chosen.latency.ratio
-    limit = alike if max_latency_ratio is None else max_latency_ratio
-    affordable = [c for c in controls.networks if _takes_at_most(limit, c)]
-    best = _best(affordable or controls.networks, controls, evidence, bare)
+        reach = alike
+    if max_latency_ratio is not None:
+        reach = max_latency_ratio
+    counts = worth or 0.0
+    if recommendation.worth is not None:
+        counts = recommendation.worth.size
+    gained = _gained(controls, evidence, bare)
+    affordable = [pair for pair in gained if _takes_at_most(reach, pair[0])]
+    best = _best(affordable or gained, counts, limited=max_latency_ratio is not None)
     if best is None:
         return recommendation
     control, gain = best
@@ -137,7 +289,7 @@ def with_capacity(
     # it is not in the model of the placements
     if lead.gain is None:
         lead = replace(lead, gain=_lead(evidence.gain(chosen.key, bare.key), gain))
-    has_limit = max_latency_ratio is not None
+    above = not affordable and (chosen is not bare or max_latency_ratio is not None)
     capacity = Capacity(
         key=control.key,
         placement=control.placement,
@@ -145,13 +297,31 @@ def with_capacity(
         latency=control.latency,
         gain=gain,
         lead=lead,
-        dearer=not affordable or not _takes_at_most(alike, control),
-        in_reach=bool(affordable) and (chosen is not bare or has_limit),
+        dearer=above or not _takes_at_most(alike, control),
+        in_reach=bool(affordable),
     )
-    instead = None
-    if capacity.in_reach and _is_better(capacity, recommendation, worth or 0.0):
-        instead = control.key
-    return replace(recommendation, capacity=capacity, instead=instead)
+    taken = capacity.in_reach and _helps(gain, counts)
+    if taken and chosen is not bare:
+        ahead = lead.gain
+        taken = ahead is not None and ahead.worse >= REQUIRED and -ahead.mean >= counts
+    return replace(recommendation, capacity=capacity, instead=control.key if taken else None)
+
+
+def _gained(
+    controls: Controls, evidence: Evidence, bare: Contender
+) -> list[tuple[Contender, Gain]]:
+    """The networks whose gain over the bare backbone is known, each with it."""
+    gained = []
+    for network in controls.networks:
+        gain = controls.gains.get(network.key) or evidence.gain(network.key, bare.key)
+        if gain is not None:
+            gained.append((network, gain))
+    return gained
+
+
+def _helps(gain: Gain, counts: float) -> bool:
+    """Whether a means other than attention is likely enough to help, by enough to count."""
+    return gain.probability >= BAR and gain.mean >= counts
 
 
 def _takes_at_most(limit: float, network: Contender) -> bool:
@@ -160,27 +330,30 @@ def _takes_at_most(limit: float, network: Contender) -> bool:
 
 
 def _best(
-    networks: Sequence[Contender], controls: Controls, evidence: Evidence, bare: Contender
+    gained: Sequence[tuple[Contender, Gain]], counts: float, *, limited: bool
 ) -> tuple[Contender, Gain] | None:
-    """The network with the largest gain over the bare backbone, and its gain; None: no gain is
-    known.
+    """The best network of those that are likely enough to help, else the one with the largest gain.
+
+    Args:
+        gained: networks, each with its gain over the bare backbone.
+        counts: the smallest difference that counts, in the metric's unit.
+        limited: whether the recipe limits the latency.
+
+    Returns:
+        A network and its gain; None without any.
     """
-    gained: list[tuple[Contender, Gain]] = []
-    for network in networks:
-        gain = controls.gains.get(network.key) or evidence.gain(network.key, bare.key)
-        if gain is not None:
-            gained.append((network, gain))
-    return max(gained, key=lambda pair: pair[1].mean, default=None)
+    most = max(gained, key=lambda pair: pair[1].mean, default=None)
+    likely = [pair for pair in gained if pair[0].latency and _helps(pair[1], counts)]
+    if not likely or most is None:
+        return most
 
+    def price(pair: tuple[Contender, Gain]) -> float:
+        return pair[0].latency.ratio if pair[0].latency else math.inf
 
-def _is_better(capacity: Capacity, recommendation: Recommendation, worth: float) -> bool:
-    """Whether a control is likely better than what is recommended, by enough to count."""
-    if recommendation.is_bare:
-        gain = capacity.gain
-        return gain.probability >= REQUIRED and gain.mean >= worth
-    lead = capacity.lead.gain
-    enough = recommendation.worth.size if recommendation.worth else 0.0
-    return lead is not None and lead.worse >= REQUIRED and -lead.mean >= enough
+    if limited:
+        largest = max(gain.mean for _, gain in likely)
+        return min((pair for pair in likely if largest - pair[1].mean <= counts), key=price)
+    return max(likely, key=lambda pair: pair[1].mean / (max(price(pair) - 1, 0.0) + UNFELT))
 
 
 def _lead(one: Gain | None, other: Gain) -> Gain | None:

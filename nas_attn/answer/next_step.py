@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from nas_attn.answer.cautions import CautionKind
+from nas_attn.answer.means import loses_nothing
 from nas_attn.answer.pooled import PooledTest, blocks_to_decide
 from nas_attn.answer.recommending import Recommendation, promising
 from nas_attn.answer.snapshot import Snapshot
@@ -51,6 +52,8 @@ class Purpose(Enum):
     """To let the search try a placement that only a test has trained, and has shown to help."""
     RETRAIN = auto()
     """To train the network for use."""
+    EXPORT = auto()
+    """To write the network that was trained for use as a file."""
     CONTINUE = auto()
     """To continue the search."""
     FIRST_TRIALS = auto()
@@ -62,7 +65,7 @@ class Purpose(Enum):
     OPEN_TRIALS = auto()
     """To try more placements, where no test with these images decides what the last left open."""
     MORE_TRIALS = auto()
-    """To try more placements; nothing else is open."""
+    """To try more placements, where none is known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def is_open(test: PooledTest) -> bool:
     return test.word == "not shown" and test.difference > 0
 
 
-def test_of_bet(now: Snapshot, best: Recommendation) -> NextCommand | None:
+def deciding_test(now: Snapshot, best: Recommendation) -> NextCommand | None:
     """A test of the most promising placement; None without one, or if the noise is not known."""
     bet = best.best_bet
     noise = now.noise.get(now.primary or "")
@@ -144,7 +147,7 @@ def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
         best.worth is None and bet is not None and bet.gain is not None and promising(bet.gain)
     )
     if best.is_bare and best.instead is None and not is_bet_open:
-        return _more_trials(now)
+        return _rest(now)
     seconds = now.training_s(epochs_of_test(now, best))
     return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)
 
@@ -152,7 +155,10 @@ def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
 def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextCommand | None:
     keeps_bare = best.is_bare and best.instead is None
     better = test.word == "better"
-    if better and not keeps_bare:
+    if (better and not keeps_bare) or loses_nothing(now, best.taken, test.between[0]):
+        done = [one for one in now.retrained if one.key == test.key and one.state == "done"]
+        if done:
+            return NextCommand(Purpose.EXPORT, NextStep("export", now.study), None)
         seconds = now.training_s(now.recipe.target_training.rungs[-1])
         return NextCommand(Purpose.RETRAIN, NextStep("retrain", now.study), seconds)
     if better and now.find(test.key) is None:
@@ -163,7 +169,7 @@ def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextC
     asks = better or not keeps_bare or is_open(test)
     blocks = blocks_to_decide(test) if asks else None
     if keeps_bare and not better and (blocks is None or blocks > MOST_RUNS):
-        return _more_trials(now, left_open=is_open(test))
+        return _rest(now, left_open=is_open(test))
     if blocks is None:
         return NextCommand(Purpose.MORE_TESTS, NextStep("test", now.study, look=True), None)
     step = NextStep("test", now.study, str(test.placement), blocks, again=True)
@@ -171,40 +177,64 @@ def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextC
     return NextCommand(Purpose.MORE_TESTS, step, seconds, blocks)
 
 
-def _more_trials(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
-    """More of the search; None where nothing is left to try.
+def _rest(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
+    """What is left where the bare backbone is kept; None: the study is finished.
 
     `left_open`: whether a test has seen a gain without showing it.
     """
-    purpose = Purpose.OPEN_TRIALS if left_open else Purpose.MORE_TRIALS
     cautions = {caution.kind for caution in now.cautions}
-    if cautions & {CautionKind.HARDLY_LEARNED, CautionKind.STILL_LEARNING}:
-        purpose = Purpose.LONGER_FIRST
-    if CautionKind.ONLY_BASELINES in cautions:
-        purpose = Purpose.FIRST_TRIALS
     trained = now.recipe.training
     target = now.recipe.target_training
-    as_the_target = trained.start == target.start and trained.rungs[-1] == target.rungs[-1]
-    if purpose is Purpose.LONGER_FIRST and as_the_target:
+    if CautionKind.ONLY_BASELINES in cautions:
+        return _more_trials(now, Purpose.FIRST_TRIALS)
+    if cautions & {CautionKind.HARDLY_LEARNED, CautionKind.STILL_LEARNING}:
         # more placements would be compared as little as these
-        step = NextStep("search", now.study)
-        return NextCommand(Purpose.LONGER, step, None, 2 * target.rungs[-1])
+        if trained.start == target.start and trained.rungs[-1] == target.rungs[-1]:
+            epochs = 2 * target.rungs[-1]
+            return longer_study(now, epochs)
+        return _more_trials(now, Purpose.LONGER_FIRST)
+    unfinished = _unfinished(now)
+    if unfinished is None and left_open:
+        return _more_trials(now, Purpose.OPEN_TRIALS)
+    return unfinished
+
+
+def _unfinished(now: Snapshot) -> NextCommand | None:
+    """The rest of the search; None if it has ended."""
+    left = 0 if now.exhausted else now.planned - len(now.candidates)
+    if left <= 0 and not now.counts["running"]:
+        return None
+    seconds = now.training_s(max(left, 1) * now.recipe.training.rungs[-1])
+    return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
+
+
+def longer_study(now: Snapshot, epochs: int) -> NextCommand:
+    """The same search with a target of more epochs."""
+    return NextCommand(Purpose.LONGER, NextStep("search", now.study), None, epochs)
+
+
+def _more_trials(now: Snapshot, purpose: Purpose) -> NextCommand | None:
+    """More of the search; None where nothing is left to try."""
     if now.exhausted:
         return None
     step = NextStep("resume", now.study, trials=now.planned_next)
-    return NextCommand(purpose, step, now.training_s(now.planned * trained.rungs[-1]), now.planned)
+    seconds = now.training_s(now.planned * now.recipe.training.rungs[-1])
+    return NextCommand(purpose, step, seconds, now.planned)
 
 
 def continued(now: Snapshot, why: Lacking) -> NextCommand | None:
     """The rest of the search, or more of it; None where that does not help."""
     if why in (Lacking.CONSTANT, Lacking.TOO_BRIEF):
         return None
-    left = 0 if now.exhausted else now.planned - len(now.candidates)
-    if left > 0 or now.counts["running"] or why is Lacking.NOT_MEASURED:
-        seconds = now.training_s(max(left, 1) * now.recipe.training.rungs[-1])
+    unfinished = _unfinished(now)
+    if unfinished is not None:
+        return unfinished
+    if why is Lacking.NOT_MEASURED:
+        seconds = now.training_s(now.recipe.training.rungs[-1])
         return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
     if now.planned == 0 and not now.exhausted:
         # its time was over before the first placement: then it plans none, and would begin none
         step = NextStep("resume", now.study, trials=now.planned_next)
         return NextCommand(Purpose.CONTINUE, step, None)
-    return _more_trials(now)
+    rest = _rest(now)
+    return rest or _more_trials(now, Purpose.MORE_TRIALS)

@@ -7,20 +7,17 @@ from statistics import fmean
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.recommending import (
-    NO_CHANCE,
     REQUIRED,
-    Capacity,
     Comparison,
     Reason,
     Recommendation,
     Worth,
 )
 from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.errors import listed, several
+from nas_attn.errors import several
 from nas_attn.latency.estimates import Elsewhere
-from nas_attn.model import Evidence, Gain, Noise
+from nas_attn.model import Evidence, Noise
 from nas_attn.recipe import units
-from nas_attn.recipe.recipe import lower_is_better
 from nas_attn.recipe.tables import IN_INT8
 
 # least probabilities that are said in these words
@@ -71,7 +68,7 @@ def reasons(best: Recommendation) -> list[str]:
     sentences += [*_about(best), _noise(best.metric, best.noise)]
     if best.instead is None:
         return sentences
-    control = "The larger network is likely to gain more than attention."
+    control = "Another network than one with attention is taken."
     return [f"{control} What follows is about placements of attention.", *sentences]
 
 
@@ -172,35 +169,6 @@ def _noise(metric: str, noise: Noise) -> str:
     )
 
 
-def on_control(control: Capacity, lead: Gain | None) -> str:
-    """Explains a control's gain over the bare backbone. `lead`: of attention over the control;
-    None: the bare one is recommended.
-    """
-    gain = control.gain
-    if lead is None:
-        if gain.probability < REQUIRED:
-            return "A larger network is not shown to help either."
-        above = ", above the limit" if control.dearer else ""
-        odds = units.probability(gain.probability)
-        return (
-            f"A larger network {_helps(gain.probability)} here{above} ({odds}); attention is not"
-            " shown to help."
-        )
-    slower = ", at more latency" if control.dearer else ""
-    if lead.worse >= REQUIRED:
-        odds = units.probability(lead.worse)
-        return f"This {_helps(lead.worse)} more than attention{slower} ({odds})."
-    odds = units.probability(lead.probability)
-    if lead.probability < REQUIRED:
-        return f"This may help as much as attention{slower} (attention better: {odds})."
-    verb = "buys" if lead.probability >= NO_CHANCE else "probably buys"
-    return f"Attention {verb} more{', at less latency' if control.dearer else ''} ({odds})."
-
-
-def _helps(probability: float) -> str:
-    return "helps" if probability >= NO_CHANCE else "probably helps"
-
-
 RECOMMENDED = "the recommended placement"
 # seed -> metrics of a run at the last rung
 Runs = Mapping[int, Mapping[str, float]]
@@ -215,7 +183,6 @@ def remarks(answer: Answer) -> list[str]:
         *(constant.sentence for constant in now.constants),
         *(weak.sentence for weak in now.weak_rungs),
         *(_two_values(model) if model else ()),
-        *_beyond_front(now),
         *_by_prior(now, best),
         *_in_int8(now, best),
         *_on_other_devices(now, best),
@@ -232,47 +199,6 @@ def _two_values(model: Evidence) -> Iterator[str]:
         " placement end at both. What counts is how often a placement reaches the better value, and"
         " a few runs say little about that."
     )
-
-
-def _beyond_front(now: Snapshot) -> Iterator[str]:
-    """Why controls that are better than members of the front are no members."""
-    beyond = beyond_front(now)
-    if not beyond:
-        return
-    why = "The front compares placements of attention; a control is a larger network without it."
-    if len(beyond) > 1:
-        better = "Each is better in every objective than a member of it."
-        yield f"{listed(list(beyond))} are not on the front. {better} {why}"
-        return
-    for control, members in beyond.items():
-        better = f"{control} is not on the front, though better in every objective than"
-        yield f"{better} {listed(members)}. {why}"
-
-
-def beyond_front(now: Snapshot) -> dict[str, list[str]]:
-    """Label of each control that is better in every objective than a member of the front -> the
-    labels of these members: it would contradict the front if nobody explained it.
-    """
-    beyond = {}
-    for control in now.controls:
-        members = [view.label for view in now.front if _dominates(now, control, view)]
-        if members:
-            beyond[control.label] = members
-    return beyond
-
-
-def _dominates(now: Snapshot, one: CandidateView, other: CandidateView) -> bool:
-    if one.state != "scored":
-        return False
-    better = False
-    for objective, value, against in zip(now.objectives, one.values, other.values, strict=True):
-        if value is None or against is None:
-            return False
-        sign = 1.0 if lower_is_better(objective) else -1.0
-        if sign * value > sign * against:
-            return False
-        better = better or value != against
-    return better
 
 
 def _by_prior(now: Snapshot, best: CandidateView | None) -> Iterator[str]:

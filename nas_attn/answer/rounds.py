@@ -38,7 +38,7 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
         bare,
         now.best_uniform,
         _control(now, recommended(now)),
-        *now.front,
+        *now.ordered(view for view in now.candidates if view.on_front_of_placements),
         *now.ordered(now.able_to_win),
     ]
     return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from statistics import median
 
 from nas_attn.answer.arithmetic import ArithmeticUse
@@ -28,6 +29,21 @@ from nas_attn.space.placement import BARE_NAME, BaselineName, Placement
 from nas_attn.storage.records import Latency, SplitReading
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
+
+
+class Means(StrEnum):
+    """What a user can do for a better network."""
+
+    NOTHING = "nothing"
+    """Keep the bare backbone."""
+    ATTENTION = "attention"
+    """Put attention into the study's backbone."""
+    LARGER = "larger"
+    """Take a larger network: a relative of the backbone, or a plain layer at every site."""
+    SMALLER = "smaller"
+    """Take a smaller relative, bare or with attention."""
+    LONGER = "longer"
+    """Train the bare backbone for more epochs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +84,7 @@ class CandidateView:
     beats_none: float | None
     # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
     values: tuple[float | None, ...]
-    # by these values
+    # by these values, of candidates of any means
     on_front: bool
     # metric -> paired gain over the bare backbone
     gains: Mapping[str, Gain] = field(default_factory=dict)
@@ -76,6 +92,9 @@ class CandidateView:
     by_prior: bool = False
     # Python that builds it; empty where the study does not know the images' shape
     snippet: str = ""
+    means: Means = Means.ATTENTION
+    # by the same values, of the bare backbone and placements in it alone
+    on_front_of_placements: bool = field(default=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -124,7 +143,9 @@ class CandidateView:
 
     @property
     def control(self) -> bool:
-        """Whether it is a larger network without attention, for comparison at a similar latency."""
+        """Whether it is no placement of attention in the study's backbone, but another network, or
+        the backbone with plain layers.
+        """
         return is_control(self.placement)
 
 
@@ -228,20 +249,22 @@ class Snapshot:
 
     @property
     def finished(self) -> list[CandidateView]:
-        """Candidates with attention or bare that were scored to the end."""
+        """Candidates that were scored to the end."""
         last = len(self.recipe.training.rungs) - 1
-        pool = [
-            view
-            for view in self.candidates
-            if view.state == "scored" and view.rung == last and not view.control
-        ]
+        pool = [view for view in self.candidates if view.state == "scored" and view.rung == last]
         return [view for view in pool if self.primary is None or self.primary in view.estimates]
 
     @property
     def able_to_win(self) -> list[CandidateView]:
-        """Those that may be recommended: within the recipe's limit of the latency."""
+        """The bare backbone and the placements in it that may be recommended: within the recipe's
+        limit of the latency.
+        """
         limit = self.recipe.limits.max_latency_ratio
-        return [view for view in self.finished if limit is None or view.latency_ratio <= limit]
+        return [
+            view
+            for view in self.finished
+            if not view.control and (limit is None or view.latency_ratio <= limit)
+        ]
 
     @property
     def lacks_latency(self) -> list[CandidateView]:
@@ -263,7 +286,7 @@ class Snapshot:
 
     @property
     def controls(self) -> tuple[CandidateView, ...]:
-        """Larger networks without attention: never on the front."""
+        """Networks that are no placement in the study's backbone: larger and smaller ones."""
         return self.ordered(view for view in self.candidates if view.control)
 
     @property
@@ -272,7 +295,7 @@ class Snapshot:
         return (
             *self.front,
             *self.ordered(view for view in self.baselines if not view.on_front),
-            *self.controls,
+            *(view for view in self.controls if not view.on_front),
         )
 
     def compared(self, objective: str) -> bool:

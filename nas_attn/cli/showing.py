@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nas_attn.answer.answer_text import LINK, below, drawing_line, headline, rows
-from nas_attn.answer.candidates import candidate_label, objective_heading, objective_shown
+from nas_attn.answer.candidates import (
+    SIGNS,
+    candidate_label,
+    candidate_signs,
+    objective_heading,
+    objective_shown,
+)
 from nas_attn.answer.choosing import choice_sentences
 from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.validation_text import (
@@ -96,6 +102,11 @@ def show_front(out: Console, answer: Answer, *, absolute: bool = False) -> None:
         objective_heading(now, index, absolute=absolute) for index in range(len(now.objectives))
     ]
     title = f"Study {now.study}: the front (*) and the baselines"
+    others = [
+        f"{SIGNS[means]} {means}" for means in SIGNS if any(v.means is means for v in now.controls)
+    ]
+    if others:
+        title += f"; {', '.join(others)} networks"
     rows = [_row(now, view, absolute) for view in now.shown]
     # Objectives that come first matter most.
     optional = [ODDS, *reversed(heads[1:])]
@@ -140,7 +151,7 @@ def _row(now: Snapshot, view: CandidateView, absolute: bool) -> list[str]:
     values = [
         objective_shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))
     ]
-    return ["*" if view.on_front else "", candidate_label(view), *values, odds]
+    return [candidate_signs(view), candidate_label(view), *values, odds]
 
 
 def _show_snippet(out: Console, view: CandidateView | None) -> None:

@@ -31,6 +31,7 @@ def _candidate(answer: Answer, view: CandidateView) -> Row:
         "placement": str(view.placement),
         "state": view.state,
         "baseline": view.baseline,
+        "means": view.means.value,
     }
     for objective, value in zip(snapshot.objectives, view.values, strict=True):
         name = objective_name(objective)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import (
+    SIGNS,
     candidate_label,
     measured_difference,
     metrics_shown,
@@ -400,6 +401,7 @@ def _tags(answer: Answer, view: CandidateView) -> tuple[str, ...]:
         "recommended": view.key == answer.taken_key,
         "front": view.on_front,
         "baseline": view.baseline is not None,
+        view.means.value: view.means in SIGNS,
     }
     return tuple(tag for tag, wanted in tags.items() if wanted)
 

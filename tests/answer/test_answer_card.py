@@ -29,6 +29,11 @@ BEST = "key-002"
 BARE = "key-000"
 
 
+def ended(now: Snapshot) -> Snapshot:
+    """The same study without the candidate that is still in training."""
+    return replace(now, counts={**now.counts, "running": 0}, planned=len(now.candidates))
+
+
 def card(study: MadeStudy) -> Answer:
     return answer_of(snapshot(study.store))
 
@@ -154,8 +159,8 @@ def test_a_next_command_is_named_where_one_can_train(
     [
         (0.02, 0.021, Purpose.MORE_TESTS),
         (0.002, 0.02, Purpose.OPEN_TRIALS),
-        (-0.01, 0.02, Purpose.MORE_TRIALS),
-        (-0.03, 0.02, Purpose.MORE_TRIALS),
+        (-0.01, 0.02, None),
+        (-0.03, 0.02, None),
     ],
     ids=["more trainings decide", "none decides", "not better", "worse"],
 )
@@ -164,7 +169,7 @@ def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is
     monkeypatch: pytest.MonkeyPatch,
     difference: float,
     half_width: float,
-    purpose: Purpose,
+    purpose: Purpose | None,
 ) -> None:
     for choice in made_study.TRUE_GAIN:
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
@@ -182,10 +187,9 @@ def test_what_follows_where_a_test_does_not_show_a_gain_and_the_bare_backbone_is
         by_blocks=(half_width / critical_value(CONTRAST, test.blocks)) ** 2,
         by_images=0.0,
     )
-    found = answer_of(replace(now, pooled=(seen,)))
+    found = answer_of(replace(ended(now), pooled=(seen,)))
     assert found.verdict is AnswerVerdict.KEEP
-    assert found.next is not None
-    assert found.next.purpose is purpose
+    assert (found.next and found.next.purpose) is purpose
 
 
 def test_the_bare_backbone_is_kept_where_nothing_helps(
@@ -201,7 +205,10 @@ def test_the_bare_backbone_is_kept_where_nothing_helps(
     assert found.gain is not None
     assert found.gain.of.label != "none"
     assert found.next is not None
-    assert found.next.purpose is Purpose.MORE_TRIALS
+    assert found.next.purpose is Purpose.CONTINUE, "a candidate is still in training"
+    over = answer_of(ended(found.now))
+    assert over.next is None
+    assert rows(over)[-1].text == "the study is finished"
 
 
 UNTRIED = "stage3=eca(kernel_size=3)"

@@ -212,7 +212,7 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     )
     said = labelled(answer_lines(answer_of(last)))
     assert "24 trainings each in 3 tests" in said["Sure"]
-    assert said["Next"].startswith("nothing more is needed"), "after a negative answer"
+    assert said["Next"].startswith("continue the search"), "after a negative answer"
 
 
 def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_takes(

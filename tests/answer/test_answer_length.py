@@ -21,6 +21,7 @@ from nas_attn.answer.length import LengthScore, MetricKind, needed_length
 from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import read, snapshot
 from nas_attn.answer.recommending import Worth
+from nas_attn.answer.snapshot import Means
 from nas_attn.errors import StudyError
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.space.placement import BARE
@@ -101,8 +102,8 @@ def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path)
     assert gain.low < 0.08 < gain.high
     assert gain.mean == pytest.approx(0.08, abs=0.02)
     answer = answer_of(now)
-    assert not headline(answer).startswith(("Take", "Keep"))
-    assert {"Longer", "Uniform"} <= {row.label for row in below(answer)}
+    assert headline(answer).startswith("Train 40 epochs instead of 10: +8")
+    assert {"Attention", "Uniform"} <= {row.label for row in below(answer)}
     assert answer_of(now).taken_key is None
     assert answer_as_json(answer_of(now))["recommendation"] is None
     with pytest.raises(StudyError, match="40"):
@@ -122,9 +123,13 @@ def test_an_answer_comes_once_networks_were_trained_as_the_target_says(tmp_path:
     assert snapshot(study.store).brief is None
 
 
-@pytest.mark.parametrize("gain", [0.06, 0.0])
-def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
-    tmp_path: Path, gain: float
+@pytest.mark.parametrize(
+    ("gain", "means", "named"),
+    [(0.06, Means.LONGER, False), (0.016, Means.ATTENTION, True), (0.0, Means.ATTENTION, False)],
+    ids=["leads", "named", "gains nothing"],
+)
+def test_a_longer_training_leads_if_it_gains_more_than_attention_and_is_named_if_it_gains(
+    tmp_path: Path, gain: float, means: Means, named: bool
 ) -> None:
     study = made(tmp_path, searched=10, target=10)
     bare_runs(study, 20, gain=gain - 0.002)
@@ -132,8 +137,10 @@ def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
     assert now.brief is None
     assert (now.longer.shorter, now.longer.longer, now.longer.seeds) == (10, 20, 2)
     assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
-    said = [row.label for row in below(answer_of(now))]
-    assert ("Longer" in said) == (gain > 0)
+    found = answer_of(now)
+    assert found.means is means
+    assert found.taken_key == ("key-000" if means is Means.LONGER else recommended(now).taken)
+    assert ("Longer" in [row.label for row in below(found)]) == named
 
 
 def test_a_known_gain_of_length_that_does_not_count_is_not_said_to_be_open(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn.answer.means import Controls, with_capacity
-from nas_attn.answer.reasons import on_control, reasons
+from nas_attn.answer.reasons import reasons
 from nas_attn.answer.recommending import (
     Contender,
     Reason,
@@ -293,30 +293,23 @@ def answered(
     )
 
 
-def beside_attention(best: Recommendation) -> str:
-    """What is said of the control beside attention."""
-    return on_control(best.capacity, best.capacity.lead.gain)
-
-
 def test_a_control_that_gains_more_makes_attention_needless() -> None:
     best = answered(none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.2), conv=(0.71, 1.1))
     assert best.key == "se", "a control is never recommended"
     assert (best.capacity.key, best.capacity.lead.gain.worse > 0.95) == ("dwconv", True)
-    assert "more than attention" in beside_attention(best)
     assert (best.in_reach, best.instead, best.taken) == (True, "dwconv", "dwconv")
     over = answered(1.21, none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.22))
     assert (over.in_reach, over.instead, over.taken) == (False, None, "se"), "over the limit"
     for limit, taken in ((1.3, "dwconv"), (None, "se")):
         slower = answered(limit, none=(0.70, 1.0), se=(0.73, 1.1), dwconv=(0.76, 1.29))
         assert slower.taken == taken, "the limit says what more latency may cost"
-        assert "more latency" in beside_attention(slower)
+        assert slower.capacity.dearer
 
 
 def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -> None:
     best = answered(none=(0.70, 1.0), se=(0.75, 1.2), dwconv=(0.71, 1.1), conv=(0.80, 1.6))
     assert best.capacity.key == "dwconv", "the better control costs more latency"
     assert best.capacity.lead.gain.probability > 0.95
-    assert "Attention buys more" in beside_attention(best)
     alone = answered(none=(0.70, 1.0), se=(0.75, 1.2))
     assert alone.capacity is None
 
@@ -324,7 +317,7 @@ def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -
 @pytest.mark.parametrize(
     ("control", "limit", "worth", "helps", "taken"),
     [
-        (0.76, None, 0, 1, 0),
+        (0.76, None, 0, 1, 1),
         (0.76, 1.3, 0, 1, 1),
         (0.76, 1.05, 0, 1, 0),
         (0.69, 1.3, 0, 0, 0),
@@ -336,10 +329,8 @@ def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_l
 ) -> None:
     best = answered(limit, worth, none=(0.70, 1.0), se=(0.69, 1.2), dwconv=(control, 1.1))
     assert best.key == "none"
-    said = on_control(best.capacity, None)
-    assert ("A larger network helps here" in said) == helps
-    assert ("(over 99 %)" in said) == helps, "the odds are of the larger network"
+    assert (best.capacity.gain.probability > 0.99) == helps, "the odds are of the larger network"
     assert (best.instead == "dwconv") == taken
-    assert best.in_reach == (limit == 1.3), (
+    assert best.in_reach == (limit != 1.05), (
         "also where it is not known to help: further runs may show it"
     )

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import front_in_words
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import several
 from nas_attn.recipe import units
 from nas_attn.recipe.recipe import lower_is_better, objective_name
@@ -67,7 +67,8 @@ class PointGroup:
 
 SEARCHED = PointGroup("searched", GREY, "circle", 7, bars=False)
 UNIFORM = PointGroup("same everywhere", ORANGE, "diamond", 10)
-CONTROL = PointGroup("without attention", GREY, "x", 9)
+OTHER = PointGroup("another network", GREY, "x", 9)
+OTHER_ON_FRONT = PointGroup("another network, on the front", BLUE, "x", 11)
 FRONT_POINTS = PointGroup("front", BLUE, "circle", 11)
 BARE_GROUP = PointGroup(BARE_LABEL, RED, "square", 11, in_legend=False)
 
@@ -130,7 +131,10 @@ def front_message(answer: Answer) -> str:
         message = _begun(f"{so_far}{gains_most}")
         bare = now.find(answer.taken_key or "")
         if bare is not None and bare.is_bare:
-            return f"{message} The answer keeps the bare backbone."
+            keeps = "keeps the bare backbone"
+            if answer.means is Means.LONGER:
+                keeps = "trains the bare backbone longer"
+            return f"{message} The answer {keeps}."
         return message
     recommended = f"{'So far r' if so_far else 'R'}ecommended: {short_name(taken)}"
     message = f"{recommended}, {_gain_at(metric, taken)}."
@@ -192,7 +196,7 @@ def _ends(
 def _grouped(points: Sequence[FrontPoint]) -> Mapping[PointGroup, Sequence[FrontPoint]]:
     """What lies above comes last."""
     groups: dict[PointGroup, list[FrontPoint]] = {
-        group: [] for group in (SEARCHED, UNIFORM, CONTROL, FRONT_POINTS, BARE_GROUP)
+        group: [] for group in (SEARCHED, UNIFORM, OTHER, OTHER_ON_FRONT, FRONT_POINTS, BARE_GROUP)
     }
     for point in points:
         groups[_group_of(point.view)].append(point)
@@ -201,7 +205,7 @@ def _grouped(points: Sequence[FrontPoint]) -> Mapping[PointGroup, Sequence[Front
 
 def _group_of(view: CandidateView) -> PointGroup:
     if view.control:
-        return CONTROL
+        return OTHER_ON_FRONT if view.on_front else OTHER
     if view.is_bare:
         return BARE_GROUP
     if view.baseline is not None:

@@ -1,0 +1,111 @@
+"""By whichever means: attention, a larger network, a smaller one, a longer training, or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import made_study
+import pytest
+from made_study import MadeStudy, recipe, usual
+
+from nas_attn.answer.answer import Answer, AnswerVerdict, answer_of
+from nas_attn.answer.answer_text import below, headline
+from nas_attn.answer.choosing import choose
+from nas_attn.answer.criteria import Criteria
+from nas_attn.answer.reading import answer
+from nas_attn.answer.snapshot import Means
+from nas_attn.space.notation import parse
+
+RELATIVE = "backbone=resnet14"
+# of every attention module, where it helps nobody
+HARM = -0.004
+
+
+def with_relative(
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    *,
+    gain: float,
+    cost: float,
+    helps: bool = False,
+    **tables: dict[str, object],
+) -> MadeStudy:
+    """A study with another network that gains and costs so much; `helps`: whether attention does."""
+    if not helps:
+        for choice in list(made_study.TRUE_GAIN):
+            patch.setitem(made_study.TRUE_GAIN, choice, HARM)
+    study = usual(folder, recipe(**tables))
+    patch.setitem(made_study.TRUE_GAIN, RELATIVE, gain)
+    patch.setitem(made_study.TRUE_COST, RELATIVE, cost)
+    study.candidate(RELATIVE, baseline="control resnet14", seeds=3)
+    study.sessions()
+    return study
+
+
+def relative_of(found: Answer) -> str:
+    return next(view.key for view in found.now.candidates if view.placement == parse(RELATIVE))
+
+
+@pytest.mark.parametrize(
+    ("cost", "limit", "taken"),
+    [(0.4, None, True), (1.4, None, False), (1.4, 3.0, True), (0.4, 1.2, False)],
+    ids=["twice at most", "too slow", "a limit allows it", "a limit forbids it"],
+)
+def test_a_larger_network_is_taken_in_reach_where_attention_does_not_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float, limit: float | None, taken: bool
+) -> None:
+    limits = {"limits": {"max_latency_ratio": limit}} if limit else {}
+    study = with_relative(tmp_path, monkeypatch, gain=0.05, cost=cost, **limits)
+    found = answer(study.store)
+    assert found.means is (Means.LARGER if taken else Means.NOTHING)
+    assert (found.taken_key == relative_of(found)) == taken
+    assert found.attention is not None, "attention was asked for"
+    assert not found.attention.helps
+    assert ("Attention" in {row.label for row in below(found)}) == taken
+
+
+def test_a_larger_network_that_may_gain_by_chance_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = with_relative(tmp_path, monkeypatch, gain=0.002, cost=0.4)
+    assert answer(study.store).verdict is AnswerVerdict.KEEP
+
+
+@pytest.mark.parametrize(
+    ("gain", "helps", "taken"), [(0.0, False, True), (-0.05, False, False), (0.0, True, False)]
+)
+def test_a_smaller_network_is_taken_if_it_loses_nothing_and_nothing_else_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, helps: bool, taken: bool
+) -> None:
+    study = with_relative(
+        tmp_path, monkeypatch, gain=gain, cost=-0.3, helps=helps, answer={"worth": 0.02}
+    )
+    found = answer(study.store)
+    view = found.now.find(relative_of(found))
+    assert view is not None
+    assert view.means is Means.SMALLER
+    assert (found.verdict is AnswerVerdict.SMALLER) == taken
+    assert (found.taken_key == view.key) == taken
+    if taken:
+        assert "0.70 ×" in headline(found)
+
+
+def test_a_network_with_attention_is_chosen_where_another_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = with_relative(tmp_path, monkeypatch, gain=0.09, cost=0.1, helps=True)
+    found = answer(study.store)
+    assert found.means is Means.LARGER
+    assert Means.ATTENTION in {option.means for option in found.also}
+    with_attention = choose(found, Criteria(attention=True), str).view
+    assert with_attention.means is Means.ATTENTION
+    assert found.attention is not None
+    assert with_attention.key == found.attention.key
+    fast = choose(found, Criteria(attention=True, max_latency_ratio=1.3), str).view
+    assert fast.means is Means.ATTENTION
+    assert choose(found, Criteria(max_latency_ratio=1.3), str).view.key == relative_of(found)
+
+
+def test_the_answer_is_computed_once_from_a_snapshot(tmp_path: Path) -> None:
+    found = answer(usual(tmp_path).store)
+    assert answer_of(found.now) == found
