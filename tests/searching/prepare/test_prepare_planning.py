@@ -391,9 +391,7 @@ def test_controls_run_as_baselines_and_are_never_the_answer(
     assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
     assert larger - plain < set(baselines.larger_networks(recipe, study_plan(opened.store), 10))
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
-    assert not {view.key for view in now.controls} & {
-        view.key for view in (*now.front, *now.baselines)
-    }
+    assert not {view.key for view in now.controls} & {view.key for view in now.baselines}
     assert recommended(now) is not None
     assert recommended(now).capacity is not None
     assert recommended(now).capacity.key in {view.key for view in now.controls}
@@ -453,15 +451,15 @@ def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidat
         tried=["backbone=resnet14(width=4)"],
     )
     taking_part.work(opened, taking_part.Options(say=lambda line: None, device="cpu", threads=1))
-    now = reading.snapshot(opened.store)
-    (control,) = now.controls
-    assert (control.state, control.on_front, control.latency.measured) == ("scored", False, True)
+    found = reading.answer(opened.store)
+    (control,) = found.now.controls
+    assert (control.state, control.means, control.latency.measured) == ("scored", "larger", True)
     model = backbones.create(
         "resnet14", input_shape=study_plan(opened.store).input_shape, classes=10, width=4
     )
     assert control.cost["params"] == sum(parameter.numel() for parameter in model.parameters())
     written = exporting.export_candidate(
-        opened, now, control, Path("control.pt"), exporting.ExportWish("weights")
+        opened, found, control, Path("control.pt"), exporting.ExportWish("weights")
     ).path
     model.load_state_dict(torch.load(written, weights_only=True)["state_dict"])
     assert "resnet14" in control.snippet
