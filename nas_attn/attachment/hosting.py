@@ -18,6 +18,7 @@ gives the same results, and raise otherwise.
 import copy
 import functools
 import threading
+import warnings
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
@@ -26,6 +27,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
 from nas_attn.attachment.containers import CHILD, AttendedDict, AttendedList, bare_class
 from nas_attn.attachment.integrations import host_packages
@@ -33,7 +35,7 @@ from nas_attn.attachment.pickling import NamedFunction, packed, unpacked
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
 from nas_attn.attention.gates import is_traced, refuse_scripting
-from nas_attn.errors import BackboneError, did_you_mean, first_line
+from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_line
 from nas_attn.space.placement import Point, ResolvedPlacement
 
 Role = Literal["after", "instead", "holder"]
@@ -50,6 +52,11 @@ former one: `running`, then `applied`.
 """
 PLACED = "_nas_attn_placed"
 """Attribute of a model that attention was attached to: path -> type of each module."""
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+OF_A_NORM = ("eval", "requires_grad_", "float", "double", "half", "bfloat16")
+"""Methods that code calls on each norm to freeze it, or to keep it in float32. Called on a host
+itself they are the norm's alone; the network above reaches its attention by others.
+"""
 ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
 """Names in code that runs all of a module's children in turn: it would run another one, too."""
 
@@ -385,7 +392,39 @@ def _copy_by_own_method(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
     return copied
 
 
+def _alone(bare: type[nn.Module], name: str) -> Callable[..., Any]:
+    """A method of a norm that its attention has no part in."""
+    method = getattr(bare, name)
+
+    @functools.wraps(method)
+    def of_the_norm(self: nn.Module, *args: Any) -> Any:
+        attention = self._modules.pop(CHILD)
+        try:
+            return method(self, *args)
+        finally:
+            self._modules[CHILD] = attention
+
+    return of_the_norm
+
+
+def _parameters_alone(
+    self: nn.Module, *args: Any, **options: Any
+) -> Iterator[tuple[str, nn.Parameter]]:
+    """`named_parameters` of a norm, without those of its attention."""
+    for name, parameter in bare_class(self).named_parameters(self, *args, **options):
+        if CHILD not in name.split("."):
+            yield name, parameter
+
+
 def _set_attribute(self: nn.Module, name: str, value: Any) -> None:
+    if name == "qconfig" and value is not None and isinstance(self, _ConvNd) and is_attended(self):
+        kind = bare_class(self).__name__
+        warnings.warn(
+            f"a {kind} with attention behind it stays in float: torch's quantisation knows layers"
+            f" by their exact type; put attention at a module behind the {kind}",
+            NasAttnWarning,
+            stacklevel=3,
+        )
     if name == "forward" and is_attended(self):
         if (
             isinstance(value, MethodType)
@@ -483,7 +522,7 @@ def _is_light(module: nn.Module) -> bool:
     """Whether a module is a norm, or has no weights: such modules may replace each other, or be
     removed.
     """
-    return not own_parameters(module) or isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm)
+    return not own_parameters(module) or isinstance(module, NORMS)
 
 
 def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
@@ -510,6 +549,9 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
         "_nas_attn_role": role,
         _OWN: None,
     }
+    if role != "holder" and issubclass(bare, NORMS):
+        body |= {method: _alone(bare, method) for method in OF_A_NORM}
+        body["named_parameters"] = _parameters_alone
     if hasattr(bare, "__deepcopy__"):
         body["__deepcopy__"] = _copy_by_own_method
     bases: tuple[type, ...] = (bare,)

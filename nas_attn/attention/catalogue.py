@@ -132,6 +132,8 @@ def build(
     module: nn.Module = row.load()(channels, **arguments)
     if row.name in ROWS:
         module.__dict__["__prepare_scriptable__"] = refuse_scripting
+        # torch's quantisation leaves it in float
+        module.__dict__["qconfig"] = None
     return Blended(module) if init == "identity" and "init" not in arguments else module
 
 
