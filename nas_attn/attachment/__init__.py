@@ -11,7 +11,7 @@ from nas_attn.attachment.participation import (
     tells_images_apart,
     unwrapped,
 )
-from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey
+from nas_attn.attachment.survey import Granularity, find_sites, reshaped, survey
 
 __all__ = [
     "Granularity",

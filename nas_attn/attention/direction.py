@@ -13,6 +13,7 @@ from nas_attn.attention.gates import (
     gate,
     is_free,
     one_of,
+    unflatten,
     zero_,
 )
 from nas_attn.attention.knobs import FewGroups, Groups, Heads, LongOdd, MapSide, Positive, Reduction
@@ -193,7 +194,7 @@ class SynergisticAttention(nn.Module):
         """
         p_NChw = self.norm(window_means(u_NCHW, self.window_size))
         q, k, v = (
-            torch.unflatten(layer(p_NChw).flatten(2), 1, (self.heads, -1))
+            unflatten(layer(p_NChw).flatten(2), 1, (self.heads, -1))
             for layer in (self.query, self.key, self.value)
         )
         weight_NADD = torch.softmax((q * self.scale) @ k.transpose(2, 3), 3)

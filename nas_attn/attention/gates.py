@@ -4,6 +4,7 @@ be traced.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,6 +105,33 @@ def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
     """
     s = torch.sigmoid(z).to(x.dtype)
     return s + s if identity else s
+
+
+def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """`torch.unflatten`; in an ONNX file a reshape, which opset 11 has."""
+    if not torch.onnx.is_in_onnx_export():
+        return torch.unflatten(x, dim, sizes)
+    return x.reshape((*x.shape[:dim], *sizes, *x.shape[dim + 1 :]))
+
+
+def attended(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """`softmax(scale·QKᵀ + bias)V`; written out in a traced ONNX file, for opset 11.
+
+    Args:
+        q: queries `(…, P, D)`.
+        k: keys `(…, K, D)`.
+        v: values `(…, K, D)`.
+        bias: added to the likeness `(…, P, K)`.
+        scale: by default 1/√D.
+    """
+    if not torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    likeness = (q * (scale or q.shape[3] ** -0.5)) @ k.transpose(2, 3)
+    if bias is not None:
+        likeness = likeness + bias
+    return torch.softmax(likeness, 3) @ v
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
@@ -234,18 +262,18 @@ class GroupNorm(nn.GroupNorm):
             return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         if x.dim() == 2:
             return self.forward(x[:, :, None])[:, :, 0]
-        x_NGVP = torch.unflatten(x.flatten(2), 1, (self.num_groups, -1))
+        x_NGVP = unflatten(x.flatten(2), 1, (self.num_groups, -1))
         d_NGVP = x_NGVP - x_NGVP.mean((2, 3), keepdim=True)
         z_NGVP = d_NGVP / (d_NGVP.square().mean((2, 3), keepdim=True) + self.eps).sqrt()
         y_NCP = z_NGVP.flatten(1, 2) * self.weight[:, None] + self.bias[:, None]
-        return torch.unflatten(y_NCP, 2, x.shape[2:])
+        return unflatten(y_NCP, 2, x.shape[2:])
 
     def on_groups(self, x_NGVP: Tensor) -> Tensor:
         """Each of V channels of G groups by itself, over its pixels; the groups share the norm of V
         channels.
         """
         if not is_traced(x_NGVP):
-            return torch.unflatten(self(x_NGVP.flatten(0, 1)), 0, x_NGVP.shape[:2])
+            return unflatten(self(x_NGVP.flatten(0, 1)), 0, x_NGVP.shape[:2])
         d_NGVP = x_NGVP - x_NGVP.mean(3, keepdim=True)
         z_NGVP = d_NGVP / (d_NGVP.square().mean(3, keepdim=True) + self.eps).sqrt()
         return z_NGVP * self.weight[:, None] + self.bias[:, None]
@@ -258,8 +286,8 @@ def on_groups(conv: nn.Conv1d | nn.Conv2d, x: Tensor, groups: int) -> Tensor:
     since some runtimes take one image.
     """
     if not is_traced(x):
-        y: Tensor = conv(torch.unflatten(x, 1, (groups, -1)).flatten(0, 1))
-        return torch.unflatten(y, 0, (-1, groups)).flatten(1, 2)
+        y: Tensor = conv(unflatten(x, 1, (groups, -1)).flatten(0, 1))
+        return unflatten(y, 0, (-1, groups)).flatten(1, 2)
     weight = torch.cat([conv.weight] * groups)
     bias = None if conv.bias is None else torch.cat([conv.bias] * groups)
     if isinstance(conv, nn.Conv1d):

@@ -13,6 +13,7 @@ from nas_attn.attention.gates import (
     ConvolvedFirst,
     convolved,
     gate,
+    unflatten,
     unity_,
     zero_,
 )
@@ -213,7 +214,7 @@ class SelectiveKernel(Blending):
         for u_NCHW in u[1:]:
             sum_NCHW = sum_NCHW + u_NCHW
         z_NB = self.expand(functional.relu(self.norm(self.reduce(sum_NCHW.mean((2, 3))))))
-        a_NMC = torch.softmax(torch.unflatten(z_NB, 1, (len(u), -1)), 1).to(x_NCHW.dtype)
+        a_NMC = torch.softmax(unflatten(z_NB, 1, (len(u), -1)), 1).to(x_NCHW.dtype)
         y_NCHW = u[0].to(x_NCHW.dtype) * a_NMC[:, 0, :, None, None]
         for i, u_NCHW in enumerate(u[1:], 1):
             y_NCHW = y_NCHW + u_NCHW.to(x_NCHW.dtype) * a_NMC[:, i, :, None, None]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nas_attn.attention.gates import (
     Blending,
     gate,
+    unflatten,
     zero_,
 )
 from nas_attn.attention.knobs import Reduction
@@ -96,7 +97,7 @@ class SpatialBranch(nn.Module):
             z_N1P = self.value(x_NCHW, q_NM)
             if self.softmax == "product":
                 z_N1P = torch.softmax(z_N1P, 2)
-        return torch.unflatten(z_N1P, 2, x_NCHW.shape[2:])
+        return unflatten(z_N1P, 2, x_NCHW.shape[2:])
 
 
 class PolarizedSelfAttention(Blending):

@@ -21,6 +21,7 @@ from nas_attn.attention.gates import (
     mean_of_squares,
     on_groups,
     unbiased,
+    unflatten,
     zero_,
 )
 from nas_attn.attention.knobs import (
@@ -355,7 +356,7 @@ class SpatialGroupEnhance(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
-        x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
+        x_NGCHW = unflatten(x_NCHW, 1, self.shape)
         # t̂ does not depend on the scale of t, so a mean takes the place of the sum over channels;
         # ε shrinks with it. Even so, a product of two values may leave the range of float16.
         factor_NGCHW = in_float32(x_NGCHW)
@@ -406,7 +407,7 @@ class EfficientMultiScale(Blending):
         return laid_out_like(x_NCHW, y_NGVP.reshape(x_NCHW.shape))
 
     def _groups(self, x_NCHW: Tensor) -> Tensor:
-        return torch.unflatten(x_NCHW.flatten(2), 1, self.shape)
+        return unflatten(x_NCHW.flatten(2), 1, self.shape)
 
 
 def _weighed(by_NGVP: Tensor, of_NGVP: Tensor) -> Tensor:
@@ -451,7 +452,7 @@ class ShuffleAttention(nn.Module):
         x_NCP = x_NCHW.flatten(2)
         if self.identity:
             x_NCP = dealt(x_NCP, self.shape[0] * self.shape[1])
-        x_NGVP = torch.unflatten(x_NCP, 1, self.shape)
+        x_NGVP = unflatten(x_NCP, 1, self.shape)
         half = self.shape[1] // 2
         u_NGVP = x_NGVP[:, :, :half]
         v_NGVP = x_NGVP[:, :, half:]
@@ -476,7 +477,7 @@ def interleaved(x_NCP: Tensor, channels: int) -> Tensor:
         pairs = torch.cat((x_NCP[:, :half], x_NCP[:, half + 1 :]), 1)
     else:
         pairs = x_NCP
-    mixed = torch.unflatten(pairs, 1, (2, half)).transpose(1, 2).flatten(1, 2)
+    mixed = unflatten(pairs, 1, (2, half)).transpose(1, 2).flatten(1, 2)
     if odd:
         return torch.cat((mixed, x_NCP[:, half : half + 1]), 1)
     return mixed
@@ -488,7 +489,7 @@ def dealt(x_NCP: Tensor, channels: int) -> Tensor:
     """
     half, odd = divmod(channels, 2)
     even_NCP = x_NCP[:, : channels - 1] if odd else x_NCP
-    pairs = torch.unflatten(even_NCP, 1, (half, 2)).transpose(1, 2).flatten(1, 2)
+    pairs = unflatten(even_NCP, 1, (half, 2)).transpose(1, 2).flatten(1, 2)
     if odd:
         return torch.cat((pairs[:, :half], x_NCP[:, channels - 1 :], pairs[:, half:]), 1)
     return pairs
@@ -587,9 +588,9 @@ class MixedLocalChannel(nn.Module):
         a_NC1 = self._gate(z_NC1, x_NCHW)
         a_NCL = self._gate(z_NLC, x_NCHW).transpose(1, 2)
         a_NCL = a_NC1 + self.local_weight * (a_NCL - a_NC1)
-        a_NCHW = adaptive_mean(
-            torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True
-        ).to(x_NCHW.dtype)
+        a_NCHW = adaptive_mean(unflatten(a_NCL, 2, (local, local)), height, width, growing=True).to(
+            x_NCHW.dtype
+        )
         if self.identity:
             return x_NCHW + x_NCHW * a_NCHW
         return x_NCHW * a_NCHW
