@@ -104,10 +104,21 @@ def run_copy(
     *,
     bare: bool = False,
 ) -> R:
-    """What `run` finds, given a copy of the model in evaluation mode and one image of this shape:
-    both without numbers, or with them if the model needs them; `bare`: without attention.
-    BackboneError: the model cannot process such an image. It leaves inference mode meanwhile, in
-    which torch shows no operations.
+    """Runs a copy of the model in evaluation mode: without numbers, or with them if it needs them.
+
+    It leaves inference mode meanwhile, in which torch shows no operations.
+
+    Args:
+        model: stays as it is.
+        input_shape: (channels, height, width) of one image.
+        run: gets the copy and the image `(1, C, H, W)`.
+        bare: without attention.
+
+    Returns:
+        What `run` finds.
+
+    Raises:
+        BackboneError: the model cannot process such an image.
     """
     refuse_wrapped(model)
     order = _Order(input_shape, run, bare)

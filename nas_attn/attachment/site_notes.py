@@ -20,10 +20,15 @@ def notes(
     merged: frozenset[str],
     heads: bool,
 ) -> Iterator[SiteNote]:
-    """The surprising facts about the sites.
+    """Notes the surprising facts about the sites.
 
-    `merged`: modules that reparameterization removes or changes; `heads`: whether layers of the
-    head are listed.
+    Args:
+        finder: of the blocks, with the flow.
+        roles: of the maps.
+        blocks: all that were found.
+        sites: those of the survey.
+        merged: modules that reparameterization removes or changes.
+        heads: whether layers of the head are listed.
     """
     yield from _merged(finder.flow, merged)
     yield from _outputs_only(roles, blocks, sites)
@@ -158,8 +163,14 @@ def _feeds_others(flow: Flow, calls: Sequence[Call]) -> bool:
 def unused_parts(
     finder: BlockFinder, roles: Roles, sites: Sequence[Site], blocks: Sequence[Block]
 ) -> Iterator[SiteNote]:
-    """A note on each part behind the last site that has layers over maps and no site, such as a
-    decoder of single layers.
+    """Notes each part behind the last site that has layers over maps and no site, such as a decoder
+    of single layers.
+
+    Args:
+        finder: of the blocks, with the flow.
+        roles: of the maps.
+        sites: those of the survey.
+        blocks: all that were found.
     """
     flow = finder.flow
     points = list(paths_of(sites))

@@ -117,6 +117,10 @@ def build(
     """The module of a choice for maps of `(N, channels, height, width)`.
 
     Args:
+        choice: type and knobs.
+        channels: of the maps.
+        height: rows of the maps.
+        width: columns of the maps.
         init: `paper`: as published; `identity`: starts as the identity.
 
     Raises:
@@ -138,7 +142,14 @@ def build(
 
 
 def cost(choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper") -> Count:
-    """What a choice costs on a map of this shape. Loads torch, which counts.
+    """Counts what a choice costs on a map of this shape.
+
+    Args:
+        choice: type and knobs.
+        channels: of the map.
+        height: rows of the map.
+        width: columns of the map.
+        init: the form of the module.
 
     Raises:
         KnobError: as `build`.
@@ -164,6 +175,8 @@ def create(
     """An attention module for maps with `channels` channels: `create("coord", 256, reduction=32)`.
 
     Args:
+        name: of the catalogue, of an entry point, or `package.module:Class`.
+        channels: of the maps.
         height: rows of the map, for modules with a learned position (`mhsa`); others take any size.
         width: columns of the map; if only one of the two is given, the map is square.
         init: `paper`: as published; `identity`: starts as the identity.

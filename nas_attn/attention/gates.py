@@ -340,12 +340,19 @@ class ConvolvedFirst(nn.Sequential):
 
 
 def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = False) -> Tensor:
-    """What `adaptive_avg_pool2d(x, (rows, columns))` gives, as products with matrices: `(N, C,
-    rows, columns)`.
+    """Pools as `adaptive_avg_pool2d(x, (rows, columns))` does, by products with matrices.
 
-    torch's own has no deterministic gradient on a GPU, and no export where the sizes do not divide.
-    `growing`: along H first, then along W: fewer multiplications where the map grows, more where it
-    shrinks.
+    Torch's own has no deterministic gradient on a GPU, and no export where the sizes do not divide.
+
+    Args:
+        x_NCHW: the map.
+        rows: of the result.
+        columns: of the result.
+        growing: along H first, then along W: fewer multiplications where the map grows, more where
+            it shrinks.
+
+    Returns:
+        `(N, C, rows, columns)`.
     """
     height, width = x_NCHW.shape[2:]
     by_row = shares(rows, height, x_NCHW).T

@@ -172,8 +172,13 @@ class Row:
     def arguments(
         self, knobs: Mapping[str, Knob], height: int, width: int, init: Init
     ) -> dict[str, Any]:
-        """What the class is called with, besides the channels: its knobs, and those of `height`,
-        `width` and `init` that it takes.
+        """Collects what the class is called with, besides the channels.
+
+        Args:
+            knobs: canonical.
+            height: rows of the map, if the class takes `height`.
+            width: columns of the map, if the class takes `width`.
+            init: the form, if the class takes `init`; the caller blends otherwise.
         """
         accepted = inspect.signature(self.load()).parameters
         shaped = dict(zip(SHAPED, (height, width, init), strict=True))

@@ -115,7 +115,15 @@ class AreaAttention(nn.Module):
 
 @torch.fx.wrap
 def by_area(q_NAPD: Tensor, k_NAPD: Tensor, v_NAPD: Tensor, pixels: int, areas: int) -> Tensor:
-    """Attention within runs of pixels."""
+    """Attends within runs of pixels.
+
+    Args:
+        q_NAPD: queries.
+        k_NAPD: keys.
+        v_NAPD: values.
+        pixels: P.
+        areas: the number of runs.
+    """
     length = (pixels + areas - 1) // areas
     if is_free(pixels):
         # How many runs there are depends on the map, so the pixels of others are masked.
