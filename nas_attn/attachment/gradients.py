@@ -40,7 +40,11 @@ def _unreached(twin: nn.Module, x: Tensor, *, paths: Iterable[str]) -> frozenset
             probe = torch.zeros((), device=x.device, dtype=x.dtype, requires_grad=True)
             hook = partial(_add, probes, path, probe)
             hooks.enter_context(twin.get_submodule(path).register_forward_hook(hook))
-        step_back(twin, x)
+        outputs = step(twin, x)
+        if _leaves(outputs).issuperset(map(id, probes.values())):
+            return frozenset()
+        # a checkpoint hides what is in it
+        step_back(outputs)
     reached = {path for path, probe in probes.items() if probe.grad is not None}
     return frozenset(probes.keys() - reached) if reached or _trains(twin) else frozenset()
 
@@ -55,9 +59,26 @@ def _add(
     return y + probe
 
 
-def step_back(twin: nn.Module, x: Tensor) -> None:
+def _leaves(outputs: list[Tensor]) -> set[int]:
+    """`id` of each tensor to which the graph behind the outputs leads. A walk takes a millisecond,
+    and saves the step backward.
+    """
+    leaves = set[int]()
+    seen = set[Any]()
+    waiting = [output.grad_fn for output in outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaves.add(id(getattr(node, "variable", None)))
+        waiting += [before for before, _ in node.next_functions]
+    return leaves
+
+
+def step(twin: nn.Module, x: Tensor) -> list[Tensor]:
     """Runs two images forward in training mode, in evaluation mode where a network asks for more
-    than images, and the sum of the outputs backward.
+    than images, and gives those outputs that have a gradient.
     """
     images = torch.cat((x, x.flip(3)))
     try:
@@ -65,9 +86,13 @@ def step_back(twin: nn.Module, x: Tensor) -> None:
     except Exception:
         # a user's own, as a detector that takes its targets in training
         made = twin.eval()(images)
-    outputs = [output.sum() for output in floating_tensors(made) if output.requires_grad]
+    return [output for output in floating_tensors(made) if output.requires_grad]
+
+
+def step_back(outputs: list[Tensor]) -> None:
+    """Runs the sum of the outputs backward."""
     if outputs:
-        torch.stack([output.float() for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack([output.sum().float() for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _trains(twin: nn.Module) -> bool:

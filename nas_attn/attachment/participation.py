@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.attachment.containers import CHILD
-from nas_attn.attachment.gradients import step_back, without_gradient
+from nas_attn.attachment.gradients import step, step_back, without_gradient
 from nas_attn.attachment.hosting import (
     attach,
     detach,
@@ -132,7 +132,7 @@ def _learning(twin: nn.Module, x: Tensor) -> set[str]:
     attention = dict(_attention(twin))
     # whatever a user's own model may raise in training
     with torch.enable_grad(), suppress(Exception):
-        step_back(twin, x.clone())
+        step_back(step(twin, x.clone()))
         return {
             path
             for path, module in attention.items()
