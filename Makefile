@@ -89,6 +89,7 @@ docs: $(VENV)/installed-dev  ## write docs/reference/, where-attention-helps.md 
 	@$(BIN)/python docs/reference/write_attention.py
 	@$(BIN)/python docs/reference/write_database.py
 	@$(BIN)/python docs/reference/write_glossary.py
+	@$(BIN)/python -m research.evidence.pooling
 	@$(BIN)/python docs/write_evidence.py
 	@$(BIN)/python docs/write_figures.py
 

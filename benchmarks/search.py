@@ -53,8 +53,7 @@ from benchmarks.problems import (
 )
 from nas_attn.model import ScoredRun, fit
 from nas_attn.model.coding import names_of
-from nas_attn.model.published import PooledFit, Situation, comparisons, pooled
-from nas_attn.model.published import fit as fit_evidence
+from nas_attn.model.published_gains import PooledFit, Situation, pooled
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.prior import expected, published
 from nas_attn.searching.propose.sampling import DistinctSampler
@@ -126,7 +125,10 @@ def evidence_for(job: Job) -> PooledFit:
 
 @lru_cache(maxsize=1)
 def _without_accel() -> PooledFit:
-    return fit_evidence([row for row in comparisons() if not row.source.startswith("Accel")])
+    from research.evidence.comparisons import comparisons
+    from research.evidence.pooling import fit
+
+    return fit([row for row in comparisons() if not row.source.startswith("Accel")])
 
 
 def types_of(problem: Problem) -> set[str]:

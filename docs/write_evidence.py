@@ -1,5 +1,5 @@
 """Writes expect/where-attention-helps.md from the table of published comparisons,
-nas_attn/model/published/comparisons.csv: `make docs`.
+research/evidence/comparisons.csv: `make docs`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from nas_attn.model.published import (
-    ExpectedGain,
-    PublishedComparison,
-    Situation,
-    comparisons,
-    pooled,
-    trained_pairs,
-)
+from nas_attn.model.published_gains import ExpectedGain, Situation, pooled
+from research.evidence.comparisons import PublishedComparison, comparisons, trained_pairs
+from research.evidence.pooling import fitted_pairs
 
 PAGE = Path(__file__).parent / "expect" / "where-attention-helps.md"
 TEMPLATE = PAGE.with_suffix(".template")
@@ -62,12 +57,12 @@ def _of(source: str) -> list[PublishedComparison]:
 def _settings() -> str:
     """Task, place, start and form: what the rows say, one by one and together."""
     settings = sorted(
-        {row.situation.setting for row in pooled().rows},
+        {row.situation.setting for row in fitted_pairs(comparisons())},
         key=lambda one: (one.task, one.place, one.start, one.form),
     )
     rows: list[str] = []
     for setting in settings:
-        own = [row for row in pooled().rows if row.situation.setting == setting]
+        own = [row for row in fitted_pairs(comparisons()) if row.situation.setting == setting]
         gain = pooled().usual_gain(setting)
         cells = [
             f"{setting.task}, {setting.place}",
@@ -87,7 +82,7 @@ def _modules() -> str:
     """Each module with rows of at least two networks, by task."""
     rows: list[str] = []
     for task in ("classification", "detection"):
-        of_task = [row for row in pooled().rows if row.situation.task == task]
+        of_task = [row for row in fitted_pairs(comparisons()) if row.situation.task == task]
         for module in sorted({row.situation.module for row in of_task}):
             own = [row for row in of_task if row.situation.module == module]
             if len({row.group for row in own}) < 2:

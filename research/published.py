@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nas_attn.model.published.table import TABLE_COLUMNS, TABLE_FILE
+from research.evidence.comparisons import COMPARISONS_FILE, TABLE_COLUMNS
 
 SOURCE = "nas_attn: small networks on small images (2026-11)"
 TableRow = dict[str, str]
@@ -46,7 +46,7 @@ def _points(value: float) -> str:
     return f"{value:z.2f}"
 
 
-def table_with(rows: Iterable[TableRow], experiment: str, file: Path = TABLE_FILE) -> str:
+def table_with(rows: Iterable[TableRow], experiment: str, file: Path = COMPARISONS_FILE) -> str:
     """The table's text, with these rows in the place of those that it has of this experiment."""
     with file.open(encoding="utf-8", newline="") as lines:
         before = list(csv.DictReader(lines))

@@ -28,7 +28,7 @@ from nas_attn.cli.init import count_images
 from nas_attn.cli.measuring import latency_section
 from nas_attn.cli.usual import CLASSES, task_of, usual_shape, usual_start
 from nas_attn.errors import RecipeError, did_you_mean, shorten
-from nas_attn.model.published import Situation
+from nas_attn.model.published_gains import Situation
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection

@@ -25,7 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from nas_attn.model.published import COVERAGE, PooledFit, PublishedComparison, fit, pooled
+from nas_attn.model.published_gains import COVERAGE, PooledFit
+from research.evidence.comparisons import PublishedComparison, comparisons
+from research.evidence.pooling import fit, fitted_pairs
 
 DIVISIONS: dict[str, Callable[[PublishedComparison], object]] = {
     "network": lambda row: row.group,
@@ -129,7 +131,7 @@ def main() -> None:
         "--random", type=int, default=0, metavar="N", help="N random divisions of each kind"
     )
     asked = parser.parse_args()
-    rows = pooled().rows
+    rows = fitted_pairs(comparisons())
     print(f"{len(rows)} pairs of trainings; intervals are meant to hold {COVERAGE:.0%}")
     print(
         "| left out | groups | intervals hold | log score | centre of all | no effect |"

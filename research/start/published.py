@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from nas_attn.model.published.table import TABLE_FILE
+from research.evidence.comparisons import COMPARISONS_FILE
 from research.published import TableRow, described, scored, table_with
 from research.start.analysis import Scores, scores
 from research.start.cells import (
@@ -63,8 +63,8 @@ def _of_seeds(known: Scores, problem: str, backbone: str, network: str, form: st
 
 
 def main() -> None:
-    TABLE_FILE.write_text(table_with(rows(scores()), EXPERIMENT), encoding="utf-8")
-    print(f"wrote {TABLE_FILE}")
+    COMPARISONS_FILE.write_text(table_with(rows(scores()), EXPERIMENT), encoding="utf-8")
+    print(f"wrote {COMPARISONS_FILE}")
 
 
 if __name__ == "__main__":

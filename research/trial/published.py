@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from nas_attn.model.published.table import TABLE_FILE
+from research.evidence.comparisons import COMPARISONS_FILE
 from research.published import TableRow, described, scored, table_with
 from research.trial.cells import BARE, LAST, SEEDS, STAGES
 from research.trial.gains import attention, module_of
@@ -63,8 +63,8 @@ def rows(of_problems: Mapping[str, TrialTable]) -> Iterator[TableRow]:
 
 
 def main() -> None:
-    TABLE_FILE.write_text(table_with(rows(tables()), EXPERIMENT), encoding="utf-8")
-    print(f"wrote {TABLE_FILE}")
+    COMPARISONS_FILE.write_text(table_with(rows(tables()), EXPERIMENT), encoding="utf-8")
+    print(f"wrote {COMPARISONS_FILE}")
 
 
 if __name__ == "__main__":

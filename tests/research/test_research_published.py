@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas_attn.model.published import read_comparisons
-from nas_attn.model.published.table import TABLE_FILE
+from research.evidence.comparisons import COMPARISONS_FILE, read_comparisons
 from research.published import is_of, scored, table_with
 from research.start import published as start
 from research.start.analysis import scores
@@ -21,12 +20,12 @@ from research.trial.table import read_trial
 
 def test_the_table_has_what_the_experiment_on_the_start_found() -> None:
     text = table_with(start.rows(scores()), start.EXPERIMENT)
-    assert text == TABLE_FILE.read_text(encoding="utf-8")
+    assert text == COMPARISONS_FILE.read_text(encoding="utf-8")
 
 
 def test_the_table_has_what_the_trial_found() -> None:
     text = table_with(trial.rows(trial.tables()), trial.EXPERIMENT)
-    assert text == TABLE_FILE.read_text(encoding="utf-8")
+    assert text == COMPARISONS_FILE.read_text(encoding="utf-8")
 
 
 def test_a_row_has_the_means_and_the_standard_error_of_the_paired_gain() -> None:
@@ -38,11 +37,11 @@ def test_a_row_has_the_means_and_the_standard_error_of_the_paired_gain() -> None
 
 
 def test_rows_of_an_experiment_take_the_place_of_older_ones(tmp_path: Path) -> None:
-    with TABLE_FILE.open(encoding="utf-8", newline="") as file:
+    with COMPARISONS_FILE.open(encoding="utf-8", newline="") as file:
         own = [row for row in csv.DictReader(file) if is_of(row, start.EXPERIMENT)]
     other = tmp_path / "table.csv"
     other.write_text(table_with(own[:3], start.EXPERIMENT), encoding="utf-8")
-    before = read_comparisons(TABLE_FILE)
+    before = read_comparisons(COMPARISONS_FILE)
     after = read_comparisons(other)
     assert len(before) - len(after) == len(own) - 3
     assert set(after) < set(before)

@@ -14,7 +14,13 @@ from nas_attn.answer.advice.facts import (
     SearchPower,
 )
 from nas_attn.errors import several
-from nas_attn.model.published import COVERAGE, NOT_SAID, ExpectedGain, SeenGain, Situation
+from nas_attn.model.published_gains import (
+    COVERAGE,
+    NOT_SAID,
+    ExpectedGain,
+    PublishedSetting,
+    Situation,
+)
 from nas_attn.recipe.units import MINUS, NO_VALUE, duration, probability, times
 from nas_attn.system.wrapping import Line
 
@@ -123,13 +129,13 @@ def _known(advice: Advice) -> Iterator[str]:
     )
 
 
-def _seen(seen: SeenGain) -> str:
+def _seen(seen: PublishedSetting) -> str:
     """`in the head, …: +5.3 points on average, 47 of 48 pairs gain (gc; 6 networks, 1 source)`."""
-    networks = several(seen.groups, "network")
+    networks = several(seen.rows.groups, "network")
     return (
         f"{_where(seen.setting)}: {_points(seen.mean)} points on average, {seen.positive} of"
-        f" {several(seen.rows, 'pair')} gain ({_either(seen.modules)}; {networks},"
-        f" {_sources(seen.sources)})"
+        f" {several(seen.rows.rows, 'pair')} gain ({_either([*seen.modules])}; {networks},"
+        f" {_sources(seen.rows.sources)})"
     )
 
 
@@ -319,15 +325,15 @@ def advice_as_json(advice: Advice, power: SearchPower, commands: AdvisedCommands
     }
 
 
-def _seen_as_json(seen: SeenGain) -> dict[str, Any]:
+def _seen_as_json(seen: PublishedSetting) -> dict[str, Any]:
     return {
         **_setting_as_json(seen.setting),
         "mean": seen.mean,
         "positive": seen.positive,
-        "pairs": seen.rows,
-        "networks": seen.groups,
+        "pairs": seen.rows.rows,
+        "networks": seen.rows.groups,
         "modules": list(seen.modules),
-        "sources": list(seen.sources),
+        "sources": list(seen.rows.sources),
     }
 
 

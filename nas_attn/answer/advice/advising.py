@@ -10,7 +10,7 @@ from nas_attn.answer.advice.costing import Costs
 from nas_attn.answer.advice.facts import Advice, Question
 from nas_attn.answer.advice.shortlist import (
     advised_modules,
-    compared_situations,
+    compared,
     large_sites,
     other_settings,
     shortlist,
@@ -18,7 +18,7 @@ from nas_attn.answer.advice.shortlist import (
 from nas_attn.attachment import survey
 from nas_attn.latency.machine import fingerprint
 from nas_attn.latency.session import conditions
-from nas_attn.model.published import comparisons, pooled, seen_gains
+from nas_attn.model.published_gains import pooled
 
 
 def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
@@ -31,11 +31,12 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     machine = fingerprint(question.section).name
     fit = pooled()
     setting = question.setting
-    known = any(row.situation.task == setting.task for row in fit.rows)
-    heads = any(situation.place == "head" for situation in compared_situations(setting.task))
+    known = fit.knows(setting.task)
+    published = compared(fit, setting.task)
+    heads = any(one.setting.place == "head" for one in published)
     all_sites = survey(model, question.input_shape, heads=heads).sites
     sites = large_sites(all_sites)
-    candidates = shortlist(fit, sites, setting, advised_modules(setting))
+    candidates = shortlist(fit, sites, setting, advised_modules(fit, setting))
     costs = Costs(model, all_sites, question)
     costs.measure(candidates, until)
     measured = costs.found(candidates)
@@ -52,7 +53,7 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
         too_slow=tuple(costs.too_slow),
         refused=tuple(costs.refused),
         unmeasured=tuple(candidate for candidate in candidates if candidate not in judged),
-        seen=() if known else seen_gains(comparisons(), setting.task),
+        seen=() if known else tuple(sorted(published, key=lambda one: -one.mean)),
         others=other_settings(fit, setting),
         machine=machine,
         conditions=tuple(conditions(question.section, question.input_shape).items()),

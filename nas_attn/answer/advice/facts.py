@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_attn.attention.choice import Knob
-from nas_attn.model.published import ExpectedGain, SeenGain, Situation
+from nas_attn.model.published_gains import ExpectedGain, PublishedSetting, Situation
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.space.placement import Placement, Site
 from nas_attn.storage.records import Latency
@@ -114,7 +114,7 @@ class Advice:
     refused: tuple[RefusedPlacement, ...]
     unmeasured: tuple[AdvisedPlacement, ...]
     """For which there was no time."""
-    seen: tuple[SeenGain, ...]
+    seen: tuple[PublishedSetting, ...]
     """Plain figures of the task where too few sources have it to expect a gain; else empty."""
     others: tuple[OtherSetting, ...]
     """Other settings of this task, the best first."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from nas_attn.answer.advice.facts import AdvisedPlacement, OtherSetting
 from nas_attn.attention.catalogue import ROWS
-from nas_attn.model.published import PooledFit, Situation, comparisons
+from nas_attn.model.published_gains import NOT_SAID, PooledFit, PublishedSetting, Situation
 from nas_attn.recipe.reading import load_space
 from nas_attn.recipe.tasks import variants
 from nas_attn.space.notation import parse
@@ -32,25 +32,22 @@ def searched_modules(task: str) -> tuple[str, ...]:
     return tuple(load_space(variants(task)[0].hints.space or USUAL_SPACE).choices)
 
 
-def compared_situations(task: str) -> tuple[Situation, ...]:
-    """What was compared in this task, even by one source alone: then the fit has no row of it, and
-    no gain follows, but it says where to look.
+def compared(fit: PooledFit, task: str) -> tuple[PublishedSetting, ...]:
+    """What was compared in this task, even by one source alone: then no gain follows, but it says
+    where to look.
     """
-    return tuple(row.situation for row in comparisons() if row.situation.task == task)
+    return tuple(one for one in fit.settings if one.setting.task == task)
 
 
-def advised_modules(setting: Situation) -> tuple[str, ...]:
+def advised_modules(fit: PooledFit, setting: Situation) -> tuple[str, ...]:
     """The modules that a search of this task has, and those of the catalogue that the setting has
-    rows of.
+    rows of, in any place.
     """
-    searched = searched_modules(setting.task)
-    in_setting = (
-        situation.module
-        for situation in compared_situations(setting.task)
-        if replace(situation.setting, place=setting.place) == setting
-    )
-    published = [name for name in in_setting if name in ROWS]
-    return tuple(dict.fromkeys([*searched, *published]))
+    modules = list(searched_modules(setting.task))
+    for one in compared(fit, setting.task):
+        if replace(one.setting, place=setting.place) == setting:
+            modules += [name for name in one.modules if name in ROWS]
+    return tuple(dict.fromkeys(modules))
 
 
 def shortlist(
@@ -66,9 +63,10 @@ def shortlist(
         setting: task, place, start and form.
         modules: to choose from, by the catalogue's names.
     """
-    compared = compared_situations(setting.task)
-    modules_compared = {situation.module for situation in compared}
-    places_compared = {(situation.module, situation.place) for situation in compared}
+    places_compared = {
+        (module, one.setting.place) for one in compared(fit, setting.task) for module in one.modules
+    }
+    modules_compared = {module for module, _ in places_compared}
     by_module: dict[str, list[AdvisedPlacement]] = defaultdict(list)
     for name in modules:
         for names, place, begin, end in _regions(sites):
@@ -130,11 +128,10 @@ def other_settings(fit: PooledFit, setting: Situation) -> tuple[OtherSetting, ..
     """Places, starts and forms of the same task that have rows, but the one that is asked about;
     the best first. Rows that do not say how they start are left out.
     """
-    settings = {
-        row.situation.setting
-        for row in fit.rows
-        if row.situation.task == setting.task and row.situation.setting != setting
-    }
-    told = [other for other in settings if "unknown" not in (other.start, other.form)]
-    candidates = [OtherSetting(other, fit.usual_gain(other)) for other in told]
+    settings = [one.setting for one in fit.fitted if one.setting.task == setting.task]
+    candidates = [
+        OtherSetting(other, fit.usual_gain(other))
+        for other in settings
+        if other != setting and NOT_SAID not in (other.start, other.form)
+    ]
     return tuple(sorted(candidates, key=lambda other: -other.gain.mean))

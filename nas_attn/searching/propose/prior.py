@@ -1,5 +1,5 @@
 """What is known before a search: expected effects of attention types by place and depth, from
-publications with the same task, start and form (`nas_attn.model.published`), or from earlier
+publications with the same task, start and form (`nas_attn.model.published_gains`), or from earlier
 studies.
 
 Only the sampler uses it (`PlacementSampler`, `prior`). It has no unit: the runs decide how much of
@@ -21,7 +21,7 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning
 from nas_attn.model.coding import NO_MODULE
-from nas_attn.model.published import PooledFit, Situation, pooled
+from nas_attn.model.published_gains import PooledFit, Situation, pooled
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage.database import Database
 
@@ -46,12 +46,11 @@ def published(fit: PooledFit, setting: Situation, types: Iterable[str]) -> tuple
     in points; nothing if no row has the setting's task, start and form.
     """
     places = {
-        row.situation.place
-        for row in fit.rows
-        if (row.situation.task, row.situation.start, row.situation.form)
-        == (setting.task, setting.start, setting.form)
+        one.setting.place
+        for one in fit.fitted
+        if replace(one.setting, place=setting.place) == setting.setting
     }
-    modules = {row.situation.module for row in fit.rows}
+    modules = {module for one in fit.fitted for module in one.modules}
     facts = list[Fact]()
     for name in sorted(modules.intersection(types)):
         of_type = replace(setting, module=name)

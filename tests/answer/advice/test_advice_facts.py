@@ -32,7 +32,7 @@ from nas_attn.answer.advice.shortlist import (
 from nas_attn.answer.advice.step_timing import training_image_s
 from nas_attn.attachment import survey
 from nas_attn.attention.channel import SqueezeExcitation
-from nas_attn.model.published import Situation, pooled
+from nas_attn.model.published_gains import Situation, pooled
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.units import NO_VALUE
@@ -71,7 +71,10 @@ def test_modules_of_which_there_are_rows_come_first(surveyed: Survey) -> None:
     found = shortlist(pooled(), sites, SCRATCH, searched_modules("classification"))
     assert len({one.situation.module for one in found}) == MODULES_LOOKED_AT
     of_task = {
-        row.situation.module for row in pooled().rows if row.situation.task == "classification"
+        module
+        for one in pooled().fitted
+        if one.setting.task == "classification"
+        for module in one.modules
     }
     known = [one.situation.module in of_task for one in found]
     assert known == sorted(known, reverse=True)
@@ -105,17 +108,17 @@ def test_where_no_row_is_like_it_no_gain_is_given(surveyed: Survey) -> None:
 )
 def test_a_module_has_a_gain_only_where_rows_have_it(surveyed: Survey, setting: Situation) -> None:
     sites = large_sites(surveyed.sites)
-    chosen = shortlist(pooled(), sites, setting, advised_modules(setting))
+    chosen = shortlist(pooled(), sites, setting, advised_modules(pooled(), setting))
+    rows = {
+        (fitted.setting, name): own.rows
+        for fitted in pooled().fitted
+        for name, own in fitted.modules.items()
+    }
     for one in chosen:
-        own = [
-            row
-            for row in pooled().rows
-            if row.situation.setting == one.situation.setting
-            and row.situation.module == one.situation.module
-        ]
+        own = rows.get((one.situation.setting, one.situation.module), 0)
         assert (one.gain is not None) == bool(own)
         if one.gain is not None:
-            assert one.gain.own_module == len(own)
+            assert one.gain.own_module == own
             assert set(one.gain.own_sources) == {row.source for row in own}
     known = [one.gain is not None for one in chosen]
     assert known == sorted(known, reverse=True), "what is known comes first"

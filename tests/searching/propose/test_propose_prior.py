@@ -18,7 +18,7 @@ from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.reasons import remarks
 from nas_attn.errors import NasAttnWarning, RecipeError
-from nas_attn.model.published import Situation, pooled
+from nas_attn.model.published_gains import Situation, pooled
 from nas_attn.searching.prepare.beginning import begin
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.prior import expected, expected_in, known_before, published

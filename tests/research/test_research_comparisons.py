@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from nas_attn.errors import DataError
-from nas_attn.model.published import comparisons, read_comparisons, trained_pairs
-from nas_attn.model.published.table import TABLE_FILE
+from research.evidence.comparisons import (
+    COMPARISONS_FILE,
+    comparisons,
+    read_comparisons,
+    trained_pairs,
+)
 
 
 def test_every_row_of_the_table_fits_its_schema_and_is_there_once() -> None:
@@ -45,7 +49,7 @@ def test_a_network_that_was_scored_on_three_test_sets_counts_once() -> None:
     ],
 )
 def test_a_wrong_row_is_named_with_its_line(tmp_path: Path, old: str, new: str, says: str) -> None:
-    lines = TABLE_FILE.read_text("utf-8").splitlines()[:2]
+    lines = COMPARISONS_FILE.read_text("utf-8").splitlines()[:2]
     changed = "\n".join(lines).replace(old, new)
     assert changed != "\n".join(lines)
     file = tmp_path / "rows.csv"

@@ -1,5 +1,7 @@
 """What the published comparisons say together: a mixed model, fitted by REML.
 
+    python -m research.evidence.pooling     # writes the package's table anew
+
     gain = extent * (mean + depth + setting + module + source + group) + rest
 
 Setting (task, place, start and form), module, source and group (source, data set, network) are
@@ -20,24 +22,19 @@ tried: research/notes/evidence.md.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.model.published.table import (
-    PublishedComparison,
-    Situation,
-    comparisons,
-    trained_pairs,
-)
+from nas_attn.model.published_gains import TABLE_FILE, PooledFit, Situation
+from research.evidence.comparisons import PublishedComparison, comparisons, trained_pairs
 
-# Share of the next comparisons that an interval is to hold.
-COVERAGE = 0.8
 # Random effects: name -> what a row belongs to.
 LEVELS: dict[str, Callable[[PublishedComparison], object]] = {
     "setting": lambda row: row.situation.setting,
@@ -63,117 +60,79 @@ SLOPE_SD = 0.5
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedGain:
-    """What the next comparison in a situation would show, points."""
-
-    mean: float
-    low: float
-    """With `high`, the interval that holds a share of `COVERAGE`."""
-    high: float
-    probability: float
-    """That the gain is above zero."""
-    sd: float
-    """Of the prediction."""
-    error: float
-    """Of the mean over sources and networks, so without what a new one adds."""
-    rows: int
-    """Pairs of trainings with this task, place, start and form."""
-    groups: int
-    """Networks on data sets among them."""
-    sources: tuple[str, ...]
-    """Where these rows are from; empty: the gain is an extrapolation from other settings."""
-    modules: tuple[str, ...]
-    """Which these rows have, the most frequent first."""
-    own_module: int
-    """Those rows that have this module; 0: what is said of it is said of other modules."""
-    own_groups: int
-    """Networks on data sets among the rows of this module."""
-    own_sources: tuple[str, ...]
-    """Where the rows of this module are from."""
-
-
-@dataclass(frozen=True)
-class PooledFit:
-    """The fitted model; `fit` makes it."""
-
-    rows: tuple[PublishedComparison, ...]
-    spreads: dict[str, float]
-    """Standard deviations, points, of `SPREADS`."""
-    effects: Array
-    """Mean and slopes, then random effects."""
-    covariance: Array
-    """Of the effects' errors."""
-    places: dict[tuple[str, object], int]
-    """(random effect, its level) -> index in `effects`."""
-    degrees: int
-    """Of freedom of Student's t."""
-
-    def gain(self, situation: Situation) -> ExpectedGain:
-        """The prediction for a network and a source that are not in the table."""
-        return self._predicted([situation], situation)
-
-    def usual_gain(self, setting: Situation) -> ExpectedGain:
-        """The same for a module and a depth as the rows of this setting have them on average."""
-        like = self._like(setting)
-        return self._predicted([row.situation for row in like] or [setting], setting)
-
-    def _like(self, situation: Situation) -> list[PublishedComparison]:
-        return [row for row in self.rows if row.situation.setting == situation.setting]
-
-    def _predicted(self, mixed: Sequence[Situation], situation: Situation) -> ExpectedGain:
-        """Of the mean of these situations, which share their setting."""
-        weights = np.zeros(len(self.effects))
-        unseen = 0.0
-        extents = [_extent(one) for one in mixed]
-        for one, extent in zip(mixed, extents, strict=True):
-            share = extent / len(mixed)
-            fixed = _fixed(one)
-            weights[: len(fixed)] += share * np.array(fixed)
-            for name, level in (("setting", one.setting), ("module", one.module)):
-                index = self.places.get((name, level))
-                if index is None:
-                    unseen += extent * share * self.spreads[name] ** 2
-                else:
-                    weights[index] += share
-        mean = float(weights @ self.effects)
-        variance = float(weights @ self.covariance @ weights) + unseen
-        extent = sum(extents) / len(extents)
-        new = sum((extent * self.spreads[name]) ** 2 for name in ("source", "group"))
-        sd = math.sqrt(variance + new + self.spreads["rest"] ** 2)
-        half = sd * quantile(COVERAGE, self.degrees)
-        like = self._like(situation)
-        own = [row for row in like if row.situation.module == situation.module]
-        counts = Counter(row.situation.module for row in like)
-        return ExpectedGain(
-            mean=mean,
-            low=mean - half,
-            high=mean + half,
-            probability=above_zero(mean / sd, self.degrees),
-            sd=sd,
-            error=math.sqrt(variance),
-            rows=len(like),
-            groups=len({row.group for row in like}),
-            sources=tuple(sorted({row.source for row in like})),
-            modules=tuple(name for name, _ in counts.most_common()),
-            own_module=len(own),
-            own_groups=len({row.group for row in own}),
-            own_sources=tuple(sorted({row.source for row in own})),
-        )
-
-
-@lru_cache(maxsize=1)
-def pooled() -> PooledFit:
-    """The fit of the package's table."""
-    return fit(comparisons())
-
-
 def fit(rows: Sequence[PublishedComparison]) -> PooledFit:
     """Fits the tasks of which there are two sources; rows that score one pair of trainings count
     once.
     """
-    pairs = _of_known_tasks(trained_pairs(rows))
-    equations = _Equations(pairs)
+    return PooledFit(fitted_table(rows))
+
+
+def fitted_table(rows: Sequence[PublishedComparison]) -> dict[str, Any]:
+    """The fit as the package's table has it: fitted settings first, each with its plain figures."""
+    fitted = fitted_pairs(rows)
+    equations = _Equations(fitted)
+    sd = _most_likely(equations)
+    effects, covariance = equations.solved(sd)
+    settings = list(dict.fromkeys(row.situation.setting for row in fitted))
+    modules = list(dict.fromkeys(row.situation.module for row in fitted))
+    places = [*range(equations.fixed)]
+    places += [equations.places["setting", setting] for setting in settings]
+    places += [equations.places["module", module] for module in modules]
+    chosen = covariance[np.ix_(places, places)]
+    sources = len({row.source for row in fitted})
+    table: dict[str, Any] = {
+        "degrees": max(sources - 2, FEWEST_DEGREES),
+        "spreads": dict(zip(SPREADS, sd.tolist(), strict=True)),
+        "modules": modules,
+        "effects": effects[places].tolist(),
+        "covariance": chosen[np.tril_indices(len(places))].tolist(),
+    }
+    by_setting: dict[Situation, list[PublishedComparison]] = {setting: [] for setting in settings}
+    for row in trained_pairs(rows):
+        by_setting.setdefault(row.situation.setting, []).append(row)
+    plain = [_plain_figures(setting, own) for setting, own in by_setting.items()]
+    expected = PooledFit({**table, "settings": _with_any_gain(plain, len(settings))})
+    for number, (row, own) in enumerate(zip(plain, by_setting.values(), strict=True)):
+        if number < len(settings):
+            row["usual"] = expected.predicted([one.situation for one in own])
+    return {**table, "settings": plain}
+
+
+def _with_any_gain(plain: Sequence[dict[str, Any]], fitted: int) -> list[dict[str, Any]]:
+    """The settings, the fitted ones marked as such, whose gain is not known yet."""
+    return [{**row, "usual": (0.0, 0.0, 0.0)} for row in plain[:fitted]]
+
+
+def _plain_figures(setting: Situation, rows: Sequence[PublishedComparison]) -> dict[str, Any]:
+    """What the rows of a setting say by themselves."""
+    counts = Counter(row.situation.module for row in rows)
+    modules = {
+        name: _counted([row for row in rows if row.situation.module == name])
+        for name, _ in counts.most_common()
+    }
+    return {
+        "task": setting.task,
+        "place": setting.place,
+        "start": setting.start,
+        "form": setting.form,
+        **_counted(rows),
+        "mean": fmean(row.gain for row in rows),
+        "positive": sum(row.gain > 0 for row in rows),
+        "modules": modules,
+        "usual": None,
+    }
+
+
+def _counted(rows: Sequence[PublishedComparison]) -> dict[str, Any]:
+    return {
+        "rows": len(rows),
+        "groups": len({row.group for row in rows}),
+        "sources": sorted({row.source for row in rows}),
+    }
+
+
+def _most_likely(equations: _Equations) -> Array:
+    """The spreads of the greatest penalised likelihood, found by steps of each in turn."""
     log_sd = np.full(len(SPREADS), math.log(START_SD))
     best = equations.likelihood(np.exp(log_sd))
     for factor in STEPS:
@@ -191,19 +150,12 @@ def fit(rows: Sequence[PublishedComparison]) -> PooledFit:
                         best = value
                         moved = True
                         break
-    effects, covariance = equations.solved(np.exp(log_sd))
-    sources = len({row.source for row in pairs})
-    return PooledFit(
-        rows=pairs,
-        spreads=dict(zip(SPREADS, np.exp(log_sd).tolist(), strict=True)),
-        effects=effects,
-        covariance=covariance,
-        places=equations.places,
-        degrees=max(sources - 2, FEWEST_DEGREES),
-    )
+    return np.asarray(np.exp(log_sd))
 
 
-def _of_known_tasks(pairs: Sequence[PublishedComparison]) -> tuple[PublishedComparison, ...]:
+def fitted_pairs(rows: Sequence[PublishedComparison]) -> tuple[PublishedComparison, ...]:
+    """The pairs of trainings of the tasks of which there are enough sources."""
+    pairs = trained_pairs(rows)
     sources: dict[str, set[str]] = defaultdict(set)
     for pair in pairs:
         sources[pair.situation.task].add(pair.source)
@@ -220,7 +172,7 @@ class _Equations:
     """
 
     def __init__(self, rows: Sequence[PublishedComparison]) -> None:
-        fixed = np.array([_fixed(row.situation) for row in rows])
+        fixed = np.array([[1.0, row.situation.depth] for row in rows])
         self.fixed = fixed.shape[1]
         self.places: dict[tuple[str, object], int] = {}
         kinds: list[int] = []
@@ -238,7 +190,7 @@ class _Equations:
         # of each row: its effects, and how often each counts
         effects = np.array([self._effects_of(row) for row in rows])
         counts = np.hstack([fixed, np.ones((len(rows), len(LEVELS)))])
-        counts *= np.array([[_extent(row.situation)] for row in rows])
+        counts *= np.array([[row.situation.extent] for row in rows])
         size = self.fixed + len(kinds)
         self._design = np.zeros((len(rows), size))
         np.put_along_axis(self._design, effects, counts, axis=1)
@@ -313,43 +265,23 @@ def _inverse(left: Array, starts: Sequence[int]) -> Array:
     return np.block([[inner, corner.T], [corner, outer]])
 
 
-def _fixed(situation: Situation) -> list[float]:
-    """For mean and depth; the latter is 0 for a whole backbone, a neck and a head."""
-    depth = (situation.begin + situation.end) / 2 - 0.5
-    return [1.0, depth]
+def written() -> str:
+    """The package's table of all comparisons, as text."""
+    table = _rounded(fitted_table(comparisons()))
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in table.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _extent(situation: Situation) -> float:
-    """1 for modules everywhere in the backbone, in the neck or in the head; else less."""
-    return math.sqrt(situation.end - situation.begin)
+def _rounded(value: Any) -> Any:
+    """The same with nine digits of each number, which all computers have in common."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
 
 
-def above_zero(standardised: float, degrees: int) -> float:
-    """The share of Student's t above minus this value, by the series for whole degrees (Abramowitz
-    and Stegun 26.7.3 and 26.7.4).
-    """
-    angle = math.atan(abs(standardised) / math.sqrt(degrees))
-    cosine = math.cos(angle)
-    odd = degrees % 2 == 1
-    term = cosine if odd else 1.0
-    total = 0.0
-    for k in range(1 if odd else 0, degrees - 1, 2):
-        total += term
-        term *= cosine**2 * (k + 1) / (k + 2)
-    inside = math.sin(angle) * total
-    if odd:
-        inside = 2 / math.pi * (angle + inside)
-    return 0.5 + math.copysign(inside / 2, standardised)
-
-
-def quantile(coverage: float, degrees: int) -> float:
-    """Half the width of the interval of Student's t that holds this share."""
-    low = 0.0
-    high = 100.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if 2 * above_zero(middle, degrees) - 1 < coverage:
-            low = middle
-        else:
-            high = middle
-    return high
+if __name__ == "__main__":
+    TABLE_FILE.write_text(written(), encoding="utf-8")

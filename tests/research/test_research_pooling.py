@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -10,24 +11,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from nas_attn.model.published import (
-    PublishedComparison,
-    Situation,
-    comparisons,
-    fit,
-    pooled,
-    seen_gains,
-)
-from nas_attn.model.published.pooling import (
+from nas_attn.model.published_gains import TABLE_FILE, Situation, pooled
+from research.evidence.comparisons import PublishedComparison, comparisons
+from research.evidence.pooling import (
     LEVELS,
     PENALTY_SD,
     SLOPE_SD,
     SPREADS,
     STEPS,
-    above_zero,
-    quantile,
+    fit,
+    fitted_pairs,
+    fitted_table,
 )
 
 NECK = Situation("detection", "neck", "pretrained", "random", "se")
@@ -64,6 +59,24 @@ def made(
                 gain = own + 0.3 * rng.standard_normal()
                 rows.append(row(f"source {source}", f"network {network}", situation, gain))
     return rows
+
+
+def test_the_package_has_the_fit_of_these_comparisons() -> None:
+    """Else: run `make docs`."""
+    made_now = fitted_table(comparisons())
+    shipped = json.loads(TABLE_FILE.read_text(encoding="utf-8"))
+    assert shipped.keys() == made_now.keys()
+    assert shipped["modules"] == made_now["modules"]
+    assert shipped["degrees"] == made_now["degrees"]
+    for name in ("effects", "covariance"):
+        assert shipped[name] == pytest.approx(made_now[name], rel=1e-6, abs=1e-9)
+    assert shipped["spreads"] == pytest.approx(made_now["spreads"])
+    for kept, now in zip(shipped["settings"], made_now["settings"], strict=True):
+        assert list(kept["modules"]) == list(now["modules"])
+        usual = now.pop("usual")
+        assert kept.pop("usual") == (usual and pytest.approx(usual, rel=1e-6))
+        assert kept.pop("mean") == pytest.approx(now.pop("mean"))
+        assert kept == now
 
 
 def test_known_effects_are_found_within_their_errors() -> None:
@@ -114,25 +127,23 @@ def test_a_task_of_one_source_is_not_fitted() -> None:
     others = [row for row in comparisons() if row.situation.task != "segmentation"]
     assert fit(comparisons()).spreads == fit(others).spreads
     two = [replace(row, source=f"{row.source} {number % 2}") for number, row in enumerate(alone)]
-    assert any(row.situation.task == "segmentation" for row in fit([*others, *two]).rows)
+    assert fit([*others, *two]).knows("segmentation")
+    assert not pooled().knows("segmentation")
 
 
-def test_seen_gains_are_the_plain_figures_of_each_setting() -> None:
-    (seen,) = seen_gains(comparisons(), "segmentation")
+def test_a_task_that_is_not_fitted_has_its_plain_figures() -> None:
+    (seen,) = (one for one in pooled().settings if one.setting.task == "segmentation")
     own = [row for row in comparisons() if row.situation.task == "segmentation"]
-    assert (seen.setting.place, seen.setting.start) == ("head", "pretrained")
+    assert (seen.setting.place, seen.setting.start, seen.usual) == ("head", "pretrained", None)
     assert seen.mean == pytest.approx(np.mean([row.gain for row in own]))
-    assert (seen.rows, seen.positive, seen.groups) == (48, 48, 6)
-    assert seen_gains([row for row in comparisons() if row not in own], "segmentation") == ()
+    assert (seen.rows.rows, seen.positive, seen.rows.groups) == (48, 48, 6)
 
 
 def test_a_setting_says_no_more_than_its_rows_and_the_mean_of_all() -> None:
-    gains = {one.situation.setting for one in pooled().rows}
-    middle = float(pooled().effects[0])
-    for setting in gains:
-        own = [one.gain for one in pooled().rows if one.situation.setting == setting]
-        bounds = sorted([float(np.mean(own)), middle])
-        assert bounds[0] - 0.35 <= pooled().usual_gain(setting).mean <= bounds[1] + 0.35
+    middle = fitted_table(comparisons())["effects"][0]
+    for one in pooled().fitted:
+        bounds = sorted([one.mean, middle])
+        assert bounds[0] - 0.35 <= pooled().usual_gain(one.setting).mean <= bounds[1] + 0.35
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
@@ -161,7 +172,7 @@ def plain_likelihood(rows: tuple[PublishedComparison, ...], spreads: dict[str, f
 
 
 def test_no_other_spread_is_more_likely() -> None:
-    rows = pooled().rows
+    rows = fitted_pairs(comparisons())
     spreads = pooled().spreads
     best = plain_likelihood(rows, spreads)
     for name in SPREADS:
@@ -175,18 +186,10 @@ def test_a_fit_uses_no_threads() -> None:
     work.
     """
     code = (
-        "import time; from nas_attn.model.published import pooled;"
-        "began = time.process_time() - time.thread_time(); pooled();"
+        "import time; from research.evidence.pooling import comparisons, fit;"
+        "began = time.process_time() - time.thread_time(); fit(comparisons());"
         "print(time.process_time() - time.thread_time() - began)"
     )
     env = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
     ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
     assert float(ran.stdout) < 0.1
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 8, 15])
-def test_students_t_is_that_of_scipy(degrees: int) -> None:
-    for value in (-2.5, -0.3, 0.0, 0.7, 4.0):
-        expected = stats.t.cdf(value, degrees)
-        assert above_zero(value, degrees) == pytest.approx(expected, abs=1e-9)
-    assert quantile(0.8, degrees) == pytest.approx(stats.t.ppf(0.9, degrees), abs=1e-6)

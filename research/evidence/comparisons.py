@@ -15,10 +15,9 @@ from pathlib import Path
 from statistics import fmean
 
 from nas_attn.errors import DataError
+from nas_attn.model.published_gains import NOT_SAID, Situation
 
-TABLE_FILE = Path(__file__).with_name("comparisons.csv")
-# A source does not say how its modules begin, or what its networks start from.
-NOT_SAID = "unknown"
+COMPARISONS_FILE = Path(__file__).with_name("comparisons.csv")
 EVIDENCE_TASKS = ("classification", "detection", "segmentation")
 PARTS_OF_A_NETWORK = ("backbone", "neck", "head")
 STARTS = ("scratch", "pretrained", NOT_SAID)
@@ -26,31 +25,6 @@ MODULE_FORMS = ("random", "identity", NOT_SAID)
 EVIDENCE_KINDS = ("exact", "near", "authors", "repeated", "fit")
 # The test set of ImageNet that counts; others score the same networks again.
 COUNTED_TEST = "validation"
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """Where a module stands, and how training begins."""
-
-    task: str
-    """`classification`, `detection` or `segmentation`."""
-    place: str
-    """`backbone`, `neck` or `head`."""
-    start: str
-    """What the network has learned before: `scratch` nothing, `pretrained` (its backbone)."""
-    form: str
-    """How the module begins: `random`, or as the `identity`."""
-    module: str
-    """The catalogue's name if it is there."""
-    begin: float = 0.0
-    """Where in the backbone the modules begin, 0 (input) to 1 (output)."""
-    end: float = 1.0
-    """Where in the backbone they end."""
-
-    @property
-    def setting(self) -> Situation:
-        """The same for any module at any depth."""
-        return replace(self, module="", begin=0.0, end=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +95,8 @@ ROUNDED_BY = 0.011
 
 @lru_cache(maxsize=1)
 def comparisons() -> tuple[PublishedComparison, ...]:
-    """The rows of the package's table."""
-    return read_comparisons(TABLE_FILE)
+    """The rows of our table."""
+    return read_comparisons(COMPARISONS_FILE)
 
 
 def read_comparisons(file: Path) -> tuple[PublishedComparison, ...]:
