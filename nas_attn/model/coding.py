@@ -76,7 +76,8 @@ def names_of(choice: Hashable) -> tuple[str, ...]:
     names: list[str] = []
     # a site with modules at two positions has two parts
     for part in text.split(" "):
-        position, module = "", part
+        position = ""
+        module = part
         if part.startswith("@"):
             position, _, module = part.partition("=")
         module_type = module.partition("(")[0]
@@ -265,28 +266,32 @@ class Coding:
         return np.where(self._site[:, None] == self._site, 0.0, matrix)
 
     def _part(self, part: str, left: Codes, right: Codes | None) -> Floats:
-        """Of pairs: the sum over pairs of sites of the product of the two sites' kernels, (sum² -
-        sum of squares) / 2.
-        """
-
-        def dot(a: Floats, b: Floats) -> Floats:
-            return np.asarray((a * b).sum(axis=1) if right is None else a @ b.T)
-
+        """(n, m) covariance of one part of the effects; (n,) variances without `right`."""
         if part == "pair":
-            a = self.centred(left)
-            b = self.centred(left if right is None else right)
-            products, squares = np.zeros(
-                (2, len(left)) if right is None else (2, len(left), len(right))
-            )
-            for product in (dot(a[:, site], b[:, site]) for site in self._entries):
-                products = products + product
-                squares = squares + product**2
-            return np.asarray(self._scale[part] * 0.5 * (products**2 - squares))
-        a, b = (
-            self.one_hot(codes) @ self._names[part]
-            for codes in (left, left if right is None else right)
-        )
-        return self._scale[part] * dot(a, b)
+            return self._pairs(left, right)
+        names = self._names[part]
+        a = self.one_hot(left) @ names
+        b = None if right is None else self.one_hot(right) @ names
+        return self._scale[part] * _products(a, b)
+
+    def _pairs(self, left: Codes, right: Codes | None) -> Floats:
+        """The same of pairs: the sum over pairs of sites of the product of the two sites' kernels,
+        which is (the square of the sum - the sum of the squares) / 2.
+        """
+        a = self.centred(left)
+        b = None if right is None else self.centred(right)
+        total = np.zeros(len(left) if right is None else (len(left), len(right)))
+        squares = np.zeros_like(total)
+        for site in self._entries:
+            product = _products(a[:, site], None if b is None else b[:, site])
+            total = total + product
+            squares = squares + product**2
+        return np.asarray(self._scale["pair"] * 0.5 * (total**2 - squares))
+
+
+def _products(left: Floats, right: Floats | None) -> Floats:
+    """(n, m) products of rows; (n,) of each with itself without `right`."""
+    return np.asarray((left**2).sum(axis=1) if right is None else left @ right.T)
 
 
 def array_content(array: Floats | Ints) -> Hashable:
