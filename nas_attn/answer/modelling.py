@@ -90,7 +90,15 @@ def models_of(
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET_RUNG`, once two
     candidates have some; scored on the test images, one above that, `TESTED`.
-    `placements`: explicit, by key; `larger`: see `Beforehand`.
+
+    Args:
+        recipe: the study's.
+        placements: explicit ones, by key.
+        scores: of the study's runs.
+        larger: keys of larger networks of the backbone's family, as in `Beforehand`.
+
+    Returns:
+        The models, by metric and then in the order of their rungs.
     """
     searched = [
         _Ran(stored, stored.score.rung, stored.backbone, scores.validated(stored))

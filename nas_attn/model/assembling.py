@@ -75,7 +75,16 @@ class Data:
     def simple(
         cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats
     ) -> Data:
-        """Of one rung, each value a block of its own, with priors in proportion to the noise."""
+        """Returns data of one rung, each value a block of its own, with priors in proportion to the
+        noise.
+
+        Args:
+            coding: scaled to the placements in `codes`.
+            codes: (placements, sites) of the evaluated placements.
+            place: (values,) the row in `codes` of each value.
+            value: (values,) more is better.
+            weight: (values,) variance of the noise over that of a full run.
+        """
         priors = Priors.of(value - value.mean(), float(np.median(value)))
         none = np.zeros_like(place)
         each = np.arange(len(place))
@@ -164,8 +173,19 @@ def assemble(
     rung: int,
     beforehand: Beforehand = NOTHING_KNOWN,
 ) -> Assembled:
-    """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last
-    one counts.
+    """Makes arrays of the runs of the rungs up to `rung`; of equal runs (placement, seed, backbone,
+    rung) the last one counts.
+
+    Args:
+        runs: of this metric, at least one of them at `rung`.
+        placements: explicit ones by key, run or not.
+        metric: its name.
+        lower_is_better: whether less of it is better.
+        rung: the last one, which answers are about.
+        beforehand: what is known of the placements.
+
+    Returns:
+        At most MOST_FITTED runs, and what was done to them.
     """
     unique = _newest({(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung})
     evaluated = _best_informed(list(unique.values()))

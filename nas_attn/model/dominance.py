@@ -106,10 +106,17 @@ def _exclusive(point: Floats, others: Floats, corner: Floats) -> float:
 def hypervolume_gains(
     values: Floats, observed: Floats, reference: Floats, rng: np.random.Generator
 ) -> Floats:
-    """(n,) volume below the reference (m,) that each of (n, m) points alone would add to `known`
-    (k, m).
+    """Returns the volume below the reference that each point alone would add: exact in the plane,
+    strip by strip; with more objectives by POINTS random points.
 
-    Exact in the plane, strip by strip; with more objectives by POINTS random points.
+    Args:
+        values: (n, m) the points.
+        observed: (k, m) what dominates a volume already.
+        reference: (m,) the corner of all volumes.
+        rng: of the random points.
+
+    Returns:
+        (n,) volumes in the plane; else numbers of the random points.
     """
     front = observed[(observed < reference).all(axis=1)]
     front = np.unique(front[non_dominated(front)], axis=0) if len(front) else front

@@ -355,8 +355,18 @@ def fit(
     rung: int | None = None,
     beforehand: Beforehand = NOTHING_KNOWN,
 ) -> Evidence | None:
-    """The model of one metric for `placements`, run or not, from runs up to a rung (the highest);
-    None without a run there.
+    """Fits the model of one metric.
+
+    Args:
+        runs: of this metric; those that are not finite, or of other placements, are left out.
+        placements: explicit ones by key, run or not.
+        metric: its name; shares are told from other metrics by it.
+        lower_is_better: whether less of it is better.
+        rung: the last one that counts, which answers are about; None: the highest.
+        beforehand: what is known of the placements.
+
+    Returns:
+        The model; None without a run at the rung.
     """
     placed = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in placed), default=None) if rung is None else rung

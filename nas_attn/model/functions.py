@@ -54,7 +54,14 @@ class Function:
     def centred(
         cls, coding: Coding, constant: float, entries: Floats, pairs: Floats | None
     ) -> Function:
-        """From pairs of centred choices, written out as pairs, choices and a constant."""
+        """Writes a function of pairs of centred choices as one of pairs, choices and a constant.
+
+        Args:
+            coding: of the placements.
+            constant: of all placements.
+            entries: (entries,) of each choice.
+            pairs: (entries, entries) of each pair of centred choices; None: there are none.
+        """
         if pairs is None:
             return cls(coding.first, constant, entries)
         toward = pairs @ coding.middle

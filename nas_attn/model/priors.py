@@ -62,8 +62,13 @@ class Priors:
     def of(
         cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None
     ) -> Priors:
-        """From values less their block's mean (runs,) and the median of the values; `share`: the
-        metric is from 0 to 1.
+        """Returns the priors of a metric.
+
+        Args:
+            net: (runs,) values less their block's mean.
+            level: the median of the values.
+            share: whether the metric is from 0 to 1.
+            floor: noise that the images alone give one run; None: not known.
         """
         p = min(max(level, 0.02), 0.98)
         # where all values are equal
