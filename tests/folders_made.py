@@ -31,9 +31,10 @@ def is_refused(root: Path, said: str) -> None:
         loading.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
 
 
-def of_kind(inventory: Inventory, kind: str) -> list[Remark]:
+def of_kind(inventory: Inventory, kind: str) -> list[str]:
     """The inventory's remarks of this kind."""
-    return [remark for remark in inventory.cautions if remark["kind"] == kind]
+    remarks = [remark for remark in inventory.cautions if isinstance(remark, Remark)]
+    return [remark.text for remark in remarks if remark.kind == kind]
 
 
 def picture(seed: int) -> Image.Image:

@@ -27,6 +27,7 @@ from nas_attn.data.image_file import opened_image, why_unreadable
 from nas_attn.data.inventory import WHOLE, Remark
 from nas_attn.data.manifest import checksum
 from nas_attn.data.walking import plain
+from nas_attn.errors import few, several
 
 # of what is kept in the cache
 LOOK_FORMAT = 5
@@ -163,30 +164,38 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
     parted = ""
     if not grouped and "validation" not in splits:
         parted = "train" if "train" in splits else WHOLE
-    remarks = _equal(readable, parted, by_groups=by_groups)
-    if len(splits) > 1:
-        pairs = near_copies(readable, lambda image: image.split)
-        remarks += _near(pairs, place="splits")
-    if parted:
-        divided = [image for image in readable if image.split == parted]
-        remarks += _near(near_copies(divided, lambda image: image.name), "parted", by_groups)
-    blank = [image.name for image in readable if image.look.blank]
-    if blank:
-        remarks.append({"kind": "one_colour", "images": len(blank), "example": blank[0]})
-    stacks = [image.name for image in readable if image.look.stacked]
-    if stacks:
-        remarks.append({"kind": "several_pages", "files": stacks})
+    together = "give validation a file of its own without them, or leave out one"
+    if by_groups:
+        together = "remove them, or keep them together with data.groups"
+    remarks = [*_equal(readable, parted, together), *_near(readable, parted, together)]
+    if blank := [image.name for image in readable if image.look.blank]:
+        remarks.append(
+            Remark(
+                "one_colour",
+                f"{several(len(blank), 'image')} of one colour all over, such as '{blank[0]}',"
+                " which show nothing; what is transparent is white here",
+            )
+        )
+    if stacks := [image.name for image in readable if image.look.stacked]:
+        remarks.append(
+            Remark(
+                "several_pages",
+                f"{several(len(stacks), 'file')} with several pages or frames ({few(stacks)}): only"
+                " the first of each is read; save the others as files of their own if they are to"
+                " count",
+            )
+        )
     if not grouped:
         remarks += _shared_names(seen, parted, by_groups=by_groups)
     return remarks + _same_names(seen)
 
 
-def _equal(seen: Sequence[Seen], parted: str, *, by_groups: bool) -> list[Remark]:
+def _equal(seen: Sequence[Seen], parted: str, together: str) -> list[Remark]:
     by_pixels: defaultdict[int, list[Seen]] = defaultdict(list)
     for image in seen:
         by_pixels[image.look.pixels].append(image)
     twice: list[list[Seen]] = []
-    copied: dict[str, list[list[Seen]]] = {"splits": [], "classes": [], "parted": []}
+    copied: dict[str, list[list[Seen]]] = {"split": [], "label": [], "name": []}
     for group in by_pixels.values():
         splits = {image.split for image in group}
         labels = {image.label for image in group}
@@ -195,55 +204,71 @@ def _equal(seen: Sequence[Seen], parted: str, *, by_groups: bool) -> list[Remark
             twice += [group] if len(splits) > 1 else []
             continue
         if len(splits) > 1:
-            copied["splits"].append(group)
+            copied["split"].append(group)
         if len(labels) > 1:
-            copied["classes"].append(group)
+            copied["label"].append(group)
         elif splits == {parted}:
-            copied["parted"].append(group)
+            copied["name"].append(group)
     remarks: list[Remark] = []
     if twice:
         first = twice[0]
-        splits_of_first = list(dict.fromkeys(image.split for image in first))
+        places = " and ".join(dict.fromkeys(image.split for image in first))
         remarks.append(
-            {
-                "kind": "files_in_two_splits",
-                "files": len(twice),
-                "example": first[0].name,
-                "splits": splits_of_first,
-            }
-        )
-    differing = {"splits": "split", "classes": "label", "parted": "name"}
-    for place, groups in copied.items():
-        if groups:
-            one = groups[0][0]
-            by = differing[place]
-            other = next(each for each in groups[0] if getattr(each, by) != getattr(one, by))
-            remarks.append(
-                {
-                    "kind": "copies",
-                    "images": len(groups),
-                    "files": sum(len({image.name for image in group}) for group in groups),
-                    "example": [one.name, other.name],
-                    "place": place,
-                    "by_groups": by_groups,
-                }
+            Remark(
+                "files_in_two_splits",
+                f"{several(len(twice), 'file')} in two splits at once, such as '{first[0].name}' in"
+                f" {places}: scores on them tell nothing about new images; give each split images"
+                " of its own",
             )
+        )
+    for differing, groups in copied.items():
+        if groups:
+            remarks.append(Remark("copies", _copies_text(groups, differing, together)))
     return remarks
 
 
-def _near(pairs: Sequence[Pair], place: str, by_groups: bool = True) -> list[Remark]:
-    if not pairs:
-        return []
-    example = [image.name for image in pairs[0]]
-    return [
-        {
-            "kind": "near_copies",
-            "images": len(pairs),
-            "example": example,
-            "place": place,
-            "by_groups": by_groups,
-        }
-    ]
+def _copies_text(groups: Sequence[Sequence[Seen]], differing: str, together: str) -> str:
+    """Says which images have copies; those of a group differ in this field."""
+    one = groups[0][0]
+    other = next(each for each in groups[0] if getattr(each, differing) != getattr(one, differing))
+    copied = f"{several(len(groups), 'image')} with copies of the same pixels"
+    files = sum(len({image.name for image in group}) for group in groups)
+    if files != 2 * len(groups):
+        # some have more than one copy
+        copied += f" ({files:,} files)"
+    such = f"such as '{one.name}' and '{other.name}'"
+    if differing == "split":
+        return (
+            f"{copied} in two splits, {such}: scores on them tell nothing about new images; leave"
+            " them out of one split"
+        )
+    if differing == "label":
+        return (
+            f"{copied} in two classes, {such}: no network can be right about both; leave them out"
+            " of one class"
+        )
+    return f"{copied}, {such}, which may come into two splits: {together}"
+
+
+def _near(readable: Sequence[Seen], parted: str, together: str) -> Iterator[Remark]:
+    if len({image.split for image in readable}) > 1:
+        pairs = near_copies(readable, lambda image: image.split)
+        for one, other in pairs[:1]:
+            yield Remark(
+                "near_copies",
+                f"{several(len(pairs), 'image')} nearly equal to one of another split, such as"
+                f" '{one.name}' and '{other.name}': if they are one photograph, scaled or saved"
+                " again, leave them out of one split",
+            )
+    divided = [image for image in readable if image.split == parted]
+    pairs = near_copies(divided, lambda image: image.name)
+    for one, other in pairs[:1]:
+        yield Remark(
+            "near_copies",
+            f"{several(len(pairs), 'image')} nearly equal to another one, such as '{one.name}' and"
+            f" '{other.name}', which may come into two splits: if they are of one scene,"
+            f" {together}",
+        )
 
 
 def near_copies(seen: Sequence[Seen], place: Callable[[Seen], str]) -> list[Pair]:
@@ -323,17 +348,22 @@ def _shared_names(seen: Sequence[Seen], divided: str, *, by_groups: bool) -> lis
     for place, pairs in apart.items():
         if pairs:
             called, (one, other) = next(iter(pairs.items()))
-            groups_help = place == "parted" and by_groups
-            remarks.append(
-                {
-                    "kind": "shared_names",
-                    "names": len(pairs),
-                    "example": [one.name, other.name],
-                    "shared": called,
-                    "place": place,
-                    "pattern": _pattern_for(other.name) if groups_help else "",
-                }
+            names = several(len(pairs), "name")
+            such = (
+                f"such as '{one.name}' and '{other.name}': if '{called}' is one photograph, film or"
+                " patient"
             )
+            way_out = "give validation a file of its own without them, or leave out one"
+            if by_groups:
+                pattern = _pattern_for(other.name)
+                way_out = f"keep its images together with data.groups = {{ pattern = '{pattern}' }}"
+            said = f"{names} shared by images that may come into two splits, {such}, {way_out}"
+            if place == "splits":
+                said = (
+                    f"{names} shared by images of two splits, {such}, scores on it tell nothing"
+                    " about new ones; put its images into one split"
+                )
+            remarks.append(Remark("shared_names", said))
     return remarks
 
 
@@ -347,4 +377,11 @@ def _same_names(seen: Sequence[Seen]) -> list[Remark]:
             others.append([other, image.name])
     if not others:
         return []
-    return [{"kind": "same_names", "files": len(others), "example": others[0]}]
+    return [
+        Remark(
+            "same_names",
+            f"{several(len(others), 'file')} whose name differs from another one's only in case or"
+            f" Unicode form, such as '{others[0][0]}' and '{others[0][1]}': on Windows and macOS,"
+            " one of the two replaces the other; rename them",
+        )
+    ]

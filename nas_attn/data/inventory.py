@@ -7,7 +7,7 @@ keeps it for its report. Images are named by their paths in their folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,8 +24,14 @@ FULL_BITS = 16
 SHOWN_REASONS = 5
 # what masks and boxes are drawn on: an image as its file stores it, or as EXIF data say it is shown
 DrawnOn = Literal["stored", "shown"]
-# What makes scores misleading, in JSON's types: its `kind`, and what SENTENCES needs to say it.
-Remark = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What would make scores misleading, as a sentence that begins in lower case."""
+
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ class Inventory:
     unreadable: Mapping[str, str]
     # reason -> files
     left_out: Mapping[str, Sequence[str]]
-    cautions: tuple[Remark, ...]
+    # studies from before have facts, the kind among them, in place of a sentence
+    cautions: tuple[Remark | Mapping[str, Any], ...]
     labels: Kind = "classes"
     # split -> the folders that `data.splits` names for it
     folders: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -64,7 +71,13 @@ class Inventory:
             )
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
-        return lines + [f"note: {remark_text(remark)}" for remark in self.cautions]
+        for caution in self.cautions:
+            if isinstance(caution, Remark):
+                lines.append(f"note: {caution.text}")
+            else:
+                facts = (f"{name} {value}" for name, value in caution.items() if name != "kind")
+                lines.append(f"note: {caution['kind'].replace('_', ' ')}: {', '.join(facts)}")
+        return lines
 
     def _count_line(self) -> str:
         """`2 classes, 20 images (train: 10, validation: 10), 1 unreadable (left out)`."""
@@ -124,173 +137,3 @@ class StudyImages:
                 f" {self.division.validated:,} for validation; the test images stay"
             )
         return lines
-
-
-def remark_text(remark: Remark) -> str:
-    """Returns a remark as a sentence that begins in lower case."""
-    facts = dict(remark)
-    return SENTENCES[facts.pop("kind")](**facts)
-
-
-def _kept_together(by_groups: bool) -> str:
-    if by_groups:
-        return "remove them, or keep them together with data.groups"
-    return "give validation a file of its own without them, or leave out one"
-
-
-def _copies(
-    images: int, files: int, example: Sequence[str], place: str, by_groups: bool = True
-) -> str:
-    one, other = example
-    copied = f"{several(images, 'image')} with copies of the same pixels"
-    if files != 2 * images:
-        # some have more than one copy
-        copied += f" ({files:,} files)"
-    if place == "splits":
-        return (
-            f"{copied} in two splits, such as '{one}' and '{other}': scores on them tell nothing"
-            " about new images; leave them out of one split"
-        )
-    if place == "classes":
-        return (
-            f"{copied} in two classes, such as '{one}' and '{other}': no network can be right about"
-            " both; leave them out of one class"
-        )
-    return (
-        f"{copied}, such as '{one}' and '{other}', which may come into two splits:"
-        f" {_kept_together(by_groups)}"
-    )
-
-
-def _near_copies(images: int, example: Sequence[str], place: str, by_groups: bool = True) -> str:
-    one, other = example
-    alike = f"{several(images, 'image')} nearly equal to"
-    if place == "splits":
-        return (
-            f"{alike} one of another split, such as '{one}' and '{other}': if they are one"
-            " photograph, scaled or saved again, leave them out of one split"
-        )
-    return (
-        f"{alike} another one, such as '{one}' and '{other}', which may come into two splits: if"
-        f" they are of one scene, {_kept_together(by_groups)}"
-    )
-
-
-def _shared_names(
-    names: int, example: Sequence[str], shared: str, place: str, pattern: str = ""
-) -> str:
-    one, other = example
-    by_images = f"{several(names, 'name')} shared by images"
-    origin = f"such as '{one}' and '{other}': if '{shared}' is one photograph, film or patient"
-    if place == "splits":
-        return (
-            f"{by_images} of two splits, {origin}, scores on it tell nothing about new ones; put"
-            " its images into one split"
-        )
-    way_out = _kept_together(by_groups=False)
-    if pattern:
-        way_out = f"keep its images together with data.groups = {{ pattern = '{pattern}' }}"
-    return f"{by_images} that may come into two splits, {origin}, {way_out}"
-
-
-def _turned_images(images: int, example: str, labels: str, taken: DrawnOn) -> str:
-    way_out = "if it was the image as stored, remove the tag"
-    if taken == "stored":
-        way_out = "if it was the image as shown, save it turned, without the tag"
-    return (
-        f"{several(images, 'image')} that EXIF data turn or mirror, such as '{example}', and the"
-        f" sizes do not tell what {labels} were drawn on: the image as {taken} is taken; {way_out}"
-    )
-
-
-def _undrawn_classes(split: str, classes: Sequence[str], uncounted: bool) -> str:
-    of_split = "" if split == WHOLE else f" of {split}"
-    sentence = f"no mask{of_split} has a pixel of class {few(classes)}"
-    if uncounted:
-        sentence += (
-            f"; the value {NOT_COUNTED} counts as no class: if it stands for one, write that"
-            " class's number"
-        )
-    return sentence
-
-
-# what hides small classes, and the way out
-_BALANCED = (
-    'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
-)
-
-
-def _few_of_class(name: str, images: int, estimated: bool, alike: bool = False) -> str:
-    about = "about " if estimated else ""
-    only = f"class '{name}' has {about}{several(images, 'validation image')}, and"
-    if alike:
-        return f"{only} the others hardly more: add images, so that small gains can be seen"
-    return f"{only} accuracy hides small classes; {_BALANCED}"
-
-
-def _refused(split: str) -> str:
-    return f"{'the final test' if split == 'test' else 'the search'} will be refused"
-
-
-# kind of remark -> its sentence, of facts as studies keep them
-SENTENCES: Mapping[str, Callable[..., str]] = {
-    "files_in_two_splits": lambda files, example, splits: (
-        f"{several(files, 'file')} in two splits at once, such as '{example}' in"
-        f" {' and '.join(splits)}: scores on them tell nothing about new images; give each split"
-        " images of its own"
-    ),
-    "copies": _copies,
-    "near_copies": _near_copies,
-    "shared_names": _shared_names,
-    "one_colour": lambda images, example: (
-        f"{several(images, 'image')} of one colour all over, such as '{example}', which show"
-        " nothing; what is transparent is white here"
-    ),
-    "several_pages": lambda files: (
-        f"{several(len(files), 'file')} with several pages or frames ({few(files)}): only the first"
-        " of each is read; save the others as files of their own if they are to count"
-    ),
-    "turned_images": _turned_images,
-    "same_names": lambda files, example: (
-        f"{several(files, 'file')} whose name differs from another one's only in case or Unicode"
-        f" form, such as '{example[0]}' and '{example[1]}': on Windows and macOS, one of the two"
-        " replaces the other; rename them"
-    ),
-    "unknown_classes": lambda split, classes: (
-        f"{split} has the class {few(classes)}, which train has not: {_refused(split)}; add it to"
-        " train, or move it out of the folder"
-    ),
-    "lacking_classes": lambda split, classes: (
-        f"{split} has no image of class {few(classes)}: {_refused(split)}; add some"
-    ),
-    "unequal_classes": lambda smallest, images, largest, most: (
-        f"class '{smallest}' has {several(images, 'image')} and '{largest}' {most:,}: accuracy"
-        f" hides the smallest class; {_BALANCED}"
-    ),
-    "few_of_class": _few_of_class,
-    "class_in_folder": lambda folder, counted_as, name: (
-        f"the images in '{folder}' count as '{counted_as}', although '{name}' is a class, too: move"
-        " them if that is wrong"
-    ),
-    "classes_below": lambda classes, alike, shared, parent: (
-        f"the classes are {few(classes)}, and {few(alike)} have the same folders in them,"
-        f" {few(shared)}: if these are the classes, give the folder around them, {parent}, or name"
-        " those for each split with data.splits"
-    ),
-    "undrawn_classes": _undrawn_classes,
-    "without_boxes": lambda split, images: (
-        f"{several(len(images), 'image')} of {split} without a box ({few(images)}): they count as"
-        " images that show none of the classes"
-    ),
-    "unread_labels": lambda split, files: (
-        f"{several(len(files), 'file')} that may be labels of {split} not read ({few(files)}):"
-        " ultralytics looks in the folder labels beside images, and for .txt; move or rename them"
-    ),
-    "polygons": lambda split, number: (
-        f"{several(number, 'polygon')} in the labels of {split}: a detector learns the boxes round"
-        " them"
-    ),
-    "repeated_labels": lambda split, number: (
-        f"{several(number, 'label')} of {split} twice, counted once"
-    ),
-}

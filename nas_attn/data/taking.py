@@ -18,7 +18,7 @@ from nas_attn.data.folder import bits_in_use, image_folder
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, WHOLE, Inventory, Remark
 from nas_attn.data.walking import Layout, class_names, classes_problem, layout, subfolders, walk
 from nas_attn.data.yolo_files import labels_file, read_labels
-from nas_attn.errors import DataError, several
+from nas_attn.errors import DataError, few, several
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.recipe.tables import Kind
 
@@ -176,11 +176,14 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     survey.check_readable()
     for split in folders.splits.keys() - {"train"}:
         for folder in folders.splits[split]:
-            strange = [name for name in subfolders(folder) if name not in classes]
+            strange = [printable_name(n) for n in subfolders(folder) if n not in classes]
             if strange:
-                strange = list(map(printable_name, strange))
                 survey.remarks.append(
-                    {"kind": "unknown_classes", "split": split, "classes": strange}
+                    Remark(
+                        "unknown_classes",
+                        f"{split} has the class {few(strange)}, which train has not:"
+                        f" {_refused(split)}; add it to train, or move it out of the folder",
+                    )
                 )
     survey.remarks += _folders_in_classes(survey)
     survey.remarks += _lacking_classes(survey.counts)
@@ -231,7 +234,11 @@ def _folders_in_classes(survey: _Survey) -> list[Remark]:
         for name in sorted(classes & folders.keys()):
             (folder,) = survey.names([folders[name]])
             remarks.append(
-                {"kind": "class_in_folder", "folder": folder, "counted_as": label, "name": name}
+                Remark(
+                    "class_in_folder",
+                    f"the images in '{folder}' count as '{label}', although '{name}' is a class,"
+                    " too: move them if that is wrong",
+                )
             )
     nested = [label for label in inside if label not in direct]
     for one, other in itertools.combinations(nested, 2):
@@ -239,29 +246,29 @@ def _folders_in_classes(survey: _Survey) -> list[Remark]:
         if len(shared) > 1:
             (parent,) = survey.names([inside[one][shared[0]].parent])
             remarks.append(
-                {
-                    "kind": "classes_below",
-                    "classes": sorted(classes),
-                    "alike": [one, other],
-                    "shared": shared,
-                    "parent": parent,
-                }
+                Remark(
+                    "classes_below",
+                    f"the classes are {few(sorted(classes))}, and {few([one, other])} have the same"
+                    f" folders in them, {few(shared)}: if these are the classes, give the folder"
+                    f" around them, {parent}, or name those for each split with data.splits",
+                )
             )
             break
     return remarks
 
 
+def _refused(split: str) -> str:
+    return f"{'the final test' if split == 'test' else 'the search'} will be refused"
+
+
 def _lacking_classes(counts: Mapping[str, Mapping[str, int]]) -> list[Remark]:
     """The classes without an image in a split."""
-    lacking = {
-        split: [name for name, count in by_class.items() if not count]
-        for split, by_class in counts.items()
-    }
-    return [
-        {"kind": "lacking_classes", "split": split, "classes": classes}
-        for split, classes in lacking.items()
-        if classes
-    ]
+    remarks = []
+    for split, by_class in counts.items():
+        if lacking := [name for name, count in by_class.items() if not count]:
+            said = f"{split} has no image of class {few(lacking)}: {_refused(split)}; add some"
+            remarks.append(Remark("lacking_classes", said))
+    return remarks
 
 
 def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[Remark]:
@@ -269,36 +276,34 @@ def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[Remark]:
     train = counts.get("train", counts.get(WHOLE, {}))
     rarest = min(train, key=lambda name: train[name])
     largest = max(train, key=lambda name: train[name])
+    balanced = (
+        'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
+    )
     if train[largest] >= UNEQUAL * max(train[rarest], 1):
         return [
-            {
-                "kind": "unequal_classes",
-                "smallest": rarest,
-                "images": train[rarest],
-                "largest": largest,
-                "most": train[largest],
-            }
+            Remark(
+                "unequal_classes",
+                f"class '{rarest}' has {several(train[rarest], 'image')} and '{largest}'"
+                f" {train[largest]:,}: accuracy hides the smallest class; {balanced}",
+            )
         ]
     scored = counts.get("validation")
-    estimated = scored is None
+    about = ""
     if scored is None:
         # taken from the training images, at least one of each class
         share = VALIDATION_SHARE if WHOLE in counts else 0.2
         scored = {name: max(1, round(share * count)) for name, count in train.items()}
+        about = "about "
     smallest = min(scored, key=lambda name: scored[name])
     if not 0 < scored[smallest] < FEW_TO_SCORE:
         return []
     # estimates of so few are rounded, and rounding makes equal classes unequal
     counted = counts.get("validation", train).values()
-    return [
-        {
-            "kind": "few_of_class",
-            "name": smallest,
-            "images": scored[smallest],
-            "estimated": estimated,
-            "alike": max(counted) < ALIKE * max(min(counted), 1),
-        }
-    ]
+    hides = f"accuracy hides small classes; {balanced}"
+    if max(counted) < ALIKE * max(min(counted), 1):
+        hides = "the others hardly more: add images, so that small gains can be seen"
+    images = several(scored[smallest], "validation image")
+    return [Remark("few_of_class", f"class '{smallest}' has {about}{images}, and {hides}")]
 
 
 def take_masked(
@@ -321,14 +326,14 @@ def take_masked(
                 survey.wrong[pair.image] = why
         lacking = [name for number, name in enumerate(masked.classes) if number not in values]
         if lacking and values:
-            undrawn.append(
-                {
-                    "kind": "undrawn_classes",
-                    "split": split,
-                    "classes": lacking,
-                    "uncounted": NOT_COUNTED in values,
-                }
-            )
+            of_split = "" if split == WHOLE else f" of {split}"
+            said = f"no mask{of_split} has a pixel of class {few(lacking)}"
+            if NOT_COUNTED in values:
+                said += (
+                    f"; the value {NOT_COUNTED} counts as no class: if it stands for one, write"
+                    " that class's number"
+                )
+            undrawn.append(Remark("undrawn_classes", said))
     everything = walk(root)
     for reason, files in everything.left_out.items():
         survey.left_out[reason] = [file for file in files if file != root / masks.NAMES_FILE]
@@ -355,14 +360,17 @@ def _about_turned(
     if not unclear:
         return []
     names = list(dict.fromkeys(survey.names(source.image for source in unclear)))
+    taken = unclear[0].otherwise
+    way_out = "if it was the image as stored, remove the tag"
+    if taken == "stored":
+        way_out = "if it was the image as shown, save it turned, without the tag"
     return [
-        {
-            "kind": "turned_images",
-            "images": len(names),
-            "example": names[0],
-            "labels": survey.labels,
-            "taken": unclear[0].otherwise,
-        }
+        Remark(
+            "turned_images",
+            f"{several(len(names), 'image')} that EXIF data turn or mirror, such as '{names[0]}',"
+            f" and the sizes do not tell what {survey.labels} were drawn on: the image as {taken}"
+            f" is taken; {way_out}",
+        )
     ]
 
 
@@ -392,8 +400,13 @@ def _take_boxed(section: DataSection) -> Inventory:
 
 
 def _without_a_box(survey: _Survey, split: str, images: Sequence[Path]) -> list[Remark]:
-    names = survey.names(images)
-    return [{"kind": "without_boxes", "split": split, "images": names}] if names else []
+    if not images:
+        return []
+    said = (
+        f"{several(len(images), 'image')} of {split} without a box ({few(survey.names(images))}):"
+        " they count as images that show none of the classes"
+    )
+    return [Remark("without_boxes", said)]
 
 
 def _take_yolo(section: DataSection) -> Inventory | None:
@@ -428,10 +441,21 @@ def _take_yolo(section: DataSection) -> Inventory | None:
         survey.wrong |= labels.wrong
         about_labels += _without_a_box(survey, split, labels.empty)
         if elsewhere := survey.names(labels.elsewhere):
-            about_labels.append({"kind": "unread_labels", "split": split, "files": elsewhere})
-        for kind, number in (("polygons", labels.polygons), ("repeated_labels", labels.repeated)):
-            if number:
-                about_labels.append({"kind": kind, "split": split, "number": number})
+            said = (
+                f"{several(len(elsewhere), 'file')} that may be labels of {split} not read"
+                f" ({few(elsewhere)}): ultralytics looks in the folder labels beside images, and"
+                " for .txt; move or rename them"
+            )
+            about_labels.append(Remark("unread_labels", said))
+        if labels.polygons:
+            said = (
+                f"{several(labels.polygons, 'polygon')} in the labels of {split}: a detector learns"
+                " the boxes round them"
+            )
+            about_labels.append(Remark("polygons", said))
+        if labels.repeated:
+            said = f"{several(labels.repeated, 'label')} of {split} twice, counted once"
+            about_labels.append(Remark("repeated_labels", said))
     survey.look(by_groups=False)
     for name in survey.names(gone):
         survey.unreadable[name] = "a file lists it, but it is not there"

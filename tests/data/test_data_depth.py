@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import folders_made
 import numpy as np
 import pytest
 import torch
@@ -195,8 +196,9 @@ def test_images_of_8_bits_need_no_range(tmp_path: Path) -> None:
 
 def test_scans_that_differ_in_their_lower_bits_are_no_copies(tmp_path: Path) -> None:
     scans(tmp_path / "d", 255, "png", save_png)
-    cautions = take(str(tmp_path / "d")).cautions
-    assert not [caution for caution in cautions if caution["kind"] in ("copies", "near_copies")]
+    inventory = take(str(tmp_path / "d"))
+    assert not folders_made.of_kind(inventory, "copies")
+    assert not folders_made.of_kind(inventory, "near_copies")
 
 
 def test_a_study_from_before_keeps_its_range() -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.inventory import DrawnOn, Remark, remark_text
+from nas_attn.data.inventory import DrawnOn
 from nas_attn.data.taking import of
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
@@ -130,7 +130,7 @@ def _on_its_things(split: Split) -> bool:
     return True
 
 
-def said(section: DataSection) -> list[Remark]:
+def said(section: DataSection) -> list[str]:
     labels: Kind = "boxes" if section.name.startswith("coco:") else "masks"
     inventory = of(section, labels)
     assert inventory is not None
@@ -175,9 +175,8 @@ def test_where_no_image_tells_it_a_person_is_told(
     dataset = load(section)
     assert _on_its_things(dataset.train), "as it was before"
     (remark,) = said(section)
-    assert (remark["images"], remark["taken"]) == (4, usual)
-    assert Path(remark["example"]).stem in remark_text(remark)
-    assert "the tag" in remark_text(remark)
+    assert remark.startswith("4 images")
+    assert f"as {usual} is taken" in remark
 
 
 @pytest.mark.parametrize("make", [coco, masks])
@@ -188,7 +187,7 @@ def test_images_that_contradict_each_other_keep_their_own(tmp_path: Path, make: 
     assert not said(section)
     section = make(tmp_path / "unclear", train=[*both, Photo(3)], val=both)
     (remark,) = said(section)
-    assert remark["images"] == 1
+    assert remark.startswith("1 image ")
 
 
 def test_images_without_labels_of_their_own_are_turned_in_peace(tmp_path: Path) -> None:
