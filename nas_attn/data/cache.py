@@ -1,9 +1,8 @@
 """What is kept of images in the user's cache: what their files showed, prepared images, and files
 that one process makes for itself.
 
-A process holds a lock beside a file of its own. The system frees the lock when the process ends,
-however it ends. Another process removes files that nobody holds, a day after their last use: the
-time counts where locks reach one machine only, as on some network folders.
+A file of a process's own goes with its last reference. After a killed process, another one removes
+it, a week after its last use.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ import platformdirs
 from nas_attn.errors import DataError
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.system.processes import cores
-from nas_attn.system.waiting import Wait, file_lock, give_back, locked, taken, waits
+from nas_attn.system.waiting import Wait, locked, waits
 
 if TYPE_CHECKING:
-    from filelock import FileLock
+    pass
 
 # seconds that one process may take to prepare or download a data set
 LONGEST_S = 4 * 3600.0
 # prepared images are removed after so many seconds without use
 KEEP_UNUSED_S = 60 * 86_400
-# so are files of a process's own that nobody holds, and unfinished ones
-LEFT_S = 86_400
-# of the names of a process's own files, of their locks, and of those that are being written
+# so are files of a process's own, which are renewed at each use, and unfinished ones
+LEFT_S = 7 * 86_400
+# of the names of a process's own files, and of those that are being written
 PREFIX = "own-"
 # Size, time of the content, time of the file's entry: whether a file is still the same one. The
 # last changes when another file takes its place with the old one's time.
@@ -152,11 +151,7 @@ class Scratch:
         folder.mkdir(parents=True, exist_ok=True)
         remove_left(folder)
         self.path = folder / f"{PREFIX}{uuid.uuid4().hex}.npy"
-        lock = _lock_of(self.path)
-        # a folder without locks: the time of the last use remains
-        with suppress(OSError, NotImplementedError):
-            taken(lock)
-        self._remove = weakref.finalize(self, _remove, self.path, lock, os.getpid())
+        self._remove = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def __reduce__(self) -> Any:
         # the process that made it removes it
@@ -168,43 +163,31 @@ class Scratch:
             os.utime(self.path)
 
 
-def _remove(path: Path, lock: FileLock, maker: int) -> None:
+def _remove(path: Path, maker: int) -> None:
     # a forked process has this object, too
-    if os.getpid() != maker:
-        return
-    # Windows keeps open files; another process removes it later
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-    give_back(lock)
-
-
-def _lock_of(path: Path) -> FileLock:
-    """The lock of a file, also of one that is being written, whose name is longer."""
-    stem = path.name.partition(".")[0]
-    return file_lock(path.with_name(f"{stem}.lock"))
+    if os.getpid() == maker:
+        # Windows keeps open files; another process removes it later
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def remove_left(folder: Path) -> None:
-    """Removes the files in a folder that their processes have left behind."""
+    """Removes the files in a folder that killed processes have left behind."""
     for path in folder.glob(f"{PREFIX}*"):
-        # Windows keeps open files; another process may have removed it
-        with suppress(OSError, NotImplementedError):
-            lock = _lock_of(path)
-            if time.time() - path.stat().st_mtime > LEFT_S and taken(lock):
-                try:
-                    path.unlink(missing_ok=True)
-                finally:
-                    give_back(lock)
+        _remove_older(path, LEFT_S)
+
+
+def _remove_older(path: Path, limit_s: float) -> None:
+    """Removes a file that has not been used for so long."""
+    # Windows keeps open files; another process may have removed it
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > limit_s:
+            path.unlink(missing_ok=True)
 
 
 def remove_unused(folder: Path) -> None:
     """Removes prepared images without recent use, and files of killed processes."""
     remove_left(folder)
     for path in folder.iterdir():
-        if path.name.startswith(PREFIX):
-            continue
-        limit_s = LEFT_S if path.suffix == UNFINISHED_ENDING else KEEP_UNUSED_S
-        # Windows keeps open files; another process may have removed it
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > limit_s:
-                path.unlink(missing_ok=True)
+        if not path.name.startswith(PREFIX):
+            _remove_older(path, LEFT_S if path.suffix == UNFINISHED_ENDING else KEEP_UNUSED_S)

@@ -10,26 +10,17 @@ import base64
 import hashlib
 import json
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from itertools import repeat
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.errors import several
 
-# of changes, in the order in which they are said
-KINDS = (
-    "added",
-    "removed",
-    "with another content",
-    "moved to another class",
-    "with other boxes",
-    "renamed",
-    "in another split",
-)
 # examples of each kind of change
 SHOWN_NAMES = 3
 
@@ -51,17 +42,10 @@ class Listing:
         return len(self.labels)
 
 
-class _Image(NamedTuple):
-    """One image, to be compared."""
-
-    split: str
-    # of its class, or of its boxes
-    label: str
-    content: int | None
-
-
-# a name (empty: the image has none), and how often it or its content was there before
+# an image: its name (empty: it has none), and without one its content; how many alike were before
 _Key = tuple[str, int | None, int]
+# its class, or the checksum of its boxes; its content, None: not read
+_Digest = tuple[str, int | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,23 +105,17 @@ class Manifest:
 
     def changes(self, before: Manifest) -> dict[str, list[str]]:
         """Returns what differs from the images of before: kind of change -> names of images, empty
-        for images without names. Images of the same content under two names are one.
+        for images without names.
         """
-        then = before._images()
-        now = self._images()
-        removed = {key: then[key] for key in then if key not in now}
-        old_names = {image.content: key for key, image in removed.items() if image.content}
-        changes: defaultdict[str, list[str]] = defaultdict(list)
-        for key, image in now.items():
-            old_name = key if key in then else old_names.pop(image.content or 0, None)
-            if old_name is None:
-                changes["added"].append(key[0])
-                continue
-            removed.pop(old_name, None)
-            for kind in _differences(then[old_name], image, renamed=old_name != key):
-                changes[kind].append(key[0])
-        changes["removed"] = [key[0] for key in removed]
-        return {kind: sorted(changes[kind]) for kind in KINDS if changes[kind]}
+        then = before._digests()
+        now = self._digests()
+        other = {key for key in then.keys() & now if _differ(then[key], now[key])}
+        changes = {
+            "added": now.keys() - then,
+            "removed": then.keys() - now,
+            "with another content or label": other,
+        }
+        return {kind: sorted(key[0] for key in keys) for kind, keys in changes.items() if keys}
 
     def described_changes(self, kept: str) -> str:
         """Says what differs from the `text` of an earlier manifest: `2 images added ('cat/1.png',
@@ -153,40 +131,32 @@ class Manifest:
             parts.append(
                 f"classes {', '.join(self.classes)} instead of {', '.join(before.classes)}"
             )
-        return ", ".join(parts) or "the same images in another order"
+        return ", ".join(parts) or "the same images in another order, or in other splits"
 
-    def _images(self) -> dict[_Key, _Image]:
-        """All images; those without a name are told apart by their content."""
-        listings = dict(self.splits)
-        if self.unread is not None:
-            listings["test"] = self.unread
-        images: dict[_Key, _Image] = {}
-        seen: Counter[tuple[str, int | None]] = Counter()
-        for split, listing in listings.items():
-            nothing = [None] * len(listing)
-            contents = nothing if listing.content is None else listing.content.tolist()
-            names = [""] * len(listing) if listing.names is None else listing.names.tolist()
-            for name, label, content in zip(names, listing.labels.tolist(), contents, strict=True):
+    def _digests(self) -> dict[_Key, _Digest]:
+        """What is known of each image, whichever its split: a folder that is divided by chance is
+        divided otherwise when images are added.
+        """
+        digests: dict[_Key, _Digest] = {}
+        alike: Counter[tuple[str, int | None]] = Counter()
+        unread = [] if self.unread is None else [self.unread]
+        for listing in [*self.splits.values(), *unread]:
+            contents = repeat(None) if listing.content is None else listing.content.tolist()
+            names = repeat("") if listing.names is None else listing.names.tolist()
+            for label, name, content in zip(listing.labels.tolist(), names, contents):  # noqa: B905 - without an end
                 # classes may have got other numbers
                 is_class = 0 <= label < len(self.classes) and not listing.boxed
-                called = self.classes[label] if is_class else f"\0{label}"
                 key = (name, None if name else content)
-                images[(*key, seen[key])] = _Image(split, called, content)
-                seen[key] += 1
-        return images
+                label_text = self.classes[label] if is_class else str(label)
+                digests[(*key, alike[key])] = (label_text, content)
+                alike[key] += 1
+        return digests
 
 
-def _differences(old: _Image, new: _Image, *, renamed: bool) -> Iterator[str]:
-    """The kinds of change of one image."""
-    if old.label != new.label:
-        yield "with other boxes" if new.label.startswith("\0") else "moved to another class"
-    elif renamed:
-        yield "renamed"
-    if None not in (old.content, new.content) and old.content != new.content:
-        yield "with another content"
-    elif old.split != new.split and not renamed:
-        # as when images are added to a folder that is divided by chance
-        yield "in another split"
+def _differ(old: _Digest, new: _Digest) -> bool:
+    """Whether an image is another one now, as far as both are known."""
+    same_content = None in (old[1], new[1]) or old[1] == new[1]
+    return old[0] != new[0] or not same_content
 
 
 def _as_json(listing: Listing) -> dict[str, Any]:

@@ -5,7 +5,6 @@ and lie in `root` itself.
 from __future__ import annotations
 
 import gzip
-import math
 import socket
 import zlib
 from collections.abc import Iterator
@@ -31,8 +30,6 @@ TORCHVISION_NAMES = {
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
 }
-# bytes of a file's images, unpacked: a hundred times those of MNIST
-LARGEST = 2**31
 # a server that stays silent for this long counts as no network
 DOWNLOAD_TIMEOUT_S = 30.0
 
@@ -113,15 +110,12 @@ def _classes(dataset: Any) -> tuple[str, ...]:
 
 def _idx(root: Path, part: str, what: str) -> Path | None:
     """One of the four files, if it is in this folder."""
-    dimensions = 3 if what == "images" else 1
-    stem = f"{part}-{what}-idx{dimensions}-ubyte"
+    stem = f"{part}-{what}-idx{3 if what == 'images' else 1}-ubyte"
     return next((root / name for name in (stem, f"{stem}.gz") if (root / name).is_file()), None)
 
 
 def _read_idx(root: Path, part: str) -> Labelled:
-    images, labels = (
-        _array(_idx(root, part, what), root, f"{part}-{what}") for what in ("images", "labels")
-    )
+    images, labels = (_array(root, part, what) for what in ("images", "labels"))
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise DataError(
             f"the {part} files in {root} do not match: images {images.shape}, labels {labels.shape}"
@@ -134,22 +128,22 @@ def _read_idx(root: Path, part: str) -> Labelled:
     return Labelled.of(images, labels.astype(np.int64))
 
 
-def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:
+def _array(root: Path, part: str, what: str) -> NDArray[np.uint8]:
     """An IDX file of bytes: magic (0, 0, 8, dimensions), the sizes as big-endian int32, the
     content.
     """
+    path = _idx(root, part, what)
     if path is None:
-        raise DataError(f"{root} has no {what}-idx…-ubyte file next to the others of its data set")
+        raise DataError(
+            f"{root} has no {part}-{what}-idx…-ubyte file next to the others of its data set"
+        )
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            magic = file.read(4)
-            if magic[:3] != b"\x00\x00\x08" or len(magic) < 4 or magic[3] > 3:
-                raise ValueError("it does not start like an IDX file of bytes")
-            sizes = np.frombuffer(file.read(4 * magic[3]), ">i4", count=magic[3])
-            size = math.prod(sizes.tolist())
-            if not 0 <= size <= LARGEST:
-                raise ValueError(f"its header announces {size:,} bytes")
-            content = file.read(size + 1)
-        return np.frombuffer(content, np.uint8).reshape(sizes).copy()
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        if not content.startswith(b"\x00\x00\x08"):
+            raise ValueError("it does not start like an IDX file of bytes")
+        sizes = np.frombuffer(content, ">i4", count=content[3], offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * len(sizes)).reshape(sizes).copy()
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}): download it again") from None

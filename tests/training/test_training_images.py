@@ -89,8 +89,8 @@ def another_class(photos: Path) -> None:
     [
         (added, ["1 image added ('cat/added.jpg')"]),
         (removed, ["1 image removed ('owl/007.jpg')"]),
-        (rewritten, ["images with another content"]),
-        (moved, ["images moved to another class", "cat/moved-"]),
+        (rewritten, ["8 images with another content"]),
+        (moved, ["4 images added", "cat/moved-", "4 images removed"]),
         (another_class, ["8 images added", "lynx"]),
     ],
 )
@@ -190,7 +190,7 @@ def test_boxes_that_are_edited_are_named(here: Path) -> None:
     content["annotations"][0]["bbox"][2] -= 1
     annotations.write_text(json.dumps(content))
     assert loaded().digest != before.digest
-    assert loaded().changes(before) == {"with other boxes": ["train/0.png"]}
+    assert loaded().changes(before) == {"with another content or label": ["train/0.png"]}
 
 
 def test_a_study_from_before_gets_its_images_at_its_first_resume(nas: Nas) -> None:
