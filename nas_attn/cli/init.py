@@ -20,6 +20,7 @@ from nas_attn.cli.common import Target, Trust, check_typed, echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, refuse_unpublished, target_table, target_words
+from nas_attn.recipe.task import Proposal
 from nas_attn.recipe.tasks import TASKS, Task, find, variants
 from nas_attn.system.paths import output_path
 
@@ -106,6 +107,8 @@ class RecipeAnswers:
     data: str
     splits: SplitsSection | None
     """Which folders of the data train, validate and test; None: their names say it."""
+    proposed: Proposal | None
+    """How the images become the network's input; None: nobody has seen them."""
     target: TargetWords
     trials: float
     ratio: float | None
@@ -204,7 +207,7 @@ def _answers(
     check_typed(backbone, data, trust=dialogue.trust)
     splits = chosen_splits(data, given.validation_fold, given.test_fold, asking=dialogue.asking)
     images = count_images(data, splits)
-    seen, preset = _look(task, DataSection(name=data, splits=splits), backbone, images)
+    seen, proposed, preset = _look(task, DataSection(name=data, splits=splits), backbone, images)
     notes = [f"{data}: {seen}"] if seen else []
     start, note = _start(task, backbone, target, dialogue)
     if note:
@@ -224,6 +227,7 @@ def _answers(
         backbone=backbone,
         data=data,
         splits=splits,
+        proposed=proposed,
         target=TargetWords(start, target.epochs),
         trials=count,
         ratio=None if limit == "none" else _number(float, limit, "the largest latency"),
@@ -260,9 +264,9 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
 
 def _look(
     task: str, data_section: DataSection, backbone: str, images: float
-) -> tuple[str, str | None]:
-    """Checks that data and backbone exist; returns a description of the data, and the preset that
-    the backbone needs.
+) -> tuple[str, Proposal | None, str | None]:
+    """Checks that data and backbone exist; returns a description of the data, how they become the
+    network's input, and the preset that the backbone needs.
     """
     data = data_section.name
     from nas_attn import backbones
@@ -283,7 +287,7 @@ def _look(
         side = facts.trial_side(backbone)
         model = backbones.build(section, input_shape=(3, side, side), classes=10)
         preset = usual_preset(model)
-    return data_of(facts).first_look(data_section, images, backbone), preset
+    return *data_of(facts).first_look(data_section, images, backbone), preset
 
 
 def _small(data: str) -> bool:
@@ -359,7 +363,8 @@ def _text(answers: RecipeAnswers) -> str:
         options=_options(answers.backbone),
         data=quoted(answers.data),
         data_known=", ".join(_data_known(answers.task)),
-        folder=_splits_line(answers.splits) + facts.data_lines(answers.data, answers.backbone),
+        folder=_splits_line(answers.splits)
+        + facts.data_lines(answers.data, answers.backbone, answers.proposed),
         start=start["start"],
         weights=weights,
         epochs=_epochs(

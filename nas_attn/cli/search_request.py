@@ -174,7 +174,8 @@ def say_inventory(plan: SearchPlan, request: SearchRequest) -> list[str]:
     other data.
     """
     recipe = plan.recipe
-    inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
+    data = data_of(tasks.of(recipe))
+    inventory = data.inventory(data.section(recipe))
     if inventory is None:
         return []
     lines = inventory.described()

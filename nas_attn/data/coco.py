@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 
 from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, preparer
-from nas_attn.data.parts import DETECTOR_SIDE, BoxTable, Labelled, Parts, Place, box_table
+from nas_attn.data.parts import BoxTable, Labelled, Parts, Place, box_table, detector_side
 from nas_attn.data.walking import plain
 from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
 from nas_attn.recipe.recipe import CocoSection, DataSection
@@ -366,7 +366,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
             f"data.validation does not apply, since '{annotated.files['validation']}' has the"
             " validation images: remove it"
         )
-    side = section.size or DETECTOR_SIDE
+    side = detector_side(section)
     # the test images stay closed
     known = {split: annotated.read(split) for split in annotated.files if split != "test"}
     listed = {split: _files(annotated.root, sources) for split, (sources, _) in known.items()}

@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
 from nas_attn.data.cache import remembered_each
-from nas_attn.data.decoding import to_rgb
-from nas_attn.data.depth import is_deep
+from nas_attn.data.decoding import Size, orientation_of, shown_size, to_rgb
+from nas_attn.data.depth import is_deep, raw_mode
 from nas_attn.data.image_file import opened_image, why_unreadable
 from nas_attn.data.inventory import WHOLE, Remark
 from nas_attn.data.manifest import checksum
@@ -30,7 +30,7 @@ from nas_attn.data.walking import plain
 from nas_attn.errors import few, several
 
 # of what is kept in the cache
-LOOK_FORMAT = 5
+LOOK_FORMAT = 6
 # Formats whose files may be stacks of pages or films. In a photograph of a telephone (MPO), the
 # second image is no other view of the scene.
 STACKS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
@@ -75,6 +75,10 @@ class Look:
     stacked: bool = False
     # whether all pixels have one colour
     blank: bool = False
+    # width and height in pixels, as it is shown; zeros: it cannot be read
+    size: Size = (0, 0)
+    # whether a fourth channel is hardly transparency, which is none or full nearly everywhere
+    fourth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +99,39 @@ def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
     """Opens all images; what they show is kept until a file changes."""
     question = ("pixels", LOOK_FORMAT, pillow_version)
     return [
-        Look(pixels, why, bytes.fromhex(thumb), stacked, blank)
-        for pixels, why, thumb, stacked, blank in remembered_each(
+        Look(pixels, why, bytes.fromhex(thumb), stacked, blank, (width, height), fourth)
+        for pixels, why, thumb, stacked, blank, width, height, fourth in remembered_each(
             root, question, images, images, _open
         )
     ]
 
 
-def _open(path: Path) -> tuple[int, str, str, bool, bool]:
+def _open(path: Path) -> tuple[int, str, str, bool, bool, int, int, bool]:
     try:
         with opened_image(path) as opened:
+            size = shown_size(opened.size, orientation_of(opened))
             opened.draft("RGB", (DRAFT, DRAFT))
             deep = is_deep(opened)
             stacked = opened.format in STACKS and getattr(opened, "is_animated", False)
+            # Pillow leaves out a fourth channel of a TIFF whose meaning is not said
+            fourth = any(raw_mode(tile.args).startswith("RGBX") for tile in opened.tile)
             image = ImageOps.exif_transpose(opened)
+            fourth = fourth or _is_graded(image)
             shown = image if deep else to_rgb(image)
         pixels = checksum(_content(shown))
-        return pixels, "", _thumb(shown, deep=deep).hex(), stacked, _is_blank(shown)
+        thumb = _thumb(shown, deep=deep).hex()
+        return pixels, "", thumb, stacked, _is_blank(shown), *size, fourth
     except Exception as error:
         # decoders raise any error for damaged files
-        return 0, why_unreadable([path], error), "", False, False
+        return 0, why_unreadable([path], error), "", False, False, 0, 0, False
+
+
+def _is_graded(image: Image.Image) -> bool:
+    """Whether an image's fourth channel tells more than which pixels are transparent."""
+    if image.mode != "RGBA":
+        return False
+    values = image.getchannel("A").histogram()
+    return sum(values[1:255]) > sum(values) / 2
 
 
 def _strips(image: Image.Image) -> Iterator[Image.Image]:
@@ -183,6 +200,16 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
                 f"{several(len(stacks), 'file')} with several pages or frames ({few(stacks)}): only"
                 " the first of each is read; save the others as files of their own if they are to"
                 " count",
+            )
+        )
+    if fourth := [image.name for image in readable if image.look.fourth]:
+        remarks.append(
+            Remark(
+                "fourth_band",
+                f"{several(len(fourth), 'image')} with a fourth channel, such as '{fourth[0]}':"
+                " only three are read, and what counts as transparency is blended over white; if"
+                " it is a band, such as near infrared, bring an evaluator that reads it"
+                " (docs/evaluator.md)",
             )
         )
     if not grouped:

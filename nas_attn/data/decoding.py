@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, DrawnOn
 from nas_attn.data.manifest import checksum
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
+from nas_attn.recipe.sections import Fit, InputSize, height_and_width
 from nas_attn.system.processes import cores
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
@@ -71,27 +71,37 @@ def channels_of(sources: Sequence[Source]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How an image is scaled and cut: the shorter side is scaled, then the middle square cut
-    out.
-    """
+    """How images become the network's input."""
 
-    size: int
-    # the shorter side; None: `size`
+    height: int
+    width: int
+    fit: Fit = "cut"
+    # for a cut square, the shorter side before it is cut; None: the square's
     resize: int | None = None
     # torchvision's name of it
     interpolation: str = "bilinear"
     # used of images with 16, as in `depth`
     bits: int = FULL_BITS
 
+    @classmethod
+    def of(cls, size: InputSize, fit: Fit = "cut") -> Self:
+        """Takes `data.size` and `data.fit`."""
+        return cls(*height_and_width(size), fit)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
 
 def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
-    """Decodes one image as uint8 (3, size, size), cut as asked; its mask is a fourth channel. For a
-    broken file it raises Pillow's error, of any kind; ValueError: the mask does not fit.
+    """Decodes one image as uint8 (3, height, width), fitted as asked; its mask is a fourth channel.
+    For a broken file it raises Pillow's error, of any kind; ValueError: the mask does not fit.
     """
-    cut = Cut(cut) if isinstance(cut, int) else cut
+    cut = Cut.of(cut) if isinstance(cut, int) else cut
     if isinstance(source, Framed):
         return _whole(source, cut)
-    longest = 2 * (cut.resize or cut.size)
+    longest = 2 * max(cut.resize or 0, *cut.size)
     path = source.image if isinstance(source, Masked) else source
     with opened_image(path) as opened:
         # a draft of a JPEG has another size
@@ -100,11 +110,11 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
         # a JPEG far larger than needed is decoded at a fraction of its size
         opened.draft("RGB", (longest, longest))
         image = turned(to_rgb(opened, cut.bits), orientation)
-    rgb: NDArray[np.uint8] = np.asarray(square(cut)(_middle(image))).transpose(2, 0, 1)
+    rgb: NDArray[np.uint8] = np.asarray(fitted(image, cut)).transpose(2, 0, 1)
     if not isinstance(source, Masked):
         return rgb
-    mask = _middle(Image.fromarray(_mask(source, stored, orientation)))
-    scaled = np.asarray(square(replace(cut, interpolation="nearest"))(mask))
+    mask = Image.fromarray(_mask(source, stored, orientation))
+    scaled = np.asarray(fitted(mask, replace(cut, interpolation="nearest"), NOT_COUNTED))
     return np.concatenate([rgb, scaled[None]])
 
 
@@ -210,18 +220,13 @@ def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
             raise ValueError(f"an image of size {shown}, annotated as {source.size}")
         drawn = drawn_on(source.size, stored, shown) or source.otherwise
         image = to_rgb(opened, cut.bits)
-    return framed(turned(image, orientation) if drawn == "shown" else image, cut.size)
+    return framed(turned(image, orientation) if drawn == "shown" else image, cut.height)
 
 
 def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
     """Scales an image's longer side to `side`; the rest is grey: uint8 (3, side, side)."""
-    width, height = (max(1, round(side / max(image.size) * length)) for length in image.size)
-    image = image.convert("RGB")
-    scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    whole = np.empty((side, side, 3), dtype=np.uint8)
-    whole[:] = PADDING_GREY
-    whole[:height, :width] = scaled
-    return np.ascontiguousarray(whole.transpose(2, 0, 1))
+    whole = fitted(image.convert("RGB"), Cut(side, side, "letterbox"))
+    return np.ascontiguousarray(np.asarray(whole).transpose(2, 0, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,18 +290,35 @@ def to_rgb(image: Image.Image, bits: int = FULL_BITS) -> Image.Image:
     return image.convert("RGB")
 
 
-@lru_cache(maxsize=8)
-def square(cut: Cut) -> Any:
-    """Returns a function that cuts the middle square out of an image."""
-    from torchvision.transforms import InterpolationMode, v2
+def fitted(
+    image: Image.Image, cut: Cut, beside: int | tuple[int, ...] = PADDING_GREY
+) -> Image.Image:
+    """Makes an image as large as the network's input; `beside` it, a letterbox has this colour."""
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
 
-    how = InterpolationMode(cut.interpolation)
-    return v2.Compose(
-        [
-            v2.Resize(cut.resize or cut.size, interpolation=how, antialias=True),
-            v2.CenterCrop(cut.size),
-        ]
-    )
+    if cut.fit == "cut":
+        image = _middle(image)
+    width, height = image.size
+    across = cut.width / width
+    down = cut.height / height
+    size = [cut.height, cut.width]
+    if cut.fit == "letterbox":
+        scale = min(down, across)
+        size = [max(1, round(scale * height)), max(1, round(scale * width))]
+    elif cut.fit == "cut" and cut.height == cut.width:
+        # as torchvision has it: the shorter side
+        size = [cut.resize or cut.height]
+    elif cut.fit == "cut":
+        scale = max(down, across)
+        size = [max(cut.height, round(scale * height)), max(cut.width, round(scale * width))]
+    scaled: Image.Image = functional.resize(image, size, InterpolationMode(cut.interpolation))
+    if cut.fit == "letterbox":
+        whole = Image.new(image.mode, (cut.width, cut.height), beside)
+        whole.paste(scaled)
+        return whole
+    middle: Image.Image = functional.center_crop(scaled, list(cut.size))
+    return middle
 
 
 # of what is kept of EXIF data

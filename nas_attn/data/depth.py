@@ -82,7 +82,7 @@ def _colours(image: Image.Image) -> _Colours | None:
     if image.mode not in _COLOURS or not file:
         return None
     with opened_image(file) as again:
-        modes = {_raw_mode(tile.args) for tile in again.tile}
+        modes = {raw_mode(tile.args) for tile in again.tile}
     if not modes or any(_swapped(mode) == mode for mode in modes):
         return None
     lower = _read_as(file, _swapped)
@@ -93,7 +93,7 @@ def _colours(image: Image.Image) -> _Colours | None:
         return _Colours(both[..., [0, 0, 0, 1]].astype(np.uint16), image.mode)
     mode = image.mode
     upper = np.asarray(image)
-    if any(_straight(raw_mode) != raw_mode for raw_mode in modes):
+    if any(_straight(mode) != mode for mode in modes):
         mode = _PREMULTIPLIED
         upper = _read_as(file, _straight)
     values = upper.astype(np.uint16)
@@ -106,7 +106,7 @@ def _read_as(file: str, changed: Callable[[str], str]) -> NDArray[np.uint8]:
     """The values of a file that is read in other raw modes."""
     with opened_image(file) as again:
         again.tile = [
-            tile._replace(args=_with_mode(tile.args, changed(_raw_mode(tile.args))))
+            tile._replace(args=_with_mode(tile.args, changed(raw_mode(tile.args))))
             for tile in again.tile
         ]
         return np.asarray(again)
@@ -116,7 +116,8 @@ def _read_as(file: str, changed: Callable[[str], str]) -> NDArray[np.uint8]:
 _Args = tuple[Any, ...] | str | None
 
 
-def _raw_mode(args: _Args) -> str:
+def raw_mode(args: Any) -> str:
+    """Returns how the bytes of a file's tile are laid out, by the arguments of its decoder."""
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 
@@ -149,7 +150,7 @@ def largest_value(path: Path) -> int:
     with suppress(Exception), opened_image(path) as image:
         if is_deep(image):
             return int(np.asarray(image).max())
-        modes = {_raw_mode(tile.args) for tile in image.tile}
+        modes = {raw_mode(tile.args) for tile in image.tile}
         if any(_swapped(mode) != mode for mode in modes) and (colours := _colours(image)):
             return int(colours.values.max())
     return 0

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from nas_attn.data.parts import DETECTOR_SIDE, Labelled, Parts, Place
+from nas_attn.data.parts import Labelled, Parts, Place, detector_side
 from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
@@ -66,7 +66,7 @@ def masked(section: DataSection, _place: Place) -> Parts:
 def boxed(section: DataSection, _place: Place) -> Parts:
     """Draws `digits` for detection, scaled to the detector's input."""
     options = chosen_options(section, OPTIONS)
-    side = section.size or DETECTOR_SIDE
+    side = detector_side(section)
 
     def make(split: str) -> Labelled:
         images, masks, _ = draw_masked(section.seed, split, options)

@@ -3,8 +3,8 @@ with masks, for segmentation.
 
 Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in the
 folders that `data.splits` names, or in `PATH` itself, of which a fifth is kept for the test.
-Images become RGB, turned by their EXIF data, with white for transparent parts; their shorter side
-is scaled to `size` and the middle square cut out.
+Images become RGB, turned by their EXIF data, with white for transparent parts, and as large as
+`size`, as `fit` says.
 The result is kept in the user's cache folder until a file's name, size or time changes.
 """
 
@@ -322,7 +322,7 @@ def preparer(
 
 def _prepared(files: Files, section: DataSection, place: Place) -> Labelled:
     cut = _cut(section)
-    size = len(files.labels) * channels_of(files.sources) * cut.size**2
+    size = len(files.labels) * channels_of(files.sources) * cut.height * cut.width
     all_states = [states(files_of(source)) for source in files.sources]
     free = 0
     if place.device.type == "cuda":
@@ -350,23 +350,29 @@ def _prepared(files: Files, section: DataSection, place: Place) -> Labelled:
 
 def _cut(section: DataSection) -> Cut:
     """How images are made alike. Raises DataError: `data.options` has a wrong key or value."""
-    size = section.size or FOLDER_SIZE
+    cut = Cut.of(section.size or FOLDER_SIZE, section.fit)
     options = section.options
     for key in options.keys() - {"resize", "interpolation"}:
         raise DataError(
             f"unknown option data.options.{key} of a folder: give resize or interpolation"
         )
-    resize = options.get("resize", size)
+    resize = options.get("resize", cut.height)
+    if "resize" in options and (section.fit != "cut" or cut.height != cut.width):
+        raise DataError(
+            "data.options.resize is for a square that is cut out: remove it, or data.fit and a"
+            " data.size of two numbers"
+        )
     how = options.get("interpolation", "bilinear")
     is_whole = isinstance(resize, int) and not isinstance(resize, bool)
-    if not is_whole or not size <= int(resize) <= LARGEST_SIDE:
+    if not is_whole or not cut.height <= int(resize) <= LARGEST_SIDE:
         raise DataError(
-            f"data.options.resize = {resize} must be a number of pixels, data.size = {size} or more"
+            f"data.options.resize = {resize} must be a number of pixels, data.size ="
+            f" {cut.height} or more"
         )
     if how not in INTERPOLATIONS:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
     bits = FULL_BITS if section.bits == "auto" else section.bits
-    return Cut(size, int(resize), str(how), bits)
+    return replace(cut, resize=int(resize), interpolation=str(how), bits=bits)
 
 
 @dataclass(frozen=True)
@@ -411,14 +417,14 @@ def _warn(sentence: str) -> None:
 def _cached(
     files: Files, all_states: Sequence[Sequence[State]], cut: Cut, *, held: bool
 ) -> tuple[_Made, Pixels]:
-    """What is known of the images; the images, (3 or 4, size, size) each. `held`: as in
+    """What is known of the images; the images, (3 or 4, height, width) each. `held`: as in
     `ImagesFile`.
     """
     what = (CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, all_states)
     path = cache_file(files.root, what, ".npz")
     mapped = path.with_suffix(".npy")
     count = len(files.sources)
-    shape = (channels_of(files.sources), cut.size, cut.size)
+    shape = (channels_of(files.sources), *cut.size)
     try:
         with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
             made = _read_made(path, count)
@@ -445,7 +451,7 @@ def _cached(
 
 def _decode(files: Files, cut: Cut, write: Callable[[NDArray[np.uint8]], object]) -> _Made:
     """Decodes all images and writes each, black for broken ones."""
-    black = np.zeros((channels_of(files.sources), cut.size, cut.size), np.uint8)
+    black = np.zeros((channels_of(files.sources), *cut.size), np.uint8)
     broken: list[bool] = []
     content: list[int] = []
     why: list[str] = []

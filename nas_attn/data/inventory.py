@@ -7,11 +7,13 @@ keeps it for its report. Images are named by their paths in their folder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nas_attn.errors import few, several
+from nas_attn.recipe.sections import Fit, InputSize, height_and_width
 from nas_attn.recipe.tables import Kind
 
 # the name of the only split of images that are not divided
@@ -34,6 +36,42 @@ class Remark:
     text: str
 
 
+# side in pixels at the network's input, below which a detector hardly finds a box, and the one that
+# is proposed
+LEAST_BOX = 8.0
+USUAL_BOX = 16.0
+# share of the median image that a cut keeps at least, or it is not proposed
+LEAST_KEPT = 0.6
+# times that the widest tenth may be wider than the narrowest tenth for one shape to be proposed
+ONE_SHAPE = 1.5
+# sides that are proposed, and of what they are multiples
+SIDES = (16, 1024)
+STEP = 8
+DETECTOR_STEP = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The sizes of images in pixels, as they are shown."""
+
+    # medians
+    width: float
+    height: float
+    # width over height: of the narrowest tenth at most, of the widest at least
+    narrow: float
+    wide: float
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """The sizes of boxes: square roots of their areas, medians."""
+
+    # of the images as they are
+    pixels: float
+    # of an image's longer side
+    share: float
+
+
 @dataclass(frozen=True)
 class Inventory:
     """The images of a folder, or of annotations."""
@@ -52,6 +90,43 @@ class Inventory:
     folders: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # bits that the training images with more than 8 use; FULL_BITS: all, or the images have 8
     bits: int = FULL_BITS
+    # None: no image can be read, or the study is from before they were kept; so for the rest
+    shapes: Shapes | None = None
+    boxes: Boxes | None = None
+    # how images become the network's input; None: as its task has it
+    size: InputSize | None = None
+    fit: Fit = "cut"
+
+    def proposed(self, usual: int) -> tuple[InputSize, Fit]:
+        """Proposes `data.size` and `data.fit`.
+
+        Small images are not enlarged. Images of one shape that is far from a square get that
+        shape, with twice the pixels of a square at most; of many shapes, all of each is kept.
+        Where boxes would be small at the usual side, it is larger, if that makes them large
+        enough.
+
+        Args:
+            usual: The side in pixels that the task has for photographs.
+        """
+        if self.boxes is not None:
+            side = _multiple(USUAL_BOX / self.boxes.share, DETECTOR_STEP)
+            reaches = self.boxes.share * SIDES[1] >= LEAST_BOX
+            return max(usual, min(side, SIDES[1])) if reaches else usual, self.fit
+        if self.shapes is None or self.labels == "boxes":
+            return usual, self.fit
+        shapes = self.shapes
+        side = min(usual, _multiple(min(shapes.width, shapes.height), STEP))
+        if self.labels == "masks":
+            # networks halve the sides four times and more
+            side = max(side, usual // 2)
+        if _kept(shapes, side) >= LEAST_KEPT:
+            return side, "cut"
+        if shapes.wide > ONE_SHAPE * shapes.narrow:
+            return usual, "letterbox"
+        ratio = math.sqrt(shapes.width / shapes.height)
+        wide = min(math.sqrt(2) * side * ratio, shapes.width)
+        high = min(math.sqrt(2) * side / ratio, shapes.height)
+        return (_multiple(high, STEP), _multiple(wide, STEP)), "resize"
 
     @property
     def images(self) -> int:
@@ -69,6 +144,7 @@ class Inventory:
                 f"bits: {self.bits} of {FULL_BITS} in use, so {(1 << self.bits) - 1:,} is white;"
                 " data.bits changes it"
             )
+        lines += self._input_lines()
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
         for caution in self.cautions:
@@ -78,6 +154,30 @@ class Inventory:
                 facts = (f"{name} {value}" for name, value in caution.items() if name != "kind")
                 lines.append(f"note: {caution['kind'].replace('_', ' ')}: {', '.join(facts)}")
         return lines
+
+    def _input_lines(self) -> Iterable[str]:
+        """What the network gets of the images and their boxes."""
+        if self.shapes is None:
+            return
+        shapes = self.shapes
+        yield f"sizes: {shapes.width:,.0f} x {shapes.height:,.0f} pixels in the median"
+        if self.labels != "boxes" and self.fit == "cut":
+            kept = _kept(shapes, self.size or 1)
+            if kept < LEAST_KEPT:
+                yield (
+                    f"note: the part that is cut out is {kept:.0%} of the median image, and the"
+                    ' network never sees the rest: data.fit = "resize" or "letterbox" keeps all of'
+                    " it, and data.size = [HEIGHT, WIDTH] its shape"
+                )
+        if self.boxes is not None and isinstance(self.size, int):
+            at_input = self.boxes.share * self.size
+            sizes = f"{self.boxes.pixels:.0f} pixels in the median, {at_input:.2g} at the network's"
+            yield f"boxes: {sizes} input of {self.size}"
+            if at_input < LEAST_BOX:
+                yield (
+                    f"note: boxes of {at_input:.2g} pixels are too small to be found: give a larger"
+                    " data.size, or cut the images into tiles"
+                )
 
     def _count_line(self) -> str:
         """`2 classes, 20 images (train: 10, validation: 10), 1 unreadable (left out)`."""
@@ -105,6 +205,18 @@ class Inventory:
         rest = sum(len(names) for _, names in ordered[SHOWN_REASONS:])
         if rest:
             yield f"unreadable: {several(rest, 'file')} more, for other reasons"
+
+
+def _multiple(pixels: float, step: int) -> int:
+    """The next multiple of a step from so many pixels on."""
+    return min(SIDES[1], max(SIDES[0], step * math.ceil(pixels / step)))
+
+
+def _kept(shapes: Shapes, size: InputSize) -> float:
+    """The share of the median image that a cut to this shape keeps."""
+    high, wide = height_and_width(size)
+    ratio = (shapes.width / shapes.height) * (high / wide)
+    return min(ratio, 1 / ratio)
 
 
 @dataclass(frozen=True, slots=True)

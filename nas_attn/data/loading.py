@@ -57,7 +57,7 @@ def load(
     place = Place(torch.device(device), share)
     # images of one size that can all be read
     fixed = ":" not in section.name and task.labels != "boxes"
-    for name in ("size", "broken_images") if fixed else ():
+    for name in ("size", "fit", "broken_images") if fixed else ():
         if getattr(section, name) != DataSection.model_fields[name].default:
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
     parts = reader(section.name, task.labels)(section, place)

@@ -30,10 +30,10 @@ from PIL import Image
 from torch import Tensor
 
 from nas_attn.data.cache import Scratch, cache_folder
-from nas_attn.data.decoding import Cut, framed, square, to_rgb
+from nas_attn.data.decoding import PADDING_GREY, Cut, fitted, framed, to_rgb
 from nas_attn.data.depth import BYTE, is_deep
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
-from nas_attn.data.parts import DETECTOR_SIDE, Labelled, Parts, Place, box_table
+from nas_attn.data.parts import Labelled, Parts, Place, box_table, detector_side
 from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
 from nas_attn.recipe.recipe import DataSection
@@ -72,7 +72,7 @@ def read(function: Callable[..., Any], kind: Kind, section: DataSection, place: 
     def part(split: str) -> Labelled:
         if given[split] is None:
             raise DataError(missing)
-        items = Items(given[split], kind, section.size, f"'{name}', {split}", bits)
+        items = Items(given[split], kind, section, f"'{name}', {split}", bits)
         images = _read_items(items, section, place)
         return replace(images, bits=bits or FULL_BITS)
 
@@ -133,7 +133,7 @@ class Items:
 
     dataset: Any
     kind: Kind
-    size: int | None
+    section: DataSection
     # whose items they are
     where: str
     # used of images with 16; None: they are not expected to have 16
@@ -153,15 +153,19 @@ class Items:
                 )
             image = to_rgb(image, self.bits)
         if self.kind == "boxes":
-            side = self.size or DETECTOR_SIDE
+            side = detector_side(self.section)
             return framed(image, side), _boxes(label, side / max(image.size), where)
-        pixels = np.asarray(image if self.size is None else square(Cut(self.size))(image))
+        size = self.section.size
+        cut = None if size is None else Cut.of(size, self.section.fit)
+        if cut is not None:
+            image = fitted(image, cut, PADDING_GREY if image.mode == "RGB" else PADDING_GREY[1])
+        pixels = np.asarray(image)
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if self.kind == "classes":
             return pixels, _class_number(label, where)
         mask = Image.fromarray(_mask(label, where))
-        if self.size is not None:
-            mask = square(Cut(self.size, interpolation="nearest"))(mask)
+        if cut is not None:
+            mask = fitted(mask, replace(cut, interpolation="nearest"), NOT_COUNTED)
         height, width = pixels.shape[1:]
         if mask.size != (width, height):
             raise DataError(f"{where} has an image of {width}x{height} and a mask of {mask.size}")
@@ -202,7 +206,7 @@ def _bits(dataset: Any, kind: Kind, section: DataSection, place: Place) -> int |
     """The bits that the training images use, if their first one has 16; else None."""
     if section.bits != "auto":
         return section.bits
-    items = Items(dataset, kind, section.size, f"'{section.name}', train")
+    items = Items(dataset, kind, section, f"'{section.name}', train")
     if not is_deep(items.image(0)[0]):
         return None
     largest: int = max(items.each(items.largest, section.workers or place.processes))

@@ -19,6 +19,7 @@ from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.manifest import Listing
 from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
+from nas_attn.recipe.recipe import DataSection
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import cores
 
@@ -35,6 +36,16 @@ def box_table(boxes: Sequence[BoxTable]) -> NDArray[np.float32]:
     for row, image_boxes in zip(table, boxes, strict=True):
         row[: len(image_boxes)] = image_boxes
     return table
+
+
+def detector_side(section: DataSection, usual: int = DETECTOR_SIDE) -> int:
+    """Returns the side of a detector's input. Raises DataError: the recipe has another shape."""
+    if isinstance(section.size, tuple) or section.fit != "cut":
+        raise DataError(
+            f"data.size = {section.size} and data.fit = '{section.fit}': a detector's images keep"
+            " their shape in a square, so give data.size as one number, and no data.fit"
+        )
+    return section.size or usual
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,27 @@ All files are opened, those of the test too, but no network sees them here.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from nas_attn.data import coco, masks, yolo_files
 from nas_attn.data.copies import Seen, image_remarks, look_at
-from nas_attn.data.decoding import Framed, Masked, told, turned_images
+from nas_attn.data.decoding import Framed, Masked, Size, told, turned_images
 from nas_attn.data.folder import bits_in_use, image_folder
-from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, WHOLE, Inventory, Remark
+from nas_attn.data.inventory import (
+    FULL_BITS,
+    NOT_COUNTED,
+    WHOLE,
+    Boxes,
+    Inventory,
+    Remark,
+    Shapes,
+)
 from nas_attn.data.walking import Layout, class_names, classes_problem, layout, subfolders, walk
 from nas_attn.data.yolo_files import labels_file, read_labels
 from nas_attn.errors import DataError, few, several
@@ -44,15 +55,16 @@ def of(section: DataSection, labels: Kind) -> Inventory | None:
     files. Raises DataError: they are not as the task needs them.
     """
     source, colon, place = section.name.partition(":")
+    inventory = None
     if source == "folder" and labels == "classes":
-        return take(place, grouped=section.groups is not None, splits=section.splits)
+        inventory = take(place, grouped=section.groups is not None, splits=section.splits)
     if source == "folder" and labels == "masks":
-        return take_masked(place, grouped=section.groups is not None, splits=section.splits)
+        inventory = take_masked(place, grouped=section.groups is not None, splits=section.splits)
     if source == "coco" and colon:
-        return _take_boxed(section)
+        inventory = _take_boxed(section)
     if source == "yolo" and colon:
-        return _take_yolo(section)
-    return None
+        inventory = _take_yolo(section)
+    return inventory and replace(inventory, size=section.size, fit=section.fit)
 
 
 @dataclass
@@ -73,6 +85,10 @@ class _Survey:
     unreadable: dict[str, str] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
+    # width and height of each image
+    sizes: dict[Path, Size] = field(default_factory=dict)
+    shapes: Shapes | None = None
+    boxes: Boxes | None = None
 
     def add(self, split: str, images: Iterable[Path], label: str = NO_CLASS) -> None:
         """Adds images of one split and class."""
@@ -99,6 +115,20 @@ class _Survey:
             else:
                 self.counts[image.split][image.label] += 1
         self.remarks = image_remarks(seen, grouped=grouped, by_groups=by_groups)
+        self.sizes = {
+            path: look.size for path, look in zip(self.paths, looks, strict=True) if not look.why
+        }
+        if self.sizes:
+            sizes = np.array(list(self.sizes.values()), np.float64)
+            width, height = np.median(sizes, axis=0).tolist()
+            narrow, wide = np.quantile(sizes[:, 0] / sizes[:, 1], (0.1, 0.9)).tolist()
+            self.shapes = Shapes(width, height, narrow, wide)
+
+    def measure(self, boxes: Sequence[tuple[float, float]]) -> None:
+        """Keeps the sizes of boxes: a box's, and its image's longer side."""
+        if boxes:
+            side, longest = np.array(boxes, np.float64).T
+            self.boxes = Boxes(float(np.median(side)), float(np.median(side / longest)))
 
     def check_readable(self) -> None:
         """Raises DataError: no image can be read, or none with its mask or labels."""
@@ -141,6 +171,8 @@ class _Survey:
             self.labels,
             {} if splits is None else splits.by_split,
             used,
+            self.shapes,
+            self.boxes,
         )
 
 
@@ -383,8 +415,12 @@ def _take_boxed(section: DataSection) -> Inventory:
     survey = _Survey(annotated.root, "boxes", classes, list(annotated.files))
     without: list[Remark] = []
     framed: dict[str, Sequence[Framed]] = {}
+    sides: list[tuple[float, float]] = []
     for split in annotated.files:
         framed[split], boxes = annotated.read(split)
+        for image, rows in zip(framed[split], boxes, strict=True):
+            areas = (rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2])
+            sides += [(side, max(image.size)) for side in np.sqrt(areas).tolist()]
         paths = [image.image for image in framed[split]]
         survey.add(split, paths)
         bare = [path for path, rows in zip(paths, boxes, strict=True) if not len(rows)]
@@ -396,6 +432,7 @@ def _take_boxed(section: DataSection) -> Inventory:
     survey.look(by_groups=False)
     survey.check_readable()
     survey.remarks += [*_about_turned(survey, framed), *without]
+    survey.measure(sides)
     return survey.inventory()
 
 
@@ -426,6 +463,7 @@ def _take_yolo(section: DataSection) -> Inventory | None:
     splits = [split for split, images in by_split.items() if images]
     survey = _Survey(yaml.parent, "boxes", classes, splits)
     about_labels: list[Remark] = []
+    boxes: list[tuple[Path, float, float]] = []
     gone: list[Path] = []
     for split in splits:
         images = [image for image in by_split[split] if image.is_file()]
@@ -439,6 +477,7 @@ def _take_yolo(section: DataSection) -> Inventory | None:
                 f" have its labels in '{labels_file(images[0])}'{there}"
             )
         survey.wrong |= labels.wrong
+        boxes += labels.boxes
         about_labels += _without_a_box(survey, split, labels.empty)
         if elsewhere := survey.names(labels.elsewhere):
             said = (
@@ -457,6 +496,12 @@ def _take_yolo(section: DataSection) -> Inventory | None:
             said = f"{several(labels.repeated, 'label')} of {split} twice, counted once"
             about_labels.append(Remark("repeated_labels", said))
     survey.look(by_groups=False)
+    sides: list[tuple[float, float]] = []
+    for image, width, height in boxes:
+        if size := survey.sizes.get(image):
+            side = math.sqrt(width * size[0] * height * size[1])
+            sides.append((side, max(size)))
+    survey.measure(sides)
     for name in survey.names(gone):
         survey.unreadable[name] = "a file lists it, but it is not there"
     survey.check_readable()

@@ -27,6 +27,7 @@ from nas_attn.data.cache import cache_folder, exclusive
 from nas_attn.data.decoding import Framed, decode
 from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, draw_masked
 from nas_attn.data.image_file import opened_image
+from nas_attn.data.parts import detector_side
 from nas_attn.errors import DataError, few, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.system.paths import user_path
@@ -50,7 +51,7 @@ YAML_SPLITS = {
 
 def side(section: DataSection) -> int:
     """Returns the side of a detector's input. Raises DataError: it cannot be halved five times."""
-    size = section.size or YOLO_SIZE
+    size = detector_side(section, YOLO_SIZE)
     if size % STRIDE:
         raise DataError(f"data.size = {size} must be a multiple of {STRIDE} for a detector")
     return size
@@ -217,6 +218,8 @@ class LabelFiles:
     polygons: int = 0
     # rows that a file has twice, which count once
     repeated: int = 0
+    # each box: its image, its width and height as shares of the image's
+    boxes: list[tuple[Path, float, float]] = field(default_factory=list)
 
 
 def labels_file(image: Path) -> Path:
@@ -251,6 +254,8 @@ def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> LabelF
         labels.empty += [] if rows else [image]
         labels.repeated += len(rows) - len(set(map(tuple, rows)))
         labels.polygons += polygons
+        boxes = (row for row in rows if len(row) == BOX_COLUMNS or points)
+        labels.boxes += [(image, float(row[3]), float(row[4])) for row in boxes]
     return labels
 
 

@@ -30,6 +30,8 @@ Array = NDArray[Any]
 BATCH = 64
 # times the shorter side; what lies beyond it is never seen
 LONGEST_STRIP = 16
+# outside an image: the mean colour of photographs
+PADDING_GREY = (124, 116, 104)
 
 
 def send(pipe: IO[bytes], array: Array) -> None:
@@ -113,29 +115,31 @@ RUNNERS = {
 
 def decode(
     path: Path,
-    size: int,
+    size: tuple[int, int],
     bits: int = 16,
     resize: int | None = None,
     interpolation: str = "bilinear",
+    fit: str = "cut",
 ) -> Any:
-    """Reads one photograph as the study did: the shorter side is scaled, the middle cut out.
+    """Reads one photograph as the study did.
 
     Args:
         path: of the photograph.
-        size: sides of the result in pixels.
+        size: height and width of the result in pixels.
         bits: how many are used of images with 16.
-        resize: length of the scaled shorter side in pixels; None: `size`.
+        resize: length of the scaled shorter side of a cut square in pixels; None: `size`.
         interpolation: one of Pillow's, `bilinear`.
+        fit: cut, resize or letterbox.
 
     Returns:
-        uint8 (3, size, size).
+        uint8 (3, height, width).
     """
     from PIL import Image, ImageOps
 
-    shorter = resize or size
+    longest = 2 * max(resize or 0, *size)
     how = Image.Resampling[interpolation.partition("-")[0].upper()]
     with Image.open(path) as opened:
-        opened.draft("RGB", (2 * shorter, 2 * shorter))
+        opened.draft("RGB", (longest, longest))
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
             image = Image.fromarray(_as_bytes(np.asarray(image), bits))
@@ -146,15 +150,39 @@ def decode(
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("RGB")
-    image = _middle(image)
+    image = _fitted(image, size, fit, resize, how)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def _fitted(image: Any, size: tuple[int, int], fit: str, resize: int | None, how: Any) -> Any:
+    """The image as large as the network's input."""
+    from PIL import Image
+
+    if fit == "cut":
+        image = _middle(image)
     width, height = image.size
-    if width <= height:
-        image = image.resize((shorter, int(shorter * height / width)), how)
+    down = size[0] / height
+    across = size[1] / width
+    if fit == "resize":
+        return image.resize((size[1], size[0]), how)
+    if fit == "letterbox":
+        scale = min(down, across)
+        whole = Image.new("RGB", (size[1], size[0]), PADDING_GREY)
+        scaled = (max(1, round(scale * width)), max(1, round(scale * height)))
+        whole.paste(image.resize(scaled, how))
+        return whole
+    shorter = resize or size[0]
+    if size[0] != size[1]:
+        scale = max(down, across)
+        scaled = (max(size[1], round(scale * width)), max(size[0], round(scale * height)))
+    elif width <= height:
+        scaled = (shorter, int(shorter * height / width))
     else:
-        image = image.resize((int(shorter * width / height), shorter), how)
-    left = round((image.width - size) / 2.0)
-    top = round((image.height - size) / 2.0)
-    return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+        scaled = (int(shorter * width / height), shorter)
+    image = image.resize(scaled, how)
+    left = round((image.width - size[1]) / 2.0)
+    top = round((image.height - size[0]) / 2.0)
+    return image.crop((left, top, left + size[1], top + size[0]))
 
 
 def _middle(image: Any) -> Any:
@@ -261,10 +289,12 @@ def _answers(target: Path, card: dict[str, Any], files: list[Path]) -> Iterator[
 def _image(path: Path, card: dict[str, Any]) -> Array:
     """A photograph as the study had it."""
     data = card["data"]
+    section = data.get("section", {})
     # of the study's: `resize` and `interpolation`
-    cut = data.get("section", {}).get("options", {})
+    cut = {"fit": section.get("fit", "cut"), **section.get("options", {})}
+    height, width = card["input"]["shape"][2:]
     try:
-        image: Array = decode(path, card["input"]["shape"][2], data.get("bits", 16), **cut)
+        image: Array = decode(path, (height, width), data.get("bits", 16), **cut)
     except Exception as error:
         # Pillow raises many kinds
         sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")

@@ -24,8 +24,18 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Channels, height or width of an image at most
 LARGEST_SIDE = 16_384
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+# of the network's input: a side of a square, or height and width
+Pixels = Annotated[int, Field(ge=4, le=1024)]
+InputSize = Pixels | tuple[Pixels, Pixels]
+# how an image becomes as large
+Fit = Literal["cut", "resize", "letterbox"]
 # What NumPy, and with it Optuna's samplers, takes as a seed
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def height_and_width(size: InputSize) -> tuple[int, int]:
+    """Returns both sides of an input."""
+    return (size, size) if isinstance(size, int) else size
 
 
 class TaskSection(Section):
@@ -174,11 +184,17 @@ class DataSection(Section):
     """
     train_subset: int | None = Field(default=None, ge=1)
     """At most this many training images (stratified)."""
-    size: int | None = Field(default=None, ge=4, le=1024)
-    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square
-    kept; None: 64, or the size at which published weights (`default`) were validated. For
-    detectors: side of the input, to which an image's longer side is scaled; None: 640
-    (ultralytics), 320 or the detector's own (torchvision).
+    size: InputSize | None = None
+    """Side in pixels of the network's input, or `[height, width]`, for a folder's images and those
+    of a data set of your own; None: 64, or the size at which published weights (`default`) were
+    validated. For detectors: side of the input, to which an image's longer side is scaled; None:
+    640 (ultralytics), 320 or the detector's own (torchvision).
+    """
+    # studies from before it know their recipe again by its text
+    fit: Fit = Field(default="cut", exclude_if=lambda fit: fit == "cut")
+    """How an image becomes as large as `size`. `cut`: it is scaled until it covers the input, and
+    its middle kept; `resize`: both sides are scaled, each by itself; `letterbox`: it is scaled
+    until all of it fits, and the rest is grey. Detectors always have the last.
     """
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`:

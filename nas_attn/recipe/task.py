@@ -36,13 +36,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from nas_attn.recipe.tables import METRICS, Kind, TaskRow, is_share
 
 if TYPE_CHECKING:
     # A module that loads pydantic, which `nas-attn --help` does without.
-    from nas_attn.recipe.sections import BackboneSection, DataSection, TaskSection
+    from nas_attn.recipe.sections import (
+        BackboneSection,
+        DataSection,
+        Fit,
+        InputSize,
+        TaskSection,
+    )
     from nas_attn.recipe.training import TrainingSection
 
 EXTERNAL = "external"
@@ -183,16 +189,36 @@ class Task(ABC):
     def trial_side(self, backbone: str) -> int:
         """Side of the images with which `init` builds a backbone to test it."""
 
+    def input_side(self, backbone: str) -> int:
+        """Side of the input that `init` proposes for photographs of usual shape."""
+        return self.trial_side(backbone)
+
     @abstractmethod
-    def data_lines(self, data: str, backbone: str) -> str:
-        """Lines of `[data]` about the images' size, and how many are made."""
+    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
+        """Gives the lines of `[data]` about the images' size, and how many are made.
+
+        Args:
+            data: name of the data.
+            backbone: name of the network.
+            proposed: by what the images are; None: nobody has seen them.
+        """
 
 
-def folder_lines(side: int) -> str:
-    """Lines of `[data]` for the user's folder of images, with the side that is proposed."""
+class Proposal(NamedTuple):
+    """How images become a network's input, as `init` proposes it."""
+
+    size: InputSize
+    fit: Fit
+
+
+def folder_lines(proposed: Proposal) -> str:
+    """Lines of `[data]` for the user's folder of images."""
+    size = proposed.size if isinstance(proposed.size, int) else list(proposed.size)
     return f"""\
-# Side in pixels: the shorter side is scaled to it, the middle square is kept; ImageNet: 224.
-size = {side}
+# Pixels of the network's input: a side, or [height, width]; ImageNet: 224.
+size = {size}
+# cut: its middle is kept; resize: both sides are scaled; letterbox: all of it is kept, beside grey.
+fit = "{proposed.fit}"
 # "skip" leaves out unreadable images and reports their number; "refuse" is an error.
 broken_images = "skip"
 # The share of the training images to score on; default: the folder's val/, else a fifth.

@@ -92,7 +92,8 @@ def keep_inventory(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -
         return
     # what is wrong with them is told by who reads them
     with suppress(DataError):
-        inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
+        data = data_of(tasks.of(recipe))
+        inventory = data.inventory(data.section(recipe))
         if inventory is not None:
             images = StudyImages(inventory, _division(dataset))
             content = TypeAdapter(StudyImages).dump_python(images, mode="json")

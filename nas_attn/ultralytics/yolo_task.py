@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing_extensions import override
 
 from nas_attn.recipe.recipe import DataSection
-from nas_attn.recipe.task import Hints, RecipeParts
+from nas_attn.recipe.task import Hints, Proposal, RecipeParts
 from nas_attn.training.tasks.data import ReadElsewhere
 from nas_attn.training.tasks.detection import EvaluatedDetection, sizes
 
@@ -26,6 +26,8 @@ OUR_OPTIONS = (
     "schedule",
 )
 """Settings of `[training]` that only our own trainer knows."""
+YOLO_SIDE = 640
+"""Side of its input, unless the recipe says otherwise."""
 LOADED_HERE = (
     "validation",
     "train_subset",
@@ -83,8 +85,17 @@ class UltralyticsDetection(EvaluatedDetection):
         return f"{DETECTOR_PREFIX}yolo11n.yaml"
 
     @override
-    def data_lines(self, data: str, backbone: str) -> str:
-        return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")
+    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
+        side = MADE_FOR_YOLO
+        if data != "digits":
+            side = YOLO_SIDE
+            if proposed is not None and isinstance(proposed.size, int):
+                side = proposed.size
+        return sizes(data, MADE_FOR_YOLO, side, ", a multiple of 32")
+
+    @override
+    def input_side(self, backbone: str) -> int:
+        return YOLO_SIDE
 
 
 FEWEST_IMAGES = 200
@@ -95,17 +106,19 @@ class ReadByUltralytics(ReadElsewhere):
     """Images that ultralytics' trainer reads itself."""
 
     @override
-    def first_look(self, section: DataSection, images: float, backbone: str) -> str:
+    def first_look(
+        self, section: DataSection, images: float, backbone: str
+    ) -> tuple[str, Proposal | None]:
         """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found
         nothing.
         """
-        look = super().first_look(section, images, backbone)
+        look, proposed = super().first_look(section, images, backbone)
         random_weights = backbone.endswith((".yaml", ".yml"))
         few = 0 < images < FEWEST_IMAGES
         if section.name.startswith("coco:") or not few or not random_weights:
-            return look
+            return look, proposed
         note = (
             f"note: {images:.0f} images are few for a YOLO from random weights: if it scores 0,"
             " give its .pt as the backbone"
         )
-        return f"{look}\n{note}" if look else note
+        return (f"{look}\n{note}" if look else note), proposed

@@ -121,7 +121,7 @@ def test_images_that_use_all_bits_are_as_they_always_were(
     assert (made == (values >> 8).astype(np.uint8)).all()
     colours = np.random.default_rng(1).integers(0, 4096, (SIDE, SIDE, 3)).astype(np.uint16)
     save(tmp_path / f"colours.{ending}", colours)
-    made = decode(tmp_path / f"colours.{ending}", Cut(SIDE, bits=12))
+    made = decode(tmp_path / f"colours.{ending}", Cut(SIDE, SIDE, bits=12))
     assert (made.transpose(1, 2, 0) == colours >> 4).all()
 
 
@@ -131,14 +131,14 @@ def test_grey_with_transparency_and_inks_have_their_lower_bits(tmp_path: Path) -
     values[..., 1] = 4095
     save_png(tmp_path / "grey.png", values)
     assert largest_value(tmp_path / "grey.png") == 4095
-    made = decode(tmp_path / "grey.png", Cut(SIDE, bits=12))
+    made = decode(tmp_path / "grey.png", Cut(SIDE, SIDE, bits=12))
     assert (made == values[..., 0] >> 4).all()
 
     inks = random.integers(0, 4096, (SIDE, SIDE, 4)).astype(np.uint16)
     inks[..., 3] = 0
     save_tiff(tmp_path / "inks.tif", inks)
     assert largest_value(tmp_path / "inks.tif") == inks.max()
-    made = decode(tmp_path / "inks.tif", Cut(SIDE, bits=12))
+    made = decode(tmp_path / "inks.tif", Cut(SIDE, SIDE, bits=12))
     assert (made.transpose(1, 2, 0) == 255 - (inks[..., :3] >> 4)).all()
 
 
@@ -148,7 +148,7 @@ def test_colours_with_transparency_have_their_lower_bits(tmp_path: Path, extra: 
     values[..., 3] = 4095
     save_tiff(tmp_path / "clear.tif", values, extra=extra)
     assert largest_value(tmp_path / "clear.tif") == 4095
-    made = decode(tmp_path / "clear.tif", Cut(SIDE, bits=12))
+    made = decode(tmp_path / "clear.tif", Cut(SIDE, SIDE, bits=12))
     assert (made.transpose(1, 2, 0) == values[..., :3] >> 4).all()
 
 
@@ -158,7 +158,7 @@ def test_half_transparent_colours_that_are_multiplied_with_it_are_half_white(
     values = np.full((SIDE, SIDE, 4), 1024, np.uint16)
     values[..., 3] = 2048
     save_tiff(tmp_path / "half.tif", values, extra=1)
-    made = decode(tmp_path / "half.tif", Cut(SIDE, bits=12))
+    made = decode(tmp_path / "half.tif", Cut(SIDE, SIDE, bits=12))
     # a quarter of the light is the image's own, half is white behind it
     assert np.abs(made.astype(int) - 191).max() <= 2
 

@@ -23,7 +23,7 @@ import ultralytics
 import PIL.Image
 import nas_attn.data.decoding as decoding
 assert PIL.Image.open.__module__ == "ultralytics.utils.patches"
-(read,) = decoding.decode_all([Path("notes.jpg")], decoding.Cut(8))
+(read,) = decoding.decode_all([Path("notes.jpg")], decoding.Cut(8, 8))
 print(read.why)
 """
 
@@ -84,7 +84,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_why_a_file_is_not_read_is_its_own_fault(folder: Path, replaced: None) -> None:
     files = [folder / "notes.jpg", folder / "photo.png"]
     for reasons in (
-        [one.why for one in decode_all(files, Cut(8))],
+        [one.why for one in decode_all(files, Cut(8, 8))],
         [one.why for one in look_at(folder, files)],
     ):
         assert reasons == ["no image of a kind that is known here", ""]

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.folder import INTERPOLATIONS, named_files
 from nas_attn.export import scoring
 from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.sections import Fit
 
 NETWORK = """
 import torch
@@ -49,7 +51,7 @@ def test_photographs_of_all_kinds_are_seen_as_the_study_saw_them(tmp_path: Path)
     for name in [*files, "photo.jpg"]:
         for size in (16, 33):
             assert np.array_equal(
-                scoring.decode(tmp_path / name, size), decode(tmp_path / name, size)
+                scoring.decode(tmp_path / name, (size, size)), decode(tmp_path / name, size)
             ), (name, size)
 
 
@@ -62,10 +64,16 @@ def test_photographs_are_scaled_as_the_study_scaled_them(
     image = Image.fromarray(pixels)
     image = image.rotate(90, expand=True) if name == "wide.jpg" else image
     image.save(tmp_path / name)
-    ours = decode(tmp_path / name, Cut(33, 41, interpolation))
-    its = scoring.decode(tmp_path / name, 33, resize=41, interpolation=interpolation)
+    square = (33, 33)
+    ours = decode(tmp_path / name, Cut(*square, resize=41, interpolation=interpolation))
+    its = scoring.decode(tmp_path / name, square, resize=41, interpolation=interpolation)
     assert np.array_equal(its, ours)
-    assert not np.array_equal(its, scoring.decode(tmp_path / name, 33))
+    assert not np.array_equal(its, scoring.decode(tmp_path / name, square))
+    for fit in get_args(Fit):
+        for size in (square, (20, 44)):
+            cut = Cut(*size, fit, interpolation=interpolation)
+            its = scoring.decode(tmp_path / name, size, interpolation=interpolation, fit=fit)
+            assert np.array_equal(its, decode(tmp_path / name, cut)), (fit, size)
 
 
 def turned() -> Image.Exif:

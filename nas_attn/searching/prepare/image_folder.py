@@ -16,13 +16,14 @@ from nas_attn.answer.advice.facts import LongerTarget
 from nas_attn.backbones import build
 from nas_attn.backbones.building import usual_preset
 from nas_attn.data.dataset import Dataset, Split
+from nas_attn.data.inventory import Inventory
 from nas_attn.data.pixels import InMemory
 from nas_attn.data.taking import take
 from nas_attn.errors import DataError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
 from nas_attn.recipe.recipe import Recipe, SplitsSection, TrainingSection
-from nas_attn.recipe.sections import FEW_VALIDATED
+from nas_attn.recipe.sections import FEW_VALIDATED, height_and_width
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.target import AUTO, target_table
 from nas_attn.recipe.units import duration
@@ -131,7 +132,10 @@ def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
         return [
             Line(f"study {recipe.name} goes on for {duration(budget.seconds)}; it has {candidates}")
         ]
-    side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
+    side = ""
+    if recipe.data.size:
+        height, width = height_and_width(recipe.data.size)
+        side = f" at {height} × {width} pixels"
     pace = f"{budget.epoch_s:.2g} s an epoch, {budget.workers} at a time"
     optimizer = _optimizer(recipe.target_training)
     target = _target(budget, recipe.target_training)
@@ -251,6 +255,7 @@ def plan_folder(
         folder=shown,
         counts={split: sum(of.values()) for split, of in inventory.counts.items()},
         look=FolderLook(len(inventory.classes), inventory.images, len(inventory.unreadable)),
+        inventory=inventory,
         seconds=seconds,
         workers=workers,
         device=device,
@@ -289,6 +294,7 @@ class _Wish:
     # split, or `all` -> readable images
     counts: Mapping[str, int]
     look: FolderLook
+    inventory: Inventory
     seconds: float
     workers: int
     device: str
@@ -377,7 +383,6 @@ def _richest(wish: _Wish) -> Budget:
 
 def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     """The recipe of a backbone and a size of images as a table, and how long an epoch takes."""
-    side = int(wish.given.get("data.size", side))
     table = _table(wish, backbone, side)
     lacking = _why_scratch(wish, backbone)
     start = "scratch" if lacking else "weights"
@@ -390,8 +395,8 @@ def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
 
 
 def _shapes(wish: _Wish) -> list[tuple[str, int]]:
-    """Backbones and sides to choose from, the most costly first: those with published weights, then
-    all others.
+    """Backbones and sides for usual photographs to choose from, the most costly first: those with
+    published weights, then all others.
     """
     if own := wish.given.get("backbone.name"):
         return [(str(own), side) for side in (96, 64, 32)]
@@ -400,6 +405,9 @@ def _shapes(wish: _Wish) -> list[tuple[str, int]]:
         # it was no better than ResNet-8 on 500 and on 900 images (research/folders), and takes
         # the time of two further seeds
         shapes.remove(DEEPER_NET)
+    # small images are not enlarged, so that several sides are one
+    shapes = list({(b, wish.inventory.proposed(s)): (b, s) for b, s in reversed(shapes)}.values())
+    shapes.reverse()
     if start := wish.start:
         return [shape for shape in shapes if ":" in shape[0] or start != "pretrained"]
     return sorted(shapes, key=lambda shape: bool(_no_weights(shape[0])))
@@ -449,11 +457,15 @@ def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
     preset = _preset(backbone)
     if preset is not None and not PRESET_STATED & wish.given.keys():
         training["preset"] = preset
+    size, fit = wish.inventory.proposed(side)
+    data: dict[str, Any] = {"name": f"folder:{wish.folder}", "size": size, "broken_images": "skip"}
+    if fit != "cut" and "data.size" not in wish.given:
+        data["fit"] = fit
     return {
         "name": wish.name,
         "space": "small",
         "backbone": {"name": backbone},
-        "data": {"name": f"folder:{wish.folder}", "size": side, "broken_images": "skip"},
+        "data": data,
         "training": training,
     }
 
@@ -486,8 +498,7 @@ def _epoch_s(wish: _Wish, recipe: Recipe, epochs: int) -> float:
     noise. Raises BackboneError: the published weights that it is to start from are not there.
     """
     section = recipe.target_training
-    side = recipe.data.size or 64
-    shape = (3, side, side)
+    shape = (3, *height_and_width(recipe.data.size or 64))
     trained = max(2, round(wish.trained))
     classes = wish.look.classes
     device = pick_device(wish.device)

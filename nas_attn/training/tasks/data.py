@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -10,9 +11,9 @@ from nas_attn.data.inventory import Inventory
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tables import find_data_set
-from nas_attn.recipe.task import EXTERNAL, Task
+from nas_attn.recipe.task import EXTERNAL, Proposal, Task
 from nas_attn.system.memory import SOLE_WORKER, Share
-from nas_attn.training.tasks.detection import usual_side
+from nas_attn.training.tasks.detection import fixed_side, usual_side
 
 if TYPE_CHECKING:
     # A module that loads torch.
@@ -52,10 +53,9 @@ class TaskData:
             changed["std"] = list(fed.std)
         if section.name.startswith("folder:") and fed.size and fed.resize:
             size = section.size or fed.size
-            usual = {
-                "resize": round(size * fed.resize / fed.size),
-                "interpolation": fed.interpolation,
-            }
+            usual: dict[str, Any] = {"interpolation": fed.interpolation}
+            if isinstance(size, int) and section.fit == "cut":
+                usual["resize"] = round(size * fed.resize / fed.size)
             changed["size"] = size
             changed["options"] = {**usual, **section.options}
         return section.model_copy(update=changed)
@@ -96,14 +96,18 @@ class TaskData:
 
         return taking.of(section, self.task.labels)
 
+    def proposed(self, inventory: Inventory, backbone: str) -> Proposal:
+        """Proposes how these images become the input of a network, given by its name."""
+        return Proposal(*inventory.proposed(self.task.input_side(backbone)))
+
     def first_look(
         self,
         section: DataSection,
         images: float,  # noqa: ARG002 - a task may need more of them than it has
-        backbone: str,  # noqa: ARG002 - some need more of them than others
-    ) -> str:
-        """Returns what `init` says of these data. Raises DataError: they are not as this task needs
-        them.
+        backbone: str,
+    ) -> tuple[str, Proposal | None]:
+        """Returns what `init` says of these data, and how it proposes to make them the network's
+        input. Raises DataError: they are not as this task needs them.
 
         Args:
             section: Where the images are.
@@ -111,7 +115,11 @@ class TaskData:
             backbone: The network's name.
         """
         inventory = self.inventory(section)
-        return "" if inventory is None else "\n".join(inventory.described())
+        if inventory is None:
+            return "", None
+        proposed = self.proposed(inventory, backbone)
+        taken = replace(inventory, size=proposed.size, fit=proposed.fit)
+        return "\n".join(taken.described()), proposed
 
 
 class ImagesWithBoxes(TaskData):
@@ -134,12 +142,20 @@ class ImagesWithBoxes(TaskData):
         return super().load(recipe, device=device, share=share)
 
     @override
-    def first_look(self, section: DataSection, images: float, backbone: str) -> str:
+    def proposed(self, inventory: Inventory, backbone: str) -> Proposal:
+        if side := fixed_side(backbone):
+            return Proposal(side, "cut")
+        return super().proposed(inventory, backbone)
+
+    @override
+    def first_look(
+        self, section: DataSection, images: float, backbone: str
+    ) -> tuple[str, Proposal | None]:
         try:
             return super().first_look(section, images, backbone)
         except DataError as error:
             # the recipe may correct it
-            return str(error)
+            return str(error), None
 
 
 class ReadElsewhere(ImagesWithBoxes):

@@ -109,7 +109,7 @@ def test_what_it_proposes_is_a_recipe(row: TaskRow, source: str) -> None:
     text = (
         f'name = "proposed"\nspace = "small"\n[task]\nname = "{task.name}"\n'
         f'[backbone]\nname = "{backbone}"\n'
-        f'[data]\nname = "{source}"\n{task.data_lines(source, backbone)}'
+        f'[data]\nname = "{source}"\n{task.data_lines(source, backbone, None)}'
         f'[target]\nstart = "scratch"\nepochs = {pace.epochs}\n'
         f"[training]\n{task.training_lines}{evaluator}"
     )

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing_extensions import override
 
 from nas_attn.recipe.tables import data_sets_with, find_data_set
-from nas_attn.recipe.task import MIXING, Hints, Pace, RecipeParts, Task
+from nas_attn.recipe.task import MIXING, Hints, Pace, Proposal, RecipeParts, Task
 
 CLASSIFIERS = ("timm", "smp")
 """Sources of networks that are no detectors."""
@@ -105,10 +105,11 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
         return usual_side(backbone)
 
     @override
-    def data_lines(self, data: str, backbone: str) -> str:
+    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
         if data.startswith("coco:"):
-            return COCO.format(size=usual_side(backbone))
-        return sizes(data, MADE_SIDE, _fixed_side(backbone) or 4 * MADE_SIDE, "")
+            return COCO.format(size=proposed.size if proposed else usual_side(backbone))
+        side = 4 * MADE_SIDE if data == "digits" else 640
+        return sizes(data, MADE_SIDE, fixed_side(backbone) or side, "")
 
 
 class EvaluatedDetection(Detection):
@@ -140,10 +141,11 @@ def _unsupported(recipe: RecipeParts) -> Iterator[str]:
 
 def usual_side(backbone: str) -> int:
     """Default side of the input of a detector, `torchvision:NAME` or another."""
-    return _fixed_side(backbone) or USUAL_INPUT
+    return fixed_side(backbone) or USUAL_INPUT
 
 
-def _fixed_side(backbone: str) -> int | None:
+def fixed_side(backbone: str) -> int | None:
+    """Side of the input of a detector that takes no other; else None."""
     # Here, since backbones read recipes, which look up their task first.
     from nas_attn.backbones.detectors import FIXED_SIDES
 
@@ -159,8 +161,7 @@ def sizes(data: str, made: int, side: int, more: str) -> str:
         side: side of the detector's input.
         more: ends the comment.
     """
-    comment = f"side of the detector's input{more}"
+    line = f"size = {side}                         # side of the detector's input{more}\n"
     if data != "digits":
-        return f"size = 640                         # {comment}\n"
-    made_images = f"options = {{ size = {made}, train = 1000, validation = 500, test = 500 }}\n"
-    return f"{made_images}size = {side}                         # {comment}\n"
+        return line
+    return f"options = {{ size = {made}, train = 1000, validation = 500, test = 500 }}\n{line}"

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from nas_attn.recipe.task import MIXING, USUAL_SIDE, Hints, Pace, RecipeParts, Task, folder_lines
+from nas_attn.recipe.task import (
+    MIXING,
+    USUAL_SIDE,
+    Hints,
+    Pace,
+    Proposal,
+    RecipeParts,
+    Task,
+    folder_lines,
+)
 
 
 class Segmentation(Task):
@@ -50,7 +59,11 @@ class Segmentation(Task):
         return USUAL_SIDE
 
     @override
-    def data_lines(self, data: str, backbone: str) -> str:
+    def input_side(self, backbone: str) -> int:
+        return 2 * USUAL_SIDE
+
+    @override
+    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
         if data.startswith("folder:"):
-            return folder_lines(128)
+            return folder_lines(proposed or Proposal(self.input_side(backbone), "cut"))
         return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"

@@ -1,0 +1,3 @@
+"""What the tests of data share."""
+
+from command_line import nas  # noqa: F401
