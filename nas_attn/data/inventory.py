@@ -60,6 +60,8 @@ class Shapes:
     # width over height: of the narrowest tenth at most, of the widest at least
     narrow: float
     wide: float
+    # median share of an image that its middle square is
+    square: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +176,12 @@ class Inventory:
             sizes = f"{self.boxes.pixels:.0f} pixels in the median, {at_input:.2g} at the network's"
             yield f"boxes: {sizes} input of {self.size}"
             if at_input < LEAST_BOX:
-                yield (
-                    f"note: boxes of {at_input:.2g} pixels are too small to be found: give a larger"
-                    " data.size, or cut the images into tiles"
-                )
+                way_out = "give a larger data.size, or cut the images into tiles"
+                if self.boxes.share * SIDES[1] < LEAST_BOX:
+                    way_out = (
+                        f"cut the images into tiles, since {SIDES[1]} is the largest data.size"
+                    )
+                yield f"note: boxes of {at_input:.2g} pixels are too small to be found: {way_out}"
 
     def _count_line(self) -> str:
         """`2 classes, 20 images (train: 10, validation: 10), 1 unreadable (left out)`."""
@@ -215,6 +219,8 @@ def _multiple(pixels: float, step: int) -> int:
 def _kept(shapes: Shapes, size: InputSize) -> float:
     """The share of the median image that a cut to this shape keeps."""
     high, wide = height_and_width(size)
+    if high == wide:
+        return shapes.square
     ratio = (shapes.width / shapes.height) * (high / wide)
     return min(ratio, 1 / ratio)
 

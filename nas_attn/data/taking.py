@@ -122,7 +122,8 @@ class _Survey:
             sizes = np.array(list(self.sizes.values()), np.float64)
             width, height = np.median(sizes, axis=0).tolist()
             narrow, wide = np.quantile(sizes[:, 0] / sizes[:, 1], (0.1, 0.9)).tolist()
-            self.shapes = Shapes(width, height, narrow, wide)
+            square = float(np.median(sizes.min(1) / sizes.max(1)))
+            self.shapes = Shapes(width, height, narrow, wide, square)
 
     def measure(self, boxes: Sequence[tuple[float, float]]) -> None:
         """Keeps the sizes of boxes: a box's, and its image's longer side."""

@@ -48,7 +48,7 @@ def folder(root: Path, sizes: Sequence[Size]) -> Path:
         ([(320, 240)] * 4, 64, "cut"),
         ([(640, 64)] * 4, (32, 288), "resize"),
         ([(50, 150)] * 4, (144, 48), "resize"),
-        ([(300, 100), (100, 300)] * 3, 64, "cut"),
+        ([(300, 100), (100, 300)] * 3, 64, "letterbox"),
         ([(300, 100)] * 4 + [(100, 300)] * 2, 64, "letterbox"),
     ],
 )
@@ -203,6 +203,7 @@ def test_boxes_decide_the_side_of_a_detectors_input(
     monkeypatch.chdir(tmp_path)
     boxes(tmp_path / "cars", size, side)
     there = ("--task", "detection", "--data", "coco:cars", "--target", "scratch", "--yes")
+    there += ("--backbone", "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
     done = nas("init", "s.toml", *there)
     assert load_recipe("s.toml").data.size == proposed
     at_input = f"{side * proposed / max(size):.2g} at the network's input of {proposed}"
