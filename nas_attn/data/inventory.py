@@ -44,8 +44,9 @@ USUAL_BOX = 16.0
 LEAST_KEPT = 0.6
 # times that the widest tenth may be wider than the narrowest tenth for one shape to be proposed
 ONE_SHAPE = 1.5
-# sides that are proposed, and of what they are multiples
-SIDES = (16, 1024)
+# sides that are proposed, from where most networks can halve them five times, and of what they are
+# multiples
+SIDES = (32, 1024)
 STEP = 8
 DETECTOR_STEP = 32
 

@@ -236,12 +236,12 @@ def test_init_writes_a_recipe_that_fits_a_small_folder(
     assert recipe.limits.max_latency_ratio == 1.25
     assert (recipe.training.batch_size, recipe.target.start) == (16, "scratch")
     assert recipe.target_is_open, "nobody knows beforehand how long it must be trained"
-    assert (recipe.data.size, recipe.data.broken_images) == (64, "skip")
+    assert (recipe.data.size, recipe.data.broken_images) == (32, "skip")
     assert sum("#" in line for line in text.splitlines()) > 10
     for asked in (
         "validation = 0.2",
         "broken_images",
-        "size = 64",
+        "size = 32",
         'weights = "default"',
         "groups =",
     ):

@@ -42,8 +42,8 @@ def folder(root: Path, sizes: Sequence[Size]) -> Path:
     ("sizes", "size", "fit"),
     [
         ([(side, side) for side in range(24, 33)], 32, "cut"),
-        ([(16, 16)] * 4, 16, "cut"),
-        ([(6, 8)] * 4, 16, "cut"),
+        ([(16, 16)] * 4, 32, "cut"),
+        ([(6, 8)] * 4, 32, "cut"),
         ([(40, 45)] * 4, 40, "cut"),
         ([(320, 240)] * 4, 64, "cut"),
         ([(640, 64)] * 4, (32, 288), "resize"),
