@@ -209,7 +209,7 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
                 f"{several(len(fourth), 'image')} with a fourth channel, such as '{fourth[0]}':"
                 " only three are read, and what counts as transparency is blended over white; if"
                 " it is a band, such as near infrared, bring an evaluator that reads it"
-                " (docs/evaluator.md)",
+                " (docs/how-to/own-training.md)",
             )
         )
     if not grouped:

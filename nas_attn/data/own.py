@@ -108,7 +108,7 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
             f"data.name = '{section.name}' gave a {type(given).__name__} for '{split}': return a"
             " torch.utils.data.Dataset, with a length and an item for each number, and its random"
             " transforms in training.augment; batches of your own need an evaluator"
-            " (docs/evaluator.md)"
+            " (docs/how-to/own-training.md)"
         )
     return given
 
@@ -350,7 +350,8 @@ def _class_number(label: Any, where: str) -> int:
     if number.size > 1:
         raise DataError(
             f"{where} has several labels, {shorten(repr(label), 60)}: an image of a class has one"
-            " class number; for several labels or numbers, bring an evaluator (docs/evaluator.md)"
+            " class number; for several labels or numbers, bring an evaluator"
+            " (docs/how-to/own-training.md)"
         )
     if number.dtype.kind not in "ui" or number.size != 1 or number.item() < 0:
         raise DataError(
