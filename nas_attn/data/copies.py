@@ -208,8 +208,8 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
                 "fourth_band",
                 f"{several(len(fourth), 'image')} with a fourth channel, such as '{fourth[0]}':"
                 " only three are read, and what counts as transparency is blended over white; if"
-                " it is a band, such as near infrared, bring an evaluator that reads it"
-                " (docs/how-to/own-training.md)",
+                " it is a band, such as near infrared, give arrays with all bands by a function"
+                ' of your own, data.name = "package.module:function"',
             )
         )
     if not grouped:

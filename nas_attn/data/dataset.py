@@ -107,7 +107,7 @@ class Split:
         if len(section.mean) != channels or len(section.std) != channels:
             raise DataError(
                 f"data.mean and data.std have {len(section.mean)} and {len(section.std)} values, "
-                f"but '{section.name}' has {channels} channels"
+                f"but '{section.name}' has {channels} channels: give one of each for a channel"
             )
         return tuple(section.mean), tuple(section.std)
 

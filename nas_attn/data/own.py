@@ -6,7 +6,8 @@ the split's name.
         return Flowers("data/flowers", split)
 
 An item is (image, label), or a dictionary with `image` and `label`; further fields are ignored. An
-image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1.
+image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1;
+arrays and tensors may have any number of channels.
 A label is a class number; in segmentation a mask (H, W) of class numbers; in detection a dictionary
 of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
 
@@ -45,6 +46,8 @@ LABELS = ("label", "labels", "mask", "annotation", "objects", "target")
 FIRST_CLASS = {"classes": 0, "masks": 0, "boxes": 1}
 # At most so many bytes of images are held in memory
 MOST_HELD_BYTES = 2**28
+# a tensor that is taken for an array has its height there
+MOST_CHANNELS = 64
 # items that one process converts at once
 TOGETHER = 64
 # items that are read again; a mirroring by chance leaves all as they were once in 65,536 times
@@ -145,7 +148,7 @@ class Items:
         """
         where = f"item {number} of {self.where}"
         image, label = self.image(number)
-        if is_deep(image):
+        if isinstance(image, Image.Image) and is_deep(image):
             if self.bits is None:
                 raise DataError(
                     f"{where} has 16 bits, and the first training image has not: say in data.bits"
@@ -153,14 +156,13 @@ class Items:
                 )
             image = to_rgb(image, self.bits)
         if self.kind == "boxes":
+            if not isinstance(image, Image.Image):
+                raise DataError(f"{where} has {image.shape[2]} channels: a detector takes three")
             side = detector_side(self.section)
             return framed(image, side), _boxes(label, side / max(image.size), where)
         size = self.section.size
         cut = None if size is None else Cut.of(size, self.section.fit)
-        if cut is not None:
-            image = fitted(image, cut, PADDING_GREY if image.mode == "RGB" else PADDING_GREY[1])
-        pixels = np.asarray(image)
-        pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        pixels = _pixels(image, cut)
         if self.kind == "classes":
             return pixels, _class_number(label, where)
         mask = Image.fromarray(_mask(label, where))
@@ -171,9 +173,9 @@ class Items:
             raise DataError(f"{where} has an image of {width}x{height} and a mask of {mask.size}")
         return np.concatenate([pixels, np.asarray(mask)[None]]), 0
 
-    def image(self, number: int) -> tuple[Image.Image, Any]:
-        """Returns the image of an item, of mode L or RGB or with 16 bits, and the label as it
-        is.
+    def image(self, number: int) -> tuple[Image.Image | NDArray[np.uint8], Any]:
+        """Returns the image of an item, of mode L or RGB or with 16 bits, or (H, W, C) with other
+        channels, and the label as it is.
         """
         where = f"item {number} of {self.where}"
         try:
@@ -183,7 +185,7 @@ class Items:
             raise DataError(f"{where} cannot be read: {shorten(first_line(error))}") from error
         given, label = _image_and_label(item, where)
         image = given if isinstance(given, Image.Image) else _image_of_array(given, where)
-        if image.mode == "L" or is_deep(image):
+        if not isinstance(image, Image.Image) or image.mode == "L" or is_deep(image):
             return image, label
         try:
             return to_rgb(image), label
@@ -193,7 +195,8 @@ class Items:
     def largest(self, number: int) -> int:
         """Returns the largest value of an image with 16 bits; 0 if it has 8."""
         image, _ = self.image(number)
-        return int(np.asarray(image).max()) if is_deep(image) else 0
+        deep = isinstance(image, Image.Image) and is_deep(image)
+        return int(np.asarray(image).max()) if deep else 0
 
     def each(self, convert: Callable[[int], Any], processes: int) -> Iterator[Any]:
         """Yields what a function makes of all items, in order."""
@@ -207,7 +210,8 @@ def _bits(dataset: Any, kind: Kind, section: DataSection, place: Place) -> int |
     if section.bits != "auto":
         return section.bits
     items = Items(dataset, kind, section, f"'{section.name}', train")
-    if not is_deep(items.image(0)[0]):
+    first, _ = items.image(0)
+    if not isinstance(first, Image.Image) or not is_deep(first):
         return None
     largest: int = max(items.each(items.largest, section.workers or place.processes))
     return max(BYTE, largest.bit_length())
@@ -313,8 +317,19 @@ def _highest_label(part: Labelled, kind: Kind) -> int:
     return int(part.labels.max())
 
 
-def _image_of_array(image: Any, where: str) -> Image.Image:
-    """An image from bytes or 0 to 1: (H, W), (H, W, 1) or (H, W, 3); of a tensor (C, H, W)."""
+def _pixels(image: Image.Image | NDArray[np.uint8], cut: Cut | None) -> NDArray[np.uint8]:
+    """uint8 (C, H, W), as large as the network's input."""
+    if not isinstance(image, Image.Image):
+        bands = (Image.fromarray(band) for band in image.transpose(2, 0, 1))
+        return np.concatenate([_pixels(band, cut) for band in bands])
+    if cut is not None:
+        image = fitted(image, cut, PADDING_GREY if image.mode == "RGB" else PADDING_GREY[1])
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _image_of_array(image: Any, where: str) -> Image.Image | NDArray[np.uint8]:
+    """An image from bytes or 0 to 1: (H, W) or (H, W, C); of a tensor (C, H, W)."""
     array = np.asarray(image)
     if isinstance(image, Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
@@ -338,11 +353,12 @@ def _image_of_array(image: Any, where: str) -> Image.Image:
     array = array.astype(np.uint8)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if array.ndim != 2 and array.shape[2:] != (3,):
+    if array.ndim > 3 or array.shape[2:] > (MOST_CHANNELS,):
         raise DataError(
-            f"{where} has an image of the shape {np.shape(image)}: give one or three channels"
+            f"{where} has an image of the shape {np.shape(image)}: give (H, W), (H, W, C) or a"
+            f" tensor (C, H, W), with {MOST_CHANNELS} channels at most"
         )
-    return Image.fromarray(array)
+    return array if array.ndim == 3 and array.shape[2] != 3 else Image.fromarray(array)
 
 
 def _class_number(label: Any, where: str) -> int:

@@ -15,14 +15,18 @@ import torch
 from command_line import Nas
 from PIL import Image
 
+from nas_attn.backbones import build
 from nas_attn.data import loading
 from nas_attn.data.decoding import Cut, Masked, decode
 from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.taking import of, take
 from nas_attn.errors import DataError
-from nas_attn.recipe.reading import load_recipe
-from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.reading import backbone_section, load_recipe
+from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
+from nas_attn.training.arithmetic import Threads
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.trainer import Trainer
 
 Size = tuple[int, int]
 
@@ -243,3 +247,33 @@ def test_cut_out_things_have_no_fourth_band(tmp_path: Path) -> None:
             pixels[0, 0, 0] += 1
             Image.fromarray(pixels).save(tmp_path / "d" / name / f"{number}.png")
     assert "fourth" not in "\n".join(take(str(tmp_path / "d")).described())
+
+
+class Bands(torch.utils.data.Dataset[Any]):
+    """What tells the classes apart is in the fifth of five bands."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, number: int) -> Any:
+        if number >= len(self):
+            raise IndexError
+        bands = np.full((20, 24, 5), 90, np.uint8)
+        bands[..., 4] = 30 + 150 * (number % 2)
+        return bands, number % 2
+
+
+def bands(split: str) -> Bands | None:
+    return None if split == "validation" else Bands()
+
+
+@pytest.mark.parametrize(("size", "fit"), [(None, "cut"), (16, "cut"), (16, "letterbox")])
+def test_a_network_learns_from_all_bands(size: int | None, fit: Any) -> None:
+    section = DataSection(name=f"{__name__}:bands", size=size, fit=fit, workers=1)
+    dataset = loading.load(section, device="cpu")
+    assert dataset.input_shape == (5, *((20, 24) if size is None else (16, 16)))
+    network = build(backbone_section("resnet8"), input_shape=dataset.input_shape, classes=2)
+    training = TrainingSection(rungs=[4], batch_size=8)
+    trainer = Trainer(training, dataset, device="cpu", threads=Threads(1))
+    (score,) = trainer.fit(network, seed=0, rungs=[4], rates=LearningRates(0.05))
+    assert score.metrics["accuracy"] == 1
