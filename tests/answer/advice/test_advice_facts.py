@@ -109,17 +109,13 @@ def test_where_no_row_is_like_it_no_gain_is_given(surveyed: Survey) -> None:
 def test_a_module_has_a_gain_only_where_rows_have_it(surveyed: Survey, setting: Situation) -> None:
     sites = large_sites(surveyed.sites)
     chosen = shortlist(pooled(), sites, setting, advised_modules(pooled(), setting))
-    rows = {
-        (fitted.setting, name): own.rows
-        for fitted in pooled().fitted
-        for name, own in fitted.modules.items()
-    }
+    rows = {fitted.setting: fitted.modules for fitted in pooled().fitted}
     for one in chosen:
-        own = rows.get((one.situation.setting, one.situation.module), 0)
-        assert (one.gain is not None) == bool(own)
-        if one.gain is not None:
-            assert one.gain.own_module == own
-            assert set(one.gain.own_sources) == {row.source for row in own}
+        own = rows.get(one.situation.setting, {}).get(one.situation.module)
+        assert (one.gain is None) == (own is None)
+        if one.gain is not None and own is not None:
+            assert one.gain.own_module == own.rows
+            assert one.gain.own_sources == own.sources
     known = [one.gain is not None for one in chosen]
     assert known == sorted(known, reverse=True), "what is known comes first"
 
