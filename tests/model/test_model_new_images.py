@@ -40,9 +40,12 @@ def test_the_same_images_come_back_in_other_divisions_so_their_luck_never_averag
     texts = {"k000": parse("none"), "k001": parse("stage1=se")}
 
     def width(lasting: float, seeds: int) -> float:
-        runs = divided(lasting, seeds, np.random.default_rng(4))
-        gain = fit(runs, texts, metric="accuracy").gain("k001", "k000")
-        return gain.sd
+        """Of several studies, as one sampling of the variances may be off by more."""
+        widths = []
+        for study in range(4, 9):
+            runs = divided(lasting, seeds, np.random.default_rng(study))
+            widths.append(fit(runs, texts, metric="accuracy").gain("k001", "k000").sd)
+        return float(np.mean(widths))
 
     assert width(0.0, 40) < width(0.0, 8) < 0.007
     # images that are right with every seed of one network only: 400 of them leave about a point
