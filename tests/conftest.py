@@ -207,9 +207,13 @@ def gpu() -> Iterator[Gpu]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _between_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fixtures of files and of the session do not begin in the clone, either."""
+    """Fixtures of files and of the session do not begin in the clone, either, and have a cache of
+    their own.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("between_tests"))
+        folder = tmp_path_factory.mktemp("between_tests")
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield
 
 
