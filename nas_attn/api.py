@@ -199,7 +199,7 @@ class Study:
         return answer_lines(answer(self._opened.store))
 
     def as_dict(self) -> dict[str, Any]:
-        """All results so far in JSON's types, as `nas-attn pareto --json` prints them."""
+        """All results so far in JSON's types, as `nas-attn show --json` prints them."""
         return answer_as_json(answer(self._opened.store))
 
     def front(self) -> tuple[CandidateView, ...]:
@@ -226,7 +226,7 @@ class Study:
         """What the answer takes, by whichever means, or one that you choose.
 
         Give limits, which combine, or one of `knee`, `trial` and `placement`: the same criteria as
-        of `nas-attn pareto`.
+        of `nas-attn show`.
 
         Args:
             max_latency_ratio: the best with at most this many times the bare backbone's latency.

@@ -463,7 +463,7 @@ def _longer_search(now: Snapshot, at: str, recipe: str | None) -> Line | None:
     if brief is None or brief.enough_s is None:
         return None
     target = f"--target {brief.target} " if brief.known else ""
-    length = f"{target}--minutes {math.ceil(brief.enough_s / 60)}"
+    length = f"{target}--time {math.ceil(brief.enough_s / 60)}m"
     why = f"about {units.duration(brief.enough_s)} would do for runs that train to the end"
     return _new_study(now, why, length, at, recipe)
 
@@ -483,7 +483,7 @@ def below(answer: Answer, at: str | None = None) -> list[Line]:
         said.append(Line(splits_text(now.recipe.data.splits.by_split), "Splits"))
     said += [Line(caution.text, "Careful") for caution in now.cautions]
     if at is not None and answer.taken is not None:
-        said.append(Line(f"nas-attn pareto {now.study} --why{at}", "Reasons"))
+        said.append(Line(f"nas-attn show {now.study} --why{at}", "Reasons"))
     return said
 
 

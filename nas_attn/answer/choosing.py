@@ -164,7 +164,7 @@ def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
     if view is None:
         raise StudyError(
             f"study '{now.study}' has not tried '{shorten(placement)}':"
-            f" nas-attn resume {now.study} --try '{placement}' tries it"
+            f" nas-attn resume {now.study} --placement '{placement}' tries it"
         )
     return view
 

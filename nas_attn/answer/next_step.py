@@ -91,8 +91,7 @@ class NextStep:
         """The command as it is typed, without the database."""
         options = [f"--seeds {self.seeds}"] if self.seeds else []
         if self.placement:
-            option = "--try" if self.command == "resume" else "--also"
-            options.append(f'{option} "{self.placement}"')
+            options.append(f'--placement "{self.placement}"')
         if self.trials:
             options.append(f"--trials {self.trials}")
         if self.again:

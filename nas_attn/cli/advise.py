@@ -8,42 +8,50 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from nas_attn.cli.common import AsJson, LatencySettings, Target, Trust, Wide, check_typed
+from nas_attn.cli.commands import Context
+from nas_attn.cli.common import TASK, Data, LatencySettings, Target, check_typed
 
 
 def advise(
+    context: Context,
     backbone: Annotated[
         str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")
     ],
     task: Annotated[
         str | None,
-        Option(help="classification, segmentation or detection.", show_default="by the backbone"),
+        Option(metavar=TASK, help="What the network is for.", show_default="by the backbone"),
     ] = None,
     target: Target = None,
-    form: Annotated[str, Option(help="How modules begin: identity, or random (as published).")] = (
-        "identity"
-    ),
+    init: Annotated[
+        str,
+        Option(
+            metavar="[identity|paper]", help="How modules begin: as the identity, or as published."
+        ),
+    ] = "identity",
     images: Annotated[
         int | None, Option(min=10, help="How many images you have, for training and validation.")
     ] = None,
-    data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None,
+    data: Data = None,
     shape: Annotated[
         str | None,
         Option(
             "--input",
+            metavar="CxHxW",
             help="Shape of one image, channels first.",
             show_default="3x224x224, or 3x32x32 for ResNets of CIFAR",
         ),
     ] = None,
     settings: LatencySettings = None,
-    trust: Trust = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Say what attention brings and costs, without a search. Takes up to a minute, and trains
-    nothing.
+    """Say what attention brings and costs, without a search. In a minute, and it trains nothing.
+
+    Examples:
+      nas-attn advise resnet20
+      nas-attn advise torchvision:resnet50 --images 20000 --target weights
+
+    What the advice rests on: docs/expect/advise.md
     """
-    check_typed(backbone, data, trust=trust)
+    check_typed(backbone, data, trust=context.trust)
     # It loads torch, which no help needs.
     from nas_attn.cli.advised import AdviceRequest, show_advice
 
@@ -51,10 +59,10 @@ def advise(
         backbone=backbone,
         task=task,
         target=target or [],
-        form=form,
+        init=init,
         images=images,
         data=data,
         shape=shape,
         settings=settings or [],
     )
-    show_advice(request, wide=wide, as_json=as_json)
+    show_advice(request, wide=context.wide, as_json=context.as_json)

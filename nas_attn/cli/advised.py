@@ -50,6 +50,7 @@ OWN_IMAGES = "folder:"
 FOLDER_TASK = next(iter(TASKS))
 """The task whose images `nas-attn search FOLDER` takes without a recipe."""
 USUAL_FORM = "identity"
+FORM_OF_INIT = {init: form for form, init in INIT_OF_FORM.items()}
 COMMAND_ROWS = ("begin", "recipe")
 
 
@@ -60,7 +61,7 @@ class AdviceRequest:
     backbone: str
     task: str | None
     target: Sequence[str]
-    form: str
+    init: str
     images: int | None
     data: str | None
     shape: str | None
@@ -75,7 +76,7 @@ def show_advice(request: AdviceRequest, *, wide: bool, as_json: bool) -> None:
     refuse_unpublished(backbone, start)
     pretrained = target_table(start)["start"] == "pretrained"
     task = request.task or task_of(backbone)
-    setting = _setting(task, request.form, pretrained=pretrained)
+    setting = _setting(task, request.init, pretrained=pretrained)
     input_shape = parse_shape(request.shape or usual_shape(backbone))
     question = Question(backbone, input_shape, setting, _section(request.settings))
     section = backbone_section(backbone)
@@ -114,12 +115,15 @@ def _batch_size(task: str, backbone: str, images: int | None) -> int:
     return usual_pace(tasks.find(task, backbone), OWN_IMAGES, trained).batch_size
 
 
-def _setting(task: str, form: str, *, pretrained: bool) -> Situation:
+def _setting(task: str, init: str, *, pretrained: bool) -> Situation:
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    if form not in INIT_OF_FORM:
-        raise RecipeError(f"--form '{shorten(form)}': {did_you_mean(form, INIT_OF_FORM)}")
-    return Situation(task, "backbone", "pretrained" if pretrained else "scratch", form, module="")
+    # `random` is a former name of `paper`
+    form = init if init == "random" else FORM_OF_INIT.get(init)
+    if form is None:
+        raise RecipeError(f"--init '{shorten(init)}': {did_you_mean(init, FORM_OF_INIT)}")
+    start = "pretrained" if pretrained else "scratch"
+    return Situation(task, "backbone", start, form, module="")
 
 
 def _section(settings: Sequence[str]) -> LatencySection:
@@ -148,7 +152,7 @@ def _search_command(
     if setting.task != FOLDER_TASK or not data.startswith(OWN_IMAGES):
         return None
     minutes = math.ceil((power.enough_s or power.seconds) / 60)
-    words = ["nas-attn", "search", data.removeprefix(OWN_IMAGES), "--minutes", str(minutes)]
+    words = ["nas-attn", "search", data.removeprefix(OWN_IMAGES), "--time", f"{minutes}m"]
     words += ["--backbone", advice.question.backbone, "--target", start]
     _, height, width = advice.question.input_shape
     if request.shape and height == width:
@@ -157,7 +161,7 @@ def _search_command(
         words += ["--set", f"training.init={INIT_OF_FORM[setting.form]}"]
     likely = advice.most_likely
     if likely is not None:
-        words += ["--try", str(likely.candidate.placement)]
+        words += ["--placement", str(likely.candidate.placement)]
     return shlex.join(words)
 
 

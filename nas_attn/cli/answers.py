@@ -7,49 +7,44 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from nas_attn.answer.criteria import Criteria
+from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
-    AsJson,
     ChosenPlacement,
     Knee,
     MaxLatencyMs,
     MaxLatencyRatio,
     MinAccuracy,
-    Storage,
     StudyName,
-    Trial,
-    Trust,
-    Wide,
     at_storage,
     check_study,
     console,
+    criteria,
     echo,
     page_path,
     print_json,
-    share,
     study_named,
     table,
 )
 from nas_attn.errors import RecipeError, StudyError, did_you_mean, shorten
 from nas_attn.system.importing import distrust
-from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from nas_attn.answer.answer import Answer
     from nas_attn.answer.choosing import Chosen
+    from nas_attn.answer.criteria import Criteria
     from nas_attn.answer.effects import Effect, Effects, Part
     from nas_attn.storage.opening import OpenStudy
 
 
 def show(
+    context: Context,
     study: StudyName = None,
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
     knee: Knee = False,
-    trial: Trial = None,
     placement: ChosenPlacement = None,
     absolute: Annotated[
         bool,
@@ -62,115 +57,122 @@ def show(
             help="The reasons behind the answer, code that builds it, and untried placements.",
         ),
     ] = False,
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Show the answer, the front and the baselines. Or what you choose, in the answer's place."""
-    criteria = Criteria(
-        max_latency_ratio=max_latency_ratio,
-        max_latency_ms=max_latency_ms,
-        min_accuracy=share(min_accuracy),
-        knee=knee,
-        trial=trial,
-        placement=placement,
-    )
+    """Show the answer, the front and the baselines. With a limit, the best within it.
+
+    Examples:
+      nas-attn show
+      nas-attn show digits --max-latency-ratio 1.1
+
+    The rows of the card: docs/how-to/test-and-export.md
+    """
+    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
 
     from nas_attn.answer.as_json import answer_as_json, choice_as_json
     from nas_attn.answer.reading import answer
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
 
-    opened = study_named(study, storage, trust=trust if placement else None)
+    opened = study_named(context, study, runs_code=bool(placement))
     found = answer(opened.store)
     now = found.now
-    choice = _chosen(opened, found, criteria)
-    if as_json:
+    choice = _chosen(opened, found, wanted)
+    if context.as_json:
         chosen = {} if choice is None else {"chosen": choice_as_json(now, choice)}
         print_json(answer_as_json(found) | chosen)
         return
-    out = console(wide=wide)
-    if choice is not None:
-        show_front(out, found, absolute=absolute)
+    out = console(wide=context.wide)
+    if choice is None:
+        show_answer(out, found, context.storage)
+    else:
         show_choice(out, now, choice)
-        return
-    show_answer(out, found, storage)
     out.print()
     show_front(out, found, absolute=absolute)
-    if why:
+    if why and choice is None:
         show_why(out, found)
 
 
 def report(
+    context: Context,
     study: StudyName = None,
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
     knee: Knee = False,
-    trial: Trial = None,
     placement: ChosenPlacement = None,
-    storage: Storage = DEFAULT_URL,
     output: Annotated[
-        str | None, Option("--output", "-o", help="File; default: STUDY.html next to the database.")
+        str | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="File; default: STUDY.html next to the database.",
+        ),
     ] = None,
-    trust: Trust = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Write the study's report as one HTML file."""
-    criteria = Criteria(
-        max_latency_ratio=max_latency_ratio,
-        max_latency_ms=max_latency_ms,
-        min_accuracy=share(min_accuracy),
-        knee=knee,
-        trial=trial,
-        placement=placement,
-    )
+    """Write the study's report as one HTML file.
+
+    Examples:
+      nas-attn report
+      nas-attn report digits --output digits.html
+
+    What it shows: docs/how-to/test-and-export.md
+    """
+    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
 
     from nas_attn.answer.reading import answer
     from nas_attn.report.publishing import write_study_report
 
     path = page_path(output, "--output")
-    opened = study_named(study, storage, trust=trust if placement else None)
+    opened = study_named(context, study, runs_code=bool(placement))
     images = True
     try:
-        check_study(opened, trust=trust)
+        check_study(opened, trust=context.trust)
     except RecipeError as error:
         # data and networks can be code
         images = False
         distrust(str(opened.database.path))
         echo(f"note: the report has no example images: {error}", err=True)
     found = answer(opened.store)
-    choice = _chosen(opened, found, criteria)
+    choice = _chosen(opened, found, wanted)
     path = write_study_report(opened, found, path, choice, images=images)
-    if as_json:
+    if context.as_json:
         print_json({"report": str(path)})
         return
     from nas_attn.cli.showing import show_answer
 
-    show_answer(console(), found, storage)
+    show_answer(console(wide=context.wide), found, context.storage)
     echo(f"\n{path}")
 
 
-def _chosen(opened: OpenStudy, answer: Answer, criteria: Criteria) -> Chosen | None:
+def _chosen(opened: OpenStudy, answer: Answer, wanted: Criteria) -> Chosen | None:
     """The candidate that the criteria choose; None without criteria."""
-    if criteria.default:
+    if wanted.default:
         return None
     from nas_attn.answer.choosing import chosen
 
-    return chosen(opened, answer, criteria)
+    return chosen(opened, answer, wanted)
 
 
 def effects(
+    context: Context,
     study: StudyName = None,
     what: Annotated[
         str | None,
-        Option("--of", help="latency, or a metric, such as accuracy. Default: the study's score."),
+        Option(
+            "--of",
+            metavar="METRIC",
+            help="latency, or a metric, such as accuracy. Default: the study's score.",
+        ),
     ] = None,
-    storage: Storage = DEFAULT_URL,
-    wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Show what each choice adds at each site. To a metric, or to the latency."""
+    """Show what each choice adds at each site. To a metric, or to the latency.
+
+    Examples:
+      nas-attn effects
+      nas-attn effects digits --of latency
+
+    How effects are estimated: docs/how-to/test-and-export.md
+    """
     from nas_attn.answer.effects_text import (
         LEVEL_TITLES,
         effect_sentences,
@@ -182,12 +184,12 @@ def effects(
     from nas_attn.answer.reading import answer
     from nas_attn.cli.printing import show_prose
 
-    opened = study_named(study, storage)
+    opened = study_named(context, study)
     found = answer(opened.store)
     what = what or found.now.metric
     fitted = _effects(found, what, at_storage(opened.url))
     sentences = effect_sentences(fitted)
-    if as_json:
+    if context.as_json:
         plain = [asdict(row) for row in fitted.rows]
         print_json(
             {
@@ -198,7 +200,7 @@ def effects(
             }
         )
         return
-    out = console(wide=wide)
+    out = console(wide=context.wide)
     for sentence in sentences:
         show_prose(out, sentence)
     shown = [level for level in LEVEL_TITLES if fitted.informative(level)]

@@ -1,5 +1,5 @@
-"""How `--help` is laid out: commands by what they are for, a command's options by panel, the main
-ones first. Also the former names of options, which still work.
+"""The form that all commands share: the options that each of them has, former names, and how
+`--help` is laid out, with the examples of a command's docstring at its end.
 """
 
 from __future__ import annotations
@@ -8,39 +8,82 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+from nas_attn.system.paths import DEFAULT_URL
 
 MAIN = "Options"
 CHOICE = "Which network"
 EFFORT = "How runs are carried out"
-COMMON_PANEL = "Common options"
-PANELS = (MAIN, CHOICE, EFFORT, COMMON_PANEL)
+COMMON_PANEL = "Options of every command, before or after its name"
+PANELS = (MAIN, CHOICE, EFFORT)
 """Panels of options, in the order of the help. An option without one is a main option."""
 
 METAVARS = {int: "N", float: "N", str: "TEXT", list[str]: "TEXT", Path: "PATH"}
 """Type of an option -> what stands for its value in the help."""
 
+CLOCK = {"--minutes": "--time={}m", "--hours": "--time={}h"}
+TEST = {"--again": "--another", "--also": "--placement"}
+CHOSEN = {"--trial": "--placement"}
 FORMER_OPTIONS = {
-    "test": {"--again": "--another", "--placement": "--also"},
-    "validate": {"--again": "--another", "--placement": "--also"},
-    "export": {"--again": "--train-again"},
-    "launch": {"--minutes": "--job-minutes"},
-    "modules": {"--set": "--knob"},
-    "measure": {"--set": "--latency"},
+    "search": {"--try": "--placement", **CLOCK},
+    "resume": {"--try": "--placement", **CLOCK},
+    "test": TEST,
+    "validate": TEST,
+    "show": CHOSEN,
+    "pareto": CHOSEN,
+    "report": CHOSEN,
+    "retrain": CHOSEN,
+    "export": {"--again": "--train-again", **CHOSEN},
+    "launch": {
+        "--option": "--set",
+        "--partition": "--set=partition={}",
+        "--minutes": "--time={}m",
+        "--job-minutes": "--time={}m",
+    },
+    "advise": {"--form": "--init", "--latency": "--set"},
+    "modules": {"--knob": "--set"},
+    "measure": {"--latency": "--set"},
     "backup": {"--artifacts": "--weights", "--no-artifacts": "--no-weights"},
 }
-"""Command -> former name of an option -> its name. The former ones meant something else in other
-commands.
-"""
+"""Command -> former name of an option -> its name; with `{}`: and its value in today's form."""
+EXAMPLES = "\n\nExamples:\n"
+"""In a command's docstring, what follows it stands at the end of the help."""
 Records = Iterable[tuple[str, tuple[str, str]]]
 """(panel, (name of an option or a command, what it does))."""
+
+
+class Context(typer.Context):
+    """A call of a command, with the values of the options that every command has."""
+
+    storage: str = DEFAULT_URL
+    """The address of the database."""
+    trust: bool = False
+    """Whether code of files outside the current folder may run."""
+    wide: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def keep(context: Any, parameter: Any, value: Any) -> None:
+    """Keeps an option's value in the context. After a command's name it replaces the one before."""
+    name = parameter.name or ""
+    source = context.get_parameter_source(name)
+    if context.parent is not None and (source is None or source.name != "COMMANDLINE"):
+        value = getattr(context.parent, name)
+    setattr(context, name, value)
 
 
 class Command(TyperCommand):
     """A command whose help shows its options by panel. Former names of options still work."""
 
+    context_class = Context
+
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
+        self.help, _, self.epilog = (self.help or "").partition(EXAMPLES)
         for parameter in self.params:
             if parameter.metavar is not None:
                 continue
@@ -52,29 +95,42 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         former = FORMER_OPTIONS.get(self.name or "", {})
-        # after it, all words are arguments
-        end = args.index("--") if "--" in args else len(args)
+        words = list(args)
         renamed = []
-        for word in args[:end]:
-            option, equals, value = word.partition("=")
-            renamed.append(former.get(option, option) + equals + value)
-        return super().parse_args(ctx, renamed + args[end:])
+        # after it, all words are arguments
+        while words and words[0] != "--":
+            option, equals, value = words.pop(0).partition("=")
+            name = former.get(option, option)
+            if "{}" not in name:
+                renamed.append(name + equals + value)
+            elif equals or words:
+                renamed.append(name.format(value if equals else words.pop(0)))
+        return super().parse_args(ctx, renamed + words)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Writes the arguments, then the options by panel."""
-        arguments: list[tuple[str, tuple[str, str]]] = []
-        options: list[tuple[str, tuple[str, str]]] = []
+        """Writes the arguments, then the options by panel, then the names of the common ones."""
+        records: list[tuple[str, tuple[str, str]]] = []
+        common = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is None:
                 continue
-            if isinstance(parameter, TyperArgument):
-                arguments.append(("Arguments", record))
-                continue
             panel = getattr(parameter, "rich_help_panel", None) or MAIN
-            options.append((COMMON_PANEL if parameter.name == "help" else panel, record))
-        write_panels(formatter, arguments, ["Arguments"])
-        write_panels(formatter, options, PANELS)
+            if isinstance(parameter, TyperArgument):
+                panel = "Arguments"
+                record = (str(parameter.metavar), record[1])
+            if panel == COMMON_PANEL or parameter.name == "help":
+                common.append(min(parameter.opts, key=len))
+            else:
+                records.append((panel, record))
+        write_panels(formatter, records, ["Arguments", *PANELS])
+        with formatter.section(COMMON_PANEL):
+            formatter.write_text(f"{', '.join(common)}: see nas-attn --help")
+
+    def format_epilog(self, _ctx: Any, formatter: Any) -> None:
+        """Writes the examples as they stand in the docstring."""
+        if self.epilog:
+            formatter.write(f"{EXAMPLES[1:]}{self.epilog}\n")
 
 
 def write_panels(formatter: Any, records: Records, order: Sequence[str]) -> None:
@@ -89,10 +145,26 @@ def write_panels(formatter: Any, records: Records, order: Sequence[str]) -> None
 
 
 class Group(TyperGroup):
-    """Commands whose help shows them by what they are for: the panel of each."""
+    """Commands whose help shows them by what they are for. Its options work after a command's
+    name, too.
+    """
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Writes the commands under the headings of their panels."""
+    context_class = Context
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        common = [p for p in self.params if getattr(p, "rich_help_panel", None) == COMMON_PANEL]
+        for parameter in common:
+            parameter.callback = parameter.callback or keep
+            parameter.expose_value = False
+        inside = list(self.commands.values())
+        while inside:
+            command = inside.pop()
+            command.params += common
+            inside += getattr(command, "commands", {}).values()
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the commands under the headings of their panels, then the options."""
         shown = {
             name: command
             for name in self.list_commands(ctx)
@@ -106,4 +178,9 @@ class Group(TyperGroup):
             )
             for name, command in shown.items()
         ]
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                panel = getattr(parameter, "rich_help_panel", None) or MAIN
+                records.append((panel, record))
         write_panels(formatter, records, list(dict.fromkeys(panel for panel, _ in records)))

@@ -10,14 +10,15 @@ import stat
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from nas_attn.cli.commands import CHOICE, COMMON_PANEL, EFFORT
+from nas_attn.answer.criteria import Criteria
+from nas_attn.cli.commands import CHOICE, EFFORT, Context
 from nas_attn.errors import (
     BackboneError,
     ExitStatus,
@@ -32,7 +33,6 @@ from nas_attn.errors import (
 from nas_attn.system import environment
 from nas_attn.system.importing import distrust
 from nas_attn.system.paths import DEFAULT_URL, HTML, output_path
-from nas_attn.system.waiting import reporting
 from nas_attn.system.wrapping import Line
 
 if TYPE_CHECKING:
@@ -140,15 +140,15 @@ def table(
     return FittedTable(title, columns, rows, right=right, whole=whole, optional=optional)
 
 
-def study_named(name: str | None, storage: str, *, trust: bool | None = None) -> OpenStudy:
-    """A study by name, or the database's only one. `trust`: given if code of the study will run;
-    RecipeError as by `check_trust`.
+def study_named(context: Context, name: str | None, *, runs_code: bool = False) -> OpenStudy:
+    """A study by name, or the database's only one. `runs_code`: of the study; RecipeError as by
+    `check_trust`.
     """
     from nas_attn.storage.opening import only_study, open_study
 
-    opened = open_study(name or only_study(storage), storage)
-    if trust is not None:
-        check_study(opened, trust=trust)
+    opened = open_study(name or only_study(context.storage), context.storage)
+    if runs_code:
+        check_study(opened, trust=context.trust)
     return opened
 
 
@@ -193,32 +193,24 @@ def page_path(text: str | None, option: str = "--report") -> Path | None:
     return output_path(text, what=option, error=StudyError, replaces=HTML)
 
 
-EXAMPLES = {
-    "--set": "search.trials=20",
-    "--knob": "reduction=8",
-    "--latency": "batch_size=32",
-}
-"""Options that take `key=value`, with an example of each."""
-
-
-def overrides(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
+def overrides(settings: Sequence[str] | None, like: str = "search.trials=20") -> dict[str, Any]:
     """`search.trials=20` as {"search.trials": 20}; values are read as TOML, else as text.
 
     Args:
-        option: of `EXAMPLES`; errors name it.
+        settings: of the option --set.
+        like: an example, for errors.
     """
     from nas_attn.recipe.reading import read_toml
 
     values: dict[str, Any] = {}
-    for setting in settings:
+    for setting in settings or ():
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise RecipeError(
-                f"{option} '{shorten(setting)}' is not of the form key=value, like"
-                f" {EXAMPLES[option]}"
+                f"--set '{shorten(setting)}' is not of the form key=value, like {like}"
             )
         try:
-            read = read_toml(f"value = {value}", f"{option} '{shorten(setting)}'")
+            read = read_toml(f"value = {value}", f"--set '{shorten(setting)}'")
         except RecipeError:
             read = {}
         values[key.strip()] = read["value"] if read.keys() == {"value"} else value.strip()
@@ -281,24 +273,6 @@ def ask_for_trust(path: str, named: Iterable[str], *, trust: bool) -> None:
     distrust(path, OF_PRESETS)
 
 
-def _storage_wait(context: typer.Context, seconds: float | None) -> None:
-    """Sets it for this process and its workers, which read the environment. The command then waits
-    before it begins, too.
-    """
-    if seconds is not None:
-        environment.wait_for_storage(seconds)
-        context.with_resource(reporting(lambda line: echo(line, err=True), lambda: False, seconds))
-
-
-Storage = Annotated[
-    str,
-    Option(
-        "--storage",
-        envvar=environment.STORAGE,
-        help="Database: sqlite:///FILE or postgresql://…",
-        rich_help_panel=COMMON_PANEL,
-    ),
-]
 StudyName = Annotated[
     str | None, Argument(help="Study; may be omitted if the database has only one.")
 ]
@@ -312,25 +286,22 @@ Target = Annotated[
         ),
     ),
 ]
-Wide = Annotated[
-    bool,
-    Option(
-        "--wide",
-        help="Show all columns, in lines as long as they are.",
-        rich_help_panel=COMMON_PANEL,
-    ),
-]
-AsJson = Annotated[bool, Option("--json", help="Print JSON.", rich_help_panel=COMMON_PANEL)]
+TASK = "[classification|segmentation|detection]"
+Data = Annotated[str | None, Option("--data", help="Data set, or folder:PATH.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and stop.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.", rich_help_panel=COMMON_PANEL)]
-Trust = Annotated[
-    bool,
+ReportPath = Annotated[
+    str | None, Option("--report", metavar="PATH", help="Where to write the HTML report.")
+]
+Time = Annotated[
+    str | None,
     Option(
-        "--trust",
-        help="Run code of files outside the current folder: a recipe, a study, an export.",
-        rich_help_panel=COMMON_PANEL,
+        "--time",
+        metavar="TIME",
+        help="Time for all of it: 90m, 2h, 1.5d.",
     ),
 ]
+TimeLimit = Annotated[float | None, Option("--time-limit", min=0, hidden=True)]
+"""Seconds, after which no training is started; a former option."""
 Workers = Annotated[
     int | None,
     Option(
@@ -341,62 +312,36 @@ Workers = Annotated[
         rich_help_panel=EFFORT,
     ),
 ]
-Threads = Annotated[
-    int | None,
+Threads = Annotated[int | None, Option("--threads", min=1, max=1024, hidden=True)]
+"""CPU threads per worker; a recipe has `training.threads` for it."""
+Device = Annotated[
+    str,
     Option(
-        "--threads",
-        min=1,
-        max=1024,
-        help="CPU threads per worker; default: training.threads, or a share of the cores.",
+        "--device",
+        metavar="DEVICE",
+        help="Where to train: auto, cpu, cuda, cuda:1.",
         rich_help_panel=EFFORT,
     ),
 ]
-Device = Annotated[
-    str, Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.", rich_help_panel=EFFORT)
+Settings = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the recipe, like training.batch_size=256; repeatable.",
+    ),
 ]
 LatencySettings = Annotated[
     list[str] | None,
     Option(
-        "--latency",
-        help="A setting of [latency]: --latency batch_size=32, --latency mode=onnxruntime;"
-        " repeatable.",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change how latency is measured, like latency.batch_size=32; repeatable.",
     ),
 ]
-Shape = Annotated[str, Option("--input", help="Shape of one image, channels first.")]
-TimeLimit = Annotated[
-    float | None,
-    Option(
-        "--time-limit",
-        min=0,
-        help="Start no new training after this many seconds.",
-        rich_help_panel=EFFORT,
-    ),
+Shape = Annotated[
+    str, Option("--input", metavar="CxHxW", help="Shape of one image, channels first.")
 ]
-StorageWait = Annotated[
-    float | None,
-    Option(
-        "--storage-wait",
-        callback=_storage_wait,
-        expose_value=False,
-        envvar=environment.STORAGE_WAIT,
-        help=(
-            "Seconds to wait for a database that does not answer; default: 1800, or 0 before a"
-            " study has begun."
-        ),
-        rich_help_panel=EFFORT,
-    ),
-]
-Verbose = Annotated[
-    bool,
-    Option(
-        "--verbose",
-        envvar=environment.VERBOSE,
-        help="Show an evaluator's output instead of writing it to a log file.",
-        rich_help_panel=EFFORT,
-    ),
-]
-
-
 MaxLatencyRatio = Annotated[
     float | None,
     Option(
@@ -413,24 +358,6 @@ MaxLatencyMs = Annotated[
         rich_help_panel=CHOICE,
     ),
 ]
-
-
-def share(text: str | None) -> float | None:
-    """`0.7`, `70%` or `70 %` as 0.7; None stays None."""
-    if text is None:
-        return None
-    number, percent, rest = text.strip().partition("%")
-    try:
-        value = float(number)
-    except ValueError:
-        value = float("nan")
-    if rest or value != value:
-        raise UserError(f"--min-accuracy '{shorten(text)}' is not an accuracy: give 0.7 or 70%")
-    if percent:
-        return value / 100
-    return value
-
-
 MinAccuracy = Annotated[
     str | None,
     Option(
@@ -454,30 +381,98 @@ Knee = Annotated[
         rich_help_panel=CHOICE,
     ),
 ]
-Trial = Annotated[
-    int | None, Option("--trial", help="The candidate of this trial.", rich_help_panel=CHOICE)
+Placements = Annotated[
+    list[str] | None,
+    Option("--placement", metavar="PLACEMENT", help="Also evaluate this placement; repeatable."),
 ]
 ChosenPlacement = Annotated[
-    str | None,
+    list[str] | None,
     Option(
         "--placement",
-        help="The candidate with this placement, in notation or by its label.",
+        metavar="PLACEMENT",
+        help="This network: its placement in notation, its label or the number of its trial.",
         rich_help_panel=CHOICE,
     ),
 ]
+
+
+def share(text: str | None) -> float | None:
+    """`0.7`, `70%` or `70 %` as 0.7; None stays None."""
+    if text is None:
+        return None
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if rest or value != value:
+        raise UserError(f"--min-accuracy '{shorten(text)}' is not an accuracy: give 0.7 or 70%")
+    if percent:
+        return value / 100
+    return value
+
+
+def criteria(
+    ratio: float | None,
+    ms: float | None,
+    accuracy: str | None,
+    knee: bool,
+    placements: Sequence[str] | None,
+) -> Criteria:
+    """What chooses one candidate.
+
+    Args:
+        ratio: The largest latency, in times of the bare backbone's.
+        ms: The largest latency in milliseconds.
+        accuracy: The smallest accuracy, as a share or in percent.
+        knee: Whether the knee of the front is wanted.
+        placements: At most one network: its placement, label or trial.
+
+    Raises:
+        UserError: They exclude each other, or one is out of range.
+    """
+    words = list(placements or ())
+    if len(words) > 1:
+        raise UserError(f"--placement is given {len(words)} times, and one network is asked for")
+    limits = Criteria(
+        max_latency_ratio=ratio, max_latency_ms=ms, min_accuracy=share(accuracy), knee=knee
+    )
+    if not words:
+        return limits
+    if words[0].isdecimal():
+        return replace(limits, trial=int(words[0]))
+    return replace(limits, placement=words[0])
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def clock(text: str | None) -> float | None:
+    """`90m`, `2h`, `1.5d` or `600s` in seconds; None stays None."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
+    if found is None:
+        raise UserError(f"--time '{shorten(text)}' is not a time: give 90m, 2h or 1.5d")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def ending_s(time_s: float | None, limit_s: float | None) -> float | None:
+    """The earlier of two ends."""
+    return min((each for each in (time_s, limit_s) if each is not None), default=None)
 
 
 @dataclass(frozen=True)
 class Effort:
     """How runs are carried out."""
 
+    context: Context
+    """Whether they report, and whether an evaluator's output is shown."""
     workers: int | None = None
     threads: int | None = None
     device: str = "auto"
     time_limit_s: float | None = None
     """No training is started after it; None: no limit."""
-    verbose: bool = False
-    quiet: bool = False
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:

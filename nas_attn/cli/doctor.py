@@ -12,9 +12,9 @@ from pathlib import Path
 
 import typer
 
-from nas_attn.cli.common import AsJson, Storage, Wide, console, print_json, table
+from nas_attn.cli.commands import Context
+from nas_attn.cli.common import console, print_json, table
 from nas_attn.errors import NasAttnError, first_line
-from nas_attn.system.paths import DEFAULT_URL
 
 # extra of the package -> a module that it installs
 EXTRAS = {
@@ -37,18 +37,23 @@ class Check:
     found: str
 
 
-def doctor(
-    storage: Storage = DEFAULT_URL,
-    wide: Wide = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check this machine. Its devices, libraries and database."""
-    checks = [*_machine(), *_gpus(), _database(storage), *_extras()]
-    if as_json:
+def doctor(context: Context) -> None:
+    """Check this machine. Its devices, libraries and database.
+
+    Examples:
+      nas-attn doctor
+      nas-attn doctor --storage postgresql://me@server/studies
+
+    What to do about a finding: docs/how-to/run-anywhere.md
+    """
+    checks = [*_machine(), *_gpus(), _database(context.storage), *_extras()]
+    if context.as_json:
         print_json([asdict(check) for check in checks])
     else:
         rows = [[check.state, check.what, check.found] for check in checks]
-        console(wide=wide).print(table("This machine", ["", "what", "found"], rows, whole=[""]))
+        console(wide=context.wide).print(
+            table("This machine", ["", "what", "found"], rows, whole=[""])
+        )
     if any(check.state == "bad" for check in checks):
         raise typer.Exit(1)
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from nas_attn.answer.criteria import Criteria
+from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
-    AsJson,
     ChosenPlacement,
     Device,
     Effort,
@@ -21,24 +20,22 @@ from nas_attn.cli.common import (
     MaxLatencyMs,
     MaxLatencyRatio,
     MinAccuracy,
-    Storage,
     StudyName,
     Threads,
-    Trial,
-    Trust,
     at_storage,
     check_export_trust,
     check_output,
     console,
+    criteria,
     echo,
     print_json,
-    share,
     study_named,
 )
 from nas_attn.errors import OperationError, UserError, several
-from nas_attn.system.paths import DEFAULT_URL, output_path, user_path
+from nas_attn.system.paths import output_path, user_path
 
 if TYPE_CHECKING:
+    from nas_attn.answer.criteria import Criteria
     from nas_attn.answer.snapshot import CandidateView, Snapshot
     from nas_attn.export.exporting import Exported
     from nas_attn.export.formats import Format
@@ -46,22 +43,31 @@ if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
 
 FORMAT_HELP = (
-    "weights, torch (torch.export), onnx, onnx-int8, python (one readable file), or a trainer's"
-    " own; default: by --output, else weights."
+    "Trained weights, torch.export, ONNX, one readable Python file, or a trainer's own format;"
+    " default: by --output, else weights."
 )
 
 
 def export(
+    context: Context,
     study: StudyName = None,
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
     knee: Knee = False,
-    trial: Trial = None,
     placement: ChosenPlacement = None,
-    format_: Annotated[str, Option("--format", help=FORMAT_HELP)] = "",
+    format_: Annotated[
+        str,
+        Option("--format", metavar="[weights|torch|onnx|onnx-int8|python|TEXT]", help=FORMAT_HELP),
+    ] = "",
     output: Annotated[
-        str | None, Option("--output", "-o", help="File; default: STUDY with the format's ending.")
+        str | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="File; default: STUDY with the format's ending.",
+        ),
     ] = None,
     normalize: Annotated[
         bool,
@@ -91,19 +97,16 @@ def export(
     ] = False,
     threads: Threads = None,
     device: Device = "auto",
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Write a trained network and its card. In one of five formats."""
-    criteria = Criteria(
-        max_latency_ratio=max_latency_ratio,
-        max_latency_ms=max_latency_ms,
-        min_accuracy=share(min_accuracy),
-        knee=knee,
-        trial=trial,
-        placement=placement,
-    )
+    """Write a trained network and its card.
+
+    Examples:
+      nas-attn export
+      nas-attn export digits --format onnx --output digits.onnx
+
+    Formats, and what to do with the files: docs/how-to/test-and-export.md
+    """
+    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
     check_output()
 
     from nas_attn.answer.choosing import chosen
@@ -112,13 +115,13 @@ def export(
     from nas_attn.export.formats import find_format
     from nas_attn.recipe import tasks
 
-    opened = study_named(study, storage, trust=trust)
+    opened = study_named(context, study, runs_code=True)
     kind = find_format(format_, tasks.of(opened.recipe), output or "")
     found = answer(opened.store)
-    view = chosen(opened, found, criteria).view
+    view = chosen(opened, found, wanted).view
     path = _export_path(output or f"{opened.store.name}{kind.suffix}", kind)
     if train_again:
-        _train_again(opened, view, Effort(threads=threads, device=device))
+        _train_again(opened, view, Effort(context, threads=threads, device=device))
     wish = ExportWish(
         kind.name,
         as_searched=as_searched or train_again,
@@ -126,11 +129,11 @@ def export(
         check=check,
     )
     done = export_candidate(opened, found, view, path, wish)
-    if as_json:
+    if context.as_json:
         _print_exported(done, kind)
         return
     _say_exported(done, view)
-    for line in _hints(opened, found.now, criteria, view, done):
+    for line in _hints(opened, found.now, wanted, view, done):
         echo(line, err=True)
 
 
@@ -169,7 +172,7 @@ def _say_exported(done: Exported, view: CandidateView) -> None:
 
 
 def _hints(
-    opened: OpenStudy, now: Snapshot, criteria: Criteria, view: CandidateView, done: Exported
+    opened: OpenStudy, now: Snapshot, wanted: Criteria, view: CandidateView, done: Exported
 ) -> Iterator[str]:
     """What else could be exported: the network that was retrained last, or this one trained as the
     target says; or that it was, or that only the user's program can.
@@ -181,7 +184,7 @@ def _hints(
         (network.placement for network in reversed(now.retrained) if network.metrics is not None),
         view.placement,
     )
-    if criteria.default and last != view.placement:
+    if wanted.default and last != view.placement:
         yield (
             f"'{last}' was retrained last, but another placement is recommended now; to export it:"
         )
@@ -195,7 +198,7 @@ def _hints(
         yield ("to train it as the target says, use your own code: nas-attn retrain cannot call it")
         return
     which = ""
-    if not criteria.default:
+    if not wanted.default:
         which = f" --placement '{view.placement}'"
     yield f"to train it as the target says first: nas-attn retrain {name}{which}{at}"
 
@@ -257,14 +260,22 @@ def _train_again(opened: OpenStudy, view: CandidateView, effort: Effort) -> None
 
 
 def validate_export(
+    context: Context,
     file: Annotated[
         str, Argument(help="A file written by nas-attn export, with its card next to it.")
     ],
-    root: Annotated[str | None, Option(help="Folder of the data, if it has moved.")] = None,
-    trust: Trust = False,
-    as_json: AsJson = False,
+    root: Annotated[
+        str | None, Option(metavar="PATH", help="Folder of the data, if it has moved.")
+    ] = None,
 ) -> None:
-    """Run an exported file on the validation images. Without nas_attn, where its format allows."""
+    """Run an exported file on the validation images. Without nas_attn, where its format allows.
+
+    Examples:
+      nas-attn validate-export digits.onnx
+      nas-attn validate-export digits.onnx --root /data/digits
+
+    What it compares: docs/how-to/test-and-export.md
+    """
     check_output()
 
     from nas_attn.cli.printing import show_prose
@@ -272,7 +283,7 @@ def validate_export(
     from nas_attn.recipe import units
 
     path = user_path(file, what="FILE", error=UserError)
-    check_export_trust(path, trust=trust)
+    check_export_trust(path, trust=context.trust)
     result = verify(path, root=root)
     shown = units.value(result.metric, result.value)
     images = f"{result.images} validation images"
@@ -282,7 +293,7 @@ def validate_export(
     else:
         scored = f"{result.right} of {images} right ({shown})"
         expected = f"{result.expected:g}"
-    if as_json:
+    if context.as_json:
         print_json({**asdict(result), result.metric: result.value, "agrees": result.agrees})
     else:
         where = "in this process, since weights need nas_attn"

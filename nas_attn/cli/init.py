@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from nas_attn.cli.common import Target, Trust, check_typed, echo
+from nas_attn.cli.commands import Context
+from nas_attn.cli.common import TASK, Data, Target, check_typed, echo, print_json
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, refuse_unpublished, target_table, target_words
@@ -140,12 +141,11 @@ class Dialogue:
 
 
 def init(
+    context: Context,
     path: Annotated[str, Argument(help="File to write.")] = "study.toml",
     name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None,
-    task: Annotated[str, Option(help="classification, segmentation or detection.")] = (
-        "classification"
-    ),
-    data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None,
+    task: Annotated[str, Option(metavar=TASK, help="What the network is for.")] = "classification",
+    data: Data = None,
     validation_fold: Annotated[
         str | None, Option(help="For a folder of folds (fold_0, …): the one that validates.")
     ] = None,
@@ -157,16 +157,25 @@ def init(
     max_latency_ratio: Annotated[
         float | None, Option(help="Largest latency, relative to the bare backbone's.")
     ] = None,
-    yes: Annotated[bool, Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
-    trust: Trust = False,
+    yes: Annotated[
+        bool, Option("--yes", "-y", help="Ask no questions: use defaults, or go on.")
+    ] = False,
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a recipe. It asks a few questions, or takes the answers as options."""
+    """Write a recipe. It asks a few questions, or takes the answers as options.
+
+    Examples:
+      nas-attn init study.toml
+      nas-attn init photos.toml --data folder:photos --target weights --yes
+
+    What a recipe says: docs/reference/recipe.md
+    """
     asked = target_words(target or [])
     file = _new_file(path, force=force)
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    dialogue = Dialogue(asking=not yes and sys.stdin.isatty(), trust=trust)
+    asking = sys.stdin.isatty() and not (yes or context.as_json)
+    dialogue = Dialogue(asking=asking, trust=context.trust)
     given = Given(
         name=name,
         task=task,
@@ -180,6 +189,9 @@ def init(
     )
     answers, notes = _answers(path, given, asked, dialogue)
     _write(file, _text(answers))
+    if context.as_json:
+        print_json({"recipe": path, "defaults": dialogue.taken, "notes": notes})
+        return
     if dialogue.taken and not yes:
         echo(f"there is no terminal, so defaults were used: {' '.join(dialogue.taken)}")
     for line in notes:

@@ -30,13 +30,14 @@ from nas_attn.cli import (
     upkeep,
     workers,
 )
-from nas_attn.cli.commands import Command, Group
+from nas_attn.cli.commands import COMMON_PANEL, Command, Group
 from nas_attn.cli.common import INTERRUPTED, NOT_WRITTEN, echo, not_written
 from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.system import environment
-from nas_attn.system.importing import trust
+from nas_attn.system.importing import trust as trust_again
+from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.system.processes import STDERR
-from nas_attn.system.waiting import Interrupted
+from nas_attn.system.waiting import Interrupted, reporting
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -78,11 +79,17 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "sites": sites.sites,
         "modules": modules.modules,
         "measure": measuring.measure,
+        "benchmark": measuring.benchmark,
     },
-    "Upkeep": {"backup": upkeep.backup, "clean": upkeep.clean, "doctor": doctor.doctor},
+    "Upkeep": {
+        "backup": upkeep.backup,
+        "clean": upkeep.clean,
+        "delete": upkeep.delete,
+        "doctor": doctor.doctor,
+    },
 }
 STUDIES: dict[str, Callable[..., None]] = {"list": upkeep.list_, "delete": upkeep.delete}
-"""Of the group `nas-attn studies`."""
+"""Of the group `studies`, which no help lists: `status` and `delete` do the same."""
 
 FORMER_NAMES: dict[str, Callable[..., None]] = {
     "validate": running.final_test,
@@ -101,8 +108,7 @@ def _add_commands() -> None:
     group = typer.Typer(cls=Group, context_settings=HELP, rich_markup_mode=None)
     for name, function in STUDIES.items():
         group.command(name, cls=Command)(function)
-    shown = "List the studies of a database, or delete one."
-    app.add_typer(group, name="studies", help=shown, no_args_is_help=True, rich_help_panel="Upkeep")
+    app.add_typer(group, name="studies", no_args_is_help=True, hidden=True)
 
 
 _add_commands()
@@ -114,16 +120,81 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
+def _debug(shown: bool) -> None:
+    if shown:
+        environment.debug()
+
+
+def _storage_wait(context: typer.Context, seconds: float | None) -> None:
+    """Sets it for this process and its workers, which read the environment. The command then waits
+    before it begins, too.
+    """
+    if seconds is not None:
+        environment.wait_for_storage(seconds)
+        context.with_resource(reporting(lambda line: echo(line, err=True), lambda: False, seconds))
+
+
 @app.callback()
 def options(
-    debug: Annotated[bool, Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[  # noqa: ARG001 - its callback ends the program
+    storage: Annotated[
+        str,
+        Option(
+            envvar=environment.STORAGE,
+            metavar="URL",
+            help="Database: sqlite:///FILE or postgresql://…",
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ] = DEFAULT_URL,
+    trust: Annotated[
+        bool,
+        Option(
+            "--trust",
+            help="Run code of files outside the current folder: a recipe, a study, an export.",
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ] = False,
+    wide: Annotated[
+        bool,
+        Option(
+            "--wide",
+            help="Show all columns, in lines as long as they are.",
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, Option("--json", help="Print JSON.", rich_help_panel=COMMON_PANEL)
+    ] = False,
+    quiet: Annotated[
+        bool, Option("--quiet", "-q", help="No progress.", rich_help_panel=COMMON_PANEL)
+    ] = False,
+    verbose: Annotated[
+        bool,
+        Option(
+            "--verbose",
+            "-v",
+            envvar=environment.VERBOSE,
+            help="Show an evaluator's output instead of writing it to a log file.",
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        Option("--debug", callback=_debug, help="Show tracebacks.", rich_help_panel=COMMON_PANEL),
+    ] = False,
+    storage_wait: Annotated[
+        float | None,
+        Option(
+            callback=_storage_wait,
+            envvar=environment.STORAGE_WAIT,
+            hidden=True,
+            rich_help_panel=COMMON_PANEL,
+        ),
+    ] = None,
+    version: Annotated[
         bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Options before the command."""
-    if debug:
-        environment.debug()
+    """Options of every command. Their callbacks keep the values in the context."""
 
 
 # Most letters of an error's sentence; --debug shows all of it.
@@ -181,7 +252,7 @@ def _open_closed() -> None:
 def _prepare() -> None:
     """Output that shows any letter, and our warnings."""
     _open_closed()
-    trust()
+    trust_again()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=PLAIN)
@@ -215,12 +286,12 @@ def program() -> None:
     except OSError as error:
         if error.errno not in NOT_WRITTEN or error.filename is not None:
             _fail(_unexpected(error), 1, error)
-        where = "the results of a search are in its study: nas-attn pareto"
+        where = "the results of a search are in its study: nas-attn show"
         _fail(f"{not_written(error)}: {where}", 1, error)
     except Exception as error:
         _fail(_unexpected(error), 1, error)
     finally:
-        trust()
+        trust_again()
         _finish()
 
 

@@ -1,11 +1,11 @@
-"""`nas-attn measure`: latencies of networks, with or without a study."""
+"""`nas-attn measure` and `benchmark`: latencies of a study's networks, and of any networks."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from typer import Argument, Option
 
+from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
-    AsJson,
     LatencySettings,
     Shape,
-    Storage,
-    Trust,
-    Wide,
     check_output,
+    check_trust,
     check_typed,
     console,
     echo,
@@ -31,16 +29,10 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import (
-    MeasurementError,
-    RecipeError,
-    StudyError,
-    several,
-)
+from nas_attn.errors import MeasurementError, RecipeError, StudyError, several
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
 from nas_attn.storage.records import BESIDE, Session
-from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,131 +43,215 @@ if TYPE_CHECKING:
 
 
 USUAL_BACKBONE = "resnet20"
+ToFolder = Annotated[
+    Path | None,
+    Option(
+        "--to",
+        help="Measure on another device, without torch: write the networks and a program here.",
+    ),
+]
+FromFolder = Annotated[
+    Path | None,
+    Option("--from", help="Show what that program has measured; a study that is named keeps it."),
+]
 
 
 def measure(
-    what: Annotated[
-        list[str] | None,
+    context: Context,
+    study: Annotated[
+        str | None,
         Argument(
-            help=(
-                "A study, then its trials or placements (default: its front). Without a study:"
-                " placements, or two backbones and more, compared with the first. Or ONNX files,"
-                " or a folder of them, without torch. The command says what it has taken each word"
-                " for."
-            )
+            help="A study, or a recipe by its path or shipped name; default: the only study of"
+            " the database."
         ),
     ] = None,
-    backbone: Annotated[
-        str | None,
-        Option(help="Backbone of the placements, without a study.", show_default=USUAL_BACKBONE),
+    networks: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="PLACEMENT",
+            help="Placements, numbers of trials, or modules (se is se at every site); default:"
+            " the study's front.",
+        ),
+    ] = None,
+    settings: LatencySettings = None,
+    to: ToFolder = None,
+    back: FromFolder = None,
+    backbone: Annotated[str | None, Option(hidden=True)] = None,
+    shape: Annotated[str, Option("--input", hidden=True)] = "3x32x32",
+) -> None:
+    """Measure latencies of a study's networks on this machine. As ratios to the bare backbone's.
+
+    Examples:
+      nas-attn measure
+      nas-attn measure digits "stage3=se(reduction=8)" 12 eca
+
+    Pairs, sessions and other runtimes: docs/explain/latency.md
+    """
+    from nas_attn.cli.printing import show_prose
+    from nas_attn.training.plan import study_plan
+
+    words = [*filter(None, [study]), *(networks or ())]
+    # formerly this command measured networks without a study, too
+    if backbone is not None or _is_network(words, context.storage, back):
+        named = [backbone] if backbone is not None else []
+        benchmark(context, [*named, *words], shape, settings, to, back)
+        return
+    check_output()
+    if back is not None:
+        # what another device has measured runs no code
+        opened = study_named(context, study)
+        measured = _bring_back(back, opened)
+        _show(context, measured)
+        if not (context.as_json or measured.at_home):
+            show_prose(
+                console(),
+                "The study's search used the latencies of another machine. nas-attn show shows"
+                " both for its candidates.",
+            )
+        return
+    if study is not None and _is_recipe(study, context.storage):
+        plan = _recipe_plan(context, study)
+        asked = _asked(networks or (), {})
+        echo(f"'{study}': a recipe", err=True)
+    else:
+        opened = study_named(context, study, runs_code=True)
+        plan = study_plan(opened.store)
+        trials = {str(row.trial): row.placement for row in opened.store.candidates()}
+        asked = _asked(networks, trials) if networks else _front_of(opened)
+        front = "" if networks else ", so its front is measured"
+        echo(f"'{opened.store.name}': a study{front}", err=True)
+    if not asked:
+        raise RecipeError(f"a recipe has no front: name placements after '{study}'")
+    _compare(context, plan, plan.recipe.backbone.name, asked, settings, to)
+
+
+def benchmark(
+    context: Context,
+    networks: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="NETWORK",
+            help="A backbone, then what is compared with it: other backbones, or placements on"
+            " it. Or ONNX files, or a folder of them, without torch.",
+        ),
     ] = None,
     shape: Shape = "3x32x32",
     settings: LatencySettings = None,
-    to: Annotated[
-        Path | None,
-        Option(
-            help="Measure on another device, without torch: write the networks and a program here."
-        ),
-    ] = None,
-    back: Annotated[
-        Path | None,
-        Option("--from", help="Show what that program has measured; with a study, keep it there."),
-    ] = None,
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
+    to: ToFolder = None,
+    back: FromFolder = None,
 ) -> None:
-    """Measure latencies of networks on this machine. As ratios to the bare backbone's."""
+    """Compare latencies of any networks on this machine. As ratios to the first one's.
+
+    Examples:
+      nas-attn benchmark resnet20 "stage2=se(reduction=8)"
+      nas-attn benchmark torchvision:resnet18 torchvision:resnet34 --input 3x224x224
+
+    Pairs, sessions and other runtimes: docs/explain/latency.md
+    """
     check_output()
-    words = list(what or [])
-    files = _files(words) if words and backbone is None else []
+    words = list(networks or ())
+    files = _files(words)
     if files:
-        if to is not None or back is not None or as_json:
-            raise RecipeError("--to, --from and --json are not for ONNX files: leave them out")
+        if to is not None or back is not None:
+            raise RecipeError("--to and --from are not for ONNX files: leave them out")
         echo(f"measuring {several(len(files), 'ONNX file')}, without torch", err=True)
-        _measure_files(files, settings or [])
+        _measure_files(context, files, settings or [])
         return
-    study = None
-    measured: MeasuredHere | None
-    if words and backbone is None and not _places(words[0]):
-        if back is None and _is_backbone(words[0], storage):
-            backbone = words.pop(0)
-        else:
-            # what another device has measured runs no code
-            study = study_named(words.pop(0), storage, trust=trust if back is None else None)
     if back is not None:
-        measured = _bring_back(back, study)
-    else:
-        for name in (backbone, *words):
-            check_typed(name, trust=trust)
-        measured = _measured(words, study, Wish(backbone, shape, settings or [], to))
-    if measured is None:
+        _show(context, _bring_back(back, None))
         return
-    if as_json:
-        _print_measured(measured)
-        return
-    _show_measured(measured, wide=wide)
-    if back is not None and study is not None and not measured.at_home:
-        from nas_attn.cli.printing import show_prose
-
-        show_prose(
-            console(),
-            "The study's search used the latencies of another machine. nas-attn pareto shows both"
-            " for its candidates.",
+    if not words:
+        raise RecipeError(
+            "benchmark needs networks: a backbone, and placements on it ('stage2=se(reduction=8)')"
+            " or other backbones"
         )
+    backbone = USUAL_BACKBONE if _is_placement(words[0]) else words.pop(0)
+    if not words:
+        raise RecipeError(
+            f"benchmark needs a network to compare '{backbone}' with: add a placement, like"
+            " 'stage2=se(reduction=8)', or another backbone"
+        )
+    for name in (backbone, *words):
+        check_typed(name, trust=context.trust)
+    echo(f"'{backbone}': the backbone, with which the others are compared", err=True)
+    _compare(context, _plan(backbone, shape), backbone, _asked(words, {}), settings, to)
 
 
-@dataclass(frozen=True)
-class Wish:
-    """Which networks are measured, and how."""
+def _is_network(words: Sequence[str], storage: str, back: Path | None) -> bool:
+    """Whether words are networks, as `measure` formerly took them, and the first is no study."""
+    if not words:
+        return back is not None
+    return bool(
+        _files(words)
+        or _is_placement(words[0])
+        or (back is None and _is_backbone(words[0], storage))
+    )
 
-    backbone: str | None
-    shape: str
-    settings: Sequence[str]
-    to: Path | None
-    """Where the networks are written for another device; None: they are measured here."""
+
+def _is_recipe(word: str, storage: str) -> bool:
+    """Whether a first word is no study but a recipe's path or shipped name."""
+    from nas_attn.recipe.reading import shipped
+    from nas_attn.storage.opening import is_study
+
+    return (word.endswith(".toml") or word in shipped("studies")) and not is_study(word, storage)
 
 
 def _is_backbone(word: str, storage: str) -> bool:
     """Whether a first word is no study but the name of a backbone."""
+    from nas_attn.backbones.cifar import MODELS
     from nas_attn.storage.opening import is_study
 
     if is_study(word, storage):
         return False
-    if ":" in word:
-        return True
-    from nas_attn.backbones.cifar import MODELS
-
-    return word.partition("(")[0] in MODELS
+    return ":" in word or word.partition("(")[0] in MODELS
 
 
-def _measured(words: Sequence[str], study: OpenStudy | None, wish: Wish) -> MeasuredHere | None:
-    """What was measured of the networks that the words name; None: they were written for another
-    device.
+def _is_placement(word: str) -> bool:
+    """Whether it writes a placement, not a study or a backbone, like `resnet8(width=10)`."""
+    return "=" in word.partition("(")[0] or word == "none"
+
+
+def _compare(
+    context: Context,
+    plan: Plan,
+    backbone: str,
+    asked: Mapping[str, Placement | None],
+    settings: Sequence[str] | None,
+    to: Path | None,
+) -> None:
+    """Measures networks and prints their latencies, or writes the networks for another device.
+
+    Args:
+        context: The call.
+        plan: How networks are built and measured.
+        backbone: The backbone's name as it was given.
+        asked: As `_asked` gives it.
+        settings: Of the option --set.
+        to: The folder for another device; None: they are measured here.
     """
-    from nas_attn.training.plan import study_plan
-
-    if study is None:
-        plan = _plan(wish.backbone or USUAL_BACKBONE, wish.shape)
-    else:
-        plan = study_plan(study.store)
-    backbone = wish.backbone or plan.recipe.backbone.name
-    section = latency_section(plan.recipe.latency, wish.settings)
-    asked = _asked(words, study) if words else _front_of(study, wish.backbone)
-    for line in _readings(words, asked, study, backbone):
-        echo(line, err=True)
+    for word, placement in asked.items():
+        taken = f"a placement on {backbone}"
+        if placement is None:
+            taken = "another backbone, without attention"
+        elif word.isdigit():
+            taken = f"trial {word} of the study, {placement}"
+        elif not _is_placement(word):
+            taken = f"the module at every site of {backbone}"
+        echo(f"'{word}': {taken}", err=True)
+    section = latency_section(plan.recipe.latency, settings or ())
     networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
-    if wish.to is not None:
-        _send(plan, section, networks, wish.to)
-        return None
+    if to is not None:
+        _send(plan, section, networks, to)
+        return
     sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
     shown = {text: (text, built.notation) for text, built in networks.items()}
-    return _answer(backbone, shown, sessions)
+    _show(context, _answer(backbone, shown, sessions))
 
 
 def _files(words: Sequence[str]) -> list[Path]:
     """The ONNX files, or the folder of them, that all words name; else nothing."""
+    if not words:
+        return []
     paths = [Path(word) for word in words]
     if all(path.suffix == ".onnx" for path in paths):
         return paths
@@ -185,91 +261,62 @@ def _files(words: Sequence[str]) -> list[Path]:
     return []
 
 
-def _measure_files(files: Sequence[Path], settings: Sequence[str]) -> None:
+def _measure_files(context: Context, files: Sequence[Path], settings: Sequence[str]) -> None:
     """Runs the program that goes to other devices, which needs no torch."""
     from nas_attn.latency.paired import measured_line
 
-    given = overrides(settings, "--latency")
+    given = _latency_settings(settings)
     unknown = sorted(given.keys() - {"mode", "threads"})
     if unknown:
         raise RecipeError(
-            f"--latency {unknown[0]} is not for files: their settings are mode and threads"
+            f"--set {unknown[0]} is not for files: their settings are mode and threads"
         )
     program = Path(__file__).parents[1] / "latency" / "paired.py"
     options = [f"--{name}={value}" for name, value in given.items()]
     command = [sys.executable, str(program), *map(str, files), *options, "--json"]
+    found = []
     # runtimes write warnings of their own to standard error
     with subprocess.Popen(command, stdout=PIPE, stderr=DEVNULL, text=True) as child:
         for line in child.stdout or ():
             measured = json.loads(line)
             if "error" in measured:
                 raise MeasurementError(measured["error"])
-            echo(measured_line(measured))
+            found.append(measured)
+            if not context.as_json:
+                echo(measured_line(measured))
     if child.returncode:
         raise MeasurementError(
             f"measuring files ended with status {child.returncode}: run python {program} with"
             " these files to see why"
         )
+    if context.as_json:
+        print_json(found)
 
 
-def _asked(words: Sequence[str], study: OpenStudy | None) -> dict[str, Placement | None]:
+def _asked(words: Sequence[str], trials: Mapping[str, Placement]) -> dict[str, Placement | None]:
     """Word -> the placement that it writes, or that of the study's trial; None: it names another
     backbone.
     """
-    trials: dict[str, Placement] = {}
-    missing = "a trial of a study: name the study first"
-    if study is not None:
-        trials = {str(row.trial): row.placement for row in study.store.candidates()}
-        missing = "a trial of the study"
+    from nas_attn.attention import catalogue
+
     asked: dict[str, Placement | None] = {}
     for word in words:
         if word in trials:
             asked[word] = trials[word]
         elif word.isdigit():
+            missing = (
+                "a trial of the study" if trials else "a trial of a study: name the study first"
+            )
             raise StudyError(f"'{word}' is not {missing}")
+        elif word in catalogue.ROWS:
+            asked[word] = parse(f"*={word}")
         else:
-            asked[word] = parse(word) if _places(word) else None
+            asked[word] = parse(word) if _is_placement(word) else None
     return asked
 
 
-def _readings(
-    words: Sequence[str],
-    asked: Mapping[str, Placement | None],
-    study: OpenStudy | None,
-    backbone: str,
-) -> Iterator[str]:
-    """What each word was taken for, a line each."""
-    if study is None:
-        yield f"'{backbone}': the backbone, with which the others are compared"
-    elif words:
-        yield f"'{study.store.name}': a study"
-    else:
-        yield f"'{study.store.name}': a study, so its front is measured"
-    for word in words:
-        if asked[word] is None:
-            yield f"'{word}': another backbone, without attention"
-        elif word.isdigit():
-            yield f"'{word}': trial {word} of the study, {asked[word]}"
-        else:
-            yield f"'{word}': a placement on {backbone}"
-
-
-def _places(word: str) -> bool:
-    """Whether it writes a placement, not a study or a backbone, like `resnet8(width=10)`."""
-    return "=" in word.partition("(")[0] or word == "none"
-
-
-def _front_of(study: OpenStudy | None, backbone: str | None) -> dict[str, Placement | None]:
+def _front_of(study: OpenStudy) -> dict[str, Placement | None]:
     """The front of a study, where no placement is named."""
-    if study is None and backbone is not None:
-        raise RecipeError(
-            f"measure needs a network to compare '{backbone}' with: add a placement, like"
-            " 'stage2=se(reduction=8)', or another backbone"
-        )
-    if study is None:
-        raise RecipeError(
-            "measure needs a study, or at least one placement, like 'stage2=se(reduction=8)'"
-        )
     from nas_attn.answer.reading import snapshot
 
     front = snapshot(study.store).front
@@ -322,6 +369,18 @@ def _bring_back(folder: Path, study: OpenStudy | None) -> MeasuredHere:
     return replace(_answer(results.backbone, shown, results.sessions), at_home=at_home)
 
 
+def _recipe_plan(context: Context, name: str) -> Plan:
+    """How a recipe's networks are built, for the shape and the classes of its data."""
+    from nas_attn.recipe import tasks
+    from nas_attn.recipe.reading import load_recipe
+    from nas_attn.training.plan import plan_for
+    from nas_attn.training.tasks.data import data_of
+
+    recipe = load_recipe(name)
+    check_trust(name, recipe, trust=context.trust)
+    return plan_for(recipe, data_of(tasks.of(recipe)).load(recipe, device="cpu"))
+
+
 def _plan(backbone: str, shape: str) -> Plan:
     from nas_attn.cli.usual import CLASSES, task_of
     from nas_attn.recipe.reading import recipe_from
@@ -338,8 +397,14 @@ def _plan(backbone: str, shape: str) -> Plan:
     )
 
 
+def _latency_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Of `--set`: keys of the section [latency], with or without its name."""
+    given = overrides(settings, "latency.batch_size=32")
+    return {key.removeprefix("latency."): value for key, value in given.items()}
+
+
 def latency_section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
-    """A section with the settings of `--latency`."""
+    """A section with the settings of `--set`."""
     from pydantic import ValidationError
 
     from nas_attn.recipe.reading import sentence
@@ -348,12 +413,12 @@ def latency_section(section: LatencySection, settings: Sequence[str]) -> Latency
     table = {
         **section.model_dump(),
         "tolerance": section.front_tolerance,
-        **overrides(settings, "--latency"),
+        **_latency_settings(settings),
     }
     try:
         given = LatencySection.model_validate(table)
     except ValidationError as error:
-        raise RecipeError(sentence(LatencySection, error, "--latency")) from None
+        raise RecipeError(sentence(LatencySection, error, "--set")) from None
     given.refuse_former()
     return given
 
@@ -459,25 +524,24 @@ def _rows(
     return rows
 
 
-def _print_measured(measured: MeasuredHere) -> None:
-    first = measured.sessions[0]
-    print_json(
-        {
-            "backbone": measured.backbone,
-            "machine": asdict(first.fingerprint),
-            "conditions": dict(first.conditions),
-            "sessions": len(measured.sessions),
-            "dropped": measured.dropped,
-            "beside": measured.beside,
-            "candidates": measured.rows,
-        }
-    )
-
-
-def _show_measured(measured: MeasuredHere, *, wide: bool) -> None:
+def _show(context: Context, measured: MeasuredHere) -> None:
     from nas_attn.cli.printing import show_prose
     from nas_attn.latency.estimates import not_alone
 
+    first = measured.sessions[0]
+    if context.as_json:
+        print_json(
+            {
+                "backbone": measured.backbone,
+                "machine": asdict(first.fingerprint),
+                "conditions": dict(first.conditions),
+                "sessions": len(measured.sessions),
+                "dropped": measured.dropped,
+                "beside": measured.beside,
+                "candidates": measured.rows,
+            }
+        )
+        return
     cells = []
     for row in measured.rows:
         faster = row["faster_than_next"]
@@ -493,10 +557,9 @@ def _show_measured(measured: MeasuredHere, *, wide: bool) -> None:
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
     reference_ms = measured.rows[0]["reference_ms"]
     title = f"Latency relative to the bare {measured.backbone} ({reference_ms:.3f} ms)"
-    out = console(wide=wide)
+    out = console(wide=context.wide)
     optional = ["faster than next", "ms", "95 % interval"]
     out.print(table(title, columns, cells, right=columns[:-1], optional=optional))
-    first = measured.sessions[0]
     conditions = ", ".join(f"{name} {value}" for name, value in first.conditions.items())
     show_prose(out, f"{first.fingerprint.name}; {conditions}")
     sessions = several(len(measured.sessions), "session")

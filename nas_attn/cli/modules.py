@@ -9,57 +9,57 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from nas_attn.attention.choice import Choice, Knob, format_knob
-from nas_attn.cli.common import (
-    AsJson,
-    Wide,
-    console,
-    overrides,
-    print_json,
-    table,
-)
-from nas_attn.errors import (
-    KnobError,
-)
+from nas_attn.cli.commands import Context
+from nas_attn.cli.common import console, overrides, print_json, table
+from nas_attn.errors import KnobError
 
 if TYPE_CHECKING:
     from nas_attn.attention import Row
 
 
 def modules(
+    context: Context,
     name: Annotated[str | None, Argument(help="One module, or package.module:Class.")] = None,
     channels: Annotated[int, Option(min=1, help="Channels of the feature map.")] = 256,
     size: Annotated[int, Option(min=1, help="Side of the feature map.")] = 14,
     knobs: Annotated[
         list[str] | None,
-        Option("--knob", help="A knob of the module: --knob reduction=8; repeatable."),
+        Option(
+            "--set", metavar="KEY=VALUE", help="A knob of the module, like reduction=8; repeatable."
+        ),
     ] = None,
     runtimes: Annotated[
         bool, Option("--runtimes", help="Where each module exports and runs, and its cost there.")
     ] = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
-    """List the attention modules, or show one. With their knobs, parameters and MACs."""
+    """List the attention modules, or show one. With their knobs, parameters and MACs.
+
+    Examples:
+      nas-attn modules
+      nas-attn modules se --set reduction=8 --channels 64
+
+    All of them, with their papers: docs/reference/attention.md
+    """
     from nas_attn.attention import catalogue
 
     if runtimes:
-        _show_runtimes(name, as_json, wide=wide)
+        _show_runtimes(context, name)
     elif name is None:
-        _show_catalogue(channels, size, as_json, wide=wide)
+        _show_catalogue(context, channels, size)
     else:
         row = catalogue.find(name)
-        cost = _cost(row, overrides(knobs or [], "--knob"), channels, size)
-        _show_module(row, cost, as_json, wide=wide)
+        cost = _cost(row, overrides(knobs, "reduction=8"), channels, size)
+        _show_module(context, row, cost)
 
 
-def _show_catalogue(channels: int, size: int, as_json: bool, *, wide: bool) -> None:
+def _show_catalogue(context: Context, channels: int, size: int) -> None:
     from nas_attn.attention import catalogue
     from nas_attn.cli.printing import show_prose
 
     listed = [_counted(row, channels, size) for row in catalogue.ROWS.values()]
     foreign, unusable = _foreign(channels, size)
     listed += foreign
-    if as_json:
+    if context.as_json:
         print_json({"channels": channels, "size": size, "modules": listed, "unusable": unusable})
         return
     rows = []
@@ -75,7 +75,7 @@ def _show_catalogue(channels: int, size: int, as_json: bool, *, wide: bool) -> N
         )
     title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
     columns = ["name", "module", "knobs", "parameters", "MACs"]
-    out = console(wide=wide)
+    out = console(wide=context.wide)
     optional = ["knobs", "MACs", "parameters"]
     out.print(table(title, columns, rows, right=["parameters", "MACs"], optional=optional))
     for module in unusable:
@@ -83,16 +83,16 @@ def _show_catalogue(channels: int, size: int, as_json: bool, *, wide: bool) -> N
         show_prose(out, f"{named} cannot be used: {module['reason']}")
 
 
-def _show_runtimes(name: str | None, as_json: bool, *, wide: bool) -> None:
+def _show_runtimes(context: Context, name: str | None) -> None:
     from nas_attn.attention import catalogue
     from nas_attn.cli.printing import show_paragraph, show_prose
 
     measured, (titles, *lines) = catalogue.runtimes()
-    if as_json:
+    if context.as_json:
         print_json(measured)
         return
     rows = [line for line in lines if name in (None, line[0])]
-    out = console(wide=wide)
+    out = console(wide=context.wide)
     # The last runtimes are the least used.
     optional = list(reversed(titles[1:]))
     title = (
@@ -122,15 +122,15 @@ def _cost(row: Row, given: dict[str, Knob], channels: int, size: int) -> _Cost:
     return _Cost(channels, size, dict(canonical), cost._asdict())
 
 
-def _show_module(row: Row, cost: _Cost, as_json: bool, *, wide: bool) -> None:
+def _show_module(context: Context, row: Row, cost: _Cost) -> None:
     from nas_attn.cli.printing import show_prose
 
     described = _described(row)
-    if as_json:
+    if context.as_json:
         at = {"channels": cost.channels, "size": cost.size}
         print_json({**described, **at, "resolved": dict(cost.knobs), **cost.counts})
         return
-    out = console(wide=wide)
+    out = console(wide=context.wide)
     show_prose(out, f"{row.name}: {row.title}", style="bold")
     show_prose(out, row.paper)
     show_prose(out, f"built by {row.class_path}")

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from nas_attn.answer.criteria import Criteria
+from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     INTERRUPTED,
-    AsJson,
     ChosenPlacement,
     Device,
     DryRun,
@@ -27,24 +26,21 @@ from nas_attn.cli.common import (
     MaxLatencyMs,
     MaxLatencyRatio,
     MinAccuracy,
-    Quiet,
-    Storage,
-    StorageWait,
+    Placements,
     StudyName,
     Threads,
+    Time,
     TimeLimit,
-    Trial,
-    Trust,
-    Verbose,
-    Wide,
     Workers,
     at_storage,
     check_output,
+    clock,
     console,
+    criteria,
     echo,
+    ending_s,
     print_json,
     quiet_optuna,
-    share,
     study_named,
     table,
 )
@@ -52,7 +48,6 @@ from nas_attn.errors import NasAttnError, RecipeError, StudyError, several
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.space.placement import BARE
-from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,7 +74,6 @@ class RunOrder:
     """How many; None: as `Effort` says, or as is usual."""
     left_s: float | None = None
     """Seconds until all of it ends."""
-    quiet: bool = False
 
 
 def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
@@ -96,7 +90,6 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     stop = threading.Event()
     over = threading.Event()
     ended: Ending | None = None
-    limits = [limit for limit in (effort.time_limit_s, order.left_s) if limit is not None]
 
     def end() -> None:
         over.set()
@@ -106,15 +99,16 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     if order.left_s is not None:
         clock.daemon = True
         clock.start()
-    quiet = effort.quiet or order.quiet
+    context = effort.context
+    quiet = context.quiet or context.as_json
     with display(opened, only=order.only, quiet=quiet) as say, interruptible(stop, say):
         options = Options(
             device=effort.device,
             threads=effort.threads,
-            time_limit_s=min(limits, default=None),
+            time_limit_s=ending_s(effort.time_limit_s, order.left_s),
             say=say,
             stop=stop,
-            verbose=effort.verbose,
+            verbose=context.verbose,
         )
         with suppress(KeyboardInterrupt):
             count = order.workers or effort.workers or usual_workers(opened, effort.device)
@@ -139,23 +133,14 @@ def time_for(opened: OpenStudy, clock: Clock, effort: Effort) -> float | None:
     return time_left(opened, clock, workers=workers)
 
 
-def run_study(opened: OpenStudy, effort: Effort, left_s: float | None, *, quiet: bool) -> Ending:
-    """Runs workers until the study is complete, its time is over, or a signal stops them.
-
-    Args:
-        opened: the study.
-        effort: how runs are carried out.
-        left_s: seconds until its end; None: no limit.
-        quiet: whether no progress is shown.
-
-    Returns:
-        Why they ended.
+def run_study(opened: OpenStudy, effort: Effort, left_s: float | None) -> Ending:
+    """Runs workers until the study is complete, its time is over, or a signal stops them; says why
+    they ended. `left_s`: seconds until its end; None: no limit.
     """
     from nas_attn.searching.phases.testing import cut
     from nas_attn.storage.opening import renewed
 
-    order = RunOrder(again_of(opened), left_s=left_s, quiet=quiet)
-    ended = do_runs(opened, effort, order)
+    ended = do_runs(opened, effort, RunOrder(again_of(opened), left_s=left_s))
     if ended is Ending.TIME:
         cut(renewed(opened))
     return ended
@@ -166,14 +151,14 @@ def again_of(opened: OpenStudy) -> str:
     return f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
 
 
-def show_outcome(opened: OpenStudy, ended: Ending, *, report: str | None, as_json: bool) -> None:
+def show_outcome(context: Context, opened: OpenStudy, ended: Ending, *, report: str | None) -> None:
     """Shows the answer of a study, writes its report, and says how to go on.
 
     Args:
+        context: the call.
         opened: the study.
         ended: why its workers ended.
         report: path of the report; None: beside the database.
-        as_json: whether the answer is printed as JSON.
 
     Raises:
         OperationError: the report cannot be written.
@@ -192,10 +177,10 @@ def show_outcome(opened: OpenStudy, ended: Ending, *, report: str | None, as_jso
     except NasAttnError as error:
         # after a long search the answer comes first
         unwritten = error
-    if as_json:
+    if context.as_json:
         _print_answer(opened, found, ended, path)
     else:
-        _show_results(opened, found, ended, path)
+        _show_results(context, opened, found, ended, path)
     if unwritten is not None:
         raise unwritten
     again = again_of(opened)
@@ -205,11 +190,11 @@ def show_outcome(opened: OpenStudy, ended: Ending, *, report: str | None, as_jso
     _say_ending(ended, again)
 
 
-def say_created(opened: OpenStudy, *, as_json: bool) -> None:
+def say_created(context: Context, opened: OpenStudy) -> None:
     """Says that a study is made, and how it is searched."""
     name = opened.store.name
     at = at_storage(opened.url)
-    if as_json:
+    if context.as_json:
         from nas_attn.answer.reading import answer
 
         _print_answer(opened, answer(opened.store), None, None)
@@ -235,10 +220,12 @@ def _print_answer(
     )
 
 
-def _show_results(opened: OpenStudy, answer: Answer, ended: Ending, report: Path | None) -> None:
+def _show_results(
+    context: Context, opened: OpenStudy, answer: Answer, ended: Ending, report: Path | None
+) -> None:
     from nas_attn.cli.showing import show_answer, show_front, show_next
 
-    out = console()
+    out = console(wide=context.wide)
     show_answer(out, answer, opened.url)
     out.print()
     show_front(out, answer)
@@ -268,15 +255,14 @@ def _say_ending(ended: Ending, again: str) -> None:
 
 
 def final_test(
+    context: Context,
     study: StudyName = None,
     seeds: Annotated[
         int | None,
         Option("--seeds", min=2, help="New runs of every network; default: the target's."),
     ] = None,
     front: Annotated[int, Option(min=0, help="Also compare this many members of the front.")] = 0,
-    also: Annotated[
-        list[str] | None, Option("--also", help="Also test this placement; repeatable.")
-    ] = None,
+    also: Placements = None,
     margin: Annotated[
         float | None, Option(help="Largest acceptable drop (accuracy: 0.005 is half a point).")
     ] = None,
@@ -286,22 +272,23 @@ def final_test(
     another: Annotated[
         bool, Option("--another", help="Start another test, with new runs.")
     ] = False,
+    dry_run: DryRun = False,
+    time: Time = None,
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
     time_limit: TimeLimit = None,
-    storage_wait: StorageWait = None,  # noqa: ARG001 - its callback sets it
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
 ) -> None:
     """Test what a search recommends on the test images. It trains the recommended network and its
     rivals anew, as the target says: this may take hours.
+
+    Examples:
+      nas-attn test --dry-run
+      nas-attn test digits --seeds 8 --time 12h
+
+    What a test shows: docs/how-to/test-and-export.md
     """
-    effort = Effort(workers, threads, device, time_limit, verbose, quiet)
+    effort = Effort(context, workers, threads, device, time_limit)
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     check_output()
@@ -313,29 +300,29 @@ def final_test(
     from nas_attn.searching.prepare.checks import check
     from nas_attn.searching.prepare.search_plan import SearchPlan
 
-    opened = study_named(study, storage, trust=trust)
+    opened = study_named(context, study, runs_code=True)
     found = answer(opened.store)
     now = found.now
     begun = next(iter(unfinished(opened.store)), None)
     if not begun and now.validations and not another and not dry_run:
-        _show_validations(now, as_json)
+        _show_validations(now, context.as_json)
         return
     request = validating.ValidationRequest(seeds, front, tuple(also or ()), margin)
     family = _family(opened, found, request, begun)
     validating.check_test_split(opened.recipe)
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
-    if dry_run and as_json:
+    if dry_run and context.as_json:
         forecast = forecast_validation(now, family)
         print_json({"family": asdict(family), **asdict(forecast)})
-    elif not (quiet or as_json):
+    elif not (context.quiet or context.as_json):
         _announce(now, family, difference)
     if dry_run:
         return
     validating.begin(opened, family)
-    again = f"nas-attn test {opened.store.name}{at_storage(storage)}"
-    do_runs(opened, effort, RunOrder(again, only=VALIDATE, quiet=as_json))
+    again = f"nas-attn test {opened.store.name}{at_storage(context.storage)}"
+    do_runs(opened, effort, RunOrder(again, only=VALIDATE, left_s=clock(time)))
     now = Publisher(opened).current().now
-    _show_validations(now, as_json)
+    _show_validations(now, context.as_json)
     if not now.validations[family.number - 1].complete:
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
@@ -389,41 +376,35 @@ def _show_validations(now: Snapshot, as_json: bool) -> None:
 
 
 def retrain(
+    context: Context,
     study: StudyName = None,
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
     knee: Knee = False,
-    trial: Trial = None,
     placement: ChosenPlacement = None,
-    also: Annotated[
-        list[str] | None,
-        Option(help="Also train this placement; `none` is the bare backbone; repeatable."),
-    ] = None,
+    also: Annotated[list[str] | None, Option(hidden=True)] = None,
     epochs: Annotated[int | None, Option(min=1, help="Epochs, instead of the target's.")] = None,
     seeds: Annotated[int, Option(min=1, help="Runs of each network.")] = 1,
+    time: Time = None,
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
     time_limit: TimeLimit = None,
-    storage_wait: StorageWait = None,  # noqa: ARG001 - its callback sets it
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Train a network as the target says. Its weights are kept."""
-    criteria = Criteria(
-        max_latency_ratio=max_latency_ratio,
-        max_latency_ms=max_latency_ms,
-        min_accuracy=share(min_accuracy),
-        knee=knee,
-        trial=trial,
-        placement=placement,
+    """Train networks as the target says. Their weights are kept.
+
+    Examples:
+      nas-attn retrain
+      nas-attn retrain digits --placement "stage3=se" --placement none --seeds 3
+
+    What the target is: docs/explain/training.md
+    """
+    first, *more = placement or [""]
+    wanted = criteria(
+        max_latency_ratio, max_latency_ms, min_accuracy, knee, [first] if first else []
     )
-    effort = Effort(workers, threads, device, time_limit, verbose, quiet)
+    effort = Effort(context, workers, threads, device, time_limit)
     check_output()
 
     from nas_attn.answer.choosing import named
@@ -433,35 +414,31 @@ def retrain(
     from nas_attn.searching.prepare.search_plan import SearchPlan
     from nas_attn.searching.worker import devices
 
-    opened = study_named(study, storage, trust=trust)
+    opened = study_named(context, study, runs_code=True)
     found = answer(opened.store)
-    others = [
-        Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)
-        for text in also or ()
-    ]
-    chosen = dict(named(opened, found, words) for words in (criteria, *others))
+    others = [criteria(None, None, None, False, [text]) for text in (*more, *(also or ()))]
+    chosen = dict(named(opened, found, words) for words in (wanted, *others))
     # if the data is missing or changed, nothing is written
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
-    wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs)
-    left = retraining.enter(opened.store, wanted)
-    again = f"the same command{at_storage(storage)}"
+    order = retraining.order(opened, chosen, seeds=seeds, epochs=epochs)
+    left = retraining.enter(opened.store, order)
+    again = f"the same command{at_storage(context.storage)}"
     if left:
         count = min(workers or devices.usual_workers(opened, device), left)
-        order = RunOrder(again, only=RETRAIN, workers=count, quiet=as_json)
-        do_runs(opened, effort, order)
-    scores = retraining.results(opened.store, wanted)
-    if as_json:
+        do_runs(opened, effort, RunOrder(again, only=RETRAIN, workers=count, left_s=clock(time)))
+    scores = retraining.results(opened.store, order)
+    if context.as_json:
         rows = [_as_json(*result) for result in scores]
-        print_json({"study": opened.store.name, "protocol": wanted.protocol, "runs": rows})
+        print_json({"study": opened.store.name, "protocol": order.protocol, "runs": rows})
     else:
         how = "as the options say, not as the target says"
-        if wanted.protocol == TARGET_PROTOCOL:
+        if order.protocol == TARGET_PROTOCOL:
             how = "as the target says"
         title = f"Trained {how}; scored on the validation split"
-        _show_retrained(console(wide=wide), found.now, title, scores)
+        _show_retrained(console(wide=context.wide), found.now, title, scores)
     if any(
         row.state == "waiting"
-        for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])
+        for row in opened.store.queue.rows(protocol=order.protocol, purposes=[RETRAIN])
     ):
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)

@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     Effort,
     at_storage,
@@ -72,13 +73,10 @@ class SearchRequest:
     """When the command began, by `time.monotonic`."""
     tried: Sequence[str]
     """Placements that are evaluated, too."""
-    storage: str
     artifacts: str | None
     report: str | None
-    as_json: bool
     dry_run: bool
     create_only: bool
-    trust: bool
 
     @property
     def stated_trials(self) -> int | None:
@@ -99,12 +97,9 @@ class ResumeRequest:
     """The new total of candidates."""
     tried: Sequence[str]
     """Placements that are evaluated, too."""
-    storage: str
     report: str | None
     here: bool
     """Whether this machine measures the latencies from now on."""
-    as_json: bool
-    trust: bool
 
     @property
     def clock(self) -> Clock:
@@ -129,8 +124,9 @@ def recipe_for(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
         UserError: what is asked for cannot be searched, or is not trusted.
     """
     changes = request.changes
+    trust = effort.context.trust
     named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
-    check_typed(named["backbone"], named["data"], trust=request.trust)
+    check_typed(named["backbone"], named["data"], trust=trust)
     budget = None
     if os.path.isdir(request.recipe):
         budget = _budget(request, effort)
@@ -143,7 +139,7 @@ def recipe_for(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
             f"the study's name has {len(recipe.name)} letters, too many for the names of its files:"
             f" give --name with at most {LONGEST_NAME}"
         )
-    check_trust(request.recipe, recipe, trust=request.trust)
+    check_trust(request.recipe, recipe, trust=trust)
     quiet_optuna()
     return recipe, budget
 
@@ -157,21 +153,21 @@ def _budget(request: SearchRequest, effort: Effort) -> Budget:
         plan_folder,
         request.recipe,
         request.seconds or HOUR_S,
-        storage=request.storage,
+        storage=effort.context.storage,
         workers=effort.workers or default_workers(effort.device),
         device=effort.device,
     )
     try:
         return plan(given=request.changes)
     except UndividedFolds as error:
-        if not sys.stdin.isatty() or request.as_json:
+        if not sys.stdin.isatty() or effort.context.as_json:
             raise
         return plan(given={**request.changes, "data.splits": ask_folds(error.folds).model_dump()})
 
 
-def say_inventory(plan: SearchPlan, request: SearchRequest) -> list[str]:
+def say_inventory(plan: SearchPlan, context: Context, *, err: bool) -> list[str]:
     """Says what the user's images are, and what is left out of them; returns these lines, none for
-    other data.
+    other data. `err`: on standard error.
     """
     recipe = plan.recipe
     data = data_of(tasks.of(recipe))
@@ -179,9 +175,9 @@ def say_inventory(plan: SearchPlan, request: SearchRequest) -> list[str]:
     if inventory is None:
         return []
     lines = inventory.described()
-    if lines and not request.as_json:
+    if lines and not context.as_json:
         text = "\n".join(lines)
-        echo(f"{recipe.data.name}: {text}", err=not request.dry_run)
+        echo(f"{recipe.data.name}: {text}", err=err)
     return lines
 
 
@@ -200,14 +196,14 @@ def schedule_of(
     unlimited = 0 if stated is not None else plan.recipe.search.trials
     clock = Clock(request.seconds, request.began, stated, unlimited=unlimited)
     if budget is not None:
-        _say_budget(budget, request)
+        _say_budget(budget, effort.context, err=True)
         seconds = request.seconds if stated is not None else budget.seconds
         clock = replace(clock, seconds=seconds, tested=budget.blocks > 0)
         return Schedule(clock, None, _as_reckoned(effort))
     table = _timetable(plan, request, effort)
     if table is None:
         return Schedule(clock, None, effort)
-    if not request.as_json:
+    if not effort.context.as_json:
         say_lines(timetable_lines(table), err=True)
     clock = replace(clock, tested=table.blocks > 0)
     return Schedule(clock, table.trials, _as_reckoned(effort))
@@ -218,9 +214,9 @@ def _as_reckoned(effort: Effort) -> Effort:
     return replace(effort, workers=effort.workers or default_workers(effort.device))
 
 
-def _say_budget(budget: Budget, request: SearchRequest) -> None:
-    if not request.as_json:
-        say_lines(budget_lines(budget, "; --target changes it"), err=not request.dry_run)
+def _say_budget(budget: Budget, context: Context, *, err: bool) -> None:
+    if not context.as_json:
+        say_lines(budget_lines(budget, "; --target changes it"), err=err)
 
 
 def _timetable(plan: SearchPlan, request: SearchRequest, effort: Effort) -> Timetable | None:
@@ -248,18 +244,19 @@ def show_forecast(
         request: what is asked for.
         effort: how runs are carried out.
     """
+    context = effort.context
     check_here(plan.recipe, device=plan.device)
-    images = say_inventory(plan, request)
+    images = say_inventory(plan, context, err=False)
     check_place(plan.recipe, plan.url, artifacts=plan.artifacts)
     if budget is not None:
-        _say_budget(budget, request)
+        _say_budget(budget, context, err=False)
         placements(plan)
-        if request.as_json:
+        if context.as_json:
             print_json(budget_as_json(budget) | {"images": images})
         return
     table = _timetable(plan, request, effort)
     expected = forecast(plan.recipe, device=effort.device, threads=effort.threads, tried=plan.tried)
-    if request.as_json:
+    if context.as_json:
         time = {"time": asdict(table)} if table else {}
         print_json({**asdict(expected), **time, "images": images})
         return

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from nas_attn.answer.answer_text import LINK, below, drawing_line, headline, rows
+from nas_attn.answer.answer import drawing_of
+from nas_attn.answer.answer_text import (
+    LINK,
+    PLACEMENT,
+    below,
+    drawing_line,
+    headline,
+    placed,
+    rows,
+)
 from nas_attn.answer.candidates import (
     SIGNS,
     candidate_label,
@@ -33,7 +43,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.wrapping import LABEL_COLUMNS
 
 if TYPE_CHECKING:
-    from nas_attn.answer.answer import Answer
+    from nas_attn.answer.answer import Answer, DrawnStage
     from nas_attn.answer.choosing import Chosen
     from nas_attn.answer.snapshot import CandidateView, Snapshot
     from nas_attn.answer.validation import ValidationResult
@@ -45,10 +55,7 @@ def show_answer(out: Console, answer: Answer, storage: str) -> None:
     """The answer: headline, drawing, rows; smaller what stands below."""
     at = at_storage(storage)
     show_prose(out, headline(answer), style="bold")
-    if answer.drawing:
-        out.print()
-        for line in _drawing(answer, out.width if out.is_terminal else 0):
-            show_line(out, line)
+    _show_drawing(out, answer.drawing)
     for some, style in (
         (rows(answer, at, recipe_of(answer.now.recipe)), ""),
         (below(answer, at), "dim"),
@@ -61,19 +68,24 @@ def show_answer(out: Console, answer: Answer, storage: str) -> None:
                 show_command(out, row.command, indent=INDENT + " " * LABEL_COLUMNS)
 
 
-def _drawing(answer: Answer, width: int) -> list[str]:
-    """The network, broken between its stages; 0: not broken."""
-    line = f"{INDENT}{drawing_line(answer.drawing)}"
-    if not width or len(line) <= width:
-        return [line]
-    lines = [INDENT.rstrip("\n")]
-    for index, part in enumerate(drawing_line(answer.drawing).split(LINK)):
+def _show_drawing(out: Console, stages: Sequence[DrawnStage]) -> None:
+    """The network; on a terminal that is too narrow, broken between its stages."""
+    if not stages:
+        return
+    out.print()
+    line = f"{INDENT}{drawing_line(stages)}"
+    if not out.is_terminal or len(line) <= out.width:
+        show_line(out, line)
+        return
+    lines = [INDENT]
+    for index, part in enumerate(drawing_line(stages).split(LINK)):
         piece = part if index == 0 else f"{LINK}{part}"
-        if len(lines[-1]) + len(piece) > width and lines[-1].strip():
+        if len(lines[-1]) + len(piece) > out.width and lines[-1].strip():
             lines.append(INDENT)
             piece = piece.lstrip()
         lines[-1] += piece
-    return lines
+    for line in lines:
+        show_line(out, line)
 
 
 def show_why(out: Console, answer: Answer) -> None:
@@ -85,10 +97,23 @@ def show_why(out: Console, answer: Answer) -> None:
 
 
 def show_choice(out: Console, now: Snapshot, choice: Chosen) -> None:
-    """What was chosen, and code that builds it."""
-    show_paragraph(out, "Chosen", choice_sentences(now, choice))
-    show_prose(out, str(choice.view.placement), indent="  ")
-    _show_snippet(out, choice.view)
+    """The card of what was chosen, and code that builds it."""
+    view = choice.view
+    drawing = drawing_of(now, view.placement)
+    if view.is_bare:
+        what = "Keep the bare backbone"
+    elif drawing:
+        what = f"Take {placed(drawing, view.placement)} ({view.label})"
+    else:
+        what = f"Take {view.placement} ({view.label})"
+    _, *sentences = choice_sentences(now, choice)
+    show_prose(out, f"{what}: {choice.rule}.", style="bold")
+    _show_drawing(out, drawing)
+    out.print()
+    for sentence in sentences:
+        show_prose(out, sentence, indent=INDENT)
+    show_prose(out, str(view.placement), label=PLACEMENT, indent=INDENT)
+    _show_snippet(out, view)
 
 
 def show_front(out: Console, answer: Answer, *, absolute: bool = False) -> None:

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
-    AsJson,
     Shape,
-    Trust,
-    Wide,
     check_trust,
     check_typed,
     console,
@@ -35,6 +33,7 @@ SHOWN_NAMES = 3
 
 
 def sites(
+    context: Context,
     backbone: Annotated[
         str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")
     ],
@@ -49,11 +48,15 @@ def sites(
             help="Show this search space on it: choices per site, number of placements, samples."
         ),
     ] = None,
-    trust: Trust = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Show where attention can go in a backbone. With --space, what a search space has there."""
+    """Show where attention can go in a backbone. With --space, what a search space has there.
+
+    Examples:
+      nas-attn sites resnet20 --input 3x32x32
+      nas-attn sites torchvision:resnet50 --space plug_and_play
+
+    What sites are: docs/how-to/spaces.md
+    """
     from nas_attn import backbones
     from nas_attn.attachment import survey
     from nas_attn.cli.usual import CLASSES, task_of
@@ -63,8 +66,8 @@ def sites(
     if space is not None:
         spec = load_space(space)
     if space is not None and spec is not None:
-        check_trust(space, spec, trust=trust)
-    check_typed(backbone, trust=trust)
+        check_trust(space, spec, trust=context.trust)
+    check_typed(backbone, trust=context.trust)
     input_shape = parse_shape(shape)
     classes = CLASSES[task_of(backbone)]
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=classes)
@@ -72,15 +75,15 @@ def sites(
         survey_of_model = survey(
             model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads
         )
-        _show_space(spec, survey_of_model, backbone, shape, as_json, wide=wide)
+        _show_space(context, spec, survey_of_model, backbone, shape)
         return
     surveyed = survey(model, input_shape, heads=heads)
-    if as_json:
+    if context.as_json:
         records = [_record(site) for site in surveyed.sites]
         print_json({"sites": records, "notes": _notes(surveyed)})
         return
     columns, rows = _site_rows(surveyed.sites)
-    out = console(wide=wide)
+    out = console(wide=context.wide)
     title = f"Sites of {backbone} at {shape}"
     right = ["channels", "map", "MACs"]
     optional = ["modules", "MACs", "part"]
@@ -100,7 +103,7 @@ def _notes(surveyed: Survey) -> list[str]:
 
 
 def _show_space(
-    spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as_json: bool, *, wide: bool
+    context: Context, spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str
 ) -> None:
     """The choices at each site after resolving and merging, the exact number of placements, and
     samples.
@@ -113,7 +116,7 @@ def _show_space(
     allowed = space.allowed
     rng = random.Random(0)
     drawn = [str(space.placement(space.sample(rng))) for _ in range(SAMPLES if count else 0)]
-    if as_json:
+    if context.as_json:
         facts = {
             "space": spec.name,
             "backbone": backbone,
@@ -123,7 +126,7 @@ def _show_space(
         }
         print_json({**facts, "notes": _notes(surveyed)})
         return
-    out = console(wide=wide)
+    out = console(wide=context.wide)
     rows = []
     for site in space.sites:
         point = site.at(site.default_position)[0]

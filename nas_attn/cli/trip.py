@@ -29,7 +29,7 @@ def search(request: SearchRequest, effort: Effort) -> None:
     recipe, budget = recipe_for(request, effort)
     plan = SearchPlan(
         recipe,
-        request.storage,
+        effort.context.storage,
         tried=request.tried,
         device=effort.device,
         artifacts=request.artifacts,
@@ -37,23 +37,23 @@ def search(request: SearchRequest, effort: Effort) -> None:
     if request.dry_run:
         show_forecast(plan, budget, request, effort)
         return
-    say_inventory(plan, request)
+    say_inventory(plan, effort.context, err=True)
     check(plan)
     schedule = schedule_of(plan, budget, request, effort)
     opened = create(plan, schedule.trials)
     note_images(opened)
-    settle_machine(opened, asking=not request.as_json)
+    settle_machine(opened, asking=not effort.context.as_json)
     left_s = time_for(opened, schedule.clock, schedule.effort)
     if request.create_only:
-        say_created(opened, as_json=request.as_json)
+        say_created(effort.context, opened)
         return
-    ended = run_study(opened, schedule.effort, left_s, quiet=request.as_json)
-    show_outcome(opened, ended, report=request.report, as_json=request.as_json)
+    ended = run_study(opened, schedule.effort, left_s)
+    show_outcome(effort.context, opened, ended, report=request.report)
 
 
 def resume(study: str | None, request: ResumeRequest, effort: Effort) -> None:
     """Goes on with a study, by default the only one; it needs only its database."""
-    opened = study_named(study, request.storage, trust=request.trust)
+    opened = study_named(effort.context, study, runs_code=True)
     plan = SearchPlan(
         opened.recipe, opened.url, study=opened, tried=request.tried, device=effort.device
     )
@@ -61,8 +61,8 @@ def resume(study: str | None, request: ResumeRequest, effort: Effort) -> None:
     check(plan)
     plan.free_images()
     note_images(opened, first=first)
-    settle_machine(opened, here=request.here, asking=not request.as_json)
+    settle_machine(opened, here=request.here, asking=not effort.context.as_json)
     take_up(opened, trials=request.trials, tried=request.tried)
     left_s = time_for(opened, request.clock, effort)
-    ended = run_study(opened, effort, left_s, quiet=request.as_json)
-    show_outcome(opened, ended, report=request.report, as_json=request.as_json)
+    ended = run_study(opened, effort, left_s)
+    show_outcome(effort.context, opened, ended, report=request.report)

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
-    AsJson,
     DryRun,
-    Storage,
     StudyName,
-    Wide,
     at_storage,
     console,
     echo,
@@ -25,7 +23,6 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.errors import StorageAway, StudyError, UserError, several
-from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.system.wrapping import Line, wrapped
 
 if TYPE_CHECKING:
@@ -52,28 +49,33 @@ REFRESH_S = 2.0
 
 
 def status(
+    context: Context,
     study: Annotated[
         str | None, Argument(help="Study; without it, all studies are listed.")
     ] = None,
-    storage: Storage = DEFAULT_URL,
     watch: Annotated[
         bool, Option("--watch", "-w", help="Refresh the view until the study ends.")
     ] = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Show the progress of a study, or list all studies."""
-    if watch and as_json:
+    """Show the progress of a study, or list all studies.
+
+    Examples:
+      nas-attn status
+      nas-attn status digits --watch
+
+    Searches that are running: docs/how-to/run-anywhere.md
+    """
+    if watch and context.as_json:
         raise UserError("--watch and --json exclude each other: give one of them")
     if watch:
-        _watch(study_named(study, storage))
+        _watch(study_named(context, study))
     elif study is not None:
-        _once(study_named(study, storage), as_json, wide=wide)
+        _once(context, study_named(context, study))
     else:
-        _list(storage, as_json, wide=wide)
+        list_(context)
 
 
-def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
+def _once(context: Context, opened: OpenStudy) -> None:
     from nas_attn.answer.as_json import as_json as plain_json
     from nas_attn.answer.reading import constants_now
     from nas_attn.answer.workers import time_as_json
@@ -85,7 +87,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     held = _leases(opened)
     same = constants_now(opened.store, opened.recipe)
     next_step = _next_step(opened, now, leased=any(lease["state"] == "held" for lease in held))
-    if as_json:
+    if context.as_json:
         progress = now.progress.as_json()
         more = {
             **asdict(replace(now, time_use=())),
@@ -102,7 +104,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
             }
         )
         return
-    out = console(wide=wide)
+    out = console(wide=context.wide)
     out.print(_shown(opened, now, _width(out)))
     for constant in same:
         show_prose(out, f"Note: {constant.sentence}")
@@ -258,8 +260,8 @@ def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
 
 
 def backup(
+    context: Context,
     path: Annotated[str, Argument(help="File to write.")],
-    storage: Storage = DEFAULT_URL,
     force: Annotated[
         bool, Option("--force", help="Replace a copy once the new one is complete.")
     ] = False,
@@ -270,14 +272,22 @@ def backup(
             help="Also copy checkpoints and weights, to PATH with the suffix .artifacts.",
         ),
     ] = True,
-    as_json: AsJson = False,
 ) -> None:
-    """Copy a database with its weights. Workers may go on meanwhile."""
+    """Copy a database with its weights. Workers may go on meanwhile.
+
+    Examples:
+      nas-attn backup copy.db
+      nas-attn backup copy.db --force --no-weights
+
+    Moving a study: docs/how-to/run-anywhere.md
+    """
     from nas_attn.searching.keeping import back_up
     from nas_attn.storage.database import Database
 
-    done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=weights)
-    if as_json:
+    done = back_up(
+        Database(context.storage, must_exist=True), path, overwrite=force, artifacts=weights
+    )
+    if context.as_json:
         folder = done.artifacts and str(done.artifacts)
         elsewhere = list(done.elsewhere)
         print_json(
@@ -297,25 +307,32 @@ def backup(
 
 
 def clean(
+    context: Context,
     study: StudyName = None,
-    storage: Storage = DEFAULT_URL,
     keep: Annotated[
         str | None,
         Option(
-            help="Which weights of the search to keep: all, front or none; default: the recipe's."
+            metavar="[all|front|none]",
+            help="Which weights of the search to keep; default: as the recipe says.",
         ),
     ] = None,
     dry_run: DryRun = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Delete what a study no longer needs. Weights, checkpoints, unused files, decoded images."""
+    """Delete what a study no longer needs. Weights, checkpoints, unused files, decoded images.
+
+    Examples:
+      nas-attn clean --dry-run
+      nas-attn clean digits --keep front
+
+    What a study keeps: docs/how-to/run-anywhere.md
+    """
     if keep not in (None, "all", "front", "none"):
         raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
     from nas_attn.searching.keeping import clean as free
 
-    opened = study_named(study, storage)
+    opened = study_named(context, study)
     freed = free(opened, keep, dry_run=dry_run)
-    if as_json:
+    if context.as_json:
         print_json({"study": opened.store.name, "dry_run": dry_run, **asdict(freed)})
         return
     counts = asdict(freed)
@@ -325,53 +342,58 @@ def clean(
     echo(f"{verb} {_megabytes(freed.size)}: {listed or 'nothing'}; {stay}")
 
 
-def list_(storage: Storage = DEFAULT_URL, wide: Wide = False, as_json: AsJson = False) -> None:
-    """List the studies of a database. `nas-attn status` without a study does the same."""
-    _list(storage, as_json, wide=wide)
-
-
 def delete(
+    context: Context,
     study: Annotated[str, Argument(help="The study to delete.")],
-    storage: Storage = DEFAULT_URL,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: AsJson = False,
+    yes: Annotated[
+        bool, Option("--yes", "-y", help="Ask no questions: use defaults, or go on.")
+    ] = False,
 ) -> None:
-    """Delete a study. Its results, weights and checkpoints go; reports and exported files stay."""
+    """Delete a study. Its results, weights and checkpoints go; reports and exported files stay.
+
+    Examples:
+      nas-attn delete digits
+      nas-attn delete digits --yes
+
+    What a study keeps: docs/how-to/run-anywhere.md
+    """
     from nas_attn.searching.keeping import check_deletable, delete_study
     from nas_attn.storage.urls import shown_url
 
-    opened = study_named(study, storage)
+    opened = study_named(context, study)
     check_deletable(opened)
     count = len(opened.store.candidates())
-    what = f"study '{study}' with {several(count, 'candidate')} in {shown_url(storage)}"
+    what = f"study '{study}' with {several(count, 'candidate')} in {shown_url(context.storage)}"
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"this deletes {what}, for good: add --yes")
         typer.confirm(f"Delete {what}, for good?", abort=True)
     deleted = delete_study(opened)
-    if as_json:
+    if context.as_json:
         print_json({"study": study, **asdict(deleted)})
         return
     files = several(deleted.files, "file")
     echo(f"deleted {what}, and {files} of weights and logs ({_megabytes(deleted.size)})")
 
 
-def _list(storage: str, as_json: bool, *, wide: bool) -> None:
-    """Prints the studies of a database."""
+def list_(context: Context) -> None:
+    """List the studies of a database. `nas-attn status` without a study does the same."""
     from nas_attn.storage.database import Database
     from nas_attn.storage.urls import shown_url
 
-    studies = Database(storage, must_exist=True).studies()
-    if as_json:
+    studies = Database(context.storage, must_exist=True).studies()
+    if context.as_json:
         print_json([asdict(s) for s in studies])
         return
     rows = []
     for s in studies:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at))
         rows.append([s.name, created, _candidates(s)])
-    title = f"Studies in {shown_url(storage)}"
+    title = f"Studies in {shown_url(context.storage)}"
     columns = ["study", "created", "candidates"]
-    console(wide=wide).print(table(title, columns, rows, whole=["study"], optional=["created"]))
+    console(wide=context.wide).print(
+        table(title, columns, rows, whole=["study"], optional=["created"])
+    )
 
 
 def _candidates(listed: StudySummary) -> str:

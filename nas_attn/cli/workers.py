@@ -12,25 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     INTERRUPTED,
-    AsJson,
     Device,
-    Storage,
-    StorageWait,
     StudyName,
     Threads,
+    Time,
     TimeLimit,
-    Trust,
-    Verbose,
     at_storage,
+    clock,
     echo,
+    ending_s,
     print_json,
     quiet_optuna,
     study_named,
 )
 from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError, several, shorten
-from nas_attn.system.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.answer.workers import WorkerView
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
 
 def worker(
+    context: Context,
     study: StudyName = None,
     sharing: Annotated[
         int, Option(min=1, help="Number of workers that share the memory of this machine.")
@@ -48,15 +47,19 @@ def worker(
     per_gpu: Annotated[
         int, Option(min=1, help="Number of workers that share the memory of this GPU.")
     ] = 1,
+    time: Time = None,
     threads: Threads = None,
     device: Device = "auto",
     time_limit: TimeLimit = None,
-    storage_wait: StorageWait = None,  # noqa: ARG001 - its callback sets it
-    verbose: Verbose = False,
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
 ) -> None:
-    """Work on a study as one more worker, or one per GPU. On any machine that has the database."""
+    """Work on a study as one more worker, or one per GPU. On any machine that has the database.
+
+    Examples:
+      nas-attn worker digits
+      nas-attn worker --time 8h --storage postgresql://me@server/studies
+
+    Several GPUs and machines: docs/how-to/run-anywhere.md
+    """
     from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
     from nas_attn.searching.worker.ending import Report
     from nas_attn.searching.worker.stopping import interruptible
@@ -65,18 +68,19 @@ def worker(
     told = given or WorkerSettings(
         device=device,
         threads=threads,
-        time_limit_s=time_limit,
+        time_limit_s=ending_s(clock(time), time_limit),
         sharing=max(sharing, per_gpu),
         per_gpu=per_gpu,
     )
     if given is not None:
-        trust = given.trusted
+        context.trust = given.trusted
     stop = threading.Event()
 
     def say(line: str) -> None:
         # a log on a full disk ends no work
         with suppress(OSError):
-            echo(f"{told.name}: {line}")
+            if not context.quiet:
+                echo(f"{told.name}: {line}")
 
     quiet_optuna()
     report = None
@@ -87,14 +91,17 @@ def worker(
         nullcontext() if report is None else report.takes_warnings(),
     ):
         ended = _work(
-            lambda: study_named(study, storage, trust=trust),
+            lambda: study_named(context, study, runs_code=True),
             told,
             say=say,
             stop=stop,
-            verbose=verbose,
+            verbose=context.verbose,
             alone=given is not None or told.sharing > 1,
         )
-    say(f"done ({ended})")
+    if context.as_json:
+        print_json({"worker": told.name, "ended": ended})
+    else:
+        say(f"done ({ended})")
     if report is not None:
         report.ended(ended)
 
@@ -162,8 +169,9 @@ def _work(
 
 
 def launch(
+    context: Context,
     study: StudyName = None,
-    on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local",
+    on: Annotated[str, Option(metavar="[slurm|ray|local]", help="Where to run them.")] = "local",
     workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1,
     gpus: Annotated[
         float,
@@ -172,39 +180,52 @@ def launch(
         ),
     ] = 0.0,
     cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
-    partition: Annotated[str | None, Option(help="Slurm's partition.")] = None,
-    job_minutes: Annotated[
-        int | None,
-        Option(min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
+    time: Annotated[
+        str | None,
+        Option(
+            metavar="TIME",
+            help="Slurm's time limit of a job: 4h, 1d; the job is then queued again.",
+        ),
     ] = None,
-    option: Annotated[
-        list[str] | None, Option(help="An option of sbatch: account=mine, exclusive; repeatable.")
+    settings: Annotated[
+        list[str] | None,
+        Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of sbatch, like partition=gpu, account=mine, exclusive; repeatable.",
+        ),
     ] = None,
     device: Device = "auto",
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Start workers on Slurm, on Ray or in the background here."""
+    """Start workers on Slurm, on Ray or in the background here.
+
+    Examples:
+      nas-attn launch digits --workers 2
+      nas-attn launch --on slurm --workers 8 --time 4h --set partition=gpu
+
+    Clusters: docs/how-to/run-anywhere.md
+    """
     from nas_attn.searching.run.launching import Request, engine
     from nas_attn.searching.run.launching import launch as start
 
-    opened = study_named(study, storage, trust=trust)
+    opened = study_named(context, study, runs_code=True)
+    options = _engine_options(settings or [])
+    seconds = clock(time)
     request = Request(
         workers,
         device,
         gpus,
         cpus,
-        job_minutes,
-        partition,
-        _engine_options(option or []),
+        None if seconds is None else round(seconds / 60),
+        options.pop("partition", None),
+        options,
     )
     where = engine(on)
     done = start(opened, on, request, where)
-    if as_json:
+    if context.as_json:
         print_json(asdict(done))
     else:
-        _say_launched(opened, done, at_storage(storage))
+        _say_launched(opened, done, at_storage(context.storage))
     failures = where.watch(opened)
     for failure in failures:
         last = f": {shorten(failure.line, LOG_LINE_LETTERS)}" if failure.line else ""
@@ -240,15 +261,22 @@ WAIT_FOR_WORKERS_S = 300.0
 
 
 def stop(
+    context: Context,
     study: StudyName = None,
     wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
-    storage: Storage = DEFAULT_URL,
 ) -> None:
-    """Tell all workers of a study to save and end."""
+    """Tell all workers of a study to save and end.
+
+    Examples:
+      nas-attn stop
+      nas-attn stop digits --no-wait
+
+    Several machines: docs/how-to/run-anywhere.md
+    """
     from nas_attn.searching.run.launching import engine, launches
     from nas_attn.searching.worker.presence import stop_workers
 
-    opened = study_named(study, storage)
+    opened = study_named(context, study)
     there = _working(opened)
     queued = 0
     stop_workers(opened)
@@ -259,12 +287,17 @@ def stop(
             # an engine on another machine; its workers read the request from the study
             echo(f"{launched.on}: {error}", err=True)
     cancelled = f", cancelled {queued} that had not begun" if queued else ""
-    echo(f"told {several(len(there), 'worker')} to stop{cancelled}")
+    told = len(there)
+    if not context.as_json:
+        echo(f"told {several(told, 'worker')} to stop{cancelled}")
     end = time.monotonic() + WAIT_FOR_WORKERS_S
     while wait and there and time.monotonic() < end:
         time.sleep(0.5)
         there = _working(opened)
-    if wait and there:
+    if context.as_json:
+        working = [f"{worker.machine} {worker.pid}" for worker in there]
+        print_json({"told": told, "cancelled": queued, "working": working})
+    elif wait and there:
         left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
         echo(f"still running after {WAIT_FOR_WORKERS_S:.0f} s: {left}")
     elif wait:
@@ -283,7 +316,7 @@ def _engine_options(words: list[str]) -> dict[str, str]:
         key, _, value = word.lstrip("-").partition("=")
         if not key:
             raise StudyError(
-                f"--option '{word}': write an option of sbatch, like account=mine or exclusive"
+                f"--set '{word}': write an option of sbatch, like account=mine or exclusive"
             )
         options[key] = value
     return options

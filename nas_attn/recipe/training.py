@@ -207,7 +207,7 @@ class TrainingSection(Section):
     threads: int | None = Field(
         default=None, ge=1, le=1024, exclude_if=lambda number: number is None
     )
-    """CPU threads of each worker, unless `--threads` is given; None: its share of the cores."""
+    """CPU threads of each worker; None: its share of the cores."""
     execution: Literal["auto", "eager", "compile", "cuda-graph"] = "auto"
     """How a training step runs: as it is, with torch.compile, or recorded once as a CUDA graph and
     replayed.

@@ -265,7 +265,7 @@ def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(
     assert found.next is not None
     assert found.next.purpose is Purpose.TRY_TESTED
     (row,) = (row for row in rows(found) if row.label == "Next")
-    assert row.command == f'nas-attn resume made --try "{UNTRIED}"'
+    assert row.command == f'nas-attn resume made --placement "{UNTRIED}"'
     assert "no attention" not in headline(found)
 
 

@@ -175,7 +175,7 @@ def test_it_names_the_gain_a_cheaper_one_and_the_next_step(now: Snapshot) -> Non
     assert "not tested" in said["Sure"]
     assert "gives up" in said["Faster"]
     assert "nas-attn test made" in "\n".join(lines)
-    assert "nas-attn pareto made --why" in said["Reasons"]
+    assert "nas-attn show made --why" in said["Reasons"]
     view, best = now.find(recommended(now).cheaper.key), recommended(now)
     assert view.beats_none >= 0.7
     assert view.latency.high < best.latency.low

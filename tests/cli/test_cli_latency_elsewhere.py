@@ -63,7 +63,7 @@ def test_a_device_without_torch_measures_for_a_study(nas, tmp_path: Path, mode: 
     for session in results:
         session["fingerprint"]["name"] = "another board"
     (folder / "results.json").write_text(json.dumps(results))
-    assert "pareto" in nas("measure", *study, "--from", str(folder)).out
+    assert "nas-attn show" in nas("measure", *study, "--from", str(folder)).out
     assert (len(made.store.sessions()), len(made.store.sessions(elsewhere=True))) == (2, 2)
     (device,) = nas("pareto", *study, "--json").json["elsewhere"]
     assert device["machine"] == "another board"

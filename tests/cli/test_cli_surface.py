@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 from collections import defaultdict
@@ -15,30 +17,38 @@ import optuna
 import pytest
 import typer.main
 from command_line import Nas
+from made_study import usual
 
-from nas_attn.cli.commands import COMMON_PANEL, FORMER_OPTIONS, PANELS
+from nas_attn.cli.commands import COMMON_PANEL, EXAMPLES, FORMER_OPTIONS, PANELS
 from nas_attn.cli.main import FORMER_NAMES, app
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage.database import Database
 from nas_attn.storage.opening import open_study
+from nas_attn.storage.trial_book import TrialBook
 
 URL = "sqlite:///nas_attn.db"
+ROOT = Path(__file__).resolve().parents[2]
 MEANINGS = {
-    "--also": "one more placement",
     "--backbone": "the network",
     "--force": "an existing file is replaced",
     "--max-latency-ratio": "a limit, in times the bare backbone's latency",
     "--name": "the study's name",
     "--output": "the file that is written",
+    "--placement": "a network",
     "--seeds": "runs of each network",
+    "--set": "a setting, as KEY=VALUE",
     "--space": "a search space",
+    "--time": "how long it may take",
     "--trials": "candidates in all",
     "--workers": "how many workers",
-    "--yes": "no questions",
 }
 """Options whose help differs between commands, since each says more of the same."""
+MOST_OPTIONS = 150
+"""Options that a person can see, those of all commands counted once: one more takes the place of
+another.
+"""
 
 
 def commands(group: Any = None) -> Iterator[tuple[str, Any]]:
@@ -50,42 +60,147 @@ def commands(group: Any = None) -> Iterator[tuple[str, Any]]:
             yield name, command
 
 
+def options_of(command: Any) -> list[Any]:
+    """The options of a command that its help explains."""
+    return [
+        parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+        and not parameter.hidden
+        and parameter.rich_help_panel != COMMON_PANEL
+    ]
+
+
+SHOWN = {name: command for name, command in commands() if name != "list" and not command.hidden}
+ALL = ("--storage", "--trust", "--wide", "--json", "--quiet", "--verbose")
+"""Options that every command has."""
+
+
 def test_an_option_means_the_same_in_all_commands() -> None:
     helps: defaultdict[str, set[str]] = defaultdict(set)
     kinds: defaultdict[str, set[tuple[bool, bool]]] = defaultdict(set)
-    for name, command in commands():
-        for option in command.params:
-            if option.param_type_name == "option" and name not in FORMER_NAMES:
-                long = max(option.opts, key=len)
-                helps[long].add(option.help)
-                kinds[long].add((option.is_flag, option.multiple))
-    assert {name for name, texts in helps.items() if len(texts) > 1} == set(MEANINGS)
+    for command in SHOWN.values():
+        for option in options_of(command):
+            long = max(option.opts, key=len)
+            helps[long].add(option.help)
+            kinds[long].add((option.is_flag, option.multiple))
+    assert {name for name, texts in helps.items() if len(texts) > 1} <= set(MEANINGS)
     assert not [name for name, kind in kinds.items() if len(kind) > 1]
 
 
+def test_the_options_are_few_enough_to_be_known() -> None:
+    count = sum(len(options_of(command)) for command in SHOWN.values())
+    assert count + len(typer.main.get_command(app).params) < MOST_OPTIONS
+
+
+@pytest.mark.parametrize("name", sorted({*SHOWN, *FORMER_NAMES}))
+def test_every_command_has_the_common_options_before_and_after_its_name(name: str) -> None:
+    group: Any = typer.main.get_command(app)
+    command = dict(commands())[name]
+    required = ["x" for p in command.params if p.param_type_name == "argument" and p.required]
+    if name == "extend":
+        required = ["--space", "small"]
+    given = ["--storage", "sqlite:///x.db", "--trust", "--wide", "--json", "-q", "-v"]
+    for before, after in ((given, []), ([], given), (["--storage", "sqlite:///y.db"], given)):
+        parent = group.make_context("nas-attn", [*before, name, *required, *after])
+        with parent, command.make_context(name, [*required, *after], parent=parent) as made:
+            assert made.storage == "sqlite:///x.db"
+            assert all((made.trust, made.wide, made.as_json, made.quiet, made.verbose))
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_help_has_two_examples_that_can_be_typed_and_a_page(name: str, nas: Nas) -> None:
+    shown = nas(name, "--help").out
+    assert max(map(len, shown.splitlines())) <= 80
+    examples, _, page = shown.partition(EXAMPLES)[2].partition("\n\n")
+    lines = [shlex.split(line) for line in examples.splitlines()]
+    assert len(lines) == 2
+    for program, typed, *words in lines:
+        assert (program, typed) == ("nas-attn", name)
+        SHOWN[name].make_context(name, words).close()  # parsed, not run
+    assert (ROOT / re.findall(r"docs/\S+\.md", page)[0]).is_file()
+
+
+def test_metavars_are_words(nas: Nas) -> None:
+    for name in SHOWN:
+        shown = nas(name, "--help").out
+        assert not re.search(r"\b(INTEGER|FLOAT|<\w+>)\b", shown), name
+
+
 def test_former_names_still_work_and_no_help_shows_them(nas: Nas) -> None:
-    assert "validate" in FORMER_NAMES
+    assert {"validate", "pareto", "check-export"} <= FORMER_NAMES.keys()
     shown = nas("--help").out
-    assert not [name for name in FORMER_NAMES if f"  {name} " in shown]
+    assert not [name for name in (*FORMER_NAMES, "studies") if f"  {name} " in shown]
     everything = dict(commands())
     for name, former in FORMER_OPTIONS.items():
         options = {text for option in everything[name].params for text in option.opts}
         options |= {text for option in everything[name].params for text in option.secondary_opts}
-        assert set(former.values()) <= options
-        assert not set(former) & options - {"--placement"}
-    assert "reduction=8" in nas("modules", "se", "--set", "reduction=8").out
+        assert {new.partition("=")[0] for new in former.values()} <= options
+        assert not set(former) & options
+    assert "reduction=8" in nas("modules", "se", "--knob", "reduction=8").out
     assert "reduction=8" in nas("modules", "se", "--set=reduction=8").out
-    assert "--knob" in nas("modules", "se", "--set", "reduction").error
+    assert "--set" in nas("modules", "se", "--knob", "reduction").error
     assert "no study" in nas("validate").error or "does not exist" in nas("validate").error
+
+
+@pytest.mark.parametrize(
+    ("name", "former", "kept"),
+    [
+        ("search", ["digits", "--minutes", "90"], {"time": "90m"}),
+        ("resume", ["--hours=1.5", "--try", "none"], {"time": "1.5h", "tried": ["none"]}),
+        ("test", ["--also", "a", "--also", "b", "--again"], {"also": ["a", "b"], "another": True}),
+        ("retrain", ["--trial", "3", "--also", "none"], {"placement": ["3"], "also": ["none"]}),
+        ("show", ["--trial=3"], {"placement": ["3"]}),
+        ("worker", ["--time-limit", "30", "--threads", "2"], {"time_limit": 30.0, "threads": 2}),
+        ("launch", ["--job-minutes", "60"], {"time": "60m"}),
+        (
+            "launch",
+            ["--partition", "gpu", "--option", "exclusive"],
+            {"settings": ["partition=gpu", "exclusive"]},
+        ),
+        ("advise", ["x", "--form", "random", "--latency", "a=1"], {"init": "random"}),
+        ("measure", ["--latency", "mode=eager"], {"settings": ["mode=eager"]}),
+    ],
+)
+def test_former_options_are_read_as_todays(
+    name: str, former: list[str], kept: dict[str, Any]
+) -> None:
+    with dict(commands())[name].make_context(name, former) as made:
+        values = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in made.params.items()
+        }
+    assert {key: values[key] for key in kept} == kept
+
+
+def test_one_network_is_asked_for_once(table: Path, nas: Nas) -> None:
+    begin("table")
+    assert "2 times" in nas("show", "--placement", "none", "--placement", "0").error
+    by_number = nas("show", "--placement", "0", "--json").json
+    assert by_number["chosen"]["trial"] == 0
+    assert by_number == nas("show", "--trial", "0", "--json").json
+
+
+def test_the_card_comes_first_also_for_what_a_person_chooses(tmp_path: Path, nas: Nas) -> None:
+    study = usual(tmp_path)
+    TrialBook(study.database, study.store.name, made_for=study.recipe).close()
+    at = ("--storage", f"sqlite:///{tmp_path}/made.db")
+    shown = nas("show", *at, "--max-latency-ratio", "99").out
+    assert re.match(r"Take .+ within 99 times the backbone's latency\.\n\n +stem ─ ", shown)
+    assert shown.index("within 99") < shown.index("Study made: the front")
+    assert nas("show", *at, "--placement", "none").out.startswith("Keep the bare backbone: ")
 
 
 def test_the_main_options_come_first_in_the_help(nas: Nas) -> None:
     shown = nas("search", "--help").out
     headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
     assert headings[0] == "Arguments"
-    assert headings[1:] == [panel for panel in PANELS if panel in headings]
+    assert headings[1:] == [
+        *(panel for panel in PANELS if panel in headings),
+        COMMON_PANEL,
+        "Examples",
+    ]
     assert shown.index("--trials") < shown.index("--workers") < shown.index("--json")
-    assert shown.index(COMMON_PANEL) < shown.index("--help")
 
 
 def begin(name: str) -> None:
@@ -104,19 +219,19 @@ def test_a_deleted_study_leaves_nothing_and_harms_no_other(table: Path, nas: Nas
     kept = files(table)
     begin("table")
     assert nas("studies", "list").out == nas("status").out
-    assert len(nas("studies", "list", "--json").json) == 2
+    assert len(nas("--json", "studies", "list").json) == 2
     before = open_study("other", URL).store.state()
-    refused = nas("studies", "delete", "table")
+    refused = nas("delete", "table")
     assert refused.status == 2
     assert "--yes" in refused.error
-    done = nas("studies", "delete", "table", "--yes", "--json")
+    done = nas("delete", "table", "--yes", "--json")
     assert done.json["study"] == "table"
     assert done.json["files"] > 0
     assert [study.name for study in Database(URL).studies()] == ["other"]
     assert optuna.get_all_study_names(URL) == ["other"]
     assert {name for name in files(table) if "pycache" not in name and name.endswith(".pt")} <= kept
     assert open_study("other", URL).store.state() == before
-    assert "'table'" in nas("studies", "delete", "table", "--yes").error
+    assert "'table'" in nas("delete", "table", "--yes").error
     begin("table")
     assert nas("status", "table", "--json").json["finished"] == 2, "the name can be used again"
 
@@ -126,7 +241,7 @@ def test_a_study_at_work_is_not_deleted(table: Path, nas: Nas) -> None:
 
     def say(line: str) -> None:
         if not said:
-            said.append(nas("studies", "delete", "table", "--yes").error)
+            said.append(nas("delete", "table", "--yes").error)
 
     recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
     taking_part.work(beginning.begin(recipe, URL), taking_part.Options(say=say))
@@ -139,7 +254,7 @@ def test_a_study_whose_trials_are_gone_can_be_deleted(table: Path, nas: Nas) -> 
     optuna.delete_study(study_name="table", storage=URL)
     mine = optuna.create_study(study_name="table", storage=URL)
     mine.tell(mine.ask(), 0.5)
-    assert nas("studies", "delete", "table", "--yes").status == 0
+    assert nas("delete", "table", "--yes").status == 0
     assert Database(URL).studies() == []
     assert optuna.load_study(study_name="table", storage=URL)._study_id == mine._study_id
 
@@ -149,7 +264,7 @@ def test_a_study_whose_trials_are_gone_can_be_deleted(table: Path, nas: Nas) -> 
 def test_at_a_terminal_the_command_asks(table: Path, typed: bytes, left: int) -> None:
     begin("table")
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "nas_attn.cli.main", "studies", "delete", "table"]
+    command = [sys.executable, "-m", "nas_attn.cli.main", "delete", "table"]
     process = subprocess.Popen(command, stdin=slave, stdout=subprocess.PIPE, text=True)
     os.write(master, typed)
     out = process.communicate(timeout=120)[0]

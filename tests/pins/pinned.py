@@ -25,7 +25,7 @@ CHANGING = (
     (re.compile(r"about [\d.]+ (s|min|h) left"), "about SOME TIME left"),
     (re.compile(r"[\d.,]+ candidates an hour"), "SOME candidates an hour"),
     (re.compile(r"about [\d.]+ (s|min|h) would do"), "about SOME TIME would do"),
-    (re.compile(r"--minutes \d+"), "--minutes SOME"),
+    (re.compile(r"--time \d+m"), "--time SOME"),
 )
 
 

@@ -66,7 +66,9 @@ def family_of(opened: OpenStudy, answer: Answer, plan: Plan, asked: ValidationRe
     finalists = _finalists(answer, plan, asked)
     if metric is None or not finalists:
         why = f"study '{now.study}' has nothing to test. {nothing_recommended(answer)}"
-        way_out = "" if metric is None else " A placement that you name is tested: --also PLACEMENT"
+        way_out = ""
+        if metric is not None:
+            way_out = " A placement that you name is tested: --placement PLACEMENT"
         raise StudyError(f"{why}{way_out}")
     number = 1 + len(families(opened.store))
     bare = TestedNetwork(plan.resolved(BARE).key, BARE, "none")

@@ -179,7 +179,7 @@ def _plan_text(budget: Budget) -> str:
         return (
             "too short for a recommendation. Candidates are trained more briefly than the target,"
             " which shows what learns early, and each one's latency;"
-            f" --minutes {math.ceil(budget.enough_s / 60)} would do"
+            f" --time {math.ceil(budget.enough_s / 60)}m would do"
         )
     recipe = budget.recipe
     uniform = uniform_text(few=budget.pool is not None)
@@ -197,7 +197,7 @@ def _guess(budget: Budget) -> str:
     if budget.longer is None:
         return f" ({will_do})"
     minutes = math.ceil(budget.longer.seconds / 60)
-    return f" ({will_do}; for {budget.longer.epochs}, which are often needed: --minutes {minutes})"
+    return f" ({will_do}; for {budget.longer.epochs}, which are often needed: --time {minutes}m)"
 
 
 def budget_as_json(budget: Budget) -> dict[str, Any]:
@@ -375,7 +375,7 @@ def _richest(wish: _Wish) -> Budget:
         enough_s = _enough_s(fastest, wish)
         raise DataError(
             f"'{wish.folder}' is too much for {duration(wish.seconds)} here: the shortest search"
-            f" takes {duration(enough_s)}, so give it --minutes {math.ceil(enough_s / 60)}, or a"
+            f" takes {duration(enough_s)}, so give it --time {math.ceil(enough_s / 60)}m, or a"
             " smaller backbone"
         )
     return best

@@ -1,4 +1,4 @@
-"""The placements that a user names with `--try`."""
+"""The placements that a user names with `--placement`."""
 
 from __future__ import annotations
 

@@ -317,7 +317,7 @@ def _timetable(table: Timetable) -> str:
     if table.enough_s is not None:
         return (
             "too short to compare anything, it holds little but baselines;"
-            f" --minutes {math.ceil(table.enough_s / 60)} would do"
+            f" --time {math.ceil(table.enough_s / 60)}m would do"
         )
     many = several(table.trials, "candidate")
     if table.trials < table.stated:

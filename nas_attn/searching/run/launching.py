@@ -99,9 +99,7 @@ def environment_of(opened: OpenStudy, request: Request, settings: WorkerSettings
 
 def refuse_slurms(request: Request, engine: str) -> None:
     if request.partition or request.minutes or request.more:
-        raise StudyError(
-            f"partition, minutes and option are only for Slurm: leave them out on {engine}"
-        )
+        raise StudyError(f"--time and --set are only for Slurm: leave them out on {engine}")
 
 
 # ------------------------------------------------------------------------------ this machine

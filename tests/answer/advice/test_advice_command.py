@@ -33,7 +33,7 @@ def test_advice_of_a_small_network(nas: Nas) -> None:
     assert 0 < told["probability"] < 1
     assert told["sources"]
     assert told["search"]["images"] == 800
-    shown = nas("advise", "resnet8", *QUICK, "--form", "random").out
+    shown = nas("advise", "resnet8", *QUICK, "--init", "paper").out
     assert "5 sources" in shown
     assert "nas-attn init study.toml --data folder:PATH --backbone resnet8" in shown
 
@@ -55,7 +55,7 @@ def test_the_printed_search_can_begin(
     """With the size and the form that were asked for, and with what is most likely to help."""
     photographs(tmp_path / "photos", side=16)
     monkeypatch.chdir(tmp_path)
-    asked = ("--data", "folder:photos", "--form", "random")
+    asked = ("--data", "folder:photos", "--init", "paper")
     told = nas("advise", "resnet8", *QUICK, *asked, "--json").json
     program, *words = shlex.split(told["begin"])
     assert program == "nas-attn"
@@ -64,7 +64,7 @@ def test_the_printed_search_can_begin(
     recipe = nas("pareto", "--json").json["recipe"]
     assert recipe["data"]["size"] == 16
     assert recipe["training"]["init"] == "paper"
-    assert words[words.index("--try") + 1] in {one["placement"] for one in told["latency"]}
+    assert words[words.index("--placement") + 1] in {one["placement"] for one in told["latency"]}
 
 
 def test_other_data_need_a_recipe_first(nas: Nas) -> None:

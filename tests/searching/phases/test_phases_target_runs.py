@@ -124,7 +124,7 @@ def test_a_named_placement_is_tested_where_nothing_is_recommended(searched: Path
     family = validating.family_of(opened, nothing, plan, named)
     simam, bare = (plan.resolved(parse(text)).key for text in ("stage1=simam", "none"))
     assert family.comparisons == ((simam, bare),)
-    with pytest.raises(StudyError, match="--also"):
+    with pytest.raises(StudyError, match="--placement"):
         validating.family_of(opened, nothing, plan, validating.ValidationRequest())
 
 

@@ -61,7 +61,7 @@ def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
     assert len(budget_lines(short)) == 5
     with pytest.raises(DataError, match="photos") as told:
         planned(photos, 60)
-    minutes = int(re.search(r"--minutes (\d+)", str(told.value))[1])
+    minutes = int(re.search(r"--time (\d+)m", str(told.value))[1])
     assert planned(photos, 60 * minutes).recipe.search.trials >= planning.FEWEST
 
 

@@ -90,7 +90,7 @@ def test_engines_that_cannot_be_had_are_one_sentence(
     opened = begun("sqlite:///nas_attn.db", 4)
     with pytest.raises(StudyError, match="SQLite"):
         launching.launch(opened, "slurm", launching.Request(2))
-    with pytest.raises(StudyError, match="partition, minutes"):
+    with pytest.raises(StudyError, match="--set are only for Slurm"):
         launching.launch(opened, "local", launching.Request(2, partition="gpu"))
 
 
