@@ -82,7 +82,7 @@ EXAMPLES = (
         (
             "nas-attn search cued-digits",
             "nas-attn export cued-digits --format onnx",
-            "nas-attn check-export cued-digits.onnx",
+            "nas-attn validate-export cued-digits.onnx",
             "nas-attn retrain cued-digits",
         ),
         (1, 2),
