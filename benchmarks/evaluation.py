@@ -48,7 +48,7 @@ from nas_attn.data.dataset import Dataset, Split
 from nas_attn.recipe.recipe import Augment, BackboneSection, DataSection, TrainingSection
 from nas_attn.space import search_space
 from nas_attn.storage.records import Score
-from nas_attn.training.arithmetic import computes_bfloat16
+from nas_attn.training.numerics import computes_bfloat16
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import TrainingState
 from nas_attn.training.stepping import Stepper

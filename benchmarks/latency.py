@@ -38,15 +38,9 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from nas_attn import attachment, backbones
-from nas_attn.latency.estimates import (
-    LatencyOrder,
-    dropped,
-    estimate,
-    latency_model,
-    open_keys,
-)
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint
+from nas_attn.latency.ratios import LatencyOrder, dropped, estimate, latency_model, open_keys
 from nas_attn.latency.session import measure as run_sessions
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import BackboneSection, LatencySection

@@ -48,14 +48,14 @@ from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.data import loading
 from nas_attn.errors import NasAttnWarning
-from nas_attn.latency.estimates import estimate, open_keys
+from nas_attn.latency.ratios import estimate, open_keys
 from nas_attn.latency.session import measure
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.space.notation import parse
 from nas_attn.storage.database import Database
 from nas_attn.storage.records import Arithmetic
-from nas_attn.training.arithmetic import new_arithmetic
 from nas_attn.training.learning_rates import candidate_rates
+from nas_attn.training.numerics import new_arithmetic
 from nas_attn.training.plan import make_plan
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer

@@ -28,7 +28,7 @@ import optuna
 from benchmarks.rows import append_row
 from nas_attn.answer.reading import snapshot
 from nas_attn.cli.common import overrides
-from nas_attn.latency.estimates import dropped
+from nas_attn.latency.ratios import dropped
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.run.local import run_workers
 from nas_attn.searching.run.taking_part import Options

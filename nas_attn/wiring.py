@@ -247,7 +247,7 @@ def _task_data() -> type[Any]:
 
 
 def _class_of_image() -> type[Any]:
-    from nas_attn.training.tasks.classification.learning import ClassOfImage
+    from nas_attn.training.tasks.class_scores import ClassOfImage
 
     return ClassOfImage
 
@@ -265,7 +265,7 @@ def _segmentation() -> type[Any]:
 
 
 def _class_of_pixel() -> type[Any]:
-    from nas_attn.training.tasks.segmentation.learning import ClassOfPixel
+    from nas_attn.training.tasks.pixel_scores import ClassOfPixel
 
     return ClassOfPixel
 
@@ -283,7 +283,7 @@ def _read_by_ultralytics() -> type[Any]:
 
 
 def _boxes_of_image() -> type[Any]:
-    from nas_attn.training.tasks.detection.learning import BoxesOfImage
+    from nas_attn.training.tasks.box_scores import BoxesOfImage
 
     return BoxesOfImage
 

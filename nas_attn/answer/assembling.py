@@ -18,7 +18,7 @@ from nas_attn.answer.pooled import pooled_tests
 from nas_attn.answer.snapshot import STATES, CandidateView, Means, ScorePoint, Snapshot
 from nas_attn.answer.validation import validation_results
 from nas_attn.answer.workers import without_pauses
-from nas_attn.latency.estimates import by_device, latencies, latency_record
+from nas_attn.latency.ratios import by_device, latencies, latency_record
 from nas_attn.model import Noise
 from nas_attn.model.features import is_control, snippets
 from nas_attn.recipe import tasks

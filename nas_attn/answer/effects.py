@@ -19,7 +19,7 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.arithmetic import pairing
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.snapshot import CandidateView, Snapshot
-from nas_attn.latency.estimates import LEAST_MEASURED, latency_model, with_predictions
+from nas_attn.latency.ratios import LEAST_MEASURED, latency_model, with_predictions
 from nas_attn.model.features import Feature, features, is_other, placement_of
 from nas_attn.model.hypotheses import cdf
 from nas_attn.model.solution import Sum

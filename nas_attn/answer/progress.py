@@ -26,8 +26,8 @@ from nas_attn.answer.rounds import (
     rounds_begun,
 )
 from nas_attn.answer.workers import without_pauses
-from nas_attn.latency.estimates import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.latency.paired import MAX_CANDIDATES
+from nas_attn.latency.ratios import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.recipe.purposes import CONFIRM, LENGTH, RETRAIN, ROUND, SEARCH, VALIDATE
 from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.recipe.units import duration, named

@@ -15,7 +15,7 @@ from nas_attn.answer.recommending import (
 )
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
-from nas_attn.latency.estimates import Elsewhere
+from nas_attn.latency.ratios import Elsewhere
 from nas_attn.model import Evidence, Noise
 from nas_attn.recipe import units
 from nas_attn.recipe.tables import IN_INT8

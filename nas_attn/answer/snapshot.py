@@ -19,7 +19,7 @@ from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.workers import WorkerTime
 from nas_attn.data.inventory import StudyImages
-from nas_attn.latency.estimates import Elsewhere, LatencyRecord
+from nas_attn.latency.ratios import Elsewhere, LatencyRecord
 from nas_attn.model import Estimate, Evidence, Gain, Noise
 from nas_attn.model.features import BackboneStage, features, is_control
 from nas_attn.recipe import tasks

@@ -22,7 +22,7 @@ from nas_attn.attachment.hosting import make_host
 from nas_attn.attachment.operations import CONVOLUTIONS, NORMS
 from nas_attn.attachment.recording import floating_tensors, image_for, record
 from nas_attn.attachment.twins import copied
-from nas_attn.backbones.detectors import frozen_norms
+from nas_attn.backbones.torchvision_detectors import frozen_norms
 
 DEPLOY_METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """Names of such methods. They work in place, or return the module that replaces their own."""

@@ -24,7 +24,7 @@ from nas_attn.attachment.hosting import (
 from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.recording import floating_tensors, image_for
 from nas_attn.attachment.twins import twin_of
-from nas_attn.backbones.detectors import undecided
+from nas_attn.backbones.torchvision_detectors import undecided
 from nas_attn.errors import BackboneError, NasAttnWarning, first_line
 from nas_attn.space.placement import ResolvedPlacement
 

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import flop_registry
 from nas_attn.attachment.hosting import detach, floating, refuse_wrapped
 from nas_attn.attachment.operations import VIEWS
 from nas_attn.attachment.twins import has_hooks, twin_of, without_hooks
-from nas_attn.backbones.detectors import undecided
+from nas_attn.backbones.torchvision_detectors import undecided
 from nas_attn.errors import BackboneError, first_line, shorten
 
 R = TypeVar("R")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from nas_attn.backbones import detectors
+from nas_attn.backbones import torchvision_detectors as detectors
 from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line, shorten
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
@@ -144,7 +144,7 @@ def load_weights(model: nn.Module, path: str, *, same_norms: bool = False) -> li
     Raises:
         BackboneError: the file cannot be read, or does not hold this model's weights.
     """
-    from nas_attn.backbones.weights import fit, read_state, require_same_norms
+    from nas_attn.backbones.weight_files import fit, read_state, require_same_norms
 
     state, notes = read_state(path)
     where = f"weights '{shorten(path)}'"
@@ -225,7 +225,11 @@ def torchvision_network(
     """
     import torchvision
 
-    every = [*_torchvision_names(), *_torchvision_names("segmentation"), *detectors.names()]
+    every = [
+        *_torchvision_names(),
+        *_torchvision_names("segmentation"),
+        *detectors.names(),
+    ]
     if name not in every:
         raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, every)}")
     options = {**torchvision_options(name, input_shape, classes), **section.options}
@@ -235,7 +239,7 @@ def torchvision_network(
     if section.norms == "frozen":
         detectors.freeze_norms(model.get_submodule("backbone"), FROZEN_NORMS[section.name])
     if published:
-        from nas_attn.backbones.weights import fit
+        from nas_attn.backbones.weight_files import fit
 
         fit(model, _torchvision_weights(section, name), where=f"weights of '{section.name}'")
     return model

@@ -353,7 +353,7 @@ def _bring_back(folder: Path, study: OpenStudy | None) -> MeasuredHere:
     """What another device has measured; a study keeps it."""
     from nas_attn.latency.session import read_folder
     from nas_attn.system.processes import owner_name
-    from nas_attn.training.measuring import to_text
+    from nas_attn.training.measurer import to_text
 
     results = read_folder(folder)
     at_home = False
@@ -447,8 +447,8 @@ def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
 
 
 def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module]) -> list[Session]:
-    from nas_attn.latency.estimates import open_keys
     from nas_attn.latency.locks import DeviceLock
+    from nas_attn.latency.ratios import open_keys
     from nas_attn.latency.session import measure
 
     enough = partial(open_keys, keys=models, tolerance=section.tolerance)
@@ -489,7 +489,7 @@ def _answer(
     """What the sessions say. `shown`: key of a session's samples -> (placement as given, its
     explicit notation).
     """
-    from nas_attn.latency.estimates import dropped
+    from nas_attn.latency.ratios import dropped
 
     return MeasuredHere(
         backbone,
@@ -503,7 +503,7 @@ def _answer(
 def _rows(
     shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session]
 ) -> list[dict[str, Any]]:
-    from nas_attn.latency.estimates import LatencyOrder, estimate
+    from nas_attn.latency.ratios import LatencyOrder, estimate
 
     latencies = estimate(sessions)
     order = LatencyOrder(sessions)
@@ -526,7 +526,7 @@ def _rows(
 
 def _show(context: Context, measured: MeasuredHere) -> None:
     from nas_attn.cli.printing import show_prose
-    from nas_attn.latency.estimates import not_alone
+    from nas_attn.latency.ratios import not_alone
 
     first = measured.sessions[0]
     if context.as_json:

@@ -51,7 +51,7 @@ from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.storage.opening import OpenStudy, check_place
 from nas_attn.training.images import known_images
-from nas_attn.training.measuring import from_text, machine_text
+from nas_attn.training.measurer import from_text, machine_text
 from nas_attn.training.plan import wanted
 from nas_attn.training.tasks.data import data_of
 

@@ -37,7 +37,7 @@ from nas_attn.answer.validation_text import (
 from nas_attn.cli.common import at_storage, table
 from nas_attn.cli.printing import INDENT, show_command, show_line, show_paragraph, show_prose
 from nas_attn.errors import NasAttnError
-from nas_attn.latency.estimates import not_alone
+from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import tasks, units
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.wrapping import LABEL_COLUMNS

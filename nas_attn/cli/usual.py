@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas_attn.backbones.detectors import FIXED_SIDES
+from nas_attn.backbones.torchvision_detectors import FIXED_SIDES
 
 SMALL_SIDE = 32
 LARGE_SIDE = 224

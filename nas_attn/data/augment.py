@@ -28,8 +28,8 @@ from torch.nn.functional import one_hot, pad
 from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.pixels import Pixels
 from nas_attn.errors import DataError, did_you_mean, first_line, shorten
+from nas_attn.recipe.protocol import BATCHED_TRANSFORMS
 from nas_attn.recipe.recipe import Augment
-from nas_attn.recipe.training import BATCHED_TRANSFORMS
 from nas_attn.system.importing import load_object
 
 

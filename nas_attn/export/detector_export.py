@@ -13,9 +13,9 @@ from typing_extensions import override
 from nas_attn.data.dataset import Dataset
 from nas_attn.export.formats import BOX_VALUES, COMPARED, TaskExport
 from nas_attn.export.python_file import UNCHANGED, Interface
-from nas_attn.training.learning import Tally, learnt_of
+from nas_attn.training.learnt import Tally, learnt_of
 from nas_attn.training.plan import Plan
-from nas_attn.training.tasks.detection.learning import MOST_BOXES
+from nas_attn.training.tasks.box_scores import MOST_BOXES
 
 
 class DetectorExport(TaskExport):

@@ -21,7 +21,7 @@ from nas_attn.export.checking import check_onnx, run_elsewhere, scored, which_ar
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.kept_weights import kept_runs, searched_run, trained_model
 from nas_attn.export.python_file import Described
-from nas_attn.latency.files import CALIBRATION
+from nas_attn.latency.runtime_files import CALIBRATION
 from nas_attn.recipe import tasks, units
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection
@@ -32,8 +32,8 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import ASIDE, Arithmetic, StoredScore
 from nas_attn.storage.rows import Run
 from nas_attn.storage.store import StudyStore
-from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.images import compare
+from nas_attn.training.numerics import PLAIN
 from nas_attn.training.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer

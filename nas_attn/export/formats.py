@@ -16,15 +16,10 @@ from torch import Tensor, nn
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.export.python_file import Described, Interface, python_source
-from nas_attn.latency.files import (
-    CALIBRATION,
-    quantize,
-    quiet,
-    why_not_exported,
-)
+from nas_attn.latency.runtime_files import CALIBRATION, quantize, quiet, why_not_exported
 from nas_attn.recipe.task import Task
 from nas_attn.system.paths import replace_file
-from nas_attn.training.learning import Tally, answer_of, learnt_of
+from nas_attn.training.learnt import Tally, answer_of, learnt_of
 from nas_attn.training.plan import Plan
 
 BOX_VALUES = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from nas_attn.answer.snapshot import CandidateView
-from nas_attn.backbones.weights import restore, unpack
+from nas_attn.backbones.weight_files import restore, unpack
 from nas_attn.errors import CheckpointError
 from nas_attn.recipe.purposes import RETRAIN, SEARCH
 from nas_attn.storage.artifacts import read_artifact, weights_run

@@ -25,7 +25,7 @@ from nas_attn.attention.gates import Blended
 from nas_attn.attention.row import Init
 from nas_attn.backbones.building import torchvision_options, users_arguments
 from nas_attn.backbones.cifar import MODELS
-from nas_attn.backbones.detectors import freeze_norms, frozen_norms
+from nas_attn.backbones.torchvision_detectors import freeze_norms, frozen_norms
 from nas_attn.errors import OperationError
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tasks import TASKS, Task

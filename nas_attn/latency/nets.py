@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.attachment.unfinished import refusing_unfinished
-from nas_attn.backbones.detectors import undecided
+from nas_attn.backbones.torchvision_detectors import undecided
 from nas_attn.errors import DeviceLost, MeasurementError
-from nas_attn.latency.files import why_not_exported, write_onnx, write_runtime_file
 from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
+from nas_attn.latency.runtime_files import why_not_exported, write_onnx, write_runtime_file
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.system.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.system.processes import words_of

@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from nas_attn.attention.choice import Knob
 from nas_attn.errors import DeviceLost, MeasurementError, Unmeasurable, first_line
 from nas_attn.latency import paired
-from nas_attn.latency.files import write_runtime_file
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
 from nas_attn.latency.nets import (
@@ -47,6 +46,7 @@ from nas_attn.latency.paired import (
     summary,
     time_rounds,
 )
+from nas_attn.latency.runtime_files import write_runtime_file
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.storage.records import BESIDE, Session, SessionSample
 from nas_attn.storage.rows import to_sessions

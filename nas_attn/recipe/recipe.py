@@ -12,6 +12,14 @@ from pydantic import Field, field_validator, model_validator
 
 from nas_attn.errors import did_you_mean
 from nas_attn.recipe import tables, tasks
+from nas_attn.recipe.protocol import (
+    OPEN_RUNGS,
+    Augment,
+    Named,
+    Schedule,
+    TargetSection,
+    TrainingSection,
+)
 from nas_attn.recipe.sections import (
     AnswerSection,
     BackboneSection,
@@ -27,14 +35,6 @@ from nas_attn.recipe.sections import (
     TaskSection,
 )
 from nas_attn.recipe.target import AUTO
-from nas_attn.recipe.training import (
-    OPEN_RUNGS,
-    Augment,
-    Named,
-    Schedule,
-    TargetSection,
-    TrainingSection,
-)
 from nas_attn.space.schema import Section, SpaceSpec
 from nas_attn.system.importing import PYTHON
 

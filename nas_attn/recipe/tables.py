@@ -301,7 +301,7 @@ class TaskRow:
     data: LoadClass
     """A subclass of `training.tasks.data.TaskData`."""
     learnt: LoadClass
-    """A subclass of `training.learning.Learnt`."""
+    """A subclass of `training.learnt.Learnt`."""
     answers: LoadClass
     """A subclass of `export.formats.TaskExport`."""
     evaluator: Load | None = None

@@ -4,7 +4,7 @@ A task is a folder beside this file, and one row in `nas_attn.wiring`, which nam
 
 - a `Task`, as here: what holds of the task before anything is loaded;
 - a `nas_attn.training.tasks.data.TaskData`: how its images are read;
-- a `nas_attn.training.learning.Learnt`: the loss and the metrics;
+- a `nas_attn.training.learnt.Learnt`: the loss and the metrics;
 - a `nas_attn.export.formats.TaskExport`: how its networks are exported;
 - if another trainer than ours trains its networks: a function that makes an evaluator of a recipe.
 
@@ -42,6 +42,7 @@ from nas_attn.recipe.tables import METRICS, Kind, TaskRow, is_share
 
 if TYPE_CHECKING:
     # A module that loads pydantic, which `nas-attn --help` does without.
+    from nas_attn.recipe.protocol import TrainingSection
     from nas_attn.recipe.sections import (
         BackboneSection,
         DataSection,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
         InputSize,
         TaskSection,
     )
-    from nas_attn.recipe.training import TrainingSection
 
 EXTERNAL = "external"
 """Name of the data of an evaluator that brings its own."""

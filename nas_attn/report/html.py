@@ -21,7 +21,7 @@ from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
 from nas_attn.answer.workers import time_heads, time_rows, time_sentence
 from nas_attn.errors import StudyError, several
-from nas_attn.latency.estimates import not_alone
+from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import units
 from nas_attn.recipe.reading import write_toml
 from nas_attn.report import page_tables

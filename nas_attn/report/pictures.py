@@ -21,9 +21,9 @@ from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage.store import StudyStore
-from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.images import compare
-from nas_attn.training.learning import answer_of
+from nas_attn.training.learnt import answer_of
+from nas_attn.training.numerics import PLAIN
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nas_attn import attachment, backbones
-from nas_attn.backbones.weights import random_for_other_classes
+from nas_attn.backbones.weight_files import random_for_other_classes
 from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.training.parameters import LearningRates

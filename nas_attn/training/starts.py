@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from nas_attn import backbones
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
-from nas_attn.latency.files import CALIBRATION
 from nas_attn.latency.nets import deployed, open_in_runtime
+from nas_attn.latency.runtime_files import CALIBRATION
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection, Recipe
 from nas_attn.recipe.tables import IN_INT8
-from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.learning_rates import check_rates
+from nas_attn.training.numerics import PLAIN
 from nas_attn.training.plan import Plan
 from nas_attn.training.trainer import Trainer
 

@@ -29,7 +29,9 @@ from nas_attn.errors import CheckpointError, NasAttnWarning, OutOfMemory, Traini
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.task import MIXING
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
-from nas_attn.training.arithmetic import (
+from nas_attn.training.faults import out_of_memory
+from nas_attn.training.learnt import Tally, learnt_of
+from nas_attn.training.numerics import (
     RECORDED_STEPS,
     Threads,
     intra_op_threads,
@@ -37,8 +39,6 @@ from nas_attn.training.arithmetic import (
     possible,
     tf32_as,
 )
-from nas_attn.training.faults import out_of_memory
-from nas_attn.training.learning import Tally, learnt_of
 from nas_attn.training.parameters import (
     LearningRates,
     check_training,

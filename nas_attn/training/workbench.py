@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from nas_attn.attention.choice import Choice
-from nas_attn.backbones.weights import pack, restore, unpack
+from nas_attn.backbones.weight_files import pack, restore, unpack
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import (
     BackboneLost,
@@ -50,14 +50,6 @@ from nas_attn.storage.records import Arithmetic, Latency, Score
 from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.memory import SOLE_WORKER, Share
-from nas_attn.training.arithmetic import (
-    execution_on,
-    intra_op_threads,
-    possible,
-    read_arithmetic,
-    study_arithmetic,
-    threads_for,
-)
 from nas_attn.training.evaluators import (
     Evaluation,
     Evaluator,
@@ -67,7 +59,15 @@ from nas_attn.training.evaluators import (
 from nas_attn.training.faults import own_fault, require_memory, shared_fault
 from nas_attn.training.images import keep_or_compare, keep_or_compare_test
 from nas_attn.training.learning_rates import candidate_rates
-from nas_attn.training.measuring import Measurer
+from nas_attn.training.measurer import Measurer
+from nas_attn.training.numerics import (
+    execution_on,
+    intra_op_threads,
+    possible,
+    read_arithmetic,
+    study_arithmetic,
+    threads_for,
+)
 from nas_attn.training.output import OutputLog
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.plan import (

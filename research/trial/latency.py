@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_attn.latency.estimates import MAX_SESSIONS, estimate, open_keys
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.paired import MAX_CANDIDATES, cpu_name
+from nas_attn.latency.ratios import MAX_SESSIONS, estimate, open_keys
 from nas_attn.latency.session import measure
 from nas_attn.space.notation import parse
 from nas_attn.storage.records import Latency, Session

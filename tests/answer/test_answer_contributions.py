@@ -21,7 +21,7 @@ from nas_attn.recipe.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.tables import METRICS
 from nas_attn.storage.artifacts import keep_labels
 from nas_attn.storage.records import Score
-from nas_attn.training.tasks.classification.learning import class_metrics, confusion
+from nas_attn.training.tasks.class_scores import class_metrics, confusion
 
 SE = "stage1=se(reduction=8)"
 

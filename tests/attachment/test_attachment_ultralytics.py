@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 import nas_attn as na
 from nas_attn import attachment, backbones, errors
-from nas_attn.backbones.weights import restore
+from nas_attn.backbones.weight_files import restore
 from nas_attn.recipe import recipe
 from nas_attn.ultralytics import keep_attention
 from nas_attn.ultralytics.yolo_export import write_pt

@@ -20,9 +20,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.backbones import detectors
-from nas_attn.backbones.detectors import undecided
-from nas_attn.backbones.weights import restore
+from nas_attn.backbones import torchvision_detectors as detectors
+from nas_attn.backbones.torchvision_detectors import undecided
+from nas_attn.backbones.weight_files import restore
 from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import BackboneSection

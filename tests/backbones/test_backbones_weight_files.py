@@ -20,7 +20,7 @@ from torch import nn
 import nas_attn as na
 from nas_attn import backbones
 from nas_attn.backbones.building import FORCE, FORCE_NOT, published_input
-from nas_attn.backbones.weights import pack, restore, unpack
+from nas_attn.backbones.weight_files import pack, restore, unpack
 from nas_attn.errors import BackboneError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection

@@ -24,7 +24,7 @@ from nas_attn.errors import DataError
 from nas_attn.recipe.reading import backbone_section, load_recipe
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.training.arithmetic import Threads
+from nas_attn.training.numerics import Threads
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.trainer import Trainer
 

@@ -67,12 +67,12 @@ def _other_rows(package: Path) -> None:
     for metrics in ("wiring: metric", "wiring: metrics of a task"):
         insert(wiring, '    Metric(\n        "macro_f1"', piece(metrics))
     insert(
-        package / "training/tasks/classification/__init__.py",
+        package / "training/tasks/classification.py",
         '        "macro_f1",\n',
         piece("tasks: metric"),
     )
     insert(
-        package / "training/tasks/classification/learning.py",
+        package / "training/tasks/class_scores.py",
         '        "macro_f1": float(',
-        piece("learning: metric"),
+        piece("scores: metric"),
     )

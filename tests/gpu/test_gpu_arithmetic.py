@@ -23,7 +23,7 @@ from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.arithmetic import PLAIN, RECORDED_STEPS, decided, possible
+from nas_attn.training.numerics import PLAIN, RECORDED_STEPS, decided, possible
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer

@@ -13,9 +13,9 @@ from torch import nn
 
 from nas_attn import attachment, backbones
 from nas_attn.errors import MeasurementError, Unmeasurable
-from nas_attn.latency.files import write_onnx
 from nas_attn.latency.nets import command_words, run_command
 from nas_attn.latency.paired import Opened
+from nas_attn.latency.runtime_files import write_onnx
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import BackboneSection, LatencySection
 from nas_attn.space import search_space

@@ -10,8 +10,8 @@ import pytest
 from torch import nn
 
 from nas_attn import errors
-from nas_attn.latency.estimates import open_keys
 from nas_attn.latency.machine import difference, fingerprint
+from nas_attn.latency.ratios import open_keys
 from nas_attn.latency.session import StillOpen, measure
 from nas_attn.recipe import reading, recipe
 from nas_attn.storage.records import Session

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nas_attn.latency import nets, paired
-from nas_attn.latency.files import write_runtime_file
+from nas_attn.latency.runtime_files import write_runtime_file
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES, LatencyMode
 

@@ -40,7 +40,7 @@ from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import SearchSpace
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Latency, Score
-from nas_attn.training.learning import Tally, learnt_of
+from nas_attn.training.learnt import Tally, learnt_of
 from nas_attn.training.plan import over_limits
 from nas_attn.training.tasks.classification import Classification
 from nas_attn.training.tasks.detection import Detection

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from nas_attn.errors import MeasurementError
-from nas_attn.latency.files import write_onnx
 from nas_attn.latency.nets import command_words, run_command
+from nas_attn.latency.runtime_files import write_onnx
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import LatencySection
 

@@ -23,7 +23,7 @@ from nas_attn.recipe.tasks import TASKS
 from nas_attn.space.notation import parse
 from nas_attn.space.search_space import resolve
 from nas_attn.training.parameters import LearningRates
-from nas_attn.training.tasks.detection.learning import BoxTally
+from nas_attn.training.tasks.box_scores import BoxTally
 from nas_attn.training.trainer import Trainer
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")

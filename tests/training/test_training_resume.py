@@ -15,7 +15,7 @@ from nas_attn.data import loading
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, DataSection, Named, TrainingSection
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.arithmetic import Threads, cores_for, threads_for
+from nas_attn.training.numerics import Threads, cores_for, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import NO_CALLBACKS, Callbacks
 from nas_attn.training.trainer import Trainer
@@ -213,7 +213,7 @@ def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(
 def test_cores_are_shared_out_and_the_environments_word_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nas_attn.training.arithmetic.cores", lambda: 8)
+    monkeypatch.setattr("nas_attn.training.numerics.cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [cores_for(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
@@ -223,7 +223,7 @@ def test_cores_are_shared_out_and_the_environments_word_is_kept(
 def test_the_recipe_says_how_many_threads_unless_a_person_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nas_attn.training.arithmetic.cores", lambda: 8)
+    monkeypatch.setattr("nas_attn.training.numerics.cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     three = TrainingSection(threads=3)
     assert threads_for(TrainingSection(), workers=4) == Threads(2, asked=False)

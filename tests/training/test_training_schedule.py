@@ -26,8 +26,8 @@ from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe.tables import PRESETS
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.space.notation import parse, parse_choice
-from nas_attn.training.learning import learnt_of
 from nas_attn.training.learning_rates import candidate_rates
+from nas_attn.training.learnt import learnt_of
 from nas_attn.training.parameters import (
     LearningRates,
     check_training,
@@ -37,7 +37,7 @@ from nas_attn.training.parameters import (
     schedule_factors,
 )
 from nas_attn.training.plan import Build, make_plan
-from nas_attn.training.tasks.classification.learning import class_metrics, confusion
+from nas_attn.training.tasks.class_scores import class_metrics, confusion
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer, check_trainings
 

@@ -22,7 +22,7 @@ from nas_attn.recipe import recipe
 from nas_attn.space import notation
 from nas_attn.space.search_space import resolve
 from nas_attn.storage.records import Score
-from nas_attn.training.arithmetic import PLAIN, computes_bfloat16
+from nas_attn.training.numerics import PLAIN, computes_bfloat16
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks, TrainingState, rate_factor
 from nas_attn.training.trainer import Trainer
@@ -389,7 +389,7 @@ def test_bfloat16_is_judged_by_the_kind_of_convolutions() -> None:
     }
     for name, expected in mobile.items():
         assert (
-            training.arithmetic.has_depthwise(
+            training.numerics.has_depthwise(
                 backbones.create(name, input_shape=(3, 32, 32), classes=10)
             )
             is expected

@@ -18,7 +18,7 @@ from gpu_check.findings import Finding, State, found_by
 from gpu_check.timing import microseconds
 from gpu_check.training import Job, made_up, network, section
 from nas_attn.system.cuda_graphs import capture, side_stream
-from nas_attn.training.arithmetic import RECORDED_STEPS
+from nas_attn.training.numerics import RECORDED_STEPS
 from nas_attn.training.trainer import Trainer
 
 CASTS = "casts"

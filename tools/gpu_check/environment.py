@@ -14,7 +14,7 @@ import torch
 
 from gpu_check.findings import Finding
 from nas_attn.system.processes import cores
-from nas_attn.training.arithmetic import computes_bfloat16
+from nas_attn.training.numerics import computes_bfloat16
 
 ENVIRONMENT = "environment"
 NEEDED_PACKAGES = (

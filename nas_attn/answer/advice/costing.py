@@ -20,10 +20,10 @@ from nas_attn.answer.advice.facts import (
 )
 from nas_attn.answer.advice.first_look import RoughTiming
 from nas_attn.errors import Unmeasurable, first_line
-from nas_attn.latency.estimates import estimate
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.nets import Net, example_input
 from nas_attn.latency.paired import MAX_CANDIDATES
+from nas_attn.latency.ratios import estimate
 from nas_attn.latency.session import candidate_name, run_session
 from nas_attn.space.placement import Site
 from nas_attn.space.search_space import resolve

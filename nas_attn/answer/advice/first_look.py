@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.answer.advice.facts import TOO_SLOW
-from nas_attn.training.arithmetic import intra_op_threads
+from nas_attn.training.numerics import intra_op_threads
 
 SMALLER = (4, 2)
 """Of a side of the images: parts on which a network is tried first."""

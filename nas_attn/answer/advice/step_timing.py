@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from nas_attn.training.arithmetic import cores_for, intra_op_threads
+from nas_attn.training.numerics import cores_for, intra_op_threads
 
 FIRST_IMAGES = 2
 """Of the first batch, in which the largest network has its step."""

@@ -32,10 +32,10 @@ from nas_attn.answer.length import (
 from nas_attn.answer.progress import worker_count
 from nas_attn.errors import OperationError, RecipeError, several
 from nas_attn.recipe import tasks
+from nas_attn.recipe.protocol import TrainingSection
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
-from nas_attn.recipe.training import TrainingSection
 from nas_attn.recipe.units import value
 from nas_attn.searching.prepare.planning import (
     LAST_SEED_SHARE,

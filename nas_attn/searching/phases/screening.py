@@ -34,7 +34,7 @@ from nas_attn.errors import (
     did_you_mean,
     several,
 )
-from nas_attn.latency.estimates import LEAST_MEASURED
+from nas_attn.latency.ratios import LEAST_MEASURED
 from nas_attn.model.features import is_control, is_other
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import objective_name
@@ -61,7 +61,7 @@ from nas_attn.storage.records import CandidateRow, Latency, Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.training.learning_rates import check_rates
-from nas_attn.training.measuring import Measurer
+from nas_attn.training.measurer import Measurer
 from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 from nas_attn.training.starts import given_weights
 

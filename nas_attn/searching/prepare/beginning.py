@@ -18,7 +18,7 @@ from nas_attn.storage.records import Fingerprint
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.images import keep_inventory, keep_or_compare
-from nas_attn.training.measuring import to_text
+from nas_attn.training.measurer import to_text
 from nas_attn.training.plan import Build, Plan, kept_sites, plan_for, study_plan
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import check_trainings

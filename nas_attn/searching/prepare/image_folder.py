@@ -46,7 +46,7 @@ from nas_attn.searching.prepare.planning import (
 )
 from nas_attn.storage.opening import begun_study
 from nas_attn.system.wrapping import Line
-from nas_attn.training.arithmetic import new_arithmetic, threads_for
+from nas_attn.training.numerics import new_arithmetic, threads_for
 from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.trainer import Trainer
 

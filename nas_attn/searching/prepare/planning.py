@@ -28,7 +28,7 @@ from nas_attn.searching.prepare.own_placements import trials_to_try_all
 from nas_attn.storage.leasing import release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.wrapping import Line
-from nas_attn.training.arithmetic import new_arithmetic, threads_for
+from nas_attn.training.numerics import new_arithmetic, threads_for
 from nas_attn.training.plan import plan_for, session_s
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of

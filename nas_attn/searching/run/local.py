@@ -30,7 +30,7 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import TrialBook
 from nas_attn.system.environment import VERBOSE
 from nas_attn.system.processes import apart
-from nas_attn.training.arithmetic import cores_for
+from nas_attn.training.numerics import cores_for
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C
 WORKERS_GRACE_S = 60.0

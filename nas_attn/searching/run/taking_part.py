@@ -27,8 +27,8 @@ from nas_attn.storage.opening import OpenStudy, renewed
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.arithmetic import intra_op_threads
 from nas_attn.training.evaluators import Evaluator
+from nas_attn.training.numerics import intra_op_threads
 from nas_attn.training.output import log_for
 from nas_attn.training.plan import study_plan
 from nas_attn.training.starts import pick_device

@@ -136,7 +136,7 @@ class ImagesWithBoxes(TaskData):
         self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
     ) -> Dataset | None:
         if recipe.data.name != EXTERNAL:
-            from nas_attn.training.tasks.detection.learning import require_scorer
+            from nas_attn.training.tasks.box_scores import require_scorer
 
             require_scorer()
         return super().load(recipe, device=device, share=share)

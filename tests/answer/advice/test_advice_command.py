@@ -9,7 +9,7 @@ import pytest
 from command_line import Nas
 from materials import photographs
 
-from nas_attn.backbones.detectors import FIXED_SIDES, arguments
+from nas_attn.backbones.torchvision_detectors import FIXED_SIDES, arguments
 from nas_attn.cli import advised, usual
 from nas_attn.cli.common import parse_shape
 from nas_attn.recipe.reading import load_recipe

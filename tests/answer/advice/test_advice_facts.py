@@ -43,7 +43,7 @@ from nas_attn.searching.prepare.planning import (
     search_power,
 )
 from nas_attn.space.placement import Survey
-from nas_attn.training.arithmetic import cores_for, intra_op_threads
+from nas_attn.training.numerics import cores_for, intra_op_threads
 
 SHAPE = (3, 16, 16)
 SCRATCH = Situation("classification", "backbone", "scratch", "random", "")

@@ -12,14 +12,14 @@ import torch
 
 from nas_attn.searching.run import taking_part
 from nas_attn.storage.opening import open_study
-from nas_attn.training import arithmetic
+from nas_attn.training import numerics
 
 
 def work(url: str, choice: str) -> None:
     """Decides what it is told to; prints what the worker says and warns."""
     able = {"avx512_bf16": choice != "lacking"}
     torch.cpu.get_capabilities = lambda: able  # type: ignore[assignment]
-    arithmetic.cpu_name = lambda: "AMD" if choice == "bfloat16" else "Intel"
+    numerics.cpu_name = lambda: "AMD" if choice == "bfloat16" else "Intel"
     torch.set_num_threads(1)
     print(taking_part.work(open_study("mixed", url), taking_part.Options(device="cpu", threads=1)))
 

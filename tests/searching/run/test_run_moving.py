@@ -22,13 +22,13 @@ import torch
 from command_line import Nas
 
 from nas_attn.answer.reading import snapshot
-from nas_attn.latency.estimates import estimate
+from nas_attn.latency.ratios import estimate
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Fingerprint
 from nas_attn.system import environment
-from nas_attn.training.measuring import from_text, to_text
+from nas_attn.training.measurer import from_text, to_text
 
 TRIALS = 6
 CHANGES = {

@@ -107,7 +107,7 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
 def test_without_a_number_a_worker_takes_its_share_of_the_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nas_attn.training import arithmetic
+    from nas_attn.training import numerics
     from nas_attn.training.trainer import Trainer
 
     used: set[int] = set()
@@ -115,7 +115,7 @@ def test_without_a_number_a_worker_takes_its_share_of_the_cores(
     forward = Trainer.output
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(arithmetic, "cores", lambda: 2)
+    monkeypatch.setattr(numerics, "cores", lambda: 2)
     monkeypatch.setattr(
         Trainer, "output", lambda *args: used.add(torch.get_num_threads()) or forward(*args)
     )

@@ -41,7 +41,7 @@ from nas_attn.storage.records import Fingerprint
 from nas_attn.storage.rows import Lease
 from nas_attn.system import environment, processes, waiting
 from nas_attn.system.processes import owner_name
-from nas_attn.training.measuring import to_text
+from nas_attn.training.measurer import to_text
 
 URL = "sqlite:///nas_attn.db"
 ALL = [*STOP_SIGNALS, *WHERE_UNUSED]

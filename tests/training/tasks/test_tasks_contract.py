@@ -22,7 +22,7 @@ from nas_attn.recipe.reading import read_toml, recipe_from
 from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe.tables import METRICS, TaskRow, is_share_of_images
 from nas_attn.recipe.task import Task
-from nas_attn.training.learning import Learnt, learnt_of
+from nas_attn.training.learnt import Learnt, learnt_of
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.tasks.data import TaskData, data_of
 from nas_attn.training.trainer import Trainer

@@ -18,7 +18,7 @@ from nas_attn.data.dataset import SHOWN_SCORE
 from nas_attn.errors import RecipeError, TrainingError
 from nas_attn.recipe.recipe import Named
 from nas_attn.recipe.task import Task
-from nas_attn.training.learning import Learnt, Tally, rounded
+from nas_attn.training.learnt import Learnt, Tally, rounded
 
 MOST_BOXES = 100
 """Boxes of an image that count, highest scores first, as in COCO."""

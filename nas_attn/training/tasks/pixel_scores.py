@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from typing_extensions import override
 
 from nas_attn.data.inventory import NOT_COUNTED
-from nas_attn.training.learning import Learnt, Tally, rounded
+from nas_attn.training.learnt import Learnt, Tally, rounded
 
 
 class ClassOfPixel(Learnt):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runs_made import session
 from runs_made import sessions as drawn
 
-from nas_attn.latency import estimates as times
+from nas_attn.latency import ratios as times
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE, Placement
 from nas_attn.storage.records import Latency, Session

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nas_attn.errors import NasAttnWarning, Unmeasurable
-from nas_attn.latency.estimates import estimate, open_keys
 from nas_attn.latency.machine import fingerprint
+from nas_attn.latency.ratios import estimate, open_keys
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare import beginning
@@ -19,7 +19,7 @@ from nas_attn.storage.database import Database
 from nas_attn.storage.opening import create_study
 from nas_attn.storage.records import Fingerprint, Session, SessionSample
 from nas_attn.storage.store import StudyStore
-from nas_attn.training.measuring import Measurer, to_text
+from nas_attn.training.measurer import Measurer, to_text
 
 ELSEWHERE = Fingerprint("cpu", "another machine", (("torch", "1.0"),))
 

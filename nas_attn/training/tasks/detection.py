@@ -147,7 +147,7 @@ def usual_side(backbone: str) -> int:
 def fixed_side(backbone: str) -> int | None:
     """Side of the input of a detector that takes no other; else None."""
     # Here, since backbones read recipes, which look up their task first.
-    from nas_attn.backbones.detectors import FIXED_SIDES
+    from nas_attn.backbones.torchvision_detectors import FIXED_SIDES
 
     return FIXED_SIDES.get(backbone.removeprefix("torchvision:"))
 

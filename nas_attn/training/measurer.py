@@ -17,11 +17,11 @@ from dataclasses import asdict, replace
 from torch import Tensor, nn
 
 from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
-from nas_attn.latency.estimates import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import difference, fingerprint
 from nas_attn.latency.nets import Net
 from nas_attn.latency.paired import MAX_CANDIDATES
+from nas_attn.latency.ratios import estimate, needs_more, open_keys, suspicious, with_predictions
 from nas_attn.latency.session import candidate_name, check, run_session
 from nas_attn.space.placement import BARE, Placement, ResolvedPlacement
 from nas_attn.storage.records import Fingerprint, Latency, Session

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_attn.backbones.detectors import PREDICTORS
+from nas_attn.backbones.torchvision_detectors import PREDICTORS
 from nas_attn.errors import BackboneError, CheckpointError, few, first_line, shorten
 from nas_attn.system.paths import user_path
 

@@ -23,8 +23,8 @@ from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training import arithmetic
-from nas_attn.training.arithmetic import PLAIN, decided, new_arithmetic, possible, threads_for
+from nas_attn.training import numerics
+from nas_attn.training.numerics import PLAIN, decided, new_arithmetic, possible, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
@@ -75,7 +75,7 @@ def busy_processes(number: int) -> Iterator[None]:
 def on_processor(monkeypatch: pytest.MonkeyPatch, name: str, *instructions: str) -> None:
     able = dict.fromkeys(instructions, True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    monkeypatch.setattr(arithmetic, "cpu_name", lambda: name)
+    monkeypatch.setattr(numerics, "cpu_name", lambda: name)
 
 
 @pytest.mark.parametrize(

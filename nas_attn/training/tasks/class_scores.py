@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typing_extensions import override
 
-from nas_attn.training.learning import Learnt, Tally
+from nas_attn.training.learnt import Learnt, Tally
 
 
 class ClassOfImage(Learnt):

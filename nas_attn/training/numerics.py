@@ -42,7 +42,7 @@ from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Batches
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import cores
-from nas_attn.training.learning import learnt_of
+from nas_attn.training.learnt import learnt_of
 from nas_attn.training.parameters import fused_in, fused_on
 
 # side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
