@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -255,38 +255,25 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
     """The plan of a study's own recipe, on the sites that it began with; `plan`, if nothing has
     changed since. It is made once for each opened study.
     """
-    if plan is not None or store not in _made:
-        _made[store] = _new_plan(store, plan)
-    return _made[store]
-
-
-def _new_plan(store: StudyStore, plan: Plan | None) -> Plan:
+    if plan is None and store in _made:
+        return _made[store]
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     kept = kept_sites(store)
-    if kept is None:
-        made = _first_plan(store, recipe, plan)
-        _keep_sites(store, made)
-        return made
-    if plan is None:
-        return make_plan(recipe, kept.input_shape, kept.classes, kept=kept)
-    if kept.sites == plan.sites and _same_recipe(recipe, plan):
-        return plan
-    return make_plan(recipe, kept.input_shape, kept.classes, build=plan.own_build, kept=kept)
-
-
-def _first_plan(store: StudyStore, recipe: Recipe, plan: Plan | None) -> Plan:
-    """The plan of a study that has kept no sites yet."""
-    if plan is None:
-        dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
-        keep_or_compare(store, recipe, dataset)
-        return plan_for(recipe, dataset)
-    if _same_recipe(recipe, plan):
-        return plan
-    return make_plan(recipe, plan.input_shape, plan.classes, build=plan.own_build)
-
-
-def _same_recipe(recipe: Recipe, plan: Plan) -> bool:
-    return recipe.to_json() == plan.recipe.to_json()
+    same = plan is not None and recipe.to_json() == plan.recipe.to_json()
+    build = plan.own_build if plan else None
+    if kept is not None:
+        if plan is None or not same or kept.sites != plan.sites:
+            plan = make_plan(recipe, kept.input_shape, kept.classes, build=build, kept=kept)
+    else:
+        if plan is None:
+            dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+            keep_or_compare(store, recipe, dataset)
+            plan = plan_for(recipe, dataset)
+        elif not same:
+            plan = make_plan(recipe, plan.input_shape, plan.classes, build=build)
+        _keep_sites(store, plan)
+    _made[store] = plan
+    return plan
 
 
 def wanted(recipe: Recipe) -> set[str]:
@@ -306,14 +293,37 @@ def excesses(recipe: Recipe, cost: Costs, latency: Latency | None) -> dict[str, 
     """Limit -> the share by which a known cost exceeds it, 0 or less if it does not. For a latency
     the low end of the interval counts.
     """
-    limits = recipe.limits.model_dump()
-    excess_by_limit = {}
-    for row in _limited_costs():
-        limit = limits[row.limit]
-        value = _bounded(row, cost, latency)
+    limited = _limited(recipe, cost, latency)
+    return {row.limit: value / limit - 1 for row, limit, value in limited}
+
+
+def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
+    """Why a candidate is infeasible, in one sentence; empty if it is feasible."""
+    for row, limit, value in _limited(recipe, cost, latency):
+        if value <= limit:
+            continue
+        said = f"{value:,}"
+        written = f"{limit:,}"
+        if latency is not None and not row.function:
+            said = f"{latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})"
+            written = str(limit)
+        return row.excess.format(value=said, limit=f"limits.{row.limit} = {written}")
+    return ""
+
+
+def _limited(
+    recipe: Recipe, cost: Costs, latency: Latency | None
+) -> Iterator[tuple[Cost, float, float]]:
+    """Each known cost with a limit, the limit, and the value that it bounds. Those come first that
+    are known without a measurement.
+    """
+    for row in sorted(COSTS.values(), key=lambda row: not row.function):
+        limit = getattr(recipe.limits, row.limit) if row.limit else None
+        value = cost.get(row.name)
+        if not row.function:
+            value = latency.low if latency else None
         if limit is not None and value is not None:
-            excess_by_limit[row.limit] = value / limit - 1
-    return excess_by_limit
+            yield row, limit, value
 
 
 def check_limits(plan: Plan) -> None:
@@ -321,53 +331,17 @@ def check_limits(plan: Plan) -> None:
     it, so that no placement could be within. A space that searches where the backbone's own
     modules stay may cost less.
     """
-    limits = plan.recipe.limits.model_dump()
-    counted = [row for row in _limited_costs() if row.function and limits[row.limit] is not None]
-    if not counted or plan.space.spec.sites.originals == "search":
+    recipe = plan.recipe
+    counted = [row.limit for row in COSTS.values() if row.function and row.limit]
+    unlimited = all(getattr(recipe.limits, limit) is None for limit in counted)
+    if unlimited or plan.space.spec.sites.originals == "search":
         return
-    cost = plan.cost(plan.resolved(BARE))
-    for row in counted:
-        value = cost[row.name]
-        limit = limits[row.limit]
-        if value > limit:
-            excess = row.excess.format(value=f"{value:,}", limit=f"limits.{row.limit} = {limit:,}")
-            raise RecipeError(
-                f"the bare backbone's {excess}, and attention adds more: give a higher limit, or a"
-                " smaller backbone"
-            )
-
-
-def _limited_costs() -> list[Cost]:
-    """The costs that have a limit, those first that are known without a measurement."""
-    limited = [row for row in COSTS.values() if row.limit]
-    return sorted(limited, key=lambda row: not row.function)
-
-
-def _bounded(row: Cost, cost: Costs, latency: Latency | None) -> float | None:
-    """The value that a limit bounds; None as long as it is unknown."""
-    if row.function:
-        return cost.get(row.name)
-    return latency.low if latency else None
-
-
-def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
-    """Why a candidate is infeasible, in one sentence; empty if it is feasible."""
-    beyond = {name for name, share in excesses(recipe, cost, latency).items() if share > 0}
-    for row in _limited_costs():
-        if row.limit in beyond:
-            limit = getattr(recipe.limits, row.limit)
-            written = f"{limit:,}" if row.function else str(limit)
-            if row.function:
-                value = f"{cost[row.name]:,}"
-            else:
-                value = _measured(latency)
-            return row.excess.format(value=value, limit=f"limits.{row.limit} = {written}")
-    return ""
-
-
-def _measured(latency: Latency | None) -> str:
-    assert latency is not None
-    return f"{latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})"
+    excess = over_limits(recipe, plan.cost(plan.resolved(BARE)), None)
+    if excess:
+        raise RecipeError(
+            f"the bare backbone's {excess}, and attention adds more: give a higher limit, or a"
+            " smaller backbone"
+        )
 
 
 # fewest candidates that share a seed
