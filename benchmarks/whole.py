@@ -88,7 +88,7 @@ class Bench:
         kept = out / "arithmetic.json"
         if not kept.exists():
             bare = self.plans["search"].bare(0)
-            new = new_arithmetic(given.training, self.dataset, torch.device("cpu"), bare=bare)
+            new = new_arithmetic(given.training, self.dataset.task, torch.device("cpu"), bare=bare)
             kept.write_text(new.text)
         computes = Arithmetic.from_text(kept.read_text())
         self.trainer = Trainer(target.training, self.dataset, device="cpu", arithmetic=computes)

@@ -14,8 +14,8 @@ gives the same beside other work as on an idle machine.
 | `threads` | on a CPU: the worker's share of the cores that the process may use |
 | `optimizer_arguments` | one kernel for all parameters (`fused`), if torch has one |
 
-On a GPU of compute capability 8.0 or later, float32 rounds to TF32 where torch is set so. Reasons
-and figures: docs/benchmarks/evaluation.md.
+On a GPU of compute capability 8.0 or later, float32 convolutions round to TF32, whatever torch is
+set to. Reasons and figures: docs/benchmarks/evaluation.md.
 
 Another precision changes a score as much as another seed does. So a study keeps its arithmetic for
 each kind of device, and a run goes on in the one that it began with.
@@ -33,16 +33,16 @@ from typing import Literal
 import torch
 from torch import nn
 
-from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnWarning, RecipeError, StorageError
 from nas_attn.latency.paired import cpu_name
+from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
-from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import Recipe, TrainingSection
+from nas_attn.recipe.task import Task
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Batches
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import cores
-from nas_attn.training.learnt import learnt_of
+from nas_attn.training.learnt import Learnt
 from nas_attn.training.parameters import fused_in, fused_on
 
 # side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
@@ -52,7 +52,6 @@ AMPERE = 8
 # least number of steps to record a CUDA graph, which takes as long as some tens of them
 RECORDED_STEPS = 100
 Execution = Literal["eager", "compile", "cuda-graph"]
-TF32 = Literal["none", "convolutions", "matmul", "all"]
 
 PLAIN = Arithmetic("float32", "channels_last", "eager", "none", fused=False, batches=FILLED)
 """For scores that do not depend on a machine."""
@@ -60,63 +59,35 @@ PLAIN = Arithmetic("float32", "channels_last", "eager", "none", fused=False, bat
 
 def new_arithmetic(
     section: TrainingSection,
-    dataset: Dataset,
+    task: Task,
     device: torch.device,
     *,
     bare: nn.Module | None = None,
     batches: Batches = FILLED,
 ) -> Arithmetic:
-    """Gives what new trainings on a data set and a device compute in.
+    """Gives what new trainings on a device compute in.
 
     Args:
         section: the recipe's `[training]`.
-        dataset: what is learnt.
+        task: what is learnt; not all tasks have batches of equal operations.
         device: the training device.
         bare: the backbone; None: one without depthwise convolutions.
-        batches: the shape of the trainer's own batches.
-
-    Raises:
-        RecipeError: `section.execution` is not for this device.
-    """
-    return decided(
-        section,
-        device,
-        depthwise=bare is not None and has_depthwise(bare),
-        recordable=learnt_of(dataset.task, len(dataset.classes), section.loss).recordable,
-        batches=batches,
-    )
-
-
-def decided(
-    section: TrainingSection,
-    device: torch.device,
-    *,
-    depthwise: bool = False,
-    recordable: bool = True,
-    batches: Batches = FILLED,
-) -> Arithmetic:
-    """Applies the rule.
-
-    Args:
-        section: the recipe's `[training]`.
-        device: the training device.
-        depthwise: whether the backbone has depthwise convolutions of usual size.
-        recordable: whether all batches have the same operations.
-        batches: their shape.
+        batches: the shape of the batches.
 
     Raises:
         RecipeError: `section.execution` is not for this device.
     """
     precision = section.precision
     if precision == "auto":
-        fast = computes_bfloat16(device, depthwise=depthwise)
-        precision = "bfloat16" if fast else "float32"
+        depthwise = bare is not None and has_depthwise(bare)
+        precision = "bfloat16" if computes_bfloat16(device, depthwise=depthwise) else "float32"
     memory_format = section.memory_format
+    learnt: type[Learnt] = task.row.learnt()
     return Arithmetic(
         precision=precision,
         memory_format="channels_last" if memory_format == "auto" else memory_format,
-        execution=execution_on(section, device) if recordable else "eager",
-        tf32=_tf32(device),
+        execution=execution_on(section, device) if learnt.recordable else "eager",
+        tf32="convolutions" if _has_tf32(device) else "none",
         fused=fused_in(section, device),
         batches=batches,
     )
@@ -205,25 +176,6 @@ def _has_tf32(device: torch.device) -> bool:
     return torch.cuda.get_device_properties(device).major >= AMPERE
 
 
-def _tf32(device: torch.device) -> TF32:
-    """What torch's settings in this process let float32 operations round to TF32."""
-    if not _has_tf32(device):
-        return "none"
-    convolutions = _rounds(torch.backends.cudnn.conv.fp32_precision)  # type: ignore[attr-defined]
-    products = _rounds(torch.backends.cuda.matmul.fp32_precision)
-    if convolutions and products:
-        return "all"
-    if convolutions:
-        return "convolutions"
-    return "matmul" if products else "none"
-
-
-def _rounds(setting: str) -> bool:
-    """Whether a setting of torch, or the general one that stands behind it, is TF32."""
-    usual: str = torch.backends.fp32_precision  # type: ignore[attr-defined]
-    return (usual if setting == "none" else setting) == "tf32"
-
-
 @contextmanager
 def tf32_as(arithmetic: Arithmetic, device: torch.device) -> Iterator[None]:
     """Inside, float32 operations on a GPU round to TF32 as in this arithmetic."""
@@ -233,16 +185,12 @@ def tf32_as(arithmetic: Arithmetic, device: torch.device) -> Iterator[None]:
     convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     products = torch.backends.cuda.matmul
     before = convolutions.fp32_precision, products.fp32_precision
-    convolutions.fp32_precision = _setting(arithmetic.tf32 in ("convolutions", "all"))
-    products.fp32_precision = _setting(arithmetic.tf32 in ("matmul", "all"))
+    for operations, rounded in ((convolutions, "convolutions"), (products, "matmul")):
+        operations.fp32_precision = "tf32" if arithmetic.tf32 in (rounded, "all") else "ieee"
     try:
         yield
     finally:
         convolutions.fp32_precision, products.fp32_precision = before
-
-
-def _setting(rounds: bool) -> str:
-    return "tf32" if rounds else "ieee"
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +253,6 @@ def study_arithmetic(
     recipe: Recipe,
     protocol: str,
     device: torch.device,
-    dataset: Dataset,
     bare: nn.Module,
 ) -> Arithmetic:
     """Reads what a study computes in on a kind of device, or decides it if no worker has done so
@@ -316,18 +263,18 @@ def study_arithmetic(
         recipe: the recipe of the training protocol.
         protocol: its name.
         device: this worker's training device.
-        dataset: the protocol's data.
         bare: the backbone.
 
     Raises:
         StorageError: what the study has kept is damaged.
         RecipeError: `training.execution` is not for this device.
     """
-    name = _kept_as(store, recipe.training, protocol, device)
+    # that of a study from before may have no protocol in its name
+    name = device.type if protocol == SEARCH else f"{device.type} {protocol}"
     text = store.arithmetics.get(name)
     if text is None:
         batches = UNEVEN if store.settings.batches is None else FILLED
-        new = new_arithmetic(recipe.training, dataset, device, bare=bare, batches=batches)
+        new = new_arithmetic(recipe.training, tasks.of(recipe), device, bare=bare, batches=batches)
         text = store.arithmetics.put_once(name, new.text)
     agreed = read_arithmetic(store, text)
     here = possible(agreed, recipe.training, device)
@@ -357,25 +304,3 @@ def read_arithmetic(store: StudyStore, text: str) -> Arithmetic:
             f"study '{store.name}' cannot be read (its arithmetic: {error}): restore the database"
             " from a backup"
         ) from None
-
-
-def _kept_as(
-    store: StudyStore, training: TrainingSection, protocol: str, device: torch.device
-) -> str:
-    """The kind of device; with the protocol, if that decides otherwise than the study's own."""
-    own = frozen_recipe(store.recipe, where=f"study '{store.name}'").training
-    same = protocol == SEARCH or _deciding(own) == _deciding(training)
-    return device.type if same else f"{device.type} {protocol}"
-
-
-def _deciding(training: TrainingSection) -> tuple[object, ...]:
-    """The settings of a recipe that decide an arithmetic."""
-    arguments = training.optimizer_arguments or {}
-    return (
-        training.precision,
-        training.memory_format,
-        training.execution,
-        training.optimizer,
-        arguments.get("fused"),
-        arguments.get("foreach"),
-    )

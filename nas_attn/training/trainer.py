@@ -101,7 +101,7 @@ class Trainer:
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
         self._threads = threads
-        self.arithmetic = arithmetic or new_arithmetic(section, dataset, self.device)
+        self.arithmetic = arithmetic or new_arithmetic(section, dataset.task, self.device)
 
     def fit(
         self,

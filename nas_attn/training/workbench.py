@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -198,9 +199,7 @@ class Workbench:
         self._arithmetic: Arithmetic | None = None
         if dataset is not None and self._evaluator is None:
             bare = plan.bare(0)
-            self._arithmetic = study_arithmetic(
-                self.store, recipe, protocol, self.device, dataset, bare
-            )
+            self._arithmetic = study_arithmetic(self.store, recipe, protocol, self.device, bare)
         self._weights = None
         if recipe.training.start == "pretrained":
             self._weights = given_weights(plan)[0]
@@ -291,7 +290,9 @@ class Workbench:
                 if run.purpose == RETRAIN:
                     on_epoch = keep_curve(self.store, run, lease)
                 rates = candidate_rates(self.plan.like(resolved.other), model)
-                more = partial(self._int8_metrics, run.seed)
+                # with data of its own, an evaluator trains
+                assert self.dataset is not None
+                more = partial(int8_metrics, self.recipe, self.dataset.of_seed(run.seed))
                 callbacks = Callbacks(on_rung, stop, on_epoch, more)
                 scores = self._fit(model, run, lease, rates=rates, callbacks=callbacks)
         if trained is not None and len(scores) == len(self.recipe.training.rungs):
@@ -359,39 +360,28 @@ class Workbench:
         return self._test_split
 
     def _test(self, run: Run, model: nn.Module, split: Split) -> Score:
-        """The score of a network of the built-in trainer."""
-        assert self.dataset is not None
-        dataset = self.dataset.of_seed(run.seed)
+        """The score of a network of the built-in trainer, in the arithmetic of its run."""
         epochs = self.recipe.training.rungs[-1]
         with (
             own_fault("testing it", self.device),
-            DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold,
+            self._trainer(run.seed, self._arithmetic_of(run)) as trainer,
             intra_op_threads(self._threads.number),
         ):
-            trainer = Trainer(
-                self.recipe.training,
-                dataset,
-                device=self.device,
-                batch_hook=hold.yield_,
-                arithmetic=self._arithmetic_of(run),
-            )
             score = trainer.score(model, split, seed=run.seed, epochs=epochs)
-            more = int8_metrics(self.recipe, dataset, model, epochs, split)
+            more = int8_metrics(self.recipe, trainer.dataset, model, epochs, split)
         return replace(score, metrics={**score.metrics, **more})
 
-    def _arithmetic_of(self, run: Run) -> Arithmetic:
-        """What a run was computed in, so that its network is tested in the same."""
-        # an evaluator tests its own networks
-        assert self._arithmetic is not None
-        texts = [
-            stored.score.arithmetic
-            for stored in self.store.scores(run.key, protocol=run.protocol)
-            if (stored.score.seed, stored.backbone) == (run.seed, run.backbone)
-        ]
-        if not texts or texts[-1] is None:
-            return self._arithmetic
-        own = read_arithmetic(self.store, texts[-1])
-        return possible(own, self.recipe.training, self.device)
+    def _arithmetic_of(self, run: Run) -> Arithmetic | None:
+        """What a run was computed in."""
+        computed_in = self._arithmetic
+        for stored in self.store.scores(run.key, protocol=run.protocol):
+            if (stored.score.seed, stored.backbone) != (run.seed, run.backbone):
+                continue
+            computed_in = self._arithmetic
+            if stored.score.arithmetic is not None:
+                kept = read_arithmetic(self.store, stored.score.arithmetic)
+                computed_in = possible(kept, self.recipe.training, self.device)
+        return computed_in
 
     def _keep_labels(self, protocol: str, seed: int) -> None:
         """Stores the labels of the validation images, and of the test images for their scores."""
@@ -458,11 +448,11 @@ class Workbench:
     def keep_weights(self, name: str, model: nn.Module, lease: Lease) -> None:
         """Keeps a trained network's weights under a name, or records why that failed."""
         lost = ""
-        if self._evaluator is not None and not self._evaluator.evaluated:
-            lost = "the process that trained it was stopped before writing them"
-        elif self._evaluator is not None and self._evaluator.lost:
+        if self._evaluator is not None:
             lost = self._evaluator.lost
-        else:
+            if not self._evaluator.evaluated:
+                lost = "the process that trained it was stopped before writing them"
+        if not lost:
             try:
                 files = RunFiles(self.store, self._artifacts, weights_run(name), lease)
                 files.keep(pack(model), self.recipe.training.rungs[-1])
@@ -529,21 +519,8 @@ class Workbench:
         callbacks: Callbacks,
         rungs: Sequence[int] | None = None,
     ) -> tuple[Score, ...]:
-        """Trains by `Trainer.fit`, which pauses between steps for latency sessions; `rungs`: None
-        takes the recipe's.
-        """
-        # with data of its own, an evaluator trains
-        assert self.dataset is not None
-        dataset = self.dataset.of_seed(run.seed)
-        with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
-            trainer = Trainer(
-                self.recipe.training,
-                dataset,
-                device=self.device,
-                batch_hook=hold.yield_,
-                threads=self._threads,
-                arithmetic=self._arithmetic,
-            )
+        """Trains from a run's last checkpoint. `rungs`: None takes the recipe's."""
+        with self._trainer(run.seed, self._arithmetic) as trainer:
             return trainer.fit(
                 model,
                 seed=run.seed,
@@ -553,10 +530,20 @@ class Workbench:
                 callbacks=callbacks,
             )
 
-    def _int8_metrics(self, seed: int, model: nn.Module, epochs: int) -> Mapping[str, float]:
-        """More metrics of a candidate's network at its last rung."""
+    @contextmanager
+    def _trainer(self, seed: int, arithmetic: Arithmetic | None) -> Iterator[Trainer]:
+        """A trainer on the images of this seed, which pauses between steps for latency sessions."""
+        # with data of its own, an evaluator trains
         assert self.dataset is not None
-        return int8_metrics(self.recipe, self.dataset.of_seed(seed), model, epochs)
+        with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
+            yield Trainer(
+                self.recipe.training,
+                self.dataset.of_seed(seed),
+                device=self.device,
+                batch_hook=hold.yield_,
+                threads=self._threads,
+                arithmetic=arithmetic,
+            )
 
     def _settle(self) -> None:
         """Waits until the GPU has finished the batches that the host has queued."""

@@ -20,10 +20,11 @@ from test_gpu_recording import Waiting, digits, fit, network, steps
 from torch import nn
 
 from nas_attn.errors import NasAttnWarning
+from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.numerics import PLAIN, RECORDED_STEPS, decided, possible
+from nas_attn.training.numerics import PLAIN, RECORDED_STEPS, new_arithmetic, possible
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
@@ -51,7 +52,9 @@ def test_a_score_says_whether_its_steps_were_recorded(
 
 def test_the_score_of_a_brief_training_says_eager(stub: StubbedCuda) -> None:
     assert steps() < RECORDED_STEPS
-    assert decided(TrainingSection(execution="auto"), CUDA).execution == "cuda-graph"
+    classes = tasks.find("classification", "resnet8")
+    section = TrainingSection(execution="auto")
+    assert new_arithmetic(section, classes, CUDA).execution == "cuda-graph"
     (score,) = fit(network(), "auto")
     assert stub.replays == 0
     assert execution(score) == "eager"

@@ -20,16 +20,18 @@ from nas_attn import backbones
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import CheckpointError, NasAttnWarning
+from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training import numerics
-from nas_attn.training.numerics import PLAIN, decided, new_arithmetic, possible, threads_for
+from nas_attn.training.numerics import PLAIN, new_arithmetic, possible, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+CLASSES = tasks.find("classification", "resnet8")
 SECTION = TrainingSection(batch_size=32, augment=[{"name": "crop", "padding": 1}])
 LOW = replace(PLAIN, precision="bfloat16", fused=True)
 FULL = replace(PLAIN, fused=True)
@@ -93,21 +95,23 @@ def test_the_kind_of_processor_decides_the_precision(
     name: str, instructions: list[str], expected: Arithmetic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_processor(monkeypatch, name, *instructions)
-    assert decided(SECTION, CPU) == expected
-    assert decided(SECTION, CPU, depthwise=True) == FULL
+    assert new_arithmetic(SECTION, CLASSES, CPU) == expected
+    depthwise = nn.Conv2d(4, 4, 3, groups=4)
+    assert new_arithmetic(SECTION, CLASSES, CPU, bare=depthwise) == FULL
 
 
 def test_what_a_recipe_names_is_what_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     on_processor(monkeypatch, "AMD EPYC 7763")
     named = SECTION.model_copy(update={"precision": "bfloat16", "execution": "compile"})
-    assert decided(named, CPU) == replace(LOW, execution="compile")
-    assert decided(named, CPU, recordable=False).execution == "eager"
+    assert new_arithmetic(named, CLASSES, CPU) == replace(LOW, execution="compile")
+    boxes = tasks.find("detection", "torchvision:ssd300_vgg16")
+    assert new_arithmetic(named, boxes, CPU).execution == "eager"
     usual = SECTION.model_copy(update={"memory_format": "contiguous"})
-    assert decided(usual, CPU) == replace(FULL, memory_format="contiguous")
+    assert new_arithmetic(usual, CLASSES, CPU) == replace(FULL, memory_format="contiguous")
     apart = SECTION.model_copy(update={"optimizer_arguments": {"foreach": True}})
-    assert not decided(apart, CPU).fused
+    assert not new_arithmetic(apart, CLASSES, CPU).fused
     for shape in (FILLED, UNEVEN):
-        assert decided(SECTION, CPU, batches=shape).batches == shape
+        assert new_arithmetic(SECTION, CLASSES, CPU, batches=shape).batches == shape
 
 
 def test_one_seed_gives_the_same_bits_beside_other_work(digits: Dataset) -> None:
@@ -115,7 +119,7 @@ def test_one_seed_gives_the_same_bits_beside_other_work(digits: Dataset) -> None
 
     def train() -> tuple[list[bytes], tuple[Score, ...]]:
         model = network()
-        arithmetic = new_arithmetic(SECTION, digits, CPU, bare=model)
+        arithmetic = new_arithmetic(SECTION, CLASSES, CPU, bare=model)
         threads = threads_for(SECTION)
         trainer = Trainer(SECTION, digits, device=CPU, threads=threads, arithmetic=arithmetic)
         scores = trainer.fit(model, seed=0, rungs=[1, 2], rates=LearningRates(0.05))

@@ -160,7 +160,7 @@ def forecast(
         return replace(made, guess=guess)
     taken = threads_for(recipe.training, threads, workers=default_workers(device))
     bare = plan.bare(0)
-    arithmetic = new_arithmetic(recipe.training, dataset, where, bare=bare)
+    arithmetic = new_arithmetic(recipe.training, dataset.task, where, bare=bare)
     trainer = Trainer(recipe.training, dataset, device=where, threads=taken, arithmetic=arithmetic)
     epoch_s = epoch_seconds(trainer, bare, recipe.training.rungs[-1])
     images = None

@@ -510,7 +510,7 @@ def _epoch_s(wish: _Wish, recipe: Recipe, epochs: int) -> float:
         noise,
         device=device,
         threads=threads_for(section, workers=wish.workers),
-        arithmetic=new_arithmetic(section, noise, device, bare=model),
+        arithmetic=new_arithmetic(section, noise.task, device, bare=model),
     )
     steps = math.ceil(trained / section.step_size)
     scoring = wish.validated / section.step_size / 3

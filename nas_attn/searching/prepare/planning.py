@@ -375,7 +375,7 @@ def timetable(
         dataset,
         device=where,
         threads=threads_for(training, workers=workers),
-        arithmetic=new_arithmetic(training, dataset, where, bare=bare),
+        arithmetic=new_arithmetic(training, dataset.task, where, bare=bare),
     )
     epoch_s = epoch_seconds(trainer, bare, training.rungs[-1])
     speed = Speed(epoch_s, workers, session_s(recipe))
