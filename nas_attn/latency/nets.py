@@ -229,7 +229,14 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
 def by_runtime(
     model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None
 ) -> Net:
-    """In a runtime that reads files; the arguments are those of `prepare`."""
+    """Opens a network in a runtime that reads files.
+
+    Args:
+        model: the network, in eval mode, in the section's dtype.
+        section: the recipe's `[latency]`.
+        x: an input (N, C, H, W).
+        images: float32 (M, C, H, W) that calibrate a quantized mode.
+    """
     opened = open_in_runtime(model, section, x, images)
     net = timed(opened.call, section)
     return Net(net.turn, owned=opened)
@@ -238,8 +245,13 @@ def by_runtime(
 def open_in_runtime(
     model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None
 ) -> Opened:
-    """The network in the section's runtime, through an ONNX file for inputs of x's shape (N, C, H,
-    W).
+    """Opens a network in the section's runtime, through an ONNX file for inputs of one shape.
+
+    Args:
+        model: the network, in eval mode, in the section's dtype.
+        section: the recipe's `[latency]`.
+        x: an input (N, C, H, W).
+        images: float32 (M, C, H, W) that calibrate a quantized mode.
     """
     # Windows removes no file that is still mapped.
     with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:

@@ -151,7 +151,14 @@ def bare_plus_minus(objective: str, number: float, half: float) -> str:
 
 
 def value_within(objective: str, number: float, low: float, high: float) -> str:
-    """A value with as many digits as its 95 % interval supports: `72.4 %`, `1.63 ×`."""
+    """Writes a value with as many digits as its 95 % interval supports: `72.4 %`, `1.63 ×`.
+
+    Args:
+        objective: the quantity.
+        number: its value, a share as 0 to 1.
+        low: the lower end of its 95 % interval.
+        high: the upper end.
+    """
     kind = unit(objective)
     digits = _digits_of_values(kind, (high - low) / 2)
     if digits is None:
@@ -160,7 +167,14 @@ def value_within(objective: str, number: float, low: float, high: float) -> str:
 
 
 def value_plus_minus(objective: str, number: float, low: float, high: float) -> str:
-    """A value and half of its 95 % interval: `72.4 ± 0.8 %`, `1.63 ± 0.14 ×`."""
+    """Writes a value and half of its 95 % interval: `72.4 ± 0.8 %`, `1.63 ± 0.14 ×`.
+
+    Args:
+        objective: the quantity.
+        number: its value, a share as 0 to 1.
+        low: the lower end of its 95 % interval.
+        high: the upper end.
+    """
     kind = unit(objective)
     half = (high - low) / 2
     digits = _digits_of_values(kind, half)
@@ -230,7 +244,14 @@ def signed_within(objective: str, number: float, half: float) -> str:
 
 
 def gained(objective: str, mean: float, low: float, high: float) -> str:
-    """A difference with its 95 % interval: `+2.8 points (+2.1 to +3.5)`."""
+    """Writes a difference with its 95 % interval: `+2.8 points (+2.1 to +3.5)`.
+
+    Args:
+        objective: the quantity.
+        mean: its difference, of shares as −1 to 1.
+        low: the lower end of its 95 % interval.
+        high: the upper end.
+    """
     half = (high - low) / 2
     ends = " to ".join(signed_within(objective, end, half) for end in (low, high))
     amount = f"{signed_within(objective, mean, half)} {unit(objective).of_differences}".rstrip()
@@ -238,8 +259,13 @@ def gained(objective: str, mean: float, low: float, high: float) -> str:
 
 
 def change(objective: str, before: float, after: float, half: float) -> str:
-    """Two values, with as many digits as the interval of their difference supports: `69.8 → 72.6
-    %`.
+    """Writes two values, with as many digits as their difference supports: `69.8 → 72.6 %`.
+
+    Args:
+        objective: the quantity.
+        before: its first value, a share as 0 to 1.
+        after: its second one.
+        half: half of the 95 % interval of their difference.
     """
     if unit(objective) is SHARE_UNIT:
         digits = min(decimals(100 * half), 2)

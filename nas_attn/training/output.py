@@ -29,8 +29,13 @@ LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 def log_for(
     folder: Path, study: str, tell: Callable[[str, str], None], *, verbose: bool
 ) -> OutputLog | None:
-    """The log of this process; None if its evaluator prints to the terminal (verbose or
-    debugging). `tell`: see OutputLog.
+    """Gives the log of this process; None if its evaluator prints to the terminal.
+
+    Args:
+        folder: beside the study's artifacts.
+        study: its name, which the file's name begins with.
+        tell: called once with the file's path, as OutputLog says.
+        verbose: whether the evaluator prints to the terminal, as it does while debugging.
     """
     if verbose or debugging():
         return None

@@ -78,8 +78,15 @@ class BoxesOfImage(Learnt):
 
     @override
     def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
+        """Counts a batch, and gives 0 as its loss, which no detector returns while it is scored.
+
+        Args:
+            output: what the network returned: `boxes`, `labels` and `scores` of each image.
+            x: float (B, C, H, W) images.
+            y: their true boxes, float32 (B, M, 5).
+            tally: takes both.
+        """
         tally.add(output, y)
-        # a network returns its losses only in training
         return x.new_zeros(())
 
     @override
