@@ -239,6 +239,10 @@ def require_same_norms(model: nn.Module, state: Mapping[str, Any], *, where: str
         )
 
 
+class _Misfit(Exception):
+    """Weights do not fit a network; the message says why, without naming the file."""
+
+
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
     """Loads weights into a bare network. Its first layer may have other input channels; layers for
     other classes, and a missing last layer, stay random.
@@ -254,54 +258,62 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
     Raises:
         BackboneError: names or shapes differ elsewhere, or a value is not finite.
     """
-    if any("nas_attn" in name.split(".") for name in state):
-        raise BackboneError(
-            f"{where}: they belong to a network with nas_attn attention, but every candidate starts"
-            " from the bare backbone: give the bare backbone's weights (export the placement none)"
-        )
-    own = model.state_dict()
-    first, head = _ends(model)
-    needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
-    last_layer = [name for name in needed if head and name.startswith(head)]
-    body = [name for name in needed if name not in last_layer] or needed
-    state, notes = _without_prefix(state, body, where)
-    _check_names(state, own, body, needed, head, where)
-    left_out: tuple[str, ...] = ()
-    if head and not all(name in state for name in last_layer):
-        notes.append(f"{where}: they have no '{head[:-1]}': this last layer starts at random")
-        left_out = (head,)
-    fitted = dict(own)
-    predictors = list[str]()
-    for name in own:
-        if name not in state or name.startswith(left_out):
-            continue
-        if name.endswith(EXTRA):
-            fitted[name] = state[name]
-            continue
-        _check_values(name, own[name], state[name], where)
-        if not _is_of_other_classes(name, own[name], state[name], head):
-            fitted[name] = _fitting(name, own[name], state[name], first, where)
-        elif name.startswith(PREDICTORS):
-            predictors.append(name)
-    if predictors:
-        names = few(sorted(predictors), letters=80)
-        notes.append(f"{where}: they are for other classes: {names} start at random")
     try:
-        restore(model, with_versions(fitted, versions_of(state)))
+        fitted, notes = _fitted(model, state)
+    except _Misfit as error:
+        raise BackboneError(f"{where}: {error}") from None
+    try:
+        restore(model, fitted)
     except Exception as error:
         # a module's own loading, and torch, may raise any error
         why = " ".join(str(error).split())[:300]
         raise BackboneError(
             f"{where}: they do not fit the network ({type(error).__name__}: {why})"
         ) from None
-    return notes
+    return [f"{where}: {note}" for note in notes]
+
+
+def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """(The network's state_dict with all that the weights have for it, notes.)"""
+    if any("nas_attn" in name.split(".") for name in state):
+        raise _Misfit(
+            "they belong to a network with nas_attn attention, but every candidate starts from the"
+            " bare backbone: give the bare backbone's weights (export the placement none)"
+        )
+    own = model.state_dict()
+    first, head = _ends(model)
+    needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
+    body = [name for name in needed if not name.startswith(head)] or needed
+    state, notes = _without_prefix(state, body)
+    _check_names(state, own, body, head)
+    random_head = not all(name in state for name in needed if name.startswith(head))
+    if random_head:
+        notes.append(f"they have no '{head[:-1]}': this last layer starts at random")
+    fitted = dict(own)
+    for name in own:
+        if name not in state or (random_head and name.startswith(head)):
+            continue
+        given = state[name]
+        if not name.endswith(EXTRA):
+            _check_values(name, own[name], given)
+            if name.startswith((head, *PREDICTORS)) and _is_of_other_classes(own[name], given):
+                continue
+            if given.shape != own[name].shape:
+                given = _reshaped(name, own[name], given, first)
+        fitted[name] = given
+    predictors = [name for name in own if name.startswith(PREDICTORS) and name in state]
+    predictors = [name for name in predictors if fitted[name] is own[name]]
+    if predictors:
+        names = few(sorted(predictors), letters=80)
+        notes.append(f"they are for other classes: {names} start at random")
+    return with_versions(fitted, versions_of(state)), notes
 
 
 def _without_prefix(
-    state: Mapping[str, Any], body: Sequence[str], where: str
+    state: Mapping[str, Any], body: Sequence[str]
 ) -> tuple[Mapping[str, Any], list[str]]:
     """(The part of a state_dict with this network's names, without the prefix that a surrounding
-    program gave them; a sentence if other names are ignored.)
+    program gave them; a note if other names are ignored.)
     """
     found = sum(name in state for name in body)
     if found == len(body):
@@ -310,9 +322,9 @@ def _without_prefix(
     counts = {prefix: sum(f"{prefix}{name}" in state for name in body) for prefix in prefixes}
     whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
     if len(whole) > 1:
-        raise BackboneError(
-            f"{where}: they contain this network {len(whole)} times, under {few(whole)}: write a"
-            " file with only one of them"
+        raise _Misfit(
+            f"they contain this network {len(whole)} times, under {few(whole)}: write a file with"
+            " only one of them"
         )
     prefix = max(prefixes, key=counts.__getitem__, default="")
     # half of another network's names may be the same by chance
@@ -330,86 +342,68 @@ def _without_prefix(
     notes = []
     if outside:
         notes.append(
-            f"{where}: names that begin with '{prefix}' are used, {len(outside)} others are"
-            f" ignored: {few(outside, letters=80)}"
+            f"names that begin with '{prefix}' are used, {len(outside)} others are ignored:"
+            f" {few(outside, letters=80)}"
         )
     return with_versions(inside, versions or None), notes
 
 
 def _check_names(
-    state: Mapping[str, Any],
-    own: Mapping[str, Any],
-    body: Sequence[str],
-    needed: Sequence[str],
-    head: str | None,
-    where: str,
+    state: Mapping[str, Any], own: Mapping[str, Any], body: Sequence[str], head: str
 ) -> None:
-    """Raises BackboneError: names are missing, or there are others, so that the weights are another
-    network's.
+    """Raises _Misfit: names of the body are missing, or there are others, so that the weights are
+    another network's.
     """
     others = [str(name) for name in state if name not in own]
     missing = [name for name in body if name not in state]
-    spared = (*AUXILIARY, head) if head else AUXILIARY
     further = [
         name
         for name in others
-        if not name.startswith(spared)
+        if not name.startswith((*AUXILIARY, head))
         and not name.endswith((COUNTER, EXTRA))
         and hasattr(state[name], "shape")
     ]
     if missing:
-        what = f"has no '{missing[0]}' ({len(missing)} of {len(needed)} names are missing)"
+        needed = sum(not name.endswith((COUNTER, EXTRA)) for name in own)
+        what = f"has no '{missing[0]}' ({len(missing)} of {needed} names are missing)"
         if others:
             what += f", but {few(others, letters=120)}"
     elif further:
         what = f"has '{further[0]}', which the backbone does not have ({len(further)} such names)"
     else:
         return
-    raise BackboneError(
-        f"{where}: {what}: give the weights of this backbone, or name the backbone that they"
-        " belong to"
+    raise _Misfit(
+        f"{what}: give the weights of this backbone, or name the backbone that they belong to"
     )
 
 
-def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
-    """Raises BackboneError: a value is not a plain tensor of finite numbers."""
+def _check_values(name: str, own: Tensor, given: Any) -> None:
+    """Raises _Misfit: a value is not a plain tensor of finite numbers."""
     if not isinstance(given, torch.Tensor):
-        raise BackboneError(
-            f"{where}: '{name}' is a {type(given).__name__}, not a tensor: give a plain state_dict"
+        raise _Misfit(
+            f"'{name}' is a {type(given).__name__}, not a tensor: give a plain state_dict"
         )
     if given.is_meta or given.layout != torch.strided or given.is_quantized:
-        raise BackboneError(
-            f"{where}: '{name}' is a tensor without plain numbers (meta, sparse or quantized)"
-        )
+        raise _Misfit(f"'{name}' is a tensor without plain numbers (meta, sparse or quantized)")
     if given.dtype != own.dtype and own.is_floating_point() != given.is_floating_point():
-        raise BackboneError(
-            f"{where}: '{name}' is of type {given.dtype}, the network's of {own.dtype}"
-        )
-    wrong = 0
-    if given.is_floating_point():
-        wrong = int((~torch.isfinite(given)).sum())
+        raise _Misfit(f"'{name}' is of type {given.dtype}, the network's of {own.dtype}")
+    wrong = int((~torch.isfinite(given)).sum())
     if wrong:
-        held = f"{wrong} of {given.numel()} values that are not finite numbers"
-        raise BackboneError(
-            f"{where}: '{name}' holds {held}, as after a training that diverged: give earlier"
-            " weights"
+        raise _Misfit(
+            f"'{name}' holds {wrong} of {given.numel()} values that are not finite numbers, as"
+            " after a training that diverged: give earlier weights"
         )
 
 
-def _is_of_other_classes(name: str, own: Tensor, given: Tensor, head: str | None) -> bool:
-    """Whether a tensor of the last layer, or of a detector's predictors, is for another number of
-    classes, its first dimension.
+def _is_of_other_classes(own: Tensor, given: Tensor) -> bool:
+    """Whether a tensor is for another number of classes, its first dimension."""
+    return given.shape != own.shape and given.ndim == own.ndim and given.shape[1:] == own.shape[1:]
+
+
+def _reshaped(name: str, own: Tensor, given: Tensor, first: str | None) -> Tensor:
+    """A tensor in the network's shape: the weight of the `first` convolution is adapted to other
+    input channels. Raises _Misfit: it is of another layer, or differs elsewhere.
     """
-    if not name.startswith((head, *PREDICTORS) if head else PREDICTORS):
-        return False
-    other = given.ndim == own.ndim and given.shape != own.shape
-    return other and given.shape[1:] == own.shape[1:]
-
-
-def _fitting(name: str, own: Tensor, given: Tensor, first: str | None, where: str) -> Tensor:
-    """The tensor to load; that of the `first` convolution is adapted to other input channels."""
-    if given.shape == own.shape:
-        return given
     if given.dim() == 0 and own.shape == (1,):
         # former files hold the blend of attention without a dimension
         return given.reshape(own.shape)
@@ -417,25 +411,24 @@ def _fitting(name: str, own: Tensor, given: Tensor, first: str | None, where: st
     same = kernels and (given.shape[0], *given.shape[2:]) == (own.shape[0], *own.shape[2:])
     if name == first and same:
         return other_channels(given, own.shape[1])
-    raise BackboneError(
-        f"{where}: '{name}' has shape {tuple(given.shape)}, the network's is {tuple(own.shape)}"
-    )
+    raise _Misfit(f"'{name}' has shape {tuple(given.shape)}, the network's is {tuple(own.shape)}")
 
 
-def _ends(model: nn.Module) -> tuple[str | None, str | None]:
-    """(Name of the first convolution's weight, prefix of the last layer that has weights.)"""
+def _ends(model: nn.Module) -> tuple[str | None, str]:
+    """(Name of the first convolution's weight, prefix of the last layer that has weights.) Without
+    such layers, they are None and a prefix that no name has.
+    """
     convolutions = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d)]
     layers = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     first = f"{convolutions[0]}.weight" if convolutions else None
-    return first, f"{layers[-1]}." if layers else None
+    return first, f"{layers[-1]}." if layers else "."
 
 
 def random_for_other_classes(model: nn.Module) -> tuple[str, ...]:
     """Gives the prefixes of the names that `fit` may leave random: of the last layer, and of those
     with which a detector predicts classes.
     """
-    _, head = _ends(model)
-    return (head, *PREDICTORS) if head else PREDICTORS
+    return (_ends(model)[1], *PREDICTORS)
 
 
 def other_channels(weight: Tensor, channels: int) -> Tensor:
