@@ -156,14 +156,14 @@ def measure_size(folder: Path, count: int) -> None:
         )
         print(f"  nas-attn {command:24} {first:6.2f} CPU s, again {again:6.2f}", flush=True)
     from nas_attn.answer.progress import progress
-    from nas_attn.searching.run import taking_part
+    from nas_attn.report.publishing import Publisher
     from nas_attn.storage.opening import open_study
 
     opened = open_study("large")
     with _timed("snapshot and publishing"):
-        taking_part.Publisher(opened).now()
+        Publisher(opened).now()
     with _timed("publishing again"):
-        taking_part.Publisher(opened).now()
+        Publisher(opened).now()
     with _timed("progress"):
         progress(opened)
     _proposals(opened)
@@ -196,12 +196,12 @@ def fill(count: int) -> None:
 
     from nas_attn.recipe.reading import load_recipe
     from nas_attn.searching.prepare.beginning import plan_recipe
-    from nas_attn.searching.run import taking_part
     from nas_attn.storage import tables
+    from nas_attn.storage.opening import create_study
 
     recipe = load_recipe("large.toml")
     space: SearchSpace = plan_recipe(recipe).space
-    opened = taking_part.create_study(recipe)
+    opened = create_study(recipe)
     store, noise, now = opened.store, np.random.default_rng(0), time.time()
     hard = noise.random(IMAGES)
     candidates, runs, scores, trials = [], [], [], []
