@@ -19,22 +19,17 @@ from nas_attn.answer.answer import (
     DrawnStage,
     NamedNetwork,
 )
+from nas_attn.answer.headline import called, headline
 from nas_attn.answer.length import LengthGain
 from nas_attn.answer.means import AttentionVerdict
-from nas_attn.answer.next_step import MOST_RUNS, Lacking, NextCommand, Purpose
-from nas_attn.answer.pooled import PooledTest
-from nas_attn.answer.recommending import Capacity, Reason, Recommendation
+from nas_attn.answer.next_step import MOST_RUNS, NextCommand, Purpose
+from nas_attn.answer.recommending import Capacity, Recommendation
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import listed, several
-from nas_attn.model import Gain
-from nas_attn.model.features import features
 from nas_attn.recipe import units
-from nas_attn.space.placement import BARE, BaselineKind, Placement
-from nas_attn.space.search_space import BACKBONE_SITE, other_of
+from nas_attn.space.placement import BARE, BaselineKind
 from nas_attn.system.wrapping import Line
 
-# sites of one module that a headline names; more are counted
-MOST_NAMED = 4
 # marks a module in the drawing
 MODULE = "▣"
 LINK = " ─ "
@@ -72,210 +67,6 @@ def drawing_line(stages: Sequence[DrawnStage]) -> str:
     if all(stage.role != "head" for stage in stages):
         parts.append("head")
     return LINK.join(parts)
-
-
-# ------------------------------------------------------------------------------------- headline
-
-
-def headline(answer: Answer) -> str:
-    """What to do; after a test, also what it has shown."""
-    best = answer.best
-    now = answer.now
-    if answer.verdict is AnswerVerdict.LONGER and answer.longer is not None:
-        return _longer_headline(answer, answer.longer)
-    if best is None or answer.taken is None:
-        sentence = nothing_recommended(answer)
-        if now.exhausted and answer.next is None:
-            return (
-                f"{sentence} The search cannot go on: every placement of its space has been tried,"
-                " or is probably over the limits. Give it a larger space with nas-attn extend, or"
-                " higher limits in a new study."
-            )
-        return sentence
-    if answer.verdict is AnswerVerdict.CONTROL:
-        name = _network_name(best, answer.taken)
-        return f"Take {name} without attention{_size_at(answer) or ': it gains more'}."
-    if answer.verdict is AnswerVerdict.SMALLER:
-        return f"Take {_network_name(best, answer.taken)}{_as_accurate(answer)}."
-    test = None if answer.certainty is None else answer.certainty.test
-    if answer.next is not None and answer.next.purpose is Purpose.TRY_TESTED:
-        tested = "another placement" if answer.certainty is None else called(answer.certainty.of)
-        return (
-            f"Keep the bare backbone for now: a test has shown that {tested} helps, and the search"
-            " has not tried it."
-        )
-    if answer.keeps_bare:
-        return f"Keep the bare backbone: {_why_bare(answer, best, test)}."
-    view = now.find(answer.taken.key)
-    # the name of a baseline says again what stands before it
-    label = "" if view is not None and view.baseline else f" ({answer.taken.label})"
-    placement = placed(answer.drawing, answer.taken.placement)
-    return f"Take {placement}{label}{_tested(answer, test) or _size_at(answer)}."
-
-
-def _longer_headline(answer: Answer, longer: LengthGain) -> str:
-    """That a longer training gains most, and what is known beside it."""
-    metric = answer.now.metric
-    size = _size(metric, longer.gain)
-    lead = f"Train {longer.longer} epochs instead of {longer.shorter}: {size}, no latency."
-    if answer.now.brief is not None:
-        return f"{lead} Nothing is known of attention at that length yet."
-    best = answer.best
-    view = None if best is None else answer.now.find(best.taken)
-    gain = None if view is None or view.is_bare else view.gains.get(metric)
-    if best is None or view is None or gain is None:
-        return lead if answer.attention is None else f"{lead} No attention is shown to help."
-    network = NamedNetwork(view.key, view.label, view.placement)
-    name = _network_name(best, network) if best.instead else placed((), view.placement)
-    at = "" if view.latency is None else f" at {units.times(view.latency.ratio)}"
-    return f"{lead} Also shown, not measured together: {name}, {_size(metric, gain)}{at}."
-
-
-def _size(metric: str, gain: Gain | Brought) -> str:
-    """`+6.4 points`; a metric that the unit does not name is named."""
-    size = units.signed_within(metric, gain.mean, (gain.high - gain.low) / 2)
-    about = "" if units.is_implied(metric) else f" in {units.title(metric)}"
-    return f"{f'{size} {units.unit(metric).of_differences}'.rstrip()}{about}"
-
-
-def _size_at(answer: Answer) -> str:
-    """`: +2.3 points at 1.38 ×`; empty where the gain is not known."""
-    if answer.gain is None:
-        return ""
-    at = "" if answer.cost is None else f" at {units.times(answer.cost.ratio)}"
-    return f": {_size(answer.gain.metric, answer.gain)}{at}"
-
-
-def _as_accurate(answer: Answer) -> str:
-    """`: as accurate (−0.3 to +0.4 points), 0.78 × the latency`."""
-    gain = answer.gain
-    if gain is None or answer.cost is None:
-        return ""
-    ratio = f"{units.times(answer.cost.ratio)} the latency"
-    word = "accurate" if units.is_implied(gain.metric) else f"good in {units.title(gain.metric)}"
-    return f": as {word} ({units.difference_range(gain.metric, gain.low, gain.high)}), {ratio}"
-
-
-def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:
-    """What goes where: `eca at all 3 stages`, `cbam at stage1 and stage3, se at stage2`."""
-    sites: dict[str, list[str]] = {}
-    for feature in features(placement):
-        sites.setdefault(feature.type, []).append(feature.site)
-    everywhere = [stage.name for stage in stages if stage.role == "backbone"]
-    parts = []
-    for module, places in sites.items():
-        if len(everywhere) > 1 and sorted(places) == sorted(everywhere):
-            parts.append(f"{module} at all {len(everywhere)} stages")
-        elif len(places) > MOST_NAMED:
-            parts.append(f"{module} at {len(places)} sites")
-        else:
-            parts.append(f"{module} at {listed(places)}")
-    return ", ".join(parts)
-
-
-def _network_name(best: Recommendation, taken: NamedNetwork) -> str:
-    """`dwconv everywhere`, `resnet14`, `resnet8 with eca at stage2`, or a control's placement."""
-    other = other_of(taken.placement)
-    if other is not None:
-        kept = (part for part in taken.placement.assignments if part.site != BACKBONE_SITE)
-        attention = placed((), Placement(tuple(kept)))
-        return f"{other} with {attention}" if attention else str(other)
-    if best.capacity is not None and best.capacity.baseline is not None:
-        return f"{best.capacity.baseline.rpartition(' ')[2]} everywhere"
-    return str(taken.placement)
-
-
-def called(network: NamedNetwork) -> str:
-    """A network's label, as tables have it; of one that is no candidate, what goes where."""
-    if network.placement == BARE:
-        return "the bare backbone"
-    # another backbone is its own name
-    if network.label == str(network.placement) and other_of(network.placement) is None:
-        return placed((), network.placement)
-    return network.label
-
-
-def _without_kind(view: CandidateView, *kinds: BaselineKind) -> str:
-    """A candidate's label; without its kind, if it is a baseline of one of these: the text around
-    it says so.
-    """
-    baseline = view.baseline_name
-    if baseline is None or baseline.kind not in kinds:
-        return view.label
-    return baseline.of
-
-
-def _why_bare(answer: Answer, best: Recommendation, test: PooledTest | None) -> str:
-    rule = best.rule
-    if test is not None and test.word != "better" and answer.certainty is not None:
-        tested = called(answer.certainty.of)
-        if test.word == "worse":
-            return f"a test has shown that {tested} harms"
-        return f"a test of {tested} shows no gain"
-    if rule.reason is Reason.OUT_OF_REACH and rule.fastest is not None and rule.limit is not None:
-        limit = f"no placement is within {rule.limit:g} × its latency"
-        return f"{limit} (the fastest: {units.times(rule.fastest)})"
-    if rule.reason is Reason.TOO_SMALL:
-        return "the likely gain is too small to count"
-    within = "" if rule.limit is None else f" within {rule.limit:g} × its latency"
-    return f"no attention{within} is likely enough to help"
-
-
-def _tested(answer: Answer, test: PooledTest | None) -> str:
-    """What the tests say of the network, after the headline's clause."""
-    gain = answer.gain
-    if test is None or answer.certainty is None:
-        return ""
-    if answer.certainty.confirmed and gain is not None:
-        gained = units.signed_within(gain.metric, gain.mean, (gain.high - gain.low) / 2)
-        unit = units.unit(gain.metric).of_differences
-        about = "" if units.is_implied(gain.metric) else f" in {units.title(gain.metric)}"
-        return f": tested, {f'{gained} {unit}'.rstrip()}{about}"
-    if answer.taken is not None and test.key != answer.taken.key:
-        return ""
-    against = "speaks against it" if test.word == "worse" else "has not shown its gain"
-    return f"; a test {against}"
-
-
-def nothing_recommended(answer: Answer) -> str:
-    """Why there is no recommendation, or only a bare backbone that was compared with nothing; one
-    sentence.
-    """
-    now = answer.now
-    trained = several(now.recipe.training.rungs[-1], "epoch")
-    not_yet = "No recommendation yet: the bare backbone, with which all others are compared, has"
-    match answer.lacking:
-        case Lacking.TOO_BRIEF if now.brief is not None:
-            target = now.brief.target
-            needed = f", the target for {target}"
-            if not now.brief.known:
-                needed = f"; the network needs at least {target // 2}, how many is not known"
-            epochs = several(now.brief.searched, "epoch")
-            return f"Nothing is recommended: the search trained for {epochs} only{needed}."
-        case Lacking.CONSTANT:
-            return f"Nothing is recommended: {now.primary} is the same for all candidates."
-        case Lacking.BARE_NOT_ENDED:
-            return f"{not_yet} not ended all its runs."
-        case Lacking.BARE_NOT_SCORED:
-            return f"{not_yet} not been scored at {trained}."
-        case Lacking.NOT_MEASURED:
-            waiting = len(now.lacks_latency)
-            lack = f"{waiting} trained candidates lack their latencies"
-            if waiting == 1:
-                lack = "1 trained candidate lacks its latency"
-            measure = f"nas-attn resume {now.study} --here measures here"
-            return f"No recommendation yet: {lack}; {measure}."
-        case Lacking.ONLY_BARE:
-            count = now.counts["infeasible"]
-            over = f"; {count} are over the limits" if count else ""
-            return f"Nothing is recommended: only the bare backbone has been scored{over}."
-        case Lacking.NONE_WITHIN:
-            limit = now.recipe.limits.max_latency_ratio
-            return (
-                "Nothing is recommended: no scored candidate is within limits.max_latency_ratio ="
-                f" {limit:g}."
-            )
-    return f"No recommendation yet: nothing has been scored at {trained}."
 
 
 # ----------------------------------------------------------------------------------------- rows
@@ -612,6 +403,16 @@ def _control(now: Snapshot, best: Recommendation, control: Capacity) -> str:
         return f"{name}{at}{above}: {size}, {units.probability(gain.probability)} likely to help"
     odds = units.probability(lead.probability)
     return f"{name}{at}: {size}; attention gains more ({odds})"
+
+
+def _without_kind(view: CandidateView, *kinds: BaselineKind) -> str:
+    """A candidate's label; without its kind, if it is a baseline of one of these: the text around
+    it says so.
+    """
+    baseline = view.baseline_name
+    if baseline is None or baseline.kind not in kinds:
+        return view.label
+    return baseline.of
 
 
 def _control_label(view: CandidateView) -> str:

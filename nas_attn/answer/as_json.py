@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.answer_text import answer_lines, below, headline, rows
+from nas_attn.answer.answer_text import answer_lines, below, rows
 from nas_attn.answer.choosing import Chosen, choice_sentences
+from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import reasons, rule_text
 from nas_attn.answer.recommending import Comparison, Recommendation
 from nas_attn.answer.snapshot import Snapshot

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.fronts import minimised, sign_of
+from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.reasons import rule_text
 from nas_attn.answer.recommending import REQUIRED
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
@@ -194,9 +194,7 @@ def _knee(now: Snapshot) -> CandidateView:
 def _within(now: Snapshot, criteria: Criteria) -> Chosen:
     """The best within a latency limit; without one, the cheapest that reaches the accuracy."""
     metric = now.metric
-    pool = [
-        view for view in now.finished if view.means is Means.ATTENTION or not criteria.attention
-    ]
+    pool = [view for view in now.finished if view.attends or not criteria.attention]
     if not pool:
         raise StudyError(
             f"study '{now.study}' has scored no candidate at the last rung yet: continue the search"

@@ -34,7 +34,6 @@ class Criteria:
 
     def __post_init__(self) -> None:
         given = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]
-        given = [name for name in given if name != "attention"]
         ways = [name for name in given if name in ("knee", "trial", "placement")]
         if len(ways) + (len(given) > len(ways)) > 1:
             raise UserError(

@@ -18,6 +18,7 @@ from nas_attn.answer.length import Brief, LengthGain
 from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.workers import WorkerTime
+from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.data.inventory import StudyImages
 from nas_attn.latency.ratios import Elsewhere, LatencyRecord
 from nas_attn.model import Estimate, Evidence, Gain, Noise
@@ -26,6 +27,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.recipe.tables import Costs, is_cost
 from nas_attn.space.placement import BARE_NAME, BaselineName, Placement
+from nas_attn.space.search_space import BACKBONE_SITE
 from nas_attn.storage.records import Latency, SplitReading
 
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
@@ -104,6 +106,14 @@ class CandidateView:
     def is_bare(self) -> bool:
         """Whether it is the bare backbone."""
         return self.baseline == BARE_NAME
+
+    @property
+    def attends(self) -> bool:
+        """Whether attention is put into it, in the study's backbone or in another one."""
+        return any(
+            feature.site != BACKBONE_SITE and feature.type not in CONTROLS
+            for feature in features(self.placement)
+        )
 
     @property
     def baseline_name(self) -> BaselineName | None:

@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nas_attn.answer.answer import drawing_of
-from nas_attn.answer.answer_text import (
-    LINK,
-    PLACEMENT,
-    below,
-    drawing_line,
-    headline,
-    placed,
-    rows,
-)
+from nas_attn.answer.answer_text import LINK, PLACEMENT, below, drawing_line, rows
 from nas_attn.answer.candidates import (
     SIGNS,
     candidate_label,
@@ -28,6 +20,7 @@ from nas_attn.answer.candidates import (
     objective_shown,
 )
 from nas_attn.answer.choosing import choice_sentences
+from nas_attn.answer.headline import headline, placed
 from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.validation_text import (
     validation_headline,

@@ -12,8 +12,9 @@ from typing import Any
 
 from nas_attn._version import __version__
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.answer_text import drawing_line, headline, rows, splits_text
+from nas_attn.answer.answer_text import drawing_line, rows, splits_text
 from nas_attn.answer.as_json import lines_as_json
+from nas_attn.answer.headline import headline
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice

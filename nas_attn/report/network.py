@@ -11,7 +11,8 @@ from typing import Any
 from markupsafe import Markup
 
 from nas_attn.answer.answer import Answer, DrawnStage, PlacedModule
-from nas_attn.answer.answer_text import below, headline, rows
+from nas_attn.answer.answer_text import below, rows
+from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.errors import listed
 from nas_attn.report.figures.drawing import BLUE

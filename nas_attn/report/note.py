@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.answer_text import below, drawing_line, headline, is_placement, rows
+from nas_attn.answer.answer_text import below, drawing_line, is_placement, rows
 from nas_attn.answer.candidates import candidate_label, objective_heading, objective_shown
+from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import remarks
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation_text import validation_headline, validation_sentences

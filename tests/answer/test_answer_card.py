@@ -10,8 +10,9 @@ import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.answer.answer import Answer, AnswerVerdict, answer_of, drawing_of
-from nas_attn.answer.answer_text import below, headline, rows
+from nas_attn.answer.answer_text import below, rows
 from nas_attn.answer.cautions import Caution, CautionKind
+from nas_attn.answer.headline import headline
 from nas_attn.answer.means import recommended
 from nas_attn.answer.next_step import Lacking, Purpose
 from nas_attn.answer.pooled import CONTRAST

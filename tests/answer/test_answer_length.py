@@ -12,11 +12,12 @@ import pytest
 from made_study import IMAGES, MadeStudy, recipe, usual
 
 from nas_attn.answer.answer import answer_of, answer_with
-from nas_attn.answer.answer_text import below, headline
+from nas_attn.answer.answer_text import below
 from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.assembling import snapshot_of
 from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
+from nas_attn.answer.headline import headline
 from nas_attn.answer.length import LengthScore, MetricKind, needed_length
 from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import read, snapshot

@@ -9,9 +9,10 @@ import pytest
 from made_study import MadeStudy, recipe, usual
 
 from nas_attn.answer.answer import Answer, AnswerVerdict, answer_of
-from nas_attn.answer.answer_text import below, headline
+from nas_attn.answer.answer_text import below
 from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
+from nas_attn.answer.headline import headline
 from nas_attn.answer.reading import answer
 from nas_attn.answer.snapshot import Means
 from nas_attn.space.notation import parse

@@ -12,8 +12,8 @@ import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.answer.answer import answer_of
-from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.as_json import answer_as_json
+from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.means import recommended
 from nas_attn.answer.modelling import StudyScores, models_of, searched_as_target
 from nas_attn.answer.per_image import mistakes

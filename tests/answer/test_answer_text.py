@@ -10,8 +10,9 @@ import pytest
 from made_study import everywhere, recipe, usual
 
 from nas_attn.answer.answer import Answer, answer_of
-from nas_attn.answer.answer_text import answer_lines, below, headline, rows
+from nas_attn.answer.answer_text import answer_lines, below, rows
 from nas_attn.answer.cautions import Caution, CautionKind
+from nas_attn.answer.headline import headline
 from nas_attn.answer.reading import snapshot
 from nas_attn.recipe import units
 

@@ -12,7 +12,8 @@ import pytest
 from made_study import MadeStudy, everywhere, usual
 
 from nas_attn.answer.answer import answer_of
-from nas_attn.answer.answer_text import headline, rows
+from nas_attn.answer.answer_text import rows
+from nas_attn.answer.headline import headline
 from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot

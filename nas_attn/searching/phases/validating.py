@@ -12,8 +12,8 @@ from torch import nn
 from typing_extensions import override
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.answer_text import nothing_recommended
 from nas_attn.answer.choosing import notation
+from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.reading import families, keep_family
 from nas_attn.answer.validation import Family, TestedNetwork
 from nas_attn.answer.validation_forecast import finalists, once_each
