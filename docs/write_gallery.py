@@ -12,17 +12,20 @@ import io
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+from rich.terminal_theme import MONOKAI
 
 from nas_attn.answer import answer
 from nas_attn.answer.reading import snapshot
@@ -31,7 +34,7 @@ from nas_attn.cli.showing import show_answer
 from nas_attn.cli.terminal import SafeConsole
 from nas_attn.data.loading import load
 from nas_attn.errors import OperationError
-from nas_attn.report.browser import find_browser
+from nas_attn.report.browser import BROWSER_FLAGS, find_browser
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.drawing import untold
 from nas_attn.report.figures.files import write_figures
@@ -47,6 +50,8 @@ DATABASE = "nas_attn.db"
 COLUMNS = 100
 IMAGES = "images"
 """The picture that is no figure of a study."""
+SHOTS = {"terminal": (990, 310), "report": (1000, 860), "dashboard": (1280, 860)}
+"""What is photographed of the first example's study: width and height in pixels."""
 HOW_IT_WAS_MADE = (
     "These commands were run as they stand here. What the studies then held is kept in"
     " `docs/gallery`. `make gallery` writes this page and draws its pictures from it;"
@@ -148,6 +153,7 @@ def main() -> int:
     PICTURES.mkdir(exist_ok=True)
     for example in EXAMPLES:
         draw(example)
+    photograph(EXAMPLES[0])
     return 0
 
 
@@ -274,7 +280,8 @@ def with_answer(page: str, answer: str) -> str:
 
 def pictures() -> list[str]:
     """The names of all pictures that are drawn here."""
-    return [picture(example, name) for example in EXAMPLES for name in wanted(example)]
+    figures = [picture(example, name) for example in EXAMPLES for name in wanted(example)]
+    return [*figures, *(f"{name}.png" for name in SHOTS)]
 
 
 def wanted(example: Example) -> list[str]:
@@ -299,6 +306,52 @@ def draw(example: Example) -> None:
         sample(now).save(drawn / f"{IMAGES}.png")
         for file in drawn.iterdir():
             shutil.copyfile(file, PICTURES / f"{example.study}-{file.name}")
+
+
+def photograph(example: Example) -> None:
+    """Takes the pictures of the terminal, the report and the dashboard."""
+    with unpacked(example) as place:
+        console = SafeConsole(file=io.StringIO(), record=True, force_terminal=True, width=COLUMNS)
+        show_answer(console, answer.answer_of(study_in(place, example)), DEFAULT_URL)
+        (place / "terminal.html").write_text(console.export_html(theme=MONOKAI), "utf-8")
+        run(f"nas-attn report {example.study} --output report.html", place)
+        for name in ("terminal", "report"):
+            shoot(name, (place / f"{name}.html").as_uri())
+        with dashboard(place) as address:
+            shoot("dashboard", f"{address}/dashboard/studies/1/note")
+
+
+def shoot(name: str, address: str) -> None:
+    """Lets a browser without a window take a picture of a page."""
+    width, height = SHOTS[name]
+    flags = (*BROWSER_FLAGS, "--hide-scrollbars", "--virtual-time-budget=20000")
+    size = f"--window-size={width},{height}"
+    picture = f"--screenshot={PICTURES / f'{name}.png'}"
+    subprocess.run([find_browser(), *flags, size, picture, address], check=True, timeout=180)
+
+
+@contextmanager
+def dashboard(place: Path) -> Iterator[str]:
+    """The address of an optuna-dashboard over the database of a folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    process = subprocess.Popen(
+        [program, f"sqlite:///{DATABASE}", "--port", str(port)],
+        cwd=place,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(600):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def sample(now: Snapshot, *, count: int = 6, width: int = 140) -> Image.Image:
