@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -87,7 +87,6 @@ def measure(
 
     Pairs, sessions and other runtimes: docs/explain/latency.md
     """
-    from nas_attn.cli.printing import show_prose
     from nas_attn.training.plan import study_plan
 
     words = [*filter(None, [study]), *(networks or ())]
@@ -99,15 +98,7 @@ def measure(
     check_output()
     if back is not None:
         # what another device has measured runs no code
-        opened = study_named(context, study)
-        measured = _bring_back(back, opened)
-        _show(context, measured)
-        if not (context.as_json or measured.at_home):
-            show_prose(
-                console(),
-                "The study's search used the latencies of another machine. nas-attn show shows"
-                " both for its candidates.",
-            )
+        _bring_back(context, back, study_named(context, study))
         return
     if study is not None and _is_recipe(study, context.storage):
         plan = _recipe_plan(context, study)
@@ -158,7 +149,7 @@ def benchmark(
         _measure_files(context, files, settings or [])
         return
     if back is not None:
-        _show(context, _bring_back(back, None))
+        _bring_back(context, back, None)
         return
     if not words:
         raise RecipeError(
@@ -245,7 +236,7 @@ def _compare(
         return
     sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
     shown = {text: (text, built.notation) for text, built in networks.items()}
-    _show(context, _answer(backbone, shown, sessions))
+    _show(context, backbone, shown, sessions)
 
 
 def _files(words: Sequence[str]) -> list[Path]:
@@ -349,24 +340,30 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
     )
 
 
-def _bring_back(folder: Path, study: OpenStudy | None) -> MeasuredHere:
-    """What another device has measured; a study keeps it."""
+def _bring_back(context: Context, folder: Path, study: OpenStudy | None) -> None:
+    """Prints what another device has measured; a study keeps it."""
+    from nas_attn.cli.printing import show_prose
     from nas_attn.latency.session import read_folder
     from nas_attn.system.processes import owner_name
     from nas_attn.training.measurer import to_text
 
     results = read_folder(folder)
-    at_home = False
+    elsewhere = False
     if study is not None:
-        store = study.store
         device = to_text(results.sessions[0].fingerprint)
-        at_home = store.set_fingerprint_once(device) == device
+        elsewhere = study.store.set_fingerprint_once(device) != device
         # this process: the device keeps no study
         owner = owner_name()
         for session in results.sessions:
-            store.add_session(session, owner=owner)
+            study.store.add_session(session, owner=owner)
     shown = {key: (notation, notation) for key, notation in results.placements.items()}
-    return replace(_answer(results.backbone, shown, results.sessions), at_home=at_home)
+    _show(context, results.backbone, shown, results.sessions)
+    if elsewhere and not context.as_json:
+        show_prose(
+            console(),
+            "The study's search used the latencies of another machine. nas-attn show shows both"
+            " for its candidates.",
+        )
 
 
 def _recipe_plan(context: Context, name: str) -> Plan:
@@ -465,44 +462,12 @@ def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module
     )
 
 
-@dataclass(frozen=True)
-class MeasuredHere:
-    """What was measured of networks, the fastest first."""
-
-    backbone: str
-    sessions: Sequence[Session]
-    rows: Sequence[Mapping[str, Any]]
-    """Of each network: its placement as given and in full, its latency, and how probably it is
-    faster than the bare backbone and than the next one.
-    """
-    dropped: int
-    """Sessions that the A/A control dropped."""
-    beside: Sequence[str]
-    """Of some sessions: what else ran on the machine."""
-    at_home: bool = False
-    """Whether the machine is the study's own."""
-
-
-def _answer(
-    backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session]
-) -> MeasuredHere:
-    """What the sessions say. `shown`: key of a session's samples -> (placement as given, its
-    explicit notation).
-    """
-    from nas_attn.latency.ratios import dropped
-
-    return MeasuredHere(
-        backbone,
-        sessions,
-        rows=_rows(shown, sessions),
-        dropped=len(dropped(sessions)),
-        beside=[one.notes[BESIDE] for one in sessions if BESIDE in one.notes],
-    )
-
-
 def _rows(
     shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session]
 ) -> list[dict[str, Any]]:
+    """Of each network, the fastest first: its placement as given and in full, its latency, and how
+    probably it is faster than the bare backbone and than the next one.
+    """
     from nas_attn.latency.ratios import LatencyOrder, estimate
 
     latencies = estimate(sessions)
@@ -524,26 +489,38 @@ def _rows(
     return rows
 
 
-def _show(context: Context, measured: MeasuredHere) -> None:
+def _show(
+    context: Context,
+    backbone: str,
+    shown: Mapping[str, tuple[str, str]],
+    sessions: Sequence[Session],
+) -> None:
+    """Prints what the sessions say. `shown`: key of a session's samples -> (placement as given, its
+    explicit notation).
+    """
     from nas_attn.cli.printing import show_prose
-    from nas_attn.latency.ratios import not_alone
+    from nas_attn.latency.ratios import dropped, not_alone
 
-    first = measured.sessions[0]
+    first = sessions[0]
+    rows = _rows(shown, sessions)
+    left_out = len(dropped(sessions))
+    # what else ran on the machine
+    beside = [one.notes[BESIDE] for one in sessions if BESIDE in one.notes]
     if context.as_json:
         print_json(
             {
-                "backbone": measured.backbone,
+                "backbone": backbone,
                 "machine": asdict(first.fingerprint),
                 "conditions": dict(first.conditions),
-                "sessions": len(measured.sessions),
-                "dropped": measured.dropped,
-                "beside": measured.beside,
-                "candidates": measured.rows,
+                "sessions": len(sessions),
+                "dropped": left_out,
+                "beside": beside,
+                "candidates": rows,
             }
         )
         return
     cells = []
-    for row in measured.rows:
+    for row in rows:
         faster = row["faster_than_next"]
         cells.append(
             [
@@ -555,14 +532,13 @@ def _show(context: Context, measured: MeasuredHere) -> None:
             ]
         )
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
-    reference_ms = measured.rows[0]["reference_ms"]
-    title = f"Latency relative to the bare {measured.backbone} ({reference_ms:.3f} ms)"
+    title = f"Latency relative to the bare {backbone} ({rows[0]['reference_ms']:.3f} ms)"
     out = console(wide=context.wide)
     optional = ["faster than next", "ms", "95 % interval"]
     out.print(table(title, columns, cells, right=columns[:-1], optional=optional))
     conditions = ", ".join(f"{name} {value}" for name, value in first.conditions.items())
     show_prose(out, f"{first.fingerprint.name}; {conditions}")
-    sessions = several(len(measured.sessions), "session")
-    show_prose(out, f"{sessions}, {measured.dropped} of them dropped by the A/A control")
-    if measured.beside:
-        show_prose(out, not_alone(measured.beside))
+    counted = several(len(sessions), "session")
+    show_prose(out, f"{counted}, {left_out} of them dropped by the A/A control")
+    if beside:
+        show_prose(out, not_alone(beside))
