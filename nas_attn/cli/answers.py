@@ -182,7 +182,7 @@ def effects(
         what_bold_means,
     )
     from nas_attn.answer.reading import answer
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
 
     opened = study_named(context, study)
     found = answer(opened.store)

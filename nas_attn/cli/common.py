@@ -96,8 +96,7 @@ def not_written(error: OSError) -> str:
 
 def say_lines(lines: Sequence[Line], *, err: bool = False) -> None:
     """Lines with their labels, wrapped on a terminal, on standard output or standard error."""
-    from nas_attn.cli.printing import show_prose
-    from nas_attn.cli.terminal import SafeConsole
+    from nas_attn.cli.terminal import SafeConsole, show_prose
 
     out = SafeConsole(stderr=True, highlight=False) if err else console()
     with suppress(OSError) if err else nullcontext():
@@ -132,8 +131,15 @@ def table(
     whole: Sequence[str] = (),
     optional: Sequence[str] = (),
 ) -> FittedTable:
-    """A table that fits the terminal; `right`: of numbers; `whole`: never broken; `optional`: left
-    out where the terminal is too narrow, in this order.
+    """Makes a table that fits the terminal.
+
+    Args:
+        title: Above the table; empty: none.
+        columns: The headings.
+        rows: A cell for each column.
+        right: Columns of numbers, to the right.
+        whole: Columns whose cells are never broken.
+        optional: Columns that are left out where the terminal is too narrow, in this order.
     """
     from nas_attn.cli.tables import FittedTable
 

@@ -158,7 +158,7 @@ def _print_exported(done: Exported, kind: Format) -> None:
 
 def _say_exported(done: Exported, view: CandidateView) -> None:
     """What was written, and what its checks found."""
-    from nas_attn.cli.printing import INDENT, show_prose
+    from nas_attn.cli.terminal import INDENT, show_prose
 
     trained = done.facts["training"]["what"]
     network = f"{view.placement} ({view.label}; {trained})"
@@ -278,7 +278,7 @@ def validate_export(
     """
     check_output()
 
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
     from nas_attn.export.checking import verify
     from nas_attn.recipe import units
 

@@ -19,8 +19,19 @@ NO_FOLD = "none"
 def chosen_splits(
     data: str, validation: str | None, test: str | None, *, asking: bool
 ) -> SplitsSection | None:
-    """The splits of a folder of folds: as the options say, else as a person answers; None: the data
-    have no folds. Raises DataError: there is no such fold, or nobody can be asked.
+    """Divides a folder of folds, as the options say, else as a person answers.
+
+    Args:
+        data: The data set, `folder:PATH` where folds are looked for.
+        validation: The fold that validates; None: it was not given.
+        test: The fold that tests; None: it was not given.
+        asking: Whether a person at a terminal may be asked.
+
+    Returns:
+        The splits; None if the data have no folds.
+
+    Raises:
+        DataError: There is no such fold, or nobody can be asked.
     """
     source, _, place = data.partition(":")
     root = Path(place).expanduser()

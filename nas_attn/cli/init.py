@@ -130,7 +130,14 @@ class Dialogue:
         """The options whose defaults were taken."""
 
     def ask(self, given: object, option: str, question: str, default: str) -> str:
-        """What was given, or the answer to a question."""
+        """Returns what was given, or the answer to a question.
+
+        Args:
+            given: The value of the option; None: ask.
+            option: Its name, without dashes.
+            question: What a person is asked.
+            default: The answer where nobody is asked.
+        """
         if given is not None:
             return str(given)
         if self.asking:

@@ -320,7 +320,7 @@ def _front_of(study: OpenStudy) -> dict[str, Placement | None]:
 
 
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], folder: Path) -> None:
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
     from nas_attn.latency.session import PROGRAM_FILE, write_folder
 
     write_folder(
@@ -342,7 +342,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
 
 def _bring_back(context: Context, folder: Path, study: OpenStudy | None) -> None:
     """Prints what another device has measured; a study keeps it."""
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
     from nas_attn.latency.session import read_folder
     from nas_attn.system.processes import owner_name
     from nas_attn.training.measurer import to_text
@@ -498,7 +498,7 @@ def _show(
     """Prints what the sessions say. `shown`: key of a session's samples -> (placement as given, its
     explicit notation).
     """
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
     from nas_attn.latency.ratios import dropped, not_alone
 
     first = sessions[0]

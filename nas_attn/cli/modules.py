@@ -54,7 +54,7 @@ def modules(
 
 def _show_catalogue(context: Context, channels: int, size: int) -> None:
     from nas_attn.attention import catalogue
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
 
     listed = [_counted(row, channels, size) for row in catalogue.ROWS.values()]
     foreign, unusable = _foreign(channels, size)
@@ -85,7 +85,7 @@ def _show_catalogue(context: Context, channels: int, size: int) -> None:
 
 def _show_runtimes(context: Context, name: str | None) -> None:
     from nas_attn.attention import catalogue
-    from nas_attn.cli.printing import show_paragraph, show_prose
+    from nas_attn.cli.terminal import show_paragraph, show_prose
 
     measured, (titles, *lines) = catalogue.runtimes()
     if context.as_json:
@@ -123,7 +123,7 @@ def _cost(row: Row, given: dict[str, Knob], channels: int, size: int) -> _Cost:
 
 
 def _show_module(context: Context, row: Row, cost: _Cost) -> None:
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
 
     described = _described(row)
     if context.as_json:

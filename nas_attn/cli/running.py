@@ -348,7 +348,7 @@ def _announce(now: Snapshot, family: Family, difference: float | None) -> None:
     """Says what is compared and what that can show, before the first run."""
     from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.answer.validation_text import announcement
-    from nas_attn.cli.printing import INDENT, show_prose
+    from nas_attn.cli.terminal import INDENT, show_prose
 
     out = console()
     forecast = forecast_validation(now, family)
@@ -456,7 +456,7 @@ def _show_retrained(
     what the networks are.
     """
     from nas_attn.answer.candidates import metrics_shown
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
     from nas_attn.recipe import units
 
     labels = {run.key: _network_label(now, run) for run, _, _ in scores}

@@ -28,7 +28,7 @@ from nas_attn.answer.validation_text import (
     validation_sentences,
 )
 from nas_attn.cli.common import at_storage, table
-from nas_attn.cli.printing import INDENT, show_command, show_line, show_paragraph, show_prose
+from nas_attn.cli.terminal import INDENT, show_command, show_line, show_paragraph, show_prose
 from nas_attn.errors import NasAttnError
 from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import tasks, units
@@ -188,8 +188,16 @@ def show_next(
     report: Path | None,
     ended: str,
 ) -> None:
-    """Where everything is, and next steps: none before the search ends, no further trials in an
-    exhausted space. `artifacts`: the study's folder of them; None if they are in a bucket.
+    """Prints where everything is, and next steps: none before the search ends, no further trials in
+    an exhausted space.
+
+    Args:
+        out: Where it goes.
+        answer: The study's answer.
+        storage: The address of its database.
+        artifacts: Its folder of weights; None if they are in a bucket.
+        report: The file of the report; None: there is none.
+        ended: Why the search ended.
     """
     from nas_attn.storage.urls import shown_url
 

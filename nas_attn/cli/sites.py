@@ -92,7 +92,7 @@ def sites(
 
 
 def _print_notes(out: Console, surveyed: Survey) -> None:
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
 
     for note in _notes(surveyed):
         show_prose(out, note)
@@ -108,7 +108,7 @@ def _show_space(
     """The choices at each site after resolving and merging, the exact number of placements, and
     samples.
     """
-    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import show_prose
     from nas_attn.space.search_space import SearchSpace
 
     space = SearchSpace(spec, surveyed.sites)

@@ -1,5 +1,5 @@
-"""The terminal: output without foreign control characters, and the progress view of a running
-study.
+"""The terminal: output without foreign control characters, prose that is wrapped between words (in
+a file or a pipe each sentence is one line), and the progress view of a running study.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
-from nas_attn.cli.printing import show_prose
 from nas_attn.errors import OperationError, printable
+from nas_attn.system.wrapping import LABEL_COLUMNS, unquoted, wrapped
 
 if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BAR = 20
 # Workers shown at most
 WORKERS = 8
+# before a row of the card
+INDENT = "  "
 
 
 class SafeConsole(Console):
@@ -41,6 +43,45 @@ class SafeConsole(Console):
     ) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+def show_prose(
+    out: Console, text: str, *, label: str = "", indent: str = "", style: str = ""
+) -> None:
+    """Prints a sentence; its lines begin below one another, after the label.
+
+    Args:
+        out: Where it goes.
+        text: The sentence.
+        label: What stands before it, in a column of its own; empty: nothing.
+        indent: Blanks before all of it.
+        style: Of rich, like `bold`.
+    """
+    first = indent + (f"{label:<{LABEL_COLUMNS}}" if label else "")
+    plain = unquoted(text)
+    lines = [first + plain]
+    if out.is_terminal:
+        lines = wrapped(plain, out.width, first=first, rest=" " * len(first))
+    for line in lines:
+        show_line(out, line, style)
+
+
+def show_paragraph(out: Console, title: str, sentences: Sequence[str]) -> None:
+    """A title, and sentences below it."""
+    out.print(title, style="bold", markup=False)
+    for sentence in sentences:
+        show_prose(out, sentence, indent=INDENT)
+
+
+def show_command(out: Console, command: str, *, indent: str = INDENT) -> None:
+    """A command to copy: in one line, which only the terminal itself breaks."""
+    room = out.width - len(command)
+    show_line(out, f"{indent if len(indent) <= room else ''}{command}")
+
+
+def show_line(out: Console, line: str, style: str = "") -> None:
+    """A line that only the terminal itself breaks."""
+    out.print(Text(line, style=style), soft_wrap=True)
 
 
 @contextmanager

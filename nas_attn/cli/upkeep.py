@@ -79,7 +79,7 @@ def _once(context: Context, opened: OpenStudy) -> None:
     from nas_attn.answer.as_json import as_json as plain_json
     from nas_attn.answer.reading import constants_now
     from nas_attn.answer.workers import time_as_json
-    from nas_attn.cli.printing import show_command, show_prose
+    from nas_attn.cli.terminal import show_command, show_prose
     from nas_attn.searching.run.overview import overview
     from nas_attn.system.wrapping import LABEL_COLUMNS
 
