@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,20 +88,14 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
 
     quiet_optuna()
     stop = threading.Event()
-    over = threading.Event()
     ended: Ending | None = None
-
-    def end() -> None:
-        over.set()
-        stop.set()
-
-    clock = threading.Timer(order.left_s or 0.0, end)
-    if order.left_s is not None:
-        clock.daemon = True
-        clock.start()
     context = effort.context
     quiet = context.quiet or context.as_json
-    with display(opened, only=order.only, quiet=quiet) as say, interruptible(stop, say):
+    with (
+        stopped_after(order.left_s, stop) as over,
+        display(opened, only=order.only, quiet=quiet) as say,
+        interruptible(stop, say),
+    ):
         options = Options(
             device=effort.device,
             threads=effort.threads,
@@ -113,13 +107,31 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
         with suppress(KeyboardInterrupt):
             count = order.workers or effort.workers or usual_workers(opened, effort.device)
             ended = run_workers(opened, count, options, only=order.only)
-    clock.cancel()
     if ended is None:
         echo(f"stopped at once; go on with: {order.again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended is Ending.STOPPED and over.is_set():
         return Ending.TIME
     return ended
+
+
+@contextmanager
+def stopped_after(seconds: float | None, stop: threading.Event) -> Iterator[threading.Event]:
+    """Sets `stop` after so many seconds, and the event that it yields; None: never."""
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        stop.set()
+
+    timer = threading.Timer(seconds or 0.0, end)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield over
+    finally:
+        timer.cancel()
 
 
 def time_for(opened: OpenStudy, clock: Clock, effort: Effort) -> float | None:

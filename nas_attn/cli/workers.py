@@ -28,6 +28,7 @@ from nas_attn.cli.common import (
     quiet_optuna,
     study_named,
 )
+from nas_attn.cli.running import stopped_after
 from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError, several, shorten
 
 if TYPE_CHECKING:
@@ -61,14 +62,15 @@ def worker(
     Several GPUs and machines: docs/how-to/run-anywhere.md
     """
     from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
-    from nas_attn.searching.worker.ending import Report
+    from nas_attn.searching.worker.ending import Ending, Report
     from nas_attn.searching.worker.stopping import interruptible
 
+    seconds = clock(time)
     given = settings_given()
     told = given or WorkerSettings(
         device=device,
         threads=threads,
-        time_limit_s=ending_s(clock(time), time_limit),
+        time_limit_s=ending_s(seconds, time_limit),
         sharing=max(sharing, per_gpu),
         per_gpu=per_gpu,
     )
@@ -80,13 +82,14 @@ def worker(
         # a log on a full disk ends no work
         with suppress(OSError):
             if not context.quiet:
-                echo(f"{told.name}: {line}")
+                echo(f"{told.name}: {line}", err=context.as_json)
 
     quiet_optuna()
     report = None
     if told.report is not None:
         report = Report(told.report)
     with (
+        stopped_after(seconds, stop) as over,
         interruptible(stop, say, orders=told.orders),
         nullcontext() if report is None else report.takes_warnings(),
     ):
@@ -98,6 +101,8 @@ def worker(
             verbose=context.verbose,
             alone=given is not None or told.sharing > 1,
         )
+    if ended is Ending.STOPPED and over.is_set():
+        ended = Ending.TIME
     if context.as_json:
         print_json({"worker": told.name, "ended": ended})
     else:

@@ -390,6 +390,13 @@ def test_latency_compares_placements_and_other_backbones(nas) -> None:
     assert rows["resnet8(width=32)"]["ratio"] > 1.2
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows.values())
     assert found["conditions"]["batch_size"] == 1
+    again = nas("benchmark", "resnet8(width=8)", "*=simam", *options[2:], "--json").json
+    assert [row["placement"] for row in again["candidates"]] == ["*=simam"]
+    assert again["backbone"] == found["backbone"]
+    recipe = nas("measure", "digits", "simam", *quick, "--json").json
+    assert [row["placement"] for row in recipe["candidates"]] == ["simam"]
+    assert "simam" in recipe["candidates"][0]["resolved"]
+    assert "'digits'" in nas("measure", "digits", *quick).error
     beside = nas("measure", "resnet8(width=8)", "resnet8(width=32)", *options[2:], "--json").json
     assert beside["backbone"] == "resnet8(width=8)", "without a study, the first word is a backbone"
     assert [row["placement"] for row in beside["candidates"]] == ["resnet8(width=32)"]

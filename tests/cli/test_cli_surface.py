@@ -191,6 +191,28 @@ def test_the_card_comes_first_also_for_what_a_person_chooses(tmp_path: Path, nas
     assert nas("show", *at, "--placement", "none").out.startswith("Keep the bare backbone: ")
 
 
+def test_json_is_one_document_of_commands_that_only_told_people(table: Path, nas: Nas) -> None:
+    recipe = nas("init", "mine.toml", "--data", "digits", "--json").json
+    assert recipe["recipe"] == "mine.toml"
+    assert "--space small" in recipe["defaults"]
+    assert nas("search", "table.toml", "--create-only", "--json").json["ended"] == "created"
+    worked = nas("worker", "table", "--time", "0s", "--device", "cpu", "--json").json
+    assert worked["ended"] == "time"
+    assert open_study("table", URL).store.candidates() == []
+    assert nas("stop", "--json").json == {"told": 0, "cancelled": 0, "working": []}
+
+
+def test_a_test_ends_with_its_time_and_goes_on(table: Path, nas: Nas) -> None:
+    begin("table")
+    tested = ("test", "--placement", "stage1=se(reduction=2)", "--seeds", "2", "--workers", "1")
+    ended = nas(*tested, "--time", "0s")
+    assert ended.status == 130
+    assert "go on with: nas-attn test table" in ended.err
+    assert nas("test", "--workers", "1", "--time", "1h", "--json").json["validations"][0][
+        "complete"
+    ]
+
+
 def test_the_main_options_come_first_in_the_help(nas: Nas) -> None:
     shown = nas("search", "--help").out
     headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
