@@ -529,7 +529,6 @@ def start_clock(
         workers: that share the time.
     """
     store = opened.store
-    now = opened.database.now()
     epoch_s = seconds_per_epoch(store)
     if trials is None and epoch_s is not None:
         rungs = opened.recipe.training.rungs
@@ -539,9 +538,24 @@ def start_clock(
         trials = len(store.candidates()) + max(1, int(SCREENING * seconds / each_s))
     if trials is not None:
         store.set(trials=max(trials, trials_to_try_all(opened)))
-    rest = TESTING if tested else LAST_SEED_SHARE
     screening = LENGTH_SHARE if opened.recipe.target_is_open else SCREENING
-    store.set(
+    divide_time(opened, seconds, tested=tested, screening=screening)
+
+
+def divide_time(
+    opened: OpenStudy, seconds: float, *, tested: bool, screening: float = SCREENING
+) -> None:
+    """Sets when new candidates, further runs and everything end.
+
+    Args:
+        opened: the study.
+        seconds: from now until its end.
+        tested: whether a test ends it.
+        screening: share of the time for new candidates.
+    """
+    now = opened.database.now()
+    rest = TESTING if tested else LAST_SEED_SHARE
+    opened.store.set(
         screen_until=now + screening * seconds,
         test_from=now + (1 - rest) * seconds,
         ends_at=now + seconds,
