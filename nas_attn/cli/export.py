@@ -239,8 +239,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, effort: Effort) -> None
     from nas_attn.cli.common import INTERRUPTED
     from nas_attn.recipe import units
     from nas_attn.searching.prepare.checks import check_here
-    from nas_attn.searching.run.again import train_again
-    from nas_attn.searching.run.taking_part import Options
+    from nas_attn.searching.run.taking_part import Options, train_again
     from nas_attn.searching.worker.stopping import interruptible
 
     def say(line: str) -> None:

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from nas_attn.answer.answer import Answer
     from nas_attn.answer.snapshot import Snapshot
     from nas_attn.answer.validation import Family
-    from nas_attn.searching.phases.validating import ValidationRequest
-    from nas_attn.searching.prepare.planning import Clock
+    from nas_attn.searching.phases.testing import ValidationRequest
+    from nas_attn.searching.prepare.planning import SearchTime
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
     from nas_attn.storage.rows import Run
@@ -134,7 +134,7 @@ def stopped_after(seconds: float | None, stop: threading.Event) -> Iterator[thre
         timer.cancel()
 
 
-def time_for(opened: OpenStudy, clock: Clock, effort: Effort) -> float | None:
+def time_for(opened: OpenStudy, clock: SearchTime, effort: Effort) -> float | None:
     """Starts the clock of a search, or lets it go on; seconds until its end, None without a
     limit.
     """
@@ -308,7 +308,7 @@ def final_test(
     from nas_attn.answer.reading import answer, unfinished
     from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.report.publishing import Publisher
-    from nas_attn.searching.phases import validating
+    from nas_attn.searching.phases import testing
     from nas_attn.searching.prepare.checks import check
     from nas_attn.searching.prepare.search_plan import SearchPlan
 
@@ -319,9 +319,9 @@ def final_test(
     if not begun and now.validations and not another and not dry_run:
         _show_validations(now, context.as_json)
         return
-    request = validating.ValidationRequest(seeds, front, tuple(also or ()), margin)
+    request = testing.ValidationRequest(seeds, front, tuple(also or ()), margin)
     family = _family(opened, found, request, begun)
-    validating.check_test_split(opened.recipe)
+    testing.check_test_split(opened.recipe)
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
     if dry_run and context.as_json:
         forecast = forecast_validation(now, family)
@@ -330,7 +330,7 @@ def final_test(
         _announce(now, family, difference)
     if dry_run:
         return
-    validating.begin(opened, family)
+    testing.begin(opened, family)
     again = f"nas-attn test {opened.store.name}{at_storage(context.storage)}"
     do_runs(opened, effort, RunOrder(again, only=VALIDATE, left_s=clock(time)))
     now = Publisher(opened).current().now
@@ -344,7 +344,7 @@ def _family(
     opened: OpenStudy, answer: Answer, request: ValidationRequest, begun: Family | None
 ) -> Family:
     """The networks to compare. StudyError: other ones are asked for than those that have begun."""
-    from nas_attn.searching.phases.validating import family_of
+    from nas_attn.searching.phases.testing import family_of
     from nas_attn.training.plan import study_plan
 
     if begun is None:

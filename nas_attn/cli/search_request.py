@@ -42,7 +42,7 @@ from nas_attn.searching.prepare.image_folder import (
 )
 from nas_attn.searching.prepare.planning import (
     HOUR_S,
-    Clock,
+    SearchTime,
     Timetable,
     timetable,
     timetable_lines,
@@ -102,16 +102,16 @@ class ResumeRequest:
     """Whether this machine measures the latencies from now on."""
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> SearchTime:
         """What is asked of the time."""
-        return Clock(self.seconds, self.began, self.trials)
+        return SearchTime(self.seconds, self.began, self.trials)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TimePlan:
     """How a search uses its time."""
 
-    clock: Clock
+    clock: SearchTime
     trials: int | None
     """Candidates of a new study; None: as its recipe says."""
     effort: Effort
@@ -183,7 +183,7 @@ def say_inventory(plan: SearchPlan, context: Context, *, err: bool) -> list[str]
 
 def schedule_of(
     plan: SearchPlan, budget: Budget | None, request: SearchRequest, effort: Effort
-) -> Schedule:
+) -> TimePlan:
     """Plans the time of a search, and says how it is used.
 
     Args:
@@ -194,19 +194,19 @@ def schedule_of(
     """
     stated = request.stated_trials
     unlimited = 0 if stated is not None else plan.recipe.search.trials
-    clock = Clock(request.seconds, request.began, stated, unlimited=unlimited)
+    clock = SearchTime(request.seconds, request.began, stated, unlimited=unlimited)
     if budget is not None:
         _say_budget(budget, effort.context, err=True)
         seconds = request.seconds if stated is not None else budget.seconds
         clock = replace(clock, seconds=seconds, tested=budget.blocks > 0)
-        return Schedule(clock, None, _as_reckoned(effort))
+        return TimePlan(clock, None, _as_reckoned(effort))
     table = _timetable(plan, request, effort)
     if table is None:
-        return Schedule(clock, None, effort)
+        return TimePlan(clock, None, effort)
     if not effort.context.as_json:
         say_lines(timetable_lines(table), err=True)
     clock = replace(clock, tested=table.blocks > 0)
-    return Schedule(clock, table.trials, _as_reckoned(effort))
+    return TimePlan(clock, table.trials, _as_reckoned(effort))
 
 
 def _as_reckoned(effort: Effort) -> Effort:

@@ -30,7 +30,7 @@ from nas_attn.export import kept_weights
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching import keeping
 from nas_attn.searching.prepare import beginning
-from nas_attn.searching.run import again, taking_part
+from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
 from nas_attn.storage.artifacts import mark, run_folder, weights_run
 
@@ -293,7 +293,9 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
         "what the study knows stays as it is"
     )
     assert not [
-        name for name in study.store.all_checkpoints() if name.startswith(again.AGAIN_PROTOCOL)
+        name
+        for name in study.store.all_checkpoints()
+        if name.startswith(taking_part.AGAIN_PROTOCOL)
     ]
     (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
     with pytest.raises(CheckpointError, match=r"none .*\(checkpoint "):
@@ -311,6 +313,6 @@ def test_only_what_was_scored_is_trained_again(
     now = reading.snapshot(study.store)
     failed = next(view for view in now.candidates if view.state == "failed")
     with pytest.raises(CheckpointError, match="has not been scored"):
-        again.train_again(study, failed, taking_part.Options(say=lambda line: None))
+        taking_part.train_again(study, failed, taking_part.Options(say=lambda line: None))
     with pytest.raises(CheckpointError, match=r"uniform simam \(failed\)"):
         kept_weights.trained_model(study, beginning.plan_recipe(study.recipe), failed)

@@ -12,63 +12,45 @@ these runs.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 from typing_extensions import override
 
 from nas_attn.answer.cautions import only_guessed
-from nas_attn.answer.means import recommended
 from nas_attn.answer.progress import ended_candidate
-from nas_attn.answer.reading import searched_snapshot
-from nas_attn.answer.rounds import price
 from nas_attn.errors import (
-    BackboneError,
-    MeasurementError,
-    PlacementError,
     RecipeError,
     TrainingError,
     did_you_mean,
     several,
 )
 from nas_attn.latency.ratios import LEAST_MEASURED
-from nas_attn.model.features import is_control, is_other
+from nas_attn.model.features import is_control
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.keeping import not_kept
+from nas_attn.searching.phases.extras import Extras
 from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
-from nas_attn.searching.prepare.baselines import larger_networks
 from nas_attn.searching.propose import prior
-from nas_attn.searching.propose.candidates import FEW_SITES
-from nas_attn.searching.propose.near import (
-    modules_alone,
-    parts,
-    sites_with_attention,
-    with_one_exchanged,
-)
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import covers
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.space.search_space import FREE
-from nas_attn.storage.records import CandidateRow, Latency, Score
+from nas_attn.storage.records import CandidateRow, Score
 from nas_attn.storage.rows import Lease, Run, RunRow
-from nas_attn.storage.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
-from nas_attn.training.learning_rates import check_rates
+from nas_attn.storage.trial_book import TRIED, AskedTrial, attributes
 from nas_attn.training.measurer import Measurer
 from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses
-from nas_attn.training.starts import given_weights
 
 # the larger network comes after this share of the candidates: attention's cost is known then
 LATE = 0.75
-# the last of every so many candidates are near the answer: parts of it, or with one module
-# exchanged
+# the last of every so many candidates are near the answer
 EVERY_NEAR = 6
 MOST_NEAR = 12
 # before so many placements with attention are scored, none is pruned: with a tight limit there are
@@ -80,23 +62,6 @@ COMPANIONS = 3
 PRIORITY = 30
 # states of Optuna's trials that have had a run
 BEGUN = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-
-
-def which_larger(latencies: Sequence[Latency | None], attention: float, limit: float | None) -> int:
-    """The larger network to try: the slowest one that is surely within the limit, else the one
-    nearest to attention's latency.
-    """
-    within = {
-        i: latency.ratio
-        for i, latency in enumerate(latencies)
-        if latency and limit is not None and latency.high <= limit
-    }
-    apart = [
-        math.inf if latency is None else abs(latency.ratio - attention) for latency in latencies
-    ]
-    if within:
-        return max(within, key=lambda i: within[i])
-    return apart.index(min(apart))
 
 
 class Search(TaskSource):
@@ -120,8 +85,7 @@ class Search(TaskSource):
         )
         # a placement that is known to meet the limit stays known
         self._met = False
-        # this machine cannot get the weights of a larger network
-        self._no_control = False
+        self._extras = Extras(worker)
         runs = self.queue.rows(purposes=[SEARCH], protocol=SEARCH)
         end = bare_seeds(self.recipe).stop
         # an earlier version went beyond, and a study keeps its order
@@ -140,15 +104,15 @@ class Search(TaskSource):
         within = self._check_limit()
         until = self.store.settings.screen_until
         if until is not None and self.worker.opened.database.now() > until:
-            entered = self._enter_larger(trials)
+            entered = self._extras.enter_larger(trials)
             self.store.set(trials=begun + entered)
             return entered and self._ask(lease)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
         covered = self._covered(trials, within=within) and not waiting
-        entered = (covered or begun >= LATE * planned) and self._enter_larger(trials)
+        entered = (covered or begun >= LATE * planned) and self._extras.enter_larger(trials)
         last = min(planned // EVERY_NEAR, MOST_NEAR)
         if not waiting and not entered and begun >= planned - last:
-            self._enter_near()
+            self._extras.enter_near()
         exhausted = covered and not entered
         self._keep(exhausted=exhausted)
         return not exhausted and self._ask(lease)
@@ -216,80 +180,6 @@ class Search(TaskSource):
                 f" module, '{alone[fastest]}', takes {latencies[fastest].ratio:.2f} times as long"
                 " as the bare backbone; set a higher limit in a new study"
             )
-
-    def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Enqueues a larger network as a control, once."""
-        if self._no_control or any(is_other(outside(trial) or BARE) for trial in trials):
-            return False
-        larger = larger_networks(self.recipe, self.bench.plan, self.worker.opened.trials)
-        if not larger:
-            return False
-        names = list(larger)
-        networks = list(larger.values())
-        # of one family: what holds for one, holds for all
-        plan = self.bench.plan.like(networks[0].other)
-        try:
-            check_rates(plan)
-            if self.recipe.training.start == "pretrained":
-                given_weights(plan)
-        except BackboneError as error:
-            self.worker.say(f"no larger network is tried as a control: {error}")
-            self._no_control = True
-            return False
-        number = 0
-        now = None
-        if len(names) > 1:
-            now = searched_snapshot(self.store)
-        wanted = None
-        if now is not None:
-            wanted = price(now)
-        if wanted is not None:
-            with suppress(TrainingError, MeasurementError):
-                latencies = [self.bench.latency(network, networks) for network in networks]
-                number = which_larger(latencies, wanted, self.recipe.limits.max_latency_ratio)
-        self.book.enqueue_outside(networks[number].text, {BASELINE: names[number]})
-        return True
-
-    def _enter_near(self) -> None:
-        """Enqueues a placement near the recommended one, which is never pruned: one of its modules
-        alone if none was tried, else another part of it; in small spaces, then the same with one
-        module exchanged. Of several, it takes the best by the model.
-        """
-        now = searched_snapshot(self.store)
-        best = recommended(now)
-        model = now.evidence.get(now.primary or "")
-        if best is None or model is None or best.placement == BARE:
-            return
-        try:
-            answer = self.space.values(self.bench.plan.resolved(best.placement))
-        except PlacementError:
-            # the space does not hold it
-            return
-        near = self._near(answer)
-        if not near:
-            return
-        estimates = model.about({key: network.placement for key, network in near.items()}).estimates
-        sign = -1 if model.lower_is_better else 1
-        nearest = near[max(near, key=lambda key: sign * estimates[key].mean)]
-        self.book.enqueue(self.space.values(nearest), {TRIED: nearest.text})
-
-    def _near(self, answer: Mapping[str, str]) -> dict[str, ResolvedPlacement]:
-        """Key -> an untried placement near an answer: the first kind of which there is one."""
-        sites = sites_with_attention(self.space, answer)
-        alone = self._untried(modules_alone(answer, sites))
-        none_was_tried = len(alone) == len(sites)
-        if none_was_tried and len(sites) > 1:
-            return alone
-        near = self._untried(parts(answer, sites))
-        if not near and len(answer) <= FEW_SITES:
-            near = self._untried(with_one_exchanged(self.space, answer, sites))
-        return near
-
-    def _untried(self, some: Iterable[Mapping[str, str]]) -> dict[str, ResolvedPlacement]:
-        networks = (self.space.resolve(values) for values in some)
-        return {
-            network.key: network for network in networks if not self.store.candidate(network.key)
-        }
 
     @override
     def close(self) -> Ending | None:

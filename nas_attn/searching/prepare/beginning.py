@@ -8,9 +8,8 @@ from pathlib import Path
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import CONFIRM, ROUND
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.searching.prepare.baselines import enqueue_first
+from nas_attn.searching.prepare.baselines import enqueue_first, user_trials
 from nas_attn.searching.prepare.checks import check
-from nas_attn.searching.prepare.own_placements import user_trials
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage.opening import OpenStudy, create_study

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from nas_attn.errors import BackboneError, DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import tracking
-from nas_attn.searching.prepare.own_placements import user_trials
+from nas_attn.searching.prepare.baselines import user_trials
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.system.importing import PYTHON, load_object

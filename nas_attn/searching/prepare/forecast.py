@@ -14,9 +14,14 @@ from nas_attn.answer.validation import validation_epochs
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.units import duration
-from nas_attn.searching.prepare.baselines import Queued, first_queue, larger_networks
+from nas_attn.searching.prepare.baselines import (
+    Queued,
+    UserTrial,
+    first_queue,
+    larger_networks,
+    user_trials,
+)
 from nas_attn.searching.prepare.checks import check_weights
-from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
 from nas_attn.searching.prepare.planning import (
     SEEDS_PER_LENGTH,
     control_lengths,

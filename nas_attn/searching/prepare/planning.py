@@ -24,7 +24,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.task import Pace, Task
 from nas_attn.recipe.units import duration
-from nas_attn.searching.prepare.own_placements import trials_to_try_all
+from nas_attn.searching.prepare.baselines import trials_to_try_all
 from nas_attn.storage.leasing import release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.wrapping import Line
@@ -486,7 +486,7 @@ def search_power(
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class SearchTime:
     """What a command says of the time of a search."""
 
     seconds: float | None
@@ -501,7 +501,7 @@ class Clock:
     """Candidates at least, once no time limits them any more."""
 
 
-def time_left(opened: OpenStudy, clock: Clock, *, workers: int) -> float | None:
+def time_left(opened: OpenStudy, clock: SearchTime, *, workers: int) -> float | None:
     """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
     no limit. `workers` share the time.
     """

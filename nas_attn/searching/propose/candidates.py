@@ -92,8 +92,14 @@ class Beliefs:
 def proposals(
     beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
 ) -> Iterator[tuple[int, ...]]:
-    """Placements to try, the best first, `seen` ones included. `by_limit`: rank by value below
-    random costs, not by hypervolume.
+    """Ranks placements to try, the best first, tried ones included.
+
+    Args:
+        beliefs: predictions of all objectives.
+        seen: (n, sites) choices of the placements that are known.
+        allowed: the placements that may be proposed.
+        rng: draws cost limits and changes.
+        by_limit: whether the value below random costs ranks them, not the hypervolume.
     """
     observed = beliefs.values(seen)
     parents = np.unique(seen[non_dominated(observed)], axis=0)

@@ -95,8 +95,14 @@ class History:
     def __init__(
         self, key: object, space: Space, names: Names, primary: int, known: Effects
     ) -> None:
-        """`key`: of the study and the space; each key needs its own history. `known`: effects on
-        the primary objective.
+        """Makes an empty history.
+
+        Args:
+            key: of the study and the space; each key needs its own history.
+            space: site -> its choices.
+            names: the name under which a choice shares its effect.
+            primary: index of the objective that is sought.
+            known: site -> choice -> expected effect on that objective.
         """
         self.key = key
         self._primary = primary

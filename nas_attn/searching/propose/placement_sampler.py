@@ -77,11 +77,18 @@ class PlacementSampler(BaseSampler):
         evidence: Evidence = known_of_trials,
         prior: Effects | None = None,
     ) -> None:
-        """`space`: parameter -> choices; None: those that trials have had. At most `at_most`
-        parameters have a choice that is not in `free`. Choices that share a name by `names` share
-        an effect. `primary`: index of the objective that is sought; the others are its costs.
-        `prior`: parameter -> choice -> what it is expected to do to that objective (more being
-        better; in any unit: the values say how much of it holds, and may turn it round).
+        """Makes a sampler for `optuna.create_study`.
+
+        Args:
+            seed: of all draws; None: another one each time.
+            space: parameter -> choices; None: those that trials have had.
+            at_most: parameters that may have a choice that is not in `free`; None: any number.
+            free: choices that do not count towards `at_most`.
+            names: the name under which a choice shares its effect with others.
+            primary: index of the objective that is sought; the others are its costs.
+            evidence: what is known of the trials' values.
+            prior: parameter -> choice -> what it is expected to do to the primary objective. More
+                is better, in any unit: the values say how much of it holds, and may turn it round.
         """
         self._seed = secrets.randbits(31) if seed is None else seed
         self._space = (
@@ -142,8 +149,16 @@ class PlacementSampler(BaseSampler):
     def propose(
         self, study: Study, trial: FrozenTrial, space: Space, *, again: bool = False
     ) -> dict[str, Any] | None:
-        """A placement that was not tried and does not wait. If there is none: None, or with `again`
-        one that was tried.
+        """Proposes a placement that was not tried and does not wait.
+
+        Args:
+            study: the study.
+            trial: the one that asks.
+            space: parameter -> its choices.
+            again: whether one that was tried will do if nothing else is left.
+
+        Returns:
+            Parameter -> choice; None if nothing is left.
         """
         rng = np.random.default_rng([self._seed, trial.number])
         with self._lock:

@@ -46,9 +46,16 @@ class DistinctSampler(BaseSampler):
         evidence: Evidence = known_of_trials,
         prior: Effects | None = None,
     ) -> None:
-        """`name`: of a row in `nas_attn.recipe.tables`, or `package.module:function`. The model of
-        placements learns from `evidence` and `prior` (as in `PlacementSampler`); its primary
-        objective is the first one that needs training. `trials`: the planned size of the study.
+        """Makes the sampler of a study. Its primary objective is the first one that needs training.
+
+        Args:
+            name: of a row in `nas_attn.recipe.tables`, or `package.module:function`.
+            space: the search space.
+            seed: of all draws.
+            trials: the planned size of the study.
+            objectives: as the recipe names them.
+            evidence: what the model of placements learns from, as in `PlacementSampler`.
+            prior: what it expects before, as in `PlacementSampler`.
         """
         self._space = space
         self._seed = seed

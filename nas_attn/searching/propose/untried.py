@@ -55,8 +55,16 @@ def covers(space: SearchSpace, trials: Sequence[FrozenTrial], left: int) -> bool
 
 
 def unseen_neighbour(space: SearchSpace, values: Values, seen: Seen, rng: random.Random) -> Values:
-    """An unseen placement one step from `values`, else a random unseen one; Exhausted if there is
-    none.
+    """Draws an unseen placement one step from another one, else a random unseen one.
+
+    Args:
+        space: the search space.
+        values: site -> choice of that one; empty: any unseen one.
+        seen: the placements that were tried, or wait.
+        rng: of this draw.
+
+    Raises:
+        Exhausted: there is none.
     """
     near = [v for v in space.neighbours(values) if as_seen(v) not in seen]
     if near:

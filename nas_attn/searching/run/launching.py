@@ -342,6 +342,15 @@ class WorkerActor:
         folder: str,
         log: str,
     ) -> None:
+        """Starts the worker.
+
+        Args:
+            study: its name.
+            settings: of the worker.
+            environment: variables to add to the worker's.
+            folder: in which it works.
+            log: the file that takes its output.
+        """
         import ray
 
         self._me = ray.get_runtime_context().current_actor

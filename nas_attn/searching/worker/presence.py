@@ -34,7 +34,14 @@ class Presence:
     """
 
     def __init__(self, opened: OpenStudy, owner: str, device: str, stop: threading.Event) -> None:
-        """`stop` is set when the study's workers are told to stop."""
+        """Makes the line of a worker that is not listed yet.
+
+        Args:
+            opened: the study.
+            owner: the worker's name in leases.
+            device: that it trains on.
+            stop: is set when the study's workers are told to stop.
+        """
         self._store = opened.store
         self._owner = owner
         self._device = device

@@ -139,8 +139,15 @@ class Worker:
         deadline: float | None = None,
         at: Callable[[str], None] = ignore,
     ) -> None:
-        """`stop`, asked between steps, ends the work; after `deadline` (time.monotonic()) no run is
-        begun; `at` is told its current task.
+        """Makes a worker of a study.
+
+        Args:
+            opened: the study.
+            benches: where its runs are trained, by protocol.
+            stop: asked between steps; True ends the work.
+            say: takes each line of progress.
+            deadline: after it (`time.monotonic`) no run is begun; None: no limit.
+            at: is told the current task.
         """
         self._at = at
         self.opened = opened

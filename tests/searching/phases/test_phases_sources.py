@@ -21,7 +21,7 @@ from nas_attn.searching.phases.length import (
 )
 from nas_attn.searching.phases.retraining import Retraining
 from nas_attn.searching.phases.screening import Search
-from nas_attn.searching.phases.validating import Validation, begin, family_runs
+from nas_attn.searching.phases.testing import Validation, begin, family_runs
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker

@@ -28,9 +28,9 @@ from nas_attn.errors import StudyError
 from nas_attn.model.evidence import Gain
 from nas_attn.recipe.purposes import TEST_PROTOCOL
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.phases import validating
+from nas_attn.searching.phases import testing
 from nas_attn.searching.phases.retraining import FIRST_RETRAINING
-from nas_attn.searching.phases.validating import FIRST_SEED
+from nas_attn.searching.phases.testing import FIRST_SEED
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
@@ -120,12 +120,12 @@ def test_a_named_placement_is_tested_where_nothing_is_recommended(searched: Path
     opened = open_study("tiny")
     plan = beginning.plan_recipe(opened.recipe)
     nothing = answer_with(snapshot(opened.store), None)
-    named = validating.ValidationRequest(placements=("stage1=simam",))
-    family = validating.family_of(opened, nothing, plan, named)
+    named = testing.ValidationRequest(placements=("stage1=simam",))
+    family = testing.family_of(opened, nothing, plan, named)
     simam, bare = (plan.resolved(parse(text)).key for text in ("stage1=simam", "none"))
     assert family.comparisons == ((simam, bare),)
     with pytest.raises(StudyError, match="--placement"):
-        validating.family_of(opened, nothing, plan, validating.ValidationRequest())
+        testing.family_of(opened, nothing, plan, testing.ValidationRequest())
 
 
 @pytest.mark.parametrize(
@@ -142,19 +142,17 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     best = replace(recommended(now), placement=BARE, key=plan.resolved(BARE).key, best_bet=likely)
     limits = now.recipe.limits.model_copy(update={"max_latency_ratio": limit})
     now = replace(now, recipe=now.recipe.model_copy(update={"limits": limits}))
-    family = validating.family_of(
-        opened, answer_with(now, best), plan, validating.ValidationRequest()
-    )
+    family = testing.family_of(opened, answer_with(now, best), plan, testing.ValidationRequest())
     assert ((bet.key, best.key) in family.comparisons) is tested
     taken = answer_with(now, replace(best, instead=bet.key))
-    assert (bet.key, best.key) in validating.family_of(
-        opened, taken, plan, validating.ValidationRequest()
+    assert (bet.key, best.key) in testing.family_of(
+        opened, taken, plan, testing.ValidationRequest()
     ).comparisons
     other = next(view for view in now.candidates if view.key not in (bet.key, best.key))
     both = answer_with(
         now, replace(best, key=other.key, placement=other.placement, instead=bet.key)
     )
-    compared = validating.family_of(opened, both, plan, validating.ValidationRequest()).comparisons
+    compared = testing.family_of(opened, both, plan, testing.ValidationRequest()).comparisons
     assert {(bet.key, best.key), (other.key, best.key), (bet.key, other.key)} <= {*compared}, (
         "the best placement, too"
     )
@@ -276,7 +274,7 @@ def _rescore(protocol: str, accuracy: float) -> None:
 
 
 PHASES = (
-    "nas_attn.searching.phases.validating:Validation.want",
+    "nas_attn.searching.phases.testing:Validation.want",
     "nas_attn.training.workbench:Workbench.start",
     "nas_attn.training.evaluators:EvaluatorTrainer.fit",
     "nas_attn.training.workbench:Workbench.test",
@@ -285,7 +283,7 @@ PHASES = (
     "nas_attn.training.workbench:Workbench.keep_weights",
     "nas_attn.storage.work:RunQueue.finish",
     "nas_attn.storage.artifacts:RunFiles.clear",
-    "nas_attn.searching.phases.validating:Validation.ended",
+    "nas_attn.searching.phases.testing:Validation.ended",
 )
 """Before and after each of these a worker is killed, in its second run: each has to take up what
 the one before left.
@@ -337,10 +335,8 @@ def test_killed_in_every_phase_by_several_workers(
     na.search(recipe, storage=url, say=lambda line: None)
     opened = open_study("killed", url)
     plan = beginning.plan_recipe(opened.recipe)
-    family = validating.family_of(
-        opened, answer(opened.store), plan, validating.ValidationRequest()
-    )
-    validating.begin(opened, family)
+    family = testing.family_of(opened, answer(opened.store), plan, testing.ValidationRequest())
+    testing.begin(opened, family)
     killed = 0
     for phase in PHASES:
         pair = []
@@ -364,7 +360,7 @@ def test_killed_in_every_phase_by_several_workers(
     )
     rows = opened.store.queue.rows(protocol="target")
     assert {row.run.identity for row in rows} == {
-        run.identity for run in validating.family_runs(family)
+        run.identity for run in testing.family_runs(family)
     }
     assert {row.state for row in rows} == {"done"}
     readings = Counter(reading.reason for reading in opened.store.test_readings())

@@ -11,7 +11,7 @@ from pathlib import Path
 from nas_attn.answer.reading import answer, snapshot, unfinished
 from nas_attn.recipe.purposes import VALIDATE
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.phases import validating
+from nas_attn.searching.phases import testing
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage.opening import open_study
@@ -30,10 +30,10 @@ CHANGES = {
 def begin_test() -> None:
     """What `nas-attn test` does in another terminal, before it has workers."""
     other = open_study("table", URL)
-    request = validating.ValidationRequest()
-    family = validating.family_of(other, answer(other.store), study_plan(other.store), request)
-    validating.begin(other, family)
-    other.store.queue.want(validating.family_runs(family))
+    request = testing.ValidationRequest()
+    family = testing.family_of(other, answer(other.store), study_plan(other.store), request)
+    testing.begin(other, family)
+    other.store.queue.want(testing.family_runs(family))
 
 
 def test_a_test_that_begins_beside_a_search_is_done_with_it(table: Path) -> None:

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 import nas_attn as na
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.prepare import baselines, beginning, forecast, own_placements
+from nas_attn.searching.prepare import baselines, beginning, forecast
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
 
@@ -62,9 +62,7 @@ def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Pat
     na.search("table.toml", trials=5, overrides={"search.confirm_seeds": 0}, say=silent)
     opened = opening.open_study("table", URL)
     plan = beginning.plan_recipe(opened.recipe)
-    for trial in own_placements.user_trials(
-        plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]
-    ):
+    for trial in baselines.user_trials(plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]):
         baselines.enqueue_first(opened, [trial])
         baselines.enqueue_first(opened, [trial])
     taking_part.work(opened, taking_part.Options(say=silent))
@@ -72,7 +70,7 @@ def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Pat
     assert list(states.values()) == list(range(8))
     assert list(states)[5:7] == [EXPLICIT, "stage1=cbam(reduction=8)"]
     with pytest.warns(NasAttnWarning, match=r"trial 5 .*\((scored|pruned)\)"):
-        baselines.enqueue_first(opened, own_placements.user_trials(plan, [OUTSIDE]))
+        baselines.enqueue_first(opened, baselines.user_trials(plan, [OUTSIDE]))
 
 
 def test_ideas_come_before_the_baselines_but_for_the_bare_network(table: Path) -> None:

@@ -22,7 +22,7 @@ from nas_attn.answer.progress import progress
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.export import exporting
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.phases import confirming, screening, testing, validating
+from nas_attn.searching.phases import confirming, extras, testing
 from nas_attn.searching.prepare import baselines, beginning, image_folder, planning
 from nas_attn.searching.prepare.image_folder import budget_lines
 from nas_attn.searching.run import taking_part
@@ -225,13 +225,13 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     first = {"search.trials": 2, "target.epochs": 3, "target.seeds": 2}
     opened = beginning.begin(load_recipe("table.toml", overrides=first), URL)
     assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
-    tested = validating.family_of(
+    tested = testing.family_of(
         opened,
         reading.snapshot(opened.store),
         study_plan(opened.store),
-        validating.ValidationRequest(),
+        testing.ValidationRequest(),
     )
-    validating.begin(opened, tested)
+    testing.begin(opened, tested)
     assert (
         taking_part.work(opened, taking_part.Options(say=lambda line: None), only="validate")
         == "complete"
@@ -361,9 +361,9 @@ def test_the_larger_network_costs_what_attention_does_or_without_likely_attentio
         None,
         *(Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for ratio in (1.16, 1.23, 1.29, 1.5)),
     ]
-    assert screening.which_larger(wider, 1.18, None) == 1
-    assert screening.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
-    assert screening.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
+    assert extras.which_larger(wider, 1.18, None) == 1
+    assert extras.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
+    assert extras.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nas_attn import backbones
 from nas_attn.attachment import survey
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.searching.propose.near import (
+from nas_attn.searching.phases.extras import (
     ALL_PARTS,
     modules_alone,
     parts,
