@@ -1,16 +1,12 @@
 """Stratified splits, fixed by a seed; groups stay together.
 
-Groups (`data.groups`) come from a CSV file, or by a regular expression over paths. Python's own
-expressions may need longer than the age of the earth for one short name, and cannot be stopped. So
-they are matched in a process of its own, all names of a folder at once, with a time limit.
+Groups (`data.groups`) come from a CSV file, or by a regular expression over paths.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
-import sys
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -190,22 +186,6 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
 # (paths of images, the folder with their class folders) -> the group of each
 GroupsOf = Callable[[Sequence[Path], Path], list[str]]
 GROUP_COLUMNS = ["image", "group"]
-# time limit for the names of a folder; a usual expression takes a millionth of it
-MATCHING_S = 10.0
-# names for each further second of it
-NAMES_PER_S = 10_000
-# Reads [pattern, names] and writes the group of each name, null where there is none. It imports
-# nothing that could come from the working folder.
-MATCHING = """
-import json, re, sys
-pattern, names = json.load(sys.stdin)
-expression = re.compile(pattern)
-groups = []
-for name in names:
-    match = expression.search(name)
-    groups.append(match and (match.group(1) if expression.groups else match.group()))
-json.dump(groups, sys.stdout)
-"""
 
 
 def find_groups(section: GroupsSection, root: Path) -> GroupsOf:
@@ -218,43 +198,21 @@ def find_groups(section: GroupsSection, root: Path) -> GroupsOf:
 
 
 def _of_pattern(pattern: str) -> GroupsOf:
-    def groups_of(paths: Sequence[Path], folder: Path) -> list[str]:
-        names = ["/".join(path.relative_to(folder).parts[1:]) for path in paths]
-        groups = _matched(pattern, names)
-        for name, group in zip(names, groups, strict=True):
-            if not group:
-                raise DataError(
-                    f"data.groups.pattern '{shorten(pattern)}' does not match '{name}' of"
-                    f" '{folder}': it must match every image's path below its class folder"
-                )
-        return [str(group) for group in groups]
+    expression = re.compile(pattern)
 
-    return groups_of
+    def group_of(path: Path, folder: Path) -> str:
+        name = "/".join(path.relative_to(folder).parts[1:])
+        match = expression.search(name)
+        # the first group in brackets, if there is one
+        group = match and match.group(min(1, expression.groups))
+        if not group:
+            raise DataError(
+                f"data.groups.pattern '{shorten(pattern)}' does not match '{name}' of"
+                f" '{folder}': it must match every image's path below its class folder"
+            )
+        return group
 
-
-def _matched(pattern: str, names: Sequence[str]) -> list[str | None]:
-    """What the pattern's first group, or the whole pattern, matches in each name. Raises DataError:
-    it takes too long.
-    """
-    limit_s = MATCHING_S + len(names) / NAMES_PER_S
-    command = [sys.executable, "-I", "-S", "-c", MATCHING]
-    question = json.dumps([pattern, names])
-    try:
-        done = subprocess.run(
-            command, input=question, capture_output=True, text=True, timeout=limit_s, check=True
-        )
-    except subprocess.TimeoutExpired:
-        raise DataError(
-            f"data.groups.pattern '{shorten(pattern)}' takes more than {limit_s:.0f} s for the"
-            f" names of {len(names)} images, since it can match them in very many ways: write it"
-            " without a repetition inside a repetition, like '^([^_]+)_', or give data.groups.file"
-        ) from None
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise DataError(
-            f"data.groups.pattern '{shorten(pattern)}' cannot be matched: {shorten(str(error))}"
-        ) from None
-    groups: list[str | None] = json.loads(done.stdout)
-    return groups
+    return lambda paths, folder: [group_of(path, folder) for path in paths]
 
 
 def _of_file(file: Path, root: Path) -> GroupsOf:

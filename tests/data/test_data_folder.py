@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from nas_attn.data import loading, splitting, walking
+from nas_attn.data import loading, walking
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.pixels import InMemory, Mapped
@@ -398,18 +398,6 @@ def test_a_wrong_file_is_one_sentence(
         (tmp_path / "groups.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         grouped(photos, {"file": str(tmp_path / "groups.csv")})
-
-
-def test_a_pattern_that_would_match_for_ever_ends_in_one_sentence(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(splitting, "MATCHING_S", 1.0)
-    class_folder = next(path for path in photos.iterdir() if path.is_dir())
-    photograph(class_folder / f"{'a' * 35}.png")
-    began = time.monotonic()
-    with pytest.raises(DataError, match=r"more than 1 s .*repetition"):
-        grouped(photos, {"pattern": r"^((a+)+)+$"})
-    assert time.monotonic() - began < 20
 
 
 def test_a_pattern_that_misses_an_image_and_one_group_per_class_are_refused(photos: Path) -> None:
