@@ -174,7 +174,8 @@ class Inventory:
                 )
         if self.boxes is not None and isinstance(self.size, int):
             at_input = self.boxes.share * self.size
-            sizes = f"{self.boxes.pixels:.0f} pixels in the median, {at_input:.2g} at the network's"
+            shown = f"{at_input:.0f}" if at_input >= USUAL_BOX else f"{at_input:.1f}"
+            sizes = f"{self.boxes.pixels:.0f} pixels in the median, {shown} at the network's"
             yield f"boxes: {sizes} input of {self.size}"
             if at_input < LEAST_BOX:
                 way_out = "give a larger data.size, or cut the images into tiles"
@@ -182,7 +183,7 @@ class Inventory:
                     way_out = (
                         f"cut the images into tiles, since {SIDES[1]} is the largest data.size"
                     )
-                yield f"note: boxes of {at_input:.2g} pixels are too small to be found: {way_out}"
+                yield f"note: boxes of {shown} pixels are too small to be found: {way_out}"
 
     def _count_line(self) -> str:
         """`2 classes, 20 images (train: 10, validation: 10), 1 unreadable (left out)`."""
