@@ -10,12 +10,26 @@ PAGE = Path(__file__).with_name("glossary.md")
 HEAD = """\
 # Words
 
-These words have a meaning of their own here; a report explains each at its first use. `make docs`
-writes this page from `nas_attn/report/terms.py`.
+These words have a meaning of their own here. A report explains its own at their first use.
 
 | word | meaning |
 |---|---|
 """
+MORE = {
+    "recipe": "the TOML file that says what a search does: backbone, images, target, limits",
+    "search space": "which modules with which settings may stand at which sites",
+    "stage, block": "all blocks that work at one size of the map; what repeats in it",
+    "position": "where in a block a module stands: residual, block, or behind the whole stage",
+    "identity, paper": "how modules begin: changing nothing, or as published",
+    "start": "what a training begins with: random weights, published or own weights, a backbone",
+    "uniform": "one module at every stage",
+    "relative": "a larger or smaller network of the backbone's family",
+    "round": "further seeds for the best candidate, its rivals and the bare backbone",
+    "worker": "a process that trains and measures for a study",
+    "session": "some seconds in which networks are timed in random turns",
+    "arithmetic": "precision, order in memory and execution of a study's trainings",
+}
+"""Words of the pages that reports do not use."""
 TAIL = """
 Words of the code are in the [architecture](../architecture.md#terms).
 """
@@ -23,7 +37,7 @@ Words of the code are in the [architecture](../architecture.md#terms).
 
 def page() -> str:
     """The whole page, in Markdown."""
-    rows = (f"| **{word}** | {meaning} |\n" for word, meaning in TERMS.items())
+    rows = (f"| **{word}** | {meaning} |\n" for word, meaning in {**TERMS, **MORE}.items())
     return f"{HEAD}{''.join(rows)}{TAIL}"
 
 
