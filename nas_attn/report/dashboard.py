@@ -37,7 +37,12 @@ def publish(
     storage: BaseStorage, study: int, identity: Callable[[int], int], answer: Answer
 ) -> None:
     """Updates notes, plots and the study's user attributes; several workers may do so at once.
-    `identity`: a trial's number -> its id in Optuna's storage.
+
+    Args:
+        storage: Optuna's.
+        study: the study's id there.
+        identity: a trial's number -> its id there.
+        answer: of the study as of now.
     """
     snapshot = answer.now
     attributes = storage.get_study_user_attrs(study)

@@ -50,11 +50,21 @@ def pictures(
     *,
     store: StudyStore | None = None,
 ) -> dict[int, tuple[Picture, ...]]:
-    """Number of a validation image (among all that are divided, where each seed divides them anew)
-    -> its pictures: the image; for masks and boxes one with the true ones, then one per network
-    with its own (the name is the label). Empty if nas_attn does not load the data. `store`: of the
-    study that the images must be those of. Raises DataError: loading failed, or the images are
-    others.
+    """Draws validation images: each image; for masks and boxes one with the true ones, then one per
+    network with its own.
+
+    Args:
+        recipe: of the study.
+        images: numbers of validation images, among all that are divided where each seed divides
+            them anew.
+        networks: name -> network, whose masks or boxes are drawn; the name is the label.
+        store: of the study that the images must be those of; None: not compared.
+
+    Returns:
+        Number of an image -> its pictures; empty if nas_attn does not load the data.
+
+    Raises:
+        DataError: loading failed, or the images are others.
     """
     wanted = sorted(set(images))
     dataset = None

@@ -172,7 +172,15 @@ def factor(objective: str, *, gain: bool = False) -> float:
 def measure(
     figure: go.Figure, axis: Literal["x", "y"], objective: str, *, gain: bool = False
 ) -> None:
-    """Names an objective's axis, for values or for gains (positive is better)."""
+    """Names an objective's axis.
+
+    Args:
+        figure: that has the axis.
+        axis: `x` or `y`.
+        objective: as in the recipe.
+        gain: whether the axis is of gains over the bare backbone (positive is better), not of
+            values.
+    """
     unit = units.unit(objective)
     suffix = " %" if unit is units.SHARE_UNIT and not gain else None
     title = f"{units.title(objective)}\n{units.direction(objective)}"

@@ -97,8 +97,14 @@ def name_points(
     y: tuple[float, float],
     height: float,
 ) -> None:
-    """Writes the names of the marks, the first ones first, into a figure whose axes have these
-    ranges. `height`: pixels between the ends of the y axis.
+    """Writes the names of the marks, the first ones first, into a figure.
+
+    Args:
+        figure: gets a trace of names for each width of a page.
+        marks: with a place in the figure each, and a name or none.
+        x: range of the x axis.
+        y: range of the y axis.
+        height: pixels between the ends of the y axis.
     """
     for width in AXIS_WIDTHS:
         placed = _placed(marks, Axes(x, y, width, height))
