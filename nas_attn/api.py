@@ -27,7 +27,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import frames
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.effects import effect_map
+from nas_attn.report.figures.effect_map import effect_map
 from nas_attn.report.figures.files import write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.notebook import summary

@@ -28,7 +28,7 @@ from nas_attn.report import page_tables
 from nas_attn.report.estimates import estimates_sentences
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import unbroken, untold
-from nas_attn.report.figures.effects import sure_map
+from nas_attn.report.figures.effect_map import sure_map
 from nas_attn.report.figures.effects_message import no_map_sentence
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.mistakes import Wrong, mistakes_parts

@@ -27,7 +27,7 @@ from shell import patience
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import snapshot
 from nas_attn.report.dashboard import publish
-from nas_attn.report.figures.effects import BAD, GOOD_COLOUR, NOTHING
+from nas_attn.report.figures.effect_map import BAD, GOOD_COLOUR, NOTHING
 
 pytestmark = [pytest.mark.extras("chromium"), pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from colours import WITHOUT_COLOURS, contrast, difference, laid_over, rgb
 
 from nas_attn.report.figures import drawing
 from nas_attn.report.figures.drawing import BACKGROUND, COLOURS, GREY, TEXT, Style
-from nas_attn.report.figures.effects import BAD, GOOD_COLOUR, NOTHING
+from nas_attn.report.figures.effect_map import BAD, GOOD_COLOUR, NOTHING
 
 # WCAG 2.2, 1.4.3 and 1.4.11
 TEXT_CONTRAST = 4.5

@@ -26,7 +26,7 @@ from nas_attn.report import browser, dashboard, figures
 from nas_attn.report.estimates import gains_of_runs
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import Told, blank_figure, tell
-from nas_attn.report.figures.effects import (
+from nas_attn.report.figures.effect_map import (
     BAD,
     GOOD_COLOUR,
     choice_names,

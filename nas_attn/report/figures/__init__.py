@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nas_attn.answer.answer import Answer
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.effects import map_of
+from nas_attn.report.figures.effect_map import map_of
 from nas_attn.report.figures.front import front_figures
 
 

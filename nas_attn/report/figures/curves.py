@@ -27,7 +27,7 @@ from nas_attn.report.figures.drawing import (
     style_of,
     tell,
 )
-from nas_attn.report.figures.labels import End, name_ends
+from nas_attn.report.figures.point_labels import End, name_ends
 from nas_attn.report.names import short_name
 
 # Learning curves drawn at most; the front, the baselines and the newest go first

@@ -31,7 +31,7 @@ from nas_attn.report.figures.drawing import (
     padded,
     tell,
 )
-from nas_attn.report.figures.labels import MARK, Mark, name_points
+from nas_attn.report.figures.point_labels import MARK, Mark, name_points
 from nas_attn.report.names import short_name, short_names
 
 # Pixels, without the title; and of them between the ends of the y axis
