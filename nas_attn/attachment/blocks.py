@@ -17,8 +17,8 @@ from itertools import islice, pairwise
 
 from torch import nn
 
-from nas_attn.attachment.flow import Flow, gates_its_input
-from nas_attn.attachment.operations import ADDITIONS, CONVOLUTIONS, LAYERS, NORMS
+from nas_attn.attachment.flow import Flow, gates_its_input, only_drops
+from nas_attn.attachment.operations import ADDITIONS, CONTAINERS, CONVOLUTIONS, LAYERS, NORMS
 from nas_attn.attachment.recording import Call, Value
 
 END_BLOCKS = 2
@@ -33,7 +33,6 @@ FOLDED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase)
 """Modules that tools fold into each other for inference."""
 HIDDEN_NORMS = NORMS | {"native_layer_norm"}
 """Normalisations of hidden layers, of a map or of its channels."""
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +278,7 @@ class BlockFinder:
         times = len(self.flow.calls_of[block.path])
         return safest(
             call
-            for call in self.flow.returned[value]
+            for call in self.flow.before_drop(value)
             if call.index > block.index
             and call.last <= block.last
             and len(self.flow.calls_of[call.path]) == times
@@ -288,8 +287,8 @@ class BlockFinder:
 
     def block_host(self, block: Call) -> str | None:
         """The block itself; for a Sequential, which cannot take another child, its last child; for
-        one whose map is part of a tuple, the module in it that makes the map. None if that cannot
-        carry attention.
+        one whose map is part of a tuple, or dropped at its end, the module in it that makes the
+        map. None if that cannot carry attention.
         """
         result = self.flow.main_map(block)
         if block.output is None and result is not None:
@@ -307,9 +306,10 @@ class BlockFinder:
             ):
                 break
             call = last[0]
-        if call.path in self.unusable:
-            return None
-        return call.path
+        if call.output is not None and call not in self.flow.before_drop(call.output):
+            before = (self._returning(value, call) for value in self.flow.unary_chain(call.output))
+            return next((inner.path for inner in before if inner is not None), None)
+        return None if call.path in self.unusable else call.path
 
     def is_idle(self, block: Block) -> bool:
         """Whether the network's outputs do not depend on what a block makes."""
@@ -326,7 +326,7 @@ class BlockFinder:
             host = None
             value: Value | None = op.outputs[0]
             while value is not None:
-                host = safest(c for c in flow.returned[value] if self.in_one_place(c)) or host
+                host = safest(c for c in flow.before_drop(value) if self.in_one_place(c)) or host
                 value = self._next_unary(value)
             if host is None:
                 path = flow.calls[flow.frame(i)].path
@@ -395,21 +395,12 @@ class BlockFinder:
         return None
 
 
-def only_drops(call: Call) -> bool:
-    """Whether a module gives what it gets in evaluation, as one that drops a branch or values in
-    training (stochastic depth): attention belongs before it, where it sees the same map in both,
-    and nothing that was dropped comes back.
-    """
-    passes = call.output is not None and call.output in call.inputs
-    return passes and not issubclass(call.module, (nn.Identity, *CONTAINERS))
-
-
 def safest(calls: Iterable[Call]) -> Call | None:
     """The innermost of the calls that returned one value; not a convolution or a norm, where a
     module around it, or the identity behind it, returns the same: tools fold these two into one,
-    and drop or replace the norm. None that only drops.
+    and drop or replace the norm.
     """
-    candidates = [call for call in calls if not only_drops(call)]
+    candidates = list(calls)
     for call in candidates:
         around = call.index < candidates[0].index and not issubclass(call.module, CONTAINERS)
         if call is not candidates[0] and (around or call.module is nn.Identity):

@@ -7,11 +7,15 @@ tensors, but (N, H, W, C): those are none.
 """
 
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+from torch import nn
+
 from nas_attn.attachment.operations import (
     ADDITIONS,
+    CONTAINERS,
     CONVOLUTIONS,
     LAYERS,
     LAYOUT_CHANGING,
@@ -52,6 +56,12 @@ class Flow:
         for call in sorted(self.calls, key=lambda c: c.ended):
             if call.output is not None:
                 self.returned[call.output].append(call)
+
+    def before_drop(self, value: Value) -> list[Call]:
+        """The calls that returned a value, innermost first, up to a module that drops it in
+        training: behind that it is another map.
+        """
+        return list(itertools.takewhile(lambda call: not only_drops(call), self.returned[value]))
 
     @functools.cached_property
     def classifies(self) -> bool:
@@ -211,6 +221,15 @@ class Flow:
             values.update(fresh)
             waiting.extend(fresh)
         return values
+
+
+def only_drops(call: Call) -> bool:
+    """Whether a module gives what it gets in evaluation, as one that drops a branch or values in
+    training (stochastic depth): attention belongs before it, where it sees the same map in both,
+    and nothing that was dropped comes back.
+    """
+    passes = call.output is not None and call.output in call.inputs
+    return passes and not issubclass(call.module, (nn.Identity, *CONTAINERS))
 
 
 def gates_its_input(flow: Flow, call: Call) -> bool:

@@ -407,6 +407,15 @@ def _alone(bare: type[nn.Module], name: str) -> Callable[..., Any]:
     return of_the_norm
 
 
+def _to_alone(self: nn.Module, *args: Any, **options: Any) -> nn.Module:
+    """`norm.to(dtype)` is the norm's alone; to a device goes its attention, too."""
+    bare = bare_class(self)
+    asked = (*args, *options.values())
+    if len(asked) == 1 and isinstance(asked[0], torch.dtype):
+        return cast(nn.Module, _alone(bare, "to")(self, *asked))
+    return bare.to(self, *args, **options)
+
+
 def _parameters_alone(
     self: nn.Module, *args: Any, **options: Any
 ) -> Iterator[tuple[str, nn.Parameter]]:
@@ -552,6 +561,7 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
     if role != "holder" and issubclass(bare, NORMS):
         body |= {method: _alone(bare, method) for method in OF_A_NORM}
         body["named_parameters"] = _parameters_alone
+        body["to"] = _to_alone
     if hasattr(bare, "__deepcopy__"):
         body["__deepcopy__"] = _copy_by_own_method
     bases: tuple[type, ...] = (bare,)

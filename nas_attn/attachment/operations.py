@@ -1,4 +1,8 @@
-"""The names of ATen operations, by what they do to a feature map."""
+"""The names of ATen operations, by what they do to a feature map; torch's containers."""
+
+from torch import nn
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def _named(*texts: str) -> frozenset[str]:

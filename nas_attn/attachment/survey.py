@@ -11,12 +11,12 @@ from typing import Literal, cast
 
 from torch import nn
 
-from nas_attn.attachment.blocks import CONTAINERS, Block, BlockFinder, safest
+from nas_attn.attachment.blocks import Block, BlockFinder, safest
 from nas_attn.attachment.flow import Flow, attends_in_a_branch, gates_its_input
 from nas_attn.attachment.gradients import without_gradient
 from nas_attn.attachment.hosting import detach, iterates_children
 from nas_attn.attachment.inference_form import merged_modules
-from nas_attn.attachment.operations import CONVOLUTIONS, MATRIX_PRODUCTS
+from nas_attn.attachment.operations import CONTAINERS, CONVOLUTIONS, MATRIX_PRODUCTS
 from nas_attn.attachment.recording import Call, Value, record
 from nas_attn.attachment.roles import Roles
 from nas_attn.attachment.site_notes import (
@@ -332,7 +332,7 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
         around = (call for call in flow.calls[1 : inner.index] if inner.last <= call.last)
         covered |= {call.output for call in around if finder.joins(call, layers=2)}
     for value in levels:
-        host = safest(call for call in flow.returned[value] if finder.in_one_place(call))
+        host = safest(call for call in flow.before_drop(value) if finder.in_one_place(call))
         if value in covered or host is None or any(block.path == host.path for block in added):
             continue
         if len(maps := flow.by_shape(host.path)) > 1:

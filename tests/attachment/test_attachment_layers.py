@@ -92,10 +92,15 @@ def test_the_network_above_reaches_norms_and_their_attention(norm: object) -> No
     assert {p.dtype for p in net.double().parameters()} == {torch.float64}
 
 
-def test_norms_in_float32_of_a_half_network_leave_attention_in_its_maps_type() -> None:
+@pytest.mark.parametrize("how", ["float", "to"])
+def test_norms_in_float32_of_a_half_network_leave_attention_in_its_maps_type(how: str) -> None:
     net = attended().bfloat16()
     for layer in norms(net):
-        layer.float()
+        if how == "to":
+            layer.to("cpu").to(torch.float32)
+        else:
+            layer.float()
+        assert {p.dtype for p in layer.parameters()} == {torch.float32}
     twin = copy.deepcopy(net)
     for attention in attached_modules(twin).values():
         assert {p.dtype for p in attention.parameters()} == {torch.bfloat16}

@@ -79,6 +79,51 @@ def test_attention_stands_before_what_drops_its_branch(drop: type[nn.Module]) ->
     assert paths(Net(drop), "block") == paths(Net(), "block")
 
 
+class Branch(nn.Module):
+    """A branch that drops itself at its end."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.drop = Drop()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(2 * self.second(self.first(x).relu()))
+
+
+class AddsBranch(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branch = Branch(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class Outer(nn.Module):
+    """Adds what its branches make in its own forward, or in that of its blocks."""
+
+    def __init__(self, block: type[nn.Module]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.parts = nn.ModuleList(block(8) for _ in range(3))
+        self.adds = block is Branch
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for part in self.parts:
+            x = x + part(x) if self.adds else part(x)
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("block", "path"), [(Branch, "parts.{}"), (AddsBranch, "parts.{}.branch")])
+def test_attention_stands_in_a_branch_that_drops_itself(block: type[nn.Module], path: str) -> None:
+    expected = [f"{path.format(number)}.second" for number in range(3)]
+    assert paths(Outer(block), "residual") == expected
+
+
 def test_an_identity_behind_a_branch_stays_its_place() -> None:
     """As studies have it: there tools that fold norms do not come."""
     assert paths(Net(), "residual")[0] == "low.0.drop"
