@@ -119,6 +119,10 @@ def resume(
     study: StudyName = None,
     time: Time = None,
     trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        Option("--set", help="Train longer: --set target.epochs=20. Nothing else can change."),
+    ] = None,
     tried: Placements = None,
     report: ReportPath = None,
     here: Annotated[
@@ -144,8 +148,10 @@ def resume(
 
     from nas_attn.cli import trip
     from nas_attn.cli.search_request import ResumeRequest
+    from nas_attn.searching.prepare.new_target import new_length
 
     request = ResumeRequest(
+        epochs=new_length(overrides(settings)) if settings else None,
         seconds=seconds,
         began=began,
         trials=trials,

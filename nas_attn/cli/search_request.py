@@ -95,6 +95,8 @@ class ResumeRequest:
     """When the command began, by `time.monotonic`."""
     trials: int | None
     """The new total of candidates."""
+    epochs: int | None
+    """The target's new length; None: as it is."""
     tried: Sequence[str]
     """Placements that are evaluated, too."""
     report: str | None

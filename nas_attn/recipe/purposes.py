@@ -14,7 +14,9 @@ RETRAIN = "retrain"
 BACKBONE = "backbone"
 # Purpose of the bare network's trainings that show how long it needs
 LENGTH = "length"
-PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE, LENGTH})
+# Purpose of runs from before the study's target got another length
+FORMER = "former"
+PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE, LENGTH, FORMER})
 _LENGTHS = "length-"
 
 
@@ -26,6 +28,19 @@ def length_protocol(epochs: int) -> str:
 def is_length(protocol: str) -> bool:
     """Whether it is such a protocol."""
     return protocol.startswith(_LENGTHS)
+
+
+_FORMER = "-for-"
+
+
+def former_protocol(protocol: str, epochs: int) -> str:
+    """The name under which a protocol's runs stay once the study's target has another length."""
+    return f"{protocol}{_FORMER}{epochs}"
+
+
+def is_former(protocol: str) -> bool:
+    """Whether it is such a name."""
+    return _FORMER in protocol
 
 
 _DIVISION = "seed-"

@@ -224,6 +224,18 @@ class Recipe(Section):
             update["training"] = self.training.model_copy(update={"rungs": rungs})
         return self.model_copy(update=update)
 
+    def with_target(self, epochs: int) -> Recipe:
+        """The recipe with a target of so many epochs. Where the search starts as the target does,
+        its last rung is as long, and its other rungs keep their shares.
+        """
+        target = self.target.model_copy(update={"epochs": epochs})
+        update: dict[str, Any] = {"target": target}
+        if self.training.start == self.target.start:
+            times = epochs / self.training.rungs[-1]
+            rungs = sorted({max(1, round(times * rung)) for rung in self.training.rungs})
+            update["training"] = self.training.model_copy(update={"rungs": rungs})
+        return self.model_copy(update=update)
+
     def with_autos_of(self, other: Recipe) -> Recipe:
         """This recipe with the other's `data.bits`, `data.resplit` and `backbone.norms`, where its
         own may be any (`auto`).

@@ -4,6 +4,7 @@ its log included.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sqlite3
@@ -15,9 +16,10 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, column, delete, func, inspect, select, table, update
+from sqlalchemy import Connection, column, delete, func, inspect, literal, select, table, update
 
 from nas_attn.errors import StorageError, StudyError, did_you_mean
+from nas_attn.recipe.purposes import BACKBONE, FORMER, RETRAIN, TARGET_PROTOCOL, test_protocol
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, TunedConnection, insert
 from nas_attn.storage.driver_errors import explained
@@ -28,6 +30,7 @@ from nas_attn.storage.records import FILLED
 from nas_attn.storage.rows import NamePlace, StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
+from nas_attn.storage.work import WAITING
 from nas_attn.system.paths import output_path, replace_file
 
 
@@ -313,7 +316,6 @@ class Database:
         transaction.
         """
         mine = tables.study.c.id == store._id
-        named = _OPTUNA_STUDIES.c.study_name
         with self._connector.write() as connection:
             changed: dict[str, Any] = {"recipe": recipe, "trials": trials, "exhausted_at": None}
             if other_sites:
@@ -322,17 +324,36 @@ class Database:
             for key, baseline in baselines.items():
                 which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)
                 connection.execute(update(tables.candidate).where(*which).values(baseline=baseline))
-            if connection.scalar(select(named).where(named == optuna)) is None:
-                # the names were exchanged before, and the answer was lost
+            _exchange(connection, store.name, optuna)
+
+    @repeatable
+    def retarget_study(
+        self, store: StudyStore, *, recipe: str, former: Mapping[str, str], optuna: str | None
+    ) -> None:
+        """Gives a study another recipe, whose target has another length, in one transaction.
+
+        Args:
+            store: the study.
+            recipe: the new one, as JSON.
+            former: protocol -> the name under which its runs and tests stay.
+            optuna: the Optuna study that takes the place of the present one, and of the candidates;
+                None: both stay.
+        """
+        number = store._id
+        changed: dict[str, Any] = {"recipe": recipe, "exhausted_at": None}
+        if optuna is not None:
+            changed |= {"confirmed_trials": None, "rounds_before": 0}
+            changed |= {"screen_until": None, "test_from": None, "ends_at": None}
+        with self._connector.write() as connection:
+            mine = tables.study.c.id == number
+            connection.execute(update(tables.study).where(mine).values(changed))
+            for protocol, name in former.items():
+                _put_aside(connection, number, protocol, name)
+            if optuna is None:
                 return
-            connection.execute(
-                update(_OPTUNA_STUDIES)
-                .where(named == store.name)
-                .values(study_name=f"{optuna}/old")
-            )
-            connection.execute(
-                update(_OPTUNA_STUDIES).where(named == optuna).values(study_name=store.name)
-            )
+            of_study = tables.candidate.c.study_id == number
+            connection.execute(delete(tables.candidate).where(of_study))
+            _exchange(connection, store.name, optuna)
 
     def delete_study(self, name: str) -> None:
         """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError:
@@ -393,6 +414,46 @@ class Database:
         if path is not None:
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE").close()
+
+
+def _exchange(connection: Connection, name: str, made: str) -> None:
+    """Lets the Optuna study `made` take the name of another, which stays as `MADE/old`."""
+    named = _OPTUNA_STUDIES.c.study_name
+    if connection.scalar(select(named).where(named == made)) is None:
+        # the names were exchanged before, and the answer was lost
+        return
+    for before, after in ((name, f"{made}/old"), (made, name)):
+        renamed = update(_OPTUNA_STUDIES).where(named == before).values(study_name=after)
+        connection.execute(renamed)
+
+
+def _put_aside(connection: Connection, study: int, protocol: str, name: str) -> None:
+    """Keeps a protocol's runs, scores, files and tests under another name. What waits is given up;
+    what was trained for use stays that.
+    """
+    stays = (RETRAIN, BACKBONE)
+    for before, after in ((protocol, name), (test_protocol(protocol), test_protocol(name))):
+        for rows in (tables.run, tables.score):
+            which = (rows.c.study_id == study, rows.c.protocol == before)
+            if rows is tables.run:
+                waiting = update(rows).where(*which, rows.c.state == WAITING)
+                connection.execute(waiting.values(state="withdrawn"))
+            for_search = update(rows).where(*which, rows.c.purpose.not_in(stays))
+            connection.execute(for_search.values(purpose=FORMER))
+            connection.execute(update(rows).where(*which).values(protocol=after))
+    files = (tables.checkpoint.c.run, tables.curve.c.name)
+    for named, start in itertools.product(files, ("", "weights:")):
+        begins = f"{start}{protocol}:"
+        which = (named.table.c.study_id == study, named.startswith(begins, autoescape=True))
+        renamed = literal(f"{start}{name}:") + func.substr(named, len(begins) + 1)
+        connection.execute(update(named.table).where(*which).values({named.name: renamed}))
+    if protocol == TARGET_PROTOCOL:
+        tests = tables.validation
+        connection.execute(
+            update(tests)
+            .where(tests.c.study_id == study, tests.c.name.not_like("%/%"))
+            .values(name=literal(f"{name}/") + tests.c.name)
+        )
 
 
 def _recipe_and_candidates(connection: Connection, name: str) -> tuple[str | None, int]:

@@ -70,7 +70,8 @@ study = Table(
     _required(
         "recipe",
         Text,
-        "The recipe as JSON, frozen at creation; `extend` gives it another space.",
+        "The recipe as JSON, frozen at creation; `extend` gives it another space, `resume --set`"
+        " another length of its target.",
     ),
     _required("versions", Text, "Library -> version at creation, as JSON."),
     _required(

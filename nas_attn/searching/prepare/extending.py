@@ -106,7 +106,7 @@ def extend(
     new = _new_plan(opened, space, build)
     if dry_run:
         return _extension(opened, old, new, trials)
-    with _alone(opened), opened.database.creating():
+    with alone(opened), opened.database.creating():
         extension = _extension(opened, old, new, trials)
         opened.database.extend_study(
             opened.store,
@@ -116,7 +116,7 @@ def extend(
             baselines=_renamed_baselines(opened, new),
             optuna=_fill(opened, old, new),
         )
-        _forget(opened)
+        forget(opened)
     return extension
 
 
@@ -201,7 +201,7 @@ def _more(fewer: SearchSpace, more: SearchSpace) -> dict[str, tuple[str, ...]]:
 
 
 @contextmanager
-def _alone(opened: OpenStudy) -> Iterator[None]:
+def alone(opened: OpenStudy) -> Iterator[None]:
     """No worker is at a run, and none takes one meanwhile."""
     store = opened.store
     owner = owner_name()
@@ -221,7 +221,7 @@ def _alone(opened: OpenStudy) -> Iterator[None]:
 def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
     """Makes the Optuna study with all trials in the new space's values; returns its name."""
     name = opened.store.name + EXTENDING_SUFFIX
-    _forget(opened)
+    forget(opened)
     made = TrialBook(opened.database, name, made_for=new.recipe)
     rows = {row.trial: row for row in opened.store.candidates()}
     for trial in opened.book.all():
@@ -230,7 +230,7 @@ def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
     return name
 
 
-def _forget(opened: OpenStudy) -> None:
+def forget(opened: OpenStudy) -> None:
     """Deletes the Optuna study that was being filled, and the one that it has replaced."""
     made = opened.store.name + EXTENDING_SUFFIX
     for name in optuna.get_all_study_names(opened.book.storage):

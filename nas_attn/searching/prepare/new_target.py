@@ -1,0 +1,206 @@
+"""A study with another length of its target (`target.epochs`), decided after its search.
+
+What does not depend on the length stays: the candidates, in the order of what they have brought so
+far, and their latencies. Runs of the former length stay as well, under a protocol of their own, so
+that nothing takes them for runs of the new one. Where the search trains as the target starts, its
+candidates are trained anew; Optuna knows them as trials that wait.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas_attn.answer.candidates import candidate_label
+from nas_attn.answer.reading import searched_snapshot
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.errors import PlacementError, RecipeError, StudyError, several
+from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL, former_protocol
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.units import duration
+from nas_attn.searching.keeping import sweep_weights
+from nas_attn.searching.prepare.extending import EXTENDING_SUFFIX, alone, forget
+from nas_attn.storage.opening import OpenStudy, open_study
+from nas_attn.storage.trial_book import BASELINE, TrialBook
+from nas_attn.system.wrapping import Line
+from nas_attn.training.plan import study_plan
+
+LENGTH_KEY = "target.epochs"
+"""The only setting of a study that `resume --set` changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTarget:
+    """What another length of a study's target changes."""
+
+    study: str
+    epochs: tuple[int, int]
+    """Of the target, before and after."""
+    searched: tuple[int, int]
+    """Of the search's runs; equal if these stay."""
+    kept: int
+    """Candidates that the search has scored."""
+    first: tuple[str, ...]
+    """Labels of those that are trained anew first."""
+    trials: int
+    """Candidates in all."""
+    seconds: float | None
+    """About how long their trainings take, for all workers together; None: not known."""
+
+
+def target_lines(changed: NewTarget) -> list[Line]:
+    """Says what another length of the target changes."""
+    before, after = changed.epochs
+    lines = [f"study {changed.study}: its target trains {after} epochs instead of {before}"]
+    if changed.searched[0] == changed.searched[1]:
+        lines.append(
+            f"kept: {several(changed.kept, 'candidate')} with all runs of the search, which trains"
+            f" for {several(changed.searched[0], 'epoch')} as before; to be trained anew: what"
+            " `test` and `retrain` have trained"
+        )
+        return [Line(line) for line in lines]
+    lines.append(
+        f"kept: {several(changed.kept, 'candidate')} with their latencies; their runs of"
+        f" {several(changed.searched[0], 'epoch')} are not compared with longer ones"
+    )
+    time = ""
+    if changed.seconds is not None:
+        time = f", about {duration(changed.seconds)} of training"
+    best = f", first {', '.join(changed.first)}" if changed.first else ""
+    lines.append(f"to be trained anew: {several(changed.trials, 'candidate')}{time}{best}")
+    return [Line(line) for line in lines]
+
+
+def new_length(changes: Mapping[str, Any]) -> int:
+    """The target's length that `resume --set` names.
+
+    Raises:
+        RecipeError: another setting is named, or the length is no number of epochs.
+    """
+    others = [key for key in changes if key != LENGTH_KEY]
+    if others:
+        way_out = "begin a new study for it: nas-attn search … --name NAME --set …"
+        if "search.trials" in others:
+            way_out = "give --trials"
+        raise RecipeError(
+            f"--set {others[0]}: a study that has begun changes only {LENGTH_KEY}; {way_out}"
+        )
+    epochs = changes[LENGTH_KEY]
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise RecipeError(f"--set {LENGTH_KEY}={epochs}: give a number of epochs from 1 on")
+    return epochs
+
+
+def set_target(opened: OpenStudy, epochs: int) -> tuple[OpenStudy, NewTarget]:
+    """Gives a study's target another length.
+
+    Args:
+        opened: the study.
+        epochs: of the target from now on.
+
+    Returns:
+        The study as it is then, and what has changed.
+
+    Raises:
+        StudyError: nothing would change, the length is still being searched for, or workers are at
+            it.
+    """
+    name = opened.store.name
+    recipe = opened.recipe
+    if recipe.target_is_open:
+        raise StudyError(
+            f"--set {LENGTH_KEY}: study '{name}' has not found its target's length yet: give it in"
+            " a new study (--name)"
+        )
+    longer = recipe.with_target(epochs)
+    if longer == recipe:
+        raise StudyError(f"--set {LENGTH_KEY}={epochs}: study '{name}' trains so long already")
+    searched = recipe.training.rungs[-1], longer.training.rungs[-1]
+    now = searched_snapshot(opened.store)
+    again = searched[0] != searched[1]
+    order = _order(now)
+    with alone(opened), opened.database.creating():
+        optuna = None
+        if again:
+            # they are those of shorter trainings
+            sweep_weights(opened, now, "none")
+            optuna = _fill(opened, longer, order)
+        former = _former(opened, longer)
+        opened.database.retarget_study(
+            opened.store, recipe=longer.to_json(), former=former, optuna=optuna
+        )
+        forget(opened)
+    changed = NewTarget(
+        study=name,
+        epochs=(recipe.target_training.rungs[-1], epochs),
+        searched=searched,
+        kept=len(order),
+        first=tuple(candidate_label(view) for view in order[:3]) if again else (),
+        trials=opened.trials if again else 0,
+        seconds=now.training_s(opened.trials * searched[1]),
+    )
+    return open_study(name, opened.url), changed
+
+
+def _order(now: Snapshot) -> list[CandidateView]:
+    """The scored candidates, the bare backbone first, then by what they gain."""
+    scored = [view for view in now.candidates if view.state == "scored"]
+
+    def gain(view: CandidateView) -> float:
+        found = view.gains.get(now.metric)
+        return -found.mean if found else 0.0
+
+    return sorted(scored, key=lambda view: (not view.is_bare, gain(view), view.trial))
+
+
+def _former(opened: OpenStudy, longer: Recipe) -> dict[str, str]:
+    """Protocol -> the name under which its runs stay, of those that train otherwise from now on.
+    How they have trained is kept beside them.
+    """
+    store = opened.store
+    recipe = opened.recipe
+    trainings = {
+        SEARCH: (recipe.training, longer.training),
+        TARGET_PROTOCOL: (recipe.target_training, longer.target_training),
+    }
+    names = {}
+    known = store.protocols.all()
+    for protocol, (before, after) in trainings.items():
+        if before == after:
+            continue
+        name = former_protocol(protocol, before.rungs[-1])
+        while name in known:
+            name += "-again"
+        content = {
+            "training": before.model_dump(mode="json"),
+            "data": recipe.data.model_dump(mode="json", exclude={"workers"}),
+        }
+        store.protocols.put(name, json.dumps(content, sort_keys=True))
+        names[protocol] = name
+    return names
+
+
+def _fill(opened: OpenStudy, longer: Recipe, order: list[CandidateView]) -> str:
+    """Makes the Optuna study in which the candidates wait, in their order; returns its name. The
+    worse half of what the search has proposed is not trained again: that time goes to new ones.
+    """
+    name = opened.store.name + EXTENDING_SUFFIX
+    forget(opened)
+    space = study_plan(opened.store).space
+    proposed = [view.key for view in order if view.baseline is None and not view.control]
+    worse = proposed[(len(proposed) + 1) // 2 :]
+    made = TrialBook(opened.database, name, made_for=longer)
+    for view in order:
+        if view.key in worse:
+            continue
+        attributes = {} if view.baseline is None else {BASELINE: view.baseline}
+        try:
+            values = space.values(study_plan(opened.store).resolved(view.placement))
+        except PlacementError:
+            made.enqueue_outside(str(view.placement), attributes)
+        else:
+            made.enqueue(values, attributes)
+    made.close()
+    return name

@@ -1,0 +1,94 @@
+"""A study whose target gets another length after its search."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import Nas, nas  # noqa: F401
+
+import nas_attn as na
+from nas_attn.answer.reading import snapshot
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.storage.opening import open_study
+
+SHORT = """
+name = "short"
+objectives = ["accuracy", "latency"]
+space = { name = "short", choices = { se = { reduction = [4] }, simam = {} } }
+backbone = { name = "resnet8", width = 4 }
+data = { name = "digits-8x8" }
+target = { epochs = 1 }
+search = { trials = 6, confirm_seeds = 1 }
+training = { batch_size = 128 }
+latency = { session_seconds = 0.2 }
+"""
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("short")
+    (folder / "short.toml").write_text(SHORT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        na.search("short.toml", say=lambda line: None, device="cpu", threads=1)
+    return folder
+
+
+@pytest.fixture
+def searched(short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(short, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*-shm"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def test_candidates_are_trained_anew_and_former_runs_stay_apart(searched: Path, nas: Nas) -> None:  # noqa: F811
+    before = snapshot(open_study("short").store)
+    sessions = len(open_study("short").store.sessions())
+    ended = nas("resume", "--set", "target.epochs=2", "--workers", "1", "--device", "cpu")
+    assert ended.status == 0, ended
+    store = open_study("short").store
+    now = snapshot(store)
+    assert now.recipe.target_training.rungs == now.recipe.training.rungs == [2]
+    assert {stored.score.epochs for stored in store.scores(protocol=SEARCH)} == {2}
+    former = store.scores(protocol="search-for-1")
+    assert {s.key for s in former} >= {view.key for view in before.finished}
+    assert all(point.epochs == 2 for view in now.candidates for point in view.scores)
+    assert len(now.candidates) == len(before.candidates)
+    again = {view.key for view in now.finished} & {view.key for view in before.finished}
+    assert len(again) > len(before.finished) / 2
+    measured = {view.key for view in now.candidates if view.latency and view.latency.sessions}
+    assert measured >= {view.key for view in before.finished} & {v.key for v in now.candidates}
+    assert len(store.sessions()) < 2 * sessions, "all latencies were measured anew"
+    assert "1" in ended.err
+    assert nas("show").status == 0
+    assert nas("report").status == 0
+
+
+def test_other_settings_and_the_same_length_are_refused(searched: Path, nas: Nas) -> None:  # noqa: F811
+    for setting in ("search.trials=9", "target.epochs=1", "target.epochs=x", "target.epochs=0"):
+        ended = nas("resume", "--set", setting)
+        assert ended.status == 2, setting
+        assert setting.partition("=")[0] in ended.err
+    assert snapshot(open_study("short").store).recipe.target_training.rungs == [1]
+
+
+def test_tests_and_weights_of_the_former_target_stay(searched: Path, nas: Nas) -> None:  # noqa: F811
+    common = ("--workers", "1", "--device", "cpu")
+    assert nas("retrain", "--placement", "stage1=simam", *common).status == 0
+    assert nas("test", "--seeds", "2", "--also", "stage1=simam", *common).status == 0
+    weights = set(open_study("short").store.all_checkpoints())
+    assert nas("resume", "--set", "target.epochs=2", *common).status == 0
+    store = open_study("short").store
+    now = snapshot(store)
+    assert now.validations == ()
+    assert len(now.retrained) == 1
+    kept = {name.replace("target-for-1", "target") for name in store.all_checkpoints()}
+    assert {name for name in weights if "target" in name} <= kept
+    assert nas("clean").status == 0
+    assert nas("export", "-o", "x.py", "--placement", "stage1=simam").status == 0
+    assert nas("test", "--seeds", "2", *common).status == 0
+    assert len(snapshot(open_study("short").store).validations) == 1
