@@ -372,7 +372,7 @@ def _lacking(now: Snapshot, best: Recommendation | None) -> Lacking:
         return Lacking.NOT_MEASURED
     if best is not None:
         return Lacking.ONLY_BARE
-    limited = now.recipe.limits.max_latency_ratio is not None
+    limited = now.recipe.limits.bounds_latency
     if limited and (now.counts["scored"] or now.counts["infeasible"]):
         return Lacking.NONE_WITHIN
     return Lacking.NOTHING_SCORED

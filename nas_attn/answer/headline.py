@@ -211,9 +211,6 @@ def nothing_recommended(answer: Answer) -> str:
             over = f"; {count} are over the limits" if count else ""
             return f"Nothing is recommended: only the bare backbone has been scored{over}."
         case Lacking.NONE_WITHIN:
-            limit = now.recipe.limits.max_latency_ratio
-            return (
-                "Nothing is recommended: no scored candidate is within limits.max_latency_ratio ="
-                f" {limit:g}."
-            )
+            limit = now.recipe.limits.latency_text(now.reference_ms)
+            return f"Nothing is recommended: no scored candidate is within {limit}."
     return f"No recommendation yet: nothing has been scored at {trained}."

@@ -109,7 +109,7 @@ def recommended(now: Snapshot) -> Recommendation | None:
             controls.append(contender)
             gains[view.key] = gain
     training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
-    limit = recipe.limits.max_latency_ratio
+    limit = now.latency_limit
     worth = recipe.answer.worth
     best = recommend(
         placements,
@@ -134,7 +134,7 @@ def _smaller(now: Snapshot, metric: str) -> str | None:
     """Key of the fastest of the smaller networks that lose nothing that counts; None without
     one.
     """
-    within = now.recipe.limits.max_latency_ratio or math.inf
+    within = now.latency_limit or math.inf
     level = {}
     for view in now.finished:
         gain = view.gains.get(metric)

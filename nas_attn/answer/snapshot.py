@@ -170,7 +170,7 @@ def unmeasured(
         measured: whether the study's machine has measured anything; if not, scored ones wait, too.
     """
     needed = {objective_name(objective) for objective in recipe.objectives}
-    if "latency" not in needed and recipe.limits.max_latency_ratio is None:
+    if "latency" not in needed and not recipe.limits.bounds_latency:
         return []
     states = ("running",) if measured else ("running", "scored")
     last = len(recipe.training.rungs) - 1
@@ -265,11 +265,22 @@ class Snapshot:
         return [view for view in pool if self.primary is None or self.primary in view.estimates]
 
     @property
+    def reference_ms(self) -> float | None:
+        """Milliseconds of the bare backbone; None: not measured."""
+        latency = None if self.bare is None else self.bare.latency
+        return None if latency is None else latency.reference_ms
+
+    @property
+    def latency_limit(self) -> float | None:
+        """The recipe's limit of the latency, in times of the bare backbone's; None: none known."""
+        return self.recipe.limits.latency_ratio(self.reference_ms)
+
+    @property
     def able_to_win(self) -> list[CandidateView]:
         """The bare backbone and the placements in it that may be recommended: within the recipe's
         limit of the latency.
         """
-        limit = self.recipe.limits.max_latency_ratio
+        limit = self.latency_limit
         return [
             view
             for view in self.finished

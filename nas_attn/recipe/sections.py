@@ -391,12 +391,42 @@ class Limits(Section):
     """Limits of a candidate; beyond them it is recorded as infeasible and not trained."""
 
     max_latency_ratio: float | None = Field(default=None, gt=0)
+    """In times of the bare backbone's latency."""
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """The same in milliseconds of the machine or device that measures."""
     max_parameters: int | None = Field(default=None, ge=1)
     max_macs: int | None = Field(default=None, ge=1)
     max_training_memory: int | None = Field(default=None, ge=1)
     """Bytes that one image's forward pass keeps for the backward pass. A step needs them for each
     image of its batch; half of them in mixed precision, about.
     """
+
+    @property
+    def bounds_latency(self) -> bool:
+        """Whether there is a limit of the latency."""
+        return self.max_latency_ratio is not None or self.max_latency_ms is not None
+
+    def latency_ratio(self, reference_ms: float | None) -> float | None:
+        """The limit of the latency, in times of the bare backbone's.
+
+        Args:
+            reference_ms: the bare backbone's milliseconds; None or NaN: not measured yet.
+
+        Returns:
+            The lower one of both limits; None where there is none, or none that is known yet.
+        """
+        known = [] if self.max_latency_ratio is None else [self.max_latency_ratio]
+        if self.max_latency_ms is not None and reference_ms and reference_ms > 0:
+            known.append(self.max_latency_ms / reference_ms)
+        return min(known, default=None)
+
+    def latency_text(self, reference_ms: float | None) -> str:
+        """The limit of the latency as its user has written it."""
+        ratio = self.latency_ratio(reference_ms)
+        if self.max_latency_ms is None or ratio == self.max_latency_ratio:
+            return f"limits.max_latency_ratio = {self.max_latency_ratio:g}"
+        text = f"limits.max_latency_ms = {self.max_latency_ms:g}"
+        return text if ratio is None else f"{text}, here a ratio of {ratio:.3g}"
 
 
 class AnswerSection(Section):

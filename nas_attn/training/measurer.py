@@ -85,7 +85,9 @@ class Measurer:
         additive model; else None.
         """
         if candidate.is_bare:
-            return self.bare()
+            # a limit in milliseconds means nothing without its own
+            unknown = self._plan.recipe.limits.max_latency_ms and not self._store.sessions()
+            return None if unknown else self.bare()
         latency = self.latencies({candidate.key: candidate.placement}).get(candidate.key)
         if (
             latency

@@ -279,7 +279,7 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
 def wanted(recipe: Recipe) -> set[str]:
     """The quantities that a recipe's objectives and limits need."""
     needed = {objective_name(objective) for objective in recipe.objectives}
-    if recipe.limits.max_latency_ratio is not None:
+    if recipe.limits.bounds_latency:
         needed.add("latency")
     return needed
 
@@ -303,11 +303,11 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
         if value <= limit:
             continue
         said = f"{value:,}"
-        written = f"{limit:,}"
+        written = f"limits.{row.limit} = {limit:,}"
         if latency is not None and not row.function:
             said = f"{latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})"
-            written = str(limit)
-        return row.excess.format(value=said, limit=f"limits.{row.limit} = {written}")
+            written = recipe.limits.latency_text(latency.reference_ms)
+        return row.excess.format(value=said, limit=written)
     return ""
 
 
@@ -322,6 +322,7 @@ def _limited(
         value = cost.get(row.name)
         if not row.function:
             value = latency.low if latency else None
+            limit = recipe.limits.latency_ratio(latency.reference_ms if latency else None)
         if limit is not None and value is not None:
             yield row, limit, value
 

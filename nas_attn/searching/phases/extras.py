@@ -72,7 +72,9 @@ class Extras:
         if wanted is not None:
             with suppress(TrainingError, MeasurementError):
                 latencies = [self._bench.latency(network, networks) for network in networks]
-                number = which_larger(latencies, wanted, self._recipe.limits.max_latency_ratio)
+                reference_ms = next((one.reference_ms for one in latencies if one), None)
+                limit = self._recipe.limits.latency_ratio(reference_ms)
+                number = which_larger(latencies, wanted, limit)
         self._book.enqueue_outside(networks[number].text, {BASELINE: names[number]})
         return True
 

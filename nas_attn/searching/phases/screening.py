@@ -143,9 +143,12 @@ class Search(TaskSource):
         Raises:
             RecipeError: the measured latencies show that none of the space does.
         """
-        limit = self.recipe.limits.max_latency_ratio
         space = self.space
-        if limit is None or self.bench.measurer is None or space.spec.sites.originals == "search":
+        measurer = self.bench.measurer
+        if measurer is None or space.spec.sites.originals == "search":
+            return True
+        limit = self.recipe.limits.latency_ratio(measurer.bare().reference_ms)
+        if limit is None:
             return True
         if self._met:
             return True
@@ -158,7 +161,7 @@ class Search(TaskSource):
             elif row.finished_at:
                 self._met = True
         if not self._met and over >= LEAST_MEASURED:
-            self._check_fastest(limit, self.bench.measurer)
+            self._check_fastest(limit, measurer)
         return self._met
 
     def _check_fastest(self, limit: float, measurer: Measurer) -> None:
@@ -175,10 +178,11 @@ class Search(TaskSource):
             return
         fastest = min(alone, key=lambda key: latencies[key].low)
         if latencies[fastest].low > limit:
+            written = self.recipe.limits.latency_text(measurer.bare().reference_ms)
             raise RecipeError(
-                f"limits.max_latency_ratio = {limit:g} cannot be met: even the fastest single"
-                f" module, '{alone[fastest]}', takes {latencies[fastest].ratio:.2f} times as long"
-                " as the bare backbone; set a higher limit in a new study"
+                f"{written} cannot be met: even the fastest single module, '{alone[fastest]}',"
+                f" takes {latencies[fastest].ratio:.2f} times as long as the bare backbone; set a higher"
+                " limit in a new study"
             )
 
     @override
@@ -364,6 +368,14 @@ class Search(TaskSource):
             return True
         checked = self.bench.check(self._resolved(candidate), self._companions(row.run.key))
         self.store.set_cost(row.run.key, checked.cost, lease)
+        limit_ms = self.recipe.limits.max_latency_ms
+        keeps = self.space.spec.sites.originals == "keep"
+        if checked.reason and candidate.is_bare and checked.latency and limit_ms and keeps:
+            raise RecipeError(
+                f"limits.max_latency_ms = {limit_ms:g} cannot be met: the bare backbone itself"
+                f" takes {checked.latency.ms:.3g} ms here, and attention adds more; set a higher"
+                " limit in a new study, or search a smaller backbone"
+            )
         if checked.reason:
             self._finish(candidate, lease, "infeasible", checked.reason)
         return not checked.reason

@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 from command_line import Nas
 
+import nas_attn as na
 from nas_attn.answer.answer import answer_of
 from nas_attn.answer.reading import snapshot
 from nas_attn.errors import RecipeError
-from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.reading import load_recipe, recipe_from
 from nas_attn.recipe.tables import COSTS, Cost
 from nas_attn.searching.prepare import beginning, forecast
 from nas_attn.searching.run import taking_part
 from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import open_study
-from nas_attn.training.plan import check_limits
+from nas_attn.storage.records import Latency
+from nas_attn.training.plan import check_limits, excesses, over_limits
 
 URL = "sqlite:///nas_attn.db"
 TINY = {"name": "tiny", "sites": {"include": ["stage3"]}, "choices": {"eca": {}, "simam": {}}}
@@ -74,3 +76,52 @@ def test_a_search_with_something_new_to_try_is_not_exhausted_any_more(table: Pat
     ended_at = opened.store.settings.exhausted_at
     assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "exhausted"
     assert opened.store.settings.exhausted_at > ended_at
+
+
+@pytest.mark.parametrize("limits", [{"max_latency_ms": 11}, {"max_latency_ratio": 1.1}])
+def test_a_limit_in_milliseconds_is_one_of_the_ratio_to_the_bare_backbone(
+    limits: dict[str, float],
+) -> None:
+    changes = {f"limits.{name}": value for name, value in limits.items()}
+    recipe = load_recipe("digits", overrides=changes)
+    assert over_limits(recipe, {}, Latency(1.05, 1.04, 1.06, 10.0, 4)) == ""
+    above = over_limits(recipe, {}, Latency(1.2, 1.19, 1.21, 10.0, 4))
+    (name,) = limits
+    assert f"limits.{name} = {limits[name]:g}" in above
+    assert excesses(recipe, {}, None) == {}
+
+
+def test_a_search_within_a_limit_in_milliseconds_ends_with_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = searched_within(ms=1e6)
+    assert any(view.state == "scored" and not view.is_bare for view in study.candidates())
+    reference_ms = study.snapshot().reference_ms
+    assert reference_ms is not None
+    assert study.snapshot().latency_limit == pytest.approx(1e6 / reference_ms)
+
+
+def test_a_bare_network_above_the_limit_is_said_before_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=r"limits\.max_latency_ms = 1e-06 .* takes .* ms here"):
+        searched_within(ms=1e-6)
+    assert not open_study("limited", URL).store.scores()
+
+
+def searched_within(*, ms: float) -> na.Study:
+    """Searches a tiny network on digits within a limit."""
+    changes: dict[str, object] = {
+        "name": "limited",
+        "space": {"name": "tiny", "choices": {"se": {"reduction": [4]}, "simam": {}}},
+        "backbone": {"name": "resnet8", "width": 4},
+        "data": {"name": "digits-8x8"},
+        "target": {"epochs": 1},
+        "search": {"trials": 4, "confirm_seeds": 0},
+        "latency": {"session_seconds": 0.2},
+        "limits": {"max_latency_ms": ms},
+    }
+    recipe = recipe_from(changes, where="limited")
+    return na.search(recipe, device="cpu", threads=1, say=lambda line: None)
