@@ -28,6 +28,7 @@ from nas_attn.answer.next_step import (
     after_the_search,
     continued,
     deciding_test,
+    long_enough,
     longer_study,
 )
 from nas_attn.answer.pooled import PooledTest
@@ -321,7 +322,7 @@ def _longer_first(now: Snapshot, best: Recommendation, longer: LengthGain) -> An
         gain=Brought(bare, best.metric, gain.mean, gain.low, gain.high, None, None, False),
         cost=_cost(now, bare),
         certainty=Certainty(bare, gain.probability, longer.seeds, None, None, confirmed=False),
-        next=None if brief else longer_study(now, longer.longer),
+        next=long_enough(now) if brief else longer_study(now, longer.longer),
         means=Means.LONGER,
         attention=attention_verdict(now, best),
         also=tuple(one for one in options(now, best) if one.means is not Means.LONGER),
@@ -338,6 +339,7 @@ def _early(now: Snapshot, best: Recommendation) -> Answer:
         lacking=Lacking.TOO_BRIEF,
         best=best,
         attention=attention_verdict(now, best),
+        next=long_enough(now),
     )
     if looking_best is None or best.metric not in looking_best.gains:
         return early

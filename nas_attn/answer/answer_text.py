@@ -6,8 +6,6 @@ separated by a plain space.
 
 from __future__ import annotations
 
-import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from nas_attn.answer.answer import (
@@ -72,7 +70,7 @@ def drawing_line(stages: Sequence[DrawnStage]) -> str:
 # ----------------------------------------------------------------------------------------- rows
 
 
-def rows(answer: Answer, at: str | None = None, recipe: str | None = None) -> list[Line]:
+def rows(answer: Answer, at: str | None = None) -> list[Line]:
     """Gain, Cost, Sure, Next, as far as there is something to say, always in this order.
 
     Args:
@@ -86,7 +84,7 @@ def rows(answer: Answer, at: str | None = None, recipe: str | None = None) -> li
     said = [Line(_gain(answer), "Gain"), Line(_cost(answer), "Cost"), Line(sure, "Sure")]
     if answer.verdict is AnswerVerdict.LONGER and answer.longer is not None:
         said = _longer_rows(answer.now.metric, answer.longer)
-    step = _next(answer, at or "", recipe)
+    step = _next(answer, at or "")
     return [line for line in said if line.text] + ([] if step is None else [step])
 
 
@@ -184,17 +182,13 @@ def _sure(answer: Answer, sure: Certainty) -> str:
     return f"{odds} by all runs; a test{about} ({tested}): {seen}"
 
 
-def _next(answer: Answer, at: str, recipe: str | None) -> Line | None:
+def _next(answer: Answer, at: str) -> Line | None:
     """The next command, with what it is for; None: nothing is left, or no time is known."""
     now = answer.now
     step = answer.next
-    if answer.verdict is not AnswerVerdict.NOTHING and now.brief is not None:
-        return _longer_search(now, at, recipe)
     if step is None:
-        return None if answer.taken is None else Line("the study is finished", "Next")
-    if step.purpose is Purpose.LONGER:
-        why = f"train {several(step.runs, 'epoch')}, in a new study"
-        return _new_study(now, why, f"--target {step.runs}", at, recipe)
+        ended = answer.taken is not None and now.brief is None
+        return Line("the study is finished", "Next") if ended else None
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
     purpose = _purpose(now, step, kept=answer.keeps_bare)
     if now.recipe.needs_program:
@@ -217,6 +211,7 @@ def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
         Purpose.EXPORT: "write it as a file",
         Purpose.CONTINUE: "continue the search",
         Purpose.FIRST_TRIALS: f"only baselines were tried so far: {more}",
+        Purpose.LONGER: f"train {several(step.runs, 'epoch')}",
         Purpose.LONGER_FIRST: (
             "the bare backbone learns too little here to compare much (a new study can train"
             f" longer: training.rungs); {more}"
@@ -232,31 +227,11 @@ def _in_own_program(step: NextCommand) -> str:
         return f", with your own code: nas-attn {step.step.command} cannot call it"
     if step.purpose is Purpose.CONTINUE:
         return ": start your program again"
+    if step.purpose is Purpose.LONGER:
+        return ", in a new study"
     if step.purpose is Purpose.TRY_TESTED:
         return ": give it to na.begin or na.search as one of try_placements"
     return f": begin a new study with search.trials = {step.step.trials}"
-
-
-def _new_study(now: Snapshot, why: str, length: str, at: str, recipe: str | None) -> Line:
-    """Another search with the study's recipe in the same database; `length`: its options."""
-    if now.recipe.needs_program:
-        return Line(why, "Next")
-    if recipe is None:
-        source, _, place = now.recipe.data.name.partition(":")
-        recipe = place if source == "folder" else "RECIPE"
-    options = f"{length} --name {now.study}-long{at}"
-    return Line(f"{why}:", "Next", f"nas-attn search {shlex.quote(recipe)} {options}")
-
-
-def _longer_search(now: Snapshot, at: str, recipe: str | None) -> Line | None:
-    """A search that is long enough to train to the end; None: no time is known."""
-    brief = now.brief
-    if brief is None or brief.enough_s is None:
-        return None
-    target = f"--target {brief.target} " if brief.known else ""
-    length = f"{target}--time {math.ceil(brief.enough_s / 60)}m"
-    why = f"about {units.duration(brief.enough_s)} would do for runs that train to the end"
-    return _new_study(now, why, length, at, recipe)
 
 
 # -------------------------------------------------------------------------- what stands below

@@ -61,7 +61,7 @@ class Purpose(Enum):
     LONGER_FIRST = auto()
     """To try more placements as they are, although a caution asks to train longer first."""
     LONGER = auto()
-    """To train longer, in a new study, as a caution asks."""
+    """To train longer, with the target's length changed."""
     OPEN_TRIALS = auto()
     """To try more placements, where no test with these images decides what the last left open."""
     MORE_TRIALS = auto()
@@ -86,6 +86,10 @@ class NextStep:
     """Whether it is one more test of what was tested before."""
     trials: int = 0
     """Candidates in all, of a search that goes on; 0: as many as it has."""
+    epochs: int = 0
+    """Of the target, from now on; 0: as many as it has."""
+    minutes: int = 0
+    """Of a search that goes on; 0: no limit."""
 
     def __str__(self) -> str:
         """The command as it is typed, without the database."""
@@ -94,6 +98,10 @@ class NextStep:
             options.append(f'--placement "{self.placement}"')
         if self.trials:
             options.append(f"--trials {self.trials}")
+        if self.epochs:
+            options.append(f"--set target.epochs={self.epochs}")
+        if self.minutes:
+            options.append(f"--time {self.minutes}m")
         if self.again:
             options.append("--another")
         if self.look:
@@ -208,8 +216,21 @@ def _unfinished(now: Snapshot) -> NextCommand | None:
 
 
 def longer_study(now: Snapshot, epochs: int) -> NextCommand:
-    """The same search with a target of more epochs."""
-    return NextCommand(Purpose.LONGER, NextStep("search", now.study), None, epochs)
+    """The same study with a target of more epochs."""
+    step = NextStep("resume", now.study, epochs=epochs)
+    return NextCommand(Purpose.LONGER, step, None, epochs)
+
+
+def long_enough(now: Snapshot) -> NextCommand | None:
+    """The same study, where the search has trained more briefly than the target, with runs as long
+    as that; None: no time is known.
+    """
+    brief = now.brief
+    if brief is None or brief.enough_s is None:
+        return None
+    minutes = math.ceil(brief.enough_s / 60)
+    step = NextStep("resume", now.study, epochs=brief.target, minutes=minutes)
+    return NextCommand(Purpose.LONGER, step, brief.enough_s, brief.target)
 
 
 def _more_trials(now: Snapshot, purpose: Purpose) -> NextCommand | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +28,8 @@ from nas_attn.answer.validation_text import (
 )
 from nas_attn.cli.common import at_storage, table
 from nas_attn.cli.terminal import INDENT, show_command, show_line, show_paragraph, show_prose
-from nas_attn.errors import NasAttnError
 from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import tasks, units
-from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.wrapping import LABEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -50,7 +47,7 @@ def show_answer(out: Console, answer: Answer, storage: str) -> None:
     show_prose(out, headline(answer), style="bold")
     _show_drawing(out, answer.drawing)
     for some, style in (
-        (rows(answer, at, recipe_of(answer.now.recipe)), ""),
+        (rows(answer, at), ""),
         (below(answer, at), "dim"),
     ):
         if some:
@@ -226,24 +223,3 @@ def show_next(
     out.print("\nWorth trying next", style="bold")
     for line in lines:
         show_command(out, line)
-
-
-def recipe_of(kept: Recipe) -> str | None:
-    """The shipped name, or the file in the working folder, of a study's recipe `kept`; None if
-    there is none. Name, length of the target and number of candidates may be other ones: the
-    command that goes on from there states or repeats them.
-    """
-    from nas_attn.recipe.reading import load_recipe, shipped
-
-    asked = kept.as_asked()
-    changes = {
-        "name": asked.name,
-        "target.epochs": asked.target.epochs,
-        "search.trials": asked.search.trials,
-    }
-    for name in (*sorted(map(str, Path().glob("*.toml"))), *shipped("studies")):
-        # another program's file is no recipe
-        with suppress(NasAttnError):
-            if load_recipe(name, overrides=changes).is_that_of(kept):
-                return name
-    return None

@@ -15,9 +15,8 @@ from materials import coco, photographs
 
 from nas_attn import backbones
 from nas_attn.attachment import survey
-from nas_attn.cli.showing import recipe_of
 from nas_attn.recipe.reading import backbone_section, load_recipe
-from nas_attn.storage.opening import create_study
+from nas_attn.storage.opening import open_study
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
@@ -78,31 +77,17 @@ def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
     assert sorted(path.name for path in table.iterdir() if path.name != "__pycache__") == before
 
 
-def test_the_next_search_is_of_the_recipe_that_lies_here(table: Path, nas) -> None:
-    (table / "broken.toml").write_text("name = ")
-    (table / "another.toml").write_text((table / "table.toml").read_text().replace("tpe", "random"))
+def test_the_next_command_of_a_brief_search_trains_as_long_as_the_target(table: Path, nas) -> None:
     # the runs train to 2 epochs
     with (table / "table.toml").open("a") as file:
         file.write("[target]\nepochs = 8\n")
     brief = nas("search", "table.toml", "--trials", "4", "--name", "brief", "--workers", "1")
-    (typed,) = (line.strip() for line in brief.out.splitlines() if "brief-long" in line)
-    assert typed.startswith("nas-attn search table.toml --target 8 ")
+    (typed,) = (line.strip() for line in brief.out.splitlines() if "target.epochs" in line)
+    assert typed.startswith("nas-attn resume brief --set target.epochs=8 --time ")
     assert typed in nas("show", "brief").out
     assert nas("status", "brief", "--json").json["next"] == "nas-attn show brief"
-    (table / "table.toml").unlink()
-    assert "table.toml" not in nas("show", "brief").out
-
-
-@pytest.mark.parametrize("name", ["digits", "fashion-mnist"])
-def test_a_shipped_recipe_is_known_by_its_name(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    changes = {"name": "short", "target.epochs": 2, "search.trials": 5}
-    kept = create_study(load_recipe(name, overrides=changes)).recipe
-    assert recipe_of(kept) == name
-    training = kept.training.model_copy(update={"batch_size": 7})
-    assert recipe_of(kept.model_copy(update={"training": training})) is None
+    assert nas(*typed.split()[1:], "--workers", "1").status == 0
+    assert open_study("brief").recipe.training.rungs[-1] == 8
 
 
 def test_modules(nas) -> None:

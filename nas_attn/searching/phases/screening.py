@@ -181,8 +181,8 @@ class Search(TaskSource):
             written = self.recipe.limits.latency_text(measurer.bare().reference_ms)
             raise RecipeError(
                 f"{written} cannot be met: even the fastest single module, '{alone[fastest]}',"
-                f" takes {latencies[fastest].ratio:.2f} times as long as the bare backbone; set a higher"
-                " limit in a new study"
+                f" takes {latencies[fastest].ratio:.2f} times as long as the bare backbone; set a"
+                " higher limit in a new study"
             )
 
     @override

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_attn.answer.candidates import candidate_label
-from nas_attn.answer.reading import searched_snapshot
+from nas_attn.answer.reading import answer, searched_snapshot
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import PlacementError, RecipeError, StudyError, several
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL, former_protocol
@@ -125,7 +125,7 @@ def set_target(opened: OpenStudy, epochs: int) -> tuple[OpenStudy, NewTarget]:
         optuna = None
         if again:
             # they are those of shorter trainings
-            sweep_weights(opened, now, "none")
+            sweep_weights(opened, answer(opened.store), "none")
             optuna = _fill(opened, longer, order)
         former = _former(opened, longer)
         opened.database.retarget_study(
