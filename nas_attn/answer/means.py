@@ -44,9 +44,9 @@ MOST_LATENCY = 2.0
 # share of the latency that a user does not feel: to be cheaper than that brings nothing
 UNFELT = 0.1
 # probability of a gain that a means other than attention needs; attention is what was asked for
-BAR = 0.95
+SURE_ENOUGH = 0.95
 # of an accuracy or the like: a smaller loss does not count where the recipe does not say what does
-MARGIN = 0.005
+EQUAL_WITHIN = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +151,12 @@ def loses_nothing(now: Snapshot, key: str, low: float) -> bool:
     the bare backbone. Where nobody says what counts, it is known of an accuracy or the like only.
     """
     view = now.find(key)
-    margin = now.recipe.answer.worth or (MARGIN if is_share(now.metric) else 0.0)
+    margin = now.recipe.answer.worth or (EQUAL_WITHIN if is_share(now.metric) else 0.0)
     return view is not None and view.means is Means.SMALLER and low > -margin
 
 
 def longer_training(
-    now: Snapshot, best: Recommendation, required: float = BAR
+    now: Snapshot, best: Recommendation, required: float = SURE_ENOUGH
 ) -> LengthGain | None:
     """The longer training of the bare backbone, if it gains with the required probability, and by
     enough to count.
@@ -204,7 +204,7 @@ def options(now: Snapshot, best: Recommendation) -> tuple[Option, ...]:
     """
     found = []
     keys = {Means.ATTENTION: "" if best.is_bare else best.key}
-    if best.capacity is not None and best.capacity.gain.probability >= BAR:
+    if best.capacity is not None and best.capacity.gain.probability >= SURE_ENOUGH:
         keys[Means.LARGER] = best.capacity.key
     for means, key in keys.items():
         view = now.find(key)
@@ -321,7 +321,7 @@ def _gained(
 
 def _helps(gain: Gain, counts: float) -> bool:
     """Whether a means other than attention is likely enough to help, by enough to count."""
-    return gain.probability >= BAR and gain.mean >= counts
+    return gain.probability >= SURE_ENOUGH and gain.mean >= counts
 
 
 def _takes_at_most(limit: float, network: Contender) -> bool:

@@ -265,7 +265,7 @@ def recommend(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class RuleChoice:
     """What the rule chose, and the contenders that its reasons name."""
 
     chosen: Contender
@@ -334,12 +334,12 @@ class Field:
             return pool
         return list(dict.fromkeys([*pool, bare]))
 
-    def choice(self, pool: Sequence[Contender], worth: float | None) -> Choice:
+    def choice(self, pool: Sequence[Contender], worth: float | None) -> RuleChoice:
         """What the rule chooses from a pool; `worth`: as the recipe states it."""
         bare = self.bare
         if bare is None:
             best = max(pool, key=self.quality)
-            return Choice(chosen=best, rule=Rule(Reason.BEST_ESTIMATE, self.limit))
+            return RuleChoice(chosen=best, rule=Rule(Reason.BEST_ESTIMATE, self.limit))
         best = max(pool, key=lambda c: (self._promise(c), c is not bare))
         if not self._likely(best):
             return self._nothing_likely(pool, best, bare)
@@ -347,13 +347,13 @@ class Field:
 
     def _nothing_likely(
         self, pool: Sequence[Contender], best: Contender, bare: Contender
-    ) -> Choice:
+    ) -> RuleChoice:
         slower = [c.latency.ratio for c in self.contenders if not c.is_bare and c.latency]
         if self.limit is not None and list(pool) == [bare] and slower:
             rule = Rule(Reason.OUT_OF_REACH, self.limit, min(slower))
-            return Choice(chosen=bare, rule=rule)
+            return RuleChoice(chosen=bare, rule=rule)
         chosen = bare if bare in pool else best
-        return Choice(
+        return RuleChoice(
             chosen=chosen,
             rule=Rule(Reason.NOTHING_LIKELY, self.limit),
             best_bet=best if best is not bare else self._likeliest(),
@@ -362,10 +362,10 @@ class Field:
 
     def _of_those_that_help(
         self, pool: Sequence[Contender], best: Contender, bare: Contender, worth: Worth
-    ) -> Choice:
+    ) -> RuleChoice:
         if expected_loss(self.evidence, best, bare) < worth.size and bare in pool:
             rule = Rule(Reason.TOO_SMALL, self.limit)
-            return Choice(chosen=bare, rule=rule, best_bet=best, worth=worth)
+            return RuleChoice(chosen=bare, rule=rule, best_bet=best, worth=worth)
         able = [c for c in pool if self._likely(c)]
         chosen = _fastest(self.evidence, best, able, worth.size) or best
         fast = [
@@ -373,7 +373,7 @@ class Field:
         ]
         cheaper = _fastest(self.evidence, best, fast, 2 * worth.size)
         reason = Reason.LARGEST_GAIN if chosen is best else Reason.FASTEST
-        return Choice(
+        return RuleChoice(
             chosen=chosen,
             rule=Rule(reason, self.limit),
             dearer=best,

@@ -9,7 +9,8 @@ Importing this package loads no torch; building a module does.
 
 from nas_attn.attention import catalogue
 from nas_attn.attention.catalogue import create
+from nas_attn.attention.fitting import Count
 from nas_attn.attention.knobs import KnobSpec
-from nas_attn.attention.row import Count, Row
+from nas_attn.attention.row import Row
 
 __all__ = ["Count", "KnobSpec", "Row", "catalogue", "create"]

@@ -24,10 +24,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.attention import fitting
-from nas_attn.attention.choice import Choice, Knob
-from nas_attn.attention.fitting import MapShape
+from nas_attn.attention.choice import INITS, Choice, Init, Knob
+from nas_attn.attention.fitting import Count, MapShape
 from nas_attn.attention.knobs import KnobSpec
-from nas_attn.attention.row import INITS, Count, Init, Row
+from nas_attn.attention.row import Row
 from nas_attn.errors import KnobError, did_you_mean
 
 if TYPE_CHECKING:

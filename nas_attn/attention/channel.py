@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.fitting import hidden_width
 from nas_attn.attention.gates import (
     EPS,
@@ -24,7 +25,6 @@ from nas_attn.attention.gates import (
 )
 from nas_attn.attention.gather_excite import brought_to
 from nas_attn.attention.knobs import Frequencies, Neighbours, Reduction
-from nas_attn.attention.row import Init
 
 # in this file, too
 torch.fx.wrap("brought_to")

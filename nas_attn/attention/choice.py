@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 Knob = int | float | bool | str
+Init = Literal["paper", "identity"]
+"""How a module begins: as published, or changing nothing."""
+INITS: tuple[Init, ...] = ("paper", "identity")
 
 
 def format_knob(value: Knob) -> str:

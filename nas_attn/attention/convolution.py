@@ -3,13 +3,13 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     BatchNorm2d,
     convolved,
     zero_,
 )
 from nas_attn.attention.knobs import Odd
-from nas_attn.attention.row import Init
 
 
 class ResidualConvolution(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     BatchNorm2d,
     GroupNorm,
@@ -17,7 +18,6 @@ from nas_attn.attention.gates import (
     zero_,
 )
 from nas_attn.attention.knobs import FewGroups, Groups, Heads, LongOdd, MapSide, Positive, Reduction
-from nas_attn.attention.row import Init
 
 
 class CoordinateAttention(nn.Module):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from nas_attn.attention.choice import Knob, format_knob
+from nas_attn.attention.choice import Init, Knob, format_knob
 from nas_attn.errors import KnobError, NasAttnWarning
-
-if TYPE_CHECKING:
-    from nas_attn.attention.row import Init, Row
 
 
 class MapShape(NamedTuple):
@@ -21,6 +19,15 @@ class MapShape(NamedTuple):
     width: int
 
 
+class Count(NamedTuple):
+    """Cost of a module at batch size 1; MACs are those of convolutions, linear layers and matrix
+    products.
+    """
+
+    parameters: int
+    macs: int
+
+
 class Fitting:
     """Brings one module's knobs to the canonical form for one shape.
 
@@ -29,27 +36,34 @@ class Fitting:
     """
 
     def __init__(
-        self, row: Row, given: dict[str, Knob], shape: MapShape, *, strict: bool, init: Init
+        self,
+        module: str,
+        defaults: Mapping[str, Knob],
+        given: Mapping[str, Knob],
+        shape: MapShape,
+        *,
+        strict: bool,
+        init: Init,
     ) -> None:
         """Starts from what is given and the defaults.
 
         Args:
-            row: the module's row.
+            module: its name.
+            defaults: of all its knobs, by name.
             given: what was asked for by name, checked.
             shape: the map.
             strict: whether an impossible value is an error.
             init: the form of the module.
         """
-        self.row = row
+        self.module = module
+        self.defaults = defaults
         self.given = given
         self.channels = shape.channels
         self.height = shape.height
         self.width = shape.width
         self.strict = strict
         self.init = init
-        self.values: dict[str, Knob] = {
-            knob.name: given.get(knob.name, knob.default) for knob in row.knobs
-        }
+        self.values: dict[str, Knob] = {**defaults, **given}
         """All knobs; becomes canonical while fitting."""
 
     def integer(self, name: str) -> int:
@@ -133,17 +147,16 @@ class Fitting:
 
     def ignore(self, *names: str) -> None:
         """Resets knobs without effect here to their defaults, so that equal networks stay equal."""
-        for knob in self.row.knobs:
-            if knob.name in names:
-                self.values[knob.name] = knob.default
+        for name in names:
+            self.values[name] = self.defaults[name]
 
     def refuse(self, name: str, why: str) -> None:
         """Raises KnobError if strict and the user gave this knob."""
         if self.strict and name in self.given:
-            raise KnobError(f"{self.row.name}: {name}={format_knob(self.given[name])} {why}")
+            raise KnobError(f"{self.module}: {name}={format_knob(self.given[name])} {why}")
 
     def warn(self, what: str) -> None:
-        warnings.warn(f"{self.row.name}: {what}", NasAttnWarning, stacklevel=5)
+        warnings.warn(f"{self.module}: {what}", NasAttnWarning, stacklevel=5)
 
 
 def largest_divisor(of: int, at_most: int) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     BatchNorm2d,
     Blending,
@@ -18,7 +19,6 @@ from nas_attn.attention.gates import (
     zero_,
 )
 from nas_attn.attention.knobs import Reduction
-from nas_attn.attention.row import Init
 
 
 class GlobalDepthwise(nn.Conv2d):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     BatchNorm1d,
     BatchNorm2d,
@@ -18,7 +19,6 @@ from nas_attn.attention.gates import (
     zero_,
 )
 from nas_attn.attention.knobs import Branches, Groups, LongOdd, Odd, Positive, Reduction
-from nas_attn.attention.row import Init
 
 
 class LargeSelectiveKernel(nn.Module):

@@ -21,7 +21,7 @@ SHAPED = ("height", "width", "init")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class KnobLimits:
     """What an annotation says of a number: bounds, inclusive, and how it is made possible."""
 
     low: int | float = -math.inf
@@ -32,26 +32,26 @@ class Limits:
     """
 
 
-UNLIMITED = Limits()
+UNLIMITED = KnobLimits()
 WIDEST_MAP = 65536
 """Channels of the widest map that anybody asked for, so also its groups."""
-Positive = Annotated[int, Limits(1, 4096)]
-Reduction = Annotated[int, Limits(1, 4096, Fitting.hidden)]
+Positive = Annotated[int, KnobLimits(1, 4096)]
+Reduction = Annotated[int, KnobLimits(1, 4096, Fitting.hidden)]
 """Channels divided by a hidden width of at least 1."""
-Odd = Annotated[int, Limits(1, 31, Fitting.odd)]
+Odd = Annotated[int, KnobLimits(1, 31, Fitting.odd)]
 """A length or a side with a middle."""
-LongOdd = Annotated[int, Limits(1, 63, Fitting.odd)]
-Neighbours = Annotated[int, Limits(1, 63, Fitting.neighbours)]
-Groups = Annotated[int, Limits(1, WIDEST_MAP, Fitting.divisor)]
-FewGroups = Annotated[int, Limits(1, 4, Fitting.divisor)]
-Frequencies = Annotated[int, Limits(1, 32, Fitting.divisor)]
-Heads = Annotated[int, Limits(1, 4096, Fitting.divisor)]
-MapSide = Annotated[int, Limits(1, 64, Fitting.within_map)]
-Dilation = Annotated[int, Limits(1, 64)]
-Branches = Annotated[int, Limits(2, 8)]
-Cells = Annotated[int, Limits(1, 16)]
-Share = Annotated[float, Limits(0.05, 0.95)]
-AddedVariance = Annotated[float, Limits(1e-12, 1e3)]
+LongOdd = Annotated[int, KnobLimits(1, 63, Fitting.odd)]
+Neighbours = Annotated[int, KnobLimits(1, 63, Fitting.neighbours)]
+Groups = Annotated[int, KnobLimits(1, WIDEST_MAP, Fitting.divisor)]
+FewGroups = Annotated[int, KnobLimits(1, 4, Fitting.divisor)]
+Frequencies = Annotated[int, KnobLimits(1, 32, Fitting.divisor)]
+Heads = Annotated[int, KnobLimits(1, 4096, Fitting.divisor)]
+MapSide = Annotated[int, KnobLimits(1, 64, Fitting.within_map)]
+Dilation = Annotated[int, KnobLimits(1, 64)]
+Branches = Annotated[int, KnobLimits(2, 8)]
+Cells = Annotated[int, KnobLimits(1, 16)]
+Share = Annotated[float, KnobLimits(0.05, 0.95)]
+AddedVariance = Annotated[float, KnobLimits(1e-12, 1e3)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class KnobSpec:
     kind: type[int] | type[float] | type[bool] | type[str]
     default: Knob
     doc: str
-    limits: Limits = UNLIMITED
+    limits: KnobLimits = UNLIMITED
     choices: tuple[Knob, ...] = ()
     """The allowed values; empty: all of the type in the range."""
     preset: bool = False
@@ -136,7 +136,7 @@ def read_knobs(name: str, cls: type) -> Iterator[KnobSpec]:
         limits = UNLIMITED
         if typing.get_origin(hint) is Literal:
             choices = typing.get_args(hint)
-        elif isinstance(getattr(hint, "__metadata__", (None,))[0], Limits):
+        elif isinstance(getattr(hint, "__metadata__", (None,))[0], KnobLimits):
             kind, limits = typing.get_args(hint)
             if default is parameter.empty:
                 default = "auto"

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas_attn.attention.fitting import MapShape
-from nas_attn.attention.row import Count
+from nas_attn.attention.fitting import Count, MapShape
 
 
 def run(build: Callable[[], nn.Module], shape: MapShape, device: str) -> tuple[Tensor, Count]:

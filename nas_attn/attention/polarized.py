@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     Blending,
     gate,
@@ -15,7 +16,6 @@ from nas_attn.attention.gates import (
     zero_,
 )
 from nas_attn.attention.knobs import Reduction
-from nas_attn.attention.row import Init
 
 
 class ChannelBranch(nn.Module):

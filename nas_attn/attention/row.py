@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from nas_attn.attention.choice import Knob
+from nas_attn.attention.choice import Init, Knob
 from nas_attn.attention.fitting import Fitting, MapShape
 from nas_attn.attention.knobs import SHAPED, KnobSpec, read_knobs, shown
 from nas_attn.errors import KnobError, did_you_mean
@@ -21,18 +21,7 @@ from nas_attn.system.importing import load_object
 if TYPE_CHECKING:
     from torch import nn
 
-Init = Literal["paper", "identity"]
-INITS: tuple[Init, ...] = ("paper", "identity")
 KnobPairs = Mapping[str, Knob] | Iterable[tuple[str, Knob]]
-
-
-class Count(NamedTuple):
-    """Cost of a module at batch size 1; MACs are those of convolutions, linear layers and matrix
-    products.
-    """
-
-    parameters: int
-    macs: int
 
 
 CanonicalKnobs = tuple[tuple[str, Knob], ...]
@@ -156,7 +145,8 @@ class Row:
                 raise KnobError(
                     f"{self.name}: {what}={shown(size)} is not possible, it must be at least 1"
                 )
-        fitting = Fitting(self, given, shape, strict=strict, init=init)
+        defaults = {knob.name: knob.default for knob in self.knobs}
+        fitting = Fitting(self.name, defaults, given, shape, strict=strict, init=init)
         if self.fit is not None:
             self.fit(fitting)
         else:

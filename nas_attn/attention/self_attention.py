@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     EPS,
     LEAST_DIVISOR_OF_HALVES,
@@ -26,7 +27,6 @@ from nas_attn.attention.gates import (
     zero_,
 )
 from nas_attn.attention.knobs import Heads, MapSide, Reduction
-from nas_attn.attention.row import Init
 
 
 class ScaledDotProduct(nn.Module):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     EPS,
     LEAST_DIVISOR,
@@ -34,7 +35,6 @@ from nas_attn.attention.knobs import (
     Reduction,
     Share,
 )
-from nas_attn.attention.row import Init
 
 
 class BottleneckAttention(nn.Module):

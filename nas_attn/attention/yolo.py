@@ -6,9 +6,9 @@ Letters: A heads, D channels of a head, P pixels, B channels of a head's queries
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import BatchNorm2d, attended, is_free, unflatten, zero_
 from nas_attn.attention.knobs import Heads, Positive, Reduction
-from nas_attn.attention.row import Init
 
 
 class Projection(nn.Sequential):

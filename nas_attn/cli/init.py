@@ -21,7 +21,7 @@ from nas_attn.cli.common import TASK, Data, Target, check_typed, echo, print_jso
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, refuse_unpublished, target_table, target_words
-from nas_attn.recipe.task import Proposal
+from nas_attn.recipe.task import InputProposal
 from nas_attn.recipe.tasks import TASKS, Task, find, variants
 from nas_attn.system.paths import output_path
 
@@ -108,7 +108,7 @@ class RecipeAnswers:
     data: str
     splits: SplitsSection | None
     """Which folders of the data train, validate and test; None: their names say it."""
-    proposed: Proposal | None
+    proposed: InputProposal | None
     """How the images become the network's input; None: nobody has seen them."""
     target: TargetWords
     trials: float
@@ -283,7 +283,7 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
 
 def _look(
     task: str, data_section: DataSection, backbone: str, images: float
-) -> tuple[str, Proposal | None, str | None]:
+) -> tuple[str, InputProposal | None, str | None]:
     """Checks that data and backbone exist; returns a description of the data, how they become the
     network's input, and the preset that the backbone needs.
     """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
 
 # letters of the bar
-BAR = 20
+BAR_COLUMNS = 20
 # Workers shown at most
 WORKERS = 8
 # before a row of the card
@@ -218,8 +218,8 @@ def _ended(opened: OpenStudy, purpose: str) -> int:
 
 def _bar(share: float) -> str:
     """A progress bar over all phases, by time."""
-    done = round(BAR * share)
-    return "━" * done + "─" * (BAR - done)
+    done = round(BAR_COLUMNS * share)
+    return "━" * done + "─" * (BAR_COLUMNS - done)
 
 
 def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tuple[str, float]:

@@ -20,9 +20,8 @@ from torch import nn
 
 from nas_attn.attachment.containers import AttendedDict, AttendedList, bare_class
 from nas_attn.attention import catalogue, knobs
-from nas_attn.attention.choice import Choice
+from nas_attn.attention.choice import Choice, Init
 from nas_attn.attention.gates import Blended
-from nas_attn.attention.row import Init
 from nas_attn.backbones.building import torchvision_options, users_arguments
 from nas_attn.backbones.cifar import MODELS
 from nas_attn.backbones.torchvision_detectors import freeze_norms, frozen_norms

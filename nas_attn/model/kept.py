@@ -27,14 +27,14 @@ from nas_attn.model.variances import Nodes, posterior
 from nas_attn.system.paths import whole_file
 
 # fewer runs take no longer than the file
-FEWEST_RUNS = 40
+FEWEST_KEPT_RUNS = 40
 # files of 20 KB; the oldest go
 MOST_FILES = 500
 
 
 def kept_posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
     """Returns the posterior of the variances from the user's cache, or draws it and keeps it."""
-    if len(data.value) < FEWEST_RUNS:
+    if len(data.value) < FEWEST_KEPT_RUNS:
         return posterior(data, shapes)
     file = _file((data.content, tuple(shapes)))
     with suppress(OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error):

@@ -194,7 +194,7 @@ class Task(ABC):
         return self.trial_side(backbone)
 
     @abstractmethod
-    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
+    def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
         """Gives the lines of `[data]` about the images' size, and how many are made.
 
         Args:
@@ -204,14 +204,14 @@ class Task(ABC):
         """
 
 
-class Proposal(NamedTuple):
+class InputProposal(NamedTuple):
     """How images become a network's input, as `init` proposes it."""
 
     size: InputSize
     fit: Fit
 
 
-def folder_lines(proposed: Proposal) -> str:
+def folder_lines(proposed: InputProposal) -> str:
     """Lines of `[data]` for the user's folder of images."""
     size = proposed.size if isinstance(proposed.size, int) else list(proposed.size)
     return f"""\

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing_extensions import override
 
 from nas_attn.recipe.recipe import DataSection
-from nas_attn.recipe.task import Hints, Proposal, RecipeParts
+from nas_attn.recipe.task import Hints, InputProposal, RecipeParts
 from nas_attn.training.tasks.data import ReadElsewhere
 from nas_attn.training.tasks.detection import EvaluatedDetection, sizes
 
@@ -85,7 +85,7 @@ class UltralyticsDetection(EvaluatedDetection):
         return f"{DETECTOR_PREFIX}yolo11n.yaml"
 
     @override
-    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
+    def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
         side = MADE_FOR_YOLO
         if data != "digits":
             side = YOLO_SIDE
@@ -108,7 +108,7 @@ class ReadByUltralytics(ReadElsewhere):
     @override
     def first_look(
         self, section: DataSection, images: float, backbone: str
-    ) -> tuple[str, Proposal | None]:
+    ) -> tuple[str, InputProposal | None]:
         """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found
         nothing.
         """

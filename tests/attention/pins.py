@@ -16,8 +16,8 @@ import torch
 from attention_asking import ROWS, choices, shake
 
 from nas_attn.attention import catalogue
-from nas_attn.attention.choice import Choice
-from nas_attn.attention.row import INITS, Init, Row
+from nas_attn.attention.choice import INITS, Choice, Init
+from nas_attn.attention.row import Row
 
 FILE = Path(__file__).with_name("pins.jsonl")
 SHAPES = ((64, 14, 14), (48, 7, 5), (3, 1, 1))

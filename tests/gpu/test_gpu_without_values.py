@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 from valueless import Watch, backward, devices_in, tensors_in, tensors_without_values, with_values
 
 from nas_attn import attachment, attention, backbones
-from nas_attn.attention.row import Init
+from nas_attn.attention.choice import Init
 from nas_attn.data.dataset import BoxedSplit, Dataset, MaskedSplit, Split
 from nas_attn.data.pixels import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas_attn.attention.row import INITS
+from nas_attn.attention.choice import INITS
 from nas_attn.errors import PlacementError, StudyError, few, several
 from nas_attn.recipe.purposes import BACKBONE
 from nas_attn.recipe.recipe import Recipe

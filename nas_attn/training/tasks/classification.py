@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from nas_attn.recipe.task import USUAL_SIDE, Hints, Pace, Proposal, RecipeParts, Task, folder_lines
+from nas_attn.recipe.task import (
+    USUAL_SIDE,
+    Hints,
+    InputProposal,
+    Pace,
+    RecipeParts,
+    Task,
+    folder_lines,
+)
 
 
 class Classification(Task):
@@ -60,7 +68,7 @@ class Classification(Task):
         return USUAL_SIDE
 
     @override
-    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
+    def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
         if data.startswith("folder:"):
-            return folder_lines(proposed or Proposal(USUAL_SIDE, "cut"))
+            return folder_lines(proposed or InputProposal(USUAL_SIDE, "cut"))
         return ""

@@ -11,7 +11,7 @@ from nas_attn.data.inventory import Inventory
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.tables import find_data_set
-from nas_attn.recipe.task import EXTERNAL, Proposal, Task
+from nas_attn.recipe.task import EXTERNAL, InputProposal, Task
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.training.tasks.detection import fixed_side, usual_side
 
@@ -96,16 +96,16 @@ class TaskData:
 
         return taking.of(section, self.task.labels)
 
-    def proposed(self, inventory: Inventory, backbone: str) -> Proposal:
+    def proposed(self, inventory: Inventory, backbone: str) -> InputProposal:
         """Proposes how these images become the input of a network, given by its name."""
-        return Proposal(*inventory.proposed(self.task.input_side(backbone)))
+        return InputProposal(*inventory.proposed(self.task.input_side(backbone)))
 
     def first_look(
         self,
         section: DataSection,
         images: float,  # noqa: ARG002 - a task may need more of them than it has
         backbone: str,
-    ) -> tuple[str, Proposal | None]:
+    ) -> tuple[str, InputProposal | None]:
         """Returns what `init` says of these data, and how it proposes to make them the network's
         input. Raises DataError: they are not as this task needs them.
 
@@ -142,15 +142,15 @@ class ImagesWithBoxes(TaskData):
         return super().load(recipe, device=device, share=share)
 
     @override
-    def proposed(self, inventory: Inventory, backbone: str) -> Proposal:
+    def proposed(self, inventory: Inventory, backbone: str) -> InputProposal:
         if side := fixed_side(backbone):
-            return Proposal(side, "cut")
+            return InputProposal(side, "cut")
         return super().proposed(inventory, backbone)
 
     @override
     def first_look(
         self, section: DataSection, images: float, backbone: str
-    ) -> tuple[str, Proposal | None]:
+    ) -> tuple[str, InputProposal | None]:
         try:
             return super().first_look(section, images, backbone)
         except DataError as error:

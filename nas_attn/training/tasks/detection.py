@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing_extensions import override
 
 from nas_attn.recipe.tables import data_sets_with, find_data_set
-from nas_attn.recipe.task import MIXING, Hints, Pace, Proposal, RecipeParts, Task
+from nas_attn.recipe.task import MIXING, Hints, InputProposal, Pace, RecipeParts, Task
 
 CLASSIFIERS = ("timm", "smp")
 """Sources of networks that are no detectors."""
@@ -105,7 +105,7 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
         return usual_side(backbone)
 
     @override
-    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
+    def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
         if data.startswith("coco:"):
             return COCO.format(size=proposed.size if proposed else usual_side(backbone))
         side = 4 * MADE_SIDE if data == "digits" else 640

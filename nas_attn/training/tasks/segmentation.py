@@ -8,8 +8,8 @@ from nas_attn.recipe.task import (
     MIXING,
     USUAL_SIDE,
     Hints,
+    InputProposal,
     Pace,
-    Proposal,
     RecipeParts,
     Task,
     folder_lines,
@@ -63,7 +63,7 @@ class Segmentation(Task):
         return 2 * USUAL_SIDE
 
     @override
-    def data_lines(self, data: str, backbone: str, proposed: Proposal | None) -> str:
+    def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
         if data.startswith("folder:"):
-            return folder_lines(proposed or Proposal(self.input_side(backbone), "cut"))
+            return folder_lines(proposed or InputProposal(self.input_side(backbone), "cut"))
         return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"
