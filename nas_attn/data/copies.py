@@ -9,6 +9,8 @@ number: `person20_bacteria_3.jpeg`, `clip05_frame0012.jpg`, `cat003_jpg.rf.8e61â
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -30,14 +32,15 @@ from nas_attn.data.walking import plain
 from nas_attn.errors import few, several
 
 # of what is kept in the cache
-LOOK_FORMAT = 6
+LOOK_FORMAT = 7
 # Formats whose files may be stacks of pages or films. In a photograph of a telephone (MPO), the
 # second image is no other view of the scene.
 STACKS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
 # pixels of the shorter side, to which a JPEG is decoded
 DRAFT = 128
-# pixels of a side of the small versions that are compared
+# pixels of a side of the small versions that are compared; the longer side has a multiple
 THUMB = 16
+LONGEST = 8
 # standard deviation of a small version, 0 to 255, below which it shows nothing
 FLAT = 4.0
 # Correlation from which two are near copies: of 10,000 images of CIFAR-10, it names four pairs,
@@ -69,7 +72,7 @@ class Look:
     pixels: int
     # it cannot be read; else empty
     why: str
-    # the small version, THUMB x THUMB bytes; empty: it cannot be read
+    # the small version, bytes; empty: it cannot be read
     thumb: bytes
     # whether there are more pages or frames in the file
     stacked: bool = False
@@ -162,7 +165,10 @@ def _thumb(image: Image.Image, *, deep: bool) -> bytes:
         values = np.asarray(image).astype(np.float32)
         values *= 255 / max(1.0, float(values.max()))
         image = Image.fromarray(values.astype(np.uint8))
-    return image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
+    # strips that differ along them would all look alike in a square
+    wide = THUMB * max(1, min(LONGEST, image.width // image.height))
+    high = THUMB * max(1, min(LONGEST, image.height // image.width))
+    return image.convert("L").resize((wide, high), Image.Resampling.BOX).tobytes()
 
 
 def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list[Remark]:
@@ -304,20 +310,27 @@ def near_copies(seen: Sequence[Seen], place: Callable[[Seen], str]) -> list[Pair
     """
     if not 2 <= len(seen) <= MOST_IMAGES_COMPARED:
         return []
+    by_shape: defaultdict[tuple[int, bool], list[Seen]] = defaultdict(list)
+    for image in seen:
+        width, height = image.look.size
+        by_shape[len(image.look.thumb), width < height].append(image)
+    return list(itertools.chain(*(_alike(images, place) for images in by_shape.values())))
+
+
+def _alike(seen: Sequence[Seen], place: Callable[[Seen], str]) -> Iterator[Pair]:
+    """The pairs of images whose small versions have the same shape."""
     small = np.array([np.frombuffer(image.look.thumb, np.uint8) for image in seen], np.float32)
     deviation = small.std(1)
     chosen = np.flatnonzero(deviation >= FLAT)
     # rows of length 1: their products are correlations
     rows = small[chosen] - small[chosen].mean(1, keepdims=True)
-    rows /= deviation[chosen, None] * THUMB
+    rows /= deviation[chosen, None] * math.sqrt(small.shape[1])
     kept = [seen[number] for number in chosen.tolist()]
     pixels = np.array([image.look.pixels for image in kept], np.int64)
     numbers: dict[str, int] = {}
     places = [numbers.setdefault(place(image), len(numbers)) for image in kept]
-    return [
-        (kept[other], kept[row])
-        for row, other in _first_alike(rows, pixels, np.array(places, np.int64))
-    ]
+    for row, other in _first_alike(rows, pixels, np.array(places, np.int64)):
+        yield kept[other], kept[row]
 
 
 def _first_alike(

@@ -281,3 +281,20 @@ def test_a_network_learns_from_all_bands(size: int | None, fit: Any) -> None:
     trainer = Trainer(training, dataset, device="cpu", threads=Threads(1))
     (score,) = trainer.fit(network, seed=0, rungs=[4], rates=LearningRates(0.05))
     assert score.metrics["accuracy"] == 1
+
+
+def test_strips_that_differ_along_them_are_no_near_copies(tmp_path: Path) -> None:
+    """They have bars at other places, between the same margins."""
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "strips" / name).mkdir(parents=True)
+        for number in range(8):
+            strip = np.full((64, 640), 250, np.uint8)
+            bars = np.where(random.permutation(np.arange(160) % 2), 0, 90).repeat(4)
+            strip[12:52] = bars
+            Image.fromarray(strip).save(tmp_path / "strips" / name / f"{number}.png")
+    assert "nearly equal" not in "\n".join(take(str(tmp_path / "strips")).described())
+    # a copy, scaled and saved again
+    with Image.open(tmp_path / "strips/cat/0.png") as strip:
+        strip.resize((480, 48)).save(tmp_path / "strips/cat/again.jpg")
+    assert "1 image nearly equal" in "\n".join(take(str(tmp_path / "strips")).described())
