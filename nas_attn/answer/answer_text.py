@@ -15,17 +15,17 @@ from nas_attn.answer.answer import (
     Brought,
     Certainty,
     DrawnStage,
-    NamedNetwork,
 )
+from nas_attn.answer.candidates import short_name
 from nas_attn.answer.headline import called, headline
 from nas_attn.answer.length import LengthGain
 from nas_attn.answer.means import AttentionVerdict
 from nas_attn.answer.next_step import MOST_RUNS, NextCommand, Purpose
 from nas_attn.answer.recommending import Capacity, Recommendation
-from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
+from nas_attn.answer.snapshot import Means, Snapshot
 from nas_attn.errors import listed, several
 from nas_attn.recipe import units
-from nas_attn.space.placement import BARE, BaselineKind
+from nas_attn.space.placement import BARE
 from nas_attn.system.wrapping import Line
 
 # marks a module in the drawing
@@ -283,7 +283,8 @@ def _others(answer: Answer) -> Iterator[Line]:
     if now.brief is None or answer.verdict is AnswerVerdict.NOTHING:
         return
     costs = [
-        f"{_without_kind(view, 'uniform')} {units.times(view.latency_ratio)}"
+        f"{view.baseline_name.of if view.baseline_name else view.label}"
+        f" {units.times(view.latency_ratio)}"
         for view in sorted(now.baselines, key=lambda view: view.latency_ratio)
         if view.latency is not None and not view.is_bare
     ]
@@ -368,8 +369,7 @@ def _control(now: Snapshot, best: Recommendation, control: Capacity) -> str:
     """A larger network without attention beside the answer."""
     gain = control.gain
     view = now.find(control.key)
-    # the row's label says already that it is a control
-    name = control.lead.name if view is None else _control_label(view)
+    name = control.lead.name if view is None else short_name(view)
     at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
     size = units.gained(best.metric, gain.mean, gain.low, gain.high)
     lead = control.lead.gain
@@ -378,20 +378,3 @@ def _control(now: Snapshot, best: Recommendation, control: Capacity) -> str:
         return f"{name}{at}{above}: {size}, {units.probability(gain.probability)} likely to help"
     odds = units.probability(lead.probability)
     return f"{name}{at}: {size}; attention gains more ({odds})"
-
-
-def _without_kind(view: CandidateView, *kinds: BaselineKind) -> str:
-    """A candidate's label; without its kind, if it is a baseline of one of these: the text around
-    it says so.
-    """
-    baseline = view.baseline_name
-    if baseline is None or baseline.kind not in kinds:
-        return view.label
-    return baseline.of
-
-
-def _control_label(view: CandidateView) -> str:
-    named = NamedNetwork(view.key, view.label, view.placement)
-    if view.baseline_name is None:
-        return called(named)
-    return _without_kind(view, "uniform", "control")

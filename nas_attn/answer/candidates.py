@@ -1,14 +1,16 @@
-"""A candidate and its values, as they stand in tables and notes."""
+"""A candidate, its names and its values, as they stand in tables, figures and notes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from nas_attn.answer.answer import Answer
+from nas_attn.answer.answer import Answer, DrawnStage
 from nas_attn.answer.effects import Part
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
-from nas_attn.errors import several
+from nas_attn.errors import listed, several
+from nas_attn.model.features import features
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.units import (
     NO_VALUE,
@@ -19,7 +21,12 @@ from nas_attn.recipe.units import (
     value,
     value_plus_minus,
 )
+from nas_attn.space.placement import Placement
+from nas_attn.space.search_space import BACKBONE_SITE, other_of
 from nas_attn.storage.records import ASIDE
+
+# sites of one module that are named; more are counted
+MOST_NAMED = 4
 
 
 def objective_heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
@@ -123,3 +130,53 @@ def front_in_words(snapshot: Snapshot) -> str:
         f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from"
         f" {' to '.join(ends)}; the table below lists them."
     )
+
+
+def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:
+    """What goes where: `eca at all 3 stages`, `cbam at stage1 and stage3, se at stage2`."""
+    sites: dict[str, list[str]] = {}
+    for feature in features(placement):
+        sites.setdefault(feature.type, []).append(feature.site)
+    everywhere = [stage.name for stage in stages if stage.role == "backbone"]
+    parts = []
+    for module, places in sites.items():
+        if len(everywhere) > 1 and sorted(places) == sorted(everywhere):
+            parts.append(f"{module} at all {len(everywhere)} stages")
+        elif len(places) > MOST_NAMED:
+            parts.append(f"{module} at {len(places)} sites")
+        else:
+            parts.append(f"{module} at {listed(places)}")
+    return ", ".join(parts)
+
+
+def short_name(view: CandidateView) -> str:
+    """A candidate as a label in a figure: `cbam everywhere`, `simam at stage2`, `trial 8`."""
+    if view.is_bare:
+        return "bare backbone"
+    other = other_of(view.placement)
+    if other is not None:
+        kept = (part for part in view.placement.assignments if part.site != BACKBONE_SITE)
+        attention = placed((), Placement(tuple(kept)))
+        return f"{other} with {attention}" if attention else str(other)
+    kinds = {feature.type for feature in features(view.placement)}
+    if view.baseline is not None and len(kinds) == 1:
+        return f"{kinds.pop()} everywhere"
+    sites: dict[str, list[str]] = {}
+    for feature in features(view.placement):
+        sites.setdefault(feature.type, []).append(feature.place)
+    places = next(iter(sites.values()), [])
+    if len(sites) == 1 and len(places) > 2:
+        return f"{kinds.pop()} at {len(places)} sites"
+    if len(sites) == 1 or (len(sites) == 2 and all(len(of) == 1 for of in sites.values())):
+        return ", ".join(f"{kind} at {', '.join(of)}" for kind, of in sites.items())
+    return f"trial {view.trial}"
+
+
+def short_names(views: Sequence[CandidateView]) -> dict[str, str]:
+    """Key -> label; where two would be equal, with their trials."""
+    names = {view.key: short_name(view) for view in views}
+    uses = Counter(names.values())
+    for view in views:
+        if uses[names[view.key]] > 1:
+            names[view.key] += f" ({view.trial})"
+    return names

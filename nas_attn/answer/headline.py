@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nas_attn.answer.answer import (
     Answer,
     AnswerVerdict,
     Brought,
-    DrawnStage,
     NamedNetwork,
 )
+from nas_attn.answer.candidates import placed, short_name
 from nas_attn.answer.length import LengthGain
 from nas_attn.answer.next_step import Lacking, Purpose
 from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.recommending import Reason, Recommendation
-from nas_attn.errors import listed, several
+from nas_attn.answer.snapshot import CandidateView
+from nas_attn.errors import several
 from nas_attn.model import Gain
-from nas_attn.model.features import features
 from nas_attn.recipe import units
-from nas_attn.space.placement import BARE, Placement
-from nas_attn.space.search_space import BACKBONE_SITE, other_of
-
-# sites of one module that a headline names; more are counted
-MOST_NAMED = 4
+from nas_attn.space.placement import BARE
+from nas_attn.space.search_space import other_of
 
 
 def headline(answer: Answer) -> str:
@@ -43,12 +38,12 @@ def headline(answer: Answer) -> str:
         return sentence
     test = None if answer.certainty is None else answer.certainty.test
     shown = _tested(answer, test) or _size_at(answer)
-    if answer.verdict is AnswerVerdict.CONTROL:
-        view = now.find(answer.taken.key)
-        bare = "" if view is not None and view.attends else " without attention"
-        return f"Take {_network_name(best, answer.taken)}{bare}{shown}."
-    if answer.verdict is AnswerVerdict.SMALLER:
-        return f"Take {_network_name(best, answer.taken)}{_as_accurate(answer)}."
+    view = now.find(answer.taken.key)
+    if view is not None and answer.verdict is AnswerVerdict.CONTROL:
+        bare = "" if view.attends else " without attention"
+        return f"Take {_name(view)}{bare}{shown}."
+    if view is not None and answer.verdict is AnswerVerdict.SMALLER:
+        return f"Take {_name(view)}{_as_accurate(answer)}."
     if answer.next is not None and answer.next.purpose is Purpose.TRY_TESTED:
         tested = "another placement" if answer.certainty is None else called(answer.certainty.of)
         return (
@@ -57,7 +52,6 @@ def headline(answer: Answer) -> str:
         )
     if answer.keeps_bare:
         return f"Keep the bare backbone: {_why_bare(answer, best, test)}."
-    view = now.find(answer.taken.key)
     # the name of a baseline says again what stands before it
     label = "" if view is not None and view.baseline else f" ({answer.taken.label})"
     placement = placed(answer.drawing, answer.taken.placement)
@@ -76,10 +70,8 @@ def _longer_headline(answer: Answer, longer: LengthGain) -> str:
     gain = None if view is None or view.is_bare else view.gains.get(metric)
     if best is None or view is None or gain is None:
         return lead if answer.attention is None else f"{lead} No attention is shown to help."
-    network = NamedNetwork(view.key, view.label, view.placement)
-    name = _network_name(best, network) if best.instead else placed((), view.placement)
     at = "" if view.latency is None else f" at {units.times(view.latency.ratio)}"
-    return f"{lead} Also shown, not measured together: {name}, {_size(metric, gain)}{at}."
+    return f"{lead} Also shown, not measured together: {_name(view)}, {_size(metric, gain)}{at}."
 
 
 def _size(metric: str, gain: Gain | Brought) -> str:
@@ -107,33 +99,11 @@ def _as_accurate(answer: Answer) -> str:
     return f": as {word} ({units.difference_range(gain.metric, gain.low, gain.high)}), {ratio}"
 
 
-def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:
-    """What goes where: `eca at all 3 stages`, `cbam at stage1 and stage3, se at stage2`."""
-    sites: dict[str, list[str]] = {}
-    for feature in features(placement):
-        sites.setdefault(feature.type, []).append(feature.site)
-    everywhere = [stage.name for stage in stages if stage.role == "backbone"]
-    parts = []
-    for module, places in sites.items():
-        if len(everywhere) > 1 and sorted(places) == sorted(everywhere):
-            parts.append(f"{module} at all {len(everywhere)} stages")
-        elif len(places) > MOST_NAMED:
-            parts.append(f"{module} at {len(places)} sites")
-        else:
-            parts.append(f"{module} at {listed(places)}")
-    return ", ".join(parts)
-
-
-def _network_name(best: Recommendation, taken: NamedNetwork) -> str:
-    """`dwconv everywhere`, `resnet14`, `resnet8 with eca at stage2`, or a control's placement."""
-    other = other_of(taken.placement)
-    if other is not None:
-        kept = (part for part in taken.placement.assignments if part.site != BACKBONE_SITE)
-        attention = placed((), Placement(tuple(kept)))
-        return f"{other} with {attention}" if attention else str(other)
-    if best.capacity is not None and best.capacity.baseline is not None:
-        return f"{best.capacity.baseline.rpartition(' ')[2]} everywhere"
-    return str(taken.placement)
+def _name(view: CandidateView) -> str:
+    """`dwconv everywhere`, `resnet14`, `resnet8 with eca at stage2`, `eca at stage1 and stage2`."""
+    if view.baseline is not None or other_of(view.placement) is not None:
+        return short_name(view)
+    return placed((), view.placement)
 
 
 def called(network: NamedNetwork) -> str:

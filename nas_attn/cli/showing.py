@@ -17,9 +17,10 @@ from nas_attn.answer.candidates import (
     candidate_signs,
     objective_heading,
     objective_shown,
+    placed,
 )
 from nas_attn.answer.choosing import choice_sentences
-from nas_attn.answer.headline import headline, placed
+from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.validation_text import (
     validation_headline,

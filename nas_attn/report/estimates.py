@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from nas_attn.answer.answer import Answer
+from nas_attn.answer.candidates import short_name
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.reasons import measured_on
@@ -14,7 +15,6 @@ from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import listed, several
 from nas_attn.model import TARGET_RUNG, TESTED
 from nas_attn.recipe import units
-from nas_attn.report.names import short_name
 
 # A share of signal above this says nothing: rounded, it would be all
 MOST_SIGNAL = 0.97

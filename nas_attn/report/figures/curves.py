@@ -9,6 +9,7 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from nas_attn.answer.answer import Answer
+from nas_attn.answer.candidates import short_name
 from nas_attn.answer.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Gain
@@ -28,7 +29,6 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.report.figures.point_labels import End, name_ends
-from nas_attn.report.names import short_name
 
 # Learning curves drawn at most; the front, the baselines and the newest go first
 _MOST_CURVES = 150

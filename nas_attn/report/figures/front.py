@@ -9,7 +9,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.candidates import front_in_words
+from nas_attn.answer.candidates import front_in_words, short_name, short_names
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import several
 from nas_attn.recipe import units
@@ -32,7 +32,6 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.report.figures.point_labels import MARK, Mark, name_points
-from nas_attn.report.names import short_name, short_names
 
 # Pixels, without the title; and of them between the ends of the y axis
 FRONT_HEIGHT = 460
