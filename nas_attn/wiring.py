@@ -186,10 +186,16 @@ def _torchvision_network() -> Function:
     return torchvision_network
 
 
-def _in_torchvision() -> Function:
-    from nas_attn.backbones.larger import in_torchvision
+def _torchvision_names() -> Function:
+    from nas_attn.backbones.relatives import torchvision_names
 
-    return in_torchvision
+    return torchvision_names
+
+
+def _torchvision_published() -> Function:
+    from nas_attn.backbones.relatives import torchvision_published
+
+    return torchvision_published
 
 
 def _timm_network() -> Function:
@@ -198,10 +204,16 @@ def _timm_network() -> Function:
     return timm_network
 
 
-def _in_timm() -> Function:
-    from nas_attn.backbones.larger import in_timm
+def _timm_names() -> Function:
+    from nas_attn.backbones.relatives import timm_names
 
-    return in_timm
+    return timm_names
+
+
+def _timm_published() -> Function:
+    from nas_attn.backbones.relatives import timm_published
+
+    return timm_published
 
 
 def _smp_network() -> Function:
@@ -210,10 +222,16 @@ def _smp_network() -> Function:
     return smp_network
 
 
-def _in_smp() -> Function:
-    from nas_attn.backbones.larger import in_smp
+def _smp_names() -> Function:
+    from nas_attn.backbones.relatives import smp_names
 
-    return in_smp
+    return smp_names
+
+
+def _smp_published() -> Function:
+    from nas_attn.backbones.relatives import smp_published
+
+    return smp_published
 
 
 def _detector() -> Function:
@@ -222,10 +240,16 @@ def _detector() -> Function:
     return detector
 
 
-def _exists() -> Function:
-    from nas_attn.ultralytics.networks import exists
+def _detector_names() -> Function:
+    from nas_attn.ultralytics.networks import names
 
-    return exists
+    return names
+
+
+def _detector_published() -> Function:
+    from nas_attn.ultralytics.networks import published
+
+    return published
 
 
 def _ultralytics() -> type[Any]:
@@ -536,28 +560,32 @@ BACKBONE_SOURCES = (
         package="torchvision",
         licence="BSD-3-Clause (torchvision)",
         build=_torchvision_network,
-        exists=_in_torchvision,
+        names=_torchvision_names,
+        published=_torchvision_published,
     ),
     BackboneSource(
         "timm",
         package="timm",
         licence="Apache-2.0 (timm)",
         build=_timm_network,
-        exists=_in_timm,
+        names=_timm_names,
+        published=_timm_published,
     ),
     BackboneSource(
         "smp",
         package="segmentation-models-pytorch",
         licence="MIT (segmentation_models_pytorch)",
         build=_smp_network,
-        exists=_in_smp,
+        names=_smp_names,
+        published=_smp_published,
     ),
     BackboneSource(
         "ultralytics",
         package="ultralytics",
         licence="AGPL-3.0 (ultralytics)",
         build=_detector,
-        exists=_exists,
+        names=_detector_names,
+        published=_detector_published,
     ),
 )
 

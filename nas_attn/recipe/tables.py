@@ -255,8 +255,10 @@ class BackboneSource:
     """Builds a network, `backbones.building.Builder`: from the recipe's section, the name after the
     colon, the shape of an image, the number of classes, and whether to load published weights.
     """
-    exists: Load
-    """Tells whether there is a network of a name (after the colon)."""
+    names: Load
+    """Lists names (after the colon) among which relatives of a network of a name are."""
+    published: Load
+    """Tells whether there are published weights of a network of a name."""
 
 
 BACKBONE_SOURCES: dict[str, BackboneSource] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,8 +120,23 @@ def parts_of(network: nn.Module, name: str) -> Mapping[str, Any]:
     return parts
 
 
-def exists(name: str) -> bool:
-    """Whether a network of this name exists. The name of a YAML includes the scale; a `.pt` must be
-    a file.
+def names(near: str) -> list[str]:
+    """Lists the scales of a network: of a YAML those that it declares, of a `.pt` the files beside
+    it.
     """
-    return name.endswith(".yaml") or Path(name).is_file()
+    if near.endswith(".pt"):
+        return [str(path) for path in Path(near).parent.glob("*.pt")]
+    try:
+        from ultralytics.nn.tasks import yaml_model_load
+
+        with quiet():
+            scales = yaml_model_load(near).get("scales", ())
+    except Exception:
+        # it is not installed, or has no such file
+        return []
+    return [re.sub(r"(\d+)[nslmx]", rf"\g<1>{scale}", near, count=1) for scale in scales]
+
+
+def published(name: str) -> bool:
+    """Whether a network comes with weights."""
+    return name.endswith(".pt")

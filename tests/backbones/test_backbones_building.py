@@ -15,7 +15,6 @@ from torchvision.models import WeightsEnum
 from nas_attn import backbones
 from nas_attn.backbones.building import IMAGENET_MEAN, IMAGENET_STD
 from nas_attn.backbones.cifar import DEPTHS, MODELS, Shortcut
-from nas_attn.backbones.larger import larger as larger_networks
 from nas_attn.errors import BackboneError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection
@@ -172,26 +171,6 @@ def test_wrong_names_are_refused_in_one_sentence(
         build(name, **section)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) <= 600
-
-
-@pytest.mark.parametrize(
-    ("name", "larger"),
-    [
-        (
-            "resnet8(width=8)",
-            [*(f"resnet8(width={width})" for width in (9, 10, 11, 12, 16)), "resnet14(width=8)"],
-        ),
-        ("torchvision:resnet18", ["torchvision:resnet34"]),
-        ("torchvision:regnet_x_1_6gf", ["torchvision:regnet_x_3_2gf"]),
-        ("ultralytics:yolo11n.yaml", ["ultralytics:yolo11s.yaml"]),
-        ("ultralytics:yolo11n.pt", []),
-        ("my_package.models:small", []),
-    ],
-)
-def test_the_next_size_of_a_family_is_known_where_there_is_one(
-    name: str, larger: list[str]
-) -> None:
-    assert [str(one) for one in larger_networks(BackboneSection(name=name))] == larger
 
 
 def test_names_can_be_built() -> None:

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.attention.choice import Choice
-from nas_attn.backbones.larger import larger
+from nas_attn.backbones.relatives import relatives
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
@@ -56,11 +56,17 @@ def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolv
         return {}
     if trials < FEWEST_TRIALS:
         return {}
+    found = relatives(
+        recipe.backbone,
+        input_shape=plan.input_shape,
+        classes=plan.classes,
+        weights=recipe.training.weights,
+    )
     return {
         str(BaselineName("control", str(other))): plan.resolved(
             Placement((Assignment(BACKBONE_SITE, other),))
         )
-        for other in larger(recipe.backbone)
+        for other in found.larger
     }
 
 
