@@ -120,7 +120,7 @@ def attach(  # noqa: PLR0913 - a public function spells its arguments
     typed = parse(placement) if isinstance(placement, str) else placement
     sites = find_sites(model, input_shape, granularity=granularity, custom=custom, heads=heads)
     resolved = resolve(typed, sites, init=init)
-    if resolved.other is not None:
+    if resolved.other is not None and not resolved.modules:
         raise PlacementError(
             f"'{typed}' is another backbone, not attention: build it with backbones.create"
         )

@@ -83,7 +83,7 @@ def relatives(
 
     Raises:
         BackboneError: a listed network cannot be built.
-        NotationError: a listed name is none.
+        PlacementError: a listed name cannot be read.
     """
     if weights not in (None, "default"):
         note = f"the backbone starts from '{weights}', and no other network can: none is compared"

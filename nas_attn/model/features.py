@@ -10,7 +10,7 @@ from functools import lru_cache
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.recipe.reading import other_backbone
 from nas_attn.recipe.recipe import BackboneSection, Recipe
-from nas_attn.space.placement import BARE, Assignment, Placement
+from nas_attn.space.placement import Assignment, Placement
 from nas_attn.space.search_space import other_of
 from nas_attn.system.importing import PYTHON
 
@@ -58,7 +58,7 @@ def is_control(placement: Placement) -> bool:
 
 
 def is_other(placement: Placement) -> bool:
-    """Whether a placement is another backbone, bare."""
+    """Whether a placement is another backbone, bare or with attention."""
     return other_of(placement) is not None
 
 
@@ -98,26 +98,28 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
     """
     if built is None:
         return lambda _placement, _key: ""
-    imported, made = _backbone(recipe.network, built)
-    before = ["import nas_attn as na", *imported, "", *made]
     sites = recipe.space.sites
     arguments = [f"input_shape={built.input_shape}", f"init={_quoted(recipe.training.init)}"]
     arguments += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
     arguments += ["heads=True"] if sites.heads else []
 
     def lines(placement: Placement, key: str) -> str:
+        backbone = recipe.network
         other = other_of(placement)
         if other is not None:
             section = other_backbone(recipe.backbone, other)
-            network = recipe.model_copy(update={"backbone": section}).network
-            _, made = _backbone(network, built)
-            return "\n".join(["from nas_attn import backbones", "", *made])
-        if placement == BARE:
-            return "\n".join(before)
+            backbone = recipe.model_copy(update={"backbone": section}).network
+        imported, made = _backbone(backbone, built)
+        attached = len(placement.assignments) > (other is not None)
+        if attached or other is None:
+            imported = ["import nas_attn as na", *imported]
+        bare = [*imported, "", *made]
+        if not attached:
+            return "\n".join(bare)
         call = _call(
             "na.attach", ["model", _quoted(str(placement)), *arguments, f"key={_quoted(key)}"]
         )
-        return "\n".join([*before, *call])
+        return "\n".join([*bare, *call])
 
     return lines
 

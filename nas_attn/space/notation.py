@@ -4,7 +4,8 @@
     stage4.block2@block=cbam(reduction=16)
 
 `SITE[@POSITION]=CHOICE`, separated by blanks; `none` alone is the bare backbone. A site may be a
-glob (`*=eca`). `backbone=resnet8(width=12)` alone is another backbone, bare, as a control.
+glob (`*=eca`). `backbone=resnet8(width=12)` is another backbone: alone it is bare, and the sites of
+`backbone=resnet8(width=12) stage2=eca` are its own.
 """
 
 import re

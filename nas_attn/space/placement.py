@@ -176,7 +176,7 @@ class ResolvedPlacement:
     init: str
     # Equal networks have equal keys
     key: str
-    # Another bare backbone instead of the study's, as a control
+    # Another backbone instead of the study's
     other: Choice | None = None
 
     @property

@@ -47,12 +47,7 @@ def resolve(
     by_name = {site.name: site for site in sites}
     other = other_of(placement)
     if other is not None and BACKBONE_SITE not in by_name:
-        if len(placement.assignments) > 1:
-            raise PlacementError(
-                f"'{BACKBONE_SITE}={other}' names a whole network: give it without sites"
-            )
-        key = hashlib.sha256(str(placement).encode()).hexdigest()[:16]
-        return ResolvedPlacement((), placement, init, key, other)
+        return _in_another(placement, other, sites, init=init, strict=strict)
     chosen: dict[Layer, tuple[Point, Choice]] = {}
     owners: dict[tuple[Layer, bool, int], Site] = {}
     for site, assignment in _in_order(placement, by_name):
@@ -81,8 +76,24 @@ def resolve(
     )
 
 
+def _in_another(
+    placement: Placement, other: Choice, sites: Sequence[Site], *, init: str, strict: bool
+) -> ResolvedPlacement:
+    """Resolves a placement in another backbone than the study's, whose sites these are."""
+    parts = tuple(part for part in placement.assignments if part.site != BACKBONE_SITE)
+    if len(parts) < len(placement.assignments) - 1:
+        raise PlacementError(f"'{placement}' names two backbones: give one")
+    inside = resolve(Placement(parts), sites, init=init, strict=strict)
+    named = f"{BACKBONE_SITE}={other}"
+    if inside.modules:
+        named += f" {inside.key}"
+    key = hashlib.sha256(named.encode()).hexdigest()[:16]
+    explicit = Placement((Assignment(BACKBONE_SITE, other), *inside.placement.assignments))
+    return ResolvedPlacement(inside.modules, explicit, init, key, other)
+
+
 def other_of(placement: Placement) -> Choice | None:
-    """The bare backbone that replaces the study's; None for a placement of attention."""
+    """The backbone that replaces the study's; None for a placement in the study's own."""
     return next(
         (
             assignment.choice

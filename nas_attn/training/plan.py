@@ -25,8 +25,8 @@ from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
 from nas_attn.recipe.recipe import DataSection, Recipe, TrainingSection, objective_name
 from nas_attn.recipe.tables import COSTS, Cost, Costs
-from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, Site, Survey
-from nas_attn.space.search_space import SearchSpace, resolve
+from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, Site
+from nas_attn.space.search_space import BACKBONE_SITE, SearchSpace, other_of, resolve
 from nas_attn.storage.records import Latency
 from nas_attn.storage.store import StudyStore
 from nas_attn.training.images import keep_or_compare
@@ -53,12 +53,31 @@ class Plan:
     _resolved: dict[Placement, ResolvedPlacement] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _sites_of: dict[Choice, tuple[Site, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def resolved(self, placement: Placement) -> ResolvedPlacement:
-        """The network of a placement. Raises PlacementError: it does not fit this backbone."""
+        """The network of a placement. Raises PlacementError: it does not fit its backbone. Raises
+        BackboneError: another backbone, that it names, has no sites or cannot be built.
+        """
         if placement not in self._resolved:
-            self._resolved[placement] = resolve(placement, self.sites, init=self.space.init)
+            other = other_of(placement)
+            sites = self.sites
+            # a user's own site may have this name
+            own = any(site.name == BACKBONE_SITE for site in sites)
+            if other is not None and not own and len(placement.assignments) > 1:
+                sites = self.sites_of(other)
+            self._resolved[placement] = resolve(placement, sites, init=self.space.init)
         return self._resolved[placement]
+
+    def sites_of(self, other: Choice) -> tuple[Site, ...]:
+        """The sites of another backbone, found as those of the study's are. Raises
+        BackboneError.
+        """
+        if other not in self._sites_of:
+            self._sites_of[other] = _found_sites(self.bare(0, other), self.recipe, self.input_shape)
+        return self._sites_of[other]
 
     def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
         """The bare backbone, or the `other`, with the seed's random weights; torch's global
@@ -133,21 +152,36 @@ def make_plan(
     made_by = usual if build is None else _checked(build)
     with torch.random.fork_rng(devices=[]):
         model = made_by()
-    wanted = recipe.space.sites
-    if kept is not None:
-        same = kept.input_shape == input_shape
-        if same:
-            sites = kept.sites
-        else:
-            sites = attachment.reshaped(kept.sites, model, input_shape)
+    if kept is None:
+        sites = _found_sites(model, recipe, input_shape)
+    elif kept.input_shape == input_shape:
+        sites = kept.sites
     else:
-        surveyed = attachment.survey(model, input_shape, custom=wanted.custom, heads=wanted.heads)
-        sites = surveyed.sites
-        _refuse_untaught(surveyed)
+        sites = attachment.reshaped(kept.sites, model, input_shape)
     # or says now why one's own cost cannot be counted
     attachment.cost(model, input_shape, recipe.objectives)
     space = SearchSpace(recipe.space, sites, init=recipe.training.init)
     return Plan(recipe, input_shape, classes, sites, space, made_by, build)
+
+
+def _found_sites(
+    model: nn.Module, recipe: Recipe, input_shape: tuple[int, int, int]
+) -> tuple[Site, ...]:
+    """Finds a bare network's sites. Raises BackboneError: it has none, or no gradient arrives at
+    one.
+    """
+    wanted = recipe.space.sites
+    found = attachment.survey(model, input_shape, custom=wanted.custom, heads=wanted.heads)
+    untaught = {path for note in found.notes if note.kind == "no_gradient" for path in note.modules}
+    for site in found.sites:
+        for _, points in site.points:
+            if untaught.intersection(point.path for point in points):
+                raise BackboneError(
+                    f"no gradient arrives at {site.name}: the network's code runs it under"
+                    " torch.no_grad() or detaches what it makes, so attention there would not"
+                    " learn; let gradients through, or name other sites"
+                )
+    return found.sites
 
 
 def _checked(build: Build) -> Build:
@@ -170,21 +204,6 @@ def _checked(build: Build) -> Build:
         return model
 
     return checked
-
-
-def _refuse_untaught(surveyed: Survey) -> None:
-    """Raises BackboneError if no gradient arrives at a site."""
-    untaught = {
-        path for note in surveyed.notes if note.kind == "no_gradient" for path in note.modules
-    }
-    for site in surveyed.sites:
-        for _, points in site.points:
-            if untaught.intersection(point.path for point in points):
-                raise BackboneError(
-                    f"no gradient arrives at {site.name}: the network's code runs it under"
-                    " torch.no_grad() or detaches what it makes, so attention there would not"
-                    " learn; let gradients through, or name other sites"
-                )
 
 
 def kept_sites(store: StudyStore) -> Kept | None:

@@ -32,7 +32,8 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import Costs
-from nas_attn.space.placement import BARE, ResolvedPlacement
+from nas_attn.space.placement import BARE, Assignment, Placement, ResolvedPlacement
+from nas_attn.space.search_space import BACKBONE_SITE
 from nas_attn.storage.artifacts import (
     ArtifactStore,
     RunFiles,
@@ -482,9 +483,10 @@ class Workbench:
         if self.store.backbones.get(backbone_name(run.backbone, key)):
             return None
         seed = self.recipe.first_seed + run.backbone
-        return Run(
-            key, BARE if other is None else run.placement, seed, run.backbone, SEARCH, BACKBONE
-        )
+        bare = BARE
+        if other is not None:
+            bare = Placement((Assignment(BACKBONE_SITE, other),))
+        return Run(key, bare, seed, run.backbone, SEARCH, BACKBONE)
 
     def start_weights(self, backbone: int, other: Choice | None) -> Mapping[str, Any] | None:
         """Weights of the bare backbone, or of the `other`, from which a run starts; None if it

@@ -168,7 +168,7 @@ def test_two_sites_at_one_module_are_no_two_places() -> None:
         ("stage2=se(reductoin=4)", "unknown knob 'reductoin': did you mean 'reduction'?"),
         ("stage1=se(reduction=64)", "reduction=64"),
         ("stage1=se stage1@residual=eca", "stage1@residual is assigned twice"),
-        ("backbone=resnet14 stage1=se", "backbone=resnet14"),
+        ("backbone=resnet14 backbone=resnet20 stage1=se", "names two backbones"),
         ("stage1.block1@stage=se", "stage1.block1 has no position 'stage'"),
     ],
 )
