@@ -71,7 +71,7 @@ def test_a_multiplier_of_the_width_has_no_published_weights() -> None:
 def test_timms_names_are_read_without_the_tag_of_their_weights() -> None:
     pytest.importorskip("timm")
     assert named(found("timm:mobilenetv3_small_075.lamb_in1k")) == (
-        ["mobilenetv3_small_100"],
+        ["mobilenetv3_small_100", "mobilenetv3_large_075"],
         ["mobilenetv3_small_050"],
     )
     without = found("timm:efficientnet_lite0", "default")
