@@ -36,7 +36,7 @@ SIZE_WORDS = (
 )
 """Words for sizes in names, without an order: an `x` is no size beside a `y` (RegNet)."""
 MULTIPLIER = "width_mult"
-MULTIPLIERS = (0.5, 0.75, 1.4)
+MULTIPLIERS = (0.75, 0.5, 1.4)
 """The option of torchvision's MobileNets for their width, and values of the papers. There are no
 weights for them.
 """
@@ -94,7 +94,7 @@ def relatives(
     elif ":" in section.name:
         runs = _siblings(section)
         if weights is None:
-            runs += [[Choice(section.name, ((MULTIPLIER, times),))] for times in MULTIPLIERS]
+            runs.append([Choice(section.name, ((MULTIPLIER, times),)) for times in MULTIPLIERS])
         ratios = _of_library(section, runs, input_shape, classes)
     else:
         return _of_cifar(section)
@@ -166,8 +166,8 @@ def _of_library(
             try:
                 ratio = _ratio(section, choice, shape, classes)
             except BackboneError:
-                # it may be for other images, or take no such option
-                continue
+                # it takes no such option, or not the backbone's: nor do the others
+                break
             factor = max(ratio, 1 / ratio)
             if factor > FARTHEST:
                 break
@@ -240,7 +240,9 @@ def _size(section: str, shape: Shape, classes: int) -> Size:
         try:
             with torch.device("meta"):
                 model = build(given, input_shape=shape, classes=classes)
-        except BackboneError:
+        except BackboneError as error:
+            if isinstance(error.__cause__, TypeError):
+                raise
             # RegNet computes its widths by tensors
             model = build(given, input_shape=shape, classes=classes).to("meta")
     return _multiply_adds(model, shape), sum(p.numel() for p in model.parameters())
