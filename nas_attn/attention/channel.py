@@ -87,8 +87,7 @@ class EffectiveSqueezeExcitation(nn.Module):
             zero_(self.fc)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        # not torch's hardsigmoid, which has no second derivative
-        a_NC = functional.relu6(self.fc(x_NCHW.mean((2, 3))) + 3) / 6 * self.scale
+        a_NC = functional.hardsigmoid(self.fc(x_NCHW.mean((2, 3)))) * self.scale
         return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]
 
 
