@@ -26,9 +26,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import runtimes
 from nas_attn import attention
 from nas_attn.attention import catalogue
-from nas_attn.attention.choice import Choice
+from nas_attn.attention.choice import INITS, Choice
 from nas_attn.attention.knobs import Groups
-from nas_attn.attention.row import INITS, Row
+from nas_attn.attention.row import Row
 from nas_attn.errors import KnobError, NasAttnWarning
 
 

@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from nas_attn import attention
 from nas_attn.attention import catalogue
-from nas_attn.attention.choice import Choice
+from nas_attn.attention.choice import INITS, Choice
 from nas_attn.attention.gates import adaptive_mean
-from nas_attn.attention.row import INITS, Row
+from nas_attn.attention.row import Row
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import nas_attn as na
 from nas_attn import backbones
 from nas_attn.attention import catalogue
-from nas_attn.attention.choice import Choice
-from nas_attn.attention.row import INITS, Row
+from nas_attn.attention.choice import INITS, Choice
+from nas_attn.attention.row import Row
 
 SIZE = (32, 8, 7)
 QUICK = ("ela",)

@@ -19,8 +19,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nas_attn.attention import catalogue
-from nas_attn.attention.choice import Choice
-from nas_attn.attention.row import INITS, Row
+from nas_attn.attention.choice import INITS, Choice
+from nas_attn.attention.row import Row
 from nas_attn.training.parameters import give_dimensions
 
 SIZE = (16, 8, 7)

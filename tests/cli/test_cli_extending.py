@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from table_study import begin_in
 
 import nas_attn as na
-from nas_attn.attention.row import INITS
+from nas_attn.attention.choice import INITS
 from nas_attn.errors import PlacementError, StudyError
 from nas_attn.recipe.reading import load_recipe, load_space
 from nas_attn.searching.prepare import beginning
