@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Effects,
         EvaluatorRun,
         Extension,
+        Gates,
         ParetoHalving,
         Participation,
         Placement,
@@ -42,9 +43,12 @@ if TYPE_CHECKING:
         check,
         detach,
         find_sites,
+        freeze_all_but_attention,
+        gates,
         load_recipe,
         load_space,
         open_study,
+        parameter_groups,
         search,
     )
 
@@ -54,6 +58,7 @@ __all__ = [
     "Effects",
     "EvaluatorRun",
     "Extension",
+    "Gates",
     "ParetoHalving",
     "Participation",
     "Placement",
@@ -72,9 +77,12 @@ __all__ = [
     "detach",
     "errors",
     "find_sites",
+    "freeze_all_but_attention",
+    "gates",
     "load_recipe",
     "load_space",
     "open_study",
+    "parameter_groups",
     "search",
 ]
 

@@ -19,6 +19,12 @@ from nas_attn.answer.effects import Effects, fit_effects
 from nas_attn.answer.reading import answer, snapshot
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
+from nas_attn.attachment.gate_readings import Gates as Gates
+from nas_attn.attachment.gate_readings import gates as gates
+from nas_attn.attachment.own_loop import (
+    freeze_all_but_attention as freeze_all_but_attention,
+)
+from nas_attn.attachment.own_loop import parameter_groups as parameter_groups
 from nas_attn.attachment.participation import Participation
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.recipe import tasks

@@ -1,0 +1,195 @@
+"""What attached attention does to the maps of given images: by what it multiplies them, or what it
+adds.
+
+One rule reads every module, whoever wrote it: `result / map`. Which modules multiply is found on a
+copy with other weights, since at first most compute the identity.
+"""
+
+import copy
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.attachment.containers import CHILD
+from nas_attn.attachment.hosting import attached_modules, floating
+from nas_attn.attachment.participation import unwrapped
+from nas_attn.attachment.survey import find_sites
+from nas_attn.attachment.twins import twin_of
+from nas_attn.attention.gates import LEAST_DIVISOR, in_float32
+from nas_attn.backbones.torchvision_detectors import undecided
+from nas_attn.errors import BackboneError, first_line
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gates:
+    """What one attached module does to the maps of a batch of images.
+
+    A module that multiplies its map has `factor`, and `channel`, `spatial` or both; 1 changes
+    nothing. One that adds to its map, as self-attention does, or replaces it, as a convolution
+    does, has no gate: it has `added` alone, and 0 changes nothing. What a module does not have is
+    None.
+    """
+
+    path: str
+    """`layer3.0.bn2.nas_attn.0`, as in `named_modules()`."""
+    module: str
+    """Its class, `SqueezeExcitation`."""
+    factor: Tensor | None = None
+    """`(N, C, H, W)`: result / map."""
+    channel: Tensor | None = None
+    """`(N, C)`: the mean of the factor over the pixels; None if all channels have one gate."""
+    spatial: Tensor | None = None
+    """`(N, H, W)`: the mean of the factor over the channels; None if all pixels have one gate."""
+    added: Tensor | None = None
+    """`(N, H, W)`: the length of `result - map` over the channels, at each pixel; 1 is the map's
+    own, as the root of its mean square over the pixels.
+    """
+
+
+def gates(model: nn.Module, images: Tensor) -> dict[str, Gates]:
+    """Reads what each attached module does to these images: by what it multiplies its map, or what
+    it adds. The network runs in evaluation mode, on a copy; the model does not change.
+
+        for site, gates in na.gates(model, images).items():
+            if gates.spatial is not None:
+                print(site, gates.spatial.shape)
+
+    Args:
+        model: a network with attention; it may be wrapped by DistributedDataParallel or
+            torch.compile.
+        images: `(N, C, H, W)` in floating point, normalised as in training. They are taken to the
+            network's device and dtype.
+
+    Returns:
+        Name of each place -> the gates there, in the order in which the modules run. The name is
+        that of the block in a placement, `stage3.block1`, or `stage3.block1@block` if it is not the
+        block's usual position; of a site of one's own, the module's path. Further modules at one
+        place, or further runs of one module, have `#2`, `#3` behind it.
+
+    Raises:
+        BackboneError: the model has no attention, `images` is no such batch, or the model cannot
+            process it.
+    """
+    model = unwrapped(model)
+    name = type(model).__name__
+    if not attached_modules(model):
+        raise BackboneError(
+            f"{name} has no attention whose gates could be read: attach it first, and give the"
+            " network itself, not a traced or exported copy"
+        )
+    if not isinstance(images, Tensor):
+        raise BackboneError(f"images must be a tensor (N, C, H, W), not a {type(images).__name__}")
+    if images.dim() != 4 or len(images) == 0 or not images.is_floating_point():
+        raise BackboneError(
+            f"images must be (N, C, H, W) in floating point, normalised as in training, not"
+            f" {tuple(images.shape)} in {images.dtype}"
+        )
+    sites = _sites(model, images)
+    read: dict[str, Gates] = {}
+    try:
+        with torch.inference_mode(False), torch.no_grad(), twin_of(model) as twin:
+            undecided(twin.eval())
+            for path, module in attached_modules(twin).items():
+                place = path.partition(f".{CHILD}.")[0]
+                hook = partial(_read, read, sites.get(place, place), path)
+                module.register_forward_pre_hook(hook)
+            twin(images.to(floating(twin)))
+    except Exception as error:
+        # whatever a user's own model may raise
+        raise BackboneError(
+            f"{name} cannot process images of shape {tuple(images.shape)}"
+            f" ({type(error).__name__}: {first_line(error)}): give those it was made for"
+        ) from error
+    return read
+
+
+def _sites(model: nn.Module, images: Tensor) -> dict[str, str]:
+    """Path of each place for attention -> its name in a placement, that of its block if it has one;
+    those at sites of one's own are not known.
+    """
+    names: dict[str, str] = {}
+    _, channels, height, width = images.shape
+    with suppress(BackboneError):
+        for site in find_sites(model, (channels, height, width), granularity="both", heads=True):
+            usual = site.default_position
+            for position in sorted(site.positions, key=lambda p: p == usual):
+                at = "" if position == usual else f"@{position}"
+                names |= {point.path: f"{site.name}{at}" for point in site.at(position)}
+    return names
+
+
+def _read(
+    read: dict[str, Gates], site: str, path: str, module: nn.Module, args: tuple[Tensor, ...]
+) -> None:
+    """Before a module runs: reads what it does to its map."""
+    number = 1
+    name = site
+    while name in read:
+        number += 1
+        name = f"{site}#{number}"
+    kind = type(module).__name__
+    multiplies, by_channel, by_pixel = _ways(module, args[0])
+    if not multiplies:
+        read[name] = Gates(path, kind, added=_added(args[0], module.forward(args[0].clone())))
+        return
+    x_NCHW = _without_zeros(args[0])
+    factor_NCHW = in_float32(module.forward(x_NCHW.clone())) / in_float32(x_NCHW)
+    read[name] = Gates(
+        path,
+        kind,
+        factor_NCHW,
+        factor_NCHW.mean((2, 3)) if by_channel else None,
+        factor_NCHW.mean(1) if by_pixel else None,
+    )
+
+
+def _added(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
+    x_NCHW = in_float32(x_NCHW)
+    size_NHW: Tensor = (in_float32(y_NCHW) - x_NCHW).norm(dim=1)
+    of_map_N11 = x_NCHW.square().sum(1).mean((1, 2))[:, None, None].sqrt()
+    return size_NHW / of_map_N11.clamp_min(LEAST_DIVISOR)
+
+
+def _without_zeros(x_NCHW: Tensor) -> Tensor:
+    """The map with numbers for its zeros that rounding hides, and by which one can divide."""
+    size = in_float32(x_NCHW).square().mean().sqrt()
+    least = torch.where(size > 0, size, 1) * torch.finfo(x_NCHW.dtype).eps
+    return torch.where(x_NCHW == 0, least.to(x_NCHW.dtype), x_NCHW)
+
+
+SPREAD = 1e-4
+"""Of a factor over its size: less is rounding."""
+
+
+def _ways(module: nn.Module, like_NCHW: Tensor) -> tuple[bool, bool, bool]:
+    """(Whether a module multiplies its map, whether its factor differs between channels, whether
+    between pixels), with other weights and one random map.
+
+    What multiplies keeps zeros where they are; what adds or mixes does not.
+    """
+    random = torch.Generator().manual_seed(0)
+    other = copy.deepcopy(module).to(torch.float32)
+    other._forward_pre_hooks.clear()
+    for parameter in other.parameters():
+        fan_in = max(1, parameter[0].numel()) if parameter.dim() > 1 else 1
+        noise = torch.randn(parameter.shape, generator=random) / fan_in**0.5
+        parameter.add_(noise.to(parameter))
+    _, channels, height, width = like_NCHW.shape
+    if height == width == 1:
+        # one pixel does not tell whether pixels would differ
+        height = width = 4
+    x_1CHW = torch.randn((1, channels, height, width), generator=random).to(like_NCHW.device)
+    holes = (torch.rand(x_1CHW.shape, generator=random) < 0.5).to(like_NCHW.device)
+    if other(x_1CHW.masked_fill(holes, 0))[holes].any():
+        return False, False, False
+    factor_1CHW = other(x_1CHW.clone()) / x_1CHW
+    least = SPREAD * factor_1CHW.abs().amax()
+    by_channel, by_pixel = (
+        bool((factor_1CHW.amax(dims) - factor_1CHW.amin(dims)).amax() > least)
+        for dims in ((1,), (2, 3))
+    )
+    # of a single channel, se has its gate, too
+    return True, by_channel or not by_pixel, by_pixel
