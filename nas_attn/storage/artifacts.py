@@ -293,8 +293,13 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
 def keep_labels(
     store: StudyStore, protocol: str, numbers: Tensor, classes: tuple[str, ...]
 ) -> None:
-    """Records the labels of the images that this protocol scores, unless they are recorded
-    already.
+    """Records the labels of the images that a protocol scores, unless they are recorded already.
+
+    Args:
+        store: of the study.
+        protocol: whose images they are, such as the search's or a test's.
+        numbers: class numbers (N,), in the images' order.
+        classes: names, by number.
     """
     if store.labels.get(protocol) is None:
         content = {"classes": list(classes), "labels": _packed(numbers.to("cpu").numpy())}

@@ -105,12 +105,18 @@ def create_study(
     artifacts: Path | str | None = None,
     resplit: bool = False,
 ) -> OpenStudy:
-    """A new study, or the existing one with the same name and recipe. `artifacts`: a folder or
-    `s3://BUCKET/PREFIX`; None: beside the SQLite file, else `nas_attn.artifacts`. `resplit`: what
-    `data.resplit = "auto"` stands for in a new one.
+    """Creates a study, or opens the one with the same name and recipe.
 
-    Raises StudyError: the name is taken by another recipe; the URL or the folder is unusable.
-    Raises StorageError: the database cannot be opened.
+    Args:
+        recipe: what is searched.
+        url: of the database.
+        artifacts: a folder or `s3://BUCKET/PREFIX`; None: beside the SQLite file, else
+            `nas_attn.artifacts`.
+        resplit: what `data.resplit = "auto"` stands for in a new one.
+
+    Raises:
+        StudyError: the name is taken by another recipe; the URL or the folder is unusable.
+        StorageError: the database cannot be opened.
     """
     from nas_attn.storage.trial_book import TrialBook
 

@@ -23,8 +23,13 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
 def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool = True) -> Path:
-    """A path as typed, for `Path.exists`; raises `error` if no file can have this name. `what`
-    names the setting.
+    """Takes a path as typed, so that `Path.exists` raises nothing.
+
+    Args:
+        text: the path.
+        what: the setting that names it, for the error.
+        error: is raised if no file can have this name.
+        home: whether `~` is the user's folder.
     """
     try:
         path = Path(text).expanduser() if home else Path(text)
@@ -50,9 +55,13 @@ def output_path(
     error: type[UserError],
     replaces: tuple[bytes, ...] | None = None,
 ) -> Path:
-    """A typed path for an output file: it does not exist, or is a file with one of the beginnings
-    in `replaces` (None: any). Raises `error`: no file can have this name, or the existing one must
-    not be replaced.
+    """Takes a typed path for an output file.
+
+    Args:
+        text: the path.
+        what: the setting that names it, for the error.
+        error: is raised if no file can have this name, or the existing one must not be replaced.
+        replaces: beginnings of files that may be replaced, in small letters; None: any file.
     """
     path = user_path(text, what=what, error=error)
     if os.path.lexists(path) and not path.is_file():

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
 def detector(
     section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
 ) -> nn.Module:
-    """A detector of ultralytics, for masks or poses, too: random from a YAML, or from a `.pt`, a
-    pickle that ultralytics reads.
+    """Builds a detector of ultralytics, for masks or poses, too.
+
+    Args:
+        section: of the recipe, for errors.
+        name: a YAML, for random weights, or a `.pt`, a pickle that ultralytics reads.
+        shape: of one image.
+        classes: how many.
+        published: whether the weights of the `.pt` are wanted.
+
+    Raises:
+        BackboneError: ultralytics is missing, or the name or the options do not fit.
     """
     try:
         from ultralytics import RTDETR, YOLO

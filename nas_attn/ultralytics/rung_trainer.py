@@ -75,7 +75,14 @@ def _scores(model: nn.Module, results: Mapping[str, Any]) -> dict[str, float]:
 def settings(
     recipe: Recipe, run: EvaluatorRun, rate: float, task: str = "detect"
 ) -> dict[str, Any]:
-    """All settings of a training, so that Ultralytics chooses none by itself."""
+    """Returns all settings of a training, so that Ultralytics chooses none by itself.
+
+    Args:
+        recipe: of the study.
+        run: which training: its seed, rung, device and folder.
+        rate: the learning rate's peak.
+        task: in Ultralytics' words.
+    """
     training = recipe.training
     epochs = training.rungs[-1]
     low = training.precision != "float32" and run.device.startswith("cuda")

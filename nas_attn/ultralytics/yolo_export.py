@@ -105,7 +105,14 @@ def _of_queries(answer: Tensor, x: Tensor) -> Tensor:
 
 
 def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) -> None:
-    """Writes a file in float32 that `ultralytics.YOLO(path)` loads if nas_attn is installed."""
+    """Writes a file in float32 that `ultralytics.YOLO(path)` loads if nas_attn is installed.
+
+    Args:
+        model: the network, attention included; it stays as it is.
+        path: of the file.
+        classes: names, by number.
+        side: of its images, in pixels.
+    """
     import ultralytics
 
     network: Any = copied(model).float().eval()
