@@ -25,6 +25,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import Costs
+from nas_attn.space.search_space import other_of
 from nas_attn.storage.labels import ValidationLabels
 from nas_attn.storage.records import CandidateRow, Latency, Score, StoredScore
 
@@ -43,6 +44,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     views = _views(facts, scores, fits)
     runs = _bare_runs(facts, rows)
     labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
+    sd = fits.searched_sd
     test_labels = facts.labels.get(TEST_PROTOCOL)
     validations = validation_results(
         recipe, facts.families, facts.ended, facts.test_scores, test_labels
@@ -58,8 +60,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         candidates=tuple(views),
         backbone=_points(own),
         noise=_noise(fits),
-        brief=None if fits.as_target or primary is None else _brief(facts, runs, primary),
-        longer=None if primary is None else longer_of(recipe, runs, primary, labels),
+        brief=None if fits.as_target or primary is None else _brief(facts, runs, primary, sd),
+        longer=None if primary is None else longer_of(recipe, runs, primary, labels, sd),
         latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
         validations=validations,
@@ -117,10 +119,10 @@ def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
     return bare_runs(facts.recipe, facts.length_scores, searched, target)
 
 
-def _brief(facts: StudyFacts, runs: Runs, metric: str) -> Brief | None:
+def _brief(facts: StudyFacts, runs: Runs, metric: str, sd: float | None) -> Brief | None:
     known = length_found(facts.recipe, facts.length_scores, metric)
     labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
-    return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known)
+    return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known, pair_sd=sd)
 
 
 def _pace(facts: StudyFacts) -> float | None:
@@ -235,10 +237,13 @@ def _means(row: CandidateRow, latency: Latency | None, bare: Costs | None) -> Me
     if not is_control(row.placement):
         return Means.ATTENTION
     smaller = False
-    if latency is not None:
-        smaller = latency.ratio < 1
-    elif row.cost is not None and bare is not None:
+    other = other_of(row.placement)
+    placed = other is not None and len(row.placement.assignments) > 1
+    if placed and row.cost is not None and bare is not None:
+        # with attention in it, it may be slower all the same
         smaller = row.cost["params"] < bare["params"]
+    elif latency is not None:
+        smaller = latency.ratio < 1
     return Means.SMALLER if smaller else Means.LARGER
 
 

@@ -157,12 +157,18 @@ def bare_runs(
 
 
 def length_gain(
-    recipe: Recipe, runs: Runs, epochs: tuple[int, int], metric: str, labels: ValidationLabels
+    recipe: Recipe,
+    runs: Runs,
+    epochs: tuple[int, int],
+    metric: str,
+    labels: ValidationLabels,
+    pair_sd: float | None = None,
 ) -> LengthGain | None:
     """Compares two lengths of the bare network's training.
 
     The standard error is that of the images' mean differences where it is known what each
-    contributes, else that of the seeds.
+    contributes, else that of the seeds; but at least that of runs' noise, which moves all images of
+    a run alike.
 
     Args:
         recipe: of the study.
@@ -170,6 +176,8 @@ def length_gain(
         epochs: (shorter, longer).
         metric: that is compared.
         labels: of the validation images.
+        pair_sd: standard deviation of the difference of two runs by chance, from all candidates;
+            None: not known.
 
     Returns:
         The gain by the longer one; None without a seed at both.
@@ -189,6 +197,8 @@ def length_gain(
     error = _error_over_images(metric, pairs, labels)
     if error is None and len(gains) > 1:
         error = statistics.stdev(gains) / math.sqrt(len(gains))
+    if pair_sd is not None:
+        error = max(error or 0.0, pair_sd / math.sqrt(len(gains)))
     if error is None:
         return None
     better = float(cdf(mean / max(error, 1e-12)))
@@ -249,7 +259,7 @@ def length_found(recipe: Recipe, lengths: Iterable[StoredScore], metric: str) ->
     return needed_length(scores, metric_kind(recipe, metric)) is not None
 
 
-def brief_of(
+def brief_of(  # noqa: PLR0913 - public; the last ones have a name
     recipe: Recipe,
     runs: Runs,
     metric: str,
@@ -257,6 +267,7 @@ def brief_of(
     labels: ValidationLabels,
     *,
     known: bool,
+    pair_sd: float | None = None,
 ) -> Brief | None:
     """What to say of a search that trains for fewer epochs than its target; None if it does not.
 
@@ -264,6 +275,7 @@ def brief_of(
         epochs_per_s: trained by all its workers together; None: not known.
         labels: of the validation images.
         known: whether the target's length is.
+        pair_sd: as in `length_gain`.
     """
     searched = recipe.training.rungs[-1]
     target = recipe.target_training.rungs[-1]
@@ -272,7 +284,7 @@ def brief_of(
     tried = [epochs for epochs in runs if searched < epochs <= target]
     gain = None
     if tried:
-        gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels)
+        gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels, pair_sd)
     epochs_needed = FEWEST_RUNS * target / (1 - LAST_SHARE)
     if not known:
         # the length has to be found first: twice the target, on two seeds
@@ -284,7 +296,7 @@ def brief_of(
 
 
 def longer_of(
-    recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels
+    recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels, pair_sd: float | None = None
 ) -> LengthGain | None:
     """Says what twice the target's epochs bring the bare network.
 
@@ -293,9 +305,10 @@ def longer_of(
         runs: epochs -> seed -> score of the bare network.
         metric: that is compared.
         labels: of the validation images.
+        pair_sd: as in `length_gain`.
 
     Returns:
         The gain; None where twice the epochs were not tried.
     """
     target = recipe.target_training.rungs[-1]
-    return length_gain(recipe, runs, (target, 2 * target), metric, labels)
+    return length_gain(recipe, runs, (target, 2 * target), metric, labels, pair_sd)

@@ -151,8 +151,14 @@ def loses_nothing(now: Snapshot, key: str, low: float) -> bool:
     the bare backbone. Where nobody says what counts, it is known of an accuracy or the like only.
     """
     view = now.find(key)
-    margin = now.recipe.answer.worth or (EQUAL_WITHIN if is_share(now.metric) else 0.0)
-    return view is not None and view.means is Means.SMALLER and low > -margin
+    return view is not None and view.means is Means.SMALLER and low > -margin_of(now)
+
+
+def margin_of(now: Snapshot) -> float:
+    """The loss that does not count, in the metric's unit; 0 where nobody says it of a metric that
+    is no accuracy or the like.
+    """
+    return now.recipe.answer.worth or (EQUAL_WITHIN if is_share(now.metric) else 0.0)
 
 
 def longer_training(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from nas_attn.answer.means import recommended
+from nas_attn.answer.means import margin_of, recommended
 from nas_attn.answer.recommending import Recommendation
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.model import Evidence
 from nas_attn.model.features import is_other
+from nas_attn.model.hypotheses import cdf
 from nas_attn.recipe.purposes import ROUND
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.storage.store import StudyStore
@@ -24,8 +25,13 @@ RIVALS = 2
 CONFIRMED = 6
 # draws from the posterior; the best in any of them may be the best
 POSTERIOR_DRAWS = 8
-# a control that is less likely to be better than the recommended network joins no further round
+# a control that is less likely to be better than the recommended network joins no further round;
+# attention that is less likely to gain is without effect
 SETTLED = 0.05
+# the chance from which on a network other than a placement may be the answer
+IN_PLAY = 0.5
+# such networks that get further seeds; more than half are placements
+MOST_BESIDE = 2
 
 
 def to_confirm(now: Snapshot) -> list[CandidateView]:
@@ -37,18 +43,39 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
     wanted = [
         bare,
         now.best_uniform,
-        _control(now, recommended(now)),
+        *_in_play(now, recommended(now))[:MOST_BESIDE],
         *now.ordered(view for view in now.candidates if view.on_front_of_placements),
         *now.ordered(now.able_to_win),
     ]
     return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
 
 
-def _control(now: Snapshot, best: Recommendation | None) -> CandidateView | None:
-    """The control of the answer's line `Capacity`, else the best-looking one."""
+def _in_play(now: Snapshot, best: Recommendation | None) -> list[CandidateView]:
+    """The networks other than placements that the answer may take, the likeliest first; before
+    them, the one of the answer's line `Capacity`, else the best-looking one.
+    """
+    scored = [view for view in now.controls if view.state == "scored"]
+    compared = scored[:1]
     if best is not None and best.capacity is not None:
-        return now.find(best.capacity.key)
-    return next((view for view in now.controls if view.state == "scored"), None)
+        compared = [view for view in scored if view.key == best.capacity.key]
+    chances = {view.key: chance_of(now, view) for view in scored}
+    likely = [view for view in scored if chances[view.key] >= IN_PLAY]
+    likely.sort(key=lambda view: -chances[view.key])
+    return list({view.key: view for view in (*compared, *likely)}.values())
+
+
+def chance_of(now: Snapshot, view: CandidateView) -> float:
+    """The probability that a network other than a placement does what its means is for: that a
+    larger one gains, or that a smaller one loses nothing that counts. 0 above the limit.
+    """
+    gain = view.gains.get(now.metric)
+    limit = now.latency_limit
+    above = limit is not None and view.latency is not None and view.latency.low > limit
+    if gain is None or above:
+        return 0.0
+    if view.means is Means.LARGER:
+        return gain.probability
+    return float(cdf((gain.mean + margin_of(now)) / max(gain.sd, 1e-12)))
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
@@ -78,7 +105,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     others = [view.key for view in now.ordered(able.values())]
     rivals = dict.fromkeys([*ahead, *drawn, *others])
     met = [able[key] for key in rivals if key in able and key != chosen.key]
-    joins = _may_win(now, best)
+    joins = _joining(now, best, _without_effect(able, model, bare, best))
     return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
 
 
@@ -101,22 +128,40 @@ def _drawn_best(keys: Collection[str], model: Evidence, rng: np.random.Generator
     return [model.keys[at] for at in values.argmax(axis=1)]
 
 
-def _may_win(now: Snapshot, best: Recommendation) -> list[CandidateView]:
-    """The control, if the answer could take it and it may be better than the recommended
-    network.
+def _without_effect(
+    able: Collection[str],
+    model: Evidence,
+    bare: Sequence[CandidateView],
+    best: Recommendation,
+) -> bool:
+    """Whether surely no placement gains enough to count; then all rivals' places are free."""
+    if not best.is_bare or not bare:
+        return False
+    counts = best.worth.size if best.worth else 0.0
+    odds = 0.0
+    for key in able:
+        gain = model.gain(key, bare[0].key)
+        if gain is not None:
+            odds += float(cdf((gain.mean - counts) / max(gain.sd, 1e-12)))
+    return odds < SETTLED
+
+
+def _joining(now: Snapshot, best: Recommendation, hopeless: bool) -> list[CandidateView]:
+    """Networks other than placements that join a round: those that may be the answer. One of them,
+    so that attention keeps at least half of the runs, unless it is hopeless.
     """
-    control = _control(now, best)
-    if (
-        control is None
-        or not best.in_reach
-        or best.capacity is None
-        or best.capacity.lead.gain is None
-    ):
-        return []
-    own_backbone = now.recipe.training.start == "backbone" and is_other(control.placement)
-    if not own_backbone and best.capacity.lead.gain.worse > SETTLED:
-        return [control]
-    return []
+    lead = None if best.capacity is None else best.capacity.lead.gain
+    joining = []
+    for view in _in_play(now, best):
+        if now.recipe.training.start == "backbone" and is_other(view.placement):
+            # each round would have to train a backbone for it
+            continue
+        is_compared = best.capacity is not None and view.key == best.capacity.key
+        if is_compared and (not best.in_reach or lead is None or lead.worse <= SETTLED):
+            continue
+        if is_compared or best.is_bare:
+            joining.append(view)
+    return joining[: RIVALS if hopeless else 1]
 
 
 def price(now: Snapshot) -> float | None:

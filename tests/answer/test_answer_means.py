@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import made_study
+import numpy as np
 import pytest
 from made_study import MadeStudy, recipe, usual
 
@@ -14,6 +15,7 @@ from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.headline import headline
 from nas_attn.answer.reading import answer
+from nas_attn.answer.rounds import next_round, to_confirm
 from nas_attn.answer.snapshot import Means
 from nas_attn.space.notation import parse
 
@@ -110,3 +112,33 @@ def test_a_network_with_attention_is_chosen_where_another_one_is_taken(
 def test_the_answer_is_computed_once_from_a_snapshot(tmp_path: Path) -> None:
     found = answer(usual(tmp_path).store)
     assert answer_of(found.now) == found
+
+
+@pytest.mark.parametrize(("gain", "cost"), [(0.05, 0.4), (0.0, -0.3)], ids=["larger", "smaller"])
+def test_further_runs_go_to_what_may_be_the_answer_and_at_least_half_to_attention(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, cost: float
+) -> None:
+    scratch: dict[str, dict[str, object]] = {
+        "training": {"start": "scratch", "rungs": [10]},
+        "target": {"epochs": 10},
+    }
+    study = with_relative(tmp_path, monkeypatch, gain=gain, cost=cost, **scratch)
+    found = answer(study.store)
+    key = relative_of(found)
+    for networks in (to_confirm(found.now), next_round(found.now, np.random.default_rng(0))):
+        assert key in {view.key for view in networks}
+        others = [view for view in networks if view.control]
+        assert 2 * len(others) <= len([view for view in networks if not view.is_bare])
+
+
+def test_a_network_that_surely_loses_gets_no_further_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch: dict[str, dict[str, object]] = {
+        "training": {"start": "scratch", "rungs": [10]},
+        "target": {"epochs": 10},
+    }
+    study = with_relative(tmp_path, monkeypatch, gain=-0.05, cost=0.4, **scratch)
+    found = answer(study.store)
+    again = next_round(found.now, np.random.default_rng(0))
+    assert relative_of(found) not in {view.key for view in again}
