@@ -213,14 +213,17 @@ def _apart(facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]]) -> di
     """Models of each control that is another backbone, with the bare one only: its gain says
     nothing about attention's.
 
-    Baselines among them are larger networks of the backbone's family; what a user has tried may be
-    any network.
+    Baselines among them with more parameters are larger networks of the backbone's family; what a
+    user has tried may be any network.
     """
     bare = [row.key for row in facts.candidates if row.is_bare]
+    sizes = {row.key: row.cost["params"] for row in facts.candidates if row.cost}
+    own = min((sizes[key] for key in bare if key in sizes), default=0.0)
     models = {}
     for row in facts.candidates:
         if is_other(row.placement):
-            larger = {row.key} if row.baseline else ()
+            is_larger = row.baseline and sizes.get(row.key, own) >= own
+            larger = {row.key} if is_larger else ()
             models[row.key] = _fitted(facts, scores, {row.key, *bare}, larger)
     return models
 

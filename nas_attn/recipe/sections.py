@@ -353,8 +353,14 @@ class SearchSection(Section):
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: the bare backbone, and each type with its first knobs at every site. Where latency
     counts, also controls: plain residual convolutions at every site, if all these take at most half
-    of `trials`, and from 10 trials on a wider, deeper or the next larger network of the backbone's
-    family, if one is known. `bare`: only the bare backbone.
+    of `trials`. `bare`: only the bare backbone.
+    """
+    controls: Literal["auto", "none"] | list[str] = "auto"
+    """Networks that attention has to be better than. `auto`: where latency counts and all baselines
+    are tried, from 10 trials on, up to a quarter of the candidates are relatives of the backbone: a
+    larger one near attention's latency, a smaller one, the next larger one, and the smaller one
+    with the best placement. `none`: no controls, plain convolutions neither. Or their names,
+    `["resnet8(width=22)"]`.
     """
     confirm_seeds: int = Field(default=3, ge=0)
     """More seeds for the six networks that matter most after the search, then twice as many rounds

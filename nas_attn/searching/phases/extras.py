@@ -1,30 +1,18 @@
-"""What a search tries beside its sampler's proposals: late, a larger network as a control; last,
-placements near the answer.
-"""
+"""What a search tries last, beside its sampler's proposals: placements near the answer."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-
-from optuna.trial import FrozenTrial
 
 from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import searched_snapshot
-from nas_attn.answer.rounds import price
-from nas_attn.errors import BackboneError, MeasurementError, PlacementError, TrainingError
-from nas_attn.model.features import is_other
-from nas_attn.searching.prepare.baselines import larger_networks
+from nas_attn.errors import PlacementError
 from nas_attn.searching.propose.candidates import FEW_SITES
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.space.search_space import BARE_VALUE, SearchSpace, Values
-from nas_attn.storage.records import Latency
-from nas_attn.storage.trial_book import BASELINE, TRIED, outside
-from nas_attn.training.learning_rates import check_rates
-from nas_attn.training.starts import given_weights
+from nas_attn.storage.trial_book import TRIED
 
 # with at most so many modules, all parts are near; else those that lack one module
 ALL_PARTS = 4
@@ -40,43 +28,6 @@ class Extras:
         self._book = worker.opened.book
         self._bench = worker.benches.search
         self._space = self._bench.plan.space
-        # this machine cannot get the weights of a larger network
-        self._no_control = False
-
-    def enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Enqueues a larger network as a control, once."""
-        if self._no_control or any(is_other(outside(trial) or BARE) for trial in trials):
-            return False
-        larger = larger_networks(self._recipe, self._bench.plan, self._worker.opened.trials)
-        if not larger:
-            return False
-        names = list(larger)
-        networks = list(larger.values())
-        # of one family: what holds for one, holds for all
-        plan = self._bench.plan.like(networks[0].other)
-        try:
-            check_rates(plan)
-            if self._recipe.training.start == "pretrained":
-                given_weights(plan)
-        except BackboneError as error:
-            self._worker.say(f"no larger network is tried as a control: {error}")
-            self._no_control = True
-            return False
-        number = 0
-        now = None
-        if len(names) > 1:
-            now = searched_snapshot(self._store)
-        wanted = None
-        if now is not None:
-            wanted = price(now)
-        if wanted is not None:
-            with suppress(TrainingError, MeasurementError):
-                latencies = [self._bench.latency(network, networks) for network in networks]
-                reference_ms = next((one.reference_ms for one in latencies if one), None)
-                limit = self._recipe.limits.latency_ratio(reference_ms)
-                number = which_larger(latencies, wanted, limit)
-        self._book.enqueue_outside(networks[number].text, {BASELINE: names[number]})
-        return True
 
     def enter_near(self) -> None:
         """Enqueues a placement near the recommended one, which is never pruned: one of its modules
@@ -118,23 +69,6 @@ class Extras:
         return {
             network.key: network for network in networks if not self._store.candidate(network.key)
         }
-
-
-def which_larger(latencies: Sequence[Latency | None], attention: float, limit: float | None) -> int:
-    """The larger network to try: the slowest one that is surely within the limit, else the one
-    nearest to attention's latency.
-    """
-    within = {
-        i: latency.ratio
-        for i, latency in enumerate(latencies)
-        if latency and limit is not None and latency.high <= limit
-    }
-    apart = [
-        math.inf if latency is None else abs(latency.ratio - attention) for latency in latencies
-    ]
-    if within:
-        return max(within, key=lambda i: within[i])
-    return apart.index(min(apart))
 
 
 def sites_with_attention(space: SearchSpace, values: Mapping[str, str]) -> list[str]:

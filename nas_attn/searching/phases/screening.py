@@ -33,6 +33,7 @@ from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.keeping import not_kept
 from nas_attn.searching.phases.extras import Extras
+from nas_attn.searching.phases.family import Family
 from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
 from nas_attn.searching.propose import prior
@@ -48,7 +49,7 @@ from nas_attn.storage.trial_book import TRIED, AskedTrial, attributes
 from nas_attn.training.measurer import Measurer
 from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 
-# the larger network comes after this share of the candidates: attention's cost is known then
+# relatives of the backbone come after this share of the candidates: attention's cost is known then
 LATE = 0.75
 # the last of every so many candidates are near the answer
 EVERY_NEAR = 6
@@ -86,6 +87,7 @@ class Search(TaskSource):
         # a placement that is known to meet the limit stays known
         self._met = False
         self._extras = Extras(worker)
+        self._family = Family(worker)
         runs = self.queue.rows(purposes=[SEARCH], protocol=SEARCH)
         end = bare_seeds(self.recipe).stop
         # an earlier version went beyond, and a study keeps its order
@@ -94,7 +96,7 @@ class Search(TaskSource):
     @override
     def want(self, lease: Lease) -> bool:
         """Enqueues the runs of one more candidate: what was named first, then what the sampler
-        proposes. A larger network comes late, and the last ones are near the answer.
+        proposes. Relatives of the backbone come late, and the last ones are near the answer.
         """
         planned = self.worker.opened.trials
         trials = self.book.all()
@@ -104,12 +106,12 @@ class Search(TaskSource):
         within = self._check_limit()
         until = self.store.settings.screen_until
         if until is not None and self.worker.opened.database.now() > until:
-            entered = self._extras.enter_larger(trials)
+            entered = self._family.enter(trials)
             self.store.set(trials=begun + entered)
             return entered and self._ask(lease)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
         covered = self._covered(trials, within=within) and not waiting
-        entered = (covered or begun >= LATE * planned) and self._extras.enter_larger(trials)
+        entered = (covered or begun >= LATE * planned) and self._family.enter(trials)
         last = min(planned // EVERY_NEAR, MOST_NEAR)
         if not waiting and not entered and begun >= planned - last:
             self._extras.enter_near()

@@ -13,19 +13,21 @@ from optuna.trial import TrialState
 
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.attention.choice import Choice
-from nas_attn.backbones.relatives import relatives
+from nas_attn.backbones.relatives import Relatives, relatives
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
-from nas_attn.space.placement import Assignment, BaselineName, Placement, ResolvedPlacement
+from nas_attn.space.placement import BARE, Assignment, BaselineName, Placement, ResolvedPlacement
 from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Values
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import BASELINE, TRIED
 from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import Plan, study_plan, wanted
 
-# searches with at least so many trials have a larger network among them
+# searches with at least so many trials have relatives of the backbone among them
 FEWEST_TRIALS = 10
+# of the candidates, at most
+RELATIVES = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +43,68 @@ class Queued:
     typed: str | None = None
 
 
-def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
-    """Name -> a larger network of the backbone's family. A search of so many trials trains one of
-    them as a control, if it measures latency, has enough trials, and the network can have the same
-    start: random weights, own training, published weights.
+def family_of(recipe: Recipe, plan: Plan, trials: int) -> Relatives:
+    """Finds the relatives of the backbone that a search tries beside placements, if its recipe
+    leaves them to it, it measures latency, and has enough trials.
+
+    Args:
+        recipe: what is searched.
+        plan: of its networks.
+        trials: candidates in all.
+
+    Returns:
+        The relatives that can start as the backbone does; none of a user's own function.
     """
-    own_weights = recipe.training.start == "pretrained" and recipe.training.weights != "default"
-    if (
-        recipe.search.baselines != "all"
-        or "latency" not in wanted(recipe)
-        or plan.own_build
-        or own_weights
-    ):
-        return {}
-    if trials < FEWEST_TRIALS:
-        return {}
-    found = relatives(
+    search = recipe.search
+    usual = search.controls == "auto" and search.baselines == "all" and not plan.own_build
+    if not usual or "latency" not in wanted(recipe) or trials < FEWEST_TRIALS:
+        return Relatives()
+    return _relatives(recipe, plan)
+
+
+def _relatives(recipe: Recipe, plan: Plan, listed: Sequence[str] = ()) -> Relatives:
+    return relatives(
         recipe.backbone,
         input_shape=plan.input_shape,
         classes=plan.classes,
-        weights=recipe.training.weights,
+        weights=recipe.training.weights if recipe.training.start == "pretrained" else None,
+        listed=listed,
     )
-    return {
-        str(BaselineName("control", str(other))): plan.resolved(
-            Placement((Assignment(BACKBONE_SITE, other),))
-        )
-        for other in found.larger
-    }
+
+
+def relative(plan: Plan, other: Choice, placed: Placement = BARE) -> ResolvedPlacement:
+    """A relative of the backbone, bare or with a placement.
+
+    Raises:
+        PlacementError: the placement does not fit it.
+        BackboneError: it cannot be built.
+    """
+    return plan.resolved(Placement((Assignment(BACKBONE_SITE, other), *placed.assignments)))
+
+
+def most_relatives(trials: int) -> int:
+    """How many relatives a search of so many trials tries, at most."""
+    return max(1, int(RELATIVES * trials))
+
+
+def control_name(placement: Placement) -> str:
+    """The name under which a study keeps a relative: `control resnet8(width=22)`."""
+    return str(BaselineName("control", str(placement).removeprefix(f"{BACKBONE_SITE}=")))
+
+
+def named_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
+    """Name -> a relative that the recipe names. Says which of them are not compared.
+
+    Raises:
+        BackboneError, PlacementError: one cannot be built, or its name cannot be read.
+    """
+    if isinstance(recipe.search.controls, str):
+        return {}
+    found = _relatives(recipe, plan, recipe.search.controls)
+    for note in found.notes:
+        warnings.warn(note, NasAttnWarning, stacklevel=2)
+    networks = [relative(plan, other) for other in (*found.larger, *found.smaller)]
+    return {control_name(network.placement): network for network in networks}
 
 
 def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str, Baseline]:
@@ -97,7 +134,8 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
     latency is measured, or if they would take more than half of the trials.
     """
     baselines = first_baselines(recipe, plan.space, trials)
-    if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
+    search = recipe.search
+    if search.controls != "auto" or search.baselines != "all" or "latency" not in wanted(recipe):
         return {}
     if 2 * (len(baselines) + len(CONTROLS)) > trials:
         return {}
@@ -129,7 +167,8 @@ def first_queue(
         key: Queued(space.resolve(one.values), one.values, one.name)
         for key, one in first_baselines(recipe, space, trials).items()
     }
-    for name, resolved in first_controls(recipe, plan, trials).items():
+    controls = first_controls(recipe, plan, trials) | named_controls(recipe, plan)
+    for name, resolved in controls.items():
         known[resolved.key] = Queued(resolved, None, name)
     queue = dict(list(known.items())[:1])
     for trial in own:

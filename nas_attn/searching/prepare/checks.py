@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from nas_attn.errors import BackboneError, DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import tracking
-from nas_attn.searching.prepare.baselines import user_trials
+from nas_attn.searching.prepare.baselines import named_controls, user_trials
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.system.importing import PYTHON, load_object
@@ -48,7 +48,8 @@ def limits(plan: SearchPlan) -> None:
 
 
 def placements(plan: SearchPlan) -> None:
-    """Checks that the user's own placements fit into the network."""
+    """Checks that the user's own placements and relatives can be built."""
+    named_controls(plan.recipe, plan.networks)
     if plan.tried:
         user_trials(plan.networks, plan.tried)
 

@@ -11,14 +11,18 @@ from tempfile import TemporaryDirectory
 from nas_attn.answer.progress import further_runs
 from nas_attn.answer.rounds import ROUNDS_PER_SEED
 from nas_attn.answer.validation import validation_epochs
+from nas_attn.model.features import is_control
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.baselines import (
     Queued,
     UserTrial,
+    control_name,
+    family_of,
     first_queue,
-    larger_networks,
+    most_relatives,
+    relative,
     user_trials,
 )
 from nas_attn.searching.prepare.checks import check_weights
@@ -73,6 +77,10 @@ class Forecast:
     """Of accuracy, between two candidates, that their scores could show at 95 %."""
     guess: int | None = None
     """Epochs of a usual target, where the study must find its own."""
+    others_share: float = 0.0
+    """Of the epochs, for networks other than placements."""
+    longer_share: float = 0.0
+    """Of the epochs, for a longer training of the bare network."""
 
 
 DAY_S = 86_400.0
@@ -81,6 +89,8 @@ DAY_S = 86_400.0
 def forecast_lines(forecast: Forecast) -> list[Line]:
     """Size, cost and resolving power of a search, in a few sentences."""
     lines = [_size(forecast)]
+    if forecast.others_share or forecast.longer_share:
+        lines.append(_shares(forecast))
     if forecast.trials <= forecast.queued and forecast.trials < forecast.placements:
         lines.append(
             f"nothing is searched for: {forecast.queued} placements are tried first and take all"
@@ -118,6 +128,19 @@ def _size(forecast: Forecast) -> str:
         f"study {forecast.study}: {inside} of {forecast.placements:,} placements{outside},"
         f" {forecast.baselines} of them baselines{own}"
     )
+
+
+def _shares(forecast: Forecast) -> str:
+    """How the time is shared between the means."""
+    attention = 1 - forecast.others_share - forecast.longer_share
+    parts = {
+        "attention and the bare network": attention,
+        "larger and smaller networks": forecast.others_share,
+        "a longer training": forecast.longer_share,
+    }
+    said = [f"{share:.0%} for {what}".replace("%", " %") for what, share in parts.items() if share]
+    further = "further seeds go to whichever of them may be the best"
+    return f"of its training, about {', '.join(said)}; {further}"
 
 
 def _times(forecast: Forecast, epoch_s: float, total_s: float) -> str:
@@ -208,14 +231,18 @@ def _made(
     backbones = 0
     if from_backbone:
         backbones = training.backbones + ROUNDS_PER_SEED * search.confirm_seeds
-    if from_backbone and larger_networks(recipe, plan, recipe.search.trials):
-        # the larger network has backbones of its own
-        backbones += min(training.backbones, 1 + search.confirm_seeds)
+    networks = {one.resolved.other for one in queue if one.resolved.other and one.baseline}
+    if from_backbone and networks:
+        # each has backbones of its own; one gets further seeds
+        backbones += len(networks) - 1 + min(training.backbones, 1 + search.confirm_seeds)
     # the bare network runs on each seed
     spread = len(bare_seeds(recipe)) - training.seeds
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
-    epochs += SEEDS_PER_LENGTH * sum(control_lengths(recipe, trials))
+    longer = SEEDS_PER_LENGTH * sum(control_lengths(recipe, trials))
+    epochs += longer
+    controls = sum(is_control(one.resolved.placement) and one.typed is None for one in queue)
+    others = min(controls, trials) * training.rungs[-1] * training.seeds
     target_epochs = recipe.target_training.rungs[-1]
     pairs = training.seeds + search.confirm_seeds
     return Forecast(
@@ -231,14 +258,21 @@ def _made(
         total_s=None if epoch_s is None else epoch_s * epochs + session_s(recipe) * trials,
         target_s=None if epoch_s is None else epoch_s * target_epochs,
         validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
+        others_share=others / epochs,
+        longer_share=longer / epochs,
         smallest_difference=None if not images else smallest_gain(images, pairs, images),
     )
 
 
 def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[Queued]:
-    """What a new study tries first, a larger network included."""
-    queue = first_queue(recipe, plan, recipe.search.trials, own)
-    for name, resolved in list(larger_networks(recipe, plan, recipe.search.trials).items())[:1]:
-        if all(one.resolved.key != resolved.key for one in queue):
-            queue.append(Queued(resolved, None, name))
+    """What a new study tries without asking its sampler: relatives of the backbone included."""
+    trials = recipe.search.trials
+    queue = first_queue(recipe, plan, trials, own)
+    known = {one.resolved.key for one in queue}
+    family = family_of(recipe, plan, trials)
+    likely = [*family.larger[:1], *family.smaller[:1], *family.larger[1:2]]
+    for other in likely[: most_relatives(trials)]:
+        network = relative(plan, other)
+        if network.key not in known:
+            queue.append(Queued(network, None, control_name(network.placement)))
     return queue

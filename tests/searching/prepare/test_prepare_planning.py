@@ -22,7 +22,7 @@ from nas_attn.answer.progress import progress
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.export import exporting
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.phases import confirming, extras, testing
+from nas_attn.searching.phases import confirming, family, testing
 from nas_attn.searching.prepare import baselines, beginning, image_folder, planning
 from nas_attn.searching.prepare.image_folder import budget_lines
 from nas_attn.searching.run import taking_part
@@ -361,9 +361,9 @@ def test_the_larger_network_costs_what_attention_does_or_without_likely_attentio
         None,
         *(Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for ratio in (1.16, 1.23, 1.29, 1.5)),
     ]
-    assert extras.which_larger(wider, 1.18, None) == 1
-    assert extras.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
-    assert extras.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
+    assert family.which_larger(wider, 1.18, None) == 1
+    assert family.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
+    assert family.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
 
 
 @pytest.mark.slow
@@ -388,8 +388,10 @@ def test_controls_run_as_baselines_and_are_never_the_answer(
     taking_part.work(opened, taking_part.Options(say=lambda line: None))
     now = reading.snapshot(opened.store)
     plain, larger = {"control dwconv", "control conv"}, {view.baseline for view in now.controls}
-    assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
-    assert larger - plain < set(baselines.larger_networks(recipe, study_plan(opened.store), 10))
+    found = baselines.family_of(recipe, study_plan(opened.store), 10)
+    names = {f"control {other}" for other in (*found.larger, *found.smaller)}
+    assert len(larger - plain) == 2, "a larger and a smaller one"
+    assert larger - plain < names
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
     assert not {view.key for view in now.controls} & {view.key for view in now.baselines}
     assert recommended(now) is not None

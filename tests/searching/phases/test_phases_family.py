@@ -1,0 +1,87 @@
+"""Relatives of the backbone that a search tries beside placements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Nas, nas  # noqa: F401
+
+import nas_attn as na
+from nas_attn.answer.reading import snapshot
+from nas_attn.answer.snapshot import CandidateView
+from nas_attn.errors import PlacementError
+from nas_attn.model.features import is_control
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.space.search_space import other_of
+from nas_attn.storage.opening import open_study
+
+TABLE: dict[str, Any] = {
+    "name": "family",
+    "space": {"name": "family", "choices": {"se": {"reduction": [4]}, "simam": {}}},
+    "backbone": {"name": "resnet8", "width": 8},
+    "data": {"name": "digits-8x8"},
+    "target": {"epochs": 1},
+    "training": {"batch_size": 256},
+    "latency": {"session_seconds": 0.2},
+}
+
+
+def searched(folder: Path, patch: pytest.MonkeyPatch, **search: object) -> list[CandidateView]:
+    """The candidates of a search."""
+    patch.chdir(folder)
+    table = {**TABLE, "search": {"confirm_seeds": 0, **search}}
+    recipe = recipe_from(table, where="family")
+    na.search(recipe, device="cpu", threads=1, say=lambda line: None)
+    return list(snapshot(open_study("family").store).candidates)
+
+
+def others(candidates: list[CandidateView]) -> list[CandidateView]:
+    return [view for view in candidates if other_of(view.placement) is not None]
+
+
+def test_a_quarter_of_the_candidates_are_relatives_that_can_be_used(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    nas: Nas,  # noqa: F811
+) -> None:
+    candidates = searched(tmp_path, monkeypatch, trials=16)
+    relatives = others(candidates)
+    assert len(candidates) == 16
+    assert len(relatives) == 4
+    bare = next(view for view in candidates if view.is_bare)
+    assert bare.cost is not None
+    size = bare.cost["params"]
+    sizes = [view.cost["params"] for view in relatives if view.cost]
+    assert sum(one > size for one in sizes) == 2
+    assert sum(one < size for one in sizes) == 2
+    (placed,) = (view for view in relatives if len(view.placement.assignments) > 1)
+    assert all(view.state == "scored" for view in relatives)
+    named = str(placed.placement)
+    common = ("--workers", "1", "--device", "cpu")
+    assert nas("retrain", "--placement", named, *common).status == 0
+    assert nas("export", "-o", "net.py", "--placement", named).status == 0
+    assert nas("export", "-o", "net.onnx", "--placement", named).status == 0
+    assert nas("test", "--seeds", "2", "--also", named, *common).status == 0
+    for page in ("show", "report", "effects"):
+        assert nas(page).status == 0, page
+
+
+def test_controls_can_be_turned_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = searched(tmp_path, monkeypatch, trials=12, controls="none")
+    assert not any(is_control(view.placement) for view in candidates)
+
+
+def test_controls_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["resnet8(width=12)", "resnet8(width=6)"]
+    candidates = searched(tmp_path, monkeypatch, trials=6, controls=names)
+    assert {str(other_of(view.placement)) for view in others(candidates)} == set(names)
+
+
+def test_a_name_that_cannot_be_read_is_refused_before_a_study_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PlacementError, match=r"search\.controls"):
+        searched(tmp_path, monkeypatch, trials=6, controls=["resnet8(width"])
+    assert not Path("nas_attn.db").exists()
