@@ -1,0 +1,362 @@
+"""How far an answer can be believed whichever means it names: simulated studies with larger and
+smaller networks and a longer training beside the placements, whose truth is known.
+
+    python -m research.trust.by_means --studies 100 --seed 0        # tune on these
+    python -m research.trust.by_means --studies 100 --seed 5000000  # judge on others
+    python -m research.trust.by_means --keep FOLDER                 # goes on where it was stopped
+    python -m research.trust.by_means --length --studies 400        # a longer training alone
+
+Each study is carried out as in `simulate`: candidates, further seeds, rounds; relatives join as
+`answer.rounds` lets them. Each bar is applied to the same studies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas_attn.answer.length import LengthGain, length_gain
+from nas_attn.answer.means import Controls, with_capacity
+from nas_attn.answer.recommending import Contender, Recommendation, recommend
+from nas_attn.model import Beforehand, Evidence, Gain, ScoredRun, fit
+from nas_attn.model.dominance import non_dominated
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.space.notation import parse
+from nas_attn.storage.labels import ValidationLabels
+from nas_attn.storage.records import Score
+from research.trust.simulate import confirmed, look, rivals, search
+from research.trust.studies import FINE_TUNING, SCRATCH, Floats, Noise, Study, World, known
+
+BARS = (0.9, 0.95, 0.975, 0.99)
+CONFIRM_SEEDS = 3
+ROUNDS = 6
+MARGIN = 0.005
+# paired with the bare network on each
+LENGTH_SEEDS = 2
+# the least probability with which a relative joins further runs
+IN_PLAY = 0.5
+LARGER = {"larger": 1.2, "next": 1.45}
+SMALLER = {"smaller": 0.8, "smaller+": 0.9}
+NOTATION = {
+    "larger": "backbone=resnet8(width=20)",
+    "next": "backbone=resnet8(width=24)",
+    "smaller": "backbone=resnet8(width=12)",
+    "smaller+": "backbone=resnet8(width=12) stage2=eca",
+}
+LONGER = "longer"
+GAINS = {"nothing": (), "larger": ("larger", "next"), "longer": (LONGER,), "smaller": ()}
+"""What gains twice a run's noise, by kind of study; in the last, smaller networks lose nothing, in
+the others they lose as much."""
+RECIPE = recipe_from(
+    {
+        "name": "simulated",
+        "space": {"name": "simulated", "choices": {"eca": {}}},
+        "backbone": {"name": "resnet8"},
+        "data": {"name": "digits-8x8"},
+        "target": {"epochs": 10},
+    },
+    where="simulated",
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of study."""
+
+    noise: Noise
+    what: str
+    candidates: int = 20
+
+    @property
+    def name(self) -> str:
+        return f"{self.what}, {self.noise.name}"
+
+    @property
+    def gain(self) -> float:
+        """Twice the noise of one run, in points."""
+        return 2 * (0.54 if self.noise is FINE_TUNING else 0.80)
+
+
+class StudyOfMeans(Study):
+    """A study in which no placement gains anything, with other means beside them."""
+
+    def add(self, kind: Kind) -> None:
+        """Adds relatives, and the bare network trained longer."""
+        lost = 0.0 if kind.what == "smaller" else -kind.gain
+        gains = dict.fromkeys((*LARGER, LONGER), 0.0) | dict.fromkeys(SMALLER, lost)
+        gains |= dict.fromkeys(GAINS[kind.what], kind.gain)
+        for key, gain in gains.items():
+            self._index[key] = len(self._own)
+            self._own = np.append(self._own, kind.noise.own)
+            self._lasting = np.append(self._lasting, 0.0)
+            self._interaction = np.append(self._interaction, np.zeros((1, 1)), axis=0)
+            self._rung_effects = [np.append(self._rung_effects[0], gain)]
+            self.effect = np.append(self.effect, gain)
+            ways = kind.noise.placement_image * self._normal(1, self._ways.shape[1])
+            self._ways: Floats = np.concatenate([self._ways, ways])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a study says of each means."""
+
+    attention: bool
+    """Whether a placement is chosen, by its own rule."""
+    gains: Mapping[str, Gain]
+    """Of the relatives and the longer training, over the bare network."""
+    wide: Gain
+    """Of the longer training, with the noise of runs that the study knows."""
+    answers: Mapping[str, str]
+    """Bar, and whether the noise of runs counts for the length -> what is taken."""
+
+
+def carry_out(kind: Kind, seed: int) -> Found:
+    """A study from its first run to its answer."""
+    rng = np.random.default_rng([seed, *kind.name.encode()])
+    made = StudyOfMeans(World(kind.noise, "null", kind.candidates), rng)
+    made.add(kind)
+    runs = search(made)
+    bare_runs = [run for run in runs if run.key == "none"]
+    beside = {key: made.runs(key, 0) for key in NOTATION}
+    evidence = look(made, runs)
+    for number in range(CONFIRM_SEEDS):
+        joined = _in_play(made, beside, bare_runs, 2)
+        for key in confirmed(made, evidence)[: 6 - len(joined)]:
+            runs += made.runs(key, 50 + number)
+        bare_runs = [run for run in runs if run.key == "none"]
+        for key in joined:
+            beside[key] += made.runs(key, 50 + number)
+    evidence = look(made, runs)
+    for number in range(ROUNDS):
+        chosen, first = _chosen(made, evidence)
+        joined = _in_play(made, beside, bare_runs, 1)
+        met = rivals(made, evidence, chosen, first)[: 2 - len(joined)]
+        for key in ["none", chosen, *met]:
+            runs += made.runs(key, 100 + number)
+        bare_runs = [run for run in runs if run.key == "none"]
+        for key in joined:
+            beside[key] += made.runs(key, 100 + number)
+        evidence = look(made, runs)
+    return _judged(made, evidence, beside, bare_runs)
+
+
+def _in_play(
+    made: StudyOfMeans,
+    beside: Mapping[str, Sequence[ScoredRun]],
+    bare: Sequence[ScoredRun],
+    most: int,
+) -> list[str]:
+    """The relatives that may be the answer: larger ones that probably gain, smaller ones that may
+    lose nothing; the likeliest first.
+    """
+    chances = {}
+    for key, runs in beside.items():
+        gain, _ = _apart(made, key, runs, bare)
+        chances[key] = gain.probability
+        if key in SMALLER:
+            chances[key] = 0.5 + 0.5 * (gain.mean > -MARGIN) - 0.25
+    able = [key for key, chance in chances.items() if chance > IN_PLAY]
+    return sorted(able, key=lambda key: -chances[key])[:most]
+
+
+def _apart(
+    made: StudyOfMeans, key: str, runs: Sequence[ScoredRun], bare: Sequence[ScoredRun]
+) -> tuple[Gain, Evidence]:
+    """A relative's gain, by a model of it and the bare network alone."""
+    placements = {"none": parse("none"), key: parse(NOTATION[key])}
+    larger = {key} if key in LARGER else set()
+    beforehand = Beforehand(True, larger, pretrained=made.world.pretrained)
+    found = fit([*bare, *runs], placements, metric="accuracy", beforehand=beforehand)
+    assert found is not None
+    gain = found.gain(key, "none")
+    assert gain is not None
+    return gain, found
+
+
+def _contenders(made: StudyOfMeans, evidence: Evidence) -> list[Contender]:
+    able = [key for key in made.placements if evidence.estimates[key].seeds]
+    ratios = {key: made.latency(key) for key in able}
+    points = np.array([[-evidence.estimates[key].mean, ratios[key].ratio] for key in able])
+    front = non_dominated(points)
+    return [
+        Contender(
+            key,
+            parse(made.placements[key]),
+            key if key == "none" else None,
+            evidence.estimates[key],
+            ratios[key],
+            bool(best),
+        )
+        for key, best in zip(able, front, strict=True)
+    ]
+
+
+def _chosen(made: StudyOfMeans, evidence: Evidence) -> tuple[str, list[str]]:
+    """What is taken of the placements, or promises most; and the rival that comes first."""
+    answer = recommend(_contenders(made, evidence), evidence, max_latency_ratio=None)
+    other = answer and (answer.more_accurate or answer.cheaper)
+    first = [other.key] if other else []
+    if answer is not None and answer.key != "none":
+        return answer.key, first
+    gains = evidence.gains("none")
+    able = [key for key in gains if evidence.estimates[key].seeds and key != "none"]
+    return max(able, key=lambda key: gains[key].worth), first
+
+
+def _judged(
+    made: StudyOfMeans,
+    evidence: Evidence,
+    beside: Mapping[str, Sequence[ScoredRun]],
+    bare: Sequence[ScoredRun],
+) -> Found:
+    contenders = _contenders(made, evidence)
+    best = recommend(contenders, evidence, max_latency_ratio=None)
+    assert best is not None
+    gains = {}
+    others = {}
+    for key, runs in beside.items():
+        gains[key], model = _apart(made, key, runs, bare)
+        latency = known((LARGER | SMALLER)[key])
+        others[key] = Contender(
+            key, parse(NOTATION[key]), key, model.estimates[key], latency, False
+        )
+    length = _length(made, bare)
+    narrow = length.gain
+    wide = _with_noise(length, evidence.noise.paired_sd or 0.0)
+    controls = Controls([others[key] for key in LARGER], gains)
+    with_larger = with_capacity(best, contenders, controls, evidence)
+    assert with_larger is not None
+    answers = {}
+    for bar in BARS:
+        for name, longer in (("", narrow), (" with the noise of runs", wide)):
+            answers[f"{bar:g}{name}"] = _taken(with_larger, gains, longer, bar)
+    return Found(best.key != "none", gains | {LONGER: narrow}, wide, answers)
+
+
+def _taken(best: Recommendation, gains: Mapping[str, Gain], longer: Gain, bar: float) -> str:
+    """What is done, by the rule of `answer.means` with this bar."""
+    taken = "attention" if best.key != "none" else ""
+    gain = 0.0
+    against = best.against_none
+    if taken and against is not None and against.gain is not None:
+        gain = against.gain.mean
+    larger = best.capacity
+    if not taken and larger is not None and larger.in_reach and larger.gain.probability >= bar:
+        taken = "larger"
+        gain = larger.gain.mean
+    if not taken and any(gains[key].low > -MARGIN for key in SMALLER):
+        taken = "smaller"
+    if longer.probability >= bar and (taken in ("", "smaller") or longer.mean > gain):
+        taken = LONGER
+    return taken
+
+
+def _length(made: StudyOfMeans, bare: Sequence[ScoredRun]) -> LengthGain:
+    """What a longer training gains, by its own runs alone."""
+    seeds = [run.seed for run in bare[:LENGTH_SEEDS]]
+    before = {run.seed: _score(run, 10) for run in bare if run.seed in seeds}
+    after = {seed: _score(made.runs(LONGER, seed)[0], 20) for seed in seeds}
+    found = length_gain(RECIPE, {10: before, 20: after}, (10, 20), "accuracy", ValidationLabels())
+    assert found is not None
+    return found
+
+
+def _with_noise(longer: LengthGain, pair_sd: float) -> Gain:
+    """The same with the noise of runs, as far as the study knows it."""
+    mean = longer.gain.mean
+    error = max((longer.gain.high - mean) / 1.96, pair_sd / math.sqrt(longer.seeds))
+    better = 0.5 * (1 + math.erf(mean / error / math.sqrt(2)))
+    return Gain(mean, error, mean - 1.96 * error, mean + 1.96 * error, better, 1 - better)
+
+
+def _score(run: ScoredRun, epochs: int) -> Score:
+    return Score(
+        run.seed,
+        0,
+        epochs,
+        {"accuracy": run.value},
+        correct=run.correct,
+        examples=run.examples,
+    )
+
+
+# of the sum of squares from which a study knows the noise of runs
+FREEDOMS = 20
+
+
+def lengths(kind: Kind, seeds: range) -> dict[str, float]:
+    """Bar, and whether the noise of runs counts -> share of studies whose longer training is taken
+    for better. The bare network alone is trained, and the noise of runs is known with FREEDOMS.
+    """
+    rng = np.random.default_rng([99, *kind.name.encode()])
+    alike = StudyOfMeans(World(kind.noise, "null", 3), rng)
+    alike.add(Kind(kind.noise, "nothing"))
+    pairs = (alike.runs("none", 0)[0].value - alike.runs(LONGER, 0)[0].value for _ in range(600))
+    sd = float(np.std(list(pairs)))
+    odds = []
+    for seed in seeds:
+        rng = np.random.default_rng([seed, *kind.name.encode()])
+        made = StudyOfMeans(World(kind.noise, "null", 3), rng)
+        made.add(kind)
+        bare = [made.runs("none", number)[0] for number in (0, 50)]
+        found = _length(made, bare)
+        wide = _with_noise(found, sd * math.sqrt(rng.chisquare(FREEDOMS) / FREEDOMS))
+        odds.append((found.gain.probability, wide.probability))
+    shares = {}
+    for bar in BARS:
+        narrow, wide_share = np.mean(np.array(odds) >= bar, axis=0)
+        shares[f"{bar:g}"] = float(narrow)
+        shares[f"{bar:g} with the noise of runs"] = float(wide_share)
+    return shares
+
+
+def main() -> None:
+    """Simulates, and prints how often each means is taken at each bar."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=100, help="of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder where outcomes are kept")
+    parser.add_argument("--length", action="store_true", help="a longer training alone")
+    parser.add_argument("--only", default="", help="kinds with this in their name")
+    options = parser.parse_args()
+    kinds = [Kind(noise, what) for what in GAINS for noise in (SCRATCH, FINE_TUNING)]
+    kinds = [kind for kind in kinds if options.only in kind.name]
+    if options.length:
+        for kind in kinds:
+            if kind.what in ("nothing", LONGER):
+                print(kind.name, lengths(kind, range(options.seed, options.seed + options.studies)))
+        return
+    folder = options.keep or Path()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"means-{options.seed}.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    known_ones = {(line["kind"], line["seed"]): line for line in map(json.loads, lines)}
+    for seed in range(options.seed, options.seed + options.studies):
+        for kind in kinds:
+            if (kind.name, seed) in known_ones:
+                continue
+            found = carry_out(kind, seed)
+            line = {"kind": kind.name, "seed": seed, "attention": found.attention}
+            line |= {"answers": dict(found.answers), "wide": found.wide.probability}
+            line["gains"] = {key: (g.mean, g.probability) for key, g in found.gains.items()}
+            known_ones[kind.name, seed] = line
+            with file.open("a") as kept:
+                kept.write(json.dumps(line) + "\n")
+        print(f"{seed - options.seed + 1} of {options.studies}", file=sys.stderr, flush=True)
+    for kind in kinds:
+        mine = [line for (name, _), line in known_ones.items() if name == kind.name]
+        for rule in mine[0]["answers"] if mine else ():
+            taken = [line["answers"][rule] for line in mine]
+            counts = {what: taken.count(what) for what in sorted(set(taken))}
+            print(f"{kind.name}; bar {rule}: {counts} of {len(mine)}")
+
+
+if __name__ == "__main__":
+    main()
