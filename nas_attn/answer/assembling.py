@@ -122,7 +122,7 @@ def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
 def _brief(facts: StudyFacts, runs: Runs, metric: str, sd: float | None) -> Brief | None:
     known = length_found(facts.recipe, facts.length_scores, metric)
     labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
-    return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known, pair_sd=sd)
+    return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known, run_sd=sd)
 
 
 def _pace(facts: StudyFacts) -> float | None:

@@ -162,7 +162,7 @@ def length_gain(
     epochs: tuple[int, int],
     metric: str,
     labels: ValidationLabels,
-    pair_sd: float | None = None,
+    run_sd: float | None = None,
 ) -> LengthGain | None:
     """Compares two lengths of the bare network's training.
 
@@ -176,8 +176,8 @@ def length_gain(
         epochs: (shorter, longer).
         metric: that is compared.
         labels: of the validation images.
-        pair_sd: standard deviation of the difference of two runs by chance, from all candidates;
-            None: not known.
+        run_sd: what a run's noise adds to the difference of two, as in `model.Noise`; None: not
+            known.
 
     Returns:
         The gain by the longer one; None without a seed at both.
@@ -197,8 +197,8 @@ def length_gain(
     error = _error_over_images(metric, pairs, labels)
     if error is None and len(gains) > 1:
         error = statistics.stdev(gains) / math.sqrt(len(gains))
-    if pair_sd is not None:
-        error = max(error or 0.0, pair_sd / math.sqrt(len(gains)))
+    if run_sd is not None:
+        error = max(error or 0.0, run_sd * math.sqrt(2 / len(gains)))
     if error is None:
         return None
     better = float(cdf(mean / max(error, 1e-12)))
@@ -267,7 +267,7 @@ def brief_of(  # noqa: PLR0913 - public; the last ones have a name
     labels: ValidationLabels,
     *,
     known: bool,
-    pair_sd: float | None = None,
+    run_sd: float | None = None,
 ) -> Brief | None:
     """What to say of a search that trains for fewer epochs than its target; None if it does not.
 
@@ -275,7 +275,7 @@ def brief_of(  # noqa: PLR0913 - public; the last ones have a name
         epochs_per_s: trained by all its workers together; None: not known.
         labels: of the validation images.
         known: whether the target's length is.
-        pair_sd: as in `length_gain`.
+        run_sd: as in `length_gain`.
     """
     searched = recipe.training.rungs[-1]
     target = recipe.target_training.rungs[-1]
@@ -284,7 +284,7 @@ def brief_of(  # noqa: PLR0913 - public; the last ones have a name
     tried = [epochs for epochs in runs if searched < epochs <= target]
     gain = None
     if tried:
-        gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels, pair_sd)
+        gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels, run_sd)
     epochs_needed = FEWEST_RUNS * target / (1 - LAST_SHARE)
     if not known:
         # the length has to be found first: twice the target, on two seeds
@@ -296,7 +296,7 @@ def brief_of(  # noqa: PLR0913 - public; the last ones have a name
 
 
 def longer_of(
-    recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels, pair_sd: float | None = None
+    recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels, run_sd: float | None = None
 ) -> LengthGain | None:
     """Says what twice the target's epochs bring the bare network.
 
@@ -305,10 +305,10 @@ def longer_of(
         runs: epochs -> seed -> score of the bare network.
         metric: that is compared.
         labels: of the validation images.
-        pair_sd: as in `length_gain`.
+        run_sd: as in `length_gain`.
 
     Returns:
         The gain; None where twice the epochs were not tried.
     """
     target = recipe.target_training.rungs[-1]
-    return length_gain(recipe, runs, (target, 2 * target), metric, labels, pair_sd)
+    return length_gain(recipe, runs, (target, 2 * target), metric, labels, run_sd)

@@ -268,10 +268,10 @@ def _length(made: StudyOfMeans, bare: Sequence[ScoredRun]) -> LengthGain:
     return found
 
 
-def _with_noise(longer: LengthGain, pair_sd: float) -> Gain:
+def _with_noise(longer: LengthGain, run_sd: float) -> Gain:
     """The same with the noise of runs, as far as the study knows it."""
     mean = longer.gain.mean
-    error = max((longer.gain.high - mean) / 1.96, pair_sd / math.sqrt(longer.seeds))
+    error = max((longer.gain.high - mean) / 1.96, run_sd * math.sqrt(2 / longer.seeds))
     better = 0.5 * (1 + math.erf(mean / error / math.sqrt(2)))
     return Gain(mean, error, mean - 1.96 * error, mean + 1.96 * error, better, 1 - better)
 
@@ -307,7 +307,8 @@ def lengths(kind: Kind, seeds: range) -> dict[str, float]:
         made.add(kind)
         bare = [made.runs("none", number)[0] for number in (0, 50)]
         found = _length(made, bare)
-        wide = _with_noise(found, sd * math.sqrt(rng.chisquare(FREEDOMS) / FREEDOMS))
+        run_sd = sd * math.sqrt(rng.chisquare(FREEDOMS) / FREEDOMS / 2)
+        wide = _with_noise(found, run_sd)
         odds.append((found.gain.probability, wide.probability))
     shares = {}
     for bar in BARS:
