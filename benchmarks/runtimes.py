@@ -6,7 +6,7 @@ does the module cost there?
     python -m benchmarks.runtimes --runtimes onnxruntime openvino --modules se ela --print
 
 The network is ResNet-8 (with 1x1 convolutions as shortcuts) on one 32x32 image, with the module at
-every residual site and random weights. The time is that of the bare network in the same runtime,
+every residual site and random weights. The time is that of the bare backbone in the same runtime,
 measured in turns on one thread: the median over rounds of the ratio of CPU times. Each export runs
 in a process of its own, since some converters crash. Runtimes that are not installed keep the
 columns that the file has. They need not be in one environment; litert-torch asks for an older torch
@@ -52,7 +52,7 @@ The network is ResNet-8 (with 1×1 convolutions as shortcuts) on one 32×32 imag
 every residual site.
 
 - A number: the network exports, runs, and its output is that of torch, to 1e-3 of the largest
-  value. It takes so many times the CPU time of the bare network in the same runtime, on one thread.
+  value. It takes so many times the CPU time of the bare backbone in the same runtime, on one thread.
 - `differs`: it runs and gives another output. `no export`: the converter fails, or the runtime does
   not load what it writes. `does not run`, `crashes`: what fails later.
 

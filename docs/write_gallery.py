@@ -53,7 +53,7 @@ IMAGES = "images"
 SHOTS = {"terminal": (990, 310), "report": (1000, 860), "dashboard": (1280, 860)}
 """What is photographed of the first example's study: width and height in pixels."""
 HOW_IT_WAS_MADE = (
-    "These commands were run as they stand here. What the studies then held is kept in"
+    "These commands were run as they stand here. The results are kept in"
     " `docs/gallery`. `make gallery` writes this page and draws its pictures from it;"
     ' `make gallery ARGS="--run build/gallery"` runs the commands again.'
 )
@@ -117,8 +117,7 @@ EXAMPLES = (
         "One digit among fragments of others: convolutions see everything that matters. Attention"
         " is not shown to help; a longer training and a wider network do. The search trains each"
         " candidate as the target says, ten epochs from random weights. On idle cores it takes a"
-        " quarter of an hour. This one ran beside other work: it was stopped by Ctrl-C while it"
-        " confirmed, and resumed.",
+        " quarter of an hour. This one was stopped by Ctrl-C near its end, and resumed.",
         ("nas-attn search digits", "nas-attn resume digits"),
         (),
         (

@@ -10,7 +10,7 @@ PAGE = Path(__file__).with_name("glossary.md")
 HEAD = """\
 # Words
 
-These words have a meaning of their own here. A report explains its own at their first use.
+These words have a meaning of their own here. A report explains each word at its first use.
 
 | word | meaning |
 |---|---|
@@ -18,7 +18,7 @@ These words have a meaning of their own here. A report explains its own at their
 MORE = {
     "recipe": "the TOML file that says what a search does: backbone, images, target, limits",
     "search space": "which modules with which settings may stand at which sites",
-    "stage, block": "all blocks that work at one size of the map; what repeats in it",
+    "stage, block": "a stage consists of all blocks whose maps have one size; a block is what repeats in it",
     "position": "where in a block a module stands: residual, block, or behind the whole stage",
     "identity, paper": "how modules begin: changing nothing, or as published",
     "start": "what a training begins with: random weights, published or own weights, a backbone",

@@ -22,8 +22,8 @@ TERMS: Mapping[str, str] = MappingProxyType(
             " (uniform)"
         ),
         "control": (
-            "a network without attention at about the same latency: plain convolutions in the"
-            " modules' place, or a larger network"
+            "what attention has to be better than: plain convolutions in the modules' place, or a"
+            " larger or smaller network"
         ),
         "gain": "how much better a candidate is than the bare backbone, with a 95 % interval",
         "rung": "a number of epochs at which a candidate is scored, and may be stopped (pruned)",
