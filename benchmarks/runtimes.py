@@ -52,7 +52,8 @@ The network is ResNet-8 (with 1×1 convolutions as shortcuts) on one 32×32 imag
 every residual site.
 
 - A number: the network exports, runs, and its output is that of torch, to 1e-3 of the largest
-  value. It takes so many times the CPU time of the bare backbone in the same runtime, on one thread.
+  value. It takes so many times the CPU time of the bare backbone in the same runtime, on one
+  thread.
 - `differs`: it runs and gives another output. `no export`: the converter fails, or the runtime does
   not load what it writes. `does not run`, `crashes`: what fails later.
 

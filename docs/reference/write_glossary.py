@@ -18,7 +18,7 @@ These words have a meaning of their own here. A report explains each word at its
 MORE = {
     "recipe": "the TOML file that says what a search does: backbone, images, target, limits",
     "search space": "which modules with which settings may stand at which sites",
-    "stage, block": "a stage consists of all blocks whose maps have one size; a block is what repeats in it",
+    "stage, block": "the blocks whose maps have one size; what repeats in a stage",
     "position": "where in a block a module stands: residual, block, or behind the whole stage",
     "identity, paper": "how modules begin: changing nothing, or as published",
     "start": "what a training begins with: random weights, published or own weights, a backbone",
