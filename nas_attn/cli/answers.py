@@ -64,7 +64,7 @@ def show(
       nas-attn show
       nas-attn show digits --max-latency-ratio 1.1
 
-    The rows of the card: docs/how-to/test-and-export.md
+    The rows of the card: docs/get-started/read-the-answer.md
     """
     wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
 
@@ -115,7 +115,7 @@ def report(
       nas-attn report
       nas-attn report digits --output digits.html
 
-    What it shows: docs/how-to/test-and-export.md
+    What it shows: docs/get-started/read-the-answer.md
     """
     wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
 
@@ -171,7 +171,7 @@ def effects(
       nas-attn effects
       nas-attn effects digits --of latency
 
-    How effects are estimated: docs/how-to/test-and-export.md
+    How gains are estimated: docs/explain/statistics.md
     """
     from nas_attn.answer.effects_text import (
         LEVEL_TITLES,
