@@ -40,7 +40,7 @@ from nas_attn.training.starts import given_weights
 CLEARLY_FASTER = 0.85
 
 
-class Family:
+class QueuedRelatives:
     """Enqueues relatives of a study's backbone."""
 
     def __init__(self, worker: Worker) -> None:

@@ -33,7 +33,7 @@ from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.keeping import not_kept
 from nas_attn.searching.phases.extras import Extras
-from nas_attn.searching.phases.family import Family
+from nas_attn.searching.phases.family import QueuedRelatives
 from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
 from nas_attn.searching.propose import prior
@@ -87,7 +87,7 @@ class Search(TaskSource):
         # a placement that is known to meet the limit stays known
         self._met = False
         self._extras = Extras(worker)
-        self._family = Family(worker)
+        self._family = QueuedRelatives(worker)
         runs = self.queue.rows(purposes=[SEARCH], protocol=SEARCH)
         end = bare_seeds(self.recipe).stop
         # an earlier version went beyond, and a study keeps its order
