@@ -91,7 +91,7 @@ def test_a_device_without_this_package_knows_each_runtime(mode: LatencyMode) -> 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mode_is_in_the_page_on_latency(mode: LatencyMode) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "latency.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explain" / "latency.md").read_text("utf-8")
     table = [line for line in page.splitlines() if line.startswith("| `mode = ")]
     assert any(f'"{mode.name}"' in line for line in table)
 
