@@ -26,7 +26,7 @@ from nas_attn.attention.gates import (
 from nas_attn.attention.gather_excite import brought_to
 from nas_attn.attention.knobs import Frequencies, Neighbours, Reduction
 
-# in this file, too
+# torch.fx does not look into it; a wrap holds only for the file that says it
 torch.fx.wrap("brought_to")
 
 
@@ -227,6 +227,7 @@ class GatedChannel(nn.Module):
 
 
 def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    """Reads `01 60` as `((0, 1), (6, 0))`."""
     return tuple((int(pair[0]), int(pair[1])) for pair in text.split())
 
 

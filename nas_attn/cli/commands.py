@@ -23,6 +23,7 @@ PANELS = (MAIN, CHOICE, EFFORT)
 METAVARS = {int: "N", float: "N", str: "TEXT", list[str]: "TEXT", Path: "PATH"}
 """Type of an option -> what stands for its value in the help."""
 
+# Former options that several commands share
 CLOCK = {"--minutes": "--time={}m", "--hours": "--time={}h"}
 TEST = {"--again": "--another", "--also": "--placement"}
 CHOSEN = {"--trial": "--placement"}

@@ -174,10 +174,10 @@ def _say_exported(done: Exported, view: CandidateView) -> None:
 def _hints(
     opened: OpenStudy, now: Snapshot, wanted: Criteria, view: CandidateView, done: Exported
 ) -> Iterator[str]:
-    """What else could be exported: the network that was retrained last, or this one trained as the
-    target says; or that it was, or that only the user's program can.
+    """Says what could be exported instead: the network that was retrained last, or this one after
+    a training as the target says. If it was trained so, or only the user's program can, it says
+    that.
     """
-
     name = opened.store.name
     at = at_storage(opened.url)
     last = next(
@@ -195,7 +195,7 @@ def _hints(
         yield "trained as the target says, in the search"
         return
     if opened.recipe.needs_program:
-        yield ("to train it as the target says, use your own code: nas-attn retrain cannot call it")
+        yield "to train it as the target says, use your own code: nas-attn retrain cannot call it"
         return
     which = ""
     if not wanted.default:

@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     from nas_attn.searching.worker.ending import Ending
     from nas_attn.storage.opening import OpenStudy
 
+# of the last line of a log
+LOG_LINE_LETTERS = 300
+# jobs that `launch` names
+SHOWN_JOBS = 4
+# seconds for which `stop` waits that the workers end
+WAIT_FOR_WORKERS_S = 300.0
+
 
 def worker(
     context: Context,
@@ -120,8 +127,7 @@ def _work(
     verbose: bool,
     alone: bool,
 ) -> Ending:
-    """Takes part in the study that is found. Exit: it was stopped at once, or its GPU is lost and
-    the process that gave the orders starts another one.
+    """Takes part in the study that is found.
 
     Args:
         find: Opens the study.
@@ -135,6 +141,8 @@ def _work(
         Why it ended.
 
     Raises:
+        Exit: It was stopped at once; or its GPU is lost, and the process that gave the orders
+            starts another worker.
         DeviceLost: Too many processes in this worker's place lost their GPU.
     """
     from nas_attn.searching.run.local import run_workers
@@ -218,12 +226,12 @@ def launch(
     seconds = clock(time)
     request = Request(
         workers,
-        device,
-        gpus,
-        cpus,
-        None if seconds is None else round(seconds / 60),
-        options.pop("partition", None),
-        options,
+        device=device,
+        gpus=gpus,
+        cpus=cpus,
+        minutes=None if seconds is None else round(seconds / 60),
+        partition=options.pop("partition", None),
+        more=options,
     )
     where = engine(on)
     done = start(opened, on, request, where)
@@ -243,7 +251,7 @@ def launch(
 
 
 def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
-    """`at`: the option of the study's storage."""
+    """Says what was started and how to watch it. `at`: the option of the study's storage."""
     from nas_attn.searching.run.launching import LOGS
 
     study = opened.store.name
@@ -255,14 +263,6 @@ def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
     echo(f"logs:  {opened.folder / LOGS}")
     echo(f"watch: nas-attn status {study} --watch{at}")
     echo(f"stop:  nas-attn stop {study}{at}")
-
-
-# of the last line of a log
-LOG_LINE_LETTERS = 300
-SHOWN_JOBS = 4
-
-# seconds for which `stop` waits that the workers end
-WAIT_FOR_WORKERS_S = 300.0
 
 
 def stop(

@@ -56,11 +56,10 @@ class Solution:
 
 
 class NodeEffects:
-    """Effects of placements at each node, in the runs' unit; `place`: evaluated placement of each,
-    -1 for none.
-    """
+    """Effects of placements (the targets) at each node, in the runs' unit."""
 
     def __init__(self, solution: Solution, placements: Sequence[Placement], place: Ints) -> None:
+        """`place`: (targets,) indices of the same placements among the evaluated ones; -1: none."""
         self._solution = solution
         self._place = place
         data = solution.data
@@ -77,10 +76,15 @@ class NodeEffects:
     def marginals(
         self, targets: Ints | None = None, over: int | None = None
     ) -> tuple[Floats, Floats, Floats]:
-        """Means, variances and variances before any run of the expected scores (before: less their
-        rung's mean).
+        """Gives the expected scores at the last rung, or how far they are above one target's.
 
-        With `over`, of how much more they are than that one; 0 for ties.
+        Args:
+            targets: indices of targets; None: all.
+            over: the target that they are compared with; a tie with it is 0. None: the scores.
+
+        Returns:
+            Means, variances, and variances before any run, (nodes, targets) each. Those before any
+            run leave the rung's mean out.
         """
         some = np.arange(len(self._codes)) if targets is None else targets
         means, variances, before = np.zeros((3, len(self._solution.nodes.noise), len(some)))

@@ -26,7 +26,7 @@ def length_protocol(epochs: int) -> str:
 
 
 def is_length(protocol: str) -> bool:
-    """Whether it is such a protocol."""
+    """Whether a protocol is one of `length_protocol`."""
     return protocol.startswith(_LENGTHS)
 
 
@@ -39,7 +39,7 @@ def former_protocol(protocol: str, epochs: int) -> str:
 
 
 def is_former(protocol: str) -> bool:
-    """Whether it is such a name."""
+    """Whether a protocol's name is one of `former_protocol`."""
     return _FORMER in protocol
 
 
@@ -52,7 +52,7 @@ def division_name(seed: int) -> str:
 
 
 def divided_seed(name: str) -> int | None:
-    """The seed of such a name; None for the name of a protocol."""
+    """The seed of a `division_name`; None for the name of a protocol."""
     return int(name.removeprefix(_DIVISION)) if name.startswith(_DIVISION) else None
 
 

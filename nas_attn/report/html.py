@@ -49,7 +49,9 @@ SECTIONS: Mapping[str, str] = {
     "study": "The study",
     "repeat": "Repeat the study",
 }
-"""The sections of the page, in their order: id of `templates/ID.html` -> heading."""
+"""The sections of the page: id of `templates/ID.html` -> heading. Their order is that of the parts
+in `render`; the last two are in every report.
+"""
 # Library, as a study names it -> its name for pip
 PINNED: Mapping[str, str] = {
     "nas_attn": "nas-attn",

@@ -169,8 +169,8 @@ def write_study_report(
 
 
 def what_is_wrong(opened: OpenStudy, answer: Answer, *, images: bool = True) -> Wrong | None:
-    """Mistakes of the recommended network, the bare backbone and the runner-up, with `images` if
-    the data are here.
+    """Finds what the recommended network, the bare backbone and the runner-up get wrong; with
+    `images`, it adds pictures if the data are here. None: their answers are not kept.
     """
     summary = mistakes(opened.store, answer)
     if summary is None:
@@ -181,12 +181,10 @@ def what_is_wrong(opened: OpenStudy, answer: Answer, *, images: bool = True) -> 
         if numbers and images:
             from nas_attn.report.pictures import pictures
 
-            drawn = pictures(
-                answer.now.recipe,
-                numbers,
-                _networks(opened, answer, summary) if not is_share_of_images(summary.what) else {},
-                store=opened.store,
-            )
+            networks = {}
+            if not is_share_of_images(summary.what):
+                networks = _networks(opened, answer, summary)
+            drawn = pictures(answer.now.recipe, numbers, networks, store=opened.store)
     except NasAttnError:
         # the data are not on this machine: no images
         pass

@@ -58,14 +58,16 @@ class Ultralytics(HostPackage):
 
     @override
     def detached(self, model: object) -> None:
-        """Removes this record."""
+        """Removes the record of the attention from the network's YAML."""
         if _is_built_from_yaml(model):
             yaml = vars(model)["yaml"]
             vars(model)["yaml"] = {name: value for name, value in yaml.items() if name != KEY}
 
     @override
     def unpickled(self) -> None:
-        """A process for each GPU reads a file and trains its network, without a word of ours."""
+        """Keeps the attention in this process, too: ultralytics starts one for each GPU, which
+        reads the network from a file and calls nothing of this package before it trains.
+        """
         keep_attention()
 
 
@@ -189,6 +191,7 @@ def _plain(resolved: ResolvedPlacement) -> dict[str, Any]:
 
 
 def _resolved(plain: Mapping[str, Any]) -> ResolvedPlacement:
+    """The placement of `_plain`; a point's values stand in the order of its fields."""
     modules = tuple(
         (Point(*point), tuple(Choice(kind, tuple(knobs.items())) for kind, knobs in choices))
         for point, choices in plain["modules"]

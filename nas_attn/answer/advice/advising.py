@@ -6,7 +6,7 @@ import time
 
 from torch import nn
 
-from nas_attn.answer.advice.costing import Costs
+from nas_attn.answer.advice.costing import CostMeasurement
 from nas_attn.answer.advice.facts import Advice, Question
 from nas_attn.answer.advice.shortlist import (
     advised_modules,
@@ -37,7 +37,7 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     all_sites = survey(model, question.input_shape, heads=heads).sites
     sites = large_sites(all_sites)
     candidates = shortlist(fit, sites, setting, advised_modules(fit, setting))
-    costs = Costs(model, all_sites, question)
+    costs = CostMeasurement(model, all_sites, question)
     costs.measure(candidates, until)
     measured = costs.found(candidates)
     judged = set(costs.too_slow)

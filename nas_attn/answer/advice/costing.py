@@ -54,11 +54,11 @@ class _Built:
     forward_s: float
 
 
-class Costs:
+class CostMeasurement:
     """Measures candidates in one network until the time is over."""
 
     def __init__(self, model: nn.Module, sites: Sequence[Site], question: Question) -> None:
-        """`sites`: all of the network, blocks included."""
+        """Times the bare network once. `sites`: all of the network, blocks included."""
         self.sessions: list[Session] = []
         self.too_slow: list[AdvisedPlacement] = []
         self.refused: list[RefusedPlacement] = []
@@ -129,6 +129,7 @@ class Costs:
         most = MAX_CANDIDATES if self.sessions or not self._costly else FIRST_COSTLY
         group = [key for key in self._built if key not in latencies]
         while waiting and len(group) < most:
+            # one more, which is not built yet
             if not self._fits([*group, ""], until):
                 break
             key = self._build(waiting.pop(0))

@@ -1,1 +1,1 @@
-"""Workers in processes: how they are started here or elsewhere, end, and what they are doing."""
+"""Workers in processes: how they are started, here or elsewhere, what they do, how they end."""

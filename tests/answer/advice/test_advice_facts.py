@@ -19,7 +19,7 @@ from nas_attn.answer.advice.advice_text import (
     rows,
 )
 from nas_attn.answer.advice.advising import advise
-from nas_attn.answer.advice.costing import Costs
+from nas_attn.answer.advice.costing import CostMeasurement
 from nas_attn.answer.advice.facts import Question
 from nas_attn.answer.advice.shortlist import (
     MODULES_LOOKED_AT,
@@ -239,7 +239,7 @@ def test_a_network_that_is_far_slower_holds_up_no_session(
     dear = [one for one in (slow, *others) if "mhsa" in str(one.placement)]
     cheap = [one for one in (slow, *others) if "eca" in str(one.placement)]
     section = BRIEF.model_copy(update={"batch_size": 64})
-    costs = Costs(network, surveyed.sites, question(SCRATCH, section))
+    costs = CostMeasurement(network, surveyed.sites, question(SCRATCH, section))
     costs.measure([*dear, *cheap], time.monotonic() + 60)
     assert dear[0] in costs.too_slow
     assert {one.candidate for one in costs.found(cheap)} == set(cheap)
@@ -261,7 +261,9 @@ def test_what_grows_with_the_square_of_the_pixels_is_not_tried_on_whole_images(
         if str(one.placement).startswith("stage1")
     ]
     handle = network.register_forward_pre_hook(note)
-    costs = Costs(network, surveyed.sites, replace(question(SCRATCH), input_shape=(3, 128, 128)))
+    costs = CostMeasurement(
+        network, surveyed.sites, replace(question(SCRATCH), input_shape=(3, 128, 128))
+    )
     costs.measure(dear, time.monotonic() + 20)
     handle.remove()
     assert costs.too_slow == dear
@@ -281,7 +283,7 @@ def test_time_that_other_programs_take_makes_no_module_too_slow(
     sites = large_sites(surveyed.sites)
     (candidate, *_) = shortlist(pooled(), sites, SCRATCH, ["eca"])
     handle = network.register_forward_pre_hook(wait)
-    costs = Costs(network, surveyed.sites, question(SCRATCH))
+    costs = CostMeasurement(network, surveyed.sites, question(SCRATCH))
     costs.measure([candidate], time.monotonic() + 20)
     handle.remove()
     assert costs.too_slow == []
