@@ -193,7 +193,7 @@ def test_segmentation_is_not_known_and_its_latencies_are_measured(network: nn.Mo
     power = search_power("segmentation", "resnet8", image_s=1e-4, images=1000, pretrained=False)
     told = advice_as_json(advice, power, COMMANDS)
     assert told["gain"] is None
-    assert [one["pairs"] for one in told["seen"]] == [seen.rows]
+    assert [one["pairs"] for one in told["seen"]] == [seen.rows.rows]
 
 
 def test_the_places_and_modules_of_a_single_source_are_looked_at_first() -> None:
