@@ -33,7 +33,7 @@ OURS = re.compile(
       | bare\ network,\ seed\ \d+:\ 
       | (folder|coco):.*\ classes,\             # what was read, and what is to be known of it
       | '[^']+':\ (a|another|the|trial)\        # what a word was taken for
-      | classes:\ 
+      | (classes|sizes|boxes):\ 
       | note:\ 
       | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
       | every\ placement\ of\ |the\ time\ limit\ |to\ train\ it\ 
