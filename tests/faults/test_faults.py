@@ -47,6 +47,7 @@ from optuna.trial import TrialState
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.space.notation import parse
 from nas_attn.storage.database import Database
 from nas_attn.storage.opening import OpenStudy
@@ -177,7 +178,9 @@ class Faults(RuleBasedStateMachine):
         recipe = load_recipe(
             str(self.folder / "faults.toml"), overrides={"search.trials": self.trials}
         )
-        opened = beginning.begin(recipe, self.url, artifacts=self.folder / "artifacts")
+        # only the workers can import the evaluator, so nothing is checked here
+        plan = SearchPlan(recipe, self.url, artifacts=self.folder / "artifacts")
+        opened = beginning.create(plan)
         self._close(opened)
 
     # ------------------------------------------------------------------------------------ events
