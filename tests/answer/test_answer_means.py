@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import made_study
 import numpy as np
@@ -31,13 +32,13 @@ def with_relative(
     gain: float,
     cost: float,
     helps: bool = False,
-    **tables: dict[str, object],
+    tables: dict[str, dict[str, Any]] | None = None,
 ) -> MadeStudy:
     """A study with another network that gains and costs so much; `helps`: whether attention does."""
     if not helps:
         for choice in list(made_study.TRUE_GAIN):
             patch.setitem(made_study.TRUE_GAIN, choice, HARM)
-    study = usual(folder, recipe(**tables))
+    study = usual(folder, recipe(**(tables or {})))
     patch.setitem(made_study.TRUE_GAIN, RELATIVE, gain)
     patch.setitem(made_study.TRUE_COST, RELATIVE, cost)
     study.candidate(RELATIVE, baseline="control resnet14", seeds=3)
@@ -57,8 +58,10 @@ def relative_of(found: Answer) -> str:
 def test_a_larger_network_is_taken_in_reach_where_attention_does_not_help(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float, limit: float | None, taken: bool
 ) -> None:
-    limits = {"limits": {"max_latency_ratio": limit}} if limit else {}
-    study = with_relative(tmp_path, monkeypatch, gain=0.05, cost=cost, **limits)
+    limits: dict[str, dict[str, Any]] = {}
+    if limit:
+        limits = {"limits": {"max_latency_ratio": limit}}
+    study = with_relative(tmp_path, monkeypatch, gain=0.05, cost=cost, tables=limits)
     found = answer(study.store)
     assert found.means is (Means.LARGER if taken else Means.NOTHING)
     assert (found.taken_key == relative_of(found)) == taken
@@ -81,7 +84,7 @@ def test_a_smaller_network_is_taken_if_it_loses_nothing_and_nothing_else_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, helps: bool, taken: bool
 ) -> None:
     study = with_relative(
-        tmp_path, monkeypatch, gain=gain, cost=-0.3, helps=helps, answer={"worth": 0.02}
+        tmp_path, monkeypatch, gain=gain, cost=-0.3, helps=helps, tables={"answer": {"worth": 0.02}}
     )
     found = answer(study.store)
     view = found.now.find(relative_of(found))
@@ -118,11 +121,11 @@ def test_the_answer_is_computed_once_from_a_snapshot(tmp_path: Path) -> None:
 def test_further_runs_go_to_what_may_be_the_answer_and_at_least_half_to_attention(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, cost: float
 ) -> None:
-    scratch: dict[str, dict[str, object]] = {
+    scratch: dict[str, dict[str, Any]] = {
         "training": {"start": "scratch", "rungs": [10]},
         "target": {"epochs": 10},
     }
-    study = with_relative(tmp_path, monkeypatch, gain=gain, cost=cost, **scratch)
+    study = with_relative(tmp_path, monkeypatch, gain=gain, cost=cost, tables=scratch)
     found = answer(study.store)
     key = relative_of(found)
     for networks in (to_confirm(found.now), next_round(found.now, np.random.default_rng(0))):
@@ -134,11 +137,11 @@ def test_further_runs_go_to_what_may_be_the_answer_and_at_least_half_to_attentio
 def test_a_network_that_surely_loses_gets_no_further_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scratch: dict[str, dict[str, object]] = {
+    scratch: dict[str, dict[str, Any]] = {
         "training": {"start": "scratch", "rungs": [10]},
         "target": {"epochs": 10},
     }
-    study = with_relative(tmp_path, monkeypatch, gain=-0.05, cost=0.4, **scratch)
+    study = with_relative(tmp_path, monkeypatch, gain=-0.05, cost=0.4, tables=scratch)
     found = answer(study.store)
     again = next_round(found.now, np.random.default_rng(0))
     assert relative_of(found) not in {view.key for view in again}

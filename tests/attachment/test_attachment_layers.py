@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_norms_frozen_one_by_one_leave_attention_training(norm: object) -> None:
         assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
         assert not any(p.requires_grad for p in layer.parameters())
     net(torch.rand(4, *SHAPE)).sum().backward()
-    counted = [m.norm.num_batches_tracked for m in attached_modules(net).values()]
+    counted: list[Any] = [m.norm.num_batches_tracked for m in attached_modules(net).values()]
     assert all(int(count) > 0 for count in counted)
 
 

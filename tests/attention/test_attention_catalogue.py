@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import runtimes
 from nas_attn import attention
 from nas_attn.attention import catalogue
-from nas_attn.attention.choice import INITS, Choice
+from nas_attn.attention.choice import INITS, Choice, Knob
 from nas_attn.attention.knobs import Groups
 from nas_attn.attention.row import Row
 from nas_attn.errors import KnobError, NasAttnWarning
@@ -242,7 +242,8 @@ def test_a_foreign_module_joins_by_path(foreign: str) -> None:
         "whether they are doubled.",
         "",
     ]
-    knobs = row.resolve({"mode": "double", "groups": 3}, 8, 4, 4, strict=False)
+    asked: dict[str, Knob] = {"mode": "double", "groups": 3}
+    knobs = row.resolve(asked, 8, 4, 4, strict=False)
     assert knobs == (("start", 0.5), ("mode", "double"), ("groups", 2))
     with pytest.raises(KnobError, match="groups=0 is not possible, it must be 1 to 65536"):
         row.check("groups", 0)

@@ -167,7 +167,8 @@ def boxes(root: Path, size: Size, side: float) -> Path:
     """COCO's form: four boxes in each image."""
     for split in ("train", "val"):
         (root / split).mkdir(parents=True)
-        images, rows = [], []
+        images: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         for number in range(4):
             Image.new("RGB", size, (number, 40, 90)).save(root / split / f"{number}.png")
             name = {"file_name": f"{number}.png", "width": size[0], "height": size[1]}
@@ -208,8 +209,8 @@ def test_boxes_decide_the_side_of_a_detectors_input(
     monkeypatch.chdir(tmp_path)
     boxes(tmp_path / "cars", size, side)
     there = ("--task", "detection", "--data", "coco:cars", "--target", "scratch", "--yes")
-    there += ("--backbone", "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
-    done = nas("init", "s.toml", *there)
+    backbone = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
+    done = nas("init", "s.toml", *there, "--backbone", backbone)
     assert load_recipe("s.toml").data.size == proposed
     said = re.search(r"boxes: (\d+) pixels in the median, ([\d.]+) at .* input of (\d+)", done.out)
     assert said is not None
@@ -295,6 +296,6 @@ def test_strips_that_differ_along_them_are_no_near_copies(tmp_path: Path) -> Non
             Image.fromarray(strip).save(tmp_path / "strips" / name / f"{number}.png")
     assert "nearly equal" not in "\n".join(take(str(tmp_path / "strips")).described())
     # a copy, scaled and saved again
-    with Image.open(tmp_path / "strips/cat/0.png") as strip:
-        strip.resize((480, 48)).save(tmp_path / "strips/cat/again.jpg")
+    with Image.open(tmp_path / "strips/cat/0.png") as first:
+        first.resize((480, 48)).save(tmp_path / "strips/cat/again.jpg")
     assert "1 image nearly equal" in "\n".join(take(str(tmp_path / "strips")).described())

@@ -227,7 +227,7 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
     tested = testing.family_of(
         opened,
-        reading.snapshot(opened.store),
+        reading.answer(opened.store),
         study_plan(opened.store),
         testing.ValidationRequest(),
     )
