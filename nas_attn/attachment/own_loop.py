@@ -11,6 +11,15 @@ from nas_attn.attachment.hosting import NORMS, attached_modules
 from nas_attn.errors import BackboneError
 
 
+def attention_parameters(model: nn.Module) -> frozenset[str]:
+    """Returns the names of the parameters of all attached modules."""
+    return frozenset(
+        f"{path}.{name}"
+        for path, module in attached_modules(model).items()
+        for name, _ in module.named_parameters()
+    )
+
+
 def parameter_groups(
     model: nn.Module,
     lr: float,
@@ -34,7 +43,7 @@ def parameter_groups(
     Raises:
         BackboneError: there is a rate for attention, but no attention.
     """
-    attention = _attention(model)
+    attention = attention_parameters(model)
     if attention_lr is not None and not attention:
         raise BackboneError(
             f"{type(model).__name__} has no attention for attention_lr = {attention_lr:g}: attach"
@@ -54,9 +63,9 @@ def parameter_groups(
         for spares, decay in ((False, weight_decay), (True, 0.0)):
             chosen = [
                 parameter
-                for parameter in model.parameters()
+                for name, parameter in model.named_parameters()
                 if parameter.requires_grad
-                and (id(parameter) in attention) == ours
+                and (name in attention) == ours
                 and (id(parameter) in spared) == spares
             ]
             if chosen:
@@ -88,9 +97,9 @@ def freeze_all_but_attention(model: nn.Module) -> nn.Module:
         raise BackboneError(
             f"{type(model).__name__} has no attention that would be left to train: attach it first"
         )
-    attention = _attention(model)
-    for parameter in model.parameters():
-        if id(parameter) not in attention:
+    attention = attention_parameters(model)
+    for name, parameter in model.named_parameters():
+        if name not in attention:
             parameter.requires_grad_(False)
     inside = {id(part) for module in modules for part in module.modules()}
     for module in model.modules():
@@ -105,12 +114,3 @@ def _stay_frozen(norm: nn.Module, _args: Any) -> None:
     """Before a norm runs: takes back what `model.train()` did, while its weights are frozen."""
     if not any(parameter.requires_grad for parameter in norm.parameters(recurse=False)):
         norm.training = False
-
-
-def _attention(model: nn.Module) -> set[int]:
-    """`id` of each parameter of attached modules."""
-    return {
-        id(parameter)
-        for module in attached_modules(model).values()
-        for parameter in module.parameters()
-    }

@@ -11,19 +11,12 @@ import torch
 from torch import nn
 
 from nas_attn import attachment, backbones
+from nas_attn.attachment.own_loop import attention_parameters
 from nas_attn.backbones.weight_files import random_for_other_classes
 from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.plan import Plan
-
-
-def attention_parameters(model: nn.Module) -> frozenset[str]:
-    """The names of the parameters of all attached modules."""
-    names = set[str]()
-    for path, module in attachment.attached_modules(model).items():
-        names.update(f"{path}.{name}" for name, _ in module.named_parameters())
-    return frozenset(names)
 
 
 def peak_rate(section: TrainingSection) -> float:

@@ -19,13 +19,14 @@ import torch
 from torch import nn
 from typing_extensions import override
 
+from nas_attn.attachment.own_loop import attention_parameters
 from nas_attn.attachment.twins import copied
 from nas_attn.data import yolo_files
 from nas_attn.errors import TrainingError
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.processes import cores
 from nas_attn.training.evaluators import Evaluator, EvaluatorRun
-from nas_attn.training.learning_rates import attention_parameters, peak_rate
+from nas_attn.training.learning_rates import peak_rate
 from nas_attn.training.parameters import give_dimensions
 from nas_attn.ultralytics.caches import caches_read_safely
 from nas_attn.ultralytics.networks import parts_of
