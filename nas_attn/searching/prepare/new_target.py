@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.trial import TrialState
+
 from nas_attn.answer.candidates import candidate_label
 from nas_attn.answer.reading import answer, searched_snapshot
 from nas_attn.answer.snapshot import CandidateView, Snapshot
@@ -23,7 +25,7 @@ from nas_attn.recipe.units import duration
 from nas_attn.searching.keeping import sweep_weights
 from nas_attn.searching.prepare.extending import EXTENDING_SUFFIX, alone, forget
 from nas_attn.storage.opening import OpenStudy, open_study
-from nas_attn.storage.trial_book import BASELINE, TrialBook
+from nas_attn.storage.trial_book import BASELINE, OUTSIDE, TRIED, TrialBook, known_params
 from nas_attn.system.wrapping import Line
 from nas_attn.training.plan import study_plan
 
@@ -42,8 +44,10 @@ class NewTarget:
     """Of the search's runs; equal if these stay."""
     kept: int
     """Candidates that the search has scored."""
+    again: int
+    """Candidates that are trained anew."""
     first: tuple[str, ...]
-    """Labels of those that are trained anew first."""
+    """Labels of those that come first."""
     trials: int
     """Candidates in all."""
     seconds: float | None
@@ -63,13 +67,17 @@ def target_lines(changed: NewTarget) -> list[Line]:
         return [Line(line) for line in lines]
     lines.append(
         f"kept: {several(changed.kept, 'candidate')} with their latencies; their runs of"
-        f" {several(changed.searched[0], 'epoch')} are not compared with longer ones"
+        f" {several(changed.searched[0], 'epoch')} are not compared with longer ones, and the"
+        " weights of these are deleted"
     )
     time = ""
     if changed.seconds is not None:
         time = f", about {duration(changed.seconds)} of training"
     best = f", first {', '.join(changed.first)}" if changed.first else ""
-    lines.append(f"to be trained anew: {several(changed.trials, 'candidate')}{time}{best}")
+    lines.append(
+        f"to be trained anew: {several(changed.again, 'candidate')}{best}; with new ones,"
+        f" {changed.trials} in all{time}"
+    )
     return [Line(line) for line in lines]
 
 
@@ -118,27 +126,31 @@ def set_target(opened: OpenStudy, epochs: int) -> tuple[OpenStudy, NewTarget]:
     if longer == recipe:
         raise StudyError(f"--set {LENGTH_KEY}={epochs}: study '{name}' trains so long already")
     searched = recipe.training.rungs[-1], longer.training.rungs[-1]
-    now = searched_snapshot(opened.store)
-    again = searched[0] != searched[1]
-    order = _order(now)
+    changes_runs = searched[0] != searched[1]
     with alone(opened), opened.database.creating():
+        now = searched_snapshot(opened.store)
+        found = answer(opened.store)
+        order = _order(now)
         optuna = None
-        if again:
-            # they are those of shorter trainings
-            sweep_weights(opened, answer(opened.store), "none")
-            optuna = _fill(opened, longer, order)
+        queued = 0
+        if changes_runs:
+            optuna, queued = _fill(opened, longer, order)
         former = _former(opened, longer)
         opened.database.retarget_study(
             opened.store, recipe=longer.to_json(), former=former, optuna=optuna
         )
+        if changes_runs:
+            # they are those of shorter trainings
+            sweep_weights(opened, found, "none")
         forget(opened)
     changed = NewTarget(
         study=name,
         epochs=(recipe.target_training.rungs[-1], epochs),
         searched=searched,
         kept=len(order),
-        first=tuple(candidate_label(view) for view in order[:3]) if again else (),
-        trials=opened.trials if again else 0,
+        again=queued,
+        first=tuple(candidate_label(view) for view in order[:3]) if changes_runs else (),
+        trials=opened.trials if changes_runs else 0,
         seconds=now.training_s(opened.trials * searched[1]),
     )
     return open_study(name, opened.url), changed
@@ -182,25 +194,42 @@ def _former(opened: OpenStudy, longer: Recipe) -> dict[str, str]:
     return names
 
 
-def _fill(opened: OpenStudy, longer: Recipe, order: list[CandidateView]) -> str:
-    """Makes the Optuna study in which the candidates wait, in their order; returns its name. The
-    worse half of what the search has proposed is not trained again: that time goes to new ones.
+def _fill(opened: OpenStudy, longer: Recipe, order: list[CandidateView]) -> tuple[str, int]:
+    """Makes the Optuna study in which the candidates wait, in their order, then what waits already.
+
+    The worse half of what the search has proposed is not trained again: that time goes to new ones.
+
+    Returns:
+        Its name, and how many candidates wait in it.
     """
     name = opened.store.name + EXTENDING_SUFFIX
     forget(opened)
-    space = study_plan(opened.store).space
-    proposed = [view.key for view in order if view.baseline is None and not view.control]
+    plan = study_plan(opened.store)
+    trials = {trial.number: trial for trial in opened.book.all()}
+    asked = {
+        number: {key: trial.user_attrs[key] for key in (BASELINE, TRIED) if key in trial.user_attrs}
+        for number, trial in trials.items()
+    }
+    proposed = [view.key for view in order if not asked.get(view.trial) and not view.control]
     worse = proposed[(len(proposed) + 1) // 2 :]
     made = TrialBook(opened.database, name, made_for=longer)
     for view in order:
         if view.key in worse:
             continue
-        attributes = {} if view.baseline is None else {BASELINE: view.baseline}
+        attributes = asked.get(view.trial, {})
         try:
-            values = space.values(study_plan(opened.store).resolved(view.placement))
+            values = plan.space.values(plan.resolved(view.placement))
         except PlacementError:
             made.enqueue_outside(str(view.placement), attributes)
         else:
             made.enqueue(values, attributes)
+    for number, trial in trials.items():
+        if trial.state != TrialState.WAITING:
+            continue
+        if OUTSIDE in trial.user_attrs:
+            made.enqueue_outside(trial.user_attrs[OUTSIDE], asked[number])
+        else:
+            made.enqueue(known_params(trial), asked[number])
+    queued = len(made.all())
     made.close()
-    return name
+    return name, queued

@@ -11,7 +11,10 @@ from command_line import Nas, nas  # noqa: F401
 import nas_attn as na
 from nas_attn.answer.reading import snapshot
 from nas_attn.recipe.purposes import SEARCH
+from nas_attn.searching.prepare.beginning import take_up
+from nas_attn.searching.prepare.new_target import set_target
 from nas_attn.storage.opening import open_study
+from nas_attn.storage.trial_book import TRIED
 
 SHORT = """
 name = "short"
@@ -63,9 +66,26 @@ def test_candidates_are_trained_anew_and_former_runs_stay_apart(searched: Path, 
     measured = {view.key for view in now.candidates if view.latency and view.latency.sessions}
     assert measured >= {view.key for view in before.finished} & {v.key for v in now.candidates}
     assert len(store.sessions()) < 2 * sessions, "all latencies were measured anew"
-    assert "1" in ended.err
+    assert "trains 2 epochs instead of 1" in ended.err
     assert nas("show").status == 0
     assert nas("report").status == 0
+
+
+def test_what_the_user_has_named_is_trained_anew_and_keeps_its_place(searched: Path) -> None:
+    opened = open_study("short")
+    taken = {str(row.placement) for row in opened.store.candidates()}
+    named = [words for words in ("stage2=simam", "stage1=eca", "stage3=eca") if words not in taken]
+    take_up(opened, tried=named)
+    waiting = {
+        trial.user_attrs[TRIED] for trial in opened.book.all() if not trial.state.is_finished()
+    }
+    assert waiting == set(named)
+    longer, changed = set_target(opened, 2)
+    queued = longer.book.all()
+    assert {trial.user_attrs.get(TRIED) for trial in queued} >= waiting
+    assert changed.again == len(queued)
+    assert changed.trials >= changed.again
+    assert not longer.store.candidates()
 
 
 def test_other_settings_and_the_same_length_are_refused(searched: Path, nas: Nas) -> None:  # noqa: F811
