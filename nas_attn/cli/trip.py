@@ -44,10 +44,11 @@ def search(request: SearchRequest, effort: Effort) -> None:
     opened = create(plan, schedule.trials)
     note_images(opened)
     settle_machine(opened, asking=not effort.context.as_json)
-    left_s = time_for(opened, schedule.clock, schedule.effort)
     if request.create_only:
+        # the time begins with the workers: resume --time
         say_created(effort.context, opened)
         return
+    left_s = time_for(opened, schedule.clock, schedule.effort)
     ended = run_study(opened, schedule.effort, left_s)
     show_outcome(effort.context, opened, ended, report=request.report)
 
@@ -62,10 +63,10 @@ def resume(study: str | None, request: ResumeRequest, effort: Effort) -> None:
     check(plan)
     plan.free_images()
     note_images(opened, first=first)
-    settle_machine(opened, here=request.here, asking=not effort.context.as_json)
     if request.epochs is not None:
         opened, changed = set_target(opened, request.epochs)
         say_lines(target_lines(changed), err=True)
+    settle_machine(opened, here=request.here, asking=not effort.context.as_json)
     take_up(opened, trials=request.trials, tried=request.tried)
     left_s = time_for(opened, request.clock, effort)
     ended = run_study(opened, effort, left_s)

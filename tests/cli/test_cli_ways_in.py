@@ -15,6 +15,7 @@ from PIL import Image
 from nas_attn import __version__
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.storage.database import Database
+from nas_attn.system.paths import DEFAULT_URL
 
 
 def test_short_help_is_the_long_one(nas) -> None:
@@ -149,8 +150,10 @@ def test_paths_as_windows_writes_them(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_create_only_makes_the_study_and_says_how_it_is_searched(table: Path, nas) -> None:
-    made = nas("search", "table.toml", "--create-only")
+    made = nas("search", "table.toml", "--create-only", "--time", "30m")
     assert made.status == 0
+    with Database(DEFAULT_URL) as database:
+        assert database.study("table").settings.ends_at is None, "its workers may come later"
     assert "nas-attn worker table" in made.out
     assert "time is over" not in made.err
     assert not list(Path.cwd().glob("*.html"))
