@@ -301,6 +301,7 @@ def final_test(
     What a test shows: docs/how-to/test-and-export.md
     """
     effort = Effort(context, workers, threads, device, time_limit)
+    seconds = clock(time)
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     check_output()
@@ -332,7 +333,7 @@ def final_test(
         return
     testing.begin(opened, family)
     again = f"nas-attn test {opened.store.name}{at_storage(context.storage)}"
-    do_runs(opened, effort, RunOrder(again, only=VALIDATE, left_s=clock(time)))
+    do_runs(opened, effort, RunOrder(again, only=VALIDATE, left_s=seconds))
     now = Publisher(opened).current().now
     _show_validations(now, context.as_json)
     if not now.validations[family.number - 1].complete:
@@ -417,6 +418,7 @@ def retrain(
         max_latency_ratio, max_latency_ms, min_accuracy, knee, [first] if first else []
     )
     effort = Effort(context, workers, threads, device, time_limit)
+    seconds = clock(time)
     check_output()
 
     from nas_attn.answer.choosing import named
@@ -437,7 +439,7 @@ def retrain(
     again = f"the same command{at_storage(context.storage)}"
     if left:
         count = min(workers or devices.usual_workers(opened, device), left)
-        do_runs(opened, effort, RunOrder(again, only=RETRAIN, workers=count, left_s=clock(time)))
+        do_runs(opened, effort, RunOrder(again, only=RETRAIN, workers=count, left_s=seconds))
     scores = retraining.results(opened.store, order)
     if context.as_json:
         rows = [_as_json(*result) for result in scores]

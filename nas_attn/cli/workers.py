@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,15 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.cli.running import stopped_after
-from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError, several, shorten
+from nas_attn.errors import (
+    DeviceLost,
+    ExitStatus,
+    NasAttnError,
+    StudyError,
+    UserError,
+    several,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from nas_attn.answer.workers import WorkerView
@@ -42,6 +51,8 @@ if TYPE_CHECKING:
 LOG_LINE_LETTERS = 300
 # jobs that `launch` names
 SHOWN_JOBS = 4
+# of a job: Slurm warns a minute before its end, and the worker needs some time after the start
+FEWEST_MINUTES = 3
 # seconds for which `stop` waits that the workers end
 WAIT_FOR_WORKERS_S = 300.0
 
@@ -224,13 +235,14 @@ def launch(
     opened = study_named(context, study, runs_code=True)
     options = _engine_options(settings or [])
     seconds = clock(time)
+    if seconds is not None and seconds < 60 * FEWEST_MINUTES:
+        raise UserError(f"--time {time} is too short: give at least {FEWEST_MINUTES}m")
     request = Request(
         workers,
         device=device,
         gpus=gpus,
         cpus=cpus,
-        minutes=None if seconds is None else round(seconds / 60),
-        partition=options.pop("partition", None),
+        minutes=None if seconds is None else math.ceil(seconds / 60),
         more=options,
     )
     where = engine(on)

@@ -19,6 +19,7 @@ import typer.main
 from command_line import Nas
 from made_study import usual
 
+from nas_attn.answer import reading
 from nas_attn.cli.commands import COMMON_PANEL, EXAMPLES, FORMER_OPTIONS, PANELS
 from nas_attn.cli.main import FORMER_NAMES, app
 from nas_attn.recipe.reading import load_recipe
@@ -72,8 +73,6 @@ def options_of(command: Any) -> list[Any]:
 
 
 SHOWN = {name: command for name, command in commands() if name != "list" and not command.hidden}
-ALL = ("--storage", "--trust", "--wide", "--json", "--quiet", "--verbose")
-"""Options that every command has."""
 
 
 def test_an_option_means_the_same_in_all_commands() -> None:
@@ -84,7 +83,7 @@ def test_an_option_means_the_same_in_all_commands() -> None:
             long = max(option.opts, key=len)
             helps[long].add(option.help)
             kinds[long].add((option.is_flag, option.multiple))
-    assert {name for name, texts in helps.items() if len(texts) > 1} <= set(MEANINGS)
+    assert {name for name, texts in helps.items() if len(texts) > 1} == set(MEANINGS)
     assert not [name for name, kind in kinds.items() if len(kind) > 1]
 
 
@@ -211,6 +210,14 @@ def test_a_test_ends_with_its_time_and_goes_on(table: Path, nas: Nas) -> None:
     assert nas("test", "--workers", "1", "--time", "1h", "--json").json["validations"][0][
         "complete"
     ]
+
+
+def test_a_wrong_time_is_said_before_anything_is_written(table: Path, nas: Nas) -> None:
+    begin("table")
+    wrong = nas("test", "--placement", "stage1=se(reduction=2)", "--time", "12hours")
+    assert "12hours" in wrong.error
+    assert not reading.families(open_study("table", URL).store)
+    assert "1m" in nas("launch", "table", "--on", "slurm", "--time", "1m").error
 
 
 def test_the_main_options_come_first_in_the_help(nas: Nas) -> None:

@@ -22,8 +22,6 @@ class Extras:
     """Enqueues what a study's sampler is not asked for."""
 
     def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._recipe = worker.recipe
         self._store = worker.store
         self._book = worker.opened.book
         self._bench = worker.benches.search

@@ -53,7 +53,6 @@ class Request:
     cpus: int = 1
     # Slurm's time limit for each; the worker stops in order before it, and is queued again
     minutes: int | None = None
-    partition: str | None = None
     # further options of sbatch; empty: an option without value
     more: Mapping[str, str] = field(default_factory=dict)
 
@@ -98,7 +97,7 @@ def environment_of(opened: OpenStudy, request: Request, settings: WorkerSettings
 
 
 def refuse_slurms(request: Request, engine: str) -> None:
-    if request.partition or request.minutes or request.more:
+    if request.minutes is not None or request.more:
         raise StudyError(f"--time and --set are only for Slurm: leave them out on {engine}")
 
 
@@ -235,7 +234,7 @@ class Slurm(Engine):
         options = {
             "job-name": f"nas-attn-{opened.store.name}"[:64],
             "array": f"0-{request.workers - 1}",
-            "time": str(request.minutes or USUAL_MINUTES),
+            "time": str(USUAL_MINUTES if request.minutes is None else request.minutes),
             "nodes": "1",
             "ntasks": "1",
             "cpus-per-task": str(request.cpus),
@@ -244,8 +243,6 @@ class Slurm(Engine):
             "open-mode": "append",
             "output": str(logs / "slurm-%A_%a.log"),
         }
-        if request.partition:
-            options["partition"] = request.partition
         if request.gpus:
             options["gres"] = f"gpu:{int(request.gpus)}"
         options |= request.more

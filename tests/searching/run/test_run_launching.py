@@ -91,7 +91,7 @@ def test_engines_that_cannot_be_had_are_one_sentence(
     with pytest.raises(StudyError, match="SQLite"):
         launching.launch(opened, "slurm", launching.Request(2))
     with pytest.raises(StudyError, match="--set are only for Slurm"):
-        launching.launch(opened, "local", launching.Request(2, partition="gpu"))
+        launching.launch(opened, "local", launching.Request(2, more={"partition": "gpu"}))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,9 @@ def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
     assert {"--exclusive", "--time=5", "--array=0-1"} <= set(asked)
     assert "sqlite:" not in " ".join(asked) + (table / "script").read_text()
     with pytest.raises(StudyError, match="invalid partition specified: nowhere"):
-        launching.Slurm().launch(opened, launching.Request(2, partition="nowhere"), table / "logs")
+        launching.Slurm().launch(
+            opened, launching.Request(2, more={"partition": "nowhere"}), table / "logs"
+        )
 
 
 @pytest.mark.slow
