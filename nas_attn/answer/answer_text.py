@@ -21,7 +21,7 @@ from nas_attn.answer.headline import called, headline
 from nas_attn.answer.length import LengthGain
 from nas_attn.answer.means import AttentionVerdict
 from nas_attn.answer.next_step import MOST_RUNS, NextCommand, Purpose
-from nas_attn.answer.recommending import Capacity, Recommendation
+from nas_attn.answer.recommending import REQUIRED, Capacity, Recommendation
 from nas_attn.answer.snapshot import Means, Snapshot
 from nas_attn.errors import listed, several
 from nas_attn.recipe import units
@@ -376,5 +376,12 @@ def _control(now: Snapshot, best: Recommendation, control: Capacity) -> str:
     if best.is_bare or lead is None:
         above = ", above the limit" if control.dearer else ""
         return f"{name}{at}{above}: {size}, {units.probability(gain.probability)} likely to help"
-    odds = units.probability(lead.probability)
-    return f"{name}{at}: {size}; attention gains more ({odds})"
+    slower = " at more latency" if control.dearer else ""
+    if lead.worse >= REQUIRED:
+        more = f"gains more than attention{slower} ({units.probability(lead.worse)})"
+    elif lead.probability < REQUIRED:
+        odds = units.probability(lead.probability)
+        more = f"may help as much as attention{slower} (attention better: {odds})"
+    else:
+        more = f"attention gains more ({units.probability(lead.probability)})"
+    return f"{name}{at}: {size}; {more}"

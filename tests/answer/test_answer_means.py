@@ -70,6 +70,24 @@ def test_a_larger_network_is_taken_in_reach_where_attention_does_not_help(
     assert ("Attention" in {row.label for row in below(found)}) == taken
 
 
+@pytest.mark.parametrize(
+    ("gain", "cost", "said"),
+    [
+        (0.09, 1.4, "gains more than attention at more latency"),
+        (0.034, 0.2, "may help as much as attention"),
+        (-0.05, 0.2, "attention gains more"),
+    ],
+)
+def test_what_is_not_taken_is_compared_with_attention_by_what_is_likely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, cost: float, said: str
+) -> None:
+    study = with_relative(tmp_path, monkeypatch, gain=gain, cost=cost, helps=True)
+    found = answer(study.store)
+    assert found.means is Means.ATTENTION
+    (control,) = (row.text for row in below(found) if row.label == "Control")
+    assert said in control
+
+
 def test_a_larger_network_that_may_gain_by_chance_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
