@@ -2,11 +2,11 @@
 
 The rule. Only candidates within the recipe's limits count.
 1. Attention: the placement that `recommending` chooses, or the bare backbone.
-2. A larger network, in reach: within the limit of the latency; without one, at no more latency than
-   attention that is chosen, else at up to twice the bare backbone's. It is taken if it gains with a
-   probability of 95 %, by enough to count, and if it is likely better than the attention that is
-   chosen. Of several, with a limit, the fastest of those that give up too little against the best
-   to count; without one, the one that gains most for its latency.
+2. A larger network, in reach: known to be within the limit of the latency; without one, at no more
+   latency than attention that is chosen, else at up to twice the bare backbone's. It is taken if it
+   gains with a probability of 95 %, by enough to count, and if it is likely better than the
+   attention that is chosen. Of several, with a limit, the fastest of those that give up too little
+   against the best to count; without one, the one that gains most for its latency.
 3. A smaller network, where nothing above is likely: the fastest one that is surely faster than the
    bare backbone, and not worse by more than what counts.
 4. A longer training, if it gains with a probability of 95 %, by enough to count. It leads where it
@@ -295,7 +295,7 @@ def with_capacity(
     # it is not in the model of the placements
     if lead.gain is None:
         lead = replace(lead, gain=_lead(evidence.gain(chosen.key, bare.key), gain))
-    above = not affordable and (chosen is not bare or max_latency_ratio is not None)
+    most = alike if max_latency_ratio is None else min(alike, max_latency_ratio)
     capacity = Capacity(
         key=control.key,
         placement=control.placement,
@@ -303,7 +303,7 @@ def with_capacity(
         latency=control.latency,
         gain=gain,
         lead=lead,
-        dearer=above or not _takes_at_most(alike, control),
+        dearer=control.latency is not None and control.latency.ratio > most,
         in_reach=bool(affordable),
     )
     taken = capacity.in_reach and _helps(gain, counts)
@@ -331,8 +331,8 @@ def _helps(gain: Gain, counts: float) -> bool:
 
 
 def _takes_at_most(limit: float, network: Contender) -> bool:
-    """Whether a network's latency is within a limit, or unknown."""
-    return network.latency is None or network.latency.ratio <= limit
+    """Whether a network's latency is known, and within a limit."""
+    return network.latency is not None and network.latency.ratio <= limit
 
 
 def _best(

@@ -334,3 +334,16 @@ def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_l
     assert best.in_reach == (limit != 1.05), (
         "also where it is not known to help: further runs may show it"
     )
+
+
+def test_a_control_of_unknown_latency_is_within_no_limit_and_above_none() -> None:
+    table = {"none": (0.70, 1.0), "se": (0.69, 1.2), "dwconv": (0.76, 1.1)}
+    evidence = model(table)
+    bare, se, control = contenders(table, evidence)
+    control = dataclasses.replace(control, latency=None)
+    for limit in (None, 1.3):
+        found = recommend([bare, se], evidence, max_latency_ratio=limit)
+        best = with_capacity(
+            found, [bare, se], Controls([control]), evidence, max_latency_ratio=limit
+        )
+        assert (best.in_reach, best.taken, best.capacity.dearer) == (False, "none", False)
