@@ -27,7 +27,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.search_space import other_of
 from nas_attn.storage.labels import ValidationLabels
-from nas_attn.storage.records import CandidateRow, Latency, Score, StoredScore
+from nas_attn.storage.records import CandidateRow, Score, StoredScore
 
 # the order in which a candidate's scores are listed, by what they were trained for
 PURPOSE_ORDER = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
@@ -202,7 +202,7 @@ def _views(
                 gains=gains,
                 by_prior=row.by_prior,
                 snippet=snippet_of(row.placement, row.key),
-                means=_means(row, latency, bare_cost),
+                means=_means(row, bare_cost),
             )
         )
     return _with_front(facts.recipe, views, fits.constants)
@@ -230,21 +230,16 @@ def _with_front(
     ]
 
 
-def _means(row: CandidateRow, latency: Latency | None, bare: Costs | None) -> Means:
+def _means(row: CandidateRow, bare: Costs | None) -> Means:
     """What a user does who takes a candidate; `bare`: costs of the bare backbone."""
     if row.is_bare:
         return Means.NOTHING
     if not is_control(row.placement):
         return Means.ATTENTION
-    smaller = False
-    other = other_of(row.placement)
-    placed = other is not None and len(row.placement.assignments) > 1
-    if placed and row.cost is not None and bare is not None:
-        # with attention in it, it may be slower all the same
-        smaller = row.cost["params"] < bare["params"]
-    elif latency is not None:
-        smaller = latency.ratio < 1
-    return Means.SMALLER if smaller else Means.LARGER
+    # plain layers only add to the backbone, whatever the noise of their latency says
+    if other_of(row.placement) is None or row.cost is None or bare is None:
+        return Means.LARGER
+    return Means.SMALLER if row.cost["params"] < bare["params"] else Means.LARGER
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:

@@ -8,14 +8,14 @@ from typing import Any
 import made_study
 import numpy as np
 import pytest
-from made_study import MadeStudy, recipe, usual
+from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.answer.answer import Answer, AnswerVerdict, answer_of
 from nas_attn.answer.answer_text import below
 from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.headline import headline
-from nas_attn.answer.reading import answer
+from nas_attn.answer.reading import answer, snapshot
 from nas_attn.answer.rounds import next_round, to_confirm
 from nas_attn.answer.snapshot import Means
 from nas_attn.space.notation import parse
@@ -41,7 +41,9 @@ def with_relative(
     study = usual(folder, recipe(**(tables or {})))
     patch.setitem(made_study.TRUE_GAIN, RELATIVE, gain)
     patch.setitem(made_study.TRUE_COST, RELATIVE, cost)
-    study.candidate(RELATIVE, baseline="control resnet14", seeds=3)
+    key = study.candidate(RELATIVE, baseline="control resnet14", seeds=3)
+    size = 120_000 if cost > 0 else 40_000
+    study.store.set_cost(key, {"params": size, "macs": 9e6, "memory": 3e6}, study.lease)
     study.sessions()
     return study
 
@@ -112,6 +114,20 @@ def test_a_smaller_network_is_taken_if_it_loses_nothing_and_nothing_else_helps(
     assert (found.taken_key == view.key) == taken
     if taken:
         assert "0.70 ×" in headline(found)
+
+
+def test_a_relative_is_smaller_by_its_parameters_and_plain_layers_never_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = usual(tmp_path)
+    # as noise of the latency may make it
+    monkeypatch.setitem(made_study.TRUE_COST, "dwconv", -0.01)
+    plain = study.candidate(everywhere("dwconv"), baseline="control dwconv")
+    study.sessions()
+    unmeasured = study.candidate(RELATIVE, baseline="control resnet14")
+    study.store.set_cost(unmeasured, {"params": 40_000, "macs": 9e6, "memory": 3e6}, study.lease)
+    means = {view.key: view.means for view in snapshot(study.store).candidates}
+    assert (means[plain], means[unmeasured]) == (Means.LARGER, Means.SMALLER)
 
 
 def test_a_network_with_attention_is_chosen_where_another_one_is_taken(
