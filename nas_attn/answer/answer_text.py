@@ -19,7 +19,7 @@ from nas_attn.answer.answer import (
 from nas_attn.answer.candidates import short_name
 from nas_attn.answer.headline import called, headline
 from nas_attn.answer.length import LengthGain
-from nas_attn.answer.means import AttentionVerdict
+from nas_attn.answer.means import AttentionVerdict, chance_of_no_loss
 from nas_attn.answer.next_step import MOST_RUNS, NextCommand, Purpose
 from nas_attn.answer.recommending import REQUIRED, Capacity, Recommendation
 from nas_attn.answer.snapshot import Means, Snapshot
@@ -161,6 +161,11 @@ def _sure(answer: Answer, sure: Certainty) -> str:
         # the headline is about another network
         that = "that it helps" if answer.keeps_bare else "to help"
         odds = f"{units.probability(sure.probability)} likely {that}"
+    taken = answer.now.find(sure.of.key)
+    gain = None if taken is None else taken.gains.get(answer.now.metric)
+    if answer.verdict is AnswerVerdict.SMALLER and gain is not None:
+        chance = units.probability(chance_of_no_loss(answer.now, gain))
+        odds = f"{chance} likely to lose nothing that counts"
     test = sure.test
     if test is None:
         trained = "" if sure.training is None else f", {sure.training.said}"

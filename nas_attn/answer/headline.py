@@ -10,6 +10,7 @@ from nas_attn.answer.answer import (
 )
 from nas_attn.answer.candidates import placed, short_name
 from nas_attn.answer.length import LengthGain
+from nas_attn.answer.means import loses_nothing
 from nas_attn.answer.next_step import Lacking, Purpose
 from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.recommending import Reason, Recommendation
@@ -43,7 +44,7 @@ def headline(answer: Answer) -> str:
         bare = "" if view.attends else " without attention"
         return f"Take {_name(view)}{bare}{shown}."
     if view is not None and answer.verdict is AnswerVerdict.SMALLER:
-        return f"Take {_name(view)}{_as_accurate(answer)}."
+        return f"Take {_name(view)}{_as_accurate(answer, test)}."
     if answer.next is not None and answer.next.purpose is Purpose.TRY_TESTED:
         tested = "another placement" if answer.certainty is None else called(answer.certainty.of)
         return (
@@ -89,14 +90,19 @@ def _size_at(answer: Answer) -> str:
     return f": {_size(answer.gain.metric, answer.gain)}{at}"
 
 
-def _as_accurate(answer: Answer) -> str:
-    """`: as accurate (−0.3 to +0.4 points), 0.78 × the latency`."""
+def _as_accurate(answer: Answer, test: PooledTest | None) -> str:
+    """`: as accurate (−0.3 to +0.4 points), 0.78 × the latency`; after a test that leaves it open,
+    or shows a loss, that instead.
+    """
     gain = answer.gain
     if gain is None or answer.cost is None:
         return ""
     ratio = f"{units.times(answer.cost.ratio)} the latency"
+    difference = units.difference_range(gain.metric, gain.low, gain.high)
+    if not loses_nothing(answer.now, gain.of.key, gain.low):
+        return f": {difference}, {ratio}{_tested(answer, test)}"
     word = "accurate" if units.is_implied(gain.metric) else f"good in {units.title(gain.metric)}"
-    return f": as {word} ({units.difference_range(gain.metric, gain.low, gain.high)}), {ratio}"
+    return f": as {word} ({difference}), {ratio}"
 
 
 def _name(view: CandidateView) -> str:
@@ -144,8 +150,10 @@ def _tested(answer: Answer, test: PooledTest | None) -> str:
         return f": tested, {f'{gained} {unit}'.rstrip()}{about}"
     if answer.taken is not None and test.key != answer.taken.key:
         return ""
-    against = "speaks against it" if test.word == "worse" else "has not shown its gain"
-    return f"; a test {against}"
+    if test.word == "worse":
+        return "; a test speaks against it"
+    smaller = answer.verdict is AnswerVerdict.SMALLER
+    return f"; a test has not shown {'that it loses nothing' if smaller else 'its gain'}"
 
 
 def nothing_recommended(answer: Answer) -> str:

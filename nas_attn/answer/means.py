@@ -161,6 +161,13 @@ def margin_of(now: Snapshot) -> float:
     return now.recipe.answer.worth or (EQUAL_WITHIN if is_share(now.metric) else 0.0)
 
 
+def chance_of_no_loss(now: Snapshot, gain: Gain) -> float:
+    """The probability that a network of this gain over the bare backbone loses nothing that
+    counts.
+    """
+    return float(cdf((gain.mean + margin_of(now)) / max(gain.sd, 1e-12)))
+
+
 def longer_training(
     now: Snapshot, best: Recommendation, required: float = SURE_ENOUGH
 ) -> LengthGain | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from nas_attn.answer.means import margin_of, recommended
+from nas_attn.answer.means import chance_of_no_loss, recommended
 from nas_attn.answer.recommending import Recommendation
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.model import Evidence
@@ -75,7 +75,7 @@ def chance_of(now: Snapshot, view: CandidateView) -> float:
         return 0.0
     if view.means is Means.LARGER:
         return gain.probability
-    return float(cdf((gain.mean + margin_of(now)) / max(gain.sd, 1e-12)))
+    return chance_of_no_loss(now, gain)
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn.answer.answer import Answer, AnswerVerdict, answer_of
-from nas_attn.answer.answer_text import below
+from nas_attn.answer.answer_text import below, rows
 from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.headline import headline
@@ -114,6 +115,24 @@ def test_a_smaller_network_is_taken_if_it_loses_nothing_and_nothing_else_helps(
     assert (found.taken_key == view.key) == taken
     if taken:
         assert "0.70 ×" in headline(found)
+        (sure,) = (row.text for row in rows(found) if row.label == "Sure")
+        assert "lose nothing that counts" in sure
+        assert "help" not in sure, "that is not what it is taken for"
+
+
+@pytest.mark.parametrize(("gain", "level"), [(0.0, True), (-0.05, False)])
+def test_a_smaller_network_is_as_accurate_only_if_its_test_does_not_show_a_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, level: bool
+) -> None:
+    tables: dict[str, dict[str, Any]] = {"answer": {"worth": 0.02}}
+    study = with_relative(tmp_path, monkeypatch, gain=0.0, cost=-0.3, tables=tables)
+    before = answer(study.store)
+    key = relative_of(before)
+    study.validation({key: RELATIVE, "key-000": "none"}, gain={key: gain}, recommended=key)
+    found = answer_of(replace(before.now, pooled=snapshot(study.store).pooled))
+    assert found.verdict is AnswerVerdict.SMALLER
+    assert ("as accurate" in headline(found)) == level
+    assert ("speaks against it" in headline(found)) != level
 
 
 def test_a_relative_is_smaller_by_its_parameters_and_plain_layers_never_are(
