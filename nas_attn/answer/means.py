@@ -177,8 +177,7 @@ def longer_training(
     longer = now.longer
     if longer is None and now.brief is not None:
         longer = now.brief.gain
-    counts = best.worth.size if best.worth else 0.0
-    least = counts or now.recipe.answer.worth or 0.0
+    least = _least_gain(best, now.recipe.answer.worth)
     if longer is None or longer.gain.probability < required or longer.gain.mean < least:
         return None
     return longer
@@ -217,8 +216,11 @@ def options(now: Snapshot, best: Recommendation) -> tuple[Option, ...]:
     """
     found = []
     keys = {Means.ATTENTION: "" if best.is_bare else best.key}
-    if best.capacity is not None and best.capacity.gain.probability >= SURE_ENOUGH:
-        keys[Means.LARGER] = best.capacity.key
+    control = best.capacity
+    allowed = best.in_reach or now.latency_limit is None
+    least = _least_gain(best, now.recipe.answer.worth)
+    if control is not None and allowed and _helps(control.gain, least):
+        keys[Means.LARGER] = control.key
     for means, key in keys.items():
         view = now.find(key)
         gain = None if view is None else view.gains.get(best.metric)
@@ -289,9 +291,7 @@ def with_capacity(
         reach = alike
     if max_latency_ratio is not None:
         reach = max_latency_ratio
-    counts = worth or 0.0
-    if recommendation.worth is not None:
-        counts = recommendation.worth.size
+    counts = _least_gain(recommendation, worth)
     gained = _gained(controls, evidence, bare)
     affordable = [pair for pair in gained if _takes_at_most(reach, pair[0])]
     best = _best(affordable or gained, counts, limited=max_latency_ratio is not None)
@@ -330,6 +330,13 @@ def _gained(
         if gain is not None:
             gained.append((network, gain))
     return gained
+
+
+def _least_gain(best: Recommendation, stated: float | None) -> float:
+    """The smallest gain that counts; `stated`: by the recipe, which holds where no placement is
+    likely to help.
+    """
+    return best.worth.size if best.worth is not None else stated or 0.0
 
 
 def _helps(gain: Gain, counts: float) -> bool:

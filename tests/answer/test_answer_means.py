@@ -91,6 +91,27 @@ def test_what_is_not_taken_is_compared_with_attention_by_what_is_likely(
     assert said in control
 
 
+@pytest.mark.parametrize(
+    ("tables", "listed"),
+    [
+        ({}, True),
+        ({"limits": {"max_latency_ratio": 1.6}}, False),
+        ({"answer": {"worth": 0.2}}, False),
+    ],
+    ids=["dear", "above the limit", "too little"],
+)
+def test_only_what_the_user_could_want_is_also_likely_to_help(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tables: dict[str, dict[str, Any]],
+    listed: bool,
+) -> None:
+    study = with_relative(tmp_path, monkeypatch, gain=0.05, cost=1.4, tables=tables)
+    found = answer(study.store)
+    assert found.means is Means.NOTHING
+    assert (Means.LARGER in {option.means for option in found.also}) == listed
+
+
 def test_a_larger_network_that_may_gain_by_chance_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
