@@ -23,7 +23,7 @@ from nas_attn.space.placement import Placement, ResolvedPlacement
 from nas_attn.storage.opening import OpenStudy
 
 WHY_TAKEN = {
-    Means.LARGER: "it is likely to help more than attention (line Control)",
+    Means.LARGER: "it is likely to help more than attention",
     Means.SMALLER: "it is faster, and loses nothing that counts",
     Means.LONGER: "a longer training of it gains more than another network",
 }

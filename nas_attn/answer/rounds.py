@@ -52,7 +52,7 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
 
 def _in_play(now: Snapshot, best: Recommendation | None) -> list[CandidateView]:
     """The networks other than placements that the answer may take, the likeliest first; before
-    them, the one of the answer's line `Capacity`, else the best-looking one.
+    them, the one of the answer's line `Control`, else the best-looking one.
     """
     scored = [view for view in now.controls if view.state == "scored"]
     compared = scored[:1]
