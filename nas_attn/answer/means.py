@@ -305,8 +305,6 @@ def with_capacity(
     most = alike if max_latency_ratio is None else min(alike, max_latency_ratio)
     capacity = Capacity(
         key=control.key,
-        placement=control.placement,
-        baseline=control.baseline,
         latency=control.latency,
         gain=gain,
         lead=lead,

@@ -124,8 +124,6 @@ class Capacity:
     """A control, a larger network without attention, beside the recommended network."""
 
     key: str
-    placement: Placement
-    baseline: str | None
     latency: Latency | None
     gain: Gain
     """Over the bare backbone."""
@@ -151,8 +149,6 @@ class Recommendation:
     rule: Rule
     is_bare: bool
     is_best_uniform: bool
-    bare: Estimate | None
-    """Of the bare backbone; None if it has not been scored."""
     against_none: Comparison | None
     """None: it is the bare backbone, or that has not been scored."""
     against_uniform: Comparison | None
@@ -248,7 +244,6 @@ def recommend(
         rule=choice.rule,
         is_bare=chosen is bare,
         is_best_uniform=chosen is uniform,
-        bare=None if bare is None else bare.estimate,
         against_none=field.compared(chosen, bare),
         against_uniform=field.compared(chosen, uniform),
         worth=choice.worth,
