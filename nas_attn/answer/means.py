@@ -18,8 +18,8 @@ Attention's own verdict is said whatever leads.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from nas_attn.answer.length import LengthGain
 from nas_attn.answer.recommending import (
@@ -97,7 +97,6 @@ def recommended(now: Snapshot) -> Recommendation | None:
     last = len(recipe.training.rungs) - 1
     placements = []
     controls = []
-    gains = {}
     for view in now.candidates:
         if view.state != "scored" or view.rung != last or model.metric not in view.estimates:
             continue
@@ -106,8 +105,7 @@ def recommended(now: Snapshot) -> Recommendation | None:
         if not view.control:
             placements.append(contender)
         elif gain is not None and view.means is Means.LARGER:
-            controls.append(contender)
-            gains[view.key] = gain
+            controls.append((contender, gain))
     training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
     limit = now.latency_limit
     worth = recipe.answer.worth
@@ -119,9 +117,7 @@ def recommended(now: Snapshot) -> Recommendation | None:
         training=training,
         worth=worth,
     )
-    best = with_capacity(
-        best, placements, Controls(controls, gains), model, max_latency_ratio=limit, worth=worth
-    )
+    best = with_capacity(best, placements, controls, model, max_latency_ratio=limit, worth=worth)
     if best is not None and best.is_bare and best.instead is None:
         best = replace(best, instead=_smaller(now, model.metric))
     waiting = (view.beats_none or 0.0 for view in now.lacks_latency if not view.control)
@@ -250,19 +246,10 @@ def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """Networks without attention that were made larger."""
-
-    networks: Sequence[Contender]
-    gains: Mapping[str, Gain] = field(default_factory=dict)
-    """Key -> gain over the bare backbone; of others, that of the placements' model counts."""
-
-
 def with_capacity(
     recommendation: Recommendation | None,
     contenders: Sequence[Contender],
-    controls: Controls,
+    controls: Sequence[tuple[Contender, Gain]],
     evidence: Evidence,
     *,
     max_latency_ratio: float | None = None,
@@ -273,7 +260,7 @@ def with_capacity(
     Args:
         recommendation: of a placement; None: there is none.
         contenders: the placements that were judged.
-        controls: larger networks without attention.
+        controls: larger networks without attention, each with its gain over the bare backbone.
         evidence: the model of the placements' runs.
         max_latency_ratio: the recipe's limit, in times of the bare backbone's latency.
         worth: the smallest gain that counts, in the metric's unit.
@@ -292,9 +279,8 @@ def with_capacity(
     if max_latency_ratio is not None:
         reach = max_latency_ratio
     counts = _least_gain(recommendation, worth)
-    gained = _gained(controls, evidence, bare)
-    affordable = [pair for pair in gained if _takes_at_most(reach, pair[0])]
-    best = _best(affordable or gained, counts, limited=max_latency_ratio is not None)
+    affordable = [pair for pair in controls if _takes_at_most(reach, pair[0])]
+    best = _best(affordable or controls, counts, limited=max_latency_ratio is not None)
     if best is None:
         return recommendation
     control, gain = best
@@ -316,18 +302,6 @@ def with_capacity(
         ahead = lead.gain
         taken = ahead is not None and ahead.worse >= REQUIRED and -ahead.mean >= counts
     return replace(recommendation, capacity=capacity, instead=control.key if taken else None)
-
-
-def _gained(
-    controls: Controls, evidence: Evidence, bare: Contender
-) -> list[tuple[Contender, Gain]]:
-    """The networks whose gain over the bare backbone is known, each with it."""
-    gained = []
-    for network in controls.networks:
-        gain = controls.gains.get(network.key) or evidence.gain(network.key, bare.key)
-        if gain is not None:
-            gained.append((network, gain))
-    return gained
 
 
 def _least_gain(best: Recommendation, stated: float | None) -> float:

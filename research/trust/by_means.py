@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from nas_attn.answer.length import LengthGain, length_gain
-from nas_attn.answer.means import Controls, with_capacity
+from nas_attn.answer.means import with_capacity
 from nas_attn.answer.recommending import Contender, Recommendation, recommend
 from nas_attn.model import Beforehand, Evidence, Gain, ScoredRun, fit
 from nas_attn.model.dominance import non_dominated
@@ -230,7 +230,7 @@ def _judged(
     length = _length(made, bare)
     narrow = length.gain
     wide = _with_noise(length, evidence.noise.paired_sd or 0.0)
-    controls = Controls([others[key] for key in LARGER], gains)
+    controls = [(others[key], gains[key]) for key in LARGER]
     with_larger = with_capacity(best, contenders, controls, evidence)
     assert with_larger is not None
     answers = {}

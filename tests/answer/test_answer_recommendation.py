@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.answer.means import Controls, with_capacity
+from nas_attn.answer.means import with_capacity
 from nas_attn.answer.reasons import reasons
 from nas_attn.answer.recommending import (
     Contender,
@@ -285,12 +285,10 @@ def answered(
     """The recommendation among name -> (accuracy, latency ratio), with what the controls say."""
     evidence = model(table)
     known = contenders(table, evidence)
-    controls = [c for c in known if c.key in ("dwconv", "conv")]
-    able = [c for c in known if c not in controls]
+    controls = [(c, evidence.gain(c.key, "none")) for c in known if c.key in ("dwconv", "conv")]
+    able = [c for c in known if c.key not in ("dwconv", "conv")]
     found = recommend(able, evidence, max_latency_ratio=limit)
-    return with_capacity(
-        found, able, Controls(controls), evidence, max_latency_ratio=limit, worth=worth
-    )
+    return with_capacity(found, able, controls, evidence, max_latency_ratio=limit, worth=worth)
 
 
 def test_a_control_that_gains_more_makes_attention_needless() -> None:
@@ -340,10 +338,8 @@ def test_a_control_of_unknown_latency_is_within_no_limit_and_above_none() -> Non
     table = {"none": (0.70, 1.0), "se": (0.69, 1.2), "dwconv": (0.76, 1.1)}
     evidence = model(table)
     bare, se, control = contenders(table, evidence)
-    control = dataclasses.replace(control, latency=None)
+    control = dataclasses.replace(control, latency=None), evidence.gain("dwconv", "none")
     for limit in (None, 1.3):
         found = recommend([bare, se], evidence, max_latency_ratio=limit)
-        best = with_capacity(
-            found, [bare, se], Controls([control]), evidence, max_latency_ratio=limit
-        )
+        best = with_capacity(found, [bare, se], [control], evidence, max_latency_ratio=limit)
         assert (best.in_reach, best.taken, best.capacity.dearer) == (False, "none", False)
