@@ -201,8 +201,6 @@ class Answer:
     next: NextCommand | None = None
     faster: Alternative | None = None
     slower: Alternative | None = None
-    means: Means = Means.NOTHING
-    """Of what the headline says to do."""
     attention: AttentionVerdict | None = None
     """None where no placement was scored."""
     also: tuple[Option, ...] = ()
@@ -213,6 +211,11 @@ class Answer:
     """The same, if it may bring much and the images are too few to tell."""
     too_many_runs: bool = False
     """Whether a test of the most promising placement takes more than MOST_RUNS trainings."""
+
+    @property
+    def means(self) -> Means:
+        """What a user does who follows the headline."""
+        return MEANS.get(self.verdict, Means.NOTHING)
 
     @property
     def keeps_bare(self) -> bool:
@@ -296,7 +299,6 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
         next=step,
         faster=_alternative(now, best, best.cheaper),
         slower=_alternative(now, best, best.slower),
-        means=means,
         attention=attention_verdict(now, best),
         also=tuple(option for option in options(now, best) if option.means is not means),
         longer=longer,
@@ -323,7 +325,6 @@ def _longer_first(now: Snapshot, best: Recommendation, longer: LengthGain) -> An
         cost=_cost(now, bare),
         certainty=Certainty(bare, gain.probability, longer.seeds, None, None, confirmed=False),
         next=long_enough(now) if brief else longer_study(now, longer.longer),
-        means=Means.LONGER,
         attention=attention_verdict(now, best),
         also=tuple(one for one in options(now, best) if one.means is not Means.LONGER),
         longer=longer,
