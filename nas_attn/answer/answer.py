@@ -398,7 +398,7 @@ def _test_that_counts(now: Snapshot, best: Recommendation) -> PooledTest | None:
     mine = [test for test in tests if test.key == best.taken]
     if mine:
         return max(mine, key=lambda test: test.epochs)
-    if best.is_bare and best.instead is None:
+    if best.keeps_bare:
         return max(tests, key=lambda test: test.difference, default=None)
     return None
 
@@ -410,7 +410,7 @@ def _shows_gain(best: Recommendation, test: PooledTest) -> bool:
 
 def _shown(now: Snapshot, best: Recommendation, test: PooledTest | None) -> NamedNetwork:
     """The network whose gain and cost the answer states."""
-    if best.instead is not None or not best.is_bare:
+    if not best.keeps_bare:
         return _named(now, best.taken)
     if test is not None and now.find(test.key) is None:
         # any placement can be tested, also one that is no candidate

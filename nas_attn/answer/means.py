@@ -118,7 +118,7 @@ def recommended(now: Snapshot) -> Recommendation | None:
         worth=worth,
     )
     best = with_capacity(best, placements, controls, model, max_latency_ratio=limit, worth=worth)
-    if best is not None and best.is_bare and best.instead is None:
+    if best is not None and best.keeps_bare:
         best = replace(best, instead=_smaller(now, model.metric))
     waiting = (view.beats_none or 0.0 for view in now.lacks_latency if not view.control)
     if best is not None and best.is_bare and max(waiting, default=0.0) >= REQUIRED:

@@ -153,16 +153,15 @@ def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
     is_bet_open = (
         best.worth is None and bet is not None and bet.gain is not None and promising(bet.gain)
     )
-    if best.is_bare and best.instead is None and not is_bet_open:
+    if best.keeps_bare and not is_bet_open:
         return _rest(now)
     seconds = now.training_s(epochs_of_test(now, best))
     return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)
 
 
 def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextCommand | None:
-    keeps_bare = best.is_bare and best.instead is None
     better = test.word == "better"
-    if (better and not keeps_bare) or loses_nothing(now, best.taken, test.between[0]):
+    if (better and not best.keeps_bare) or loses_nothing(now, best.taken, test.between[0]):
         done = [one for one in now.retrained if one.key == test.key and one.state == "done"]
         if done:
             return NextCommand(Purpose.EXPORT, NextStep("export", now.study), None)
@@ -173,9 +172,9 @@ def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextC
         step = NextStep("resume", now.study, str(test.placement))
         seconds = now.training_s(now.recipe.training.rungs[-1])
         return NextCommand(Purpose.TRY_TESTED, step, seconds)
-    asks = better or not keeps_bare or is_open(test)
+    asks = better or not best.keeps_bare or is_open(test)
     blocks = blocks_to_decide(test) if asks else None
-    if keeps_bare and not better and (blocks is None or blocks > MOST_RUNS):
+    if best.keeps_bare and not better and (blocks is None or blocks > MOST_RUNS):
         return _rest(now, left_open=is_open(test))
     if blocks is None:
         return NextCommand(Purpose.MORE_TESTS, NextStep("test", now.study, look=True), None)

@@ -187,6 +187,11 @@ class Recommendation:
         return self.capacity is not None and self.capacity.in_reach
 
     @property
+    def keeps_bare(self) -> bool:
+        """Whether the answer takes no other network than the bare backbone."""
+        return self.is_bare and self.instead is None
+
+    @property
     def taken(self) -> str:
         """Key of the network that the answer takes: the recommended placement, or a control
         instead.
