@@ -144,10 +144,7 @@ def _tested(answer: Answer, test: PooledTest | None) -> str:
     if test is None or answer.certainty is None:
         return ""
     if answer.certainty.confirmed and gain is not None:
-        gained = units.signed_within(gain.metric, gain.mean, (gain.high - gain.low) / 2)
-        unit = units.unit(gain.metric).of_differences
-        about = "" if units.is_implied(gain.metric) else f" in {units.title(gain.metric)}"
-        return f": tested, {f'{gained} {unit}'.rstrip()}{about}"
+        return f": tested, {_size(gain.metric, gain)}"
     if answer.taken is not None and test.key != answer.taken.key:
         return ""
     if test.word == "worse":
