@@ -186,11 +186,6 @@ def test_a_network_with_attention_is_chosen_where_another_one_is_taken(
     assert choose(found, Criteria(max_latency_ratio=1.3), str).view.key == relative_of(found)
 
 
-def test_the_answer_is_computed_once_from_a_snapshot(tmp_path: Path) -> None:
-    found = answer(usual(tmp_path).store)
-    assert answer_of(found.now) == found
-
-
 @pytest.mark.parametrize(("gain", "cost"), [(0.05, 0.4), (0.0, -0.3)], ids=["larger", "smaller"])
 def test_further_runs_go_to_what_may_be_the_answer_and_at_least_half_to_attention(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, cost: float
