@@ -76,7 +76,6 @@ def rows(answer: Answer, at: str | None = None) -> list[Line]:
     Args:
         answer: of the study.
         at: the option with the database, for commands.
-        recipe: what `nas-attn search` takes for the study's recipe; None: not known.
     """
     sure = ""
     if answer.certainty is not None and answer.certainty.of.placement != BARE:
