@@ -218,7 +218,7 @@ class LabelFiles:
     polygons: int = 0
     # rows that a file has twice, which count once
     repeated: int = 0
-    # each box: its image, its width and height as shares of the image's
+    # each box with an area: its image, its width and height as shares of the image's
     boxes: list[tuple[Path, float, float]] = field(default_factory=list)
 
 
@@ -255,7 +255,10 @@ def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> LabelF
         labels.repeated += len(rows) - len(set(map(tuple, rows)))
         labels.polygons += polygons
         boxes = (row for row in rows if len(row) == BOX_COLUMNS or points)
-        labels.boxes += [(image, float(row[3]), float(row[4])) for row in boxes]
+        sides = ((float(row[3]), float(row[4])) for row in boxes)
+        labels.boxes += [
+            (image, width, height) for width, height in sides if min(width, height) > 0
+        ]
     return labels
 
 
@@ -277,7 +280,7 @@ def _wrong(row: list[str], classes: int, *, points: bool) -> str:
     except ValueError:
         return f"is no row of numbers: '{shorten(' '.join(row), 40)}'"
     polygon = len(values) >= LEAST_POLYGON and len(values) % 2 == 1
-    if len(values) != BOX_COLUMNS and not polygon and not points:
+    if len(values) < BOX_COLUMNS or not (len(values) == BOX_COLUMNS or polygon or points):
         return f"has {len(values)} numbers: a box has {BOX_COLUMNS}, a polygon 7, 9, 11, …"
     label = values[0]
     if not 0 <= label < classes:

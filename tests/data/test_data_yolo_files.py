@@ -72,6 +72,26 @@ def test_labels_that_mean_something_else_are_said(discs: Path, text: str, said: 
     assert said in "\n".join(inventory.described())
 
 
+def test_a_box_of_a_pose_is_whole(discs: Path) -> None:
+    described = discs / "data.yaml"
+    described.write_text(f"{described.read_text()}kpt_shape: [1, 2]\n")
+    for path in (discs / "labels").rglob("*.txt"):
+        path.write_text(f"{BOX} 0.4 0.4")
+    (discs / "labels/train/02.txt").write_text("0 0.5 0.5")
+    inventory = taken(discs)
+    assert list(inventory.unreadable) == ["images/train/02.png"]
+    assert "line 1 of its labels has 3 numbers" in "\n".join(inventory.described())
+
+
+@pytest.mark.parametrize("width", ["0", "-0.0005"])
+def test_boxes_without_an_area_have_no_size(discs: Path, width: str) -> None:
+    for path in (discs / "labels").rglob("*.txt"):
+        path.write_text(f"0 0.5 0.5 {width} 0.2")
+    inventory = taken(discs)
+    assert inventory.boxes is None
+    assert inventory.proposed(640) == (640, "cut")
+
+
 def test_labels_that_lie_elsewhere_are_looked_for_by_name(discs: Path) -> None:
     (discs / "labels").rename(discs / "annotations")
     with pytest.raises(DataError, match=r"no image of train .*labels.train.00.txt'"):
