@@ -114,7 +114,7 @@ class Inventory:
         if self.boxes is not None:
             side = _multiple(USUAL_BOX / self.boxes.share, DETECTOR_STEP)
             reaches = self.boxes.share * SIDES[1] >= LEAST_BOX
-            return max(usual, min(side, SIDES[1])) if reaches else usual, self.fit
+            return max(usual, side) if reaches else usual, self.fit
         if self.shapes is None or self.labels == "boxes":
             return usual, self.fit
         shapes = self.shapes
