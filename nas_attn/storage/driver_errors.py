@@ -8,7 +8,13 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import ExceptionContext
 
-from nas_attn.errors import StorageAway, StorageError, StudyError, without_passwords
+from nas_attn.errors import (
+    NasAttnError,
+    StorageAway,
+    StorageError,
+    StudyError,
+    without_passwords,
+)
 from nas_attn.storage.log_file import gone
 
 
@@ -131,10 +137,16 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
 
 
 def _is_standby(engine: sa.Engine) -> bool:
-    """Whether a PostgreSQL server follows another one, as it tells its clients (from 14 on)."""
-    with engine.connect() as connection:
-        info = getattr(connection.connection.dbapi_connection, "info", None)
-        return info is None or info.parameter_status("in_hot_standby") != "off"
+    """Whether a PostgreSQL server follows another one, as it tells its clients (from 14 on); also
+    if it does not say.
+    """
+    try:
+        with engine.connect() as connection:
+            info = getattr(connection.connection.dbapi_connection, "info", None)
+            return info is None or info.parameter_status("in_hot_standby") != "off"
+    except (sa.exc.SQLAlchemyError, NasAttnError):
+        # it has gone meanwhile, as in a failover
+        return True
 
 
 def _fault(original: BaseException) -> _Fault | None:

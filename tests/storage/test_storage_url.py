@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, make_url
 from nas_attn.errors import StorageAway, StorageError, StudyError
 from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import Database
+from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import network_filesystem, shown_url, storage_url
 
@@ -112,6 +113,14 @@ def test_a_user_who_may_only_read_reads_and_is_told_that_he_may_not_write(
             store.set(trials=1)
         assert not isinstance(error.value, StorageAway), "waiting would not help"
         assert "\n" not in str(error.value)
+
+
+def test_a_standby_that_goes_while_it_is_asked_is_waited_for() -> None:
+    """In a failover: nobody can tell any more whether it was one."""
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
+    engine = create_engine("postgresql+psycopg://me@127.0.0.1:1/x")
+    refused = psycopg.errors.ReadOnlySqlTransaction("cannot execute UPDATE")
+    assert isinstance(explained(refused, "postgresql://me:***@db/x", engine), StorageAway)
 
 
 def test_a_plain_postgresql_url_means_psycopg() -> None:
