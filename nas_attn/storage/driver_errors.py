@@ -110,7 +110,7 @@ def explained(
     fault = _fault(original)
     if fault is _READ_ONLY and engine is not None and not _is_standby(engine):
         fault = _NO_RIGHT
-    if fault is _AWAY:
+    if _code(original) is None:
         refused = next((line.strip() for line in lines if _REFUSED.search(line)), None)
         if refused is not None:
             return StorageError(
@@ -149,14 +149,26 @@ def _is_standby(engine: sa.Engine) -> bool:
         return True
 
 
+def _code(original: BaseException) -> str | None:
+    """SQLite's name for an error, or PostgreSQL's state; None: the driver has made the error."""
+    return getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
+
+
+def _has_lost_server(original: BaseException) -> bool:
+    """Whether the driver did not reach the server, or lost it; else it has refused a value."""
+    # a connection that is lost while it is written to is no more than a DatabaseError
+    if type(original).__name__ == "DatabaseError":
+        return True
+    return any(kind.__name__ == "OperationalError" for kind in type(original).__mro__)
+
+
 def _fault(original: BaseException) -> _Fault | None:
     """What an error means for the database as a whole; None: it is about one statement."""
     if _NO_TABLE.search(str(original)):
         return _EMPTIED
     if _NO_COLUMN.search(str(original)):
         return _OTHER_VERSION
-    code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
+    code = _code(original)
     if code is None:
-        # never reached the server, or lost it
-        return _AWAY
+        return _AWAY if _has_lost_server(original) else None
     return next((fault for start, fault in _FAULTS.items() if code.startswith(start)), None)

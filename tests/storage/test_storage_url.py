@@ -123,6 +123,16 @@ def test_a_standby_that_goes_while_it_is_asked_is_waited_for() -> None:
     assert isinstance(explained(refused, "postgresql://me:***@db/x", engine), StorageAway)
 
 
+def test_a_value_that_the_driver_refuses_is_not_waited_for(
+    own_schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_ATTN_STORAGE_WAIT", "0.5")
+    with Database(own_schema) as database:
+        with pytest.raises(StorageError, match="NUL") as error:
+            database.study("dig\0its")
+        assert not isinstance(error.value, StorageAway)
+
+
 def test_a_plain_postgresql_url_means_psycopg() -> None:
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
     found = storage_url("postgresql://a:b@c:5/d")
