@@ -441,7 +441,7 @@ def _put_aside(connection: Connection, study: int, protocol: str, name: str) -> 
             for_search = update(rows).where(*which, rows.c.purpose.not_in(stays))
             connection.execute(for_search.values(purpose=FORMER))
             connection.execute(update(rows).where(*which).values(protocol=after))
-    files = (tables.checkpoint.c.run, tables.curve.c.name)
+    files = (tables.checkpoint.c.run, tables.curve.c.name, tables.weights_lost.c.name)
     for named, start in itertools.product(files, ("", "weights:")):
         begins = f"{start}{protocol}:"
         which = (named.table.c.study_id == study, named.startswith(begins, autoescape=True))

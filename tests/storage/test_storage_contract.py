@@ -557,6 +557,18 @@ class StoreContract:
         ]
         assert other.test_readings() == []
 
+    def test_another_target_keeps_what_is_known_of_former_runs_apart(
+        self, database: Database, store: StudyStore
+    ) -> None:
+        store.weights_lost.put("target:key:0:0", "the disk was full")
+        store.weights_lost.put("key", "not kept")
+        former = {"target": "target-for-1"}
+        database.retarget_study(store, recipe="{}", former=former, optuna=None)
+        assert store.weights_lost.all() == {
+            "target-for-1:key:0:0": "the disk was full",
+            "key": "not kept",
+        }
+
     @pytest.mark.parametrize("name", CALLS)
     def test_a_call_whose_answer_is_lost_has_the_effect_of_one(
         self, database: Database, name: str, monkeypatch: pytest.MonkeyPatch
