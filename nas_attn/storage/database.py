@@ -329,7 +329,7 @@ class Database:
     @repeatable
     def retarget_study(
         self, store: StudyStore, *, recipe: str, former: Mapping[str, str], optuna: str | None
-    ) -> None:
+    ) -> list[str]:
         """Gives a study another recipe, whose target has another length, in one transaction.
 
         Args:
@@ -338,6 +338,9 @@ class Database:
             former: protocol -> the name under which its runs and tests stay.
             optuna: the Optuna study that takes the place of the present one, and of the candidates;
                 None: both stay.
+
+        Returns:
+            Artifacts of the former candidates' weights, which are known no more.
         """
         number = store._id
         changed: dict[str, Any] = {"recipe": recipe, "exhausted_at": None}
@@ -350,10 +353,12 @@ class Database:
             for protocol, name in former.items():
                 _put_aside(connection, number, protocol, name)
             if optuna is None:
-                return
+                return []
+            weights = _drop_searched_weights(connection, number)
             of_study = tables.candidate.c.study_id == number
             connection.execute(delete(tables.candidate).where(of_study))
             _exchange(connection, store.name, optuna)
+        return weights
 
     def delete_study(self, name: str) -> None:
         """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError:
@@ -454,6 +459,17 @@ def _put_aside(connection: Connection, study: int, protocol: str, name: str) -> 
             .where(tests.c.study_id == study, tests.c.name.not_like("%/%"))
             .values(name=literal(f"{name}/") + tests.c.name)
         )
+
+
+def _drop_searched_weights(connection: Connection, study: int) -> list[str]:
+    """Forgets the weights of a study's candidates. Returns their artifacts."""
+    candidate = tables.candidate.c
+    rows = tables.checkpoint
+    names = select(literal("weights:") + candidate.key).where(candidate.study_id == study)
+    which = (rows.c.study_id == study, rows.c.run.in_(names))
+    artifacts = list(connection.scalars(select(rows.c.artifact).where(*which)))
+    connection.execute(delete(rows).where(*which))
+    return artifacts
 
 
 def _recipe_and_candidates(connection: Connection, name: str) -> tuple[str | None, int]:

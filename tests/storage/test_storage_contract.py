@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+import optuna
 import pytest
 from repeated_calls import CALLS, UNSEEN, answer_lost, contents, make
 
@@ -23,6 +24,7 @@ from nas_attn.errors import LeaseLost, StudyError
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage.database import Database
+from nas_attn.storage.optuna_storage import open_storage
 from nas_attn.storage.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
@@ -568,6 +570,22 @@ class StoreContract:
             "target-for-1:key:0:0": "the disk was full",
             "key": "not kept",
         }
+
+    def test_another_length_of_the_search_drops_its_weights(
+        self, database: Database, store: StudyStore, lease: Lease
+    ) -> None:
+        store.claim("key", placement=BARE, trial=0, baseline=None, lease=lease)
+        for run in ("weights:key", "weights:target:key:0:0"):
+            store.add_checkpoint(run, artifact=run, sha256="ab", size=1, epochs=1, lease=lease)
+        storage = open_storage(database)
+        for name in (store.name, "made"):
+            optuna.create_study(study_name=name, storage=storage)
+        storage.close()
+        former = {"search": "search-for-1"}
+        dropped = database.retarget_study(store, recipe="{}", former=former, optuna="made")
+        assert dropped == ["weights:key"]
+        assert set(store.all_checkpoints()) == {"weights:target:key:0:0"}
+        assert store.candidates() == []
 
     @pytest.mark.parametrize("name", CALLS)
     def test_a_call_whose_answer_is_lost_has_the_effect_of_one(
