@@ -55,8 +55,8 @@ READ_AGAIN = 16
 
 
 def read(function: Callable[..., Any], kind: Kind, section: DataSection, place: Place) -> Parts:
-    """Reads the splits of a user's function. Raises DataError: it fails, has no training images, or
-    an item is wrong.
+    """Reads the splits of a user's function. Raises DataError: it fails, has no training images, an
+    item is wrong, or images are to be fitted to no size.
 
     Args:
         function: Takes the name of a split and `data.options`, and returns its data, or None.
@@ -65,6 +65,11 @@ def read(function: Callable[..., Any], kind: Kind, section: DataSection, place: 
         place: Where the images go.
     """
     name = section.name
+    if kind != "boxes" and section.size is None and section.fit != "cut":
+        raise DataError(
+            f"data.fit = '{section.fit}' does nothing for '{name}' without data.size, since its"
+            " images stay as they are: give data.size, too, or leave both out"
+        )
     given = {split: _opened(function, split, section) for split in ("train", "validation", "test")}
     learnt = given["train"]
     if learnt is None:

@@ -161,6 +161,12 @@ def test_a_hugging_face_data_set_on_disk(tmp_path: Path) -> None:
     assert found.train.labels.tolist() == (found.train.first(10)[:, 0, 0, 0] > 100).long().tolist()
 
 
+def test_a_fit_without_a_size_is_refused() -> None:
+    for function, task in ((tables, "classification"), (of_masks, "segmentation")):
+        with pytest.raises(errors.DataError, match=r"data\.fit = 'resize' .* give data\.size"):
+            load(function, task, fit="resize")
+
+
 def test_masks_and_boxes() -> None:
     x, y = next(load(of_masks, "segmentation", size=8).validation.batches(2))
     assert (x.shape[2:], y.shape[1:]) == ((8, 8), (8, 8))
