@@ -32,7 +32,7 @@ from nas_attn.data.walking import plain
 from nas_attn.errors import few, several
 
 # of what is kept in the cache
-LOOK_FORMAT = 7
+LOOK_FORMAT = 8
 # Formats whose files may be stacks of pages or films. In a photograph of a telephone (MPO), the
 # second image is no other view of the scene.
 STACKS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
@@ -41,6 +41,8 @@ DRAFT = 128
 # pixels of a side of the small versions that are compared; the longer side has a multiple
 THUMB = 16
 LONGEST = 8
+# by which a copy's sides, rounded to whole pixels, may fall below a whole ratio: 333x167 of 640x320
+ROUNDED = 0.1
 # standard deviation of a small version, 0 to 255, below which it shows nothing
 FLAT = 4.0
 # Correlation from which two are near copies: of 10,000 images of CIFAR-10, it names four pairs,
@@ -166,8 +168,8 @@ def _thumb(image: Image.Image, *, deep: bool) -> bytes:
         values *= 255 / max(1.0, float(values.max()))
         image = Image.fromarray(values.astype(np.uint8))
     # strips that differ along them would all look alike in a square
-    wide = THUMB * max(1, min(LONGEST, image.width // image.height))
-    high = THUMB * max(1, min(LONGEST, image.height // image.width))
+    wide = THUMB * max(1, min(LONGEST, int(image.width / image.height + ROUNDED)))
+    high = THUMB * max(1, min(LONGEST, int(image.height / image.width + ROUNDED)))
     return image.convert("L").resize((wide, high), Image.Resampling.BOX).tobytes()
 
 

@@ -284,6 +284,18 @@ def test_a_network_learns_from_all_bands(size: int | None, fit: Any) -> None:
     assert score.metrics["accuracy"] == 1
 
 
+def test_a_copy_whose_sides_were_rounded_is_a_near_copy(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        folder(tmp_path / split, [(640, 320)] * 3)
+    coarse = random.integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    scene = Image.fromarray(coarse).resize((640, 320), Image.Resampling.BICUBIC)
+    scene.save(tmp_path / "train/cat/scene.png")
+    scene.resize((333, 167)).save(tmp_path / "val/cat/small.png")
+    said = "\n".join(take(str(tmp_path)).described())
+    assert "1 image nearly equal to one of another split, such as 'train/cat/scene.png'" in said
+
+
 def test_strips_that_differ_along_them_are_no_near_copies(tmp_path: Path) -> None:
     """They have bars at other places, between the same margins."""
     random = np.random.default_rng(0)
