@@ -54,6 +54,8 @@ STRIP = 2**20
 MOST_IMAGES_COMPARED = 20_000
 # images that are compared with all others at once
 COMPARED_TOGETHER = 512
+# the way out where no groups can keep images together
+WITHOUT_GROUPS = "give validation a file of its own without them, or leave out one"
 _ROBOFLOW = re.compile(r"^(.+)\.rf\.\w+$")
 # A name with a digit, then a number, perhaps with letters before it: those of one class, `cat_12`,
 # have no digit in what they share.
@@ -189,7 +191,7 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
     parted = ""
     if not grouped and "validation" not in splits:
         parted = "train" if "train" in splits else WHOLE
-    together = "give validation a file of its own without them, or leave out one"
+    together = WITHOUT_GROUPS
     if by_groups:
         together = "remove them, or keep them together with data.groups"
     remarks = [*_equal(readable, parted, together), *_near(readable, parted, together)]
@@ -395,16 +397,17 @@ def _shared_names(seen: Sequence[Seen], divided: str, *, by_groups: bool) -> lis
                 f"such as '{one.name}' and '{other.name}': if '{called}' is one photograph, film or"
                 " patient"
             )
-            way_out = "give validation a file of its own without them, or leave out one"
-            if by_groups:
-                pattern = _pattern_for(other.name)
-                way_out = f"keep its images together with data.groups = {{ pattern = '{pattern}' }}"
-            said = f"{names} shared by images that may come into two splits, {such}, {way_out}"
             if place == "splits":
                 said = (
                     f"{names} shared by images of two splits, {such}, scores on it tell nothing"
                     " about new ones; put its images into one split"
                 )
+            else:
+                way_out = WITHOUT_GROUPS
+                if by_groups:
+                    pattern = f"{{ pattern = '{_pattern_for(other.name)}' }}"
+                    way_out = f"keep its images together with data.groups = {pattern}"
+                said = f"{names} shared by images that may come into two splits, {such}, {way_out}"
             remarks.append(Remark("shared_names", said))
     return remarks
 
