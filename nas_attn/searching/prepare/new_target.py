@@ -16,14 +16,14 @@ from typing import Any
 from optuna.trial import TrialState
 
 from nas_attn.answer.candidates import candidate_label
-from nas_attn.answer.reading import answer, searched_snapshot
+from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.errors import PlacementError, RecipeError, StudyError, several
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL, former_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.units import duration
-from nas_attn.searching.keeping import sweep_weights
 from nas_attn.searching.prepare.extending import EXTENDING_SUFFIX, alone, forget
+from nas_attn.storage.artifacts import remove_artifact
 from nas_attn.storage.opening import OpenStudy, open_study
 from nas_attn.storage.trial_book import BASELINE, OUTSIDE, TRIED, TrialBook, known_params
 from nas_attn.system.wrapping import Line
@@ -129,19 +129,18 @@ def set_target(opened: OpenStudy, epochs: int) -> tuple[OpenStudy, NewTarget]:
     changes_runs = searched[0] != searched[1]
     with alone(opened), opened.database.creating():
         now = searched_snapshot(opened.store)
-        found = answer(opened.store)
         order = _order(now)
         optuna = None
         queued = 0
         if changes_runs:
             optuna, queued = _fill(opened, longer, order)
         former = _former(opened, longer)
-        opened.database.retarget_study(
+        weights = opened.database.retarget_study(
             opened.store, recipe=longer.to_json(), former=former, optuna=optuna
         )
-        if changes_runs:
+        for artifact in weights:
             # they are those of shorter trainings
-            sweep_weights(opened, found, "none")
+            remove_artifact(opened.artifacts, artifact)
         forget(opened)
     changed = NewTarget(
         study=name,

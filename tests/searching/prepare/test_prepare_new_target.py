@@ -100,9 +100,14 @@ def test_tests_and_weights_of_the_former_target_stay(searched: Path, nas: Nas) -
     common = ("--workers", "1", "--device", "cpu")
     assert nas("retrain", "--placement", "stage1=simam", *common).status == 0
     assert nas("test", "--seeds", "2", "--also", "stage1=simam", *common).status == 0
-    weights = set(open_study("short").store.all_checkpoints())
+    before = open_study("short")
+    checkpoints = before.store.all_checkpoints()
+    weights = set(checkpoints)
+    of_search = {r.artifact for n, rows in checkpoints.items() if "target" not in n for r in rows}
+    assert of_search
     assert nas("resume", "--set", "target.epochs=2", *common).status == 0
     store = open_study("short").store
+    assert not of_search & {artifact.name for artifact in before.artifacts.stored()}
     now = snapshot(store)
     assert now.validations == ()
     assert len(now.retrained) == 1
