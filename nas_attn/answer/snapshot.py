@@ -1,4 +1,4 @@
-"""A study as of now. Everything that shows results (pareto, status, report, notes, API) reads a
+"""A study as of now. Everything that shows results (show, status, report, notes, API) reads a
 snapshot.
 """
 

@@ -124,7 +124,9 @@ def test_a_network_that_was_given_as_an_object_is_imported(tmp_path: Path) -> No
 def test_it_is_printed_and_in_the_report(tmp_path: Path) -> None:
     opened = begun(tmp_path, RESNET, {})
     snippet, _ = candidate(opened, "stage1=se(reduction=4)")
-    printed = CliRunner().invoke(app, ["pareto", "pasted", "--storage", opened.url, "--trial", "0"])
+    printed = CliRunner().invoke(
+        app, ["show", "pasted", "--storage", opened.url, "--placement", "0"]
+    )
     assert snippet in printed.output
     now = na.open_study(opened.url).snapshot()
     page = write_report(

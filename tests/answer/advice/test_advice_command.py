@@ -61,7 +61,7 @@ def test_the_printed_search_can_begin(
     assert program == "nas-attn"
     began = nas(*words, "--time-limit", "0", "--workers", "1", "--threads", "1")
     assert began.status == 0, began.error
-    recipe = nas("pareto", "--json").json["recipe"]
+    recipe = nas("show", "--json").json["recipe"]
     assert recipe["data"]["size"] == 16
     assert recipe["training"]["init"] == "paper"
     assert words[words.index("--placement") + 1] in {one["placement"] for one in told["latency"]}
