@@ -455,7 +455,7 @@ def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidat
     taking_part.work(opened, taking_part.Options(say=lambda line: None, device="cpu", threads=1))
     found = reading.answer(opened.store)
     (control,) = found.now.controls
-    assert (control.state, control.means, control.latency.measured) == ("scored", "larger", True)
+    assert (control.state, control.means, control.latency.measured) == ("scored", "smaller", True)
     model = backbones.create(
         "resnet14", input_shape=study_plan(opened.store).input_shape, classes=10, width=4
     )
