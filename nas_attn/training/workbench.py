@@ -201,12 +201,12 @@ class Workbench:
         if dataset is not None and self._evaluator is None:
             bare = plan.bare(0)
             self._arithmetic = study_arithmetic(self.store, recipe, protocol, self.device, bare)
-        self._weights = None
-        if recipe.training.start == "pretrained":
-            self._weights = given_weights(plan)[0]
         self._test_split: Split | None = None
         # The backbone whose weights are kept.
         self._kept: tuple[int, Choice | None] = (-1, None)
+        self._weights: Mapping[str, Any] | None = None
+        if recipe.training.start == "pretrained":
+            self.start_weights(0, None)
 
     def check(
         self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]
@@ -493,23 +493,30 @@ class Workbench:
         starts from scratch.
         """
         start = self.recipe.training.start
-        wanted = (backbone, other)
-        if start == "pretrained" and other is not None:
-            return given_weights(self.plan.like(other))[0]
-        if start == "backbone" and self._kept != wanted:
-            name = backbone_name(backbone, backbone_key(other))
-            content = self.store.backbones.get(name)
-            if not content:
-                raise BackboneLost(f"backbone {backbone} is missing: it is trained first")
-            try:
-                self._weights = unpack(read_artifact(self._artifacts, **json.loads(content)))
-            except CheckpointError as error:
-                self.store.backbones.put(name, "")
-                raise BackboneLost(
-                    f"the trained backbone {backbone} is lost ({error}): it is trained again"
-                ) from None
-            self._kept = wanted
+        # given weights are the same for all of the study's backbones
+        kept = (backbone if start == "backbone" else 0, other)
+        if start == "scratch" or self._kept == kept:
+            return self._weights
+        if start == "pretrained":
+            self._weights = given_weights(self.plan.like(other))[0]
+        else:
+            self._weights = self._trained_weights(backbone, other)
+        self._kept = kept
         return self._weights
+
+    def _trained_weights(self, backbone: int, other: Choice | None) -> Mapping[str, Any]:
+        """Weights that the study has trained. Raises BackboneLost: they must be trained first."""
+        name = backbone_name(backbone, backbone_key(other))
+        content = self.store.backbones.get(name)
+        if not content:
+            raise BackboneLost(f"backbone {backbone} is missing: it is trained first")
+        try:
+            return unpack(read_artifact(self._artifacts, **json.loads(content)))
+        except CheckpointError as error:
+            self.store.backbones.put(name, "")
+            raise BackboneLost(
+                f"the trained backbone {backbone} is lost ({error}): it is trained again"
+            ) from None
 
     def _fit(
         self,

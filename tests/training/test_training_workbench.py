@@ -13,13 +13,17 @@ from nas_attn import backbones
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
 from nas_attn.recipe.purposes import BACKBONE, SEARCH, TARGET_PROTOCOL
-from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.reading import load_recipe, recipe_from
+from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
+from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import OpenStudy, open_study
+from nas_attn.training.plan import study_plan
+from nas_attn.training.workbench import Benches, Host, Workplace
 
 RECIPE = """
 name = "tiny"
@@ -181,3 +185,20 @@ def test_runs_from_weights_alone_have_their_frozen_norms(
     options = taking_part.Options(device="cpu", threads=1, say=lambda line: None)
     taking_part.with_worker(opened, options, look)
     assert kinds == [{nn.BatchNorm2d}, {FrozenBatchNorm2d}]
+
+
+def test_given_weights_are_read_once_for_all_runs_of_a_backbone(tiny: Path) -> None:
+    section = BackboneSection(name="resnet8", width=4)
+    bare = backbones.build(section, input_shape=(1, 8, 8), classes=10)
+    torch.save(bare.state_dict(), tiny / "mine.pt")
+    given = {"start": "pretrained", "weights": "mine.pt"}
+    recipe = load_recipe("tiny.toml", overrides={"training": given, "target": given})
+    opened = beginning.begin(recipe, f"sqlite:///{tiny}/nas_attn.db")
+    workplace = Workplace(opened.store, opened.artifacts, Host("test", opened.folder, "cpu"))
+    bench = Benches(workplace, study_plan(opened.store)).search
+    other = parse("backbone=resnet8(width=4)").assignments[0].choice
+    for choice in (None, other):
+        first = bench.start_weights(0, choice)
+        assert first is not None
+        assert torch.equal(first["conv1.weight"], bare.state_dict()["conv1.weight"])
+        assert bench.start_weights(1, choice) is first
