@@ -17,7 +17,7 @@ from itertools import islice, pairwise
 
 from torch import nn
 
-from nas_attn.attachment.flow import Flow, gates_its_input, only_drops
+from nas_attn.attachment.flow import Flow, gates_its_input
 from nas_attn.attachment.operations import ADDITIONS, CONTAINERS, CONVOLUTIONS, LAYERS, NORMS
 from nas_attn.attachment.recording import Call, Value
 
@@ -298,7 +298,7 @@ class BlockFinder:
         call = block
         while issubclass(call.module, nn.Sequential):
             children = self.flow.children[call.index]
-            last = [child for child in children if not only_drops(child)][-1:]
+            last = [child for child in children if not self.flow.only_drops(child)][-1:]
             if (
                 not last
                 or last[0].output != call.output

@@ -61,7 +61,22 @@ class Flow:
         """The calls that returned a value, innermost first, up to a module that drops it in
         training: behind that it is another map.
         """
-        return list(itertools.takewhile(lambda call: not only_drops(call), self.returned[value]))
+        return list(
+            itertools.takewhile(lambda call: not self.only_drops(call), self.returned[value])
+        )
+
+    def only_drops(self, call: Call) -> bool:
+        """Whether a module gives what it gets in evaluation, as one that drops a branch or values
+        in training (stochastic depth): attention belongs before it, where it sees the same map in
+        both, and nothing that was dropped comes back.
+        """
+        if call.output is None or call.output not in call.inputs:
+            return False
+        inner = self.children[call.index]
+        if inner:
+            # attention that is switched off is an identity in a module
+            return any(map(self.only_drops, inner))
+        return not issubclass(call.module, (nn.Identity, *CONTAINERS))
 
     @functools.cached_property
     def classifies(self) -> bool:
@@ -221,15 +236,6 @@ class Flow:
             values.update(fresh)
             waiting.extend(fresh)
         return values
-
-
-def only_drops(call: Call) -> bool:
-    """Whether a module gives what it gets in evaluation, as one that drops a branch or values in
-    training (stochastic depth): attention belongs before it, where it sees the same map in both,
-    and nothing that was dropped comes back.
-    """
-    passes = call.output is not None and call.output in call.inputs
-    return passes and not issubclass(call.module, (nn.Identity, *CONTAINERS))
 
 
 def gates_its_input(flow: Flow, call: Call) -> bool:
