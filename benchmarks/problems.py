@@ -431,7 +431,7 @@ def trial_problems(
 
 
 def _tried_modules(table: TrialTable) -> list[str]:
-    """Those that have a truth and a cost in both places, if the bare network has them."""
+    """Those that have a truth and a cost in both places, if the bare backbone has them."""
     enough = np.isfinite(table.accuracy).sum(axis=1) >= FEWEST_SEEDS
     enough &= np.isfinite(table.step)
     there = {network for network, able in zip(table.networks, enough, strict=True) if able}
@@ -455,7 +455,7 @@ def _trial(name: str, table: TrialTable, modules: list[str], rng: np.random.Gene
     rest = scores - means[:, None]
     noise = math.sqrt(float(np.nansum(rest**2)) / float((counts - 1).sum()))
     drawn = noise / np.sqrt(counts) * rng.standard_normal(len(at))
-    # The bare network is one network, wherever no module is.
+    # The bare backbone is one network, wherever no module is.
     drawn[1] = drawn[0]
     off = noise * rng.standard_normal((len(at), 64))
     index = {tuple(int(code) for code in row): number for number, row in enumerate(codes)}

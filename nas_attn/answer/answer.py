@@ -357,7 +357,7 @@ def _early(now: Snapshot, best: Recommendation) -> Answer:
 
 
 def _only_bare(now: Snapshot, best: Recommendation) -> bool:
-    """Whether nothing but bare networks was compared."""
+    """Whether nothing but bare backbones was compared."""
     return best.placement == BARE and all(view.placement == BARE for view in now.finished)
 
 
@@ -527,7 +527,7 @@ def _alternative(
 
 
 def _longer_open(now: Snapshot) -> LengthGain | None:
-    """What a longer training brings the bare network, if it is an accuracy or the like whose
+    """What a longer training brings the bare backbone, if it is an accuracy or the like whose
     interval holds a large gain.
     """
     longer = now.longer

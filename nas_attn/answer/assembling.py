@@ -112,7 +112,7 @@ def _cautions(
 
 
 def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
-    """The bare network's trainings that start as the target does."""
+    """The bare backbone's trainings that start as the target does."""
     bare = {row.key for row in rows if row.is_bare}
     searched = [stored for stored in facts.scores if stored.key in bare]
     target = [stored for stored in facts.target_scores if stored.key in bare]

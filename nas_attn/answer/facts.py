@@ -68,7 +68,7 @@ class StudyFacts:
     target_scores: Sequence[StoredScore]
     # of the target's runs on the test split, with results per image
     test_scores: Sequence[StoredScore]
-    # of the bare network's trainings of several lengths, with results per image
+    # of the bare backbone's trainings of several lengths, with results per image
     length_scores: Sequence[StoredScore]
     test_readings: Sequence[SplitReading]
     retrained: Sequence[Retrained]

@@ -1,4 +1,4 @@
-"""How long the bare network needs: full trainings of n, 2n, 4n … epochs, compared.
+"""How long the bare backbone needs: full trainings of n, 2n, 4n … epochs, compared.
 
 A learning rate that falls to zero makes a network look finished at any length, so one training
 cannot be stopped early to find out. Each length is therefore a training of its own, with its own
@@ -40,7 +40,7 @@ CLEAR = 0.05
 
 @dataclass(frozen=True, slots=True)
 class LengthScore:
-    """The bare network's scores after so many epochs, the means over its seeds."""
+    """The bare backbone's scores after so many epochs, the means over its seeds."""
 
     epochs: int
     seeds: int
@@ -106,7 +106,7 @@ def needed_length(scores: Sequence[LengthScore], kind: MetricKind) -> int | None
 
 @dataclass(frozen=True, slots=True)
 class LengthGain:
-    """What the bare network gains by a longer training, on the seeds that ran at both lengths."""
+    """What the bare backbone gains by a longer training, on the seeds that ran at both lengths."""
 
     # epochs
     shorter: int
@@ -126,13 +126,13 @@ class Brief:
     target: int
     # whether the target's length is stated or found; False: it may be longer still
     known: bool
-    # of the bare network, by more epochs than `searched`; None: not tried
+    # of the bare backbone, by more epochs than `searched`; None: not tried
     gain: LengthGain | None
     # the shortest time for runs as the target says; None: pace unknown
     enough_s: float | None
 
 
-# epochs -> seed -> score of the bare network
+# epochs -> seed -> score of the bare backbone
 Runs = Mapping[int, Mapping[int, Score]]
 
 
@@ -142,7 +142,7 @@ def bare_runs(
     searched: Iterable[StoredScore],
     target: Iterable[StoredScore],
 ) -> Runs:
-    """The bare network's trainings that start as the target does, by epochs and seed.
+    """The bare backbone's trainings that start as the target does, by epochs and seed.
 
     Args:
         lengths: those that were made to compare lengths.
@@ -164,7 +164,7 @@ def length_gain(
     labels: ValidationLabels,
     run_sd: float | None = None,
 ) -> LengthGain | None:
-    """Compares two lengths of the bare network's training.
+    """Compares two lengths of the bare backbone's training.
 
     The standard error is that of the images' mean differences where it is known what each
     contributes, else that of the seeds; but at least that of runs' noise, which moves all images of
@@ -172,7 +172,7 @@ def length_gain(
 
     Args:
         recipe: of the study.
-        runs: epochs -> seed -> score of the bare network.
+        runs: epochs -> seed -> score of the bare backbone.
         epochs: (shorter, longer).
         metric: that is compared.
         labels: of the validation images.
@@ -298,11 +298,11 @@ def brief_of(  # noqa: PLR0913 - public; the last ones have a name
 def longer_of(
     recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels, run_sd: float | None = None
 ) -> LengthGain | None:
-    """Says what twice the target's epochs bring the bare network.
+    """Says what twice the target's epochs bring the bare backbone.
 
     Args:
         recipe: of the study.
-        runs: epochs -> seed -> score of the bare network.
+        runs: epochs -> seed -> score of the bare backbone.
         metric: that is compared.
         labels: of the validation images.
         run_sd: as in `length_gain`.

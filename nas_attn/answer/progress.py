@@ -40,7 +40,7 @@ from nas_attn.storage.store import StudyStore
 class Phase(Enum):
     """What happens before or after the candidates."""
 
-    LONGER = "training the bare network longer"
+    LONGER = "training the bare backbone longer"
     CONFIRMING = "confirming"
     """Further seeds and rounds for the candidates that matter."""
     TESTING = "testing"

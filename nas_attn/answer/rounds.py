@@ -186,7 +186,7 @@ def price(now: Snapshot) -> float | None:
 
 
 def rounds_begun(store: StudyStore) -> int:
-    """Number of confirmation rounds. One in which only the bare network ran has not begun: an idle
+    """Number of confirmation rounds. One in which only the bare backbone ran has not begun: an idle
     worker trained it ahead.
     """
     bare = {row.key for row in store.candidates() if row.is_bare}

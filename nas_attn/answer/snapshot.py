@@ -203,7 +203,7 @@ class Snapshot:
     noise: Mapping[str, Noise]
     # not None: no run trained as the target says, so nothing is recommended
     brief: Brief | None
-    # of the bare network by twice the target's epochs; None: not tried
+    # of the bare backbone by twice the target's epochs; None: not tried
     longer: LengthGain | None
     latency: LatencyRecord | None
     test_readings: tuple[SplitReading, ...]

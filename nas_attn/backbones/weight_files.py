@@ -244,7 +244,7 @@ class _Misfit(Exception):
 
 
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
-    """Loads weights into a bare network. Its first layer may have other input channels; layers for
+    """Loads weights into a bare backbone. Its first layer may have other input channels; layers for
     other classes, and a missing last layer, stay random.
 
     Args:

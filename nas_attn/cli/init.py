@@ -408,10 +408,12 @@ def _splits_line(splits: SplitsSection | None) -> str:
 
 def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
     """How long the target trains, in TOML: as the answers say; for a folder of images as long as
-    the bare network needs, since nobody knows that beforehand.
+    the bare backbone needs, since nobody knows that beforehand.
     """
     if target.epochs is None and task.own_trainer and data.startswith("folder:"):
-        return f'"{AUTO}"   # as long as the bare network needs, which the study finds; or a number'
+        return (
+            f'"{AUTO}"   # as long as the bare backbone needs, which the study finds; or a number'
+        )
     return str(target.epochs or usual)
 
 

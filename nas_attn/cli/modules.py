@@ -96,7 +96,7 @@ def _show_runtimes(context: Context, name: str | None) -> None:
     # The last runtimes are the least used.
     optional = list(reversed(titles[1:]))
     title = (
-        "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
+        "CPU time of ResNet-8 with the module at every residual site, relative to the bare backbone"
     )
     out.print(table(title, titles, rows, right=titles[1:], optional=optional))
     show_paragraph(out, "Measured with:", catalogue.measured_with())

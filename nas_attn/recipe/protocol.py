@@ -305,7 +305,7 @@ class TargetSection(Section):
     of `[training]`.
     """
     epochs: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
-    """`auto`: as long as the bare network needs. The study finds this first: it trains it for n,
+    """`auto`: as long as the bare backbone needs. The study finds this first: it trains it for n,
     2n, 4n … epochs until twice as long is not clearly better (accuracy or loss). None: the search's
     last rung; or, if the search starts differently, three times that and at least
     `backbone_epochs`. Without `training.rungs` and an evaluator of one's own: `auto`.

@@ -12,7 +12,7 @@ VALIDATE = "validate"
 RETRAIN = "retrain"
 # Purpose of the runs that train backbones; their key where it is the study's own
 BACKBONE = "backbone"
-# Purpose of the bare network's trainings that show how long it needs
+# Purpose of the bare backbone's trainings that show how long it needs
 LENGTH = "length"
 # Purpose of runs from before the study's target got another length
 FORMER = "former"

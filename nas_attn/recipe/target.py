@@ -10,7 +10,7 @@ from nas_attn.errors import RecipeError, shorten
 from nas_attn.system.paths import user_path
 
 AUTO: Final = "auto"
-"""Of `target.epochs`: as long as the bare network needs, which the study finds."""
+"""Of `target.epochs`: as long as the bare backbone needs, which the study finds."""
 
 
 class TargetWords(NamedTuple):

@@ -55,7 +55,7 @@ def check_rates(plan: Plan) -> None:
 
 
 def _classifier(plan: Plan) -> frozenset[str]:
-    """The names of the bare network's parameters whose shape depends on the number of classes.
+    """The names of the bare backbone's parameters whose shape depends on the number of classes.
 
     If none does, or it cannot be built for another number: those that weights for other classes
     leave random.

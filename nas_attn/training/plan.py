@@ -150,7 +150,7 @@ def make_plan(
         recipe: the recipe.
         input_shape: (channels, height, width) of one image.
         classes: their number.
-        build: the user's function that makes the bare network; None: the recipe's backbone.
+        build: the user's function that makes the bare backbone; None: the recipe's backbone.
         kept: the sites that the study began with; None: those that are found.
 
     Raises:
@@ -179,7 +179,7 @@ def make_plan(
 def _found_sites(
     model: nn.Module, recipe: Recipe, input_shape: tuple[int, int, int]
 ) -> tuple[Site, ...]:
-    """Finds a bare network's sites. Raises BackboneError: it has none, or no gradient arrives at
+    """Finds a bare backbone's sites. Raises BackboneError: it has none, or no gradient arrives at
     one.
     """
     wanted = recipe.space.sites
@@ -446,15 +446,15 @@ def search_seeds(recipe: Recipe) -> int:
 
 
 def bare_seeds(recipe: Recipe) -> range:
-    """Seeds of the bare network's runs in the search: all that candidates run on."""
+    """Seeds of the bare backbone's runs in the search: all that candidates run on."""
     first = recipe.first_seed
     return range(first, first + max(search_seeds(recipe), recipe.training.seeds))
 
 
 def candidate_seeds(recipe: Recipe, trial: int, *, within: bool = True) -> list[int]:
     """Seeds of a candidate's runs in the search, the first one first. Candidates are spread evenly
-    over the seeds. `within`: on those of the bare network alone; studies that began before this was
-    so go on beyond them.
+    over the seeds. `within`: on those of the bare backbone alone; studies that began before this
+    was so go on beyond them.
     """
     seeds = bare_seeds(recipe)
     begin = trial % search_seeds(recipe)

@@ -180,7 +180,7 @@ def attention_of(net: nn.Module) -> nn.Module:
 
 
 def names(way: str) -> str:
-    """Names of the bare network's weights stay."""
+    """Names of the bare backbone's weights stay."""
     gone = bare().state_dict().keys() - made(way).state_dict().keys()
     return "kept" if not gone else "other names"
 

@@ -55,7 +55,7 @@ def combinations() -> Iterator[Combination]:
 def accuracy(
     known: Scores, combination: Combination, form: str, place: str, schedule: str, seed: int
 ) -> float | None:
-    """Of a module in one form; of the bare network if the form is empty."""
+    """Of a module in one form; of the bare backbone if the form is empty."""
     problem, backbone, module = combination
     network = placement(module, place) if form else BARE
     return known.get(Cell(problem, backbone, network, form, schedule, seed))
@@ -112,7 +112,7 @@ def by_pair(known: Scores, forms: tuple[str, str]) -> dict[tuple[str, str], Mean
 
 
 def discovery_counts(known: Scores, form: str) -> tuple[int, int, int]:
-    """(help, hurt, tested): cells of a form against the bare network, short, at a false discovery
+    """(help, hurt, tested): cells of a form against the bare backbone, short, at a false discovery
     rate of 5 %.
     """
     of_cells = [
@@ -189,10 +189,10 @@ def _differences(known: Scores, short: dict[int, float]) -> list[str]:
             " small networks on small images."
         ),
         "",
-        "![Accuracy against the bare network, by problem and start](../pictures/start.svg)",
+        "![Accuracy against the bare backbone, by problem and start](../pictures/start.svg)",
         "",
         (
-            "Difference from the bare network, points, mean over three modules, three problems and"
+            "Difference from the bare backbone, points, mean over three modules, three problems and"
             " two backbones:"
         ),
         "",
@@ -250,7 +250,7 @@ NAMED = {IDENTITY: "starts as the identity", RANDOM: "random gates"}
 
 
 def figure(known: Scores) -> str:
-    """An SVG: a row for each problem and backbone, the two starts against the bare network."""
+    """An SVG: a row for each problem and backbone, the two starts against the bare backbone."""
     rows = {form: by_pair(known, (form, "")) for form in COLOURS}
     means = [mean for of_form in rows.values() for mean in of_form.values() if mean is not None]
     low = math.floor(min([0.0, *(mean.mean - mean.half for mean in means)])) - 1
@@ -286,7 +286,7 @@ def figure(known: Scores) -> str:
         lines.append(f'<text x="{left + 10}" y="22">{NAMED[form]}</text>')
     lines.append(
         f'<text x="{LEFT + WIDTH / 2:.0f}" y="{height - 4}" text-anchor="middle">points of accuracy'
-        " against the bare network, 95 %</text>"
+        " against the bare backbone, 95 %</text>"
     )
     return "\n".join([*lines, "</svg>", ""])
 

@@ -37,7 +37,7 @@ class Cell:
     network: str
     """Notation: `none`, or a module's placement."""
     form: str
-    """Of `FORMS`; of the bare network, empty."""
+    """Of `FORMS`; of the bare backbone, empty."""
     schedule: str
     seed: int
     """Of the backbone's training, the images drawn, the first weights, the order and the
@@ -51,7 +51,7 @@ def placement(module: str, place: str) -> str:
 
 
 def networks() -> list[tuple[str, str]]:
-    """(network, form): the bare network, then each module in both forms, in both places."""
+    """(network, form): the bare backbone, then each module in both forms, in both places."""
     made = [(BARE, "")]
     for place in PLACES:
         for module in MODULES:

@@ -15,7 +15,7 @@ from benchmarks.rows import Row, append_row, read_rows
 HERE = Path(__file__).parent
 BARE = "none"
 WIDTHS = (10, 12, 16)
-"""Channels of the larger networks' first stage; the bare network has 8."""
+"""Channels of the larger networks' first stage; the bare backbone has 8."""
 SEEDS = range(8)
 MODULES = (
     "se",
@@ -56,7 +56,7 @@ NO_ATTENTION = ("dwconv", "conv")
 LAST = "stage3"
 STAGES = ("stage1", "stage2", LAST)
 CHANNELS = (8, 16, 32)
-"""Of the bare network's stages."""
+"""Of the bare backbone's stages."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Problem:
 
     name: str
     epochs: int
-    """Of the full training: as long as the bare network needs (README.md)."""
+    """Of the full training: as long as the bare backbone needs (README.md)."""
     pretrained: bool = False
     """Fine-tuned from a backbone that `pretraining.toml` trains, one for each seed."""
 
@@ -107,7 +107,7 @@ def as_trained(network: str) -> str:
 
 
 def networks() -> list[str]:
-    """Bare network, larger networks, then each module in both places."""
+    """Bare backbone, larger networks, then each module in both places."""
     found = [BARE]
     for width in WIDTHS:
         found.append(f"backbone=resnet8(width={width})")

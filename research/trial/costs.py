@@ -1,4 +1,4 @@
-"""How long a training step of each network takes, as a multiple of the bare network's.
+"""How long a training step of each network takes, as a multiple of the bare backbone's.
 
     python -m research.trial.costs --root DATA > research/trial/costs.csv
 

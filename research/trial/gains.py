@@ -102,7 +102,7 @@ class Trial:
     scores: Mapping[str, Floats]
     """Metric -> scores, without the mean over problems."""
     latencies: Mapping[str, LatencyRatio]
-    """Network -> its time over that of the bare network, of those that are measured."""
+    """Network -> its time over that of the bare backbone, of those that are measured."""
 
     @property
     def trained(self) -> int:

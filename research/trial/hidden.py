@@ -26,7 +26,7 @@ SEEDS = range(100, 108)
 """Fresh ones: those of the trial have shown the failures."""
 WIDTHS = (2, 4, 8)
 FAILURE = 8.0
-"""A loss against the bare network of the seed, points."""
+"""A loss against the bare backbone of the seed, points."""
 CELL = ("problem", "network", "schedule", "seed")
 """What names a cell in a row."""
 ROWS = HERE / "hidden.jsonl"

@@ -3,7 +3,7 @@
     python -m research.trial.latency [stage3=se …] [--sessions 24] [--seconds 3] [--out FILE]
 
 Paired sessions, as of `nas-attn measure`: the networks of the trial's recipe in evaluation mode,
-batches of one image, against the bare network. One problem stands for all, since their maps have
+batches of one image, against the bare backbone. One problem stands for all, since their maps have
 similar sizes. A call goes on where the last one ended: networks that are in the file stay. It
 needs no data, and some minutes of a machine that does nothing else.
 """

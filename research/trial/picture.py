@@ -66,7 +66,7 @@ def figure(trial: Trial) -> str:
         left = NAMES + number * (PANEL + GAP)
         lines.append(text(left + PANEL / 2, TOP - 10, TITLES.get(problem, problem), "middle"))
         lines += _panel(trial, problem, names, left)
-    said = "points of accuracy against the bare network, 95 %"
+    said = "points of accuracy against the bare backbone, 95 %"
     lines.append(text(NAMES + (width - NAMES) / 2, height - 6, said, "middle"))
     return "\n".join([*lines, "</svg>", ""])
 

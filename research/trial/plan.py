@@ -15,4 +15,4 @@ PROBLEMS = {
     )
 }
 DEAR = frozenset(everywhere(module) for module in ("ema", "cpca", "sdpa", "lsk", "mhsa"))
-"""Networks that are left out: a step takes more than 3 times the bare network's (costs.csv)."""
+"""Networks that are left out: a step takes more than 3 times the bare backbone's (costs.csv)."""

@@ -123,7 +123,7 @@ class Trial:
         return bench.plan.attach(model, resolved, cell.seed)
 
     def _body(self, seed: int, other: Choice | None) -> Mapping[str, Tensor]:
-        """Weights of a bare network that was trained on other classes, without its classifier."""
+        """Weights of a bare backbone that was trained on other classes, without its classifier."""
         if (seed, other) not in self._bodies:
             bench = Bench(recipe_of(PRETRAINING.name, seed, self._root), self._hook)
             model = bench.plan.bare(seed, other)

@@ -57,7 +57,7 @@ class TrialTable:
     right: dict[tuple[str, int], NDArray[np.bool_]]
     """(network, seed) -> for each test image whether it is right; of trained cells."""
     step: Floats
-    """(networks,) time of a training step over that of the bare network; NaN: not timed."""
+    """(networks,) time of a training step over that of the bare backbone; NaN: not timed."""
 
     @property
     def trained(self) -> int:

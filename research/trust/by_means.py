@@ -38,7 +38,7 @@ BARS = (0.9, 0.95, 0.975, 0.99)
 CONFIRM_SEEDS = 3
 ROUNDS = 6
 MARGIN = 0.005
-# paired with the bare network on each
+# paired with the bare backbone on each
 LENGTH_SEEDS = 2
 # the least probability with which a relative joins further runs
 IN_PLAY = 0.5
@@ -88,7 +88,7 @@ class StudyOfMeans(Study):
     """A study in which no placement gains anything, with other means beside them."""
 
     def add(self, kind: Kind) -> None:
-        """Adds relatives, and the bare network trained longer."""
+        """Adds relatives, and the bare backbone trained longer."""
         lost = 0.0 if kind.what == "smaller" else -kind.gain
         gains = dict.fromkeys((*LARGER, LONGER), 0.0) | dict.fromkeys(SMALLER, lost)
         gains |= dict.fromkeys(GAINS[kind.what], kind.gain)
@@ -110,7 +110,7 @@ class Found:
     attention: bool
     """Whether a placement is chosen, by its own rule."""
     gains: Mapping[str, Gain]
-    """Of the relatives and the longer training, over the bare network."""
+    """Of the relatives and the longer training, over the bare backbone."""
     wide: Gain
     """Of the longer training, with the noise of runs that the study knows."""
     answers: Mapping[str, str]
@@ -169,7 +169,7 @@ def _in_play(
 def _apart(
     made: StudyOfMeans, key: str, runs: Sequence[ScoredRun], bare: Sequence[ScoredRun]
 ) -> tuple[Gain, Evidence]:
-    """A relative's gain, by a model of it and the bare network alone."""
+    """A relative's gain, by a model of it and the bare backbone alone."""
     placements = {"none": parse("none"), key: parse(NOTATION[key])}
     larger = {key} if key in LARGER else set()
     beforehand = Beforehand(True, larger, pretrained=made.world.pretrained)
@@ -293,7 +293,7 @@ FREEDOMS = 20
 
 def lengths(kind: Kind, seeds: range) -> dict[str, float]:
     """Bar, and whether the noise of runs counts -> share of studies whose longer training is taken
-    for better. The bare network alone is trained, and the noise of runs is known with FREEDOMS.
+    for better. The bare backbone alone is trained, and the noise of runs is known with FREEDOMS.
     """
     rng = np.random.default_rng([99, *kind.name.encode()])
     alike = StudyOfMeans(World(kind.noise, "null", 3), rng)

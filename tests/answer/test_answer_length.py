@@ -1,4 +1,4 @@
-"""How long the bare network needs, and what an answer says of trainings that are too short or that
+"""How long the bare backbone needs, and what an answer says of trainings that are too short or that
 twice as long would better.
 """
 
@@ -80,7 +80,7 @@ def made(folder: Path, *, searched: int, target: int) -> MadeStudy:
 
 
 def bare_runs(study: MadeStudy, epochs: int, *, gain: float) -> None:
-    """Two trainings of the bare network for so many epochs, better by `gain` than the search's."""
+    """Two trainings of the bare backbone for so many epochs, better by `gain` than the search's."""
     study.store.protocols.put(length_protocol(epochs), "{}")
     (bare,) = (row.key for row in study.store.candidates() if row.baseline == "none")
     for seed in (0, 1):

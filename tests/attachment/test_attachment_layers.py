@@ -58,7 +58,7 @@ def attended(norm: object = nn.BatchNorm2d, module: str = "coord(min_hidden=4)")
 
 
 def norms(net: nn.Module) -> list[nn.Module]:
-    """Those of the bare network, as code finds them by type."""
+    """Those of the bare backbone, as code finds them by type."""
     kinds = (nn.BatchNorm2d, nn.GroupNorm)
     return [m for n, m in net.named_modules() if isinstance(m, kinds) and "nas_attn" not in n]
 

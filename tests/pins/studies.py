@@ -232,7 +232,7 @@ def at_target(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
 
 
 def longer_bare_runs(study: MadeStudy, epochs: int, gain: float) -> None:
-    """Two trainings of the bare network for so many epochs."""
+    """Two trainings of the bare backbone for so many epochs."""
     study.store.protocols.put(length_protocol(epochs), "{}")
     for seed in (0, 1):
         right = study.hard + 0.06 * study.rng.standard_normal(IMAGES) < 0.62 + gain

@@ -237,7 +237,7 @@ CLASSIFIERS = {
 
 
 def trained_factors(backbone: str, build: Build | None = None) -> dict[str, float]:
-    """Parameter -> the factor on its learning rate, of a bare network with a frozen backbone."""
+    """Parameter -> the factor on its learning rate, of a bare backbone with a frozen backbone."""
     recipe = load_recipe(
         "digits",
         overrides={

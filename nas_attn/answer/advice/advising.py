@@ -24,7 +24,7 @@ from nas_attn.model.published_gains import pooled
 def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     """What is known of attention in this network, with latencies measured until a time
     (`time.monotonic`). Raises BackboneError: it has no site. Raises MeasurementError: the device or
-    a package is missing, or the bare network does not run.
+    a package is missing, or the bare backbone does not run.
     """
     began = time.monotonic()
     # Says at once if the device is missing.

@@ -40,7 +40,7 @@ FIRST_COSTLY = 2
 takes.
 """
 WITH_REFERENCE = 2
-"""The bare network is in a session twice."""
+"""The bare backbone is in a session twice."""
 SAFETY = 1.2
 """A session may take so many times what it is expected to."""
 
@@ -58,7 +58,7 @@ class CostMeasurement:
     """Measures candidates in one network until the time is over."""
 
     def __init__(self, model: nn.Module, sites: Sequence[Site], question: Question) -> None:
-        """Times the bare network once. `sites`: all of the network, blocks included."""
+        """Times the bare backbone once. `sites`: all of the network, blocks included."""
         self.sessions: list[Session] = []
         self.too_slow: list[AdvisedPlacement] = []
         self.refused: list[RefusedPlacement] = []

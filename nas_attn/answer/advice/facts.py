@@ -11,7 +11,7 @@ from nas_attn.space.placement import Placement, Site
 from nas_attn.storage.records import Latency
 
 TOO_SLOW = 4.0
-"""In times of the bare network's forward pass: slower networks are not timed any further."""
+"""In times of the bare backbone's forward pass: slower networks are not timed any further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Advice:
     measured: tuple[MeasuredPlacement, ...]
     """The most promising first."""
     too_slow: tuple[AdvisedPlacement, ...]
-    """Several times slower than the bare network by a first look, and not measured."""
+    """Several times slower than the bare backbone by a first look, and not measured."""
     refused: tuple[RefusedPlacement, ...]
     unmeasured: tuple[AdvisedPlacement, ...]
     """For which there was no time."""

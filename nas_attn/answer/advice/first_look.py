@@ -18,7 +18,7 @@ from nas_attn.training.numerics import intra_op_threads
 SMALLER = (4, 2)
 """Of a side of the images: parts on which a network is tried first."""
 FAR_TOO_SLOW = 2 * TOO_SLOW
-"""There, in times of the bare network's forward pass."""
+"""There, in times of the bare backbone's forward pass."""
 ROUNDS = 4
 """Forward passes of each network before one is called too slow; the first of them are slow."""
 FEWEST_ROUNDS = 2
@@ -69,7 +69,7 @@ class RoughTiming:
         return None if passes is None else min(one.wall_s for one in passes)
 
     def _passes(self, model: nn.Module, x: Tensor, limit: float) -> list[_Pass] | None:
-        """A few; None: even the shortest takes more than `limit` times the bare network's."""
+        """A few; None: even the shortest takes more than `limit` times the bare backbone's."""
         passes: list[_Pass] = []
         bare: list[_Pass] = []
         while len(passes) < ROUNDS and _own_s(passes) < LONG_LOOK_S:
@@ -88,7 +88,7 @@ class RoughTiming:
         return _Pass(own_s if self._threads == 1 else wall_s, wall_s)
 
     def _takes(self, x: Tensor) -> bool:
-        """Whether the bare network runs on such images."""
+        """Whether the bare backbone runs on such images."""
         try:
             with _running(self._threads):
                 self._bare(x)
@@ -98,7 +98,7 @@ class RoughTiming:
         return True
 
     def _shortest_s(self) -> float:
-        """Of the bare network's passes."""
+        """Of the bare backbone's passes."""
         passes: list[_Pass] = []
         with _running(self._threads):
             while len(passes) < ROUNDS and _own_s(passes) < LONG_LOOK_S:

@@ -61,7 +61,7 @@ class Further(TaskSource, ABC):
 
     @override
     def ahead(self, lease: Lease) -> bool:
-        """The bare network runs in each step, whatever else is chosen: an idle worker may begin
+        """The bare backbone runs in each step, whatever else is chosen: an idle worker may begin
         with it.
         """
         until = self.store.settings.test_from
@@ -75,7 +75,7 @@ class Further(TaskSource, ABC):
 
     @abstractmethod
     def bare_runs(self, bare: CandidateRow) -> list[Run]:
-        """The bare network's runs in the next step that are not in the queue."""
+        """The bare backbone's runs in the next step that are not in the queue."""
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
@@ -137,7 +137,7 @@ class Confirmation(Further):
 
     @override
     def _waits(self) -> bool:
-        # they are chosen once, and the bare network's may have begun
+        # they are chosen once, and the bare backbone's may have begun
         return False
 
     @override

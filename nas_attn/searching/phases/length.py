@@ -1,6 +1,6 @@
 """Finds how long the target trains, where the recipe leaves that open (`target.epochs = "auto"`).
 
-Before its first candidate, a study trains the bare network for n, 2n, 4n … epochs, each time from
+Before its first candidate, a study trains the bare backbone for n, 2n, 4n … epochs, each time from
 the start and with a schedule of its own, on two seeds. The first length whose double is not clearly
 better (`nas_attn.answer.length` has the rule) becomes the target, is written into the study's
 recipe, and stays.
@@ -77,7 +77,7 @@ class Tried:
 
     @property
     def needed(self) -> int | None:
-        """The length that the bare network needs; None while it is not known."""
+        """The length that the bare backbone needs; None while it is not known."""
         found = needed_length(self.scores, self.kind)
         last = self.failed or len(self.scores) >= MOST_LENGTHS
         if found is None and self.scores and last:
@@ -121,11 +121,11 @@ def tried_lengths(store: StudyStore, recipe: Recipe) -> Tried:
 
 
 def length_run(recipe: Recipe, key: str, epochs: int, seed: int) -> Run:
-    """Makes the training of the bare network for a length.
+    """Makes the training of the bare backbone for a length.
 
     Args:
         recipe: of the study.
-        key: of the bare network.
+        key: of the bare backbone.
         epochs: the length.
         seed: its number, from 0.
     """
@@ -156,12 +156,12 @@ def keep_length_protocol(store: StudyStore, recipe: Recipe, epochs: int) -> None
 
 
 def epochs_of(run: Run) -> int:
-    """For how many epochs a training of the bare network goes on, by its protocol."""
+    """For how many epochs a training of the bare backbone goes on, by its protocol."""
     return int(run.protocol.rpartition("-")[2])
 
 
 def epoch_seconds(store: StudyStore) -> float | None:
-    """Seconds of an epoch of the bare network in its trainings of several lengths; None before the
+    """Seconds of an epoch of the bare backbone in its trainings of several lengths; None before the
     first has ended.
     """
     scores = [stored.score for stored in store.scores() if stored.purpose == LENGTH]
@@ -170,7 +170,7 @@ def epoch_seconds(store: StudyStore) -> float | None:
 
 
 class BareTrainings(TaskSource, ABC):
-    """Trainings of the bare network for some lengths, each on the same seeds."""
+    """Trainings of the bare backbone for some lengths, each on the same seeds."""
 
     purpose = LENGTH
 
@@ -197,7 +197,7 @@ class BareTrainings(TaskSource, ABC):
 
 
 class Control(BareTrainings):
-    """Trains the bare network for twice the target's epochs, as a control beside attention: what
+    """Trains the bare backbone for twice the target's epochs, as a control beside attention: what
     this brings costs no latency. Where the search trains more briefly than the target, also for the
     target's.
     """
@@ -217,11 +217,11 @@ class Control(BareTrainings):
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
         epochs = several(epochs_of(row.run), "epoch")
-        self.worker.say(f"bare network for {epochs}, seed {row.run.seed}{how_it_failed(row)}")
+        self.worker.say(f"bare backbone for {epochs}, seed {row.run.seed}{how_it_failed(row)}")
 
 
 class FindingLength(BareTrainings):
-    """Trains the bare network longer and longer, then writes the target into the study."""
+    """Trains the bare backbone longer and longer, then writes the target into the study."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
@@ -245,7 +245,7 @@ class FindingLength(BareTrainings):
     def ended(self, row: RunRow, lease: Lease) -> None:
         how = several(epochs_of(row.run), "epoch") if row.state == "done" else row.state
         why = f": {row.reason}" if row.reason else ""
-        self.worker.say(f"bare network, seed {row.run.seed}: {how}{why}")
+        self.worker.say(f"bare backbone, seed {row.run.seed}: {how}{why}")
 
     @override
     def close(self) -> Ending:
@@ -270,20 +270,20 @@ class FindingLength(BareTrainings):
         return Ending.COMPLETE
 
     def _check_learned(self, tried: Tried) -> None:
-        """Raises OperationError: the bare network cannot be trained. Raises RecipeError: it has
+        """Raises OperationError: the bare backbone cannot be trained. Raises RecipeError: it has
         learned nothing.
         """
         name = self.store.name
         if not tried.scores:
             raise OperationError(
-                f"the bare network of study '{name}' cannot be trained, so it is not known how"
+                f"the bare backbone of study '{name}' cannot be trained, so it is not known how"
                 " long the target trains: see the failed runs above, or give target.epochs a"
                 " number"
             )
         if tried.only_guessed:
             longest = several(tried.scores[-1].epochs, "epoch")
             raise RecipeError(
-                f"the bare network of study '{name}' has learned nothing in {longest}: it predicts"
+                f"the bare backbone of study '{name}' has learned nothing in {longest}: it predicts"
                 " one class for all images, so there is nothing to compare:"
                 f" {other_training(self.recipe.target_training)}"
             )
@@ -297,7 +297,7 @@ class FindingLength(BareTrainings):
         Args:
             target: its epochs.
             left_s: seconds for everything that follows.
-            epoch_s: seconds of an epoch of the bare network.
+            epoch_s: seconds of an epoch of the bare backbone.
             known: whether the target's length was found; else no run is as long.
         """
         speed = Speed(epoch_s, worker_count(self.store), session_s(self.recipe))
@@ -317,7 +317,7 @@ class FindingLength(BareTrainings):
         enough = "there is no time to find out how long it gains"
         if tried.needed is not None:
             enough = f"{several(target, 'epoch')} will do"
-        self.worker.say(f"target: the bare network reaches {', '.join(reached)}; {enough}")
+        self.worker.say(f"target: the bare backbone reaches {', '.join(reached)}; {enough}")
         if searched < target:
             self.worker.say(
                 f"too little time for runs of {several(target, 'epoch')}: the search trains for"

@@ -336,14 +336,14 @@ class Search(TaskSource):
                 self._warn_of_guessing(stored.key)
 
     def _warn_of_guessing(self, bare: str) -> None:
-        """Says so early if the bare network has learned nothing. Candidates may still learn, so the
-        search goes on.
+        """Says so early if the bare backbone has learned nothing. Candidates may still learn, so
+        the search goes on.
         """
         scores = self.store.scores(bare, protocol=SEARCH)
         if only_guessed(self.recipe, (stored.score.metrics for stored in scores)):
             training = self.recipe.training
             self.worker.say(
-                f"the bare network has learned nothing in {several(training.rungs[-1], 'epoch')}:"
+                f"the bare backbone has learned nothing in {several(training.rungs[-1], 'epoch')}:"
                 " it predicts one class for all images. If the candidates do the same,"
                 f" {other_training(training)}"
             )

@@ -149,7 +149,7 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
 def first_queue(
     recipe: Recipe, plan: Plan, trials: int, own: Sequence[UserTrial] = ()
 ) -> list[Queued]:
-    """Lists what a search tries before its sampler proposes anything: the bare network, the user's
+    """Lists what a search tries before its sampler proposes anything: the bare backbone, the user's
     own placements, then the other baselines and the controls. So a search that ends early has tried
     what its user asked for.
 

@@ -80,7 +80,7 @@ class Forecast:
     others_share: float = 0.0
     """Of the epochs, for networks other than placements."""
     longer_share: float = 0.0
-    """Of the epochs, for a longer training of the bare network."""
+    """Of the epochs, for a longer training of the bare backbone."""
 
 
 DAY_S = 86_400.0
@@ -99,7 +99,7 @@ def forecast_lines(forecast: Forecast) -> list[Line]:
         )
     if forecast.guess is not None:
         lines.append(
-            "target: as long as the bare network needs, which is found first: it is trained for"
+            "target: as long as the bare backbone needs, which is found first: it is trained for"
             f" {forecast.guess} epochs, {2 * forecast.guess} … until twice as long is not clearly"
             f" better; what follows holds if {forecast.guess} will do"
         )
@@ -134,7 +134,7 @@ def _shares(forecast: Forecast) -> str:
     """How the time is shared between the means."""
     attention = 1 - forecast.others_share - forecast.longer_share
     parts = {
-        "attention and the bare network": attention,
+        "attention and the bare backbone": attention,
         "larger and smaller networks": forecast.others_share,
         "a longer training": forecast.longer_share,
     }
@@ -235,7 +235,7 @@ def _made(
     if from_backbone and networks:
         # each has backbones of its own; one gets further seeds
         backbones += len(networks) - 1 + min(training.backbones, 1 + search.confirm_seeds)
-    # the bare network runs on each seed
+    # the bare backbone runs on each seed
     spread = len(bare_seeds(recipe)) - training.seeds
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))

@@ -106,7 +106,7 @@ class Budget:
     longer: LongerTarget | None = None
     """What it takes if the study finds a longer target; None: that is not to be expected."""
     pairs: int = 1
-    """Of the best placement and the bare network, about."""
+    """Of the best placement and the bare backbone, about."""
     pool: int | None = None
     """Images that each seed divides anew, where there are few; else None."""
 
@@ -168,7 +168,7 @@ def _target(budget: Budget, target: TrainingSection) -> str:
     if not budget.recipe.target_is_open:
         return f"{several(target.rungs[-1], 'epoch')} with attention {start}"
     return (
-        f"as long as the bare network needs {start}: it is trained for {budget.usual} epochs,"
+        f"as long as the bare backbone needs {start}: it is trained for {budget.usual} epochs,"
         f" {2 * budget.usual} … until twice as long is not clearly better"
     )
 

@@ -34,24 +34,24 @@ from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 
-# the fewest candidates that can be compared: the bare network, and one module at all sites three
+# the fewest candidates that can be compared: the bare backbone, and one module at all sites three
 # times; each of them on two seeds, since a single pair says next to nothing
 FEWEST = FEWEST_RUNS // 2
 # with fewer candidates, more seeds tell more than a test
 FEWEST_TESTED = 9
 MOST_CANDIDATES = 120
-# the bare network and two others, where nothing else fits
+# the bare backbone and two others, where nothing else fits
 LEAST_TRIALS = 3
 # so many candidates have a larger network among them, and a longer training
 WITH_CONTROLS = 10
 # times to train, about: with attention, relative to the bare backbone; a larger network, relative
-# to one with attention; and the bare network on two seeds for twice as many epochs
+# to one with attention; and the bare backbone on two seeds for twice as many epochs
 ATTENTION = 1.4
 OF_LARGER = 1.5
 OF_LONGER = 3.0
 # share of all epochs that a candidate takes if it may be pruned, about
 PRUNED_SHARE = 0.7
-# that the bare network runs on at most; each has six candidates or more
+# that the bare backbone runs on at most; each has six candidates or more
 MOST_SEEDS = 3
 OF_A_SEED = 6
 # networks
@@ -88,7 +88,7 @@ OFTEN_NEEDED = 4
 class Speed:
     """How long trainings take here."""
 
-    # seconds of an epoch of the bare network with one worker, while the others work, too
+    # seconds of an epoch of the bare backbone with one worker, while the others work, too
     epoch_s: float
     workers: int
     # seconds that measuring a candidate's latency takes
@@ -99,7 +99,7 @@ class Speed:
         return self.epoch_s * epochs * ATTENTION / self.workers
 
     def lengths_s(self, *lengths: int) -> float:
-        """Seconds that the bare network's trainings of these lengths take."""
+        """Seconds that the bare backbone's trainings of these lengths take."""
         return SEEDS_PER_LENGTH * sum(lengths) * self.epoch_s / self.workers
 
 
@@ -110,12 +110,12 @@ class Fit:
     trials: int
     # of the test at the end; 0: there is no time for it
     blocks: int
-    # in which the best candidate meets its rivals and the bare network, about
+    # in which the best candidate meets its rivals and the bare backbone, about
     rounds: int = 0
 
     @property
     def pairs(self) -> int:
-        """Of the best candidate and the bare network, about."""
+        """Of the best candidate and the bare backbone, about."""
         return 1 + self.rounds + self.blocks
 
 
@@ -237,7 +237,7 @@ def longer_target(
 
 
 def control_lengths(recipe: Recipe, trials: int) -> list[int]:
-    """For how many epochs the bare network is trained beside the search's own runs."""
+    """For how many epochs the bare backbone is trained beside the search's own runs."""
     searched = recipe.training.rungs[-1]
     target = recipe.target_training.rungs[-1]
     # a user's own, which may cost anything
@@ -288,7 +288,7 @@ class Timetable:
     seconds: float
     workers: int
     epoch_s: float
-    """Of the bare network with one worker, while the others work, too."""
+    """Of the bare backbone with one worker, while the others work, too."""
     stated: int
     """Candidates that the recipe names."""
     trials: int

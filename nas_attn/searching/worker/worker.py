@@ -400,7 +400,7 @@ class Worker:
         if run.purpose == BACKBONE:
             return self._backbone_name(run)
         if run.purpose == LENGTH:
-            return f"bare network, seed {run.seed}, {run.protocol}"
+            return f"bare backbone, seed {run.seed}, {run.protocol}"
         if run.purpose == SEARCH:
             candidate = self.store.candidate(run.key)
             return str(run.placement) if candidate is None else f"trial {candidate.trial}"

@@ -1,4 +1,4 @@
-"""How long the target trains, found by training the bare network."""
+"""How long the target trains, found by training the bare backbone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
 
 URL = "sqlite:///nas_attn.db"
-# the bare network gains up to 40 epochs; each run of any network takes the epochs that it is told
+# the bare backbone gains up to 40 epochs; each run of any network takes the epochs that it is told
 SATURATING = """
 def evaluate(model, run):
     with open("calls.txt", "a") as calls:

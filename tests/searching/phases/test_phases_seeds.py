@@ -1,4 +1,4 @@
-"""The seeds that candidates run on: in the search those of the bare network, then others."""
+"""The seeds that candidates run on: in the search those of the bare backbone, then others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_candidates_run_on_the_bare_networks_seeds_and_each_is_confirmed_on_othe
     searched, confirmed = seeds_of(opened, "search"), seeds_of(opened, "confirm")
     assert len(searched) == 12
     assert set(map(tuple, searched.values())) == {(0, 1), (1, 0)}
-    assert sorted(searched[0]) == [0, 1], "the bare network's"
+    assert sorted(searched[0]) == [0, 1], "the bare backbone's"
     assert len(confirmed) > 2
     assert set(map(tuple, confirmed.values())) == {(2,)}
 
@@ -68,7 +68,7 @@ def test_a_study_that_began_in_another_order_goes_on_in_it(table: Path) -> None:
     opened.store.queue.finish(row, "done", "", lease)
     search(opened)
     searched = seeds_of(opened, "search")
-    assert sorted(searched.pop(0)) == [0, 1], "the bare network's"
+    assert sorted(searched.pop(0)) == [0, 1], "the bare backbone's"
     assert {trial: (trial % 2, trial % 2 + 1) for trial in searched} == {
         trial: tuple(seeds) for trial, seeds in searched.items()
     }

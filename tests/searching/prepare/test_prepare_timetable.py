@@ -70,7 +70,7 @@ def test_fewer_candidates_have_fewer_baselines(table: Path) -> None:
     recipe = load_recipe("table.toml", overrides={"space": "plug_and_play", "search.trials": 60})
     opened = beginning.create(SearchPlan(recipe, URL), trials=9)
     assert opened.trials == 9
-    assert len(opened.book.all()) == 1 + 3, "the bare network, and a third of nine"
+    assert len(opened.book.all()) == 1 + 3, "the bare backbone, and a third of nine"
     assert beginning.begin(recipe, URL).trials == 9, "it goes on with what was planned"
     beginning.take_up(opened, trials=60)
     assert len(opened.book.all()) == 1 + 20

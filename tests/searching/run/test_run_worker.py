@@ -84,7 +84,7 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
         for seed in ("0", "1", "2")
     }
     assert ran["0"] & ran["1"] >= {"none"}, (
-        "six candidates and more share a seed, the bare network runs on all"
+        "six candidates and more share a seed, the bare backbone runs on all"
     )
     assert min(len(ran["0"] - ran["1"]), len(ran["1"] - ran["0"])) >= 4
     confirmed = {placement for placement, seed, rung in calls(table) if (seed, rung) == ("2", "1")}
