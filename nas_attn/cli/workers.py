@@ -53,6 +53,8 @@ LOG_LINE_LETTERS = 300
 SHOWN_JOBS = 4
 # of a job: Slurm warns a minute before its end, and the worker needs some time after the start
 FEWEST_MINUTES = 3
+# options that the process has which takes the place of a worker without its GPU
+_FLAGS = {"--json": "as_json", "--quiet": "quiet", "--verbose": "verbose"}
 # seconds for which `stop` waits that the workers end
 WAIT_FOR_WORKERS_S = 300.0
 
@@ -112,11 +114,12 @@ def worker(
         nullcontext() if report is None else report.takes_warnings(),
     ):
         ended = _work(
+            context,
             lambda: study_named(context, study, runs_code=True),
             told,
             say=say,
             stop=stop,
-            verbose=context.verbose,
+            seconds=seconds,
             alone=given is not None or told.sharing > 1,
         )
     if ended is Ending.STOPPED and over.is_set():
@@ -130,22 +133,24 @@ def worker(
 
 
 def _work(
+    context: Context,
     find: Callable[[], OpenStudy],
     told: WorkerSettings,
     *,
     say: Callable[[str], None],
     stop: threading.Event,
-    verbose: bool,
+    seconds: float | None,
     alone: bool,
 ) -> Ending:
     """Takes part in the study that is found.
 
     Args:
+        context: The command's.
         find: Opens the study.
         told: The worker's settings.
         say: Takes each line of progress.
         stop: Ends the work after the current step.
-        verbose: Whether an evaluator's output is shown.
+        seconds: After which all ends; None: never.
         alone: Whether this is one worker; else there are as many as is usual on the GPUs here.
 
     Returns:
@@ -169,7 +174,7 @@ def _work(
         say=say,
         stop=stop,
         share=Share(machine=told.sharing, device=told.per_gpu),
-        verbose=verbose,
+        verbose=context.verbose,
     )
     began = time.monotonic()
     try:
@@ -189,7 +194,11 @@ def _work(
         if told.replaced >= MOST_REPLACED:
             raise
         say(f"{error.reason}; another process takes its place")
-        replace_this_process(opened, told, after_s=time.monotonic() - began)
+        after_s = time.monotonic() - began
+        flags = [name for name, is_given in _FLAGS.items() if getattr(context, is_given)]
+        if seconds is not None:
+            flags += ["--time", f"{max(1, math.ceil(seconds - after_s))}s"]
+        replace_this_process(opened, told, after_s=after_s, flags=flags)
 
 
 def launch(

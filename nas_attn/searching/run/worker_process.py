@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -55,10 +55,10 @@ class WorkerSettings:
         return {STORAGE: url, WORKER: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
 
 
-def worker_command(study: str) -> list[str]:
+def worker_command(study: str, flags: Sequence[str] = ()) -> list[str]:
     # -P: a random.py or torch.py in the working folder does not replace the library's. Modules that
     # the recipe names are found there all the same (`importing.load_object`).
-    return [sys.executable, "-P", "-m", "nas_attn", "worker", study]
+    return [sys.executable, "-P", "-m", "nas_attn", "worker", study, *flags]
 
 
 def start_worker(
@@ -72,11 +72,17 @@ def start_worker(
 
 
 def replace_this_process(
-    opened: OpenStudy, settings: WorkerSettings, *, after_s: float
+    opened: OpenStudy, settings: WorkerSettings, *, after_s: float, flags: Sequence[str]
 ) -> NoReturn:
     """Goes on as a new process of the same number, so that whoever started the worker still finds
     it, and with a fresh hold of the GPU. On Windows, where this is not possible, waits for another
-    process and ends as it does. `after_s`: seconds since the worker began.
+    process and ends as it does.
+
+    Args:
+        opened: The study.
+        settings: Of the worker until now.
+        after_s: Seconds since it began.
+        flags: Options of the command `worker` for the new process.
     """
     limit_s = settings.time_limit_s
     following = replace(
@@ -85,7 +91,7 @@ def replace_this_process(
         time_limit_s=None if limit_s is None else max(0.0, limit_s - after_s),
         trusted=trusts(),
     )
-    command = worker_command(opened.store.name)
+    command = worker_command(opened.store.name, flags)
     variables = {**os.environ, **following.environment(opened.database.url)}
     sys.stdout.flush()
     sys.stderr.flush()

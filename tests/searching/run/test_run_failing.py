@@ -1,5 +1,6 @@
 """A fault in one candidate is that candidate's; one in every candidate stops the study."""
 
+import json
 import re
 import subprocess
 import sys
@@ -252,3 +253,16 @@ def test_a_process_that_lost_its_gpu_is_replaced_and_its_run_fails_the_third_tim
     failed = [row for row in opened.store.candidates() if row.state == "failed"]
     assert len(failed) == 1
     assert len(opened.store.candidates()) >= 5
+
+
+@pytest.mark.slow
+def test_a_worker_that_lost_its_gpu_still_ends_and_answers_as_it_was_asked(table: Path) -> None:
+    (table / "table_evaluator.py").write_text(LOSES_GPU)
+    program = [sys.executable, "-m", "nas_attn.cli.main"]
+    few = ["--trials", "5", "--set", "search.confirm_seeds=0", "--create-only"]
+    subprocess.run([*program, "search", "table.toml", *few], check=True, capture_output=True)
+    asked = ["worker", "table", "--json", "--time", "10m"]
+    done = subprocess.run([*program, *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len((table / "lost.txt").read_text().split()) == 3
+    assert json.loads(done.stdout)["ended"] == "complete"
