@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -204,7 +205,10 @@ def reader(name: str, kind: Kind) -> Callable[[DataSection, Place], Any]:
     known = data_sets_with(kind)
     row = find_data_set(name)
     if row is None:
-        raise DataError(f"unknown data set '{name}': {did_you_mean(name, known)}")
+        way_out = did_you_mean(name, known)
+        if Path(name).is_dir() and "folder:PATH" in known:
+            way_out = f"for the images in this folder write folder:{name}"
+        raise DataError(f"unknown data set '{name}': {way_out}")
     source, _, place = name.partition(":")
     if row.name not in DATA_SETS and not place.replace(".", "_").isidentifier():
         # a path, which no function of the user's is called

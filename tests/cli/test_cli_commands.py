@@ -303,6 +303,7 @@ def test_the_target_is_a_start_and_a_number_of_epochs(
             "limits.max_latency_ratio: input should be greater than 0, not -1.0",
         ),
         (["--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
+        (["--data", "mnits"], "'mnits'"),
         (["--target", "nothing.pt"], "target 'nothing.pt'"),
         (["--target", "weights"], "resnet8"),
         (["--target", "0"], "--target 0"),
@@ -317,6 +318,14 @@ def test_init_writes_no_wrong_recipe(
     assert ended.status == 2
     assert words in ended.error
     assert not list(tmp_path.iterdir())
+
+
+def test_init_says_how_a_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photographs(tmp_path / "cats", of_each=2)
+    assert "folder:cats" in nas("init", "--yes", "--data", "cats").error
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ class TaskData:
         backbone: str,
     ) -> tuple[str, InputProposal | None]:
         """Returns what `init` says of these data, and how it proposes to make them the network's
-        input. Raises DataError: they are not as this task needs them.
+        input. Raises DataError: they are not known, or not as this task needs them.
 
         Args:
             section: Where the images are.
@@ -116,6 +116,10 @@ class TaskData:
         """
         inventory = self.inventory(section)
         if inventory is None:
+            if section.name != EXTERNAL and self.task.own_trainer:
+                from nas_attn.data import loading
+
+                loading.reader(section.name, self.task.labels)
             return "", None
         proposed = self.proposed(inventory, backbone)
         taken = replace(inventory, size=proposed.size, fit=proposed.fit)
