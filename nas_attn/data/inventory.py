@@ -178,10 +178,15 @@ class Inventory:
             sizes = f"{self.boxes.pixels:.0f} pixels in the median, {shown} at the network's"
             yield f"boxes: {sizes} input of {self.size}"
             if at_input < LEAST_BOX:
-                way_out = "give a larger data.size, or cut the images into tiles"
+                # in which the median box has the size that is proposed
+                tile = int(self.boxes.pixels * self.size / USUAL_BOX)
+                way_out = (
+                    f"cut the images into tiles of {tile:,} pixels, or give a larger data.size"
+                )
                 if self.boxes.share * SIDES[1] < LEAST_BOX:
                     way_out = (
-                        f"cut the images into tiles, since {SIDES[1]} is the largest data.size"
+                        f"cut the images into tiles of {tile:,} pixels, since they would have only"
+                        f" {self.boxes.share * SIDES[1]:.1f} in {SIDES[1]}, the largest data.size"
                     )
                 yield f"note: boxes of {shown} pixels are too small to be found: {way_out}"
 

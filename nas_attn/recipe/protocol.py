@@ -310,6 +310,12 @@ class TargetSection(Section):
     last rung; or, if the search starts differently, three times that and at least
     `backbone_epochs`. Without `training.rungs` and an evaluator of one's own: `auto`.
     """
+    # studies from before it know their recipe again by its text
+    freeze: Literal["backbone"] | None = Field(default=None, exclude_if=lambda part: part is None)
+    """`backbone`: only attention and the head train; all else keeps the weights it starts from, and
+    its norms their statistics. It is `training.backbone_learning_rate = 0` of the target, and of
+    the search unless `[training]` says otherwise. None: all trains.
+    """
     found: bool = False
     """Written by a study: whether it found `epochs` itself."""
     seeds: int = Field(default=8, ge=2, le=256)

@@ -136,6 +136,7 @@ class Recipe(Section):
             if start == "scratch":
                 rate = "learning_rate"
             alike |= {rate: target["learning_rate"]} if target.get("learning_rate") else {}
+            alike |= {"backbone_learning_rate": 0.0} if target.get("freeze") == "backbone" else {}
             training = {"start": start, **given, **alike, **training}
         return {**table, "target": target, "training": training}
 
@@ -187,6 +188,20 @@ class Recipe(Section):
                 " backbone, whose ratio is 1; give 1 or more"
             )
         task.check(self)
+        return self
+
+    @model_validator(mode="after")
+    def _can_freeze(self) -> Self:
+        if self.target.freeze is not None and self.target.start == "scratch":
+            raise ValueError(
+                f"target.freeze = '{self.target.freeze}' needs trained weights, and target.start ="
+                " 'scratch' begins at random: name them in target.weights, or remove freeze"
+            )
+        if self.target.freeze is not None and self.training.evaluator is not None:
+            raise ValueError(
+                f"target.freeze = '{self.target.freeze}' is not for an evaluator, which trains by"
+                " itself: freeze there with nas_attn.freeze_all_but_attention(model), and remove it"
+            )
         return self
 
     @model_validator(mode="after")
@@ -310,12 +325,12 @@ class Recipe(Section):
         """
         training = self.training
         target = self.target
-        given = target.model_dump(
-            exclude={"start", "weights", "epochs", "found", "seeds", "learning_rate", "augment"}
-        )
+        given = target.model_dump(include={"weight_decay", "batch_size"})
         changed: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None
         }
+        if target.freeze == "backbone":
+            changed["backbone_learning_rate"] = 0.0
         rate = "finetune_learning_rate"
         if target.start == "scratch":
             rate = "learning_rate"

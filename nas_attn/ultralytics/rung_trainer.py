@@ -28,6 +28,7 @@ from nas_attn.system.processes import cores
 from nas_attn.training.evaluators import Evaluator, EvaluatorRun
 from nas_attn.training.learning_rates import peak_rate
 from nas_attn.training.parameters import give_dimensions
+from nas_attn.ultralytics import train_attention
 from nas_attn.ultralytics.caches import caches_read_safely
 from nas_attn.ultralytics.networks import parts_of
 
@@ -149,6 +150,11 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
     trainer.before = before
     trainer.attention = attention_parameters(model)
     trainer.factor = recipe.training.attention_learning_rate
+
+    if recipe.training.backbone_learning_rate == 0:
+        # all layers but the last, which is the head
+        trainer.args.freeze = len(list(model.get_submodule("model").children())) - 1
+        train_attention(trainer)
 
     def stop_at_the_rung(trainer: Any) -> None:
         trainer.stop = trainer.epoch + 1 >= run.epochs

@@ -64,6 +64,9 @@ class UltralyticsDetection(EvaluatedDetection):
         asked = [
             name for name in OUR_OPTIONS if getattr(recipe.training, name) != getattr(usual, name)
         ]
+        if recipe.training.backbone_learning_rate == 0 and recipe.training.start == "pretrained":
+            # by target.freeze; no other factor has a counterpart there
+            asked.remove("backbone_learning_rate")
         if asked:
             raise ValueError(
                 f"training.{asked[0]} is not supported with ultralytics' trainer: remove it"

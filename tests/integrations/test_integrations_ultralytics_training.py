@@ -268,6 +268,83 @@ def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
     assert all(one.takes_part for one in na.check(model, (3, 64, 64)))
 
 
+def changes(before: dict[str, torch.Tensor], model: nn.Module) -> dict[str, set[str]]:
+    """What a training has changed: attention's entries, those of the head (layer 23), others."""
+    changed: dict[str, set[str]] = {"attention": set(), "head": set(), "others": set()}
+    for name, tensor in model.state_dict().items():
+        kind = "head" if name.startswith("model.23.") else "others"
+        if "nas_attn" in name:
+            kind = "attention"
+        if not torch.equal(before[name], tensor.cpu()):
+            changed[kind].add(name)
+    return changed
+
+
+FROZEN = "stage2@stage=coord(reduction=8)"
+
+
+@pytest.mark.extras("ultralytics")
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")
+def test_a_frozen_backbone_trains_attention_and_head(tmp_path: Path) -> None:
+    from ultralytics import YOLO
+
+    from nas_attn import backbones
+    from nas_attn.training.evaluators import EvaluatorRun
+    from nas_attn.ultralytics.rung_trainer import detector_evaluator
+
+    file = tmp_path / "mine.pt"
+    YOLO("yolo11n.yaml").save(file)
+    table = changed(
+        backbone={"name": f"ultralytics:{file}"},
+        target={"start": "pretrained", "weights": "default", "freeze": "backbone"},
+        training={"start": "pretrained", "rungs": [1]},
+    )
+    recipe = recipe_from(table, where="it")
+    assert recipe.training.backbone_learning_rate == 0
+    model = backbones.build(recipe.backbone, input_shape=(3, 32, 32), classes=10, pretrained=True)
+    na.attach(model, FROZEN, input_shape=(3, 32, 32), init="paper")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    run = EvaluatorRun("it", 0, 1, 1, 3, tmp_path, "cpu", "validation")
+    detector_evaluator(recipe)(model, run)
+    changed_by_us = changes(before, model)
+    assert not changed_by_us["others"]
+    assert changed_by_us["head"]
+    assert any(name.endswith("running_mean") for name in changed_by_us["attention"])
+    assert any(
+        name.endswith("conv.weight") or "weight" in name for name in changed_by_us["attention"]
+    )
+
+
+@pytest.mark.extras("ultralytics")
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")
+def test_attention_learns_in_layers_that_yolo_freezes(tmp_path: Path) -> None:
+    from ultralytics import YOLO
+
+    from nas_attn.ultralytics import keep_attention, train_attention
+
+    keep_attention()
+    data = yolo_files.data_file(recipe_from(TABLE, where="it").data)
+    for thawed in (False, True):
+        yolo = YOLO("yolo11n.yaml")
+        na.attach(yolo.model, FROZEN, input_shape=(3, 32, 32), init="paper")
+        if thawed:
+            train_attention(yolo)
+        before = {name: tensor.clone() for name, tensor in yolo.model.state_dict().items()}
+        yolo.train(
+            data=str(data), imgsz=32, epochs=1, batch=10, freeze=10, workers=0, plots=False,
+            project=str(tmp_path), val=False,
+        )  # fmt: skip
+        names = changes(before, yolo.trainer.model)
+        assert not any(
+            name.startswith(f"model.{layer}.") for name in names["others"] for layer in range(10)
+        )
+        assert bool(names["attention"]) == thawed
+
+
 @pytest.mark.extras("ultralytics")
 def test_what_finds_no_boxes_is_no_detector() -> None:
     with pytest.raises(BackboneError, match="task '"):

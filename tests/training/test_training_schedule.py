@@ -277,6 +277,67 @@ def test_the_last_layer_of_ones_own_network_is_its_classifier() -> None:
     assert set(trained_factors("resnet8", build)) == {"classifier.1.weight", "classifier.1.bias"}
 
 
+def frozen_target(**changes: Any) -> Any:
+    return load_recipe(
+        "digits",
+        overrides={
+            "backbone.name": "resnet8",
+            "target.start": "pretrained",
+            "target.weights": "mine.pt",
+            "target.epochs": 1,
+            "target.freeze": "backbone",
+            **changes,
+        },
+    )
+
+
+def test_a_target_that_freezes_its_backbone_trains_attention_and_head() -> None:
+    recipe = frozen_target()
+    # the search trains as the target does
+    assert recipe.training.backbone_learning_rate == 0
+    plan = make_plan(recipe, (1, 32, 32), 10)
+    section = recipe.target_training
+    assert section.backbone_learning_rate == 0
+    model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=coord(reduction=8)")), 0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    dataset = loading.load(
+        DataSection(name="digits", options={"train": 64, "validation": 64, "test": 64}),
+        device="cpu",
+    )
+    Trainer(section, dataset, device="cpu").fit(
+        model, seed=0, rungs=[1], rates=candidate_rates(plan, model)
+    )
+    changed = {n for n, tensor in model.state_dict().items() if not torch.equal(before[n], tensor)}
+    assert changed >= {"linear.weight", "linear.bias"}
+    inside = changed - {"linear.weight", "linear.bias"}
+    assert all("nas_attn" in name for name in inside)
+    # its own norm learns its statistics
+    assert any(name.endswith("running_mean") for name in inside)
+
+
+def test_a_search_may_train_what_its_target_freezes() -> None:
+    recipe = frozen_target(**{"training.backbone_learning_rate": 0.1})
+    assert recipe.training.backbone_learning_rate == 0.1
+    assert recipe.target_training.backbone_learning_rate == 0
+    other = frozen_target(**{"training.start": "backbone"})
+    assert other.training.backbone_learning_rate == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"target.start": "scratch", "target.weights": None},
+            "target.freeze = 'backbone' needs trained weights, .* or remove freeze",
+        ),
+        ({"training.evaluator": "mine:train"}, "an evaluator, which trains by itself"),
+    ],
+)
+def test_what_cannot_be_frozen_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        frozen_target(**changes)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
     if name.startswith("timm"):
