@@ -44,6 +44,7 @@ from nas_attn.searching.prepare.planning import (
     Fit,
     Speed,
     control_lengths,
+    control_seeds,
     divide_time,
     fitted,
     most_of_few,
@@ -182,12 +183,16 @@ class BareTrainings(TaskSource, ABC):
     def lengths(self) -> list[int]:
         """The epochs to train for, as far as is known now."""
 
+    def seeds(self) -> int:
+        """On how many seeds each length is trained."""
+        return SEEDS_PER_LENGTH
+
     @override
     def want(self, lease: Lease) -> bool:
         rows = self.queue.rows(purposes=[LENGTH])
         there = {row.run.identity for row in rows if row.state != "withdrawn"}
         missing = []
-        for epochs, seed in itertools.product(self.lengths(), range(SEEDS_PER_LENGTH)):
+        for epochs, seed in itertools.product(self.lengths(), range(self.seeds())):
             run = length_run(self.recipe, self.key, epochs, seed)
             if run.identity not in there:
                 keep_length_protocol(self.store, self.recipe, epochs)
@@ -205,6 +210,10 @@ class Control(BareTrainings):
     @override
     def lengths(self) -> list[int]:
         return control_lengths(self.recipe, self.worker.opened.trials)
+
+    @override
+    def seeds(self) -> int:
+        return control_seeds(self.recipe, self.worker.opened.trials)
 
     @override
     def ahead(self, lease: Lease) -> bool:
@@ -238,7 +247,7 @@ class FindingLength(BareTrainings):
         if until is None or epoch_s is None or not tried.scores:
             return following
         left_s = until - self.worker.opened.database.now()
-        each_s = epoch_s * SEEDS_PER_LENGTH / worker_count(self.store)
+        each_s = epoch_s * self.seeds() / worker_count(self.store)
         return [epochs for epochs in following if epochs * each_s <= left_s]
 
     @override

@@ -27,8 +27,8 @@ from nas_attn.searching.prepare.baselines import (
 )
 from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.planning import (
-    SEEDS_PER_LENGTH,
     control_lengths,
+    control_seeds,
     epoch_seconds,
     smallest_gain,
     usual_epochs,
@@ -239,7 +239,7 @@ def _made(
     spread = len(bare_seeds(recipe)) - training.seeds
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
-    longer = SEEDS_PER_LENGTH * sum(control_lengths(recipe, trials))
+    longer = control_seeds(recipe, trials) * sum(control_lengths(recipe, trials))
     epochs += longer
     controls = sum(is_control(one.resolved.placement) and one.typed is None for one in queue)
     others = min(controls, trials) * training.rungs[-1] * training.seeds

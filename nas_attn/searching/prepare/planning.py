@@ -29,7 +29,7 @@ from nas_attn.storage.leasing import release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.wrapping import Line
 from nas_attn.training.numerics import new_arithmetic, threads_for
-from nas_attn.training.plan import plan_for, session_s
+from nas_attn.training.plan import bare_seeds, plan_for, session_s
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
@@ -42,13 +42,15 @@ FEWEST_TESTED = 9
 MOST_CANDIDATES = 120
 # the bare backbone and two others, where nothing else fits
 LEAST_TRIALS = 3
-# so many candidates have a larger network among them, and a longer training
+# so many candidates have a larger network among them
 WITH_CONTROLS = 10
+# and so many a longer training beside them, which more often helps than another candidate
+WITH_LONGER = 6
 # times to train, about: with attention, relative to the bare backbone; a larger network, relative
-# to one with attention; and the bare backbone on two seeds for twice as many epochs
+# to one with attention; and the bare backbone for twice as many epochs on a seed
 ATTENTION = 1.4
 OF_LARGER = 1.5
-OF_LONGER = 3.0
+OF_LONGER = 1.5
 # share of all epochs that a candidate takes if it may be pruned, about
 PRUNED_SHARE = 0.7
 # that the bare backbone runs on at most; each has six candidates or more
@@ -77,6 +79,11 @@ END_S = BESIDE_S - START_S
 HOUR_S = 3600.0
 # of each length: with one, a lucky training decides
 SEEDS_PER_LENGTH = 2
+# of a longer training than the target: from scratch, two name a gain of twice a run's noise in 55 %
+# of simulated studies, four in 84 % (research/notes/trust.md)
+MORE_SEEDS_PER_LENGTH = 4
+# so many candidates carry them
+WITH_MORE_SEEDS = 20
 # with fewer, an epoch has few steps
 FEW_TRAINING_IMAGES = 2000
 # times the usual length: on 3,200 photographs, from random weights, the three networks of libraries
@@ -162,7 +169,11 @@ def fitted(
 def _first_runs_s(trials: int, speed: Speed, run_s: float) -> float:
     """Seconds of the first runs of so many candidates, controls and latencies included."""
     more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
-    controls = OF_LARGER + OF_LONGER if trials >= WITH_CONTROLS else 0.0
+    controls = OF_LARGER if trials >= WITH_CONTROLS else 0.0
+    if trials >= WITH_LONGER:
+        # as many as from scratch
+        more = trials >= WITH_MORE_SEEDS
+        controls += OF_LONGER * (MORE_SEEDS_PER_LENGTH if more else SEEDS_PER_LENGTH)
     return (trials + more_bare + controls) * run_s + trials * speed.session_s
 
 
@@ -247,11 +258,23 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
         # found ones are tried already
         return [] if recipe.target.found else [target]
     asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
-    if not asked or trials < WITH_CONTROLS:
+    if not asked or trials < WITH_LONGER:
         return []
     if searched_as_target(recipe):
         return [2 * target]
-    return [target, 2 * target]
+    # beside fewer candidates, that would take most of the time
+    return [target, 2 * target] if trials >= WITH_CONTROLS else []
+
+
+def control_seeds(recipe: Recipe, trials: int) -> int:
+    """On how many seeds each of these lengths is trained: at most on those that the bare backbone
+    runs on in the search.
+    """
+    scratch = recipe.target.start == "scratch" and searched_as_target(recipe)
+    if not scratch or trials < WITH_MORE_SEEDS:
+        return SEEDS_PER_LENGTH
+    there = len(bare_seeds(recipe)) + recipe.search.confirm_seeds
+    return max(SEEDS_PER_LENGTH, min(MORE_SEEDS_PER_LENGTH, there))
 
 
 # ---------------------------------------------------------------------- before a search begins

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare.planning import (
     FEWEST,
     Speed,
+    control_lengths,
+    control_seeds,
     fitted,
     least_s,
     most_of_few,
@@ -52,3 +55,15 @@ def test_more_pairs_and_more_images_show_smaller_gains() -> None:
     assert few[0] == anew[0] == pytest.approx(1.96 * 0.03, abs=0.005), "measured: 2.6 to 3.1 points"
     assert few[3] > 2 * anew[3], "the same images come back"
     assert smallest_gain(1440, 16, 1440) < few[2]
+
+
+def test_a_longer_training_is_tried_beside_few_candidates_and_on_more_seeds_beside_many() -> None:
+    digits = load_recipe("digits")
+    tried = {n: control_seeds(digits, n) * len(control_lengths(digits, n)) for n in (5, 6, 20)}
+    assert tried[5] == 0
+    assert 0 < tried[6] < tried[20]
+    briefer = load_recipe("cued-digits")
+    assert control_seeds(briefer, 20) < tried[20], "each seed takes the target's length, too"
+    assert not control_lengths(briefer, 6)
+    few = load_recipe("digits", overrides={"training.backbones": 1, "search.confirm_seeds": 1})
+    assert control_seeds(few, 20) < tried[20], "only seeds that the bare network has"
