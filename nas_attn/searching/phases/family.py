@@ -65,6 +65,19 @@ class QueuedRelatives:
         self._book.enqueue_outside(chosen.text, {BASELINE: control_name(chosen.placement)})
         return True
 
+    def within_limit(self) -> tuple[Choice, Latency] | None:
+        """The largest of the smaller networks that are surely within the limit of the latency, and
+        its latency; None without one.
+        """
+        smaller = self._relatives().smaller
+        for other, latency in zip(smaller, self._latencies(smaller), strict=True):
+            if latency is None:
+                continue
+            limit = self._worker.recipe.limits.latency_ratio(latency.reference_ms)
+            if limit is not None and latency.high <= limit:
+                return other, latency
+        return None
+
     def _relatives(self) -> Relatives:
         """The networks that can start here as the backbone does."""
         if self._found is None:

@@ -373,10 +373,12 @@ class Search(TaskSource):
         limit_ms = self.recipe.limits.max_latency_ms
         keeps = self.space.spec.sites.originals == "keep"
         if checked.reason and candidate.is_bare and checked.latency and limit_ms and keeps:
+            fits = self._family.within_limit()
+            smaller = f" like {fits[0]}, which takes {fits[1].ms:.3g} ms" if fits else ""
             raise RecipeError(
                 f"limits.max_latency_ms = {limit_ms:g} cannot be met: the bare backbone itself"
                 f" takes {checked.latency.ms:.3g} ms here, and attention adds more; set a higher"
-                " limit in a new study, or search a smaller backbone"
+                f" limit in a new study, or search a smaller backbone{smaller}"
             )
         if checked.reason:
             self._finish(candidate, lease, "infeasible", checked.reason)
