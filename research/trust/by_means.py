@@ -4,6 +4,7 @@ smaller networks and a longer training beside the placements, whose truth is kno
     python -m research.trust.by_means --studies 100 --seed 0        # tune on these
     python -m research.trust.by_means --studies 100 --seed 5000000  # judge on others
     python -m research.trust.by_means --keep FOLDER                 # goes on where it was stopped
+    python -m research.trust.by_means --only "nothing, scratch" --keep FOLDER
     python -m research.trust.by_means --length --studies 400        # a longer training alone
 
 Each study is carried out as in `simulate`: candidates, further seeds, rounds; relatives join as
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 
@@ -38,10 +40,15 @@ BARS = (0.9, 0.95, 0.975, 0.99)
 CONFIRM_SEEDS = 3
 ROUNDS = 6
 MARGIN = 0.005
-# paired with the bare backbone on each
+# on which a longer training is paired with the bare backbone: from scratch, and in fine-tuning
+SCRATCH_SEEDS = 4
 LENGTH_SEEDS = 2
 # the least probability with which a relative joins further runs
 IN_PLAY = 0.5
+# of a larger network's gain, about as the model expects it; and what two runs differ by
+EXPECTED = 0.005
+SPREAD = 0.012
+OF_A_PAIR = 0.011
 LARGER = {"larger": 1.2, "next": 1.45}
 SMALLER = {"smaller": 0.8, "smaller+": 0.9}
 NOTATION = {
@@ -127,7 +134,7 @@ def carry_out(kind: Kind, seed: int) -> Found:
     beside = {key: made.runs(key, 0) for key in NOTATION}
     evidence = look(made, runs)
     for number in range(CONFIRM_SEEDS):
-        joined = _in_play(made, beside, bare_runs, 2)
+        joined = _in_play(beside, bare_runs, 2)
         for key in confirmed(made, evidence)[: 6 - len(joined)]:
             runs += made.runs(key, 50 + number)
         bare_runs = [run for run in runs if run.key == "none"]
@@ -136,7 +143,7 @@ def carry_out(kind: Kind, seed: int) -> Found:
     evidence = look(made, runs)
     for number in range(ROUNDS):
         chosen, first = _chosen(made, evidence)
-        joined = _in_play(made, beside, bare_runs, 1)
+        joined = _in_play(beside, bare_runs, 1)
         met = rivals(made, evidence, chosen, first)[: 2 - len(joined)]
         for key in ["none", chosen, *met]:
             runs += made.runs(key, 100 + number)
@@ -148,7 +155,6 @@ def carry_out(kind: Kind, seed: int) -> Found:
 
 
 def _in_play(
-    made: StudyOfMeans,
     beside: Mapping[str, Sequence[ScoredRun]],
     bare: Sequence[ScoredRun],
     most: int,
@@ -158,12 +164,25 @@ def _in_play(
     """
     chances = {}
     for key, runs in beside.items():
-        gain, _ = _apart(made, key, runs, bare)
-        chances[key] = gain.probability
+        mean, error = _difference(runs, bare)
         if key in SMALLER:
-            chances[key] = 0.5 + 0.5 * (gain.mean > -MARGIN) - 0.25
+            chances[key] = 0.75 if mean > -MARGIN else 0.25
+            continue
+        # what the model expects of a larger network, and how widely
+        precision = 1 / error**2 + 1 / SPREAD**2
+        posterior = (mean / error**2 + EXPECTED / SPREAD**2) / precision
+        chances[key] = NormalDist().cdf(posterior * math.sqrt(precision))
     able = [key for key, chance in chances.items() if chance > IN_PLAY]
     return sorted(able, key=lambda key: -chances[key])[:most]
+
+
+def _difference(runs: Sequence[ScoredRun], bare: Sequence[ScoredRun]) -> tuple[float, float]:
+    """The mean difference on common seeds and its standard error. The model of a relative takes
+    most of a study's time, and says nearly the same of who joins.
+    """
+    before = {run.seed: run.value for run in bare}
+    pairs = [run.value - before[run.seed] for run in runs if run.seed in before]
+    return float(np.mean(pairs)), OF_A_PAIR / math.sqrt(len(pairs))
 
 
 def _apart(
@@ -260,12 +279,16 @@ def _taken(best: Recommendation, gains: Mapping[str, Gain], longer: Gain, bar: f
 
 def _length(made: StudyOfMeans, bare: Sequence[ScoredRun]) -> LengthGain:
     """What a longer training gains, by its own runs alone."""
-    seeds = [run.seed for run in bare[:LENGTH_SEEDS]]
+    seeds = [run.seed for run in bare[: _length_seeds(made.world.noise)]]
     before = {run.seed: _score(run, 10) for run in bare if run.seed in seeds}
     after = {seed: _score(made.runs(LONGER, seed)[0], 20) for seed in seeds}
     found = length_gain(RECIPE, {10: before, 20: after}, (10, 20), "accuracy", ValidationLabels())
     assert found is not None
     return found
+
+
+def _length_seeds(noise: Noise) -> int:
+    return SCRATCH_SEEDS if noise.name == SCRATCH.name else LENGTH_SEEDS
 
 
 def _with_noise(longer: LengthGain, run_sd: float) -> Gain:
@@ -305,7 +328,7 @@ def lengths(kind: Kind, seeds: range) -> dict[str, float]:
         rng = np.random.default_rng([seed, *kind.name.encode()])
         made = StudyOfMeans(World(kind.noise, "null", 3), rng)
         made.add(kind)
-        bare = [made.runs("none", number)[0] for number in (0, 50)]
+        bare = [made.runs("none", number)[0] for number in range(_length_seeds(kind.noise))]
         found = _length(made, bare)
         run_sd = sd * math.sqrt(rng.chisquare(FREEDOMS) / FREEDOMS / 2)
         wide = _with_noise(found, run_sd)
