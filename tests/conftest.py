@@ -95,6 +95,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()
     if HOME in config.stash:
         shutil.rmtree(config.stash[HOME], ignore_errors=True)
 
@@ -125,6 +126,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if row in _names(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays to the end: the garbage collector, which each
+    session of latencies calls, need not look through it.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _names(item: pytest.Item) -> set[str]:
