@@ -20,7 +20,7 @@ from nas_attn.answer.advice.advice_text import (
 )
 from nas_attn.answer.advice.advising import advise
 from nas_attn.answer.advice.costing import CostMeasurement
-from nas_attn.answer.advice.facts import Question
+from nas_attn.answer.advice.facts import Advice, Question
 from nas_attn.answer.advice.shortlist import (
     MODULES_LOOKED_AT,
     advised_modules,
@@ -59,6 +59,12 @@ def network() -> nn.Module:
 @pytest.fixture(scope="module")
 def surveyed(network: nn.Module) -> Survey:
     return survey(network, SHAPE)
+
+
+@pytest.fixture(scope="module")
+def advised(network: nn.Module) -> Advice:
+    """Of a small network from scratch."""
+    return advise(network, question(SCRATCH), until=time.monotonic() + 60)
 
 
 def question(setting: Situation, section: LatencySection = BRIEF) -> Question:
@@ -143,38 +149,36 @@ def test_what_is_said_of_modules_without_rows(network: nn.Module) -> None:
     assert len(named) == 1
 
 
-def test_the_advice_has_latencies_gains_and_sources(network: nn.Module) -> None:
-    advice = advise(network, question(SCRATCH), until=time.monotonic() + 60)
-    assert len(advice.measured) >= 4
-    for one in advice.measured:
+def test_the_advice_has_latencies_gains_and_sources(advised: Advice) -> None:
+    assert len(advised.measured) >= 4
+    for one in advised.measured:
         assert one.latency.low < one.latency.ratio < one.latency.high
-    assert advice.gain is not None
-    assert len(advice.gain.sources) == 5
+    assert advised.gain is not None
+    assert len(advised.gain.sources) == 5
     power = search_power("classification", "resnet8", image_s=1e-4, images=1000, pretrained=False)
-    told = advice_as_json(advice, power, COMMANDS)
+    told = advice_as_json(advised, power, COMMANDS)
     assert {"latency", "gain", "probability", "sources"} <= told.keys()
-    assert told["gain"]["mean"] == advice.gain.mean
-    assert len(told["latency"]) == len(advice.measured) == len(rows(advice))
-    assert any("45 pairs" in line.text for line in before_table(advice))
+    assert told["gain"]["mean"] == advised.gain.mean
+    assert len(told["latency"]) == len(advised.measured) == len(rows(advised))
+    assert any("45 pairs" in line.text for line in before_table(advised))
     assert any(
-        "nas-attn init study.toml" in line.text for line in after_table(advice, power, COMMANDS)
+        "nas-attn init study.toml" in line.text for line in after_table(advised, power, COMMANDS)
     )
 
 
-def test_the_fastest_of_the_most_likely_is_tried_first(network: nn.Module) -> None:
-    advice = advise(network, question(SCRATCH), until=time.monotonic() + 60)
-    likely = advice.most_likely
+def test_the_fastest_of_the_most_likely_is_tried_first(advised: Advice) -> None:
+    likely = advised.most_likely
     assert likely is not None
     ratios: dict[str, list[float]] = {}
-    for one in advice.measured:
+    for one in advised.measured:
         if one.candidate.gain is not None:
             percent = f"{one.candidate.gain.probability:.2f}"
             ratios.setdefault(percent, []).append(one.latency.ratio)
     assert likely.latency.ratio == min(ratios[max(ratios)])
     unknown = replace(
-        advice,
+        advised,
         measured=tuple(
-            replace(one, candidate=replace(one.candidate, gain=None)) for one in advice.measured
+            replace(one, candidate=replace(one.candidate, gain=None)) for one in advised.measured
         ),
     )
     assert unknown.most_likely is None
