@@ -100,7 +100,7 @@ def untried(rows: Sequence[CandidateRow], planned: int) -> list[Caution]:
         return []
     text = (
         "only the baselines were tried, no placement of the search's own. Give it more time, or"
-        " more trials."
+        " more candidates."
     )
     return [Caution(CautionKind.ONLY_BASELINES, text)]
 

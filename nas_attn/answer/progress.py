@@ -121,10 +121,10 @@ class Progress:
 
 
 def progress_line(progress: Progress, *, working: bool = True) -> str:
-    """`4/8 trials, 1 pruned, best accuracy 70.40 %, about 40 s left`; the time left only if
+    """`4/8 candidates, 1 pruned, best accuracy 70.40 %, about 40 s left`; the time left only if
     somebody is `working`.
     """
-    parts = [f"{progress.finished}/{progress.trials} trials"]
+    parts = [f"{progress.finished}/{progress.trials} candidates"]
     for count, word in (
         (progress.pruned, "pruned"),
         (progress.infeasible, "infeasible"),

@@ -234,7 +234,7 @@ def _answers(
     usual_space = hints.space or ("small" if small else "plug_and_play")
     space = dialogue.ask(given.space, "space", "Search space", usual_space)
     few = small or 0 < images < MANY
-    trials = dialogue.ask(given.trials, "trials", "Trials", "20" if few else "40")
+    trials = dialogue.ask(given.trials, "trials", "Candidates", "20" if few else "40")
     count = _number(int, trials, "trials")
     question = "Largest latency relative to the bare backbone's (none: no limit)"
     limit = dialogue.ask(given.max_latency_ratio, "max-latency-ratio", question, "none")

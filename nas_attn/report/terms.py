@@ -15,7 +15,7 @@ TERMS: Mapping[str, str] = MappingProxyType(
             "your network. The bare backbone has no attention; everything is compared with it"
         ),
         "study": "one search with all its results, kept in a database under a name",
-        "candidate": "a backbone with a placement that a study trains",
+        "candidate": "a backbone with a placement that a study trains; trial 7 is its number",
         "front": "the candidates that no other beats in every objective at once",
         "baseline": (
             "a candidate that needs no search: the bare backbone, or one module at every stage"

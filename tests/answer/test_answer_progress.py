@@ -77,12 +77,12 @@ def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
         left_s=40.0,
     )
     line = progress_line(now, working=False)
-    assert line.startswith("4/8 trials, 1 pruned, ")
+    assert line.startswith("4/8 candidates, 1 pruned, ")
     assert "70.40 %" in line
     assert progress_line(now).startswith(line)
     assert "40 s" in progress_line(now).removeprefix(line)
     over = replace(now, scored=0, pruned=0, best=None, left_s=0.0)
-    assert progress_line(over).startswith("0/8 trials, ")
+    assert progress_line(over).startswith("0/8 candidates, ")
     testing = replace(now, phase=PhaseProgress(Phase.TESTING, 2, 6))
     assert "testing 2/6 runs" in progress_line(testing)
 

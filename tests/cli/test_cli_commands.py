@@ -32,7 +32,7 @@ def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
     assert "\x1b" not in ended.out + ended.err
     assert "\r" not in ended.err
     trials = [line for line in ended.err.splitlines() if "trial " in line]
-    assert [line.split("]")[0] for line in trials][-1].startswith("[5/5 trials")
+    assert [line.split("]")[0] for line in trials][-1].startswith("[5/5 candidates")
     assert "trial " not in ended.out.partition("Worth trying")[0]
     for said in (
         "Report ",
@@ -41,7 +41,7 @@ def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
         "nas-attn resume table --trials",
     ):
         assert said in ended.out
-    assert "Study table: 5/5 trials" in nas("status", "table").out
+    assert "Study table: 5/5 candidates" in nas("status", "table").out
     assert "Studies in sqlite:///nas_attn.db" in nas("status").out
     shown = nas("pareto").out
     assert "the front (*)" in shown
@@ -71,7 +71,7 @@ def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
     before = sorted(path.name for path in table.iterdir() if path.name != "__pycache__")
     assert "14 of 125 placements, 4 " in nas("search", "table.toml", "--dry-run").out
     few = nas("search", "table.toml", "--dry-run", "--trials", "3").out
-    assert "8 trials" in few
+    assert "--trials 8" in few
     found = nas("search", "table.toml", "--dry-run", "--json").json
     assert (found["placements"], found["trials"]) == (125, 14)
     assert sorted(path.name for path in table.iterdir() if path.name != "__pycache__") == before
@@ -337,7 +337,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
         "Backbone": "",
         "How": "",
         "Search space": "ela",
-        "Trials": trials,
+        "Candidates": trials,
         "Largest": "",
     }
     master, slave = pty.openpty()

@@ -105,7 +105,7 @@ def test_init_asks_on_a_terminal_again_until_the_fold_is_there(here: Path) -> No
         ("Fold for the final test", "none"),
         ("How", ""),
         ("Search space", ""),
-        ("Trials", "3"),
+        ("Candidates", "3"),
         ("Largest", ""),
     ]
     status, printed = asked(INIT, here, answers)

@@ -136,7 +136,7 @@ def test_each_metric_of_a_retrained_network_has_a_column(columns: int, tmp_path:
 
 def test_the_line_of_progress_is_cut_and_not_wrapped() -> None:
     line = TurningLine()
-    line.text = "12/20 trials, 3 pruned, best accuracy 70.40 %, about 12 min left"
+    line.text = "12/20 candidates, 3 pruned, best accuracy 70.40 %, about 12 min left"
     output = io.StringIO()
     shown = Console(width=40, file=output)
     shown.print(line)

@@ -34,7 +34,7 @@ def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
     ended = shell.types("resume --workers 1 --threads 1")
     for trial in ("trial 0 ", "trial 1 ", "trial 2 "):
         assert f"{trial}(" not in ended.err, "what is done is not done again"
-    assert f"[{trials}/{trials} trials" in ended.err
+    assert f"[{trials}/{trials} candidates" in ended.err
     answer = finished(shell, "study", trials=trials)
     assert any(word in ended.out for word in ("Take ", "Keep the bare backbone", "Train ")) == (
         answer["recommendation"] is not None

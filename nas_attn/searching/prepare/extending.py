@@ -162,7 +162,7 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
     if after <= len(rows):
         name = opened.store.name
         raise StudyError(
-            f"{after} trials leave nothing to search: study '{name}' has {len(rows)} candidates, so"
+            f"{after} candidates leave nothing to search: study '{name}' has {len(rows)}, so"
             " give more"
         )
     old = old_plan.space

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from nas_attn.answer.progress import further_runs
 from nas_attn.answer.rounds import ROUNDS_PER_SEED
 from nas_attn.answer.validation import validation_epochs
+from nas_attn.errors import several
 from nas_attn.model.features import is_control
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
@@ -93,9 +94,9 @@ def forecast_lines(forecast: Forecast) -> list[Line]:
         lines.append(_shares(forecast))
     if forecast.trials <= forecast.queued and forecast.trials < forecast.placements:
         lines.append(
-            f"nothing is searched for: {forecast.queued} placements are tried first and take all"
-            f" {forecast.trials} trials; give more ({2 * forecast.queued} trials) or fewer"
-            " baselines (search.baselines)"
+            f"nothing is searched for: {forecast.queued} placements are tried first, and"
+            f" there are {several(forecast.trials, 'candidate')}; give more"
+            f" (--trials {2 * forecast.queued}) or fewer baselines (search.baselines)"
         )
     if forecast.guess is not None:
         lines.append(
@@ -148,7 +149,7 @@ def _times(forecast: Forecast, epoch_s: float, total_s: float) -> str:
     pruning = "pruning and " if forecast.pruned else ""
     shorter = ""
     if total_s > DAY_S:
-        shorter = "; a limit on its time ends it earlier, fewer trials or epochs shorten it"
+        shorter = "; a limit on its time ends it earlier, fewer candidates or epochs shorten it"
     return (
         f"one epoch takes about {epoch} here; the whole search about {duration(total_s)} with one"
         f" worker, less with {pruning}more workers{shorter}"
