@@ -539,6 +539,6 @@ def _show(
     conditions = ", ".join(f"{name} {value}" for name, value in first.conditions.items())
     show_prose(out, f"{first.fingerprint.name}; {conditions}")
     counted = several(len(sessions), "session")
-    show_prose(out, f"{counted}, {left_out} of them dropped by the A/A control")
+    show_prose(out, f"{counted}, {left_out} of them dropped by the A/A check")
     if beside:
         show_prose(out, not_alone(beside))

@@ -53,7 +53,7 @@ LEAST_HALF = 1e-3
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
-    """The sessions whose A/A control is off by more than 3 robust standard deviations and by at
+    """The sessions whose A/A check is off by more than 3 robust standard deviations and by at
     least 1 %.
     """
     if not sessions:
@@ -250,7 +250,7 @@ class LatencyRecord:
     duration_s: float
     # median time of the bare backbone
     reference_ms: float
-    # sessions that do not count: two copies of the bare backbone differed too much (A/A control)
+    # sessions that do not count: two copies of the bare backbone differed too much (A/A check)
     dropped: int
     # median of |ratio of those two copies - 1| over all sessions
     control_spread: float

@@ -234,7 +234,7 @@ class Session:
     started_at: float
     duration_s: float
     reference_ms: float
-    # A/A control: second copy of the bare backbone over the first
+    # A/A check: second copy of the bare backbone over the first
     control_log_ratio: float
     samples: tuple[SessionSample, ...]
     # Clocks, temperature, load, before and after

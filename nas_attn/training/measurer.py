@@ -115,7 +115,7 @@ class Measurer:
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if not r.is_bare}
         wait = Wait("a quiet moment to measure latency")
-        # a session whose A/A control is off does not count
+        # a session whose A/A check is off does not count
         for pause in (*PAUSES_S, None):
             latency = self.known(candidate)
             if latency is not None or not self.fits:
