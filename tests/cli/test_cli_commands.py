@@ -81,7 +81,8 @@ def test_the_next_command_of_a_brief_search_trains_as_long_as_the_target(table: 
     # the runs train to 2 epochs
     with (table / "table.toml").open("a") as file:
         file.write("[target]\nepochs = 8\n")
-    brief = nas("search", "table.toml", "--trials", "4", "--name", "brief", "--workers", "1")
+    few = ("--trials", "4", "--set", "search.confirm_seeds=0", "--set", "search.baselines=bare")
+    brief = nas("search", "table.toml", *few, "--name", "brief", "--workers", "1")
     (typed,) = (line.strip() for line in brief.out.splitlines() if "target.epochs" in line)
     assert typed.startswith("nas-attn resume brief --set target.epochs=8 --time ")
     assert typed in nas("show", "brief").out

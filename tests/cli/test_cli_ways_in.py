@@ -150,13 +150,13 @@ def test_paths_as_windows_writes_them(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_create_only_makes_the_study_and_says_how_it_is_searched(table: Path, nas) -> None:
-    made = nas("search", "table.toml", "--create-only", "--time", "30m")
+    made = nas("search", "table.toml", "--create-only", "--time", "30m", "--trials", "2")
     assert made.status == 0
     with Database(DEFAULT_URL) as database:
         assert database.study("table").settings.ends_at is None, "its workers may come later"
     assert "nas-attn worker table" in made.out
     assert "time is over" not in made.err
     assert not list(Path.cwd().glob("*.html"))
-    again = nas("search", "table.toml", "--create-only", "--json").json
+    again = nas("search", "table.toml", "--create-only", "--trials", "2", "--json").json
     assert (again["ended"], again["report"]) == ("created", None)
     assert nas("resume", "table", "--workers", "1").status == 0
