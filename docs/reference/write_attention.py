@@ -25,27 +25,24 @@ HEAD = """\
 
 `make docs` writes this page from the catalogue.
 
-Every module takes `(N, C, H, W)`, maps of any size, and returns the same shape. By name in a
-placement or a search space, `se(reduction=8)`, or from Python,
-`nas_attn.attention.create("se", 256, reduction=8)`. `s` is the sigmoid, `mean` and `max` are over
-H and W unless another dimension is named, MACs are those of convolutions, linear layers and matrix
-products at batch size 1.
+Every module takes `(N, C, H, W)`, maps of any size, and returns the same shape. Name it in a
+placement or a search space, `se(reduction=8)`, or in Python,
+`nas_attn.attention.create("se", 256, reduction=8)`.
 
-A value that is impossible on the channels at hand is an error where a person wrote it, and replaced
-by the nearest possible one in a search space. A group count that does not divide the channels
-becomes the largest divisor below; where a person wrote it, a warning says so. Defaults always fit.
+- `s` is the sigmoid. `mean` and `max` are over H and W unless another dimension is named. MACs are
+  those of convolutions, linear layers and matrix products at batch size 1.
+- `init = "paper"` is the published form, `init = "identity"` begins as the identity. For this, each
+  gate is `2s(z)` with a last layer of zeros, or what is added starts at zero. Otherwise one learned
+  scalar a, at first 0, blends: `x + a·(A(x) - x)`.
+- Defaults fit any number of channels. A search space takes the nearest possible value; an
+  impossible value that a person wrote is an error, and a group count that does not divide the
+  channels is reduced with a warning.
+- On a CPU in float16 or bfloat16, oneDNN never finishes depth-wise kernels at least 15 wide of at
+  most 16 channels. So modules with such kernels (`cpca`, `msca`; `caa`, `dwconv`, `ela`, `sk` with
+  some knobs) are computed in float32. A network's own convolution of this kind is refused: keep the
+  network in float32, or set `ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI` before Python starts.
 
 Which runtimes take a module, and what it costs there: [runtimes](runtimes.md).
-
-On a CPU in float16 or bfloat16, depth-wise kernels at least 15 wide of at most 16 channels (`cpca`,
-`msca`, and `caa`, `dwconv`, `ela`, `sk` with such knobs) are computed in float32, as oneDNN never
-finishes them there. A network's own convolution of this kind is refused by `check` and by latency
-measurements: keep the network in float32, or set `ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI` before
-Python starts.
-
-`init = "paper"` is the published form. `init = "identity"` starts exactly as the identity: each
-gate is `2s(z)` with a last layer of zeros, or what is added starts at zero, or one learned scalar
-a, at first 0, blends: `x + a·(A(x) - x)`.
 """
 
 
