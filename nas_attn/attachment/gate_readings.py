@@ -27,10 +27,10 @@ from nas_attn.errors import BackboneError, first_line
 class Gates:
     """What one attached module does to the maps of a batch of images.
 
-    A module that multiplies its map has `factor`, and `channel`, `spatial` or both; 1 changes
-    nothing. One that adds to its map, as self-attention does, or replaces it, as a convolution
-    does, has no gate: it has `added` alone, and 0 changes nothing. What a module does not have is
-    None.
+    A module that multiplies its map has `factor`, `strength`, and `channel`, `spatial` or both; 1
+    changes nothing. One that adds to its map, as self-attention does, or replaces it, as a
+    convolution does, has no gate: it has `added` alone, and 0 changes nothing. What a module does
+    not have is None.
     """
 
     path: str
@@ -43,6 +43,10 @@ class Gates:
     """`(N, C)`: the mean of the factor over the pixels; None if all channels have one gate."""
     spatial: Tensor | None = None
     """`(N, H, W)`: the mean of the factor over the channels; None if all pixels have one gate."""
+    strength: Tensor | None = None
+    """`(N, H, W)`: the length of the result over that of the map, over the channels at each pixel;
+    it shows where a gate of channels is strong, too.
+    """
     added: Tensor | None = None
     """`(N, H, W)`: the length of `result - map` over the channels, at each pixel; 1 is the map's
     own, as the root of its mean square over the pixels.
@@ -136,13 +140,16 @@ def _read(
         read[name] = Gates(path, kind, added=_added(args[0], module.forward(args[0].clone())))
         return
     x_NCHW = _without_zeros(args[0])
-    factor_NCHW = in_float32(module.forward(x_NCHW.clone())) / in_float32(x_NCHW)
+    y_NCHW = in_float32(module.forward(x_NCHW.clone()))
+    x_NCHW = in_float32(x_NCHW)
+    factor_NCHW = y_NCHW / x_NCHW
     read[name] = Gates(
         path,
         kind,
         factor_NCHW,
         factor_NCHW.mean((2, 3)) if by_channel else None,
         factor_NCHW.mean(1) if by_pixel else None,
+        y_NCHW.norm(dim=1) / x_NCHW.norm(dim=1),
     )
 
 

@@ -119,6 +119,9 @@ def test_gates_are_those_of_a_hook_written_by_hand(
     factor = by_hand(model, read.path)
     assert read.factor is not None
     torch.testing.assert_close(read.factor, factor.expand_as(read.factor))
+    assert read.strength is not None
+    taken, given = kept(model, read.path)
+    torch.testing.assert_close(read.strength, given.norm(dim=1) / taken.norm(dim=1))
     assert (read.channel is not None, read.spatial is not None) == (channel, spatial)
     if read.channel is not None:
         torch.testing.assert_close(read.channel, read.factor.mean((2, 3)))
