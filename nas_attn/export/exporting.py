@@ -19,7 +19,7 @@ from nas_attn.export import scoring
 from nas_attn.export.card import ExportedNetwork, card, write_card
 from nas_attn.export.checking import check_onnx, run_elsewhere, scored, which_are_right
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
-from nas_attn.export.kept_weights import kept_runs, searched_run, trained_model
+from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.export.python_file import Described
 from nas_attn.latency.runtime_files import CALIBRATION
 from nas_attn.recipe import tasks, units
@@ -27,7 +27,7 @@ from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.tables import share_of_images
 from nas_attn.recipe.task import Task
-from nas_attn.storage.artifacts import weights_run
+from nas_attn.storage.artifacts import kept_runs, weights_run
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import ASIDE, Arithmetic, StoredScore
 from nas_attn.storage.rows import Run

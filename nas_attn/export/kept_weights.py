@@ -7,7 +7,7 @@ from torch import nn
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.backbones.weight_files import restore, unpack
 from nas_attn.errors import CheckpointError
-from nas_attn.recipe.purposes import RETRAIN, SEARCH, is_former
+from nas_attn.recipe.purposes import SEARCH
 from nas_attn.storage.artifacts import read_artifact, weights_run
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import Run
@@ -63,16 +63,3 @@ def searched_run(store: StudyStore, view: CandidateView) -> Run | None:
     if rows:
         return min(rows, key=lambda row: row.id).run
     return None
-
-
-def kept_runs(store: StudyStore, key: str) -> list[Run]:
-    """A network's runs as the target says whose weights are kept: retrained ones first, by seed."""
-    done = [
-        row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != SEARCH
-    ]
-    done = [run for run in done if is_kept(store, run)]
-    return sorted(done, key=lambda run: (is_former(run.protocol), run.purpose != RETRAIN, run.seed))
-
-
-def is_kept(store: StudyStore, run: Run) -> bool:
-    return bool(store.checkpoints(weights_run(run.files)))

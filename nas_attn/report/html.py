@@ -25,6 +25,8 @@ from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import units
 from nas_attn.recipe.reading import write_toml
 from nas_attn.report import page_tables
+from nas_attn.report.album import Album
+from nas_attn.report.attention_maps import maps_parts
 from nas_attn.report.estimates import estimates_sentences
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import unbroken, untold
@@ -43,6 +45,7 @@ SECTIONS: Mapping[str, str] = {
     "estimates": "What the estimates mean",
     "effects": "What each choice does",
     "mistakes": "What the networks get wrong",
+    "maps": "Where attention is strong",
     "curves": "Learning curves",
     "retrained": "Trained for use",
     "candidates": "All candidates",
@@ -64,7 +67,12 @@ PINNED: Mapping[str, str] = {
 
 
 def write_report(
-    answer: Answer, path: Path, choice: Chosen | None = None, *, wrong: Wrong | None = None
+    answer: Answer,
+    path: Path,
+    choice: Chosen | None = None,
+    *,
+    wrong: Wrong | None = None,
+    maps: Album | str = "",
 ) -> Path:
     """Writes the complete report or nothing.
 
@@ -73,6 +81,7 @@ def write_report(
         path: of the page.
         choice: a candidate that is shown first.
         wrong: what the compared networks get wrong.
+        maps: where attention is strong, or a sentence in place of it.
 
     Returns:
         The page's absolute path.
@@ -83,7 +92,7 @@ def write_report(
     target = user_path(path, what="report", error=StudyError).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, render(answer, choice, wrong))
+        write_whole(target, render(answer, choice, wrong, maps))
     except OSError as error:
         raise StudyError(
             f"the report cannot be written to '{target}': {error.strerror}; give another path"
@@ -91,8 +100,13 @@ def write_report(
     return target
 
 
-def render(answer: Answer, choice: Chosen | None = None, wrong: Wrong | None = None) -> str:
-    """The whole page as text."""
+def render(
+    answer: Answer,
+    choice: Chosen | None = None,
+    wrong: Wrong | None = None,
+    maps: Album | str = "",
+) -> str:
+    """The whole page as text, of what `write_report` is given."""
     now = answer.now
     page = Page()
     model = now.evidence.get(now.primary or "")
@@ -102,6 +116,7 @@ def render(answer: Answer, choice: Chosen | None = None, wrong: Wrong | None = N
         "estimates": list(estimates_sentences(answer)),
         "effects": _effects(answer, page),
         "mistakes": mistakes_parts(answer, wrong),
+        "maps": maps_parts(maps),
         "curves": page.draw(learning_curves(answer)),
         "retrained": page_tables.retrained_table(now),
         "candidates": page_tables.candidates_table(answer),

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.per_image import Mistakes, Picture
+from nas_attn.answer.per_image import Mistakes
 from nas_attn.recipe import units
 from nas_attn.report import page_tables
+from nas_attn.report.album import Album
 
 MISTAKEN_IMAGES: Mapping[str, str] = {
     "accuracy": (
@@ -34,7 +35,7 @@ class Wrong:
     """Networks' mistakes, and example images by their numbers in the validation split."""
 
     mistakes: Mistakes
-    pictures: Mapping[int, Sequence[Picture]]
+    pictures: Album
 
 
 class ShownImage(NamedTuple):
@@ -88,7 +89,7 @@ def _images(wrong: Wrong, names: Sequence[str]) -> list[list[ShownImage]]:
         shown.append(
             [
                 ShownImage(
-                    _data_url(picture.png), f"Image {different.image}: {' '.join(under)}", under
+                    data_url(picture.png), f"Image {different.image}: {' '.join(under)}", under
                 )
                 for picture, under in zip(pictures, lines, strict=True)
             ]
@@ -104,5 +105,6 @@ def role(answer: Answer, key: str) -> str:
     return "bare" if view is not None and view.is_bare else "runner-up"
 
 
-def _data_url(png: bytes) -> str:
+def data_url(png: bytes) -> str:
+    """An image's file as the address of an `img`."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -77,28 +77,29 @@ def pictures(
     numbered = dataset.validation if dataset.whole is None else dataset.whole()
     if wanted[-1] >= len(numbered):
         return {}
-    split = _some(numbered, wanted)
+    split = some_of(numbered, wanted)
     stored, y = next(split.stored(len(wanted)))
     kind = dataset.task.labels
     if kind == "classes":
         drawn = [
-            [Picture(_png(_image(one), PICTURE_SIDE), dataset.classes[int(label)])]
+            [Picture(png(shown_image(one), PICTURE_SIDE), dataset.classes[int(label)])]
             for one, label in zip(stored, y, strict=True)
         ]
     else:
         drawn = [
-            [Picture(_png(_over(one, truth, kind), DRAWN_OVER_SIDE), "true")]
+            [Picture(png(_over(one, truth, kind), DRAWN_OVER_SIDE), "true")]
             for one, truth in zip(stored, y, strict=True)
         ]
         for name, network in (networks or {}).items():
             for row, one, masks in zip(
                 drawn, stored, _found(network, dataset, split, recipe), strict=True
             ):
-                row.append(Picture(_png(_over(one, masks, kind), DRAWN_OVER_SIDE), name))
+                row.append(Picture(png(_over(one, masks, kind), DRAWN_OVER_SIDE), name))
     return {number: tuple(row) for number, row in zip(wanted, drawn, strict=True)}
 
 
-def _some(split: Split, numbers: Sequence[int]) -> Split:
+def some_of(split: Split, numbers: Sequence[int]) -> Split:
+    """A split of a few of its images."""
     index = torch.tensor(numbers)
     more: dict[str, Any] = {"boxes": split.boxes[index]} if isinstance(split, BoxedSplit) else {}
     return replace(
@@ -131,7 +132,7 @@ def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -
 
 
 def _over(stored: Tensor, y: Tensor, kind: str) -> Image.Image:
-    image = _image(stored).convert("RGB")
+    image = shown_image(stored).convert("RGB")
     if kind == "masks":
         return _masked(image, y.numpy())
     return _boxed(image, y.tolist())
@@ -161,14 +162,15 @@ def _boxed(image: Image.Image, boxes: Iterable[Sequence[float]]) -> Image.Image:
     return image
 
 
-def _image(stored: Tensor) -> Image.Image:
+def shown_image(stored: Tensor) -> Image.Image:
     """An image for display; if it does not have three channels, its first one."""
     return Image.fromarray(
         stored.permute(1, 2, 0).numpy() if len(stored) == 3 else stored[0].numpy()
     )
 
 
-def _png(image: Image.Image, side: int) -> bytes:
+def png(image: Image.Image, side: int) -> bytes:
+    """An image as a file; its longer side has at most `side` pixels."""
     image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "PNG")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING
 from nas_attn._version import __version__
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import Chosen
-from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.reading import answer, mistakes
 from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
 from nas_attn.recipe.tables import is_share_of_images
 from nas_attn.report import dashboard, write_report
+from nas_attn.report.album import Album, kept_or_drawn
+from nas_attn.report.attention_maps import attention_maps
 from nas_attn.report.mistakes import Wrong, role
 from nas_attn.report.note import SHEET
 from nas_attn.report.tracking import track
-from nas_attn.storage.artifacts import sheet_name
+from nas_attn.storage.artifacts import only_artifact, weights_run
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.store import StudyStore
 from nas_attn.system.waiting import ignore, impatient
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ def _keep_sheet(opened: OpenStudy, answer: Answer) -> None:
     """
     if not answer.now.counts.get("scored"):
         return
-    name = sheet_name(opened.store)
+    name = only_artifact(opened.store, "answer")
     text = dashboard.sheet(answer).encode()
     try:
         if _kept_sheet(opened, name) != text:
@@ -156,7 +158,8 @@ def write_study_report(
         answer: as of now.
         path: of the page; None: beside the database.
         choice: a candidate that is shown first.
-        images: whether example images are shown if the data are here.
+        images: whether example images and maps of attention are drawn if the study keeps none and
+            the data are here.
 
     Returns:
         The page's absolute path.
@@ -165,43 +168,53 @@ def write_study_report(
         StudyError: it cannot be written.
     """
     wrong = what_is_wrong(opened, answer, images=images)
-    return write_report(answer, path or report_path(opened), choice, wrong=wrong)
+    maps = attention_maps(opened, answer, draws=images)
+    return write_report(answer, path or report_path(opened), choice, wrong=wrong, maps=maps)
 
 
 def what_is_wrong(opened: OpenStudy, answer: Answer, *, images: bool = True) -> Wrong | None:
     """Finds what the recommended network, the bare backbone and the runner-up get wrong; with
-    `images`, it adds pictures if the data are here. None: their answers are not kept.
+    `images`, it draws pictures that are not kept yet if the data are here. None: their answers are
+    not kept.
     """
     summary = mistakes(opened.store, answer)
     if summary is None:
         return None
     numbers = [mistake.image for mistake in summary.different]
-    drawn = {}
-    try:
-        if numbers and images:
-            from nas_attn.report.pictures import pictures
+    networks: dict[str, str] = {}
+    if not is_share_of_images(summary.what):
+        networks = {role(answer, key): key for key in summary.keys}
 
-            networks = {}
-            if not is_share_of_images(summary.what):
-                networks = _networks(opened, answer, summary)
-            drawn = pictures(answer.now.recipe, numbers, networks, store=opened.store)
-    except NasAttnError:
-        # the data are not on this machine: no images
-        pass
+    def draw() -> Album:
+        from nas_attn.report.pictures import pictures
+
+        models = _networks(opened, answer, networks)
+        return pictures(answer.now.recipe, numbers, models, store=opened.store)
+
+    shows = numbers, networks, [_weights(opened.store, key) for key in networks.values()]
+    drawn: Album = {}
+    # the data are not on this machine: no images
+    with suppress(NasAttnError):
+        drawn = kept_or_drawn(opened, "examples", shows, draw if images else None)
     return Wrong(summary, drawn)
 
 
-def _networks(opened: OpenStudy, answer: Answer, summary: Mistakes) -> dict[str, nn.Module]:
-    """The networks whose weights are kept."""
+def _weights(store: StudyStore, name: str) -> list[str]:
+    """Hashes of the weights that are kept under a name."""
+    return [row.sha256 for row in store.checkpoints(weights_run(name))]
+
+
+def _networks(opened: OpenStudy, answer: Answer, keys: Mapping[str, str]) -> dict[str, nn.Module]:
+    """The networks whose weights are kept, by their names."""
     from nas_attn.export.kept_weights import trained_model
     from nas_attn.training.plan import study_plan
 
     networks = {}
-    for key in summary.keys:
+    for name, key in keys.items():
         view = answer.now.find(key)
         if view is not None:
             with suppress(NasAttnError):
-                networks[role(answer, key)] = trained_model(opened, study_plan(opened.store), view)
+                networks[name] = trained_model(opened, study_plan(opened.store), view)
     return networks
 
 

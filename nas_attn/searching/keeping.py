@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import optuna
 
@@ -19,11 +20,12 @@ from nas_attn.errors import OperationError, StudyError, several, shorten
 from nas_attn.storage.artifacts import (
     ArtifactStore,
     FolderArtifacts,
+    OnlyOne,
     RunFiles,
     mark,
+    only_artifact,
     remove_artifact,
     run_folder,
-    sheet_name,
     weights_run,
 )
 from nas_attn.storage.bucket import SCHEME
@@ -153,7 +155,7 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
         artifact for artifact in opened.artifacts.stored() if artifact.name.startswith(mark(store))
     ]
     # What the database knows is read after the files: a new one is then no stray.
-    needed = {*freed.names, sheet_name(store)}
+    needed = {*freed.names, *(only_artifact(store, content) for content in get_args(OnlyOne))}
     needed |= {row.artifact for rows in store.all_checkpoints().values() for row in rows}
     needed |= {json.loads(text)["artifact"] for text in store.backbones.all().values() if text}
     for artifact in lying:

@@ -19,14 +19,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
-from nas_attn.recipe.purposes import BACKBONE, division_name
+from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, division_name, is_former
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
 from nas_attn.storage.rows import CheckpointRow, Lease, Run
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(
     rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(UNFINISHED_ENDING)})?"
 )
+OnlyOne = Literal["answer", "examples", "maps"]
+"""What a study has one artifact of: the answer's table, example images, maps of attention."""
 # newest checkpoints kept of one run; the second is used if the first is damaged
 KEPT_CHECKPOINTS = 2
 
@@ -209,9 +211,9 @@ def _is_older(store: StudyStore, folder: Path, run: Run) -> bool:
     return changed_at >= store.created_at and store.queue.is_first(run)
 
 
-def sheet_name(store: StudyStore) -> str:
-    """The name of the artifact with the answer's table: one for each study."""
-    return f"{mark(store)}-{hashlib.sha256(b'answer').hexdigest()[:32]}"
+def only_artifact(store: StudyStore, content: OnlyOne) -> str:
+    """The name of an artifact of which a study has one, written anew when it changes."""
+    return f"{mark(store)}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
 
 
 def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
@@ -271,6 +273,20 @@ def weights_run(name: str) -> str:
     run's files.
     """
     return f"weights:{name}"
+
+
+def kept_runs(store: StudyStore, key: str) -> list[Run]:
+    """A network's runs as the target says whose weights are kept: retrained ones first, by seed."""
+    done = [
+        row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != SEARCH
+    ]
+    done = [run for run in done if is_kept(store, run)]
+    return sorted(done, key=lambda run: (is_former(run.protocol), run.purpose != RETRAIN, run.seed))
+
+
+def is_kept(store: StudyStore, run: Run) -> bool:
+    """Whether the weights of a training as the target says are kept."""
+    return bool(store.checkpoints(weights_run(run.files)))
 
 
 def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoint], None]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from torch import nn
 from typing_extensions import override
 
-from nas_attn.export.kept_weights import is_kept
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.space.placement import Placement
+from nas_attn.storage.artifacts import is_kept
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import StoredScore
 from nas_attn.storage.rows import Lease, Run, RunRow

@@ -1,0 +1,128 @@
+"""What the report shows of attention: where it is strong, beside class activation maps; kept, so
+that it is drawn once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command_line import Nas
+from table_study import begin_in
+from torch import Tensor, nn
+
+import nas_attn as na
+from nas_attn.answer.reading import answer
+from nas_attn.report.attention_maps import attention_maps
+from nas_attn.report.heat import class_activation, last_map
+from nas_attn.storage import opening
+
+DIGITS = {"train": 60, "validation": 40, "test": 20, "size": 12}
+STIRS = """
+
+looks_up = evaluate
+
+def evaluate(model, run):
+    for name, parameter in model.named_parameters():
+        if "nas_attn" in name:
+            parameter.data += 1
+    return looks_up(model, run)
+"""
+WITHOUT_TORCH = """
+import sys
+sys.argv = ["nas-attn", "report", "--output", "again.html"]
+from nas_attn.cli.main import program
+try:
+    program()
+except SystemExit as ended:
+    assert not ended.code
+assert "torch" not in sys.modules
+"""
+
+
+class Pooled(nn.Module):
+    """A network that ends in pooling and a linear classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.block(self.stem(x)).mean((2, 3)))
+
+
+class Asks:
+    """As a trainer asks a network."""
+
+    def output(self, model: nn.Module, x: Tensor) -> Tensor:
+        answer: Tensor = model(x)
+        return answer
+
+
+def test_behind_pooling_and_a_linear_classifier_it_is_the_class_activation_map() -> None:
+    torch.manual_seed(0)
+    model = Pooled().eval()
+    x = torch.randn(3, 3, 10, 14)
+    labels = torch.tensor([4, 0, 2])
+    point = last_map(na.find_sites(model, (3, 10, 14)))
+    assert point is not None
+    asks: Any = Asks()
+    heat = class_activation(model, asks, point, x, labels)
+    maps = model.block(model.stem(x))
+    by_hand = (model.head.weight[labels][:, :, None, None] * maps).sum(1).relu()
+    torch.testing.assert_close(heat, by_hand / by_hand.amax((1, 2), keepdim=True))
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search in which attention wins, on digits."""
+    folder = tmp_path_factory.mktemp("searched")
+    changes = {"data": {"name": "digits", "options": DIGITS}, "space.choices": {"eca": {}}}
+    with pytest.MonkeyPatch.context() as patch:
+        begin_in(folder, patch)
+        with (folder / "table_evaluator.py").open("a") as file:
+            # untrained attention does nothing
+            file.write(STIRS)
+        na.search("table.toml", trials=8, overrides=changes, say=lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def study(searched: Path, table: Path) -> opening.OpenStudy:
+    shutil.copytree(searched, table, dirs_exist_ok=True)
+    return opening.open_study("table", "sqlite:///nas_attn.db")
+
+
+@pytest.mark.usefixtures("study")
+def test_the_report_shows_where_attention_is_strong_and_draws_it_once(nas: Nas) -> None:
+    assert nas("report", "--output", "first.html").status == 0
+    first = Path("first.html").read_text("utf-8")
+    section = first[first.index('id="maps"') : first.index('id="candidates"')]
+    assert section.count("<img") == section.count("data:image/png;base64,") >= 4 * 4
+    for line in ("bare<br>", "recommended<br>", ": eca<br>"):
+        assert section.count(line) >= 4
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert section in Path("again.html").read_text("utf-8")
+
+
+def test_where_the_weights_are_not_kept_it_says_how_to_get_them(
+    study: opening.OpenStudy, nas: Nas
+) -> None:
+    assert nas("clean", "--keep", "none").status == 0
+    assert nas("report").status == 0
+    page = Path("table.html").read_text("utf-8")
+    assert "nas-attn retrain table" in page[page.index('id="maps"') : page.index('id="candidates"')]
+    assert nas("retrain", "--epochs", "1", "--threads", "1", "--workers", "1").status == 0
+    found = attention_maps(study, answer(study.store))
+    assert not isinstance(found, str)
+    assert [row[1].label for row in found.values()] == ["recommended"] * 4
