@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.backbones.torchvision_detectors import PREDICTORS
-from nas_attn.errors import BackboneError, CheckpointError, few, first_line, shorten
+from nas_attn.errors import BackboneError, CheckpointError, few, first_line, several, shorten
 from nas_attn.system.paths import user_path
 
 Versions = Mapping[str, Mapping[str, Any]]
@@ -299,6 +299,8 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
             if name.startswith((head, *PREDICTORS)) and _is_of_other_classes(own[name], given):
                 continue
             if given.shape != own[name].shape:
+                if name == first and given.ndim == own[name].ndim == 4:
+                    notes.append(said_channels(given.shape[1], own[name].shape[1]))
                 given = _reshaped(name, own[name], given, first)
         fitted[name] = given
     predictors = [name for name in own if name.startswith(PREDICTORS) and name in state]
@@ -429,6 +431,17 @@ def random_for_other_classes(model: nn.Module) -> tuple[str, ...]:
     with which a detector predicts classes.
     """
     return (_ends(model)[1], *PREDICTORS)
+
+
+def said_channels(given: int, channels: int) -> str:
+    """Says what `other_channels` makes of a first convolution for so many channels."""
+    taken = f"their filters are repeated in turn and scaled by {given}/{channels}, as timm does"
+    if channels == 1:
+        taken = "the sum of their filters is taken"
+    elif given < channels:
+        taken += f", so that the first {given} bands have their own"
+    trained = several(given, "channel")
+    return f"the first convolution is trained on {trained}, the images have {channels}: {taken}"
 
 
 def other_channels(weight: Tensor, channels: int) -> Tensor:

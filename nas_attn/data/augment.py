@@ -302,17 +302,19 @@ class Transformed:
     def _image(self, parts: Sequence[Any], stored: Tensor) -> Tensor:
         image = parts[0]
         named = " then ".join(name for name, _ in self.steps)
-        if not isinstance(image, Tensor) or image.dtype != torch.uint8:
+        wanted = str(stored.dtype).removeprefix("torch.")
+        if not isinstance(image, Tensor) or image.dtype != stored.dtype:
             if isinstance(image, Tensor):
                 kind = str(image.dtype).removeprefix("torch.")
             else:
                 kind = type(image).__name__
             raise DataError(
-                f"training.augment: '{named}' returns {kind}, not uint8 tensors: leave out ToDtype"
-                " and Normalize, since images are normalised afterwards (data.mean, data.std)"
+                f"training.augment: '{named}' returns {kind}, not {wanted} tensors: leave out"
+                " ToDtype and Normalize, since images are normalised afterwards (data.mean,"
+                " data.std)"
             )
         if self.masked:
-            whole = torch.cat([image, parts[1].to(torch.uint8).view(1, *image.shape[-2:])])
+            whole = torch.cat([image, parts[1].to(stored.dtype).view(1, *image.shape[-2:])])
         else:
             whole = image
         if len(whole) != len(stored) or (self.boxes is not None and whole.shape != stored.shape):

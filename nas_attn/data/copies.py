@@ -14,25 +14,27 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
+from nas_attn.data.bands import TIFF_ENDINGS, is_array, missing_reader, read_bands
 from nas_attn.data.cache import remembered_each
 from nas_attn.data.decoding import Size, orientation_of, shown_size, to_rgb
 from nas_attn.data.depth import is_deep, raw_mode
 from nas_attn.data.image_file import opened_image, why_unreadable
-from nas_attn.data.inventory import WHOLE, Remark
+from nas_attn.data.inventory import BANDED, WHOLE, Remark
 from nas_attn.data.manifest import checksum
 from nas_attn.data.walking import plain
-from nas_attn.errors import few, several
+from nas_attn.errors import DataError, few, several
 
 # of what is kept in the cache
-LOOK_FORMAT = 8
+LOOK_FORMAT = 9
 # Formats whose files may be stacks of pages or films. In a photograph of a telephone (MPO), the
 # second image is no other view of the scene.
 STACKS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
@@ -84,8 +86,11 @@ class Look:
     blank: bool = False
     # width and height in pixels, as it is shown; zeros: it cannot be read
     size: Size = (0, 0)
-    # whether a fourth channel is hardly transparency, which is none or full nearly everywhere
-    fourth: bool = False
+    # whether RGB leaves bands out: it is no photograph, or a fourth channel is hardly transparency,
+    # which is none or full nearly everywhere
+    banded: bool = False
+    # how many the file has; 0: it cannot be read
+    bands: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,33 +109,59 @@ Pair = tuple[Seen, Seen]
 
 def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
     """Opens all images; what they show is kept until a file changes."""
-    question = ("pixels", LOOK_FORMAT, pillow_version)
+    question = ("pixels", LOOK_FORMAT, pillow_version, missing_reader(images))
     return [
-        Look(pixels, why, bytes.fromhex(thumb), stacked, blank, (width, height), fourth)
-        for pixels, why, thumb, stacked, blank, width, height, fourth in remembered_each(
+        Look(pixels, why, bytes.fromhex(thumb), stacked, blank, (width, height), banded, bands)
+        for pixels, why, thumb, stacked, blank, width, height, banded, bands in remembered_each(
             root, question, images, images, _open
         )
     ]
 
 
-def _open(path: Path) -> tuple[int, str, str, bool, bool, int, int, bool]:
+# what is kept of a `Look`
+_Kept = tuple[int, str, str, bool, bool, int, int, bool, int]
+
+
+def _open(path: Path) -> _Kept:
     try:
+        if is_array(path):
+            return _open_bands(path)
         with opened_image(path) as opened:
             size = shown_size(opened.size, orientation_of(opened))
             opened.draft("RGB", (DRAFT, DRAFT))
             deep = is_deep(opened)
             stacked = opened.format in STACKS and getattr(opened, "is_animated", False)
             # Pillow leaves out a fourth channel of a TIFF whose meaning is not said
-            fourth = any(raw_mode(tile.args).startswith("RGBX") for tile in opened.tile)
+            unsaid = any(raw_mode(tile.args).startswith("RGBX") for tile in opened.tile)
             image = ImageOps.exif_transpose(opened)
-            fourth = fourth or _is_graded(image)
+            banded = unsaid or _is_graded(image)
+            bands = 4 if unsaid else len(image.getbands())
+            if image.mode == "P":
+                bands = 4 if "transparency" in image.info else 3
             shown = image if deep else to_rgb(image)
         pixels = checksum(_content(shown))
         thumb = _thumb(shown, deep=deep).hex()
-        return pixels, "", thumb, stacked, _is_blank(shown), *size, fourth
+        return pixels, "", thumb, stacked, _is_blank(shown), *size, banded, bands
     except Exception as error:
+        if isinstance(error, UnidentifiedImageError) and path.suffix.lower() in TIFF_ENDINGS:
+            # Pillow knows none with five bands or more
+            with suppress(Exception):
+                return _open_bands(path)
+            error = DataError(missing_reader([path])) if missing_reader([path]) else error
         # decoders raise any error for damaged files
-        return 0, why_unreadable([path], error), "", False, False, 0, 0, False
+        return 0, why_unreadable([path], error), "", False, False, 0, 0, False, 0
+
+
+def _open_bands(path: Path) -> _Kept:
+    values = read_bands(path)
+    height, width, bands = values.shape
+    pixels = checksum([repr(values.shape).encode(), values.tobytes()])
+    grey = values.astype(np.float32).mean(axis=2)
+    grey -= grey.min()
+    grey *= 255 / (float(grey.max()) or 1.0)
+    thumb = _thumb(Image.fromarray(grey.astype(np.uint8)), deep=False).hex()
+    blank = bool((values == values[0, 0]).all())
+    return pixels, "", thumb, False, blank, width, height, True, bands
 
 
 def _is_graded(image: Image.Image) -> bool:
@@ -212,14 +243,14 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
                 " count",
             )
         )
-    if fourth := [image.name for image in readable if image.look.fourth]:
+    if banded := [image for image in readable if image.look.banded]:
+        first = banded[0]
         remarks.append(
             Remark(
-                "fourth_band",
-                f"{several(len(fourth), 'image')} with a fourth channel, such as '{fourth[0]}':"
-                " only three are read, and what counts as transparency is blended over white; if"
-                " it is a band, such as near infrared, give arrays with all bands by a function"
-                ' of your own, data.name = "package.module:function"',
+                BANDED,
+                f"{several(len(banded), 'image')} with bands that RGB leaves out, such as"
+                f" '{first.name}' with {first.look.bands}: what counts as transparency is blended"
+                f" over white; data.channels = {first.look.bands} reads all bands as they are",
             )
         )
     if not grouped:

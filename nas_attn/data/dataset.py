@@ -28,7 +28,7 @@ from nas_attn.data.decoding import PADDING_GREY
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import Labelled
-from nas_attn.data.pixels import Feed, Pixels, moments
+from nas_attn.data.pixels import Feed, Pixels, bands_moments, moments
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import Augment, DataSection
 from nas_attn.recipe.tasks import TASKS, Task
@@ -103,6 +103,8 @@ class Split:
         """Returns what batches are normalised with: of the training split, or the recipe's."""
         channels = cls.input_shape(train)[0]
         if section.mean is None or section.std is None:
+            if train.pixels.deep:
+                return bands_moments(train.pixels, channels)
             return moments(train.pixels.histogram()[:channels])
         if len(section.mean) != channels or len(section.std) != channels:
             raise DataError(
@@ -119,7 +121,7 @@ class Split:
         return self.labels.device
 
     def first(self, count: int) -> Tensor:
-        """Returns the first images as stored: uint8 (count, C, H, W) on the device."""
+        """Returns the first images as stored: uint8 or float32 (count, C, H, W) on the device."""
         (images,) = self.pixels.fetch([torch.arange(min(count, len(self)), device=self.device)])
         return images
 
@@ -131,8 +133,8 @@ class Split:
             yield self._normalised(images), y
 
     def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields all images once, in order, as stored: uint8 (B, C, H, W), and their y as in
-        `batches`.
+        """Yields all images once, in order, as stored: uint8 or float32 (B, C, H, W), and their y
+        as in `batches`.
         """
         index = torch.split(torch.arange(len(self), device=self.device), batch_size)
         for number, images in enumerate(self.pixels.fetch(index)):
@@ -264,7 +266,7 @@ class Split:
 
     def _normalised(self, images: Tensor) -> Tensor:
         scale, shift = self._scale_and_shift(images.shape[3])
-        x = images.to(torch.float32, memory_format=torch.channels_last)
+        x = images.to(torch.float32, memory_format=torch.channels_last, copy=True)
         # a view
         x.permute(0, 2, 3, 1).view(-1, len(scale)).mul_(scale).sub_(shift)
         return x
@@ -370,12 +372,12 @@ class MaskedSplit(Split):
         return channels - 1, height, width
 
     def first(self, count: int) -> Tensor:
-        """Returns the first images as stored: uint8 (count, C, H, W) on the device."""
+        """Returns the first images as stored: uint8 or float32 (count, C, H, W) on the device."""
         return super().first(count)[:, :-1]
 
     def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields all images once, in order, as stored: uint8 (B, C, H, W), and their masks int64
-        (B, H, W).
+        """Yields all images once, in order, as stored: uint8 or float32 (B, C, H, W), and their
+        masks int64 (B, H, W).
         """
         for both in self.pixels.fetch(
             torch.split(torch.arange(len(self), device=self.device), batch_size)

@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from nas_attn.data.bands import Bands, is_array, read_bands
 from nas_attn.data.cache import remembered_each
 from nas_attn.data.depth import is_deep, with_bytes
 from nas_attn.data.image_file import REASON_LETTERS, opened_image, why_unreadable
@@ -64,11 +65,6 @@ Size = tuple[int, int]
 PADDING_GREY = (124, 116, 104)
 
 
-def channels_of(sources: Sequence[Source]) -> int:
-    """Returns how many channels prepared images have: 3, or 4 with a mask."""
-    return 4 if sources and isinstance(sources[0], Masked) else 3
-
-
 @dataclass(frozen=True, slots=True)
 class Cut:
     """How images become the network's input."""
@@ -82,6 +78,10 @@ class Cut:
     interpolation: str = "bilinear"
     # used of images with 16, as in `depth`
     bits: int = FULL_BITS
+    # bands that are read as they are; None: images become RGB
+    channels: int | None = None
+    # whether their values are float32, and not bytes
+    deep: bool = False
 
     @classmethod
     def of(cls, size: InputSize, fit: Fit = "cut") -> Self:
@@ -93,16 +93,39 @@ class Cut:
         """Height and width."""
         return self.height, self.width
 
+    @property
+    def dtype(self) -> type[np.uint8 | np.float32]:
+        """Of prepared images."""
+        return np.float32 if self.deep else np.uint8
 
-def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
-    """Decodes one image as uint8 (3, height, width), fitted as asked; its mask is a fourth channel.
-    For a broken file it raises Pillow's error, of any kind; ValueError: the mask does not fit.
+    def shape(self, sources: Sequence[Source]) -> tuple[int, int, int]:
+        """Returns (C, H, W) of prepared images; a mask is a further channel."""
+        masked = bool(sources) and isinstance(sources[0], Masked)
+        return (self.channels or 3) + masked, *self.size
+
+
+def decode(source: Source, cut: Cut | int) -> NDArray[Any]:
+    """Decodes one image as uint8 (3, height, width), or its bands as the cut says, fitted as asked;
+    its mask is a further channel. For a broken file it raises its reader's error, of any kind;
+    ValueError: the mask does not fit, or there are other bands.
     """
     cut = Cut.of(cut) if isinstance(cut, int) else cut
     if isinstance(source, Framed):
         return _whole(source, cut)
-    longest = 2 * max(cut.resize or 0, *cut.size)
     path = source.image if isinstance(source, Masked) else source
+    if cut.channels is not None:
+        values = read_bands(path, cut.channels)
+        if cut.deep == (values.dtype == np.uint8):
+            bits = "8 bits" if cut.deep else "more than 8 bits"
+            raise ValueError(f"values of {bits}, unlike those of the first training image")
+        pixels = fitted_bands(values.astype(cut.dtype), cut)
+        if not isinstance(source, Masked):
+            return pixels
+        height, width = values.shape[:2]
+        return _with_mask(pixels, _mask(source, (width, height), 1), cut)
+    if is_array(path):
+        raise ValueError("an array of bands: give their number, data.channels")
+    longest = 2 * max(cut.resize or 0, *cut.size)
     with opened_image(path) as opened:
         # a draft of a JPEG has another size
         stored = opened.size
@@ -113,9 +136,25 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
     rgb: NDArray[np.uint8] = np.asarray(fitted(image, cut)).transpose(2, 0, 1)
     if not isinstance(source, Masked):
         return rgb
-    mask = Image.fromarray(_mask(source, stored, orientation))
-    scaled = np.asarray(fitted(mask, replace(cut, interpolation="nearest"), NOT_COUNTED))
-    return np.concatenate([rgb, scaled[None]])
+    return _with_mask(rgb, _mask(source, stored, orientation), cut)
+
+
+def _with_mask(pixels: NDArray[Any], mask: NDArray[np.uint8], cut: Cut) -> NDArray[Any]:
+    """An image (C, H, W) with its mask as a further channel, fitted as the image."""
+    nearest = replace(cut, interpolation="nearest")
+    scaled = np.asarray(fitted(Image.fromarray(mask), nearest, NOT_COUNTED))
+    return np.concatenate([pixels, scaled[None].astype(pixels.dtype)])
+
+
+def fitted_bands(values: Bands, cut: Cut) -> NDArray[Any]:
+    """Makes bands (H, W, C) as large as the network's input, (C, height, width). Beside a
+    letterbox, each has its own mean.
+    """
+    images = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(values, 2, 0)]
+    means = values.mean(axis=(0, 1)).astype(values.dtype).tolist()
+    return np.stack(
+        [np.asarray(fitted(image, cut, mean)) for image, mean in zip(images, means, strict=True)]
+    )
 
 
 # the EXIF tag that says how an image is turned; from 5, the sides change
@@ -141,8 +180,16 @@ def mask_values(source: Masked) -> NDArray[np.uint8]:
     """Returns the values of a mask, (H, W), turned as its image. Raises ValueError: it does not
     fit; for broken files, Pillow's error, of any kind.
     """
-    with opened_image(source.image) as opened:
-        return _mask(source, opened.size, orientation_of(opened))
+    try:
+        with opened_image(source.image) as opened:
+            stored = opened.size
+            orientation = orientation_of(opened)
+    except UnidentifiedImageError:
+        # bands that Pillow does not know
+        height, width = read_bands(source.image).shape[:2]
+        stored = (width, height)
+        orientation = 1
+    return _mask(source, stored, orientation)
 
 
 def _mask(source: Masked, stored: Size, orientation: int) -> NDArray[np.uint8]:
@@ -234,7 +281,7 @@ class Decoded:
     """What became of a file."""
 
     # as `decode` gives it; None: it is broken
-    pixels: NDArray[np.uint8] | None
+    pixels: NDArray[Any] | None
     # checksum of the file, and of its mask
     content: int
     # it is broken; else empty
@@ -291,7 +338,7 @@ def to_rgb(image: Image.Image, bits: int = FULL_BITS) -> Image.Image:
 
 
 def fitted(
-    image: Image.Image, cut: Cut, beside: int | tuple[int, ...] = PADDING_GREY
+    image: Image.Image, cut: Cut, beside: float | tuple[int, ...] = PADDING_GREY
 ) -> Image.Image:
     """Makes an image as large as the network's input; `beside` it, a letterbox has this colour."""
     from torchvision.transforms import InterpolationMode

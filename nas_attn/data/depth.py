@@ -62,6 +62,16 @@ def with_bytes(image: Image.Image, bits: int) -> Image.Image:
     return Image.frombytes(colours.mode, image.size, small).convert(image.mode)
 
 
+def whole_values(image: Image.Image) -> NDArray[Any]:
+    """Returns all values of an image from a file, (H, W) or (H, W, C); of 16 bits as uint16."""
+    if is_deep(image):
+        return np.asarray(image).astype(np.uint16)
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    colours = _colours(image)
+    return np.asarray(image) if colours is None else colours.values
+
+
 def _as_bytes(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
     brightest = (1 << bits) - 1
     return (np.minimum(values, brightest) >> (bits - BYTE)).astype(np.uint8)

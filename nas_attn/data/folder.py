@@ -11,19 +11,23 @@ The result is kept in the user's cache folder until a file's name, size or time 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas_attn.data.bands import missing_reader, read_bands
 from nas_attn.data.cache import (
     State,
     cache_file,
@@ -39,7 +43,6 @@ from nas_attn.data.decoding import (
     Framed,
     Masked,
     Source,
-    channels_of,
     decode_all,
     drawn_alike,
     files_of,
@@ -308,21 +311,37 @@ def preparer(
         section: The recipe's data.
         place: Where the images go.
     """
-    if section.bits == "auto":
+    deep = False
+    if section.channels is not None:
+        deep = _are_deep(train.root, train.paths)
+    elif section.bits == "auto":
         section = section.model_copy(update={"bits": bits_in_use(train.root, train.paths)})
+    cut = _cut(section)
     seen = itertools.chain(*(turned_images(files.root, files.sources) for files in known))
     drawn_on = told(seen)
 
     def prepare(files: Files) -> Labelled:
         alike = replace(files, sources=drawn_alike(files.sources, drawn_on))
-        return _prepared(alike, section, place)
+        return _prepared(alike, replace(cut, deep=deep), section, place)
 
     return prepare
 
 
-def _prepared(files: Files, section: DataSection, place: Place) -> Labelled:
-    cut = _cut(section)
-    size = len(files.labels) * channels_of(files.sources) * cut.height * cut.width
+def _are_deep(root: Path, paths: Sequence[Path]) -> bool:
+    """Whether the bands of training images have more than 8 bits, by the first that can be read.
+    Raises DataError: the package that reads them is missing.
+    """
+    if lacking := missing_reader(paths):
+        raise DataError(f"the images of '{root}': {lacking}")
+    for path in paths:
+        # readers raise any error for damaged files
+        with suppress(Exception):
+            return read_bands(path).dtype != np.uint8
+    return False
+
+
+def _prepared(files: Files, cut: Cut, section: DataSection, place: Place) -> Labelled:
+    size = len(files.labels) * math.prod(cut.shape(files.sources)) * np.dtype(cut.dtype).itemsize
     all_states = [states(files_of(source)) for source in files.sources]
     free = 0
     if place.device.type == "cuda":
@@ -372,7 +391,13 @@ def _cut(section: DataSection) -> Cut:
     if how not in INTERPOLATIONS:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
     bits = FULL_BITS if section.bits == "auto" else section.bits
-    return replace(cut, resize=int(resize), interpolation=str(how), bits=bits)
+    return replace(
+        cut,
+        resize=int(resize),
+        interpolation=str(how),
+        bits=bits,
+        channels=section.channels,
+    )
 
 
 @dataclass(frozen=True)
@@ -417,20 +442,20 @@ def _warn(sentence: str) -> None:
 def _cached(
     files: Files, all_states: Sequence[Sequence[State]], cut: Cut, *, held: bool
 ) -> tuple[_Made, Pixels]:
-    """What is known of the images; the images, (3 or 4, height, width) each. `held`: as in
+    """What is known of the images; the images, (C, height, width) each. `held`: as in
     `ImagesFile`.
     """
     what = (CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, all_states)
     path = cache_file(files.root, what, ".npz")
     mapped = path.with_suffix(".npy")
     count = len(files.sources)
-    shape = (channels_of(files.sources), *cut.size)
+    shape = cut.shape(files.sources)
     try:
         with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
             made = _read_made(path, count)
             if made is None:
                 remove_unused(path.parent)
-                with images_file(mapped, count, shape) as write:
+                with images_file(mapped, count, shape, cut.dtype) as write:
                     made = _decode(files, cut, write)
                 with whole_file(path) as file:
                     np.savez(
@@ -443,15 +468,15 @@ def _cached(
             return made, Mapped(ImagesFile(mapped, held=held))
     except OSError as error:
         _warn(f"prepared images cannot be saved in {path.parent} ({error})")
-    images = np.zeros((count, *shape), np.uint8)
+    images = np.zeros((count, *shape), cut.dtype)
     rows = iter(images)
     made = _decode(files, cut, lambda pixels: np.copyto(next(rows), pixels))
     return made, InMemory(torch.from_numpy(images))
 
 
-def _decode(files: Files, cut: Cut, write: Callable[[NDArray[np.uint8]], object]) -> _Made:
+def _decode(files: Files, cut: Cut, write: Callable[[NDArray[Any]], object]) -> _Made:
     """Decodes all images and writes each, black for broken ones."""
-    black = np.zeros((channels_of(files.sources), *cut.size), np.uint8)
+    black = np.zeros(cut.shape(files.sources), cut.dtype)
     broken: list[bool] = []
     content: list[int] = []
     why: list[str] = []

@@ -36,6 +36,8 @@ class Remark:
     text: str
 
 
+# the kind of the remark on bands that are not read
+BANDED = "fourth_band"
 # side in pixels at the network's input, below which a detector hardly finds a box, and the one that
 # is proposed
 LEAST_BOX = 8.0
@@ -99,6 +101,10 @@ class Inventory:
     # how images become the network's input; None: as its task has it
     size: InputSize | None = None
     fit: Fit = "cut"
+    # bands of all images, if RGB leaves some out
+    bands: int | None = None
+    # `data.channels`: bands that are read
+    channels: int | None = None
 
     def proposed(self, usual: int) -> tuple[InputSize, Fit]:
         """Proposes `data.size` and `data.fit`.
@@ -147,11 +153,18 @@ class Inventory:
                 f"bits: {self.bits} of {FULL_BITS} in use, so {(1 << self.bits) - 1:,} is white;"
                 " data.bits changes it"
             )
+        if self.channels is not None:
+            lines.append(
+                f"bands: {self.channels}, read as they are; each is normalised by its own mean and"
+                " deviation in the training images"
+            )
         lines += self._input_lines()
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
         for caution in self.cautions:
             if isinstance(caution, Remark):
+                if caution.kind == BANDED and self.channels is not None:
+                    continue
                 lines.append(f"note: {caution.text}")
             else:
                 facts = (f"{name} {value}" for name, value in caution.items() if name != "kind")

@@ -5,6 +5,7 @@ Shapes: N images, B of a batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,16 +33,23 @@ Indices = NDArray[np.int64]
 
 
 class InMemory:
-    """Images in one uint8 tensor on one device, in channels-last order."""
+    """Images in one tensor on one device, in channels-last order: bytes, or float32 of bands with
+    more bits.
+    """
 
     def __init__(self, images: Tensor) -> None:
-        """`images`: uint8 (N, C, H, W), in any order in memory."""
+        """`images`: uint8 or float32 (N, C, H, W), in any order in memory."""
         self._rows = images.permute(0, 2, 3, 1).contiguous()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         height, width, channels = self._rows.shape[1:]
         return channels, height, width
+
+    @property
+    def deep(self) -> bool:
+        """Whether they are float32, and not bytes."""
+        return self._rows.dtype != torch.uint8
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,11 +69,11 @@ class InMemory:
         every: bool = False,  # noqa: ARG002 - here it is always of all
     ) -> NDArray[np.int64]:
         """Returns the frequency of each value in each channel, (C, 256); of a part of the images if
-        they are many, unless `every`.
+        they are many, unless `every`. Of float32, only that of masks means something.
         """
+        rows = self._rows.clamp(0, 255).long() if self.deep else self._rows
         counts = [
-            torch.bincount(self._rows[..., c].flatten(), minlength=256)
-            for c in range(self.shape[0])
+            torch.bincount(rows[..., c].flatten(), minlength=256) for c in range(self.shape[0])
         ]
         return torch.stack(counts).cpu().numpy().astype(np.int64)
 
@@ -90,6 +98,28 @@ def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[floa
     variance = share @ values**2 - mean**2
     std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 1e-12)), 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def bands_moments(images: Pixels, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns the same as `moments` for float32, of values divided by 255; of a part of the images
+    if they are many.
+    """
+    sample = _sample(images)
+    total = torch.zeros(2, channels, dtype=torch.float64)
+    for batch in images.fetch(torch.split(torch.from_numpy(sample), 256)):
+        values = batch[:, :channels].double().cpu() / 255
+        total += torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))]) * len(batch)
+    mean, square = total / len(sample)
+    variance = square - mean**2
+    std = torch.where(variance > 1e-12 * square, variance.clamp(min=0).sqrt(), 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _sample(images: Pixels) -> Indices:
+    """Which images tell mean and deviation."""
+    largest = max(DECODED_TOGETHER, HISTOGRAM_BYTES // math.prod(images.shape))
+    count = min(len(images), largest)
+    return np.linspace(0, len(images) - 1, count).round().astype(np.int64)
 
 
 # images that are decoded before they are written
@@ -173,7 +203,7 @@ class _Items(TorchDataset[Any]):
 
 
 class ImagesFile:
-    """A file of images, `.npy` of uint8 (N, H, W, C), opened once and mapped into memory."""
+    """A file of images, `.npy` of (N, H, W, C), opened once and mapped into memory."""
 
     def __init__(self, path: Path, *, scratch: Scratch | None = None, held: bool = False) -> None:
         """`scratch`: if it is removed after its last use; `held`: on a GPU, the images that are
@@ -221,6 +251,11 @@ class Mapped:
         height, width, channels = self._rows.shape[1:]
         return channels, height, width
 
+    @property
+    def deep(self) -> bool:
+        """Whether they are float32, and not bytes."""
+        return self._rows.dtype != torch.uint8
+
     def __len__(self) -> int:
         return len(self._index)
 
@@ -237,11 +272,7 @@ class Mapped:
 
     def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
         """Returns the same as that of `InMemory`."""
-        if every:
-            count = len(self)
-        else:
-            count = min(len(self), max(DECODED_TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
-        sample = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        sample = np.arange(len(self)) if every else _sample(self)
         histograms = (
             InMemory(self._batch(part)).histogram()
             for part in torch.split(torch.from_numpy(sample), 256)
@@ -280,13 +311,20 @@ Pixels = InMemory | Mapped
 
 @contextmanager
 def images_file(
-    path: Path, count: int, shape: tuple[int, int, int]
-) -> Iterator[Callable[[NDArray[np.uint8]], object]]:
+    path: Path,
+    count: int,
+    shape: tuple[int, int, int],
+    dtype: type[np.uint8 | np.float32] = np.uint8,
+) -> Iterator[Callable[[NDArray[Any]], object]]:
     """Writes a file for `ImagesFile`, image after image (C, H, W). An incomplete file is not kept.
     OSError: it cannot be written.
     """
     channels, height, width = shape
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, height, width, channels)}
+    header = {
+        "descr": np.dtype(dtype).str,
+        "fortran_order": False,
+        "shape": (count, height, width, channels),
+    }
     with whole_file(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         yield lambda image: file.write(np.ascontiguousarray(image.transpose(1, 2, 0)).data)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from nas_attn.data import coco, masks, yolo_files
-from nas_attn.data.copies import Seen, image_remarks, look_at
+from nas_attn.data.bands import missing_reader
+from nas_attn.data.copies import Look, Seen, image_remarks, look_at
 from nas_attn.data.decoding import Framed, Masked, Size, told, turned_images
 from nas_attn.data.folder import bits_in_use, image_folder
 from nas_attn.data.inventory import (
@@ -56,15 +57,19 @@ def of(section: DataSection, labels: Kind) -> Inventory | None:
     """
     source, colon, place = section.name.partition(":")
     inventory = None
-    if source == "folder" and labels == "classes":
-        inventory = take(place, grouped=section.groups is not None, splits=section.splits)
-    if source == "folder" and labels == "masks":
-        inventory = take_masked(place, grouped=section.groups is not None, splits=section.splits)
+    if source == "folder" and labels in ("classes", "masks"):
+        taken_by = take if labels == "classes" else take_masked
+        grouped = section.groups is not None
+        inventory = taken_by(
+            place, grouped=grouped, splits=section.splits, channels=section.channels
+        )
     if source == "coco" and colon:
         inventory = _take_boxed(section)
     if source == "yolo" and colon:
         inventory = _take_yolo(section)
-    return inventory and replace(inventory, size=section.size, fit=section.fit)
+    return inventory and replace(
+        inventory, size=section.size, fit=section.fit, channels=section.channels
+    )
 
 
 @dataclass
@@ -89,6 +94,10 @@ class _Survey:
     sizes: dict[Path, Size] = field(default_factory=dict)
     shapes: Shapes | None = None
     boxes: Boxes | None = None
+    # `data.channels`
+    channels: int | None = None
+    # of all images, if RGB leaves some out
+    bands: int | None = None
 
     def add(self, split: str, images: Iterable[Path], label: str = NO_CLASS) -> None:
         """Adds images of one split and class."""
@@ -100,7 +109,10 @@ class _Survey:
         """Opens all images, counts them, and remarks what they show; `grouped`, `by_groups`: as in
         `image_remarks`. Raises DataError: none can be read.
         """
-        looks = look_at(self.root, self.paths)
+        looks = [self._checked(look) for look in look_at(self.root, self.paths)]
+        lacking = missing_reader(self.paths)
+        if lacking and any(look.why == lacking for look in looks):
+            raise DataError(f"the images of '{self.root}': {lacking}")
         seen = [
             Seen(split, label, name, look)
             for (split, label), name, look in zip(
@@ -118,12 +130,23 @@ class _Survey:
         self.sizes = {
             path: look.size for path, look in zip(self.paths, looks, strict=True) if not look.why
         }
+        found = {look.bands for look in looks if not look.why}
+        if len(found) == 1 and all(look.banded for look in looks if not look.why):
+            (self.bands,) = found
+        if lacking and (self.bands or self.channels):
+            self.remarks.append(Remark("missing_reader", lacking))
         if self.sizes:
             sizes = np.array(list(self.sizes.values()), np.float64)
             width, height = np.median(sizes, axis=0).tolist()
             narrow, wide = np.quantile(sizes[:, 0] / sizes[:, 1], (0.1, 0.9)).tolist()
             square = float(np.median(sizes.min(1) / sizes.max(1)))
             self.shapes = Shapes(width, height, narrow, wide, square)
+
+    def _checked(self, look: Look) -> Look:
+        """What an image shows, which cannot be read if it has other bands than it must."""
+        if look.why or self.channels in (None, look.bands):
+            return look
+        return replace(look, why=f"{look.bands} bands, and data.channels is {self.channels}")
 
     def measure(self, boxes: Sequence[tuple[float, float]]) -> None:
         """Keeps the sizes of boxes: a box's, and its image's longer side."""
@@ -156,12 +179,15 @@ class _Survey:
     def inventory(self, splits: SplitsSection | None = None, *, bits: bool = True) -> Inventory:
         """What was taken. `bits`: whether the images are decoded here, and not by ultralytics."""
         used = FULL_BITS
-        if bits:
+        if bits and self.channels is None:
             # of a folder that is not divided, by all images
             learnt = zip(self.paths, self.places, strict=True)
             used = bits_in_use(self.root, [p for p, (s, _) in learnt if s in ("train", WHOLE)])
+        read = set(self.paths)
         left_out = {
-            printable_name(reason): self.names(files) for reason, files in self.left_out.items()
+            # arrays, which are images where no others are beside them
+            printable_name(reason): self.names(file for file in files if file not in read)
+            for reason, files in self.left_out.items()
         }
         return Inventory(
             tuple(map(printable_name, self.classes)),
@@ -174,6 +200,7 @@ class _Survey:
             used,
             self.shapes,
             self.boxes,
+            bands=None if self.labels == "boxes" else self.bands,
         )
 
 
@@ -182,7 +209,13 @@ def printable_name(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = None) -> Inventory:
+def take(
+    path: str,
+    *,
+    grouped: bool = False,
+    splits: SplitsSection | None = None,
+    channels: int | None = None,
+) -> Inventory:
     """Takes the inventory of `folder:PATH` by class. Raises DataError: no classes, too few images
     of one, or a layout that can be read in two ways.
 
@@ -190,6 +223,7 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
         path: The folder.
         grouped: Whether groups keep images together.
         splits: Which of its folders train, validate and test.
+        channels: How many bands its images must have; None: they become RGB.
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
     folders = layout(root, splits)
@@ -197,7 +231,9 @@ def take(path: str, *, grouped: bool = False, splits: SplitsSection | None = Non
     if problem := classes_problem(folders.train, classes):
         raise DataError(problem)
     shown = {name: printable_name(name) for name in classes}
-    survey = _Survey(root, "classes", tuple(shown.values()), list(folders.splits) or [WHOLE])
+    survey = _Survey(
+        root, "classes", tuple(shown.values()), list(folders.splits) or [WHOLE], channels=channels
+    )
     for split, parts in (folders.splits or {WHOLE: (root,)}).items():
         for folder, name in itertools.product(parts, classes):
             survey.add(split, walk(folder / name).images, shown[name])
@@ -340,14 +376,18 @@ def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[Remark]:
 
 
 def take_masked(
-    path: str, *, grouped: bool = False, splits: SplitsSection | None = None
+    path: str,
+    *,
+    grouped: bool = False,
+    splits: SplitsSection | None = None,
+    channels: int | None = None,
 ) -> Inventory:
     """Takes the inventory of `folder:PATH` with masks; arguments as in `take`. Raises DataError: a
     mask or the names are missing, or palettes differ.
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
     masked = masks.look(root, splits)
-    survey = _Survey(root, "masks", masked.classes, list(masked.pairs))
+    survey = _Survey(root, "masks", masked.classes, list(masked.pairs), channels=channels)
     undrawn: list[Remark] = []
     for split, pairs in masked.pairs.items():
         survey.add(split, [pair.image for pair in pairs])

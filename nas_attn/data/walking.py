@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from nas_attn.data.bands import is_array
 from nas_attn.data.decoding import SUFFIXES
 from nas_attn.errors import DataError, did_you_mean, few, several
 from nas_attn.recipe.recipe import SplitsSection
@@ -69,6 +70,7 @@ class Walked:
 def walk(folder: Path) -> Walked:
     """Finds all image files below a folder; none if it does not exist."""
     walked = Walked()
+    arrays: list[Path] = []
     seen: set[str] = set()
     above = {str(parent) for parent in Path(os.path.realpath(folder)).parents}
     for here, folders, files in os.walk(folder, followlinks=True):
@@ -80,10 +82,17 @@ def walk(folder: Path) -> Walked:
         seen.add(place)
         folders[:] = sorted(filter(is_read, folders))
         for path in (Path(here, name) for name in sorted(filter(is_read, files))):
-            if why := _left_out(path):
+            if is_array(path) and path.exists():
+                arrays.append(path)
+            elif why := _left_out(path):
                 walked.left_out.setdefault(why, []).append(path)
             elif path.is_file():
                 walked.images.append(path)
+    for path in arrays if walked.images else ():
+        walked.left_out.setdefault(_left_out(path), []).append(path)
+    if not walked.images:
+        # where photographs are, arrays are made from them
+        walked.images = arrays
     walked.images.sort()
     return walked
 

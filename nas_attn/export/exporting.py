@@ -14,7 +14,7 @@ from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.data.dataset import Dataset
 from nas_attn.data.folder import named_files
-from nas_attn.errors import OperationError
+from nas_attn.errors import OperationError, UserError
 from nas_attn.export import scoring
 from nas_attn.export.card import ExportedNetwork, card, write_card
 from nas_attn.export.checking import check_onnx, run_elsewhere, scored, which_are_right
@@ -116,6 +116,11 @@ def export_candidate(
     if kind.graph:
         given = answers_of(network.task).graph(network.model, plan.input_shape)
     if wish.normalize:
+        if network.dataset is not None and network.dataset.train.pixels.deep:
+            raise UserError(
+                "normalize makes a file that takes bytes, and these images have more than 8 bits"
+                " (data.channels): leave it out"
+            )
         given = normalising(given, network.described, kind)
     trained = "after the search's training"
     if run is not None:
@@ -326,7 +331,9 @@ def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -
         # where each seed divides the images anew
         "divided_by_seed": stored.score.seed if stored and dataset.drawn is not None else None,
     }
-    photographs = recipe.data.name.startswith("folder:") and dataset.task.per_image
+    section = recipe.data
+    photographs = section.name.startswith("folder:") and section.channels is None
+    photographs = photographs and dataset.task.per_image
     if photographs and dataset.validation_identity is not None:
         # so that whoever has them can score the network again
         folder, names = named_files(recipe.data, dataset.validation_identity)

@@ -23,6 +23,8 @@ from nas_attn.space.schema import Section
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Channels, height or width of an image at most
 LARGEST_SIDE = 16_384
+# bands of an image at most
+MOST_BANDS = 1024
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 # of the network's input: a side of a square, or height and width
 Pixels = Annotated[int, Field(ge=4, le=1024)]
@@ -208,6 +210,15 @@ class DataSection(Section):
     """For images with 16 bits: how many of them are used, so 12 if 4095 is white. `auto`: as many
     as the largest value of the training images needs.
     """
+    # studies from before it know their recipe again by its text
+    channels: int | None = Field(
+        default=None, ge=1, le=MOST_BANDS, exclude_if=lambda number: number is None
+    )
+    """For a folder: the number of bands of its images, which are read as they are: TIFF (with
+    tifffile), `.npy`, `.npz` with one array, DICOM (with pydicom), and what else is an image. All
+    bits are kept, and each band is normalised by its own mean and deviation in the training
+    images, unless `mean` and `std` are given. None: images become RGB.
+    """
     input_shape: tuple[Side, Side, Side] | None = None
     """For `external`: (channels, height, width) of the model's input, to find its sites and to time
     it.
@@ -216,7 +227,7 @@ class DataSection(Section):
     """For `external`: number of the model's outputs."""
     mean: list[float] | None = None
     """Means per channel, 0 to 1, to normalise images; None: those of the training split. For
-    weights that need others.
+    weights that need others. With `channels`: of values divided by 255.
     """
     std: list[Annotated[float, Field(gt=0.0)]] | None = None
     """The standard deviations that go with `mean`."""
@@ -260,6 +271,12 @@ class DataSection(Section):
             raise ValueError(
                 f"coco is only for coco:FOLDER, and '{self.name}' is not one: remove coco"
             )
+        if self.channels is not None and not self.name.startswith("folder:"):
+            raise ValueError(
+                f"channels is for folder:PATH, and '{self.name}' is not one: remove channels"
+            )
+        if self.channels is not None and self.bits != "auto":
+            raise ValueError("channels keeps all bits as they are: remove bits")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together: give both or neither")
         return self

@@ -209,13 +209,21 @@ class InputProposal(NamedTuple):
 
     size: InputSize
     fit: Fit
+    # bands that are read; None: images become RGB
+    channels: int | None = None
 
 
 def folder_lines(proposed: InputProposal) -> str:
     """Lines of `[data]` for the user's folder of images."""
     size = proposed.size if isinstance(proposed.size, int) else list(proposed.size)
+    bands = ""
+    if proposed.channels is not None:
+        bands = (
+            f"channels = {proposed.channels}   # bands, read as they are; without it, images become"
+            " RGB\n"
+        )
     return f"""\
-# Pixels of the network's input: a side, or [height, width]; ImageNet: 224.
+{bands}# Pixels of the network's input: a side, or [height, width]; ImageNet: 224.
 size = {size}
 # cut: its middle is kept; resize: both sides are scaled; letterbox: all of it is kept, beside grey.
 fit = "{proposed.fit}"

@@ -164,9 +164,12 @@ def _boxed(image: Image.Image, boxes: Iterable[Sequence[float]]) -> Image.Image:
 
 def shown_image(stored: Tensor) -> Image.Image:
     """An image for display; if it does not have three channels, its first one."""
-    return Image.fromarray(
-        stored.permute(1, 2, 0).numpy() if len(stored) == 3 else stored[0].numpy()
-    )
+    shown = stored.permute(1, 2, 0) if len(stored) == 3 else stored[0]
+    if shown.dtype != torch.uint8:
+        # from the darkest value to the brightest
+        shown = shown - shown.min()
+        shown = (shown * (255 / shown.max().clamp(min=1e-12))).to(torch.uint8)
+    return Image.fromarray(shown.numpy())
 
 
 def png(image: Image.Image, side: int) -> bytes:

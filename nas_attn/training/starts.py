@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn import backbones
+from nas_attn.backbones.weight_files import said_channels
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
 from nas_attn.latency.nets import deployed, open_in_runtime
@@ -25,6 +26,8 @@ from nas_attn.training.numerics import PLAIN
 from nas_attn.training.plan import Plan
 from nas_attn.training.trainer import Trainer
 
+# of the images that published weights are trained on
+PHOTOGRAPH_CHANNELS = 3
 # seconds to wait for a host with weights
 CONNECT_S = 20.0
 
@@ -70,7 +73,11 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
         section = plan.recipe.network
         shape = plan.input_shape
         model = backbones.build(section, input_shape=shape, classes=plan.classes, pretrained=True)
-        return model.state_dict(), []
+        notes = []
+        if shape[0] != PHOTOGRAPH_CHANNELS:
+            widened = said_channels(PHOTOGRAPH_CHANNELS, shape[0])
+            notes = [f"published weights of '{section.name}': {widened}"]
+        return model.state_dict(), notes
     model = plan.bare(plan.recipe.first_seed)
     frozen = plan.recipe.network.norms == "frozen"
     # who says that they are frozen knows his weights

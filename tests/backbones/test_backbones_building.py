@@ -19,6 +19,8 @@ from nas_attn.errors import BackboneError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tasks import TASKS
+from nas_attn.training.plan import make_plan
+from nas_attn.training.starts import given_weights
 from nas_attn.training.tasks.data import data_of
 
 
@@ -195,13 +197,37 @@ def test_weights_survive_each_file_format(tmp_path: Path, suffix: str) -> None:
     assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items())
 
 
+def test_the_first_three_bands_keep_their_published_filters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = torchvision.models.get_model("resnet18").state_dict()
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: state)
+    overrides = {
+        "backbone.name": "torchvision:resnet18",
+        "target": {"weights": "default", "epochs": 2},
+        "training": {},
+        "data": {"name": "folder:x", "channels": 5},
+    }
+    recipe = load_recipe("digits", overrides=overrides)
+    # each band has its own mean and deviation, not those of photographs
+    assert data_of(TASKS["classification"]).section(recipe).mean is None
+    plan = make_plan(recipe, (5, 64, 64), 7)
+    wide, (note,) = given_weights(plan)
+    assert "trained on 3 channels, the images have 5" in note
+    published = state["conv1.weight"]
+    assert torch.equal(wide["conv1.weight"][:, :3], published * (3 / 5))
+    assert torch.allclose(wide["conv1.weight"][:, 3:].sum(1), published[:, :2].sum(1) * (3 / 5))
+    assert torch.equal(wide["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+
+
 def test_head_and_first_layer_may_differ(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     colour = build("resnet8", width=4).eval()
     torch.save(colour.state_dict(), path)
     section = BackboneSection(name="resnet8", width=4)
     grey = backbones.build(section, input_shape=(1, 32, 32), classes=3).eval()
-    backbones.load_weights(grey, str(path))
+    (note,) = backbones.load_weights(grey, str(path))
+    assert "the images have 1: the sum of their filters is taken" in note
     x = torch.randn(1, 1, 16, 16)
     assert torch.allclose(grey.conv1(x), colour.conv1(x.expand(1, 3, 16, 16)), atol=1e-5)  # type: ignore[operator]
     assert grey(x).shape == (1, 3)

@@ -120,6 +120,6 @@ def test_no_new_study_begins_on_folders_that_are_hardly_the_classes(
 def test_a_class_whose_images_are_of_another_kind_says_which(tmp_path: Path) -> None:
     folders_made.classes(tmp_path)
     for path in (tmp_path / "cat").iterdir():
-        path.rename(path.with_suffix(".dcm"))
-    with pytest.raises(DataError, match=r"'cat' .*10 files .*\.dcm"):
+        path.rename(path.with_suffix(".nef"))
+    with pytest.raises(DataError, match=r"'cat' .*10 files .*\.nef"):
         take(str(tmp_path))

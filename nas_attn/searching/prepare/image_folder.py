@@ -249,7 +249,7 @@ def plan_folder(
     if begun is not None and begun.recipe.data.name != f"folder:{shown}":
         begun = None
     splits = _given_splits(shown, given) if begun is None else begun.recipe.data.splits
-    inventory = take(folder, splits=splits)
+    inventory = take(folder, splits=splits, channels=given.get("data.channels"))
     wish = _Wish(
         name=name,
         folder=shown,
@@ -461,6 +461,8 @@ def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
     data: dict[str, Any] = {"name": f"folder:{wish.folder}", "size": size, "broken_images": "skip"}
     if fit != "cut" and "data.size" not in wish.given:
         data["fit"] = fit
+    if wish.inventory.bands is not None:
+        data["channels"] = wish.inventory.bands
     return {
         "name": wish.name,
         "space": "small",
@@ -498,7 +500,7 @@ def _epoch_s(wish: _Wish, recipe: Recipe, epochs: int) -> float:
     noise. Raises BackboneError: the published weights that it is to start from are not there.
     """
     section = recipe.target_training
-    shape = (3, *height_and_width(recipe.data.size or 64))
+    shape = (recipe.data.channels or 3, *height_and_width(recipe.data.size or 64))
     trained = max(2, round(wish.trained))
     classes = wish.look.classes
     device = pick_device(wish.device)

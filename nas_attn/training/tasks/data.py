@@ -48,7 +48,7 @@ class TaskData:
         converts = bool(recipe.backbone.options.get("transform_input"))
         fed = published_input(recipe.backbone.name, converts=converts)
         changed: dict[str, Any] = {}
-        if section.mean is None:
+        if section.mean is None and section.channels is None:
             changed["mean"] = list(fed.mean)
             changed["std"] = list(fed.std)
         if section.name.startswith("folder:") and fed.size and fed.resize:
@@ -98,7 +98,8 @@ class TaskData:
 
     def proposed(self, inventory: Inventory, backbone: str) -> InputProposal:
         """Proposes how these images become the input of a network, given by its name."""
-        return InputProposal(*inventory.proposed(self.task.input_side(backbone)))
+        size_and_fit = inventory.proposed(self.task.input_side(backbone))
+        return InputProposal(*size_and_fit, inventory.bands)
 
     def first_look(
         self,
@@ -122,7 +123,7 @@ class TaskData:
                 loading.reader(section.name, self.task.labels)
             return "", None
         proposed = self.proposed(inventory, backbone)
-        taken = replace(inventory, size=proposed.size, fit=proposed.fit)
+        taken = replace(inventory, **proposed._asdict())
         return "\n".join(taken.described()), proposed
 
 
