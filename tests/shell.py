@@ -26,7 +26,7 @@ PATIENCE_S = 900.0
 so far.
 """
 OURS = re.compile(
-    r"""\[\d+/\d+\ (trials|runs)[^\]]*\]\        # progress of a search, a validation, a retraining
+    r"""\[\d+/\d+\ (candidates|runs)[^\]]*\]\        # progress of a search, a validation, a retraining
       | worker\ \d+:\                            # the same of several workers
       | (backbone|trial)\ \d+:\                  # a run that ended or stopped
       | (search|confirm|validate|retrain),\ seed\ \d+:\ 

@@ -46,7 +46,15 @@ def test_a_search_does_not_begin_if_its_answer_would_be_lost(table: Path) -> Non
     assert not (table / "nas_attn.db").exists()
 
 
-@pytest.mark.parametrize("command", ["resume --json", "test --seeds 2", "measure none"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "resume --json",
+        # the same check; each command is a process that loads torch
+        pytest.param("test --seeds 2", marks=pytest.mark.slow),
+        pytest.param("measure none", marks=pytest.mark.slow),
+    ],
+)
 def test_other_long_work_does_not_begin_either(table_of_one: Path, command: str) -> None:
     before = (table_of_one / "calls.txt").read_text()
     done = typed(f"{COMMAND} {command} >/dev/full")

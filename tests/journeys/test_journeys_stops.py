@@ -34,9 +34,9 @@ def test_stopped_three_times(shell: Shell, name: str, workers: int) -> None:
         130
     )
     for _ in range(2):
-        shell.begins(f"resume digits {run}").until(r"trials.*trial \d+[ :]").ctrl_c(number).ends(
-            130
-        )
+        shell.begins(f"resume digits {run}").until(r"candidates.*trial \d+[ :]").ctrl_c(
+            number
+        ).ends(130)
         status = shell.types("status digits --json").json
         assert (status["leases"], status["workers"], status["finished"] < 8) == (
             [],
