@@ -162,10 +162,9 @@ def nothing_recommended(answer: Answer) -> str:
     not_yet = "No recommendation yet: the bare backbone, with which all others are compared, has"
     match answer.lacking:
         case Lacking.TOO_BRIEF if now.brief is not None:
-            target = now.brief.target
-            needed = f", the target for {target}"
+            needed = f", the target for {now.brief.target}"
             if not now.brief.known:
-                needed = f"; the network needs at least {target // 2}, how many is not known"
+                needed = "; how many the network needs is not known"
             epochs = several(now.brief.searched, "epoch")
             return f"Nothing is recommended: the search trained for {epochs} only{needed}."
         case Lacking.CONSTANT:
