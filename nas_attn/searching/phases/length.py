@@ -315,7 +315,7 @@ class FindingLength(BareTrainings):
             most = self.store.settings.trials
             if self.recipe.data.resplit is True:
                 most = min(most, most_of_few(left_s, speed, length))
-            fit = fitted(left_s, speed, length, most=most, begun=True)
+            fit = fitted(left_s, speed, length, most=most, begun=True, longer=False)
             if fit is not None:
                 return length, fit
         return lengths[-1], Fit(1, 0)

@@ -311,7 +311,7 @@ class _Wish:
     def fit(self, seconds: float, speed: Speed, epochs: float) -> Fit | None:
         """The richest search in these seconds whose runs have so many epochs."""
         most = most_of_few(seconds, speed, epochs) if self.few else MOST_CANDIDATES
-        return fitted(seconds, speed, epochs, most=most)
+        return fitted(seconds, speed, epochs, most=most, longer=epochs == self.stated)
 
     @property
     def trained(self) -> float:

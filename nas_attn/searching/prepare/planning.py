@@ -126,13 +126,14 @@ class Fit:
         return 1 + self.rounds + self.blocks
 
 
-def fitted(
+def fitted(  # noqa: PLR0913 - public; the last ones have a name
     seconds: float,
     speed: Speed,
     epochs: float,
     *,
     most: int = MOST_CANDIDATES,
     begun: bool = False,
+    longer: bool = True,
     test_s: float | None = None,
 ) -> Fit | None:
     """Finds the richest search whose runs have so many epochs.
@@ -143,6 +144,7 @@ def fitted(
         epochs: of a run.
         most: candidates.
         begun: its workers are there already, and the seconds end with its last run.
+        longer: a longer training comes beside its runs: none was tried to find the target's length.
         test_s: seconds of a block of the test; None: as long as that many runs.
 
     Returns:
@@ -153,7 +155,8 @@ def fitted(
     block_s = OF_A_TEST * run_s if test_s is None else test_s
     blocks = min(MOST_BLOCKS, int(TESTING * useful_s / block_s))
     trials = 0
-    while trials < most and _first_runs_s(trials + 1, speed, run_s) <= SCREENING * useful_s:
+    in_time = SCREENING * useful_s
+    while trials < most and _first_runs_s(trials + 1, speed, run_s, longer=longer) <= in_time:
         trials += 1
     until_test_s = (1 - TESTING) * useful_s
     if blocks < FEWEST_BLOCKS or trials < min(FEWEST_TESTED, most):
@@ -162,15 +165,15 @@ def fitted(
         blocks = 0
         trials = min(max(FEWEST, trials), most)
         until_test_s = (1 - LAST_SEED_SHARE) * useful_s
-    left_s = until_test_s - _first_runs_s(trials, speed, run_s)
+    left_s = until_test_s - _first_runs_s(trials, speed, run_s, longer=longer)
     return Fit(trials, blocks, max(0, int(left_s / (OF_A_ROUND * run_s))))
 
 
-def _first_runs_s(trials: int, speed: Speed, run_s: float) -> float:
+def _first_runs_s(trials: int, speed: Speed, run_s: float, *, longer: bool) -> float:
     """Seconds of the first runs of so many candidates, controls and latencies included."""
     more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
     controls = OF_LARGER if trials >= WITH_CONTROLS else 0.0
-    if trials >= WITH_LONGER:
+    if longer and trials >= WITH_LONGER:
         # as many as from scratch
         more = trials >= WITH_MORE_SEEDS
         controls += OF_LONGER * (MORE_SEEDS_PER_LENGTH if more else SEEDS_PER_LENGTH)
@@ -414,7 +417,7 @@ def timetable(
     if few and trials is None:
         most = min(stated, most_of_few(left_s, speed, epochs))
     test_s = OF_A_TEST * speed.run_s(whole.target_training.rungs[-1])
-    fit = fitted(left_s, speed, epochs, most=most, test_s=test_s)
+    fit = fitted(left_s, speed, epochs, most=most, longer=guess is None, test_s=test_s)
     enough_s = None
     if fit is None:
         fit = Fit(min(LEAST_TRIALS, most), 0)
@@ -484,7 +487,7 @@ def search_power(
     length_s = speed.lengths_s(epochs, 2 * epochs) if variant.own_trainer else 0.0
     left_s = HALF_HOUR_S - length_s
     most = most_of_few(left_s, speed, epochs) if few else MOST_CANDIDATES
-    fit = fitted(left_s, speed, epochs, most=most)
+    fit = fitted(left_s, speed, epochs, most=most, longer=not variant.own_trainer)
     gain = None
     longer = None
     if fit is not None and task == KNOWN_TASK:

@@ -67,3 +67,11 @@ def test_a_longer_training_is_tried_beside_few_candidates_and_on_more_seeds_besi
     assert not control_lengths(briefer, 6)
     few = load_recipe("digits", overrides={"training.backbones": 1, "search.confirm_seeds": 1})
     assert control_seeds(few, 20) < tried[20], "only seeds that the bare network has"
+
+
+def test_a_search_that_has_found_its_length_has_time_for_more_candidates() -> None:
+    stated = fitted(600, SPEED, 40)
+    found = fitted(600, SPEED, 40, longer=False)
+    assert stated is not None
+    assert found is not None
+    assert found.trials > stated.trials
