@@ -24,6 +24,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from nas_attn.answer import means
 from nas_attn.answer.length import LengthGain, length_gain
 from nas_attn.answer.means import with_capacity
 from nas_attn.answer.recommending import Contender, Recommendation, recommend
@@ -36,13 +37,13 @@ from nas_attn.storage.records import Score
 from research.trust.simulate import confirmed, look, rivals, search
 from research.trust.studies import FINE_TUNING, SCRATCH, Floats, Noise, Study, World, known
 
-BARS = (0.9, 0.95, 0.975, 0.99)
+BARS = (0.95, 0.99, 0.995)
 CONFIRM_SEEDS = 3
 ROUNDS = 6
 MARGIN = 0.005
-# on which a longer training is paired with the bare backbone: from scratch, and in fine-tuning
-SCRATCH_SEEDS = 4
+# on which a longer training is paired with the bare backbone: at first, and as long as it is open
 LENGTH_SEEDS = 2
+MOST_LENGTH_SEEDS = 8
 # the least probability with which a relative joins further runs
 IN_PLAY = 0.5
 # of a larger network's gain, about as the model expects it; and what two runs differ by
@@ -117,11 +118,11 @@ class Found:
     attention: bool
     """Whether a placement is chosen, by its own rule."""
     gains: Mapping[str, Gain]
-    """Of the relatives and the longer training, over the bare backbone."""
-    wide: Gain
-    """Of the longer training, with the noise of runs that the study knows."""
+    """Of the relatives over the bare backbone."""
     answers: Mapping[str, str]
-    """Bar, and whether the noise of runs counts for the length -> what is taken."""
+    """Bar -> what is taken."""
+    seeds: Mapping[str, int]
+    """Bar -> on how many the bare backbone was trained longer."""
 
 
 def carry_out(kind: Kind, seed: int) -> Found:
@@ -246,17 +247,19 @@ def _judged(
         others[key] = Contender(
             key, parse(NOTATION[key]), key, model.estimates[key], latency, False
         )
-    length = _length(made, bare)
-    narrow = length.gain
-    wide = _with_noise(length, evidence.noise.paired_sd or 0.0)
     controls = [(others[key], gains[key]) for key in LARGER]
-    with_larger = with_capacity(best, contenders, controls, evidence)
-    assert with_larger is not None
+    run_sd = evidence.noise.paired_sd or 0.0
+    trained = [made.runs(LONGER, run.seed)[0] for run in bare[:MOST_LENGTH_SEEDS]]
     answers = {}
+    seeds = {}
     for bar in BARS:
-        for name, longer in (("", narrow), (" with the noise of runs", wide)):
-            answers[f"{bar:g}{name}"] = _taken(with_larger, gains, longer, bar)
-    return Found(best.key != "none", gains | {LONGER: narrow}, wide, answers)
+        means.SURE_ENOUGH = bar
+        with_larger = with_capacity(best, contenders, controls, evidence)
+        assert with_larger is not None
+        longer = _length(bare, trained, run_sd, bar)
+        answers[f"{bar:g}"] = _taken(with_larger, gains, longer.gain, bar)
+        seeds[f"{bar:g}"] = longer.seeds
+    return Found(best.key != "none", gains, answers, seeds)
 
 
 def _taken(best: Recommendation, gains: Mapping[str, Gain], longer: Gain, bar: float) -> str:
@@ -267,7 +270,7 @@ def _taken(best: Recommendation, gains: Mapping[str, Gain], longer: Gain, bar: f
     if taken and against is not None and against.gain is not None:
         gain = against.gain.mean
     larger = best.capacity
-    if not taken and larger is not None and larger.in_reach and larger.gain.probability >= bar:
+    if larger is not None and best.instead is not None:
         taken = "larger"
         gain = larger.gain.mean
     if not taken and any(gains[key].low > -MARGIN for key in SMALLER):
@@ -277,26 +280,26 @@ def _taken(best: Recommendation, gains: Mapping[str, Gain], longer: Gain, bar: f
     return taken
 
 
-def _length(made: StudyOfMeans, bare: Sequence[ScoredRun]) -> LengthGain:
-    """What a longer training gains, by its own runs alone."""
-    seeds = [run.seed for run in bare[: _length_seeds(made.world.noise)]]
-    before = {run.seed: _score(run, 10) for run in bare if run.seed in seeds}
-    after = {seed: _score(made.runs(LONGER, seed)[0], 20) for seed in seeds}
-    found = length_gain(RECIPE, {10: before, 20: after}, (10, 20), "accuracy", ValidationLabels())
-    assert found is not None
+def _length(
+    bare: Sequence[ScoredRun], trained: Sequence[ScoredRun], run_sd: float, bar: float
+) -> LengthGain:
+    """What a longer training gains, on more seeds as long as that is open.
+
+    Args:
+        bare: the bare backbone's runs.
+        trained: as long as twice that, on the same seeds, the first ones first.
+        run_sd: what the noise of a run adds to a difference.
+        bar: the probability that it needs.
+    """
+    for number in range(LENGTH_SEEDS, len(trained) + 1):
+        before = {run.seed: _score(run, 10) for run in bare[:number]}
+        after = {run.seed: _score(run, 20) for run in trained[:number]}
+        runs = {10: before, 20: after}
+        found = length_gain(RECIPE, runs, (10, 20), "accuracy", ValidationLabels(), run_sd)
+        assert found is not None
+        if not 0.5 < found.gain.probability < bar:
+            break
     return found
-
-
-def _length_seeds(noise: Noise) -> int:
-    return SCRATCH_SEEDS if noise.name == SCRATCH.name else LENGTH_SEEDS
-
-
-def _with_noise(longer: LengthGain, run_sd: float) -> Gain:
-    """The same with the noise of runs, as far as the study knows it."""
-    mean = longer.gain.mean
-    error = max((longer.gain.high - mean) / 1.96, run_sd * math.sqrt(2 / longer.seeds))
-    better = 0.5 * (1 + math.erf(mean / error / math.sqrt(2)))
-    return Gain(mean, error, mean - 1.96 * error, mean + 1.96 * error, better, 1 - better)
 
 
 def _score(run: ScoredRun, epochs: int) -> Score:
@@ -314,30 +317,30 @@ def _score(run: ScoredRun, epochs: int) -> Score:
 FREEDOMS = 20
 
 
-def lengths(kind: Kind, seeds: range) -> dict[str, float]:
-    """Bar, and whether the noise of runs counts -> share of studies whose longer training is taken
-    for better. The bare backbone alone is trained, and the noise of runs is known with FREEDOMS.
+def lengths(kind: Kind, seeds: range) -> dict[str, tuple[float, float]]:
+    """Bar -> share of studies whose longer training is taken for better, and on how many seeds it
+    was trained. The bare backbone alone is trained, and the noise of runs is known with FREEDOMS.
     """
     rng = np.random.default_rng([99, *kind.name.encode()])
     alike = StudyOfMeans(World(kind.noise, "null", 3), rng)
     alike.add(Kind(kind.noise, "nothing"))
     pairs = (alike.runs("none", 0)[0].value - alike.runs(LONGER, 0)[0].value for _ in range(600))
     sd = float(np.std(list(pairs)))
-    odds = []
+    found: dict[float, list[LengthGain]] = {bar: [] for bar in BARS}
     for seed in seeds:
         rng = np.random.default_rng([seed, *kind.name.encode()])
         made = StudyOfMeans(World(kind.noise, "null", 3), rng)
         made.add(kind)
-        bare = [made.runs("none", number)[0] for number in range(_length_seeds(kind.noise))]
-        found = _length(made, bare)
+        numbers = range(MOST_LENGTH_SEEDS)
+        bare = [made.runs("none", number)[0] for number in numbers]
+        trained = [made.runs(LONGER, number)[0] for number in numbers]
         run_sd = sd * math.sqrt(rng.chisquare(FREEDOMS) / FREEDOMS / 2)
-        wide = _with_noise(found, run_sd)
-        odds.append((found.gain.probability, wide.probability))
+        for bar, of in found.items():
+            of.append(_length(bare, trained, run_sd, bar))
     shares = {}
-    for bar in BARS:
-        narrow, wide_share = np.mean(np.array(odds) >= bar, axis=0)
-        shares[f"{bar:g}"] = float(narrow)
-        shares[f"{bar:g} with the noise of runs"] = float(wide_share)
+    for bar, of in found.items():
+        taken = np.mean([longer.gain.probability >= bar for longer in of])
+        shares[f"{bar:g}"] = float(taken), float(np.mean([longer.seeds for longer in of]))
     return shares
 
 
@@ -368,7 +371,7 @@ def main() -> None:
                 continue
             found = carry_out(kind, seed)
             line = {"kind": kind.name, "seed": seed, "attention": found.attention}
-            line |= {"answers": dict(found.answers), "wide": found.wide.probability}
+            line |= {"answers": dict(found.answers), "seeds": dict(found.seeds)}
             line["gains"] = {key: (g.mean, g.probability) for key, g in found.gains.items()}
             known_ones[kind.name, seed] = line
             with file.open("a") as kept:
