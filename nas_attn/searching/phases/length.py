@@ -31,20 +31,22 @@ from nas_attn.answer.length import (
     metric_kind,
     needed_length,
 )
+from nas_attn.answer.means import SURE_ENOUGH
 from nas_attn.answer.progress import worker_count
+from nas_attn.answer.reading import searched_snapshot
 from nas_attn.errors import OperationError, RecipeError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.protocol import TrainingSection
-from nas_attn.recipe.purposes import LENGTH, length_protocol
+from nas_attn.recipe.purposes import LENGTH, SEARCH, length_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.units import value
 from nas_attn.searching.prepare.planning import (
+    MOST_SEEDS_PER_LENGTH,
     SEEDS_PER_LENGTH,
     Fit,
     Speed,
     control_lengths,
-    control_seeds,
     divide_time,
     fitted,
     most_of_few,
@@ -61,6 +63,8 @@ from nas_attn.training.plan import session_s, study_plan
 # n to 32n; a network that still gains then is taken at the longest
 MOST_LENGTHS = 6
 LENGTH_PRIORITY = 40
+# probability of a gain below which a longer training gets no further seeds
+UNLIKELY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +125,18 @@ def tried_lengths(store: StudyStore, recipe: Recipe) -> Tried:
     )
 
 
-def length_run(recipe: Recipe, key: str, epochs: int, seed: int) -> Run:
+def length_run(key: str, epochs: int, seed: int) -> Run:
     """Makes the training of the bare backbone for a length.
 
     Args:
-        recipe: of the study.
         key: of the bare backbone.
         epochs: the length.
-        seed: its number, from 0.
+        seed: of the run.
     """
     return Run(
         key,
         BARE,
-        seed=recipe.first_seed + seed,
+        seed=seed,
         backbone=0,
         protocol=length_protocol(epochs),
         purpose=LENGTH,
@@ -183,17 +186,18 @@ class BareTrainings(TaskSource, ABC):
     def lengths(self) -> list[int]:
         """The epochs to train for, as far as is known now."""
 
-    def seeds(self) -> int:
-        """On how many seeds each length is trained."""
-        return SEEDS_PER_LENGTH
+    def seeds(self) -> list[int]:
+        """The seeds on which each length is trained."""
+        first = self.recipe.first_seed
+        return list(range(first, first + SEEDS_PER_LENGTH))
 
     @override
     def want(self, lease: Lease) -> bool:
         rows = self.queue.rows(purposes=[LENGTH])
         there = {row.run.identity for row in rows if row.state != "withdrawn"}
         missing = []
-        for epochs, seed in itertools.product(self.lengths(), range(self.seeds())):
-            run = length_run(self.recipe, self.key, epochs, seed)
+        for epochs, seed in itertools.product(self.lengths(), self.seeds()):
+            run = length_run(self.key, epochs, seed)
             if run.identity not in there:
                 keep_length_protocol(self.store, self.recipe, epochs)
                 missing.append(run)
@@ -212,8 +216,32 @@ class Control(BareTrainings):
         return control_lengths(self.recipe, self.worker.opened.trials)
 
     @override
-    def seeds(self) -> int:
-        return control_seeds(self.recipe, self.worker.opened.trials)
+    def seeds(self) -> list[int]:
+        """Two, then one more that the bare backbone ran on in the search, as long as it is open
+        what a longer training brings.
+        """
+        first = super().seeds()
+        lengths = self.lengths()
+        rows = [row for row in self.queue.rows(purposes=[LENGTH]) if epochs_of(row.run) in lengths]
+        ran = {row.run.seed for row in rows}
+        ended = all(row.state not in ("waiting", "running") for row in rows)
+        late = self.store.settings.test_from
+        if (
+            len(lengths) != 1
+            or not ended
+            or not ran.issuperset(first)
+            or len(ran) >= MOST_SEEDS_PER_LENGTH
+            or (late is not None and self.worker.opened.database.now() > late)
+        ):
+            return first
+        scores = self.store.scores(self.key, protocol=SEARCH)
+        fresh = sorted({stored.score.seed for stored in scores} - ran)
+        if not fresh:
+            return first
+        longer = searched_snapshot(self.store).longer
+        if longer is None or not UNLIKELY < longer.gain.probability < SURE_ENOUGH:
+            return first
+        return [*first, fresh[0]]
 
     @override
     def ahead(self, lease: Lease) -> bool:
@@ -247,7 +275,7 @@ class FindingLength(BareTrainings):
         if until is None or epoch_s is None or not tried.scores:
             return following
         left_s = until - self.worker.opened.database.now()
-        each_s = epoch_s * self.seeds() / worker_count(self.store)
+        each_s = epoch_s * SEEDS_PER_LENGTH / worker_count(self.store)
         return [epochs for epochs in following if epochs * each_s <= left_s]
 
     @override

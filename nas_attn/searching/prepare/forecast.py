@@ -240,7 +240,7 @@ def _made(
     spread = len(bare_seeds(recipe)) - training.seeds
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
-    longer = control_seeds(recipe, trials) * sum(control_lengths(recipe, trials))
+    longer = control_seeds(recipe) * sum(control_lengths(recipe, trials))
     epochs += longer
     controls = sum(is_control(one.resolved.placement) and one.typed is None for one in queue)
     others = min(controls, trials) * training.rungs[-1] * training.seeds

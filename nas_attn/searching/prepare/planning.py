@@ -29,7 +29,7 @@ from nas_attn.storage.leasing import release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.wrapping import Line
 from nas_attn.training.numerics import new_arithmetic, threads_for
-from nas_attn.training.plan import bare_seeds, plan_for, session_s
+from nas_attn.training.plan import plan_for, session_s
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
@@ -47,10 +47,10 @@ WITH_CONTROLS = 10
 # and so many a longer training beside them, which more often helps than another candidate
 WITH_LONGER = 6
 # times to train, about: with attention, relative to the bare backbone; a larger network, relative
-# to one with attention; and the bare backbone for twice as many epochs on a seed
+# to one with attention; and the bare backbone on two seeds for twice as many epochs
 ATTENTION = 1.4
 OF_LARGER = 1.5
-OF_LONGER = 1.5
+OF_LONGER = 3.0
 # share of all epochs that a candidate takes if it may be pruned, about
 PRUNED_SHARE = 0.7
 # that the bare backbone runs on at most; each has six candidates or more
@@ -79,11 +79,10 @@ END_S = BESIDE_S - START_S
 HOUR_S = 3600.0
 # of each length: with one, a lucky training decides
 SEEDS_PER_LENGTH = 2
-# of a longer training than the target: from scratch, two name a gain of twice a run's noise in 55 %
-# of simulated studies, four in 84 % (research/notes/trust.md)
-MORE_SEEDS_PER_LENGTH = 4
-# so many candidates carry them
-WITH_MORE_SEEDS = 20
+# of a longer training than the target at most, as long as it is open what it brings; and about how
+# many that takes from scratch (research/notes/trust.md)
+MOST_SEEDS_PER_LENGTH = 8
+USUAL_SEEDS_PER_LENGTH = 4
 # with fewer, an epoch has few steps
 FEW_TRAINING_IMAGES = 2000
 # times the usual length: on 3,200 photographs, from random weights, the three networks of libraries
@@ -174,9 +173,8 @@ def _first_runs_s(trials: int, speed: Speed, run_s: float, *, longer: bool) -> f
     more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
     controls = OF_LARGER if trials >= WITH_CONTROLS else 0.0
     if longer and trials >= WITH_LONGER:
-        # as many as from scratch
-        more = trials >= WITH_MORE_SEEDS
-        controls += OF_LONGER * (MORE_SEEDS_PER_LENGTH if more else SEEDS_PER_LENGTH)
+        # on more seeds, it takes turns with the rounds
+        controls += OF_LONGER
     return (trials + more_bare + controls) * run_s + trials * speed.session_s
 
 
@@ -269,15 +267,10 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     return [target, 2 * target] if trials >= WITH_CONTROLS else []
 
 
-def control_seeds(recipe: Recipe, trials: int) -> int:
-    """On how many seeds each of these lengths is trained: at most on those that the bare backbone
-    runs on in the search.
-    """
-    scratch = recipe.target.start == "scratch" and searched_as_target(recipe)
-    if not scratch or trials < WITH_MORE_SEEDS:
-        return SEEDS_PER_LENGTH
-    there = len(bare_seeds(recipe)) + recipe.search.confirm_seeds
-    return max(SEEDS_PER_LENGTH, min(MORE_SEEDS_PER_LENGTH, there))
+def control_seeds(recipe: Recipe) -> int:
+    """On about how many seeds each of these lengths is trained."""
+    goes_on = recipe.target.start == "scratch" and searched_as_target(recipe)
+    return USUAL_SEEDS_PER_LENGTH if goes_on else SEEDS_PER_LENGTH
 
 
 # ---------------------------------------------------------------------- before a search begins

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+import nas_attn as na
 from nas_attn.answer import reading
+from nas_attn.answer.means import SURE_ENOUGH
 from nas_attn.errors import RecipeError
-from nas_attn.recipe.purposes import LENGTH
-from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.purposes import LENGTH, SEARCH
+from nas_attn.recipe.reading import load_recipe, recipe_from
+from nas_attn.searching.phases.length import UNLIKELY
 from nas_attn.searching.prepare import beginning, planning
+from nas_attn.searching.prepare.planning import SEEDS_PER_LENGTH
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
 
@@ -131,3 +135,30 @@ def test_a_recipe_that_names_no_length_leaves_it_open() -> None:
     assert open_recipe.target_is_open
     assert not load_recipe("digits").target_is_open
     assert not load_recipe("digits", overrides={"target": {}, "training.rungs": [3]}).target_is_open
+
+
+def test_a_longer_training_goes_on_over_seeds_as_long_as_it_is_open_what_it_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes: dict[str, object] = {
+        "name": "open",
+        "objectives": ["accuracy", "params"],
+        "space": {"name": "tiny", "choices": {"se": {"reduction": [4]}, "simam": {}}},
+        "backbone": {"name": "resnet8", "width": 4},
+        "data": {"name": "digits-8x8"},
+        "target": {"epochs": 2},
+        # so slow that two seeds leave it open
+        "training": {"learning_rate": 0.001},
+        "search": {"trials": 6, "confirm_seeds": 1},
+    }
+    recipe = recipe_from(changes, where="open")
+    study = na.search(recipe, device="cpu", threads=1, say=lambda line: None)
+    store = opening.open_study("open", URL).store
+    longer = study.snapshot().longer
+    assert longer is not None
+    (bare,) = (view.key for view in study.candidates() if view.is_bare)
+    seeds = {stored.score.seed for stored in store.scores(bare, protocol=SEARCH)}
+    is_open = UNLIKELY < longer.gain.probability < SURE_ENOUGH
+    assert longer.seeds >= SEEDS_PER_LENGTH
+    assert not is_open or longer.seeds == len(seeds)

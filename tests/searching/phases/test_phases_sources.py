@@ -51,7 +51,7 @@ def a_placement(opened: OpenStudy) -> None:
 
 def a_length(opened: OpenStudy) -> None:
     keep_length_protocol(opened.store, opened.recipe, 3)
-    opened.store.queue.want([length_run(opened.recipe, bare_key(opened), 3, seed=7)])
+    opened.store.queue.want([length_run(bare_key(opened), 3, seed=7)])
 
 
 def a_confirmation(opened: OpenStudy) -> None:
