@@ -115,9 +115,10 @@ EXAMPLES = (
         "Where it helps little",
         "digits",
         "One digit among fragments of others: convolutions see everything that matters. Attention"
-        " is not shown to help; a longer training and a wider network do. The search trains each"
-        " candidate as the target says, ten epochs from random weights. On idle cores it takes a"
-        " quarter of an hour. This one was stopped by Ctrl-C near its end, and resumed.",
+        " is not shown to help. A longer training helps, and a wider network probably does. The"
+        " search trains each candidate as the target says, ten epochs from random weights. On idle"
+        " cores it takes a quarter of an hour. This one was stopped by Ctrl-C near its end, and"
+        " resumed.",
         ("nas-attn search digits", "nas-attn resume digits"),
         (),
         (
@@ -135,13 +136,15 @@ EXAMPLES = (
         " published weights were at hand, so the first command trains the network for five epochs"
         " on five other classes of CIFAR-10. The search then fine-tunes it for three epochs, with"
         " each module and without. Here attention is not shown to help, and only slows the network"
-        " down. The search had a quarter of an hour on one busy core, time for few candidates.",
+        " down. The search had 14 minutes on one busy core, time for few candidates. Then it went"
+        " on for ten minutes, to train them with more seeds.",
         (
             "python docs/gallery/photographs.py DATA",
             (
                 "nas-attn search photos --time 14m --backbone torchvision:resnet18"
                 " --target resnet18.pt --target 3 --workers 1"
             ),
+            "nas-attn resume photos --workers 1",
         ),
         (),
         (("front", "Three modules at every stage, and the search's own placement: none gains."),),
