@@ -144,6 +144,18 @@ def _masked() -> Function:
     return masked
 
 
+def _tagged() -> Function:
+    from nas_attn.data.digits import tagged
+
+    return tagged
+
+
+def _numbered() -> Function:
+    from nas_attn.data.digits import numbered
+
+    return numbered
+
+
 def _digits() -> Function:
     from nas_attn.data.digits import boxed
 
@@ -172,6 +184,24 @@ def _read_masks() -> Function:
     from nas_attn.data.masks import read_masks
 
     return read_masks
+
+
+def _read_tags() -> Function:
+    from nas_attn.data.table import read_tags
+
+    return read_tags
+
+
+def _read_numbers() -> Function:
+    from nas_attn.data.table import read_numbers
+
+    return read_numbers
+
+
+def _coco_tags() -> Function:
+    from nas_attn.data.coco import coco_tags
+
+    return coco_tags
 
 
 def _coco_folder() -> Function:
@@ -270,6 +300,12 @@ def _task_data() -> type[Any]:
     return TaskData
 
 
+def _named_images() -> type[Any]:
+    from nas_attn.training.tasks.data import NamedImages
+
+    return NamedImages
+
+
 def _class_of_image() -> type[Any]:
     from nas_attn.training.tasks.class_scores import ClassOfImage
 
@@ -280,6 +316,36 @@ def _task_export() -> type[Any]:
     from nas_attn.export.formats import TaskExport
 
     return TaskExport
+
+
+def _multi_label() -> type[Any]:
+    from nas_attn.training.tasks.multi_label import MultiLabel
+
+    return MultiLabel
+
+
+def _labels_of_image() -> type[Any]:
+    from nas_attn.training.tasks.target_scores import LabelsOfImage
+
+    return LabelsOfImage
+
+
+def _regression() -> type[Any]:
+    from nas_attn.training.tasks.regression import Regression
+
+    return Regression
+
+
+def _numbers_of_image() -> type[Any]:
+    from nas_attn.training.tasks.target_scores import NumbersOfImage
+
+    return NumbersOfImage
+
+
+def _regression_export() -> type[Any]:
+    from nas_attn.export.regression_export import RegressionExport
+
+    return RegressionExport
 
 
 def _segmentation() -> type[Any]:
@@ -425,6 +491,9 @@ METRICS = (
     ),
     Metric("loss", "log-loss", "loss"),
     Metric("brier", "Brier score", "loss"),
+    Metric("mean_ap", "mean average precision", needs_answers=True, saturates=0.9),
+    Metric("mae", "mean absolute error", "loss", needs_answers=True),
+    Metric("r2", "R²", "number", needs_answers=True),
     Metric("mean_iou", "mean IoU"),
     Metric("pixel_accuracy", "pixel accuracy"),
     Metric("map50_95", "mAP50-95"),
@@ -534,6 +603,8 @@ DATA_SETS = (
     DataSet(
         "digits",
         classes=_cluttered,
+        tags=_tagged,
+        numbers=_numbered,
         masks=_masked,
         boxes=_digits,
         grey=True,
@@ -547,9 +618,11 @@ DATA_SETS = (
     DataSet(
         "folder:PATH",
         classes=_folder_read,
+        tags=_read_tags,
+        numbers=_read_numbers,
         masks=_read_masks,
     ),
-    DataSet("coco:FOLDER", boxes=_coco_folder),
+    DataSet("coco:FOLDER", tags=_coco_tags, boxes=_coco_folder),
     # Read by another trainer than ours.
     DataSet("yolo:PATH.yaml"),
 )
@@ -599,6 +672,22 @@ TASK_ROWS = (
         data=_task_data,
         learnt=_class_of_image,
         answers=_task_export,
+    ),
+    TaskRow(
+        "multi-label",
+        task="multi-label",
+        facts=_multi_label,
+        data=_named_images,
+        learnt=_labels_of_image,
+        answers=_task_export,
+    ),
+    TaskRow(
+        "regression",
+        task="regression",
+        facts=_regression,
+        data=_named_images,
+        learnt=_numbers_of_image,
+        answers=_regression_export,
     ),
     TaskRow(
         "segmentation",

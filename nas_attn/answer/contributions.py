@@ -13,7 +13,6 @@ metrics themselves.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.answer.per_image import Answers
-from nas_attn.errors import StorageError
 from nas_attn.model import Contributions, Results
 from nas_attn.recipe.tables import METRICS, is_share_of_images
 from nas_attn.storage.labels import Labels
@@ -48,11 +46,12 @@ def contributions_of(metric: str, score: Score, labels: Labels | None) -> Contri
 
     `labels`: of the images of the score.
     """
+    row = METRICS.get(metric)
     if score.correct is None:
-        return None
+        kept = row is not None and row.needs_answers and score.answers is not None
+        return partial(_kept, metric, score) if kept else None
     if is_share_of_images(metric):
         return partial(_right, score)
-    row = METRICS.get(metric)
     if row is None or not row.per_image:
         return None
     if labels is None or len(labels.numbers) != score.examples:
@@ -67,6 +66,11 @@ def _right(score: Score) -> Results:
     return np.unpackbits(packed, count=score.examples).astype(np.float32)
 
 
+def _kept(metric: str, score: Score) -> Results:
+    """Those of several labels or numbers, kept as the run was scored. StorageError: damaged."""
+    return np.array(Answers.kept(score).contributions[metric], np.float32)
+
+
 def _computed(metric: str, score: Score, labels: Labels) -> Results:
     """StorageError: what was kept of the images is damaged."""
     row = METRICS[metric]
@@ -74,13 +78,7 @@ def _computed(metric: str, score: Score, labels: Labels) -> Results:
     predicted = labels.numbers
     if row.needs_answers:
         predicted = predicted.copy()
-        try:
-            predicted[~right] = Answers.of(score).wrong or ()
-        except (ValueError, TypeError, zlib.error) as error:
-            raise StorageError(
-                "the results per image in the study's database are damaged: restore it from a"
-                " backup"
-            ) from error
+        predicted[~right] = Answers.kept(score).wrong or ()
     assert row.per_image is not None
     values = row.per_image()(ImageResults(labels.numbers, right, predicted))
     return np.asarray(values, dtype=np.float32)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.errors import StorageError
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
 
@@ -83,10 +84,12 @@ class Answers:
     """Counts of pixels or boxes: (true class, found class). For boxes the last class means: no
     box.
     """
-    # detection: by class, 0 to 1; None: the class has no box
+    # boxes or several labels: by class, 0 to 1; None: no image has it
     average_precision: tuple[float | None, ...] | None = None
-    # by image, 0 to 1: share of correct pixels, or F1 of its boxes
+    # by image, 0 to 1: share of correct pixels, or F1 of its boxes or labels
     images: tuple[float, ...] = ()
+    # several labels or numbers: metric -> what each image contributes to it
+    contributions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, score: Score) -> Answers:
@@ -98,6 +101,17 @@ class Answers:
         packed = zlib.decompressobj()
         plain: dict[str, Any] = json.loads(packed.decompress(score.answers, LONGEST))
         return cls(**{name: _tuples(value) for name, value in plain.items()})
+
+    @classmethod
+    def kept(cls, score: Score) -> Answers:
+        """The results of a run. Raises StorageError: they are damaged."""
+        try:
+            return cls.of(score)
+        except (ValueError, TypeError, zlib.error) as error:
+            raise StorageError(
+                "the results per image in the study's database are damaged: restore it from a"
+                " backup"
+            ) from error
 
 
 def _tuples(value: Any) -> Any:

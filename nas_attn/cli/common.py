@@ -30,6 +30,7 @@ from nas_attn.errors import (
     printable,
     shorten,
 )
+from nas_attn.recipe.tables import task_names
 from nas_attn.system import environment
 from nas_attn.system.importing import distrust
 from nas_attn.system.paths import DEFAULT_URL, HTML, output_path
@@ -292,7 +293,7 @@ Target = Annotated[
         ),
     ),
 ]
-TASK = "[classification|segmentation|detection]"
+TASK = f"[{'|'.join(task_names())}]"
 Data = Annotated[str | None, Option("--data", help="Data set, or folder:PATH.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and stop.")]
 ReportPath = Annotated[

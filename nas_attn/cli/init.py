@@ -86,7 +86,7 @@ class Given:
     """The answers that are given as options."""
 
     name: str | None
-    task: str
+    task: str | None
     data: str | None
     validation_fold: str | None
     test_fold: str | None
@@ -149,9 +149,13 @@ class Dialogue:
 
 def init(
     context: Context,
-    path: Annotated[str, Argument(help="File to write.")] = "study.toml",
+    path: Annotated[
+        str, Argument(help="File to write, or a folder of images to write one for.")
+    ] = "study.toml",
     name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None,
-    task: Annotated[str, Option(metavar=TASK, help="What the network is for.")] = "classification",
+    task: Annotated[
+        str | None, Option(metavar=TASK, help="What the network is for; default: by the data.")
+    ] = None,
     data: Data = None,
     validation_fold: Annotated[
         str | None, Option(help="For a folder of folds (fold_0, …): the one that validates.")
@@ -173,13 +177,17 @@ def init(
 
     Examples:
       nas-attn init study.toml
+      nas-attn init photos --target weights
       nas-attn init photos.toml --data folder:photos --target weights --yes
 
     What a recipe says: docs/reference/recipe.md
     """
     asked = target_words(target or [])
+    if Path(path).is_dir():
+        data = data or f"folder:{path}"
+        path = f"{Path(path).resolve().name}.toml"
     file = _new_file(path, force=force)
-    if task not in TASKS:
+    if task is not None and task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
     asking = sys.stdin.isatty() and not (yes or context.as_json)
     dialogue = Dialogue(asking=asking, trust=context.trust)
@@ -216,18 +224,19 @@ def _answers(
     from nas_attn.recipe.reading import study_name
     from nas_attn.recipe.recipe import DataSection
 
-    task = given.task
+    question = f"Data set ({', '.join(_data_known(given.task or next(iter(TASKS))))})"
+    data = dialogue.ask(given.data, "data", question, "digits")
+    task, why = (given.task, "") if given.task else proposed_task(data)
     hints = variants(task)[0].hints
     usual = variants(task)[0].usual_backbone
-    question = f"Data set ({', '.join(_data_known(task))})"
-    data = dialogue.ask(given.data, "data", question, "digits")
     small = _small(data)
     backbone = dialogue.ask(given.backbone, "backbone", "Backbone", usual(data, small=small))
     check_typed(backbone, data, trust=dialogue.trust)
     splits = chosen_splits(data, given.validation_fold, given.test_fold, asking=dialogue.asking)
     images = count_images(data, splits)
     seen, proposed, preset = _look(task, DataSection(name=data, splits=splits), backbone, images)
-    notes = [f"{data}: {seen}"] if seen else []
+    notes = [f"task: {task}, since {why} (--task says another one)"] if why else []
+    notes += [f"{data}: {seen}"] if seen else []
     start, note = _start(task, backbone, target, dialogue)
     if note:
         notes.append(note)
@@ -254,6 +263,38 @@ def _answers(
         preset=preset,
     )
     return answers, notes
+
+
+def proposed_task(data: str) -> tuple[str, str]:
+    """The task that these data are for, and by what that is seen; empty where nobody doubts it."""
+    from nas_attn.data import coco, table
+    from nas_attn.data.walking import class_names, layout, subfolders
+    from nas_attn.recipe.recipe import DataSection
+
+    usual = next(iter(TASKS))
+    source, _, place = data.partition(":")
+    root = Path(place).expanduser()
+    if source == "yolo":
+        return "detection", "yolo: has boxes"
+    if source == "coco":
+        with suppress(DataError):
+            coco.find(DataSection(name=data))
+            return "detection", "the annotations have boxes"
+        with suppress(DataError):
+            coco.find_tagged(DataSection(name=data))
+            return "multi-label", "the annotations have categories, and not all have boxes"
+        return "detection", "coco: is for boxes"
+    if source != "folder" or not root.is_dir():
+        return usual, ""
+    with suppress(DataError):
+        train = layout(root).train
+        names = (*subfolders(root), *subfolders(train[0]))
+        if {"images", "masks"} <= {name.lower() for name in names}:
+            return "segmentation", "there are images and masks"
+        class_names(train)
+        return usual, ""
+    kind, why = table.kind_of(root)
+    return {"tags": "multi-label", "numbers": "regression"}.get(kind or "", usual), why
 
 
 def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import os
 import typing
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,19 +73,25 @@ class _Row(BaseModel):
     id: Id = ""
 
 
-class _ImageEntry(_Row):
+class _NamedImage(_Row):
     file_name: str
+
+
+class _ImageEntry(_NamedImage):
     width: PositiveInt
     height: PositiveInt
 
 
-class _Box(_Row):
+class _Tag(_Row):
     image_id: Id
     category_id: int
-    # left, top, width, height in pixels
-    bbox: tuple[float, float, float, float]
     # some exporters write null
     iscrowd: bool | None = False
+
+
+class _Box(_Tag):
+    # left, top, width, height in pixels
+    bbox: tuple[float, float, float, float]
 
 
 class _Category(BaseModel):
@@ -94,12 +100,22 @@ class _Category(BaseModel):
     supercategory: str | None = None
 
 
-class _Content(BaseModel):
+class _Tagged(BaseModel):
+    """A file of annotations, of which only the categories of each image are read."""
+
+    images: Sequence[_NamedImage] = Field(min_length=1)
+    annotations: Sequence[_Tag]
+    categories: list[_Category]
+
+
+class _Content(_Tagged):
     """A file of annotations."""
 
-    images: list[_ImageEntry] = Field(min_length=1)
-    annotations: list[_Box]
-    categories: list[_Category]
+    images: Sequence[_ImageEntry] = Field(min_length=1)
+    annotations: Sequence[_Box]
+
+
+Read = typing.TypeVar("Read", bound=_Tagged)
 
 
 @dataclass(frozen=True)
@@ -116,33 +132,21 @@ class Coco:
     # number of images in the training annotations
     trained: int
 
+    @property
+    def missing_test(self) -> str:
+        """Why there is no test split, with the way out; else empty."""
+        if "test" in self.files:
+            return ""
+        return f"'{self.root}' has no annotations of a test split: name them in data.coco.test"
+
     def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
         """Reads the images of a split, unopened, and their boxes. Raises DataError: annotations are
         wrong, or an image is missing.
         """
         path = self.files[split]
-        content = _content(path)
-        names = _names(content, path)
-        others = [name for number, name in self.classes.items() if names.get(number, name) != name]
-        if others:
-            raise DataError(
-                f"'{path}' uses the id of the training annotations' category '{others[0]}' for"
-                " another one"
-            )
+        content = _content(path, _Content)
+        names, folder = self._checked(content, split)
         images = {image.id: image for image in content.images}
-        if len(images) < len(content.images):
-            raise DataError(f"'{path}' has two images with the same id: each needs its own")
-        folder = self._folder(split, content.images[0].file_name)
-        lacking = [
-            image.file_name
-            for image in content.images
-            if not os.path.isfile(_place_in(folder, image.file_name))
-        ]
-        if lacking:
-            raise DataError(
-                f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}':"
-                f" {few(lacking)}{_written_otherwise(lacking[0], [folder])}"
-            )
         boxes = self._boxes(content, images, names, path)
         files = Counter(image.file_name for image in content.images)
         if twice := [name for name, count in files.items() if count > 1]:
@@ -162,6 +166,53 @@ class Coco:
         )
         return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
 
+    def _checked(self, content: _Tagged, split: str) -> tuple[dict[int, str], Path]:
+        """The names of a file's categories, and the folder of its images. Raises DataError: the
+        categories are others than those of the training, or an image is missing.
+        """
+        path = self.files[split]
+        names = _names(content, path)
+        others = [name for number, name in self.classes.items() if names.get(number, name) != name]
+        if others:
+            raise DataError(
+                f"'{path}' uses the id of the training annotations' category '{others[0]}' for"
+                " another one"
+            )
+        images = {image.id for image in content.images}
+        if len(images) < len(content.images):
+            raise DataError(f"'{path}' has two images with the same id: each needs its own")
+        folder = self._folder(split, content.images[0].file_name)
+        lacking = [
+            image.file_name
+            for image in content.images
+            if not os.path.isfile(_place_in(folder, image.file_name))
+        ]
+        if lacking:
+            raise DataError(
+                f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}':"
+                f" {few(lacking)}{_written_otherwise(lacking[0], [folder])}"
+            )
+        return names, folder
+
+    def tagged(self, split: str) -> Files:
+        """Reads the images of a split, unopened, and which categories each has, (N, K). Raises
+        DataError: annotations are wrong, or an image is missing.
+        """
+        path = self.files[split]
+        content = _content(path, _Tagged)
+        names, folder = self._checked(content, split)
+        row_of = {image.id: row for row, image in enumerate(content.images)}
+        column_of = {number: column for column, number in enumerate(self.classes)}
+        targets = np.zeros((len(row_of), len(column_of)), np.float32)
+        for tag in content.annotations:
+            _check_known(tag, row_of, names, path)
+            if tag.category_id in column_of:
+                targets[row_of[tag.image_id], column_of[tag.category_id]] = 1
+        files = [_place_in(folder, image.file_name) for image in content.images]
+        if twice := [str(file) for file, count in Counter(files).items() if count > 1]:
+            raise DataError(f"'{path}' has the file {few(twice)} under two ids: give it one")
+        return Files(self.root, files, np.zeros(len(files), np.int64), targets=targets)
+
     def _boxes(
         self,
         content: _Content,
@@ -176,12 +227,7 @@ class Coco:
         empty = 0
         repeated = 0
         for row in content.annotations:
-            if row.image_id not in images or row.category_id not in names:
-                lost = "category" if row.image_id in images else "image"
-                raise DataError(
-                    f"the box with id {row.id} of '{path}' names the {lost}"
-                    f" {getattr(row, f'{lost}_id')}, which does not exist"
-                )
+            _check_known(row, images, names, path)
             corners = _corners(row, images[row.image_id], path)
             if corners is None:
                 empty += 1
@@ -224,6 +270,17 @@ class Coco:
         )
 
 
+def _check_known(row: _Tag, images: Collection[str], names: Collection[int], path: Path) -> None:
+    """Raises DataError: an annotation is of no image or category."""
+    if row.image_id not in images or row.category_id not in names:
+        lost = "category" if row.image_id in images else "image"
+        what = "box" if isinstance(row, _Box) else "annotation"
+        raise DataError(
+            f"the {what} with id {row.id} of '{path}' names the {lost}"
+            f" {getattr(row, f'{lost}_id')}, which does not exist"
+        )
+
+
 def _written_otherwise(name: str, places: Sequence[Path]) -> str:
     """A file in these folders whose name differs only in case or Unicode form, or that has other
     folders before it; empty if there is none.
@@ -250,9 +307,13 @@ def count_trained(section: DataSection) -> float:
     return (1 if "validation" in annotated.files else 0.8) * annotated.trained
 
 
-def find(section: DataSection) -> Coco:
+def find(section: DataSection, form: type[_Tagged] = _Content) -> Coco:
     """Finds the files of the data, and their classes. Raises DataError: there are none, or no class
     with boxes.
+
+    Args:
+        section: The recipe's data.
+        form: What is read of the annotations.
     """
     what = "folder of images with boxes"
     root = user_path(section.name.removeprefix("coco:"), what=what, error=DataError)
@@ -267,7 +328,7 @@ def find(section: DataSection) -> Coco:
             f"'{root}' has no annotations to train on (looked for {tried}): name them in"
             " data.coco.train"
         )
-    content = _content(files["train"])
+    content = _content(files["train"], form)
     return Coco(
         root.resolve(), files, where.images, _classes(content, files["train"]), len(content.images)
     )
@@ -294,12 +355,12 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
     return None
 
 
-def _content(path: Path) -> _Content:
+def _content(path: Path, form: type[Read]) -> Read:
     try:
         text = path.read_bytes()
         if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise DataError(f"'{path}' is text in UTF-16: save it as UTF-8")
-        return _Content.model_validate_json(text.removeprefix(codecs.BOM_UTF8))
+        return form.model_validate_json(text.removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise DataError(f"annotations '{path}' cannot be read: {shorten(str(error))}") from None
     except ValidationError as error:
@@ -313,7 +374,7 @@ def _content(path: Path) -> _Content:
         raise DataError(f"'{path}' is not in COCO's format: {message}") from None
 
 
-def _names(content: _Content, path: Path) -> dict[int, str]:
+def _names(content: _Tagged, path: Path) -> dict[int, str]:
     """Id -> name of a file's categories, in order of the ids."""
     names = dict(sorted((row.id, row.name) for row in content.categories))
     if len(names) < len(content.categories) or len(set(names.values())) < len(names):
@@ -321,19 +382,20 @@ def _names(content: _Content, path: Path) -> dict[int, str]:
     return names
 
 
-def _classes(content: _Content, path: Path) -> dict[int, str]:
+def _classes(content: _Tagged, path: Path) -> dict[int, str]:
     """The categories to learn, without a supercategory without boxes, which some programs write."""
     names = _names(content, path)
     used = {row.category_id for row in content.annotations if not row.iscrowd}
     above = {row.supercategory for row in content.categories if row.id in used}
     lacking = [name for number, name in names.items() if number not in used and name not in above]
     if lacking or not used:
-        what = f"no box of category '{lacking[0]}'" if lacking else "no boxes"
+        mark = "box" if isinstance(content, _Content) else "image"
+        what = f"no {mark} of category '{lacking[0]}'" if lacking else f"no {mark} with a category"
         more = ""
         if lacking:
             more = f" ({len(lacking)} of {len(names)} categories have none)"
         raise DataError(
-            f"'{path}' has {what} to learn from{more}: remove the category, or add boxes"
+            f"'{path}' has {what} to learn from{more}: remove the category, or add some"
         )
     return {number: name for number, name in names.items() if number in used}
 
@@ -358,14 +420,42 @@ def _corners(row: _Box, image: _ImageEntry, path: Path) -> tuple[float, float, f
     return box if box[0] < box[2] and box[1] < box[3] else None
 
 
-def coco_folder(section: DataSection, place: Place) -> Parts:
-    """Reads `coco:FOLDER`. Raises DataError: annotations or images are missing or wrong."""
-    annotated = find(section)
+def find_tagged(section: DataSection) -> Coco:
+    """Finds the files of the data as `find`, for annotations that may have no boxes."""
+    return find(section, _Tagged)
+
+
+def coco_tags(section: DataSection, place: Place) -> Parts:
+    """Reads `coco:FOLDER` for the categories that each image has. Raises DataError: annotations or
+    images are missing or wrong.
+    """
+    annotated = find_tagged(section)
+    _check_validation(annotated, section)
+    known = {split: annotated.tagged(split) for split in annotated.files if split != "test"}
+    prepare = preparer(known["train"], list(known.values()), section, place)
+    ready = {split: prepare(files) for split, files in known.items()}
+    return Parts(
+        ready["train"],
+        ready.get("validation"),
+        lambda: prepare(annotated.tagged("test")),
+        tuple(annotated.classes.values()),
+        annotated.missing_test,
+    )
+
+
+def _check_validation(annotated: Coco, section: DataSection) -> None:
+    """Raises DataError: `data.validation` is given beside annotations of validation images."""
     if "validation" in annotated.files and section.validation is not None:
         raise DataError(
             f"data.validation does not apply, since '{annotated.files['validation']}' has the"
             " validation images: remove it"
         )
+
+
+def coco_folder(section: DataSection, place: Place) -> Parts:
+    """Reads `coco:FOLDER`. Raises DataError: annotations or images are missing or wrong."""
+    annotated = find(section)
+    _check_validation(annotated, section)
     side = detector_side(section)
     # the test images stay closed
     known = {split: annotated.read(split) for split in annotated.files if split != "test"}
@@ -383,12 +473,8 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
         return replace(images, labels=np.zeros_like(images.labels), boxes=table)
 
     validation = ready("validation") if "validation" in annotated.files else None
-    missing = ""
-    if "test" not in annotated.files:
-        missing = (
-            f"'{annotated.root}' has no annotations of a test split: name them in data.coco.test"
-        )
     classes = tuple(annotated.classes.values())
+    missing = annotated.missing_test
     return Parts(ready("train"), validation, lambda: ready("test"), classes, missing)
 
 

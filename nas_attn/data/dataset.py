@@ -27,7 +27,7 @@ from nas_attn.data.augment import (
 from nas_attn.data.decoding import PADDING_GREY
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.manifest import Listing, Manifest
-from nas_attn.data.parts import Labelled
+from nas_attn.data.parts import Labelled, Moments
 from nas_attn.data.pixels import Feed, Pixels, bands_moments, moments
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import Augment, DataSection
@@ -283,6 +283,45 @@ class Split:
         return self._scales[width]
 
 
+@dataclass(frozen=True)
+class TargetSplit(Split):
+    """Images with several labels or numbers; `labels` are unused zeros, y of a batch is float32 (B,
+    K): 0 or 1, or numbers in the user's units.
+    """
+
+    # float32 (N, K), on the device
+    targets: Tensor
+
+    @classmethod
+    def made(
+        cls, part: Labelled, device: torch.device, classes: int, statistics: Statistics
+    ) -> Split:
+        # readers of such labels set them
+        assert part.targets is not None
+        labels = torch.from_numpy(part.labels).to(device)
+        targets = torch.from_numpy(part.targets).to(device)
+        return cls(part.pixels.to(device), labels, classes, *statistics, targets)
+
+    @classmethod
+    def check_labels(cls, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+        """Raises DataError: a label or a column is the same for all images. Only in the training
+        split: elsewhere it does not count.
+        """
+        if not what.startswith("training"):
+            return
+        assert part.targets is not None
+        for name, values in zip(classes, part.targets.T, strict=True):
+            if values.min() == values.max():
+                raise DataError(
+                    f"{what} has the value {values[0]:g} of '{name}' for all of its images, so"
+                    " there is nothing to learn: leave it out, or add images with another one"
+                )
+
+    @property
+    def _y(self) -> Tensor:
+        return self.targets
+
+
 @dataclass(frozen=True, eq=False)
 class Redivision:
     """Which images a seed's division took for validation."""
@@ -314,6 +353,8 @@ class Dataset:
     task: Task = TASKS["classification"]
     # used of images with 16, as in `data.depth`
     bits: int = FULL_BITS
+    # of several labels or numbers; None: of classes, masks or boxes
+    moments: Moments | None = None
     # its images before `data.train_subset`, to be compared with those of later
     manifest: Manifest | None = None
     # the same data with a seed's own division into training and validation images: use `of_seed`;

@@ -10,7 +10,7 @@ cue to the digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,10 @@ from nas_attn.recipe.recipe import DataSection
 
 DIGIT_SIDE = 8
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
+# what holds of each digit
+EVEN = [1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
+LARGE = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+BY_THREE = [1, 0, 0, 1, 0, 0, 1, 0, 0, 1]
 # least brightness of a digit's pixels in a source image
 STROKE = 64
 DIGIT_SPLITS = ("train", "validation", "test")
@@ -48,6 +52,33 @@ def cluttered(section: DataSection, _place: Place) -> Parts:
     """Draws `digits`: one digit among fragments of others."""
     options = chosen_options(section, OPTIONS)
     return generated(lambda split: Labelled.of(*draw_masked(section.seed, split, options)[::2]))
+
+
+def tagged(section: DataSection, place: Place) -> Parts:
+    """Draws `digits` with several labels each: the same images, and what holds of the digit."""
+    return _described(section, place, {"even": EVEN, "above four": LARGE, "by three": BY_THREE})
+
+
+def numbered(section: DataSection, place: Place) -> Parts:
+    """Draws `digits` for regression: the same images, and the digit as a number."""
+    return _described(section, place, {"digit": range(10)})
+
+
+def _described(section: DataSection, place: Place, values: Mapping[str, Sequence[int]]) -> Parts:
+    """Draws `digits` with numbers by name: of each digit."""
+    drawn = cluttered(section, place)
+    table = np.array(list(values.values()), np.float32).T
+
+    def described(part: Labelled) -> Labelled:
+        return replace(part, labels=np.zeros_like(part.labels), targets=table[part.labels])
+
+    return replace(
+        drawn,
+        train=described(drawn.train),
+        validation=drawn.validation and described(drawn.validation),
+        test=lambda: described(drawn.test()),
+        classes=tuple(values),
+    )
 
 
 def masked(section: DataSection, _place: Place) -> Parts:

@@ -50,9 +50,9 @@ from nas_attn.data.decoding import (
     turned_images,
 )
 from nas_attn.data.depth import used_bits
-from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
+from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, WHOLE
 from nas_attn.data.manifest import Listing
-from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.parts import Labelled, Parts, Place, checksums
 from nas_attn.data.pixels import ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.splitting import GroupsOf, amount, divided, find_groups
 from nas_attn.data.walking import (
@@ -95,6 +95,8 @@ class Files:
     labels: NDArray[np.int64]
     # (N,)
     groups: NDArray[np.str_] | None = None
+    # (N, K), as of `Labelled`
+    targets: NDArray[np.float32] | None = None
 
     @property
     def paths(self) -> list[Path]:
@@ -108,11 +110,13 @@ class Files:
 
     def subset(self, index: NDArray[np.int64]) -> Files:
         groups = None if self.groups is None else self.groups[index]
-        return Files(self.root, tuple(self.sources[i] for i in index), self.labels[index], groups)
+        targets = None if self.targets is None else self.targets[index]
+        sources = tuple(self.sources[i] for i in index)
+        return Files(self.root, sources, self.labels[index], groups, targets)
 
 
-# (the groups of images, a split's folders) -> its files
-Lister = Callable[[GroupsOf | None, Sequence[Path]], Files]
+# (the groups of images, a split or WHOLE) -> its files
+Lister = Callable[[GroupsOf | None, str], Files]
 
 
 def read(section: DataSection, place: Place) -> Parts:
@@ -122,7 +126,8 @@ def read(section: DataSection, place: Place) -> Parts:
     root = image_folder(section)
     folders = layout(root, section.splits)
     classes = class_names(folders.train)
-    parts = split_folder(folders, section, place, partial(_list, root, classes), classes, classes)
+    lister = partial(_list, folders, classes)
+    parts = split_folder(folders, section, place, lister, classes, classes)
     return replace(parts, contradiction=classes_problem(folders.train, classes))
 
 
@@ -156,7 +161,7 @@ def split_folder(
     root = folders.root
     groups_of = None if section.groups is None else find_groups(section.groups, root)
     if not folders.splits:
-        everything = lister(groups_of, (root,))
+        everything = lister(groups_of, WHOLE)
         count = amount(TEST_SHARE, everything.labels, "the test split")
         test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
         kept = everything.subset(test)
@@ -170,13 +175,16 @@ def split_folder(
             f"data.validation does not apply, since {few([str(split) for split in validation])}"
             " has the validation images: remove it"
         )
-    splits = [lister(groups_of, split) for split in (folders.train, validation) if split]
-    missing = _no_test(root, section)
+    learnt_on = ("train", "validation") if validation else ("train",)
+    splits = [lister(groups_of, split) for split in learnt_on]
+    missing = f"image folder '{root}' has no test split: {folders.way_to_test}"
+    if not folders.way_to_test:
+        missing = _no_test(root, section)
     last: list[Files] = []
     if "test" in folders.splits:
         try:
             # names of files; no image is read
-            last = [lister(groups_of, folders.splits["test"])]
+            last = [lister(groups_of, "test")]
             missing = ""
         except DataError as error:
             missing = str(error)
@@ -213,6 +221,8 @@ def _no_test(root: Path, section: DataSection) -> str:
 
 def _unread(files: Files) -> Listing:
     """Names and classes of images that stay closed."""
+    if files.targets is not None:
+        return Listing(checksums(files.targets), files.names, boxed=True)
     return Listing(files.labels, files.names)
 
 
@@ -255,15 +265,14 @@ def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path
     return root, [paths[int(number)].relative_to(root).as_posix() for number in identity]
 
 
-def _list(
-    root: Path, classes: Sequence[str], groups_of: GroupsOf | None, folders: Sequence[Path]
-) -> Files:
+def _list(places: Layout, classes: Sequence[str], groups_of: GroupsOf | None, split: str) -> Files:
     """The image files under each class folder of a split's folders, sorted in each. Raises
     DataError: a class has none, or a folder has a class that is not in `classes`.
     """
     paths: list[Path] = []
     labels: list[int] = []
     groups: list[str] = []
+    folders = places.of(split)
     for folder in folders:
         _check_known(folder, classes)
         below = [walk(folder / name).images for name in classes]
@@ -272,12 +281,12 @@ def _list(
         labels += np.repeat(np.arange(len(classes)), list(map(len, below))).tolist()
         groups += [] if groups_of is None else groups_of(inside, folder)
     for label in set(range(len(classes))).difference(labels):
-        places = [str(folder / classes[label]) for folder in folders]
-        none = f"'{places[0]}' has no image"
-        if len(places) > 1:
-            none = f"none of {few(places)} has an image"
+        empty = [str(folder / classes[label]) for folder in folders]
+        none = f"'{empty[0]}' has no image"
+        if len(empty) > 1:
+            none = f"none of {few(empty)} has an image"
         raise DataError(f"{none}: every class needs images in every split")
-    return Files(root, tuple(paths), np.array(labels), np.array(groups) if groups else None)
+    return Files(places.root, tuple(paths), np.array(labels), np.array(groups) if groups else None)
 
 
 def _check_known(folder: Path, classes: Sequence[str]) -> None:
@@ -359,6 +368,7 @@ def _prepared(files: Files, cut: Cut, section: DataSection, place: Place) -> Lab
         files.groups,
         names=files.names,
         content=made.content,
+        targets=files.targets,
         bits=cut.bits,
     )
     if not made.broken.any():

@@ -28,6 +28,16 @@ SHOWN_REASONS = 5
 DrawnOn = Literal["stored", "shown"]
 
 
+# what the outputs of a network stand for, one and several
+NAMED: Mapping[Kind, tuple[str, str]] = {
+    "classes": ("class", "classes"),
+    "tags": ("label", "labels"),
+    "numbers": ("column", "columns"),
+    "masks": ("class", "classes"),
+    "boxes": ("class", "classes"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
     """What would make scores misleading, as a sentence that begins in lower case."""
@@ -105,6 +115,8 @@ class Inventory:
     bands: int | None = None
     # `data.channels`: bands that are read
     channels: int | None = None
+    # lines about several labels or numbers
+    about: Sequence[str] = ()
 
     def proposed(self, usual: int) -> tuple[InputSize, Fit]:
         """Proposes `data.size` and `data.fit`.
@@ -144,7 +156,8 @@ class Inventory:
 
     def described(self) -> list[str]:
         """Returns what images there are, and then what a person should know, in lines."""
-        lines = [self._count_line(), f"classes: {few(self.classes)}", *self._unreadable_lines()]
+        names = f"{NAMED[self.labels][1]}: {few(self.classes)}"
+        lines = [self._count_line(), names, *self.about, *self._unreadable_lines()]
         if self.folders:
             parts = (f"{split} is {', '.join(names)}" for split, names in self.folders.items())
             lines.append(f"splits: {'; '.join(parts)}")
@@ -214,7 +227,7 @@ class Inventory:
             if len(by_split) > 1:
                 parts = [f"{split}: {count:,}" for split, count in by_split.items()]
                 images += f" ({', '.join(parts)})"
-        classes = f"{len(self.classes)} class{'' if len(self.classes) == 1 else 'es'}"
+        classes = f"{len(self.classes)} {NAMED[self.labels][len(self.classes) != 1]}"
         left_out = " (left out)" if self.unreadable else ""
         return f"{classes}, {images}, {len(self.unreadable)} unreadable{left_out}"
 

@@ -20,10 +20,11 @@ from nas_attn.data.dataset import (
     Redivision,
     Split,
     Statistics,
+    TargetSplit,
 )
 from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.manifest import Manifest
-from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.parts import Labelled, Moments, Parts, Place
 from nas_attn.data.splitting import Seed, amount, divided, stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
@@ -34,6 +35,8 @@ from nas_attn.system.memory import SOLE_WORKER, Share
 
 SPLITS: Mapping[Kind, type[Split]] = {
     "classes": Split,
+    "tags": TargetSplit,
+    "numbers": TargetSplit,
     "masks": MaskedSplit,
     "boxes": BoxedSplit,
 }
@@ -77,14 +80,15 @@ def load(
     # of the first division, for all: a network is normalised alike whichever seed it was trained
     # with
     statistics = source.kind.statistics(used.train, section)
-    dataset = source.dataset(used, statistics, manifest)
+    moments = _moments(used.train, place)
+    dataset = source.dataset(used, statistics, moments, manifest)
     if not source.is_redivided(home):
         return dataset
 
     @lru_cache(maxsize=1)
     def divide(seed: int) -> Dataset:
         halves = source.used(source.halves((section.seed, seed)))
-        return source.dataset(halves, statistics, manifest)
+        return source.dataset(halves, statistics, moments, manifest)
 
     return replace(dataset, divide=divide, whole=lambda: source.split(parts.train, statistics))
 
@@ -162,7 +166,21 @@ class _Source:
         workers = self.section.workers or self.place.processes
         return replace(split, workers=workers, listing=part.listing)
 
-    def dataset(self, halves: _Halves, statistics: Statistics, manifest: Manifest) -> Dataset:
+    def dataset(
+        self,
+        halves: _Halves,
+        statistics: Statistics,
+        moments: Moments | None,
+        manifest: Manifest,
+    ) -> Dataset:
+        """Images as a run trains and is scored on them.
+
+        Args:
+            halves: Those to train on and for validation.
+            statistics: What batches are normalised with.
+            moments: Mean and standard deviation of labels or numbers, (K,) each.
+            manifest: What the images are.
+        """
         parts = self.parts
 
         def open_test() -> Split:
@@ -181,6 +199,7 @@ class _Source:
             missing_test=parts.missing_test,
             validation_identity=halves.validation.identity,
             task=self.task,
+            moments=moments,
             bits=halves.train.bits,
             manifest=manifest,
             drawn=halves.drawn,
@@ -188,10 +207,19 @@ class _Source:
         )
 
 
+def _moments(train: Labelled, place: Place) -> Moments | None:
+    """Mean and standard deviation of each label or column; None for other labels."""
+    if train.targets is None:
+        return None
+    targets = torch.from_numpy(train.targets).double()
+    mean = targets.mean(0).float()
+    return mean.to(place.device), targets.std(0, correction=0).float().to(place.device)
+
+
 def _digest(halves: _Halves) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for part in (halves.train, halves.validation):
-        for array in (part.identity, part.labels, part.boxes):
+        for array in (part.identity, part.labels, part.boxes, part.targets):
             digest.update(b"" if array is None else array.tobytes())
     if halves.train.bits != FULL_BITS:
         digest.update(f"{halves.train.bits} bits".encode())

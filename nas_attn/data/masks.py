@@ -48,7 +48,7 @@ def read_masks(section: DataSection, place: Place) -> Parts:
         folders,
         section,
         place,
-        partial(_list_masks, root, len(classes)),
+        partial(_list_masks, folders, len(classes)),
         classes,
         ("image",),
     )
@@ -147,18 +147,16 @@ def _others(folder: Path, images: Sequence[Path]) -> list[Path]:
     return [mask for mask in masks if mask.relative_to(below).with_suffix("") not in names]
 
 
-def _list_masks(
-    root: Path, classes: int, groups_of: GroupsOf | None, folders: Sequence[Path]
-) -> Files:
+def _list_masks(places: Layout, classes: int, groups_of: GroupsOf | None, split: str) -> Files:
     """The images of a split's folders with their masks, sorted by name in each."""
     masked: list[Masked] = []
     groups: list[str] = []
-    for folder in folders:
-        pairs = _pairs(root, folder, classes)
+    for folder in places.of(split):
+        pairs = _pairs(places.root, folder, classes)
         masked += pairs
         groups += [] if groups_of is None else groups_of([pair.image for pair in pairs], folder)
     labels = np.zeros(len(masked), dtype=np.int64)
-    return Files(root, tuple(masked), labels, np.array(groups) if groups else None)
+    return Files(places.root, tuple(masked), labels, np.array(groups) if groups else None)
 
 
 def _pairs(root: Path, folder: Path, classes: int) -> list[Masked]:

@@ -8,7 +8,8 @@ the split's name.
 An item is (image, label), or a dictionary with `image` and `label`; further fields are ignored. An
 image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1;
 arrays and tensors may have any number of channels.
-A label is a class number; in segmentation a mask (H, W) of class numbers; in detection a dictionary
+A label is a class number; for several labels 0 or 1 for each of them, (K,); in regression a number,
+or several, (K,); in segmentation a mask (H, W) of class numbers; in detection a dictionary
 of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
 
 All items are read once, at the beginning: transforms that training is to draw anew in each epoch
@@ -20,7 +21,7 @@ from __future__ import annotations
 import itertools
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,14 +37,14 @@ from nas_attn.data.depth import BYTE, is_deep
 from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
 from nas_attn.data.parts import Labelled, Parts, Place, box_table, detector_side
 from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, images_file
-from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
+from nas_attn.errors import DataError, NasAttnWarning, few, first_line, several, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
 LABELS = ("label", "labels", "mask", "annotation", "objects", "target")
 # The least label, by the kind of labels
-FIRST_CLASS = {"classes": 0, "masks": 0, "boxes": 1}
+FIRST_CLASS = {"classes": 0, "tags": 0, "numbers": 0, "masks": 0, "boxes": 1}
 # At most so many bytes of images are held in memory
 MOST_HELD_BYTES = 2**28
 # a tensor that is taken for an array has its height there
@@ -91,6 +92,11 @@ def read(function: Callable[..., Any], kind: Kind, section: DataSection, place: 
     def scored(split: str) -> Labelled:
         images = part(split)
         most = _highest_label(images, kind)
+        if images.targets is not None and most != last:
+            raise DataError(
+                f"'{name}', {split} has {most + 1} numbers for the labels of an image, and the"
+                f" training split {last + 1}: give both as many"
+            )
         if most > last:
             raise DataError(
                 f"'{name}', {split} has the label {most}, and the training split has no class above"
@@ -170,6 +176,8 @@ class Items:
         pixels = _pixels(image, cut)
         if self.kind == "classes":
             return pixels, _class_number(label, where)
+        if self.kind in ("tags", "numbers"):
+            return pixels, _targets(label, self.kind, where)
         mask = Image.fromarray(_mask(label, where))
         if cut is not None:
             mask = fitted(mask, replace(cut, interpolation="nearest"), NOT_COUNTED)
@@ -263,10 +271,26 @@ def _read_items(items: Items, section: DataSection, place: Place) -> Labelled:
     # not changed by chance
     fixed = all(_checksum(items(number)[0]) == identity[number] for number in again)
     boxes = None
+    targets = None
     if items.kind == "boxes":
         boxes = box_table(labels)
         labels = [0] * count
-    return Labelled(kept, np.array(labels, np.int64), identity, boxes=boxes, fixed=fixed)
+    if items.kind in ("tags", "numbers"):
+        targets = _stacked(labels, items.where)
+        labels = [0] * count
+    numbers = np.array(labels, np.int64)
+    return Labelled(kept, numbers, identity, boxes=boxes, targets=targets, fixed=fixed)
+
+
+def _stacked(labels: Sequence[NDArray[np.float32]], where: str) -> NDArray[np.float32]:
+    """(N, K) labels of all items. Raises DataError: they are not equally many."""
+    for number, label in enumerate(labels):
+        if len(label) != len(labels[0]):
+            raise DataError(
+                f"item {number} of {where} has {several(len(label), 'number')} for its labels, and"
+                f" item 0 {len(labels[0])}: give one for each label or column"
+            )
+    return np.stack(labels)
 
 
 def _checksum(pixels: NDArray[np.uint8]) -> int:
@@ -297,13 +321,19 @@ def _classes(dataset: Any, train: Labelled, kind: Kind, section: DataSection) ->
     """
     most = _highest_label(train, kind)
     begin = FIRST_CLASS[kind]
+    of_image = kind in ("tags", "numbers")
     features = getattr(dataset, "features", None) or {}
     described = next((features[name] for name in LABELS if name in features), None)
     named = getattr(dataset, "classes", None) or getattr(described, "names", None) or ()
+    if of_image and len(named) not in (0, most + 1):
+        raise DataError(
+            f"'{section.name}' names {several(len(named), 'label')} in classes, but an item has"
+            f" {most + 1}: name each"
+        )
     if named and len(named) <= most - begin:
         raise DataError(f"'{section.name}' names {len(named)} classes, but a label is {most}")
     classes = tuple(map(str, named or range(begin, most + 1)))
-    if kind != "boxes" and len(classes) < 2:
+    if kind in ("classes", "masks") and len(classes) < 2:
         present = f"only class {most}" if classes else "no class"
         raise DataError(
             f"the training split of '{section.name}' has {present}: give two classes or more,"
@@ -313,7 +343,11 @@ def _classes(dataset: Any, train: Labelled, kind: Kind, section: DataSection) ->
 
 
 def _highest_label(part: Labelled, kind: Kind) -> int:
-    """The highest class number; -1 if every pixel of masks is without a class."""
+    """The highest class number, or that of the last label or column; -1 if every pixel of masks is
+    without a class.
+    """
+    if part.targets is not None:
+        return int(part.targets.shape[1]) - 1
     if part.boxes is not None:
         return int(np.abs(part.boxes[..., 0]).max())
     if kind == "masks":
@@ -371,8 +405,8 @@ def _class_number(label: Any, where: str) -> int:
     if number.size > 1:
         raise DataError(
             f"{where} has several labels, {shorten(repr(label), 60)}: an image of a class has one"
-            " class number; for several labels or numbers, bring an evaluator"
-            " (docs/how-to/own-training.md)"
+            " class number; set task.name = 'multi-label' for labels of 0 and 1, 'regression' for"
+            " numbers"
         )
     if number.dtype.kind not in "ui" or number.size != 1 or number.item() < 0:
         raise DataError(
@@ -380,6 +414,25 @@ def _class_number(label: Any, where: str) -> int:
             " from 0"
         )
     return int(number.item())
+
+
+def _targets(label: Any, kind: Kind, where: str) -> NDArray[np.float32]:
+    """(K,): 0 or 1 for each of several labels, or numbers."""
+    try:
+        values = np.atleast_1d(np.asarray(label).squeeze()).astype(np.float32)
+    except (TypeError, ValueError):
+        values = np.full(1, np.nan, np.float32)
+    if kind == "tags" and not (values.ndim == 1 and np.isin(values, (0, 1)).all()):
+        raise DataError(
+            f"{where} has the label {shorten(repr(label), 60)}, not 0 or 1 for each of several"
+            " labels: give an array (labels,) of them"
+        )
+    if not (values.ndim == 1 and np.isfinite(values).all()):
+        raise DataError(
+            f"{where} has the label {shorten(repr(label), 60)}, not a number or an array (columns,)"
+            " of numbers: give one"
+        )
+    return values
 
 
 def _mask(label: Any, where: str) -> NDArray[np.uint8]:

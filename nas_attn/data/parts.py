@@ -7,7 +7,7 @@ Shapes: N images, M boxes. In segmentation an image's last channel is its mask.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -25,6 +25,8 @@ from nas_attn.system.processes import cores
 
 # of a detector's input, unless `data.size` says otherwise
 DETECTOR_SIDE = 320
+# mean and standard deviation of the training images' labels or numbers, (K,) each
+Moments = tuple[torch.Tensor, torch.Tensor]
 # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
 BoxTable = NDArray[np.float32]
 
@@ -36,6 +38,11 @@ def box_table(boxes: Sequence[BoxTable]) -> NDArray[np.float32]:
     for row, image_boxes in zip(table, boxes, strict=True):
         row[: len(image_boxes)] = image_boxes
     return table
+
+
+def checksums(rows: Iterable[NDArray[np.float32]]) -> NDArray[np.int64]:
+    """Returns (N,) checksums of what N images have, by which a change is noticed."""
+    return np.array([zlib.crc32(row.tobytes()) for row in rows], np.int64)
 
 
 def detector_side(section: DataSection, usual: int = DETECTOR_SIDE) -> int:
@@ -75,6 +82,8 @@ class Labelled:
     groups: NDArray[np.str_] | None = None
     # (N, M, 5), `BoxTable`; zeros if an image has fewer
     boxes: NDArray[np.float32] | None = None
+    # (N, K): 0 or 1 for each of K labels, or the numbers of K columns
+    targets: NDArray[np.float32] | None = None
     # used of images with 16, as in `depth`
     bits: int = FULL_BITS
     # (N,), paths below the data's folder; None: the images are in no files of their own
@@ -115,6 +124,7 @@ class Labelled:
             identity=self.identity[index],
             groups=chosen(self.groups),
             boxes=chosen(self.boxes),
+            targets=chosen(self.targets),
             names=chosen(self.names),
             content=chosen(self.content),
         )
@@ -124,12 +134,12 @@ class Labelled:
         """The images, to be compared with those of later."""
         content = self.identity if self.content is None else self.content
         labels = self.labels
+        rows: Sequence[NDArray[np.float32]] | NDArray[np.float32] | None = self.targets
         if self.boxes is not None:
-            sums = (zlib.crc32(rows[rows[:, 0] != 0].tobytes()) for rows in self.boxes)
-            labels = np.fromiter(sums, np.int64, len(self.boxes))
-        return Listing(
-            labels, self.names, content if self.fixed else None, boxed=self.boxes is not None
-        )
+            rows = [table[table[:, 0] != 0] for table in self.boxes]
+        if rows is not None:
+            labels = checksums(rows)
+        return Listing(labels, self.names, content if self.fixed else None, boxed=rows is not None)
 
 
 @dataclass(frozen=True)

@@ -230,15 +230,27 @@ def _of_file(file: Path, root: Path) -> GroupsOf:
     return lambda paths, _: [group_of(path) for path in paths]
 
 
-def _read(file: Path) -> dict[str, str]:
-    """Image -> its group."""
+def csv_rows(file: Path, what: str, delimiters: str = ",") -> list[list[str]]:
+    """Returns the lines of a CSV file. Raises DataError: it cannot be read.
+
+    Args:
+        file: The file.
+        what: It is, for an error.
+        delimiters: What may stand between cells; the one that is most often in the first line does.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            rows = list(csv.reader(opened, strict=True))
+            first = opened.readline()
+            opened.seek(0)
+            delimiter = max(delimiters, key=first.count)
+            return list(csv.reader(opened, strict=True, delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"data.groups.file '{file}' cannot be read: {shorten(str(error))}"
-        ) from None
+        raise DataError(f"{what} '{file}' cannot be read: {shorten(str(error))}") from None
+
+
+def _read(file: Path) -> dict[str, str]:
+    """Image -> its group."""
+    rows = csv_rows(file, "data.groups.file")
     if not rows or rows[0] != GROUP_COLUMNS:
         raise DataError(f"data.groups.file '{file}' must begin with the line 'image,group'")
     group_by_image: dict[str, str] = {}

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nas_attn.data import coco, masks, yolo_files
+from nas_attn.data import coco, masks, table, yolo_files
 from nas_attn.data.bands import missing_reader
 from nas_attn.data.copies import Look, Seen, image_remarks, look_at
 from nas_attn.data.decoding import Framed, Masked, Size, told, turned_images
@@ -39,6 +40,8 @@ UNNAMED = "in folders of no split"
 LONE_MASKS = "which are masks without an image"
 # the name of the only class of images that have none of their own
 NO_CLASS = ""
+# labels or columns that are told of
+SHOWN_COLUMNS = 12
 # images of a class in a folder without splits
 FEWEST_TO_SPLIT = 3
 # validation images of a class, below which one image is 10 points of it
@@ -63,8 +66,10 @@ def of(section: DataSection, labels: Kind) -> Inventory | None:
         inventory = taken_by(
             place, grouped=grouped, splits=section.splits, channels=section.channels
         )
+    if source == "folder" and labels in ("tags", "numbers"):
+        inventory = _take_table(section, labels)
     if source == "coco" and colon:
-        inventory = _take_boxed(section)
+        inventory = _take_tagged(section) if labels == "tags" else _take_boxed(section)
     if source == "yolo" and colon:
         inventory = _take_yolo(section)
     return inventory and replace(
@@ -98,6 +103,8 @@ class _Survey:
     channels: int | None = None
     # of all images, if RGB leaves some out
     bands: int | None = None
+    # lines about its labels
+    about: list[str] = field(default_factory=list)
 
     def add(self, split: str, images: Iterable[Path], label: str = NO_CLASS) -> None:
         """Adds images of one split and class."""
@@ -201,6 +208,7 @@ class _Survey:
             self.shapes,
             self.boxes,
             bands=None if self.labels == "boxes" else self.bands,
+            about=tuple(map(printable_name, self.about)),
         )
 
 
@@ -417,6 +425,71 @@ def take_masked(
     survey.check_readable()
     survey.remarks += [*_about_turned(survey, masked.pairs), *undrawn]
     return survey.inventory(splits)
+
+
+def _take_table(section: DataSection, labels: Kind) -> Inventory:
+    """The inventory of `folder:PATH` with a table. Raises DataError: there is none, or a line is
+    wrong.
+    """
+    found = table.find(labels, section)
+    survey = _Survey(found.root, labels, found.names, list(found.rows))
+    for split, rows in found.rows.items():
+        survey.add(split, [found.images[row] for row in rows])
+    everything = walk(found.root)
+    unnamed = sorted(set(everything.images) - set(found.images))
+    for reason, files in everything.left_out.items():
+        survey.left_out[reason] = [file for file in files if file not in found.files]
+    survey.left_out["that the table does not name"] = unnamed
+    survey.look(grouped=section.groups is not None)
+    survey.check_readable()
+    names = ", ".join(survey.names(found.files))
+    survey.about = [
+        f"table: {names}, {found.how}",
+        _about_targets(labels, found.names, found.targets),
+    ]
+    return survey.inventory(section.splits)
+
+
+def _take_tagged(section: DataSection) -> Inventory:
+    """The inventory of `coco:FOLDER` for the categories of each image. Raises DataError:
+    annotations or images are missing or wrong.
+    """
+    annotated = coco.find_tagged(section)
+    classes = tuple(annotated.classes.values())
+    survey = _Survey(annotated.root, "tags", classes, list(annotated.files))
+    read = {split: annotated.tagged(split) for split in annotated.files}
+    for split, files in read.items():
+        survey.add(split, files.paths)
+    named = {os.path.realpath(path) for path in survey.paths}
+    survey.left_out["that no annotations name"] = [
+        image for image in walk(annotated.root).images if os.path.realpath(image) not in named
+    ]
+    survey.look(by_groups=False)
+    survey.check_readable()
+    targets = np.concatenate(
+        [files.targets for files in read.values() if files.targets is not None]
+    )
+    survey.about = [_about_targets("tags", classes, targets)]
+    return survey.inventory()
+
+
+def _about_targets(labels: Kind, names: Sequence[str], targets: NDArray[np.float32]) -> str:
+    """How many images each label has, or from where to where the numbers of each column go."""
+    if labels == "numbers":
+        rows = [
+            f"{name} from {values.min():.6g} to {values.max():.6g}, {values.mean():.6g} in the mean"
+            for name, values in zip(names, targets.T, strict=True)
+        ]
+        return f"numbers: {'; '.join(rows[:SHOWN_COLUMNS])}{'; …' * (len(rows) > SHOWN_COLUMNS)}"
+    counts = targets.sum(0).astype(int).tolist()
+    shown = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
+    none = int((targets.sum(1) == 0).sum())
+    several_labels = int((targets.sum(1) > 1).sum())
+    more = ", …" if len(shown) > SHOWN_COLUMNS else ""
+    return (
+        f"images by label: {', '.join(shown[:SHOWN_COLUMNS])}{more};"
+        f" {several_labels:,} have several, {none:,} none"
+    )
 
 
 def _about_turned(

@@ -128,11 +128,17 @@ class Layout:
     root: Path
     # `train`, `validation`, `test` -> its folders; empty: the folder is not divided
     splits: Mapping[str, tuple[Path, ...]]
+    # what gives a folder with splits a test split, for an error; empty: a folder `test`
+    way_to_test: str = ""
+
+    def of(self, split: str) -> tuple[Path, ...]:
+        """Returns the folders with the images of a split; the root, if all are together."""
+        return self.splits.get(split, (self.root,))
 
     @property
     def train(self) -> tuple[Path, ...]:
-        """The folders with the training images; the root, if all images are together."""
-        return self.splits.get("train", (self.root,))
+        """The folders with the training images."""
+        return self.of("train")
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -379,6 +385,12 @@ def _why_no_classes(folder: Path, names: Sequence[str]) -> str:
         )
     beside = [path for path in sorted(folder.iterdir()) if path.is_file() and is_read(path.name)]
     loose = [path for path in beside if path.suffix.lower() in image_endings()]
+    table = next((path for path in beside if path.suffix.lower() == ".csv"), None)
+    if table is not None and not loose:
+        return (
+            f"{need}, one per class; if '{table.name}' has several labels of an image, or numbers,"
+            f" nas-attn init {folder} writes a recipe for them"
+        )
     if not loose:
         archives = [path.name for path in beside if path.suffix.lower() in ARCHIVE_ENDINGS]
         return f"{need}, one per class{f'; unpack {few(archives)} first' if archives else ''}"
@@ -386,7 +398,8 @@ def _why_no_classes(folder: Path, names: Sequence[str]) -> str:
     named = f" beside {few(tables)}" if tables else ""
     return (
         f"{need}, but {several(len(loose), 'image')} lie in it directly{named}: move each image"
-        " into a folder with the name of its class, or name a function that reads them in data.name"
+        " into a folder with the name of its class; for several labels or numbers of each in a CSV"
+        f" file, nas-attn init {folder}; or name a function that reads them in data.name"
     )
 
 

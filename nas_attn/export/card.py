@@ -18,6 +18,7 @@ from nas_attn.answer.headline import headline
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
+from nas_attn.data.inventory import NAMED
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.export.formats import BOX_VALUES, answers_of
 from nas_attn.export.python_file import Described
@@ -198,6 +199,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
     }
     return environment.get_template("card.md").render(
         **facts,
+        outputs=NAMED[task.labels][1].capitalize(),
         answer=answers_of(task).said(tuple(facts["output"]["shape"][1:]), facts["format"]),
         compared=against_torch(facts) if facts["check"] else "",
     )

@@ -13,7 +13,7 @@ from typing_extensions import override
 from nas_attn.data.dataset import Dataset
 from nas_attn.export.formats import BOX_VALUES, COMPARED, TaskExport
 from nas_attn.export.python_file import UNCHANGED, Interface
-from nas_attn.training.learnt import Tally, learnt_of
+from nas_attn.training.learnt import Tally, learnt_from
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.box_scores import MOST_BOXES
 
@@ -37,7 +37,7 @@ class DetectorExport(TaskExport):
     def judged(
         self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
     ) -> Tally:
-        tally = learnt_of(self.task, len(dataset.classes)).tally()
+        tally = learnt_from(dataset).tally()
         # An ONNX file takes one image.
         for x, y in dataset.validation.batches(1):
             (rows,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX_VALUES)

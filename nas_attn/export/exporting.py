@@ -112,9 +112,10 @@ def export_candidate(
     stored = _scored(opened.store, view, run)
     network = _trained_network(opened, view, run, stored)
     plan = network.plan
-    given: nn.Module = network.model
+    answers = answers_of(network.task)
+    given = answers.exported(network.model, plan, network.dataset, kind)
     if kind.graph:
-        given = answers_of(network.task).graph(network.model, plan.input_shape)
+        given = answers.graph(given, plan.input_shape)
     if wish.normalize:
         if network.dataset is not None and network.dataset.train.pixels.deep:
             raise UserError(

@@ -19,7 +19,7 @@ from nas_attn.export.python_file import Described, Interface, python_source
 from nas_attn.latency.runtime_files import CALIBRATION, quantize, quiet, why_not_exported
 from nas_attn.recipe.task import Task
 from nas_attn.system.paths import replace_file
-from nas_attn.training.learnt import Tally, answer_of, learnt_of
+from nas_attn.training.learnt import Tally, answer_of, learnt_from
 from nas_attn.training.plan import Plan
 
 BOX_VALUES = 6
@@ -452,6 +452,23 @@ class TaskExport:
             return Interface(tuple(map(str, range(classes))), (), (), given or output)
         return Interface(tuple(dataset.classes), dataset.train.mean, dataset.train.std, output)
 
+    def exported(
+        self,
+        model: nn.Module,
+        plan: Plan,  # noqa: ARG002 - a task whose outputs are scaled needs these
+        dataset: Dataset | None,  # noqa: ARG002 - this as well
+        kind: Format,  # noqa: ARG002 - and this
+    ) -> nn.Module:
+        """The network whose weights a file gets.
+
+        Args:
+            model: the trained network.
+            plan: what it was built from.
+            dataset: what it was trained on; None: only an evaluator knows.
+            kind: the format.
+        """
+        return model
+
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
         """The network for files that hold a graph: images in, one tensor out."""
         return single_output(model, input_shape)
@@ -484,7 +501,7 @@ class TaskExport:
         Returns:
             The sums of the score.
         """
-        tally = learnt_of(self.task, len(dataset.classes)).tally()
+        tally = learnt_from(dataset).tally()
         split = dataset.validation
         for x, y in split.stored(batch) if stored else split.batches(batch):
             tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
@@ -492,4 +509,4 @@ class TaskExport:
 
     def said(self, shape: tuple[int, ...], format_: str) -> str:  # noqa: ARG002 - a detector needs it
         """The output of an exported network, of this shape for one image, in words for its card."""
-        return f"({', '.join(map(str, ('N', *shape)))}) before softmax"
+        return f"({', '.join(map(str, ('N', *shape)))}) {self.task.said}"

@@ -42,7 +42,11 @@ def noise_floor(runs: Sequence[ScoredRun], *, steps: bool = True) -> float | Non
     differences = square[:, None] + square - 2 * product
     variances = (differences - (mean[:, None] - mean) ** 2) / images
     half = float(np.median(variances[np.triu_indices(len(results), k=1)])) / 2
-    return max(math.sqrt(max(half, 0.0)), math.sqrt(0.5) / images)
+    unit = 1.0
+    if largest[0].contributions is not None:
+        # those of an error have its unit
+        unit = min(1.0, float(results.std()))
+    return max(math.sqrt(max(half, 0.0)), unit * math.sqrt(0.5) / images)
 
 
 class NewImages:

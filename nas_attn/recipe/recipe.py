@@ -205,6 +205,15 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _reads_table(self) -> Self:
+        if self.data.table is not None and tasks.of(self).labels not in ("tags", "numbers"):
+            raise ValueError(
+                "data.table is for multi-label and regression, not for the task"
+                f" '{self.task.name}': remove it, or set task.name"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_resplit(self) -> Self:
         if self.data.resplit is True and not self.may_resplit:
             raise ValueError(

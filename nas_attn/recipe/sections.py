@@ -44,9 +44,10 @@ class TaskSection(Section):
     """What the networks are for."""
 
     name: str = "classification"
-    """`classification`: images into classes, scored by accuracy; `segmentation`: each pixel into a
-    class, scored by mean IoU;
-    `detection`: boxes, scored by mAP50-95.
+    """`classification`: images into classes, scored by accuracy; `multi-label`: several labels per
+    image, scored by mean average precision; `regression`: numbers, scored by their mean absolute
+    error; `segmentation`: each pixel into a class, scored by mean IoU; `detection`: boxes, scored
+    by mAP50-95.
     """
 
     @field_validator("name")
@@ -154,6 +155,28 @@ class SplitsSection(Section):
         return self
 
 
+class TableSection(Section):
+    """For folders of `multi-label` and `regression`: the CSV file that has the labels or numbers of
+    each image; its first line has the columns' names.
+    """
+
+    file: str | None = None
+    """Its path in the folder; None: the only one there, or `train.csv` beside `val.csv` and
+    `test.csv`.
+    """
+    image: str | None = None
+    """Column with the images: their paths in the folder, or their files' names, with or without an
+    ending; None: the first one that names an image.
+    """
+    columns: list[str] = Field(default_factory=list)
+    """Columns to learn; none: all others. For labels either one with 0 or 1 for each label, or one
+    with lists, `cat;dog`: what parts them is the first of `;`, `|` and `,` that occurs in it, else
+    a space.
+    """
+    split: str | None = None
+    """Column with train, val or test; None: `split` if there is one, else the folders."""
+
+
 class CocoSection(Section):
     """Paths of a data set in COCO's format, below its folder; None: the usual ones."""
 
@@ -247,6 +270,11 @@ class DataSection(Section):
     """Which folders in a folder train, validate and test, as those of a cross-validation (`fold_0`,
     `fold_1`, …) must say; None: those that are called train, val and test.
     """
+    # studies from before it know their recipe again by its text
+    table: TableSection | None = Field(default=None, exclude_if=lambda table: table is None)
+    """Which table has the labels of a folder's images, and which of its columns; None: it is
+    found.
+    """
     coco: CocoSection | None = Field(default=None)
     """Where the annotations and images of a `coco:FOLDER` are; None: usual places are searched."""
 
@@ -266,6 +294,10 @@ class DataSection(Section):
         if self.splits is not None and not self.name.startswith("folder:"):
             raise ValueError(
                 f"splits are for folder:PATH, and '{self.name}' is not one: remove splits"
+            )
+        if self.table is not None and not self.name.startswith("folder:"):
+            raise ValueError(
+                f"table is for folder:PATH, and '{self.name}' is not one: remove table"
             )
         if self.coco is not None and not self.name.startswith("coco:"):
             raise ValueError(

@@ -85,8 +85,9 @@ class Metric:
     for new images.
     """
     needs_answers: bool = False
-    """Whether that needs the class that each image was taken for. These answers are read only in
-    studies with this metric among the objectives.
+    """Whether that needs what is kept of a run's answers: the class that each image was taken for,
+    or, without `per_image`, the contributions themselves. They are read only in studies with this
+    metric among the objectives.
     """
     guess: Literal["", "on average", "always"] = ""
     """Where a network that answers one class for all images gets 1 / classes, which a run without a
@@ -193,13 +194,15 @@ FORMER_MODES = ("ncnn", "litert")
 IN_INT8 = "_int8"
 """Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`."""
 
-Kind = Literal["classes", "masks", "boxes"]
-"""Labels of images or pixels."""
+Kind = Literal["classes", "tags", "numbers", "masks", "boxes"]
+"""What is known of an image: its class, the labels that it has of several, a number for each of
+some columns, a mask, boxes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """One data set, or one layout of a user's own files. `classes`, `masks` and `boxes` load the
+    """One data set, or one layout of a user's own files. The fields called after a `Kind` load the
     functions that read it with such labels, called with a `DataSection` and a
     `nas_attn.data.parts.Place`; they return `nas_attn.data.parts.Parts`.
     """
@@ -207,6 +210,8 @@ class DataSet:
     name: str
     """Name in a recipe; for a layout with the place of its files, `folder:PATH`."""
     classes: Load | None = None
+    tags: Load | None = None
+    numbers: Load | None = None
     masks: Load | None = None
     boxes: Load | None = None
     grey: bool = False
@@ -234,7 +239,7 @@ def find_data_set(name: str) -> DataSet | None:
         own: Function = load_object(name, what="data set", error=DataError)
         return own
 
-    return DataSet(name, classes=users, masks=users, boxes=users)
+    return DataSet(name, classes=users, tags=users, numbers=users, masks=users, boxes=users)
 
 
 def data_sets_with(kind: Kind) -> list[str]:

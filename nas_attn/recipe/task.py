@@ -8,22 +8,22 @@ A task is a folder beside this file, and one row in `nas_attn.wiring`, which nam
 - a `nas_attn.export.formats.TaskExport`: how its networks are exported;
 - if another trainer than ours trains its networks: a function that makes an evaluator of a recipe.
 
-For example, a task with one number for each image:
+For example, a task with a depth for each pixel:
 
-    class Regression(Task):
-        name = "regression"
+    class Depth(Task):
+        name = "depth"
         metrics = ("r2", "rmse")
-        hints = Hints(backbones="torchvision:NAME", own_images={"task": "regression"})
+        hints = Hints(backbones="smp:ARCHITECTURE/ENCODER", own_images={"task": "depth"})
 
         def fits(self, backbone, *, evaluated):
             return True
 
         def check(self, recipe):
             if recipe.training.loss is not None:
-                raise ValueError("training.loss is not supported for regression: remove it")
+                raise ValueError("training.loss is not supported for depth: remove it")
 
         def output(self, classes, size):
-            return (1,)
+            return (1, *size)
 
         ...
 
@@ -121,7 +121,9 @@ class Task(ABC):
     why_constant: ClassVar[str] = ""
     """Likely cause if all networks score the same; empty: nothing specific."""
     answer: ClassVar[str] = "logits"
-    """What a network gives, `logits` or `boxes`."""
+    """What a network gives, `logits`, `numbers` or `boxes`."""
+    said: ClassVar[str] = "before softmax"
+    """What an exported network's outputs are, on its card."""
     labels: ClassVar[Kind] = "classes"
     """What its data sets know of an image."""
     own_trainer: ClassVar[bool] = True
@@ -204,6 +206,12 @@ class Task(ABC):
         """
 
 
+def refuse_mixing(task: str, recipe: RecipeParts) -> None:
+    """Raises a ValueError: a recipe mixes images, whose labels this task cannot mix."""
+    for name in sorted(MIXING & recipe.augmentations):
+        raise ValueError(f"training.augment: '{name}' is not supported for {task}: remove it")
+
+
 class InputProposal(NamedTuple):
     """How images become a network's input, as `init` proposes it."""
 
@@ -213,8 +221,8 @@ class InputProposal(NamedTuple):
     channels: int | None = None
 
 
-def folder_lines(proposed: InputProposal) -> str:
-    """Lines of `[data]` for the user's folder of images."""
+def input_lines(proposed: InputProposal) -> str:
+    """Lines of `[data]` about how a user's images become the network's input."""
     size = proposed.size if isinstance(proposed.size, int) else list(proposed.size)
     bands = ""
     if proposed.channels is not None:
@@ -229,6 +237,13 @@ size = {size}
 fit = "{proposed.fit}"
 # "skip" leaves out unreadable images and reports their number; "refuse" is an error.
 broken_images = "skip"
+"""
+
+
+def folder_lines(proposed: InputProposal) -> str:
+    """Lines of `[data]` for the user's folder of images."""
+    return f"""\
+{input_lines(proposed)}\
 # The share of the training images to score on; default: the folder's val/, else a fifth.
 # validation = 0.2
 # Images of one patient or scene stay together; or file = "groups.csv".

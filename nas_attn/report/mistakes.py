@@ -18,6 +18,10 @@ MISTAKEN_IMAGES: Mapping[str, str] = {
         "The share of its runs in which each network is right, and what it takes the image for most"
         " often."
     ),
+    "mean_ap": (
+        "The F1 of the labels that each network finds, as the mean over its runs. Labels: the true"
+        " ones."
+    ),
     "mean_iou": (
         "The share of pixels that each network has right, as the mean over its runs. Masks: the"
         " true one, then the networks'."
@@ -28,6 +32,9 @@ MISTAKEN_IMAGES: Mapping[str, str] = {
     ),
 }
 """What of a network's mistakes is shown -> what stands above the images."""
+
+TITLES_OF_CLASSES: Mapping[str, str] = {"mean_iou": "IoU", "mean_ap": "average precision"}
+"""What is a mean over the classes -> the title of its value for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ def mistakes_parts(answer: Answer, wrong: Wrong | None) -> dict[str, Any] | None
         return None
     mistakes = wrong.mistakes
     names = [role(answer, key) for key in mistakes.keys]
-    title = "IoU" if mistakes.what == "mean_iou" else units.title(mistakes.what)
+    title = TITLES_OF_CLASSES.get(mistakes.what) or units.title(mistakes.what)
     over = "runs and images" if mistakes.images else "runs, where there are several"
     return {
         "intro": (

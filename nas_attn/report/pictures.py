@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from nas_attn.answer.per_image import Picture
-from nas_attn.data.dataset import SHOWN_SCORE, BoxedSplit, Dataset, Split
+from nas_attn.data.dataset import SHOWN_SCORE, BoxedSplit, Dataset, Split, TargetSplit
 from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
@@ -80,9 +80,9 @@ def pictures(
     split = some_of(numbered, wanted)
     stored, y = next(split.stored(len(wanted)))
     kind = dataset.task.labels
-    if kind == "classes":
+    if kind not in ("masks", "boxes"):
         drawn = [
-            [Picture(png(shown_image(one), PICTURE_SIDE), dataset.classes[int(label)])]
+            [Picture(png(shown_image(one), PICTURE_SIDE), _label(dataset, label))]
             for one, label in zip(stored, y, strict=True)
         ]
     else:
@@ -98,10 +98,24 @@ def pictures(
     return {number: tuple(row) for number, row in zip(wanted, drawn, strict=True)}
 
 
+def _label(dataset: Dataset, y: Tensor) -> str:
+    """An image's class, labels or numbers, to stand under it."""
+    if dataset.task.labels == "classes":
+        return dataset.classes[int(y)]
+    values = zip(dataset.classes, y.tolist(), strict=True)
+    if dataset.task.labels == "numbers":
+        return ", ".join(f"{name} {value:.4g}" for name, value in values)
+    return ", ".join(name for name, value in values if value) or "no label"
+
+
 def some_of(split: Split, numbers: Sequence[int]) -> Split:
     """A split of a few of its images."""
     index = torch.tensor(numbers)
-    more: dict[str, Any] = {"boxes": split.boxes[index]} if isinstance(split, BoxedSplit) else {}
+    more: dict[str, Any] = {}
+    if isinstance(split, BoxedSplit):
+        more["boxes"] = split.boxes[index]
+    if isinstance(split, TargetSplit):
+        more["targets"] = split.targets[index]
     return replace(
         split, pixels=split.pixels.subset(index.numpy()), labels=split.labels[index], **more
     )

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from nas_attn.data.dataset import Dataset
 from nas_attn.data.inventory import NOT_COUNTED
+from nas_attn.data.parts import Moments
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean, first_line, shorten
 from nas_attn.recipe.recipe import Named
 from nas_attn.recipe.task import Task
@@ -131,12 +133,30 @@ class Tally(ABC):
         return {}
 
 
-def learnt_of(task: Task, classes: int, loss: Named | None = None) -> Learnt:
+def learnt_of(
+    task: Task, classes: int, loss: Named | None = None, moments: Moments | None = None
+) -> Learnt:
     """What networks of this task learn. Raises RecipeError: `training.loss` cannot be made, or is
     for other outputs.
+
+    Args:
+        task: the task.
+        classes: how many classes, labels or columns there are.
+        loss: the recipe's; None: the task's own.
+        moments: of the training images' labels or numbers, as `data.dataset.Dataset` has them.
+
+    Returns:
+        The loss and the metrics.
     """
     kind: type[Learnt] = task.row.learnt()
-    return kind(task, classes, loss)
+    learnt = kind(task, classes, loss)
+    learnt.moments = moments
+    return learnt
+
+
+def learnt_from(dataset: Dataset, loss: Named | None = None) -> Learnt:
+    """What networks learn from these images. Raises RecipeError as `learnt_of`."""
+    return learnt_of(dataset.task, len(dataset.classes), loss, dataset.moments)
 
 
 class Learnt(ABC):
@@ -154,6 +174,8 @@ class Learnt(ABC):
 
     recordable = True
     """Whether all batches have the same operations: compiling and recording need it."""
+    moments: Moments | None = None
+    """Mean and standard deviation of the training images' labels or numbers, (classes,) each."""
 
     def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
         self.task = task

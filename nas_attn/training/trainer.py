@@ -30,7 +30,7 @@ from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.task import MIXING
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
 from nas_attn.training.faults import out_of_memory
-from nas_attn.training.learnt import Tally, learnt_of
+from nas_attn.training.learnt import Tally, learnt_from
 from nas_attn.training.numerics import (
     RECORDED_STEPS,
     Threads,
@@ -97,7 +97,7 @@ class Trainer:
         self.section = section
         self.dataset = dataset
         self.train = dataset.train
-        self.learnt = learnt_of(dataset.task, len(dataset.classes), section.loss)
+        self.learnt = learnt_from(dataset, section.loss)
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
         self._threads = threads
@@ -426,6 +426,6 @@ def check_trainings(recipe: Recipe, dataset: Dataset | None) -> None:
     for training in (recipe.training, recipe.target_training):
         dataset.train.check(training.augmentation)
         check_training(training)
-        learnt = learnt_of(dataset.task, len(dataset.classes), training.loss)
+        learnt = learnt_from(dataset, training.loss)
         if any(MIXING & augment.names for augment in training.augmentation):
             learnt.require_shares()

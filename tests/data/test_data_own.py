@@ -259,6 +259,91 @@ def several_labels(split: str) -> Dataset[Any]:
     return Items(lambda number: (_picture(number), torch.tensor([1.0, 0.0, 1.0])))
 
 
+def findings(split: str) -> Dataset[Any]:
+    """Labels of 0 and 1, as numbers, truth values or tensors; every fourth item has none."""
+    forms = (torch.tensor, np.array, list, lambda bits: torch.tensor(bits).bool())
+    return Unnamed(lambda n: (_picture(n), forms[n % 3]([n % 2, n // 2 % 2, int(n == 5)])))
+
+
+def named_findings(split: str) -> Dataset[Any]:
+    return Items(lambda number: (_picture(number), torch.tensor([number % 2, 1.0 * (number < 3)])))
+
+
+def ages(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: {"image": _picture(number), "target": 20.5 + number})
+
+
+def places(split: str) -> Dataset[Any]:
+    return Items(lambda number: (_picture(number), np.array([number, -2.5 * number])))
+
+
+def two_findings(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: (_picture(number), [0, 2] if number == 3 else [1, 0]))
+
+
+def no_number(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: (_picture(number), "old" if number == 3 else 7.0))
+
+
+def not_finite(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: (_picture(number), float("nan") if number == 3 else 7.0))
+
+
+def unequal(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: (_picture(number), [1, 0, 1] if number == 3 else [1, 0]))
+
+
+def others(split: str) -> Dataset[Any]:
+    columns = 3 if split == "validation" else 2
+    return Unnamed(lambda number: (_picture(number), [number] * columns))
+
+
+def constant(split: str) -> Dataset[Any]:
+    return Unnamed(lambda number: (_picture(number), 7.0))
+
+
+def too_few_names(split: str) -> Dataset[Any]:
+    return Items(lambda number: (_picture(number), [number, 1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("function", "task", "classes", "third"),
+    [
+        (findings, "multi-label", ("0", "1", "2"), [0, 1, 0]),
+        (named_findings, "multi-label", ("dark", "light"), [0, 1]),
+        (ages, "regression", ("0",), [22.5]),
+        (places, "regression", ("dark", "light"), [2, -5]),
+    ],
+)
+def test_items_may_have_several_labels_or_numbers(
+    function: Any, task: str, classes: tuple[str, ...], third: list[float]
+) -> None:
+    dataset = load(function, task)
+    assert dataset.classes == classes
+    _, y = next(dataset.train.batches(12))
+    assert (y.dtype, tuple(y.shape)) == (torch.float32, (12, len(classes)))
+    assert y[2].tolist() == third
+
+
+@pytest.mark.parametrize(
+    ("function", "task", "words"),
+    [
+        (two_findings, "multi-label", r"^item 3 .* label \[0, 2\], not 0 or 1"),
+        (no_number, "regression", "^item 3 .* 'old', not a number"),
+        (no_number, "multi-label", "^item 0 .* 7.0, not 0 or 1"),
+        (not_finite, "regression", "^item 3 .* nan, not a number"),
+        (unequal, "multi-label", "^item 3 .* 3 numbers .* item 0 2"),
+        (others, "regression", "validation has 3 numbers .* split 2"),
+        (too_few_names, "regression", "names 2 labels in classes, but an item has 3"),
+        (constant, "regression", "has the value 7 of '0' for all"),
+    ],
+)
+def test_wrong_labels_or_numbers_are_one_sentence(function: Any, task: str, words: str) -> None:
+    with pytest.raises(errors.DataError, match=words) as caught:
+        load(function, task)
+    assert "\n" not in str(caught.value)
+
+
 def of_sizes(split: str) -> Dataset[Any]:
     return Items(lambda number: (_picture(number, 20 + number), number % 2))
 
@@ -287,7 +372,7 @@ def a_list(split: str) -> Any:
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
         ("batches", "gave a DataLoader .* evaluator"),
-        ("several_labels", "^item 0 .* several labels .* evaluator"),
+        ("several_labels", "^item 0 .* several labels .* 'multi-label' .* 'regression'"),
     ],
 )
 def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> None:

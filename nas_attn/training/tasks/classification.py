@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 from typing_extensions import override
 
 from nas_attn.recipe.task import (
@@ -19,7 +22,7 @@ class Classification(Task):
     """A class of each image, scored by accuracy."""
 
     name = "classification"
-    metrics = (
+    metrics: ClassVar[Sequence[str]] = (
         "accuracy",
         "balanced_accuracy",
         "macro_f1",

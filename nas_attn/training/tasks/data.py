@@ -51,7 +51,7 @@ class TaskData:
         if section.mean is None and section.channels is None:
             changed["mean"] = list(fed.mean)
             changed["std"] = list(fed.std)
-        if section.name.startswith("folder:") and fed.size and fed.resize:
+        if section.name.startswith(("folder:", "coco:")) and fed.size and fed.resize:
             size = section.size or fed.size
             usual: dict[str, Any] = {"interpolation": fed.interpolation}
             if isinstance(size, int) and section.fit == "cut":
@@ -127,7 +127,21 @@ class TaskData:
         return "\n".join(taken.described()), proposed
 
 
-class ImagesWithBoxes(TaskData):
+class NamedImages(TaskData):
+    """Images that a file names with their labels, which a recipe may say how to read."""
+
+    @override
+    def first_look(
+        self, section: DataSection, images: float, backbone: str
+    ) -> tuple[str, InputProposal | None]:
+        try:
+            return super().first_look(section, images, backbone)
+        except DataError as error:
+            # the recipe may correct it
+            return str(error), None
+
+
+class ImagesWithBoxes(NamedImages):
     """Images with boxes, which we read."""
 
     @override
@@ -151,16 +165,6 @@ class ImagesWithBoxes(TaskData):
         if side := fixed_side(backbone):
             return InputProposal(side, "cut")
         return super().proposed(inventory, backbone)
-
-    @override
-    def first_look(
-        self, section: DataSection, images: float, backbone: str
-    ) -> tuple[str, InputProposal | None]:
-        try:
-            return super().first_look(section, images, backbone)
-        except DataError as error:
-            # the recipe may correct it
-            return str(error), None
 
 
 class ReadElsewhere(ImagesWithBoxes):

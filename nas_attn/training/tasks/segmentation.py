@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing_extensions import override
 
 from nas_attn.recipe.task import (
-    MIXING,
     USUAL_SIDE,
     Hints,
     InputProposal,
@@ -13,6 +12,7 @@ from nas_attn.recipe.task import (
     RecipeParts,
     Task,
     folder_lines,
+    refuse_mixing,
 )
 
 
@@ -37,10 +37,7 @@ class Segmentation(Task):
 
     @override
     def check(self, recipe: RecipeParts) -> None:
-        for name in sorted(MIXING & recipe.augmentations):
-            raise ValueError(
-                f"training.augment: '{name}' is not supported for segmentation: remove it"
-            )
+        refuse_mixing(self.name, recipe)
 
     @override
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:

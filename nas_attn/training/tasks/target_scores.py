@@ -1,0 +1,227 @@
+"""Several labels of each image, or numbers: their losses and their metrics.
+
+N images, K labels or columns. Each image's contributions to a metric are kept beside the score, for
+intervals that hold for new images (`answer.contributions`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
+from typing_extensions import override
+
+from nas_attn.training.learnt import Learnt, Tally, rounded
+
+Floats = NDArray[np.float64]
+
+MOST_WEIGHT = 10.0
+"""Of a label's rare side in the loss, so that a single image does not decide a step."""
+
+
+class LabelsOfImage(Learnt):
+    """Several labels of each image: y is float32 (B, K), 0 or 1."""
+
+    @override
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        each = binary_cross_entropy_with_logits(logits, y, reduction="none")
+        return each.mean(1).sum()
+
+    @override
+    def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """With a weight for the images that have a label, so that they count as much as those
+        without it.
+        """
+        if self._own or self.moments is None:
+            return super().training_loss(logits, y)
+        share = self.moments[0].to(logits.device)
+        weight = ((1 - share) / share).clamp(1 / MOST_WEIGHT, MOST_WEIGHT)
+        each = binary_cross_entropy_with_logits(logits, y, pos_weight=weight, reduction="none")
+        return each.mean(1).sum()
+
+    @override
+    def tally(self) -> Tally:
+        return LabelledImages()
+
+
+class NumbersOfImage(Learnt):
+    """Numbers of each image: y is float32 (B, K), in the user's units. Networks give them less the
+    training images' mean, in their standard deviations.
+    """
+
+    @override
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return smooth_l1_loss(logits, self.standardised(y), reduction="none").mean(1).sum()
+
+    @override
+    def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self._own:
+            y = self.standardised(y)
+        return super().training_loss(logits, y)
+
+    @override
+    def tally(self) -> Tally:
+        return NumberedImages(self)
+
+    def standardised(self, y: Tensor) -> Tensor:
+        """Numbers in the user's units as a network gives them."""
+        if self.moments is None:
+            return y
+        mean, deviation = (moment.to(y.device) for moment in self.moments)
+        return (y - mean) / deviation
+
+    def in_units(self, logits: Tensor) -> Tensor:
+        """What a network gives in the user's units."""
+        if self.moments is None:
+            return logits
+        mean, deviation = (moment.to(logits.device) for moment in self.moments)
+        return logits * deviation + mean
+
+
+class TargetTally(Tally):
+    """Collects what a network gives, and what is true."""
+
+    def __init__(self) -> None:
+        self._given: list[Tensor] = []
+        self._true: list[Tensor] = []
+
+    @override
+    def add(self, answer: Any, y: Tensor) -> None:
+        self._given.append(answer)
+        self._true.append(y)
+
+    def _both(self) -> tuple[Floats, Floats]:
+        """(N, K) what was given, and what is true."""
+        given, true = (torch.cat(parts).double().cpu() for parts in (self._given, self._true))
+        return given.numpy(), true.numpy()
+
+    @abstractmethod
+    def contributions(self) -> dict[str, Floats]:
+        """Metric -> (N,): what each image contributes, whose mean is the metric."""
+
+    @override
+    def metrics(self, loss: float) -> dict[str, float]:
+        means = {name: float(each.mean()) for name, each in self.contributions().items()}
+        return {**means, "loss": loss}
+
+    @override
+    def answers(self) -> dict[str, Any]:
+        kept = {
+            name: [float(f"{value:.5g}") for value in each]
+            for name, each in self.contributions().items()
+        }
+        return {"contributions": kept}
+
+
+class LabelledImages(TargetTally):
+    """Scores several labels of each image."""
+
+    @override
+    def contributions(self) -> dict[str, Floats]:
+        logits, true = self._both()
+        there = np.flatnonzero(true.any(0))
+        if not len(there):
+            return {"mean_ap": np.zeros(len(true)), "macro_f1": np.zeros(len(true))}
+        precisions = [precision_of_images(logits[:, label], true[:, label]) for label in there]
+        f1 = [f1_of_images(logits[:, label] > 0, true[:, label]) for label in there]
+        return {"mean_ap": np.mean(precisions, axis=0), "macro_f1": np.mean(f1, axis=0)}
+
+    @override
+    def answers(self) -> dict[str, Any]:
+        logits, true = self._both()
+        found = logits > 0
+        right = (found * true).sum(1)
+        counted = found.sum(1) + true.sum(1)
+        images = np.where(counted > 0, 2 * right / np.maximum(counted, 1), 1.0)
+        by_label = [
+            float(precision_of_images(scores, labels).mean()) if labels.any() else None
+            for scores, labels in zip(logits.T, true.T, strict=True)
+        ]
+        own = {"average_precision": by_label, "images": rounded(images.tolist())}
+        return {**super().answers(), **own}
+
+
+class NumberedImages(TargetTally):
+    """Scores numbers of each image, in the user's units."""
+
+    def __init__(self, learnt: NumbersOfImage) -> None:
+        super().__init__()
+        self._learnt = learnt
+
+    @override
+    def add(self, answer: Any, y: Tensor) -> None:
+        super().add(self._learnt.in_units(answer), y)
+
+    @override
+    def contributions(self) -> dict[str, Floats]:
+        given, true = self._both()
+        error = given - true
+        off = true - true.mean(0)
+        variance = (off**2).mean(0)
+        # of a column that is the same for all images, nothing can be explained
+        there = variance > 0
+        unexplained = (error**2).mean(0)[there] / variance[there]
+        # the delta method: with other images, the variance is another one, too
+        each = error[:, there] ** 2 - unexplained * off[:, there] ** 2
+        explained = 1 - unexplained - each / variance[there]
+        r2 = explained.mean(1) if there.any() else np.zeros(len(true))
+        return {"mae": np.abs(error).mean(1), "r2": r2}
+
+    @override
+    def metrics(self, loss: float) -> dict[str, float]:
+        metrics = super().metrics(loss)
+        # that of standardised numbers, which is no log-loss
+        del metrics["loss"]
+        return metrics
+
+
+def precision_of_images(scores: Floats, true: Floats) -> Floats:
+    """(N,) each image's contribution to the average precision, by the delta method.
+
+    The average precision is the mean, over the images that have a label, of the share of those with
+    at least the image's score that have it, too. So an image counts by its own place, and by what
+    it does to the precision at all places below it.
+
+    Args:
+        scores: (N,) of the images.
+        true: (N,) 1 for images that have the label, else 0; one has.
+    """
+    order = np.argsort(-scores, kind="stable")
+    positive = true[order]
+    # images of one score stand together, at the place of the last of them
+    _, last = np.unique(-scores[order], return_inverse=True)
+    places = np.cumsum(np.bincount(last))
+    taken = places[last]
+    precision = np.cumsum(positive)[taken - 1] / taken
+    value = float((precision * positive).sum() / positive.sum())
+    begins = np.concatenate([[0], places[:-1]])[last]
+    gained = _from(positive / taken, begins)
+    lost = _from(positive * precision / taken, begins)
+    influence = positive * (precision - value) + positive * gained - lost
+    each = np.empty(len(scores))
+    each[order] = value + len(scores) / positive.sum() * influence
+    return each
+
+
+def _from(values: Floats, begins: NDArray[np.int64]) -> Floats:
+    """(N,) sums of the values from places on."""
+    sums = np.cumsum(values[::-1])[::-1]
+    return np.asarray(sums[begins])
+
+
+def f1_of_images(found: NDArray[np.bool_], true: Floats) -> Floats:
+    """(N,) each image's contribution to a label's F1, by the delta method.
+
+    Args:
+        found: (N,) whether the network finds the label.
+        true: (N,) 1 for images that have it, else 0; one has.
+    """
+    both = found.sum() + true.sum()
+    value = 2 * (found * true).sum() / both
+    influence = 2 * found * true - value * (found + true)
+    return np.asarray(value + len(true) / both * influence)

@@ -1,0 +1,350 @@
+"""Folders of images with a table: several labels per image, or numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas_attn.cli.init import proposed_task
+from nas_attn.data import loading, taking
+from nas_attn.data.dataset import Dataset, Split, TargetSplit
+from nas_attn.errors import DataError, RecipeError
+from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import DataSection, GroupsSection
+from nas_attn.recipe.sections import TableSection
+
+IMAGES = 40
+HEAD = ["image", "red", "blue"]
+TASKS = {"tags": tasks.TASKS["multi-label"], "numbers": tasks.TASKS["regression"]}
+
+
+def name_of(number: int) -> str:
+    return f"p{number // 4}_{number:02}.png"
+
+
+def pictures(folder: Path, numbers: Sequence[int] = range(IMAGES)) -> None:
+    """Images whose brightness is their number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        noise = np.random.default_rng(number).integers(0, 3, (8, 8, 3))
+        Image.fromarray((noise + 5 * number).astype(np.uint8)).save(folder / name_of(number))
+
+
+def table(path: Path, rows: Sequence[Sequence[object]], delimiter: str = ",") -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+
+
+def bits(number: int) -> tuple[int, int]:
+    """Labels of an image: every fourth has none."""
+    return number % 2, number // 2 % 2
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    pictures(tmp_path / "photos/images")
+    rows = [[f"images/{name_of(n)}", *bits(n)] for n in range(IMAGES)]
+    table(tmp_path / "photos/labels.csv", [HEAD, *rows])
+    return tmp_path / "photos"
+
+
+def load(root: Path, kind: str = "tags", source: str = "folder", **section: Any) -> Dataset:
+    given = DataSection(name=f"{source}:{root}", size=8, resplit=False, **section)
+    return loading.load(given, device="cpu", task=TASKS[kind])
+
+
+def numbers_of(split: Split) -> list[int]:
+    """The images of a split by their brightness."""
+    return (split.first(len(split)).float().mean((1, 2, 3)) // 5).long().tolist()
+
+
+def targets_of(split: Split) -> list[Any]:
+    assert isinstance(split, TargetSplit)
+    return split.targets.tolist()
+
+
+def parts(dataset: Dataset) -> list[Split]:
+    return [dataset.train, dataset.validation, dataset.read_test("a test")]
+
+
+def refused(root: Path, kind: str = "tags", **section: Any) -> str:
+    """The one sentence with which images are refused, loaded or looked at."""
+    said = []
+    for look in (
+        load,
+        lambda *a, **k: taking.of(DataSection(name=f"folder:{root}", **section), kind),
+    ):
+        with pytest.raises(DataError) as caught:
+            look(root, kind, **section)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert "\n" not in said[0]
+    return said[0]
+
+
+def test_labels_of_columns_belong_to_their_images_in_each_split(root: Path) -> None:
+    dataset = load(root)
+    assert dataset.classes == ("red", "blue")
+    assert [len(part) for part in parts(dataset)] == [26, 6, 8]
+    for part in parts(dataset):
+        assert targets_of(part) == [list(map(float, bits(n))) for n in numbers_of(part)]
+    assert sorted(n for part in parts(dataset) for n in numbers_of(part)) == list(range(IMAGES))
+    x, y = next(dataset.train.batches(5))
+    assert (tuple(x.shape), tuple(y.shape)) == ((5, 3, 8, 8), (5, 2))
+
+
+@pytest.mark.parametrize(
+    ("sign", "names"),
+    [
+        (";", ("a red", "blue")),
+        ("|", ("a red", "blue")),
+        (",", ("a red", "blue")),
+        (" ", ("blue", "red")),
+    ],
+)
+def test_labels_of_a_list_are_parted_by_the_sign_that_occurs_in_it(
+    root: Path, sign: str, names: tuple[str, ...]
+) -> None:
+    words = sorted(names, key=lambda name: "blue" in name)
+    rows = []
+    for number in range(IMAGES):
+        own = [word for word, bit in zip(words, bits(number), strict=True) if bit]
+        rows.append(
+            [f"images/{name_of(number)}", f"{sign} ".join(own) if sign != " " else " ".join(own)]
+        )
+    table(root / "labels.csv", [["image", "labels"], *rows])
+    dataset = load(root)
+    assert dataset.classes == names
+    swapped = names[0] == "blue"
+    for number, found in zip(numbers_of(dataset.train), targets_of(dataset.train), strict=True):
+        assert found == list(map(float, bits(number)[::-1] if swapped else bits(number)))
+
+
+@pytest.mark.parametrize(
+    "named", ["{}.png", "images/{}.png", "{}", "images\\{}.png", "./images/{}.png"]
+)
+def test_images_are_found_by_path_or_name_with_or_without_an_ending(root: Path, named: str) -> None:
+    rows = [[n, named.format(name_of(n)[:-4]), 2.5 * n, "x"] for n in range(IMAGES)]
+    # as pandas writes an index, and as German programs write tables
+    table(root / "labels.csv", [["", "file", "age", "who"], *rows], delimiter=";")
+    dataset = load(root, "numbers", table=TableSection(columns=["age"]))
+    assert dataset.classes == ("age",)
+    assert targets_of(dataset.train) == [[2.5 * n] for n in numbers_of(dataset.train)]
+    assert dataset.moments is not None
+    assert dataset.moments[0].item() == pytest.approx(np.mean(targets_of(dataset.train)))
+    assert dataset.moments[1].item() == pytest.approx(np.std(targets_of(dataset.train)))
+
+
+def test_splits_come_from_a_column(root: Path) -> None:
+    of = {0: "train", 1: "Train", 2: "val", 3: "test"}
+    rows = [[name_of(n), of[n // 2 % 4], *bits(n)] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "split", "red", "blue"], *rows])
+    dataset = load(root)
+    for number, part in enumerate(parts(dataset)):
+        assert {max(0, n // 2 % 4 - 1) for n in numbers_of(part)} == {number}
+    table(
+        root / "labels.csv",
+        [["image", "split", "red", "blue"], *[r for r in rows if r[1] != "test"]],
+    )
+    assert "give some images of 'labels.csv' to the test" in load(root).missing_test
+    rows[3][1] = "both"
+    table(root / "labels.csv", [["image", "split", "red", "blue"], *rows])
+    assert "line 5: 'both' in the column 'split' is no split" in refused(root)
+
+
+def test_splits_come_from_tables_that_are_called_after_them(root: Path) -> None:
+    (root / "labels.csv").unlink()
+    for name, numbers in {"train": range(24), "val": range(24, 32), "test": range(32, 40)}.items():
+        table(root / f"{name}.csv", [HEAD, *[[name_of(n), *bits(n)] for n in numbers]])
+    assert [numbers_of(part)[0] for part in parts(load(root))] == [0, 24, 32]
+
+
+def test_splits_come_from_the_folders_of_the_images(root: Path) -> None:
+    for name, numbers in {"train": range(28), "val": range(28, 40)}.items():
+        pictures(root / name, numbers)
+    for path in (root / "images").iterdir():
+        path.unlink()
+    table(root / "labels.csv", [HEAD, *[[name_of(n), *bits(n)] for n in range(IMAGES)]])
+    dataset = load(root)
+    assert [len(dataset.train), len(dataset.validation)] == [28, 12]
+    assert "has no test split" in dataset.missing_test
+
+
+def test_groups_stay_together(root: Path) -> None:
+    dataset = load(root, groups=GroupsSection(pattern="(p[0-9]+)_"))
+    homes = [{number // 4 for number in numbers_of(part)} for part in parts(dataset)]
+    assert not homes[0] & homes[1]
+    assert not homes[1] & homes[2]
+
+
+def test_a_changed_label_is_another_data_set_and_is_told(root: Path) -> None:
+    before = load(root)
+    rows = [[name_of(n), *(bits(n) if n else (1, 1))] for n in range(IMAGES)]
+    table(root / "labels.csv", [HEAD, *rows])
+    after = load(root)
+    assert before.manifest is not None
+    assert after.manifest is not None
+    said = after.manifest.described_changes(before.manifest.text)
+    assert "with another content or label ('images/p0_00.png')" in said
+
+
+def test_an_inventory_counts_labels_and_tells_of_numbers(root: Path) -> None:
+    pictures(root / "more", [IMAGES])
+    section = DataSection(name=f"folder:{root}")
+    inventory = taking.of(section, "tags")
+    assert inventory is not None
+    lines = inventory.described()
+    assert lines[0] == "2 labels, 40 images, 0 unreadable"
+    assert "images by label: red 20, blue 20; 10 have several, 10 none" in lines
+    assert "not read: 1 file that the table does not name, 'more/p10_40.png'" in lines
+    inventory = taking.of(section, "numbers")
+    assert inventory is not None
+    assert inventory.described()[0] == "2 columns, 40 images, 0 unreadable"
+    assert any("red from 0 to 1, 0.5 in the mean" in line for line in inventory.described())
+
+
+BAD_CELLS = [
+    pytest.param("tags", "2", "line 4: '2' in the column 'red' is neither 0 nor 1", id="two"),
+    pytest.param("tags", "", "line 4 has nothing in the column 'red'", id="missing label"),
+    pytest.param(
+        "numbers", "about 3", "line 4: 'about 3' in the column 'red' is no number", id="text"
+    ),
+    pytest.param("numbers", "", "line 4 has nothing in the column 'red'", id="missing number"),
+    pytest.param("numbers", "nan", "line 4: 'nan' in the column 'red' is no number", id="nan"),
+]
+
+
+@pytest.mark.parametrize(("kind", "cell", "said"), BAD_CELLS)
+def test_a_wrong_cell_is_refused_with_its_line_and_column(
+    root: Path, kind: str, cell: str, said: str
+) -> None:
+    rows: list[list[object]] = [[name_of(n), *bits(n)] for n in range(IMAGES)]
+    rows[2][1] = cell
+    table(root / "labels.csv", [HEAD, *rows])
+    assert said in refused(root, kind)
+
+
+def test_what_is_the_same_for_all_images_is_refused(root: Path) -> None:
+    table(root / "labels.csv", [HEAD, *[[name_of(n), 3, n] for n in range(IMAGES)]])
+    with pytest.raises(DataError, match="has the value 3 of 'red' for all of its images"):
+        load(root, "numbers")
+
+
+WRONG_TABLES = [
+    pytest.param([HEAD], "has no line below its first", id="no lines"),
+    pytest.param([["image"], [name_of(0)]], "has no column beside 'image'", id="no labels"),
+    pytest.param(
+        [HEAD, [name_of(0), 1]], "line 2 has 2 cells, and its first line 3", id="short line"
+    ),
+    pytest.param([["image", "red", "red"], [name_of(0), 1, 1]], "two columns 'red'", id="twice"),
+    pytest.param([HEAD, ["gone.png", 1, 0]], "1 of 1 image of .* not in .*'gone.png'", id="gone"),
+    pytest.param([[name_of(0), 1, 0]] * 2, "begins with an image", id="no header"),
+    pytest.param([HEAD, [name_of(0), 1, 0], [name_of(0), 1, 1]], "again", id="image twice"),
+]
+
+
+@pytest.mark.parametrize(("rows", "said"), WRONG_TABLES)
+def test_a_wrong_table_is_refused_in_one_sentence(
+    root: Path, rows: list[list[object]], said: str
+) -> None:
+    table(root / "labels.csv", rows)
+    with pytest.raises(DataError, match=said):
+        load(root)
+    refused(root)
+
+
+def test_a_folder_without_a_table_or_with_several_is_refused(root: Path) -> None:
+    table(root / "other.csv", [HEAD, [name_of(0), 1, 0]])
+    assert "several tables, 'labels.csv', 'other.csv': name one in data.table.file" in refused(root)
+    assert load(root, table=TableSection(file="labels.csv")).classes == ("red", "blue")
+    (root / "other.csv").unlink()
+    (root / "labels.csv").unlink()
+    assert "has no table of its images' labels" in refused(root)
+    assert "does not exist" in refused(root, table=TableSection(file="labels.csv"))
+
+
+def test_a_column_that_is_not_there_is_refused(root: Path) -> None:
+    said = refused(root, table=TableSection(columns=["rad"]))
+    assert "has no column 'rad'" in said
+    assert "'red'" in said
+
+
+def test_a_table_is_refused_where_no_task_reads_it() -> None:
+    data = {"name": "folder:photos", "table": {"file": "labels.csv"}}
+    content = {"name": "s", "space": "small", "backbone": {"name": "resnet8"}, "data": data}
+    with pytest.raises(RecipeError, match=r"data\.table is for multi-label and regression"):
+        recipe_from(content, where="a test")
+
+
+def coco(root: Path, *, boxed: bool, test: bool = True) -> None:
+    """Annotations of images with the categories 7 and 3, with boxes or without."""
+    for split, numbers in {"train": range(20), "val": range(20, 30), "test": range(30, 40)}.items():
+        if split == "test" and not test:
+            continue
+        pictures(root / split, numbers)
+        marks = [(n, c) for n in numbers for c, bit in zip((7, 3), bits(n), strict=True) if bit]
+        box = {"bbox": [1, 1, 4, 4]} if boxed else {}
+        sides = {"width": 8, "height": 8} if boxed else {}
+        content = {
+            "images": [{"id": n, "file_name": name_of(n), **sides} for n in numbers],
+            "annotations": [
+                {"id": at, "image_id": n, "category_id": c, **box}
+                for at, (n, c) in enumerate(marks)
+            ],
+            "categories": [{"id": 7, "name": "red"}, {"id": 3, "name": "blue"}],
+        }
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / f"annotations/{split}.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+def test_categories_of_coco_are_labels_of_their_images(tmp_path: Path, *, boxed: bool) -> None:
+    coco(tmp_path, boxed=boxed)
+    dataset = load(tmp_path, source="coco")
+    # in the order of their numbers
+    assert dataset.classes == ("blue", "red")
+    assert [len(part) for part in parts(dataset)] == [20, 10, 10]
+    for part in parts(dataset):
+        assert targets_of(part) == [list(map(float, bits(n)[::-1])) for n in numbers_of(part)]
+    inventory = taking.of(DataSection(name=f"coco:{tmp_path}"), "tags")
+    assert inventory is not None
+    assert any("10 have several, 10 none" in line for line in inventory.described())
+
+
+def test_coco_without_a_test_split_says_so(tmp_path: Path) -> None:
+    coco(tmp_path, boxed=False, test=False)
+    assert "name them in data.coco.test" in load(tmp_path, source="coco").missing_test
+
+
+def test_a_task_is_proposed_by_what_the_data_have(root: Path) -> None:
+    proposed = proposed_task(f"folder:{root}")
+    assert proposed == ("multi-label", "'labels.csv' has 0 or 1 in 'red', 'blue'")
+    rows: list[list[object]] = [[name_of(n), 1.5 * n] for n in range(IMAGES)]
+    rows[3][1] = "?"
+    table(root / "labels.csv", [["image", "age"], *rows])
+    assert proposed_task(f"folder:{root}") == ("regression", "'labels.csv' has numbers in 'age'")
+    table(root / "labels.csv", [["image", "tags"], [name_of(0), "red;blue"], [name_of(1), ""]])
+    assert proposed_task(f"folder:{root}")[0] == "multi-label"
+    # a class each: folders of classes are asked for
+    table(root / "labels.csv", [["image", "class"], [name_of(0), "red"], [name_of(1), "blue"]])
+    assert proposed_task(f"folder:{root}") == ("classification", "")
+    # folders of classes are classes, whatever lies beside them
+    for name in ("cat", "dog"):
+        pictures(root / "classes" / name, range(3))
+    table(root / "classes/ages.csv", [["image", "age"], ["cat/p0_00.png", 3]])
+    assert proposed_task(f"folder:{root / 'classes'}") == ("classification", "")
+    pictures(root / "masked/images", range(2))
+    pictures(root / "masked/masks", range(2))
+    assert proposed_task(f"folder:{root / 'masked'}")[0] == "segmentation"
+    coco(root / "boxed", boxed=True)
+    assert proposed_task(f"coco:{root / 'boxed'}")[0] == "detection"
+    coco(root / "tagged", boxed=False)
+    assert proposed_task(f"coco:{root / 'tagged'}")[0] == "multi-label"

@@ -1,0 +1,139 @@
+"""Metrics of several labels and of numbers: as scikit-learn has them, and per image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn import metrics
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from nas_attn.recipe import tasks
+from nas_attn.training.learnt import Learnt, Tally, learnt_of
+
+Floats = NDArray[np.float64]
+MOMENTS = torch.tensor([100.0, -3.0, 0.5]), torch.tensor([20.0, 0.25, 7.0])
+
+
+def labelled(rng: np.random.Generator, images: int = 300) -> tuple[Floats, Floats]:
+    """Logits and labels of three kinds, of which the last is rare; some logits are equal."""
+    true = (rng.random((images, 3)) < (0.5, 0.3, 0.08)).astype(float)
+    logits = rng.normal(size=(images, 3)) + 2 * true - 1
+    return np.round(logits, 1), true
+
+
+def numbered(rng: np.random.Generator, images: int = 300) -> tuple[Floats, Floats]:
+    """What a network gives, in standard deviations, and the numbers in their units."""
+    mean, deviation = (moment.numpy() for moment in MOMENTS)
+    true = mean + deviation * rng.normal(size=(images, 3))
+    return (true - mean) / deviation + 0.4 * rng.normal(size=true.shape), true
+
+
+def scored(name: str, given: Floats, true: Floats, batch: int = 64) -> Tally:
+    tally = learnt_of(tasks.TASKS[name], 3, moments=MOMENTS).tally()
+    for start in range(0, len(true), batch):
+        part = slice(start, start + batch)
+        tally.add(torch.from_numpy(given[part]).float(), torch.from_numpy(true[part]).float())
+    return tally
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_metrics_of_labels_are_those_of_scikit_learn(seed: int) -> None:
+    logits, true = labelled(np.random.default_rng(seed))
+    found = scored("multi-label", logits, true).metrics(0.25)
+    assert found["mean_ap"] == pytest.approx(metrics.average_precision_score(true, logits))
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(true, logits > 0, average="macro"))
+    assert found["loss"] == 0.25
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_metrics_of_numbers_are_those_of_scikit_learn_in_the_users_units(seed: int) -> None:
+    given, true = numbered(np.random.default_rng(seed))
+    mean, deviation = (moment.numpy() for moment in MOMENTS)
+    found = scored("regression", given, true).metrics(0.0)
+    units = mean + deviation * given
+    assert set(found) == {"mae", "r2"}
+    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(true, units), rel=1e-5)
+    assert found["r2"] == pytest.approx(metrics.r2_score(true, units), rel=1e-5)
+
+
+def test_a_label_that_no_scored_image_has_is_left_out() -> None:
+    logits, true = labelled(np.random.default_rng(0))
+    true[:, 2] = 0
+    tally = scored("multi-label", logits, true)
+    expected = metrics.average_precision_score(true[:, :2], logits[:, :2])
+    assert tally.metrics(0.0)["mean_ap"] == pytest.approx(expected)
+    assert tally.answers()["average_precision"][2] is None
+    nothing = scored("multi-label", logits, np.zeros_like(true)).metrics(0.0)
+    assert (nothing["mean_ap"], nothing["macro_f1"]) == (0, 0)
+
+
+def test_a_column_that_is_the_same_for_all_scored_images_explains_nothing() -> None:
+    given, true = numbered(np.random.default_rng(0))
+    true[:, 0] = 7
+    found = scored("regression", given, true).metrics(0.0)
+    units = (MOMENTS[0] + MOMENTS[1] * torch.from_numpy(given)).numpy()
+    assert found["r2"] == pytest.approx(metrics.r2_score(true[:, 1:], units[:, 1:]), rel=1e-5)
+    assert scored("regression", given[:1], true[:1]).metrics(0.0)["r2"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "metric"),
+    [
+        ("multi-label", labelled, "mean_ap"),
+        ("multi-label", labelled, "macro_f1"),
+        ("regression", numbered, "mae"),
+        ("regression", numbered, "r2"),
+    ],
+)
+def test_what_images_contribute_is_the_metric_on_average_and_spreads_as_new_images_do(
+    name: str, made: Callable[[np.random.Generator], Any], metric: str
+) -> None:
+    rng = np.random.default_rng(3)
+    values, errors = [], []
+    for _ in range(300):
+        tally = scored(name, *made(rng))
+        each = np.array(tally.answers()["contributions"][metric])
+        value = tally.metrics(0.0)[metric]
+        assert each.mean() == pytest.approx(value, rel=1e-4)
+        values.append(value)
+        errors.append(each.std() / math.sqrt(len(each)))
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
+
+
+def labels_learnt(share: float) -> Learnt:
+    moments = torch.tensor([share]), torch.ones(1)
+    return learnt_of(tasks.TASKS["multi-label"], 1, moments=moments)
+
+
+def test_images_with_a_rare_label_count_as_much_as_those_without_it() -> None:
+    logits, y = torch.zeros(8, 1), torch.tensor([[1.0]] + 7 * [[0.0]])
+    learnt = labels_learnt(1 / 8)
+    logits.requires_grad_()
+    learnt.training_loss(logits, y).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.sum().item() == pytest.approx(0, abs=1e-6)
+    # the log-loss that is told has no weights
+    plain = binary_cross_entropy_with_logits(logits, y, reduction="sum")
+    assert learnt.loss(logits, y).item() == pytest.approx(plain.item())
+
+
+def test_no_label_is_so_rare_that_one_image_decides_a_step() -> None:
+    logits, y = torch.zeros(1, 1), torch.ones(1, 1)
+    rare, rarer = (labels_learnt(share).training_loss(logits, y) for share in (1e-3, 1e-6))
+    assert rare.item() == rarer.item()
+
+
+def test_numbers_are_learnt_in_standard_deviations() -> None:
+    learnt = learnt_of(tasks.TASKS["regression"], 3, moments=MOMENTS)
+    given, true = (torch.from_numpy(one).float() for one in numbered(np.random.default_rng(1)))
+    moved = true + 5 * MOMENTS[1]
+    right = (true - MOMENTS[0]) / MOMENTS[1]
+    assert learnt.training_loss(right, true).item() == pytest.approx(0, abs=1e-3)
+    # five standard deviations in each column cost the same
+    assert learnt.training_loss(right, moved).item() == pytest.approx(4.5 * len(given), rel=1e-3)
