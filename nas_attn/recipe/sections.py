@@ -156,9 +156,7 @@ class SplitsSection(Section):
 
 
 class TableSection(Section):
-    """For folders of `multi-label` and `regression`: the CSV file that has the labels or numbers of
-    each image; its first line has the columns' names.
-    """
+    """For folders: the CSV file with the labels or numbers of each image, and its columns."""
 
     file: str | None = None
     """Its path in the folder; None: the only one there, or `train.csv` beside `val.csv` and
