@@ -372,7 +372,7 @@ def a_list(split: str) -> Any:
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
         ("batches", "gave a DataLoader .* evaluator"),
-        ("several_labels", "^item 0 .* several labels .* 'multi-label' .* 'regression'"),
+        ("several_labels", "^item 0 .* several labels, .* 'multi-label' .* 'regression'"),
     ],
 )
 def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> None:
