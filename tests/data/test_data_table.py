@@ -20,10 +20,12 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection, GroupsSection
 from nas_attn.recipe.sections import TableSection
+from nas_attn.recipe.tables import Kind
+from nas_attn.recipe.task import Task
 
 IMAGES = 40
 HEAD = ["image", "red", "blue"]
-TASKS = {"tags": tasks.TASKS["multi-label"], "numbers": tasks.TASKS["regression"]}
+TASKS: dict[Kind, Task] = {"tags": tasks.TASKS["multi-label"], "numbers": tasks.TASKS["regression"]}
 
 
 def name_of(number: int) -> str:
@@ -56,7 +58,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def load(root: Path, kind: str = "tags", source: str = "folder", **section: Any) -> Dataset:
+def load(root: Path, kind: Kind = "tags", source: str = "folder", **section: Any) -> Dataset:
     given = DataSection(name=f"{source}:{root}", size=8, resplit=False, **section)
     return loading.load(given, device="cpu", task=TASKS[kind])
 
@@ -75,7 +77,7 @@ def parts(dataset: Dataset) -> list[Split]:
     return [dataset.train, dataset.validation, dataset.read_test("a test")]
 
 
-def refused(root: Path, kind: str = "tags", **section: Any) -> str:
+def refused(root: Path, kind: Kind = "tags", **section: Any) -> str:
     """The one sentence with which images are refused, loaded or looked at."""
     said = []
     for look in (
@@ -224,7 +226,7 @@ BAD_CELLS = [
 
 @pytest.mark.parametrize(("kind", "cell", "said"), BAD_CELLS)
 def test_a_wrong_cell_is_refused_with_its_line_and_column(
-    root: Path, kind: str, cell: str, said: str
+    root: Path, kind: Kind, cell: str, said: str
 ) -> None:
     rows: list[list[object]] = [[name_of(n), *bits(n)] for n in range(IMAGES)]
     rows[2][1] = cell
