@@ -432,7 +432,8 @@ def _take_table(section: DataSection, labels: Kind) -> Inventory:
     wrong.
     """
     found = table.find(labels, section)
-    survey = _Survey(found.root, labels, found.names, list(found.rows))
+    splits = list(found.rows)
+    survey = _Survey(found.root, labels, found.names, splits, channels=section.channels)
     for split, rows in found.rows.items():
         survey.add(split, [found.images[row] for row in rows])
     everything = walk(found.root)
@@ -456,7 +457,8 @@ def _take_tagged(section: DataSection) -> Inventory:
     """
     annotated = coco.find_tagged(section)
     classes = tuple(annotated.classes.values())
-    survey = _Survey(annotated.root, "tags", classes, list(annotated.files))
+    splits = list(annotated.files)
+    survey = _Survey(annotated.root, "tags", classes, splits, channels=section.channels)
     read = {split: annotated.tagged(split) for split in annotated.files}
     for split, files in read.items():
         survey.add(split, files.paths)
