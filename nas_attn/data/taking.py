@@ -457,8 +457,7 @@ def _take_tagged(section: DataSection) -> Inventory:
     """
     annotated = coco.find_tagged(section)
     classes = tuple(annotated.classes.values())
-    splits = list(annotated.files)
-    survey = _Survey(annotated.root, "tags", classes, splits, channels=section.channels)
+    survey = _Survey(annotated.root, "tags", classes, list(annotated.files))
     read = {split: annotated.tagged(split) for split in annotated.files}
     for split, files in read.items():
         survey.add(split, files.paths)
@@ -467,6 +466,8 @@ def _take_tagged(section: DataSection) -> Inventory:
         image for image in walk(annotated.root).images if os.path.realpath(image) not in named
     ]
     survey.look(by_groups=False)
+    # `data.channels` is for folders
+    survey.bands = None
     survey.check_readable()
     targets = np.concatenate(
         [files.targets for files in read.values() if files.targets is not None]
