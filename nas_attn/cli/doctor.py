@@ -44,7 +44,7 @@ def doctor(context: Context) -> None:
       nas-attn doctor
       nas-attn doctor --storage postgresql://me@server/studies
 
-    What to do about a finding: docs/how-to/run-anywhere.md
+    What it looks at: docs/get-started/quickstart.md
     """
     checks = [*_machine(), *_gpus(), _database(context.storage), *_extras()]
     if context.as_json:

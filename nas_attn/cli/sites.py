@@ -55,7 +55,7 @@ def sites(
       nas-attn sites resnet20 --input 3x32x32
       nas-attn sites torchvision:resnet50 --space plug_and_play
 
-    What sites are: docs/how-to/spaces.md
+    What sites are: docs/how-to/attach.md
     """
     from nas_attn import backbones
     from nas_attn.attachment import survey
