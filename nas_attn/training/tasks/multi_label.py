@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from typing_extensions import override
 
 from nas_attn.recipe.task import (
@@ -21,15 +23,26 @@ TABLE = """\
 # columns = ["one", "other"]
 """
 
+OF_ONE_CLASS = ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
+"""Losses of torch.nn that take class numbers, or shares of classes that sum to 1."""
+
 
 class TargetsOfImage(Classification):
     """What a table, or a user's data set, has of each image: several labels, or numbers."""
 
     per_image = False
+    usual_loss: ClassVar[str]
+    """A loss of torch.nn that it can have."""
 
     @override
     def check(self, recipe: RecipeParts) -> None:
         refuse_mixing(self.name, recipe)
+        loss = recipe.training.loss
+        if loss is not None and loss.name in OF_ONE_CLASS:
+            raise ValueError(
+                f"training.loss = '{loss.name}' is for one class of an image, not for {self.name}:"
+                f" remove it, or give another one, like {self.usual_loss}"
+            )
 
     @override
     def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
@@ -45,6 +58,7 @@ class MultiLabel(TargetsOfImage):
     name = "multi-label"
     metrics = ("mean_ap", "macro_f1", "loss")
     labels = "tags"
+    usual_loss = "BCEWithLogitsLoss"
     said = "before sigmoid"
     hints = Hints(
         backbones=Classification.hints.backbones,

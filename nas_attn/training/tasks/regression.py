@@ -13,6 +13,7 @@ class Regression(TargetsOfImage):
     name = "regression"
     metrics = ("mae", "r2")
     labels = "numbers"
+    usual_loss = "L1Loss"
     answer = "numbers"
     said = "in the units of the data"
     hints = Hints(

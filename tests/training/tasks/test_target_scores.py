@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from sklearn import metrics
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from nas_attn.errors import RecipeError
 from nas_attn.recipe import tasks
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.training.learnt import Learnt, Tally, learnt_of
 
 Floats = NDArray[np.float64]
@@ -137,3 +140,27 @@ def test_numbers_are_learnt_in_standard_deviations() -> None:
     assert learnt.training_loss(right, true).item() == pytest.approx(0, abs=1e-3)
     # five standard deviations in each column cost the same
     assert learnt.training_loss(right, moved).item() == pytest.approx(4.5 * len(given), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("task", "loss"), [("multi-label", "BCEWithLogitsLoss"), ("regression", "L1Loss")]
+)
+def test_a_loss_of_torch_is_taken_unless_it_is_for_one_class(task: str, loss: str) -> None:
+    def recipe(name: str) -> Recipe:
+        content = {"name": "s", "space": "small", "backbone": {"name": "resnet8"}}
+        training = {"loss": {"name": name}}
+        data = {"data": {"name": "digits"}, "task": {"name": task}, "training": training}
+        return recipe_from({**content, **data}, where="a test")
+
+    learnt = learnt_of(tasks.TASKS[task], 3, recipe(loss).training.loss, MOMENTS)
+    given, true = labelled(np.random.default_rng(0))
+    if task == "regression":
+        given, true = numbered(np.random.default_rng(0))
+    logits, y = torch.from_numpy(given).float(), torch.from_numpy(true).float()
+    # as it stands for labels, and in standard deviations for numbers
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits, y)
+    if task == "regression":
+        wanted = ((y - MOMENTS[0]) / MOMENTS[1] - logits).abs().mean()
+    assert learnt.training_loss(logits, y).item() / len(y) == pytest.approx(wanted.item())
+    with pytest.raises(RecipeError, match=f"'CrossEntropyLoss' is for one class .* like {loss}"):
+        recipe("CrossEntropyLoss")
