@@ -154,7 +154,8 @@ def init(
     ] = "study.toml",
     name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None,
     task: Annotated[
-        str | None, Option(metavar=TASK, help="What the network is for; default: by the data.")
+        str | None,
+        Option(metavar=TASK, help="What the network is for.", show_default="by the data"),
     ] = None,
     data: Data = None,
     validation_fold: Annotated[
@@ -178,7 +179,6 @@ def init(
     Examples:
       nas-attn init study.toml
       nas-attn init photos --target weights
-      nas-attn init photos.toml --data folder:photos --target weights --yes
 
     What a recipe says: docs/reference/recipe.md
     """
