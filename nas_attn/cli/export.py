@@ -298,7 +298,8 @@ def validate_export(
         where = "in this process, since weights need nas_attn"
         if result.elsewhere:
             where = "in a process without nas_attn"
-        line = f"{result.file} ({result.format}), {where}: {scored}"
+        since = ", rewritten since its export" if result.rewritten else ""
+        line = f"{result.file} ({result.format}{since}), {where}: {scored}"
         show_prose(console(), f"{line}; {expected} {result.expected_where}")
     if not result.agrees:
         raise OperationError(

@@ -4,6 +4,7 @@ score elsewhere.
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +234,25 @@ def other_format(file: Path, card: Card) -> None:
 
 
 Spoil = Callable[[Path, Card], None]
+
+
+def test_a_simplified_graph_is_recognised_and_another_networks_is_not(folder: Path, nas) -> None:
+    pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
+    onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
+    pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+    for trial, name in ((0, "bare.onnx"), (1, "net.onnx")):
+        told = nas("export", "--trial", str(trial), "--format", "onnx", "-o", name)
+        assert told.status == 0, told.err
+    graph = onnx.load("net.onnx")
+    for node in graph.graph.node:
+        # names of operations are what every simplifier changes
+        node.name = ""
+    onnx.save(graph, "net.onnx")
+    told = nas("validate-export", "net.onnx", "--json").json
+    assert told["rewritten"]
+    assert told["agrees"]
+    shutil.copy("bare.onnx", "net.onnx")
+    assert "is not the file that its card describes" in nas("validate-export", "net.onnx").error
 
 
 def from_a_stranger(folder: Path, nas, format_: str, spoil: Spoil | None) -> str:
