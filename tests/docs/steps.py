@@ -42,6 +42,8 @@ PROGRAMS = (
     "sh",
     "docker",
     "optuna-dashboard",
+    "onnxslim",
+    "torchrun",
 )
 MARK = re.compile(r"<!-- not run(?: \((?P<only>[^)]+)\))?: (?P<reason>.+?) -->", re.DOTALL)
 PIECE = re.compile(

@@ -108,6 +108,10 @@ write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit i
 NEEDED = {
     "docs/how-to/yolo.md": ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx"),
     "docs/how-to/phone-and-board.md": ("onnxscript", "onnxruntime", "openvino", "ncnn", "pnnx"),
+    "docs/how-to/grad-cam.md": ("pytorch_grad_cam",),
+    "docs/how-to/simplified-onnx.md": ("onnxslim", "onnxscript", "onnxruntime"),
+    "docs/how-to/transformers.md": ("transformers",),
+    "docs/how-to/webdataset.md": ("webdataset",),
 }
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
@@ -117,6 +121,7 @@ PREPARED: dict[str, Callable[[Shell], None]] = {
     "docs/how-to/spaces.md": with_a_study,
     "docs/how-to/run-anywhere.md": with_a_study,
     "docs/how-to/test-and-export.md": with_a_study,
+    "docs/how-to/simplified-onnx.md": with_a_study,
     "docs/optuna.md": with_a_study,
     "docs/how-to/phone-and-board.md": with_photographs_and_a_study,
     "docs/how-to/segmentation.md": with_masks,
