@@ -23,7 +23,7 @@ space = { name = "short", choices = { se = { reduction = [4] }, simam = {} } }
 backbone = { name = "resnet8", width = 4 }
 data = { name = "digits-8x8" }
 target = { epochs = 1 }
-search = { trials = 6, confirm_seeds = 1 }
+search = { trials = 6, confirm_seeds = 0 }
 training = { batch_size = 128 }
 latency = { session_seconds = 0.2 }
 """
