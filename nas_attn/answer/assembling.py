@@ -68,6 +68,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         pooled=pooled_tests(recipe, validations),
         planned=facts.planned,
         exhausted=facts.exhausted,
+        waiting=facts.waiting,
         constants=tuple(fits.constants.values()),
         weak_rungs=tuple(weak_rungs(recipe, primary, fits.models.items())),
         cautions=_cautions(facts, scores, own, fits),

@@ -47,6 +47,8 @@ class StudyFacts:
     planned: int
     # whether nothing was left to try within the limits
     exhausted: bool
+    # further runs of the search that have not begun
+    waiting: int
     # by trial
     candidates: Sequence[CandidateRow]
     # of the search and the study's backbones, with results per image

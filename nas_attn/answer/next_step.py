@@ -208,9 +208,9 @@ def _rest(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
 def _unfinished(now: Snapshot) -> NextCommand | None:
     """The rest of the search; None if it has ended."""
     left = 0 if now.exhausted else now.planned - len(now.candidates)
-    if left <= 0 and not now.counts["running"]:
+    if left <= 0 and not now.counts["running"] and not now.waiting:
         return None
-    seconds = now.training_s(max(left, 1) * now.recipe.training.rungs[-1])
+    seconds = now.training_s(max(left, now.waiting, 1) * now.recipe.training.rungs[-1])
     return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
 
 

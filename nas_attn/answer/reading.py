@@ -32,7 +32,9 @@ from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.model.features import BackboneStage, BuiltFor
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import (
+    CONFIRM,
     RETRAIN,
+    ROUND,
     SEARCH,
     TARGET_PROTOCOL,
     TEST_PROTOCOL,
@@ -81,6 +83,7 @@ def read(store: StudyStore) -> StudyFacts:
             versions=store.versions,
             planned=store.settings.trials,
             exhausted=store.settings.exhausted_at is not None,
+            waiting=len(store.queue.rows(state="waiting", purposes=(CONFIRM, ROUND))),
             candidates=store.candidates(),
             scores=scores(protocol=SEARCH),
             sessions=store.sessions(),

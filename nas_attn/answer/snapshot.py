@@ -231,6 +231,8 @@ class Snapshot:
     searched: Mapping[str, Evidence] = field(repr=False, compare=False)
     # whether nothing was left to try within the limits
     exhausted: bool = field(default=False, compare=False)
+    # further runs of the search that have not begun
+    waiting: int = field(default=0, compare=False)
     # what the images were when the study began
     images: StudyImages | None = None
     # of each worker that is known

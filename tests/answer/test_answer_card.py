@@ -210,6 +210,8 @@ def test_the_bare_backbone_is_kept_where_nothing_helps(
     over = answer_of(ended(found.now))
     assert over.next is None
     assert rows(over)[-1].text == "the study is finished"
+    stopped = answer_of(replace(ended(found.now), waiting=3))
+    assert (stopped.next and stopped.next.purpose) is Purpose.CONTINUE, "further seeds wait"
 
 
 UNTRIED = "stage3=eca(kernel_size=3)"
