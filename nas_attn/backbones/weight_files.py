@@ -435,11 +435,11 @@ def random_for_other_classes(model: nn.Module) -> tuple[str, ...]:
 
 def said_channels(given: int, channels: int) -> str:
     """Says what `other_channels` makes of a first convolution for so many channels."""
-    taken = f"their filters are repeated in turn and scaled by {given}/{channels}, as timm does"
+    taken = f"its filters are repeated in turn and scaled by {given}/{channels}, as timm does"
     if channels == 1:
-        taken = "the sum of their filters is taken"
+        taken = "the sum of its filters is taken"
     elif given < channels:
-        taken += f", so that the first {given} bands have their own"
+        taken += f", so that the first {given} bands keep theirs"
     trained = several(given, "channel")
     return f"the first convolution is trained on {trained}, the images have {channels}: {taken}"
 

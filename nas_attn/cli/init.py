@@ -240,6 +240,10 @@ def _answers(
     start, note = _start(task, backbone, target, dialogue)
     if note:
         notes.append(note)
+    if start == "weights" and proposed is not None and proposed.channels not in (None, 3):
+        from nas_attn.backbones.weight_files import said_channels
+
+        notes.append(f"published weights: {said_channels(3, proposed.channels)}")
     usual_space = hints.space or ("small" if small else "plug_and_play")
     space = dialogue.ask(given.space, "space", "Search space", usual_space)
     few = small or 0 < images < MANY

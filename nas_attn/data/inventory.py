@@ -211,7 +211,7 @@ class Inventory:
                 )
                 if self.boxes.share * SIDES[1] < LEAST_BOX:
                     way_out = (
-                        f"cut the images into tiles of {tile:,} pixels, since they would have only"
+                        f"cut the images into tiles of {tile:,} pixels, since boxes have only"
                         f" {self.boxes.share * SIDES[1]:.1f} in {SIDES[1]}, the largest data.size"
                     )
                 yield f"note: boxes of {shown} pixels are too small to be found: {way_out}"

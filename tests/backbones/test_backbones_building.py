@@ -227,7 +227,7 @@ def test_head_and_first_layer_may_differ(tmp_path: Path) -> None:
     section = BackboneSection(name="resnet8", width=4)
     grey = backbones.build(section, input_shape=(1, 32, 32), classes=3).eval()
     (note,) = backbones.load_weights(grey, str(path))
-    assert "the images have 1: the sum of their filters is taken" in note
+    assert "the images have 1: the sum of its filters is taken" in note
     x = torch.randn(1, 1, 16, 16)
     assert torch.allclose(grey.conv1(x), colour.conv1(x.expand(1, 3, 16, 16)), atol=1e-5)  # type: ignore[operator]
     assert grey(x).shape == (1, 3)

@@ -286,3 +286,7 @@ def test_init_proposes_the_bands_and_a_dry_run_names_them(
     dry = nas("search", "a.toml", "--dry-run")
     assert "bands: 5, read as they are" in dry.out
     assert "not read" not in dry.out
+    # said without a download
+    weights = ("--backbone", "timm:resnet10t", "--target", "weights", "--yes")
+    done = nas("init", "b.toml", "--data", "folder:d", *weights)
+    assert "trained on 3 channels, the images have 5" in done.out
