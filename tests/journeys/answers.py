@@ -22,6 +22,9 @@ QUICK = {
 TINY = {**QUICK, "backbone.width": "4"}
 DIGITS = {**TINY, "data.options": "{train=60,validation=40,test=60,size=12}"}
 
+# how a file with pictures of the report begins
+PICTURES = b'{"shows"'
+
 
 def settings(*tables: dict[str, str], **more: str) -> str:
     """Options `--set KEY=VALUE` of a command; `search__trials` is the key `search.trials`."""
@@ -113,10 +116,14 @@ def scored(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 def kept_files(shell: Shell, answer: dict[str, Any], folder: str = "nas_attn.artifacts") -> None:
     """The artifacts folder holds the weights of the scored candidates and of the trained backbones,
-    and the answer's table; no checkpoint is left.
+    and the answer's table, beside the pictures of the report; no checkpoint is left.
     """
     backbones = len({score["seed"] for score in answer["backbone"]})
-    left = [path.name for path in (shell.folder / folder).iterdir() if path.is_file()]
+    left = [
+        path.name
+        for path in (shell.folder / folder).iterdir()
+        if path.is_file() and not path.read_bytes().startswith(PICTURES)
+    ]
     if answer["recipe"]["training"]["start"] == "backbone":
         # A larger network has a backbone of its own for each seed.
         larger = [row for row in scored(answer) if row["placement"].startswith("backbone=")]
