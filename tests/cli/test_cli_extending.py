@@ -182,7 +182,7 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
     taking_part.work(opened, taking_part.Options(say=say, stop=stop))
     waiting = opened.book.study.ask()  # and its worker dies
     (table / "wider.toml").write_text(WIDER)
-    with pytest.raises(StudyError, match=r"trials .*'table'"):
+    with pytest.raises(StudyError, match=r"4 candidates .*'table'"):
         extend(opened, load_space("wider.toml"), trials=4)
     extend(opened, load_space("wider.toml"), trials=7)
     opened = open_study("table", URL)
