@@ -337,8 +337,10 @@ def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_l
 def test_a_control_of_unknown_latency_is_within_no_limit_and_above_none() -> None:
     table = {"none": (0.70, 1.0), "se": (0.69, 1.2), "dwconv": (0.76, 1.1)}
     evidence = model(table)
-    bare, se, control = contenders(table, evidence)
-    control = dataclasses.replace(control, latency=None), evidence.gain("dwconv", "none")
+    bare, se, layer = contenders(table, evidence)
+    gain = evidence.gain("dwconv", "none")
+    assert gain is not None
+    control = dataclasses.replace(layer, latency=None), gain
     for limit in (None, 1.3):
         found = recommend([bare, se], evidence, max_latency_ratio=limit)
         best = with_capacity(found, [bare, se], [control], evidence, max_latency_ratio=limit)
