@@ -52,7 +52,7 @@ PIECE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 FILE = re.compile(r"# ([\w/.]+\.(?:py|toml))$")
-EXCERPT = re.compile(r"# \w+: [\w ]+$")
+EXCERPT = re.compile(r"# \w+: [\w ,]+$")
 """First line of a block that is a piece of a file; the page's own test inserts it."""
 
 Kind = Literal["command", "python", "file", "excerpt", "other"]
