@@ -80,7 +80,9 @@ def show_advice(request: AdviceRequest, *, wide: bool, as_json: bool) -> None:
     input_shape = parse_shape(request.shape or usual_shape(backbone))
     question = Question(backbone, input_shape, setting, _section(request.settings))
     section = backbone_section(backbone)
-    model = build(section, input_shape=input_shape, classes=CLASSES.get(task, 1000))
+    model = build(
+        section, input_shape=input_shape, classes=CLASSES.get(task, CLASSES["classification"])
+    )
     advice = advise(model, question, until=until)
     images = _images(request)
     image_s = training_image_s(model, input_shape, _batch_size(task, backbone, images))
