@@ -86,6 +86,7 @@ def drawn_maps(opened: OpenStudy, networks: Sequence[PicturedNetwork]) -> Album:
         point = last_map(sites)
         if point is not None:
             add(network.name, class_activation(model, trainer, point, x_NCHW, labels_N))
+    # of the last network, which is the recommended one
     for label, heat_NHW in _strengths(gates(model, x_NCHW), resolved):
         add(label, heat_NHW)
     return dict(zip(numbers, map(tuple, rows), strict=True))
