@@ -144,6 +144,7 @@ build/extras/installed: pyproject.toml | $(VENV)/installed-dev
 	@$(BIN)/python -m venv --clear build/extras
 	@$(BIN)/python -m pip freeze | grep -E '^(torch|torchvision)==' > build/extras/versions.txt
 	@$(call pip,build/extras/bin/python,--constraint build/extras/versions.txt --editable $(EXTRAS))
+	@# Both builds of OpenCV lie in one folder, which goes with whichever is removed.
 	@build/extras/bin/python -m pip uninstall --quiet --yes opencv-python
-	@$(call pip,build/extras/bin/python,--no-deps opencv-python-headless)
+	@$(call pip,build/extras/bin/python,--no-deps --force-reinstall opencv-python-headless)
 	@touch $@
