@@ -310,6 +310,11 @@ class TestedNetwork:
     # `none`, `recommended`, `best placement`, `best bet`, `best uniform`, `front` or `named`
     role: str
 
+    @property
+    def title(self) -> str:
+        """The role as tables have it."""
+        return "bare backbone" if self.placement == BARE else self.role
+
 
 @dataclass(frozen=True, slots=True)
 class Family:

@@ -72,7 +72,7 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
 
 
 def validation_rows(result: ValidationResult) -> list[tuple[str, str, str]]:
-    """(role, value with its spread over blocks, placement) of each network."""
+    """(title, value with its spread over blocks, placement) of each network."""
     metric = result.family.metric
     rows = []
     for network in result.family.networks:
@@ -84,7 +84,8 @@ def validation_rows(result: ValidationResult) -> list[tuple[str, str, str]]:
             if len(values) > 1:
                 spread = statistics.stdev(values)
                 shown = units.value_plus_minus(metric, mean, mean - spread, mean + spread)
-        rows.append((network.role, shown, str(network.placement)))
+        placement = "" if network.placement == BARE else str(network.placement)
+        rows.append((network.title, shown, placement))
     return rows
 
 

@@ -109,8 +109,8 @@ def tested_table(result: ValidationResult) -> Table | None:
     if not result.verdicts:
         return None
     rows = [
-        TableRow([Cell(role), Cell(value), Cell(notation=placement, wide=True)])
-        for role, value, placement in validation_rows(result)
+        TableRow([Cell(title), Cell(value), Cell(notation=placement, wide=True)])
+        for title, value, placement in validation_rows(result)
     ]
     head = ["network", "on the test split, ± over runs", "placement"]
     return Table("The networks of this test", head, rows)
@@ -120,7 +120,7 @@ def tested_classes_table(result: ValidationResult) -> Table | None:
     """Their accuracy class by class, where it is known."""
     if not result.by_class:
         return None
-    names = {network.key: network.role for network in result.family.networks}
+    names = {network.key: network.title for network in result.family.networks}
     return classes_table(result.by_class, names)
 
 
