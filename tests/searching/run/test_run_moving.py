@@ -140,6 +140,28 @@ def test_a_card_decides_nothing_while_latencies_are_missing(table: Path, nas: Na
     assert back["card"]["taken"] == known["card"]["taken"], "its own latencies were kept"
 
 
+@pytest.mark.slow
+def test_a_person_is_asked_whether_this_machine_shall_measure(table: Path, nas: Nas) -> None:
+    """Slow: two processes, each with a terminal of its own."""
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+    opened = beginning.begin(load_recipe("table.toml", overrides=CHANGES), "sqlite:///nas_attn.db")
+    assert nas("resume", "table", "--workers", "1").status == 0
+    another = to_text(Fingerprint("cpu", "another machine", ()))
+    for answer, moved in (("n", False), ("y", True)):
+        opened.store.move_to(another, again=[])
+        ours, theirs = pty.openpty()
+        said = table / f"said-{answer}.txt"
+        with said.open("wb") as file, os.fdopen(ours, "wb") as keyboard:
+            command = [sys.executable, "-m", "nas_attn.cli.main", "resume", "table"]
+            resumed = subprocess.Popen(command, stdin=theirs, stdout=file, stderr=file)
+            keyboard.write(f"{answer}\n".encode())
+            keyboard.flush()
+            resumed.wait(240)
+        os.close(theirs)
+        assert "another machine" in said.read_text("utf-8")
+        assert (opened.store.fingerprint != another) is moved
+
+
 def test_a_study_without_latencies_has_no_machine(table: Path, nas: Nas) -> None:
     beginning.begin(load_recipe("table.toml"), "sqlite:///nas_attn.db")
     assert "measures no latency" in nas("resume", "table", "--here").error
