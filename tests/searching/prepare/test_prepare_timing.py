@@ -66,6 +66,13 @@ def test_a_longer_training_is_tried_beside_few_candidates_where_it_takes_one_len
     assert control_seeds(briefer) < control_seeds(digits)
 
 
+def test_a_first_look_trains_no_backbone_as_long_as_the_target() -> None:
+    look = load_recipe("digits", overrides={"training.rungs": [1]})
+    assert look.target_training.rungs[-1] == 10
+    assert not control_lengths(look, 2)
+    assert control_lengths(look, 20) == [10]
+
+
 def test_a_search_that_has_found_its_length_has_time_for_more_candidates() -> None:
     stated = fitted(600, SPEED, 40)
     found = fitted(600, SPEED, 40, longer=False)
