@@ -16,10 +16,10 @@ PAGE = Path(__file__).parent / "expect" / "where-attention-helps.md"
 TEMPLATE = PAGE.with_suffix(".template")
 DESCRIBED = {
     ("pretrained", "random"): "pretrained network, random module",
-    ("pretrained", "identity"): "pretrained network, module starts as the identity",
+    ("pretrained", "identity"): "pretrained network, module begins as the identity",
     ("scratch", "random"): "from scratch, random module",
-    ("scratch", "identity"): "from scratch, module starts as the identity",
-    ("scratch", "unknown"): "from scratch, the module's start is not said",
+    ("scratch", "identity"): "from scratch, module begins as the identity",
+    ("scratch", "unknown"): "from scratch, how the module begins is not said",
     ("unknown", "unknown"): "not said",
 }
 ACCEL = "Accel-NASBench"

@@ -54,7 +54,7 @@ SHOTS = {"terminal": (990, 310), "report": (1000, 860), "dashboard": (1280, 860)
 """What is photographed of the first example's study: width and height in pixels."""
 HOW_IT_WAS_MADE = (
     "These commands were run as they stand here. The results are kept in"
-    " `docs/gallery`. `make gallery` writes this page and draws its pictures from it;"
+    " `docs/gallery`: `make gallery` writes this page and its pictures from them."
     ' `make gallery ARGS="--run build/gallery"` runs the commands again.'
 )
 
@@ -82,8 +82,8 @@ EXAMPLES = (
         "cued-digits",
         "Each image shows two digits, and a bar far from both says which one is meant. So the"
         " network must carry information across the image. The search has twenty candidates. Then"
-        " the recommended network is exported, and run from its file alone. At last it is trained"
-        " as the target says.",
+        " the recommended network is exported, run from the exported file alone, and at last"
+        " trained as the target says.",
         (
             "nas-attn search cued-digits",
             "nas-attn export cued-digits --format onnx",
@@ -114,18 +114,18 @@ EXAMPLES = (
     Example(
         "Where it helps little",
         "digits",
-        "One digit among fragments of others: convolutions see everything that matters. Attention"
-        " is not shown to help. A longer training helps, and a wider network probably does. The"
-        " search trains each candidate as the target says, ten epochs from random weights. On idle"
-        " cores it takes a quarter of an hour. This one was stopped by Ctrl-C near its end, and"
-        " resumed.",
+        "Each image shows one digit among fragments of others: convolutions see everything that"
+        " matters. Attention is not shown to help. A longer training helps, and a wider network"
+        " probably does. The search trains each candidate as the target says, ten epochs from"
+        " random weights. On idle cores, such a search takes a quarter of an hour. This one was"
+        " stopped by Ctrl-C near its end, and resumed.",
         ("nas-attn search digits", "nas-attn resume digits"),
         (),
         (
             (IMAGES, "Six of the images, and the right answers."),
             (
                 "front",
-                "The same figure: placements are slower, and most of them no more accurate.",
+                "Accuracy against latency: placements are slower, and most are no more accurate.",
             ),
         ),
     ),
@@ -136,8 +136,8 @@ EXAMPLES = (
         " published weights were at hand, so the first command trains the network for five epochs"
         " on five other classes of CIFAR-10. The search then fine-tunes it for three epochs, with"
         " each module and without. Here attention is not shown to help, and only slows the network"
-        " down. The search had 14 minutes on one busy core, time for few candidates. Then it went"
-        " on for ten minutes, to train them with more seeds.",
+        " down. The first search had 14 minutes on one busy core, time for few candidates."
+        " `resume` then trained these for ten more minutes, with more seeds.",
         (
             "python docs/gallery/photographs.py DATA",
             (

@@ -1,5 +1,5 @@
-"""Writes recipe.md beside this file from the schema in nas_attn/recipe/sections.py,
-recipe_training.py and space_schema.py: `make docs`.
+"""Writes recipe.md beside this file from the schema in nas_attn/recipe/sections.py and
+protocol.py, and nas_attn/space/schema.py: `make docs`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ PAGE = Path(__file__).with_name("recipe.md")
 HEAD = """\
 # Recipe and search space, key by key
 
-`make docs` writes this page from `nas_attn/recipe/sections.py` and `recipe_training.py`. Both
-files are TOML. A missing key has its default. An unknown key is an error that names the nearest
-one.
+`make docs` writes this page from `nas_attn/recipe/sections.py`, `nas_attn/recipe/protocol.py` and
+`nas_attn/space/schema.py`. Recipes and search spaces are TOML files. A missing key has its default.
+An unknown key is an error that names the nearest one.
+
 `nas-attn search RECIPE --set training.batch_size=256` changes a key for one call.
 """
 NAMES = {
