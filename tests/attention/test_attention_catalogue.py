@@ -32,19 +32,19 @@ from nas_attn.attention.row import Row
 from nas_attn.errors import KnobError, NasAttnWarning
 
 
-def test_each_class_tells_its_title_its_paper_its_start_and_its_knobs() -> None:
-    for row in ROWS:
-        assert row.paper
-        assert "Start: " in (row.load().__doc__ or "")
-        assert all(knob.doc for knob in row.knobs), row.name
-        for knob in row.knobs:
-            assert knob.choices or knob.kind is bool or math.isfinite(knob.limits.high), row.name
-        parameters = inspect.signature(row.load()).parameters
-        keywords = {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-        assert [n for n in parameters if n not in keywords] == ["channels"]
-        assert keywords.pop("init").default == "paper"
-        keywords = {n: p for n, p in keywords.items() if n not in ("height", "width")}
-        assert list(keywords) == [k.name for k in row.knobs if not k.preset]
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+def test_a_class_tells_its_title_its_paper_its_start_and_its_knobs(row: Row) -> None:
+    assert row.paper, "its docstring has no line `Paper:`"
+    assert "Start: " in (row.load().__doc__ or "")
+    assert all(knob.doc for knob in row.knobs)
+    for knob in row.knobs:
+        assert knob.choices or knob.kind is bool or math.isfinite(knob.limits.high)
+    parameters = inspect.signature(row.load()).parameters
+    keywords = {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert [n for n in parameters if n not in keywords] == ["channels"]
+    assert keywords.pop("init").default == "paper"
+    keywords = {n: p for n, p in keywords.items() if n not in ("height", "width")}
+    assert list(keywords) == [k.name for k in row.knobs if not k.preset]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
