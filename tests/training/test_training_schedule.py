@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 from torch.optim import lr_scheduler
 
 from nas_attn import backbones
@@ -37,7 +32,6 @@ from nas_attn.training.parameters import (
     schedule_factors,
 )
 from nas_attn.training.plan import Build, make_plan
-from nas_attn.training.tasks.class_scores import class_metrics, confusion
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer, check_trainings
 
@@ -364,25 +358,6 @@ def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
         assert 0 < learnt.training_loss(torch.zeros(8, 8), y).item() / 8 < 3
     with pytest.raises(RecipeError, match="cifar"):
         load_recipe("cifar10-resnet20", overrides={"training.preset": "cifr"})
-
-
-@given(st.integers(2, 7), st.integers(1, 60), st.integers(0, 2**32 - 1))
-@settings(max_examples=80, deadline=None)
-def test_they_are_scikit_learns(classes: int, images: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    labels, predicted = random.integers(0, classes, (2, images))
-    counts = confusion(torch.from_numpy(labels), torch.from_numpy(predicted), classes)
-    assert np.array_equal(counts, confusion_matrix(labels, predicted, labels=np.arange(classes)))
-    found = class_metrics(counts)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it remarks on classes that are predicted and not there
-        assert found["balanced_accuracy"] == pytest.approx(
-            balanced_accuracy_score(labels, predicted)
-        )
-        there = np.unique(labels)
-        assert found["macro_f1"] == pytest.approx(
-            f1_score(labels, predicted, labels=there, average="macro")
-        )
 
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
