@@ -71,6 +71,10 @@ class AttendedList:
         kind: Any = classes[classes.index(AttendedList) + 1]
         return kind(part.values() if issubclass(kind, nn.ModuleList) else OrderedDict(part))
 
+    def __setitem__(self, index: Any, module: nn.Module) -> None:
+        with _without_attention(self):
+            super().__setitem__(index, module)  # type: ignore[misc]
+
     def __delitem__(self, index: Any) -> None:
         with _without_attention(self):
             super().__delitem__(index)  # type: ignore[misc]

@@ -167,6 +167,7 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "delete some": lambda unit: unit.__delitem__(slice(0, 1)),
     "pop": lambda unit: unit.pop(-1),
     "set": lambda unit: unit.__setitem__(1, nn.Tanh()),
+    "append and set": lambda unit: unit.append(nn.Identity()).__setitem__(-1, nn.Tanh()),
 }
 
 
