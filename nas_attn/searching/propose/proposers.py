@@ -151,7 +151,8 @@ class OfOptuna:
     def _draw(self, turn: Turn) -> Values:
         several = {site: d for site, d in turn.parameters.items() if not d.single()}
         sampler = self.optuna_sampler
-        drawn = sampler.sample_relative(turn.study, turn.trial, several)
+        # a user's may keep the dictionary that it returns
+        drawn = dict(sampler.sample_relative(turn.study, turn.trial, several))
         values: Values = {}
         for site, choices in turn.parameters.items():
             assert isinstance(choices, CategoricalDistribution)

@@ -35,11 +35,20 @@ class Stuck(optuna.samplers.RandomSampler):
 def stuck(*, seed, trials):
     return Stuck(seed=seed)
 
+class Keeping(optuna.samplers.RandomSampler):
+    def __init__(self, *, seed, trials):
+        super().__init__(seed=seed)
+
+    def sample_relative(self, study, trial, search_space):
+        return nothing_yet
+
 def random(*, seed, trials):
     return optuna.samplers.RandomSampler(seed=seed)
 
 def nothing(*, seed, trials):
     return None
+
+nothing_yet = {}
 """
 
 
@@ -107,6 +116,12 @@ def test_a_sampler_that_draws_the_same_again_and_again_is_not_asked_for_ever() -
     search("own_samplers:stuck", 8)
     drawn = sys.modules["own_samplers"].drawn
     assert max(drawn.count(number) for number in range(8)) == 3
+
+
+@pytest.mark.usefixtures("own")
+def test_what_a_sampler_returns_stays_its_own() -> None:
+    search("own_samplers:Keeping", 2)
+    assert sys.modules["own_samplers"].nothing_yet == {}
 
 
 def test_a_costly_sampler_draws_once(monkeypatch: pytest.MonkeyPatch) -> None:
