@@ -125,7 +125,7 @@ def deployed(
 
 def placed(model: nn.Module, section: LatencySection) -> nn.Module:
     """The model on the section's device, in its dtype and memory format."""
-    layout = torch.channels_last if section.channels_last else torch.preserve_format
+    layout = torch.channels_last if section.channels_last else torch.contiguous_format
     dtype = getattr(torch, section.dtype)
     # torch takes them together, which its types do not say
     moved: nn.Module = model.to(device=section.device, dtype=dtype, memory_format=layout)  # type: ignore[call-overload]

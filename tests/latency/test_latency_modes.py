@@ -40,6 +40,16 @@ def network() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(8 * 64, 4)).eval()
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_network_has_the_memory_format_that_is_recorded(channels_last: bool) -> None:
+    section = LatencySection(channels_last=channels_last)
+    given = torch.contiguous_format if channels_last else torch.channels_last
+    model = nets.deployed(network().to(memory_format=given), section, (3, 8, 8))  # type: ignore[call-overload]
+    (weight,) = (p for p in model.parameters() if p.ndim == 4)
+    assert weight.is_contiguous() is not channels_last
+    assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mode_says_where_it_runs(mode: LatencyMode) -> None:
     assert set(mode.devices) <= {"cpu", "cuda"}
