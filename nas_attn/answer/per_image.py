@@ -34,8 +34,8 @@ class ByClass:
     classes: tuple[str, ...]
     # of each class
     images: tuple[int, ...]
-    # key -> share of each class, 0 to 1
-    values: Mapping[str, tuple[float, ...]]
+    # key -> share of each class, 0 to 1; None: it has no images
+    values: Mapping[str, tuple[float | None, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,7 @@ def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> By
     for key, runs in scores.items():
         right = _right([run for run in runs if run.examples == images], images)
         if right is not None:
-            right_of_class = np.bincount(labels.numbers, weights=right, minlength=len(counts))
-            values[key] = tuple((right_of_class / np.maximum(counts, 1)).tolist())
+            values[key] = _known_shares(_right_of_classes(labels, right))
     return ByClass(labels.classes, tuple(counts.tolist()), values) if values else None
 
 
@@ -281,11 +280,15 @@ def _shares(run: _Read) -> NDArray[np.float64] | None:
         both = np.diag(pixels)
         return np.where(true > 0, both / np.maximum(true + pixels.sum(0) - both, 1), np.nan)
     right = _right([run.score], run.score.examples)
-    numbers = run.labels.numbers
-    if right is None or len(right) != len(numbers):
+    if right is None or len(right) != len(run.labels.numbers):
         return None
-    counts = np.bincount(numbers, minlength=len(run.labels.classes))
-    right_of_class = np.bincount(numbers, right, len(counts))
+    return _right_of_classes(run.labels, right)
+
+
+def _right_of_classes(labels: Labels, right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(classes,) share of each class's images that are right; NaN without images."""
+    counts = np.bincount(labels.numbers, minlength=len(labels.classes))
+    right_of_class = np.bincount(labels.numbers, right, len(counts))
     return np.where(counts > 0, right_of_class / np.maximum(counts, 1), np.nan)
 
 

@@ -299,9 +299,11 @@ def test_a_validations_runs_are_told_class_by_class_too(tmp_path: Path) -> None:
     made = MadeStudy(tmp_path)
     best, bare = made.candidate(everywhere(SE)), made.candidate("none", baseline="none")
     made.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
-    keep_labels(made.store, "target/test", LABELS, tuple("abcd"))
+    keep_labels(made.store, "target/test", LABELS, tuple("abcde"))
     (result,) = snapshot(made.store).validations
-    assert np.mean(result.by_class.values[best]) == pytest.approx(np.mean(result.values[best]))
+    *shares, of_no_image = result.by_class.values[best]
+    assert np.mean(shares) == pytest.approx(np.mean(result.values[best]))
+    assert of_no_image is None
     assert "class by class" in render(answer_of(snapshot(made.store)))
 
 
