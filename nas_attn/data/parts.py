@@ -94,7 +94,7 @@ class Labelled:
     fixed: bool = True
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
+    def of(cls, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> Self:
         """Takes an array (N, C, H, W) or (N, H, W). Raises DataError: another shape or dtype, or
         not one label for each image.
         """
@@ -102,7 +102,7 @@ class Labelled:
             images.dtype != np.uint8
             or images.ndim not in (3, 4)
             or labels.dtype.kind not in "iu"
-            or len(labels) != len(images)
+            or labels.shape != (len(images),)
         ):
             shapes = f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
             raise DataError(
@@ -111,7 +111,7 @@ class Labelled:
             )
         images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
         identity = np.fromiter((zlib.crc32(image.data) for image in images), np.int64, len(images))
-        return cls(InMemory(torch.from_numpy(images)), labels, identity)
+        return cls(InMemory(torch.from_numpy(images)), labels.astype(np.int64), identity)
 
     def subset(self, index: Indices) -> Labelled:
         def chosen(rows: NDArray[Any] | None) -> Any:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from nas_attn import data, errors
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset as OurDataset
+from nas_attn.data.parts import Labelled
 from nas_attn.data.pixels import Feed, Mapped
 from nas_attn.recipe import recipe, tasks
 
@@ -89,6 +90,14 @@ def of_boxes(split: str) -> Dataset[Any]:
 def load(function: Any, task: str = "classification", **section: Any) -> OurDataset:
     settings = {"name": f"{__name__}:{function.__name__}", "workers": 1, **section}
     return loading.load(recipe.DataSection(**settings), device="cpu", task=tasks.TASKS[task])
+
+
+def test_arrays_may_have_labels_of_any_integer_type() -> None:
+    images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1], np.uint8)
+    numbers = torch.from_numpy(Labelled.of(images, labels).labels)
+    assert torch.nn.functional.cross_entropy(torch.zeros(4, 2), numbers).isfinite()
+    with pytest.raises(errors.DataError, match=r"integer label for each.*\(4, 1\)"):
+        Labelled.of(images, labels[:, None])
 
 
 def test_further_fields_are_left_alone_and_a_part_is_kept_for_validation() -> None:
