@@ -68,7 +68,7 @@ def _right(score: Score) -> Results:
 
 def _kept(metric: str, score: Score) -> Results:
     """Those of several labels or numbers, kept as the run was scored. StorageError: damaged."""
-    return np.array(Answers.kept(score).contributions[metric], np.float32)
+    return np.array(Answers.of(score).contributions[metric], np.float32)
 
 
 def _computed(metric: str, score: Score, labels: Labels) -> Results:
@@ -78,7 +78,7 @@ def _computed(metric: str, score: Score, labels: Labels) -> Results:
     predicted = labels.numbers
     if row.needs_answers:
         predicted = predicted.copy()
-        predicted[~right] = Answers.kept(score).wrong or ()
+        predicted[~right] = Answers.of(score).wrong or ()
     assert row.per_image is not None
     values = row.per_image()(ImageResults(labels.numbers, right, predicted))
     return np.asarray(values, dtype=np.float32)

@@ -92,20 +92,13 @@ class Answers:
 
     @classmethod
     def of(cls, score: Score) -> Answers:
-        """The results of a run; empty if nothing was kept. Raises ValueError, zlib.error: they are
-        damaged.
-        """
+        """The results of a run; empty if nothing was kept. StorageError: they are damaged."""
         if score.answers is None:
             return cls()
         packed = zlib.decompressobj()
-        plain: dict[str, Any] = json.loads(packed.decompress(score.answers, LONGEST))
-        return cls(**{name: _tuples(value) for name, value in plain.items()})
-
-    @classmethod
-    def kept(cls, score: Score) -> Answers:
-        """The results of a run. Raises StorageError: they are damaged."""
         try:
-            return cls.of(score)
+            plain: dict[str, Any] = json.loads(packed.decompress(score.answers, LONGEST))
+            return cls(**{name: _tuples(value) for name, value in plain.items()})
         except (ValueError, TypeError, zlib.error) as error:
             raise StorageError(
                 "the results per image in the study's database are damaged: restore it from a"
@@ -136,7 +129,7 @@ class Different:
 
     image: int
     values: tuple[float, ...]
-    # the class that most runs of each network find
+    # the class that most runs of each network find; empty where none tells it
     found: tuple[str, ...] = ()
 
 
@@ -390,7 +383,7 @@ def _different(read: Sequence[Sequence[_Read]], classes: tuple[str, ...]) -> tup
         Different(
             image,
             tuple(table[:, image].tolist()),
-            tuple(_voted(mine, image, classes) for mine in votes if mine),
+            tuple(_voted(mine, image, classes) for mine in votes) if any(votes) else (),
         )
         for image in order
     )
@@ -410,6 +403,6 @@ def _votes(runs: Sequence[_Read]) -> list[NDArray[np.float64]]:
 
 
 def _voted(votes: Sequence[NDArray[np.float64]], image: int, classes: tuple[str, ...]) -> str:
-    """The class that most runs find for an image."""
+    """The class that most runs find for an image; empty if none tells it."""
     class_numbers = [int(answers[image]) for answers in votes if not math.isnan(answers[image])]
-    return classes[np.bincount(class_numbers).argmax()]
+    return classes[np.bincount(class_numbers).argmax()] if class_numbers else ""

@@ -173,7 +173,7 @@ def mistakes(store: StudyStore, answer: Answer) -> Mistakes | None:
     what = share_of_images() if task.per_image else task.metric
     try:
         return found_mistakes(_labels(text), scores, what, _divisions(store, now.recipe))
-    except (LookupError, TypeError, ValueError, zlib.error):
+    except StorageError:
         return None
 
 

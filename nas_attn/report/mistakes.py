@@ -79,7 +79,7 @@ def _images(wrong: Wrong, names: Sequence[str]) -> list[list[ShownImage]]:
     """The images on which the networks differ most: each once, or with what each network found."""
     shown = []
     for different in wrong.mistakes.different:
-        taken = [f" ({name})" for name in different.found] or [""] * len(names)
+        taken = [f" ({name})" if name else "" for name in different.found] or [""] * len(names)
         results = {
             name: f"{name}: {100 * value:.0f} %{took}"
             for name, value, took in zip(names, different.values, taken, strict=False)

@@ -344,6 +344,29 @@ def test_mistakes_are_told_by_class_with_intervals_by_matrix_and_by_image() -> N
     assert mistakes(labels, {**runs, "bare": []}, "accuracy") is None
 
 
+def test_an_image_whose_runs_tell_no_class_is_among_the_mistakes() -> None:
+    classes = ("ant", "bee")
+    divisions = {
+        seed: Labels(classes, np.zeros(10, np.int32), np.arange(10) + 10 * seed, 20)
+        for seed in (0, 1)
+    }
+
+    def told_by_the_first(right: list[int]) -> list[Score]:
+        wrong = json.dumps({"wrong": [1] * (10 - len(right))}).encode()
+        first = replace(run(right, 10), answers=zlib.compress(wrong))
+        return [first, replace(run(right, 10), seed=1)]
+
+    runs = {
+        "best": told_by_the_first(list(range(10))),
+        "bare": told_by_the_first(list(range(1, 10))),
+    }
+    found = mistakes(divisions[0], runs, "accuracy", divisions)
+    assert {one.image: one.found for one in found.different} == {
+        0: ("ant", "bee"),
+        10: ("", ""),
+    }
+
+
 def test_masks_and_boxes_have_their_own_shares_of_a_class() -> None:
     labels, right = Labels(("road", "tree"), np.zeros(0, np.int32)), {"images": [0.5] * 19 + [1.0]}
     masks = {
