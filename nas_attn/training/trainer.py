@@ -70,6 +70,24 @@ LARGE_SCORING_BATCH = 2048
 # of one channel of a large batch, at most
 SCORED_PIXELS = LARGE_SCORING_BATCH * 64 * 64
 
+# settings that a checkpoint need not match
+UNRELATED = {
+    # of the weights that a run begins with, which it holds
+    "start",
+    "weights",
+    "init",
+    "backbones",
+    "backbone_epochs",
+    # the run's own peak rate is compared
+    "learning_rate",
+    "finetune_learning_rate",
+    # how far and how often runs go
+    "rungs",
+    "seeds",
+    # another trainer's
+    "evaluator",
+}
+
 # How long a step takes (`Trainer.step_s`): steps of which the median counts, at least
 TIMED_STEPS = 4
 # seconds of such steps, at least: of short ones many, since they vary
@@ -114,7 +132,7 @@ class Trainer:
         callbacks: Callbacks = NO_CALLBACKS,
     ) -> tuple[Score, ...]:
         """Trains a network and scores its averaged weights at each rung; at the end it holds them,
-        on the device, in channels-last order.
+        on the device, in the arithmetic's memory format.
 
         Args:
             rungs: epochs at which to score, increasing.
@@ -400,16 +418,7 @@ class Trainer:
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """Network, data and settings as one text, which a checkpoint must match to be continued."""
-        unrelated = {
-            "start",
-            "weights",
-            "init",
-            "rungs",
-            "backbone_epochs",
-            "learning_rate",
-            "finetune_learning_rate",
-        }
-        settings = self.section.model_dump(exclude=unrelated | {"backbones", "seeds", "evaluator"})
+        settings = self.section.model_dump(exclude=UNRELATED)
         # no extra state
         tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)]
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]
