@@ -20,11 +20,10 @@ from nas_attn.data.manifest import Listing
 from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.task import DETECTOR_SIDE
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import cores
 
-# of a detector's input, unless `data.size` says otherwise
-DETECTOR_SIDE = 320
 # mean and standard deviation of the training images' labels or numbers, (K,) each
 Moments = tuple[torch.Tensor, torch.Tensor]
 # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels

@@ -55,6 +55,8 @@ EXTERNAL = "external"
 """Name of the data of an evaluator that brings its own."""
 MIXING = frozenset({"mixup", "MixUp", "CutMix"})
 """Augmentations that mix the labels of images."""
+DETECTOR_SIDE = 320
+"""Side of a detector's input, unless the data or the detector says otherwise."""
 USUAL_SIDE = 64
 """Side of the images with which `init` builds a backbone to test it."""
 

@@ -8,13 +8,19 @@ from types import MappingProxyType
 from typing_extensions import override
 
 from nas_attn.recipe.tables import data_sets_with, find_data_set
-from nas_attn.recipe.task import MIXING, Hints, InputProposal, Pace, RecipeParts, Task
+from nas_attn.recipe.task import (
+    DETECTOR_SIDE,
+    MIXING,
+    Hints,
+    InputProposal,
+    Pace,
+    RecipeParts,
+    Task,
+)
 
 CLASSIFIERS = ("timm", "smp")
 """Sources of networks that are no detectors."""
 USUAL_DETECTOR = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
-USUAL_INPUT = 320
-"""Side of a detector's input, unless the data or the detector says otherwise."""
 MADE_SIDE = 32
 """Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is
 fed larger.
@@ -67,9 +73,8 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
         source, colon, _ = backbone.partition(":")
         if not colon or source in CLASSIFIERS:
             raise ValueError(
-                f"backbone.name = '{backbone}' is not a detector: give"
-                " torchvision:fasterrcnn_mobilenet_v3_large_320_fpn, another detector, or"
-                " package.module:function for your own"
+                f"backbone.name = '{backbone}' is not a detector: give {USUAL_DETECTOR}, another"
+                " detector, or package.module:function for your own"
             )
         row = find_data_set(recipe.data.name)
         if row is None or not row.boxes:
@@ -141,7 +146,7 @@ def _unsupported(recipe: RecipeParts) -> Iterator[str]:
 
 def usual_side(backbone: str) -> int:
     """Default side of the input of a detector, `torchvision:NAME` or another."""
-    return fixed_side(backbone) or USUAL_INPUT
+    return fixed_side(backbone) or DETECTOR_SIDE
 
 
 def fixed_side(backbone: str) -> int | None:
