@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def detector(
-    section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
+    section: BackboneSection, name: str, shape: Shape, classes: int, with_weights: bool
 ) -> nn.Module:
     """Builds a detector of ultralytics, for masks or poses, too.
 
@@ -27,7 +27,7 @@ def detector(
         name: a YAML, for random weights, or a `.pt`, a pickle that ultralytics reads.
         shape: of one image.
         classes: how many.
-        published: whether the weights of the `.pt` are wanted.
+        with_weights: whether the weights of the `.pt` are wanted.
 
     Raises:
         BackboneError: ultralytics is missing, or the name or the options do not fit.
@@ -42,7 +42,7 @@ def detector(
         raise BackboneError(
             f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt"
         )
-    if published and not name.endswith(".pt"):
+    if with_weights and not published(name):
         raise BackboneError(
             f"no weights come with '{section.name}': give its .pt, or start from scratch"
         )
@@ -56,7 +56,7 @@ def detector(
     from nas_attn.ultralytics.rebuilding import keep_attention
 
     keep_attention()
-    if name.endswith(".pt"):
+    if published(name):
         refuse_distrusted(section.name, BackboneError)
     with quiet():
         with torch.random.fork_rng(devices=[]):
@@ -66,10 +66,10 @@ def detector(
             raise BackboneError(
                 f"'{section.name}' has attention already: give the .pt that it was made from"
             )
-        cfg = source.yaml if name.endswith(".pt") else name
+        cfg = source.yaml if published(name) else name
         model: nn.Module = call(kind, section, cfg, ch=shape[0], nc=classes, verbose=False)
-        if name.endswith(".pt"):
-            _take(model, section, source, published)
+        if published(name):
+            _take(model, section, source, with_weights=with_weights)
     return model
 
 
@@ -90,20 +90,21 @@ WITH_BOXES = ("detect", "segment", "pose", "obb")
 """Ultralytics' tasks whose networks find boxes."""
 
 
-def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
-    """Takes weights from a `.pt`, or its layers with random ones: their width of the class branch
-    is not in the YAML.
+def _take(model: Any, section: BackboneSection, source: nn.Module, *, with_weights: bool) -> None:
+    """Takes the weights of a `.pt`; or else its layers alone, with random ones, since a YAML does
+    not say how wide their class branch is.
     """
     drawn = {key: value.clone() for key, value in model.state_dict().items()}
     call(model.load, section, source, verbose=False)
-    if published:
+    if with_weights:
         return
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     same = {key: value for key, value in drawn.items() if value.shape == shapes.get(key)}
     model.load_state_dict(same, strict=False)
     for path, module in model.named_modules():
         if any(f"{path}.{name}" not in same for name, _ in module.named_parameters(recurse=False)):
-            module.reset_parameters()
+            # not every module has such a method
+            call(lambda layer: layer.reset_parameters(), section, module)
     if hasattr(model.model[-1], "bias_init"):
         model.model[-1].bias_init()
 
@@ -133,7 +134,7 @@ def names(near: str) -> list[str]:
     """Lists the scales of a network: of a YAML those that it declares, of a `.pt` the files beside
     it.
     """
-    if near.endswith(".pt"):
+    if published(near):
         return [str(path) for path in Path(near).parent.glob("*.pt")]
     try:
         from ultralytics.nn.tasks import yaml_model_load
