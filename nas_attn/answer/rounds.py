@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -39,15 +38,18 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
     uniform one, the control that the answer compares, the front, and the best of the others, up to
     CONFIRMED.
     """
-    bare = next((view for view in now.baselines if view.is_bare and view.state == "scored"), None)
     wanted = [
-        bare,
+        *_scored_bare(now),
         now.best_uniform,
         *_in_play(now, recommended(now))[:MOST_BESIDE],
         *now.ordered(view for view in now.candidates if view.on_front_of_placements),
         *now.ordered(now.able_to_win),
     ]
     return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
+
+
+def _scored_bare(now: Snapshot) -> list[CandidateView]:
+    return [view for view in now.baselines if view.is_bare and view.state == "scored"][:1]
 
 
 def _in_play(now: Snapshot, best: Recommendation | None) -> list[CandidateView]:
@@ -90,8 +92,8 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     best = recommended(now)
     if best is None or model is None:
         return []
-    bare = [view for view in now.baselines if view.is_bare and view.state == "scored"]
-    able = {view.key: view for view in now.able_to_win if view not in bare}
+    bare = _scored_bare(now)
+    able = {view.key: view for view in now.able_to_win if not view.is_bare}
     chosen = able.get(best.key)
     if chosen is None and bare and able:
         chosen = able[_most_worth(able, model, bare[0].key)]
@@ -105,7 +107,8 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     others = [view.key for view in now.ordered(able.values())]
     rivals = dict.fromkeys([*ahead, *drawn, *others])
     met = [able[key] for key in rivals if key in able and key != chosen.key]
-    joins = _joining(now, best, _without_effect(able, model, bare, best))
+    hopeless = _without_effect(able, model, bare, best)
+    joins = _joining(now, best, hopeless=hopeless)
     return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
 
 
@@ -138,17 +141,18 @@ def _without_effect(
     if not best.is_bare or not bare:
         return False
     counts = best.worth.size if best.worth else 0.0
-    odds = 0.0
+    # of placements that gain enough to count
+    expected = 0.0
     for key in able:
         gain = model.gain(key, bare[0].key)
         if gain is not None:
-            odds += float(cdf((gain.mean - counts) / max(gain.sd, 1e-12)))
-    return odds < SETTLED
+            expected += float(cdf((gain.mean - counts) / max(gain.sd, 1e-12)))
+    return expected < SETTLED
 
 
-def _joining(now: Snapshot, best: Recommendation, hopeless: bool) -> list[CandidateView]:
+def _joining(now: Snapshot, best: Recommendation, *, hopeless: bool) -> list[CandidateView]:
     """Networks other than placements that join a round: those that may be the answer. One of them,
-    so that attention keeps at least half of the runs, unless it is hopeless.
+    so that attention keeps at least half of the runs, unless attention is hopeless.
     """
     lead = None if best.capacity is None else best.capacity.lead.gain
     joining = []
@@ -162,27 +166,6 @@ def _joining(now: Snapshot, best: Recommendation, hopeless: bool) -> list[Candid
         if is_compared or best.is_bare:
             joining.append(view)
     return joining[: RIVALS if hopeless else 1]
-
-
-def price(now: Snapshot) -> float | None:
-    """The latency ratio of attention: of the recommended or most promising placement, else the
-    median one's; None if unknown.
-    """
-    best = recommended(now)
-    if best:
-        keys = [best.key, *([best.best_bet.key] if best.best_bet else [])]
-    else:
-        keys = []
-    tried = {}
-    for v in now.candidates:
-        if v.latency and not v.is_bare and not v.control:
-            tried[v.key] = v.latency.ratio
-    prices = [tried[key] for key in keys if key in tried]
-    if prices:
-        return prices[0]
-    if tried:
-        return statistics.median(tried.values())
-    return None
 
 
 def rounds_begun(store: StudyStore) -> int:

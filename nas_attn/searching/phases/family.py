@@ -9,6 +9,7 @@ when attention's cost is known, and are at most a quarter of the candidates.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,6 @@ from optuna.trial import FrozenTrial
 
 from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import searched_snapshot
-from nas_attn.answer.rounds import price
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.attention.choice import Choice
 from nas_attn.backbones.relatives import Relatives
@@ -114,7 +114,7 @@ class QueuedRelatives:
         others = [other_of(placement) for placement in tried if len(placement.assignments) == 1]
         larger = [other for other in networks.larger if other in others]
         smaller = [other for other in networks.smaller if other in others]
-        attention = price(now) or 1.0
+        attention = attention_latency(now)
         if networks.larger and not larger:
             return self._near_attention(networks.larger, attention)
         if networks.smaller and not smaller:
@@ -185,6 +185,23 @@ class QueuedRelatives:
 
     def _bare(self, other: Choice) -> ResolvedPlacement:
         return relative(self._bench.plan, other)
+
+
+def attention_latency(now: Snapshot) -> float:
+    """The latency ratio of attention: of the recommended or most promising placement, else the
+    median one's; 1 if unknown.
+    """
+    tried = {
+        view.key: view.latency.ratio
+        for view in now.candidates
+        if view.latency and not view.is_bare and not view.control
+    }
+    best = recommended(now)
+    if best and best.key in tried:
+        return tried[best.key]
+    if best and best.best_bet and best.best_bet.key in tried:
+        return tried[best.best_bet.key]
+    return statistics.median(tried.values()) if tried else 1.0
 
 
 def which_larger(latencies: Sequence[Latency | None], attention: float, limit: float | None) -> int:
