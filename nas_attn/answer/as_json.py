@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from pydantic import BaseModel
-
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import answer_lines, below, rows
 from nas_attn.answer.choosing import Chosen, choice_sentences
@@ -40,20 +38,23 @@ _FACTS = (
 
 
 def answer_as_json(answer: Answer) -> Plain:
-    """An answer and its study in JSON's types; NaN and infinity become None. `reliability`: of one
-    run, and of the mean of three.
-    """
+    """An answer and its study in JSON's types; NaN and infinity become None."""
     now = answer.now
+    own = {
+        "recipe": now.recipe.model_dump(mode="json"),
+        "cautions": [caution.text for caution in now.cautions],
+        "images": now.images.described() if now.images else [],
+    }
     plain: Plain = {}
     for item in dataclasses.fields(now):
-        if item.compare:
+        if item.name in own:
+            plain[item.name] = own[item.name]
+        elif item.compare:
             plain[item.name] = as_json(getattr(now, item.name))
+        # its place among the keys
         if item.name == "noise":
             plain["recommendation"] = None
-    plain["recipe"] = now.recipe.model_dump(mode="json")
     plain["front"] = [view.key for view in now.front]
-    plain["cautions"] = [caution.text for caution in now.cautions]
-    plain["images"] = now.images.described() if now.images else []
     plain["card"] = _card(answer)
     best = answer.best
     plain["recommendation"] = None if best is None else _recommendation(answer, best)
@@ -62,6 +63,7 @@ def answer_as_json(answer: Answer) -> Plain:
         plain["early"] = plain.pop("recommendation")
         plain["recommendation"] = None
     for metric, floor in now.noise.items():
+        # of one run, and of the mean of three
         plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
     return plain
 
@@ -81,8 +83,6 @@ def choice_as_json(now: Snapshot, choice: Chosen) -> Plain:
 
 def as_json(value: Any) -> Any:
     """Data classes, mappings and sequences in JSON's types; placements in notation."""
-    if isinstance(value, BaseModel):
-        return None
     if isinstance(value, Enum):
         return value.name.lower()
     if isinstance(value, Placement):
