@@ -5,6 +5,7 @@ networks at a time.
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class CostMeasurement:
         """
         waiting = list(candidates)
         lock = DeviceLock.for_section(self._section)
-        for seed in range(10_000):
+        for seed in itertools.count():
             group = self._next_group(waiting, until)
             if not group:
                 return
@@ -109,16 +110,15 @@ class CostMeasurement:
     def found(self, candidates: Sequence[AdvisedPlacement]) -> tuple[MeasuredPlacement, ...]:
         """The candidates that have a latency now, in the given order."""
         latencies = estimate(self.sessions)
-        by_candidate = {built.candidate: key for key, built in self._built.items()}
-        keys = {
-            candidate: by_candidate[candidate]
-            for candidate in candidates
-            if candidate in by_candidate
+        measured = {
+            built.candidate: latencies[key]
+            for key, built in self._built.items()
+            if key in latencies
         }
         return tuple(
-            MeasuredPlacement(candidate, latencies[key])
-            for candidate, key in keys.items()
-            if key in latencies
+            MeasuredPlacement(candidate, measured[candidate])
+            for candidate in candidates
+            if candidate in measured
         )
 
     def _next_group(self, waiting: list[AdvisedPlacement], until: float) -> list[str]:
@@ -129,8 +129,7 @@ class CostMeasurement:
         most = MAX_CANDIDATES if self.sessions or not self._costly else FIRST_COSTLY
         group = [key for key in self._built if key not in latencies]
         while waiting and len(group) < most:
-            # one more, which is not built yet
-            if not self._fits([*group, ""], until):
+            if not self._fits(group, until, unbuilt=1):
                 break
             key = self._build(waiting.pop(0))
             if key is not None:
@@ -147,18 +146,18 @@ class CostMeasurement:
                 chosen.append(key)
         return chosen
 
-    def _fits(self, group: Sequence[str], until: float) -> bool:
+    def _fits(self, group: Sequence[str], until: float, *, unbuilt: int = 0) -> bool:
         left_s = until - time.monotonic()
-        return SAFETY * self._pace * self._session_s(group) < left_s
+        return SAFETY * self._pace * self._session_s(group, unbuilt) < left_s
 
-    def _session_s(self, group: Sequence[str]) -> float:
-        """Seconds of a session with these networks, about; an unknown one is like the bare one."""
-        bare_s = self._rough.bare_s
-        forward_s = WITH_REFERENCE * bare_s
-        for key in group:
-            forward_s += self._built[key].forward_s if key in self._built else bare_s
+    def _session_s(self, group: Sequence[str], unbuilt: int = 0) -> float:
+        """Seconds of a session with these networks, about, and with so many that are not built yet,
+        which count as the bare one.
+        """
+        forward_s = (WITH_REFERENCE + unbuilt) * self._rough.bare_s
+        forward_s += sum(self._built[key].forward_s for key in group)
         new = [key for key in group if candidate_name(key) not in self._nets]
-        preparing_s = COSTLY_S * len(new) if self._costly else 0.0
+        preparing_s = COSTLY_S * (len(new) + unbuilt) if self._costly else 0.0
         return max(CALLS * forward_s, self._section.session_seconds) + preparing_s
 
     def _build(self, candidate: AdvisedPlacement) -> str | None:
