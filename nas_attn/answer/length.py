@@ -34,7 +34,7 @@ LAST_SHARE = 0.08
 # seconds of a search before its first training and after its last
 BESIDE_S = 22.0
 # a clearly better length takes so much of what is left to gain: of the smaller of p and 1 - p for a
-# share p (an accuracy), else of the value
+# share p (an accuracy), else of the value, since nobody knows the best one; there the loss decides
 CLEAR = 0.05
 
 
