@@ -132,6 +132,8 @@ def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:
     assert int(shown.rsplit(" passed", 1)[0].split()[-1]) >= 10
 
 
+# pytest in a process of its own; the contract is asked of all rows in tests/training/tasks
+@pytest.mark.slow
 def test_a_task_keeps_to_the_contract_of_tasks(contributed: Path) -> None:
     command = "-m pytest tests/training/tasks -q -k ordinal -p no:cacheprovider"
     shown = python(contributed, *command.split())

@@ -74,7 +74,34 @@ CASES = (
 # fmt: on
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.maker.__name__)
+OFTEN = (
+    studies.only_bare,
+    studies.gains_that_do_not_count,
+    studies.worth,
+    studies.better_control,
+    studies.dear_control,
+    studies.tested_worse,
+    studies.bare_was_tested,
+    studies.brief_and_open,
+    studies.longer,
+    studies.constant,
+)
+"""Each verdict, with and without controls and tests; more studies with the same verdicts are slow:
+each is answered three times.
+"""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=case.maker.__name__,
+            marks=() if case.maker in OFTEN else pytest.mark.slow,
+        )
+        for case in CASES
+    ],
+)
 def test_a_study_decides_as_it_did(
     case: Case, nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
