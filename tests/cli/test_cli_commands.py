@@ -329,9 +329,9 @@ def test_init_says_how_a_folder_is_named(
     assert "folder:cats" in nas("init", "--yes", "--data", "cats").error
 
 
-@pytest.mark.parametrize(
-    ("trials", "status"), [("9", 0), pytest.param("many", 2, marks=pytest.mark.slow)]
-)
+# a process at a terminal; test_cli_folds.py answers there, too
+@pytest.mark.slow
+@pytest.mark.parametrize(("trials", "status"), [("9", 0), ("many", 2)])
 def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> None:
     answers = {
         "Data set": "cifar10",

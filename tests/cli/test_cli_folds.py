@@ -115,6 +115,8 @@ def test_init_asks_on_a_terminal_again_until_the_fold_is_there(here: Path) -> No
     assert splits.by_split == {"train": ["fold_0", "fold_2", "fold_3"], "validation": ["fold_1"]}
 
 
+# a process at a terminal; `init` asks there with the same questions
+@pytest.mark.slow
 def test_search_of_a_folder_asks_on_a_terminal(here: Path) -> None:
     answers = [("Fold for validation", "fold_1"), ("Fold for the final test", "fold_3")]
     planned = ["search", "photos", "--dry-run", "--set", "backbone.name=resnet8"]

@@ -48,9 +48,9 @@ def test_a_search_does_not_begin_if_its_answer_would_be_lost(table: Path) -> Non
 
 @pytest.mark.parametrize(
     "command",
+    # the same check as of a search; each command is a process that loads torch
     [
-        "resume --json",
-        # the same check; each command is a process that loads torch
+        pytest.param("resume --json", marks=pytest.mark.slow),
         pytest.param("test --seeds 2", marks=pytest.mark.slow),
         pytest.param("measure none", marks=pytest.mark.slow),
     ],
@@ -93,9 +93,9 @@ def test_a_worker_whose_log_cannot_be_written_goes_on(table: Path) -> None:
     assert na.open_study(name="table").snapshot().counts["scored"] == 2
 
 
-@pytest.mark.parametrize(
-    "to", ["2>/dev/full", pytest.param("2>&-", marks=pytest.mark.slow)], ids=["full", "closed"]
-)
+# that an output which cannot be written ends no search is asked above, of the answer's
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["2>/dev/full", "2>&-"], ids=["full", "closed"])
 def test_progress_that_cannot_be_written_ends_no_search(table: Path, to: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{SEARCH} --workers 1 {to}"], text=True, capture_output=True, check=False
@@ -105,7 +105,16 @@ def test_progress_that_cannot_be_written_ends_no_search(table: Path, to: str) ->
     assert na.open_study(name="table").snapshot().counts["scored"] == 2
 
 
-@pytest.mark.parametrize("command", ["pareto", "pareto --json", "status", "--help"])
+# all are printed alike; each command is a process that loads torch
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pareto --json",
+        "--help",
+        pytest.param("pareto", marks=pytest.mark.slow),
+        pytest.param("status", marks=pytest.mark.slow),
+    ],
+)
 def test_a_command_that_only_prints_says_that_it_could_not(
     table_of_one: Path, command: str
 ) -> None:

@@ -184,7 +184,8 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
     assert not (here / "ran").exists()
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+# each is a process that loads torch
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1252", marks=pytest.mark.slow)])
 def test_a_terminal_that_knows_few_letters_is_no_error(here: Path, encoding: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     command = [sys.executable, "-m", "nas_attn.cli.main", "modules", "Größe注"]

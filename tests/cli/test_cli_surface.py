@@ -289,7 +289,10 @@ def test_a_study_whose_trials_are_gone_can_be_deleted(table: Path, nas: Nas) -> 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a terminal")
-@pytest.mark.parametrize(("typed", "left"), [(b"n\n", 1), (b"y\n", 0)])
+# with yes it goes on as with --yes; each is a process that loads torch
+@pytest.mark.parametrize(
+    ("typed", "left"), [(b"n\n", 1), pytest.param(b"y\n", 0, marks=pytest.mark.slow)]
+)
 def test_at_a_terminal_the_command_asks(table: Path, typed: bytes, left: int) -> None:
     begin("table")
     master, slave = pty.openpty()

@@ -90,7 +90,10 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
     assert program("net.pt2")(photographs(shapes, "net.pt2.json")).shape == (IMAGES, 2)
 
 
-@pytest.mark.parametrize("format_", ["torch", "weights", "python"])
+# each format after a search of its own; the units are the same
+@pytest.mark.parametrize(
+    "format_", ["torch", *(pytest.param(n, marks=pytest.mark.slow) for n in ("weights", "python"))]
+)
 def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     shapes: Path, nas: Nas, format_: str
 ) -> None:
