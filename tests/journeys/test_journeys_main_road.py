@@ -4,6 +4,7 @@ exported network.
 
 from __future__ import annotations
 
+import pytest
 import torch
 from answers import TINY, finished, kept_files, settings
 from materials import photographs
@@ -14,6 +15,8 @@ from nas_attn.backbones import build
 from nas_attn.recipe.recipe import BackboneSection
 
 
+# nine processes, 40 s; `.ci/run` goes this way with `make quickstart`
+@pytest.mark.slow
 def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
     photographs(shell.folder / "meine Fotos (größer)")
     said = shell.types(

@@ -41,6 +41,8 @@ def others(candidates: list[CandidateView]) -> list[CandidateView]:
     return [view for view in candidates if other_of(view.placement) is not None]
 
 
+# 16 candidates with latencies, and all commands; test_prepare_planning.py has one relative
+@pytest.mark.slow
 def test_a_quarter_of_the_candidates_are_relatives_that_can_be_used(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,6 +70,8 @@ def test_a_quarter_of_the_candidates_are_relatives_that_can_be_used(
         assert nas(page).status == 0, page
 
 
+# a search; who tries controls is asked in test_prepare_planning.py
+@pytest.mark.slow
 def test_controls_can_be_turned_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TABLE, "objectives", ["accuracy", "params"])
     candidates = searched(tmp_path, monkeypatch, trials=8, controls="none")

@@ -137,6 +137,8 @@ def test_a_recipe_that_names_no_length_leaves_it_open() -> None:
     assert not load_recipe("digits", overrides={"target": {}, "training.rungs": [3]}).target_is_open
 
 
+# real trainings; what an open gain decides is asked in test_answer_length.py
+@pytest.mark.slow
 def test_a_longer_training_goes_on_over_seeds_as_long_as_it_is_open_what_it_brings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

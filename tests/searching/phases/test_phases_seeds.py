@@ -57,6 +57,8 @@ def test_candidates_run_on_the_bare_networks_seeds_and_each_is_confirmed_on_othe
     assert set(map(tuple, confirmed.values())) == {(2,)}
 
 
+# a search of twelve as above, begun by an earlier version
+@pytest.mark.slow
 def test_a_study_that_began_in_another_order_goes_on_in_it(table: Path) -> None:
     opened = begun()
     # as an earlier version gave a candidate its second seed
