@@ -119,6 +119,8 @@ def test_a_program_of_torch_export(model: nn.Module, tmp_path: Path) -> None:
     assert json.loads(extra["notes.json"]) == NOTES
 
 
+# test_export_rows.py computes with the file, too
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_onnx_through_onnx_runtime(model: nn.Module, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
