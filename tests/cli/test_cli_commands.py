@@ -77,6 +77,8 @@ def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
     assert sorted(path.name for path in table.iterdir() if path.name != "__pycache__") == before
 
 
+# two searches; `resume --set target.epochs` is asked in test_prepare_new_target.py
+@pytest.mark.slow
 def test_the_next_command_of_a_brief_search_trains_as_long_as_the_target(table: Path, nas) -> None:
     # the runs train to 2 epochs
     with (table / "table.toml").open("a") as file:

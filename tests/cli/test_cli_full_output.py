@@ -26,7 +26,9 @@ def typed(command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+# a terminal that goes, below, is the harder case
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_whose_output_is_closed_is_finished(table: Path, workers: int) -> None:
     done = typed(f"{SEARCH} --workers {workers} >&-")
     error = (table / "error").read_text()

@@ -293,7 +293,12 @@ def test_time_that_other_programs_take_makes_no_module_too_slow(
     assert costs.too_slow == []
 
 
-@pytest.mark.parametrize("deployed", [False, True], ids=["first-look", "session"])
+# each is an advice of its own, told alike
+@pytest.mark.parametrize(
+    "deployed",
+    [pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["first-look", "session"],
+)
 def test_a_placement_that_does_not_run_is_told_with_the_reason(
     network: nn.Module, deployed: bool
 ) -> None:
