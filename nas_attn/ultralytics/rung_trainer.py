@@ -173,6 +173,8 @@ def _trainer_class(theirs: Any) -> Any:
         attention: frozenset[str]
         factor: float
 
+        run_callbacks = _run_our_callbacks
+
         @override
         def resume_training(self, ckpt: Any) -> None:
             if self.before is None:
@@ -209,6 +211,15 @@ def _trainer_class(theirs: Any) -> Any:
             return None
 
     return RungTrainer
+
+
+def _run_our_callbacks(trainer: Any, event: str) -> None:
+    """Leaves out those of ultralytics: its trackers (MLflow, Weights & Biases, …) would have a run
+    for every candidate.
+    """
+    for callback in trainer.callbacks[event]:
+        if not callback.__module__.startswith("ultralytics."):
+            callback(trainer)
 
 
 def _resume_schedules(trainer: Any) -> None:

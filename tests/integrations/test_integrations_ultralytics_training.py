@@ -4,6 +4,9 @@ a stop changes nothing.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -343,6 +346,28 @@ def test_attention_learns_in_layers_that_yolo_freezes(tmp_path: Path) -> None:
             name.startswith(f"model.{layer}.") for name in names["others"] for layer in range(10)
         )
         assert bool(names["attention"]) == thawed
+
+
+@pytest.mark.extras("ultralytics", "mlflow")
+@pytest.mark.slow
+def test_a_candidate_leaves_no_run_in_the_trackers_of_ultralytics(tmp_path: Path) -> None:
+    data = yolo_files.data_file(DataSection(name="digits", options=OPTIONS))
+    begin = (
+        "import sys\n"
+        "from ultralytics.models.yolo.detect import DetectionTrainer\n"
+        "from nas_attn.ultralytics.rung_trainer import _trainer_class\n"
+        "kind = _trainer_class(DetectionTrainer) if sys.argv[1] == 'ours' else DetectionTrainer\n"
+        f"given = {{'model': 'yolo11n.yaml', 'data': {str(data)!r}, 'project': sys.argv[2]}}\n"
+        "kind(overrides=given).run_callbacks('on_pretrain_routine_end')\n"
+    )
+    variables = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    variables["YOLO_CONFIG_DIR"] = str(tmp_path / "settings")
+    for whose, logged in (("theirs", True), ("ours", False)):
+        folder = tmp_path / whose
+        folder.mkdir()
+        command = [sys.executable, "-c", begin, whose, str(folder / "runs")]
+        subprocess.run(command, cwd=folder, env=variables, check=True, timeout=240)
+        assert any("mlflow" in path.name for path in folder.iterdir()) is logged
 
 
 @pytest.mark.extras("ultralytics")
