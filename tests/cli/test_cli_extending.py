@@ -173,7 +173,8 @@ def test_what_the_new_space_does_not_hold_is_kept_without_parameters(searched: P
 
 def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
     stop = threading.Event()
-    opened = create_study(load_recipe("table.toml"), URL)
+    recipe = load_recipe("table.toml", overrides={"search.confirm_seeds": 0})
+    opened = create_study(recipe, URL)
 
     def say(line: str) -> None:
         if line.startswith("trial 3"):

@@ -4,6 +4,7 @@ with.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -26,11 +27,10 @@ SMALL = {
 }
 
 
-@pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The database of a finished study whose latencies came from ncnn."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "nas_attn.db"
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a finished study whose latencies came from ncnn; no test changes it."""
+    path = tmp_path_factory.mktemp("measured") / "nas_attn.db"
     na.search("digits", overrides=SMALL, storage=f"sqlite:///{path}", threads=1, say=lambda _: None)
     changed = 0
     with sqlite3.connect(path) as database:
@@ -44,7 +44,16 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                             f' WHERE typeof("{column}") = \'text\' AND instr("{column}", ?)',
                             (eager, eager.replace("eager", "ncnn"), eager),
                         ).rowcount
+    database.close()
     assert changed >= 2
+    return path
+
+
+@pytest.fixture
+def storage(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, with its files."""
+    shutil.copytree(measured.parent, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / measured.name
     monkeypatch.setenv("NAS_ATTN_STORAGE", f"sqlite:///{path}")
     return path
 

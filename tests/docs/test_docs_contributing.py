@@ -51,7 +51,7 @@ SETTINGS = {
     "data.name": "stripes",
     "data.options": "{}",
     "search.sampler": "one_change",
-    "search.trials": "4",
+    "search.trials": "2",
     "search.baselines": "bare",
     "search.confirm_seeds": "0",
     "latency.mode": "traced",

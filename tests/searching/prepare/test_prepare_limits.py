@@ -119,8 +119,8 @@ def searched_within(*, ms: float) -> na.Study:
         "backbone": {"name": "resnet8", "width": 4},
         "data": {"name": "digits-8x8"},
         "target": {"epochs": 1},
-        "search": {"trials": 4, "confirm_seeds": 0},
-        "latency": {"session_seconds": 0.2},
+        "search": {"trials": 3, "confirm_seeds": 0},
+        "latency": {"session_seconds": 0.1, "tolerance": 0.9},
         "limits": {"max_latency_ms": ms},
     }
     recipe = recipe_from(changes, where="limited")

@@ -25,7 +25,7 @@ data = { name = "digits-8x8" }
 target = { epochs = 1 }
 search = { trials = 6, confirm_seeds = 0 }
 training = { batch_size = 128 }
-latency = { session_seconds = 0.2 }
+latency = { session_seconds = 0.1, tolerance = 0.9 }
 """
 
 
@@ -96,6 +96,8 @@ def test_other_settings_and_the_same_length_are_refused(searched: Path, nas: Nas
     assert snapshot(open_study("short").store).recipe.target_training.rungs == [1]
 
 
+# retrains and tests on both sides of the change; that former runs stay is asked above
+@pytest.mark.slow
 def test_tests_and_weights_of_the_former_target_stay(searched: Path, nas: Nas) -> None:  # noqa: F811
     common = ("--workers", "1", "--device", "cpu")
     assert nas("retrain", "--placement", "stage1=simam", *common).status == 0

@@ -77,18 +77,20 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait(120)
 
 
-def check_whole(opened: OpenStudy, folder: Path) -> None:
+def check_whole(opened: OpenStudy, folder: Path, trials: int = TRIALS) -> None:
     """Every trial is told, no run was done twice, nothing is held or waits."""
-    assert Counter(row.state for row in opened.store.candidates()) == {"scored": TRIALS}
+    assert Counter(row.state for row in opened.store.candidates()) == {"scored": trials}
     calls = (folder / "calls.txt").read_text().splitlines()
     assert not [n for n in Counter(line.rsplit("|", 1)[0] for line in calls).values() if n > 1]
     assert not [row for row in opened.store.leases() if row.state == "held"]
     assert opened.store.queue.rows(state="waiting") == []
 
 
+@pytest.mark.slow
 def test_a_study_outlives_its_machine(
     table: Path, nas: Nas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Slow: three processes; the next test changes the machine within one."""
     opened = beginning.begin(load_recipe("table.toml", overrides=CHANGES), "sqlite:///nas_attn.db")
     search = begin(OLD_MACHINE, table / "said.txt", "resume", "table", "--workers", "1")
     until(lambda: scored(opened) >= 4)
@@ -119,11 +121,15 @@ def test_a_study_outlives_its_machine(
     assert former["details"]["instructions"] == "DEFAULT"
     assert set(again) <= former["latencies"].keys()
     assert "instructions DEFAULT" in nas("pareto", "table").out
-    assert nas("resume", "table", "--here").err.count("note: latencies") == 0, "it is this one now"
+    assert nas("resume", "table", "--workers", "1", "--here").err.count("note: latencies") == 0
 
 
-def test_a_card_decides_nothing_while_latencies_are_missing(table: Path, nas: Nas) -> None:
-    """Placements that only lack a latency are not said to be unlikely to help."""
+def test_a_card_decides_nothing_while_latencies_are_missing(
+    table: Path, nas: Nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Placements that only lack a latency are not said to be unlikely to help; a worker that
+    cannot measure them ends and names the way out.
+    """
     changes = {**CHANGES, "search.confirm_seeds": 1}
     opened = beginning.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
     known = nas("resume", "table", "--workers", "1", "--json").json
@@ -136,8 +142,19 @@ def test_a_card_decides_nothing_while_latencies_are_missing(table: Path, nas: Na
     assert "--here" in said
     assert "Keep the bare backbone" not in said
 
+    monkeypatch.setenv(environment.WORK_WAIT, "1")
+    alone = nas("resume", "table", "--trials", str(TRIALS + 1), "--workers", "1")
+    assert alone.status == 1
+    (note,) = [line for line in alone.err.splitlines() if line.startswith("note: latencies")]
+    assert note.endswith("nas-attn resume table --here")
+    states = Counter(row.state for row in opened.store.candidates())
+    assert states == {"scored": TRIALS, "running": 1}, "trained here, measured nowhere"
+    assert not [row for row in opened.store.leases() if row.state == "held"]
+
     back = nas("resume", "table", "--workers", "1", "--here", "--json").json
     assert back["card"]["taken"] == known["card"]["taken"], "its own latencies were kept"
+    check_whole(opened, table, TRIALS + 1)
+    assert nas("resume", "table", "--workers", "1", "--here").err.count("note: latencies") == 0
 
 
 @pytest.mark.slow

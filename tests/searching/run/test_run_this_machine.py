@@ -27,16 +27,13 @@ def begun(trials: int) -> None:
 @pytest.mark.usefixtures("table")
 def test_a_worker_that_dies_at_once_is_told_with_its_reason(nas: Nas) -> None:
     begun(3)
-    launched = nas("launch", "table", "--workers", "2", "--device", "cuda:7")
+    launched = nas("launch", "table", "--workers", "1", "--device", "cuda:7")
     assert launched.status == 1
-    assert "launched 2 workers" in launched.out
-    lines = launched.err.splitlines()
-    assert [line.partition(" ended ")[0] for line in lines] == [
-        "worker 1",
-        "worker 2",
-    ]
-    assert all("cuda:7" in line for line in lines)
-    assert all(Path(line.rpartition("(log: ")[2].rstrip(")")).exists() for line in lines)
+    assert "launched 1 worker" in launched.out
+    (line,) = launched.err.splitlines()
+    assert line.partition(" ended ")[0] == "worker 1"
+    assert "cuda:7" in line
+    assert Path(line.rpartition("(log: ")[2].rstrip(")")).exists()
 
 
 @pytest.mark.slow
@@ -86,6 +83,8 @@ def test_a_worker_that_lost_its_gpu_goes_on_as_another_process(table: Path, nas:
     assert states.total() >= 5
 
 
+# two processes; how GPUs are shared out is asked in test_run_launching.py
+@pytest.mark.slow
 @pytest.mark.usefixtures("table")
 def test_a_worker_started_by_hand_stands_for_one_on_each_gpu(
     nas: Nas, monkeypatch: pytest.MonkeyPatch
