@@ -149,6 +149,8 @@ def work_until_a_line(opened: OpenStudy) -> None:
     taking_part.work(opened, taking_part.Options(say=lambda line: stop.set(), stop=stop))
 
 
+# a worker for each run; test_cli_commands.py asks what status names
+@pytest.mark.slow
 def test_status_names_resume_wherever_a_search_was_stopped_after_its_candidates(
     table: Path, nas: Nas
 ) -> None:

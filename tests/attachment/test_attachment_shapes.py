@@ -82,7 +82,15 @@ def attention_in(model: nn.Module) -> int:
     return sum(path.endswith(".nas_attn") for path, _ in model.named_modules())
 
 
-@pytest.mark.parametrize(("channels", "size"), [(3, (1, 5)), (13, (7, 9)), (37, (16, 4))])
+# each with all modules
+@pytest.mark.parametrize(
+    ("channels", "size"),
+    [
+        (3, (1, 5)),
+        pytest.param(13, (7, 9), marks=pytest.mark.slow),
+        pytest.param(37, (16, 4), marks=pytest.mark.slow),
+    ],
+)
 def test_odd_channels_and_long_maps_begin_as_the_identity_and_learn(
     channels: int, size: tuple[int, int]
 ) -> None:

@@ -119,6 +119,8 @@ def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
     assert not (folder / "digits.py").exists()
 
 
+# test_export_rows.py has the file in int8, and the test above a card
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_an_int8_file_scores_what_its_card_says(folder: Path, nas) -> None:
     pytest.importorskip("onnxruntime")

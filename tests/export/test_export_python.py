@@ -199,9 +199,9 @@ CASES: dict[str, tuple[str, str, Shape, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "names", [["gray", "own", "branch"], pytest.param(["ten", "dense"], marks=pytest.mark.slow)]
-)
+# every module on a resnet, and a network of one's own in test_cli_export.py, go this way, too
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["gray", "own", "branch"], ["ten", "dense"]])
 def test_backbones_of_other_packages_and_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
 ) -> None:

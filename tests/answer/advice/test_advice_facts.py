@@ -184,6 +184,8 @@ def test_the_fastest_of_the_most_likely_is_tried_first(advised: Advice) -> None:
     assert unknown.most_likely is None
 
 
+# another whole advice; the next test has a segmenter
+@pytest.mark.slow
 def test_segmentation_is_not_known_and_its_latencies_are_measured(network: nn.Module) -> None:
     setting = replace(SCRATCH, task="segmentation")
     advice = advise(network, question(setting), until=time.monotonic() + 60)

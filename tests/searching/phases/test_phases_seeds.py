@@ -44,6 +44,8 @@ def search(opened: OpenStudy) -> None:
     assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
 
 
+# a search of twelve; whose seeds are whose is asked below
+@pytest.mark.slow
 def test_candidates_run_on_the_bare_networks_seeds_and_each_is_confirmed_on_others(
     table: Path,
 ) -> None:

@@ -8,6 +8,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from nas_attn.answer.reading import answer, snapshot, unfinished
 from nas_attn.recipe.purposes import VALIDATE
 from nas_attn.recipe.reading import load_recipe
@@ -49,6 +51,8 @@ def test_a_test_that_begins_beside_a_search_is_done_with_it(table: Path) -> None
     assert not unfinished(opened.store)
 
 
+# a study of an earlier version
+@pytest.mark.slow
 def test_a_test_whose_runs_an_earlier_version_withdrew_ends(table: Path) -> None:
     """It did so when the search ended a candidate that was tested at the same time."""
     opened = beginning.begin(load_recipe("table.toml", overrides=CHANGES), URL)

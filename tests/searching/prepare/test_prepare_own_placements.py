@@ -92,6 +92,8 @@ def test_an_idea_that_is_a_baseline_stays_one(table: Path) -> None:
     assert [view.baseline for view in study.candidates()] == ["none", "uniform eca"]
 
 
+# test_prepare_limits.py has an exhausted search with something new
+@pytest.mark.slow
 def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
     space = {"name": "tiny", "sites": {"include": ["stage3"]}, "choices": {"eca": {}, "simam": {}}}
     recipe = load_recipe(

@@ -175,6 +175,8 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStudy:
     return open_study("before", f"sqlite:///{tmp_path / 'before.db'}")
 
 
+# a study of an earlier version, searched in a process of its own
+@pytest.mark.slow
 def test_a_study_from_before_says_not_recorded_and_keeps_its_batches(
     before: OpenStudy, nas: Nas
 ) -> None:
