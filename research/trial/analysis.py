@@ -189,7 +189,9 @@ def _answer(trial: Trial) -> str:
     known = _tests(trial, list(PROBLEMS))
     if not known:
         return "Not known yet: no placement has two seeds."
-    cases = f"{known.count(HELPS)} of {len(known)} cases ({len(PLACEMENTS)} placements)"
+    plain = sum("conv" in network for network in PLACEMENTS)
+    placements = f"{len(PLACEMENTS)} placements, {plain} of them of plain convolutions"
+    cases = f"{known.count(HELPS)} of {len(known)} cases ({placements})"
     said = (
         f"n {cases} a placement helps, in {known.count(HURTS)} it hurts, else nothing"
         f" is shown ({_seeds_of_tests(trial)}, false discovery rate 5 %)."
