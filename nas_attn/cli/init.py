@@ -2,121 +2,65 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from typer import Argument, Option
 
 from nas_attn.cli.commands import Context
 from nas_attn.cli.common import TASK, Data, Target, check_typed, echo, print_json
+from nas_attn.cli.recipe_text import MANY, RecipeAnswers, data_known, is_small, recipe_text
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
-from nas_attn.recipe import tables
-from nas_attn.recipe.target import AUTO, TargetWords, refuse_unpublished, target_table, target_words
+from nas_attn.recipe.target import TargetWords, refuse_unpublished, target_words
 from nas_attn.recipe.task import InputProposal
-from nas_attn.recipe.tasks import TASKS, Task, find, variants
+from nas_attn.recipe.tasks import TASKS, find, variants
 from nas_attn.system.paths import output_path
 
 if TYPE_CHECKING:
-    from nas_attn.recipe.recipe import DataSection, SplitsSection
+    from nas_attn.recipe.recipe import DataSection, Recipe, SplitsSection
 
 # source of a backbone -> package that it needs
 PACKAGE_OF_SOURCE = {
     "timm": "timm",
     "smp": "segmentation_models_pytorch",
 }
-TEMPLATE = """\
-# A study: which attention module helps, at which stage of the backbone, with which settings?
-# Start it with:  nas-attn search {path}
-name = {name}
-# The search space: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path.
-space = {space}
-objectives = [{objectives}]        # {metrics}, {costs}
-{task}
-[backbone]
-name = {backbone}                # {backbones_known}
-{options}
-[data]
-name = {data}                    # {data_known}
-root = "data"                      # folder for downloaded files
-{folder}
-[target]                           # how you will train the network in the end
-# scratch, or pretrained with weights = "default" (published ones) or your file
-start = "{start}"
-{weights}epochs = {epochs}
-seeds = 8                          # runs of each network in `nas-attn test`
-
-# The search trains as the target does, unless `start` and `rungs` stand here.
-[training]
-batch_size = {batch_size}
-{lines}{augment}
-[latency]
-device = "cpu"                     # where the network will run: cpu or cuda
-batch_size = 1
-
-[search]
-trials = {trials}
-sampler = "auto"                   # {samplers}
-confirm_seeds = 3                  # more seeds for the networks that matter after the search
-
-[limits]
-{limit}
-
-[answer]
-# The smallest gain worth its latency; default: a tenth of the best gain or of the noise.
-# worth = 0.01
-"""
-AUGMENT = """\
-augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
-"""
-# With this many training images, a user's data set is treated like a published one
-MANY = 2000
+# labels that a table has of images
+OF_A_TABLE = ("tags", "numbers")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
     """The answers that are given as options."""
 
-    name: str | None
-    task: str | None
-    data: str | None
-    validation_fold: str | None
-    test_fold: str | None
-    backbone: str | None
-    space: str | None
-    trials: int | None
-    max_latency_ratio: float | None
+    name: str | None = None
+    task: str | None = None
+    data: str | None = None
+    columns: Sequence[str] = ()
+    validation_fold: str | None = None
+    test_fold: str | None = None
+    backbone: str | None = None
+    space: str | None = None
+    trials: int | None = None
+    max_latency_ratio: float | None = None
 
 
-@dataclass(frozen=True)
-class RecipeAnswers:
-    """What a recipe is written from."""
+class ProposedTask(NamedTuple):
+    """What data are for, as far as it can be seen."""
 
-    path: str
-    name: str
     task: str
-    space: str
-    backbone: str
-    data: str
-    splits: SplitsSection | None
-    """Which folders of the data train, validate and test; None: their names say it."""
-    proposed: InputProposal | None
-    """How the images become the network's input; None: nobody has seen them."""
-    target: TargetWords
-    trials: float
-    ratio: float | None
-    images: float
-    """Approximate number of the user's training images; 0 if it is not known."""
-    preset: str | None
-    """Of the training, which the backbone needs."""
+    # by what that is seen; empty where nobody doubts it
+    why: str = ""
+    # of a table, to learn; none: all
+    columns: Sequence[str] = ()
+    # that other columns may be meant; empty: no
+    choice: str = ""
 
 
 class Dialogue:
@@ -158,6 +102,10 @@ def init(
         Option(metavar=TASK, help="What the network is for.", show_default="by the data"),
     ] = None,
     data: Data = None,
+    columns: Annotated[
+        list[str] | None,
+        Option("--column", metavar="NAME", help="Column to learn of a folder's table."),
+    ] = None,
     validation_fold: Annotated[
         str | None, Option(help="For a folder of folds (fold_0, …): the one that validates.")
     ] = None,
@@ -179,12 +127,13 @@ def init(
     Examples:
       nas-attn init study.toml
       nas-attn init photos --target weights
+      nas-attn init faces --column age
 
     What a recipe says: docs/reference/recipe.md
     """
     asked = target_words(target or [])
     if Path(path).is_dir():
-        data = data or f"folder:{path}"
+        data = data or folder_data(path)
         path = f"{Path(path).resolve().name}.toml"
     file = _new_file(path, force=force)
     if task is not None and task not in TASKS:
@@ -195,6 +144,7 @@ def init(
         name=name,
         task=task,
         data=data,
+        columns=columns or (),
         validation_fold=validation_fold,
         test_fold=test_fold,
         backbone=backbone,
@@ -202,8 +152,10 @@ def init(
         trials=trials,
         max_latency_ratio=max_latency_ratio,
     )
-    answers, notes = _answers(path, given, asked, dialogue)
-    _write(file, _text(answers))
+    answers, seen, notes = _answers(path, given, asked, dialogue)
+    if seen:
+        notes.insert(0, f"{answers.data}: {seen}")
+    _write(file, recipe_text(answers))
     if context.as_json:
         print_json({"recipe": path, "defaults": dialogue.taken, "notes": notes})
         return
@@ -216,27 +168,35 @@ def init(
 
 def _answers(
     path: str, given: Given, target: TargetWords, dialogue: Dialogue
-) -> tuple[RecipeAnswers, list[str]]:
-    """The answers to all questions, and what there is to say of data and weights. `said`: of the
-    target.
+) -> tuple[RecipeAnswers, str, list[str]]:
+    """The answers to all questions, what the images are, and what there is to say of the task and
+    of weights.
     """
     from nas_attn.cli.folds import chosen_splits
     from nas_attn.recipe.reading import study_name
     from nas_attn.recipe.recipe import DataSection
+    from nas_attn.recipe.sections import TableSection
 
-    question = f"Data set ({', '.join(_data_known(given.task or next(iter(TASKS))))})"
+    question = f"Data set ({', '.join(data_known(given.task or next(iter(TASKS))))})"
     data = dialogue.ask(given.data, "data", question, "digits")
-    task, why = (given.task, "") if given.task else proposed_task(data)
+    proposal = proposed_task(data, given.task, given.columns)
+    task = proposal.task
     hints = variants(task)[0].hints
     usual = variants(task)[0].usual_backbone
-    small = _small(data)
+    small = is_small(data)
     backbone = dialogue.ask(given.backbone, "backbone", "Backbone", usual(data, small=small))
     check_typed(backbone, data, trust=dialogue.trust)
     splits = chosen_splits(data, given.validation_fold, given.test_fold, asking=dialogue.asking)
     images = count_images(data, splits)
-    seen, proposed, preset = _look(task, DataSection(name=data, splits=splits), backbone, images)
-    notes = [f"task: {task}, since {why} (--task says another one)"] if why else []
-    notes += [f"{data}: {seen}"] if seen else []
+    table = TableSection(columns=list(proposal.columns)) if proposal.columns else None
+    section = DataSection(name=data, splits=splits, table=table)
+    seen, proposed, preset = _look(task, section, backbone, images)
+    notes = []
+    if proposal.why:
+        ways = ["--task says another one"]
+        if variants(task)[0].labels in OF_A_TABLE and data.startswith("folder:"):
+            ways.append("--column names other columns")
+        notes.append(f"task: {task}, since {proposal.why} ({'; '.join(ways)})")
     start, note = _start(task, backbone, target, dialogue)
     if note:
         notes.append(note)
@@ -265,40 +225,134 @@ def _answers(
         ratio=None if limit == "none" else _number(float, limit, "the largest latency"),
         images=images,
         preset=preset,
+        columns=proposal.columns,
     )
-    return answers, notes
+    return answers, seen, notes
 
 
-def proposed_task(data: str) -> tuple[str, str]:
-    """The task that these data are for, and by what that is seen; empty where nobody doubts it."""
-    from nas_attn.data import coco, table
-    from nas_attn.data.walking import class_names, layout, subfolders
+def folder_data(folder: str) -> str:
+    """Names the data in a folder: annotations in COCO's form if there are some, else images."""
+    from nas_attn.data import coco
     from nas_attn.recipe.recipe import DataSection
+
+    # without a slash at its end
+    path = str(Path(folder))
+    with suppress(DataError):
+        coco.find_tagged(DataSection(name=f"coco:{path}"))
+        return f"coco:{path}"
+    return f"folder:{path}"
+
+
+def folder_recipe(
+    folder: str, changes: Mapping[str, Any], *, trust: bool
+) -> tuple[Recipe | None, list[str]]:
+    """Makes the recipe that `init` writes for a folder.
+
+    Args:
+        folder: Its path.
+        changes: Dotted key of the recipe -> value in its place.
+        trust: Whether code of other folders may be run.
+
+    Returns:
+        The recipe, None for a class of each image; and what there is to say of it.
+
+    Raises:
+        UserError: A choice is needed, or what is asked for cannot be searched.
+    """
+    from nas_attn.recipe.reading import read_toml, recipe_from
+
+    data = folder_data(folder)
+    stated = changes.get("task.name")
+    columns = changes.get("data.table.columns", ())
+    if stated is not None and stated not in TASKS:
+        raise RecipeError(f"task.name = '{shorten(str(stated))}': {did_you_mean(stated, TASKS)}")
+    proposal = proposed_task(data, stated, [columns] if isinstance(columns, str) else columns)
+    if proposal.task == next(iter(TASKS)):
+        return None, []
+    if proposal.choice:
+        raise DataError(
+            f"{proposal.choice}: name those that you want, as in nas-attn init"
+            f" {shlex.quote(folder)} --column {shlex.quote(proposal.columns[0])}, and search the"
+            " recipe that it writes"
+        )
+    given = Given(
+        task=stated,
+        data=data,
+        columns=proposal.columns,
+        backbone=changes.get("backbone.name"),
+    )
+    start = changes.get("target.weights") or changes.get("target.start")
+    target = TargetWords({"default": "weights", "pretrained": "weights"}.get(start, start), None)
+    dialogue = Dialogue(asking=False, trust=trust)
+    answers, _, notes = _answers(f"{Path(folder).resolve().name}.toml", given, target, dialogue)
+    table = read_toml(recipe_text(answers), folder)
+    return recipe_from(table, where=folder, overrides=dict(changes)), notes
+
+
+def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = ()) -> ProposedTask:
+    """Proposes what data are for.
+
+    Args:
+        data: Their name.
+        task: The task that the user says; None: none.
+        columns: Those of a table that the user wants to learn; none: not said.
+
+    Raises:
+        UserError: There are no such columns, or they are of no use.
+    """
+    from nas_attn.data import table
 
     usual = next(iter(TASKS))
     source, _, place = data.partition(":")
     root = Path(place).expanduser()
+    kind = None if task is None else variants(task)[0].labels
+    has_table = source == "folder" and root.is_dir() and kind in (None, *OF_A_TABLE)
+    if columns and not has_table:
+        raise RecipeError(
+            f"--column {shorten(columns[0])}: only --data folder:PATH with a CSV file has columns,"
+            " for multi-label or regression; leave it out"
+        )
+    if task is None and not columns:
+        seen = _seen_without_table(data)
+        if seen is not None:
+            return seen
+    if not has_table:
+        return ProposedTask(task or usual)
+    found = table.lesson(root, kind, columns)
+    named = {"tags": "multi-label", "numbers": "regression"}.get(found.kind or "", usual)
+    return ProposedTask(task or named, found.why, columns or found.columns, found.choice)
+
+
+def _seen_without_table(data: str) -> ProposedTask | None:
+    """What data are for that are no folder with a table; None: they may be one."""
+    from nas_attn.data import coco
+    from nas_attn.data.walking import class_names, layout, subfolders
+    from nas_attn.recipe.recipe import DataSection
+
+    source, _, place = data.partition(":")
+    root = Path(place).expanduser()
     if source == "yolo":
-        return "detection", "yolo: has boxes"
+        return ProposedTask("detection", "yolo: has boxes")
     if source == "coco":
         with suppress(DataError):
             coco.find(DataSection(name=data))
-            return "detection", "the annotations have boxes"
+            return ProposedTask("detection", "the annotations have boxes")
         with suppress(DataError):
             coco.find_tagged(DataSection(name=data))
-            return "multi-label", "the annotations have categories, and not all have boxes"
-        return "detection", "coco: is for boxes"
+            return ProposedTask(
+                "multi-label", "the annotations have categories, and not all have boxes"
+            )
+        return ProposedTask("detection", "coco: is for boxes")
     if source != "folder" or not root.is_dir():
-        return usual, ""
+        return None
     with suppress(DataError):
         train = layout(root).train
         names = (*subfolders(root), *subfolders(train[0]))
         if {"images", "masks"} <= {name.lower() for name in names}:
-            return "segmentation", "there are images and masks"
+            return ProposedTask("segmentation", "there are images and masks")
         class_names(train)
-        return usual, ""
-    kind, why = table.kind_of(root)
-    return {"tags": "multi-label", "numbers": "regression"}.get(kind or "", usual), why
+        return ProposedTask(next(iter(TASKS)))
+    return None
 
 
 def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) -> tuple[str, str]:
@@ -354,112 +408,12 @@ def _look(
     return *data_of(facts).first_look(data_section, images, backbone), preset
 
 
-def _small(data: str) -> bool:
-    """Whether a data set is of small grey pictures: few epochs, no mirroring."""
-    row = tables.find_data_set(data)
-    return row is not None and row.small
-
-
-def _data_known(task: str) -> list[str]:
-    """The data sets of a task."""
-    names: list[str] = []
-    for variant in variants(task):
-        names += (*tables.data_sets_with(variant.labels), *variant.hints.more_data)
-    return list(dict.fromkeys(names))
-
-
-def _options(backbone: str) -> str:
-    """A comment that names a segmentation network's trained encoder."""
-    source, _, name = backbone.partition(":")
-    if source == "torchvision" and name.startswith(("lraspp", "deeplabv3", "fcn")):
-        weights_line = 'weights_backbone = "DEFAULT"'
-    elif source == "smp":
-        weights_line = 'encoder_weights = "imagenet"'
-    else:
-        return ""
-    return f"# options = {{ {weights_line} }}   # a trained encoder; downloaded once\n"
-
-
 def _new_file(path: str, *, force: bool) -> Path:
     """Where the recipe goes. Raises RecipeError: a file is there, and it may not be overwritten."""
     file = output_path(path, what="recipe file", error=RecipeError)
     if file.exists() and not force:
         raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")
     return file
-
-
-def _text(answers: RecipeAnswers) -> str:
-    """The recipe's text: the answers, and defaults for the task and the size of the images."""
-    small = _small(answers.data)
-    facts = find(answers.task, answers.backbone)
-    # few images make few steps per epoch
-    few = facts.paced_by_images and 0 < answers.images < MANY
-    pace = facts.pace_of_few(answers.images) if few else facts.pace(answers.data, small=small)
-    # TOML's escapes are those of JSON
-    quoted = partial(json.dumps, ensure_ascii=False)
-    start = target_table(answers.target.start or "scratch")
-    weights = ""
-    if start["weights"]:
-        weights = f"weights = {quoted(start['weights'])}\n"
-    flip_and_crop = '{ name = "flip" }, { name = "crop", padding = 4 }'
-    augment = AUGMENT.format(augment="" if small else flip_and_crop)
-    limit = "# max_latency_ratio = 1.3"
-    if answers.ratio is not None:
-        limit = f"max_latency_ratio = {answers.ratio}"
-    task = ""
-    if answers.task != next(iter(TASKS)):
-        task = f'\n[task]\nname = "{answers.task}"\n'
-    preset = ""
-    if answers.preset is not None:
-        comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
-        preset = f'preset = "{answers.preset}"              {comment}\n'
-    backbones_known = [variant.hints.backbones for variant in variants(answers.task)]
-    text = TEMPLATE.format(
-        path=shlex.quote(answers.path),
-        name=quoted(answers.name),
-        space=quoted(answers.space),
-        objectives=f'"{facts.metric}", "latency"',
-        metrics=", ".join(facts.metrics),
-        costs=", ".join(tables.COSTS),
-        task=task,
-        backbone=quoted(answers.backbone),
-        backbones_known=", ".join(dict.fromkeys(backbones_known)),
-        options=_options(answers.backbone),
-        data=quoted(answers.data),
-        data_known=", ".join(_data_known(answers.task)),
-        folder=_splits_line(answers.splits)
-        + facts.data_lines(answers.data, answers.backbone, answers.proposed),
-        start=start["start"],
-        weights=weights,
-        epochs=_epochs(
-            answers.target, facts, answers.data, pace.tuned() if weights else pace.epochs
-        ),
-        batch_size=pace.batch_size,
-        lines=facts.training_lines or preset,
-        augment=augment if facts.own_trainer else "",
-        trials=answers.trials,
-        samplers=", ".join(tables.SAMPLERS),
-        limit=limit,
-    )
-    # the answers' lengths differ
-    return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)
-
-
-def _splits_line(splits: SplitsSection | None) -> str:
-    from nas_attn.data.walking import as_toml
-
-    return "" if splits is None else f"splits = {as_toml(splits)}\n"
-
-
-def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
-    """How long the target trains, in TOML: as the answers say; for a folder of images as long as
-    the bare backbone needs, since nobody knows that beforehand.
-    """
-    if target.epochs is None and task.own_trainer and data.startswith("folder:"):
-        return (
-            f'"{AUTO}"   # as long as the bare backbone needs, which the study finds; or a number'
-        )
-    return str(target.epochs or usual)
 
 
 def count_images(data: str, splits: SplitsSection | None = None) -> float:

@@ -47,7 +47,7 @@ def search(
         Argument(
             help=(
                 "Shipped name (digits, …), path of a recipe, or folder of images with a folder per"
-                " class."
+                " class, a table, masks or boxes."
             )
         ),
     ],

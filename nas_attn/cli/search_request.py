@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -29,7 +30,7 @@ from nas_attn.data.walking import UndividedFolds
 from nas_attn.errors import StudyError
 from nas_attn.latency.machine import fingerprint
 from nas_attn.recipe import tasks
-from nas_attn.recipe.reading import TOML_PATH, load_recipe
+from nas_attn.recipe.reading import TOML_PATH, load_recipe, study_name
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.beginning import move_here
 from nas_attn.searching.prepare.checks import check_here, placements
@@ -49,7 +50,7 @@ from nas_attn.searching.prepare.planning import (
 )
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.worker.devices import default_workers
-from nas_attn.storage.opening import OpenStudy, check_place
+from nas_attn.storage.opening import OpenStudy, begun_study, check_place
 from nas_attn.training.images import known_images
 from nas_attn.training.measurer import from_text, machine_text
 from nas_attn.training.plan import wanted
@@ -83,6 +84,15 @@ class SearchRequest:
         """The candidates that are wanted in any case; None: as the recipe says, or the time."""
         stated = self.changes.get("search.trials")
         return None if stated is None else int(stated)
+
+    @property
+    def limit_s(self) -> float | None:
+        """The time for everything; None: no limit. A folder gets an hour, unless its candidates are
+        stated.
+        """
+        if self.seconds is None and self.stated_trials is None and os.path.isdir(self.recipe):
+            return HOUR_S
+        return self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +141,7 @@ def recipe_for(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
     check_typed(named["backbone"], named["data"], trust=trust)
     budget = None
     if os.path.isdir(request.recipe):
-        budget = _budget(request, effort)
-        recipe = budget.recipe
+        recipe, budget = _of_folder(request, effort)
     else:
         ways = f"{TOML_PATH} or of a folder of images"
         recipe = load_recipe(request.recipe, overrides=changes, ways=ways)
@@ -144,6 +153,28 @@ def recipe_for(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
     check_trust(request.recipe, recipe, trust=trust)
     quiet_optuna()
     return recipe, budget
+
+
+def _of_folder(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget | None]:
+    """The recipe of a folder of images: of classes the one that fits the time, else the one that
+    `init` writes, or with which a study of its name was begun.
+    """
+    from nas_attn.cli.init import folder_data, folder_recipe
+
+    folder = request.recipe
+    name = str(request.changes.get("name") or study_name(Path(folder).resolve().name))
+    begun = begun_study(name, effort.context.storage)
+    if begun is not None and not request.changes.keys() - {"name"}:
+        is_of_classes = begun.recipe.task.name == next(iter(tasks.TASKS))
+        if begun.recipe.data.name == folder_data(folder) and not is_of_classes:
+            return begun.recipe, None
+    recipe, notes = folder_recipe(folder, request.changes, trust=effort.context.trust)
+    if recipe is None:
+        budget = _budget(request, effort)
+        return budget.recipe, budget
+    for line in notes:
+        echo(line, err=True)
+    return recipe, None
 
 
 def _budget(request: SearchRequest, effort: Effort) -> Budget:
@@ -196,7 +227,7 @@ def schedule_of(
     """
     stated = request.stated_trials
     unlimited = 0 if stated is not None else plan.recipe.search.trials
-    clock = SearchTime(request.seconds, request.began, stated, unlimited=unlimited)
+    clock = SearchTime(request.limit_s, request.began, stated, unlimited=unlimited)
     if budget is not None:
         _say_budget(budget, effort.context, err=True)
         seconds = request.seconds if stated is not None else budget.seconds
@@ -223,12 +254,13 @@ def _say_budget(budget: Budget, context: Context, *, err: bool) -> None:
 
 def _timetable(plan: SearchPlan, request: SearchRequest, effort: Effort) -> Timetable | None:
     """What a recipe's search does with its time; None without a limit."""
-    if request.seconds is None:
+    seconds = request.limit_s
+    if seconds is None:
         return None
     workers = effort.workers or default_workers(effort.device)
     return timetable(
         plan.recipe,
-        request.seconds,
+        seconds,
         workers=workers,
         device=effort.device,
         trials=request.stated_trials,

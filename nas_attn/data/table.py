@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -33,6 +34,8 @@ DELIMITERS = ",;\t"
 SEPARATORS = (";", "|", ",")
 # share of a column's cells that are numbers, from which it has numbers
 NEARLY_ALL = 0.9
+# share of the labels in a column's lists that must recur, where commas part them
+RECURRING_OF_COMMAS = 0.5
 CELL_WAY_OUT = "correct it, or name the columns to learn in data.table.columns"
 
 
@@ -315,7 +318,7 @@ def _check_cell(kind: Kind, cell: str, place: str, column: str) -> None:
     said = f"{place}: '{shorten(cell)}' in the column '{column}' is"
     if kind == "tags" and not _is_bit(cell):
         raise DataError(f"{said} neither 0 nor 1: {CELL_WAY_OUT}")
-    if not math.isfinite(_number(cell)):
+    if not _is_number(cell):
         raise DataError(f"{said} no number: {CELL_WAY_OUT}")
 
 
@@ -325,6 +328,10 @@ def _number(cell: str) -> float:
         return float(cell)
     except ValueError:
         return math.nan
+
+
+def _is_number(cell: str) -> bool:
+    return math.isfinite(_number(cell))
 
 
 def _is_bit(cell: str) -> bool:
@@ -337,33 +344,106 @@ def _separator(cells: Sequence[str]) -> str | None:
 
 
 def _listed(cell: str, separator: str | None) -> set[str]:
-    return {name.strip() for name in cell.split(separator)} - {""}
+    """The labels of a cell; Python writes a list with brackets and quotes."""
+    return {name.strip(" []'\"") for name in cell.split(separator)} - {""}
 
 
-def kind_of(root: Path) -> tuple[Kind | None, str]:
-    """Tells what a folder's table has, and by what it is seen; None if there is no table, or it has
-    one class for each image.
+@dataclass(frozen=True)
+class Lesson:
+    """What a folder's table teaches of its images, as `init` proposes it."""
+
+    # None: nothing, or one class of each image
+    kind: Kind | None = None
+    # by what that is seen
+    why: str = ""
+    # to learn; none: all beside the images and their splits
+    columns: tuple[str, ...] = ()
+    # why another column may be meant, with the names of all; empty: none may
+    choice: str = ""
+
+
+def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) -> Lesson:
+    """Proposes what of a folder's table is learnt: 0 and 1, lists of labels, or numbers.
+
+    Args:
+        root: The folder.
+        kind: What its task learns; None: what there is.
+        columns: Those to learn; none: what there is.
+
+    Raises:
+        DataError: the table has no such column.
     """
     try:
         file, *_ = _tables(root, TableSection()).values()
         lines = _lines(file)
         image = _Images(root).column(lines, None)
     except DataError:
-        return None, ""
-    columns = [name for name in lines.header if name and name != image and name.lower() != "split"]
-    cells = {name: lines.column(name) for name in columns}
-    numbers = [name for name in columns if _are_numbers(cells[name])]
-    if numbers and all(_is_bit(cell) for name in numbers for cell in cells[name]):
-        return "tags", f"'{file.name}' has 0 or 1 in {few(numbers)}"
-    for name in columns:
-        if (separator := _separator(cells[name])) is not None and name not in numbers:
-            return "tags", f"'{file.name}' has several labels in a cell of {name} ('{separator}')"
-    if numbers:
-        return "numbers", f"'{file.name}' has numbers in {few(numbers)}"
-    return None, ""
+        return Lesson()
+    every = [name for name in lines.header if name and name != image and name.lower() != "split"]
+    cells = {name: lines.column(name) for name in columns or every}
+    bits = [name for name in cells if _nearly_all(cells[name], _is_bit)]
+    numbers = [name for name in cells if name not in bits and _nearly_all(cells[name], _is_number)]
+    # a running number tells images apart
+    if not columns:
+        numbers = [name for name in numbers if not _is_running(cells[name])] or numbers
+    signs = {name: _list_sign(cells[name]) for name in cells if name not in (*bits, *numbers)}
+    lists = [name for name, sign in signs.items() if sign]
+    known: dict[Kind, list[str]] = {"tags": lists[:1] or bits, "numbers": numbers}
+    found = kind
+    if found is None:
+        # one column of 0 and 1 among numbers is more likely a number, too
+        found = "tags" if lists or len(bits) > (1 if numbers else 0) else "numbers"
+    if columns and kind is None and not known[found]:
+        raise DataError(
+            f"'{file}' has neither 0 and 1, lists of labels nor numbers in {few(columns)}: give"
+            " --task multi-label to take each cell as a label, or name other columns"
+        )
+    taken = list(columns) or known.get(found)
+    if not taken:
+        return Lesson()
+    why = f"'{file.name}' has numbers in {few(taken)}"
+    if taken[0] in bits:
+        why = f"'{file.name}' has 0 or 1 in {few(taken)}"
+    if taken[0] in lists:
+        parted = "spaces" if signs[taken[0]] == " " else f"'{signs[taken[0]]}'"
+        why = f"'{file.name}' has several labels in a cell of {taken[0]}, parted by {parted}"
+    if left := [name for name in every if name not in taken]:
+        why += f", and {few(left)} {'is' if len(left) == 1 else 'are'} not learnt"
+    classes = [name for name in signs if name not in lists and _recur(cells[name])]
+    others = [name for name in (*bits, *numbers, *lists, *classes) if name not in taken]
+    choice = ""
+    if not columns and (others or (len(numbers) > 1 and taken == numbers)):
+        choice = f"'{file}' has several columns that may be learnt, {few([*taken, *others])}"
+    return Lesson(found, why, () if taken == every else tuple(taken), choice)
 
 
-def _are_numbers(cells: Sequence[str]) -> bool:
-    """Whether nearly all cells have numbers; the others may be mistakes."""
-    known = sum(math.isfinite(_number(cell)) for cell in cells)
-    return known >= NEARLY_ALL * len(cells)
+def _nearly_all(cells: Sequence[str], fits: Callable[[str], bool]) -> bool:
+    """Whether nearly all cells are of a kind; the others may be mistakes."""
+    return sum(map(fits, cells)) >= NEARLY_ALL * len(cells)
+
+
+def _is_running(cells: Sequence[str]) -> bool:
+    """Whether each line has the next number."""
+    values = [_number(cell) for cell in cells]
+    return len(values) > 2 and all(values[0] + at == value for at, value in enumerate(values))
+
+
+def _recur(cells: Sequence[str]) -> bool:
+    """Whether a column has the same words again and again, as classes are."""
+    return 2 * len(set(cells)) <= len(cells)
+
+
+def _list_sign(cells: Sequence[str]) -> str:
+    """What parts the labels in the cells of a column; empty: they are no lists. Commas and spaces
+    stand in other text, too: they part labels that recur in other company, of commas most.
+    """
+    sign = _separator(cells)
+    if sign in (";", "|"):
+        return sign
+    lists = {frozenset(_listed(cell, sign)) for cell in cells}
+    times = Counter(itertools.chain(*lists))
+    recurring = sum(count > 1 for count in times.values())
+    least = RECURRING_OF_COMMAS if sign else 1.0
+    if max(map(len, lists)) > 1 and recurring >= least * len(times):
+        return sign or " "
+    return ""

@@ -388,8 +388,8 @@ def _why_no_classes(folder: Path, names: Sequence[str]) -> str:
     table = next((path for path in beside if path.suffix.lower() == ".csv"), None)
     if table is not None and not loose:
         return (
-            f"{need}, one per class; if '{table.name}' has several labels of an image, or numbers,"
-            f" nas-attn init {folder} writes a recipe for them"
+            f"{need}, one per class; if '{table.name}' has labels or numbers of each image, write a"
+            f" recipe with nas-attn init {folder} --task multi-label, or --task regression"
         )
     if not loose:
         archives = [path.name for path in beside if path.suffix.lower() in ARCHIVE_ENDINGS]

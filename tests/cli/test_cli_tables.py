@@ -73,7 +73,9 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
     recipe = load_recipe("shapes.toml")
     assert (recipe.task.name, recipe.objectives) == ("multi-label", ["mean_ap", "latency"])
     quick = [*QUICK, "--set", "target.epochs=1", "--trials", "2"]
-    found = nas("search", "shapes.toml", *quick, "--json").json
+    # the folder is searched as init proposes
+    own = ["--backbone", "resnet8", "--target", "scratch"]
+    found = nas("search", "shapes", *own, *quick, "--json").json
     assert found["objectives"] == ["mean_ap", "latency"]
     for candidate in found["candidates"]:
         for score in candidate["scores"]:
@@ -132,9 +134,27 @@ def test_a_wrong_table_is_said_by_init_and_ends_the_search_in_one_sentence(
     assert "line 9: 'x' in the column 'square'" in ended.error
 
 
-def test_a_folder_with_a_table_is_no_folder_of_classes_and_the_way_out_is_named(
+def test_a_folder_is_searched_as_init_proposes_for_an_hour_if_nobody_has_to_choose(
     shapes: Path, nas: Nas
 ) -> None:
-    ended = nas("search", "shapes", "--dry-run")
+    own = ["--backbone", "resnet8", "--target", "scratch", "--dry-run"]
+    ended = nas("search", "shapes", *own)
     assert ended.status == 2
-    assert "nas-attn init" in ended.error
+    assert "'circle', 'square', 'brightness'" in ended.error
+    assert "nas-attn init shapes --column circle" in ended.error
+    chosen = ["--set", 'data.table.columns=["brightness"]', "--set", "backbone.width=4"]
+    planned = nas("search", "shapes", *own, *chosen, "--json").json
+    assert planned["time"]["seconds"] == 3600
+    columns(shapes, "brightness")
+    ended = nas("search", "shapes", *own, "--set", "backbone.width=4")
+    assert "task: regression, since 'labels.csv' has numbers in 'brightness'" in ended.err
+    assert "columns: 'brightness'" in ended.out
+
+
+def test_init_learns_the_columns_that_it_is_given(shapes: Path, nas: Nas) -> None:
+    own = ["--yes", "--backbone", "resnet8", "--target", "scratch"]
+    said = nas("init", "shapes", *own, "--column", "brightness").out
+    assert "task: regression" in said
+    recipe = load_recipe("shapes.toml")
+    assert recipe.data.table is not None
+    assert recipe.data.table.columns == ["brightness"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -327,22 +327,24 @@ def test_coco_without_a_test_split_says_so(tmp_path: Path) -> None:
 
 
 def test_a_task_is_proposed_by_what_the_data_have(root: Path) -> None:
-    proposed = proposed_task(f"folder:{root}")
-    assert proposed == ("multi-label", "'labels.csv' has 0 or 1 in 'red', 'blue'")
+    def proposed() -> tuple[str, str]:
+        return proposed_task(f"folder:{root}")[:2]
+
+    assert proposed() == ("multi-label", "'labels.csv' has 0 or 1 in 'red', 'blue'")
     rows: list[list[object]] = [[name_of(n), 1.5 * n] for n in range(IMAGES)]
     rows[3][1] = "?"
     table(root / "labels.csv", [["image", "age"], *rows])
-    assert proposed_task(f"folder:{root}") == ("regression", "'labels.csv' has numbers in 'age'")
+    assert proposed() == ("regression", "'labels.csv' has numbers in 'age'")
     table(root / "labels.csv", [["image", "tags"], [name_of(0), "red;blue"], [name_of(1), ""]])
-    assert proposed_task(f"folder:{root}")[0] == "multi-label"
+    assert proposed()[0] == "multi-label"
     # a class each: folders of classes are asked for
     table(root / "labels.csv", [["image", "class"], [name_of(0), "red"], [name_of(1), "blue"]])
-    assert proposed_task(f"folder:{root}") == ("classification", "")
+    assert proposed() == ("classification", "")
     # folders of classes are classes, whatever lies beside them
     for name in ("cat", "dog"):
         pictures(root / "classes" / name, range(3))
     table(root / "classes/ages.csv", [["image", "age"], ["cat/p0_00.png", 3]])
-    assert proposed_task(f"folder:{root / 'classes'}") == ("classification", "")
+    assert proposed_task(f"folder:{root / 'classes'}")[:2] == ("classification", "")
     pictures(root / "masked/images", range(2))
     pictures(root / "masked/masks", range(2))
     assert proposed_task(f"folder:{root / 'masked'}")[0] == "segmentation"
@@ -350,3 +352,74 @@ def test_a_task_is_proposed_by_what_the_data_have(root: Path) -> None:
     assert proposed_task(f"coco:{root / 'boxed'}")[0] == "detection"
     coco(root / "tagged", boxed=False)
     assert proposed_task(f"coco:{root / 'tagged'}")[0] == "multi-label"
+
+
+WORDS = ["red blue", "blue", "red green", "green blue", ""]
+BREEDS = ["German shepherd", "golden retriever", "labrador retriever"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "parted"),
+    [
+        (WORDS, "spaces"),
+        ([cell.replace(" ", ", ") for cell in WORDS], "','"),
+        ([cell.replace(" ", "|") for cell in WORDS], "'|'"),
+        # written by Python
+        ([str(cell.split()) for cell in WORDS], "','"),
+        # a class of two words, notes, names, boxes
+        (BREEDS, ""),
+        ([f"scan {n} of today" for n in range(IMAGES)], ""),
+        ([f"Doe{n}, John" for n in range(IMAGES)], ""),
+        ([f"[{n}.0, {2 * n}.5, 30.25]" for n in range(1, IMAGES + 1)], ""),
+    ],
+)
+def test_labels_in_a_cell_are_known_by_recurring_in_other_company(
+    root: Path, cells: list[str], parted: str
+) -> None:
+    rows = [[name_of(n), cells[n % len(cells)]] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "tags"], *rows])
+    proposal = proposed_task(f"folder:{root}")
+    if not parted:
+        assert proposal.task == "classification"
+        return
+    assert proposal.task == "multi-label"
+    assert proposal.why.endswith(f"parted by {parted}")
+    assert load(root).classes == ("blue", "green", "red")
+
+
+def test_columns_that_tell_nothing_are_left_out_and_said(root: Path) -> None:
+    rows = [[n, name_of(n), 1.5 * n, f"note {n}"] for n in range(IMAGES)]
+    table(root / "labels.csv", [["id", "image", "age", "note"], *rows])
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, proposal.columns, proposal.choice) == ("regression", ("age",), "")
+    assert "'id', 'note' are not learnt" in proposal.why
+    # unless it is wanted
+    assert list(proposed_task(f"folder:{root}", columns=["id"]).columns) == ["id"]
+    with pytest.raises(DataError, match="neither 0 and 1, lists of labels nor numbers in 'note'"):
+        proposed_task(f"folder:{root}", columns=["note"])
+    with pytest.raises(DataError, match="no column 'weight'"):
+        proposed_task(f"folder:{root}", columns=["weight"])
+    with pytest.raises(RecipeError, match="--column age"):
+        proposed_task(f"folder:{root}", "segmentation", ["age"])
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "taken"),
+    [
+        (["age", "weight"], lambda n: (1.5 * n, 2.5 * n), ["age", "weight"]),
+        (["male", "age"], lambda n: (n % 2, 1.5 * n), ["age"]),
+        (["red", "blue", "age"], lambda n: (*bits(n), 1.5 * n), ["red", "blue"]),
+        (["tags", "age"], lambda n: ("red;blue", 1.5 * n), ["tags"]),
+        (["age", "breed"], lambda n: (1.5 * n, BREEDS[n % 3]), ["age"]),
+    ],
+)
+def test_other_columns_that_may_be_learnt_are_told(
+    root: Path, head: list[str], row: Callable[[int], tuple[object, ...]], taken: list[str]
+) -> None:
+    table(root / "labels.csv", [["image", *head], *([name_of(n), *row(n)] for n in range(IMAGES))])
+    proposal = proposed_task(f"folder:{root}")
+    assert all(f"'{name}'" in proposal.choice for name in head)
+    # none: all
+    assert list(proposal.columns or head) == taken
+    # nobody asks whoever has said it
+    assert not proposed_task(f"folder:{root}", columns=taken).choice

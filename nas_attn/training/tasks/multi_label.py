@@ -16,13 +16,6 @@ from nas_attn.recipe.task import (
 )
 from nas_attn.training.tasks.classification import Classification
 
-TABLE = """\
-# The table of the images' labels, if another than init found, and which of its columns to learn:
-# [data.table]
-# file = "labels.csv"
-# columns = ["one", "other"]
-"""
-
 OF_ONE_CLASS = ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
 """Losses of torch.nn that take class numbers, or shares of classes that sum to 1."""
 
@@ -48,8 +41,7 @@ class TargetsOfImage(Classification):
     def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
         if data.startswith("coco:"):
             return input_lines(proposed or InputProposal(USUAL_SIDE, "cut"))
-        lines = super().data_lines(data, backbone, proposed)
-        return f"{lines}{TABLE}" if lines else ""
+        return super().data_lines(data, backbone, proposed)
 
 
 class MultiLabel(TargetsOfImage):

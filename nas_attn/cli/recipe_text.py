@@ -1,0 +1,204 @@
+"""The text of a recipe that `nas-attn init` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from nas_attn.recipe import tables
+from nas_attn.recipe.target import AUTO, TargetWords, target_table
+from nas_attn.recipe.task import InputProposal
+from nas_attn.recipe.tasks import TASKS, Task, find, variants
+
+if TYPE_CHECKING:
+    from nas_attn.recipe.recipe import SplitsSection
+
+TEMPLATE = """\
+# A study: which attention module helps, at which stage of the backbone, with which settings?
+# Start it with:  nas-attn search {path}
+name = {name}
+# The search space: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path.
+space = {space}
+objectives = [{objectives}]        # {metrics}, {costs}
+{task}
+[backbone]
+name = {backbone}                # {backbones_known}
+{options}
+[data]
+name = {data}                    # {data_known}
+root = "data"                      # folder for downloaded files
+{folder}
+[target]                           # how you will train the network in the end
+# scratch, or pretrained with weights = "default" (published ones) or your file
+start = "{start}"
+{weights}epochs = {epochs}
+seeds = 8                          # runs of each network in `nas-attn test`
+
+# The search trains as the target does, unless `start` and `rungs` stand here.
+[training]
+batch_size = {batch_size}
+{lines}{augment}
+[latency]
+device = "cpu"                     # where the network will run: cpu or cuda
+batch_size = 1
+
+[search]
+trials = {trials}
+sampler = "auto"                   # {samplers}
+confirm_seeds = 3                  # more seeds for the networks that matter after the search
+
+[limits]
+{limit}
+
+[answer]
+# The smallest gain worth its latency; default: a tenth of the best gain or of the noise.
+# worth = 0.01
+"""
+AUGMENT = """\
+augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
+"""
+# With this many training images, a user's data set is treated like a published one
+MANY = 2000
+
+
+@dataclass(frozen=True)
+class RecipeAnswers:
+    """What a recipe is written from."""
+
+    path: str
+    name: str
+    task: str
+    space: str
+    backbone: str
+    data: str
+    splits: SplitsSection | None
+    """Which folders of the data train, validate and test; None: their names say it."""
+    proposed: InputProposal | None
+    """How the images become the network's input; None: nobody has seen them."""
+    target: TargetWords
+    trials: float
+    ratio: float | None
+    images: float
+    """Approximate number of the user's training images; 0 if it is not known."""
+    preset: str | None
+    """Of the training, which the backbone needs."""
+    columns: Sequence[str]
+    """Of the images' table, to learn; none: all."""
+
+
+def is_small(data: str) -> bool:
+    """Whether a data set is of small grey pictures: few epochs, no mirroring."""
+    row = tables.find_data_set(data)
+    return row is not None and row.small
+
+
+def data_known(task: str) -> list[str]:
+    """The data sets of a task."""
+    names: list[str] = []
+    for variant in variants(task):
+        names += (*tables.data_sets_with(variant.labels), *variant.hints.more_data)
+    return list(dict.fromkeys(names))
+
+
+def _options(backbone: str) -> str:
+    """A comment that names a segmentation network's trained encoder."""
+    source, _, name = backbone.partition(":")
+    if source == "torchvision" and name.startswith(("lraspp", "deeplabv3", "fcn")):
+        weights_line = 'weights_backbone = "DEFAULT"'
+    elif source == "smp":
+        weights_line = 'encoder_weights = "imagenet"'
+    else:
+        return ""
+    return f"# options = {{ {weights_line} }}   # a trained encoder; downloaded once\n"
+
+
+def recipe_text(answers: RecipeAnswers) -> str:
+    """The recipe's text: the answers, and defaults for the task and the size of the images."""
+    small = is_small(answers.data)
+    facts = find(answers.task, answers.backbone)
+    # few images make few steps per epoch
+    few = facts.paced_by_images and 0 < answers.images < MANY
+    pace = facts.pace_of_few(answers.images) if few else facts.pace(answers.data, small=small)
+    # TOML's escapes are those of JSON
+    quoted = partial(json.dumps, ensure_ascii=False)
+    start = target_table(answers.target.start or "scratch")
+    weights = ""
+    if start["weights"]:
+        weights = f"weights = {quoted(start['weights'])}\n"
+    flip_and_crop = '{ name = "flip" }, { name = "crop", padding = 4 }'
+    augment = AUGMENT.format(augment="" if small else flip_and_crop)
+    limit = "# max_latency_ratio = 1.3"
+    if answers.ratio is not None:
+        limit = f"max_latency_ratio = {answers.ratio}"
+    task = ""
+    if answers.task != next(iter(TASKS)):
+        task = f'\n[task]\nname = "{answers.task}"\n'
+    preset = ""
+    if answers.preset is not None:
+        comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
+        preset = f'preset = "{answers.preset}"              {comment}\n'
+    backbones_known = [variant.hints.backbones for variant in variants(answers.task)]
+    text = TEMPLATE.format(
+        path=shlex.quote(answers.path),
+        name=quoted(answers.name),
+        space=quoted(answers.space),
+        objectives=f'"{facts.metric}", "latency"',
+        metrics=", ".join(facts.metrics),
+        costs=", ".join(tables.COSTS),
+        task=task,
+        backbone=quoted(answers.backbone),
+        backbones_known=", ".join(dict.fromkeys(backbones_known)),
+        options=_options(answers.backbone),
+        data=quoted(answers.data),
+        data_known=", ".join(data_known(answers.task)),
+        folder=_splits_line(answers.splits)
+        + facts.data_lines(answers.data, answers.backbone, answers.proposed)
+        + _table_lines(answers, facts),
+        start=start["start"],
+        weights=weights,
+        epochs=_epochs(
+            answers.target, facts, answers.data, pace.tuned() if weights else pace.epochs
+        ),
+        batch_size=pace.batch_size,
+        lines=facts.training_lines or preset,
+        augment=augment if facts.own_trainer else "",
+        trials=answers.trials,
+        samplers=", ".join(tables.SAMPLERS),
+        limit=limit,
+    )
+    # the answers' lengths differ
+    return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)
+
+
+def _splits_line(splits: SplitsSection | None) -> str:
+    from nas_attn.data.walking import as_toml
+
+    return "" if splits is None else f"splits = {as_toml(splits)}\n"
+
+
+def _table_lines(answers: RecipeAnswers, task: Task) -> str:
+    """Lines of `[data]` about the table of a folder's images."""
+    if task.labels not in ("tags", "numbers") or not answers.data.startswith("folder:"):
+        return ""
+    comment = "" if answers.columns else "# "
+    columns = json.dumps(answers.columns or ("one", "other"), ensure_ascii=False)
+    return (
+        '# The columns to learn of the images\' table; file = "labels.csv" names another table.\n'
+        f"{comment}table = {{ columns = {columns} }}\n"
+    )
+
+
+def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
+    """How long the target trains, in TOML: as the answers say; for a folder of images as long as
+    the bare backbone needs, since nobody knows that beforehand.
+    """
+    if target.epochs is None and task.own_trainer and data.startswith("folder:"):
+        return (
+            f'"{AUTO}"   # as long as the bare backbone needs, which the study finds; or a number'
+        )
+    return str(target.epochs or usual)
