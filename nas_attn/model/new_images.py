@@ -46,7 +46,8 @@ def noise_floor(runs: Sequence[ScoredRun], *, steps: bool = True) -> float | Non
     if largest[0].contributions is not None:
         # those of an error have its unit
         unit = min(1.0, float(results.std()))
-    return max(math.sqrt(max(half, 0.0)), unit * math.sqrt(0.5) / images)
+    # nothing is known of it where each image counts the same in all runs
+    return max(math.sqrt(max(half, 0.0)), unit * math.sqrt(0.5) / images) or None
 
 
 class NewImages:

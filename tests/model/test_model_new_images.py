@@ -56,3 +56,19 @@ def test_where_divisions_share_few_images_two_seeds_are_taken_to_share_their_luc
     runs = divided(0.0, 2, np.random.default_rng(4))
     shared = NewImages(runs).gain("k001", "k000")
     assert shared == pytest.approx(2 * noise_floor(runs) ** 2 * 100 / 300)
+
+
+def test_images_that_count_the_same_in_all_runs_tell_of_no_floor() -> None:
+    """Scores of a mean over labels that are all perfect."""
+
+    def perfect() -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.ones(100)
+
+    runs = [
+        ScoredRun(key, seed, 0, 1.0, examples=100, contributions=perfect)
+        for key in ("k000", "k001")
+        for seed in range(3)
+    ]
+    assert noise_floor(runs, steps=False) is None
+    texts = {"k000": parse("none"), "k001": parse("stage1=se")}
+    assert fit(runs, texts, metric="mean_ap").gain("k001", "k000").mean == pytest.approx(0, abs=1e-6)
