@@ -30,6 +30,11 @@ _CONVERTING = ("googlenet", "inception_v3")
 """torchvision's networks whose weights expect mean and deviation 0.5. With weights, torchvision's
 own network converts ImageNet's normalisation to this one; ours is built without, so it is fed so.
 """
+ONE_SIZE = ("vit_", "maxvit_")
+ONE_SIDE = 224
+"""torchvision's classifiers, by the beginnings of their names, that are built for images of one
+size, and its side in pixels.
+"""
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": _AUXILIARY_OFF,
@@ -368,6 +373,32 @@ def _timm_input(name: str, inner: str) -> Fed:
         int(size / fed["crop_pct"]),
         fed["interpolation"],
     )
+
+
+@lru_cache(maxsize=16)
+def only_side(name: str) -> int | None:
+    """The side in pixels of the images that a classifier takes, if it takes no other; else None."""
+    source, _, inner = name.partition(":")
+    if source == "torchvision" and inner.startswith(ONE_SIZE):
+        return ONE_SIDE
+    if source != "timm" or not importlib.util.find_spec("timm") or _on_hub(inner):
+        return None
+    import timm
+
+    described = timm.get_pretrained_cfg(inner) if timm.is_model(inner.partition(".")[0]) else None
+    if described is None or not described.fixed_input_size:
+        return None
+    import torch
+
+    side: int = described.input_size[-1]
+    with torch.device("meta"):
+        network = timm.create_model(inner).eval()
+    try:
+        # some take others, too
+        network(torch.empty(1, described.input_size[0], side // 2, side // 2, device="meta"))
+    except Exception:
+        return side
+    return None
 
 
 def _on_hub(name: str) -> bool:

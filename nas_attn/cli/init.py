@@ -172,6 +172,7 @@ def _answers(
     """The answers to all questions, what the images are, and what there is to say of the task and
     of weights.
     """
+    from nas_attn.backbones.building import only_side
     from nas_attn.cli.folds import chosen_splits
     from nas_attn.recipe.reading import study_name
     from nas_attn.recipe.recipe import DataSection
@@ -197,6 +198,9 @@ def _answers(
         if variants(task)[0].labels in OF_A_TABLE and data.startswith("folder:"):
             ways.append("--column names other columns")
         notes.append(f"task: {task}, since {proposal.why} ({'; '.join(ways)})")
+    side = only_side(backbone)
+    if side is not None and proposed is not None and proposed.size == side:
+        notes.append(f"size: {side}, since {backbone} takes images of no other size")
     start, note = _start(task, backbone, target, dialogue)
     if note:
         notes.append(note)

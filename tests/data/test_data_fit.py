@@ -315,3 +315,22 @@ def test_strips_that_differ_along_them_are_no_near_copies(tmp_path: Path) -> Non
     with Image.open(tmp_path / "strips/cat/0.png") as first:
         first.resize((480, 48)).save(tmp_path / "strips/cat/again.jpg")
     assert "1 image nearly equal" in "\n".join(take(str(tmp_path / "strips")).described())
+
+
+def test_init_and_search_take_the_only_side_in_place_of_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas: Nas
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "wide", [(96 + number, 40) for number in range(8)])
+    pytest.importorskip("timm")
+    own = ["--backbone", "timm:efficientformerv2_s0", "--target", "scratch"]
+    said = nas("init", "wide", "--yes", *own).out
+    assert "size: 224, since timm:efficientformerv2_s0 takes images of no other size" in said
+    data = load_recipe("wide.toml").data
+    # a square that keeps all of each image
+    assert (data.size, data.fit) == (224, "letterbox")
+    day = ["--time", "5d", "--target", "1", "--dry-run"]
+    said = nas("search", "wide", *own, *day).out
+    assert "at 224 × 224 pixels, the only size that it takes" in said.replace("\n", " ")
+    ended = nas("search", "wide", *own, *day, "--set", "data.size=64")
+    assert "takes images of 224 x 224 pixels only" in ended.error

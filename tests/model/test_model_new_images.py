@@ -71,4 +71,6 @@ def test_images_that_count_the_same_in_all_runs_tell_of_no_floor() -> None:
     ]
     assert noise_floor(runs, steps=False) is None
     texts = {"k000": parse("none"), "k001": parse("stage1=se")}
-    assert fit(runs, texts, metric="mean_ap").gain("k001", "k000").mean == pytest.approx(0, abs=1e-6)
+    assert fit(runs, texts, metric="mean_ap").gain("k001", "k000").mean == pytest.approx(
+        0, abs=1e-6
+    )

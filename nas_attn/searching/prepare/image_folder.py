@@ -14,7 +14,7 @@ import torch
 
 from nas_attn.answer.advice.facts import LongerTarget
 from nas_attn.backbones import build
-from nas_attn.backbones.building import usual_preset
+from nas_attn.backbones.building import only_side, usual_preset
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.inventory import Inventory
 from nas_attn.data.pixels import InMemory
@@ -48,6 +48,7 @@ from nas_attn.storage.opening import begun_study
 from nas_attn.system.wrapping import Line
 from nas_attn.training.numerics import new_arithmetic, threads_for
 from nas_attn.training.starts import no_weights, pick_device
+from nas_attn.training.tasks.data import input_of
 from nas_attn.training.trainer import Trainer
 
 # Backbones and sides of images for a folder, the most costly first
@@ -136,6 +137,8 @@ def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
     if recipe.data.size:
         height, width = height_and_width(recipe.data.size)
         side = f" at {height} × {width} pixels"
+        if only_side(recipe.backbone.name):
+            side += ", the only size that it takes"
     pace = f"{budget.epoch_s:.2g} s an epoch, {budget.workers} at a time"
     optimizer = _optimizer(recipe.target_training)
     target = _target(budget, recipe.target_training)
@@ -399,7 +402,13 @@ def _shapes(wish: _Wish) -> list[tuple[str, int]]:
     published weights, then all others.
     """
     if own := wish.given.get("backbone.name"):
-        return [(str(own), side) for side in (96, 64, 32)]
+        only = only_side(str(own))
+        if only and wish.given.get("data.size", only) != only:
+            raise DataError(
+                f"data.size = {wish.given['data.size']}: '{own}' takes images of {only} x {only}"
+                " pixels only; leave it out"
+            )
+        return [(str(own), side) for side in ((only,) if only else (96, 64, 32))]
     shapes = list(PHOTO_NETS)
     if wish.trained < FEW_TRAINING_IMAGES:
         # it was no better than ResNet-8 on 500 and on 900 images (research/folders), and takes
@@ -457,12 +466,12 @@ def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
     preset = _preset(backbone)
     if preset is not None and not PRESET_STATED & wish.given.keys():
         training["preset"] = preset
-    size, fit = wish.inventory.proposed(side)
+    size, fit, bands = input_of(wish.inventory, backbone, side)
     data: dict[str, Any] = {"name": f"folder:{wish.folder}", "size": size, "broken_images": "skip"}
     if fit != "cut" and "data.size" not in wish.given:
         data["fit"] = fit
-    if wish.inventory.bands is not None:
-        data["channels"] = wish.inventory.bands
+    if bands is not None:
+        data["channels"] = bands
     return {
         "name": wish.name,
         "space": "small",

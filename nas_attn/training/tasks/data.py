@@ -98,8 +98,7 @@ class TaskData:
 
     def proposed(self, inventory: Inventory, backbone: str) -> InputProposal:
         """Proposes how these images become the input of a network, given by its name."""
-        size_and_fit = inventory.proposed(self.task.input_side(backbone))
-        return InputProposal(*size_and_fit, inventory.bands)
+        return input_of(inventory, backbone, self.task.input_side(backbone))
 
     def first_look(
         self,
@@ -125,6 +124,25 @@ class TaskData:
         proposed = self.proposed(inventory, backbone)
         taken = replace(inventory, **proposed._asdict())
         return "\n".join(taken.described()), proposed
+
+
+def input_of(inventory: Inventory, backbone: str, usual: int) -> InputProposal:
+    """Proposes how images become a network's input: of the only size that it takes, if there is
+    one.
+
+    Args:
+        inventory: What the images are.
+        backbone: The network's name.
+        usual: The side in pixels for photographs, where several can be taken.
+    """
+    from nas_attn.backbones.building import only_side
+
+    side = only_side(backbone)
+    size, fit = inventory.proposed(side or usual)
+    if side is None:
+        return InputProposal(size, fit, inventory.bands)
+    # a network of one size takes squares
+    return InputProposal(side, "cut" if fit == "cut" else "letterbox", inventory.bands)
 
 
 class NamedImages(TaskData):
