@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nas_attn.model import ScoredRun, fit
 from nas_attn.model.new_images import NewImages, noise_floor
@@ -61,8 +62,8 @@ def test_where_divisions_share_few_images_two_seeds_are_taken_to_share_their_luc
 def test_images_that_count_the_same_in_all_runs_tell_of_no_floor() -> None:
     """Scores of a mean over labels that are all perfect."""
 
-    def perfect() -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.ones(100)
+    def perfect() -> NDArray[np.float32]:
+        return np.ones(100, np.float32)
 
     runs = [
         ScoredRun(key, seed, 0, 1.0, examples=100, contributions=perfect)
