@@ -286,7 +286,9 @@ def folder_recipe(
         backbone=changes.get("backbone.name"),
     )
     start = changes.get("target.weights") or changes.get("target.start")
-    target = TargetWords({"default": "weights", "pretrained": "weights"}.get(start, start), None)
+    if start in ("default", "pretrained"):
+        start = "weights"
+    target = TargetWords(start, None)
     dialogue = Dialogue(asking=False, trust=trust)
     answers, _, notes = _answers(f"{Path(folder).resolve().name}.toml", given, target, dialogue)
     table = read_toml(recipe_text(answers), folder)
