@@ -34,6 +34,8 @@ from nas_attn.storage.records import Latency
 
 # probability of being better than the bare backbone that a placement needs
 REQUIRED = 0.70
+# the same where training starts from random weights
+REQUIRED_FROM_SCRATCH = 0.70
 # probability of being better that a best bet needs
 PROMISING = 0.5
 # least probability of a difference that is not called chance
@@ -217,6 +219,7 @@ def recommend(
     own_backbone: bool = False,
     training: TrainingSection | None = None,
     worth: float | None = None,
+    required: float = REQUIRED,
 ) -> Recommendation | None:
     """Applies the rule above with the evidence at the last rung.
 
@@ -228,11 +231,12 @@ def recommend(
             several, for the next one.
         training: how the runs were trained.
         worth: the smallest gain worth having, in the metric's unit.
+        required: probability of being better than the bare backbone that a placement needs.
 
     Returns:
         The recommendation; None if nothing has been scored there (within the limit).
     """
-    field = Field(contenders, evidence, max_latency_ratio)
+    field = Field(contenders, evidence, max_latency_ratio, required)
     pool = field.pool()
     if not pool:
         return None
@@ -284,6 +288,7 @@ class Field:
     contenders: Sequence[Contender]
     evidence: Evidence
     limit: float | None
+    required: float
 
     @property
     def bare(self) -> Contender | None:
@@ -388,7 +393,7 @@ class Field:
     def _likely(self, contender: Contender) -> bool:
         """Whether it is likely enough to be better than the bare backbone."""
         gain = self.gain(contender)
-        return gain is not None and gain.probability >= REQUIRED
+        return gain is not None and gain.probability >= self.required
 
     def _likeliest(self) -> Contender | None:
         """The placement within the limit that is most likely better than the bare backbone, on the

@@ -5,6 +5,7 @@ smaller networks and a longer training beside the placements, whose truth is kno
     python -m research.trust.by_means --studies 100 --seed 5000000  # judge on others
     python -m research.trust.by_means --keep FOLDER                 # goes on where it was stopped
     python -m research.trust.by_means --only "nothing, scratch" --keep FOLDER
+    python -m research.trust.by_means --only "placement, scratch" --required 0.7 --keep FOLDER
     python -m research.trust.by_means --length --studies 400        # a longer training alone
 
 Each study is carried out as in `simulate`: candidates, further seeds, rounds; relatives join as
@@ -17,8 +18,9 @@ import argparse
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
 
@@ -27,7 +29,13 @@ import numpy as np
 from nas_attn.answer import means
 from nas_attn.answer.length import LengthGain, length_gain
 from nas_attn.answer.means import with_capacity
-from nas_attn.answer.recommending import Contender, Recommendation, recommend
+from nas_attn.answer.recommending import (
+    REQUIRED,
+    REQUIRED_FROM_SCRATCH,
+    Contender,
+    Recommendation,
+    recommend,
+)
 from nas_attn.model import Beforehand, Evidence, Gain, ScoredRun, fit
 from nas_attn.model.dominance import non_dominated
 from nas_attn.recipe.reading import recipe_from
@@ -38,9 +46,13 @@ from research.trust.simulate import confirmed, look, rivals, search
 from research.trust.studies import FINE_TUNING, SCRATCH, Floats, Noise, Study, World, known
 
 BARS = (0.95, 0.99, 0.995)
+# of attention; the others then need the last one of BARS
+ATTENTION_BARS = (0.70, 0.75, 0.80, 0.85, 0.90)
 CONFIRM_SEEDS = 3
 ROUNDS = 6
 MARGIN = 0.005
+# points from which on a gain is not rounding
+LEAST_TRUE = 1e-6
 # on which a longer training is paired with the bare backbone: at first, and as long as it is open
 LENGTH_SEEDS = 2
 MOST_LENGTH_SEEDS = 8
@@ -62,6 +74,8 @@ LONGER = "longer"
 GAINS = {"nothing": (), "larger": ("larger", "next"), "longer": (LONGER,), "smaller": ()}
 """What gains twice a run's noise, by kind of study; in the last, smaller networks lose nothing, in
 the others they lose as much."""
+PLACED = {"half a point": 0.5, "placement": 0.0}
+"""Points that one choice at one site adds, by kind of study; 0: twice a run's noise."""
 RECIPE = recipe_from(
     {
         "name": "simulated",
@@ -91,6 +105,11 @@ class Kind:
         """Twice the noise of one run, in points."""
         return 2 * (0.54 if self.noise is FINE_TUNING else 0.80)
 
+    @property
+    def required(self) -> float:
+        """The bar of attention."""
+        return REQUIRED if self.noise is FINE_TUNING else REQUIRED_FROM_SCRATCH
+
 
 class StudyOfMeans(Study):
     """A study in which no placement gains anything, with other means beside them."""
@@ -99,7 +118,11 @@ class StudyOfMeans(Study):
         """Adds relatives, and the bare backbone trained longer."""
         lost = 0.0 if kind.what == "smaller" else -kind.gain
         gains = dict.fromkeys((*LARGER, LONGER), 0.0) | dict.fromkeys(SMALLER, lost)
-        gains |= dict.fromkeys(GAINS[kind.what], kind.gain)
+        gains |= dict.fromkeys(GAINS.get(kind.what, ()), kind.gain)
+        if kind.what in PLACED:
+            # made with half a point
+            self.effect = self.effect * (PLACED[kind.what] or kind.gain) / 0.5
+            self._rung_effects = [self.effect]
         for key, gain in gains.items():
             self._index[key] = len(self._own)
             self._own = np.append(self._own, kind.noise.own)
@@ -112,11 +135,23 @@ class StudyOfMeans(Study):
 
 
 @dataclass(frozen=True)
+class Taken:
+    """What an answer takes."""
+
+    what: str
+    """A means; empty: the bare backbone."""
+    probability: float
+    """That the placement that is chosen, or promises most, is better than the bare backbone."""
+    true: float
+    """What that placement truly gains, in points."""
+
+
+@dataclass(frozen=True)
 class Found:
     """What a study says of each means."""
 
-    attention: bool
-    """Whether a placement is chosen, by its own rule."""
+    attention: Mapping[str, Taken]
+    """Bar of attention -> what is taken."""
     gains: Mapping[str, Gain]
     """Of the relatives over the bare backbone."""
     answers: Mapping[str, str]
@@ -125,10 +160,11 @@ class Found:
     """Bar -> on how many the bare backbone was trained longer."""
 
 
-def carry_out(kind: Kind, seed: int) -> Found:
-    """A study from its first run to its answer."""
+def carry_out(kind: Kind, seed: int, required: float) -> Found:
+    """A study from its first run to its answer; `required`: the bar of attention on its way."""
     rng = np.random.default_rng([seed, *kind.name.encode()])
-    made = StudyOfMeans(World(kind.noise, "null", kind.candidates), rng)
+    effects = "planted" if kind.what in PLACED else "null"
+    made = StudyOfMeans(World(kind.noise, effects, kind.candidates), rng)
     made.add(kind)
     runs = search(made)
     bare_runs = [run for run in runs if run.key == "none"]
@@ -143,7 +179,7 @@ def carry_out(kind: Kind, seed: int) -> Found:
             beside[key] += made.runs(key, 50 + number)
     evidence = look(made, runs)
     for number in range(ROUNDS):
-        chosen, first = _chosen(made, evidence)
+        chosen, first = _chosen(made, evidence, required)
         joined = _in_play(beside, bare_runs, 1)
         met = rivals(made, evidence, chosen, first)[: 2 - len(joined)]
         for key in ["none", chosen, *met]:
@@ -152,7 +188,7 @@ def carry_out(kind: Kind, seed: int) -> Found:
         for key in joined:
             beside[key] += made.runs(key, 100 + number)
         evidence = look(made, runs)
-    return _judged(made, evidence, beside, bare_runs)
+    return _judged(made, evidence, beside, bare_runs, required)
 
 
 def _in_play(
@@ -218,9 +254,10 @@ def _contenders(made: StudyOfMeans, evidence: Evidence) -> list[Contender]:
     ]
 
 
-def _chosen(made: StudyOfMeans, evidence: Evidence) -> tuple[str, list[str]]:
+def _chosen(made: StudyOfMeans, evidence: Evidence, required: float) -> tuple[str, list[str]]:
     """What is taken of the placements, or promises most; and the rival that comes first."""
-    answer = recommend(_contenders(made, evidence), evidence, max_latency_ratio=None)
+    able = _contenders(made, evidence)
+    answer = recommend(able, evidence, max_latency_ratio=None, required=required)
     other = answer and (answer.more_accurate or answer.cheaper)
     first = [other.key] if other else []
     if answer is not None and answer.key != "none":
@@ -235,10 +272,9 @@ def _judged(
     evidence: Evidence,
     beside: Mapping[str, Sequence[ScoredRun]],
     bare: Sequence[ScoredRun],
+    required: float,
 ) -> Found:
     contenders = _contenders(made, evidence)
-    best = recommend(contenders, evidence, max_latency_ratio=None)
-    assert best is not None
     gains = {}
     others = {}
     for key, runs in beside.items():
@@ -254,12 +290,32 @@ def _judged(
     seeds = {}
     for bar in BARS:
         means.SURE_ENOUGH = bar
-        with_larger = with_capacity(best, contenders, controls, evidence)
-        assert with_larger is not None
+        best = _best(evidence, contenders, controls, required)
         longer = _length(bare, trained, run_sd, bar)
-        answers[f"{bar:g}"] = _taken(with_larger, gains, longer.gain, bar)
+        answers[f"{bar:g}"] = _taken(best, gains, longer.gain, bar)
         seeds[f"{bar:g}"] = longer.seeds
-    return Found(best.key != "none", gains, answers, seeds)
+    attention = {}
+    for at in ATTENTION_BARS:
+        best = _best(evidence, contenders, controls, at)
+        key, _ = _chosen(made, evidence, at)
+        gain = evidence.gain(key, "none")
+        assert gain is not None
+        what = _taken(best, gains, longer.gain, bar)
+        attention[f"{at:g}"] = Taken(what, gain.probability, made.true_gain(key, "none"))
+    return Found(attention, gains, answers, seeds)
+
+
+def _best(
+    evidence: Evidence,
+    contenders: Sequence[Contender],
+    controls: Sequence[tuple[Contender, Gain]],
+    required: float,
+) -> Recommendation:
+    """What is recommended with this bar of attention, a larger network beside it."""
+    best = recommend(contenders, evidence, max_latency_ratio=None, required=required)
+    best = with_capacity(best, contenders, controls, evidence)
+    assert best is not None
+    return best
 
 
 def _taken(best: Recommendation, gains: Mapping[str, Gain], longer: Gain, bar: float) -> str:
@@ -352,8 +408,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder where outcomes are kept")
     parser.add_argument("--length", action="store_true", help="a longer training alone")
     parser.add_argument("--only", default="", help="kinds with this in their name")
+    parser.add_argument("--required", type=float, help="bar of attention on a study's way")
     options = parser.parse_args()
-    kinds = [Kind(noise, what) for what in GAINS for noise in (SCRATCH, FINE_TUNING)]
+    kinds = [Kind(noise, what) for what in (*GAINS, *PLACED) for noise in (SCRATCH, FINE_TUNING)]
     kinds = [kind for kind in kinds if options.only in kind.name]
     if options.length:
         for kind in kinds:
@@ -369,8 +426,9 @@ def main() -> None:
         for kind in kinds:
             if (kind.name, seed) in known_ones:
                 continue
-            found = carry_out(kind, seed)
-            line = {"kind": kind.name, "seed": seed, "attention": found.attention}
+            found = carry_out(kind, seed, options.required or kind.required)
+            attention = {bar: asdict(taken) for bar, taken in found.attention.items()}
+            line = {"kind": kind.name, "seed": seed, "attention": attention}
             line |= {"answers": dict(found.answers), "seeds": dict(found.seeds)}
             line["gains"] = {key: (g.mean, g.probability) for key, g in found.gains.items()}
             known_ones[kind.name, seed] = line
@@ -381,8 +439,13 @@ def main() -> None:
         mine = [line for (name, _), line in known_ones.items() if name == kind.name]
         for rule in mine[0]["answers"] if mine else ():
             taken = [line["answers"][rule] for line in mine]
-            counts = {what: taken.count(what) for what in sorted(set(taken))}
-            print(f"{kind.name}; bar {rule}: {counts} of {len(mine)}")
+            print(f"{kind.name}; bar {rule}: {Counter(taken)} of {len(mine)}")
+        for rule in mine[0]["attention"] if mine else ():
+            at = [line["attention"][rule] for line in mine]
+            taken = [one["what"] for one in at]
+            false = sum(one["what"] == "attention" and one["true"] < LEAST_TRUE for one in at)
+            counts = f"{Counter(taken)}, {false} of attention false, of {len(mine)}"
+            print(f"{kind.name}; bar of attention {rule}: {counts}")
 
 
 if __name__ == "__main__":
