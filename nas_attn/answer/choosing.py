@@ -13,7 +13,7 @@ from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.fronts import minimised, sign_of
 from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.reasons import rule_text
-from nas_attn.answer.recommending import REQUIRED
+from nas_attn.answer.recommending import required_from
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import StudyError, several, shorten
 from nas_attn.recipe import units
@@ -119,7 +119,8 @@ def choice_sentences(now: Snapshot, choice: Chosen) -> list[str]:
     """Why this candidate, its figures, and doubts, in plain words."""
     view = choice.view
     sentences = [f"{view.label}: {choice.rule}.", f"{_main_figures(now, view)}."]
-    if view.beats_none is not None and view.beats_none < REQUIRED:
+    required = required_from(now.recipe.training.start)
+    if view.beats_none is not None and view.beats_none < required:
         sentences.append(
             "It is better than the bare backbone with a probability of only"
             f" {units.probability(view.beats_none)}."

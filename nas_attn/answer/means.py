@@ -29,6 +29,7 @@ from nas_attn.answer.recommending import (
     Recommendation,
     compared,
     recommend,
+    required_from,
 )
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.model import TARGET_RUNG, Evidence, Gain
@@ -109,21 +110,22 @@ def recommended(now: Snapshot) -> Recommendation | None:
         elif gain is not None and view.means is Means.LARGER:
             controls.append((contender, gain))
     training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
+    required = required_from(training.start)
     limit = now.latency_limit
     worth = recipe.answer.worth
     best = recommend(
         placements,
         model,
         max_latency_ratio=limit,
-        own_backbone=training.start != "scratch",
         training=training,
         worth=worth,
+        required=required,
     )
     best = with_capacity(best, placements, controls, model, max_latency_ratio=limit, worth=worth)
     if best is not None and best.keeps_bare:
         best = replace(best, instead=_smaller(now, model.metric))
     waiting = (view.beats_none or 0.0 for view in now.lacks_latency if not view.control)
-    if best is not None and best.is_bare and max(waiting, default=0.0) >= REQUIRED:
+    if best is not None and best.is_bare and max(waiting, default=0.0) >= required:
         return None
     return best
 

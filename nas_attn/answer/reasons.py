@@ -7,7 +7,6 @@ from statistics import fmean
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.recommending import (
-    REQUIRED,
     Comparison,
     Reason,
     Recommendation,
@@ -40,7 +39,9 @@ def rule_text(best: Recommendation) -> str:
                 f"the best estimated {best.metric} {among} (the bare backbone has not been scored)"
             )
         case Reason.NOTHING_LIKELY:
-            return f"no placement{within} is better with a probability of {100 * REQUIRED:.0f} %"
+            return (
+                f"no placement{within} is better with a probability of {100 * rule.required:.0f} %"
+            )
         case Reason.OUT_OF_REACH:
             fastest = f"the fastest takes {rule.fastest:.2f} times as long"
             return f"no scored placement is{within}: {fastest}"

@@ -6,14 +6,15 @@ latency limit in the recipe, those whose estimated ratio is within the limit. If
 attention has run twice, candidates with a single run are left out, except the bare backbone.
 1. The best bet is the placement with the largest gain over the bare backbone, weighted with the
    probability of a gain.
-2. If the probability that it is better than the bare backbone is below 70 %, the bare backbone is
-   recommended. If it is more likely to harm than to help, the bare backbone is also the best bet.
+2. If the probability that it is better than the bare backbone is below 70 %, from scratch below
+   80 %, the bare backbone is recommended. If it is more likely to harm than to help, the bare
+   backbone is also the best bet.
 3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain
    or of one run's noise, whichever is larger. The bare backbone is recommended if its expected
    loss against the best bet is below this. Otherwise it is the fastest placement that is itself
-   better than the bare backbone with 70 %, and whose estimate is less than this below the best
-   bet's: what a faster one gives up is the difference of the estimates, however uncertain both
-   are.
+   likely enough to be better than the bare backbone, and whose estimate is less than this below
+   the best bet's: what a faster one gives up is the difference of the estimates, however uncertain
+   both are.
 
 The bare backbone is always a candidate, unless one that is surely cheaper dominates it: a placement
 that costs the same and was luckier does not push it out.
@@ -34,8 +35,9 @@ from nas_attn.storage.records import Latency
 
 # probability of being better than the bare backbone that a placement needs
 REQUIRED = 0.70
-# the same where training starts from random weights
-REQUIRED_FROM_SCRATCH = 0.70
+# the same from scratch: with 70 %, attention is taken in 7 % of simulated studies in which nothing
+# gains (research/notes/trust.md)
+REQUIRED_FROM_SCRATCH = 0.80
 # probability of being better that a best bet needs
 PROMISING = 0.5
 # least probability of a difference that is not called chance
@@ -107,6 +109,8 @@ class Rule:
     reason: Reason
     limit: float | None = None
     """The recipe's limit of the latency ratio."""
+    required: float = REQUIRED
+    """Probability of being better than the bare backbone that a placement needs."""
     fastest: float | None = None
     """Latency ratio of the fastest placement, where it is beyond the limit."""
 
@@ -201,6 +205,13 @@ class Recommendation:
         return self.instead or self.key
 
 
+def required_from(start: str) -> float:
+    """The probability of being better than the bare backbone that a placement needs, by what
+    training starts from.
+    """
+    return REQUIRED_FROM_SCRATCH if start == "scratch" else REQUIRED
+
+
 def promising(gain: Gain) -> bool:
     """Whether a placement is more likely to help than not."""
     return gain.mean > 0 and gain.probability >= PROMISING
@@ -216,7 +227,6 @@ def recommend(
     evidence: Evidence,
     *,
     max_latency_ratio: float | None,
-    own_backbone: bool = False,
     training: TrainingSection | None = None,
     worth: float | None = None,
     required: float = REQUIRED,
@@ -227,9 +237,8 @@ def recommend(
         contenders: the placements scored there, and the bare backbone.
         evidence: the model of their runs.
         max_latency_ratio: the recipe's limit, in times of the bare backbone's latency.
-        own_backbone: runs start from a trained backbone; the answer holds for it, or, if there are
-            several, for the next one.
-        training: how the runs were trained.
+        training: how the runs were trained. If they start from a trained backbone, the answer holds
+            for it, or, if there are several, for the next one.
         worth: the smallest gain worth having, in the metric's unit.
         required: probability of being better than the bare backbone that a placement needs.
 
@@ -244,6 +253,7 @@ def recommend(
     chosen = choice.chosen
     bare = field.bare
     uniform = field.best_uniform
+    from_own = bare is not None and training is not None and training.start != "scratch"
     return Recommendation(
         key=chosen.key,
         placement=chosen.placement,
@@ -262,7 +272,7 @@ def recommend(
         slower=None if chosen is bare else field.compared(chosen, field.slower(chosen)),
         cheaper=field.compared(chosen, choice.cheaper),
         training=training,
-        backbones=evidence.backbones if own_backbone and bare is not None else 0,
+        backbones=evidence.backbones if from_own else 0,
         noise=evidence.noise,
         tested=evidence.rung == TESTED,
     )
@@ -355,12 +365,12 @@ class Field:
     ) -> RuleChoice:
         slower = [c.latency.ratio for c in self.contenders if not c.is_bare and c.latency]
         if self.limit is not None and list(pool) == [bare] and slower:
-            rule = Rule(Reason.OUT_OF_REACH, self.limit, min(slower))
+            rule = Rule(Reason.OUT_OF_REACH, self.limit, fastest=min(slower))
             return RuleChoice(chosen=bare, rule=rule)
         chosen = bare if bare in pool else best
         return RuleChoice(
             chosen=chosen,
-            rule=Rule(Reason.NOTHING_LIKELY, self.limit),
+            rule=Rule(Reason.NOTHING_LIKELY, self.limit, required=self.required),
             best_bet=best if best is not bare else self._likeliest(),
             promising=best,
         )

@@ -64,13 +64,17 @@ class Outcome:
     """One run's noise as found, net of its seed, in points."""
     cpu_s: float
     named: bool | None = None
-    """Whether the answer names it; None in lines of before 2026-11-24."""
+    """Whether the answer names it; None in lines of before 2026-11-24: then from 70 % on."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether the answer names it."""
+        return self.probability >= TAKEN if self.named is None else self.named
 
     @property
     def worth(self) -> float:
         """Points that the answer truly gains; 0 where it is the bare backbone."""
-        named = self.probability >= TAKEN if self.named is None else self.named
-        return self.true if named else 0.0
+        return self.true if self.taken else 0.0
 
 
 Found = Sequence[tuple[AnyWorld, Sequence[Outcome]]]
@@ -97,7 +101,7 @@ def page(found: Found) -> str:
         "",
         (
             "**Almost surely better**: than the bare backbone with a probability of 95 % or more;"
-            " **taken**: with 70 % or more. **Covered**:"
+            " **taken**: by the answer. **Covered**:"
         ),
         (
             "by the 95 % interval of the chosen one. **Optimism**: estimated less true gain of what"
@@ -130,9 +134,10 @@ def write_data(found: Found, folder: Path) -> None:
 
 def row(world: AnyWorld, found: Sequence[Outcome]) -> list[str]:
     p = np.array([o.probability for o in found])
-    right = (p >= TAKEN) & (np.array([o.true for o in found]) >= 0.25)
+    named = np.array([o.taken for o in found])
+    right = named & (np.array([o.true for o in found]) >= 0.25)
     shares = [_share([getattr(o, name) for o in found]) for name in CLAIMS]
-    sure, taken = (_percent((p >= limit).mean()) for limit in (SURE, TAKEN))
+    sure, taken = _percent((p >= SURE).mean()), _percent(named.mean())
     worth, compared = np.mean([o.worth for o in found]), np.mean([o.runs for o in found])
     more = [_optimism(found), f"{worth:+.2f}", f"{compared:.1f}"]
     return [world.name, str(len(found)), sure, taken, _percent(right.mean()), *shares, *more]
@@ -144,7 +149,7 @@ def stated(found: Found) -> Iterator[list[str]]:
 
 
 def _optimism(found: Sequence[Outcome]) -> str:
-    off = np.array([o.gain - o.true for o in found if o.probability >= TAKEN])
+    off = np.array([o.gain - o.true for o in found if o.taken])
     if len(off) < 10:
         return "–"
     return f"{off.mean():+.2f} ± {off.std() / math.sqrt(len(off)):.2f}"
@@ -212,7 +217,7 @@ def aims(found: Found) -> Iterator[tuple[str, str, str]]:
         yield _most(
             "nothing differs: attention taken in at most 10 %",
             null,
-            lambda o: o.probability >= TAKEN,
+            lambda o: o.taken,
             0.10,
         )
     planted = [
@@ -256,7 +261,7 @@ def _most(
 
 def _least(aim: str, found: Sequence[tuple[str, Sequence[Outcome]]]) -> tuple[str, str, str]:
     def taken(o: Outcome) -> bool:
-        return o.probability >= TAKEN
+        return o.taken
 
     rates = _rates(found, taken)
     return aim, _told(found, rates, taken), _verdict([rate >= 0.85 for rate in rates.values()])
@@ -315,9 +320,9 @@ def _no_optimism(found: Found) -> tuple[str, str, str]:
     off = {
         world.name: float(np.mean(mine))
         for world, outcomes in found
-        if len(mine := [o.gain - o.true for o in outcomes if o.probability >= TAKEN]) >= 30
+        if len(mine := [o.gain - o.true for o in outcomes if o.taken]) >= 30
     }
-    every = [o.gain - o.true for _, outcomes in found for o in outcomes if o.probability >= TAKEN]
+    every = [o.gain - o.true for _, outcomes in found for o in outcomes if o.taken]
     aim = "optimism of the gain taken within ± .05 points"
     if not off:
         return aim, "–", "–"

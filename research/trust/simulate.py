@@ -29,7 +29,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nas_attn.answer.recommending import Contender, recommend
+from nas_attn.answer.recommending import (
+    REQUIRED,
+    REQUIRED_FROM_SCRATCH,
+    Contender,
+    recommend,
+)
 from nas_attn.model import Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.dominance import non_dominated
 from nas_attn.space.notation import parse
@@ -139,7 +144,7 @@ def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str], bool]:
         )
         for key, best in zip(able, front, strict=True)
     ]
-    answer = recommend(contenders, evidence, max_latency_ratio=None)
+    answer = recommend(contenders, evidence, max_latency_ratio=None, required=required(study.world))
     other = answer and (answer.more_accurate or answer.cheaper)
     first = [other.key] if other else []
     if answer is not None and answer.key != "none":
@@ -150,6 +155,14 @@ def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str], bool]:
         first,
         False,
     )
+
+
+def required(world: AnyWorld) -> float:
+    """The bar of attention."""
+    from_scratch = isinstance(world, MeasuredWorld) or (
+        isinstance(world, World) and world.noise.name == SCRATCH.name
+    )
+    return REQUIRED_FROM_SCRATCH if from_scratch else REQUIRED
 
 
 def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:

@@ -17,6 +17,7 @@ from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.headline import headline
 from nas_attn.answer.reading import answer, snapshot
+from nas_attn.answer.reasons import reasons
 from nas_attn.answer.rounds import next_round, to_confirm
 from nas_attn.answer.snapshot import Means
 from nas_attn.space.notation import parse
@@ -214,3 +215,32 @@ def test_a_network_that_surely_loses_gets_no_further_round(
     found = answer(study.store)
     again = next_round(found.now, np.random.default_rng(0))
     assert relative_of(found) not in {view.key for view in again}
+
+
+def test_from_scratch_attention_needs_more_certainty_and_below_it_a_test_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, 0.002)
+    scratch: dict[str, dict[str, Any]] = {
+        "training": {"start": "scratch", "rungs": [10]},
+        "target": {"epochs": 10},
+    }
+    study = usual(tmp_path, recipe(**scratch), seed=5)
+    found = answer(study.store)
+    assert found.verdict is AnswerVerdict.KEEP
+    assert found.best is not None
+    bet = found.best.best_bet
+    assert bet is not None
+    assert bet.gain is not None
+    assert 0.7 <= bet.gain.probability < 0.8
+    assert "80 %" in reasons(found.best)[0]
+    assert found.attention is not None
+    assert (found.attention.key, found.attention.helps) == (bet.key, False)
+    assert found.next is not None
+    assert found.next.step.command == "test"
+    # the same runs from trained weights
+    tuned = answer_of(
+        replace(found.now, recipe=recipe(training={"start": "backbone", "rungs": [10]}))
+    )
+    assert tuned.taken_key == bet.key
