@@ -92,10 +92,9 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
     assert program("net.pt2")(photographs(shapes, "net.pt2.json")).shape == (IMAGES, 2)
 
 
-# each format after a search of its own; the units are the same
-@pytest.mark.parametrize(
-    "format_", ["torch", *(pytest.param(n, marks=pytest.mark.slow) for n in ("weights", "python"))]
-)
+# 10 s each, as several labels above; test_target_scores.py has the units
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", ["torch", "weights", "python"])
 def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     shapes: Path, nas: Nas, format_: str
 ) -> None:

@@ -15,14 +15,7 @@ WORLDS: list[AnyWorld] = [
 ]
 
 
-# each is simulated twice
-@pytest.mark.parametrize(
-    "world",
-    [
-        pytest.param(world, id=world.name, marks=pytest.mark.slow if number else ())
-        for number, world in enumerate(WORLDS)
-    ],
-)
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 def test_a_study_names_attention_that_truly_gains_and_repeats_with_its_seed(
     world: AnyWorld,
 ) -> None:
