@@ -149,6 +149,8 @@ def test_objectives_in_other_combinations(tiny: Path, objectives: list[str]) -> 
     assert na.open_study().recipe.objectives == objectives
 
 
+# a Faster R-CNN three times; tests/backbones asks when norms are frozen
+@pytest.mark.slow
 def test_runs_from_weights_alone_have_their_frozen_norms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
