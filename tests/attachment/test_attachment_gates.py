@@ -130,7 +130,8 @@ def test_gates_are_those_of_a_hook_written_by_hand(
     assert read.added is None
 
 
-@pytest.mark.parametrize("init", ["identity", "paper"])
+# read alike in either form
+@pytest.mark.parametrize("init", [pytest.param("identity", marks=pytest.mark.slow), "paper"])
 @pytest.mark.parametrize("name", catalogue.ROWS)
 def test_every_module_is_read(name: str, init: str) -> None:
     torch.manual_seed(0)

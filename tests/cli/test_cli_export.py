@@ -238,6 +238,8 @@ def other_format(file: Path, card: Card) -> None:
 Spoil = Callable[[Path, Card], None]
 
 
+# two ONNX exports; a file that is not its card's is refused above, too
+@pytest.mark.slow
 def test_a_simplified_graph_is_recognised_and_another_networks_is_not(folder: Path, nas) -> None:
     pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
     onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")

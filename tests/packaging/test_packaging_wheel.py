@@ -38,6 +38,8 @@ def test_wheel_holds_the_package_and_what_ships_with_it(wheel: Path) -> None:
     assert not others
 
 
+# what the wheel holds is asked above, and `make release` tries it
+@pytest.mark.slow
 def test_what_is_installed_finds_its_files_and_plans_a_search(installed: Any) -> None:
     code = (
         "import nas_attn\n"

@@ -80,6 +80,8 @@ def test_proposals_are_as_they_were(name: str, renew: bool) -> None:
     check(f"proposals_of_{name}.txt", "\n".join(lines), renew=renew)
 
 
+# a search; test_propose_proposal_pins.py keeps what is proposed
+@pytest.mark.slow
 @pytest.mark.usefixtures("table")
 def test_the_runs_of_a_study_are_as_they_were(renew: bool) -> None:
     changes = {"search.sampler": "placement", "search.trials": 9}

@@ -33,6 +33,11 @@ def test_advice_of_a_small_network(nas: Nas) -> None:
     assert 0 < told["probability"] < 1
     assert told["sources"]
     assert told["search"]["images"] == 800
+
+
+# another whole advice; test_advice_facts.py has its lines
+@pytest.mark.slow
+def test_advice_of_a_small_network_as_a_text(nas: Nas) -> None:
     shown = nas("advise", "resnet8", *QUICK, "--init", "paper").out
     assert "5 sources" in shown
     assert "nas-attn init study.toml --data folder:PATH --backbone resnet8" in shown

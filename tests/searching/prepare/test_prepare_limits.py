@@ -91,6 +91,8 @@ def test_a_limit_in_milliseconds_is_one_of_the_ratio_to_the_bare_backbone(
     assert excesses(recipe, {}, None) == {}
 
 
+# a search with latencies; the limit itself is asked above
+@pytest.mark.slow
 def test_a_search_within_a_limit_in_milliseconds_ends_with_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
