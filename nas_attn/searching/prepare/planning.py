@@ -1,8 +1,8 @@
 """The time of a search: what fits into it, how long the target trains, and when each phase ends.
 
-All runs train as long as they are told: a short time makes fewer candidates, never shorter
-trainings. Times are measured seconds of an epoch times the epochs of the trainings; they hold to
-about a tenth.
+A short time makes fewer candidates. Only for a folder of images of which not even the fewest would
+fit, its runs are shorter than the target, and nothing is recommended. Times are measured seconds of
+an epoch times the epochs of the trainings; they hold to about a tenth.
 """
 
 from __future__ import annotations
