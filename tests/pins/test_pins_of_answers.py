@@ -61,7 +61,19 @@ def made(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return maker.__name__
 
 
-@pytest.mark.parametrize("made", KEPT, ids=lambda maker: maker.__name__, indirect=True)
+# what these two decide is kept in `test_pins_of_decisions.py`, of studies like them
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(
+            maker,
+            id=maker.__name__,
+            marks=pytest.mark.slow if maker in (studies.limit, studies.brief) else (),
+        )
+        for maker in KEPT
+    ],
+    indirect=True,
+)
 def test_what_a_study_answers_is_as_it_was(
     made: str, nas: Nas, tmp_path: Path, renew: bool
 ) -> None:

@@ -102,6 +102,8 @@ def test_a_damaged_backbone_is_trained_again(tiny: Path) -> None:
     )
 
 
+# a search with latencies; test_prepare_limits.py asks of limits, test_run_worker.py of what is above one
+@pytest.mark.slow
 def test_limits_on_latency_keep_candidates_from_training(tiny: Path) -> None:
     # A space that may remove attention might be faster than the backbone.
     space = {
@@ -130,7 +132,10 @@ def test_limits_on_latency_keep_candidates_from_training(tiny: Path) -> None:
     assert study.report().is_file()
 
 
-@pytest.mark.parametrize("objectives", [["loss"], ["params", "memory"]])
+# a search each
+@pytest.mark.parametrize(
+    "objectives", [["loss"], pytest.param(["params", "memory"], marks=pytest.mark.slow)]
+)
 def test_objectives_in_other_combinations(tiny: Path, objectives: list[str]) -> None:
     study = search(
         objectives=objectives, overrides={"training.start": "scratch", "training.rungs": [1]}

@@ -55,6 +55,8 @@ def test_the_printed_command_writes_a_recipe(
     assert told["begin"] is None, "such data need a recipe first"
 
 
+# an advice, and a study begun; what it prints is typed above, too
+@pytest.mark.slow
 def test_the_printed_search_can_begin(
     nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

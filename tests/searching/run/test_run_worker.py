@@ -389,6 +389,8 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_study_goes_on(
     assert "3 workers" in failed.reason
 
 
+# a search; test_attention_catalogue.py asks that equal knobs are equal networks
+@pytest.mark.slow
 def test_a_study_goes_on_when_its_recipe_is_written_in_another_order(table: Path) -> None:
     text, path = (table / "table.toml").read_text(), table / "table.toml"
     path.write_text(text.replace("eca = {}", "gam = { reduction = [4], groups = [4] }"))
