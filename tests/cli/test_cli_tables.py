@@ -66,6 +66,8 @@ def photographs(shapes: Path, card: str) -> torch.Tensor:
     return torch.from_numpy((pixels - mean) / std).float()
 
 
+# 10 s; tests/training/tasks asks each part of every task: proposal, training, exported file
+@pytest.mark.slow
 def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -> None:
     columns(shapes, "circle", "square")
     said = nas("init", "shapes", "--yes", "--backbone", "resnet8", "--target", "scratch").out

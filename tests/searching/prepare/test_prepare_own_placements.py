@@ -58,6 +58,8 @@ def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampl
     assert {"stage2@block", "stage3@stage"} & {row.site for row in effects.at("choice")}
 
 
+# two searches; the next trials of an exhausted one are in test_prepare_limits.py
+@pytest.mark.slow
 def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Path) -> None:
     na.search("table.toml", trials=5, overrides={"search.confirm_seeds": 0}, say=silent)
     opened = opening.open_study("table", URL)

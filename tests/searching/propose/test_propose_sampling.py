@@ -99,6 +99,8 @@ def tried(study: optuna.Study) -> list[dict[str, str]]:
     return [trial.params for trial in study.get_trials(deepcopy=False)]
 
 
+# a search of 14; test_model_evidence.py asks what a rung below is worth
+@pytest.mark.slow
 def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
     """At the end, the sampler knows a value of every candidate: net of what the last epoch adds,
     and as a weaker one.
