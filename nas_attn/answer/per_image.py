@@ -19,6 +19,8 @@ from nas_attn.errors import StorageError
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Score
 
+# of numbers, what an image contributes to it
+ABSOLUTE_ERROR = "mae"
 # most images shown on which networks differ
 MOST_DIFFERING = 10
 # lower bound of p (1 - p): all images of a class may be right
@@ -202,6 +204,8 @@ def mistakes(
     ]
     if len(read) < 2 or not all(read):
         return None
+    if what == ABSOLUTE_ERROR:
+        return _errors(tuple(runs), read)
     tables: list[NDArray[np.float64]] = []
     for of in read:
         table = _share_table(of, len(labels.classes))
@@ -224,6 +228,24 @@ def mistakes(
         confusion=tuple(_confusion(of) for of in read),
         different=_different(read, labels.classes),
     )
+
+
+def _errors(keys: tuple[str, ...], read: Sequence[Sequence[_Read]]) -> Mistakes:
+    """The images on which the first network's numbers are off most, among those that all networks
+    were scored on.
+    """
+    # (networks, images)
+    table = np.array(
+        [
+            _mean([run.among_all(run.answers.contributions[ABSOLUTE_ERROR]) for run in runs])
+            for runs in read
+        ]
+    )
+    known = np.flatnonzero(~np.isnan(table).any(0))
+    worst = known[np.argsort(-table[0, known], kind="stable")][:MOST_DIFFERING]
+    off = tuple(Different(int(image), tuple(table[:, image].tolist())) for image in worst)
+    none = (None,) * len(keys)
+    return Mistakes(ABSOLUTE_ERROR, keys, (), (), ((),) * len(keys), (), none, off)
 
 
 def _share_table(runs: Sequence[_Read], classes: int) -> NDArray[np.float64] | None:

@@ -21,6 +21,9 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import Run
 from nas_attn.storage.store import StudyStore
 
+# labels of images whose network has one map of scores
+MAPPED = ("classes", "tags", "numbers")
+
 
 def attention_maps(opened: OpenStudy, answer: Answer, *, draws: bool = True) -> Album | str:
     """Finds where the recommended network's attention is strong, beside the class activation maps
@@ -37,8 +40,8 @@ def attention_maps(opened: OpenStudy, answer: Answer, *, draws: bool = True) -> 
     """
     now = answer.now
     taken = now.find(answer.taken_key or "")
-    shows_classes = tasks.of(now.recipe).labels == "classes" and now.recipe.data.name != EXTERNAL
-    if taken is None or not taken.attends or not shows_classes:
+    mapped = tasks.of(now.recipe).labels in MAPPED and now.recipe.data.name != EXTERNAL
+    if taken is None or not taken.attends or not mapped:
         return {}
     weights = _weights(opened)
     networks = _trained(opened.store, taken, now.bare, weights)

@@ -14,11 +14,12 @@ from torch.nn.functional import interpolate
 from nas_attn.answer.per_image import Picture
 from nas_attn.attachment.containers import CHILD
 from nas_attn.attachment.gate_readings import Gates, gates
+from nas_attn.data.dataset import Split, TargetSplit
 from nas_attn.errors import BackboneError, first_line
 from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.recipe import tasks
 from nas_attn.report.album import Album, PicturedNetwork
-from nas_attn.report.pictures import png, shown_image, some_of
+from nas_attn.report.pictures import label_of, png, shown_image, some_of
 from nas_attn.space.placement import Point, ResolvedPlacement, Site
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.training.images import compare
@@ -43,7 +44,7 @@ EVEN = 0.01
 
 
 def drawn_maps(opened: OpenStudy, networks: Sequence[PicturedNetwork]) -> Album:
-    """Draws one validation image of each of a few classes.
+    """Draws one validation image of each of a few classes, or a few of different labels or numbers.
 
     Args:
         opened: the study.
@@ -65,15 +66,16 @@ def drawn_maps(opened: OpenStudy, networks: Sequence[PicturedNetwork]) -> Album:
     *_, taken = networks
     run = taken.run or searched_run(opened.store, taken.view)
     split = dataset if run is None else dataset.of_seed(run.seed)
-    numbers = _one_of_each_class(split.validation.labels)
+    numbers = _few(split.validation)
     shown = some_of(split.validation, numbers)
-    stored, labels_N = next(shown.stored(len(numbers)))
+    stored, truth = next(shown.stored(len(numbers)))
     x_NCHW, _ = next(shown.batches(len(numbers)))
     trainer = Trainer(recipe.training, dataset, device="cpu", arithmetic=PLAIN)
     rows = [
-        [Picture(_over(one), dataset.classes[int(y)])]
-        for one, y in zip(stored, labels_N, strict=True)
+        [Picture(_over(one), label_of(dataset, y))] for one, y in zip(stored, truth, strict=True)
     ]
+
+    labels_N = truth if dataset.task.labels == "classes" else None
 
     def add(label: str, heat_NHW: Tensor) -> None:
         for row, one, heat_HW in zip(rows, stored, heat_NHW, strict=True):
@@ -92,10 +94,16 @@ def drawn_maps(opened: OpenStudy, networks: Sequence[PicturedNetwork]) -> Album:
     return dict(zip(numbers, map(tuple, rows), strict=True))
 
 
-def _one_of_each_class(labels_N: Tensor) -> list[int]:
-    """Numbers of the first images of the first classes."""
+def _few(split: Split) -> list[int]:
+    """Numbers of the first images of the first classes; or of a few from the one with the least
+    labels, or the smallest number, to the one with the most.
+    """
+    if isinstance(split, TargetSplit):
+        order = split.targets.sum(1).argsort(stable=True)
+        places = np.linspace(0, len(order) - 1, MAPPED_IMAGES).round()
+        return sorted({int(order[int(place)]) for place in places})
     first: dict[int, int] = {}
-    for number, label in enumerate(labels_N.tolist()):
+    for number, label in enumerate(split.labels.tolist()):
         first.setdefault(label, number)
         if len(first) == MAPPED_IMAGES:
             break
@@ -109,17 +117,18 @@ def last_map(sites: Sequence[Site]) -> Point | None:
 
 
 def class_activation(
-    model: nn.Module, trainer: Trainer, point: Point, x_NCHW: Tensor, labels_N: Tensor
+    model: nn.Module, trainer: Trainer, point: Point, x_NCHW: Tensor, labels_N: Tensor | None
 ) -> Tensor:
-    """Finds where a map speaks for each image's class: Grad-CAM (Selvaraju et al. 2017), which is
-    the class activation map where pooling and a linear classifier follow the map.
+    """Finds where a map speaks for each image's class, strongest label or number: Grad-CAM
+    (Selvaraju et al. 2017), which is the class activation map where pooling and a linear classifier
+    follow the map.
 
     Args:
         model: in evaluation mode.
         trainer: which asks the network as a training does.
         point: of the map.
         x_NCHW: images, normalised.
-        labels_N: int64, their classes.
+        labels_N: int64, their classes; None: the largest output counts.
 
     Returns:
         `(N, H, W)`, of the map's size, 0 to 1 for each image.
@@ -132,6 +141,8 @@ def class_activation(
         with hook:
             logits_NK = answer_of(trainer.output(model, x_NCHW.clone().requires_grad_()))
         assert isinstance(logits_NK, Tensor)
+        if labels_N is None:
+            labels_N = logits_NK.argmax(1)
         score = logits_NK.gather(1, labels_N[:, None]).sum()
         (slope,) = torch.autograd.grad(score, maps[-1])
     except Exception as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.per_image import Mistakes
+from nas_attn.answer.per_image import ABSOLUTE_ERROR, Mistakes
 from nas_attn.recipe import units
 from nas_attn.report import page_tables
 from nas_attn.report.album import Album
@@ -25,6 +25,10 @@ MISTAKEN_IMAGES: Mapping[str, str] = {
     "mean_iou": (
         "The share of pixels that each network has right, as the mean over its runs. Masks: the"
         " true one, then the networks'."
+    ),
+    "mae": (
+        "The true number, what each network says whose weights are kept, and by how much each is"
+        " off, as the mean over its runs."
     ),
     "map50_95": (
         "The F1 of each network's boxes, as the mean over its runs. Boxes: the true ones, then the"
@@ -59,19 +63,27 @@ def mistakes_parts(answer: Answer, wrong: Wrong | None) -> dict[str, Any] | None
         return None
     mistakes = wrong.mistakes
     names = [role(answer, key) for key in mistakes.keys]
+    shown: dict[str, Any] = {
+        "classes": None,
+        "title": "The images on which they differ most",
+        "caption": MISTAKEN_IMAGES[mistakes.what],
+        "images": _images(wrong, names),
+        "confusions": page_tables.confusions(mistakes, names),
+        "equal": not mistakes.different,
+    }
+    if not mistakes.classes:
+        shown["title"] = f"The images on which the {names[0]} network is off most"
+        return shown
     title = TITLES_OF_CLASSES.get(mistakes.what) or units.title(mistakes.what)
     over = "runs and images" if mistakes.images else "runs, where there are several"
     return {
+        **shown,
         "intro": (
             f"The {title} of each class on the validation images, as the mean over the runs of the"
             f" last rung. ± is half of the 95 % interval of a gain, over {over}; bold: the interval"
             " excludes zero. Of many classes some exclude it by chance."
         ),
-        "caption": MISTAKEN_IMAGES[mistakes.what],
         "classes": page_tables.mistakes_table(mistakes, names),
-        "confusions": page_tables.confusions(mistakes, names),
-        "images": _images(wrong, names),
-        "equal": not mistakes.different,
     }
 
 
@@ -81,12 +93,12 @@ def _images(wrong: Wrong, names: Sequence[str]) -> list[list[ShownImage]]:
     for different in wrong.mistakes.different:
         taken = [f" ({name})" if name else "" for name in different.found] or [""] * len(names)
         results = {
-            name: f"{name}: {100 * value:.0f} %{took}"
+            name: f"{name}: {_result(wrong.mistakes.what, value)}{took}"
             for name, value, took in zip(names, different.values, taken, strict=False)
         }
         pictures = wrong.pictures.get(different.image, ())
         lines = [
-            [results.pop(one.label, one.label) if len(pictures) > 1 else one.label]
+            [results.pop(one.label, one.label)] if len(pictures) > 1 else one.label.splitlines()
             for one in pictures
         ]
         if not pictures:
@@ -102,6 +114,11 @@ def _images(wrong: Wrong, names: Sequence[str]) -> list[list[ShownImage]]:
             ]
         )
     return shown
+
+
+def _result(what: str, value: float) -> str:
+    """A network's result on an image."""
+    return f"off by {value:.3g}" if what == ABSOLUTE_ERROR else f"{100 * value:.0f} %"
 
 
 def role(answer: Answer, key: str) -> str:

@@ -25,6 +25,7 @@ from nas_attn.training.images import compare
 from nas_attn.training.learnt import answer_of
 from nas_attn.training.numerics import PLAIN
 from nas_attn.training.tasks.data import data_of
+from nas_attn.training.tasks.target_scores import NumbersOfImage
 from nas_attn.training.trainer import Trainer
 
 # pixels of the longer side, at most
@@ -50,14 +51,14 @@ def pictures(
     *,
     store: StudyStore | None = None,
 ) -> dict[int, tuple[Picture, ...]]:
-    """Draws validation images: each image; for masks and boxes one with the true ones, then one per
-    network with its own.
+    """Draws validation images: each image, with what networks say of its numbers; for masks and
+    boxes one with the true ones, then one per network with its own.
 
     Args:
         recipe: of the study.
         images: numbers of validation images, among all that are divided where each seed divides
             them anew.
-        networks: name -> network, whose masks or boxes are drawn; the name is the label.
+        networks: name -> network, whose masks, boxes or numbers are shown by the name.
         store: of the study that the images must be those of; None: not compared.
 
     Returns:
@@ -81,9 +82,14 @@ def pictures(
     stored, y = next(split.stored(len(wanted)))
     kind = dataset.task.labels
     if kind not in ("masks", "boxes"):
+        lines = [[label_of(dataset, label)] for label in y]
+        for name, network in (networks or {}).items() if kind == "numbers" else ():
+            said = _found(network, dataset, split, recipe)
+            for under, numbers in zip(lines, said, strict=True):
+                under.append(f"{name} says {label_of(dataset, numbers)}")
         drawn = [
-            [Picture(png(shown_image(one), PICTURE_SIDE), _label(dataset, label))]
-            for one, label in zip(stored, y, strict=True)
+            [Picture(png(shown_image(one), PICTURE_SIDE), "\n".join(under))]
+            for one, under in zip(stored, lines, strict=True)
         ]
     else:
         drawn = [
@@ -98,7 +104,7 @@ def pictures(
     return {number: tuple(row) for number, row in zip(wanted, drawn, strict=True)}
 
 
-def _label(dataset: Dataset, y: Tensor) -> str:
+def label_of(dataset: Dataset, y: Tensor) -> str:
     """An image's class, labels or numbers, to stand under it."""
     if dataset.task.labels == "classes":
         return dataset.classes[int(y)]
@@ -123,8 +129,8 @@ def some_of(split: Split, numbers: Sequence[int]) -> Split:
 
 @torch.no_grad()
 def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -> list[Tensor]:
-    """For each image a predicted mask (H, W) or boxes (M, 5), in the format of its labels, as an
-    exported file finds it.
+    """For each image a predicted mask (H, W), boxes (M, 5) or numbers (K,), in the format of its
+    labels, as an exported file finds it.
     """
     trainer = Trainer(recipe.training, dataset, device="cpu", arithmetic=PLAIN)
     network.eval()
@@ -135,6 +141,8 @@ def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -
         if dataset.task.labels == "masks":
             logits: Any = answer_of(answer)
             answers.append(logits.argmax(1)[0])
+        elif isinstance(trainer.learnt, NumbersOfImage):
+            answers.append(trainer.learnt.in_units(answer)[0])
         else:
             sure = answer[0]["scores"] >= SHOWN_SCORE
             answers.append(

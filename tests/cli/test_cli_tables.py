@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,11 @@ import torch
 from command_line import Nas
 from PIL import Image, ImageDraw
 
+from nas_attn.answer.reading import answer
 from nas_attn.recipe.reading import load_recipe
+from nas_attn.report.album import PicturedNetwork
+from nas_attn.report.heat import drawn_maps
+from nas_attn.storage import opening
 
 IMAGES = 60
 QUICK = [
@@ -66,6 +71,16 @@ def photographs(shapes: Path, card: str) -> torch.Tensor:
     return torch.from_numpy((pixels - mean) / std).float()
 
 
+def mapped() -> list[list[str]]:
+    """What stands under the maps of the search's two networks, by image."""
+    opened = opening.open_study("shapes", "sqlite:///nas_attn.db")
+    views = answer(opened.store).now.candidates
+    networks = [PicturedNetwork(f"network {view.key}", view, None) for view in views]
+    rows = [[one.label for one in row] for row in drawn_maps(opened, networks).values()]
+    assert all({network.name for network in networks} <= set(row) for row in rows)
+    return rows
+
+
 # 10 s; tests/training/tasks asks each part of every task: proposal, training, exported file
 @pytest.mark.slow
 def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -> None:
@@ -85,6 +100,8 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
     page = Path("shapes.html").read_text("utf-8")
     assert "images by label: circle 30, square 30; 15 have several, 15 none" in page
     assert "The average precision of each class" in page
+    # from the least labels to the most
+    assert {row[0] for row in mapped()} >= {"no label", "circle, square"}
     nas("export", "shapes", "--trial", "1", "--format", "torch", "--output", "net.pt2")
     agreed = nas("validate-export", "net.pt2", "--json").json
     assert agreed["agrees"]
@@ -106,6 +123,12 @@ def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     quick = [*QUICK, "--set", "target.epochs=3", "--set", "training.rungs=[3]", "--trials", "2"]
     found = nas("search", "shapes.toml", *quick, "--json").json
     assert found["objectives"] == ["mae", "latency"]
+    page = Path("shapes.html").read_text("utf-8")
+    worst = page[page.index("network is off most") :]
+    assert re.search(r"<br>(recommended|bare) says brightness [\d.]+<br>.*off by [\d.]+<", worst)
+    numbers = [float(row[0].removeprefix("brightness ")) for row in mapped()]
+    # from the smallest to the largest
+    assert len(set(numbers)) == 4
     ending = {"torch": "pt2", "weights": "pt", "python": "py"}[format_]
     nas("export", "shapes", "--trial", "1", "--format", format_, "--output", f"net.{ending}")
     agreed = nas("validate-export", f"net.{ending}", "--json").json

@@ -78,6 +78,12 @@ def test_behind_pooling_and_a_linear_classifier_it_is_the_class_activation_map()
     maps = model.block(model.stem(x))
     by_hand = (model.head.weight[labels][:, :, None, None] * maps).sum(1).relu()
     torch.testing.assert_close(heat, by_hand / by_hand.amax((1, 2), keepdim=True))
+    # without classes, the strongest output counts
+    strongest = model(x).argmax(1)
+    torch.testing.assert_close(
+        class_activation(model, asks, point, x, None),
+        class_activation(model, asks, point, x, strongest),
+    )
 
 
 @pytest.fixture(scope="module")
