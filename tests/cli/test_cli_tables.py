@@ -102,6 +102,8 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
     assert "The average precision of each class" in page
     # from the least labels to the most
     assert {row[0] for row in mapped()} >= {"no label", "circle, square"}
+    more = nas("resume", "shapes", "--trials", "3", "--workers", "1", "--threads", "1", "--json")
+    assert len(more.json["candidates"]) == 3
     nas("export", "shapes", "--trial", "1", "--format", "torch", "--output", "net.pt2")
     agreed = nas("validate-export", "net.pt2", "--json").json
     assert agreed["agrees"]
@@ -129,6 +131,8 @@ def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     numbers = [float(row[0].removeprefix("brightness ")) for row in mapped()]
     # from the smallest to the largest
     assert len(set(numbers)) == 4
+    more = nas("resume", "shapes", "--trials", "3", "--workers", "1", "--threads", "1", "--json")
+    assert len(more.json["candidates"]) == 3
     ending = {"torch": "pt2", "weights": "pt", "python": "py"}[format_]
     nas("export", "shapes", "--trial", "1", "--format", format_, "--output", f"net.{ending}")
     agreed = nas("validate-export", f"net.{ending}", "--json").json
