@@ -297,6 +297,8 @@ def test_a_worker_killed_at_an_infeasible_candidate_leaves_nothing_that_never_en
     assert all(trial.state.is_finished() for trial in told)
 
 
+# a search; tests/api searches with a model and an evaluator of one's own, too
+@pytest.mark.slow
 def test_a_python_function_may_be_model_and_evaluator_in_python_only(table: Path, nas: Nas) -> None:
     from torch import nn
 
