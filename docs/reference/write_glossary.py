@@ -18,7 +18,8 @@ These words have a meaning of their own here. A report explains each word at its
 MORE = {
     "recipe": "the TOML file that says what a search does: backbone, images, target, limits",
     "search space": "which modules with which settings may stand at which sites",
-    "stage, block": "a stage is all blocks whose maps have the same size",
+    "stage, block": "a block repeats in a network, such as a residual block; a stage is all blocks"
+    " whose maps have the same size",
     "position": "where in a block a module stands: residual, block, or behind the whole stage",
     "identity, paper": "how attention modules begin: changing nothing, or as published",
     "start": "the weights a training begins with: random, published, yours, a trained backbone's",
