@@ -129,10 +129,12 @@ def is_open(test: PooledTest) -> bool:
 
 
 def deciding_test(now: Snapshot, best: Recommendation) -> NextCommand | None:
-    """A test of the most promising placement; None without one, or if the noise is not known."""
+    """A test of the most promising placement; None without one, while the search may still find
+    another, or if the noise is not known.
+    """
     bet = best.best_bet
     noise = now.noise.get(now.primary or "")
-    if bet is None or bet.gain is None or not promising(bet.gain):
+    if bet is None or bet.gain is None or not promising(bet.gain) or _unfinished(now):
         return None
     if noise is None or not noise.seed_sd:
         return None
@@ -147,13 +149,13 @@ def deciding_test(now: Snapshot, best: Recommendation) -> NextCommand | None:
 
 def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
     """The first test of what the answer takes, or more trials where it keeps the bare backbone and
-    no placement may help by enough to count.
+    the search has not ended, or no placement may help by enough to count.
     """
     bet = best.best_bet
     is_bet_open = (
         best.worth is None and bet is not None and bet.gain is not None and promising(bet.gain)
     )
-    if best.keeps_bare and not is_bet_open:
+    if best.keeps_bare and (not is_bet_open or _unfinished(now)):
         return _rest(now)
     seconds = now.training_s(epochs_of_test(now, best))
     return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)

@@ -220,7 +220,10 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
 ) -> None:
     for choice in TRUE_GAIN:
         monkeypatch.setitem(TRUE_GAIN, choice, 0.0004)
-    now = snapshot(usual(tmp_path, searched=3, seed=2).store)
+    begun = snapshot(usual(tmp_path, searched=3, seed=2).store)
+    assert answer_of(begun).next.purpose is Purpose.CONTINUE, "it may still find another"
+    ended = {**begun.counts, "running": 0}
+    now = dataclasses.replace(begun, planned=len(begun.candidates), waiting=0, counts=ended)
     lines = answer_lines(answer_of(now), " --storage x")
     assert lines[0].startswith("Keep the bare backbone")
     step = answer_of(now).next

@@ -41,7 +41,7 @@ CASES = (
     Case(studies.only_bare, "nothing", None, None, None, "continue", [0], 0, 2, {"recommendation.key": "key-000"}),
     Case(studies.bare_is_running, "nothing", None, None, None, "continue", [], 2, 2, {"recommendation": None}),
     Case(studies.single_runs, "keep", "key-000", 0.001, 1.05, "continue", [1, 0], 0, 2, {"recommendation.best_bet.key": "key-001"}),
-    Case(studies.small_gains, "keep", "key-000", 0.003, 1.6, "decide", [2, 6, 1, 0], 0, 0, {"recommendation.best_bet.key": "key-002"}),
+    Case(studies.small_gains, "keep", "key-000", 0.003, 1.6, "continue", [2, 6, 1, 0], 0, 0, {"recommendation.best_bet.key": "key-002"}),
     Case(studies.no_gains, "keep", "key-000", -0.003, 1.35, "continue", [0], 0, 0, {"recommendation.best_bet.key": "key-014"}),
     Case(studies.gains_that_do_not_count, "keep", "key-000", 0.028, 1.59, "continue", [2, 10, 1, 8, 0], 0, 0, {"recommendation.worth": 0.2}),
     Case(studies.worth, "take", "key-010", 0.019, 1.4, "test", [2, 17, 10, 22, 1, 8, 18, 0], 0, 0, {"recommendation.more_accurate.key": "key-002", "card.faster.of.key": "key-001", "card.slower.of.key": "key-002"}),
@@ -69,7 +69,7 @@ CASES = (
     Case(studies.prior, "take", "key-002", 0.028, 1.59, "test", [2, 10, 1, 8, 0], 0, 0, {"candidates.19.by_prior": True, "candidates.19.latency.measured": False, "counts.running": 2}),
     Case(studies.in_int8, "keep", "key-000", -0.02, 1.59, "continue", [0], 0, 0, {"primary": "accuracy_int8", "recommendation.best_bet.key": "key-002"}),
     Case(studies.elsewhere, "take", "key-002", 0.028, 1.59, "test", [2, 10, 1, 8, 0], 0, 0, {"latency.machine": "Small board", "latency.sessions": 7, "latency.conditions.threads": 4}),
-    Case(studies.costs_only, "keep", "key-000", 0.011, None, "decide", [0], 0, 2, {"primary": "accuracy", "card.gain.metric": "accuracy"}),
+    Case(studies.costs_only, "keep", "key-000", 0.011, None, "continue", [0], 0, 2, {"primary": "accuracy", "card.gain.metric": "accuracy"}),
 )
 # fmt: on
 
