@@ -237,8 +237,12 @@ def test_from_scratch_attention_needs_more_certainty_and_below_it_a_test_comes_n
     assert "80 %" in reasons(found.best)[0]
     assert found.attention is not None
     assert (found.attention.key, found.attention.helps) == (bet.key, False)
-    assert found.next is not None
-    assert found.next.step.command == "test"
+    none_runs = {**found.now.counts, "running": 0}
+    candidates = len(found.now.candidates)
+    ended = replace(found.now, planned=candidates, waiting=0, counts=none_runs)
+    following = answer_of(ended).next
+    assert following is not None
+    assert following.step.command == "test"
     # the same runs from trained weights
     tuned = answer_of(
         replace(found.now, recipe=recipe(training={"start": "backbone", "rungs": [10]}))
