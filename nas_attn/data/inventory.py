@@ -214,7 +214,7 @@ class Inventory:
                         f"cut the images into tiles of {tile:,} pixels, since boxes have only"
                         f" {self.boxes.share * SIDES[1]:.1f} in {SIDES[1]}, the largest data.size"
                     )
-                yield f"note: boxes of {shown} pixels are too small to be found: {way_out}"
+                yield f"note: boxes of {shown} pixels are hard to find: {way_out}"
 
     def _count_line(self) -> str:
         """`2 classes, 20 images (train: 10, validation: 10), 1 unreadable (left out)`."""

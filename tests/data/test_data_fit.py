@@ -218,7 +218,7 @@ def test_boxes_decide_the_side_of_a_detectors_input(
         [side, side * proposed / max(size), proposed], abs=0.5
     )
     # in a tile of 280 pixels, 14 become 16 in an input of 320
-    assert ("too small to be found: cut the images into tiles of 280 pixels" in done.out) is small
+    assert ("cut the images into tiles of 280 pixels" in done.out) is small
 
 
 def near_infrared(kind: str, image: np.ndarray[Any, Any]) -> Image.Image:
