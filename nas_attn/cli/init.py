@@ -125,7 +125,6 @@ def init(
     """Write a recipe. It asks a few questions, or takes the answers as options.
 
     Examples:
-      nas-attn init study.toml
       nas-attn init photos --target weights
       nas-attn init faces --column age
 
