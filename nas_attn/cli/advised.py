@@ -33,7 +33,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.target import refuse_unpublished, target_table, target_words
-from nas_attn.recipe.tasks import TASKS
+from nas_attn.recipe.tasks import TASKS, USUAL_TASK
 from nas_attn.searching.prepare.planning import (
     ASSUMED_IMAGES,
     TRAINED_SHARE,
@@ -47,8 +47,6 @@ BRIEF_SESSION_S = 1.5
 """Longest time of one session, unless it is given."""
 OWN_IMAGES = "folder:"
 """What the data are taken for, in the length of a training, too."""
-FOLDER_TASK = next(iter(TASKS))
-"""The task whose images `nas-attn search FOLDER` takes without a recipe."""
 USUAL_FORM = "identity"
 FORM_OF_INIT = {init: form for form, init in INIT_OF_FORM.items()}
 COMMAND_ROWS = ("begin", "recipe")
@@ -135,7 +133,7 @@ def _section(settings: Sequence[str]) -> LatencySection:
 def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> str:
     """The command that writes the recipe of a search."""
     of_task = ""
-    if task != FOLDER_TASK:
+    if task != USUAL_TASK:
         of_task = f" --task {task}"
     return (
         f"nas-attn init study.toml{of_task} --data {shlex.quote(data or 'folder:PATH')}"
@@ -151,7 +149,7 @@ def _search_command(
     """
     data = request.data or f"{OWN_IMAGES}PATH"
     setting = advice.question.setting
-    if setting.task != FOLDER_TASK or not data.startswith(OWN_IMAGES):
+    if setting.task != USUAL_TASK or not data.startswith(OWN_IMAGES):
         return None
     minutes = math.ceil((power.enough_s or power.seconds) / 60)
     words = ["nas-attn", "search", data.removeprefix(OWN_IMAGES), "--time", f"{minutes}m"]

@@ -16,11 +16,18 @@ from typer import Argument, Option
 
 from nas_attn.cli.commands import Context
 from nas_attn.cli.common import TASK, Data, Target, check_typed, echo, print_json
-from nas_attn.cli.recipe_text import MANY, RecipeAnswers, data_known, is_small, recipe_text
+from nas_attn.cli.recipe_text import (
+    MANY,
+    OF_A_TABLE,
+    RecipeAnswers,
+    data_known,
+    is_small,
+    recipe_text,
+)
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.recipe.target import TargetWords, refuse_unpublished, target_words
 from nas_attn.recipe.task import InputProposal
-from nas_attn.recipe.tasks import TASKS, find, variants
+from nas_attn.recipe.tasks import TASKS, USUAL_TASK, find, variants
 from nas_attn.system.paths import output_path
 
 if TYPE_CHECKING:
@@ -31,8 +38,6 @@ PACKAGE_OF_SOURCE = {
     "timm": "timm",
     "smp": "segmentation_models_pytorch",
 }
-# labels that a table has of images
-OF_A_TABLE = ("tags", "numbers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +182,7 @@ def _answers(
     from nas_attn.recipe.recipe import DataSection
     from nas_attn.recipe.sections import TableSection
 
-    question = f"Data set ({', '.join(data_known(given.task or next(iter(TASKS))))})"
+    question = f"Data set ({', '.join(data_known(given.task or USUAL_TASK))})"
     data = dialogue.ask(given.data, "data", question, "digits")
     proposal = proposed_task(data, given.task, given.columns)
     task = proposal.task
@@ -270,7 +275,7 @@ def folder_recipe(
     if stated is not None and stated not in TASKS:
         raise RecipeError(f"task.name = '{shorten(str(stated))}': {did_you_mean(stated, TASKS)}")
     proposal = proposed_task(data, stated, [columns] if isinstance(columns, str) else columns)
-    if proposal.task == next(iter(TASKS)):
+    if proposal.task == USUAL_TASK:
         return None, []
     if proposal.choice:
         raise DataError(
@@ -307,7 +312,6 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
     """
     from nas_attn.data import table
 
-    usual = next(iter(TASKS))
     source, _, place = data.partition(":")
     root = Path(place).expanduser()
     kind = None if task is None else variants(task)[0].labels
@@ -322,9 +326,9 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
         if seen is not None:
             return seen
     if not has_table:
-        return ProposedTask(task or usual)
+        return ProposedTask(task or USUAL_TASK)
     found = table.lesson(root, kind, columns)
-    named = {"tags": "multi-label", "numbers": "regression"}.get(found.kind or "", usual)
+    named = {"tags": "multi-label", "numbers": "regression"}.get(found.kind or "", USUAL_TASK)
     return ProposedTask(task or named, found.why, columns or found.columns, found.choice)
 
 
@@ -356,7 +360,7 @@ def _seen_without_table(data: str) -> ProposedTask | None:
         if {"images", "masks"} <= {name.lower() for name in names}:
             return ProposedTask("segmentation", "there are images and masks")
         class_names(train)
-        return ProposedTask(next(iter(TASKS)))
+        return ProposedTask(USUAL_TASK)
     return None
 
 

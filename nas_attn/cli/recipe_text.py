@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, target_table
 from nas_attn.recipe.task import InputProposal
-from nas_attn.recipe.tasks import TASKS, Task, find, variants
+from nas_attn.recipe.tasks import USUAL_TASK, Task, find, variants
 
 if TYPE_CHECKING:
     from nas_attn.recipe.recipe import SplitsSection
@@ -64,6 +64,8 @@ augment = [{augment}]   # flip is wrong for digits and text; or transforms of to
 """
 # With this many training images, a user's data set is treated like a published one
 MANY = 2000
+# Labels that a table has of images
+OF_A_TABLE = ("tags", "numbers")
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def recipe_text(answers: RecipeAnswers) -> str:
     if answers.ratio is not None:
         limit = f"max_latency_ratio = {answers.ratio}"
     task = ""
-    if answers.task != next(iter(TASKS)):
+    if answers.task != USUAL_TASK:
         task = f'\n[task]\nname = "{answers.task}"\n'
     preset = ""
     if answers.preset is not None:
@@ -183,7 +185,7 @@ def _splits_line(splits: SplitsSection | None) -> str:
 
 def _table_lines(answers: RecipeAnswers, task: Task) -> str:
     """Lines of `[data]` about the table of a folder's images."""
-    if task.labels not in ("tags", "numbers") or not answers.data.startswith("folder:"):
+    if task.labels not in OF_A_TABLE or not answers.data.startswith("folder:"):
         return ""
     comment = "" if answers.columns else "# "
     columns = json.dumps(answers.columns or ("one", "other"), ensure_ascii=False)

@@ -165,7 +165,7 @@ def _of_folder(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
     name = str(request.changes.get("name") or study_name(Path(folder).resolve().name))
     begun = begun_study(name, effort.context.storage)
     if begun is not None and not request.changes.keys() - {"name"}:
-        is_of_classes = begun.recipe.task.name == next(iter(tasks.TASKS))
+        is_of_classes = begun.recipe.task.name == tasks.USUAL_TASK
         if begun.recipe.data.name == folder_data(folder) and not is_of_classes:
             return begun.recipe, None
     recipe, notes = folder_recipe(folder, request.changes, trust=effort.context.trust)

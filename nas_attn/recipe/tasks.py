@@ -12,6 +12,7 @@ from nas_attn.recipe.task import MIXING, Pace, RecipeParts, Task
 __all__ = [
     "MIXING",
     "TASKS",
+    "USUAL_TASK",
     "Pace",
     "Task",
     "find",
@@ -19,6 +20,8 @@ __all__ = [
     "variants",
 ]
 
+USUAL_TASK = next(iter(TASK_ROWS))
+"""The name of the task of a recipe that names none: a class for each image."""
 Value = TypeVar("Value")
 
 
