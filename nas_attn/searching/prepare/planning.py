@@ -256,9 +256,11 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     if recipe.training.evaluator is not None:
         return []
     if recipe.training.start == recipe.target.start and searched < target:
-        # found ones are tried already; and in a first look, that would take most of the time
-        dear = SEEDS_PER_LENGTH * target > trials * searched
-        return [] if recipe.target.found or dear else [target]
+        if recipe.target.found:
+            # it is tried already
+            return []
+        # in a first look, it would take most of the time
+        return [target] if SEEDS_PER_LENGTH * target <= trials * searched else []
     asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
     if not asked or trials < WITH_LONGER:
         return []
