@@ -141,10 +141,11 @@ class Mistakes:
     split, at the last rung.
     """
 
-    # metric of the classes: `accuracy`, `mean_iou`, `map50_95`
+    # metric of the classes: `accuracy`, `mean_iou`, `map50_95`; of numbers: `mae`
     what: str
     # of the networks, the recommended first
     keys: tuple[str, ...]
+    # empty for numbers
     classes: tuple[str, ...]
     # by class; empty if unknown
     images: tuple[int, ...]
@@ -244,8 +245,16 @@ def _errors(keys: tuple[str, ...], read: Sequence[Sequence[_Read]]) -> Mistakes:
     known = np.flatnonzero(~np.isnan(table).any(0))
     worst = known[np.argsort(-table[0, known], kind="stable")][:MOST_DIFFERING]
     off = tuple(Different(int(image), tuple(table[:, image].tolist())) for image in worst)
-    none = (None,) * len(keys)
-    return Mistakes(ABSOLUTE_ERROR, keys, (), (), ((),) * len(keys), (), none, off)
+    return Mistakes(
+        what=ABSOLUTE_ERROR,
+        keys=keys,
+        classes=(),
+        images=(),
+        shares=((),) * len(keys),
+        gains=(),
+        confusion=(None,) * len(keys),
+        different=off,
+    )
 
 
 def _share_table(runs: Sequence[_Read], classes: int) -> NDArray[np.float64] | None:

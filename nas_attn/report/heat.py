@@ -74,7 +74,6 @@ def drawn_maps(opened: OpenStudy, networks: Sequence[PicturedNetwork]) -> Album:
     rows = [
         [Picture(_over(one), label_of(dataset, y))] for one, y in zip(stored, truth, strict=True)
     ]
-
     labels_N = truth if dataset.task.labels == "classes" else None
 
     def add(label: str, heat_NHW: Tensor) -> None:
