@@ -25,6 +25,7 @@ from nas_attn.recipe.recipe import DataSection
 
 SEED = 20_261_128
 LATER_SEED = 20_261_129
+LATEST_SEED = 20_261_130
 DIGITS_SEED = 77
 CLUTTER = {"size": 20, "fragments": 8, "fragment_size": 4}
 FEW_DIGITS = 800
@@ -52,6 +53,8 @@ PHOTOS = (Source("photos-a", (0, 2, 3, 7, 9), 900), Source("photos-b", (1, 4, 5,
 CLOTHES = Source("clothes", (0, 2, 3, 4, 6), 600)
 LATER = (Source("photos-c", (0, 1, 4, 5, 7), 900), Source("photos-d", (2, 3, 6, 8, 9), 400))
 """Mixed anew, to judge what the folders before led to."""
+LATEST = (Source("photos-g", (0, 3, 5, 8, 9), 900), Source("photos-h", (1, 2, 4, 6, 7), 2_000))
+"""Mixed once more, to judge answers by whatever means."""
 
 
 def main() -> None:
@@ -64,9 +67,10 @@ def main() -> None:
     random = np.random.default_rng(SEED)
     for source, images in [*((photo, photos) for photo in PHOTOS), (CLOTHES, clothes)]:
         _draw(options.out / source.name, source, images, random)
-    random = np.random.default_rng(LATER_SEED)
-    for photo in LATER:
-        _draw(options.out / photo.name, photo, photos, random)
+    for seed, sources in ((LATER_SEED, LATER), (LATEST_SEED, LATEST)):
+        random = np.random.default_rng(seed)
+        for photo in sources:
+            _draw(options.out / photo.name, photo, photos, random)
     for part, images in _cluttered():
         _write(options.out / "clutter" / part, images)
 
