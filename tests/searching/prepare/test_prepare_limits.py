@@ -113,15 +113,32 @@ def test_a_bare_network_above_the_limit_is_said_before_it_trains(
     assert not open_study("limited", URL).store.scores()
 
 
-def searched_within(*, ms: float) -> na.Study:
+def test_a_smaller_network_is_named_where_the_bare_one_is_above_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError) as first:
+        searched_within(ms=1e-6, depth=14, trials=20)
+    bare_ms = float(re.findall(r"takes ([\d.]+) ms here", str(first.value))[0])
+    limit = 0.85 * bare_ms
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    with pytest.raises(RecipeError) as second:
+        searched_within(ms=limit, depth=14, trials=20)
+    depth, ms = re.findall(r"like resnet(\d+)\(.*, which takes ([\d.]+) ms", str(second.value))[0]
+    assert int(depth) < 14
+    assert float(ms) <= limit
+
+
+def searched_within(*, ms: float, depth: int = 8, trials: int = 3) -> na.Study:
     """Searches a tiny network on digits within a limit."""
     changes: dict[str, object] = {
         "name": "limited",
         "space": {"name": "tiny", "choices": {"se": {"reduction": [4]}, "simam": {}}},
-        "backbone": {"name": "resnet8", "width": 4},
+        "backbone": {"name": f"resnet{depth}", "width": 4},
         "data": {"name": "digits-8x8"},
         "target": {"epochs": 1},
-        "search": {"trials": 3, "confirm_seeds": 0},
+        "search": {"trials": trials, "confirm_seeds": 0},
         "latency": {"session_seconds": 0.1, "tolerance": 0.9},
         "limits": {"max_latency_ms": ms},
     }
