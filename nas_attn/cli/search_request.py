@@ -41,6 +41,7 @@ from nas_attn.searching.prepare.image_folder import (
     budget_lines,
     plan_folder,
 )
+from nas_attn.searching.prepare.new_target import NewTarget, target_lines
 from nas_attn.searching.prepare.planning import (
     HOUR_S,
     SearchTime,
@@ -315,6 +316,21 @@ def note_images(opened: OpenStudy, *, first: bool = False) -> None:
             " known",
             err=True,
         )
+
+
+def agree_to_target(changed: NewTarget, *, asking: bool) -> None:
+    """Says what another length of the target changes; asks first if that deletes weights.
+
+    Args:
+        changed: what it changes.
+        asking: whether a person at a terminal may be asked.
+
+    Raises:
+        Abort: the person does not want it.
+    """
+    say_lines(target_lines(changed), err=True)
+    if changed.searched[0] != changed.searched[1] and asking and sys.stdin.isatty():
+        typer.confirm("Train them anew?", abort=True, err=True)
 
 
 def settle_machine(opened: OpenStudy, *, here: bool = False, asking: bool) -> None:

@@ -6,11 +6,14 @@ hold before anything is written is one list (`searching.prepare.checks.CHECKS`).
 
 from __future__ import annotations
 
-from nas_attn.cli.common import Effort, say_lines, study_named
+from functools import partial
+
+from nas_attn.cli.common import Effort, study_named
 from nas_attn.cli.running import run_study, say_created, show_outcome, time_for
 from nas_attn.cli.search_request import (
     ResumeRequest,
     SearchRequest,
+    agree_to_target,
     note_images,
     recipe_for,
     say_inventory,
@@ -20,7 +23,7 @@ from nas_attn.cli.search_request import (
 )
 from nas_attn.searching.prepare.beginning import create, take_up
 from nas_attn.searching.prepare.checks import check
-from nas_attn.searching.prepare.new_target import set_target, target_lines
+from nas_attn.searching.prepare.new_target import set_target
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.training.images import known_images
 
@@ -64,8 +67,8 @@ def resume(study: str | None, request: ResumeRequest, effort: Effort) -> None:
     plan.free_images()
     note_images(opened, first=first)
     if request.epochs is not None:
-        opened, changed = set_target(opened, request.epochs)
-        say_lines(target_lines(changed), err=True)
+        agree = partial(agree_to_target, asking=not effort.context.as_json)
+        opened = set_target(opened, request.epochs, agree=agree)
     settle_machine(opened, here=request.here, asking=not effort.context.as_json)
     take_up(opened, trials=request.trials, tried=request.tried)
     left_s = time_for(opened, request.clock, effort)

@@ -9,11 +9,11 @@ candidates are trained anew; Optuna knows them as trials that wait.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_attn.answer.candidates import candidate_label
 from nas_attn.answer.reading import searched_snapshot
@@ -68,7 +68,7 @@ def target_lines(changed: NewTarget) -> list[Line]:
     lines.append(
         f"kept: {several(changed.kept, 'candidate')} with their latencies; their runs of"
         f" {several(changed.searched[0], 'epoch')} are not compared with longer ones, and the"
-        " weights of these are deleted"
+        " weights of these are deleted, so that a return to this length trains them anew as well"
     )
     time = ""
     if changed.seconds is not None:
@@ -101,15 +101,16 @@ def new_length(changes: Mapping[str, Any]) -> int:
     return epochs
 
 
-def set_target(opened: OpenStudy, epochs: int) -> tuple[OpenStudy, NewTarget]:
+def set_target(opened: OpenStudy, epochs: int, *, agree: Callable[[NewTarget], None]) -> OpenStudy:
     """Gives a study's target another length.
 
     Args:
         opened: the study.
         epochs: of the target from now on.
+        agree: gets what will change, before anything does; raises if that is not wanted.
 
     Returns:
-        The study as it is then, and what has changed.
+        The study as it is then.
 
     Raises:
         StudyError: nothing would change, the length is still being searched for, or workers are at
@@ -127,32 +128,34 @@ def set_target(opened: OpenStudy, epochs: int) -> tuple[OpenStudy, NewTarget]:
         raise StudyError(f"--set {LENGTH_KEY}={epochs}: study '{name}' trains so long already")
     searched = recipe.training.rungs[-1], longer.training.rungs[-1]
     changes_runs = searched[0] != searched[1]
-    with alone(opened), opened.database.creating():
+    with alone(opened):
         now = searched_snapshot(opened.store)
         order = _order(now)
-        optuna = None
-        queued = 0
-        if changes_runs:
-            optuna, queued = _fill(opened, longer, order)
-        former = _former(opened, longer)
-        weights = opened.database.retarget_study(
-            opened.store, recipe=longer.to_json(), former=former, optuna=optuna
+        again = _without_worse(opened, order) if changes_runs else []
+        waiting = [trial for trial in opened.book.all() if trial.state == TrialState.WAITING]
+        changed = NewTarget(
+            study=name,
+            epochs=(recipe.target_training.rungs[-1], epochs),
+            searched=searched,
+            kept=len(order),
+            again=len(again) + len(waiting),
+            first=tuple(candidate_label(view) for view in again[:3]),
+            trials=opened.trials,
+            seconds=now.training_s(opened.trials * searched[1]),
         )
-        for artifact in weights:
-            # they are those of shorter trainings
-            remove_artifact(opened.artifacts, artifact)
-        forget(opened)
-    changed = NewTarget(
-        study=name,
-        epochs=(recipe.target_training.rungs[-1], epochs),
-        searched=searched,
-        kept=len(order),
-        again=queued,
-        first=tuple(candidate_label(view) for view in order[:3]) if changes_runs else (),
-        trials=opened.trials if changes_runs else 0,
-        seconds=now.training_s(opened.trials * searched[1]),
-    )
-    return open_study(name, opened.url), changed
+        agree(changed)
+        with opened.database.creating():
+            weights = opened.database.retarget_study(
+                opened.store,
+                recipe=longer.to_json(),
+                former=_former(opened, longer),
+                optuna=_fill(opened, longer, again, waiting) if changes_runs else None,
+            )
+            for artifact in weights:
+                # they are those of shorter trainings
+                remove_artifact(opened.artifacts, artifact)
+            forget(opened)
+    return open_study(name, opened.url)
 
 
 def _order(now: Snapshot) -> list[CandidateView]:
@@ -193,42 +196,52 @@ def _former(opened: OpenStudy, longer: Recipe) -> dict[str, str]:
     return names
 
 
-def _fill(opened: OpenStudy, longer: Recipe, order: list[CandidateView]) -> tuple[str, int]:
-    """Makes the Optuna study in which the candidates wait, in their order, then what waits already.
+def _without_worse(opened: OpenStudy, order: list[CandidateView]) -> list[CandidateView]:
+    """The candidates to train again, in their order: without the worse half of what the search has
+    proposed, whose time goes to new ones.
+    """
+    trials = opened.book.all()
+    proposed = [view.key for view in order if not _asked(trials[view.trial]) and not view.control]
+    worse = proposed[(len(proposed) + 1) // 2 :]
+    return [view for view in order if view.key not in worse]
 
-    The worse half of what the search has proposed is not trained again: that time goes to new ones.
+
+def _asked(trial: FrozenTrial) -> dict[str, Any]:
+    """What a trial keeps if a person or the recipe has asked for it; empty if it was proposed."""
+    return {key: trial.user_attrs[key] for key in (BASELINE, TRIED) if key in trial.user_attrs}
+
+
+def _fill(
+    opened: OpenStudy, longer: Recipe, again: list[CandidateView], waiting: list[FrozenTrial]
+) -> str:
+    """Makes the Optuna study in which candidates wait, then what waits already.
+
+    Args:
+        opened: the study.
+        longer: its recipe from now on.
+        again: candidates to train again, in their order.
+        waiting: trials that have not begun.
 
     Returns:
-        Its name, and how many candidates wait in it.
+        Its name.
     """
     name = opened.store.name + EXTENDING_SUFFIX
     forget(opened)
     plan = study_plan(opened.store)
-    trials = {trial.number: trial for trial in opened.book.all()}
-    asked = {
-        number: {key: trial.user_attrs[key] for key in (BASELINE, TRIED) if key in trial.user_attrs}
-        for number, trial in trials.items()
-    }
-    proposed = [view.key for view in order if not asked.get(view.trial) and not view.control]
-    worse = proposed[(len(proposed) + 1) // 2 :]
+    trials = opened.book.all()
     made = TrialBook(opened.database, name, made_for=longer)
-    for view in order:
-        if view.key in worse:
-            continue
-        attributes = asked.get(view.trial, {})
+    for view in again:
+        asked = _asked(trials[view.trial])
         try:
             values = plan.space.values(plan.resolved(view.placement))
         except PlacementError:
-            made.enqueue_outside(str(view.placement), attributes)
+            made.enqueue_outside(str(view.placement), asked)
         else:
-            made.enqueue(values, attributes)
-    for number, trial in trials.items():
-        if trial.state != TrialState.WAITING:
-            continue
+            made.enqueue(values, asked)
+    for trial in waiting:
         if OUTSIDE in trial.user_attrs:
-            made.enqueue_outside(trial.user_attrs[OUTSIDE], asked[number])
+            made.enqueue_outside(trial.user_attrs[OUTSIDE], _asked(trial))
         else:
-            made.enqueue(known_params(trial), asked[number])
-    queued = len(made.all())
+            made.enqueue(known_params(trial), _asked(trial))
     made.close()
-    return name, queued
+    return name

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,13 @@ import nas_attn as na
 from nas_attn.answer.reading import snapshot
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.searching.prepare.beginning import take_up
-from nas_attn.searching.prepare.new_target import set_target
+from nas_attn.searching.prepare.extending import alone
+from nas_attn.searching.prepare.new_target import NewTarget, set_target
 from nas_attn.storage.opening import open_study
 from nas_attn.storage.trial_book import TRIED
+
+if os.name != "nt":
+    import pty
 
 SHORT = """
 name = "short"
@@ -81,12 +88,33 @@ def test_what_the_user_has_named_is_trained_anew_and_keeps_its_place(searched: P
         trial.user_attrs[TRIED] for trial in opened.book.all() if not trial.state.is_finished()
     }
     assert waiting == set(named)
-    longer, changed = set_target(opened, 2)
+    agreed: list[NewTarget] = []
+    longer = set_target(opened, 2, agree=agreed.append)
+    (changed,) = agreed
     queued = longer.book.all()
     assert {trial.user_attrs.get(TRIED) for trial in queued} >= waiting
     assert changed.again == len(queued)
     assert changed.trials >= changed.again
     assert not longer.store.candidates()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a terminal")
+def test_at_a_terminal_nothing_changes_without_a_yes(searched: Path) -> None:
+    stored = {artifact.name for artifact in open_study("short").artifacts.stored()}
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "nas_attn.cli.main", "resume", "--set", "target.epochs=2"]
+    process = subprocess.Popen(command, stdin=slave, stderr=subprocess.PIPE, text=True)
+    os.write(master, b"n\n")
+    err = process.communicate(timeout=120)[1]
+    os.close(master)
+    os.close(slave)
+    assert process.returncode != 0
+    assert "trains 2 epochs instead of 1" in err
+    opened = open_study("short")
+    assert opened.recipe.target_training.rungs == [1]
+    assert {artifact.name for artifact in opened.artifacts.stored()} == stored
+    with alone(opened):
+        assert snapshot(opened.store).finished
 
 
 def test_other_settings_and_the_same_length_are_refused(searched: Path, nas: Nas) -> None:  # noqa: F811
