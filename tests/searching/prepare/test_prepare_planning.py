@@ -367,7 +367,7 @@ def test_the_larger_network_costs_what_attention_does_or_without_likely_attentio
 
 
 @pytest.mark.slow
-def test_controls_run_as_baselines_and_are_never_the_answer(
+def test_controls_are_scored_and_measured_and_the_answer_compares_itself_with_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
