@@ -186,7 +186,7 @@ def _hints(
     )
     if wanted.default and last != view.placement:
         yield (
-            f"'{last}' was retrained last, but another placement is recommended now; to export it:"
+            f"'{last}' was retrained last, but another network is recommended now; to export it:"
         )
         yield f"nas-attn export {name} --placement '{last}'{at}"
     if done.run is not None or done.note:

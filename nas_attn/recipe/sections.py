@@ -403,11 +403,11 @@ class SearchSection(Section):
     of `trials`. `bare`: only the bare backbone.
     """
     controls: Literal["auto", "none"] | list[str] = "auto"
-    """Networks that attention has to be better than. `auto`: where latency counts and all baselines
-    are tried, from 10 trials on, up to a quarter of the candidates are relatives of the backbone: a
-    larger one near attention's latency, a smaller one, the next larger one, and the smaller one
-    with the best placement. `none`: no controls, plain convolutions neither. Or their names,
-    `["resnet8(width=22)"]`.
+    """Larger and smaller networks, which the answer may take instead of attention. `auto`: where
+    latency counts and all baselines are tried, from 10 trials on, up to a quarter of the candidates
+    are relatives of the backbone: a larger one near attention's latency (with a limit, the slowest
+    within it), a smaller one, the next larger one, and the smaller one with the best placement.
+    `none`: no controls, plain convolutions neither. Or their names, `["resnet8(width=22)"]`.
     """
     confirm_seeds: int = Field(default=3, ge=0)
     """More seeds for the six networks that matter most after the search, then twice as many rounds
@@ -486,9 +486,11 @@ class AnswerSection(Section):
     """What is recommended."""
 
     worth: float | None = Field(default=None, gt=0)
-    """The smallest gain that is worth its latency, in the metric's unit (accuracy: 0.01 is a
-    point). Among placements that are less than this below the best one, the fastest wins. None: a
-    tenth of the best gain or of one run's noise, whichever is larger.
+    """The smallest difference that counts, in the metric's unit (accuracy: 0.01 is a point). A
+    smaller gain is not recommended, by whichever means. Among placements that are less than this
+    below the best one, the fastest wins. A smaller network may lose less than this. None: a tenth
+    of the best gain or of one run's noise, whichever is larger; for what a smaller network may
+    lose, half a point of accuracy.
     """
 
 

@@ -15,15 +15,15 @@ TERMS: Mapping[str, str] = MappingProxyType(
             "your network. The bare backbone has no attention; everything is compared with it"
         ),
         "study": "one search with all its results, kept in a database under a name",
-        "candidate": "a backbone with a placement that a study trains; trial 7 is its number",
+        "candidate": "a network that a study trains, bare or with attention; its number: trial 7",
         "front": "the candidates that no other beats in every objective at once",
         "baseline": (
             "a candidate that needs no search: the bare backbone, or one module at every stage"
             " (uniform)"
         ),
         "control": (
-            "what attention has to be better than: plain convolutions in the modules' place, or a"
-            " larger or smaller network"
+            "a candidate that the answer may take instead of attention: a larger or smaller"
+            " network, or plain convolutions in the modules' place"
         ),
         "gain": "how much better a candidate is than the bare backbone, with a 95 % interval",
         "rung": "a number of epochs at which a candidate is scored, and may be stopped (pruned)",

@@ -1,5 +1,5 @@
-"""Relatives of the backbone that a search tries beside placements (`search.controls`): what they
-gain for their latency is what attention has to be better than.
+"""Relatives of the backbone that a search tries beside placements (`search.controls`): the answer
+takes one instead of attention if it gains more.
 
 A larger network near attention's latency comes first, then a smaller one that leaves room for
 attention, the next larger one, and the smaller one with the best placement so far. They come late,
