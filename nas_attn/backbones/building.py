@@ -219,7 +219,8 @@ def torchvision_network(
 
     Args:
         section: the recipe's `[backbone]`.
-        name: the network's name in that library.
+        name: the network's name in that library; a classifier's may name its weights, too,
+            `resnet50.IMAGENET1K_V1`.
         input_shape: (channels, height, width) of an image.
         classes: their number.
         published: whether it starts from the published weights.
@@ -230,15 +231,17 @@ def torchvision_network(
     """
     import torchvision
 
-    every = [
-        *_torchvision_names(),
-        *_torchvision_names("segmentation"),
-        *detectors.names(),
-    ]
-    if name not in every:
+    network, point, _ = name.partition(".")
+    every = _torchvision_names()
+    if not point:
+        every += [*_torchvision_names("segmentation"), *detectors.names()]
+    if network not in every:
         raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, every)}")
-    options = {**torchvision_options(name, input_shape, classes), **section.options}
-    model: nn.Module = call(torchvision.models.get_model, section, name, **options)
+    if point:
+        # refuses others than there are
+        torchvision_weights(name)
+    options = {**torchvision_options(network, input_shape, classes), **section.options}
+    model: nn.Module = call(torchvision.models.get_model, section, network, **options)
     if input_shape[0] != 3:
         _change_input(model, input_shape[0], section.name)
     if section.norms == "frozen":
@@ -250,6 +253,20 @@ def torchvision_network(
     return model
 
 
+def torchvision_weights(name: str) -> Any:
+    """The member of torchvision's enum that a network starts from: the weights that its name has
+    after a point, else torchvision's default. Raises BackboneError: there are none of this name.
+    """
+    import torchvision
+
+    network, _, asked = name.partition(".")
+    every = torchvision.models.get_model_weights(network)
+    if asked and asked not in every.__members__:
+        meant = did_you_mean(asked, [weights.name for weights in every])
+        raise BackboneError(f"unknown weights '{asked}' of 'torchvision:{network}': {meant}")
+    return every[asked or "DEFAULT"]
+
+
 def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, Any]:
     """The published state_dict, loaded by torchvision itself, which maps renamed entries."""
     import torchvision
@@ -258,7 +275,9 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
     # torchvision refuses other values of these beside weights
     options = {key: value for key, value in section.options.items() if key not in _AUXILIARY_OFF}
     try:
-        source = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **options)
+        source = torchvision.models.get_model(
+            name.partition(".")[0], weights=torchvision_weights(name), progress=False, **options
+        )
     except OSError as error:
         raise WeightsAway(
             f"the weights of '{section.name}' could not be downloaded",
@@ -324,17 +343,16 @@ def published_input(name: str, *, converts: bool = False) -> Fed:
     source, _, inner = name.partition(":")
     if source == "timm" and importlib.util.find_spec("timm"):
         return _timm_input(name, inner)
-    if source != "torchvision" or inner not in [
+    network = inner.partition(".")[0]
+    if source != "torchvision" or network not in [
         *_torchvision_names(),
         *_torchvision_names("segmentation"),
     ]:
         return Fed(IMAGENET_MEAN, IMAGENET_STD)
-    import torchvision
-
-    transforms = torchvision.models.get_model_weights(inner).DEFAULT.transforms()
+    transforms = torchvision_weights(inner).transforms()
     mean = tuple(transforms.mean)
     std = tuple(transforms.std)
-    if inner in _CONVERTING and not converts:
+    if network in _CONVERTING and not converts:
         mean = std = (0.5, 0.5, 0.5)
     crop = getattr(transforms, "crop_size", None)
     resize = getattr(transforms, "resize_size", None)

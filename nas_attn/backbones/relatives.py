@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nas_attn.attention.choice import Choice
-from nas_attn.backbones.building import Shape, build
+from nas_attn.backbones.building import Shape, build, torchvision_weights
 from nas_attn.errors import BackboneError, few
 from nas_attn.recipe.reading import other_backbone
 from nas_attn.recipe.recipe import BackboneSection
@@ -73,8 +73,8 @@ def relatives(
         input_shape: (channels, height, width) of an image.
         classes: their number.
         weights: what the backbone starts from: None for random weights, or for those of a training
-            of each network's own; `default`, the published ones; a file, which fits no other
-            network.
+            of each network's own; `default`, the published ones, in which case each relative starts
+            from those of the same recipe; a file, which fits no other network.
         listed: names of the relatives, `resnet8(width=22)` or `my_package.models:wide`; empty:
             those of the family.
 
@@ -102,16 +102,20 @@ def relatives(
     most = len(listed) or NEAREST
     larger = [choice for choice in ascending if ratios[choice] > 1][:most]
     smaller = [choice for choice in ascending[::-1] if ratios[choice] < 1][:most]
-    missing = []
-    if weights == "default":
-        missing = [choice for choice in (*larger, *smaller) if not _is_published(choice)]
+    if weights is None:
+        return Relatives(tuple(larger), tuple(smaller))
+    recipe = next(iter(_recipes(section.name)), section.name)
+    alike = {choice: _from_recipe(choice, recipe) for choice in (*larger, *smaller)}
     notes = []
+    missing = [str(choice) for choice, told in alike.items() if told is None]
     if missing:
-        without = few([str(choice) for choice in missing])
-        notes.append(f"no weights are published for {without}: not compared with the backbone")
+        notes.append(
+            f"no weights of the backbone's recipe '{recipe}' are published for {few(missing)}: not"
+            " compared with it"
+        )
     return Relatives(
-        tuple(choice for choice in larger if choice not in missing),
-        tuple(choice for choice in smaller if choice not in missing),
+        tuple(told for choice in larger if (told := alike[choice])),
+        tuple(told for choice in smaller if (told := alike[choice])),
         tuple(notes),
     )
 
@@ -217,13 +221,24 @@ def _value(found: re.Match[str]) -> float:
     return max(value, 0.1) * (1000 if found["unit"] == "gf" else 1)
 
 
-def _is_published(choice: Choice) -> bool:
-    """Whether there are published weights of a network."""
-    source, colon, name = choice.type.partition(":")
+def _recipes(name: str) -> Sequence[str]:
+    """The recipes of a network's published weights, that of those it starts from first."""
+    source, colon, inner = name.partition(":")
     row = BACKBONE_SOURCES.get(source) if colon else None
     if row is None:
-        return False
-    return bool(row.published()(name))
+        return ()
+    recipes: Sequence[str] = row.published()(inner)
+    return recipes
+
+
+def _from_recipe(choice: Choice, recipe: str) -> Choice | None:
+    """A network as it starts from weights of a recipe; None: there are none, or it names others."""
+    recipes = _recipes(choice.type)
+    if recipe not in recipes:
+        return None
+    if recipe == recipes[0]:
+        return choice
+    return Choice(f"{choice.type}.{recipe}", choice.knobs)
 
 
 # (multiply-adds for an image, parameters)
@@ -281,11 +296,12 @@ def torchvision_names(_near: str) -> Iterable[str]:
     return names
 
 
-def torchvision_published(name: str) -> bool:
-    """Whether torchvision publishes weights of a network."""
-    import torchvision
-
-    return len(torchvision.models.get_model_weights(name)) > 0
+def torchvision_published(name: str) -> list[str]:
+    """Lists the weights that torchvision publishes of a network, those it starts from first."""
+    first = torchvision_weights(name)
+    if "." in name:
+        return [first.name]
+    return [first.name, *(one.name for one in type(first) if one is not first)]
 
 
 def timm_names(_near: str) -> Iterable[str]:
@@ -298,11 +314,16 @@ def timm_names(_near: str) -> Iterable[str]:
     return names
 
 
-def timm_published(name: str) -> bool:
-    """Whether timm knows weights of a network."""
+def timm_published(name: str) -> list[str]:
+    """Lists the tags of a network's weights that timm knows, those it starts from first."""
     import timm
 
-    return bool(timm.is_model_pretrained(name))
+    network, _, tag = name.removeprefix("hf-hub:timm/").partition(".")
+    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{network}.*")]
+    if tag or not tags:
+        return [tag] if tag in tags else []
+    first = str(timm.get_pretrained_cfg_value(network, "tag"))
+    return [first, *(each for each in tags if each != first)]
 
 
 def smp_names(near: str) -> Iterable[str]:
@@ -315,6 +336,6 @@ def smp_names(near: str) -> Iterable[str]:
     return [f"{architecture}/{encoder}" for encoder in smp.encoders.get_encoder_names()]
 
 
-def smp_published(_name: str) -> bool:
+def smp_published(_name: str) -> list[str]:
     """No weights are published of whole networks of segmentation_models_pytorch."""
-    return False
+    return []

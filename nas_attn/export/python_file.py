@@ -210,6 +210,8 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
         options = {}
     elif source == "torchvision":
         function = needs.of("torchvision", "models.get_model")
+        name = name.partition(".")[0]
+        given = [repr(name)]
         settings = torchvision_options(name, described.input_shape, classes)
         unset = dict.fromkeys(settings.keys() & {"weights_backbone"})
     elif source == "timm":

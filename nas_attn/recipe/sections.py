@@ -407,6 +407,7 @@ class SearchSection(Section):
     latency counts and all baselines are tried, from 10 trials on, up to a quarter of the candidates
     are relatives of the backbone: a larger one near attention's latency (with a limit, the slowest
     within it), a smaller one, the next larger one, and the smaller one with the best placement.
+    Each starts as the backbone does, from published weights of the same recipe, or is left out.
     `none`: no controls, plain convolutions neither. Or their names, `["resnet8(width=22)"]`.
     """
     confirm_seeds: int = Field(default=3, ge=0)

@@ -263,7 +263,9 @@ class BackboneSource:
     names: Load
     """Lists names (after the colon) among which relatives of a network of a name are."""
     published: Load
-    """Tells whether there are published weights of a network of a name."""
+    """Lists the recipes of the published weights of a network of a name, that of those it starts
+    from first. A name ends in `.RECIPE` where it starts from others.
+    """
 
 
 BACKBONE_SOURCES: dict[str, BackboneSource] = {}

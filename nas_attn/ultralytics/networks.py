@@ -147,6 +147,6 @@ def names(near: str) -> list[str]:
     return [re.sub(r"(\d+)[nslmx]", rf"\g<1>{scale}", near, count=1) for scale in scales]
 
 
-def published(name: str) -> bool:
-    """Whether a network comes with weights."""
-    return name.endswith(".pt")
+def published(name: str) -> list[str]:
+    """Lists the weights that a network comes with, which is those of its file, if any."""
+    return [".pt"] if name.endswith(".pt") else []

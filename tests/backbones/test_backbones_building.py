@@ -157,6 +157,7 @@ def test_a_users_function_gets_what_its_signature_takes(
         ("resnet50", {}, "did you mean 'torchvision:resnet50'"),
         ("torchvision:resnet19", {}, "did you mean 'resnet18'"),
         ("torchvision:qqqq", {}, r"alexnet, .*, … \(\d+ in all\)$"),
+        ("torchvision:resnet18.IMAGENET1K_V2", {}, "weights .* did you mean 'IMAGENET1K_V1'"),
         ("timm:qqqq", {}, r".*, … \([\d,]+ in all\)$"),
         ("torchvision:resnet18", {"width": 8}, "width"),
         ("torchvision:resnet18", {"options": {"colour": 1}}, "colour"),

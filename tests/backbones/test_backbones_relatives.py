@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.backbones.relatives import Relatives, relatives
+from nas_attn.backbones.relatives import Relatives, relatives, timm_published
 from nas_attn.errors import BackboneError
 from nas_attn.recipe.reading import backbone_section
 
@@ -36,7 +36,17 @@ def test_a_cifar_resnet_has_others_in_width_and_depth() -> None:
 @pytest.mark.parametrize(
     ("name", "larger", "smaller"),
     [
-        ("resnet34", ["resnet50", "resnet101", "resnet152"], ["resnet18"]),
+        (
+            "resnet34",
+            [f"resnet{depth}.IMAGENET1K_V1" for depth in (50, 101, 152)],
+            ["resnet18"],
+        ),
+        ("resnet101", ["resnet152"], ["resnet50"]),
+        (
+            "resnet101.IMAGENET1K_V1",
+            ["resnet152.IMAGENET1K_V1"],
+            ["resnet50.IMAGENET1K_V1", "resnet34", "resnet18"],
+        ),
         ("regnet_x_800mf", ["regnet_x_1_6gf", "regnet_x_3_2gf"], ["regnet_x_400mf"]),
         (
             "shufflenet_v2_x1_0",
@@ -44,7 +54,7 @@ def test_a_cifar_resnet_has_others_in_width_and_depth() -> None:
             ["shufflenet_v2_x0_5"],
         ),
         ("vgg13", ["vgg16", "vgg19"], ["vgg11"]),
-        ("mobilenet_v3_small", ["mobilenet_v3_large"], []),
+        ("mobilenet_v3_small", ["mobilenet_v3_large.IMAGENET1K_V1"], []),
         ("deeplabv3_resnet50", ["deeplabv3_resnet101"], []),
         ("squeezenet1_1", [], []),
     ],
@@ -76,7 +86,29 @@ def test_timms_names_are_read_without_the_tag_of_their_weights() -> None:
     )
     without = found("timm:efficientnet_lite0", "default")
     assert named(without) == ([], [])
-    assert "no weights are published for 'timm:efficientnet_lite1'" in without.notes[0]
+    assert "'timm:efficientnet_lite1'" in without.notes[0]
+
+
+def test_a_network_without_weights_of_the_backbones_recipe_is_not_compared_with_it() -> None:
+    smaller = found("torchvision:resnet50", "default")
+    assert named(smaller) == (["resnet101", "resnet152"], [])
+    assert "'IMAGENET1K_V2' are published for 'torchvision:resnet34'" in smaller.notes[0]
+    listed = ["torchvision:resnet50", "torchvision:resnet101.IMAGENET1K_V2", "resnet8(width=99)"]
+    mixed = found("torchvision:resnet18", "default", *listed)
+    assert named(mixed) == (["resnet50.IMAGENET1K_V1"], [])
+    assert "'torchvision:resnet101.IMAGENET1K_V2'" in mixed.notes[0]
+    assert named(found("torchvision:resnet18", None, *listed[:1])) == (["resnet50"], [])
+
+
+def test_timms_relatives_start_from_the_tag_of_the_backbones_weights() -> None:
+    pytest.importorskip("timm")
+    assert named(found("timm:mobilenetv3_small_100", "default"))[0] == []
+    assert named(found("timm:mobilenetv3_small_100"))[0][0] == "mobilenetv3_large_100"
+    assert named(found("timm:resnet18", "default"))[0] == ["resnet34", "resnet50"]
+    tagged = named(found("timm:resnet18.tv_in1k", "default"))[0]
+    assert tagged == ["resnet34.tv_in1k", "resnet50.tv_in1k"]
+    assert timm_published("hf-hub:timm/resnet18.tv_in1k") == ["tv_in1k"]
+    assert timm_published("hf-hub:someone/flowers") == []
 
 
 def test_no_other_network_starts_from_a_file() -> None:

@@ -263,6 +263,8 @@ def sentence(error: BackboneError) -> None:
     [
         ("mnasnet0_5", "mnasnet0.5_top1_67.823-3ffadce67e.pth"),
         ("densenet121", "densenet121-a639ec97.pth"),
+        # not its default
+        ("mobilenet_v2.IMAGENET1K_V1", "mobilenet_v2-b0353104.pth"),
     ],
 )
 def test_published_weights_are_read_as_torchvision_reads_them(
@@ -362,6 +364,7 @@ def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
         {"resize": 128, "interpolation": "bicubic"},
     )
     assert published_input("torchvision:resnet50")[2:] == (224, 232, "bilinear")
+    assert published_input("torchvision:resnet50.IMAGENET1K_V1")[2:] == (224, 256, "bilinear")
     missing = recipe.backbone.model_copy(update={"name": "timm:resnet18.a1_in1k"})
     with pytest.raises(BackboneError, match=r"target\.weights"):
         backbones.build(missing, input_shape=(3, 32, 32), classes=7, pretrained=True)

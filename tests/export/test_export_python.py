@@ -167,7 +167,7 @@ def test_every_attention_module_on_a_small_resnet(tmp_path: Path) -> None:
 
 CASES: dict[str, tuple[str, str, Shape, dict[str, Any]]] = {
     "gray": (
-        "torchvision:mobilenet_v3_small",
+        "torchvision:mobilenet_v3_small.IMAGENET1K_V1",
         "stage2=eca stage1.original=none stage3=ela",
         (1, 32, 32),
         {},
