@@ -44,8 +44,10 @@ NEAREST = 3
 """Relatives on each side that are given, at most."""
 OTHER_SIZE = 1.1
 """From this ratio on, two networks differ in size: those for other images do not."""
-FARTHEST = 5.0
-"""Up to this ratio of sizes; beyond it, no user's limit on latency is met."""
+FARTHEST = 10.0
+"""Up to this ratio of sizes, which is from YOLO's scale n to m (7.7 to 9.5 times the parameters);
+beyond it, no user's limit on latency is met.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,15 @@ def test_timms_relatives_start_from_the_tag_of_the_backbones_weights() -> None:
     assert timm_published("hf-hub:someone/flowers") == []
 
 
+@pytest.mark.parametrize("version", ["yolov5", "yolov8", "yolo11", "yolo12"])
+def test_a_yolos_scales_n_s_and_m_are_relatives(version: str) -> None:
+    pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+    larger, _ = named(found(f"ultralytics:{version}n.yaml"))
+    assert larger[:2] == [f"{version}s.yaml", f"{version}m.yaml"]
+    _, smaller = named(found(f"ultralytics:{version}m.yaml"))
+    assert smaller == [f"{version}s.yaml", f"{version}n.yaml"]
+
+
 def test_no_other_network_starts_from_a_file() -> None:
     assert "none is compared" in found("resnet8", "mine.pt").notes[0]
     assert named(found("resnet8", "mine.pt")) == ([], [])
