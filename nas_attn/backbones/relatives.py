@@ -56,7 +56,7 @@ class Relatives:
 
     larger: tuple[Choice, ...] = ()
     smaller: tuple[Choice, ...] = ()
-    # a sentence for networks that are left out, since they could not start alike
+    # a sentence for networks that are left out, each with why
     notes: tuple[str, ...] = ()
 
 
@@ -81,7 +81,7 @@ def relatives(
             those of the family.
 
     Returns:
-        The relatives. A listed network that is neither larger nor smaller is left out.
+        The relatives. A listed network that is neither larger nor smaller is left out, with a note.
 
     Raises:
         BackboneError: a listed network cannot be built.
@@ -104,11 +104,13 @@ def relatives(
     most = len(listed) or NEAREST
     larger = [choice for choice in ascending if ratios[choice] > 1][:most]
     smaller = [choice for choice in ascending[::-1] if ratios[choice] < 1][:most]
+    notes = []
+    if same := [str(choice) for choice, ratio in ratios.items() if ratio == 1]:
+        notes.append(f"as large as the backbone, and not compared with it: {few(same)}")
     if weights is None:
-        return Relatives(tuple(larger), tuple(smaller))
+        return Relatives(tuple(larger), tuple(smaller), tuple(notes))
     recipe = next(iter(_recipes(section.name)), section.name)
     alike = {choice: _from_recipe(choice, recipe) for choice in (*larger, *smaller)}
-    notes = []
     missing = [str(choice) for choice, told in alike.items() if told is None]
     if missing:
         notes.append(

@@ -142,5 +142,8 @@ def test_a_users_networks_are_those_that_are_listed(
         ["net(wide=9)", "net(wide=99)"],
         ["net(wide=6)"],
     )
+    (note,) = found(name, None, name, f"{name}(wide=9)").notes
+    assert "as large as" in note
+    assert note.endswith(f"'{name}'")
     with pytest.raises(BackboneError, match="unexpected keyword"):
         found(name, None, f"{name}(deep=2)")
