@@ -98,9 +98,10 @@ def named_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
     Raises:
         BackboneError, PlacementError: one cannot be built, or its name cannot be read.
     """
-    if isinstance(recipe.search.controls, str):
+    listed = recipe.search.controls
+    if isinstance(listed, str) or not listed:
         return {}
-    found = _relatives(recipe, plan, recipe.search.controls)
+    found = _relatives(recipe, plan, listed)
     for note in found.notes:
         warnings.warn(note, NasAttnWarning, stacklevel=2)
     networks = [relative(plan, other) for other in (*found.larger, *found.smaller)]

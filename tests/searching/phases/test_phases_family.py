@@ -11,9 +11,12 @@ from command_line import Nas, nas  # noqa: F401
 import nas_attn as na
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import CandidateView
+from nas_attn.backbones.relatives import Relatives
 from nas_attn.errors import PlacementError
 from nas_attn.model.features import is_control
 from nas_attn.recipe.reading import recipe_from
+from nas_attn.searching.prepare import baselines
+from nas_attn.searching.prepare.beginning import plan_recipe
 from nas_attn.space.search_space import other_of
 from nas_attn.storage.opening import open_study
 
@@ -83,6 +86,14 @@ def test_controls_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     names = ["resnet8(width=12)", "resnet8(width=6)"]
     candidates = searched(tmp_path, monkeypatch, trials=6, controls=names)
     assert {str(other_of(view.placement)) for view in others(candidates)} == set(names)
+
+
+def test_an_empty_list_names_no_controls() -> None:
+    search = {"trials": 16, "controls": []}
+    recipe = recipe_from({**TABLE, "search": search}, where="family")
+    plan = plan_recipe(recipe)
+    assert not baselines.named_controls(recipe, plan)
+    assert baselines.family_of(recipe, plan, 16) == Relatives()
 
 
 def test_a_name_that_cannot_be_read_is_refused_before_a_study_begins(
