@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.attention.choice import Choice
 from nas_attn.backbones.relatives import Relatives, relatives
-from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
+from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError, shorten
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE, Assignment, BaselineName, Placement, ResolvedPlacement
@@ -96,11 +96,18 @@ def named_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
     """Name -> a relative that the recipe names. Says which of them are not compared.
 
     Raises:
-        BackboneError, PlacementError: one cannot be built, or its name cannot be read.
+        BackboneError, PlacementError: one cannot be built, or its name cannot be read; or the
+            backbone, which is a Python object, cannot be compared with it.
     """
     listed = recipe.search.controls
     if isinstance(listed, str) or not listed:
         return {}
+    if plan.own_build is not None:
+        raise BackboneError(
+            f"search.controls = {shorten(str(listed))}: no other network can be compared with a"
+            " model given as a Python object: give it as backbone.name = 'package.module:function',"
+            " or leave search.controls out"
+        )
     found = _relatives(recipe, plan, listed)
     for note in found.notes:
         warnings.warn(note, NasAttnWarning, stacklevel=2)

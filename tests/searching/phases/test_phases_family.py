@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from command_line import Nas, nas  # noqa: F401
+from torch import nn
 
 import nas_attn as na
+from nas_attn import backbones
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.backbones.relatives import Relatives
-from nas_attn.errors import PlacementError
+from nas_attn.errors import BackboneError, PlacementError
 from nas_attn.model.features import is_control
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.searching.prepare import baselines
@@ -94,6 +96,24 @@ def test_an_empty_list_names_no_controls() -> None:
     plan = plan_recipe(recipe)
     assert not baselines.named_controls(recipe, plan)
     assert baselines.family_of(recipe, plan, 16) == Relatives()
+
+
+def test_no_network_is_compared_with_a_python_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    search: dict[str, object] = {"trials": 10}
+    table = {**TABLE, "search": search}
+    recipe = recipe_from({**table, "search": {**search, "controls": ["resnet14"]}}, where="family")
+    with pytest.raises(BackboneError, match=r"search\.controls = \['resnet14'\].*backbone\.name"):
+        na.begin(recipe, model=cifar_net)
+    assert not Path("nas_attn.db").exists()
+    study = na.begin(recipe_from(table, where="family"), model=cifar_net)
+    assert study.name == "family"
+
+
+def cifar_net() -> nn.Module:
+    return backbones.create("resnet8", input_shape=(1, 8, 8), classes=10, width=8)
 
 
 def test_a_name_that_cannot_be_read_is_refused_before_a_study_begins(
