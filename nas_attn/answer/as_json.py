@@ -133,7 +133,7 @@ def _recommendation(answer: Answer, best: Recommendation) -> Plain:
         "more_accurate": _comparison(best.more_accurate),
         "cheaper": _comparison(best.cheaper),
         "answer": answer_lines(answer),
-        "why": reasons(best),
+        "why": reasons(answer),
         "capacity": None if best.capacity is None else _comparison(best.capacity.lead),
         "in_reach": best.in_reach,
         "instead": best.instead,

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from statistics import fmean
 
 from nas_attn.answer.answer import Answer
+from nas_attn.answer.candidates import short_name
+from nas_attn.answer.means import SURE_ENOUGH, margin_of
 from nas_attn.answer.recommending import (
     Comparison,
     Reason,
     Recommendation,
     Worth,
 )
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import several
 from nas_attn.latency.ratios import Elsewhere
 from nas_attn.model import Evidence, Noise
@@ -54,8 +56,19 @@ def rule_text(best: Recommendation) -> str:
             return f"the fastest {among} that gives up too little against the best bet to count"
 
 
-def reasons(best: Recommendation) -> list[str]:
-    """Why this network, in sentences."""
+def reasons(answer: Answer) -> list[str]:
+    """Why the answer is what it is, in sentences; none without a recommendation."""
+    best = answer.best
+    if best is None:
+        return []
+    first = _other_means(answer, best)
+    if first and answer.means is not Means.NOTHING:
+        first.append("What follows is about placements of attention.")
+    return [*first, *placement_reasons(best)]
+
+
+def placement_reasons(best: Recommendation) -> list[str]:
+    """Why this one of the placements, in sentences."""
     verb = "Keep the bare backbone" if best.is_bare else "Take this placement"
     sentences = [f"{verb}: {rule_text(best)}.", _estimates(best)]
     if best.against_none is not None:
@@ -66,11 +79,29 @@ def reasons(best: Recommendation) -> list[str]:
         sentences.append("It is the best uniform baseline: it needed no search.")
     if best.worth is not None:
         sentences.append(f"Differences {_below(best.metric, best.worth)} do not count.")
-    sentences += [*_about(best), _noise(best.metric, best.noise)]
-    if best.instead is None:
-        return sentences
-    control = "Another network than one with attention is taken."
-    return [f"{control} What follows is about placements of attention.", *sentences]
+    return [*sentences, *_about(best), _noise(best.metric, best.noise)]
+
+
+def _other_means(answer: Answer, best: Recommendation) -> list[str]:
+    """Why another means than attention is taken, or is not although it may help."""
+    needs = f"Other means than attention need {units.probability(SURE_ENOUGH)}."
+    if answer.means is Means.LONGER and answer.longer is not None:
+        odds = units.probability(answer.longer.gain.probability)
+        return [f"A longer training helps with a probability of {odds}, and gains most. {needs}"]
+    control = best.capacity
+    key = best.instead or (control.key if control is not None and control.in_reach else "")
+    view = answer.now.find(key)
+    gain = None if view is None else view.gains.get(best.metric)
+    if view is None or gain is None:
+        return []
+    odds = units.probability(gain.probability)
+    if best.instead is not None and answer.means is Means.SMALLER and gain.low <= 0:
+        margin = units.size(best.metric, margin_of(answer.now))
+        return [f"{short_name(view)} is surely faster, and surely loses less than {margin}."]
+    helps = f"{short_name(view)} helps with a probability of {odds}"
+    if best.instead is not None:
+        return [f"{helps}, and nothing gains more for its latency. {needs}"]
+    return [f"{helps}. {needs}"] if gain.mean > 0 else []
 
 
 def sureness(better: float, worse: float) -> str:
@@ -170,7 +201,7 @@ def _noise(metric: str, noise: Noise) -> str:
     )
 
 
-RECOMMENDED = "the recommended placement"
+RECOMMENDED = "the recommended network"
 # seed -> metrics of a run at the last rung
 Runs = Mapping[int, Mapping[str, float]]
 

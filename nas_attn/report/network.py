@@ -54,7 +54,7 @@ def drawn_answer(answer: Answer) -> dict[str, Any]:
         "rows": rows(answer),
         "below": below(answer),
         "remarks": remarks(answer),
-        "reasons": [] if answer.taken is None or answer.best is None else reasons(answer.best),
+        "reasons": [] if answer.taken is None else reasons(answer),
     }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_attn.answer.means import with_capacity
-from nas_attn.answer.reasons import reasons
+from nas_attn.answer.reasons import placement_reasons
 from nas_attn.answer.recommending import (
     Contender,
     Reason,
@@ -137,7 +137,7 @@ def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_wou
     assert best.slower.latency.ratio == pytest.approx(1.6)
     within = decide(SPREAD | {"b": (0.7202, 1.6)}, limit=1.7)
     assert within.key == "a"
-    assert "1.7 times" in reasons(within)[0]
+    assert "1.7 times" in placement_reasons(within)[0]
 
 
 def test_what_counts_is_a_tenth_of_the_gain_or_of_the_noise() -> None:
@@ -177,7 +177,7 @@ def test_even_odds_are_no_reason_to_pay_latency() -> None:
         {"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)}
     )
     assert best.key == "none"
-    assert "The most promising placement, " in " ".join(reasons(best))
+    assert "The most promising placement, " in " ".join(placement_reasons(best))
 
 
 def test_nobody_pays_latency_for_an_equal_estimate_however_uncertain_both_are() -> None:
@@ -246,7 +246,7 @@ def test_a_gain_is_one_on_new_images_where_results_per_image_are_known() -> None
 def test_the_best_uniform_baseline_can_win_and_says_so() -> None:
     best = decide({"none": (0.70, 1.0), "uniform se": (0.73, 1.2), "a": (0.71, 1.3)})
     assert (best.key, best.against_uniform) == ("uniform se", None)
-    assert "the best uniform baseline: " in " ".join(reasons(best))
+    assert "the best uniform baseline: " in " ".join(placement_reasons(best))
 
 
 def test_lower_can_be_better() -> None:
@@ -273,8 +273,8 @@ def test_what_is_recommended_is_better_than_no_attention_with_seventy_percent(
     table: dict[str, tuple[float, float]],
 ) -> None:
     best = decide(table)
-    assert reasons(best)
-    assert all("\n" not in sentence for sentence in reasons(best))
+    assert placement_reasons(best)
+    assert all("\n" not in sentence for sentence in placement_reasons(best))
     if best.against_none is not None:
         assert best.against_none.gain.probability >= 0.7
 

@@ -18,7 +18,7 @@ from nas_attn.answer.means import recommended
 from nas_attn.answer.modelling import StudyScores, models_of, searched_as_target
 from nas_attn.answer.per_image import mistakes
 from nas_attn.answer.reading import snapshot
-from nas_attn.answer.reasons import reasons, rule_text
+from nas_attn.answer.reasons import placement_reasons, rule_text
 from nas_attn.answer.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.model import TARGET_RUNG
 from nas_attn.report.estimates import gains_of_runs
@@ -54,7 +54,7 @@ def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(now: Snapsho
     assert str(best.placement).count(CBAM) + str(best.placement).count(SE) >= 2
     assert best.against_none.gain.probability > 0.9
     assert best.against_none.gain.mean == pytest.approx(0.025, abs=0.012)
-    assert "the bare backbone" in reasons(best)[2]
+    assert "the bare backbone" in placement_reasons(best)[2]
 
 
 def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> None:
