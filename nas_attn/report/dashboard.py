@@ -139,12 +139,13 @@ def sheet(answer: Answer) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     headings = [objective_heading(snapshot, index) for index in range(len(snapshot.objectives))]
-    writer.writerow(["trial", "candidate", "front", *headings, "placement"])
+    writer.writerow(["trial", "candidate", "front", "means", *headings, "placement"])
     for view in scored:
         cells = [_cell(snapshot, view, index) for index in range(len(snapshot.objectives))]
         front = "yes" if view.on_front else "no"
         name = candidate_called(view, answer)
-        writer.writerow([view.trial, name, front, *cells, str(view.placement)])
+        means = "" if view.is_bare else view.means
+        writer.writerow([view.trial, name, front, means, *cells, str(view.placement)])
     return text.getvalue()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import below, drawing_line, is_placement, rows
-from nas_attn.answer.candidates import candidate_label, objective_heading, objective_shown
+from nas_attn.answer.candidates import SIGNS, candidate_label, objective_heading, objective_shown
 from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import remarks
 from nas_attn.answer.snapshot import CandidateView, Snapshot
@@ -111,9 +111,12 @@ def _front(snapshot: Snapshot) -> str:
 
 
 def _role(view: CandidateView) -> str:
-    """`front, uniform se`, `front, bare backbone`; empty for a placement that is neither."""
+    """`front, uniform se`, `front, control resnet14, larger`; empty for a placement that is
+    neither.
+    """
     name = candidate_label(view) if view.baseline else ""
-    return ", ".join(filter(None, ["front" if view.on_front else "", name]))
+    other = view.means if view.means in SIGNS else ""
+    return ", ".join(filter(None, ["front" if view.on_front else "", name, other]))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
