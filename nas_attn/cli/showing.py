@@ -20,7 +20,7 @@ from nas_attn.answer.candidates import (
     placed,
 )
 from nas_attn.answer.choosing import choice_sentences
-from nas_attn.answer.headline import headline
+from nas_attn.answer.headline import headline, network_name
 from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.validation_text import (
     validation_headline,
@@ -81,10 +81,9 @@ def _show_drawing(out: Console, stages: Sequence[DrawnStage]) -> None:
 
 def show_why(out: Console, answer: Answer) -> None:
     """The reasons behind the answer, and code that builds it."""
-    best = answer.best
-    if best is not None and answer.now.brief is None:
-        show_paragraph(out, "Why", reasons(best))
-        _show_snippet(out, answer.now.find(best.taken))
+    if answer.best is not None and answer.now.brief is None:
+        show_paragraph(out, "Why", reasons(answer))
+        _show_snippet(out, answer.now.find(answer.taken_key or ""))
 
 
 def show_choice(out: Console, now: Snapshot, choice: Chosen) -> None:
@@ -96,7 +95,7 @@ def show_choice(out: Console, now: Snapshot, choice: Chosen) -> None:
     elif drawing:
         what = f"Take {placed(drawing, view.placement)} ({view.label})"
     else:
-        what = f"Take {view.placement} ({view.label})"
+        what = f"Take {network_name(view)}"
     _, *sentences = choice_sentences(now, choice)
     show_prose(out, f"{what}: {choice.rule}.", style="bold")
     _show_drawing(out, drawing)
@@ -186,8 +185,8 @@ def show_next(
     report: Path | None,
     ended: str,
 ) -> None:
-    """Prints where everything is, and next steps: none before the search ends, no further trials in
-    an exhausted space.
+    """Prints where everything is; once the search has ended, how to look at it in a browser, and
+    how to begin with one's own data. What comes next in the study, the answer says.
 
     Args:
         out: Where it goes.
@@ -200,7 +199,6 @@ def show_next(
     from nas_attn.storage.urls import shown_url
 
     now = answer.now
-    at = at_storage(storage)
     out.print()
     if report is not None:
         out.print(f"Report    {report}", markup=False)
@@ -210,17 +208,12 @@ def show_next(
     folder = ""
     if artifacts is not None:
         folder = f" --artifact-dir {shlex.quote(str(artifacts))}"
-    lines = [f"optuna-dashboard {shown_url(storage)}{folder}"]
-    if answer.best is not None and not now.validations:
-        lines.insert(0, f"nas-attn test {now.study} --dry-run{at}")
-    if ended != "exhausted":
-        lines.append(f"nas-attn resume {now.study} --trials {now.planned_next}{at}")
+    out.print(
+        f"Browse    optuna-dashboard {shown_url(storage)}{folder}", markup=False, soft_wrap=True
+    )
     if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:
         # else it is the user's own data already
         own = " ".join(
             f"--{name} {value}" for name, value in tasks.of(now.recipe).hints.own_images.items()
         )
-        lines.append(f"nas-attn init {own}")
-    out.print("\nWorth trying next", style="bold")
-    for line in lines:
-        show_command(out, line)
+        out.print(f"Own data  nas-attn init {own}", markup=False, soft_wrap=True)
