@@ -7,11 +7,12 @@ The rule. Only candidates within the recipe's limits count.
    gains with a probability of 99.5 %, by enough to count, and if it is likely better than the
    attention that is chosen. Of several, with a limit, the fastest of those that give up too little
    against the best to count; without one, the one that gains most for its latency.
-3. A smaller network, where nothing above is likely: the fastest one that is surely faster than the
-   bare backbone, and not worse by more than what counts.
+3. A smaller network, the fastest one that is surely faster than the bare backbone: where nothing
+   above is likely, if it is not worse by more than what counts; else if it gains as a larger one
+   has to, and gives up too little against the network above to count.
 4. A longer training, if it gains with a probability of 99.5 %, by enough to count. It leads where
    it gains more than the network above; nothing tells what both together gain.
-5. Else the bare backbone is kept.
+5. Else the bare backbone is kept. A test that shows a loss rules a network of 2 or 3 out.
 Attention's own verdict is said whatever leads.
 """
 
@@ -107,7 +108,7 @@ def recommended(now: Snapshot) -> Recommendation | None:
         gain = view.gains.get(model.metric)
         if not view.control:
             placements.append(contender)
-        elif gain is not None and view.means is Means.LARGER:
+        elif gain is not None and view.means is Means.LARGER and not _shown_to_lose(now, view.key):
             controls.append((contender, gain))
     training = recipe.target_training if model.rung >= TARGET_RUNG else recipe.training
     required = required_from(training.start)
@@ -122,28 +123,45 @@ def recommended(now: Snapshot) -> Recommendation | None:
         required=required,
     )
     best = with_capacity(best, placements, controls, model, max_latency_ratio=limit, worth=worth)
-    if best is not None and best.keeps_bare:
-        best = replace(best, instead=_smaller(now, model.metric))
+    if best is not None:
+        best = replace(best, instead=_smaller(now, best) or best.instead)
     waiting = (view.beats_none or 0.0 for view in now.lacks_latency if not view.control)
     if best is not None and best.is_bare and max(waiting, default=0.0) >= required:
         return None
     return best
 
 
-def _smaller(now: Snapshot, metric: str) -> str | None:
-    """Key of the fastest of the smaller networks that lose nothing that counts; None without
+def _smaller(now: Snapshot, best: Recommendation) -> str | None:
+    """Key of the fastest of the smaller networks that are as good as what is taken; None without
     one.
     """
     within = now.latency_limit or math.inf
     level = {}
     for view in now.finished:
-        gain = view.gains.get(metric)
-        latency = view.latency
-        if gain is None or latency is None or latency.high >= 1 or latency.ratio > within:
+        if view.latency is None or view.latency.high >= 1 or view.latency.ratio > within:
             continue
-        if loses_nothing(now, view.key, gain.low):
-            level[view.key] = latency.ratio
+        if _as_good(now, best, view) and not _shown_to_lose(now, view.key):
+            level[view.key] = view.latency.ratio
     return min(level, key=lambda key: level[key], default=None)
+
+
+def _as_good(now: Snapshot, best: Recommendation, view: CandidateView) -> bool:
+    """Whether a smaller network gives up nothing that counts against the network that is taken."""
+    gain = view.gains.get(best.metric)
+    if view.means is not Means.SMALLER or gain is None:
+        return False
+    if best.keeps_bare:
+        return loses_nothing(now, view.key, gain.low)
+    taken = now.find(best.taken)
+    other = None if taken is None else taken.gains.get(best.metric)
+    counts = _least_gain(best, now.recipe.answer.worth)
+    return other is not None and _helps(gain, counts) and other.mean - gain.mean < counts
+
+
+def _shown_to_lose(now: Snapshot, key: str) -> bool:
+    """Whether a test shows that a network is worse than the bare backbone by what counts."""
+    tests = (test for test in now.pooled if test.key == key and test.metric == now.primary)
+    return any(test.word == "worse" and test.between[0] <= -margin_of(now) for test in tests)
 
 
 def loses_nothing(now: Snapshot, key: str, low: float) -> bool:
@@ -221,12 +239,20 @@ def options(now: Snapshot, best: Recommendation) -> tuple[Option, ...]:
     least = _least_gain(best, now.recipe.answer.worth)
     if control is not None and allowed and _helps(control.gain, least):
         keys[Means.LARGER] = control.key
+    quicker = {}
+    for view in now.finished:
+        gain = view.gains.get(best.metric)
+        surely = view.latency is not None and view.latency.high < 1
+        if view.means is Means.SMALLER and gain is not None and surely and _helps(gain, least):
+            quicker[view.key] = gain.mean
+    if quicker:
+        keys[Means.SMALLER] = max(quicker, key=lambda key: quicker[key])
     for means, key in keys.items():
-        view = now.find(key)
-        gain = None if view is None else view.gains.get(best.metric)
-        if view is not None and gain is not None:
-            ratio = None if view.latency is None else view.latency.ratio
-            found.append(Option(means, key, view.label, gain, ratio))
+        named = now.find(key)
+        brings = None if named is None else named.gains.get(best.metric)
+        if named is not None and brings is not None:
+            ratio = None if named.latency is None else named.latency.ratio
+            found.append(Option(means, key, named.label, brings, ratio))
     longer = longer_training(now, best)
     if longer is not None:
         found.append(Option(Means.LONGER, "", "", longer.gain, 1.0, longer.longer))
