@@ -282,9 +282,12 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
         step = bet
     else:
         step = after_the_search(now, best)
+    longer = longer_training(now, best, REQUIRED)
+    if step is None and longer is not None:
+        # what is left that may help
+        step = longer_study(now, longer.longer)
     taken = _named(now, best.taken)
     shown = _shown(now, best, test)
-    longer = longer_training(now, best, REQUIRED)
     verdict = _verdict(now, best)
     means = MEANS.get(verdict, Means.NOTHING)
     return Answer(

@@ -20,12 +20,13 @@ from nas_attn.answer.candidates import short_name
 from nas_attn.answer.headline import called, headline
 from nas_attn.answer.length import LengthGain
 from nas_attn.answer.means import AttentionVerdict, chance_of_no_loss
-from nas_attn.answer.next_step import MOST_RUNS, NextCommand, Purpose
+from nas_attn.answer.next_step import MOST_RUNS, Lacking, NextCommand, Purpose
 from nas_attn.answer.recommending import REQUIRED, Capacity, Recommendation
 from nas_attn.answer.snapshot import Means, Snapshot
 from nas_attn.errors import listed, several
 from nas_attn.recipe import units
 from nas_attn.space.placement import BARE
+from nas_attn.space.search_space import other_of
 from nas_attn.system.wrapping import Line
 
 # marks a module in the drawing
@@ -162,7 +163,7 @@ def _sure(answer: Answer, sure: Certainty) -> str:
         odds = f"{units.probability(sure.probability)} likely {that}"
     taken = answer.now.find(sure.of.key)
     gain = None if taken is None else taken.gains.get(answer.now.metric)
-    if answer.verdict is AnswerVerdict.SMALLER and gain is not None:
+    if answer.verdict is AnswerVerdict.SMALLER and gain is not None and gain.low <= 0:
         chance = units.probability(chance_of_no_loss(answer.now, gain))
         odds = f"{chance} likely to lose nothing that counts"
     test = sure.test
@@ -187,14 +188,16 @@ def _sure(answer: Answer, sure: Certainty) -> str:
 
 
 def _next(answer: Answer, at: str) -> Line | None:
-    """The next command, with what it is for; None: nothing is left, or no time is known."""
+    """The next command, with what it is for; None: nothing is known to help."""
     now = answer.now
     step = answer.next
     if step is None:
-        ended = answer.taken is not None and now.brief is None
+        ended = answer.taken is not None or answer.lacking is Lacking.CONSTANT
         return Line("the study is finished", "Next") if ended else None
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
     purpose = _purpose(now, step, kept=answer.keeps_bare)
+    if step.purpose is Purpose.ANEW:
+        return Line(purpose, "Next")
     if now.recipe.needs_program:
         return Line(f"{purpose}{time}{_in_own_program(step)}", "Next")
     return Line(f"{purpose}{time}:", "Next", f"{step.step}{at}")
@@ -204,8 +207,6 @@ def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
     """What a command is for; `kept`: the bare backbone is kept."""
     epochs = several(now.recipe.target_training.rungs[-1], "epoch")
     more = f"try {several(step.runs, 'placement')} more"
-    if step.purpose is Purpose.MORE_TESTS and not step.runs:
-        return "see what a test of it would take"
     return {
         Purpose.TEST: f"test {'that one' if kept else 'it'}, trained for {epochs}",
         Purpose.DECIDE: f"decide by a test, {several(step.runs, 'training')} of each network",
@@ -216,9 +217,10 @@ def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
         Purpose.CONTINUE: "continue the search",
         Purpose.FIRST_TRIALS: f"only baselines were tried so far: {more}",
         Purpose.LONGER: f"train {several(step.runs, 'epoch')}",
-        Purpose.LONGER_FIRST: (
-            "the bare backbone learns too little here to compare much (a new study can train"
-            f" longer: training.rungs); {more}"
+        Purpose.MEASURE: "measure them on this machine",
+        Purpose.ANEW: (
+            "begin a new study that trains longer, or at another rate (training.rungs,"
+            " training.learning_rate): with these runs, little can be compared"
         ),
         Purpose.OPEN_TRIALS: f"the test leaves open whether that one helps: {more}",
         Purpose.MORE_TRIALS: more,
@@ -278,11 +280,19 @@ def _others(answer: Answer) -> Iterator[Line]:
     best = None if answer.taken is None else answer.best
     if answer.faster is not None:
         yield Line(_alternative(now.metric, answer.faster), "Faster")
+    for option in answer.also:
+        if option.means is Means.SMALLER and option.ratio is not None and best is not None:
+            gain = units.gained(best.metric, option.gain.mean, option.gain.low, option.gain.high)
+            yield Line(f"{option.label}, {units.times(option.ratio)}: {gain}", "Faster")
     if answer.slower is not None and _size_of(now.metric, answer.slower).strip("0."):
         yield Line(_alternative(now.metric, answer.slower), "Slower")
     if best is not None and best.capacity is not None and answer.means is not Means.LARGER:
         yield Line(_control(now, best, best.capacity), "Control")
-    if answer.attention is not None and answer.means not in (Means.ATTENTION, Means.NOTHING):
+    # where the bare backbone is kept, the headline is about attention, unless a test decided
+    beside = answer.means not in (Means.ATTENTION, Means.NOTHING)
+    if answer.certainty is not None and other_of(answer.certainty.of.placement) is not None:
+        beside = True
+    if answer.attention is not None and beside:
         yield Line(_attention(now.metric, answer.attention), "Attention")
     if now.brief is None or answer.verdict is AnswerVerdict.NOTHING:
         return

@@ -9,12 +9,12 @@ from nas_attn.answer.answer import (
     NamedNetwork,
 )
 from nas_attn.answer.candidates import placed, short_name
-from nas_attn.answer.length import LengthGain
+from nas_attn.answer.length import Brief, LengthGain
 from nas_attn.answer.means import loses_nothing
 from nas_attn.answer.next_step import Lacking, Purpose
 from nas_attn.answer.pooled import PooledTest
-from nas_attn.answer.recommending import Reason, Recommendation
-from nas_attn.answer.snapshot import CandidateView
+from nas_attn.answer.recommending import NO_CHANCE, Reason, Recommendation
+from nas_attn.answer.snapshot import CandidateView, Means
 from nas_attn.errors import several
 from nas_attn.model import Gain
 from nas_attn.recipe import units
@@ -42,9 +42,9 @@ def headline(answer: Answer) -> str:
     view = now.find(answer.taken.key)
     if view is not None and answer.verdict is AnswerVerdict.CONTROL:
         bare = "" if view.attends else " without attention"
-        return f"Take {_name(view)}{bare}{shown}."
+        return f"Take {network_name(view)}{bare}{shown}."
     if view is not None and answer.verdict is AnswerVerdict.SMALLER:
-        return f"Take {_name(view)}{_as_accurate(answer, test)}."
+        return f"Take {network_name(view)}{_as_accurate(answer, test)}."
     if answer.next is not None and answer.next.purpose is Purpose.TRY_TESTED:
         tested = "another placement" if answer.certainty is None else called(answer.certainty.of)
         return (
@@ -64,7 +64,12 @@ def _longer_headline(answer: Answer, longer: LengthGain) -> str:
     metric = answer.now.metric
     size = _size(metric, longer.gain)
     lead = f"Train {longer.longer} epochs instead of {longer.shorter}: {size}, no latency."
-    if answer.now.brief is not None:
+    brief = answer.now.brief
+    if brief is not None:
+        so_far = "" if brief.target == longer.longer else f" by {longer.longer}"
+        lead = (
+            f"Train {brief.target} epochs instead of {brief.searched}: {size}{so_far}, no latency."
+        )
         return f"{lead} Nothing is known of attention at that length yet."
     best = answer.best
     view = None if best is None else answer.now.find(best.taken)
@@ -72,7 +77,10 @@ def _longer_headline(answer: Answer, longer: LengthGain) -> str:
     if best is None or view is None or gain is None:
         return lead if answer.attention is None else f"{lead} No attention is shown to help."
     at = "" if view.latency is None else f" at {units.times(view.latency.ratio)}"
-    return f"{lead} Also shown, not measured together: {_name(view)}, {_size(metric, gain)}{at}."
+    what = _size(metric, gain)
+    if view.means is Means.SMALLER and gain.low <= 0:
+        what = _level(metric, gain)
+    return f"{lead} Also shown, not measured together: {network_name(view)}, {what}{at}."
 
 
 def _size(metric: str, gain: Gain | Brought) -> str:
@@ -98,14 +106,21 @@ def _as_accurate(answer: Answer, test: PooledTest | None) -> str:
     if gain is None or answer.cost is None:
         return ""
     ratio = f"{units.times(answer.cost.ratio)} the latency"
+    if gain.low > 0:
+        return _tested(answer, test) or _size_at(answer)
     difference = units.difference_range(gain.metric, gain.low, gain.high)
     if not loses_nothing(answer.now, gain.of.key, gain.low):
         return f": {difference}, {ratio}{_tested(answer, test)}"
-    word = "accurate" if units.is_implied(gain.metric) else f"good in {units.title(gain.metric)}"
-    return f": as {word} ({difference}), {ratio}"
+    return f": {_level(gain.metric, gain)}, {ratio}"
 
 
-def _name(view: CandidateView) -> str:
+def _level(metric: str, gain: Gain | Brought) -> str:
+    """`as accurate (−0.3 to +0.4 points)`."""
+    word = "accurate" if units.is_implied(metric) else f"good in {units.title(metric)}"
+    return f"as {word} ({units.difference_range(metric, gain.low, gain.high)})"
+
+
+def network_name(view: CandidateView) -> str:
     """`dwconv everywhere`, `resnet14`, `resnet8 with eca at stage2`, `eca at stage1 and stage2`."""
     if view.baseline is not None or other_of(view.placement) is not None:
         return short_name(view)
@@ -126,8 +141,11 @@ def _why_bare(answer: Answer, best: Recommendation, test: PooledTest | None) -> 
     rule = best.rule
     if test is not None and test.word != "better" and answer.certainty is not None:
         tested = called(answer.certainty.of)
+        view = answer.now.find(test.key)
+        if view is not None and view.control:
+            tested = network_name(view)
         if test.word == "worse":
-            return f"a test has shown that {tested} harms"
+            return f"a test has shown that {tested} is worse"
         return f"a test of {tested} shows no gain"
     if rule.reason is Reason.OUT_OF_REACH and rule.fastest is not None and rule.limit is not None:
         limit = f"no placement is within {rule.limit:g} × its latency"
@@ -162,11 +180,7 @@ def nothing_recommended(answer: Answer) -> str:
     not_yet = "No recommendation yet: the bare backbone, with which all others are compared, has"
     match answer.lacking:
         case Lacking.TOO_BRIEF if now.brief is not None:
-            needed = f", the target for {now.brief.target}"
-            if not now.brief.known:
-                needed = "; how many the network needs is not known"
-            epochs = several(now.brief.searched, "epoch")
-            return f"Nothing is recommended: the search trained for {epochs} only{needed}."
+            return _too_brief(now.metric, now.brief)
         case Lacking.CONSTANT:
             return f"Nothing is recommended: {now.primary} is the same for all candidates."
         case Lacking.BARE_NOT_ENDED:
@@ -178,8 +192,7 @@ def nothing_recommended(answer: Answer) -> str:
             lack = f"{waiting} trained candidates lack their latencies"
             if waiting == 1:
                 lack = "1 trained candidate lacks its latency"
-            measure = f"nas-attn resume {now.study} --here measures here"
-            return f"No recommendation yet: {lack}; {measure}."
+            return f"No recommendation yet: {lack}."
         case Lacking.ONLY_BARE:
             count = now.counts["infeasible"]
             over = f"; {count} are over the limits" if count else ""
@@ -188,3 +201,22 @@ def nothing_recommended(answer: Answer) -> str:
             limit = now.recipe.limits.latency_text(now.reference_ms)
             return f"Nothing is recommended: no scored candidate is within {limit}."
     return f"No recommendation yet: nothing has been scored at {trained}."
+
+
+def _too_brief(metric: str, brief: Brief) -> str:
+    """That the search trained too briefly, and what its length has brought, if it is likely that
+    it brings something.
+    """
+    reached = brief.reached
+    if not brief.known and reached is not None and reached.gain.probability >= NO_CHANCE:
+        odds = units.probability(reached.gain.probability)
+        more = f"{_size(metric, reached.gain)} over {reached.shorter} ({odds} likely)"
+        return (
+            f"Train {reached.longer} epochs or more: {more}, no latency. Nothing is known of"
+            " attention at the length that the network needs."
+        )
+    needed = f", the target for {brief.target}"
+    if not brief.known:
+        needed = "; how many the network needs is not known"
+    epochs = several(brief.searched, "epoch")
+    return f"Nothing is recommended: the search trained for {epochs} only{needed}."

@@ -128,6 +128,8 @@ class Brief:
     known: bool
     # of the bare backbone, by more epochs than `searched`; None: not tried
     gain: LengthGain | None
+    # of the bare backbone, by `searched` epochs over fewer that were tried; None: none were
+    reached: LengthGain | None
     # the shortest time for runs as the target says; None: pace unknown
     enough_s: float | None
 
@@ -285,6 +287,9 @@ def brief_of(  # noqa: PLR0913 - public; the last ones have a name
     gain = None
     if tried:
         gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels, run_sd)
+    reached = None
+    if fewer := [epochs for epochs in runs if epochs < searched]:
+        reached = length_gain(recipe, runs, (max(fewer), searched), metric, labels, run_sd)
     epochs_needed = FEWEST_RUNS * target / (1 - LAST_SHARE)
     if not known:
         # the length has to be found first: twice the target, on two seeds
@@ -292,7 +297,7 @@ def brief_of(  # noqa: PLR0913 - public; the last ones have a name
     enough_s = None
     if epochs_per_s is not None:
         enough_s = BESIDE_S + epochs_needed / epochs_per_s
-    return Brief(searched, target, known, gain, enough_s)
+    return Brief(searched, target, known, gain, reached, enough_s)
 
 
 def longer_of(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from nas_attn.answer.cautions import CautionKind
-from nas_attn.answer.means import loses_nothing
+from nas_attn.answer.means import loses_nothing, margin_of
 from nas_attn.answer.pooled import PooledTest, blocks_to_decide
-from nas_attn.answer.recommending import Recommendation, promising
-from nas_attn.answer.snapshot import Snapshot
+from nas_attn.answer.recommending import REQUIRED, Comparison, Recommendation, promising
+from nas_attn.answer.snapshot import Means, Snapshot
 from nas_attn.answer.validation_forecast import epochs_of_test
+from nas_attn.model import Gain
 
 # a test with more trainings of each network is not proposed
 MOST_RUNS = 32
@@ -45,7 +46,7 @@ class Purpose(Enum):
     TEST = auto()
     """To find out whether the gain holds, trained as the target says."""
     DECIDE = auto()
-    """To decide whether the most promising placement helps."""
+    """To decide whether the most promising network helps."""
     MORE_TESTS = auto()
     """To decide what a test left open."""
     TRY_TESTED = auto()
@@ -56,10 +57,12 @@ class Purpose(Enum):
     """To write the network that was trained for use as a file."""
     CONTINUE = auto()
     """To continue the search."""
+    MEASURE = auto()
+    """To measure here the latencies that candidates lack."""
     FIRST_TRIALS = auto()
     """To try placements of the search's own: so far there were only baselines."""
-    LONGER_FIRST = auto()
-    """To try more placements as they are, although a caution asks to train longer first."""
+    ANEW = auto()
+    """To begin a study that trains longer, as this one's runs are too short to compare much."""
     LONGER = auto()
     """To train longer, with the target's length changed."""
     OPEN_TRIALS = auto()
@@ -78,10 +81,6 @@ class NextStep:
     """Empty: what the answer takes."""
     seeds: int = 0
     """0: as many as the target says."""
-    look: bool = False
-    """Whether it only says what it would do."""
-    why: bool = False
-    """Whether it says the reasons, too."""
     again: bool = False
     """Whether it is one more test of what was tested before."""
     trials: int = 0
@@ -90,6 +89,8 @@ class NextStep:
     """Of the target, from now on; 0: as many as it has."""
     minutes: int = 0
     """Of a search that goes on; 0: no limit."""
+    here: bool = False
+    """Whether this machine measures latencies from now on."""
 
     def __str__(self) -> str:
         """The command as it is typed, without the database."""
@@ -104,8 +105,8 @@ class NextStep:
             options.append(f"--time {self.minutes}m")
         if self.again:
             options.append("--another")
-        if self.look:
-            options.append("--dry-run")
+        if self.here:
+            options.append("--here")
         return " ".join(["nas-attn", self.command, self.study, *options])
 
 
@@ -129,22 +130,36 @@ def is_open(test: PooledTest) -> bool:
 
 
 def deciding_test(now: Snapshot, best: Recommendation) -> NextCommand | None:
-    """A test of the most promising placement; None without one, while the search may still find
+    """A test of the most promising network; None without one, while the search may still find
     another, or if the noise is not known.
     """
-    bet = best.best_bet
     noise = now.noise.get(now.primary or "")
-    if bet is None or bet.gain is None or not promising(bet.gain) or _unfinished(now):
+    open_ones = _open_networks(best)
+    if not open_ones or _unfinished(now) or noise is None or not noise.seed_sd:
         return None
-    if noise is None or not noise.seed_sd:
-        return None
+    network, gain = max(open_ones, key=lambda pair: pair[1].mean)
     # runs of one block share a part of the noise
-    runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / bet.gain.mean) ** 2)
-    view = now.find(bet.key)
-    placement = bet.name if view is None else str(view.placement)
-    seconds = now.training_s(epochs_of_test(now, best, also=bet.key, blocks=runs))
+    runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / gain.mean) ** 2)
+    view = now.find(network.key)
+    placement = network.name if view is None else str(view.placement)
+    seconds = now.training_s(epochs_of_test(now, best, also=network.key, blocks=runs))
     step = NextStep("test", now.study, placement, runs)
     return NextCommand(Purpose.DECIDE, step, seconds, runs)
+
+
+def _open_networks(best: Recommendation) -> list[tuple[Comparison, Gain]]:
+    """The best bet and the larger network in reach, as far as they may help, each with its gain
+    over the bare backbone.
+    """
+    found = []
+    bet = best.best_bet
+    if bet is not None and bet.gain is not None and promising(bet.gain):
+        found.append((bet, bet.gain))
+    control = best.capacity
+    # before it was trained, it is already assumed to gain
+    if control is not None and control.in_reach and control.gain.probability >= REQUIRED:
+        found.append((control.lead, control.gain))
+    return found
 
 
 def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
@@ -164,25 +179,33 @@ def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
 def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextCommand | None:
     better = test.word == "better"
     if (better and not best.keeps_bare) or loses_nothing(now, best.taken, test.between[0]):
-        done = [one for one in now.retrained if one.key == test.key and one.state == "done"]
-        if done:
-            return NextCommand(Purpose.EXPORT, NextStep("export", now.study), None)
-        seconds = now.training_s(now.recipe.target_training.rungs[-1])
-        return NextCommand(Purpose.RETRAIN, NextStep("retrain", now.study), seconds)
-    if better and now.find(test.key) is None:
+        return _use(now, test.key)
+    tested = now.find(test.key)
+    if better and tested is None:
         # it counts in no estimate before it is a candidate
         step = NextStep("resume", now.study, str(test.placement))
         seconds = now.training_s(now.recipe.training.rungs[-1])
         return NextCommand(Purpose.TRY_TESTED, step, seconds)
-    asks = better or not best.keeps_bare or is_open(test)
-    blocks = blocks_to_decide(test) if asks else None
-    if best.keeps_bare and not better and (blocks is None or blocks > MOST_RUNS):
-        return _rest(now, left_open=is_open(test))
-    if blocks is None:
-        return NextCommand(Purpose.MORE_TESTS, NextStep("test", now.study, look=True), None)
+    margin = margin_of(now) if tested is not None and tested.means is Means.SMALLER else 0.0
+    blocks = None
+    if better or is_open(test) or (not best.keeps_bare and test.word != "worse"):
+        blocks = blocks_to_decide(test, margin)
+    if blocks is None or (best.keeps_bare and not better and blocks > MOST_RUNS):
+        if not best.keeps_bare and test.difference + margin > 0:
+            # no test with these images decides, and the search has decided
+            return _use(now, best.taken)
+        return _rest(now, left_open=is_open(test) and not (tested and tested.control))
     step = NextStep("test", now.study, str(test.placement), blocks, again=True)
     seconds = now.training_s(epochs_of_test(now, best, also=test.key, blocks=blocks))
     return NextCommand(Purpose.MORE_TESTS, step, seconds, blocks)
+
+
+def _use(now: Snapshot, key: str) -> NextCommand:
+    """To train a network for use, or to write it as a file where that is done."""
+    if any(one.key == key and one.state == "done" for one in now.retrained):
+        return NextCommand(Purpose.EXPORT, NextStep("export", now.study), None)
+    seconds = now.training_s(now.recipe.target_training.rungs[-1])
+    return NextCommand(Purpose.RETRAIN, NextStep("retrain", now.study), seconds)
 
 
 def _rest(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
@@ -198,9 +221,8 @@ def _rest(now: Snapshot, *, left_open: bool = False) -> NextCommand | None:
     if cautions & {CautionKind.HARDLY_LEARNED, CautionKind.STILL_LEARNING}:
         # more placements would be compared as little as these
         if trained.start == target.start and trained.rungs[-1] == target.rungs[-1]:
-            epochs = 2 * target.rungs[-1]
-            return longer_study(now, epochs)
-        return _more_trials(now, Purpose.LONGER_FIRST)
+            return longer_study(now, 2 * target.rungs[-1])
+        return _anew(now)
     unfinished = _unfinished(now)
     if unfinished is None and left_open:
         return _more_trials(now, Purpose.OPEN_TRIALS)
@@ -217,19 +239,24 @@ def _unfinished(now: Snapshot) -> NextCommand | None:
 
 
 def longer_study(now: Snapshot, epochs: int) -> NextCommand:
-    """The same study with a target of more epochs."""
+    """The same study with a target of more epochs, for which its search trains anew."""
     step = NextStep("resume", now.study, epochs=epochs)
-    return NextCommand(Purpose.LONGER, step, None, epochs)
+    return NextCommand(Purpose.LONGER, step, now.training_s(now.planned * epochs), epochs)
+
+
+def _anew(now: Snapshot) -> NextCommand:
+    """Another study, as more placements would be compared as little as these."""
+    return NextCommand(Purpose.ANEW, NextStep("search", now.study), None)
 
 
 def long_enough(now: Snapshot) -> NextCommand | None:
     """The same study, where the search has trained more briefly than the target, with runs as long
-    as that; None: no time is known.
+    as that; None: it has not.
     """
     brief = now.brief
-    if brief is None or brief.enough_s is None:
+    if brief is None:
         return None
-    minutes = math.ceil(brief.enough_s / 60)
+    minutes = 0 if brief.enough_s is None else math.ceil(brief.enough_s / 60)
     step = NextStep("resume", now.study, epochs=brief.target, minutes=minutes)
     return NextCommand(Purpose.LONGER, step, brief.enough_s, brief.target)
 
@@ -245,14 +272,16 @@ def _more_trials(now: Snapshot, purpose: Purpose) -> NextCommand | None:
 
 def continued(now: Snapshot, why: Lacking) -> NextCommand | None:
     """The rest of the search, or more of it; None where that does not help."""
-    if why in (Lacking.CONSTANT, Lacking.TOO_BRIEF):
-        return None
+    if why is Lacking.TOO_BRIEF:
+        return long_enough(now)
+    if why is Lacking.CONSTANT:
+        perfect = any(same.value == 1 for same in now.constants if same.metric == now.primary)
+        return None if perfect else _anew(now)
+    if why is Lacking.NOT_MEASURED:
+        return NextCommand(Purpose.MEASURE, NextStep("resume", now.study, here=True), None)
     unfinished = _unfinished(now)
     if unfinished is not None:
         return unfinished
-    if why is Lacking.NOT_MEASURED:
-        seconds = now.training_s(now.recipe.training.rungs[-1])
-        return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
     if now.planned == 0 and not now.exhausted:
         # its time was over before the first placement: then it plans none, and would begin none
         step = NextStep("resume", now.study, trials=now.planned_next)

@@ -191,23 +191,33 @@ def _variance(test: PooledTest, blocks: int) -> float:
     return test.by_blocks * test.blocks / blocks + test.by_images
 
 
-def blocks_to_decide(test: PooledTest) -> int | None:
+def blocks_to_decide(test: PooledTest, margin: float = 0.0) -> int | None:
     """How many blocks more would show a difference as large as the one seen, with the power of a
-    validation; None if that takes more than MOST_POOLED_BLOCKS in all, if these test images are
-    too few for any number of blocks, or if nothing was seen.
+    validation.
+
+    Args:
+        test: so far.
+        margin: a loss that does not count, in the metric's unit: the difference is shown to be
+            above it, or below.
+
+    Returns:
+        Blocks; None if that takes more than MOST_POOLED_BLOCKS in all, if these test images are too
+        few for any number of blocks, or if nothing was seen.
     """
+    size = abs(test.difference + margin)
     fewest = test.blocks + FEWEST_MORE
-    if test.difference == 0 or not _decided_by(test, MOST_POOLED_BLOCKS):
+    if size == 0 or not _decided_by(test, size, MOST_POOLED_BLOCKS):
         return None
     # more blocks decide whatever fewer ones do
     possible = range(fewest, MOST_POOLED_BLOCKS + 1)
-    needed = bisect.bisect_left(possible, True, key=lambda blocks: _decided_by(test, blocks))
+    needed = bisect.bisect_left(possible, True, key=lambda blocks: _decided_by(test, size, blocks))
     return FEWEST_MORE + needed
 
 
-def _decided_by(test: PooledTest, blocks: int) -> bool:
-    """Whether so many blocks in all, with one comparison more, show the difference with the power
-    of a validation. The quantiles are Student's: with few blocks, the variance is not known well.
+def _decided_by(test: PooledTest, size: float, blocks: int) -> bool:
+    """Whether so many blocks in all, with one comparison more, show a difference of this size with
+    the power of a validation. The quantiles are Student's: with few blocks, the variance is not
+    known well.
     """
     # here: it takes half a second to load
     from scipy.special import stdtrit
@@ -215,4 +225,4 @@ def _decided_by(test: PooledTest, blocks: int) -> bool:
     freedoms = blocks - 1
     error = ERROR / (test.comparisons + 1)
     needed = float(stdtrit(freedoms, 1 - error / 2) + stdtrit(freedoms, POWER))
-    return abs(test.difference) >= needed * math.sqrt(_variance(test, blocks))
+    return size >= needed * math.sqrt(_variance(test, blocks))

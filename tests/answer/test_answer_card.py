@@ -113,7 +113,7 @@ def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:
     assert epochs_of_test(now, best, also="another", blocks=7) == 3 * 7 * epochs
 
 
-def test_after_a_warning_to_train_longer_more_trials_are_not_all_that_is_left(
+def test_after_a_warning_to_train_longer_more_trials_are_not_proposed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for choice in made_study.TRUE_GAIN:
@@ -122,7 +122,7 @@ def test_after_a_warning_to_train_longer_more_trials_are_not_all_that_is_left(
     warned = replace(now, cautions=(Caution(CautionKind.STILL_LEARNING, ""),))
     step = answer_of(warned).next
     assert step is not None
-    assert step.purpose is Purpose.LONGER_FIRST
+    assert step.purpose is Purpose.ANEW
 
 
 def test_where_runs_are_too_short_the_next_command_trains_longer(

@@ -18,12 +18,13 @@ from nas_attn.answer.assembling import snapshot_of
 from nas_attn.answer.choosing import choose
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.headline import headline
-from nas_attn.answer.length import LengthScore, MetricKind, needed_length
+from nas_attn.answer.length import LengthGain, LengthScore, MetricKind, needed_length
 from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import read, snapshot
 from nas_attn.answer.recommending import Worth
 from nas_attn.answer.snapshot import Means
 from nas_attn.errors import StudyError
+from nas_attn.model import Gain
 from nas_attn.recipe.purposes import LENGTH, length_protocol
 from nas_attn.space.placement import BARE
 from nas_attn.storage.records import Score
@@ -112,6 +113,22 @@ def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path)
     assert choose(answer_of(now), Criteria(trial=1), str).view.trial == 1, (
         "a person may still choose"
     )
+
+
+@pytest.mark.parametrize(("probability", "said"), [(0.97, True), (0.6, False)])
+def test_a_search_that_ends_before_the_length_is_found_says_what_longer_has_brought(
+    tmp_path: Path, probability: float, said: bool
+) -> None:
+    now = snapshot(made(tmp_path, searched=10, target=40).store)
+    assert now.brief is not None
+    gain = Gain(0.03, 0.016, -0.001, 0.061, probability, 1 - probability)
+    reached = LengthGain(5, 10, 2, gain)
+    found = answer_of(
+        replace(now, brief=replace(now.brief, known=False, gain=None, reached=reached))
+    )
+    assert ("Train 10 epochs or more: +3" in headline(found)) == said
+    assert found.next is not None
+    assert found.next.step.epochs == 40
 
 
 def test_an_answer_comes_once_networks_were_trained_as_the_target_says(tmp_path: Path) -> None:
