@@ -23,6 +23,7 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import BASELINE, TRIED
 from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import Plan, study_plan, wanted
+from nas_attn.training.starts import wanted_weights
 
 # searches with at least so many trials have relatives of the backbone among them
 FEWEST_TRIALS = 10
@@ -67,7 +68,8 @@ def _relatives(recipe: Recipe, plan: Plan, listed: Sequence[str] = ()) -> Relati
         recipe.backbone,
         input_shape=plan.input_shape,
         classes=plan.classes,
-        weights=recipe.training.weights if recipe.training.start == "pretrained" else None,
+        # of search and target; a file counts first, which no other network starts from
+        weights=max(wanted_weights(recipe), key=lambda one: one != "default", default=None),
         listed=listed,
     )
 

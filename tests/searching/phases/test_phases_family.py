@@ -98,6 +98,21 @@ def test_an_empty_list_names_no_controls() -> None:
     assert baselines.family_of(recipe, plan, 16) == Relatives()
 
 
+@pytest.mark.parametrize("weights", [None, "default", "mine.pt"])
+def test_relatives_can_start_as_the_target_does(weights: str | None) -> None:
+    changes: dict[str, object] = {"backbone": {"name": "torchvision:mobilenet_v2"}}
+    if weights:
+        start = {"start": "pretrained", "weights": weights}
+        changes |= {
+            "training": {"start": "scratch", "rungs": [1]},
+            "target": {"epochs": 1, **start},
+        }
+    recipe = recipe_from({**TABLE, **changes}, where="family")
+    found = baselines.family_of(recipe, plan_recipe(recipe), 10)
+    # width_mult, for which no weights are published
+    assert bool(found.larger) == (weights is None)
+
+
 def test_no_network_is_compared_with_a_python_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
