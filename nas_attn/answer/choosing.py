@@ -23,7 +23,7 @@ from nas_attn.space.placement import Placement, ResolvedPlacement
 from nas_attn.storage.opening import OpenStudy
 
 WHY_TAKEN = {
-    Means.LARGER: "it is likely to help more than attention",
+    Means.LARGER: "it is likely to help, and nothing gains more for its latency",
     Means.SMALLER: "it is faster, and loses nothing that counts",
     Means.LONGER: "a longer training of it gains more than another network",
 }

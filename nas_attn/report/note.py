@@ -26,6 +26,8 @@ MOST_ROWS = 40
 def trial_note(view: CandidateView, now: Snapshot) -> str:
     """A trial's placement, outcome and cost; current estimates only of front and baselines."""
     what = f"baseline: {view.baseline}" if view.baseline else "searched"
+    if view.means in SIGNS:
+        what = f"a {view.means} network"
     front = ", on the front" if view.on_front else ""
     paragraphs = [f"`{view.placement}`", f"**{view.state}, {what}{front}**"]
     if view.reason:

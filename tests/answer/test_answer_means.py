@@ -315,8 +315,8 @@ def test_an_open_test_of_a_smaller_network_goes_on_until_a_loss_that_counts_is_r
     key = relative_of(before)
     study.validation({key: RELATIVE, "key-000": "none"}, gain={key: -0.004}, recommended=key)
     (test,) = snapshot(study.store).pooled
-    wide = {"low": -0.03, "high": 0.022, "new_low": None, "new_high": None}
-    seen = replace(test, difference=-0.004, by_blocks=1.3e-4, by_images=0.0, **wide)
+    wide = replace(test, low=-0.03, high=0.022, new_low=None, new_high=None)
+    seen = replace(wide, difference=-0.004, by_blocks=1.3e-4, by_images=0.0)
     step = answer_of(replace(ended(before.now), pooled=(seen,))).next
     assert step is not None
     assert step.purpose is Purpose.MORE_TESTS

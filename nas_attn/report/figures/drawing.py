@@ -243,7 +243,7 @@ class Style:
 
 RECOMMENDED_STYLE = Style("recommended", GREEN, 3)
 BARE_STYLE = Style(BARE_LABEL, RED, 2.5, "dash")
-CONTROL_STYLE = Style("without attention", GREY, 1.5, "longdashdot")
+CONTROL_STYLE = Style("larger or smaller", GREY, 1.5, "longdashdot")
 UNIFORM_STYLE = Style("same everywhere", ORANGE, 1.5, "dashdot")
 FRONT_STYLE = Style("front", BLUE, 2, "longdash")
 PRUNED_STYLE = Style("stopped early", GREY, 1, "dot")
