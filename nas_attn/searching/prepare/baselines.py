@@ -89,6 +89,13 @@ def most_relatives(trials: int) -> int:
     return max(1, int(RELATIVES * trials))
 
 
+def first_relatives(recipe: Recipe, plan: Plan, trials: int) -> list[Choice]:
+    """Lists the relatives that a search of so many trials tries without attention, about."""
+    family = family_of(recipe, plan, trials)
+    likely = [*family.larger[:1], *family.smaller[:1], *family.larger[1:2]]
+    return likely[: most_relatives(trials)]
+
+
 def control_name(placement: Placement) -> str:
     """The name under which a study keeps a relative: `control resnet8(width=22)`."""
     return str(BaselineName("control", str(placement).removeprefix(f"{BACKBONE_SITE}=")))
@@ -141,13 +148,16 @@ def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str
 
 def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
     """Name -> a network with a plain layer at every site, one for each kind of layer. Empty if no
-    latency is measured, or if they would take more than half of the trials.
+    latency is measured, or if there are too few trials: with the other baselines, they take at most
+    half of them, with the backbone's relatives at most a third.
     """
     baselines = first_baselines(recipe, plan.space, trials)
     search = recipe.search
     if search.controls != "auto" or search.baselines != "all" or "latency" not in wanted(recipe):
         return {}
     if 2 * (len(baselines) + len(CONTROLS)) > trials:
+        return {}
+    if 3 * (len(first_relatives(recipe, plan, trials)) + len(CONTROLS)) > trials:
         return {}
     networks = {
         str(BaselineName("control", name)): plan.resolved(plan.space.everywhere(Choice(name)))

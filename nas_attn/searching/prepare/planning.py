@@ -267,7 +267,8 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     if searched_as_target(recipe):
         return [2 * target]
     # beside fewer candidates, that would take most of the time
-    return [target, 2 * target] if trials >= WITH_CONTROLS else []
+    fits = SEEDS_PER_LENGTH * 3 * target <= trials * searched
+    return [target, 2 * target] if trials >= WITH_CONTROLS and fits else []
 
 
 def control_seeds(recipe: Recipe) -> int:

@@ -62,6 +62,7 @@ def test_a_longer_training_is_tried_beside_few_candidates_where_it_takes_one_len
     assert [len(control_lengths(digits, trials)) for trials in (5, 6, 20)] == [0, 1, 1]
     briefer = load_recipe("cued-digits")
     assert not control_lengths(briefer, 6), "it trains otherwise than the target"
+    assert not control_lengths(briefer, 12), "it would take more than the candidates"
     assert control_lengths(briefer, 20)
     assert control_seeds(briefer) < control_seeds(digits)
 
