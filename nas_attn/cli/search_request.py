@@ -40,6 +40,7 @@ from nas_attn.searching.prepare.image_folder import (
     budget_as_json,
     budget_lines,
     plan_folder,
+    with_shares,
 )
 from nas_attn.searching.prepare.new_target import NewTarget, target_lines
 from nas_attn.searching.prepare.planning import (
@@ -230,7 +231,7 @@ def schedule_of(
     unlimited = 0 if stated is not None else plan.recipe.search.trials
     clock = SearchTime(request.limit_s, request.began, stated, unlimited=unlimited)
     if budget is not None:
-        _say_budget(budget, effort.context, err=True)
+        _say_budget(with_shares(budget, plan.networks), effort.context, err=True)
         seconds = request.seconds if stated is not None else budget.seconds
         clock = replace(clock, seconds=seconds, tested=budget.blocks > 0)
         return TimePlan(clock, None, _as_reckoned(effort))
@@ -284,8 +285,9 @@ def show_forecast(
     images = say_inventory(plan, context, err=False)
     check_place(plan.recipe, plan.url, artifacts=plan.artifacts)
     if budget is not None:
-        _say_budget(budget, context, err=False)
         placements(plan)
+        budget = with_shares(budget, plan.networks)
+        _say_budget(budget, context, err=False)
         if context.as_json:
             print_json(budget_as_json(budget) | {"images": images})
         return
@@ -298,8 +300,9 @@ def show_forecast(
     if table is None:
         say_lines(forecast_lines(expected))
         return
-    # What the search can show is said of the time that it has.
-    say_lines(forecast_lines(replace(expected, smallest_difference=None)))
+    # What the search can show, and how it is shared, is said of the time that it has.
+    whole = replace(expected, smallest_difference=None, others_share=0.0, longer_share=0.0)
+    say_lines(forecast_lines(whole))
     say_lines(timetable_lines(table))
 
 

@@ -201,6 +201,27 @@ def first_queue(
     return list(queue.values())
 
 
+def expected_queue(
+    recipe: Recipe, plan: Plan, trials: int, own: Sequence[UserTrial] = ()
+) -> list[Queued]:
+    """Lists what a new study tries without asking its sampler: `first_queue`, and the bare
+    relatives of the backbone that come late.
+
+    Args:
+        recipe: what is searched.
+        plan: of its networks.
+        trials: candidates in all.
+        own: the user's placements.
+    """
+    queue = first_queue(recipe, plan, trials, own)
+    known = {one.resolved.key for one in queue}
+    for other in first_relatives(recipe, plan, trials):
+        network = relative(plan, other)
+        if network.key not in known:
+            queue.append(Queued(network, None, control_name(network.placement)))
+    return queue
+
+
 def enqueue_first(opened: OpenStudy, own: Sequence[UserTrial] = ()) -> None:
     """Puts `first_queue` into the study's queue; what is queued already keeps its place. Raises the
     study's number of trials if it is too small for the user's own placements.

@@ -8,29 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nas_attn.answer.progress import further_runs
-from nas_attn.answer.rounds import ROUNDS_PER_SEED
 from nas_attn.answer.validation import validation_epochs
 from nas_attn.errors import several
-from nas_attn.model.features import is_control
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.units import duration
-from nas_attn.searching.prepare.baselines import (
-    Queued,
-    UserTrial,
-    control_name,
-    family_of,
-    first_queue,
-    most_relatives,
-    relative,
-    user_trials,
-)
+from nas_attn.searching.prepare.baselines import UserTrial, expected_queue, user_trials
 from nas_attn.searching.prepare.checks import check_weights
 from nas_attn.searching.prepare.planning import (
-    control_lengths,
-    control_seeds,
     epoch_seconds,
+    planned_epochs,
+    shares_lines,
     smallest_gain,
     usual_epochs,
 )
@@ -38,7 +26,7 @@ from nas_attn.searching.worker.devices import default_workers
 from nas_attn.system.wrapping import Line
 from nas_attn.training.evaluators import EvaluatorRun
 from nas_attn.training.numerics import new_arithmetic, threads_for
-from nas_attn.training.plan import Plan, bare_seeds, check_limits, plan_for, session_s
+from nas_attn.training.plan import Plan, check_limits, plan_for, session_s
 from nas_attn.training.programs import evaluator_of
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
@@ -90,8 +78,8 @@ DAY_S = 86_400.0
 def forecast_lines(forecast: Forecast) -> list[Line]:
     """Size, cost and resolving power of a search, in a few sentences."""
     lines = [_size(forecast)]
-    if forecast.others_share or forecast.longer_share:
-        lines.append(_shares(forecast))
+    shares = shares_lines(forecast.others_share, forecast.longer_share)
+    lines += [line.text for line in shares]
     if forecast.trials <= forecast.queued and forecast.trials < forecast.placements:
         lines.append(
             f"nothing is searched for: {forecast.queued} placements are tried first, and"
@@ -129,19 +117,6 @@ def _size(forecast: Forecast) -> str:
         f"study {forecast.study}: {inside} of {forecast.placements:,} placements{outside},"
         f" {forecast.baselines} of them baselines{own}"
     )
-
-
-def _shares(forecast: Forecast) -> str:
-    """How the time is shared between the means."""
-    attention = 1 - forecast.others_share - forecast.longer_share
-    parts = {
-        "attention and the bare backbone": attention,
-        "larger and smaller networks": forecast.others_share,
-        "a longer training": forecast.longer_share,
-    }
-    said = [f"{share:.0%} for {what}".replace("%", " %") for what, share in parts.items() if share]
-    further = "further seeds go to whichever of them may be the best"
-    return f"of its training, about {', '.join(said)}; {further}"
 
 
 def _times(forecast: Forecast, epoch_s: float, total_s: float) -> str:
@@ -222,28 +197,13 @@ def _made(
     training = recipe.training
     search = recipe.search
     placements = plan.space.count()
-    queue = _queue(recipe, plan, own)
+    queue = expected_queue(recipe, plan, search.trials, own)
     for_own = max((count for count, one in enumerate(queue, 1) if one.typed), default=0)
     wished = max(search.trials, for_own)
     begun = queue[:wished]
     outside = sum(one.values is None or not plan.space.contains(one.values) for one in begun)
     trials = min(wished, placements + outside)
-    from_backbone = training.start == "backbone"
-    backbones = 0
-    if from_backbone:
-        backbones = training.backbones + ROUNDS_PER_SEED * search.confirm_seeds
-    networks = {one.resolved.other for one in queue if one.resolved.other and one.baseline}
-    if from_backbone and networks:
-        # each has backbones of its own; one gets further seeds
-        backbones += len(networks) - 1 + min(training.backbones, 1 + search.confirm_seeds)
-    # the bare backbone runs on each seed
-    spread = len(bare_seeds(recipe)) - training.seeds
-    epochs = backbones * training.backbone_epochs
-    epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
-    longer = control_seeds(recipe) * sum(control_lengths(recipe, trials))
-    epochs += longer
-    controls = sum(is_control(one.resolved.placement) and one.typed is None for one in queue)
-    others = min(controls, trials) * training.rungs[-1] * training.seeds
+    epochs = planned_epochs(recipe, plan, trials, own=own)
     target_epochs = recipe.target_training.rungs[-1]
     pairs = training.seeds + search.confirm_seeds
     return Forecast(
@@ -256,24 +216,10 @@ def _made(
         tried=sum(one.baseline is None for one in begun),
         queued=len(queue),
         epoch_s=epoch_s,
-        total_s=None if epoch_s is None else epoch_s * epochs + session_s(recipe) * trials,
+        total_s=None if epoch_s is None else epoch_s * epochs.total + session_s(recipe) * trials,
         target_s=None if epoch_s is None else epoch_s * target_epochs,
         validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
-        others_share=others / epochs,
-        longer_share=longer / epochs,
+        others_share=epochs.others_share,
+        longer_share=epochs.longer_share,
         smallest_difference=None if not images else smallest_gain(images, pairs, images),
     )
-
-
-def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[Queued]:
-    """What a new study tries without asking its sampler: relatives of the backbone included."""
-    trials = recipe.search.trials
-    queue = first_queue(recipe, plan, trials, own)
-    known = {one.resolved.key for one in queue}
-    family = family_of(recipe, plan, trials)
-    likely = [*family.larger[:1], *family.smaller[:1], *family.larger[1:2]]
-    for other in likely[: most_relatives(trials)]:
-        network = relative(plan, other)
-        if network.key not in known:
-            queue.append(Queued(network, None, control_name(network.placement)))
-    return queue

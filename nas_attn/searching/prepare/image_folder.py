@@ -37,6 +37,8 @@ from nas_attn.searching.prepare.planning import (
     least_s,
     longer_target,
     most_of_few,
+    planned_epochs,
+    shares_lines,
     shorter_lengths,
     shown_text,
     smallest_gain,
@@ -47,6 +49,7 @@ from nas_attn.searching.prepare.planning import (
 from nas_attn.storage.opening import begun_study
 from nas_attn.system.wrapping import Line
 from nas_attn.training.numerics import new_arithmetic, threads_for
+from nas_attn.training.plan import Plan
 from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.tasks.data import input_of
 from nas_attn.training.trainer import Trainer
@@ -110,6 +113,10 @@ class Budget:
     """Of the best placement and the bare backbone, about."""
     pool: int | None = None
     """Images that each seed divides anew, where there are few; else None."""
+    others_share: float = 0.0
+    """Of the epochs, for networks other than placements."""
+    longer_share: float = 0.0
+    """Of the epochs, for a longer training of the bare backbone."""
 
     @property
     def smallest_difference(self) -> float:
@@ -124,7 +131,7 @@ class Budget:
 
 
 def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
-    """The search of a folder of images, in five lines. `to_change`: what to do for another
+    """The search of a folder of images, in a few lines. `to_change`: what to do for another
     target.
     """
     recipe = budget.recipe
@@ -151,6 +158,7 @@ def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
         Line(f"{recipe.backbone.name}{side}{optimizer}: {pace}", "backbone"),
         Line(f"{target}{to_change}", "target"),
         Line(f"{duration(budget.seconds)}: {_plan_text(budget)}", "plan"),
+        *shares_lines(budget.others_share, budget.longer_share),
         Line(f"{gains}; {one_image}", "shows"),
     ]
 
@@ -225,7 +233,23 @@ def budget_as_json(budget: Budget) -> dict[str, Any]:
         "blocks": budget.blocks,
         "images": budget.images,
         "known": budget.known,
+        "others_share": budget.others_share,
+        "longer_share": budget.longer_share,
     }
+
+
+def with_shares(budget: Budget, networks: Plan) -> Budget:
+    """The budget with how its training is shared between the means, which its networks decide;
+    where nothing is compared, or a study goes on, as it was.
+    """
+    if budget.known or budget.enough_s is not None:
+        return budget
+    recipe = budget.recipe.with_resplit(budget.pool is not None)
+    if recipe.target_is_open:
+        recipe = recipe.with_length(budget.usual)
+    rounds = budget.pairs - 1 - budget.blocks
+    planned = planned_epochs(recipe, networks, recipe.search.trials, rounds=rounds)
+    return replace(budget, others_share=planned.others_share, longer_share=planned.longer_share)
 
 
 def plan_folder(

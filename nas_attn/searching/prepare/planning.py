@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from nas_attn.answer.advice.facts import LongerTarget, SearchPower
 from nas_attn.answer.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 from nas_attn.answer.modelling import searched_as_target
-from nas_attn.answer.progress import seconds_per_epoch
+from nas_attn.answer.progress import further_runs, seconds_per_epoch
+from nas_attn.answer.rounds import CONFIRMED, MOST_BESIDE
 from nas_attn.errors import several
+from nas_attn.model.features import is_control
 from nas_attn.recipe import tables, tasks
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.task import Pace, Task
 from nas_attn.recipe.units import duration
-from nas_attn.searching.prepare.baselines import trials_to_try_all
+from nas_attn.searching.prepare.baselines import UserTrial, expected_queue, trials_to_try_all
 from nas_attn.storage.leasing import release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.wrapping import Line
 from nas_attn.training.numerics import new_arithmetic, threads_for
-from nas_attn.training.plan import plan_for, session_s
+from nas_attn.training.plan import Plan, bare_seeds, plan_for, session_s
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
@@ -277,6 +279,114 @@ def control_seeds(recipe: Recipe) -> int:
     return USUAL_SEEDS_PER_LENGTH if goes_on else SEEDS_PER_LENGTH
 
 
+# ----------------------------------------------------------------- what shares a search's training
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEpochs:
+    """The epochs of a search, by the means that they may find."""
+
+    attention: float
+    """Of placements and the bare backbone, with which all are compared."""
+    others: float
+    """Of larger and smaller networks."""
+    longer: float
+    """Of the bare backbone's longer trainings."""
+
+    @property
+    def total(self) -> float:
+        return self.attention + self.others + self.longer
+
+    @property
+    def others_share(self) -> float:
+        return self.others / self.total
+
+    @property
+    def longer_share(self) -> float:
+        return self.longer / self.total
+
+
+def planned_epochs(
+    recipe: Recipe,
+    plan: Plan,
+    trials: int,
+    *,
+    rounds: int | None = None,
+    own: Sequence[UserTrial] = (),
+) -> PlannedEpochs:
+    """Says how a search shares its epochs between the means, if attention may have an effect. Of
+    further seeds, larger and smaller networks get as many as they may have then.
+
+    Args:
+        recipe: what is searched; the target's length is known, or guessed.
+        plan: of its networks.
+        trials: candidates in all.
+        rounds: for which there is time; None: as many as a search without a limit has.
+        own: the user's placements.
+    """
+    training = recipe.training
+    seeds = recipe.search.confirm_seeds
+    queue = expected_queue(recipe, plan, trials, own)
+    trials = min(trials, plan.space.count() + sum(one.values is None for one in queue))
+    confirming = seeds * min(CONFIRMED, trials)
+    further = further_runs(recipe, trials)
+    if rounds is not None and seeds:
+        further = OF_A_ROUND * rounds
+        confirming = min(confirming, further)
+    whole_rounds = (further - confirming) // OF_A_ROUND
+    # the bare backbone runs on each seed of the candidates
+    spread = len(bare_seeds(recipe))
+    runs = trials * training.seeds + spread - training.seeds + further
+    controls = [one for one in queue if is_control(one.resolved.placement) and one.typed is None]
+    other_runs = 0.0
+    if controls:
+        other_runs = min(len(controls), trials) * training.seeds
+        other_runs += confirming * MOST_BESIDE / CONFIRMED + (further - confirming) / OF_A_ROUND
+    backbones = 0
+    other_backbones = 0
+    if training.start == "backbone":
+        backbones = training.backbones + whole_rounds
+        networks = {one.resolved.other for one in queue if one.resolved.other and one.baseline}
+        if networks:
+            # each has backbones of its own; one gets further seeds
+            other_backbones = len(networks) - 1 + min(training.backbones, 1 + seeds)
+    return PlannedEpochs(
+        (runs - other_runs) * training.rungs[-1] + backbones * training.backbone_epochs,
+        other_runs * training.rungs[-1] + other_backbones * training.backbone_epochs,
+        _longer_epochs(recipe, trials, spread + confirming // CONFIRMED + whole_rounds),
+    )
+
+
+def _longer_epochs(recipe: Recipe, trials: int, bare_runs: int) -> int:
+    """Epochs of the bare backbone's longer trainings, each on the seed of another of its runs."""
+    seeds = min(control_seeds(recipe), max(SEEDS_PER_LENGTH, bare_runs))
+    epochs = seeds * sum(control_lengths(recipe, trials))
+    if recipe.target.found:
+        # twice as long was tried to find it
+        return max(epochs, SEEDS_PER_LENGTH * 2 * recipe.target_training.rungs[-1])
+    return epochs
+
+
+def shares_lines(others: float, longer: float) -> list[Line]:
+    """How the training of a search is shared between the means; nothing if attention has all of it.
+
+    Args:
+        others: share of larger and smaller networks, from 0 to 1.
+        longer: share of longer trainings.
+    """
+    percent = {
+        "larger and smaller networks": round(100 * others),
+        "a longer training": round(100 * longer),
+    }
+    attention = 100 - sum(percent.values())
+    if attention == 100:
+        return []
+    parts = {"attention and the bare backbone": attention, **percent}
+    said = ", ".join(f"{share} % for {means}" for means, share in parts.items() if share)
+    further = "further seeds go to whichever of them may be the best"
+    return [Line(f"of its training, about {said}; {further}", "shares")]
+
+
 # ---------------------------------------------------------------------- before a search begins
 
 # of a pair's difference in accuracy: the standard deviation by its trainings; the variance by
@@ -326,11 +436,16 @@ class Timetable:
     """Whether each seed divides few images anew."""
     smallest_difference: float | None = None
     """A gain in accuracy of about this size is shown; None for other tasks."""
+    others_share: float = 0.0
+    """Of the epochs, for networks other than placements."""
+    longer_share: float = 0.0
+    """Of the epochs, for a longer training of the bare backbone."""
 
 
 def timetable_lines(table: Timetable) -> list[Line]:
     """What a recipe's search does with its time, and what that can show."""
     lines = [Line(f"{duration(table.seconds)}: {_timetable(table)}", "plan")]
+    lines += shares_lines(table.others_share, table.longer_share)
     if table.enough_s is None and table.smallest_difference is not None:
         lines.append(Line(shown_text(table.smallest_difference), "shows"))
     return lines
@@ -392,7 +507,8 @@ def timetable(
     guess = usual_epochs(recipe, len(dataset.train)) if recipe.target_is_open else None
     whole = recipe if guess is None else recipe.with_length(guess)
     training = whole.training
-    bare = plan_for(whole, dataset).bare(0)
+    plan = plan_for(whole, dataset)
+    bare = plan.bare(0)
     trainer = Trainer(
         training,
         dataset,
@@ -423,7 +539,7 @@ def timetable(
     if tasks.of(recipe).per_image:
         images = len(dataset.validation)
         shown = smallest_gain(images, fit.pairs, images + len(dataset.train) * few)
-    return Timetable(
+    table = Timetable(
         seconds=seconds,
         workers=workers,
         epoch_s=epoch_s,
@@ -435,6 +551,10 @@ def timetable(
         few=few,
         smallest_difference=shown,
     )
+    if enough_s is not None:
+        return table
+    planned = planned_epochs(whole.with_resplit(few), plan, table.trials, rounds=fit.rounds)
+    return replace(table, others_share=planned.others_share, longer_share=planned.longer_share)
 
 
 def epoch_seconds(trainer: Trainer, model: nn.Module, epochs: int) -> float:
