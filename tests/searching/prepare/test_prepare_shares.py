@@ -5,6 +5,8 @@ it says so.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from materials import photographs
 
+from nas_attn.answer import rounds
+from nas_attn.model.features import is_control
+from nas_attn.recipe.purposes import LENGTH
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import Recipe
+from nas_attn.searching.phases import length
 from nas_attn.searching.prepare import beginning, image_folder
 from nas_attn.searching.prepare.planning import (
     Timetable,
@@ -23,7 +29,8 @@ from nas_attn.searching.prepare.planning import (
     timetable,
     timetable_lines,
 )
-from nas_attn.training.plan import Plan
+from nas_attn.searching.run import taking_part
+from nas_attn.training.plan import Plan, study_plan
 from nas_attn.training.trainer import Trainer
 
 DIGITS = {"data.options": {"train": 800, "validation": 400, "test": 60, "size": 12}}
@@ -160,3 +167,39 @@ def test_a_search_of_a_folder_says_them_once_and_not_where_nothing_is_compared(
     if how == "--dry-run":
         planned = nas(*photos, "--time", "2h", how, "--json", "--name", "other").json
         assert said[-1] == round(100 * planned["longer_share"])
+
+
+@pytest.mark.slow
+def test_a_search_in_which_each_means_may_be_the_best_shares_its_training_as_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(length, "UNLIKELY", -1.0)
+    monkeypatch.setattr(length, "SURE_ENOUGH", 2.0)
+    monkeypatch.setattr(rounds, "IN_PLAY", -1.0)
+    monkeypatch.setattr(rounds, "SETTLED", -1.0)
+    recipe = digits(
+        **{
+            "data.options": {"train": 96, "validation": 64, "test": 60, "size": 12},
+            "target.epochs": 2,
+            "search.trials": 10,
+            "search.confirm_seeds": 1,
+            "latency.session_seconds": 0.02,
+            "latency.tolerance": 0.9,
+        }
+    )
+    opened = beginning.begin(recipe, "sqlite:///nas_attn.db")
+    options = taking_part.Options(say=lambda line: None, device="cpu", threads=1)
+    assert taking_part.work(opened, options) == "complete"
+    # in lengths of the target
+    epochs = Counter[str]()
+    for row in opened.store.queue.rows(state="done"):
+        if row.run.purpose == LENGTH:
+            epochs["longer"] += 2
+        else:
+            epochs["others" if is_control(row.run.placement) else "attention"] += 1
+    planned = planned_epochs(recipe, study_plan(opened.store), 10)
+    for means, expected in asdict(planned).items():
+        share = epochs[means] / epochs.total()
+        assert share == pytest.approx(expected / planned.total, abs=0.02), (means, epochs)
+    assert epochs["attention"] >= epochs.total() / 2
