@@ -402,12 +402,11 @@ OWN_PROTOCOL = "own-"
 
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
     """Stores a training protocol in the study, for all workers, and returns its name."""
-    content = _content(training, data)
+    text = protocol_text(training, data)
     for name in (SEARCH, TARGET_PROTOCOL):
         recipe = protocol_recipe(store, name)
-        if content == _content(recipe.training, recipe.data):
+        if text == protocol_text(recipe.training, recipe.data):
             return name
-    text = json.dumps(content, sort_keys=True)
     name = f"{OWN_PROTOCOL}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if store.protocols.get(name) is None:
         store.protocols.put(name, text)
@@ -472,8 +471,10 @@ def backbone_number(recipe: Recipe, seed: int) -> int:
     return seed % training.backbones
 
 
-def _content(training: TrainingSection, data: DataSection) -> Mapping[str, Any]:
-    return {
+def protocol_text(training: TrainingSection, data: DataSection) -> str:
+    """Writes a training protocol as a study keeps it: equal texts are equal trainings."""
+    content = {
         "training": training.model_dump(mode="json"),
         "data": data.model_dump(mode="json", exclude={"workers"}),
     }
+    return json.dumps(content, sort_keys=True)

@@ -197,10 +197,10 @@ class Workbench:
             self.measurer = Measurer(plan, self.store, owner=host.owner, images=images)
         self._threads = threads_for(recipe.training, host.threads, workers=host.share.machine)
         # an evaluator has its own
-        self._arithmetic: Arithmetic | None = None
+        self.arithmetic: Arithmetic | None = None
         if dataset is not None and self._evaluator is None:
             bare = plan.bare(0)
-            self._arithmetic = study_arithmetic(self.store, recipe, protocol, self.device, bare)
+            self.arithmetic = study_arithmetic(self.store, recipe, protocol, self.device, bare)
         self._test_split: Split | None = None
         # The backbone whose weights are kept.
         self._kept: tuple[int, Choice | None] = (-1, None)
@@ -374,11 +374,11 @@ class Workbench:
 
     def _arithmetic_of(self, run: Run) -> Arithmetic | None:
         """What a run was computed in."""
-        computed_in = self._arithmetic
+        computed_in = self.arithmetic
         for stored in self.store.scores(run.key, protocol=run.protocol):
             if (stored.score.seed, stored.backbone) != (run.seed, run.backbone):
                 continue
-            computed_in = self._arithmetic
+            computed_in = self.arithmetic
             if stored.score.arithmetic is not None:
                 kept = read_arithmetic(self.store, stored.score.arithmetic)
                 computed_in = possible(kept, self.recipe.training, self.device)
@@ -529,7 +529,7 @@ class Workbench:
         rungs: Sequence[int] | None = None,
     ) -> tuple[Score, ...]:
         """Trains from a run's last checkpoint. `rungs`: None takes the recipe's."""
-        with self._trainer(run.seed, self._arithmetic) as trainer:
+        with self._trainer(run.seed, self.arithmetic) as trainer:
             return trainer.fit(
                 model,
                 seed=run.seed,

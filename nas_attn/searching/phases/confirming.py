@@ -19,9 +19,10 @@ from nas_attn.answer.rounds import RIVALS, all_rounds_ran, next_round, rounds_be
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.searching.phases.testing import must_test
+from nas_attn.searching.prepare.length_protocols import known_score
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.storage.records import CandidateRow
+from nas_attn.storage.records import CandidateRow, Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.training.plan import backbone_number, bare_seeds
 
@@ -76,6 +77,10 @@ class Further(TaskSource, ABC):
     @abstractmethod
     def bare_runs(self, bare: CandidateRow) -> list[Run]:
         """The bare backbone's runs in the next step that are not in the queue."""
+
+    @override
+    def known(self, run: Run) -> Score | None:
+        return known_score(self.worker.benches.search, run)
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:

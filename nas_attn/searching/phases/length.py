@@ -14,7 +14,6 @@ answer then recommends nothing.
 from __future__ import annotations
 
 import itertools
-import json
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
@@ -41,6 +40,7 @@ from nas_attn.recipe.purposes import LENGTH, SEARCH, length_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.units import value
+from nas_attn.searching.prepare.length_protocols import keep_length_protocol
 from nas_attn.searching.prepare.planning import (
     MOST_SEEDS_PER_LENGTH,
     SEEDS_PER_LENGTH,
@@ -142,21 +142,6 @@ def length_run(key: str, epochs: int, seed: int) -> Run:
         purpose=LENGTH,
         priority=LENGTH_PRIORITY,
     )
-
-
-def keep_length_protocol(store: StudyStore, recipe: Recipe, epochs: int) -> None:
-    """Stores how a run of this length trains, for all workers: as the target, for so many
-    epochs.
-    """
-    name = length_protocol(epochs)
-    if store.protocols.get(name) is not None:
-        return
-    training = recipe.target_training.model_copy(update={"rungs": [epochs]})
-    content = {
-        "training": training.model_dump(mode="json"),
-        "data": recipe.data.model_dump(mode="json", exclude={"workers"}),
-    }
-    store.protocols.put(name, json.dumps(content, sort_keys=True))
 
 
 def epochs_of(run: Run) -> int:

@@ -36,6 +36,7 @@ from nas_attn.searching.phases.extras import Extras
 from nas_attn.searching.phases.family import QueuedRelatives
 from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
+from nas_attn.searching.prepare.length_protocols import known_score
 from nas_attn.searching.propose import prior
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import covers
@@ -385,6 +386,10 @@ class Search(TaskSource):
         return not checked.reason
 
     @override
+    def known(self, run: Run) -> Score | None:
+        return None if self._gives_weights(run) else known_score(self.bench, run)
+
+    @override
     def go_on(self, run: Run, score: Score) -> bool:
         """The pruner's decision at a rung of a candidate's first run. Baselines, the user's own,
         those near the answer and the first few always go on.
@@ -415,9 +420,13 @@ class Search(TaskSource):
         if self.recipe.storage.keep_weights == "none":
             self.store.weights_lost.put(row.run.key, not_kept("none"))
             return
-        candidate = self.store.candidate(row.run.key)
-        if candidate is not None and row.run.seed == self._runs(candidate)[0].seed:
+        if self._gives_weights(row.run):
             self.bench.keep_weights(row.run.key, model, lease)
+
+    def _gives_weights(self, run: Run) -> bool:
+        """Whether it is the first run of its candidate."""
+        candidate = self.store.candidate(run.key)
+        return candidate is not None and run.seed == self._runs(candidate)[0].seed
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:

@@ -8,7 +8,6 @@ candidates are trained anew; Optuna knows them as trials that wait.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +22,12 @@ from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL, former_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.extending import EXTENDING_SUFFIX, alone, forget
+from nas_attn.searching.prepare.length_protocols import same_length
 from nas_attn.storage.artifacts import remove_artifact
 from nas_attn.storage.opening import OpenStudy, open_study
 from nas_attn.storage.trial_book import BASELINE, OUTSIDE, TRIED, TrialBook, known_params
 from nas_attn.system.wrapping import Line
-from nas_attn.training.plan import study_plan
+from nas_attn.training.plan import protocol_text, study_plan
 
 LENGTH_KEY = "target.epochs"
 """The only setting of a study that `resume --set` changes."""
@@ -50,6 +50,8 @@ class NewTarget:
     """Labels of those that come first."""
     trials: int
     """Candidates in all."""
+    bare: int
+    """Trainings of the bare backbone that were so long already, and are not repeated."""
     seconds: float | None
     """About how long their trainings take, for all workers together; None: not known."""
 
@@ -70,6 +72,10 @@ def target_lines(changed: NewTarget) -> list[Line]:
         f" {several(changed.searched[0], 'epoch')} are not compared with longer ones, and the"
         " weights of these are deleted, so that a return to this length trains them anew as well"
     )
+    if changed.bare:
+        known = several(changed.bare, "training")
+        epochs = several(changed.searched[1], "epoch")
+        lines.append(f"kept: {known} of the bare backbone for {epochs}, made to compare lengths")
     time = ""
     if changed.seconds is not None:
         time = f", about {duration(changed.seconds)} of training"
@@ -141,6 +147,7 @@ def set_target(opened: OpenStudy, epochs: int, *, agree: Callable[[NewTarget], N
             again=len(again) + len(waiting),
             first=tuple(candidate_label(view) for view in again[:3]),
             trials=opened.trials,
+            bare=_known_of_bare(opened, longer),
             seconds=now.training_s(opened.trials * searched[1]),
         )
         agree(changed)
@@ -169,6 +176,17 @@ def _order(now: Snapshot) -> list[CandidateView]:
     return sorted(scored, key=lambda view: (not view.is_bare, gain(view), view.trial))
 
 
+def _known_of_bare(opened: OpenStudy, longer: Recipe) -> int:
+    """How many trainings of the bare backbone the longer search need not repeat. The first is
+    repeated for its weights.
+    """
+    name = same_length(opened.store, longer)
+    if name is None:
+        return 0
+    scores = opened.store.scores(protocol=name)
+    return sum(stored.score.seed != longer.first_seed for stored in scores)
+
+
 def _former(opened: OpenStudy, longer: Recipe) -> dict[str, str]:
     """Protocol -> the name under which its runs stay, of those that train otherwise from now on.
     How they have trained is kept beside them.
@@ -187,11 +205,7 @@ def _former(opened: OpenStudy, longer: Recipe) -> dict[str, str]:
         name = former_protocol(protocol, before.rungs[-1])
         while name in known:
             name += "-again"
-        content = {
-            "training": before.model_dump(mode="json"),
-            "data": recipe.data.model_dump(mode="json", exclude={"workers"}),
-        }
-        store.protocols.put(name, json.dumps(content, sort_keys=True))
+        store.protocols.put(name, protocol_text(before, recipe.data))
         names[protocol] = name
     return names
 

@@ -90,6 +90,12 @@ class TaskSource:
         """Prepares a run; false if the run is not wanted after all."""
         return True
 
+    def known(self, run: Run) -> Score | None:  # noqa: ARG002 - sources need it
+        """The result of a run whose training the study has already, and whose network nobody
+        needs; None: it must be trained.
+        """
+        return None
+
     def go_on(self, run: Run, score: Score) -> bool:  # noqa: ARG002 - sources need it
         """Whether a run goes on from a rung."""
         return True
@@ -348,6 +354,8 @@ class Worker:
                 bench.train_backbone(run, lease=lease, stop=stop)
             elif not source.prepare(row, lease):
                 state = "withdrawn"
+            elif known := source.known(run):
+                self.store.add_score(run, known, lease=lease)
             else:
                 scores = bench.train(
                     run,

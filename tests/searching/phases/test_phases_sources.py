@@ -16,12 +16,12 @@ from nas_attn.searching.phases.confirming import Confirmation, Rounds
 from nas_attn.searching.phases.length import (
     Control,
     FindingLength,
-    keep_length_protocol,
     length_run,
 )
 from nas_attn.searching.phases.retraining import Retraining
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.phases.testing import Validation, begin, family_runs
+from nas_attn.searching.prepare.length_protocols import keep_length_protocol
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker

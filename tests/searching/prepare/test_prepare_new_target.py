@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from command_line import Nas, nas  # noqa: F401
 import nas_attn as na
 from nas_attn.answer.reading import snapshot
 from nas_attn.recipe.purposes import SEARCH
+from nas_attn.searching.phases.length import length_run
 from nas_attn.searching.prepare.beginning import take_up
 from nas_attn.searching.prepare.extending import alone
+from nas_attn.searching.prepare.length_protocols import keep_length_protocol
 from nas_attn.searching.prepare.new_target import NewTarget, set_target
-from nas_attn.storage.opening import open_study
+from nas_attn.storage.opening import OpenStudy, open_study
+from nas_attn.storage.rows import Run
 from nas_attn.storage.trial_book import TRIED
 
 if os.name != "nt":
@@ -31,7 +35,7 @@ backbone = { name = "resnet8", width = 4 }
 data = { name = "digits-8x8" }
 target = { epochs = 1 }
 search = { trials = 6, confirm_seeds = 0 }
-training = { batch_size = 128 }
+training = { batch_size = 128, seeds = 2 }
 latency = { session_seconds = 0.1, tolerance = 0.9 }
 """
 
@@ -55,9 +59,28 @@ def searched(short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path
 
 
+def add_longer_training(opened: OpenStudy, seed: int) -> Run:
+    """Adds a training of the bare backbone for two epochs to a study, as a search of more
+    candidates makes it.
+    """
+    store = opened.store
+    keep_length_protocol(store, opened.recipe, 2)
+    bare = next(row for row in store.candidates() if row.is_bare)
+    run = length_run(bare.key, 2, seed)
+    (like,) = store.scores(bare.key, protocol=SEARCH, with_correct=True)[:1]
+    metrics = {"accuracy": 0.4321, "loss": 1.5}
+    lease = store.acquire("run", owner="test", ttl_s=600)
+    assert lease is not None
+    score = replace(like.score, seed=seed, epochs=2, metrics=metrics)
+    store.add_score(run, score, lease=lease)
+    store.release(lease)
+    return run
+
+
 def test_candidates_are_trained_anew_and_former_runs_stay_apart(searched: Path, nas: Nas) -> None:  # noqa: F811
     before = snapshot(open_study("short").store)
     sessions = len(open_study("short").store.sessions())
+    longer = add_longer_training(open_study("short"), seed=1)
     ended = nas("resume", "--set", "target.epochs=2", "--workers", "1", "--device", "cpu")
     assert ended.status == 0, ended
     store = open_study("short").store
@@ -74,7 +97,11 @@ def test_candidates_are_trained_anew_and_former_runs_stay_apart(searched: Path, 
     measured = {sample.key for session in store.sessions() for sample in session.samples}
     assert measured >= {view.key for view in now.finished if not view.is_bare}
     assert len(store.sessions()) < 2 * sessions, "all latencies were measured anew"
+    of_bare = {s.score.seed: s.score.metrics for s in store.scores(longer.key, protocol=SEARCH)}
+    assert of_bare.keys() == {0, 1}
+    assert of_bare[1] == {"accuracy": 0.4321, "loss": 1.5}, "trained again"
     assert "trains 2 epochs instead of 1" in ended.err
+    assert "kept: 1 training of the bare backbone for 2 epochs" in ended.err
     assert nas("show").status == 0
     assert nas("report").status == 0
 
@@ -123,6 +150,32 @@ def test_other_settings_and_the_same_length_are_refused(searched: Path, nas: Nas
         assert ended.status == 2, setting
         assert setting.partition("=")[0] in ended.err
     assert snapshot(open_study("short").store).recipe.target_training.rungs == [1]
+
+
+# two searches with further seeds
+@pytest.mark.slow
+def test_the_longer_training_of_the_bare_backbone_is_that_of_the_longer_search(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    nas: Nas,  # noqa: F811
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    Path("short.toml").write_text(SHORT)
+    changes = {"search.confirm_seeds": 1, "objectives": ["accuracy", "params"]}
+    na.search("short.toml", overrides=changes, say=lambda line: None, device="cpu", threads=1)
+    assert (
+        nas("resume", "--set", "target.epochs=2", "--workers", "1", "--device", "cpu").status == 0
+    )
+    scores = open_study("short").store.scores
+    bare = next(view.key for view in snapshot(open_study("short").store).finished if view.is_bare)
+    again = {s.score.seed: s.score for s in scores(bare, protocol=SEARCH)}
+    for stored in scores(bare, protocol="length-2"):
+        before = stored.score
+        after = again[before.seed]
+        assert [after.metrics[name] for name in ("accuracy", "loss")] == [
+            before.metrics[name] for name in ("accuracy", "loss")
+        ]
+        assert (after.wall_s == before.wall_s) == (before.seed > 0), "only the first is repeated"
 
 
 # retrains and tests on both sides of the change; that former runs stay is asked above

@@ -1,0 +1,65 @@
+"""How a study keeps the bare backbone's trainings for several lengths, and which of them the search
+need not repeat.
+
+Such a training begins and goes on as the target says, for so many epochs. Once the search trains so
+long itself, since that length was found or `target.epochs` was set to it, its run of the bare
+backbone with the same seed gives the same, digit by digit.
+"""
+
+from __future__ import annotations
+
+from nas_attn.answer.arithmetic import pairing
+from nas_attn.answer.modelling import searched_as_target
+from nas_attn.recipe.purposes import SEARCH, length_protocol
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.space.placement import BARE
+from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Run
+from nas_attn.storage.store import StudyStore
+from nas_attn.training.plan import protocol_text
+from nas_attn.training.workbench import Workbench
+
+
+def keep_length_protocol(store: StudyStore, recipe: Recipe, epochs: int) -> None:
+    """Stores how a run of this length trains, for all workers: as the target, for so many
+    epochs.
+    """
+    name = length_protocol(epochs)
+    if store.protocols.get(name) is None:
+        training = recipe.target_training.model_copy(update={"rungs": [epochs]})
+        store.protocols.put(name, protocol_text(training, recipe.data))
+
+
+def same_length(store: StudyStore, recipe: Recipe) -> str | None:
+    """Names the protocol of the trainings for a length that are equal to the search's.
+
+    Args:
+        store: the study.
+        recipe: of the search.
+
+    Returns:
+        The name; None where the search trains otherwise, or for a length that was not tried.
+    """
+    rungs = recipe.training.rungs
+    name = length_protocol(rungs[-1])
+    kept = store.protocols.get(name)
+    equal = len(rungs) == 1 and searched_as_target(recipe)
+    return name if equal and kept == protocol_text(recipe.target_training, recipe.data) else None
+
+
+def known_score(bench: Workbench, run: Run) -> Score | None:
+    """Gives the result of a run of the search from an equal training for a length, in the same
+    arithmetic; None without one.
+    """
+    if run.placement != BARE or run.protocol != SEARCH:
+        return None
+    name = same_length(bench.store, bench.recipe)
+    if name is None or bench.arithmetic is None:
+        return None
+    scores = bench.store.scores(run.key, protocol=name, with_correct=True, with_answers=True)
+    for stored in scores:
+        text = stored.score.arithmetic
+        same_run = (stored.score.seed, stored.backbone) == (run.seed, run.backbone)
+        if same_run and text and pairing(text) == bench.arithmetic.comparable.text:
+            return stored.score
+    return None
