@@ -24,6 +24,7 @@ from nas_attn.answer.next_step import (
     MOST_RUNS,
     Lacking,
     NextCommand,
+    Purpose,
     after_a_test,
     after_the_search,
     continued,
@@ -287,7 +288,7 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
         # what is left that may help
         step = longer_study(now, longer.longer)
     taken = _named(now, best.taken)
-    shown = _shown(now, best, test)
+    shown = _shown(now, best, test, step)
     verdict = _verdict(now, best)
     means = MEANS.get(verdict, Means.NOTHING)
     return Answer(
@@ -411,8 +412,16 @@ def _shows_gain(best: Recommendation, test: PooledTest) -> bool:
     return test.key == best.taken and test.word == "better"
 
 
-def _shown(now: Snapshot, best: Recommendation, test: PooledTest | None) -> NamedNetwork:
-    """The network whose gain and cost the answer states."""
+def _shown(
+    now: Snapshot, best: Recommendation, test: PooledTest | None, step: NextCommand | None
+) -> NamedNetwork:
+    """The network whose gain and cost the answer states: where the bare backbone is kept, the one
+    that a test is to decide on, or that was tested, else the most promising placement.
+    """
+    if step is not None and step.purpose is Purpose.DECIDE:
+        for view in now.finished:
+            if str(view.placement) == step.step.placement:
+                return _named(now, view.key)
     if not best.keeps_bare:
         return _named(now, best.taken)
     if test is not None and now.find(test.key) is None:

@@ -114,9 +114,7 @@ def _gain(answer: Answer) -> str:
     if answer.verdict is AnswerVerdict.EARLY:
         return f"{called(gain.of)}: {listed_change}, so far, and perhaps gone at the end"
     if answer.keeps_bare:
-        # the search has no estimate of what only a test has trained
-        only_tested = answer.certainty is not None and not answer.certainty.runs
-        why = "tested" if only_tested and gain.on_test_images else "the most promising"
+        why = "tested" if gain.on_test_images else "the most promising"
         return f"{why}, {called(gain.of)}: {listed_change}"
     return f"{size}: {change}" if change else size
 
@@ -286,8 +284,10 @@ def _others(answer: Answer) -> Iterator[Line]:
             yield Line(f"{option.label}, {units.times(option.ratio)}: {gain}", "Faster")
     if answer.slower is not None and _size_of(now.metric, answer.slower).strip("0."):
         yield Line(_alternative(now.metric, answer.slower), "Slower")
-    if best is not None and best.capacity is not None and answer.means is not Means.LARGER:
-        yield Line(_control(now, best, best.capacity), "Control")
+    control = None if best is None else best.capacity
+    told = answer.gain is not None and control is not None and answer.gain.of.key == control.key
+    if best is not None and control is not None and not told:
+        yield Line(_control(now, best, control), "Control")
     # where the bare backbone is kept, the headline is about attention, unless a test decided
     beside = answer.means not in (Means.ATTENTION, Means.NOTHING)
     if answer.certainty is not None and other_of(answer.certainty.of.placement) is not None:

@@ -40,11 +40,11 @@ def headline(answer: Answer) -> str:
     test = None if answer.certainty is None else answer.certainty.test
     shown = _tested(answer, test) or _size_at(answer)
     view = now.find(answer.taken.key)
-    if view is not None and answer.verdict is AnswerVerdict.CONTROL:
+    if view is not None and answer.verdict in (AnswerVerdict.CONTROL, AnswerVerdict.SMALLER):
         bare = "" if view.attends else " without attention"
+        if answer.verdict is AnswerVerdict.SMALLER:
+            shown = _as_accurate(answer, test)
         return f"Take {network_name(view)}{bare}{shown}."
-    if view is not None and answer.verdict is AnswerVerdict.SMALLER:
-        return f"Take {network_name(view)}{_as_accurate(answer, test)}."
     if answer.next is not None and answer.next.purpose is Purpose.TRY_TESTED:
         tested = "another placement" if answer.certainty is None else called(answer.certainty.of)
         return (

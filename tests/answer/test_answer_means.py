@@ -160,7 +160,7 @@ def test_a_smaller_network_that_gains_is_weighed_against_attention(
     faster = [row.text for row in below(found) if row.label == "Faster"]
     assert any("resnet14" in text for text in faster) != taken
     if taken:
-        assert headline(found).startswith("Take resnet14: +6")
+        assert headline(found).startswith("Take resnet14 without attention: +6")
         assert Means.ATTENTION in {option.means for option in found.also}
 
 
@@ -289,6 +289,9 @@ def test_what_a_larger_network_brings_is_decided_by_a_test_before_a_study_is_fin
     assert found.next is not None
     assert found.next.purpose is Purpose.DECIDE
     assert found.next.step.placement == RELATIVE
+    assert found.gain is not None
+    assert found.gain.of.key == relative_of(found), "the card is about what the test decides on"
+    assert {row.label for row in below(found)} >= {"Attention"}
     assert any("resnet14 helps with a probability of" in why for why in reasons(found))
 
 
