@@ -404,7 +404,7 @@ class SearchSection(Section):
     """
     controls: Literal["auto", "none"] | list[str] = "auto"
     """Larger and smaller networks, which the answer may take instead of attention. `auto`: where
-    latency counts and all baselines are tried, from 10 trials on, up to a quarter of the candidates
+    latency counts and all baselines are tried, from 6 trials on, up to a quarter of the candidates
     are relatives of the backbone: a larger one near attention's latency (with a limit, the slowest
     within it), a smaller one, the next larger one, and the smaller one with the best placement.
     Each starts as the backbone does, from published weights of the same recipe, or is left out.

@@ -26,7 +26,9 @@ from nas_attn.training.plan import Plan, study_plan, wanted
 from nas_attn.training.starts import wanted_weights
 
 # searches with at least so many trials have relatives of the backbone among them
-FEWEST_TRIALS = 10
+FEWEST_TRIALS = 6
+# searches of few images with at least so many trials may be uniform by two thirds
+FEWEST_UNIFORM = 10
 # of the candidates, at most
 RELATIVES = 1 / 4
 
@@ -133,7 +135,7 @@ def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str
         return baselines
     bare, *uniform = space.baselines()
     # where there are few validation images, there are few candidates: these first
-    few = recipe.data.resplit is True and trials >= FEWEST_TRIALS
+    few = recipe.data.resplit is True and trials >= FEWEST_UNIFORM
     share = 2 / 3 if few else 1 / 3
     most = 0
     if recipe.search.baselines == "all":

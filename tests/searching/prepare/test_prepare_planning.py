@@ -337,9 +337,9 @@ def evaluate(model, run):
     ("more", "controls"),
     [
         ({}, 0),
-        ({"search.trials": 8}, 2),
-        ({"search.trials": 8, "search.baselines": "bare"}, 0),
-        ({"search.trials": 8, "objectives": ["accuracy", "params"]}, 0),
+        ({"search.trials": 15}, 2),
+        ({"search.trials": 15, "search.baselines": "bare"}, 0),
+        ({"search.trials": 15, "objectives": ["accuracy", "params"]}, 0),
     ],
     ids=["too few trials", "enough", "not asked for", "no latency"],
 )

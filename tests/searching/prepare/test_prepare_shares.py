@@ -23,6 +23,7 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.phases import length
 from nas_attn.searching.prepare import beginning, image_folder
+from nas_attn.searching.prepare.baselines import FEWEST_TRIALS
 from nas_attn.searching.prepare.planning import (
     Timetable,
     planned_epochs,
@@ -106,7 +107,7 @@ def test_a_time_says_the_shares_of_the_candidates_that_fit(
     assert sum(said) == 100
     assert said[0] >= 50
     assert said[-1] == round(100 * table.longer_share)
-    assert (table.others_share > 0) == (table.trials >= 10)
+    assert (table.others_share > 0) == (table.trials >= FEWEST_TRIALS)
     same = planned(table.trials)
     assert (table.others_share, table.longer_share) == (same.others_share, same.longer_share)
 
