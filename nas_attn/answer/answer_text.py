@@ -19,7 +19,7 @@ from nas_attn.answer.answer import (
 from nas_attn.answer.candidates import short_name
 from nas_attn.answer.headline import called, headline
 from nas_attn.answer.length import LengthGain
-from nas_attn.answer.means import AttentionVerdict, chance_of_no_loss
+from nas_attn.answer.means import AttentionVerdict, chance_of_no_loss, margin_of
 from nas_attn.answer.next_step import MOST_RUNS, Lacking, NextCommand, Purpose
 from nas_attn.answer.recommending import REQUIRED, Capacity, Recommendation
 from nas_attn.answer.snapshot import Means, Snapshot
@@ -34,6 +34,7 @@ MODULE = "▣"
 LINK = " ─ "
 # labels of a placement: of what is to be taken, and of what the rows above are about if not
 PLACEMENT = "Placement"
+NETWORK = "Network"
 THAT_ONE = "That one"
 # what the user's own code does, where the study's evaluator is a program
 TRAINED_BY_USER = (Purpose.TEST, Purpose.DECIDE, Purpose.MORE_TESTS, Purpose.RETRAIN)
@@ -163,7 +164,8 @@ def _sure(answer: Answer, sure: Certainty) -> str:
     gain = None if taken is None else taken.gains.get(answer.now.metric)
     if answer.verdict is AnswerVerdict.SMALLER and gain is not None and gain.low <= 0:
         chance = units.probability(chance_of_no_loss(answer.now, gain))
-        odds = f"{chance} likely to lose nothing that counts"
+        margin = units.size(answer.now.metric, margin_of(answer.now))
+        odds = f"{chance} likely to lose less than {margin}"
     test = sure.test
     if test is None:
         trained = "" if sure.training is None else f", {sure.training.said}"
@@ -214,7 +216,7 @@ def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
         Purpose.EXPORT: "write it as a file",
         Purpose.CONTINUE: "continue the search",
         Purpose.FIRST_TRIALS: f"only baselines were tried so far: {more}",
-        Purpose.LONGER: f"train {several(step.runs, 'epoch')}",
+        Purpose.LONGER: f"search on with trainings of {several(step.runs, 'epoch')}",
         Purpose.MEASURE: "measure them on this machine",
         Purpose.ANEW: (
             "begin a new study that trains longer, or at another rate (training.rungs,"
@@ -259,14 +261,15 @@ def below(answer: Answer, at: str | None = None) -> list[Line]:
 
 def is_placement(row: Line) -> bool:
     """Whether a row's text is a placement in notation."""
-    return row.label in (PLACEMENT, THAT_ONE)
+    return row.label in (PLACEMENT, NETWORK, THAT_ONE)
 
 
 def _placement(answer: Answer) -> Iterator[Line]:
     """The notation of the network that the rows are about, once."""
     if not answer.keeps_bare and answer.taken is not None:
         if answer.taken.placement != BARE:
-            yield Line(str(answer.taken.placement), PLACEMENT)
+            other = other_of(answer.taken.placement) is not None
+            yield Line(str(answer.taken.placement), NETWORK if other else PLACEMENT)
     elif answer.gain is not None and answer.gain.of.placement != BARE:
         # what is not to be taken is named as such
         yield Line(str(answer.gain.of.placement), THAT_ONE)
@@ -281,13 +284,15 @@ def _others(answer: Answer) -> Iterator[Line]:
     for option in answer.also:
         if option.means is Means.SMALLER and option.ratio is not None and best is not None:
             gain = units.gained(best.metric, option.gain.mean, option.gain.low, option.gain.high)
-            yield Line(f"{option.label}, {units.times(option.ratio)}: {gain}", "Faster")
+            yield Line(f"{option.label}, {units.times(option.ratio)}: {gain}", "Smaller")
     if answer.slower is not None and _size_of(now.metric, answer.slower).strip("0."):
         yield Line(_alternative(now.metric, answer.slower), "Slower")
     control = None if best is None else best.capacity
     told = answer.gain is not None and control is not None and answer.gain.of.key == control.key
     if best is not None and control is not None and not told:
-        yield Line(_control(now, best, control), "Control")
+        view = now.find(control.key)
+        relative = view is not None and other_of(view.placement) is not None
+        yield Line(_control(now, best, control), "Larger" if relative else "Control")
     # where the bare backbone is kept, the headline is about attention, unless a test decided
     beside = answer.means not in (Means.ATTENTION, Means.NOTHING)
     if answer.certainty is not None and other_of(answer.certainty.of.placement) is not None:
@@ -319,7 +324,7 @@ def _lengths(answer: Answer) -> Iterator[Line]:
     if answer.longer_open is not None:
         gained = _gained_by_length(metric, answer.longer_open)
         few = "the images are too few to tell"
-        yield Line(f"{few}: {gained}. Try both with what you take.", "Longer")
+        yield Line(f"{few}: {gained}. Train both lengths, and compare.", "Longer")
     if answer.too_many_runs:
         more = f"more than {MOST_RUNS} trainings of each network"
         yield Line(f"not worth it: to show a gain of this size takes {more}", "Test")
@@ -376,7 +381,7 @@ def _attention(metric: str, attention: AttentionVerdict) -> str:
     if gain is not None:
         figures.append(f"{units.probability(gain.probability)} likely to help")
     best = ", ".join([attention.label, *figures])
-    return best if attention.helps else f"not shown to help (the most promising: {best})"
+    return best if attention.helps else f"not shown to help (the best: {best})"
 
 
 def _control(now: Snapshot, best: Recommendation, control: Capacity) -> str:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 
 from nas_attn.answer.length import LengthGain
 from nas_attn.answer.recommending import (
+    NO_CHANCE,
     REQUIRED,
     Capacity,
     Contender,
@@ -202,8 +203,13 @@ def longer_training(
 
 
 def leading_length(now: Snapshot, best: Recommendation) -> LengthGain | None:
-    """The longer training, if it gains more than the network that is recommended."""
+    """The longer training, if it gains more than the network that is recommended, or if the search
+    has ended before it found the length, what it has found so far.
+    """
     longer = longer_training(now, best)
+    brief = now.brief
+    if longer is None and brief is not None and not brief.known and brief.reached is not None:
+        return brief.reached if brief.reached.gain.probability >= NO_CHANCE else None
     taken = now.find(best.taken)
     gain = None if taken is None or taken.is_bare else taken.gains.get(best.metric)
     if longer is None or (now.brief is None and gain and gain.mean >= longer.gain.mean):
