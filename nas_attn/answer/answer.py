@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from statistics import fmean
 
-from nas_attn.answer.length import LengthGain
+from nas_attn.answer.length import LengthGain, may_bring_much
 from nas_attn.answer.means import (
     AttentionVerdict,
     Option,
@@ -43,11 +43,7 @@ from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.model import Gain
 from nas_attn.model.features import BackboneStage, features, is_other
 from nas_attn.recipe.recipe import TrainingSection
-from nas_attn.recipe.tables import is_share
 from nas_attn.space.placement import BARE, Placement
-
-# of an accuracy or the like: what twice as many epochs brought on small folders of photographs
-LARGE_GAIN = 0.02
 
 
 class AnswerVerdict(Enum):
@@ -306,7 +302,9 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
         attention=attention_verdict(now, best),
         also=tuple(option for option in options(now, best) if option.means is not means),
         longer=longer,
-        longer_open=_longer_open(now) if longer is None else None,
+        longer_open=now.longer
+        if longer is None and may_bring_much(now.longer, now.metric)
+        else None,
         too_many_runs=bet is not None and bet.runs > MOST_RUNS,
     )
 
@@ -536,17 +534,6 @@ def _alternative(
     # the same difference, from the other's side
     turned = Gain(-gain.mean, gain.sd, -gain.high, -gain.low, gain.worse, gain.probability)
     return Alternative(_named(now, other.key), other.latency.ratio, best.latency.ratio, turned)
-
-
-def _longer_open(now: Snapshot) -> LengthGain | None:
-    """What a longer training brings the bare backbone, if it is an accuracy or the like whose
-    interval holds a large gain.
-    """
-    longer = now.longer
-    if longer is None or not is_share(now.primary or "") or longer.gain.high < LARGE_GAIN:
-        return None
-    # an interval without zero tells: then the gain is too small to count beside that of attention
-    return longer if longer.gain.low <= 0 else None
 
 
 # ------------------------------------------------------------------------------------- drawing

@@ -45,24 +45,37 @@ def headline(answer: Answer) -> str:
         if answer.verdict is AnswerVerdict.SMALLER:
             shown = _as_accurate(answer, test)
         return f"Take {network_name(view)}{bare}{shown}.{_or_smaller(answer)}"
-    if answer.next is not None and answer.next.purpose is Purpose.TRY_TESTED:
-        tested = "another placement" if answer.certainty is None else called(answer.certainty.of)
-        return (
-            f"Keep the bare backbone for now: a test has shown that {tested} helps, and the search"
-            " has not tried it."
-        )
-    if answer.next is not None and answer.next.purpose is Purpose.DECIDE and answer.gain:
-        decided = now.find(answer.gain.of.key)
-        if decided is not None and decided.control and answer.certainty is not None:
-            odds = units.probability(answer.certainty.probability or 0.0)
-            what = f"{network_name(decided)}{shown} ({odds} likely to help)"
-            return f"Keep the bare backbone until a test has decided on {what}."
     if answer.keeps_bare:
-        return f"Keep the bare backbone: {_why_bare(answer, best, test)}."
+        return _keep(answer, best, test)
     # the name of a baseline says again what stands before it
     label = "" if view is not None and view.baseline else f" ({answer.taken.label})"
     placement = placed(answer.drawing, answer.taken.placement)
     return f"Take {placement}{label}{shown}.{_or_smaller(answer)}"
+
+
+def _keep(answer: Answer, best: Recommendation, test: PooledTest | None) -> str:
+    """To keep the bare backbone, and what may help after all."""
+    now = answer.now
+    purpose = None if answer.next is None else answer.next.purpose
+    sure = answer.certainty
+    if purpose is Purpose.TRY_TESTED:
+        tested = "another placement" if sure is None else called(sure.of)
+        return (
+            f"Keep the bare backbone for now: a test has shown that {tested} helps, and the search"
+            " has not tried it."
+        )
+    decided = None if sure is None else now.find(sure.of.key)
+    if purpose is Purpose.DECIDE and sure and sure.probability and decided and decided.control:
+        odds = units.probability(sure.probability)
+        what = f"{network_name(decided)}{_size_at(answer)} ({odds} likely to help)"
+        return f"Keep the bare backbone until a test has decided on {what}."
+    kept = f"Keep the bare backbone: {_why_bare(answer, best, test)}."
+    longer = answer.longer
+    if purpose is not Purpose.LONGER or longer is None:
+        return kept
+    odds = units.probability(longer.gain.probability)
+    instead = f"{longer.longer} epochs instead of {longer.shorter}"
+    return f"{kept} {instead} may bring {_size(now.metric, longer.gain)} ({odds} likely)."
 
 
 def _or_smaller(answer: Answer) -> str:

@@ -36,6 +36,8 @@ BESIDE_S = 22.0
 # a clearly better length takes so much of what is left to gain: of the smaller of p and 1 - p for a
 # share p (an accuracy), else of the value, since nobody knows the best one; there the loss decides
 CLEAR = 0.05
+# of an accuracy or the like: what twice as many epochs brought on small folders of photographs
+LARGE_GAIN = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,15 @@ class LengthGain:
     longer: int
     seeds: int
     gain: Gain
+
+
+def may_bring_much(longer: LengthGain | None, metric: str) -> bool:
+    """Whether a longer training may still bring much: of an accuracy or the like, if the interval
+    holds zero and a large gain. One without zero tells what there is.
+    """
+    if longer is None or not is_share(metric):
+        return False
+    return longer.gain.low <= 0 and longer.gain.high >= LARGE_GAIN
 
 
 @dataclass(frozen=True, slots=True)

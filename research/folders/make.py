@@ -26,6 +26,7 @@ from nas_attn.recipe.recipe import DataSection
 SEED = 20_261_128
 LATER_SEED = 20_261_129
 LATEST_SEED = 20_261_130
+LAST_SEED = 20_261_201
 DIGITS_SEED = 77
 CLUTTER = {"size": 20, "fragments": 8, "fragment_size": 4}
 FEW_DIGITS = 800
@@ -55,6 +56,8 @@ LATER = (Source("photos-c", (0, 1, 4, 5, 7), 900), Source("photos-d", (2, 3, 6, 
 """Mixed anew, to judge what the folders before led to."""
 LATEST = (Source("photos-g", (0, 3, 5, 8, 9), 900), Source("photos-h", (1, 2, 4, 6, 7), 2_000))
 """Mixed once more, to judge answers by whatever means."""
+LAST = (Source("photos-i", (0, 1, 2, 3, 6), 900), Source("photos-j", (4, 5, 7, 8, 9), 500))
+"""To judge what `photos-g` led to."""
 
 
 def main() -> None:
@@ -67,7 +70,7 @@ def main() -> None:
     random = np.random.default_rng(SEED)
     for source, images in [*((photo, photos) for photo in PHOTOS), (CLOTHES, clothes)]:
         _draw(options.out / source.name, source, images, random)
-    for seed, sources in ((LATER_SEED, LATER), (LATEST_SEED, LATEST)):
+    for seed, sources in ((LATER_SEED, LATER), (LATEST_SEED, LATEST), (LAST_SEED, LAST)):
         random = np.random.default_rng(seed)
         for photo in sources:
             _draw(options.out / photo.name, photo, photos, random)

@@ -303,7 +303,9 @@ def test_a_longer_training_that_may_help_comes_before_a_study_is_finished(
     now = ended(snapshot(usual(tmp_path).store))
     assert answer_of(now).next is None
     likely = Gain(0.01, 0.006, -0.002, 0.022, 0.95, 0.05)
-    step = answer_of(replace(now, longer=LengthGain(10, 20, 2, likely))).next
+    found = answer_of(replace(now, longer=LengthGain(10, 20, 2, likely)))
+    assert "20 epochs instead of 10 may bring +1.0 points" in headline(found)
+    step = found.next
     assert step is not None
     assert (step.purpose, step.step.epochs) == (Purpose.LONGER, 20)
     assert step.seconds

@@ -27,6 +27,7 @@ from nas_attn.answer.length import (
     LengthScore,
     MetricKind,
     length_scores,
+    may_bring_much,
     metric_kind,
     needed_length,
 )
@@ -63,7 +64,8 @@ from nas_attn.training.plan import session_s, study_plan
 # n to 32n; a network that still gains then is taken at the longest
 MOST_LENGTHS = 6
 LENGTH_PRIORITY = 40
-# probability of a gain below which a longer training gets no further seeds
+# probability of a gain below which a longer training gets no further seeds, unless it may still
+# bring much
 UNLIKELY = 0.5
 
 
@@ -223,10 +225,12 @@ class Control(BareTrainings):
         fresh = sorted({stored.score.seed for stored in scores} - ran)
         if not fresh:
             return first
-        longer = searched_snapshot(self.store).longer
-        if longer is None or not UNLIKELY < longer.gain.probability < SURE_ENOUGH:
+        now = searched_snapshot(self.store)
+        longer = now.longer
+        if longer is None:
             return first
-        return [*first, fresh[0]]
+        likely = UNLIKELY < longer.gain.probability < SURE_ENOUGH
+        return [*first, fresh[0]] if likely or may_bring_much(longer, now.metric) else first
 
     @override
     def ahead(self, lease: Lease) -> bool:
