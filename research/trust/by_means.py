@@ -27,7 +27,7 @@ from statistics import NormalDist
 import numpy as np
 
 from nas_attn.answer import means
-from nas_attn.answer.length import LengthGain, length_gain
+from nas_attn.answer.length import LengthGain, length_gain, may_bring_much
 from nas_attn.answer.means import with_capacity
 from nas_attn.answer.recommending import (
     REQUIRED,
@@ -353,7 +353,8 @@ def _length(
         runs = {10: before, 20: after}
         found = length_gain(RECIPE, runs, (10, 20), "accuracy", ValidationLabels(), run_sd)
         assert found is not None
-        if not 0.5 < found.gain.probability < bar:
+        likely = 0.5 < found.gain.probability < bar
+        if not likely and not may_bring_much(found, "accuracy"):
             break
     return found
 
