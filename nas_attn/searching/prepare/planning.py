@@ -26,7 +26,12 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.task import Pace, Task
 from nas_attn.recipe.units import duration
-from nas_attn.searching.prepare.baselines import UserTrial, expected_queue, trials_to_try_all
+from nas_attn.searching.prepare.baselines import (
+    FEWEST_TRIALS,
+    UserTrial,
+    expected_queue,
+    trials_to_try_all,
+)
 from nas_attn.storage.leasing import release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.wrapping import Line
@@ -44,10 +49,12 @@ FEWEST_TESTED = 9
 MOST_CANDIDATES = 120
 # the bare backbone and two others, where nothing else fits
 LEAST_TRIALS = 3
-# so many candidates have a larger network among them
-WITH_CONTROLS = 10
-# and so many a longer training beside them, which more often helps than another candidate
+# so many candidates have a longer training beside them, which more often helps than another one
 WITH_LONGER = 6
+# beside runs that are shorter than the target's, so many
+WITH_BOTH_LENGTHS = 10
+# candidates of a search with few validation images, at least, if so many are asked for
+FEWEST_OF_FEW = 10
 # times to train, about: with attention, relative to the bare backbone; a larger network, relative
 # to one with attention; and the bare backbone on two seeds for twice as many epochs
 ATTENTION = 1.4
@@ -173,7 +180,7 @@ def fitted(  # noqa: PLR0913 - public; the last ones have a name
 def _first_runs_s(trials: int, speed: Speed, run_s: float, *, longer: bool) -> float:
     """Seconds of the first runs of so many candidates, controls and latencies included."""
     more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
-    controls = OF_LARGER if trials >= WITH_CONTROLS else 0.0
+    controls = OF_LARGER if trials >= FEWEST_TRIALS else 0.0
     if longer and trials >= WITH_LONGER:
         # on more seeds, it takes turns with the rounds
         controls += OF_LONGER
@@ -189,7 +196,7 @@ def least_s(speed: Speed, epochs: float) -> float:
 def most_of_few(seconds: float, speed: Speed, epochs: float) -> int:
     """The most candidates of a search with few validation images: each of them needs many runs."""
     runs = seconds / speed.run_s(epochs)
-    return min(MOST_CANDIDATES, max(WITH_CONTROLS, int(runs / RUNS_OF_FEW)))
+    return min(MOST_CANDIDATES, max(FEWEST_OF_FEW, int(runs / RUNS_OF_FEW)))
 
 
 # ------------------------------------------------------------------- how long the target trains
@@ -270,7 +277,7 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
         return [2 * target]
     # beside fewer candidates, that would take most of the time
     fits = SEEDS_PER_LENGTH * 3 * target <= trials * searched
-    return [target, 2 * target] if trials >= WITH_CONTROLS and fits else []
+    return [target, 2 * target] if trials >= WITH_BOTH_LENGTHS and fits else []
 
 
 def control_seeds(recipe: Recipe) -> int:
