@@ -19,7 +19,7 @@ from nas_attn.answer.answer import (
 from nas_attn.answer.candidates import short_name
 from nas_attn.answer.headline import called, headline
 from nas_attn.answer.length import LengthGain
-from nas_attn.answer.means import AttentionVerdict, chance_of_no_loss, margin_of
+from nas_attn.answer.means import SURE_ENOUGH, AttentionVerdict, chance_of_no_loss, margin_of
 from nas_attn.answer.next_step import MOST_RUNS, Lacking, NextCommand, Purpose
 from nas_attn.answer.recommending import REQUIRED, Capacity, Recommendation
 from nas_attn.answer.snapshot import Means, Snapshot
@@ -320,7 +320,8 @@ def _lengths(answer: Answer) -> Iterator[Line]:
     leads = answer.verdict is AnswerVerdict.LONGER
     if longer is not None and longer.gain.mean > 0 and not leads:
         gained = _gained_by_length(metric, longer)
-        yield Line(f"the bare backbone gains {gained}, at no latency", "Longer")
+        verb = "gains" if longer.gain.probability >= SURE_ENOUGH else "may gain"
+        yield Line(f"the bare backbone {verb} {gained}, at no latency", "Longer")
     if answer.longer_open is not None:
         gained = _gained_by_length(metric, answer.longer_open)
         few = "the images are too few to tell"

@@ -47,7 +47,7 @@ MOST_LATENCY = 2.0
 # share of the latency that a user does not feel: to be cheaper than that brings nothing
 UNFELT = 0.1
 # probability of a gain that a means other than attention needs; attention is what was asked for.
-# With 95 % for each, some means were taken in 16 % of simulated studies from scratch in which none
+# With 95 % for each, some means were taken in 19 % of simulated studies from scratch in which none
 # gains (research/notes/trust.md)
 SURE_ENOUGH = 0.995
 # of an accuracy or the like: a smaller loss does not count where the recipe does not say what does

@@ -84,10 +84,13 @@ def placement_reasons(best: Recommendation) -> list[str]:
 
 def _other_means(answer: Answer, best: Recommendation) -> list[str]:
     """Why another means than attention is taken, or is not although it may help."""
-    needs = f"Other means than attention need {units.probability(SURE_ENOUGH)}."
+    needs = f"Other means than attention need {100 * SURE_ENOUGH:.1f} %."
     if answer.means is Means.LONGER and answer.longer is not None:
         odds = units.probability(answer.longer.gain.probability)
-        return [f"A longer training helps with a probability of {odds}, and gains most. {needs}"]
+        why = f"A longer training helps with a probability of {odds}"
+        if answer.now.brief is not None:
+            return [f"{why}. The search trains for fewer epochs than the target."]
+        return [f"{why}, and gains most. {needs}"]
     control = best.capacity
     key = best.instead or (control.key if control is not None and control.in_reach else "")
     view = answer.now.find(key)

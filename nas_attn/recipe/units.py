@@ -279,9 +279,11 @@ def times(ratio: float) -> str:
 
 
 def probability(share: float) -> str:
-    """`93 %`; never 0 or 100."""
-    if share > 0.99:
+    """`93 %`, `99.3 %`; never 0 or 100."""
+    if share > 0.995:
         return "over 99 %"
+    if share > 0.99:
+        return f"{100 * share:.1f} %"
     return "under 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
