@@ -400,19 +400,21 @@ class SearchSection(Section):
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: the bare backbone, and each type with its first knobs at every site. Where latency
     counts, also controls: plain residual convolutions at every site, if all these take at most half
-    of `trials`. `bare`: only the bare backbone.
+    of `trials`, and with relatives at most a third. `bare`: only the bare backbone.
     """
     controls: Literal["auto", "none"] | list[str] = "auto"
     """Larger and smaller networks, which the answer may take instead of attention. `auto`: where
     latency counts and all baselines are tried, from 6 trials on, up to a quarter of the candidates
     are relatives of the backbone: a larger one near attention's latency (with a limit, the slowest
-    within it), a smaller one, the next larger one, and the smaller one with the best placement.
+    within it), a smaller one, one that is larger in another way, and the smaller one with the best
+    placement.
     Each starts as the backbone does, from published weights of the same recipe, or is left out.
-    `none`: no controls, plain convolutions neither. Or their names, `["resnet8(width=22)"]`.
+    `none`: no controls, plain convolutions neither. Or their names, `["resnet8(width=22)"]`: these
+    are all tried, first.
     """
     confirm_seeds: int = Field(default=3, ge=0)
     """More seeds for the six networks that matter most after the search, then twice as many rounds
-    of confirmation; 0: none.
+    of confirmation; 0: none, and no longer training.
     """
     prior: Literal["none", "published", "studies"] = "none"
     """What the sampler `placement` expects of each type by place and depth before the first run:
