@@ -325,7 +325,7 @@ def _lengths(answer: Answer) -> Iterator[Line]:
     if answer.longer_open is not None:
         gained = _gained_by_length(metric, answer.longer_open)
         few = "the images are too few to tell"
-        yield Line(f"{few}: {gained}. Train both lengths, and compare.", "Longer")
+        yield Line(f"{few}: {gained}. Compare both lengths.", "Longer")
     if answer.too_many_runs:
         more = f"more than {MOST_RUNS} trainings of each network"
         yield Line(f"not worth it: to show a gain of this size takes {more}", "Test")
