@@ -286,6 +286,7 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
     taken = _named(now, best.taken)
     shown = _shown(now, best, test, step)
     verdict = _verdict(now, best)
+    may = longer is None and may_bring_much(now.longer, now.metric)
     means = MEANS.get(verdict, Means.NOTHING)
     return Answer(
         now=now,
@@ -302,9 +303,7 @@ def answer_with(now: Snapshot, best: Recommendation | None) -> Answer:
         attention=attention_verdict(now, best),
         also=tuple(option for option in options(now, best) if option.means is not means),
         longer=longer,
-        longer_open=now.longer
-        if longer is None and may_bring_much(now.longer, now.metric)
-        else None,
+        longer_open=now.longer if may else None,
         too_many_runs=bet is not None and bet.runs > MOST_RUNS,
     )
 

@@ -140,10 +140,8 @@ def deciding_test(now: Snapshot, best: Recommendation) -> NextCommand | None:
     network, gain = max(open_ones, key=lambda pair: pair[1].mean)
     # runs of one block share a part of the noise
     runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / gain.mean) ** 2)
-    view = now.find(network.key)
-    placement = network.name if view is None else str(view.placement)
     seconds = now.training_s(epochs_of_test(now, best, also=network.key, blocks=runs))
-    step = NextStep("test", now.study, placement, runs)
+    step = NextStep("test", now.study, str(network.placement), runs)
     return NextCommand(Purpose.DECIDE, step, seconds, runs)
 
 
