@@ -12,17 +12,20 @@ The rule. Only candidates within the recipe's limits count.
    has to, and gives up too little against the network above to count.
 4. A longer training, if it gains with a probability of 99.5 %, by enough to count. It leads where
    it gains more than the network above; nothing tells what both together gain.
-5. Else the bare backbone is kept. A test that shows a loss rules a network of 2 or 3 out.
+5. Else the bare backbone is kept.
+A test decides on a network of 2 or 3: one that shows a gain stands for the 99.5 %, one that shows a
+loss that counts rules it out.
 Attention's own verdict is said whatever leads.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from nas_attn.answer.length import LengthGain
+from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.recommending import (
     NO_CHANCE,
     REQUIRED,
@@ -123,7 +126,15 @@ def recommended(now: Snapshot) -> Recommendation | None:
         worth=worth,
         required=required,
     )
-    best = with_capacity(best, placements, controls, model, max_latency_ratio=limit, worth=worth)
+    best = with_capacity(
+        best,
+        placements,
+        controls,
+        model,
+        max_latency_ratio=limit,
+        worth=worth,
+        tested=[test.key for test in now.pooled if _shows_gain(now, test)],
+    )
     if best is not None:
         best = replace(best, instead=_smaller(now, best) or best.instead)
     waiting = (view.beats_none or 0.0 for view in now.lacks_latency if not view.control)
@@ -156,7 +167,22 @@ def _as_good(now: Snapshot, best: Recommendation, view: CandidateView) -> bool:
     taken = now.find(best.taken)
     other = None if taken is None else taken.gains.get(best.metric)
     counts = _least_gain(best, now.recipe.answer.worth)
-    return other is not None and _helps(gain, counts) and other.mean - gain.mean < counts
+    return other is not None and _gains(now, view, counts) and other.mean - gain.mean < counts
+
+
+def _gains(now: Snapshot, view: CandidateView, counts: float) -> bool:
+    """Whether a smaller network is surely faster, and gains as a larger one has to."""
+    gain = view.gains.get(now.metric)
+    faster = view.latency is not None and view.latency.high < 1
+    if view.means is not Means.SMALLER or gain is None or not faster:
+        return False
+    tested = any(test.key == view.key and _shows_gain(now, test) for test in now.pooled)
+    return _helps(gain, counts, tested=tested) and not _shown_to_lose(now, view.key)
+
+
+def _shows_gain(now: Snapshot, test: PooledTest) -> bool:
+    """Whether a test shows a gain in the metric of the recommendation."""
+    return test.word == "better" and test.metric == now.primary
 
 
 def _shown_to_lose(now: Snapshot, key: str) -> bool:
@@ -245,20 +271,15 @@ def options(now: Snapshot, best: Recommendation) -> tuple[Option, ...]:
     least = _least_gain(best, now.recipe.answer.worth)
     if control is not None and allowed and _helps(control.gain, least):
         keys[Means.LARGER] = control.key
-    quicker = {}
-    for view in now.finished:
-        gain = view.gains.get(best.metric)
-        surely = view.latency is not None and view.latency.high < 1
-        if view.means is Means.SMALLER and gain is not None and surely and _helps(gain, least):
-            quicker[view.key] = gain.mean
+    quicker = [view for view in now.finished if _gains(now, view, least)]
     if quicker:
-        keys[Means.SMALLER] = max(quicker, key=lambda key: quicker[key])
+        keys[Means.SMALLER] = max(quicker, key=lambda view: view.gains[best.metric].mean).key
     for means, key in keys.items():
-        named = now.find(key)
-        brings = None if named is None else named.gains.get(best.metric)
-        if named is not None and brings is not None:
-            ratio = None if named.latency is None else named.latency.ratio
-            found.append(Option(means, key, named.label, brings, ratio))
+        view = now.find(key)
+        gain = None if view is None else view.gains.get(best.metric)
+        if view is not None and gain is not None:
+            ratio = None if view.latency is None else view.latency.ratio
+            found.append(Option(means, key, view.label, gain, ratio))
     longer = longer_training(now, best)
     if longer is not None:
         found.append(Option(Means.LONGER, "", "", longer.gain, 1.0, longer.longer))
@@ -282,7 +303,7 @@ def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:
     )
 
 
-def with_capacity(
+def with_capacity(  # noqa: PLR0913 - public; the last ones have a name
     recommendation: Recommendation | None,
     contenders: Sequence[Contender],
     controls: Sequence[tuple[Contender, Gain]],
@@ -290,6 +311,7 @@ def with_capacity(
     *,
     max_latency_ratio: float | None = None,
     worth: float | None = None,
+    tested: Collection[str] = (),
 ) -> Recommendation | None:
     """Adds the best control to a recommendation, which the answer may take instead.
 
@@ -300,6 +322,7 @@ def with_capacity(
         evidence: the model of the placements' runs.
         max_latency_ratio: the recipe's limit, in times of the bare backbone's latency.
         worth: the smallest gain that counts, in the metric's unit.
+        tested: keys of controls of which a test shows that they gain.
     """
     if recommendation is None:
         return None
@@ -316,7 +339,9 @@ def with_capacity(
         reach = max_latency_ratio
     counts = _least_gain(recommendation, worth)
     affordable = [pair for pair in controls if _takes_at_most(reach, pair[0])]
-    best = _best(affordable or controls, counts, limited=max_latency_ratio is not None)
+    some = affordable or controls
+    likely = [pair for pair in some if _helps(pair[1], counts, tested=pair[0].key in tested)]
+    best = _best(some, likely, counts, limited=max_latency_ratio is not None)
     if best is None:
         return recommendation
     control, gain = best
@@ -333,7 +358,7 @@ def with_capacity(
         dearer=control.latency is not None and control.latency.ratio > most,
         in_reach=bool(affordable),
     )
-    taken = capacity.in_reach and _helps(gain, counts)
+    taken = capacity.in_reach and best in likely
     if taken and chosen is not bare:
         ahead = lead.gain
         taken = ahead is not None and ahead.worse >= REQUIRED and -ahead.mean >= counts
@@ -347,9 +372,11 @@ def _least_gain(best: Recommendation, stated: float | None) -> float:
     return best.worth.size if best.worth is not None else stated or 0.0
 
 
-def _helps(gain: Gain, counts: float) -> bool:
-    """Whether a means other than attention is likely enough to help, by enough to count."""
-    return gain.probability >= SURE_ENOUGH and gain.mean >= counts
+def _helps(gain: Gain, counts: float, *, tested: bool = False) -> bool:
+    """Whether a means other than attention is likely enough to help, by enough to count; `tested`:
+    whether a test shows it.
+    """
+    return (tested or gain.probability >= SURE_ENOUGH) and gain.mean >= counts
 
 
 def _takes_at_most(limit: float, network: Contender) -> bool:
@@ -358,12 +385,17 @@ def _takes_at_most(limit: float, network: Contender) -> bool:
 
 
 def _best(
-    gained: Sequence[tuple[Contender, Gain]], counts: float, *, limited: bool
+    gained: Sequence[tuple[Contender, Gain]],
+    likely: Sequence[tuple[Contender, Gain]],
+    counts: float,
+    *,
+    limited: bool,
 ) -> tuple[Contender, Gain] | None:
     """The best network of those that are likely enough to help, else the one with the largest gain.
 
     Args:
         gained: networks, each with its gain over the bare backbone.
+        likely: those of them that are likely enough to help.
         counts: the smallest difference that counts, in the metric's unit.
         limited: whether the recipe limits the latency.
 
@@ -371,7 +403,7 @@ def _best(
         A network and its gain; None without any.
     """
     most = max(gained, key=lambda pair: pair[1].mean, default=None)
-    likely = [pair for pair in gained if pair[0].latency and _helps(pair[1], counts)]
+    likely = [pair for pair in likely if pair[0].latency]
     if not likely or most is None:
         return most
 

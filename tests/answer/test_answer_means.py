@@ -295,6 +295,31 @@ def test_what_a_larger_network_brings_is_decided_by_a_test_before_a_study_is_fin
     assert any("resnet14 helps with a probability of" in why for why in reasons(found))
 
 
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.004, AnswerVerdict.CONTROL), (-0.02, AnswerVerdict.KEEP)]
+)
+def test_the_test_of_a_larger_network_decides_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, verdict: AnswerVerdict
+) -> None:
+    study = with_relative(tmp_path, monkeypatch, gain=0.006, cost=0.4)
+    before = answer(study.store)
+    key = relative_of(before)
+    uniform = before.now.best_uniform
+    assert uniform is not None
+    networks = {key: RELATIVE, uniform.key: str(uniform.placement), "key-000": "none"}
+    study.validation(networks, gain={key: gain})
+    found = answer_of(ended(snapshot(study.store)))
+    test = next(test for test in found.now.pooled if test.key == key)
+    assert test.word == ("better" if gain > 0 else "worse")
+    assert found.verdict is verdict
+    if gain > 0:
+        assert found.certainty is not None
+        assert found.certainty.probability is not None
+        assert found.certainty.probability < SURE_ENOUGH, "the search alone would not do"
+        assert found.next is not None
+        assert found.next.purpose is Purpose.RETRAIN
+
+
 def test_a_longer_training_that_may_help_comes_before_a_study_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
