@@ -1,15 +1,15 @@
 """Trains Ultralytics' detectors with Ultralytics' own trainer: an evaluator made from a recipe.
 
-All candidates have the same schedule up to the last rung. Each rung is a call of the trainer, which
-continues from the weights, their average, the optimiser's state and the epoch of the rung before.
-The average is scored, by mAP on the validation images.
+All candidates have the same schedule up to the last rung. After each epoch, the weights, their
+average, the optimiser's state and the number of the epoch are saved. Each rung is a call of the
+trainer, which continues from there, as it does after a stop or a kill. The average is scored, by
+mAP on the validation images.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,7 @@ from nas_attn.attachment.twins import copied
 from nas_attn.data import yolo_files
 from nas_attn.errors import TrainingError
 from nas_attn.recipe.recipe import Recipe
+from nas_attn.system.paths import whole_file
 from nas_attn.system.processes import cores
 from nas_attn.training.evaluators import Evaluator, EvaluatorRun
 from nas_attn.training.learning_rates import peak_rate
@@ -40,6 +41,8 @@ RISING_EPOCHS = 0.1
 """Share of the epochs in which the learning rate rises, three at most."""
 CLOSE_MOSAIC = 0.2
 """Share of the epochs at the end that see whole images, ten at most."""
+SEEDS_APART = 1_000_003
+"""Between the seeds of a training and of the same training after a stop, for each epoch."""
 
 
 def detector_evaluator(recipe: Recipe) -> Evaluator:
@@ -52,14 +55,13 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
         with left_alone():
             if run.split == "test":
                 return _tested(recipe, model, run, names)
-            trainer = _trained(recipe, model, run)
-        scored = trainer.ema.ema
-        if not all(torch.isfinite(t).all() for t in scored.state_dict().values()):
+            state = _trained(recipe, model, run)
+        average = state["average"]
+        if not all(torch.isfinite(tensor).all() for tensor in average.values()):
             rate = f"training.learning_rate ({peak_rate(recipe.training):g})"
             raise TrainingError(f"the weights have diverged by epoch {run.epochs}: lower {rate}")
-        run.scored(scored)
-        model.load_state_dict(scored.state_dict())
-        return _scores(model, trainer.metrics)
+        model.load_state_dict(average)
+        return _scores(model, state["metrics"])
 
     return evaluate
 
@@ -135,15 +137,21 @@ def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
     }
 
 
-def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
-    """Trains to a rung; returns ultralytics' trainer, which has scored the network."""
-    last = _path(run.folder, run.rung - 1)
-    before = torch.load(last, map_location="cpu", weights_only=True) if run.rung else None
+def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Mapping[str, Any]:
+    """Trains to a rung, from the last epoch that was saved; returns the state after it."""
+    path = run.folder / "last.pt"
+    before = _saved(path, run)
+    if before is not None and before["epochs"] == run.epochs:
+        # it was stopped before its score was stored
+        return before
     threads = torch.get_num_threads()
     parts = _parts(model)
-    trainer = _trainer_class(parts["trainer"])(
-        overrides=settings(recipe, run, peak_rate(recipe.training), parts["task"])
-    )
+    given = settings(recipe, run, peak_rate(recipe.training), parts["task"])
+    if before is not None:
+        # after a stop inside a rung, else its first epochs' order would come again
+        epochs_here = before["epochs"] - (run.epochs - run.new_epochs)
+        given["seed"] = (given["seed"] + SEEDS_APART * epochs_here) % 2**31
+    trainer = _trainer_class(parts["trainer"])(overrides=given)
     # ultralytics sets its own number
     torch.set_num_threads(threads)
     trainer.model = model
@@ -159,10 +167,37 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
     def stop_at_the_rung(trainer: Any) -> None:
         trainer.stop = trainer.epoch + 1 >= run.epochs
 
+    def save(trainer: Any) -> None:
+        with whole_file(path) as file:
+            torch.save(_state(trainer), file)
+        if run.stopping and not trainer.stop:
+            run.leave()
+
     trainer.add_callback("on_train_epoch_end", stop_at_the_rung)
+    # after validation, where there is one
+    trainer.add_callback("on_fit_epoch_end", save)
     trainer.train()
-    _keep(run.folder, run.rung, trainer)
-    return trainer
+    return _state(trainer)
+
+
+def _saved(path: Path, run: EvaluatorRun) -> dict[str, Any] | None:
+    """The state after the last epoch of an earlier call; None: there is none up to this rung."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state if state["epochs"] <= run.epochs else None
+
+
+def _state(trainer: Any) -> dict[str, Any]:
+    """All from which a training continues: tensors and numbers only."""
+    return {
+        "model": trainer.model.state_dict(),
+        "average": trainer.ema.ema.state_dict(),
+        "updates": int(trainer.ema.updates),
+        "optimizer": trainer.optimizer.state_dict(),
+        "epochs": trainer.epoch + 1,
+        "metrics": {name: float(value) for name, value in (trainer.metrics or {}).items()},
+    }
 
 
 def _trainer_class(theirs: Any) -> Any:
@@ -254,26 +289,6 @@ def _give_attention_its_rate(
             ]
             others = {key: value for key, value in group.items() if key != "params"}
             optimizer.add_param_group({**others, "params": mine, "lr": factor * group["lr"]})
-
-
-def _keep(folder: Path, rung: int, trainer: Any) -> None:
-    """Saves the state from which the next rung continues: tensors and numbers only."""
-    state = {
-        "model": trainer.model.state_dict(),
-        "average": trainer.ema.ema.state_dict(),
-        "updates": int(trainer.ema.updates),
-        "optimizer": trainer.optimizer.state_dict(),
-        "epochs": trainer.epoch + 1,
-    }
-    path = _path(folder, rung)
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
-    # a rung that is not recorded as done starts from the one before
-    _path(folder, rung - 2).unlink(missing_ok=True)
-
-
-def _path(folder: Path, rung: int) -> Path:
-    return folder / f"rung{rung}.pt"
 
 
 def _tested(

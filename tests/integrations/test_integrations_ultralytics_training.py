@@ -209,36 +209,77 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
 
     def reached(
         model: nn.Module, folder: str, rung: int, split: str = "validation"
-    ) -> tuple[dict[str, float], EvaluatorRun]:
+    ) -> dict[str, float]:
         (tmp_path / folder).mkdir(exist_ok=True)
         run = EvaluatorRun("it", rung, rung + 1, 1, 3, tmp_path / folder, "cpu", split)
-        return dict(evaluate(model, run)), run  # type: ignore[arg-type]
+        return dict(evaluate(model, run))  # type: ignore[arg-type]
 
     threads = torch.get_num_threads()
     model = attended(recipe)
-    first, run = reached(model, "a", 0)
+    first = reached(model, "a", 0)
     assert set(first) == {"map50_95", "map50"}
     assert all(0 <= value <= 1 for value in first.values())
-    found = na.check(run.networks[-1], (3, 32, 32))
+    found = na.check(model, (3, 32, 32))
     assert [one.module for one in found] == ["EfficientChannel", "SqueezeExcitation"]
     assert all(one.takes_part for one in found)
-    second, _ = reached(model, "a", 1)
-    fresh = attended(recipe)  # a process after a stop: another object, whatever weights
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "rung0.pt").write_bytes((tmp_path / "a" / "rung0.pt").read_bytes())
-    again, _ = reached(fresh, "b", 1)
+    (tmp_path / "b" / "last.pt").write_bytes((tmp_path / "a" / "last.pt").read_bytes())
+    second = reached(model, "a", 1)
+    fresh = attended(recipe)  # a process after a stop: another object, whatever weights
+    again = reached(fresh, "b", 1)
     assert again == second
     assert all(
         torch.equal(a, b)
         for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True)
     )
-    state = torch.load(tmp_path / "a" / "rung1.pt", weights_only=True)
+    state = torch.load(tmp_path / "a" / "last.pt", weights_only=True)
     assert state["epochs"] == 2
-    assert reached(model, "a", 1, "test")[0].keys() == first.keys()
+    assert reached(model, "a", 1, "test").keys() == first.keys()
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (
         threads,
         False,
     )
+
+
+@pytest.mark.extras("ultralytics")
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")
+def test_a_stopped_training_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
+    """The evaluator asks once after each epoch whether to stop."""
+    from nas_attn.system.waiting import Interrupted
+    from nas_attn.training.evaluators import EvaluatorRun
+    from nas_attn.ultralytics.rung_trainer import detector_evaluator
+
+    evaluate = detector_evaluator(recipe_from(changed(training={"rungs": [4]}), where="it"))
+
+    def trained(stop_at: int) -> tuple[Any, int, nn.Module]:
+        """The scores (None: it left), how often it asked, the network."""
+        asked = []
+
+        def stop() -> bool:
+            asked.append(1)
+            return len(asked) == stop_at
+
+        model = attended(recipe_from(TABLE, where="it"))
+        run = EvaluatorRun("it", 0, 4, 4, 3, tmp_path, "cpu", asked=stop)
+        try:
+            return evaluate(model, run), len(asked), model
+        except Interrupted:
+            return None, len(asked), model
+
+    assert trained(stop_at=1)[:2] == (None, 1)
+    # a killed process leaves the file of its last epoch, too
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epochs"] == 1
+    assert trained(stop_at=2)[:2] == (None, 2)
+    scores, epochs, model = trained(stop_at=0)
+    assert epochs == 1
+    assert set(scores) == {"map50_95", "map50"}
+    # stopped before the score was stored: nothing is trained again
+    again, epochs, same = trained(stop_at=0)
+    assert (again, epochs) == (scores, 0)
+    pairs = zip(model.state_dict().values(), same.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 @pytest.mark.extras("ultralytics")
