@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from nas_attn.model.dominance import hypervolume, non_dominated
 from research.tables.read import fit, load
-from research.trial.cells import BARE, LAST, everywhere
-from research.trial.plan import PROBLEMS
-from research.trial.table import TrialTable, read_trial
+from research.trial.table import BARE, LAST, PROBLEMS, TrialTable, everywhere, read_trial
 
 Floats = NDArray[np.float64]
 LIMITS = np.linspace(0.1, 0.9, 9)

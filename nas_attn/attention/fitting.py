@@ -206,7 +206,7 @@ def fca(fitting: Fitting) -> None:
 
 def gc(fitting: Fitting) -> None:
     """`auto` is the paper's 16, or less where that leaves fewer than 4 hidden values for the layer
-    norm: of two it gives only which is larger, and trainings fail (research/notes/gc.md).
+    norm: of two it gives only which is larger, and trainings fail (research/notes/training.md).
     """
     if fitting.values["reduction"] == "auto":
         fitting.values["reduction"] = min(16, max(1, fitting.channels // 4))

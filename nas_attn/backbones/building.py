@@ -589,7 +589,7 @@ def usual_preset(model: nn.Module) -> str | None:
 
     With layer norms and no batch norm (ConvNeXt, transformers), SGD at its usual rate often teaches
     it nothing from random weights: ConvNeXt-Atto guessed after 40 epochs on 3,200 photographs
-    (research/notes/advice.md).
+    (research/notes/published.md).
     """
     from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm

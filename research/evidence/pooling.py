@@ -17,7 +17,7 @@ keeps them above zero where there are few sources or settings (Chung et al. 2013
 of shape 2 and a wide scale). Effects and their errors are those of Henderson's equations (1950).
 Intervals are for the next comparison, in a network and a source that are not in the table (Higgins
 et al. 2009): Student's t with the number of sources less two degrees of freedom. What else was
-tried: research/notes/evidence.md.
+tried: research/notes/published.md.
 """
 
 from __future__ import annotations

@@ -1,21 +1,16 @@
 """The cells of the experiment: which network, put into which trained backbone, begins how.
 
-Loads no torch: readers of the results need nothing else.
+Loads no torch. What trained them stands in commit 1f0a14c8: `research/start/run.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from benchmarks.rows import Row, append_row, read_rows
-
-HERE = Path(__file__).parent
 BARE = "none"
 SEEDS = range(8)
 PROBLEMS = ("cifar", "fashion", "digits")
-"""Recipes are `problems/NAME.toml`."""
 BACKBONES = ("resnet8", "mobile")
 MODULES = ("se(reduction=4)", "cbam(reduction=4)", "eca")
 FORMS = ("identity", "paper")
@@ -25,7 +20,6 @@ STAGES = ("stage1", "stage2", LAST)
 PLACES = {"everywhere": STAGES, "last": (LAST,)}
 SCHEDULES = {"short": 20, "long": 60}
 """Name of a fine-tuning -> its epochs. Each is a training of its own, with its own decay."""
-PRETRAINING_EPOCHS = 20
 
 
 @dataclass(frozen=True)
@@ -72,20 +66,7 @@ def cells() -> Iterator[Cell]:
                         yield Cell(problem, backbone, network, form, schedule, seed)
 
 
-def rows_file(problem: str) -> Path:
-    """Where a problem's finished cells lie, a line of JSON each."""
-    return HERE / "rows" / f"{problem}.jsonl"
-
-
-def finished_rows() -> list[Row]:
-    """All finished cells."""
-    rows: list[Row] = []
-    for problem in PROBLEMS:
-        rows += read_rows(rows_file(problem))
-    return rows
-
-
-def cell_of(row: Row) -> Cell:
+def cell_of(row: Mapping[str, str]) -> Cell:
     """The cell that a row is of."""
     return Cell(
         row["problem"],
@@ -93,12 +74,5 @@ def cell_of(row: Row) -> Cell:
         row["network"],
         row["form"],
         row["schedule"],
-        row["seed"],
+        int(row["seed"]),
     )
-
-
-def keep_cell(cell: Cell, result: Row) -> None:
-    """Adds a finished cell, brought to the disk at once."""
-    path = rows_file(cell.problem)
-    path.parent.mkdir(exist_ok=True)
-    append_row(path, {**asdict(cell), **result})

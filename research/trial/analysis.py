@@ -2,8 +2,8 @@
 
     python -m research.trial.analysis
 
-README.md has the plan of the analysis; it was fixed before the first run. What the plan expected is
-printed beside what came of it.
+research/notes/trials.md has the plan of the analysis; it was fixed before the first run. What the
+plan expected is printed beside what came of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from research.means import FEWEST_SEEDS, Mean, Means, means
-from research.trial.cells import BARE, LAST, SEEDS
 from research.trial.expected import UNKNOWN, expectations, larger_wins
 from research.trial.gains import (
     BETTER,
@@ -31,7 +30,6 @@ from research.trial.gains import (
     PLACE,
     PLACED,
     PLACEMENTS,
-    SCHEDULES,
     SUMMED,
     WIDER,
     Agreement,
@@ -42,7 +40,7 @@ from research.trial.gains import (
     whole,
 )
 from research.trial.picture import figure
-from research.trial.plan import PROBLEMS
+from research.trial.table import BARE, LAST, PROBLEMS, SCHEDULES, SEEDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "benchmarks" / "trial.md"
@@ -142,13 +140,13 @@ def page(trial: Trial) -> str:
         f"- **Key figures**: {_key_figures(trial)}",
         f"- **What it means for you**: {_meaning(trial)}",
         (
-            "- **Reproduce**: `python -m research.trial.run --root DATA` (14 hours),"
-            " `python -m research.trial.latency`, `python -m research.trial.analysis`."
+            "- **Reproduce**: `python -m research.trial.run --root DATA` (14 hours, 1f0a14c8),"
+            " `python -m research.trial.latency` *(1f0a14c8)*, `python -m research.trial.analysis`."
         ),
         "",
         (
             f"{done}; {trial.whole_seeds} of {len(SEEDS)} seeds are whole."
-            " The [plan](../../research/trial/README.md) came first."
+            " The [plan](../../research/notes/trials.md) came first."
             " Networks are small (ResNet-8), as are images (14 to 20 pixels)."
         ),
         "",
@@ -167,7 +165,7 @@ def page(trial: Trial) -> str:
         f"- Larger network of equal latency: {_against_larger(trial)}.",
         (
             f"- `{COLLAPSED}` had groups of one channel. Two"
-            " [lost nothing](../../research/trial/README.md#changes) on fashion."
+            " [lost nothing](../../research/notes/trials.md#changes) on fashion."
         ),
         "",
         (

@@ -1,4 +1,4 @@
-"""What README.md expected before the first run, beside what the rows say."""
+"""What research/notes/trials.md expected before the first run, beside what the rows say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from research.means import FEWEST_SEEDS
-from research.trial.cells import LAST, everywhere
 from research.trial.gains import (
     FULL,
     HELPS,
@@ -21,7 +20,7 @@ from research.trial.gains import (
     Trial,
     attention,
 )
-from research.trial.plan import PROBLEMS
+from research.trial.table import LAST, PROBLEMS, everywhere
 
 FROM_SCRATCH = tuple(name for name, problem in PROBLEMS.items() if not problem.pretrained)
 FINE_TUNING = tuple(name for name, problem in PROBLEMS.items() if problem.pretrained)

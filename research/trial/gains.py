@@ -1,4 +1,4 @@
-"""What the rows of the trial say, as numbers: points 1 to 7 of README.md's analysis.
+"""What the rows of the trial say, as numbers: points 1 to 7 of research/notes/trials.md's analysis.
 
 Arrays have the axes problem, schedule, network, seed. The problems are those of the plan and, last,
 the mean over them. NaN: not known yet. Loads no torch.
@@ -12,11 +12,24 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmarks.rows import Row
 from research.means import FEWEST_SEEDS, Floats, Mean, Means, discoveries, means
-from research.trial.cells import BARE, LAST, MODULES, NO_ATTENTION, SEEDS, WIDTHS, everywhere
-from research.trial.plan import PROBLEMS
-from research.trial.table import METRICS, LatencyRatio, planned_networks, read_latencies, read_trial
+from research.trial.table import (
+    BARE,
+    LAST,
+    METRICS,
+    MODULES,
+    NO_ATTENTION,
+    PROBLEMS,
+    SCHEDULES,
+    SEEDS,
+    WIDTHS,
+    LatencyRatio,
+    Row,
+    everywhere,
+    planned_networks,
+    read_latencies,
+    read_trial,
+)
 
 NETWORKS = planned_networks()
 PLACE = {network: place for place, network in enumerate(NETWORKS)}
@@ -24,8 +37,7 @@ WIDER = tuple(f"backbone=resnet8(width={width})" for width in WIDTHS)
 PLACEMENTS = tuple(network for network in NETWORKS if network not in (BARE, *WIDER))
 """Modules, and convolutions placed like them."""
 COLLAPSED = "sge"
-"""The module whose losses, of tens of points, hide what the others do (README.md, Changes)."""
-SCHEDULES = ("full", "quarter")
+"""The module whose losses, of tens of points, hide what the others do (notes/trials.md)."""
 FULL, QUARTER = range(len(SCHEDULES))
 MEAN = "mean"
 """Of all problems."""

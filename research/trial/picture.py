@@ -10,8 +10,8 @@ import numpy as np
 
 from research.drawing import AXIS, BLUE, GREEN, GRID, ORANGE, dot, head, stroke, text
 from research.means import Mean
-from research.trial.cells import LAST, MODULES, WIDTHS, everywhere
 from research.trial.gains import COLLAPSED, MEAN, PLACE, SUMMED, WIDER, Trial
+from research.trial.table import LAST, MODULES, WIDTHS, everywhere
 
 NAMES = 84
 """Pixels of the modules' names, left of the panels."""

@@ -1,17 +1,20 @@
-"""The trial's results as a table: accuracies and, per image, what was right, by network and seed.
+"""The trial's plan, and its results as a table: accuracies by network and seed.
 
     from research.trial.table import read_trial
     table = read_trial("cifar", "full")
-    print(table.completeness)                    # 19 of 61 networks with all 8 seeds, …
+    print(table.completeness)                    # 61 of 61 networks with all 8 seeds, …
     table.accuracy[table.networks.index("stage3=se")]
 
-Cells that are not trained yet are NaN. Loads no torch.
+Cells that are not trained are NaN. Loads no torch. The programs that trained and timed the networks
+stand in commit 1f0a14c8: `research/trial/run.py`, `latency.py`, `costs.py`.
 """
 
 from __future__ import annotations
 
-import base64
 import csv
+import functools
+import io
+import lzma
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +22,98 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rows import Row
 from nas_attn.errors import DataError
-from research.trial.cells import HERE, SEEDS, finished_rows, networks
-from research.trial.plan import DEAR, PROBLEMS
 
 Floats = NDArray[np.float64]
+Row = dict[str, str]
+"""Column -> its text."""
+HERE = Path(__file__).parent
 METRICS = ("accuracy", "brier", "loss")
-LATENCIES = HERE / "latency.csv"
-"""What `research.trial.latency` has measured."""
+BARE = "none"
+WIDTHS = (10, 12, 16)
+"""Channels of the larger networks' first stage; the bare backbone has 8."""
+SEEDS = range(8)
+SCHEDULES = ("full", "quarter")
+"""As long as the bare backbone needs; a training of its own with a quarter of that."""
+MODULES = (
+    "se",
+    "eca",
+    "ese",
+    "nam",
+    "srm",
+    "gct",
+    "gc",
+    "cbam",
+    "bam",
+    "gam",
+    "simam",
+    "sge",
+    "scse",
+    "triplet",
+    "ema",
+    "shuffle",
+    "mlca",
+    "psa",
+    "ge",
+    "lska",
+    "lsk",
+    "sk",
+    "caa",
+    "cpca",
+    "coord",
+    "ela",
+    "scsa",
+    "sdpa",
+    "mhsa",
+    "dwconv",
+    "conv",
+)
+"""The catalogue before the first run: what has joined it since is not of the trial."""
+NO_ATTENTION = ("dwconv", "conv")
+"""Controls among the modules."""
+LAST = "stage3"
+STAGES = ("stage1", "stage2", LAST)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data and training."""
+
+    name: str
+    epochs: int
+    """Of the full training: as long as the bare backbone needs (research/notes/trials.md)."""
+    pretrained: bool = False
+    """Fine-tuned from a backbone that is trained on other classes, one for each seed."""
+
+
+PROBLEMS = {
+    problem.name: problem
+    for problem in (
+        Problem("cifar", 40),
+        Problem("fashion", 40),
+        Problem("digits", 40),
+        Problem("transfer", 20, pretrained=True),
+    )
+}
+
+
+def everywhere(module: str) -> str:
+    """The module at every stage, with its default knobs of the day of the plan."""
+    return " ".join(f"{stage}={module}" for stage in STAGES)
+
+
+DEAR = frozenset(everywhere(module) for module in ("ema", "cpca", "sdpa", "lsk", "mhsa"))
+"""Networks that are left out: a step takes more than 3 times the bare backbone's (costs.csv)."""
+
+
+def planned_networks() -> tuple[str, ...]:
+    """All networks of the trial, in notation: the bare one, the larger ones, then each module at
+    every stage and at the last one.
+    """
+    found = [BARE, *(f"backbone=resnet8(width={width})" for width in WIDTHS)]
+    for module in MODULES:
+        found += [everywhere(module), f"{LAST}={module}"]
+    return tuple(network for network in found if network not in DEAR)
 
 
 @dataclass(frozen=True)
@@ -49,13 +135,11 @@ class TrialTable:
     """All that are planned, in notation: the bare one (`none`) first."""
     seeds: tuple[int, ...]
     accuracy: Floats
-    """(networks, seeds) share of the test images that is right; NaN: not trained yet."""
+    """(networks, seeds) share of the test images that is right; NaN: not trained."""
     brier: Floats
-    """(networks, seeds) Brier score on the test images; NaN: not trained yet, or diverged."""
+    """(networks, seeds) Brier score on the test images; NaN: not trained, or diverged."""
     loss: Floats
-    """(networks, seeds) log-loss on the test images, nats; NaN: not trained yet, or diverged."""
-    right: dict[tuple[str, int], NDArray[np.bool_]]
-    """(network, seed) -> for each test image whether it is right; of trained cells."""
+    """(networks, seeds) log-loss on the test images, nats; NaN: not trained, or diverged."""
     step: Floats
     """(networks,) time of a training step over that of the bare backbone; NaN: not timed."""
 
@@ -74,51 +158,47 @@ class TrialTable:
         )
 
 
+@functools.cache
+def kept_rows() -> tuple[Row, ...]:
+    """All finished cells, a row each."""
+    text = lzma.decompress((HERE / "rows.csv.xz").read_bytes()).decode()
+    return tuple(csv.DictReader(io.StringIO(text)))
+
+
 def read_trial(
     problem: str, schedule: str = "full", rows: Iterable[Row] | None = None
 ) -> TrialTable:
     """The cells that are there. Raises DataError: there is no such problem or schedule.
 
     Args:
-        rows: in the place of the problem's file.
+        rows: in the place of the kept ones.
     """
     if problem not in PROBLEMS:
         raise DataError(f"'{problem}' is no problem of the trial: {', '.join(PROBLEMS)}")
-    schedules = PROBLEMS[problem].schedules
-    if schedule not in schedules:
-        raise DataError(f"'{schedule}' is no schedule of the trial: {', '.join(schedules)}")
+    if schedule not in SCHEDULES:
+        raise DataError(f"'{schedule}' is no schedule of the trial: {', '.join(SCHEDULES)}")
     planned = planned_networks()
     places = {network: place for place, network in enumerate(planned)}
     scores = {metric: np.full((len(planned), len(SEEDS)), np.nan) for metric in METRICS}
-    right: dict[tuple[str, int], NDArray[np.bool_]] = {}
-    for row in finished_rows(problem) if rows is None else rows:
-        if row["schedule"] != schedule or row["network"] not in places:
+    for row in kept_rows() if rows is None else rows:
+        is_of_table = row["problem"] == problem and row["schedule"] == schedule
+        if not is_of_table or row["network"] not in places:
             continue
         for metric, of_cells in scores.items():
-            of_cells[places[row["network"]], row["seed"]] = row.get(metric, np.nan)
-        bits = np.unpackbits(np.frombuffer(base64.b64decode(row["right"]), dtype=np.uint8))
-        right[row["network"], row["seed"]] = bits.astype(bool)
+            of_cells[places[row["network"]], int(row["seed"])] = float(row[metric] or "nan")
     return TrialTable(
         problem=problem,
         schedule=schedule,
         networks=planned,
         seeds=tuple(SEEDS),
-        right=right,
         step=_steps(planned),
         **scores,
     )
 
 
-def planned_networks() -> tuple[str, ...]:
-    """All networks of the trial, in notation: the bare one first, then the larger ones."""
-    return tuple(network for network in networks() if network not in DEAR)
-
-
-def read_latencies(path: Path = LATENCIES) -> dict[str, LatencyRatio]:
-    """Network -> latency ratio, of those that are measured; none where there is no file."""
-    if not path.exists():
-        return {}
-    with path.open(encoding="utf-8", newline="") as lines:
+def read_latencies() -> dict[str, LatencyRatio]:
+    """Network -> latency ratio, of those that were measured."""
+    with (HERE / "latency.csv").open(encoding="utf-8", newline="") as lines:
         return {
             row["network"]: LatencyRatio(float(row["ratio"]), float(row["low"]), float(row["high"]))
             for row in csv.DictReader(lines)

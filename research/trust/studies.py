@@ -521,7 +521,7 @@ class MeasuredStudy:
 MODULES = ("none", "se", "eca", "ela")
 MEASURED = ("fashion-mnist", "cifar10")
 MEASURED_RUNS = Path(__file__).parent / "measured"
-"""Full trainings of 16 placements of each problem, in blocks (research/notes/protocols.md)."""
+"""Full trainings of 16 placements of each problem, in blocks (research/notes/training.md)."""
 
 
 @dataclass(frozen=True)

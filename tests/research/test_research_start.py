@@ -1,13 +1,10 @@
-"""The experiment on starts: what its analysis makes of rows whose truth is known, and one cell."""
+"""The experiment on starts: what its analysis makes of rows whose truth is known."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
-from research.start import analysis, run
+from research.start import analysis
 from research.start.cells import Cell, cells, placement
 
 PENALTY = {"paper": 2.0, "identity": 0.0, "": 0.0}
@@ -51,19 +48,3 @@ def test_a_seed_counts_only_if_all_its_cells_are_there() -> None:
     assert f"{len(known):,} of {len(list(cells())):,}" in text
     assert analysis.page(made(PENALTY, 1)) is None
     assert analysis.figure(known).count("<circle") == 2 + 12
-
-
-@pytest.mark.slow
-def test_a_cell_trained_anew_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """On generated digits, with trainings of one epoch."""
-    monkeypatch.setattr(run, "PRETRAINING_EPOCHS", 1)
-    monkeypatch.setattr(run, "SCHEDULES", {"short": 1})
-    network = placement("se(reduction=4)", "last")
-    results = {}
-    for form in ("identity", "paper"):
-        cell = Cell("digits", "resnet8", network, form, "short", 9000)
-        first, again = (run.Starts(tmp_path, lambda: None).result(cell) for _ in range(2))
-        del first["cpu_s"], again["cpu_s"]
-        assert first == again
-        results[form] = first
-    assert results["identity"] != results["paper"]

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -13,20 +9,26 @@ from benchmarks.problems import Problem, trial_problems
 from benchmarks.search import Job, judged, search
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import DataError
-from research.trial import latency
-from research.trial.cells import MODULES as TRIED
-from research.trial.cells import cells, everywhere, finished_rows
-from research.trial.plan import DEAR, PROBLEMS
-from research.trial.table import planned_networks, read_latencies, read_trial
+from research.trial.table import MODULES as TRIED
+from research.trial.table import (
+    PROBLEMS,
+    SCHEDULES,
+    SEEDS,
+    Row,
+    everywhere,
+    kept_rows,
+    planned_networks,
+    read_trial,
+)
 
 MODULES = ("se", "eca", "cbam", "simam", "gc")
 GAIN = {"se": 2.0, "eca": 1.0, "cbam": -1.0, "simam": 0.5, "gc": 0.0}
 
 
-def rows(seeds: int) -> list[dict[str, Any]]:
+def rows(seeds: int) -> list[Row]:
     """Cells of the bare network and some modules, with a known gain at the last stage."""
     rng = np.random.default_rng(0)
-    made: list[dict[str, Any]] = []
+    made: list[Row] = []
     gains = {"none": 0.0}
     for module in MODULES:
         gains[f"stage3={module}"] = GAIN[module]
@@ -39,28 +41,26 @@ def rows(seeds: int) -> list[dict[str, Any]]:
                     "problem": "cifar",
                     "network": network,
                     "schedule": "full",
-                    "seed": seed,
-                    "accuracy": float(right.mean()),
-                    "brier": float(1 - right.mean()),
-                    "loss": float("nan"),
-                    "right": base64.b64encode(np.packbits(right).tobytes()).decode(),
+                    "seed": str(seed),
+                    "accuracy": str(right.mean()),
+                    "brier": str(1 - right.mean()),
+                    "loss": "",
                 }
             )
     return made
 
 
 def test_the_trial_is_as_large_as_planned_and_its_networks_can_be_built_and_were_timed() -> None:
-    assert len(list(cells(list(PROBLEMS.values()), DEAR))) == 3904
+    assert len(PROBLEMS) * len(SCHEDULES) * len(SEEDS) * len(planned_networks()) == 3904
     assert set(TRIED) <= set(ROWS)
     assert np.isfinite(read_trial("cifar", rows=[]).step).all()
-    assert len(planned_networks()) == 61
 
 
 def test_what_is_there_is_read_and_what_is_missing_is_said() -> None:
     table = read_trial("cifar", rows=rows(3))
     network = table.networks.index("stage3=se")
     assert np.isfinite(table.accuracy[network]).tolist() == [True] * 3 + [False] * 5
-    assert table.right["stage3=se", 1].mean() == table.accuracy[network, 1]
+    assert 0.5 < table.accuracy[network, 1] < 0.7
     assert table.brier[network, 1] == 1 - table.accuracy[network, 1]
     assert np.isnan(table.loss[network]).all()
     assert f"{3 * 11} of {len(table.networks) * 8} cells" in table.completeness
@@ -74,8 +74,8 @@ def test_what_is_there_is_read_and_what_is_missing_is_said() -> None:
 def test_the_kept_rows_are_read() -> None:
     for schedule in ("full", "quarter"):
         table = read_trial("cifar", schedule)
-        kept = [row for row in finished_rows("cifar") if row["schedule"] == schedule]
-        assert 0 < table.trained <= len(kept)
+        kept = [row for row in kept_rows() if row["schedule"] == schedule]
+        assert table.trained == table.accuracy.size == len(kept) // len(PROBLEMS)
 
 
 def test_samplers_search_in_an_incomplete_trial_that_says_so() -> None:
@@ -102,17 +102,3 @@ def test_a_search_by_optunas_defaults_counts_a_repeated_placement_once() -> None
     regrets = judged(problem, places, accuracies)
     alone = judged(problem, np.array([p for p, _ in once]), np.array([v for _, v in once]))
     assert regrets["raw"] == alone["raw"]
-
-
-@pytest.mark.slow
-def test_latencies_are_measured_and_kept_once(tmp_path: Path) -> None:
-    path = tmp_path / "latency.csv"
-    wider = "backbone=resnet8(width=16)"
-    effort = latency.Effort(sessions=2, seconds=0.1)
-    latency.keep_latencies(path, ["stage3=se"], effort)
-    first = read_latencies(path)
-    latency.keep_latencies(path, ["stage3=se", wider], effort)
-    both = read_latencies(path)
-    assert both["stage3=se"] == first["stage3=se"]
-    assert all(one.low <= one.ratio <= one.high for one in both.values())
-    assert both.keys() == {"stage3=se", wider}

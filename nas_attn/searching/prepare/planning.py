@@ -72,7 +72,7 @@ OF_A_ROUND = 4
 FEWEST_BLOCKS = 2
 MOST_BLOCKS = 16
 # runs for each candidate, where there are few validation images: in simulated studies, this found
-# no less than many candidates with a run each (research/notes/few-images.md)
+# no less than many candidates with a run each (research/notes/trust.md)
 RUNS_OF_FEW = 6
 # shares of the time: for new candidates, for the test (more seeds come between them), for the last
 # runs where there is no test, and for finding the length, at most
@@ -95,7 +95,7 @@ USUAL_SEEDS_PER_LENGTH = 4
 # with fewer, an epoch has few steps
 FEW_TRAINING_IMAGES = 2000
 # times the usual length: on 3,200 photographs, from random weights, the three networks of libraries
-# that were trained so long gained clearly up to it (research/notes/advice.md)
+# that were trained so long gained clearly up to it (research/notes/published.md)
 OFTEN_NEEDED = 4
 
 
