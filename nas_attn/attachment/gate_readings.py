@@ -1,11 +1,9 @@
-"""What attached attention does to the maps of given images: by what it multiplies them, or what it
-adds.
+"""What attached attention does to the maps of given images: by what it multiplies them, and how
+much it changes them.
 
-One rule reads every module, whoever wrote it: `result / map`. Which modules multiply is found on a
-copy with other weights, since at first most compute the identity.
+One rule reads every module, whoever wrote it: its result beside its map.
 """
 
-import copy
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,39 +25,33 @@ from nas_attn.errors import BackboneError, first_line
 class Gates:
     """What one attached module does to the maps of a batch of images.
 
-    A module that multiplies its map has `factor`, `strength`, and `channel`, `spatial` or both; 1
-    changes nothing. One that adds to its map, as self-attention does, or replaces it, as a
-    convolution does, has no gate: it has `added` alone, and 0 changes nothing. What a module does
-    not have is None.
+    A module that multiplies its map has gates, `factor`, `channel` and `spatial`: 1 changes
+    nothing. For one that adds to its map, as self-attention does, or replaces it, as a convolution
+    does, `change` says more: 0 changes nothing.
     """
 
     path: str
     """`layer3.0.bn2.nas_attn.0`, as in `named_modules()`."""
     module: str
     """Its class, `SqueezeExcitation`."""
-    factor: Tensor | None = None
+    factor: Tensor
     """`(N, C, H, W)`: result / map."""
-    channel: Tensor | None = None
-    """`(N, C)`: the mean of the factor over the pixels; None if all channels have one gate."""
-    spatial: Tensor | None = None
-    """`(N, H, W)`: the mean of the factor over the channels; None if all pixels have one gate."""
-    strength: Tensor | None = None
-    """`(N, H, W)`: the length of the result over that of the map, over the channels at each pixel;
-    it shows where a gate of channels is strong, too.
-    """
-    added: Tensor | None = None
+    channel: Tensor
+    """`(N, C)`: the mean of the factor over the pixels."""
+    spatial: Tensor
+    """`(N, H, W)`: the mean of the factor over the channels."""
+    change: Tensor
     """`(N, H, W)`: the length of `result - map` over the channels, at each pixel; 1 is the map's
     own, as the root of its mean square over the pixels.
     """
 
 
 def gates(model: nn.Module, images: Tensor) -> dict[str, Gates]:
-    """Reads what each attached module does to these images: by what it multiplies its map, or what
-    it adds. The network runs in evaluation mode, on a copy; the model does not change.
+    """Reads what each attached module does to these images: by what it multiplies its map, and how
+    much it changes it. The network runs in evaluation mode, on a copy; the model does not change.
 
         for site, gates in na.gates(model, images).items():
-            if gates.spatial is not None:
-                print(site, gates.spatial.shape)
+            print(site, gates.channel.mean(), gates.change.mean())
 
     Args:
         model: a network with attention; it may be wrapped by DistributedDataParallel or
@@ -134,30 +126,20 @@ def _read(
     while name in read:
         number += 1
         name = f"{site}#{number}"
-    kind = type(module).__name__
-    multiplies, by_channel, by_pixel = _ways(module, args[0])
-    if not multiplies:
-        read[name] = Gates(path, kind, added=_added(args[0], module.forward(args[0].clone())))
-        return
     x_NCHW = _without_zeros(args[0])
     y_NCHW = in_float32(module.forward(x_NCHW.clone()))
     x_NCHW = in_float32(x_NCHW)
     factor_NCHW = y_NCHW / x_NCHW
+    length_N11 = x_NCHW.square().sum(1).mean((1, 2)).sqrt()[:, None, None]
+    change_NHW = (y_NCHW - x_NCHW).norm(dim=1) / length_N11.clamp_min(LEAST_DIVISOR)
     read[name] = Gates(
         path,
-        kind,
+        type(module).__name__,
         factor_NCHW,
-        factor_NCHW.mean((2, 3)) if by_channel else None,
-        factor_NCHW.mean(1) if by_pixel else None,
-        y_NCHW.norm(dim=1) / x_NCHW.norm(dim=1),
+        factor_NCHW.mean((2, 3)),
+        factor_NCHW.mean(1),
+        change_NHW,
     )
-
-
-def _added(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
-    x_NCHW = in_float32(x_NCHW)
-    size_NHW: Tensor = (in_float32(y_NCHW) - x_NCHW).norm(dim=1)
-    of_map_N11 = x_NCHW.square().sum(1).mean((1, 2))[:, None, None].sqrt()
-    return size_NHW / of_map_N11.clamp_min(LEAST_DIVISOR)
 
 
 def _without_zeros(x_NCHW: Tensor) -> Tensor:
@@ -165,38 +147,3 @@ def _without_zeros(x_NCHW: Tensor) -> Tensor:
     size = in_float32(x_NCHW).square().mean().sqrt()
     least = torch.where(size > 0, size, 1) * torch.finfo(x_NCHW.dtype).eps
     return torch.where(x_NCHW == 0, least.to(x_NCHW.dtype), x_NCHW)
-
-
-SPREAD = 1e-4
-"""Of a factor over its size: less is rounding."""
-
-
-def _ways(module: nn.Module, like_NCHW: Tensor) -> tuple[bool, bool, bool]:
-    """(Whether a module multiplies its map, whether its factor differs between channels, whether
-    between pixels), with other weights and one random map.
-
-    What multiplies keeps zeros where they are; what adds or mixes does not.
-    """
-    random = torch.Generator().manual_seed(0)
-    other = copy.deepcopy(module).to(torch.float32)
-    other._forward_pre_hooks.clear()
-    for parameter in other.parameters():
-        fan_in = max(1, parameter[0].numel()) if parameter.dim() > 1 else 1
-        noise = torch.randn(parameter.shape, generator=random) / fan_in**0.5
-        parameter.add_(noise.to(parameter))
-    _, channels, height, width = like_NCHW.shape
-    if height == width == 1:
-        # one pixel does not tell whether pixels would differ
-        height = width = 4
-    x_1CHW = torch.randn((1, channels, height, width), generator=random).to(like_NCHW.device)
-    holes = (torch.rand(x_1CHW.shape, generator=random) < 0.5).to(like_NCHW.device)
-    if other(x_1CHW.masked_fill(holes, 0))[holes].any():
-        return False, False, False
-    factor_1CHW = other(x_1CHW.clone()) / x_1CHW
-    least = SPREAD * factor_1CHW.abs().amax()
-    by_channel, by_pixel = (
-        bool((factor_1CHW.amax(dims) - factor_1CHW.amin(dims)).amax() > least)
-        for dims in ((1,), (2, 3))
-    )
-    # of a single channel, se has its gate, too
-    return True, by_channel or not by_pixel, by_pixel

@@ -39,7 +39,7 @@ HEAT_COLOUR = (213, 94, 0)
 MOST_COLOUR = 0.75
 # colours of a picture's file
 PALETTE = 96
-# of the largest strength: what differs less between pixels is shown as even
+# of the largest change: what differs less between pixels is shown as even
 EVEN = 0.01
 
 
@@ -88,7 +88,7 @@ def drawn_maps(opened: OpenStudy, networks: Sequence[PicturedNetwork]) -> Album:
         if point is not None:
             add(network.name, class_activation(model, trainer, point, x_NCHW, labels_N))
     # of the last network, which is the recommended one
-    for label, heat_NHW in _strengths(gates(model, x_NCHW), resolved):
+    for label, heat_NHW in _changes(gates(model, x_NCHW), resolved):
         add(label, heat_NHW)
     return dict(zip(numbers, map(tuple, rows), strict=True))
 
@@ -157,21 +157,19 @@ def class_activation(
     return heat_NHW / heat_NHW.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
 
 
-def _strengths(read: Mapping[str, Gates], resolved: ResolvedPlacement) -> list[tuple[str, Tensor]]:
-    """What stands under the pictures of a place, and its strength `(N, H, W)`, 0 to 1 over all
-    images: of the places where it is most uneven, in their order.
+def _changes(read: Mapping[str, Gates], resolved: ResolvedPlacement) -> list[tuple[str, Tensor]]:
+    """What stands under the pictures of a place, and how much it changes its map, `(N, H, W)`, 0 to
+    1 over all images: of the places where that is most uneven, in their order.
     """
     types = {point.path: choices for point, choices in resolved.modules}
     found: list[tuple[float, str, Tensor]] = []
     for site, of_site in read.items():
-        heat_NHW = of_site.added if of_site.strength is None else of_site.strength
-        assert heat_NHW is not None
+        heat_NHW = of_site.change
         low = heat_NHW.min()
         high = heat_NHW.max()
-        does = "adds" if of_site.strength is None else "×"
         host, _, number = of_site.path.partition(f".{CHILD}.")
         type_ = types[host][int(number)].type
-        label = f"{site}: {type_}\n{does} {low:.2f} to {high:.2f}"
+        label = f"{site}: {type_}\nchanges {low:.2f} to {high:.2f}"
         unevenness = float((high - low) / high)
         if unevenness > EVEN:
             found.append((unevenness, label, (heat_NHW - low) / (high - low)))

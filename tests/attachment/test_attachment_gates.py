@@ -9,6 +9,7 @@ import pytest
 import torch
 from attachment_models import placed
 from torch import Tensor, nn
+from torch.autograd.profiler import profile
 
 import nas_attn as na
 from nas_attn.attachment import attach
@@ -98,36 +99,41 @@ def of_coord(model: nn.Module, at: str) -> Tensor:
 
 @pytest.mark.parametrize("position", ["residual", "block"])
 @pytest.mark.parametrize(
-    ("name", "by_hand", "channel", "spatial"),
+    ("name", "by_hand"),
     [
-        ("se", of_se, True, False),
-        ("eca", of_eca, True, False),
-        ("cbam", of_cbam, True, True),
-        ("coord", of_coord, True, True),
-        ("simam", of_simam, True, True),
+        ("se", of_se),
+        ("eca", of_eca),
+        ("cbam", of_cbam),
+        ("coord", of_coord),
+        ("simam", of_simam),
     ],
 )
 def test_gates_are_those_of_a_hook_written_by_hand(
-    name: str,
-    by_hand: Callable[[nn.Module, str], Tensor],
-    channel: bool,
-    spatial: bool,
-    position: str,
+    name: str, by_hand: Callable[[nn.Module, str], Tensor], position: str
 ) -> None:
     model = attended(f"stage1.block2@{position}={name}")
     ((_, read),) = na.gates(model, images()).items()
     factor = by_hand(model, read.path)
-    assert read.factor is not None
     torch.testing.assert_close(read.factor, factor.expand_as(read.factor))
-    assert read.strength is not None
+    torch.testing.assert_close(read.channel, read.factor.mean((2, 3)))
+    torch.testing.assert_close(read.spatial, read.factor.mean(1))
     taken, given = kept(model, read.path)
-    torch.testing.assert_close(read.strength, given.norm(dim=1) / taken.norm(dim=1))
-    assert (read.channel is not None, read.spatial is not None) == (channel, spatial)
-    if read.channel is not None:
-        torch.testing.assert_close(read.channel, read.factor.mean((2, 3)))
-    if read.spatial is not None:
-        torch.testing.assert_close(read.spatial, read.factor.mean(1))
-    assert read.added is None
+    length = taken.square().sum(1).mean((1, 2)).sqrt()
+    torch.testing.assert_close(read.change, (given - taken).norm(dim=1) / length[:, None, None])
+
+
+def test_memory_grows_with_the_places_and_not_with_their_square() -> None:
+    def bytes_taken(blocks: int) -> int:
+        torch.manual_seed(0)
+        model = Net()
+        model.blocks = nn.Sequential(*(Block() for _ in range(blocks)))
+        attended = na.attach(model, "stage1=se", input_shape=SHAPE, init="paper")
+        with profile(profile_memory=True) as taken:
+            assert len(na.gates(attended, images(64))) == blocks
+        return sum(max(0, event.self_cpu_memory_usage) for event in taken.function_events or ())
+
+    few, more, most = map(bytes_taken, (3, 6, 12))
+    assert most - more < 2.05 * (more - few)
 
 
 # read alike in either form
@@ -137,14 +143,13 @@ def test_every_module_is_read(name: str, init: str) -> None:
     torch.manual_seed(0)
     model = attach(Net(), placed([Point("blocks.0", CHANNELS, 8, 8)], Choice(name), init=init))
     ((_, read),) = gates(model, images(3)).items()
-    shapes = {"channel": (3, CHANNELS), "spatial": (3, 8, 8), "added": (3, 8, 8)}
-    found = {part: value for part in shapes if (value := getattr(read, part)) is not None}
-    assert found.keys() in ({"channel"}, {"spatial"}, {"channel", "spatial"}, {"added"})
-    for part, value in found.items():
-        assert value.shape == shapes[part]
-        assert value.isfinite().all()
-        if init == "identity":
-            torch.testing.assert_close(value, torch.full_like(value, part != "added"))
+    assert read.channel.shape == (3, CHANNELS)
+    assert read.spatial.shape == read.change.shape == (3, 8, 8)
+    for part in (read.channel, read.spatial, read.change):
+        assert part.isfinite().all()
+    if init == "identity":
+        torch.testing.assert_close(read.factor, torch.ones_like(read.factor))
+        torch.testing.assert_close(read.change, torch.zeros_like(read.change))
 
 
 def test_places_have_their_names_in_a_placement() -> None:
@@ -160,8 +165,6 @@ def test_places_have_their_names_in_a_placement() -> None:
 def test_half_precision_and_maps_of_one_pixel() -> None:
     model = attended("stage1=cbam").half()
     read = na.gates(model, torch.randn(2, 3, 2, 2))["stage1.block1"]
-    assert read.channel is not None
-    assert read.spatial is not None
     assert read.channel.isfinite().all()
     assert read.spatial.shape == (2, 1, 1)
 
