@@ -113,8 +113,8 @@ def build(
     generator.
 
     Args:
-        pretrained: with the published weights. A head for another number of classes stays random,
-            a first layer for other channels is adapted.
+        pretrained: with the published weights. A head for another number of classes begins at
+            zero, a first layer for other channels is adapted.
 
     Raises:
         BackboneError: the name or an option is unknown, a package is missing, the weights do not
@@ -135,8 +135,8 @@ def build(
 
 
 def load_weights(model: nn.Module, path: str, *, same_norms: bool = False) -> list[str]:
-    """Loads a state_dict file into a bare model; a head for other classes stays random, a first
-    layer is adapted.
+    """Loads a state_dict file into a bare model; a head for other classes begins at zero, a
+    first layer is adapted.
 
     It unwraps the weights: from a dictionary with other entries, and from a prefix of all names.
     Returns a sentence for each thing that a user should know of what is used, mostly none.
@@ -468,6 +468,12 @@ def timm_network(
             f"the weights of '{section.name}' could not be loaded"
             f" ({first_line(error.__cause__ or error)}): {way}"
         ) from None
+    weights: Any = getattr(model, "pretrained_cfg", {})
+    if published and weights.get("num_classes") != model.num_classes:
+        from nas_attn.backbones.weight_files import begin_at_zero
+
+        layers = weights.get("classifier") or ()
+        begin_at_zero(model, [layers] if isinstance(layers, str) else layers)
     return model
 
 

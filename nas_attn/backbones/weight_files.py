@@ -245,7 +245,7 @@ class _Misfit(Exception):
 
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
     """Loads weights into a bare backbone. Its first layer may have other input channels; layers for
-    other classes, and a missing last layer, stay random.
+    other classes, and a missing last layer, begin at zero (`_new`).
 
     Args:
         model: the network, which is changed only if all fits.
@@ -286,29 +286,48 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
     body = [name for name in needed if not name.startswith(head)] or needed
     state, notes = _without_prefix(state, body)
     _check_names(state, own, body, head)
-    random_head = not all(name in state for name in needed if name.startswith(head))
-    if random_head:
-        notes.append(f"they have no '{head[:-1]}': this last layer starts at random")
+    lacks_head = not all(name in state for name in needed if name.startswith(head))
+    if lacks_head:
+        notes.append(f"they have no '{head[:-1]}': this last layer starts at zero")
     fitted = dict(own)
+    anew = {name for name in own if lacks_head and name.startswith(head)}
     for name in own:
-        if name not in state or (random_head and name.startswith(head)):
+        if name not in state or name in anew:
             continue
         given = state[name]
         if not name.endswith(EXTRA):
             _check_values(name, own[name], given)
             if name.startswith((head, *PREDICTORS)) and _is_of_other_classes(own[name], given):
+                anew.add(name)
                 continue
             if given.shape != own[name].shape:
                 if name == first and given.ndim == own[name].ndim == 4:
                     notes.append(said_channels(given.shape[1], own[name].shape[1]))
                 given = _reshaped(name, own[name], given, first)
         fitted[name] = given
-    predictors = [name for name in own if name.startswith(PREDICTORS) and name in state]
-    predictors = [name for name in predictors if fitted[name] is own[name]]
+    predictors = sorted(name for name in anew if name.startswith(PREDICTORS))
     if predictors:
-        names = few(sorted(predictors), letters=80)
-        notes.append(f"they are for other classes: {names} start at random")
+        notes.append(f"they are for other classes: {few(predictors, letters=80)} start anew")
+    fitted |= {name: _new(name, own[name], head) for name in anew}
     return with_versions(fitted, versions_of(state)), notes
+
+
+def _new(name: str, own: Tensor, head: str) -> Tensor:
+    """What a new layer behind trained weights begins with: zeros, so that what it answers at first
+    moves no trained weight. The first weights of some libraries' heads cost ten points of accuracy
+    in a brief fine-tuning (docs/explain/training.md).
+
+    What predicts a detector's classes keeps its biases: they say how rare objects are, without
+    which the first steps diverge (Lin et al., 1708.02002, section 3.3). So does a layer that
+    computes its weight from others, which may not be zero.
+    """
+    zero = name.endswith(".weight") if name.startswith(PREDICTORS) else name in _plain(head)
+    return torch.zeros_like(own) if zero else own
+
+
+def _plain(layer: str) -> tuple[str, str]:
+    """The names of a plain layer's tensors, by its prefix."""
+    return f"{layer}weight", f"{layer}bias"
 
 
 def _without_prefix(
@@ -426,11 +445,25 @@ def _ends(model: nn.Module) -> tuple[str | None, str]:
     return first, f"{layers[-1]}." if layers else "."
 
 
-def random_for_other_classes(model: nn.Module) -> tuple[str, ...]:
-    """Gives the prefixes of the names that `fit` may leave random: of the last layer, and of those
+def new_for_other_classes(model: nn.Module) -> tuple[str, ...]:
+    """Gives the prefixes of the names that `fit` may begin anew: of the last layer, and of those
     with which a detector predicts classes.
     """
     return (_ends(model)[1], *PREDICTORS)
+
+
+@torch.no_grad()
+def begin_at_zero(model: nn.Module, layers: Sequence[str]) -> None:
+    """Sets the new last layers behind trained weights to zero, as `fit` does.
+
+    Args:
+        model: the network, which is changed.
+        layers: paths of the layers that predict classes.
+    """
+    names = {name for layer in layers for name in _plain(f"{layer}.")}
+    for name, parameter in model.named_parameters():
+        if name in names:
+            parameter.zero_()
 
 
 def said_channels(given: int, channels: int) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from nas_attn import attachment, backbones
 from nas_attn.attachment.own_loop import attention_parameters
-from nas_attn.backbones.weight_files import random_for_other_classes
+from nas_attn.backbones.weight_files import new_for_other_classes
 from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.training.parameters import LearningRates
@@ -39,7 +39,7 @@ def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
     factor = section.backbone_learning_rate
     names = [name for name, _ in model.named_parameters() if name not in attention]
     if factor == 0:
-        # frozen, it would stay random behind weights for other classes
+        # frozen, it would stay untrained behind weights for other classes
         trained = _classifier(plan)
         return LearningRates(rate, attention, {name: 0.0 for name in names if name not in trained})
     if isinstance(factor, list) or section.layer_decay != 1:
@@ -69,7 +69,7 @@ def _classifier(plan: Plan) -> frozenset[str]:
         with suppress(BackboneError), torch.random.fork_rng(devices=[]):
             others = _shapes(backbones.build(section, input_shape=plan.input_shape, classes=more))
     sized = frozenset(name for name, shape in shapes.items() if others.get(name, shape) != shape)
-    head = random_for_other_classes(model)
+    head = new_for_other_classes(model)
     return sized or frozenset(name for name in shapes if name.startswith(head))
 
 

@@ -163,7 +163,7 @@ def test_frozen_norms_are_for_those_that_have_them() -> None:
         backbones.create("resnet20", norms="frozen")
 
 
-def test_what_predicts_other_classes_starts_at_random(tmp_path: Path) -> None:
+def test_what_predicts_other_classes_starts_anew(tmp_path: Path) -> None:
     trained = build("fasterrcnn_mobilenet_v3_large_320_fpn", classes=9)
     torch.save(trained.state_dict(), tmp_path / "mine.pt")
     model = build("fasterrcnn_mobilenet_v3_large_320_fpn", classes=4)
@@ -176,6 +176,7 @@ def test_what_predicts_other_classes_starts_at_random(tmp_path: Path) -> None:
         if state[name].shape == source[name].shape and torch.equal(state[name], source[name])
     }
     assert {name.split(".")[1] for name in set(state) - same} == {"box_predictor"}
+    assert not state["roi_heads.box_predictor.cls_score.weight"].any()
     wrong = {**source, "backbone.fpn.inner_blocks.0.0.weight": torch.zeros(3, 3, 1, 1)}
     torch.save(wrong, tmp_path / "other.pt")
     with pytest.raises(BackboneError, match=r"\(3, 3, 1, 1\)"):

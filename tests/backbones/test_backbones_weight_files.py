@@ -104,27 +104,32 @@ def test_what_is_chosen_is_said(tmp_path: Path, trained: nn.Module) -> None:
     assert "'criterion.weight'" in note
 
 
-def test_a_head_for_other_classes_stays_random_and_so_does_one_that_is_missing(
+def begins_at_zero(model: nn.Module, head: str) -> None:
+    """The network answers zero to every image, and a gradient reaches the head."""
+    logits = model(torch.randn(4, 3, 32, 32))
+    assert torch.equal(logits, torch.zeros_like(logits))
+    nn.functional.cross_entropy(logits, torch.zeros(4, dtype=torch.int64)).backward()
+    for parameter in model.get_submodule(head).parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() > 0
+
+
+def test_a_head_for_other_classes_begins_at_zero_and_so_does_one_that_is_missing(
     tmp_path: Path, trained: nn.Module
 ) -> None:
-    torch.manual_seed(5)
-    fresh = small(classes=7).state_dict()
-    torch.manual_seed(5)
-    model, notes = load(tmp_path / "weights.pt", trained.state_dict(), small(classes=7))
-    found = model.state_dict()
+    given = trained.state_dict()
+    model, notes = load(tmp_path / "weights.pt", given, small(classes=7))
     assert notes == []
-    head = [name for name in fresh if name.startswith("linear.")]
-    assert head
-    assert all(torch.equal(found[name], fresh[name]) for name in head)
-    assert torch.equal(
-        found["layer3.0.conv2.weight"], trained.state_dict()["layer3.0.conv2.weight"]
-    )
-    without = {name: value for name, value in trained.state_dict().items() if name not in head}
-    torch.manual_seed(5)
+    body = {name for name in given if not name.startswith("linear.")}
+    assert all(torch.equal(model.state_dict()[name], given[name]) for name in body)
+    begins_at_zero(model, "linear")
+    without = {name: given[name] for name in body}
     model, notes = load(tmp_path / "weights.pt", without, small(classes=7))
-    assert all(torch.equal(model.state_dict()[name], fresh[name]) for name in head)
+    begins_at_zero(model, "linear")
     (note,) = notes
     assert "no 'linear'" in note
+    kept, _ = load(tmp_path / "weights.pt", given, small())
+    assert torch.equal(kept.state_dict()["linear.weight"], given["linear.weight"])
 
 
 def broken(state: State, name: str, change: Callable[[torch.Tensor], Any]) -> State:
@@ -296,6 +301,7 @@ def test_published_weights_are_read_as_torchvision_reads_them(
         assert (
             key.startswith(head) or key.endswith("tracked") or torch.equal(value, expected[key])
         ), key
+    begins_at_zero(model, head)
 
 
 def mnasnet() -> nn.Module:
@@ -357,6 +363,11 @@ def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
         for n, v in source.state_dict().items()
         if not n.startswith("fc")
     )
+    begins_at_zero(model, "fc")
+    same_classes = backbones.build(
+        recipe.backbone, input_shape=(3, 32, 32), classes=5, pretrained=True
+    )
+    assert torch.equal(same_classes.get_parameter("fc.weight"), source.get_parameter("fc.weight"))
     section = data_of(TASKS["classification"]).section(recipe)
     assert (section.mean, section.size, section.options) == (
         [0.5] * 3,
