@@ -1,6 +1,6 @@
 """Reads a table, says how its placements differ and why, and replays it.
 
-    # the figures of docs/benchmarks/tables.md
+    # the figures of docs/benchmarks/brief-training.md
     python -m research.tables.read cued-digits
 
 In Python:
