@@ -61,6 +61,11 @@ class Watch:
                     yield from (Path(root) / name for name in names)
 
 
+def has(path: str) -> bool:
+    """Whether a path is of the clone, not of the user's folders."""
+    return Path(path).is_relative_to(ROOT)
+
+
 def _size_and_time(path: Path) -> tuple[int, int] | None:
     """The size in bytes and the time of the last change in ns; None: it was deleted."""
     try:

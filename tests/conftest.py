@@ -67,16 +67,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Counts an error where the run changed the clone or the user's folders; with workers, once
-    all have ended.
+    """Counts an error where the run changed the clone, or, on a CI machine, the user's folders; with
+    workers, once all have ended.
+
+    Tests have homes of their own. So what appears in the user's folders elsewhere is most likely
+    another program's, such as a search in another terminal: it is only said.
     """
     config = session.config
     watch = config.stash.get(WATCH, None)
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     changed = watch.changed() if watch else []
-    if not changed or terminal is None:
+    if terminal is None:
         return
-    files = "\n  ".join(changed)
+    others = [] if os.environ.get("CI") else [path for path in changed if not clone.has(path)]
+    wrong = [path for path in changed if path not in others]
+    if others:
+        files = "\n  ".join(others)
+        terminal.section("files of the user that changed meanwhile")
+        terminal.write_line(f"  {files}")
+        terminal.write_line("Tests have homes of their own, so another program wrote them.")
+    if not wrong:
+        return
+    files = "\n  ".join(wrong)
     reason = (
         f"Changed while the tests ran:\n  {files}\n"
         "A test writes in its own folder only. If it was you (a search, an editor), all is well."

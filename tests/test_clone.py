@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,30 @@ def test_a_test_that_writes_in_the_clone_fails_the_run(copy: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 passed, 1 error" in done.stdout
     assert str(copy / "nas_attn.db") in done.stdout
+
+
+WRITES_BESIDE_ANOTHER_PROGRAM = """
+from pathlib import Path
+
+def test_beside_a_search_in_another_terminal() -> None:
+    cache = Path({cache!r}) / "nas_attn"
+    cache.mkdir(parents=True)
+    cache.joinpath("kept.npz").write_text("theirs")
+"""
+
+
+@pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 1)], ids=["at a desk", "in CI"])
+def test_what_others_write_meanwhile_is_an_error_in_ci_alone(
+    copy: Path, tmp_path: Path, ci: str, status: int
+) -> None:
+    cache = tmp_path / "cache of the user"
+    content = WRITES_BESIDE_ANOTHER_PROGRAM.format(cache=str(cache))
+    (copy / "tests" / "test_one.py").write_text(content)
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider"]
+    env = {**os.environ, "CI": ci, "XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert str(cache / "nas_attn" / "kept.npz") in done.stdout
 
 
 @pytest.mark.parametrize("written", ["nas_attn.db", "pyproject.toml", "tests/new.py"])
