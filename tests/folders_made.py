@@ -114,17 +114,6 @@ def floats(root: Path) -> None:
     )
 
 
-def twelve_bits(root: Path) -> None:
-    """In files of 16, whose white is 4,095."""
-    for number, name in enumerate(("cat", "dog")):
-        (root / name).mkdir(parents=True)
-        random = np.random.default_rng(number)
-        for image in range(10):
-            values = random.integers(0, 4096, (20, 20)).astype(np.uint16)
-            values[0, 0] = 4095
-            Image.fromarray(values).save(root / name / f"{image}.png")
-
-
 def leaking(root: Path) -> None:
     splits(root, "train", "val")
     shutil.copytree(root / "val", root / "test")

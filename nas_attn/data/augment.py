@@ -237,8 +237,8 @@ class TransformedImages:
     # (height, width) of the images: default `size` of transforms
     size: tuple[int, int]
     masked: bool
-    # colour of the images, 0 to 255
-    mean: tuple[int, ...]
+    # colour of the images: 0 to 255, or of float32 from 0 to 1
+    mean: tuple[float, ...]
 
 
 def named_steps(
@@ -289,9 +289,11 @@ class Transformed:
     def _parts(self, stored: Tensor, boxes: Tensor) -> list[Any]:
         from torchvision import tv_tensors
 
+        seen = stored[:-1] if self.masked else stored
+        # torchvision's floats are from 0 to 1
+        image = tv_tensors.Image(seen / 255 if seen.is_floating_point() else seen)
         if self.masked:
-            return [tv_tensors.Image(stored[:-1]), tv_tensors.Mask(stored[-1:])]
-        image = tv_tensors.Image(stored)
+            return [image, tv_tensors.Mask(stored[-1:])]
         if self.boxes is None:
             return [image]
         there = boxes[boxes[:, 0] != 0]
@@ -313,6 +315,8 @@ class Transformed:
                 " ToDtype and Normalize, since images are normalised afterwards (data.mean,"
                 " data.std)"
             )
+        if image.is_floating_point():
+            image = image * 255
         if self.masked:
             whole = torch.cat([image, parts[1].to(stored.dtype).view(1, *image.shape[-2:])])
         else:

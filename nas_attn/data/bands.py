@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.data.depth import whole_values
-from nas_attn.data.image_file import opened_image
+from nas_attn.data.image_file import is_deep, opened_image
 from nas_attn.errors import DataError
 
 TIFF_ENDINGS = (".tif", ".tiff")
@@ -92,7 +91,20 @@ def _values(path: Path) -> NDArray[Any]:
     if ending in ARRAY_ENDINGS:
         return _dicom(path)
     with opened_image(path) as opened:
-        return whole_values(opened)
+        if is_deep(opened) and len(opened.getbands()) > 1:
+            return _deep_colours(path)
+        if opened.mode in ("P", "PA"):
+            return np.asarray(opened.convert("RGBA" if "transparency" in opened.info else "RGB"))
+        return np.asarray(opened)
+
+
+def _deep_colours(path: Path) -> NDArray[Any]:
+    """Colours of 16 bits, of which Pillow reads 8. Raises DataError: their reader is missing."""
+    try:
+        from imagecodecs import imread
+    except ImportError:
+        raise DataError("16-bit colours need imagecodecs: pip install 'nas-attn[bands]'") from None
+    return np.asarray(imread(path))
 
 
 def _dicom(path: Path) -> NDArray[Any]:
@@ -122,9 +134,15 @@ def _bands_last(values: NDArray[Any], channels: int | None) -> NDArray[Any]:
         values = values[..., None]
     if values.ndim != 3 or 0 in values.shape:
         raise ValueError(f"an array of the shape {values.shape}, not (height, width, bands)")
-    first, _, last = values.shape
-    # without a number, there are fewer bands than pixels in a row
-    if first == channels != last or (channels is None and first < last):
+    first, middle, last = values.shape
+    # without a number, there are fewer bands than pixels in a row and in a column
+    is_first = first < min(middle, last)
+    if channels is None and not is_first and last >= min(first, middle):
+        raise ValueError(
+            f"an array of the shape {values.shape} may have {last} bands or {first}: give their"
+            " number, data.channels"
+        )
+    if first == channels != last or (channels is None and is_first):
         values = np.moveaxis(values, 0, 2)
     found = values.shape[2]
     if channels not in (None, found):

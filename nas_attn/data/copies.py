@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +27,14 @@ from PIL import __version__ as pillow_version
 from nas_attn.data.bands import TIFF_ENDINGS, is_array, missing_reader, read_bands
 from nas_attn.data.cache import remembered_each
 from nas_attn.data.decoding import Size, orientation_of, shown_size, to_rgb
-from nas_attn.data.depth import is_deep, raw_mode
-from nas_attn.data.image_file import opened_image, why_unreadable
+from nas_attn.data.image_file import is_deep, opened_image, raw_mode, why_unreadable
 from nas_attn.data.inventory import BANDED, WHOLE, Remark
 from nas_attn.data.manifest import checksum
 from nas_attn.data.walking import plain
 from nas_attn.errors import DataError, few, several
 
 # of what is kept in the cache
-LOOK_FORMAT = 9
+LOOK_FORMAT = 10
 # Formats whose files may be stacks of pages or films. In a photograph of a telephone (MPO), the
 # second image is no other view of the scene.
 STACKS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
@@ -74,23 +74,25 @@ LEAST_NAMES = 2
 class Look:
     """What opening an image has shown."""
 
-    # checksum of the pixels; 0: it cannot be read
-    pixels: int
-    # it cannot be read; else empty
-    why: str
-    # the small version, bytes; empty: it cannot be read
-    thumb: bytes
+    # why it cannot be read, and the rest is not known; else empty
+    why: str = ""
+    # checksum of the pixels
+    pixels: int = 0
+    # the small version, bytes in hexadecimal digits
+    thumb: str = ""
     # whether there are more pages or frames in the file
     stacked: bool = False
     # whether all pixels have one colour
     blank: bool = False
-    # width and height in pixels, as it is shown; zeros: it cannot be read
+    # width and height in pixels, as it is shown
     size: Size = (0, 0)
-    # whether RGB leaves bands out: it is no photograph, or a fourth channel is hardly transparency,
-    # which is none or full nearly everywhere
+    # whether RGB leaves something out: it is no photograph, it has more than 8 bits, or a fourth
+    # channel is hardly transparency, which is none or full nearly everywhere
     banded: bool = False
-    # how many the file has; 0: it cannot be read
+    # how many the file has
     bands: int = 0
+    # whether it has more than 8 bits
+    deep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +112,19 @@ Pair = tuple[Seen, Seen]
 def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
     """Opens all images; what they show is kept until a file changes."""
     question = ("pixels", LOOK_FORMAT, pillow_version, missing_reader(images))
-    return [
-        Look(pixels, why, bytes.fromhex(thumb), stacked, blank, (width, height), banded, bands)
-        for pixels, why, thumb, stacked, blank, width, height, banded, bands in remembered_each(
-            root, question, images, images, _open
-        )
-    ]
+    return [Look(**kept) for kept in remembered_each(root, question, images, images, _open)]
 
 
-# what is kept of a `Look`
-_Kept = tuple[int, str, str, bool, bool, int, int, bool, int]
-
-
-def _open(path: Path) -> _Kept:
+def _open(path: Path) -> dict[str, Any]:
+    """The fields of a `Look`, in JSON's types."""
     try:
         if is_array(path):
             return _open_bands(path)
         with opened_image(path) as opened:
             size = shown_size(opened.size, orientation_of(opened))
             opened.draft("RGB", (DRAFT, DRAFT))
-            deep = is_deep(opened)
+            if is_deep(opened):
+                return _open_bands(path)
             stacked = opened.format in STACKS and getattr(opened, "is_animated", False)
             # Pillow leaves out a fourth channel of a TIFF whose meaning is not said
             unsaid = any(raw_mode(tile.args).startswith("RGBX") for tile in opened.tile)
@@ -138,10 +133,16 @@ def _open(path: Path) -> _Kept:
             bands = 4 if unsaid else len(image.getbands())
             if image.mode == "P":
                 bands = 4 if "transparency" in image.info else 3
-            shown = image if deep else to_rgb(image)
-        pixels = checksum(_content(shown))
-        thumb = _thumb(shown, deep=deep).hex()
-        return pixels, "", thumb, stacked, _is_blank(shown), *size, banded, bands
+            shown = to_rgb(image)
+        return {
+            "pixels": checksum(_content(shown)),
+            "thumb": _thumb(shown).hex(),
+            "stacked": stacked,
+            "blank": _is_blank(shown),
+            "size": size,
+            "banded": banded,
+            "bands": bands,
+        }
     except Exception as error:
         if isinstance(error, UnidentifiedImageError) and path.suffix.lower() in TIFF_ENDINGS:
             # Pillow knows none with five bands or more
@@ -149,19 +150,24 @@ def _open(path: Path) -> _Kept:
                 return _open_bands(path)
             error = DataError(missing_reader([path])) if missing_reader([path]) else error
         # decoders raise any error for damaged files
-        return 0, why_unreadable([path], error), "", False, False, 0, 0, False, 0
+        return {"why": why_unreadable([path], error)}
 
 
-def _open_bands(path: Path) -> _Kept:
+def _open_bands(path: Path) -> dict[str, Any]:
     values = read_bands(path)
     height, width, bands = values.shape
-    pixels = checksum([repr(values.shape).encode(), values.tobytes()])
     grey = values.astype(np.float32).mean(axis=2)
     grey -= grey.min()
     grey *= 255 / (float(grey.max()) or 1.0)
-    thumb = _thumb(Image.fromarray(grey.astype(np.uint8)), deep=False).hex()
-    blank = bool((values == values[0, 0]).all())
-    return pixels, "", thumb, False, blank, width, height, True, bands
+    return {
+        "pixels": checksum([repr(values.shape).encode(), values.tobytes()]),
+        "thumb": _thumb(Image.fromarray(grey.astype(np.uint8))).hex(),
+        "blank": bool((values == values[0, 0]).all()),
+        "size": (width, height),
+        "banded": True,
+        "bands": bands,
+        "deep": values.dtype != np.uint8,
+    }
 
 
 def _is_graded(image: Image.Image) -> bool:
@@ -194,12 +200,7 @@ def _is_blank(image: Image.Image) -> bool:
     return all(bool((np.asarray(strip) == first).all()) for strip in _strips(image))
 
 
-def _thumb(image: Image.Image, *, deep: bool) -> bytes:
-    # only the shape of the values matters here, not their range
-    if deep:
-        values = np.asarray(image).astype(np.float32)
-        values *= 255 / max(1.0, float(values.max()))
-        image = Image.fromarray(values.astype(np.uint8))
+def _thumb(image: Image.Image) -> bytes:
     # strips that differ along them would all look alike in a square
     wide = THUMB * max(1, min(LONGEST, int(image.width / image.height + ROUNDED)))
     high = THUMB * max(1, min(LONGEST, int(image.height / image.width + ROUNDED)))
@@ -248,9 +249,8 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
         remarks.append(
             Remark(
                 BANDED,
-                f"{several(len(banded), 'image')} with bands that RGB leaves out, such as"
-                f" '{first.name}' with {first.look.bands}: what counts as transparency is blended"
-                f" over white; data.channels = {first.look.bands} reads all bands as they are",
+                f"{several(len(banded), 'image')} with bands or bits that RGB leaves out, such as"
+                f" '{first.name}': data.channels = {first.look.bands} reads all bands as they are",
             )
         )
     if not grouped:
@@ -354,7 +354,9 @@ def near_copies(seen: Sequence[Seen], place: Callable[[Seen], str]) -> list[Pair
 
 def _alike(seen: Sequence[Seen], place: Callable[[Seen], str]) -> Iterator[Pair]:
     """The pairs of images whose small versions have the same shape."""
-    small = np.array([np.frombuffer(image.look.thumb, np.uint8) for image in seen], np.float32)
+    small = np.array(
+        [np.frombuffer(bytes.fromhex(image.look.thumb), np.uint8) for image in seen], np.float32
+    )
     deviation = small.std(1)
     chosen = np.flatnonzero(deviation >= FLAT)
     # rows of length 1: their products are correlations

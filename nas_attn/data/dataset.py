@@ -25,7 +25,7 @@ from nas_attn.data.augment import (
     seeded,
 )
 from nas_attn.data.decoding import PADDING_GREY
-from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
+from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import Labelled, Moments
 from nas_attn.data.pixels import Feed, Pixels, bands_moments, moments
@@ -210,7 +210,7 @@ class Split:
                 self.classes,
                 (height, width),
                 self.masked,
-                tuple(round(255 * value) for value in self.mean),
+                self.mean if self.pixels.deep else tuple(round(255 * mean) for mean in self.mean),
             ),
         )
 
@@ -351,8 +351,6 @@ class Dataset:
     # (N,); for a folder, checksums of the images' names and sizes
     validation_identity: NDArray[np.int64] | None = None
     task: Task = TASKS["classification"]
-    # used of images with 16, as in `data.depth`
-    bits: int = FULL_BITS
     # of several labels or numbers; None: of classes, masks or boxes
     moments: Moments | None = None
     # its images before `data.train_subset`, to be compared with those of later

@@ -21,9 +21,8 @@ from PIL import Image, UnidentifiedImageError
 
 from nas_attn.data.bands import Bands, is_array, read_bands
 from nas_attn.data.cache import remembered_each
-from nas_attn.data.depth import is_deep, with_bytes
-from nas_attn.data.image_file import REASON_LETTERS, opened_image, why_unreadable
-from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, DrawnOn
+from nas_attn.data.image_file import REASON_LETTERS, is_deep, opened_image, why_unreadable
+from nas_attn.data.inventory import NOT_COUNTED, DrawnOn
 from nas_attn.data.manifest import checksum
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
@@ -76,8 +75,6 @@ class Cut:
     resize: int | None = None
     # torchvision's name of it
     interpolation: str = "bilinear"
-    # used of images with 16, as in `depth`
-    bits: int = FULL_BITS
     # bands that are read as they are; None: images become RGB
     channels: int | None = None
     # whether their values are float32, and not bytes
@@ -132,7 +129,7 @@ def decode(source: Source, cut: Cut | int) -> NDArray[Any]:
         orientation = orientation_of(opened)
         # a JPEG far larger than needed is decoded at a fraction of its size
         opened.draft("RGB", (longest, longest))
-        image = turned(to_rgb(opened, cut.bits), orientation)
+        image = turned(to_rgb(opened), orientation)
     rgb: NDArray[np.uint8] = np.asarray(fitted(image, cut)).transpose(2, 0, 1)
     if not isinstance(source, Masked):
         return rgb
@@ -266,7 +263,7 @@ def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
         if source.size not in (shown, stored):
             raise ValueError(f"an image of size {shown}, annotated as {source.size}")
         drawn = drawn_on(source.size, stored, shown) or source.otherwise
-        image = to_rgb(opened, cut.bits)
+        image = to_rgb(opened)
     return framed(turned(image, orientation) if drawn == "shown" else image, cut.height)
 
 
@@ -323,14 +320,17 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
             yield from pool.map(work, sources[start : start + DECODED_TOGETHER])
 
 
-def to_rgb(image: Image.Image, bits: int = FULL_BITS) -> Image.Image:
-    """Makes any image RGB, with white for transparent parts. `bits`: how many are used of images
-    with 16. Raises ValueError: its values have no range that is known, so that one cannot say what
-    is white.
+def more_bits(bands: int) -> str:
+    """Says why an image of more than 8 bits does not become RGB, and the way out."""
+    return f"more than 8 bits: data.channels = {bands} reads them all, or save it with 8"
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Makes any image RGB, with white for transparent parts. Raises ValueError: it has more than 8
+    bits, of which nobody knows what is white.
     """
-    if image.mode in ("F", "I") and not is_deep(image):
-        raise ValueError("float or 32-bit values have no known white: save it with 8 or 16 bits")
-    image = with_bytes(image, bits)
+    if is_deep(image):
+        raise ValueError(more_bits(len(image.getbands())))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

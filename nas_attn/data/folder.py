@@ -34,7 +34,6 @@ from nas_attn.data.cache import (
     cache_folder,
     cache_mark,
     exclusive,
-    remembered,
     remove_unused,
     states,
 )
@@ -49,8 +48,7 @@ from nas_attn.data.decoding import (
     told,
     turned_images,
 )
-from nas_attn.data.depth import used_bits
-from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED, WHOLE
+from nas_attn.data.inventory import NOT_COUNTED, WHOLE
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import Labelled, Parts, Place, checksums
 from nas_attn.data.pixels import ImagesFile, InMemory, Mapped, Pixels, images_file
@@ -77,8 +75,6 @@ INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "ham
 TEST_SHARE = 0.2
 # of the prepared images: a change of how they are made needs another number
 CACHE_FORMAT = 7
-# of what is kept of the bits that images use
-DEPTH_FORMAT = 2
 # largest share of a GPU's free memory for the images of a split
 MEMORY_SHARE = 0.25
 
@@ -301,13 +297,6 @@ def _check_known(folder: Path, classes: Sequence[str]) -> None:
         raise DataError(f"'{folder}' has a class '{strange}' that the training images do not have")
 
 
-def bits_in_use(root: Path, paths: Sequence[Path]) -> int:
-    """Returns the bits that images use, as `used_bits`, kept until a file changes."""
-    question = ("bits that are used", DEPTH_FORMAT)
-    bits: int = remembered(root, question, paths, lambda: used_bits(paths))
-    return bits
-
-
 def preparer(
     train: Files, known: Sequence[Files], section: DataSection, place: Place
 ) -> Callable[[Files], Labelled]:
@@ -315,7 +304,7 @@ def preparer(
     DataError: one cannot be read and is to be refused.
 
     Args:
-        train: The training images: all splits are read with the bits that these use.
+        train: The training images: all splits have bands of 8 bits, or of more, as these.
         known: The images that may tell what masks and boxes are drawn on.
         section: The recipe's data.
         place: Where the images go.
@@ -323,8 +312,6 @@ def preparer(
     deep = False
     if section.channels is not None:
         deep = _are_deep(train.root, train.paths)
-    elif section.bits == "auto":
-        section = section.model_copy(update={"bits": bits_in_use(train.root, train.paths)})
     cut = _cut(section)
     seen = itertools.chain(*(turned_images(files.root, files.sources) for files in known))
     drawn_on = told(seen)
@@ -369,7 +356,6 @@ def _prepared(files: Files, cut: Cut, section: DataSection, place: Place) -> Lab
         names=files.names,
         content=made.content,
         targets=files.targets,
-        bits=cut.bits,
     )
     if not made.broken.any():
         return prepared
@@ -400,14 +386,7 @@ def _cut(section: DataSection) -> Cut:
         )
     if how not in INTERPOLATIONS:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
-    bits = FULL_BITS if section.bits == "auto" else section.bits
-    return replace(
-        cut,
-        resize=int(resize),
-        interpolation=str(how),
-        bits=bits,
-        channels=section.channels,
-    )
+    return replace(cut, resize=int(resize), interpolation=str(how), channels=section.channels)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ why one cannot be read.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -58,6 +59,23 @@ def _identified(file: IO[bytes], name: str) -> ImageFile.ImageFile | None:
                     file.seek(0)
                     return reader(file, name)
     return None
+
+
+# raw modes of 16 bits a value; of colours, Pillow reads the upper 8
+_DEEP = re.compile("(L|LA|I|RGB|RGBA|RGBa|RGBX|CMYK);16")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image, or the file that it is opened from, has values of more than 8 bits."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return True
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else ()
+    return any(_DEEP.match(raw_mode(tile.args)) for tile in tiles)
+
+
+def raw_mode(args: object) -> str:
+    """Returns how the bytes of a file's tile are laid out, by the arguments of its decoder."""
+    return str(args[0] if isinstance(args, tuple) and args else args)
 
 
 # of why a file cannot be read

@@ -20,8 +20,6 @@ from nas_attn.recipe.tables import Kind
 WHOLE = "all"
 # value of a mask's pixels without a class: not used for training or scores
 NOT_COUNTED = 255
-# bits of a value in a file with more than 8, if all of them are used
-FULL_BITS = 16
 # of unreadable files
 SHOWN_REASONS = 5
 # what masks and boxes are drawn on: an image as its file stores it, or as EXIF data say it is shown
@@ -103,8 +101,6 @@ class Inventory:
     labels: Kind = "classes"
     # split -> the folders that `data.splits` names for it
     folders: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    # bits that the training images with more than 8 use; FULL_BITS: all, or the images have 8
-    bits: int = FULL_BITS
     # None: no image can be read, or the study is from before they were kept; so for the rest
     shapes: Shapes | None = None
     boxes: Boxes | None = None
@@ -161,11 +157,6 @@ class Inventory:
         if self.folders:
             parts = (f"{split} is {', '.join(names)}" for split, names in self.folders.items())
             lines.append(f"splits: {'; '.join(parts)}")
-        if self.bits < FULL_BITS:
-            lines.append(
-                f"bits: {self.bits} of {FULL_BITS} in use, so {(1 << self.bits) - 1:,} is white;"
-                " data.bits changes it"
-            )
         if self.channels is not None:
             lines.append(
                 f"bands: {self.channels}, read as they are; each is normalised by its own mean and"

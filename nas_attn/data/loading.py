@@ -22,7 +22,6 @@ from nas_attn.data.dataset import (
     Statistics,
     TargetSplit,
 )
-from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.manifest import Manifest
 from nas_attn.data.parts import Labelled, Moments, Parts, Place
 from nas_attn.data.splitting import Seed, amount, divided, stratified
@@ -200,7 +199,6 @@ class _Source:
             validation_identity=halves.validation.identity,
             task=self.task,
             moments=moments,
-            bits=halves.train.bits,
             manifest=manifest,
             drawn=halves.drawn,
             contradiction=parts.contradiction,
@@ -221,8 +219,6 @@ def _digest(halves: _Halves) -> str:
     for part in (halves.train, halves.validation):
         for array in (part.identity, part.labels, part.boxes, part.targets):
             digest.update(b"" if array is None else array.tobytes())
-    if halves.train.bits != FULL_BITS:
-        digest.update(f"{halves.train.bits} bits".encode())
     return digest.hexdigest()
 
 

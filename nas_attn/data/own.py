@@ -6,8 +6,9 @@ the split's name.
         return Flowers("data/flowers", split)
 
 An item is (image, label), or a dictionary with `image` and `label`; further fields are ignored. An
-image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1;
-arrays and tensors may have any number of channels.
+image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), with any number of
+channels. Bytes stay bytes, and so do floats that are bytes divided by 255; all other values are
+kept as float32.
 A label is a class number; for several labels 0 or 1 for each of them, (K,); in regression a number,
 or several, (K,); in segmentation a mask (H, W) of class numbers; in detection a dictionary
 of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
@@ -32,9 +33,9 @@ from PIL import Image
 from torch import Tensor
 
 from nas_attn.data.cache import Scratch, cache_folder
-from nas_attn.data.decoding import PADDING_GREY, Cut, fitted, framed, to_rgb
-from nas_attn.data.depth import BYTE, is_deep
-from nas_attn.data.inventory import FULL_BITS, NOT_COUNTED
+from nas_attn.data.decoding import PADDING_GREY, Cut, fitted, fitted_bands, framed, to_rgb
+from nas_attn.data.image_file import is_deep
+from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.parts import Labelled, Parts, Place, box_table, detector_side
 from nas_attn.data.pixels import Feed, ImagesFile, InMemory, Mapped, Pixels, images_file
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, several, shorten
@@ -49,6 +50,8 @@ FIRST_CLASS = {"classes": 0, "tags": 0, "numbers": 0, "masks": 0, "boxes": 1}
 MOST_HELD_BYTES = 2**28
 # a tensor that is taken for an array has its height there
 MOST_CHANNELS = 64
+# by which a byte that was divided by 255 may differ from a whole number
+BYTE_SLACK = 1e-3
 # items that one process converts at once
 TOGETHER = 64
 # items that are read again; a mirroring by chance leaves all as they were once in 65,536 times
@@ -76,14 +79,12 @@ def read(function: Callable[..., Any], kind: Kind, section: DataSection, place: 
     if learnt is None:
         raise DataError(f"data.name = '{name}' gives no data set for 'train': return one")
     missing = "" if given["test"] is not None else f"'{name}' gives no data set for 'test'"
-    bits = _bits(learnt, kind, section, place)
 
     def part(split: str) -> Labelled:
         if given[split] is None:
             raise DataError(missing)
-        items = Items(given[split], kind, section, f"'{name}', {split}", bits)
-        images = _read_items(items, section, place)
-        return replace(images, bits=bits or FULL_BITS)
+        items = Items(given[split], kind, section, f"'{name}', {split}")
+        return _read_items(items, section, place)
 
     train = part("train")
     classes = _classes(learnt, train, kind, section)
@@ -150,25 +151,19 @@ class Items:
     section: DataSection
     # whose items they are
     where: str
-    # used of images with 16; None: they are not expected to have 16
-    bits: int | None = None
 
-    def __call__(self, number: int) -> tuple[NDArray[np.uint8], Any]:
-        """Returns an image, uint8 (C, H, W) with its mask as last channel, and the label: a number,
-        or boxes float32 (K, 5). Raises DataError: the item is wrong.
+    def __call__(self, number: int) -> tuple[NDArray[Any], Any]:
+        """Returns an image, uint8 or float32 (C, H, W) with its mask as last channel, and the
+        label: a number, or boxes float32 (K, 5). Raises DataError: the item is wrong.
         """
         where = f"item {number} of {self.where}"
         image, label = self.image(number)
-        if isinstance(image, Image.Image) and is_deep(image):
-            if self.bits is None:
-                raise DataError(
-                    f"{where} has 16 bits, and the first training image has not: say in data.bits"
-                    " how many of them are used"
-                )
-            image = to_rgb(image, self.bits)
         if self.kind == "boxes":
             if not isinstance(image, Image.Image):
-                raise DataError(f"{where} has {image.shape[2]} channels: a detector takes three")
+                raise DataError(
+                    f"{where} has {image.dtype} values and {image.shape[2]} channels: a detector"
+                    " takes bytes and three channels"
+                )
             side = detector_side(self.section)
             return framed(image, side), _boxes(label, side / max(image.size), where)
         size = self.section.size
@@ -186,9 +181,9 @@ class Items:
             raise DataError(f"{where} has an image of {width}x{height} and a mask of {mask.size}")
         return np.concatenate([pixels, np.asarray(mask)[None]]), 0
 
-    def image(self, number: int) -> tuple[Image.Image | NDArray[np.uint8], Any]:
-        """Returns the image of an item, of mode L or RGB or with 16 bits, or (H, W, C) with other
-        channels, and the label as it is.
+    def image(self, number: int) -> tuple[Image.Image | NDArray[Any], Any]:
+        """Returns the image of an item, of mode L or RGB, or (H, W, C) with other channels or
+        values, and the label as it is.
         """
         where = f"item {number} of {self.where}"
         try:
@@ -197,19 +192,12 @@ class Items:
             # a user's data set
             raise DataError(f"{where} cannot be read: {shorten(first_line(error))}") from error
         given, label = _image_and_label(item, where)
+        if isinstance(given, Image.Image) and is_deep(given):
+            return np.asarray(given, np.float32)[..., None], label
         image = given if isinstance(given, Image.Image) else _image_of_array(given, where)
-        if not isinstance(image, Image.Image) or image.mode == "L" or is_deep(image):
+        if not isinstance(image, Image.Image) or image.mode == "L":
             return image, label
-        try:
-            return to_rgb(image), label
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from None
-
-    def largest(self, number: int) -> int:
-        """Returns the largest value of an image with 16 bits; 0 if it has 8."""
-        image, _ = self.image(number)
-        deep = isinstance(image, Image.Image) and is_deep(image)
-        return int(np.asarray(image).max()) if deep else 0
+        return to_rgb(image), label
 
     def each(self, convert: Callable[[int], Any], processes: int) -> Iterator[Any]:
         """Yields what a function makes of all items, in order."""
@@ -218,28 +206,17 @@ class Items:
         return itertools.chain.from_iterable(Feed(convert, processes, stacked=False)(batches))
 
 
-def _bits(dataset: Any, kind: Kind, section: DataSection, place: Place) -> int | None:
-    """The bits that the training images use, if their first one has 16; else None."""
-    if section.bits != "auto":
-        return section.bits
-    items = Items(dataset, kind, section, f"'{section.name}', train")
-    first, _ = items.image(0)
-    if not isinstance(first, Image.Image) or not is_deep(first):
-        return None
-    largest: int = max(items.each(items.largest, section.workers or place.processes))
-    return max(BYTE, largest.bit_length())
-
-
 def _read_items(items: Items, section: DataSection, place: Place) -> Labelled:
     """Reads all items once; many images go into a file, which is mapped into memory."""
     first, _ = items(0)
     if items.where.endswith("train"):
         _say_fields(items)
     count = len(items.dataset)
+    again = np.unique(np.linspace(0, count - 1, READ_AGAIN).round().astype(int)).tolist()
     labels: list[Any] = []
     identity = np.zeros(count, np.int64)
 
-    def read_all(write: Callable[[NDArray[np.uint8]], object]) -> None:
+    def read_all(write: Callable[[NDArray[Any]], object]) -> None:
         converted = items.each(items, section.workers or place.processes)
         for number, (pixels, label) in enumerate(converted):
             if pixels.shape != first.shape:
@@ -253,21 +230,22 @@ def _read_items(items: Items, section: DataSection, place: Place) -> Labelled:
 
     kept: Pixels
     if count * first.size <= MOST_HELD_BYTES:
-        images: list[NDArray[np.uint8]] = []
+        images: list[NDArray[Any]] = []
         read_all(images.append)
         kept = InMemory(torch.from_numpy(np.stack(images)))
     else:
         folder = cache_folder()
         try:
             scratch = Scratch(folder)
-            with images_file(scratch.path, count, first.shape) as write:
-                read_all(write)
+            deep = any(items(number)[0].dtype != np.uint8 for number in again)
+            dtype = np.float32 if deep else np.uint8
+            with images_file(scratch.path, count, first.shape, dtype) as write:
+                read_all(lambda pixels: write(_as_type(pixels, dtype, items.where)))
             kept = Mapped(ImagesFile(scratch.path, scratch=scratch))
         except OSError as error:
             raise DataError(
                 f"the images of {items.where} cannot be kept in '{folder}': {error}"
             ) from None
-    again = np.unique(np.linspace(0, count - 1, READ_AGAIN).round().astype(int)).tolist()
     # not changed by chance
     fixed = all(_checksum(items(number)[0]) == identity[number] for number in again)
     boxes = None
@@ -293,7 +271,17 @@ def _stacked(labels: Sequence[NDArray[np.float32]], where: str) -> NDArray[np.fl
     return np.stack(labels)
 
 
-def _checksum(pixels: NDArray[np.uint8]) -> int:
+def _as_type(pixels: NDArray[Any], dtype: type[Any], where: str) -> NDArray[Any]:
+    """Raises DataError: values are not of this type, unlike those of the images looked at first."""
+    if pixels.dtype == np.float32 and dtype == np.uint8:
+        raise DataError(
+            f"{where} has images of bytes, and one with values between them: give all as bytes, or"
+            " all as floats that are no bytes divided by 255"
+        )
+    return pixels.astype(dtype, copy=False)
+
+
+def _checksum(pixels: NDArray[Any]) -> int:
     return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
@@ -356,9 +344,11 @@ def _highest_label(part: Labelled, kind: Kind) -> int:
     return int(part.labels.max())
 
 
-def _pixels(image: Image.Image | NDArray[np.uint8], cut: Cut | None) -> NDArray[np.uint8]:
-    """uint8 (C, H, W), as large as the network's input."""
+def _pixels(image: Image.Image | NDArray[Any], cut: Cut | None) -> NDArray[Any]:
+    """uint8 or float32 (C, H, W), as large as the network's input."""
     if not isinstance(image, Image.Image):
+        if image.dtype == np.float32:
+            return image.transpose(2, 0, 1) if cut is None else fitted_bands(image, cut)
         bands = (Image.fromarray(band) for band in image.transpose(2, 0, 1))
         return np.concatenate([_pixels(band, cut) for band in bands])
     if cut is not None:
@@ -367,37 +357,47 @@ def _pixels(image: Image.Image | NDArray[np.uint8], cut: Cut | None) -> NDArray[
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _image_of_array(image: Any, where: str) -> Image.Image | NDArray[np.uint8]:
-    """An image from bytes or 0 to 1: (H, W) or (H, W, C); of a tensor (C, H, W)."""
+def _image_of_array(image: Any, where: str) -> Image.Image | NDArray[Any]:
+    """An image from an array (H, W) or (H, W, C), or a tensor (C, H, W)."""
     array = np.asarray(image)
     if isinstance(image, Tensor) and array.ndim == 3:
         array = array.transpose(1, 2, 0)
+    elif array.ndim == 3 and array.shape[2] > min(array.shape[:2]):
+        raise DataError(
+            f"{where} has an array of the shape {array.shape}, and arrays are (height, width,"
+            f" channels): give a tensor, which is (channels, height, width), or transpose it"
+        )
     if array.dtype.kind not in "uifb" or array.ndim < 2:
         described = f"{type(image).__name__} ({shorten(repr(image), 40)})"
         raise DataError(
             f"{where} has for an image a {described}: give a PIL image, an array or a tensor"
         )
-    low = array.min()
-    high = array.max()
-    if array.dtype.kind == "f":
-        if not (low >= 0 and high <= 1):
-            raise DataError(
-                f"{where} has values from {low:.3g} to {high:.3g}: give bytes or 0 to 1"
-            )
-        array = np.round(array * 255)
-    elif not (low >= 0 and high <= 255):
-        raise DataError(
-            f"{where} has values from {low} to {high}: give bytes, or a PIL image of mode I;16"
-        )
-    array = array.astype(np.uint8)
-    if array.ndim == 3 and array.shape[2] == 1:
+    if not np.isfinite(array).all():
+        raise DataError(f"{where} has values that are no finite numbers: write one for them")
+    array = _bytes_or_floats(array)
+    if array.dtype == np.float32 and array.ndim == 2:
+        array = array[..., None]
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim > 3 or array.shape[2:] > (MOST_CHANNELS,):
         raise DataError(
             f"{where} has an image of the shape {np.shape(image)}: give (H, W), (H, W, C) or a"
             f" tensor (C, H, W), with {MOST_CHANNELS} channels at most"
         )
-    return array if array.ndim == 3 and array.shape[2] != 3 else Image.fromarray(array)
+    if array.dtype == np.float32 or (array.ndim == 3 and array.shape[2] != 3):
+        return array
+    return Image.fromarray(array)
+
+
+def _bytes_or_floats(array: NDArray[Any]) -> NDArray[Any]:
+    """Bytes, also where floats are bytes divided by 255; else float32, floats times 255, so that
+    both have one scale.
+    """
+    values = array * 255.0 if array.dtype.kind == "f" else array
+    whole = np.round(values)
+    if whole.min() >= 0 and whole.max() <= 255 and np.abs(values - whole).max() <= BYTE_SLACK:
+        return whole.astype(np.uint8)
+    return values.astype(np.float32)
 
 
 def _class_number(label: Any, where: str) -> int:

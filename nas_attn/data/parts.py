@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.inventory import FULL_BITS
 from nas_attn.data.manifest import Listing
 from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
@@ -83,8 +82,6 @@ class Labelled:
     boxes: NDArray[np.float32] | None = None
     # (N, K): 0 or 1 for each of K labels, or the numbers of K columns
     targets: NDArray[np.float32] | None = None
-    # used of images with 16, as in `depth`
-    bits: int = FULL_BITS
     # (N,), paths below the data's folder; None: the images are in no files of their own
     names: NDArray[np.str_] | None = None
     # (N,), checksums of the files' contents; None: those of the pixels, in `identity`

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from nas_attn.data import coco, masks, table, yolo_files
 from nas_attn.data.bands import missing_reader
 from nas_attn.data.copies import Look, Seen, image_remarks, look_at
-from nas_attn.data.decoding import Framed, Masked, Size, told, turned_images
-from nas_attn.data.folder import bits_in_use, image_folder
+from nas_attn.data.decoding import Framed, Masked, Size, more_bits, told, turned_images
+from nas_attn.data.folder import image_folder
 from nas_attn.data.inventory import (
-    FULL_BITS,
     NOT_COUNTED,
     WHOLE,
     Boxes,
@@ -116,10 +115,12 @@ class _Survey:
         """Opens all images, counts them, and remarks what they show; `grouped`, `by_groups`: as in
         `image_remarks`. Raises DataError: none can be read.
         """
-        looks = [self._checked(look) for look in look_at(self.root, self.paths)]
+        found = look_at(self.root, self.paths)
         lacking = missing_reader(self.paths)
-        if lacking and any(look.why == lacking for look in looks):
+        if lacking and all(look.why == lacking for look in found):
             raise DataError(f"the images of '{self.root}': {lacking}")
+        are_deep = all(look.deep for look in found if not look.why)
+        looks = [self._checked(look, are_deep=are_deep) for look in found]
         seen = [
             Seen(split, label, name, look)
             for (split, label), name, look in zip(
@@ -137,9 +138,9 @@ class _Survey:
         self.sizes = {
             path: look.size for path, look in zip(self.paths, looks, strict=True) if not look.why
         }
-        found = {look.bands for look in looks if not look.why}
-        if len(found) == 1 and all(look.banded for look in looks if not look.why):
-            (self.bands,) = found
+        numbers = {look.bands for look in looks if not look.why}
+        if len(numbers) == 1 and all(look.banded for look in looks if not look.why):
+            (self.bands,) = numbers
         if lacking and (self.bands or self.channels):
             self.remarks.append(Remark("missing_reader", lacking))
         if self.sizes:
@@ -149,8 +150,12 @@ class _Survey:
             square = float(np.median(sizes.min(1) / sizes.max(1)))
             self.shapes = Shapes(width, height, narrow, wide, square)
 
-    def _checked(self, look: Look) -> Look:
-        """What an image shows, which cannot be read if it has other bands than it must."""
+    def _checked(self, look: Look, *, are_deep: bool) -> Look:
+        """What an image shows, which cannot be read if it has other bands than it must, or more
+        bits than the others.
+        """
+        if self.channels is None and look.deep and not are_deep:
+            return replace(look, why=more_bits(look.bands))
         if look.why or self.channels in (None, look.bands):
             return look
         return replace(look, why=f"{look.bands} bands, and data.channels is {self.channels}")
@@ -183,13 +188,8 @@ class _Survey:
             shown.append(printable_name(inside.as_posix()))
         return shown
 
-    def inventory(self, splits: SplitsSection | None = None, *, bits: bool = True) -> Inventory:
-        """What was taken. `bits`: whether the images are decoded here, and not by ultralytics."""
-        used = FULL_BITS
-        if bits and self.channels is None:
-            # of a folder that is not divided, by all images
-            learnt = zip(self.paths, self.places, strict=True)
-            used = bits_in_use(self.root, [p for p, (s, _) in learnt if s in ("train", WHOLE)])
+    def inventory(self, splits: SplitsSection | None = None) -> Inventory:
+        """What was taken."""
         read = set(self.paths)
         left_out = {
             # arrays, which are images where no others are beside them
@@ -204,7 +204,6 @@ class _Survey:
             tuple(self.remarks),
             self.labels,
             {} if splits is None else splits.by_split,
-            used,
             self.shapes,
             self.boxes,
             bands=None if self.labels == "boxes" else self.bands,
@@ -624,7 +623,7 @@ def _take_yolo(section: DataSection) -> Inventory | None:
     survey.check_readable()
     survey.remarks += about_labels
     survey.left_out["that ultralytics does not read"] = _unread_by_yolo(section)
-    return survey.inventory(bits=False)
+    return survey.inventory()
 
 
 def _check_there(section: DataSection, by_split: Mapping[str, Sequence[Path]]) -> None:

@@ -319,7 +319,6 @@ def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -
         "name": recipe.data.name,
         "section": data_of(tasks.of(recipe)).section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
-        "bits": dataset.bits,
     }
     # so that a later check can say what has changed
     if dataset.manifest is not None:

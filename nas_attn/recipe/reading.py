@@ -136,8 +136,8 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
 
 def _as_now(text: str) -> str:
     """A recipe of before 2026-11-24 with the `init` that its `auto` stood for, one of before
-    2026-11-27 with the bits of an image that it used and its one division, and one of before
-    2026-11-29 with the norms that it trained; others as they are.
+    2026-11-27 with its one division, and one of before 2026-11-29 with the norms that it trained;
+    none with the bits of its images.
     """
     # a damaged one is told by who reads it
     with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -145,15 +145,11 @@ def _as_now(text: str) -> str:
         training = table["training"]
         if training.get("init") == "auto":
             training["init"] = "paper" if training["start"] == "scratch" else "identity"
-        table["data"].setdefault("bits", ALL_BITS)
+        table["data"].pop("bits", None)
         table["data"].setdefault("resplit", False)
         table["backbone"].setdefault("norms", "as_built")
         return json.dumps(table)
     return text
-
-
-# of an image, all of which counted as used before `data.bits`
-ALL_BITS = 16
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:

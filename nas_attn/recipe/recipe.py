@@ -261,11 +261,10 @@ class Recipe(Section):
         return self.model_copy(update=update)
 
     def with_autos_of(self, other: Recipe) -> Recipe:
-        """This recipe with the other's `data.bits`, `data.resplit` and `backbone.norms`, where its
-        own may be any (`auto`).
+        """This recipe with the other's `data.resplit` and `backbone.norms`, where its own may be
+        any (`auto`).
         """
-        open_ = [name for name in ("bits", "resplit") if getattr(self.data, name) == "auto"]
-        update = {name: getattr(other.data, name) for name in open_}
+        update = {"resplit": other.data.resplit} if self.data.resplit == "auto" else {}
         backbone = self.backbone
         if backbone.norms == "auto":
             backbone = backbone.model_copy(update={"norms": other.backbone.norms})

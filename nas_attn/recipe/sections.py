@@ -227,10 +227,6 @@ class DataSection(Section):
     """
     broken_images: Literal["refuse", "skip"] = "refuse"
     """For an image that cannot be read: stop with an error, or leave it out."""
-    bits: Literal["auto"] | Annotated[int, Field(ge=8, le=16)] = "auto"
-    """For images with 16 bits: how many of them are used, so 12 if 4095 is white. `auto`: as many
-    as the largest value of the training images needs.
-    """
     # studies from before it know their recipe again by its text
     channels: int | None = Field(
         default=None, ge=1, le=MOST_BANDS, exclude_if=lambda number: number is None
@@ -278,10 +274,11 @@ class DataSection(Section):
 
     @classmethod
     def stored(cls, table: Mapping[str, Any]) -> Self:
-        """A section as it was written earlier. Before `bits`, 16 of them counted as used; before
-        `resplit`, there was one division.
+        """A section as it was written earlier: with `bits`, which images of 16 bits had, or before
+        `resplit`, with one division.
         """
-        return cls.model_validate({"bits": 16, "resplit": False, **table})
+        known = {name: value for name, value in table.items() if name != "bits"}
+        return cls.model_validate({"resplit": False, **known})
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -305,8 +302,6 @@ class DataSection(Section):
             raise ValueError(
                 f"channels is for folder:PATH, and '{self.name}' is not one: remove channels"
             )
-        if self.channels is not None and self.bits != "auto":
-            raise ValueError("channels keeps all bits as they are: remove bits")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together: give both or neither")
         return self

@@ -171,6 +171,6 @@ def _key(section: DataSection) -> str:
     """Name of the images of a recipe: equal for all places and ways of reading them."""
     # studies from before say nothing of the last two; how seeds divide the images anew changes
     # none of them
-    reading = {"workers", "root", "bits", "resplit"}
+    reading = {"workers", "root", "resplit"}
     how = section.model_dump(mode="json", exclude=reading, exclude_defaults=True)
     return hashlib.blake2b(json.dumps(how, sort_keys=True).encode(), digest_size=8).hexdigest()

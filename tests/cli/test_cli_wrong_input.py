@@ -66,11 +66,6 @@ def change(folder: Path, old: str, new: str) -> None:
         ),
         (
             'name = "external"',
-            'name = "mnist", bits = 20',
-            "data.bits: input should be 'auto', or less than or equal to 16, not 20",
-        ),
-        (
-            'name = "external"',
             'name = "mnist", validation = 1.5',
             "fractional part, or less than or equal to 1, not 1.5",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import Nas
+from made_study import recipe
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
@@ -18,7 +20,7 @@ from nas_attn.data import loading
 from nas_attn.data.bands import read_bands
 from nas_attn.data.taking import take
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
-from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.reading import frozen_recipe, load_recipe
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.training.parameters import LearningRates
@@ -242,17 +244,48 @@ def test_an_image_with_other_bands_is_refused_or_left_out(tmp_path: Path, name: 
         loaded(root, broken_images="skip").read_test("to see all")
 
 
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        ({"name": "digits"}, "channels is for folder:PATH"),
-        ({"name": "folder:a", "bits": 12}, "channels keeps all bits as they are: remove bits"),
-    ],
-)
-def test_bands_are_those_of_a_folder(data: dict[str, Any], said: str) -> None:
-    changes = {f"data.{key}": value for key, value in {**data, "channels": 4}.items()}
-    with pytest.raises(RecipeError, match=said):
-        load_recipe("digits", overrides=changes)
+def test_bands_are_those_of_a_folder() -> None:
+    with pytest.raises(RecipeError, match="channels is for folder:PATH"):
+        load_recipe("digits", overrides={"data.channels": 4})
+
+
+def scans(root: Path) -> None:
+    """Of 12 bits, in files of 16."""
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for image in range(8):
+            values = made("uint16", 1, seed=image + 9 * (name == "dog"))
+            Image.fromarray(values[..., 0]).save(root / name / f"{image}.png")
+
+
+def test_images_of_12_bits_are_read_with_all_bits_or_not_at_all(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    scans(root)
+    with pytest.raises(DataError, match=r"more than 8 bits: data.channels = 1 reads them all"):
+        loading.load(DataSection(name=f"folder:{root}", size=20), device="cpu")
+    assert take(str(root)).bands == 1
+    stored = loaded(root, channels=1).train.first(99)
+    assert stored.dtype == torch.float32
+    assert 4000 < stored.max() < 4096
+
+
+def test_a_study_of_before_is_read_without_the_bits_of_its_images() -> None:
+    table = json.loads(recipe().to_json())
+    table["data"]["bits"] = 16
+    assert frozen_recipe(json.dumps(table), where="a study") == recipe()
+
+
+AMBIGUOUS = [(64, 64, 200), (25, 25, 30), (64, 200, 64), (32, 32, 32)]
+
+
+@pytest.mark.parametrize("shape", AMBIGUOUS)
+def test_an_array_that_can_be_read_in_two_ways_needs_the_number_of_its_bands(
+    tmp_path: Path, shape: tuple[int, int, int]
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match=r"give their number, data\.channels"):
+        read_bands(tmp_path / "a.npy")
+    assert read_bands(tmp_path / "a.npy", shape[2]).shape == shape
 
 
 def test_arrays_need_the_number_of_their_bands(tmp_path: Path) -> None:

@@ -89,12 +89,7 @@ ROWS = {
         {"all": 23},
         ["3 images of one colour", "1 image with copies of the same pixels (3 files), such as"],
     ),
-    "values without a known white": Row(
-        folders_made.floats, {"all": 20}, ["1 unreadable", "no known white"]
-    ),
-    "twelve bits": Row(
-        folders_made.twelve_bits, {"all": 20}, ["bits: 12 of 16 in use, so 4,095 is white"]
-    ),
+    "values without a known white": Row(folders_made.floats, {"all": 20}, ["1 unreadable"]),
     "equal splits": Row(
         folders_made.leaking,
         {"train": 10, "validation": 10, "test": 10},
