@@ -12,9 +12,6 @@ from nas_attn.errors import did_you_mean, several
 from nas_attn.recipe.tables import PRESETS
 from nas_attn.space.schema import Section
 
-Factor = Annotated[float, Field(ge=0.0)]
-
-
 # of a search that trains as the target, while this is not found yet
 OPEN_RUNGS = [10]
 
@@ -155,8 +152,8 @@ class TrainingSection(Section):
     """Defaults from a published way to train; the recipe's own keys come first. What differs from
     the sources: biases and norms have no weight decay, and photographs are cropped from the middle
     square of `data.size`. `cifar` (He et al. 2015): nothing else. `fine-tune` (fastai): no first
-    epoch with a frozen body, rates that fall by block and not by three groups, momentum that stays
-    0.9. `layer-norm` (ConvNeXt, Liu et al. 2022): only its optimizer, AdamW, and the weight decay.
+    epoch with a frozen body, one rate for the whole body, momentum that stays 0.9.
+    `layer-norm` (ConvNeXt, Liu et al. 2022): only its optimizer, AdamW, and the weight decay.
     `timm-a3` (Wightman et al. 2021): trains at `data.size`, not at 160 pixels, unless
     RandomResizedCrop has `size = 160`; needs timm. `torchvision-v2` (ResNet-50's IMAGENET1K_V2):
     not at 176 pixels unless RandomResizedCrop has `size = 176`, and `ema` averages over a shorter
@@ -180,14 +177,11 @@ class TrainingSection(Section):
     """Peak rate of candidates that start from trained weights; None: a fifth of `learning_rate`."""
     attention_learning_rate: float = Field(default=1.0, gt=0)
     """Factor on the learning rate of attention modules."""
-    backbone_learning_rate: Factor | list[Factor] = 1.0
-    """Factor on the learning rate of the backbone in candidates; 0 freezes it. A list has the
-    factor for the layers before stage 1, then one for each stage: `[0, 0, 0, 0.1, 1]`; the head has
-    1.
-    """
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor on the learning rate of each block against the one after it, in candidates from
-    trained weights (timm's layer decay).
+    backbone_learning_rate: float = Field(default=1.0, ge=0)
+    """Factor on the learning rate of the backbone in candidates; 0 freezes it."""
+    head_learning_rate: float = Field(default=1.0, gt=0)
+    """Factor on the learning rate of the head in candidates that start from trained weights: of
+    every layer whose size depends on the number of classes.
     """
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.9, ge=0, lt=1)
@@ -233,6 +227,9 @@ class TrainingSection(Section):
     @classmethod
     def _with_usual(cls, table: Any) -> Any:
         """With the rungs of a start from a backbone, and the keys of a preset."""
+        if isinstance(table, dict) and table.get("layer_decay") == 1:
+            # what studies kept that were begun while there was such a key
+            table = {key: value for key, value in table.items() if key != "layer_decay"}
         if isinstance(table, dict) and table.get("start") == "backbone":
             table = {"rungs": [1, 3], **table}
         preset = table.get("preset") if isinstance(table, dict) else None

@@ -352,7 +352,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "batch_size": 64,
             "learning_rate": 0.002,
             "finetune_learning_rate": 0.001,
-            "layer_decay": 0.6,
             "weight_decay": 0.01,
             "ema": 0.0,
             "schedule": [

@@ -4,16 +4,15 @@ frozen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
 from torch import nn
 
-from nas_attn import attachment, backbones
+from nas_attn import backbones
 from nas_attn.attachment.own_loop import attention_parameters
 from nas_attn.backbones.weight_files import new_for_other_classes
-from nas_attn.errors import BackboneError, RecipeError
+from nas_attn.errors import BackboneError
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.plan import Plan
@@ -27,31 +26,19 @@ def peak_rate(section: TrainingSection) -> float:
 
 
 def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
-    """Learning rates of a candidate of this plan. Raises RecipeError: there are rates for another
-    number of stages. Raises BackboneError: so it is for a backbone that is not the study's, or that
-    one has no stages.
-    """
+    """Learning rates of a candidate of this plan."""
     section = plan.recipe.training
     rate = peak_rate(section)
     attention = attention_parameters(model)
     if section.start == "scratch":
         return LearningRates(rate, attention)
     factor = section.backbone_learning_rate
+    if factor == section.head_learning_rate:
+        return LearningRates(rate, attention, factor)
+    head = _classifier(plan)
     names = [name for name, _ in model.named_parameters() if name not in attention]
-    if factor == 0:
-        # frozen, it would stay untrained behind weights for other classes
-        trained = _classifier(plan)
-        return LearningRates(rate, attention, {name: 0.0 for name in names if name not in trained})
-    if isinstance(factor, list) or section.layer_decay != 1:
-        return LearningRates(rate, attention, _by_depth(plan, names))
-    return LearningRates(rate, attention, factor)
-
-
-def check_rates(plan: Plan) -> None:
-    """Raises as `candidate_rates` does for the candidates of this plan."""
-    section = plan.recipe.training
-    if isinstance(section.backbone_learning_rate, list) or section.layer_decay != 1:
-        candidate_rates(plan, plan.bare(0))
+    factors = {name: section.head_learning_rate if name in head else factor for name in names}
+    return LearningRates(rate, attention, factors)
 
 
 def _classifier(plan: Plan) -> frozenset[str]:
@@ -76,70 +63,3 @@ def _classifier(plan: Plan) -> frozenset[str]:
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:
     """Name of each parameter -> its shape."""
     return {name: parameter.shape for name, parameter in model.named_parameters()}
-
-
-def _by_depth(plan: Plan, names: Sequence[str]) -> dict[str, float]:
-    """Factor of each parameter by its block. Layers between two blocks belong to the second one,
-    layers after the last block to the head.
-    """
-    section = plan.recipe.training
-    blocks = _blocks(plan)
-    factor = section.backbone_learning_rate
-    stages = max((stage for _, stage in blocks), default=0)
-    if isinstance(factor, list) and len(factor) != stages + 1:
-        raise _other_stages(plan, len(factor), stages)
-
-    def block_of(name: str) -> int:
-        """The number of a parameter's block, from 1; 0 outside of all."""
-        for number, (path, _) in enumerate(blocks, 1):
-            if name.startswith(path):
-                return number
-        return 0
-
-    inside = list(map(block_of, names))
-    last = max((place for place, number in enumerate(inside) if number), default=-1)
-    factors = {}
-    at = 0
-    for place, (name, number) in enumerate(zip(names, inside, strict=True)):
-        at = max(at, number)
-        depth = number or (len(blocks) + 1 if place > last else at and at + 1)
-        own = factor
-        if isinstance(own, list):
-            if depth > len(blocks):
-                own = 1.0
-            else:
-                of_stage = blocks[depth - 1][1] if depth else 0
-                own = own[of_stage]
-        factors[name] = own * section.layer_decay ** (len(blocks) + 1 - depth)
-    return factors
-
-
-def _blocks(plan: Plan) -> list[tuple[str, int]]:
-    """Path and stage of each block of the plan's backbone. Raises BackboneError: it has none."""
-    # a backbone that is not the study's has no sites in its plan
-    sites = plan.sites or attachment.find_sites(plan.bare(0), plan.input_shape, granularity="block")
-    blocks = []
-    for site in sites:
-        stage, _, block = site.name.removeprefix("stage").partition(".block")
-        if (
-            site.role == "backbone"
-            and stage.isdigit()
-            and block
-            and (points := dict(site.points).get("block"))
-        ):
-            blocks.append((f"{points[0].path}.", int(stage)))
-    return blocks
-
-
-def _other_stages(plan: Plan, factors: int, stages: int) -> RecipeError | BackboneError:
-    """That a list of factors is for another number of stages."""
-    if not plan.sites:
-        return BackboneError(
-            f"'{plan.recipe.backbone.name}' has {stages} stages, but"
-            f" training.backbone_learning_rate has {factors} factors, for {factors - 1} stages:"
-            " leave this backbone out, or give one number"
-        )
-    return RecipeError(
-        f"training.backbone_learning_rate has {factors} factors, but the backbone has"
-        f" {stages} stages: give {stages + 1}, the first for the layers before stage 1"
-    )

@@ -21,7 +21,6 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import LatencySection, Recipe
 from nas_attn.recipe.tables import IN_INT8
-from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.numerics import PLAIN
 from nas_attn.training.plan import Plan
 from nas_attn.training.trainer import Trainer
@@ -88,10 +87,8 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
 
 def read_weights(plan: Plan) -> Iterator[str]:
     """Reads the weights that a recipe names; yields what a user should know of what is used. Raises
-    BackboneError: they do not fit. Raises RecipeError: there are learning rates for another number
-    of stages.
+    BackboneError: they do not fit.
     """
-    check_rates(plan)
     for weights in wanted_weights(plan.recipe):
         yield from given_weights(plan, weights)[1]
 

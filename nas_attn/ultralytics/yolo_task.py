@@ -13,7 +13,7 @@ DETECTOR_PREFIX = "ultralytics:"
 """Beginning of the names of its detectors."""
 OUR_OPTIONS = (
     "backbone_learning_rate",
-    "layer_decay",
+    "head_learning_rate",
     "accumulate",
     "loss",
     "ema",

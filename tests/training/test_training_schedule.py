@@ -15,12 +15,12 @@ from nas_attn import backbones
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.pixels import InMemory
-from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
+from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe.tables import PRESETS
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.space.notation import parse, parse_choice
+from nas_attn.space.notation import parse
 from nas_attn.training.learning_rates import candidate_rates
 from nas_attn.training.learnt import learnt_of
 from nas_attn.training.parameters import (
@@ -28,7 +28,6 @@ from nas_attn.training.parameters import (
     check_training,
     frozen,
     make_optimizer,
-    rate_of,
     schedule_factors,
 )
 from nas_attn.training.plan import Build, make_plan
@@ -143,76 +142,22 @@ def test_an_optimizer_gets_its_arguments() -> None:
     ]
 
 
-def test_stages_are_frozen_and_rates_fall_by_block() -> None:
-    def rates(**training: object) -> dict[str, float]:
-        changes = {"training.start": "backbone"} | {
-            f"training.{key}": value for key, value in training.items()
-        }
-        plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
-        model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=se")), 0)
-        rates = candidate_rates(plan, model)
-        found = {
-            n: rate_of(n, rates.backbone)
-            for n, _ in model.named_parameters()
-            if n not in rates.attention
-        }
-        optimizer = make_optimizer(model, TrainingSection(), rates)
-        assert optimizer is not None
-        assert {group["factor"] for group in optimizer.param_groups} == {1.0, *found.values()}
-        return found
-
-    by_stage = rates(backbone_learning_rate=[0, 0, 0.1, 0.5])
-    assert {by_stage[name] for name in ("conv1.weight", "bn1.bias", "layer1.2.bn2.weight")} == {0}
-    expected = {
-        "layer2.0.conv1.weight": 0.1,
-        "layer3.2.bn2.bias": 0.5,
-        "linear.weight": 1.0,
-        "linear.bias": 1.0,
+def test_the_head_has_a_rate_of_its_own_beside_the_backbone() -> None:
+    changes = {
+        "training.start": "backbone",
+        "training.backbone_learning_rate": 0.1,
+        "training.head_learning_rate": 5.0,
+        "training.attention_learning_rate": 2.0,
     }
-    assert {name: by_stage[name] for name in expected} == expected
-    by_block = rates(layer_decay=0.5)
-    assert [by_block[f"layer{s}.{b}.conv1.weight"] for s in (1, 2, 3) for b in range(3)] == [
-        0.5 ** (9 - n) for n in range(9)
-    ]
-    assert (by_block["linear.weight"], by_block["conv1.weight"]) == (1.0, 0.5**10)
-    with pytest.raises(RecipeError, match=r"3 factors, .*3 stages: .*4"):
-        rates(backbone_learning_rate=[0, 0, 1])
-
-
-def of_other(backbone: str, **training: object) -> dict[str, float]:
-    """Parameter -> factor on its learning rate, of another backbone than the study's resnet20."""
-    changes = {"training.start": "backbone"} | {
-        f"training.{key}": value for key, value in training.items()
-    }
-    recipe = load_recipe("cifar10-resnet20", overrides=changes)
-    plan = make_plan(recipe, (3, 32, 32), 10).like(parse_choice(backbone, "backbone"))
-    rates = candidate_rates(plan, plan.bare(0))
-    assert isinstance(rates.backbone, dict)
-    return rates.backbone
-
-
-def test_another_backbone_has_the_rates_of_its_own_blocks() -> None:
-    # more blocks
-    deeper = of_other("resnet32", layer_decay=0.5)
-    assert [deeper[f"layer{s}.{b}.conv1.weight"] for s in (1, 2, 3) for b in range(5)] == [
-        0.5 ** (15 - n) for n in range(15)
-    ]
-    # other names
-    named = of_other("torchvision:regnet_y_400mf", backbone_learning_rate=[0, 0, 0.1, 0.5, 0.7])
-    of_stage = {
-        "stem.0.weight": 0,
-        "trunk_output.block1.block1-0.proj.0.weight": 0,
-        "trunk_output.block2.block2-0.proj.0.weight": 0.1,
-        "trunk_output.block3.block3-5.f.c.0.weight": 0.5,
-        "trunk_output.block4.block4-0.proj.0.weight": 0.7,
-        "fc.weight": 1.0,
-    }
-    assert {name: named[name] for name in of_stage} == of_stage
-
-
-def test_rates_for_other_stages_are_refused_for_that_backbone_alone() -> None:
-    with pytest.raises(BackboneError, match=r"regnet_y_400mf.* 4 stages.* 4 factors.* 3 stages"):
-        of_other("torchvision:regnet_y_400mf", backbone_learning_rate=[0, 0, 0.1, 0.5])
+    plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
+    model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=se")), 0)
+    rates = candidate_rates(plan, model)
+    optimizer = make_optimizer(model, plan.recipe.training, rates)
+    assert optimizer is not None
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    found = {names[p]: group["factor"] for group in optimizer.param_groups for p in group["params"]}
+    assert (found["linear.weight"], found["linear.bias"], found["conv1.weight"]) == (5.0, 5.0, 0.1)
+    assert {found[name] for name in rates.attention} == {2.0}
 
 
 CLASSIFIERS = {
@@ -238,7 +183,6 @@ def trained_factors(backbone: str, build: Build | None = None) -> dict[str, floa
             "backbone.name": backbone,
             "training.start": "backbone",
             "training.backbone_learning_rate": 0.0,
-            "training.layer_decay": 0.5,
             "training.attention_learning_rate": 5.0,
             "objectives": ["accuracy"],
         },

@@ -33,7 +33,6 @@ from nas_attn.space.placement import BARE, Placement, ResolvedPlacement
 from nas_attn.space.search_space import other_of
 from nas_attn.storage.records import Latency
 from nas_attn.storage.trial_book import BASELINE, outside
-from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.starts import given_weights
 
 # latency ratio of a smaller network that is worth its place
@@ -98,7 +97,6 @@ class QueuedRelatives:
             return False
         try:
             plan = self._bench.plan.like(other)
-            check_rates(plan)
             if plan.recipe.training.start == "pretrained":
                 given_weights(plan)
         except BackboneError as error:

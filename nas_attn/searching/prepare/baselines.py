@@ -21,7 +21,6 @@ from nas_attn.space.placement import BARE, Assignment, BaselineName, Placement, 
 from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Values
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import BASELINE, TRIED
-from nas_attn.training.learning_rates import check_rates
 from nas_attn.training.plan import Plan, study_plan, wanted
 from nas_attn.training.starts import wanted_weights
 
@@ -287,11 +286,8 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
 
 
 def _check_other(plan: Plan, other: Choice) -> None:
-    """Raises BackboneError: there is no such backbone, or the study's weights or learning rates are
-    not for it.
-    """
+    """Raises BackboneError: there is no such backbone, or the study's weights are not for it."""
     plan.bare(0, other)
-    check_rates(plan.like(other))
     training = plan.recipe.training
     if training.start == "pretrained" and training.weights != "default":
         raise BackboneError(

@@ -440,13 +440,6 @@ def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidat
         beginning.begin(
             load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"]
         )
-    by_stage = {"training.start": "backbone", "training.backbone_learning_rate": [0, 0, 1, 1]}
-    with pytest.raises(BackboneError, match=r"resnet18.*4 stages"):
-        beginning.begin(
-            load_recipe("cued-digits", overrides={**few, **timed, **by_stage}),
-            URL,
-            tried=["backbone=torchvision:resnet18"],
-        )
     opened = beginning.begin(
         load_recipe("cued-digits", overrides={**few, **timed}),
         URL,
