@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nas_attn.backbones import torchvision_detectors as detectors
+from nas_attn.backbones.weights_input import is_on_hub, torchvision_weights
 from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line, shorten
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
@@ -23,18 +22,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""ImageNet's, per channel."""
-_CONVERTING = ("googlenet", "inception_v3")
-"""torchvision's networks whose weights expect mean and deviation 0.5. With weights, torchvision's
-own network converts ImageNet's normalisation to this one; ours is built without, so it is fed so.
-"""
-ONE_SIZE = ("vit_", "maxvit_")
-ONE_SIDE = 224
-"""torchvision's classifiers, by the beginnings of their names, that are built for images of one
-size, and its side in pixels.
-"""
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": _AUXILIARY_OFF,
@@ -205,10 +192,14 @@ def torchvision_options(
     """
     if name in detectors.names():
         return detectors.arguments(name, input_shape[1:], classes)
+    usual = TORCHVISION_OPTIONS.get(name, {})
     if name in _torchvision_names("segmentation"):
         usual = _SEGMENTATION
-    else:
-        usual = TORCHVISION_OPTIONS.get(name, {})
+    # else these would be built for images of 224, whatever their weights are for
+    if name.startswith("vit_"):
+        usual = {"image_size": input_shape[1]}
+    if name.startswith("maxvit_"):
+        usual = {"input_size": input_shape[1:]}
     return {**usual, "num_classes": classes}
 
 
@@ -251,20 +242,6 @@ def torchvision_network(
 
         fit(model, _torchvision_weights(section, name), where=f"weights of '{section.name}'")
     return model
-
-
-def torchvision_weights(name: str) -> Any:
-    """The member of torchvision's enum that a network starts from: the weights that its name has
-    after a point, else torchvision's default. Raises BackboneError: there are none of this name.
-    """
-    import torchvision
-
-    network, _, asked = name.partition(".")
-    every = torchvision.models.get_model_weights(network)
-    if asked and asked not in every.__members__:
-        meant = did_you_mean(asked, [weights.name for weights in every])
-        raise BackboneError(f"unknown weights '{asked}' of 'torchvision:{network}': {meant}")
-    return every[asked or "DEFAULT"]
 
 
 def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, Any]:
@@ -318,112 +295,6 @@ def _change_input(model: nn.Module, channels: int, name: str) -> None:
     model.set_submodule(path, new)
 
 
-class Fed(NamedTuple):
-    """The input of published weights in their validation: normalisation (0 to 1), and how images
-    are cut; None: unknown.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: int | None = None
-    resize: int | None = None
-    """The shorter side, before the middle square of `size` is cut out."""
-    interpolation: str | None = None
-
-
-@lru_cache(maxsize=16)
-def published_input(name: str, *, converts: bool = False) -> Fed:
-    """The input of a backbone's published weights; ImageNet's usual normalisation if its library
-    gives none.
-
-    Args:
-        converts: the network itself converts ImageNet's normalisation to that of its weights
-            (`transform_input` of two torchvision networks).
-    """
-    source, _, inner = name.partition(":")
-    if source == "timm" and importlib.util.find_spec("timm"):
-        return _timm_input(name, inner)
-    network = inner.partition(".")[0]
-    if source != "torchvision" or network not in [
-        *_torchvision_names(),
-        *_torchvision_names("segmentation"),
-    ]:
-        return Fed(IMAGENET_MEAN, IMAGENET_STD)
-    transforms = torchvision_weights(inner).transforms()
-    mean = tuple(transforms.mean)
-    std = tuple(transforms.std)
-    if network in _CONVERTING and not converts:
-        mean = std = (0.5, 0.5, 0.5)
-    crop = getattr(transforms, "crop_size", None)
-    resize = getattr(transforms, "resize_size", None)
-    if not crop or not resize:
-        return Fed(mean, std)
-    return Fed(
-        mean,
-        std,
-        crop[0],
-        resize[0],
-        transforms.interpolation.value,
-    )
-
-
-def _timm_input(name: str, inner: str) -> Fed:
-    import timm
-
-    described: Any = None
-    if timm.is_model(inner.partition(".")[0]):
-        described = timm.get_pretrained_cfg(inner)
-    if _on_hub(inner):
-        # The hub's file has it.
-        with only_tensors():
-            weights = call(timm.create_model, BackboneSection(name=name), inner).pretrained_cfg
-    elif described is None:
-        return Fed(IMAGENET_MEAN, IMAGENET_STD)
-    else:
-        weights = described.to_dict()
-    data: Any = timm.data
-    fed = data.resolve_data_config(pretrained_cfg=weights, use_test_size=True)
-    size = fed["input_size"][-1]
-    return Fed(
-        tuple(fed["mean"]),
-        tuple(fed["std"]),
-        size,
-        int(size / fed["crop_pct"]),
-        fed["interpolation"],
-    )
-
-
-@lru_cache(maxsize=16)
-def only_side(name: str) -> int | None:
-    """The side in pixels of the images that a classifier takes, if it takes no other; else None."""
-    source, _, inner = name.partition(":")
-    if source == "torchvision" and inner.startswith(ONE_SIZE):
-        return ONE_SIDE
-    if source != "timm" or not importlib.util.find_spec("timm") or _on_hub(inner):
-        return None
-    import timm
-
-    described = timm.get_pretrained_cfg(inner) if timm.is_model(inner.partition(".")[0]) else None
-    if described is None or not described.fixed_input_size:
-        return None
-    import torch
-
-    side: int = described.input_size[-1]
-    with torch.device("meta"):
-        network = timm.create_model(inner).eval()
-    try:
-        # some take others, too
-        network(torch.empty(1, described.input_size[0], side // 2, side // 2, device="meta"))
-    except Exception:
-        return side
-    return None
-
-
-def _on_hub(name: str) -> bool:
-    """Whether a timm name is of the Hugging Face Hub, or of a folder in its form."""
-    return name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
-
-
 def timm_network(
     section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
 ) -> nn.Module:
@@ -444,7 +315,7 @@ def timm_network(
         import timm
     except ImportError:
         raise BackboneError(f"'{section.name}' needs timm: pip install 'nas-attn[timm]'") from None
-    if not _on_hub(name) and not timm.is_model(name.partition(".")[0]):
+    if not is_on_hub(name) and not timm.is_model(name.partition(".")[0]):
         raise BackboneError(
             f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}"
         )

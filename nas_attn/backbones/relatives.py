@@ -16,7 +16,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nas_attn.attention.choice import Choice
-from nas_attn.backbones.building import Shape, build, torchvision_weights
+from nas_attn.backbones.building import Shape, build
+from nas_attn.backbones.weights_input import torchvision_weights
 from nas_attn.errors import BackboneError, few
 from nas_attn.recipe.reading import other_backbone
 from nas_attn.recipe.recipe import BackboneSection

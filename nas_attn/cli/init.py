@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -25,13 +25,12 @@ from nas_attn.cli.recipe_text import (
     recipe_text,
 )
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
-from nas_attn.recipe.target import TargetWords, refuse_unpublished, target_words
-from nas_attn.recipe.task import InputProposal
+from nas_attn.recipe.target import TargetWords, refuse_unpublished, target_table, target_words
 from nas_attn.recipe.tasks import TASKS, USUAL_TASK, find, variants
 from nas_attn.system.paths import output_path
 
 if TYPE_CHECKING:
-    from nas_attn.recipe.recipe import DataSection, Recipe, SplitsSection
+    from nas_attn.recipe.recipe import Recipe, SplitsSection
 
 # source of a backbone -> package that it needs
 PACKAGE_OF_SOURCE = {
@@ -176,11 +175,11 @@ def _answers(
     """The answers to all questions, what the images are, and what there is to say of the task and
     of weights.
     """
-    from nas_attn.backbones.building import only_side
     from nas_attn.cli.folds import chosen_splits
     from nas_attn.recipe.reading import study_name
     from nas_attn.recipe.recipe import DataSection
     from nas_attn.recipe.sections import TableSection
+    from nas_attn.training.tasks.data import data_of
 
     question = f"Data set ({', '.join(data_known(given.task or USUAL_TASK))})"
     data = dialogue.ask(given.data, "data", question, "digits")
@@ -195,17 +194,24 @@ def _answers(
     images = count_images(data, splits)
     table = TableSection(columns=list(proposal.columns)) if proposal.columns else None
     section = DataSection(name=data, splits=splits, table=table)
-    seen, proposed, preset = _look(task, section, backbone, images)
+    _require_data(data)
+    preset = _needed_preset(task, backbone)
+    reading = data_of(find(task, backbone))
+    inventory, seen = reading.first_look(section, images, backbone)
+    start, note = _start(task, backbone, target, dialogue)
+    proposed = None
+    if inventory is not None:
+        proposed = reading.proposed(inventory, backbone, target_table(start)["weights"])
+        taken = replace(inventory, size=proposed.size, fit=proposed.fit, channels=proposed.channels)
+        seen = "\n".join([*taken.described(), *seen.splitlines()])
     notes = []
     if proposal.why:
         ways = ["--task says another one"]
         if variants(task)[0].labels in OF_A_TABLE and data.startswith("folder:"):
             ways.append("--column names other columns")
         notes.append(f"task: {task}, since {proposal.why} ({'; '.join(ways)})")
-    side = only_side(backbone)
-    if side is not None and proposed is not None and proposed.size == side:
-        notes.append(f"size: {side}, since {backbone} takes images of no other size")
-    start, note = _start(task, backbone, target, dialogue)
+    if proposed is not None and proposed.why:
+        notes.append(proposed.why)
     if note:
         notes.append(note)
     if start == "weights" and proposed is not None and proposed.channels not in (None, 3):
@@ -389,32 +395,29 @@ def _start(task: str, backbone: str, target: TargetWords, dialogue: Dialogue) ->
     return start, f"target: scratch, since {note}" if note else ""
 
 
-def _look(
-    task: str, data_section: DataSection, backbone: str, images: float
-) -> tuple[str, InputProposal | None, str | None]:
-    """Checks that data and backbone exist; returns a description of the data, how they become the
-    network's input, and the preset that the backbone needs.
-    """
-    data = data_section.name
-    from nas_attn import backbones
-    from nas_attn.backbones.building import usual_preset
-    from nas_attn.recipe.reading import backbone_section
-    from nas_attn.training.tasks.data import data_of
-
+def _require_data(data: str) -> None:
+    """Raises DataError: the folder that data are named by does not exist."""
     source, colon, place = data.partition(":")
     if colon and source in ("folder", "coco") and not Path(place).expanduser().exists():
         raise DataError(f"'{place}' does not exist (looked in {Path.cwd()})")
+
+
+def _needed_preset(task: str, backbone: str) -> str | None:
+    """The preset that a backbone needs, which is built to see it; None: none, or its package is
+    not installed.
+    """
+    from nas_attn import backbones
+    from nas_attn.backbones.building import usual_preset
+    from nas_attn.backbones.weights_input import only_side
+    from nas_attn.recipe.reading import backbone_section
+
     section = backbone_section(backbone)
     facts = find(task, backbone)
-    preset = None
-    maker = backbone.partition(":")[0]
-    if facts.own_trainer and (
-        maker not in PACKAGE_OF_SOURCE or find_spec(PACKAGE_OF_SOURCE[maker]) is not None
-    ):
-        side = facts.trial_side(backbone)
-        model = backbones.build(section, input_shape=(3, side, side), classes=10)
-        preset = usual_preset(model)
-    return *data_of(facts).first_look(data_section, images, backbone), preset
+    package = PACKAGE_OF_SOURCE.get(backbone.partition(":")[0])
+    if not facts.own_trainer or (package is not None and find_spec(package) is None):
+        return None
+    side = only_side(backbone) or facts.trial_side(backbone)
+    return usual_preset(backbones.build(section, input_shape=(3, side, side), classes=10))
 
 
 def _new_file(path: str, *, force: bool) -> Path:

@@ -114,16 +114,20 @@ class Inventory:
     # lines about several labels or numbers
     about: Sequence[str] = ()
 
-    def proposed(self, usual: int) -> tuple[InputSize, Fit]:
+    def proposed(
+        self, usual: int, *, least: int = SIDES[0], step: int = STEP
+    ) -> tuple[InputSize, Fit]:
         """Proposes `data.size` and `data.fit`.
 
-        Small images are not enlarged. Images of one shape that is far from a square get that
-        shape, with twice the pixels of a square at most; of many shapes, all of each is kept.
-        Where boxes would be small at the usual side, it is larger, if that makes them large
-        enough.
+        Small images are not enlarged beyond the least side. Images of one shape that is far from a
+        square get that shape, with twice the pixels of a square at most; of many shapes, all of
+        each is kept. Where boxes would be small at the usual side, it is larger, if that makes them
+        large enough.
 
         Args:
             usual: The side in pixels that the task has for photographs.
+            least: The smallest side.
+            step: Of which the side of a square is a multiple, unless it is the usual one.
         """
         if self.boxes is not None:
             side = _multiple(USUAL_BOX / self.boxes.share, DETECTOR_STEP)
@@ -132,7 +136,7 @@ class Inventory:
         if self.shapes is None or self.labels == "boxes":
             return usual, self.fit
         shapes = self.shapes
-        side = min(usual, _multiple(min(shapes.width, shapes.height), STEP))
+        side = min(usual, max(least, _multiple(min(shapes.width, shapes.height), step)))
         if self.labels == "masks":
             # networks halve the sides four times and more
             side = max(side, usual // 2)

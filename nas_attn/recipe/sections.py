@@ -209,9 +209,10 @@ class DataSection(Section):
     """At most this many training images (stratified)."""
     size: InputSize | None = None
     """Side in pixels of the network's input, or `[height, width]`, for a folder's images and those
-    of a data set of your own; None: 64, or the size at which published weights (`default`) were
-    validated. For detectors: side of the input, to which an image's longer side is scaled; None:
-    640 (ultralytics), 320 or the detector's own (torchvision).
+    of a data set of your own. None: for a folder the size that the weights are made for, published
+    ones or a file of a network of torchvision or timm; without such weights 64. For detectors: side
+    of the input, to which an image's longer side is scaled; None: 640 (ultralytics), 320 or the
+    detector's own (torchvision).
     """
     # studies from before it know their recipe again by its text
     fit: Fit = Field(default="cut", exclude_if=lambda fit: fit == "cut")
@@ -222,8 +223,8 @@ class DataSection(Section):
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`:
     height, width, bar, cue, contrast, noise; both: train, validation, test); of a folder (`resize`:
-    the shorter side before the middle square is cut, `interpolation`; left out: those of the
-    published weights); or keyword arguments of your own function.
+    the shorter side before the middle square is cut, `interpolation`; left out: as for the weights
+    of the network); or keyword arguments of your own function.
     """
     broken_images: Literal["refuse", "skip"] = "refuse"
     """For an image that cannot be read: stop with an error, or leave it out."""
@@ -243,8 +244,8 @@ class DataSection(Section):
     classes: int | None = Field(default=None, ge=1, le=1_000_000)
     """For `external`: number of the model's outputs."""
     mean: list[float] | None = None
-    """Means per channel, 0 to 1, to normalise images; None: those of the training split. For
-    weights that need others. With `channels`: of values divided by 255.
+    """Means per channel, 0 to 1, to normalise images; None: those that the weights are made for, as
+    for `size`, else those of the training split. With `channels`: of values divided by 255.
     """
     std: list[Annotated[float, Field(gt=0.0)]] | None = None
     """The standard deviations that go with `mean`."""

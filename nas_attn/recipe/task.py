@@ -221,6 +221,13 @@ class InputProposal(NamedTuple):
     fit: Fit
     # bands that are read; None: images become RGB
     channels: int | None = None
+    # a sentence, where the network or its weights decide; empty: the images do
+    why: str = ""
+    # what trained weights want; None: that of the training images
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    # torchvision's name of it; None: bilinear
+    interpolation: str | None = None
 
 
 def input_lines(proposed: InputProposal) -> str:
@@ -232,12 +239,20 @@ def input_lines(proposed: InputProposal) -> str:
             f"channels = {proposed.channels}   # bands, read as they are; without it, images become"
             " RGB\n"
         )
+    of_weights = ""
+    if proposed.mean is not None and proposed.std is not None:
+        of_weights = f"""\
+# What the network's weights are made for; so is the share of an image that is cut out.
+mean = {list(proposed.mean)}
+std = {list(proposed.std)}
+options = {{ interpolation = "{proposed.interpolation}" }}
+"""
     return f"""\
 {bands}# Pixels of the network's input: a side, or [height, width]; ImageNet: 224.
 size = {size}
 # cut: its middle is kept; resize: both sides are scaled; letterbox: all of it is kept, beside grey.
 fit = "{proposed.fit}"
-# "skip" leaves out unreadable images and reports their number; "refuse" is an error.
+{of_weights}# "skip" leaves out unreadable images and reports their number; "refuse" is an error.
 broken_images = "skip"
 """
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nas_attn import backbones
 from nas_attn.backbones.weight_files import said_channels
+from nas_attn.backbones.weights_input import only_side
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
 from nas_attn.latency.nets import deployed, open_in_runtime
@@ -109,6 +110,10 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
 
     torchvision's weights are downloaded, once. Others are used only on request: without a network,
     timm tries for a minute.
+
+    Args:
+        backbone: its name.
+        side: of the images in pixels, where it takes several.
     """
     if backbone.endswith(".pt"):
         return None
@@ -117,6 +122,7 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
         if ":" in backbone:
             why = "published weights are used only if you ask for them"
         return NoWeights(why, why)
+    side = only_side(backbone, "default") or side
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_S)
     try:

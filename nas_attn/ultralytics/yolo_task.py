@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from nas_attn.data.inventory import Inventory
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.task import Hints, InputProposal, RecipeParts
 from nas_attn.training.tasks.data import ReadElsewhere
@@ -111,17 +112,17 @@ class ReadByUltralytics(ReadElsewhere):
     @override
     def first_look(
         self, section: DataSection, images: float, backbone: str
-    ) -> tuple[str, InputProposal | None]:
+    ) -> tuple[Inventory | None, str]:
         """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found
         nothing.
         """
-        look, proposed = super().first_look(section, images, backbone)
+        inventory, note = super().first_look(section, images, backbone)
         random_weights = backbone.endswith((".yaml", ".yml"))
         few = 0 < images < FEWEST_IMAGES
         if section.name.startswith("coco:") or not few or not random_weights:
-            return look, proposed
-        note = (
+            return inventory, note
+        warning = (
             f"note: {images:.0f} images are few for a YOLO from random weights: if it scores 0,"
             " give its .pt as the backbone"
         )
-        return (f"{look}\n{note}" if look else note), proposed
+        return inventory, f"{note}\n{warning}" if note else warning

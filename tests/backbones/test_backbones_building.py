@@ -13,8 +13,8 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from nas_attn import backbones
-from nas_attn.backbones.building import IMAGENET_MEAN, IMAGENET_STD
 from nas_attn.backbones.cifar import DEPTHS, MODELS, Shortcut
+from nas_attn.backbones.weights_input import IMAGENET_MEAN, IMAGENET_STD
 from nas_attn.errors import BackboneError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection

@@ -27,6 +27,7 @@ from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.training.numerics import Threads
 from nas_attn.training.parameters import LearningRates
+from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 
 Size = tuple[int, int]
@@ -334,3 +335,36 @@ def test_init_and_search_take_the_only_side_in_place_of_the_images(
     assert "at 224 × 224 pixels, the only size that it takes" in said.replace("\n", " ")
     ended = nas("search", "wide", *own, *day, "--set", "data.size=64")
     assert "takes images of 224 x 224 pixels only" in ended.error
+
+
+@pytest.mark.parametrize(("side", "size", "resize"), [(288, 224, 256), (96, 128, 146)])
+def test_init_and_search_take_the_input_that_weights_are_made_for(
+    side: int, size: int, resize: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas: Nas
+) -> None:
+    """Of a file, too; of smaller images, half as much at least."""
+    pytest.importorskip("timm")
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "photos", [(side, side)] * 8)
+    lite = "timm:tf_efficientnet_lite0"
+    torch.save(
+        build(backbone_section(lite), input_shape=(3, 32, 32), classes=10).state_dict(), "own.pt"
+    )
+    given = ("--data", "folder:photos", "--backbone", lite, "--target", "own.pt", "--yes")
+    said = nas("init", "s.toml", *given).out
+    assert "'own.pt'" in said
+    assert ("data.size = 224" in said) == (size < 224)
+    recipe = load_recipe("s.toml")
+    assert (recipe.data.size, recipe.data.mean, recipe.data.std) == (size, [0.5] * 3, [0.5] * 3)
+    section = data_of(TASKS["classification"]).section(recipe)
+    assert section.options == {"interpolation": "bicubic", "resize": resize}
+    dataset = loading.load(section, device="cpu")
+    assert dataset.input_shape == (3, size, size)
+    images, _ = next(iter(dataset.train.batches(4)))
+    assert images.abs().max() <= 1
+    # the same without what `init` writes, and another size keeps the share that is cut out
+    changes = {"data": {"name": "folder:photos"}}
+    bare = load_recipe("s.toml", overrides=changes)
+    found = data_of(TASKS["classification"]).section(bare)
+    assert (found.size, found.mean, found.options["resize"]) == (224, [0.5] * 3, 256)
+    smaller = load_recipe("s.toml", overrides={"data.size": 112})
+    assert data_of(TASKS["classification"]).section(smaller).options["resize"] == 128

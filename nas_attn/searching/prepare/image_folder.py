@@ -14,7 +14,8 @@ import torch
 
 from nas_attn.answer.advice.facts import LongerTarget
 from nas_attn.backbones import build
-from nas_attn.backbones.building import only_side, usual_preset
+from nas_attn.backbones.building import usual_preset
+from nas_attn.backbones.weights_input import only_side
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.inventory import Inventory
 from nas_attn.data.pixels import InMemory
@@ -490,7 +491,7 @@ def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
     preset = _preset(backbone)
     if preset is not None and not PRESET_STATED & wish.given.keys():
         training["preset"] = preset
-    size, fit, bands = input_of(wish.inventory, backbone, side)
+    size, fit, bands, *_ = input_of(wish.inventory, backbone, side)
     data: dict[str, Any] = {"name": f"folder:{wish.folder}", "size": size, "broken_images": "skip"}
     if fit != "cut" and "data.size" not in wish.given:
         data["fit"] = fit
@@ -509,7 +510,7 @@ def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
 def _preset(backbone: str) -> str | None:
     """The preset that a backbone needs."""
     section = backbone_section(backbone)
-    side = tasks.find("classification", backbone).trial_side(backbone)
+    side = only_side(backbone) or tasks.find("classification", backbone).trial_side(backbone)
     return usual_preset(build(section, input_shape=(3, side, side), classes=10))
 
 

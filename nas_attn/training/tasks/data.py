@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from nas_attn.data.inventory import Inventory
-from nas_attn.errors import DataError
+from nas_attn.errors import DataError, shorten
 from nas_attn.recipe.recipe import DataSection, Recipe
+from nas_attn.recipe.sections import height_and_width
 from nas_attn.recipe.tables import find_data_set
 from nas_attn.recipe.task import EXTERNAL, InputProposal, Task
 from nas_attn.system.memory import SOLE_WORKER, Share
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
     from nas_attn.data.dataset import Dataset
+
+# most networks halve the sides five times
+STRIDE = 32
 
 
 def data_of(task: Task) -> TaskData:
@@ -35,27 +39,29 @@ class TaskData:
         self.task = task
 
     def section(self, recipe: Recipe) -> DataSection:
-        """The recipe's data. Published weights set the normalisation and, for a folder, the size at
-        which they were validated.
+        """The recipe's data. Trained weights set the normalisation and, for a folder, size, crop
+        and scaling, unless the recipe says them.
         """
         section = recipe.data
         row = find_data_set(section.name)
-        published = "default" in (recipe.training.weights, recipe.target.weights)
-        if not published or (row is not None and row.grey):
+        if row is not None and row.grey:
             return section
-        from nas_attn.backbones.building import published_input
+        from nas_attn.backbones.weights_input import weights_input
 
         converts = bool(recipe.backbone.options.get("transform_input"))
-        fed = published_input(recipe.backbone.name, converts=converts)
+        weights = recipe.training.weights or recipe.target.weights
+        own = weights_input(recipe.backbone.name, weights, converts=converts)
+        if own is None:
+            return section
         changed: dict[str, Any] = {}
         if section.mean is None and section.channels is None:
-            changed["mean"] = list(fed.mean)
-            changed["std"] = list(fed.std)
-        if section.name.startswith(("folder:", "coco:")) and fed.size and fed.resize:
-            size = section.size or fed.size
-            usual: dict[str, Any] = {"interpolation": fed.interpolation}
+            changed["mean"] = list(own.mean)
+            changed["std"] = list(own.std)
+        if section.name.startswith(("folder:", "coco:")) and own.size:
+            size = section.size or own.size
+            usual: dict[str, Any] = {"interpolation": own.interpolation}
             if isinstance(size, int) and section.fit == "cut":
-                usual["resize"] = round(size * fed.resize / fed.size)
+                usual["resize"] = own.resize_for(size)
             changed["size"] = size
             changed["options"] = {**usual, **section.options}
         return section.model_copy(update=changed)
@@ -96,18 +102,20 @@ class TaskData:
 
         return taking.of(section, self.task.labels)
 
-    def proposed(self, inventory: Inventory, backbone: str) -> InputProposal:
-        """Proposes how these images become the input of a network, given by its name."""
-        return input_of(inventory, backbone, self.task.input_side(backbone))
+    def proposed(self, inventory: Inventory, backbone: str, weights: str | None) -> InputProposal:
+        """Proposes how these images become the input of a network, given by its name and what it
+        starts from.
+        """
+        return input_of(inventory, backbone, self.task.input_side(backbone), weights)
 
     def first_look(
         self,
         section: DataSection,
         images: float,  # noqa: ARG002 - a task may need more of them than it has
-        backbone: str,
-    ) -> tuple[str, InputProposal | None]:
-        """Returns what `init` says of these data, and how it proposes to make them the network's
-        input. Raises DataError: they are not known, or not as this task needs them.
+        backbone: str,  # noqa: ARG002 - as before
+    ) -> tuple[Inventory | None, str]:
+        """Returns what these data are, if they are the user's images, and a line about them that
+        `init` says. Raises DataError: they are not known, or not as this task needs them.
 
         Args:
             section: Where the images are.
@@ -115,34 +123,67 @@ class TaskData:
             backbone: The network's name.
         """
         inventory = self.inventory(section)
-        if inventory is None:
-            if section.name != EXTERNAL and self.task.own_trainer:
-                from nas_attn.data import loading
+        if inventory is None and section.name != EXTERNAL and self.task.own_trainer:
+            from nas_attn.data import loading
 
-                loading.reader(section.name, self.task.labels)
-            return "", None
-        proposed = self.proposed(inventory, backbone)
-        taken = replace(inventory, **proposed._asdict())
-        return "\n".join(taken.described()), proposed
+            loading.reader(section.name, self.task.labels)
+        return inventory, ""
 
 
-def input_of(inventory: Inventory, backbone: str, usual: int) -> InputProposal:
+def input_of(
+    inventory: Inventory, backbone: str, usual: int, weights: str | None = None
+) -> InputProposal:
     """Proposes how images become a network's input: of the only size that it takes, if there is
-    one.
+    one; else as its weights want them, and smaller if the images are.
 
     Args:
         inventory: What the images are.
         backbone: The network's name.
-        usual: The side in pixels for photographs, where several can be taken.
+        usual: The side in pixels for photographs, where the weights say none.
+        weights: What it starts from: `default` or a file; None: random weights.
     """
-    from nas_attn.backbones.building import only_side
+    from nas_attn.backbones.weights_input import only_side, weights_input
 
-    side = only_side(backbone)
-    size, fit = inventory.proposed(side or usual)
-    if side is None:
-        return InputProposal(size, fit, inventory.bands)
-    # a network of one size takes squares
-    return InputProposal(side, "cut" if fit == "cut" else "letterbox", inventory.bands)
+    own = weights_input(backbone, weights)
+    only = only_side(backbone, weights)
+    bands = inventory.bands
+    if only is not None:
+        _, fit = inventory.proposed(only)
+        why = f"size: {only}, since {backbone} takes images of no other size"
+        # such a network takes squares
+        proposal = InputProposal(only, "cut" if fit == "cut" else "letterbox", bands, why)
+    elif own is not None and own.size is not None:
+        proposal = _as_weights_want(inventory, own.size, weights)
+    else:
+        return InputProposal(*inventory.proposed(usual), bands)
+    if own is None or bands is not None:
+        return proposal
+    return proposal._replace(mean=own.mean, std=own.std, interpolation=own.interpolation)
+
+
+def _as_weights_want(inventory: Inventory, side: int, weights: str | None) -> InputProposal:
+    """Proposes the side in pixels for which weights are made. Smaller images are enlarged to half
+    of it at most: less hides from the network what it has learnt to see.
+    """
+    size, fit = inventory.proposed(side, least=STRIDE * math.ceil(side / 2 / STRIDE), step=STRIDE)
+    high, wide = height_and_width(size)
+    shown = " x ".join(map(str, dict.fromkeys((high, wide))))
+    if weights == "default":
+        why = f"size: {shown}, since the published weights are made for {side}"
+    else:
+        file = shorten(str(weights))
+        why = (
+            f"size: {shown}, since published weights of this network are made for {side}, and so"
+            f" probably is '{file}'"
+        )
+    if high * wide < side * side and inventory.shapes is not None:
+        shapes = inventory.shapes
+        why += (
+            f", while the images have {shapes.width:,.0f} x {shapes.height:,.0f} in the median"
+            f" (data.size = {side} enlarges them, and takes {side * side / (high * wide):.1f} times"
+            " as long)"
+        )
+    return InputProposal(size, fit, inventory.bands, why)
 
 
 class NamedImages(TaskData):
@@ -151,12 +192,12 @@ class NamedImages(TaskData):
     @override
     def first_look(
         self, section: DataSection, images: float, backbone: str
-    ) -> tuple[str, InputProposal | None]:
+    ) -> tuple[Inventory | None, str]:
         try:
             return super().first_look(section, images, backbone)
         except DataError as error:
             # the recipe may correct it
-            return str(error), None
+            return None, str(error)
 
 
 class ImagesWithBoxes(NamedImages):
@@ -179,10 +220,11 @@ class ImagesWithBoxes(NamedImages):
         return super().load(recipe, device=device, share=share)
 
     @override
-    def proposed(self, inventory: Inventory, backbone: str) -> InputProposal:
+    def proposed(self, inventory: Inventory, backbone: str, weights: str | None) -> InputProposal:
         if side := fixed_side(backbone):
             return InputProposal(side, "cut")
-        return super().proposed(inventory, backbone)
+        size, fit = inventory.proposed(self.task.input_side(backbone))
+        return InputProposal(size, fit, inventory.bands)
 
 
 class ReadElsewhere(ImagesWithBoxes):
