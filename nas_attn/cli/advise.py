@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from nas_attn.cli.commands import Context
-from nas_attn.cli.common import TASK, Data, LatencySettings, Target, check_typed
+from nas_attn.cli.common import TASK, Data, LatencySettings, Shape, Target, check_typed
 
 
 def advise(
@@ -32,15 +32,7 @@ def advise(
         int | None, Option(min=10, help="How many images you have, for training and validation.")
     ] = None,
     data: Data = None,
-    shape: Annotated[
-        str | None,
-        Option(
-            "--input",
-            metavar="CxHxW",
-            help="Shape of one image, channels first.",
-            show_default="3x224x224, or 3x32x32 for ResNets of CIFAR",
-        ),
-    ] = None,
+    shape: Shape = None,
     settings: LatencySettings = None,
 ) -> None:
     """Say what attention brings and costs, without a search. In a minute, and it trains nothing.

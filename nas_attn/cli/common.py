@@ -347,7 +347,13 @@ LatencySettings = Annotated[
     ),
 ]
 Shape = Annotated[
-    str, Option("--input", metavar="CxHxW", help="Shape of one image, channels first.")
+    str | None,
+    Option(
+        "--input",
+        metavar="CxHxW",
+        help="Shape of one image, channels first.",
+        show_default="as for the network's published weights",
+    ),
 ]
 MaxLatencyRatio = Annotated[
     float | None,

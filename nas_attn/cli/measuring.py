@@ -126,7 +126,7 @@ def benchmark(
             " it. Or ONNX files, or a folder of them, without torch.",
         ),
     ] = None,
-    shape: Shape = "3x32x32",
+    shape: Shape = None,
     settings: LatencySettings = None,
     to: ToFolder = None,
     back: FromFolder = None,
@@ -378,13 +378,14 @@ def _recipe_plan(context: Context, name: str) -> Plan:
     return plan_for(recipe, data_of(tasks.of(recipe)).load(recipe, device="cpu"))
 
 
-def _plan(backbone: str, shape: str) -> Plan:
-    from nas_attn.cli.usual import CLASSES, task_of
+def _plan(backbone: str, shape: str | None) -> Plan:
+    from nas_attn.cli.usual import CLASSES, task_of, usual_shape
     from nas_attn.recipe.reading import recipe_from
     from nas_attn.training.plan import plan_for
 
     classes = CLASSES[task_of(backbone)]
-    data = {"name": "external", "input_shape": parse_shape(shape), "classes": classes}
+    input_shape = parse_shape(shape or usual_shape(backbone))
+    data = {"name": "external", "input_shape": input_shape, "classes": classes}
     made = {"name": "measure", "space": "small", "backbone": {"name": backbone}, "data": data}
     return plan_for(
         recipe_from(

@@ -37,7 +37,7 @@ def sites(
     backbone: Annotated[
         str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")
     ],
-    shape: Shape = "3x224x224",
+    shape: Shape = None,
     heads: Annotated[
         bool,
         Option("--heads", help="Also list sites of the head, whose layers only lead to outputs."),
@@ -59,7 +59,7 @@ def sites(
     """
     from nas_attn import backbones
     from nas_attn.attachment import survey
-    from nas_attn.cli.usual import CLASSES, task_of
+    from nas_attn.cli.usual import CLASSES, task_of, usual_shape
     from nas_attn.recipe.reading import backbone_section, load_space
 
     spec = None
@@ -68,6 +68,7 @@ def sites(
     if space is not None and spec is not None:
         check_trust(space, spec, trust=context.trust)
     check_typed(backbone, trust=context.trust)
+    shape = shape or usual_shape(backbone)
     input_shape = parse_shape(shape)
     classes = CLASSES[task_of(backbone)]
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=classes)

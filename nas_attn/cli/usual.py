@@ -35,9 +35,15 @@ def usual_start(backbone: str) -> str:
 
 
 def usual_shape(backbone: str) -> str:
-    """The size of images that such a network usually has, or the only one that it takes."""
-    side = LARGE_SIDE if ":" in backbone else SMALL_SIDE
+    """The size of images that a network's published weights are made for, or else the usual one."""
     source, _, name = backbone.partition(":")
+    side = LARGE_SIDE if source != backbone else SMALL_SIDE
     if source == "torchvision":
         side = FIXED_SIDES.get(name, side)
+    # it loads the library
+    from nas_attn.backbones.weights_input import weights_input
+
+    own = weights_input(backbone, "default")
+    if own is not None and own.size is not None:
+        side = own.size
     return f"3x{side}x{side}"
