@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.backbones.building import Shape, call
 from nas_attn.errors import BackboneError
+from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.system.importing import refuse_distrusted
 
@@ -32,12 +34,8 @@ def detector(
     Raises:
         BackboneError: ultralytics is missing, or the name or the options do not fit.
     """
-    try:
-        from ultralytics import RTDETR, YOLO
-    except ImportError:
-        raise BackboneError(
-            f"'{section.name}' needs ultralytics: pip install ultralytics"
-        ) from None
+    if find_spec("ultralytics") is None:
+        raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics")
     if not name.endswith((".yaml", ".pt")):
         raise BackboneError(
             f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt"
@@ -60,7 +58,7 @@ def detector(
         refuse_distrusted(section.name, BackboneError)
     with quiet():
         with torch.random.fork_rng(devices=[]):
-            source = call(RTDETR if "rtdetr" in Path(name).stem else YOLO, section, name).model
+            source = call(_wrapper(name), section, name).model
         kind = parts_of(source, section.name)["model"]
         if "nas_attn" in source.yaml:
             raise BackboneError(
@@ -71,6 +69,26 @@ def detector(
         if published(name):
             _take(model, section, source, with_weights=with_weights)
     return model
+
+
+def trained_side(name: str) -> int | None:
+    """The side in pixels of the images that a `.pt` was trained on; None: there is no such file
+    here, or it does not say it.
+    """
+    if not published(name) or not Path(name).is_file() or find_spec("ultralytics") is None:
+        return None
+    section = backbone_section(f"ultralytics:{name}")
+    refuse_distrusted(section.name, BackboneError)
+    with quiet():
+        size = call(_wrapper(name), section, name).overrides.get("imgsz")
+    return max(size) if isinstance(size, list | tuple) else size
+
+
+def _wrapper(name: str) -> Any:
+    """Ultralytics' class that opens a YAML or a `.pt` of this name."""
+    from ultralytics import RTDETR, YOLO
+
+    return RTDETR if "rtdetr" in Path(name).stem else YOLO
 
 
 @contextmanager

@@ -92,14 +92,17 @@ class UltralyticsDetection(EvaluatedDetection):
     def data_lines(self, data: str, backbone: str, proposed: InputProposal | None) -> str:
         side = MADE_FOR_YOLO
         if data != "digits":
-            side = YOLO_SIDE
+            side = self.input_side(backbone)
             if proposed is not None and isinstance(proposed.size, int):
                 side = proposed.size
         return sizes(data, MADE_FOR_YOLO, side, ", a multiple of 32")
 
     @override
     def input_side(self, backbone: str) -> int:
-        return YOLO_SIDE
+        """That of the images that its `.pt` was trained on, if the file is here."""
+        from nas_attn.ultralytics.networks import trained_side
+
+        return trained_side(backbone.removeprefix(DETECTOR_PREFIX)) or YOLO_SIDE
 
 
 FEWEST_IMAGES = 200
@@ -108,6 +111,14 @@ FEWEST_IMAGES = 200
 
 class ReadByUltralytics(ReadElsewhere):
     """Images that ultralytics' trainer reads itself."""
+
+    @override
+    def proposed(self, inventory: Inventory, backbone: str, weights: str | None) -> InputProposal:
+        proposal = super().proposed(inventory, backbone, weights)
+        if proposal.size == YOLO_SIDE or proposal.size != self.task.input_side(backbone):
+            return proposal
+        why = f"size: {proposal.size}, at which '{backbone}' was trained"
+        return proposal._replace(why=why)
 
     @override
     def first_look(

@@ -53,6 +53,26 @@ def test_the_task_says_what_is_sought() -> None:
     assert not tasks.of(recipe).own_trainer
 
 
+@pytest.mark.extras("ultralytics")
+@pytest.mark.filterwarnings("ignore")
+def test_init_proposes_the_side_that_a_pt_was_trained_at(tmp_path: Path) -> None:
+    from ultralytics.nn.tasks import DetectionModel
+
+    from nas_attn.ultralytics.yolo_export import write_pt
+
+    discs(tmp_path / "d", count=4)
+    network = DetectionModel("yolo11n.yaml", verbose=False)
+    write_pt(network, tmp_path / "best.pt", [str(number) for number in range(80)], 96)
+    sides = {}
+    for file in (str(tmp_path / "best.pt"), "yolo11n.pt"):
+        name = f"ultralytics:{file}"
+        reading = data_of(tasks.find("detection", name))
+        inventory = reading.inventory(DataSection(name=f"yolo:{tmp_path / 'd/data.yaml'}"))
+        assert inventory is not None
+        sides[Path(file).name] = reading.proposed(inventory, name, "default").size
+    assert sides == {"best.pt": 96, "yolo11n.pt": 640}
+
+
 class Resumable:
     """What a rung takes up of ultralytics' trainer."""
 
