@@ -216,34 +216,10 @@ def _torchvision_network() -> Function:
     return torchvision_network
 
 
-def _torchvision_names() -> Function:
-    from nas_attn.backbones.relatives import torchvision_names
-
-    return torchvision_names
-
-
-def _torchvision_published() -> Function:
-    from nas_attn.backbones.relatives import torchvision_published
-
-    return torchvision_published
-
-
 def _timm_network() -> Function:
     from nas_attn.backbones.building import timm_network
 
     return timm_network
-
-
-def _timm_names() -> Function:
-    from nas_attn.backbones.relatives import timm_names
-
-    return timm_names
-
-
-def _timm_published() -> Function:
-    from nas_attn.backbones.relatives import timm_published
-
-    return timm_published
 
 
 def _smp_network() -> Function:
@@ -252,34 +228,10 @@ def _smp_network() -> Function:
     return smp_network
 
 
-def _smp_names() -> Function:
-    from nas_attn.backbones.relatives import smp_names
-
-    return smp_names
-
-
-def _smp_published() -> Function:
-    from nas_attn.backbones.relatives import smp_published
-
-    return smp_published
-
-
 def _detector() -> Function:
     from nas_attn.ultralytics.networks import detector
 
     return detector
-
-
-def _detector_names() -> Function:
-    from nas_attn.ultralytics.networks import names
-
-    return names
-
-
-def _detector_published() -> Function:
-    from nas_attn.ultralytics.networks import published
-
-    return published
 
 
 def _ultralytics() -> type[Any]:
@@ -633,32 +585,24 @@ BACKBONE_SOURCES = (
         package="torchvision",
         licence="BSD-3-Clause (torchvision)",
         build=_torchvision_network,
-        names=_torchvision_names,
-        published=_torchvision_published,
     ),
     BackboneSource(
         "timm",
         package="timm",
         licence="Apache-2.0 (timm)",
         build=_timm_network,
-        names=_timm_names,
-        published=_timm_published,
     ),
     BackboneSource(
         "smp",
         package="segmentation-models-pytorch",
         licence="MIT (segmentation_models_pytorch)",
         build=_smp_network,
-        names=_smp_names,
-        published=_smp_published,
     ),
     BackboneSource(
         "ultralytics",
         package="ultralytics",
         licence="AGPL-3.0 (ultralytics)",
         build=_detector,
-        names=_detector_names,
-        published=_detector_published,
     ),
 )
 

@@ -404,9 +404,9 @@ class SearchSection(Section):
     are relatives of the backbone: a larger one near attention's latency (with a limit, the slowest
     within it), a smaller one, one that is larger in another way, and the smaller one with the best
     placement.
-    Each starts as the backbone does, from published weights of the same recipe, or is left out.
-    `none`: no controls, plain convolutions neither. Or their names, `["resnet8(width=22)"]`: these
-    are all tried, first.
+    Each starts as the backbone does, at random or from its own published weights. `none`: no
+    controls, plain convolutions neither. Or their names, `["resnet8(width=22)"]`: these are all
+    tried, first; beside a backbone that starts from a file of weights, from their published ones.
     """
     confirm_seeds: int = Field(default=3, ge=0)
     """More seeds for the six networks that matter most after the search, then twice as many rounds

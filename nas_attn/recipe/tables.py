@@ -260,12 +260,6 @@ class BackboneSource:
     """Builds a network, `backbones.building.Builder`: from the recipe's section, the name after the
     colon, the shape of an image, the number of classes, and whether to load published weights.
     """
-    names: Load
-    """Lists names (after the colon) among which relatives of a network of a name are."""
-    published: Load
-    """Lists the recipes of the published weights of a network of a name, that of those it starts
-    from first. A name ends in `.RECIPE` where it starts from others.
-    """
 
 
 BACKBONE_SOURCES: dict[str, BackboneSource] = {}

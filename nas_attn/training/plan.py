@@ -101,12 +101,19 @@ class Plan:
 
     def like(self, other: Choice | None) -> Plan:
         """The same plan with another backbone, without sites, which nothing is placed at; None: the
-        plan itself.
+        plan itself. Where the study's backbone starts from a file of weights, the other starts from
+        its published ones.
         """
         if other is None:
             return self
-        section = other_backbone(self.recipe.backbone, other)
-        recipe = self.recipe.model_copy(update={"backbone": section})
+        update: dict[str, Any] = {
+            "backbone": other_backbone(self.recipe.backbone, other),
+        }
+        for name in ("training", "target"):
+            section = getattr(self.recipe, name)
+            if section.weights is not None:
+                update[name] = section.model_copy(update={"weights": "default"})
+        recipe = self.recipe.model_copy(update=update)
         build = partial(
             backbones.build, recipe.network, input_shape=self.input_shape, classes=self.classes
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -40,7 +39,7 @@ def detector(
         raise BackboneError(
             f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt"
         )
-    if with_weights and not published(name):
+    if with_weights and not name.endswith(".pt"):
         raise BackboneError(
             f"no weights come with '{section.name}': give its .pt, or start from scratch"
         )
@@ -54,7 +53,7 @@ def detector(
     from nas_attn.ultralytics.rebuilding import keep_attention
 
     keep_attention()
-    if published(name):
+    if name.endswith(".pt"):
         refuse_distrusted(section.name, BackboneError)
     with quiet():
         with torch.random.fork_rng(devices=[]):
@@ -64,9 +63,9 @@ def detector(
             raise BackboneError(
                 f"'{section.name}' has attention already: give the .pt that it was made from"
             )
-        cfg = source.yaml if published(name) else name
+        cfg = source.yaml if name.endswith(".pt") else name
         model: nn.Module = call(kind, section, cfg, ch=shape[0], nc=classes, verbose=False)
-        if published(name):
+        if name.endswith(".pt"):
             _take(model, section, source, with_weights=with_weights)
     return model
 
@@ -75,13 +74,15 @@ def trained_side(name: str) -> int | None:
     """The side in pixels of the images that a `.pt` was trained on; None: there is no such file
     here, or it does not say it.
     """
-    if not published(name) or not Path(name).is_file() or find_spec("ultralytics") is None:
+    if not name.endswith(".pt") or not Path(name).is_file() or find_spec("ultralytics") is None:
         return None
     section = backbone_section(f"ultralytics:{name}")
     refuse_distrusted(section.name, BackboneError)
     with quiet():
         size = call(_wrapper(name), section, name).overrides.get("imgsz")
-    return max(size) if isinstance(size, list | tuple) else size
+    if size is None:
+        return None
+    return max(size) if isinstance(size, list | tuple) else int(size)
 
 
 def _wrapper(name: str) -> Any:
@@ -146,25 +147,3 @@ def parts_of(network: nn.Module, name: str) -> Mapping[str, Any]:
             " detector"
         )
     return parts
-
-
-def names(near: str) -> list[str]:
-    """Lists the scales of a network: of a YAML those that it declares, of a `.pt` the files beside
-    it.
-    """
-    if published(near):
-        return [str(path) for path in Path(near).parent.glob("*.pt")]
-    try:
-        from ultralytics.nn.tasks import yaml_model_load
-
-        with quiet():
-            scales = yaml_model_load(near).get("scales", ())
-    except Exception:
-        # it is not installed, or has no such file
-        return []
-    return [re.sub(r"(\d+)[nslmx]", rf"\g<1>{scale}", near, count=1) for scale in scales]
-
-
-def published(name: str) -> list[str]:
-    """Lists the weights that a network comes with, which is those of its file, if any."""
-    return [".pt"] if name.endswith(".pt") else []

@@ -1,26 +1,38 @@
-"""Larger and smaller networks of a backbone's family, from the names of its library and by count."""
+"""Larger and smaller networks of a backbone's family."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
-from nas_attn.backbones.relatives import Relatives, relatives, timm_published
-from nas_attn.errors import BackboneError
+from nas_attn import backbones
+from nas_attn.backbones.relatives import FAMILIES, Relatives, relatives
 from nas_attn.recipe.reading import backbone_section
 
+TORCHVISION = [
+    pattern.replace("*", size)
+    for pattern, sizes in FAMILIES["torchvision"].items()
+    for size in sizes.split()
+]
 
-def found(name: str, weights: str | None = None, *listed: str) -> Relatives:
-    section = backbone_section(name)
-    return relatives(section, input_shape=(3, 32, 32), classes=7, weights=weights, listed=listed)
+
+def found(name: str, weights: str | None = None) -> Relatives:
+    return relatives(backbone_section(name), weights=weights)
 
 
 def named(relatives: Relatives) -> tuple[list[str], list[str]]:
     larger, smaller = relatives.larger, relatives.smaller
     names = [[str(choice).rpartition(":")[2] for choice in side] for side in (larger, smaller)]
     return names[0], names[1]
+
+
+def parameters(name: str) -> int:
+    with torch.device("meta"):
+        network = backbones.create(name)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_a_cifar_resnet_has_others_in_width_and_depth() -> None:
@@ -30,120 +42,74 @@ def test_a_cifar_resnet_has_others_in_width_and_depth() -> None:
         "resnet20(width=8)",
     ]
     assert smaller == [*(f"resnet14(width={width})" for width in (7, 6, 5, 4)), "resnet8(width=8)"]
-    assert named(found("preact_resnet8(width=1)"))[1] == []
+    assert named(found("resnet8(width=1)"))[1] == []
 
 
 @pytest.mark.parametrize(
     ("name", "larger", "smaller"),
     [
+        ("torchvision:resnet34", ["resnet50", "resnet101", "resnet152"], ["resnet18"]),
         (
-            "resnet34",
-            [f"resnet{depth}.IMAGENET1K_V1" for depth in (50, 101, 152)],
-            ["resnet18"],
+            "torchvision:resnet50.IMAGENET1K_V1",
+            ["resnet101", "resnet152"],
+            ["resnet34", "resnet18"],
         ),
-        ("resnet101", ["resnet152"], ["resnet50"]),
+        ("torchvision:mobilenet_v3_small", ["mobilenet_v3_large"], []),
+        ("torchvision:deeplabv3_resnet50", ["deeplabv3_resnet101"], []),
+        ("torchvision:squeezenet1_1", [], []),
         (
-            "resnet101.IMAGENET1K_V1",
-            ["resnet152.IMAGENET1K_V1"],
-            ["resnet50.IMAGENET1K_V1", "resnet34", "resnet18"],
+            "timm:tf_efficientnet_lite1.in1k",
+            [f"tf_efficientnet_lite{number}" for number in (2, 3, 4)],
+            ["tf_efficientnet_lite0"],
         ),
-        ("regnet_x_800mf", ["regnet_x_1_6gf", "regnet_x_3_2gf"], ["regnet_x_400mf"]),
-        (
-            "shufflenet_v2_x1_0",
-            ["shufflenet_v2_x1_5", "shufflenet_v2_x2_0"],
-            ["shufflenet_v2_x0_5"],
-        ),
-        ("vgg13", ["vgg16", "vgg19"], ["vgg11"]),
-        ("mobilenet_v3_small", ["mobilenet_v3_large.IMAGENET1K_V1"], []),
-        ("deeplabv3_resnet50", ["deeplabv3_resnet101"], []),
-        ("squeezenet1_1", [], []),
+        ("smp:unet/resnet34", [f"unet/resnet{n}" for n in (50, 101, 152)], ["unet/resnet18"]),
+        ("ultralytics:yolo11n.yaml", ["yolo11s.yaml", "yolo11m.yaml", "yolo11l.yaml"], []),
+        ("my_models:build", [], []),
     ],
 )
-def test_a_name_with_another_word_for_the_size_is_a_relative(
+def test_relatives_are_the_nearest_of_the_family(
     name: str, larger: list[str], smaller: list[str]
 ) -> None:
-    got = named(found(f"torchvision:{name}", "default"))
-    assert (got[0][: len(larger)], got[1]) == (larger, smaller)
+    assert named(found(name, "default")) == (larger, smaller)
 
 
-def test_densenets_are_sorted_by_count_and_not_by_number() -> None:
-    assert named(found("torchvision:densenet169"))[0] == ["densenet201", "densenet161"]
+def test_a_pt_has_those_that_lie_beside_it(tmp_path: Path) -> None:
+    for size in "nmx":
+        (tmp_path / f"yolo11{size}.pt").touch()
+    larger = found(f"ultralytics:{tmp_path}/yolo11n.pt", "default").larger
+    assert [choice.type for choice in larger] == [
+        f"ultralytics:{tmp_path}/yolo11{size}.pt" for size in "mx"
+    ]
 
 
-def test_a_multiplier_of_the_width_has_no_published_weights() -> None:
-    assert named(found("torchvision:mobilenet_v2")) == (
-        ["mobilenet_v2(width_mult=1.4)"],
-        ["mobilenet_v2(width_mult=0.75)", "mobilenet_v2(width_mult=0.5)"],
-    )
-    assert named(found("torchvision:mobilenet_v2", "default")) == ([], [])
+@pytest.mark.parametrize("name", ["resnet8", "torchvision:resnet18"])
+def test_a_file_fits_no_relative(name: str) -> None:
+    left = found(name, "mine.pt")
+    assert named(left) == ([], [])
+    assert "'mine.pt'" in left.notes[0]
 
 
-def test_timms_names_are_read_without_the_tag_of_their_weights() -> None:
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision_has_the_families_with_weights(name: str) -> None:
+    assert torchvision.models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+
+
+def test_timm_has_the_families_with_weights() -> None:
+    timm = pytest.importorskip("timm")
+    for pattern, sizes in FAMILIES["timm"].items():
+        for size in sizes.split():
+            assert timm.get_pretrained_cfg(pattern.replace("*", size)).has_weights
+
+
+# of more than 100 million parameters, some take long to build
+@pytest.mark.parametrize("family", [one for one in FAMILIES["torchvision"] if "regnet" not in one])
+def test_the_members_of_a_family_become_larger(family: str) -> None:
+    sizes = FAMILIES["torchvision"][family].split()
+    counted = [parameters(f"torchvision:{family.replace('*', size)}") for size in sizes]
+    assert counted == sorted(counted)
+
+
+def test_timms_lite_networks_become_larger() -> None:
     pytest.importorskip("timm")
-    assert named(found("timm:mobilenetv3_small_075.lamb_in1k")) == (
-        ["mobilenetv3_small_100", "mobilenetv3_large_075"],
-        ["mobilenetv3_small_050"],
-    )
-    without = found("timm:efficientnet_lite0", "default")
-    assert named(without) == ([], [])
-    assert "'timm:efficientnet_lite1'" in without.notes[0]
-
-
-def test_a_network_without_weights_of_the_backbones_recipe_is_not_compared_with_it() -> None:
-    smaller = found("torchvision:resnet50", "default")
-    assert named(smaller) == (["resnet101", "resnet152"], [])
-    assert "'IMAGENET1K_V2' are published for 'torchvision:resnet34'" in smaller.notes[0]
-    listed = ["torchvision:resnet50", "torchvision:resnet101.IMAGENET1K_V2", "resnet8(width=99)"]
-    mixed = found("torchvision:resnet18", "default", *listed)
-    assert named(mixed) == (["resnet50.IMAGENET1K_V1"], [])
-    assert "'torchvision:resnet101.IMAGENET1K_V2'" in mixed.notes[0]
-    assert named(found("torchvision:resnet18", None, *listed[:1])) == (["resnet50"], [])
-
-
-def test_timms_relatives_start_from_the_tag_of_the_backbones_weights() -> None:
-    pytest.importorskip("timm")
-    assert named(found("timm:mobilenetv3_small_100", "default"))[0] == []
-    assert named(found("timm:mobilenetv3_small_100"))[0][0] == "mobilenetv3_large_100"
-    assert named(found("timm:resnet18", "default"))[0] == ["resnet34", "resnet50"]
-    tagged = named(found("timm:resnet18.tv_in1k", "default"))[0]
-    assert tagged == ["resnet34.tv_in1k", "resnet50.tv_in1k"]
-    assert timm_published("hf-hub:timm/resnet18.tv_in1k") == ["tv_in1k"]
-    assert timm_published("hf-hub:someone/flowers") == []
-
-
-@pytest.mark.parametrize("version", ["yolov5", "yolov8", "yolo11", "yolo12"])
-def test_a_yolos_scales_n_s_and_m_are_relatives(version: str) -> None:
-    pytest.importorskip("ultralytics", reason="ultralytics is not installed")
-    larger, _ = named(found(f"ultralytics:{version}n.yaml"))
-    assert larger[:2] == [f"{version}s.yaml", f"{version}m.yaml"]
-    _, smaller = named(found(f"ultralytics:{version}m.yaml"))
-    assert smaller == [f"{version}s.yaml", f"{version}n.yaml"]
-
-
-def test_no_other_network_starts_from_a_file() -> None:
-    assert "none is compared" in found("resnet8", "mine.pt").notes[0]
-    assert named(found("resnet8", "mine.pt")) == ([], [])
-
-
-def test_a_users_networks_are_those_that_are_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "zoo_of_sizes.py").write_text(
-        "from torch import nn\n"
-        "def net(wide=8, classes=10):\n"
-        "    return nn.Sequential(nn.Conv2d(3, wide, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),\n"
-        "                         nn.Linear(wide, classes))\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "zoo_of_sizes", raising=False)
-    name = "zoo_of_sizes:net"
-    assert named(found(name)) == ([], [])
-    assert named(found(name, None, f"{name}(wide=6)", f"{name}(wide=99)", f"{name}(wide=9)")) == (
-        ["net(wide=9)", "net(wide=99)"],
-        ["net(wide=6)"],
-    )
-    (note,) = found(name, None, name, f"{name}(wide=9)").notes
-    assert "as large as" in note
-    assert note.endswith(f"'{name}'")
-    with pytest.raises(BackboneError, match="unexpected keyword"):
-        found(name, None, f"{name}(deep=2)")
+    counted = [parameters(f"timm:tf_efficientnet_lite{number}") for number in range(5)]
+    assert counted == sorted(counted)

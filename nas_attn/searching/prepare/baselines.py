@@ -16,7 +16,7 @@ from nas_attn.attention.choice import Choice
 from nas_attn.backbones.relatives import Relatives, relatives
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError, shorten
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.space.notation import parse
+from nas_attn.space.notation import parse, parse_choice
 from nas_attn.space.placement import BARE, Assignment, BaselineName, Placement, ResolvedPlacement
 from nas_attn.space.search_space import BACKBONE_SITE, Baseline, SearchSpace, Values
 from nas_attn.storage.opening import OpenStudy
@@ -55,24 +55,15 @@ def family_of(recipe: Recipe, plan: Plan, trials: int) -> Relatives:
         trials: candidates in all.
 
     Returns:
-        The relatives that can start as the backbone does; none of a user's own function.
+        The relatives; none of a user's own function.
     """
     search = recipe.search
     usual = search.controls == "auto" and search.baselines == "all" and not plan.own_build
     if not usual or "latency" not in wanted(recipe) or trials < FEWEST_TRIALS:
         return Relatives()
-    return _relatives(recipe, plan)
-
-
-def _relatives(recipe: Recipe, plan: Plan, listed: Sequence[str] = ()) -> Relatives:
-    return relatives(
-        recipe.backbone,
-        input_shape=plan.input_shape,
-        classes=plan.classes,
-        # of search and target; a file counts first, which no other network starts from
-        weights=max(wanted_weights(recipe), key=lambda one: one != "default", default=None),
-        listed=listed,
-    )
+    # of search and target; a file counts first, which no other network starts from
+    weights = max(wanted_weights(recipe), key=lambda one: one != "default", default=None)
+    return relatives(recipe.backbone, weights=weights)
 
 
 def relative(plan: Plan, other: Choice, placed: Placement = BARE) -> ResolvedPlacement:
@@ -103,11 +94,11 @@ def control_name(placement: Placement) -> str:
 
 
 def named_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
-    """Name -> a relative that the recipe names. Says which of them are not compared.
+    """Name -> another network that the recipe names.
 
     Raises:
-        BackboneError, PlacementError: one cannot be built, or its name cannot be read; or the
-            backbone, which is a Python object, cannot be compared with it.
+        BackboneError: the backbone, which is a Python object, cannot be compared with it.
+        PlacementError: its name cannot be read.
     """
     listed = recipe.search.controls
     if isinstance(listed, str) or not listed:
@@ -118,10 +109,7 @@ def named_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
             " model given as a Python object: give it as backbone.name = 'package.module:function',"
             " or leave search.controls out"
         )
-    found = _relatives(recipe, plan, listed)
-    for note in found.notes:
-        warnings.warn(note, NasAttnWarning, stacklevel=2)
-    networks = [relative(plan, other) for other in (*found.larger, *found.smaller)]
+    networks = [relative(plan, parse_choice(text, "search.controls")) for text in listed]
     return {control_name(network.placement): network for network in networks}
 
 

@@ -17,7 +17,7 @@ from nas_attn.training.images import keep_or_compare
 from nas_attn.training.numerics import execution_on
 from nas_attn.training.plan import Build, Plan, check_limits
 from nas_attn.training.programs import find_evaluator
-from nas_attn.training.starts import pick_device, read_weights, wanted_weights
+from nas_attn.training.starts import given_weights, pick_device, read_weights, wanted_weights
 
 
 def check(plan: SearchPlan) -> None:
@@ -48,8 +48,14 @@ def limits(plan: SearchPlan) -> None:
 
 
 def placements(plan: SearchPlan) -> None:
-    """Checks that the user's own placements and relatives can be built."""
-    named_controls(plan.recipe, plan.networks)
+    """Checks that the user's own placements and networks can be built, and have weights to start
+    from.
+    """
+    for control in named_controls(plan.recipe, plan.networks).values():
+        networks = plan.networks.like(control.other)
+        networks.bare(0)
+        for needed in wanted_weights(networks.recipe):
+            given_weights(networks, needed)
     if plan.tried:
         user_trials(plan.networks, plan.tried)
 
