@@ -146,7 +146,7 @@ def load_weights(model: nn.Module, path: str, *, same_norms: bool = False) -> li
 
 
 def _cifar(section: BackboneSection, channels: int, classes: int, published: bool) -> nn.Module:
-    from nas_attn.backbones.cifar import MODELS
+    from nas_attn.backbones.cifar import MODELS, ResNet
 
     if section.name not in MODELS:
         every = names()
@@ -169,8 +169,8 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
             f"'{section.name}' takes no backbone.options ({shown}): remove them, or set"
             " backbone.width"
         )
-    family, depth = MODELS[section.name]
-    return family(depth, classes=classes, in_channels=channels, width=section.width or 16)
+    width = section.width or 16
+    return ResNet(MODELS[section.name], classes=classes, in_channels=channels, width=width)
 
 
 def _torchvision_names(package: str = "") -> list[str]:

@@ -1,9 +1,8 @@
-"""ResNets for small images, original and pre-activation.
+"""ResNets for small images.
 
 He et al., "Deep Residual Learning for Image Recognition", section 4.2 (arXiv 1512.03385): three
 stages of n basic blocks with C, 2C and 4C channels, depth 6n + 2, parameter-free shortcuts (option
-A: subsample and pad with zeros). He et al., "Identity Mappings in Deep Residual Networks", figure
-4e (arXiv 1603.05027): the pre-activation form.
+A: subsample and pad with zeros).
 
 Shapes: x (N, C, H, W).
 """
@@ -63,34 +62,16 @@ class BasicBlock(nn.Module):
         return functional.relu(branch + self.shortcut(x))
 
 
-class PreActBlock(nn.Module):
-    """bn-relu-conv-bn-relu-conv, plus the shortcut."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = _conv3x3(in_channels, out_channels, stride)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.conv2 = _conv3x3(out_channels, out_channels)
-        self.shortcut = _shortcut(in_channels, out_channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(functional.relu(self.bn1(x)))
-        branch: Tensor = self.conv2(functional.relu(self.bn2(y)))
-        shortcut: Tensor = self.shortcut(x)
-        return branch + shortcut
-
-
-class _CifarResNet(nn.Module):
-    """Base of both forms: three stages under `layer1` to `layer3`, a pooled linear head under
-    `linear`.
+class ResNet(nn.Module):
+    """Three stages under `layer1` to `layer3`, a pooled linear head under `linear`. Parameter names
+    are those of the widely used reproduction of the paper's CIFAR networks.
 
     Args:
         depth: 6n + 2, else ValueError.
+        classes: the number of logits.
+        in_channels: channels of an image.
         width: channels of the first stage (the paper: 16).
     """
-
-    block: type[BasicBlock] | type[PreActBlock]
 
     def __init__(self, depth: int, *, classes: int, in_channels: int = 3, width: int = 16) -> None:
         super().__init__()
@@ -98,7 +79,7 @@ class _CifarResNet(nn.Module):
             raise ValueError(f"a CIFAR ResNet's depth is 6n + 2 (8, 14, 20, …), not {depth}")
         blocks = (depth - 2) // 6
         self.conv1 = _conv3x3(in_channels, width)
-        self.bn1 = nn.BatchNorm2d(width if self.block is BasicBlock else 4 * width)
+        self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = self._stage(width, width, blocks, 1)
         self.layer2 = self._stage(width, 2 * width, blocks, 2)
         self.layer3 = self._stage(2 * width, 4 * width, blocks, 2)
@@ -110,41 +91,17 @@ class _CifarResNet(nn.Module):
     def _stage(
         self, in_channels: int, out_channels: int, blocks: int, stride: int
     ) -> nn.Sequential:
-        first = self.block(in_channels, out_channels, stride)
+        first = BasicBlock(in_channels, out_channels, stride)
         return nn.Sequential(
-            first, *(self.block(out_channels, out_channels, 1) for _ in range(blocks - 1))
+            first, *(BasicBlock(out_channels, out_channels, 1) for _ in range(blocks - 1))
         )
 
-    def _head(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.linear(x.mean(dim=(2, 3)))
         return logits
 
 
-class ResNet(_CifarResNet):
-    """The original form. Parameter names are those of the widely used reproduction of the paper's
-    CIFAR networks.
-    """
-
-    block = BasicBlock
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.bn1(self.conv1(x)))
-        return self._head(self.layer3(self.layer2(self.layer1(x))))
-
-
-class PreActResNet(_CifarResNet):
-    """The pre-activation form: the stem has no norm, the last map gets one (`bn1`) before the
-    head.
-    """
-
-    block = PreActBlock
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        return self._head(functional.relu(self.bn1(x)))
-
-
-MODELS: Final[dict[str, tuple[type[ResNet] | type[PreActResNet], int]]] = {
-    **{f"resnet{depth}": (ResNet, depth) for depth in DEPTHS},
-    **{f"preact_resnet{depth}": (PreActResNet, depth) for depth in DEPTHS},
-}
+MODELS: Final = {f"resnet{depth}": depth for depth in DEPTHS}
+"""Name -> depth."""

@@ -62,9 +62,9 @@ class BackboneSection(Section):
     """The network that attention is put into."""
 
     name: str = Field(min_length=1)
-    """`resnet8|14|20|32|56`, `preact_resnet…`, `torchvision:NAME`, `timm:NAME`,
-    `smp:ARCHITECTURE/ENCODER`, `ultralytics:NAME.yaml` or `.pt`, `package.module:function`.
-    `resnet8(width=10)` gives a width, too.
+    """`resnet8|14|20|32|56`, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER`,
+    `ultralytics:NAME.yaml` or `.pt`, `package.module:function`. `resnet8(width=10)` gives a width,
+    too.
     """
     width: int | None = Field(default=None, ge=1, le=1024)
     """Channels of a CIFAR ResNet's first stage; None: 16."""

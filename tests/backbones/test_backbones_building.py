@@ -43,11 +43,8 @@ def test_every_cifar_resnet_classifies_and_learns(name: str) -> None:
 
 def test_depth_counts_weighted_layers_and_parameters_are_those_of_the_paper() -> None:
     for depth in DEPTHS:
-        for name in (f"resnet{depth}", f"preact_resnet{depth}"):
-            assert (
-                sum(isinstance(m, nn.Conv2d | nn.Linear) for m in build(name, width=2).modules())
-                == depth
-            )
+        modules = list(build(f"resnet{depth}", width=2).modules())
+        assert sum(isinstance(module, nn.Conv2d | nn.Linear) for module in modules) == depth
     for depth, parameters in [(20, 0.27), (32, 0.46), (56, 0.85)]:
         found = sum(p.numel() for p in build(f"resnet{depth}").parameters())
         assert found / 1e6 == pytest.approx(parameters, abs=0.01)
@@ -178,7 +175,7 @@ def test_wrong_names_are_refused_in_one_sentence(
 
 def test_names_can_be_built() -> None:
     names = backbones.names()
-    assert {"resnet20", "preact_resnet56", "torchvision:resnet50"} <= set(names)
+    assert {"resnet20", "torchvision:resnet50"} <= set(names)
     assert not any("rcnn" in name or "video" in name for name in names)
 
 

@@ -109,7 +109,7 @@ def shapes(rng: random.Random) -> Case:
                 shape[:40],
             ]
         )
-    backbone = rng.choice(("resnet8", "preact_resnet8", "resnet8", "torchvision:alexnet"))
+    backbone = rng.choice(("resnet8", "resnet14", "resnet8", "torchvision:alexnet"))
     if rng.random() < 0.5:
         return Case(["sites", backbone, "--space", "small", "--input", shape])
     return Case(["sites", backbone, "--input", shape])

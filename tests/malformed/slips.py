@@ -80,7 +80,7 @@ SHAPES = (
 )
 BACKBONES = (
     "resnet8",
-    "preact_resnet8",
+    "resnet14",
     "torchvision:alexnet",
     "torchvision:resnet18",
     "timm:resnet10t",
