@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nas_attn.backbones import torchvision_detectors as detectors
@@ -32,6 +30,8 @@ _SEGMENTATION: dict[str, Any] = {"weights_backbone": None, "aux_loss": False}
 """Arguments of torchvision's segmentation networks: no weights are fetched unless asked for, no
 second head.
 """
+SAFE_TIMM = (1, 0, 22)
+"""From here on, timm reads tensors only, and no pickle that runs code."""
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image."""
 
@@ -315,6 +315,12 @@ def timm_network(
         import timm
     except ImportError:
         raise BackboneError(f"'{section.name}' needs timm: pip install 'nas-attn[timm]'") from None
+    if tuple(map(int, timm.__version__.split(".")[:3])) < SAFE_TIMM:
+        safe = ".".join(map(str, SAFE_TIMM))
+        raise BackboneError(
+            f"timm {timm.__version__} runs code that a file of weights may hold: pip install"
+            f" 'timm>={safe}'"
+        )
     if not is_on_hub(name) and not timm.is_model(name.partition(".")[0]):
         raise BackboneError(
             f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}"
@@ -326,8 +332,7 @@ def timm_network(
         **section.options,
     }
     try:
-        with only_tensors():
-            model: nn.Module = call(timm.create_model, section, name, **arguments)
+        model: nn.Module = call(timm.create_model, section, name, **arguments)
     except BackboneError as error:
         if not published:
             raise
@@ -386,10 +391,9 @@ def smp_network(
         "classes": classes,
         **section.options,
     }
-    with only_tensors():
-        model: nn.Module = call(
-            smp.create_model, section, architecture, encoder_name=encoder, **arguments
-        )
+    model: nn.Module = call(
+        smp.create_model, section, architecture, encoder_name=encoder, **arguments
+    )
     return model
 
 
@@ -424,29 +428,6 @@ def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int
         "in_chans": channels,
     }
     return {name: value for name, value in values.items() if name in accepted}
-
-
-FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-FORCE_NOT = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-
-
-@contextmanager
-def only_tensors() -> Iterator[None]:
-    """Meanwhile, `torch.load` reads tensors and plain values only, whoever calls it and with
-    whatever argument. timm before 1.0.22 read some files as pickles, which run code.
-    """
-    before = {name: os.environ.get(name) for name in (FORCE, FORCE_NOT)}
-    os.environ[FORCE] = "1"
-    # Torch refuses to load anything while both are set.
-    os.environ.pop(FORCE_NOT, None)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def call(function: Any, section: BackboneSection, *args: Any, **options: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import warnings
@@ -19,7 +18,6 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.backbones.building import FORCE, FORCE_NOT
 from nas_attn.backbones.weight_files import pack, restore, unpack
 from nas_attn.errors import BackboneError
 from nas_attn.recipe.reading import load_recipe
@@ -386,39 +384,16 @@ class Intruder:
         return open, ("ran", "w")
 
 
-@pytest.fixture
-def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """timm reads a file as versions before 1.0.22 did, whatever it is asked for.
-
-    pyproject.toml allows 1.0.21, which reads every file with `weights_only=False`. This stands for
-    it where a later one is installed, as in CI: there the test would else pass by timm's own care.
-    """
-    models = pytest.importorskip("timm.models", reason="timm is not installed")
-
-    def pickled(file: str, map_location: str = "cpu", **options: object) -> object:
-        return torch.load(file, map_location=map_location, weights_only=False)
-
-    for module in (models._helpers, models._hub):
-        monkeypatch.setattr(module, "_torch_load", pickled)
-
-
-@pytest.mark.usefixtures("as_before")
-@pytest.mark.parametrize("forced", [{}, {FORCE_NOT: "1"}, {FORCE: "0"}])
-def test_no_pickle_runs_in_a_file_that_an_old_timm_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forced: dict[str, str]
+def test_no_pickle_runs_in_a_file_that_timm_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does what the user has set for all of torch change that, or get lost."""
+    timm = pytest.importorskip("timm")
     monkeypatch.chdir(tmp_path)
-    for name in (FORCE, FORCE_NOT):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in forced.items():
-        monkeypatch.setenv(name, value)
     folder = tmp_path / "net"
     folder.mkdir()
     torch.save({"state_dict": Intruder()}, folder / "pytorch_model.bin")
     configuration = {"architecture": "resnet10t", "num_classes": 10, "pretrained_cfg": {}}
     (folder / "config.json").write_text(json.dumps(configuration))
-    before = dict(os.environ)
     section = BackboneSection(name="timm:local-dir:net")
     with pytest.raises(BackboneError, match="could not be loaded"):
         backbones.build(section, input_shape=(3, 32, 32), classes=10, pretrained=True)
@@ -427,4 +402,7 @@ def test_no_pickle_runs_in_a_file_that_an_old_timm_reads(
     with pytest.raises(BackboneError, match="could not be built"):
         backbones.build(named, input_shape=(3, 32, 32), classes=10)
     assert not (tmp_path / "ran").exists()
-    assert dict(os.environ) == before
+    # which ran it
+    monkeypatch.setattr(timm, "__version__", "1.0.21")
+    with pytest.raises(BackboneError, match=r"timm>=1\.0\.22"):
+        backbones.build(named, input_shape=(3, 32, 32), classes=10)
