@@ -23,7 +23,7 @@ from nas_attn.attention import catalogue, knobs
 from nas_attn.attention.choice import Choice, Init
 from nas_attn.attention.gates import Blended
 from nas_attn.backbones.building import torchvision_options, users_arguments
-from nas_attn.backbones.cifar import MODELS
+from nas_attn.backbones.cifar import MODELS, ResNet
 from nas_attn.backbones.torchvision_detectors import freeze_norms, frozen_norms
 from nas_attn.errors import OperationError
 from nas_attn.recipe.recipe import BackboneSection
@@ -203,8 +203,8 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
     # `load` sets all weights
     unset: dict[str, None] = {}
     if not colon:
-        family, depth = MODELS[section.name]
-        function = needs.name(family)
+        depth = MODELS[section.name]
+        function = needs.name(ResNet)
         given = [repr(depth)]
         settings = {"classes": classes, "in_channels": channels, "width": section.width or 16}
         options = {}
