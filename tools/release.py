@@ -83,7 +83,7 @@ def search(folder: Path) -> None:
         [program, "pareto", "--json"], cwd=elsewhere, capture_output=True, text=True, check=True
     )
     assert json.loads(shown.stdout)["candidates"]
-    step("export", program, "export", "--format", "python", cwd=elsewhere)
+    step("export", program, "export", cwd=elsewhere)
 
 
 def step(title: str, *command: str | Path, cwd: Path = WORK) -> None:

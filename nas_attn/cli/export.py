@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
 
 FORMAT_HELP = (
-    "Trained weights, torch.export, ONNX, one readable Python file, or a trainer's own format;"
-    " default: by --output, else weights."
+    "Trained weights, torch.export, ONNX, or a trainer's own format; default: by --output, else"
+    " weights."
 )
 
 
@@ -58,7 +57,7 @@ def export(
     placement: ChosenPlacement = None,
     format_: Annotated[
         str,
-        Option("--format", metavar="[weights|torch|onnx|onnx-int8|python|TEXT]", help=FORMAT_HELP),
+        Option("--format", metavar="[weights|torch|onnx|onnx-int8|TEXT]", help=FORMAT_HELP),
     ] = "",
     output: Annotated[
         str | None,
@@ -73,7 +72,7 @@ def export(
         bool,
         Option(
             "--normalize",
-            help="The file takes uint8 images and normalises them itself; not weights, python.",
+            help="The file takes uint8 images and normalises them itself; not weights.",
         ),
     ] = False,
     check: Annotated[
@@ -119,7 +118,8 @@ def export(
     kind = find_format(format_, tasks.of(opened.recipe), output or "")
     found = answer(opened.store)
     view = chosen(opened, found, wanted).view
-    path = _export_path(output or f"{opened.store.name}{kind.suffix}", kind)
+    file = output or f"{opened.store.name}{kind.suffix}"
+    path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
     if train_again:
         _train_again(opened, view, Effort(context, threads=threads, device=device))
     wish = ExportWish(
@@ -135,16 +135,6 @@ def export(
     _say_exported(done, view)
     for line in _hints(opened, found.now, wanted, view, done):
         echo(line, err=True)
-
-
-def _export_path(file: str, kind: Format) -> Path:
-    """Where the file goes. UserError: it, or the weights beside it, cannot be written there."""
-    path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
-    if kind.name == "python":
-        output_path(
-            path.with_suffix(".pt"), what="the weights file", error=UserError, replaces=(b"pk",)
-        )
-    return path
 
 
 def _print_exported(done: Exported, kind: Format) -> None:

@@ -31,8 +31,8 @@ PATHS = frozenset(
 FILES_OF_TIMM = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"})
 """Options of a backbone in which timm looks for a file, and old versions for a pickle."""
 READ_AS_DATA = frozenset({"weights", "onnx", "onnx-int8"})
-"""Formats of exported networks that run no code of their author. A Python file is code, and torch
-reads a torch.export archive with a pickle and evaluates its expressions.
+"""Formats of exported networks that run no code of their author. torch reads a torch.export archive
+with a pickle and evaluates its expressions.
 """
 ULTRALYTICS = "ultralytics:"
 YOLO = "yolo:"

@@ -1,4 +1,4 @@
-"""Writes a network as a file: weights, torch.export, ONNX, Python code and others."""
+"""Writes a network as a file: weights, torch.export or ONNX."""
 
 from nas_attn.export.formats import FORMATS, write
 

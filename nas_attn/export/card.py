@@ -20,11 +20,11 @@ from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
 from nas_attn.data.inventory import NAMED
 from nas_attn.errors import OperationError, UserError, shorten
-from nas_attn.export.formats import BOX_VALUES, answers_of
-from nas_attn.export.python_file import Described
+from nas_attn.export.formats import BOX_VALUES, Interface, answers_of
 from nas_attn.recipe import tasks, units
-from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.recipe import BackboneSection, Recipe
 from nas_attn.recipe.tables import BACKBONE_SOURCES
+from nas_attn.recipe.task import Task
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Point, ResolvedPlacement
 from nas_attn.space.search_space import other_of
@@ -32,6 +32,18 @@ from nas_attn.system.paths import write_whole
 
 # of the card's format
 VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """How a network was built."""
+
+    backbone: BackboneSection
+    resolved: ResolvedPlacement
+    input_shape: tuple[int, int, int]
+    """(channels, height, width)"""
+    interface: Interface
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.export import scoring
 from nas_attn.export.card import read_card, resolved_of
-from nas_attn.export.formats import FORMER, Graph, answers_of
+from nas_attn.export.formats import Graph, answers_of
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection
@@ -183,15 +183,10 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
     """Scores an exported file. `root`: the data's folder, if it is not the card's `data.root`.
 
     Raises:
-        UserError: the file, its card or its data are missing, or the format is a former one.
+        UserError: the file, its card or its data are missing.
         OperationError: the file or the images are not those of the card, or the file does not run.
     """
     facts = read_card(path)
-    if facts.get("format") in FORMER:
-        raise UserError(
-            f"'{path.name}' is in the format '{facts['format']}', which is not checked any more:"
-            " export onnx, or run the script beside it"
-        )
     try:
         return _verified(path, facts, root)
     except NasAttnError:

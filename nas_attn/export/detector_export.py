@@ -11,8 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nas_attn.data.dataset import Dataset
-from nas_attn.export.formats import BOX_VALUES, COMPARED, TaskExport
-from nas_attn.export.python_file import UNCHANGED, Interface
+from nas_attn.export.formats import BOX_VALUES, COMPARED, UNCHANGED, Interface, TaskExport
 from nas_attn.training.learnt import Tally, learnt_from
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.box_scores import MOST_BOXES

@@ -16,11 +16,10 @@ from nas_attn.data.dataset import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import scoring
-from nas_attn.export.card import ExportedNetwork, card, write_card
+from nas_attn.export.card import Described, ExportedNetwork, card, write_card
 from nas_attn.export.checking import check_onnx, run_elsewhere, scored, which_are_right
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.kept_weights import searched_run, trained_model
-from nas_attn.export.python_file import Described
 from nas_attn.latency.runtime_files import CALIBRATION
 from nas_attn.recipe import tasks, units
 from nas_attn.recipe.purposes import SEARCH
@@ -122,7 +121,7 @@ def export_candidate(
                 "normalize makes a file that takes bytes, and these images have more than 8 bits"
                 " (data.channels): leave it out"
             )
-        given = normalising(given, network.described, kind)
+        given = normalising(given, network.described.interface, network.task, kind)
     trained = "after the search's training"
     if run is not None:
         trained = f"{run.purpose}, {run.protocol}, seed {run.seed}"
@@ -130,7 +129,7 @@ def export_candidate(
     written = write(
         given,
         path,
-        wish.format,
+        kind,
         input_shape=plan.input_shape,
         notes={
             "study": answer.now.study,
@@ -139,7 +138,7 @@ def export_candidate(
             "key": view.key,
             "trained": trained,
         },
-        described=network.described,
+        interface=network.described.interface,
         images=images,
     )
     made = ExportedNetwork(
@@ -243,7 +242,6 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
         plan.input_shape,
         answers_of(task).interface(plan, dataset),
         task,
-        plan.classes,
     )
 
 

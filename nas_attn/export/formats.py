@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
-from nas_attn.export.python_file import Described, Interface, python_source
 from nas_attn.latency.runtime_files import CALIBRATION, quantize, quiet, why_not_exported
 from nas_attn.recipe.task import Task
 from nas_attn.system.paths import replace_file
@@ -24,6 +23,21 @@ from nas_attn.training.plan import Plan
 
 BOX_VALUES = 6
 """Number of values of a detected box: left, top, right, bottom, score, class."""
+UNCHANGED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+"""Mean and standard deviation of images that are taken as they are, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What an exported network takes and gives."""
+
+    classes: tuple[str, ...]
+    """Empty if only an evaluator knows them."""
+    mean: tuple[float, ...]
+    """Per channel, on the scale 0 to 1; empty if an evaluator makes the images."""
+    std: tuple[float, ...]
+    output: tuple[int, ...]
+    """Shape of the output for one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +50,7 @@ class ExportOrder:
     x: Tensor
     """Two images for tracing."""
     notes: Mapping[str, str]
-    described: Described | None
+    interface: Interface | None
     images: Tensor | None = None
     """Images for the calibration of an int8 format; None: noise."""
 
@@ -156,8 +170,7 @@ class DetectorGraph(Graph):
 
     def write_program(self, order: ExportOrder) -> None:  # noqa: ARG002 - Graph fixes it
         raise UserError(
-            "the format 'torch' cannot express a detector's choice of boxes: give onnx, python or"
-            " weights"
+            "the format 'torch' cannot express a detector's choice of boxes: give onnx or weights"
         )
 
 
@@ -239,8 +252,6 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
             " format"
         )
     name = name or (by_ending[0].name if by_ending else "weights")
-    if name in FORMER:
-        raise UserError(f"the format '{name}' is not written any more: {FORMER[name]}")
     if name not in formats:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(formats)}")
     if by_ending and formats[name].suffix != ending:
@@ -251,7 +262,7 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
     return formats[name]
 
 
-def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.Module:
+def normalising(graph: nn.Module, interface: Interface, task: Task, format_: Format) -> nn.Module:
     """The network with its images' normalisation inside. UserError: the format holds no graph, or
     the normalisation is unknown.
     """
@@ -261,38 +272,36 @@ def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.M
             f"normalize does not apply to the format '{format_.name}', which holds no graph: give"
             f" {graphs}"
         )
-    if not described.task.normalised:
+    if not task.normalised:
         raise UserError(
             "normalize does not apply to detectors, which take images from 0 to 1: leave it out"
         )
-    mean = described.interface.mean
-    std = described.interface.std
-    if not mean:
+    if not interface.mean:
         raise UserError(
             "normalize: this study's evaluator normalises its images in a way that nas_attn does"
             " not know: leave it out"
         )
-    return Normalising(graph, mean, std).eval()
+    return Normalising(graph, interface.mean, interface.std).eval()
 
 
 def write(  # noqa: PLR0913 - public; all but three have a default or a name
     model: nn.Module,
     path: Path,
-    format_: str,
+    format_: str | Format,
     *,
     input_shape: tuple[int, int, int],
     notes: Mapping[str, str],
-    described: Described | None = None,
+    interface: Interface | None = None,
     images: torch.Tensor | None = None,
 ) -> Path:
     """Writes a model; replaces an existing file once the new one is complete.
 
     Args:
         model: is put on the CPU and into eval mode.
-        format_: a key of FORMATS, or of the task's own formats.
+        format_: a key of FORMATS, or a task's own format.
         input_shape: (channels, height, width); the batch stays free in `torch` and `onnx`.
         notes: facts about the network, for formats that can hold them.
-        described: how the network was built; the format `python` needs it.
+        interface: what the network takes and gives, for formats that can hold it.
         images: for the calibration of int8 formats, (N, C, H, W) as the file takes them; None:
             noise.
 
@@ -300,7 +309,7 @@ def write(  # noqa: PLR0913 - public; all but three have a default or a name
         UserError: unknown format, or its extra is not installed.
         OperationError: the model cannot be exported, or the file not be written.
     """
-    format_found = find_format(format_, None if described is None else described.task)
+    kind = find_format(format_) if isinstance(format_, str) else format_
     model = model.cpu().eval()
     x = torch.randn(2, *input_shape)
     if isinstance(model, Normalising):
@@ -310,7 +319,7 @@ def write(  # noqa: PLR0913 - public; all but three have a default or a name
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".nas_attn-") as folder:
             written = Path(folder) / path.name
             with quiet():
-                format_found.write(ExportOrder(model, written, x, notes, described, images))
+                kind.write(ExportOrder(model, written, x, notes, interface, images))
             for file in sorted(Path(folder).iterdir()):
                 replace_file(file, path.with_name(file.name))
     except OSError as error:
@@ -320,7 +329,7 @@ def write(  # noqa: PLR0913 - public; all but three have a default or a name
     except Exception as error:
         # the exporters raise any exception
         raise OperationError(
-            f"the network cannot be exported as '{format_}': {why_not_exported(error)}"
+            f"the network cannot be exported as '{kind.name}': {why_not_exported(error)}"
         ) from error
     return path
 
@@ -361,8 +370,8 @@ def _onnx(order: ExportOrder, *, quantized: bool = False) -> None:
         quantize(order.path, images.numpy(), len(order.x))
     notes = dict(order.notes)
     # what a program needs to use it, as JSON
-    if order.described is not None:
-        interface = order.described.interface
+    interface = order.interface
+    if interface is not None:
         facts = {"classes": interface.classes, "mean": interface.mean, "std": interface.std}
         notes |= {name: json.dumps(value) for name, value in facts.items() if value}
         notes["normalised_inside"] = json.dumps(isinstance(order.model, Normalising))
@@ -374,27 +383,6 @@ def _onnx(order: ExportOrder, *, quantized: bool = False) -> None:
     onnx.save(loaded, str(order.path))
 
 
-def _python(order: ExportOrder) -> None:
-    """A Python file that defines this network and nothing else, and its weights beside it, as
-    `weights` writes them.
-    """
-    if order.described is None:
-        raise UserError("the format 'python' needs to know how the network was built")
-    if order.path.stem in {
-        "torch",
-        "torchvision",
-        "timm",
-        order.described.backbone.name.partition(":")[0],
-    }:
-        raise UserError(
-            f"a file named '{order.path.name}' would hide the package of this name: choose another"
-        )
-    weights = order.path.with_suffix(".pt")
-    text = python_source(order.model, order.described, weights=weights.name, notes=order.notes)
-    order.path.write_text(text, "utf-8")
-    _weights(replace(order, path=weights))
-
-
 FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
@@ -403,7 +391,6 @@ FORMATS: Mapping[str, Format] = {
             "torch", ".pt2", (b"pk",), lambda order: _graph(order).write_program(order), graph=True
         ),
         Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
-        Format("python", ".py", (b'"""',), _python),
         Format(
             "onnx-int8",
             ".onnx",
@@ -417,12 +404,6 @@ FORMATS: Mapping[str, Format] = {
 """The formats of all tasks; a task may have more (`TaskExport.formats`). A file of a graph is
 loaded by `scoring.RUNNERS`.
 """
-FORMER = {
-    "openvino": "give onnx, which OpenVINO reads",
-    "openvino-int8": "give onnx-int8, which OpenVINO reads",
-    "ncnn": "give python, and convert it with pnnx (docs/how-to/phone-and-board.md)",
-}
-"""Formats that were written until 2026-11-29 -> the way out."""
 COMPARED = 4
 """Number of images for the comparison of a detector's file: a single one may have no boxes."""
 

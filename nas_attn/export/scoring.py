@@ -68,17 +68,6 @@ def _program(path: str) -> Callable[[Array], Array]:
     return runner(torch.export.load(path).module())
 
 
-def _python(path: str) -> Callable[[Array], Array]:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("exported", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return runner(module.load())
-
-
 def runner(network: Any) -> Callable[[Array], Array]:
     """A torch network as a function of arrays."""
     import torch
@@ -109,7 +98,6 @@ RUNNERS = {
     "onnx": _onnx,
     "onnx-int8": _onnx,
     "torch": _program,
-    "python": _python,
 }
 
 

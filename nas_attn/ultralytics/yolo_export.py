@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,14 +27,14 @@ from nas_attn.export.detector_export import DetectorExport
 from nas_attn.export.formats import (
     BOX_VALUES,
     COMPARED,
-    FORMATS,
+    UNCHANGED,
     ExportOrder,
     Format,
     Graph,
+    Interface,
     apart,
     boxes_apart,
 )
-from nas_attn.export.python_file import UNCHANGED, Interface
 from nas_attn.training.plan import Plan
 from nas_attn.ultralytics.networks import parts_of, quiet
 
@@ -135,13 +134,7 @@ def _write_pt(order: ExportOrder) -> None:
 
 
 def _classes(order: ExportOrder) -> Sequence[str]:
-    return order.described.interface.classes if order.described else ()
-
-
-def _no_python(_: ExportOrder) -> None:
-    raise OperationError(
-        "'python' is not for a detector of ultralytics' own code: take ultralytics, onnx or weights"
-    )
+    return order.interface.classes if order.interface else ()
 
 
 class UltralyticsExport(DetectorExport):
@@ -149,7 +142,6 @@ class UltralyticsExport(DetectorExport):
 
     formats: ClassVar[Mapping[str, Format]] = {
         "ultralytics": Format("ultralytics", "-best.pt", (b"pk",), _write_pt),
-        "python": replace(FORMATS["python"], write=_no_python),
     }
 
     @override

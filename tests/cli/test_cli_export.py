@@ -54,7 +54,7 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
     pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
     exports = {
         "digits.pt": [],
-        "digits.py": ["--format", "python"],
+        "digits.pt2": ["--format", "torch"],
         "camera.onnx": ["--format", "onnx", "--normalize", "-o", "camera.onnx"],
     }
     right = set()
@@ -114,9 +114,8 @@ def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
     (folder / "digits.pt.json").unlink()
     assert "'digits.pt.json'" in nas("check-export", "digits.pt").error
     (folder / "digits.pt").write_text("mine")
-    ended = nas("export", "--trial", "1", "--format", "python")
-    assert "'digits.pt'" in ended.error
-    assert not (folder / "digits.py").exists()
+    assert "'digits.pt'" in nas("export", "--trial", "1").error
+    assert (folder / "digits.pt").read_text() == "mine"
 
 
 # test_export_rows.py has the file in int8, and the test above a card
@@ -164,12 +163,10 @@ def test_the_output_of_a_network_of_ones_own_is_what_it_gives(
     study = na.begin("own.toml")
     while run := study.ask():
         run.tell(0.5)
-    for format_, file in (("weights", "own.pt"), ("python", "own.py")):
-        told = nas("export", "own", "--trial", "0", "--format", format_, "--no-check", "--json")
-        assert told.json["card"]["output"]["shape"] == ["N", 5]
-        assert told.json["card"]["output"]["classes"] == []
-        assert "Classes in order" not in Path(f"{file}.md").read_text()
-    assert "build(classes=1)" in Path("own.py").read_text(), "as it was built in the search"
+    told = nas("export", "own", "--trial", "0", "--no-check", "--json")
+    assert told.json["card"]["output"]["shape"] == ["N", 5]
+    assert told.json["card"]["output"]["classes"] == []
+    assert "Classes in order" not in Path("own.pt.md").read_text()
 
 
 def test_no_command_is_named_that_cannot_call_a_loop_of_ones_own(
@@ -208,10 +205,6 @@ class Intruder:
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
         return open, ("ran", "w")
-
-
-def code_in_python(file: Path, card: Card) -> None:
-    file.write_text(file.read_text() + "\nopen('ran', 'w')\n")
 
 
 def code_in_backbone(file: Path, card: Card) -> None:
@@ -259,7 +252,7 @@ def test_a_simplified_graph_is_recognised_and_another_networks_is_not(folder: Pa
     assert "is not the file that its card describes" in nas("validate-export", "net.onnx").error
 
 
-def from_a_stranger(folder: Path, nas, format_: str, spoil: Spoil | None) -> str:
+def from_a_stranger(folder: Path, nas, spoil: Spoil | None) -> str:
     """An export in another folder, whose card agrees with its file; the working folder has a module
     that says when it is imported.
     """
@@ -267,8 +260,8 @@ def from_a_stranger(folder: Path, nas, format_: str, spoil: Spoil | None) -> str
     here = folder / "here"
     there.mkdir()
     here.mkdir()
-    file = there / ("net.py" if format_ == "python" else "net.pt")
-    told = nas("export", "--trial", "1", "--format", format_, "--no-check", "-o", str(file))
+    file = there / "net.pt"
+    told = nas("export", "--trial", "1", "--no-check", "-o", str(file))
     assert told.status == 0, told.err
     at = there / f"{file.name}.json"
     card = json.loads(at.read_text())
@@ -281,25 +274,23 @@ def from_a_stranger(folder: Path, nas, format_: str, spoil: Spoil | None) -> str
 
 
 @pytest.mark.parametrize(
-    ("format_", "spoil", "code"),
+    ("spoil", "code"),
     [
-        ("python", code_in_python, "net.py"),
-        ("weights", other_format, "net.pt"),
-        ("weights", code_in_backbone, "intruder:run"),
-        ("weights", code_in_data, "intruder:run"),
-        ("weights", code_in_module, "intruder:run"),
-        ("weights", code_in_placement, "intruder:run"),
+        (other_format, "net.pt"),
+        (code_in_backbone, "intruder:run"),
+        (code_in_data, "intruder:run"),
+        (code_in_module, "intruder:run"),
+        (code_in_placement, "intruder:run"),
     ],
 )
 def test_code_of_an_export_from_elsewhere_runs_only_when_trusted(
     folder: Path,
     nas,
     monkeypatch: pytest.MonkeyPatch,
-    format_: str,
     spoil: Spoil,
     code: str,
 ) -> None:
-    file = from_a_stranger(folder, nas, format_, spoil)
+    file = from_a_stranger(folder, nas, spoil)
     monkeypatch.chdir(folder / "here")
     monkeypatch.delitem(sys.modules, "intruder", raising=False)
     ended = nas("check-export", file)
@@ -314,7 +305,7 @@ def test_code_of_an_export_from_elsewhere_runs_only_when_trusted(
 def test_weights_from_elsewhere_are_scored_without_trust_and_a_pickle_never_runs(
     folder: Path, nas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = from_a_stranger(folder, nas, "weights", None)
+    file = from_a_stranger(folder, nas, None)
     monkeypatch.chdir(folder / "here")
     assert nas("check-export", file, "--json").json["agrees"]
     path = Path(file)

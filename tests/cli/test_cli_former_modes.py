@@ -81,8 +81,3 @@ def test_a_recipe_that_names_a_former_mode_hears_of_the_command(
     assert f"runners/devices/{mode}.py" in ended.error
     with pytest.raises(RecipeError, match="command"):
         fingerprint(LatencySection(mode=mode))
-
-
-def test_a_former_format_has_a_way_out(storage: Path, nas) -> None:
-    assert "onnx" in nas("export", "--format", "openvino").error
-    assert "pnnx" in nas("export", "--format", "ncnn").error

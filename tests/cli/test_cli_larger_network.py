@@ -4,7 +4,6 @@ placement is.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -50,18 +49,6 @@ def size_of(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def loaded(path: Path) -> nn.Module:
-    """The network of a file of Python."""
-    spec = importlib.util.spec_from_file_location("exported", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = module.load()
-    assert isinstance(network, nn.Module)
-    return network
-
-
 @pytest.mark.usefixtures("wider")
 def test_a_larger_network_is_exported_retrained_and_tested(tmp_path: Path, nas: Nas) -> None:
     larger = na.backbones.create("resnet8", width=16, input_shape=(1, 8, 8), classes=10)
@@ -72,13 +59,11 @@ def test_a_larger_network_is_exported_retrained_and_tested(tmp_path: Path, nas: 
 
     retrained = nas("retrain", *HERE, "--json").json
     assert [run["placement"] for run in retrained["runs"]] == [PLACEMENT]
-    exported = nas("export", "--format", "python", "--json").json
+    exported = nas("export", "--json").json
     assert exported["placement"] == PLACEMENT
     reached = [run["metrics"]["accuracy"] for run in retrained["runs"]]
     assert exported["card"]["training"]["metrics"]["accuracy"] >= max(reached)
-    network = loaded(tmp_path / "wider.py")
-    assert size_of(network) == size_of(larger)
-    assert network(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+    larger.load_state_dict(torch.load(tmp_path / "wider.pt", weights_only=True)["state_dict"])
 
     (tested,) = nas("test", "--seeds", "2", *HERE, "--json").json["validations"]
     keys = {network["role"]: network["key"] for network in tested["family"]["networks"]}

@@ -115,7 +115,7 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
 
 # 10 s each, as several labels above; test_target_scores.py has the units
 @pytest.mark.slow
-@pytest.mark.parametrize("format_", ["torch", "weights", "python"])
+@pytest.mark.parametrize("format_", ["torch", "weights"])
 def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     shapes: Path, nas: Nas, format_: str
 ) -> None:
@@ -133,7 +133,7 @@ def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     assert len(set(numbers)) == 4
     more = nas("resume", "shapes", "--trials", "3", "--workers", "1", "--threads", "1", "--json")
     assert len(more.json["candidates"]) == 3
-    ending = {"torch": "pt2", "weights": "pt", "python": "py"}[format_]
+    ending = {"torch": "pt2", "weights": "pt"}[format_]
     nas("export", "shapes", "--trial", "1", "--format", format_, "--output", f"net.{ending}")
     agreed = nas("validate-export", f"net.{ending}", "--json").json
     assert agreed["agrees"]

@@ -18,12 +18,9 @@ from nas_attn.data import yolo_files
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.checking import check_onnx
-from nas_attn.export.python_file import UNCHANGED, Described, Interface
+from nas_attn.export.formats import UNCHANGED, Interface
 from nas_attn.recipe.recipe import BackboneSection, DataSection
-from nas_attn.recipe.tasks import find
-from nas_attn.space.notation import parse
-from nas_attn.space.search_space import resolve
-from nas_attn.ultralytics.yolo_export import BoxesGraph
+from nas_attn.ultralytics.yolo_export import BoxesGraph, UltralyticsExport
 
 SHAPE = (3, 64, 64)
 SECTION = BackboneSection(name="ultralytics:yolo11n.yaml")
@@ -37,10 +34,8 @@ pytestmark = [
 ]
 
 
-def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Described, torch.Tensor]:
-    """A detector with something to say, its description, and what it answers without its
-    attention.
-    """
+def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Interface, torch.Tensor]:
+    """A detector with something to say, its interface, and what it answers without its attention."""
     torch.manual_seed(0)
     model = backbones.build(section, input_shape=SHAPE, classes=10).train()
     for module in model.modules():
@@ -51,17 +46,9 @@ def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Described, torc
     with torch.no_grad():
         model(torch.rand(4, *SHAPE))
     bare = answer(model)
-    resolved = resolve(parse(PLACEMENT), na.find_sites(model, SHAPE), init="paper")
     na.attach(model, PLACEMENT, input_shape=SHAPE, init="paper")
     names = tuple(f"digit {number}" for number in range(10))
-    described = Described(
-        section,
-        resolved,
-        SHAPE,
-        Interface(names, *UNCHANGED, tuple(bare.shape[1:])),
-        find("detection", section.name),
-    )
-    return model.eval(), described, bare
+    return model.eval(), Interface(names, *UNCHANGED, tuple(bare.shape[1:])), bare
 
 
 def images(count: int = 1) -> torch.Tensor:
@@ -74,12 +61,11 @@ def answer(model: nn.Module) -> torch.Tensor:
 
 
 def written(folder: Path, format_: str) -> tuple[nn.Module, torch.Tensor, Path]:
-    model, described, bare = made()
-    return (
-        model,
-        bare,
-        write(model, folder / "net.pt", format_, input_shape=SHAPE, notes={}, described=described),
-    )
+    model, interface, bare = made()
+    kind = UltralyticsExport.formats[format_]
+    path = folder / "net.pt"
+    write(model, path, kind, input_shape=SHAPE, notes={}, interface=interface)
+    return model, bare, path
 
 
 def test_ultralytics_loads_and_validates_it_with_its_attention(tmp_path: Path) -> None:
@@ -116,10 +102,10 @@ def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> N
     """
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
-    model, described, _ = made(BackboneSection(name=f"ultralytics:{name}.yaml"))
+    model, interface, _ = made(BackboneSection(name=f"ultralytics:{name}.yaml"))
     given = BoxesGraph(model).eval()
     whole = write(
-        given, tmp_path / "a.onnx", "onnx", input_shape=SHAPE, notes={}, described=described
+        given, tmp_path / "a.onnx", "onnx", input_shape=SHAPE, notes={}, interface=interface
     )
     found = check_onnx(whole, given, [images()])
     assert found is not None
@@ -130,14 +116,12 @@ def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> N
     ]
     lacking = BoxesGraph(na.detach(copy.deepcopy(model))).eval()
     bare = write(
-        lacking, tmp_path / "b.onnx", "onnx", input_shape=SHAPE, notes={}, described=described
+        lacking, tmp_path / "b.onnx", "onnx", input_shape=SHAPE, notes={}, interface=interface
     )
     with pytest.raises(OperationError, match=r"\.onnx'"):
         check_onnx(bare, given, [images()])
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
-    with pytest.raises(OperationError, match=r"'python' .*ultralytics, onnx or weights"):
-        written(tmp_path, "python")
     with pytest.raises(UserError, match="'ultralytics'"):
         write(nn.Conv2d(3, 3, 1), tmp_path / "x.pt", "ultralytics", input_shape=SHAPE, notes={})

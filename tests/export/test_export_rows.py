@@ -11,20 +11,13 @@ from torch import nn
 
 from nas_attn import backbones, export
 from nas_attn.export import scoring
-from nas_attn.export.formats import FORMATS, Format
-from nas_attn.export.python_file import Described, Interface
+from nas_attn.export.formats import FORMATS, Format, Interface
 from nas_attn.recipe.recipe import BackboneSection
-from nas_attn.space.placement import BARE, ResolvedPlacement
 
 SHAPE = (1, 12, 12)
 EXTRAS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 SECTION = BackboneSection(name="resnet8", width=8)
-DESCRIBED = Described(
-    SECTION,
-    ResolvedPlacement((), BARE, "paper", "key"),
-    SHAPE,
-    Interface(("a", "b", "c"), (0.5,), (0.5,), (3,)),
-)
+INTERFACE = Interface(("a", "b", "c"), (0.5,), (0.5,), (3,))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +33,7 @@ def written(form: Format, network: nn.Module, tmp_path: Path) -> Path:
             pytest.skip(f"{package} is not installed")
     path = tmp_path / f"network{form.suffix}"
     return export.write(
-        network, path, form.name, input_shape=SHAPE, notes={"study": "a"}, described=DESCRIBED
+        network, path, form.name, input_shape=SHAPE, notes={"study": "a"}, interface=INTERFACE
     )
 
 

@@ -4,9 +4,6 @@ study saw them.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -21,13 +18,6 @@ from nas_attn.data.folder import INTERPOLATIONS, named_files
 from nas_attn.export import scoring
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import Fit
-
-NETWORK = """
-import torch
-
-def load():
-    return torch.nn.Flatten()
-"""
 
 
 def test_photographs_of_all_kinds_are_seen_as_the_study_saw_them(tmp_path: Path) -> None:
@@ -98,49 +88,3 @@ def test_the_validation_images_are_named_in_their_order(
     )
     labels = dataset.validation.labels.tolist()
     assert [dataset.classes.index(name.partition("/")[0]) for name in names] == labels
-
-
-def test_it_says_what_is_right_what_an_image_is_and_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, colour in (("dark", 40), ("light", 200)):
-        Image.new("RGB", (3, 3), (colour, 200 - colour, 0)).save(tmp_path / f"{name}.png")
-    (tmp_path / "net.py").write_text(
-        NETWORK
-    )  # of an image of one pixel its channels are the scores
-    card = {
-        "format": "python",
-        "input": {
-            "shape": ["N", 3, 1, 1],
-            "normalised_inside": False,
-            "mean": [0.5] * 3,
-            "std": [0.5] * 3,
-        },
-        "output": {"classes": ["red", "green", "blue"]},
-        "data": {"folder": str(tmp_path), "files": [["dark.png", 1], ["light.png", 1]]},
-        "here": {"right": 1},
-        "training": {},
-    }
-    (tmp_path / "net.py.json").write_text(json.dumps(card))
-    script = tmp_path / "net.py.score.py"
-    script.write_text(Path(scoring.__file__).read_text("utf-8"))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert done.stdout == "1 of 2 validation images right (50.00 %); card: 1\n"
-    monkeypatch.setattr(scoring, "__file__", str(script))
-
-    def ask(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(script), *arguments])
-        return (scoring.score(), *capsys.readouterr())
-
-    light = str(tmp_path / "light.png")
-    assert ask(light) == (0, f"{light}: red\n", "")
-    for arguments, words in [
-        ([str(tmp_path)], f"'{tmp_path}' is a folder (1 of 1 images): "),
-        (
-            ["--root", str(tmp_path / "no")],
-            "dark.png' is not there (2 of 2 images): give --root FOLDER",
-        ),
-    ]:
-        code, _, said = ask(*arguments)
-        assert code == 2
-        assert words in said

@@ -69,7 +69,6 @@ def test_with_a_detector_and_photographs_of_ones_own(shell: Shell) -> None:
     assert "(NMS)" in searched(shell, quick)
     for name, options in {
         "boxes.pt": "",
-        "boxes.py": "--format python",
         "boxes.onnx": "--format onnx",
     }.items():
         shell.types(f"export boxes --trial 1 {options}")

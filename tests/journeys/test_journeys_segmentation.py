@@ -40,8 +40,8 @@ def test_from_init_to_a_network_taken_home(shell: Shell) -> None:
     page = (shell.folder / "study.html").read_text()
     assert "mean IoU" in page
     assert "new images" not in page
-    assert "in float32: mean IoU" in shell.types("export study --trial 1 --format python").out
-    card = json.loads((shell.folder / "study.py.json").read_text())
+    assert "in float32: mean IoU" in shell.types("export study --trial 1").out
+    card = json.loads((shell.folder / "study.pt.json").read_text())
     assert card["output"] == {
         "shape": ["N", 2, 16, 16],
         "what": "logits",

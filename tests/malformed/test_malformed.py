@@ -44,7 +44,7 @@ CPU_S = 60.0  # Seconds of computing, training an epoch of a few images included
 MEMORY = 1.5 * 2**30  # Bytes by which a malformed input may let this process grow
 LEFT = {"__pycache__", "nas_attn.db-wal", "nas_attn.db-shm"}
 """What may stay: SQLite's own files beside a database that was there, and Python's."""
-FORMATS = ("weights", "python")
+FORMATS = ("weights",)
 USAGE = ("Usage: ", "Try '")
 
 
