@@ -257,7 +257,7 @@ def validate_export(
         str | None, Option(metavar="PATH", help="Folder of the data, if it has moved.")
     ] = None,
 ) -> None:
-    """Run an exported file on the validation images. Without nas_attn, where its format allows.
+    """Run an exported file on the validation images, and compare the score with its card.
 
     Examples:
       nas-attn validate-export digits.onnx
@@ -285,11 +285,8 @@ def validate_export(
     if context.as_json:
         print_json({**asdict(result), result.metric: result.value, "agrees": result.agrees})
     else:
-        where = "in this process, since weights need nas_attn"
-        if result.elsewhere:
-            where = "in a process without nas_attn"
         since = ", rewritten since its export" if result.rewritten else ""
-        line = f"{result.file} ({result.format}{since}), {where}: {scored}"
+        line = f"{result.file} ({result.format}{since}): {scored}"
         show_prose(console(), f"{line}; {expected} {result.expected_where}")
     if not result.agrees:
         raise OperationError(

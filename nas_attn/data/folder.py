@@ -252,15 +252,6 @@ def count_trained(path: str, splits: SplitsSection | None = None) -> float:
     return (1 if "validation" in folders.splits else 0.8) * count
 
 
-def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
-    """Returns a folder and paths in it of images, from checksums of their names and sizes, in this
-    order.
-    """
-    root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
-    paths = {_identity(path, root, [path.stat().st_size]): path for path in walk(root).images}
-    return root, [paths[int(number)].relative_to(root).as_posix() for number in identity]
-
-
 def _list(places: Layout, classes: Sequence[str], groups_of: GroupsOf | None, split: str) -> Files:
     """The image files under each class folder of a split's folders, sorted in each. Raises
     DataError: a class has none, or a folder has a class that is not in `classes`.

@@ -18,11 +18,12 @@ from nas_attn.answer.headline import headline
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
+from nas_attn.data.decoding import PADDING_GREY
 from nas_attn.data.inventory import NAMED
 from nas_attn.errors import OperationError, UserError, shorten
 from nas_attn.export.formats import BOX_VALUES, Interface, answers_of
 from nas_attn.recipe import tasks, units
-from nas_attn.recipe.recipe import BackboneSection, Recipe
+from nas_attn.recipe.recipe import BackboneSection, DataSection, Recipe
 from nas_attn.recipe.tables import BACKBONE_SOURCES
 from nas_attn.recipe.task import Task
 from nas_attn.space.notation import parse
@@ -94,6 +95,7 @@ def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str
             "normalised_inside": made.normalised_inside,
             "mean": list(described.interface.mean),
             "std": list(described.interface.std),
+            "reading": _reading(DataSection.stored(made.data["section"])),
         },
         "output": {
             "shape": ["N", *described.interface.output],
@@ -112,6 +114,13 @@ def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str
         "versions": dict(now.versions),
         "recipe": now.recipe.model_dump(mode="json"),
     }
+
+
+def _reading(section: DataSection) -> dict[str, Any] | None:
+    """How the study made photographs alike; None: it has no folder of photographs."""
+    if not section.name.startswith("folder:") or section.channels is not None:
+        return None
+    return {"fit": section.fit, "resize": None, "interpolation": "bilinear", **section.options}
 
 
 def _answer(answer: Answer, view: CandidateView) -> dict[str, Any] | None:
@@ -211,6 +220,8 @@ def markdown(facts: Mapping[str, Any]) -> str:
     }
     return environment.get_template("card.md").render(
         **facts,
+        labels=task.labels,
+        padding=PADDING_GREY,
         outputs=NAMED[task.labels][1].capitalize(),
         answer=answers_of(task).said(tuple(facts["output"]["shape"][1:]), facts["format"]),
         compared=against_torch(facts) if facts["check"] else "",

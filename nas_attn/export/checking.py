@@ -1,15 +1,10 @@
-"""Whether an exported file agrees with its network, and with its card: it runs in a process of its
-own, without nas_attn.
-"""
+"""Whether an exported file agrees with its network, and with its card."""
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +15,9 @@ from numpy.typing import NDArray
 
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
-from nas_attn.export import scoring
 from nas_attn.export.card import read_card, resolved_of
-from nas_attn.export.formats import Graph, answers_of
+from nas_attn.export.formats import FORMATS, Graph, Run, answers_of, running
+from nas_attn.latency.runtime_files import open_onnx
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import DataSection
@@ -30,61 +25,16 @@ from nas_attn.recipe.tables import is_share
 from nas_attn.training.plan import plan_for
 from nas_attn.training.tasks.data import data_of
 
-Run = Callable[[NDArray[Any]], NDArray[Any]]
 SLACK = 1 / 500
 """Share of the images whose result may differ by rounding."""
 ROUNDING_OF_OUTPUTS = 1e-3
 """Largest difference of outputs, as a share of the largest output, that rounding may cause."""
-# must be the first statement of a program
-FUTURE = "from __future__ import annotations\n"
-
-
-@contextmanager
-def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
-    """Runs an exported file in a process without nas_attn: batches in, answers out. OperationError:
-    the process ended.
-    """
-    # As text, so that the folder of this package is not on the path. The working folder is its last
-    # part, as for a search: its random.py does not replace the library's.
-    program = Path(scoring.__file__).read_text("utf-8")
-    program = program.replace(FUTURE, f"{FUTURE}import os, sys\nsys.path.append(os.getcwd())\n", 1)
-    command = [sys.executable, "-P", "-c", program, "--stream", format_, str(path.resolve())]
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
-        ) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        target = process.stdin
-        source = process.stdout
-
-        def run(x: NDArray[Any]) -> NDArray[Any]:
-            with suppress(OSError, ValueError):
-                scoring.send(target, x)
-                if (answer := scoring.receive(source)) is not None:
-                    return answer
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            errors.seek(0)
-            lines = errors.read().decode("utf-8", "replace").strip().splitlines()
-            reason = shorten(lines[-1]) if lines else "it ended without output"
-            raise OperationError(
-                f"the exported file does not run in a process of its own: {reason}"
-            )
-
-        try:
-            yield run
-        finally:
-            # a process that has ended takes no more
-            with suppress(OSError):
-                target.close()
-            process.kill()
+# images that a file is given at a time
+BATCH = 64
 
 
 def scored(
-    run: Run, dataset: Dataset, *, stored: bool, batch: int = scoring.BATCH
+    run: Run, dataset: Dataset, *, stored: bool, batch: int = BATCH
 ) -> tuple[float, int | None]:
     """A file's metric on the validation images, and how many of them are right.
 
@@ -129,7 +79,7 @@ def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> dict
         import onnxruntime
     except ImportError:
         return None
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = open_onnx(path)
     name = session.get_inputs()[0].name
     found = []
     with torch.no_grad():
@@ -162,8 +112,6 @@ class Verified:
     time of that score.
     """
     expected_where: str
-    elsewhere: bool
-    """Whether it ran in a process without nas_attn; the format `weights` needs nas_attn."""
     rewritten: bool
     """Whether another program, an ONNX simplifier, has written the file since its export."""
 
@@ -204,12 +152,9 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
     if rewritten and not _names_its_network(path, facts):
         raise OperationError(f"'{path}' is not the file that its card describes: export it again")
     dataset = _data(path, facts, root)
-    elsewhere = facts["format"] != "weights"
-    running: AbstractContextManager[Run] = run_elsewhere(path, facts["format"])
-    if not elsewhere:
-        running = nullcontext(_network(facts, path, dataset))
-    with running as run:
-        value, right = scored(run, dataset, stored=facts["input"]["normalised_inside"])
+    open_file = FORMATS[facts["format"]].open
+    run = open_file(path) if open_file else _network(facts, path, dataset)
+    value, right = scored(run, dataset, stored=facts["input"]["normalised_inside"])
     metric = dataset.task.metric
     expected, where = _expected(facts, metric, per_image=right is not None)
     # nothing to differ from
@@ -227,7 +172,6 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
         images,
         expected,
         where,
-        elsewhere,
         rewritten,
     )
 
@@ -238,10 +182,7 @@ def _names_its_network(path: Path, facts: Mapping[str, Any]) -> bool:
     """
     # it is no ONNX file, or ONNX Runtime is not installed
     with suppress(Exception):
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        notes = session.get_modelmeta().custom_metadata_map
+        notes = open_onnx(path).get_modelmeta().custom_metadata_map
         return all(notes.get(name) == facts[name] for name in ("study", "key", "placement"))
     return False
 
@@ -305,4 +246,4 @@ def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     plan = plan_for(recipe.model_copy(update={"backbone": backbone}), dataset)
     network = plan.network(resolved_of(facts), 0)
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
-    return scoring.runner(network.eval())
+    return running(network.eval())

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from nas_attn.data.dataset import Dataset
-from nas_attn.export.formats import BOX_VALUES, COMPARED, UNCHANGED, Interface, TaskExport
+from nas_attn.export.formats import BOX_VALUES, COMPARED, UNCHANGED, Interface, Run, TaskExport
 from nas_attn.training.learnt import Tally, learnt_from
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.box_scores import MOST_BOXES
@@ -33,9 +32,7 @@ class DetectorExport(TaskExport):
         return (x.contiguous() for x, _ in islice(dataset.validation.batches(1), COMPARED))
 
     @override
-    def judged(
-        self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
-    ) -> Tally:
+    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Tally:
         tally = learnt_from(dataset).tally()
         # An ONNX file takes one image.
         for x, y in dataset.validation.batches(1):

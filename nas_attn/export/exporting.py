@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.data.dataset import Dataset
-from nas_attn.data.folder import named_files
-from nas_attn.errors import OperationError, UserError
-from nas_attn.export import scoring
+from nas_attn.errors import UserError
 from nas_attn.export.card import Described, ExportedNetwork, card, write_card
-from nas_attn.export.checking import check_onnx, run_elsewhere, scored, which_are_right
+from nas_attn.export.checking import check_onnx, scored, which_are_right
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.latency.runtime_files import CALIBRATION
@@ -153,7 +150,6 @@ def export_candidate(
         here=_checked_here(network, written, stored, wish),
     )
     facts = card(answer, view, made)
-    _write_scoring(facts, written)
     return Exported(written, write_card(facts, written), facts, run, note)
 
 
@@ -186,16 +182,15 @@ def _compared(
 def _checked_here(
     network: TrainedNetwork, written: Path, stored: StoredScore | None, wish: ExportWish
 ) -> dict[str, Any] | None:
-    """What the network scores in this process, and an int8 file in one of its own; None if it is
-    not checked.
-    """
+    """What the network scores, and an int8 file; None if it is not checked."""
     dataset = network.dataset
     if not wish.check or dataset is None:
         return None
     here = _here(network, dataset, stored)
-    if find_format(wish.format, network.task).quantized:
-        with run_elsewhere(written, wish.format) as run:
-            value, right = scored(run, dataset, stored=wish.normalize, batch=CALIBRATION)
+    kind = find_format(wish.format, network.task)
+    if kind.quantized and kind.open is not None:
+        run = kind.open(written)
+        value, right = scored(run, dataset, stored=wish.normalize, batch=CALIBRATION)
         here["in_file"] = {"value": value}
         if right is not None:
             here["in_file"]["right"] = right
@@ -329,25 +324,4 @@ def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -
         # where each seed divides the images anew
         "divided_by_seed": stored.score.seed if stored and dataset.drawn is not None else None,
     }
-    section = recipe.data
-    photographs = section.name.startswith("folder:") and section.channels is None
-    photographs = photographs and dataset.task.per_image
-    if photographs and dataset.validation_identity is not None:
-        # so that whoever has them can score the network again
-        folder, names = named_files(recipe.data, dataset.validation_identity)
-        pairs = zip(names, dataset.validation.labels.tolist(), strict=True)
-        facts |= {"folder": str(folder.resolve()), "files": [list(pair) for pair in pairs]}
     return facts
-
-
-def _write_scoring(facts: Mapping[str, Any], written: Path) -> None:
-    """Writes a script beside a photo classifier that scores it without nas_attn; OperationError if
-    it cannot be written.
-    """
-    if "files" not in facts["data"] or facts["format"] == "weights":
-        return
-    target = written.with_name(f"{written.name}.score.py")
-    try:
-        target.write_text(Path(scoring.__file__).read_text("utf-8"), "utf-8")
-    except OSError as error:
-        raise OperationError(f"'{target}' cannot be written: {error}") from None

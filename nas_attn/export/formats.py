@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
-from nas_attn.latency.runtime_files import CALIBRATION, quantize, quiet, why_not_exported
+from nas_attn.latency.runtime_files import (
+    CALIBRATION,
+    open_onnx,
+    quantize,
+    quiet,
+    why_not_exported,
+)
 from nas_attn.recipe.task import Task
 from nas_attn.system.paths import replace_file
 from nas_attn.training.learnt import Tally, answer_of, learnt_from
 from nas_attn.training.plan import Plan
 
+Run = Callable[[NDArray[Any]], NDArray[Any]]
+"""A network as a function of NumPy arrays: images (N, C, H, W) in, outputs out."""
 BOX_VALUES = 6
 """Number of values of a detected box: left, top, right, bottom, score, class."""
 UNCHANGED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -229,10 +239,15 @@ class Format:
     begins: tuple[bytes, ...]
     """The first bytes of its files, in lower case."""
     write: Callable[[ExportOrder], None]
-    graph: bool = False
-    """Whether it holds the computation, not only the weights."""
+    open: Callable[[Path], Run] | None = None
+    """Opens its files for computing; None: they hold the weights only."""
     quantized: bool = False
     """Whether it computes in int8."""
+
+    @property
+    def graph(self) -> bool:
+        """Whether it holds the computation, not only the weights."""
+        return self.open is not None
 
 
 def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
@@ -341,7 +356,7 @@ def _graph(order: ExportOrder) -> Graph:
 
 
 # -------------------------------------------------------------------------------------------
-# writers
+# writers, and what opens their files
 
 
 def _weights(order: ExportOrder) -> None:
@@ -383,27 +398,63 @@ def _onnx(order: ExportOrder, *, quantized: bool = False) -> None:
     onnx.save(loaded, str(order.path))
 
 
+def _program(order: ExportOrder) -> None:
+    _graph(order).write_program(order)
+
+
+def running(network: Callable[[Tensor], Any]) -> Run:
+    """A torch network as a function of arrays."""
+
+    def run(x: NDArray[Any]) -> NDArray[Any]:
+        with torch.no_grad():
+            answer = network(torch.from_numpy(x))
+        if isinstance(answer, list):
+            return table_of_boxes(answer)
+        output = answer_of(answer)
+        assert isinstance(output, Tensor)
+        return output.numpy()
+
+    return run
+
+
+def table_of_boxes(answers: Sequence[Mapping[str, Tensor]]) -> NDArray[np.float32]:
+    """A torchvision detector's boxes of N images: (N, K, 6), left, top, right, bottom, score,
+    class; zeros if there are fewer.
+    """
+    rows = [np.hstack([o["boxes"], o["scores"][:, None], o["labels"][:, None]]) for o in answers]
+    table = np.zeros((len(rows), max(map(len, rows)), BOX_VALUES), np.float32)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return table
+
+
+def _open_program(path: Path) -> Run:
+    return running(torch.export.load(path).module())
+
+
+def _open_onnx(path: Path) -> Run:
+    session = open_onnx(path)
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})[0]
+
+
 FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
         Format("weights", ".pt", (b"pk",), _weights),
-        Format(
-            "torch", ".pt2", (b"pk",), lambda order: _graph(order).write_program(order), graph=True
-        ),
-        Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
+        Format("torch", ".pt2", (b"pk",), _program, _open_program),
+        Format("onnx", ".onnx", (b"\x08",), _onnx, _open_onnx),
         Format(
             "onnx-int8",
             ".onnx",
             (b"\x08",),
             partial(_onnx, quantized=True),
-            graph=True,
+            _open_onnx,
             quantized=True,
         ),
     )
 }
-"""The formats of all tasks; a task may have more (`TaskExport.formats`). A file of a graph is
-loaded by `scoring.RUNNERS`.
-"""
+"""The formats of all tasks; a task may have more (`TaskExport.formats`)."""
 COMPARED = 4
 """Number of images for the comparison of a detector's file: a single one may have no boxes."""
 
@@ -468,9 +519,7 @@ class TaskExport:
             (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
         )
 
-    def judged(
-        self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
-    ) -> Tally:
+    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Tally:
         """Scores an exported file on the validation images.
 
         Args:

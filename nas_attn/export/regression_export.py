@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -12,7 +11,7 @@ from typing_extensions import override
 
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import UserError
-from nas_attn.export.formats import Format, TaskExport
+from nas_attn.export.formats import Format, Run, TaskExport
 from nas_attn.training.learnt import Tally, learnt_from
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.target_scores import NumbersOfImage
@@ -70,9 +69,7 @@ class RegressionExport(TaskExport):
         return wanted
 
     @override
-    def judged(
-        self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
-    ) -> Tally:
+    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Tally:
         learnt = learnt_from(dataset)
         assert isinstance(learnt, NumbersOfImage)
 

@@ -9,7 +9,7 @@ import os
 import statistics
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,28 @@ def _place(error: BaseException) -> str:
     if not own:
         return ""
     return f", at {Path(own[-1].filename).name}:{own[-1].lineno} (`{own[-1].line}`)"
+
+
+def open_onnx(
+    path: Path, *, threads: int = 0, providers: Sequence[str] = ("CPUExecutionProvider",)
+) -> Any:
+    """An ONNX file in ONNX Runtime, as its `InferenceSession`.
+
+    Args:
+        path: of the file.
+        threads: that compute; 0: as many as ONNX Runtime takes.
+        providers: ONNX Runtime's names of what computes.
+
+    Raises:
+        ModuleNotFoundError: ONNX Runtime is not installed.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
 
 
 def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:

@@ -13,10 +13,16 @@ from typing import Any
 import pytest
 import torch
 from command_line import Nas
+from materials import photographs
+from torch import nn
 
 import nas_attn as na
+from nas_attn.data.decoding import Cut, decode
+from nas_attn.export import write
+from nas_attn.export.card import markdown
 
 Card = dict[str, Any]
+MEAN, STD = [0.25, 0.5, 0.1], [0.2, 0.3, 0.4]
 SMALL = {
     "backbone.width": 4,
     "data.options": {"train": 200, "validation": 150, "test": 20, "size": 12},
@@ -80,7 +86,6 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
         assert card["cost"]["params"] == sum(value.numel() for value in parameters.values())
         found = nas("check-export", name, "--json").json
         assert found["agrees"]
-        assert found["elsewhere"] == (name != "digits.pt")
         right.add(found["right"])
         text = (folder / f"{name}.md").read_text()
         paper = next(source["paper"] for source in card["sources"] if source["paper"])
@@ -89,6 +94,47 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
         )
     assert len(right) == 1, "one network, one score"
     assert card["check"]["difference"] < 1e-4
+
+
+READINGS: dict[str, Card] = {
+    "square": {"fit": "cut", "resize": None, "interpolation": "bilinear"},
+    "published": {"fit": "cut", "resize": 41, "interpolation": "bicubic"},
+    "whole": {"fit": "resize", "resize": None, "interpolation": "bilinear"},
+    "edged": {"fit": "letterbox", "resize": None, "interpolation": "bilinear"},
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("size", [(33, 33), (20, 44)], ids=["square", "wide"])
+def test_the_lines_of_a_card_score_the_file_on_photographs(
+    folder: Path, nas, size: tuple[int, int], reading: str
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
+    pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+    how = READINGS[reading]
+    if how["resize"] and size[0] != size[1]:
+        pytest.skip("data.options.resize is for a square")
+    card = nas("export", "--trial", "1", "--no-check", "--json").json["card"]
+    card |= {"file": "net.onnx", "format": "onnx"}
+    card["input"] |= {"shape": ["N", 3, *size], "mean": MEAN, "std": STD, "reading": how}
+    card["output"]["classes"] = ["cat", "dog", "owl"]
+    photographs(folder / "FOLDER", of_each=4)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 3, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    write(network, folder / "net.onnx", "onnx", input_shape=(3, *size), notes={})
+    (folder / "net.onnx.json").write_text(json.dumps(card))
+    told: Card = {}
+    exec(markdown(card).partition("```python\n")[2].partition("```")[0], told)
+    cut = Cut(*size, how["fit"], how["resize"], how["interpolation"])
+    right = []
+    for number, name in enumerate(card["output"]["classes"]):
+        for path in Path("FOLDER", name).iterdir():
+            pixels = torch.from_numpy(decode(path, cut).copy()) / 255
+            image = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+            assert torch.allclose(torch.from_numpy(told["read"](path)), image, atol=1e-5)
+            with torch.no_grad():
+                right.append(int(network(image[None]).argmax()) == number)
+    assert sorted(told["right"]) == sorted(right)
 
 
 @pytest.mark.filterwarnings("default")

@@ -13,7 +13,7 @@ from detector import build
 
 import nas_attn as na
 from nas_attn.errors import OperationError, UserError
-from nas_attn.export import checking, formats, scoring, write
+from nas_attn.export import checking, formats, write
 
 SHAPE = (3, 32, 32)
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -78,7 +78,7 @@ def test_boxes_of_several_images_are_one_table() -> None:
         "scores": torch.zeros(0),
         "labels": torch.zeros(0, dtype=torch.int64),
     }
-    table = scoring.boxes([one, none])
+    table = formats.table_of_boxes([one, none])
     assert table.shape == (2, 2, 6)
     assert table[0, 1].tolist() == pytest.approx([1, 1, 1, 1, 0.8, 2])
     assert not table[1].any()

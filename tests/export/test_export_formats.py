@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 import nas_attn as na
 from nas_attn import backbones, errors, export
-from nas_attn.export import scoring
-from nas_attn.export.formats import find_format
+from nas_attn.export.formats import FORMATS, find_format
 from nas_attn.recipe import recipe
 
 SHAPE = (1, 12, 12)
@@ -167,7 +166,9 @@ def test_int8_in_onnx_runtime_is_near_the_network_but_not_the_same(tmp_path: Pat
     path = tmp_path / "net.onnx"
     images = 2 * torch.randn(64, *SHAPE) + 1
     export.write(network, path, "onnx-int8", input_shape=SHAPE, notes=NOTES, images=images)
-    run = scoring.RUNNERS["onnx-int8"](str(path))
+    open_file = FORMATS["onnx-int8"].open
+    assert open_file is not None
+    run = open_file(path)
     for x in (images[:1], images[:5]):
         expected = computed(network, x).numpy()
         apart = np.abs(run(x.numpy()) - expected).max() / np.abs(expected).max()
