@@ -32,7 +32,9 @@ from nas_attn.space.search_space import other_of
 from nas_attn.system.paths import write_whole
 
 # of the card's format
-VERSION = 1
+VERSION = 2
+PLACED = ("folder", "coco", "yolo")
+"""Kinds of data sets whose names say where they lie: `folder:PATH`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class ExportedNetwork:
 def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str, Any]:
     """The card's facts in JSON's types."""
     now = answer.now
+    recipe = now.recipe.model_dump(mode="json")
     described = made.described
     channels, height, width = described.input_shape
     estimates = {
@@ -109,11 +112,32 @@ def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str
         "estimate": estimates,
         "study_answer": _answer(answer, view),
         "latency": _latency(now, view),
-        "data": dict(made.data),
+        "data": {**made.data, "section": without_folder(made.data["section"])},
         "sources": _sources(described),
         "versions": dict(now.versions),
-        "recipe": now.recipe.model_dump(mode="json"),
+        "recipe": {**recipe, "data": without_folder(recipe["data"])},
     }
+
+
+def without_folder(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section `[data]` without the folders of the machine that searched: of absolute paths, only
+    the last part.
+    """
+    source, _, place = section["name"].partition(":")
+    shown = dict(section)
+    if source in PLACED and Path(place).is_absolute():
+        shown["name"] = f"{source}:{Path(place).name}"
+    if Path(section["root"]).is_absolute():
+        shown["root"] = Path(section["root"]).name
+    return shown
+
+
+def in_folder(section: DataSection, folder: str) -> DataSection:
+    """A card's section `[data]` with the folder in which its images lie here."""
+    source = section.name.partition(":")[0]
+    if source in PLACED:
+        return section.model_copy(update={"name": f"{source}:{folder}"})
+    return section.model_copy(update={"root": folder})
 
 
 def _reading(section: DataSection) -> dict[str, Any] | None:

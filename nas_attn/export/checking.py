@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
-from nas_attn.export.card import read_card, resolved_of
+from nas_attn.export.card import in_folder, read_card, resolved_of
 from nas_attn.export.formats import FORMATS, Graph, Run, answers_of, running
 from nas_attn.latency.runtime_files import open_onnx
 from nas_attn.recipe import tasks
@@ -207,7 +207,7 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     of_card = facts["data"]
     section = DataSection.stored(of_card["section"])
     if root is not None:
-        section = section.model_copy(update={"root": root})
+        section = in_folder(section, root)
     recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
     recipe = recipe.model_copy(update={"data": section})
     dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
@@ -216,17 +216,14 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
             f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images"
             " itself"
         )
-    # None: a card from before
-    kept = of_card.get("images")
+    kept = of_card["images"]
     if kept is not None and dataset.manifest is not None and dataset.manifest.digest != kept:
-        manifest = of_card["manifest"]
-        what = f": {dataset.manifest.described_changes(manifest)}" if manifest else ""
         raise OperationError(
-            f"the images of '{section.name}' are not those of the card{what}; name the study's"
-            " folder as root, or put them back as they were"
+            f"the images of '{section.name}' are not those of the card: name the study's folder as"
+            " root, or put them back as they were"
         )
-    # None: one division, as in a card from before
-    seed = of_card.get("divided_by_seed")
+    # None: one division
+    seed = of_card["divided_by_seed"]
     if seed is not None:
         dataset = dataset.of_seed(seed)
     if dataset.digest != of_card["digest"]:
@@ -240,9 +237,8 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
 def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     """The network of a file in the format `weights`, which needs nas_attn's code."""
     recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'")
-    # of the run that gave the weights; a card from before names none
-    norms = facts["backbone"].get("norms", "as_built")
-    backbone = recipe.backbone.model_copy(update={"norms": norms})
+    # of the run that gave the weights
+    backbone = recipe.backbone.model_copy(update={"norms": facts["backbone"]["norms"]})
     plan = plan_for(recipe.model_copy(update={"backbone": backbone}), dataset)
     network = plan.network(resolved_of(facts), 0)
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])

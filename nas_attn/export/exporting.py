@@ -34,9 +34,6 @@ from nas_attn.training.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 
-# letters of a manifest: about 50,000 images
-MOST_IN_CARD = 2**20
-
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -307,21 +304,14 @@ def _calibration(dataset: Dataset | None, *, stored: bool) -> Tensor | None:
 def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -> dict[str, Any]:
     """What the card says of the images; `stored`: the score of the network's training."""
     if dataset is None:
-        return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
-    facts: dict[str, Any] = {
-        "name": recipe.data.name,
+        return {"section": recipe.data.model_dump(mode="json")}
+    return {
         "section": data_of(tasks.of(recipe)).section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
-    }
-    # so that a later check can say what has changed
-    if dataset.manifest is not None:
-        text = dataset.manifest.text
-        facts["images"] = dataset.manifest.digest
-        facts["manifest"] = text if len(text) <= MOST_IN_CARD else None
-    facts |= {
+        # of the images as files; their names may be patients', so they are not in the card
+        "images": None if dataset.manifest is None else dataset.manifest.digest,
         "training": len(dataset.train),
         "validation": len(dataset.validation),
         # where each seed divides the images anew
         "divided_by_seed": stored.score.seed if stored and dataset.drawn is not None else None,
     }
-    return facts
