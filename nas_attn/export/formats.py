@@ -236,6 +236,7 @@ class Format:
 
     name: str
     suffix: str
+    """Of a file that is not named: `.onnx`, `-best.pt`."""
     begins: tuple[bytes, ...]
     """The first bytes of its files, in lower case."""
     write: Callable[[ExportOrder], None]
@@ -243,6 +244,11 @@ class Format:
     """Opens its files for computing; None: they hold the weights only."""
     quantized: bool = False
     """Whether it computes in int8."""
+
+    @property
+    def ending(self) -> str:
+        """What the name of each of its files ends with."""
+        return Path(f"name{self.suffix}").suffix
 
     @property
     def graph(self) -> bool:
@@ -259,9 +265,9 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
     """
     formats = {**FORMATS, **({} if task is None else answers_of(task).formats)}
     ending = Path(file).suffix.lower()
-    by_ending = [row for row in formats.values() if row.suffix == ending]
+    by_ending = [row for row in formats.values() if row.ending == ending]
     if not name and not by_ending and ending not in ("", ".pth"):
-        endings = ", ".join(sorted({row.suffix for row in formats.values()}))
+        endings = ", ".join(sorted({row.ending for row in formats.values()}))
         raise UserError(
             f"output '{shorten(file)}' ends like no known format: end it with {endings}, or say the"
             " format"
@@ -269,10 +275,10 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
     name = name or (by_ending[0].name if by_ending else "weights")
     if name not in formats:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(formats)}")
-    if by_ending and formats[name].suffix != ending:
+    if by_ending and formats[name] not in by_ending:
         raise UserError(
             f"output '{shorten(file)}' ends like the format {by_ending[0].name}, not like {name}:"
-            f" name it *{formats[name].suffix}, or change the format"
+            f" name it *{formats[name].ending}, or change the format"
         )
     return formats[name]
 

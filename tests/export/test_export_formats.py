@@ -15,6 +15,7 @@ import nas_attn as na
 from nas_attn import backbones, errors, export
 from nas_attn.export.formats import FORMATS, find_format
 from nas_attn.recipe import recipe
+from nas_attn.recipe.tasks import find
 
 SHAPE = (1, 12, 12)
 NOTES = {
@@ -50,6 +51,19 @@ def test_a_name_or_the_ending_of_a_file_gives_the_format() -> None:
     for name, file in (("weights", "m.onnx"), ("", "m.pdf"), ("tflite", "m")):
         with pytest.raises(errors.UserError, match="onnx"):
             find_format(name, file=file)
+
+
+def test_a_yolos_own_format_takes_any_file_that_ends_like_it() -> None:
+    task = find("detection", "ultralytics:yolo11n.yaml")
+    for name, file, taken in (
+        ("ultralytics", "my-best.pt", "ultralytics"),
+        ("ultralytics", "my.pt", "ultralytics"),
+        ("ultralytics", "", "ultralytics"),
+        ("", "my-best.pt", "weights"),
+    ):
+        assert find_format(name, task, file).name == taken
+    with pytest.raises(errors.UserError, match=r"\*\.pt"):
+        find_format("ultralytics", task, "my.onnx")
 
 
 def computed(model: Any, x: Tensor) -> Tensor:
