@@ -58,6 +58,8 @@ class ExportedNetwork:
     format_: str
     normalised_inside: bool
     """Whether the file takes uint8 images."""
+    input_name: str
+    """Of the images in an ONNX file."""
     training: Mapping[str, Any]
     """Of the run that gave the weights."""
     data: Mapping[str, Any]
@@ -92,6 +94,7 @@ def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str
         "backbone": described.backbone.model_dump(mode="json"),
         "cost": dict(made.cost),
         "input": {
+            "name": made.input_name,
             "shape": ["N", channels, height, width],
             "dtype": "uint8" if made.normalised_inside else "float32",
             "channels": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),

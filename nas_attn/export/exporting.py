@@ -140,6 +140,7 @@ def export_candidate(
         written,
         wish.format,
         normalised_inside=wish.normalize,
+        input_name=given.input_name if isinstance(given, Graph) else Graph.input_name,
         training=_training(stored, trained, network.recipe.training),
         data=_data(network.recipe, network.dataset, stored),
         cost=plan.cost(network.described.resolved),

@@ -72,6 +72,8 @@ class Graph(nn.Module):
 
     metadata_prefix = ""
     """Prefix of the notes' names in an ONNX file."""
+    input_name = "image"
+    """Of the images in an ONNX file."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -102,7 +104,7 @@ class Graph(nn.Module):
             self,
             (order.x,),
             str(order.path),
-            input_names=["image"],
+            input_names=[self.input_name],
             output_names=["output"],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=65536)},),
             dynamo=True,
@@ -170,7 +172,7 @@ class DetectorGraph(Graph):
             self,
             (order.x[:1].abs().clamp(max=1),),
             str(order.path),
-            input_names=["image"],
+            input_names=[self.input_name],
             output_names=["boxes"],
             dynamic_axes={"boxes": {0: "found"}},
             opset_version=17,

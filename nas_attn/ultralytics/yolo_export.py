@@ -45,6 +45,8 @@ class BoxesGraph(Graph):
     """
 
     metadata_prefix = "nas_attn."
+    # as ultralytics' exporter calls it
+    input_name = "images"
 
     def forward(self, image: Tensor) -> Tensor:
         output = self.network(image)

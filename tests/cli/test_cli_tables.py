@@ -111,6 +111,9 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
     assert card["output"] == {"shape": ["N", 2], "what": "logits", "classes": ["circle", "square"]}
     assert "before sigmoid. Labels in order: circle, square." in Path("net.pt2.md").read_text()
     assert program("net.pt2")(photographs(shapes, "net.pt2.json")).shape == (IMAGES, 2)
+    assert "07.png" not in Path("net.pt2.json").read_text()
+    moved = shapes.rename(shapes.with_name("moved"))
+    assert nas("validate-export", "net.pt2", "--root", str(moved), "--json").json["agrees"]
 
 
 # 10 s each, as several labels above; test_target_scores.py has the units

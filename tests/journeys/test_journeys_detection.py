@@ -4,9 +4,11 @@ files, and ultralytics.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 from answers import QUICK, finished, settings
 from materials import coco
@@ -104,4 +106,9 @@ def test_with_ultralytics(shell: Shell) -> None:
     shell.types("export boxes --trial 1 --format onnx")
     card = json.loads((shell.folder / "boxes.onnx.json").read_text())
     assert card["check"]["difference"] < 1e-3
+    lines = (shell.folder / "boxes.onnx.md").read_text().partition("```python\n")[2]
+    given = {"images": np.zeros((1, *card["input"]["shape"][1:]), np.float32)}
+    with contextlib.chdir(shell.folder):
+        exec(lines.partition("```")[0], given)
+    assert given["boxes"].shape == (1, *card["output"]["shape"][1:])
     assert "cannot be checked here" in shell.types("check-export boxes.onnx", status=2).error
