@@ -107,6 +107,7 @@ def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str
             "shape": ["N", *described.interface.output],
             "what": described.task.answer,
             "classes": list(described.interface.classes),
+            **_units(described.interface),
         },
         "modules": [_placed(point, choices) for point, choices in described.resolved.modules],
         "training": dict(made.training),
@@ -141,6 +142,13 @@ def in_folder(section: DataSection, folder: str) -> DataSection:
     if source in PLACED:
         return section.model_copy(update={"name": f"{source}:{folder}"})
     return section.model_copy(update={"root": folder})
+
+
+def _units(interface: Interface) -> dict[str, list[float]]:
+    """How a network's numbers become those of the data; empty for one that gives none."""
+    if not interface.scale:
+        return {}
+    return {"scale": list(interface.scale), "shift": list(interface.shift)}
 
 
 def _reading(section: DataSection) -> dict[str, Any] | None:

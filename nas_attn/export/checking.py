@@ -242,4 +242,4 @@ def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
     plan = plan_for(recipe.model_copy(update={"backbone": backbone}), dataset)
     network = plan.network(resolved_of(facts), 0)
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
-    return running(network.eval())
+    return running(answers_of(dataset.task).computing(network.eval(), dataset))

@@ -106,9 +106,9 @@ def export_candidate(
     network = _trained_network(opened, view, run, stored)
     plan = network.plan
     answers = answers_of(network.task)
-    given = answers.exported(network.model, plan, network.dataset, kind)
+    given = network.model
     if kind.graph:
-        given = answers.graph(given, plan.input_shape)
+        given = answers.graph(answers.computing(given, network.dataset), plan.input_shape)
     if wish.normalize:
         if network.dataset is not None and network.dataset.train.pixels.deep:
             raise UserError(

@@ -48,6 +48,11 @@ class Interface:
     std: tuple[float, ...]
     output: tuple[int, ...]
     """Shape of the output for one image."""
+    scale: tuple[float, ...] = ()
+    """A network's numbers times `scale` plus `shift` are in the units of the data; files
+    that compute do this themselves.
+    """
+    shift: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,20 +497,12 @@ class TaskExport:
             return Interface(tuple(map(str, range(classes))), (), (), given or output)
         return Interface(tuple(dataset.classes), dataset.train.mean, dataset.train.std, output)
 
-    def exported(
-        self,
-        model: nn.Module,
-        plan: Plan,  # noqa: ARG002 - a task whose outputs are scaled needs these
-        dataset: Dataset | None,  # noqa: ARG002 - this as well
-        kind: Format,  # noqa: ARG002 - and this
-    ) -> nn.Module:
-        """The network whose weights a file gets.
+    def computing(self, model: nn.Module, dataset: Dataset | None) -> nn.Module:  # noqa: ARG002 - a task whose outputs are scaled needs it
+        """The network as a file computes it.
 
         Args:
             model: the trained network.
-            plan: what it was built from.
             dataset: what it was trained on; None: only an evaluator knows.
-            kind: the format.
         """
         return model
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import override
 
 from nas_attn.data.dataset import Dataset
-from nas_attn.errors import UserError
-from nas_attn.export.formats import Format, Run, TaskExport
+from nas_attn.export.formats import Interface, Run, TaskExport
 from nas_attn.training.learnt import Tally, learnt_from
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.target_scores import NumbersOfImage
-
-LAST_LAYERS = (nn.Linear, nn.Conv2d)
-"""Kinds of layers whose outputs can be scaled and moved by their weights."""
-EQUAL_WITHIN_SD = 1e-3
-"""Largest difference that rounding may cause, in standard deviations."""
 
 
 class InUnits(nn.Module):
@@ -39,69 +34,35 @@ class InUnits(nn.Module):
 
 
 class RegressionExport(TaskExport):
-    """Export of networks that give numbers."""
+    """Export of networks that give numbers, which they learn in standard deviations."""
 
     @override
-    def exported(
-        self, model: nn.Module, plan: Plan, dataset: Dataset | None, kind: Format
-    ) -> nn.Module:
-        """The network with its outputs in the units of the data: its last layer has the mean and
-        the standard deviation of the training images inside. Raises UserError: it has none, and the
-        format holds no graph to which they can be added.
-        """
+    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
+        given = super().interface(plan, dataset)
+        if dataset is None or dataset.moments is None:
+            return given
+        mean, deviation = dataset.moments
+        return replace(given, scale=tuple(deviation.tolist()), shift=tuple(mean.tolist()))
+
+    @override
+    def computing(self, model: nn.Module, dataset: Dataset | None) -> nn.Module:
         if dataset is None or dataset.moments is None:
             return model
-        mean, deviation = dataset.moments
-        wanted = InUnits(model.eval(), mean, deviation)
-        x = torch.randn(2, *plan.input_shape)
-        scaled = copy.deepcopy(model)
-        with torch.no_grad():
-            last = _last_layer(scaled, x, len(mean))
-            if last is not None:
-                _scale(last, mean, deviation)
-                if _alike(scaled(x), wanted(x), deviation):
-                    return scaled
-        if not kind.graph:
-            raise UserError(
-                f"the format '{kind.name}' needs a network that ends with a linear layer, which"
-                " gives numbers in the units of the data: give torch or onnx"
-            )
-        return wanted
+        return InUnits(model, *dataset.moments).eval()
 
     @override
     def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Tally:
         learnt = learnt_from(dataset)
         assert isinstance(learnt, NumbersOfImage)
 
-        def standardised(x: Any) -> Any:
+        def standardised(x: NDArray[Any]) -> NDArray[Any]:
             return learnt.standardised(torch.from_numpy(run(x))).numpy()
 
         return super().judged(standardised, dataset, stored=stored, batch=batch)
 
-
-def _last_layer(model: nn.Module, x: Tensor, outputs: int) -> nn.Linear | nn.Conv2d | None:
-    """The layer with so many outputs that is called last; None without one."""
-    called: list[nn.Linear | nn.Conv2d] = []
-
-    def note(layer: nn.Module, _inputs: object, _output: object) -> None:
-        if isinstance(layer, LAST_LAYERS) and len(layer.weight) == outputs:
-            called.append(layer)
-
-    hooks = [layer.register_forward_hook(note) for layer in model.modules()]
-    model(x)
-    for hook in hooks:
-        hook.remove()
-    return called[-1] if called and called[-1].bias is not None else None
-
-
-def _scale(layer: nn.Linear | nn.Conv2d, mean: Tensor, deviation: Tensor) -> None:
-    """Moves a layer's outputs from standard deviations to units."""
-    # whoever finds the layer sees to it
-    assert layer.bias is not None
-    layer.weight.mul_(deviation.view(-1, *[1] * (layer.weight.ndim - 1)))
-    layer.bias.mul_(deviation).add_(mean)
-
-
-def _alike(given: Tensor, wanted: Tensor, deviation: Tensor) -> bool:
-    """Whether outputs (N, K) are the same, up to rounding."""
-    return bool((((given - wanted) / deviation).abs() <= EQUAL_WITHIN_SD).all())
+    @override
+    def said(self, shape: tuple[int, ...], format_: str) -> str:
+        if format_ != "weights":
+            return super().said(shape, format_)
+        given = f"({', '.join(map(str, ('N', *shape)))})"
+        return f"{given} in standard deviations from the mean; the lines under Use know the units"

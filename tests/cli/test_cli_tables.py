@@ -143,7 +143,12 @@ def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     # a bare mean is off by four and a half
     assert 0 < agreed["mae"] < 20
     card = json.loads(Path(f"net.{ending}.json").read_text())
+    units = {name: card["output"].pop(name) for name in ("scale", "shift")}
     assert card["output"] == {"shape": ["N", 1], "what": "numbers", "classes": ["brightness"]}
+    assert 1000 < units["shift"][0] < 1020
+    lines = Path(f"net.{ending}.md").read_text().partition("## Use")[2]
+    # a network learns standard deviations, and its weights give them
+    assert (str(units["scale"]) in lines) == (format_ == "weights")
     if format_ == "torch":
         given = program("net.pt2")(photographs(shapes, "net.pt2.json"))
         assert given.shape == (IMAGES, 1)
