@@ -174,8 +174,6 @@ class Recipe(Section):
         # else any metric that it returns
         if self.training.evaluator is None:
             metrics = {*task.metrics, *tables.COSTS}
-            if self.latency.row.quantized:
-                metrics |= {f"{name}{tables.IN_INT8}" for name in task.shares}
             for objective in self.objectives:
                 if objective not in metrics and not tables.is_own_cost(objective):
                     raise ValueError(

@@ -179,7 +179,7 @@ class LatencyMode:
     costly: bool = False
     """Preparing a network takes longer than timing it, so prepared ones are kept."""
     quantized: bool = False
-    """It runs in int8: `prepare` is also given `images`, (M, C, H, W); accuracy is scored."""
+    """It runs in int8: `prepare` is also given `images`, (M, C, H, W)."""
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     own_stream: bool = False

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
-from nas_attn.recipe.tables import METRICS, Kind, TaskRow, is_share
+from nas_attn.recipe.tables import METRICS, Kind, TaskRow
 
 if TYPE_CHECKING:
     # A module that loads pydantic, which `nas-attn --help` does without.
@@ -146,11 +146,6 @@ class Task(ABC):
     def metric(self) -> str:
         """The task's default metric."""
         return self.metrics[0]
-
-    @property
-    def shares(self) -> list[str]:
-        """Those of its metrics that are from 0 to 1, and higher is better."""
-        return [name for name in self.metrics if is_share(name)]
 
     @property
     def exact_when_guessing(self) -> str | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from nas_attn.recipe import tables
 from nas_attn.recipe.recipe import lower_is_better, objective_name
-from nas_attn.recipe.tables import IN_INT8
 
 NO_VALUE = "–"
 # the one sign of negative numbers
@@ -79,16 +78,15 @@ _KNOWN: Mapping[str, tuple[str, Unit]] = {
 
 def title(objective: str) -> str:
     """An objective's name on an axis or above a column."""
-    row = _KNOWN.get(objective_name(objective).removesuffix(IN_INT8))
+    row = _KNOWN.get(objective_name(objective))
     if row is None and tables.is_own_cost(objective):
         return objective.rpartition(":")[2].replace("_", " ")
-    in_int8 = " in int8" if objective.endswith(IN_INT8) else ""
-    return f"{row[0]}{in_int8}" if row else objective_name(objective)
+    return row[0] if row else objective_name(objective)
 
 
 def unit(objective: str) -> Unit:
     """How an objective's values are written."""
-    return _KNOWN.get(objective_name(objective).removesuffix(IN_INT8), ("", NUMBER))[1]
+    return _KNOWN.get(objective_name(objective), ("", NUMBER))[1]
 
 
 def is_implied(metric: str) -> bool:

@@ -49,7 +49,7 @@ from nas_attn.errors import (
     TrainingError,
     several,
 )
-from nas_attn.recipe.tables import IN_INT8, is_share, share_of_images
+from nas_attn.recipe.tables import is_share, share_of_images
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted, StopNow
@@ -389,7 +389,7 @@ def _values(metrics: object, run: EvaluatorRun) -> dict[str, float]:
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise TrainingError(f"{returned}, not a finite number")
         values[name] = float(value)
-        if is_share(name.removesuffix(IN_INT8)):
+        if is_share(name):
             values[name] = _share(name, float(value), run)
     for flags in run.flags:
         name = share_of_images()

@@ -346,8 +346,6 @@ class Callbacks:
     stop: Callable[[], bool] = _never
     # told each epoch's training loss and validation scores, which are computed for this only
     on_epoch: Callable[[EpochPoint], None] | None = None
-    # of a network after so many epochs; they join the last rung's score
-    more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None
 
 
 NO_CALLBACKS = Callbacks()

@@ -1,4 +1,4 @@
-"""The start of a training (device, weights), and scores in int8."""
+"""The start of a training: its device and its weights."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas_attn import backbones
 from nas_attn.backbones.weight_files import said_channels
 from nas_attn.backbones.weights_input import only_side
-from nas_attn.data.dataset import Dataset, Split
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import BackboneError, RecipeError, WeightsAway
-from nas_attn.latency.nets import deployed, open_in_runtime
 from nas_attn.latency.runtime_files import CALIBRATION
-from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section
-from nas_attn.recipe.recipe import LatencySection, Recipe
-from nas_attn.recipe.tables import IN_INT8
-from nas_attn.training.numerics import PLAIN
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.training.plan import Plan
-from nas_attn.training.trainer import Trainer
 
 # of the images that published weights are trained on
 PHOTOGRAPH_CHANNELS = 3
@@ -148,60 +142,3 @@ def wanted_weights(recipe: Recipe) -> list[str]:
             if training.start == "pretrained" and training.weights
         )
     )
-
-
-class InRuntime(nn.Module):
-    """A network that runs in its runtime: x (N, C, H, W) of any N -> the file's first output, on
-    x's device.
-    """
-
-    def __init__(
-        self, model: nn.Module, section: LatencySection, shape: tuple[int, int, int], images: Tensor
-    ) -> None:
-        super().__init__()
-        x = torch.zeros(section.batch_size, *shape)
-        copied = deployed(model, section, shape)
-        with torch.no_grad():
-            self._opened = open_in_runtime(copied, section, x, images)
-
-    def forward(self, x: Tensor) -> Tensor:
-        answers = []
-        given = self._opened.x
-        for rows in torch.split(x.float().cpu(), len(given)):
-            given[: len(rows)] = rows.numpy()
-            self._opened.call()
-            answers.append(self._opened.outputs()[0][: len(rows)])
-        return torch.from_numpy(np.concatenate(answers)).to(x.device)
-
-
-def int8_metrics(
-    recipe: Recipe,
-    dataset: Dataset,
-    model: nn.Module,
-    epochs: int,
-    split: Split | None = None,
-) -> Mapping[str, float]:
-    """Scores a network as it runs in int8, if the recipe needs it.
-
-    Args:
-        recipe: names the metrics and the latency's mode.
-        dataset: whose images calibrate the network.
-        model: the trained network.
-        epochs: so many it was trained for; at the last rung it is always scored.
-        split: what it is scored on; None: validation.
-
-    Returns:
-        `accuracy_int8` and the task's other shares; empty without a mode that quantizes.
-    """
-    task = tasks.of(recipe)
-    images = calibration(recipe, dataset)
-    asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
-    if images is None or not (asked or epochs == recipe.training.rungs[-1]):
-        return {}
-    # the training goes on as if nothing had been scored
-    with torch.random.fork_rng(devices=[]):
-        network = InRuntime(model, recipe.latency, dataset.input_shape, images)
-        device = next(model.parameters()).device
-        scorer = Trainer(recipe.training, dataset, device=device, arithmetic=PLAIN)
-        metrics = scorer.score(network, split or dataset.validation).metrics
-    return {f"{name}{IN_INT8}": value for name, value in metrics.items() if name in task.shares}

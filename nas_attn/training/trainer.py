@@ -174,7 +174,7 @@ class Trainer:
             climb = Climb(
                 section=self.section,
                 train=self.train,
-                scored=lambda: trainer._scored(run, callbacks),
+                scored=lambda: trainer._scored(run),
                 hook=self.hook,
                 run=run,
                 step=step,
@@ -248,14 +248,10 @@ class Trainer:
         finally:
             torch.backends.cudnn.benchmark = before
 
-    def _scored(self, run: TrainingState, callbacks: Callbacks) -> Score:
+    def _scored(self, run: TrainingState) -> Score:
         with run.average.installed():
             score = self.score(run.model, self.dataset.validation)
-            score = replace(score, arithmetic=run.computed_in.text)
-            if callbacks.more_metrics is None or run.epoch < run.end:
-                return score
-            more = callbacks.more_metrics(run.model, run.epoch)
-            return replace(score, metrics={**score.metrics, **more})
+            return replace(score, arithmetic=run.computed_in.text)
 
     def score(
         self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0

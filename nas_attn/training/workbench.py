@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ from nas_attn.training.plan import (
 )
 from nas_attn.training.programs import evaluator_of
 from nas_attn.training.run import Callbacks
-from nas_attn.training.starts import calibration, given_weights, int8_metrics, pick_device
+from nas_attn.training.starts import calibration, given_weights, pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer
 
@@ -291,10 +290,7 @@ class Workbench:
                 if run.purpose == RETRAIN:
                     on_epoch = keep_curve(self.store, run, lease)
                 rates = candidate_rates(self.plan.like(resolved.other), model)
-                # with data of its own, an evaluator trains
-                assert self.dataset is not None
-                more = partial(int8_metrics, self.recipe, self.dataset.of_seed(run.seed))
-                callbacks = Callbacks(on_rung, stop, on_epoch, more)
+                callbacks = Callbacks(on_rung, stop, on_epoch)
                 scores = self._fit(model, run, lease, rates=rates, callbacks=callbacks)
         if trained is not None and len(scores) == len(self.recipe.training.rungs):
             trained(model)
@@ -368,9 +364,7 @@ class Workbench:
             self._trainer(run.seed, self._arithmetic_of(run)) as trainer,
             intra_op_threads(self._threads.number),
         ):
-            score = trainer.score(model, split, seed=run.seed, epochs=epochs)
-            more = int8_metrics(self.recipe, trainer.dataset, model, epochs, split)
-        return replace(score, metrics={**score.metrics, **more})
+            return trainer.score(model, split, seed=run.seed, epochs=epochs)
 
     def _arithmetic_of(self, run: Run) -> Arithmetic | None:
         """What a run was computed in."""

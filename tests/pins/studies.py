@@ -340,15 +340,6 @@ def prior(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     return study
 
 
-def in_int8(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
-    def change(placement: str, seed: int, rung: int, metrics: dict[str, float]) -> dict[str, float]:
-        lost = 0.05 if placement != "none" else 0.001
-        return metrics | {"accuracy_int8": metrics["accuracy"] - lost}
-
-    latency = {"mode": "onnxruntime-int8"}
-    return others(folder, change, objectives=["accuracy_int8", "latency"], latency=latency)
-
-
 def elsewhere(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     study = usual(folder)
     rows = [row for row in study.store.candidates() if row.key in ("key-001", BEST)]
@@ -416,7 +407,6 @@ STUDIES: tuple[Maker, ...] = (
     weak_rung,
     two_values,
     prior,
-    in_int8,
     elsewhere,
     lower_is_better,
     costs_only,

@@ -67,7 +67,6 @@ CASES = (
     Case(studies.weak_rung, "take", "key-002", 0.027, 1.59, "test", [2, 11, 5, 6, 1, 4, 9, 0], 0, 0, {"weak_rungs.0.rung": 0, "weak_rungs.0.reliability": 0.026}),
     Case(studies.two_values, "keep", "key-000", 0.0, 1.1, "continue", [4, 9, 0], 0, 0, {"weak_rungs.0.reliability": 0.001, "noise.accuracy.seed_sd": 0.18}),
     Case(studies.prior, "take", "key-002", 0.028, 1.59, "test", [2, 10, 1, 8, 0], 0, 0, {"candidates.19.by_prior": True, "candidates.19.latency.measured": False, "counts.running": 2}),
-    Case(studies.in_int8, "keep", "key-000", -0.02, 1.59, "continue", [0], 0, 0, {"primary": "accuracy_int8", "recommendation.best_bet.key": "key-002"}),
     Case(studies.elsewhere, "take", "key-002", 0.028, 1.59, "test", [2, 10, 1, 8, 0], 0, 0, {"latency.machine": "Small board", "latency.sessions": 7, "latency.conditions.threads": 4}),
     Case(studies.costs_only, "keep", "key-000", 0.011, None, "continue", [0], 0, 2, {"primary": "accuracy", "card.gain.metric": "accuracy"}),
 )

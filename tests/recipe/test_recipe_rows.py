@@ -32,6 +32,7 @@ from nas_attn.recipe.tables import (
     Metric,
     Sampler,
     is_per_image,
+    is_share,
     share_of_images,
 )
 from nas_attn.recipe.task import Task
@@ -163,7 +164,7 @@ def test_a_metric_is_best_where_all_is_right(task: Task, metric: str) -> None:
     right, wrong = (measured(task, error)[metric] for error in (0, 1))
     if metric in task.losses:
         assert 0 <= right < wrong < math.inf
-    elif metric in task.shares:
+    elif is_share(metric):
         assert 0 <= wrong < right <= 1
         assert right == pytest.approx(1, abs=1e-6)
     else:

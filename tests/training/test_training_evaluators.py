@@ -132,7 +132,6 @@ def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:
         ({"accuracy": 55.0}, "return 0.55"),
         ({"miou": 1.0, "accuracy": -0.5}, "share from 0 to 1"),
         ({"map50": 300.0}, "share from 0 to 1"),
-        ({"accuracy_int8": 12.5}, "return 0.125"),
     ],
 )
 def test_a_share_outside_0_to_1_ends_the_search_with_the_way_out(
