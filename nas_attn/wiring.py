@@ -523,15 +523,6 @@ LATENCY_MODES = (
         dtypes=("float32",),
     ),
     LatencyMode(
-        "tensorrt",
-        _by_runtime,
-        package="onnxruntime",
-        costly=True,
-        devices=("cuda",),
-        dtypes=("float32", "float16"),
-        own_stream=True,
-    ),
-    LatencyMode(
         "openvino-int8",
         _by_runtime,
         package="openvino",

@@ -79,7 +79,6 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "sites": sites.sites,
         "modules": modules.modules,
         "measure": measuring.measure,
-        "benchmark": measuring.benchmark,
     },
     "Upkeep": {
         "backup": upkeep.backup,

@@ -1,18 +1,13 @@
-"""`nas-attn measure` and `benchmark`: latencies of a study's networks, and of any networks."""
+"""`nas-attn measure`: latencies of a study's networks, and of any networks."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from typer import Argument, Option
+from typer import Argument
 
 from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
@@ -29,7 +24,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import MeasurementError, RecipeError, StudyError, several
+from nas_attn.errors import RecipeError, StudyError, several
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
 from nas_attn.storage.records import BESIDE, Session
@@ -43,140 +38,78 @@ if TYPE_CHECKING:
 
 
 USUAL_BACKBONE = "resnet20"
-ToFolder = Annotated[
-    Path | None,
-    Option(
-        "--to",
-        help="Measure on another device, without torch: write the networks and a program here.",
-    ),
-]
-FromFolder = Annotated[
-    Path | None,
-    Option("--from", help="Show what that program has measured; a study that is named keeps it."),
-]
 
 
 def measure(
-    context: Context,
-    study: Annotated[
-        str | None,
-        Argument(
-            help="A study, or a recipe by its path or shipped name; default: the only study of"
-            " the database."
-        ),
-    ] = None,
-    networks: Annotated[
-        list[str] | None,
-        Argument(
-            metavar="PLACEMENT",
-            help="Placements, numbers of trials, or modules (se is se at every site); default:"
-            " the study's front.",
-        ),
-    ] = None,
-    settings: LatencySettings = None,
-    to: ToFolder = None,
-    back: FromFolder = None,
-    backbone: Annotated[str | None, Option(hidden=True)] = None,
-    shape: Annotated[str, Option("--input", hidden=True)] = "3x32x32",
-) -> None:
-    """Measure latencies of a study's networks on this machine. As ratios to the bare backbone's.
-
-    Examples:
-      nas-attn measure
-      nas-attn measure digits "stage3=se(reduction=8)" 12 eca
-
-    Pairs, sessions and other runtimes: docs/explain/latency.md
-    """
-    from nas_attn.training.plan import study_plan
-
-    words = [*filter(None, [study]), *(networks or ())]
-    # formerly this command measured networks without a study, too
-    if backbone is not None or _is_network(words, context.storage, back):
-        named = [backbone] if backbone is not None else []
-        benchmark(context, [*named, *words], shape, settings, to, back)
-        return
-    check_output()
-    if back is not None:
-        # what another device has measured runs no code
-        _bring_back(context, back, study_named(context, study))
-        return
-    if study is not None and _is_recipe(study, context.storage):
-        plan = _recipe_plan(context, study)
-        asked = _asked(networks or (), {})
-        echo(f"'{study}': a recipe", err=True)
-    else:
-        opened = study_named(context, study, runs_code=True)
-        plan = study_plan(opened.store)
-        trials = {str(row.trial): row.placement for row in opened.store.candidates()}
-        asked = _asked(networks, trials) if networks else _front_of(opened)
-        front = "" if networks else ", so its front is measured"
-        echo(f"'{opened.store.name}': a study{front}", err=True)
-    if not asked:
-        raise RecipeError(f"a recipe has no front: name placements after '{study}'")
-    _compare(context, plan, plan.recipe.backbone.name, asked, settings, to)
-
-
-def benchmark(
     context: Context,
     networks: Annotated[
         list[str] | None,
         Argument(
             metavar="NETWORK",
-            help="A backbone, then what is compared with it: other backbones, or placements on"
-            " it. Or ONNX files, or a folder of them, without torch.",
+            help="A study or a recipe, then placements, numbers of trials or modules (se is se at"
+            " every site); default: the front of the only study. Or a backbone, then placements on"
+            " it or other backbones.",
         ),
     ] = None,
     shape: Shape = None,
     settings: LatencySettings = None,
-    to: ToFolder = None,
-    back: FromFolder = None,
 ) -> None:
-    """Compare latencies of any networks on this machine. As ratios to the first one's.
+    """Measure latencies on this machine. As ratios to the bare backbone's.
 
     Examples:
-      nas-attn benchmark resnet20 "stage2=se(reduction=8)"
-      nas-attn benchmark torchvision:resnet18 torchvision:resnet34 --input 3x224x224
+      nas-attn measure digits "stage3=se(reduction=8)" 12 eca
+      nas-attn measure torchvision:resnet18 torchvision:resnet34 --input 3x224x224
 
     Pairs, sessions and other runtimes: docs/explain/latency.md
     """
     check_output()
     words = list(networks or ())
-    files = _files(words)
-    if files:
-        if to is not None or back is not None:
-            raise RecipeError("--to and --from are not for ONNX files: leave them out")
-        echo(f"measuring {several(len(files), 'ONNX file')}, without torch", err=True)
-        _measure_files(context, files, settings or [])
-        return
-    if back is not None:
-        _bring_back(context, back, None)
-        return
+    if words and _is_placement(words[0]):
+        words.insert(0, USUAL_BACKBONE)
+    first = words.pop(0) if words else None
+    if first is not None and _is_backbone(first, context.storage):
+        backbone = first
+        plan, asked = _of_backbone(context, first, words, shape)
+    elif shape is not None:
+        raise RecipeError("--input has no effect here: the study's images have their shape")
+    else:
+        plan, asked = _of_study(context, first, words)
+        backbone = plan.recipe.backbone.name
+    _compare(context, plan, backbone, asked, settings)
+
+
+def _of_backbone(
+    context: Context, backbone: str, words: Sequence[str], shape: str | None
+) -> tuple[Plan, dict[str, Placement | None]]:
+    """How networks of a backbone are built, and which ones are asked for."""
     if not words:
         raise RecipeError(
-            "benchmark needs networks: a backbone, and placements on it ('stage2=se(reduction=8)')"
-            " or other backbones"
-        )
-    backbone = USUAL_BACKBONE if _is_placement(words[0]) else words.pop(0)
-    if not words:
-        raise RecipeError(
-            f"benchmark needs a network to compare '{backbone}' with: add a placement, like"
+            f"measure needs a network to compare '{backbone}' with: add a placement, like"
             " 'stage2=se(reduction=8)', or another backbone"
         )
     for name in (backbone, *words):
         check_typed(name, trust=context.trust)
     echo(f"'{backbone}': the backbone, with which the others are compared", err=True)
-    _compare(context, _plan(backbone, shape), backbone, _asked(words, {}), settings, to)
+    return _plan(backbone, shape), _asked(words, {})
 
 
-def _is_network(words: Sequence[str], storage: str, back: Path | None) -> bool:
-    """Whether words are networks, as `measure` formerly took them, and the first is no study."""
-    if not words:
-        return back is not None
-    return bool(
-        _files(words)
-        or _is_placement(words[0])
-        or (back is None and _is_backbone(words[0], storage))
-    )
+def _of_study(
+    context: Context, name: str | None, words: Sequence[str]
+) -> tuple[Plan, dict[str, Placement | None]]:
+    """How networks of a study or a recipe are built, and which ones are asked for."""
+    from nas_attn.training.plan import study_plan
+
+    if name is not None and _is_recipe(name, context.storage):
+        if not words:
+            raise RecipeError(f"a recipe has no front: name placements after '{name}'")
+        echo(f"'{name}': a recipe", err=True)
+        return _recipe_plan(context, name), _asked(words, {})
+    opened = study_named(context, name, runs_code=True)
+    trials = {str(row.trial): row.placement for row in opened.store.candidates()}
+    asked = _asked(words, trials) if words else _front_of(opened)
+    front = "" if words else ", so its front is measured"
+    echo(f"'{opened.store.name}': a study{front}", err=True)
+    return study_plan(opened.store), asked
 
 
 def _is_recipe(word: str, storage: str) -> bool:
@@ -208,9 +141,8 @@ def _compare(
     backbone: str,
     asked: Mapping[str, Placement | None],
     settings: Sequence[str] | None,
-    to: Path | None,
 ) -> None:
-    """Measures networks and prints their latencies, or writes the networks for another device.
+    """Measures networks and prints their latencies.
 
     Args:
         context: The call.
@@ -218,7 +150,6 @@ def _compare(
         backbone: The backbone's name as it was given.
         asked: As `_asked` gives it.
         settings: Of the option --set.
-        to: The folder for another device; None: they are measured here.
     """
     for word, placement in asked.items():
         taken = f"a placement on {backbone}"
@@ -231,57 +162,9 @@ def _compare(
         echo(f"'{word}': {taken}", err=True)
     section = latency_section(plan.recipe.latency, settings or ())
     networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
-    if to is not None:
-        _send(plan, section, networks, to)
-        return
     sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
     shown = {text: (text, built.notation) for text, built in networks.items()}
     _show(context, backbone, shown, sessions)
-
-
-def _files(words: Sequence[str]) -> list[Path]:
-    """The ONNX files, or the folder of them, that all words name; else nothing."""
-    if not words:
-        return []
-    paths = [Path(word) for word in words]
-    if all(path.suffix == ".onnx" for path in paths):
-        return paths
-    folder = paths[0]
-    if len(paths) == 1 and folder.is_dir() and any(folder.glob("*.onnx")):
-        return paths
-    return []
-
-
-def _measure_files(context: Context, files: Sequence[Path], settings: Sequence[str]) -> None:
-    """Runs the program that goes to other devices, which needs no torch."""
-    from nas_attn.latency.paired import measured_line
-
-    given = _latency_settings(settings)
-    unknown = sorted(given.keys() - {"mode", "threads"})
-    if unknown:
-        raise RecipeError(
-            f"--set {unknown[0]} is not for files: their settings are mode and threads"
-        )
-    program = Path(__file__).parents[1] / "latency" / "paired.py"
-    options = [f"--{name}={value}" for name, value in given.items()]
-    command = [sys.executable, str(program), *map(str, files), *options, "--json"]
-    found = []
-    # runtimes write warnings of their own to standard error
-    with subprocess.Popen(command, stdout=PIPE, stderr=DEVNULL, text=True) as child:
-        for line in child.stdout or ():
-            measured = json.loads(line)
-            if "error" in measured:
-                raise MeasurementError(measured["error"])
-            found.append(measured)
-            if not context.as_json:
-                echo(measured_line(measured))
-    if child.returncode:
-        raise MeasurementError(
-            f"measuring files ended with status {child.returncode}: run python {program} with"
-            " these files to see why"
-        )
-    if context.as_json:
-        print_json(found)
 
 
 def _asked(words: Sequence[str], trials: Mapping[str, Placement]) -> dict[str, Placement | None]:
@@ -317,53 +200,6 @@ def _front_of(study: OpenStudy) -> dict[str, Placement | None]:
     if not placements:
         raise RecipeError("the study's front is the bare backbone alone: name placements or trials")
     return placements
-
-
-def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], folder: Path) -> None:
-    from nas_attn.cli.terminal import show_prose
-    from nas_attn.latency.session import PROGRAM_FILE, write_folder
-
-    write_folder(
-        folder,
-        section,
-        backbone=plan.recipe.backbone.name,
-        reference=plan.bare(0),
-        candidates={built.key: (built.notation, built.model) for built in networks.values()},
-        input_shape=plan.input_shape,
-    )
-    runtime = section.row.package
-    show_prose(
-        console(),
-        f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and"
-        f" {runtime}: python {PROGRAM_FILE}. Then copy the folder back, and give it to nas-attn"
-        " measure --from.",
-    )
-
-
-def _bring_back(context: Context, folder: Path, study: OpenStudy | None) -> None:
-    """Prints what another device has measured; a study keeps it."""
-    from nas_attn.cli.terminal import show_prose
-    from nas_attn.latency.session import read_folder
-    from nas_attn.system.processes import owner_name
-    from nas_attn.training.measurer import to_text
-
-    results = read_folder(folder)
-    elsewhere = False
-    if study is not None:
-        device = to_text(results.sessions[0].fingerprint)
-        elsewhere = study.store.set_fingerprint_once(device) != device
-        # this process: the device keeps no study
-        owner = owner_name()
-        for session in results.sessions:
-            study.store.add_session(session, owner=owner)
-    shown = {key: (notation, notation) for key, notation in results.placements.items()}
-    _show(context, results.backbone, shown, results.sessions)
-    if elsewhere and not context.as_json:
-        show_prose(
-            console(),
-            "The study's search used the latencies of another machine. nas-attn show shows both"
-            " for its candidates.",
-        )
 
 
 def _recipe_plan(context: Context, name: str) -> Plan:

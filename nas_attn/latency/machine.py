@@ -13,7 +13,6 @@ import psutil
 import torch
 
 from nas_attn.errors import MeasurementError
-from nas_attn.latency.paired import cpu_name
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LatencyMode
 from nas_attn.storage.records import Fingerprint
@@ -36,6 +35,19 @@ def fingerprint(section: LatencySection) -> Fingerprint:
         details[mode.package] = _version(mode)
     name, own_details = _cuda() if section.device == "cuda" else _cpu(section)
     return Fingerprint(section.device, name, tuple(sorted((details | own_details).items())))
+
+
+def cpu_name() -> str:
+    """The CPU's model as the system names it; if it names none, the board's."""
+    for file, line in (("/proc/cpuinfo", "model name"), ("/proc/device-tree/model", "")):
+        try:
+            text = Path(file).read_text("utf-8", errors="replace")
+        except OSError:
+            continue
+        for row in text.splitlines():
+            if row.partition(":")[0].strip() == line or not line:
+                return row.partition(":")[2].strip() or row.strip("\0 ")
+    return platform.processor() or platform.machine()
 
 
 def difference(pinned: Fingerprint, here: Fingerprint) -> str:

@@ -26,8 +26,13 @@ from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.attachment.unfinished import refusing_unfinished
 from nas_attn.backbones.torchvision_detectors import undecided
 from nas_attn.errors import DeviceLost, MeasurementError
-from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
-from nas_attn.latency.runtime_files import why_not_exported, write_onnx, write_runtime_file
+from nas_attn.latency.paired import Call, Times, Turn, host_turn
+from nas_attn.latency.runtime_files import (
+    opened,
+    why_not_exported,
+    write_onnx,
+    write_runtime_file,
+)
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.system.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.system.processes import words_of
@@ -237,27 +242,14 @@ def by_runtime(
         x: an input (N, C, H, W).
         images: float32 (M, C, H, W) that calibrate a quantized mode.
     """
-    opened = open_in_runtime(model, section, x, images)
-    net = timed(opened.call, section)
-    return Net(net.turn, owned=opened)
-
-
-def open_in_runtime(
-    model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None
-) -> Opened:
-    """Opens a network in the section's runtime, through an ONNX file for inputs of one shape.
-
-    Args:
-        model: the network, in eval mode, in the section's dtype.
-        section: the recipe's `[latency]`.
-        x: an input (N, C, H, W).
-        images: float32 (M, C, H, W) that calibrate a quantized mode.
-    """
+    given = x.cpu().contiguous().numpy()
     # Windows removes no file that is still mapped.
     with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.onnx"
         write_runtime_file(model, section, x, images, path)
-        return Opened(path, section.mode, x.cpu().numpy(), section.threads, section.device)
+        call, outputs = opened(section, given, path)
+    net = timed(call, section)
+    return Net(net.turn, owned=(given, outputs))
 
 
 def timed(call: Call, section: LatencySection) -> Net:

@@ -9,20 +9,26 @@ import os
 import statistics
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from nas_attn.attachment.containers import CHILD
 from nas_attn.errors import MeasurementError, first_line
-from nas_attn.latency.paired import Array
+from nas_attn.latency.paired import Call
 from nas_attn.recipe.recipe import LatencySection
 
+Array = NDArray[Any]
+# (calls the network, fetches its outputs)
+Opened = tuple[Call, Callable[[], list[Array]]]
+# at the end of the modes that run a quantized network
+INT8 = "-int8"
 CALIBRATION = 64
 """Images that give the ranges of the activations."""
 OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")
@@ -218,3 +224,65 @@ def write_runtime_file(
         if images is None:
             images = torch.randn(CALIBRATION, *x.shape[1:])
         quantize(path, images.cpu().numpy(), len(x))
+
+
+def opened(section: LatencySection, x: Array, path: Path) -> Opened:
+    """A network's file in a latency mode's runtime.
+
+    Args:
+        section: names the mode, the threads and the device.
+        x: the input (N, C, H, W), contiguous; it must live as long as the network.
+        path: of the file.
+
+    Returns:
+        What calls the network, and what fetches the outputs of the last call.
+
+    Raises:
+        MeasurementError: the runtime cannot use the device.
+    """
+    return OPENERS[section.mode.removesuffix(INT8)](section, x, path)
+
+
+def _in_onnxruntime(section: LatencySection, x: Array, path: Path) -> Opened:
+    import onnxruntime
+
+    provider = "CUDAExecutionProvider" if section.device == "cuda" else "CPUExecutionProvider"
+    used = []
+    if provider in onnxruntime.get_available_providers():
+        session = open_onnx(path, threads=section.threads, providers=[provider])
+        used = session.get_providers()[:1]
+    # it falls back to another one if a library is missing
+    if used != [provider]:
+        raise MeasurementError(
+            f"ONNX Runtime cannot use its {provider} here: install onnxruntime-gpu, or choose"
+            " another latency.mode"
+        )
+    binding = session.io_binding()
+    value = onnxruntime.OrtValue.ortvalue_from_numpy(x, section.device)
+    binding.bind_ortvalue_input(session.get_inputs()[0].name, value)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, section.device)
+    return lambda: session.run_with_iobinding(binding), binding.copy_outputs_to_cpu
+
+
+def _in_openvino(section: LatencySection, x: Array, path: Path) -> Opened:
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": section.threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    request = compiled.create_infer_request()
+    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+    return request.infer, lambda: [
+        request.get_output_tensor(i).data.copy() for i in range(len(compiled.outputs))
+    ]
+
+
+OPENERS: Mapping[str, Callable[[LatencySection, Array, Path], Opened]] = {
+    "onnxruntime": _in_onnxruntime,
+    "openvino": _in_openvino,
+}
+"""Runtime -> what opens its files."""

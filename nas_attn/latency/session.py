@@ -1,13 +1,9 @@
-"""Latency sessions in random turns (docs/explain/latency.md), and folders of networks that another
-device measures without torch.
-"""
+"""Latency sessions in random turns (docs/explain/latency.md)."""
 
 from __future__ import annotations
 
 import gc
-import json
 import random
-import shutil
 import time
 from collections.abc import (
     Callable,
@@ -19,37 +15,23 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from nas_attn.attention.choice import Knob
 from nas_attn.errors import DeviceLost, MeasurementError, Unmeasurable, first_line
-from nas_attn.latency import paired
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
 from nas_attn.latency.nets import (
     Net,
     clock_name,
-    deployed,
     example_input,
     prepare,
 )
-from nas_attn.latency.paired import (
-    MAX_CANDIDATES,
-    ORDER_FILE,
-    RESULTS_FILE,
-    Times,
-    Turn,
-    summary,
-    time_rounds,
-)
-from nas_attn.latency.runtime_files import write_runtime_file
+from nas_attn.latency.paired import MAX_CANDIDATES, Times, Turn, summary, time_rounds
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.storage.records import BESIDE, Session, SessionSample
-from nas_attn.storage.rows import to_sessions
 
 # Keys that need more sessions, the neediest first
 StillOpen = Callable[[Sequence[Session]], Collection[str]]
@@ -315,100 +297,3 @@ def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Turn
             raise
 
     return turn
-
-
-PROGRAM_FILE = "measure.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The results in a returned folder."""
-
-    backbone: str
-    # key -> notation
-    placements: Mapping[str, str]
-    sessions: tuple[Session, ...]
-
-
-def write_folder(
-    folder: Path,
-    section: LatencySection,
-    *,
-    backbone: str,
-    reference: nn.Module,
-    candidates: Mapping[str, tuple[str, nn.Module]],
-    input_shape: tuple[int, int, int],
-) -> None:
-    """Writes networks as files of the section's runtime, beside a program that measures them.
-
-    Args:
-        folder: is made, if it is not there.
-        section: how latency is measured.
-        backbone: its name.
-        reference: the bare backbone.
-        candidates: key -> (notation, network).
-        input_shape: (C, H, W).
-
-    Raises:
-        MeasurementError: no runtime of ONNX files, a network cannot be exported, or the folder not
-            be written.
-    """
-    if section.mode.removesuffix(paired.INT8) not in paired.OPENERS:
-        raise MeasurementError(
-            f"latency.mode = '{section.mode}' needs torch on the device: set mode to"
-            f" {', '.join(paired.OPENERS)}"
-        )
-    # this machine writes files only
-    here = section.model_copy(update={"device": "cpu"})
-    x = example_input(here, input_shape, 0)
-    names = {}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESULTS_FILE).unlink(missing_ok=True)
-        for number, (key, (_, model)) in enumerate([("", ("", reference)), *candidates.items()]):
-            names[key] = f"{number or 'bare'}.onnx"
-            with torch.no_grad():
-                write_runtime_file(
-                    deployed(model, here, input_shape), here, x, None, folder / names[key]
-                )
-        order = {
-            "backbone": backbone,
-            "section": section.model_dump(mode="json"),
-            "input_shape": input_shape,
-            "conditions": conditions(section, input_shape),
-            "reference": names.pop(""),
-            "networks": names,
-            "placements": {key: text for key, (text, _) in candidates.items()},
-        }
-        (folder / ORDER_FILE).write_text(json.dumps(order, indent=1), "utf-8")
-        shutil.copyfile(paired.__file__, folder / PROGRAM_FILE)
-    except OSError as error:
-        raise MeasurementError(
-            f"the folder '{folder}' cannot be written: {error.strerror}"
-        ) from None
-
-
-def read_folder(folder: Path) -> Measured:
-    """The sessions that the program wrote into a folder; MeasurementError: there are none, or they
-    cannot be read.
-    """
-    try:
-        order = json.loads((folder / ORDER_FILE).read_text("utf-8"))
-        sessions = tuple(
-            to_sessions(
-                [
-                    json.dumps(session)
-                    for session in json.loads((folder / RESULTS_FILE).read_text("utf-8"))
-                ]
-            )
-        )
-        if not sessions:
-            raise ValueError("there is no session")
-        return Measured(order["backbone"], order["placements"], sessions)
-    except FileNotFoundError as error:
-        raise MeasurementError(
-            f"'{error.filename}' does not exist: run python {PROGRAM_FILE} on the device, and copy"
-            " the folder back"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MeasurementError(f"the results in '{folder}' cannot be read: {error}") from None

@@ -34,7 +34,7 @@ import torch
 from torch import nn
 
 from nas_attn.errors import NasAttnWarning, RecipeError, StorageError
-from nas_attn.latency.paired import cpu_name
+from nas_attn.latency.machine import cpu_name
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection

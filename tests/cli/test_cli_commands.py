@@ -375,26 +375,22 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
 
 def test_latency_compares_placements_and_other_backbones(nas) -> None:
     quick = ("--set", "session_seconds=0.2", "--set", "tolerance=0.9")
-    options = ("--backbone", "resnet8(width=8)", "--input", "1x16x16", *quick)
-    found = nas("measure", "*=simam", "resnet8(width=32)", "none", *options, "--json").json
+    options = ("--input", "1x16x16", *quick)
+    words = ("resnet8(width=8)", "*=simam", "resnet8(width=32)", "none")
+    found = nas("measure", *words, *options, "--json").json
+    assert found["backbone"] == "resnet8(width=8)"
     rows = {row["placement"]: row for row in found["candidates"]}
     assert rows.keys() == {"*=simam", "resnet8(width=32)", "none"}
     assert rows["resnet8(width=32)"]["ratio"] > 1.2
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows.values())
     assert found["conditions"]["batch_size"] == 1
-    again = nas("benchmark", "resnet8(width=8)", "*=simam", *options[2:], "--json").json
-    assert [row["placement"] for row in again["candidates"]] == ["*=simam"]
-    assert again["backbone"] == found["backbone"]
     recipe = nas("measure", "digits", "simam", *quick, "--json").json
     assert [row["placement"] for row in recipe["candidates"]] == ["simam"]
     assert "simam" in recipe["candidates"][0]["resolved"]
     assert "'digits'" in nas("measure", "digits", *quick).error
-    beside = nas("measure", "resnet8(width=8)", "resnet8(width=32)", *options[2:], "--json").json
-    assert beside["backbone"] == "resnet8(width=8)", "without a study, the first word is a backbone"
-    assert [row["placement"] for row in beside["candidates"]] == ["resnet8(width=32)"]
     alone = nas("measure", "resnet8")
     assert alone.status == 2
     assert "'resnet8'" in alone.error
-    wrong = nas("measure", "resnt14", "--backbone", "resnet8")
+    wrong = nas("measure", "resnet8", "resnt14")
     assert wrong.status == 2
     assert "'resnet14'" in wrong.err

@@ -308,22 +308,15 @@ def test_at_a_terminal_the_command_asks(table: Path, typed: bytes, left: int) ->
 
 @pytest.mark.slow
 def test_measure_says_what_it_takes_a_word_for(table: Path, nas: Nas) -> None:
-    pytest.importorskip("onnxscript")
     begin("table")
-    send = ("--latency", "mode=onnxruntime", "--to", "board")
-    done = nas("measure", "table", "1", "stage1=se(reduction=2)", *send)
+    quick = ("--set", "session_seconds=0.1", "--set", "tolerance=0.9")
+    done = nas("measure", "table", "1", "stage1=se(reduction=2)", *quick)
     assert done.status == 0, done.err
     assert "'table': a study\n" in done.err
     assert "'1': trial 1 of the study, stage1=" in done.err
     assert "'stage1=se(reduction=2)': a placement on resnet8\n" in done.err
-    other = nas(
-        "measure",
-        "stage1=se",
-        "resnet8(width=10)",
-        "--backbone",
-        "resnet8",
-        *send[:2],
-        "--to",
-        "other",
-    )
+    other = nas("measure", "resnet8", "stage1=se", "resnet8(width=10)", *quick)
     assert "'resnet8(width=10)': another backbone, without attention" in other.err
+    refused = nas("measure", "table", "1", "--input", "3x8x8", *quick)
+    assert refused.status == 2
+    assert "--input has no effect" in refused.error

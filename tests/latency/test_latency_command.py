@@ -14,8 +14,7 @@ from torch import nn
 from nas_attn import attachment, backbones
 from nas_attn.errors import MeasurementError, Unmeasurable
 from nas_attn.latency.nets import command_words, run_command
-from nas_attn.latency.paired import Opened
-from nas_attn.latency.runtime_files import write_onnx
+from nas_attn.latency.runtime_files import opened, write_onnx
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import BackboneSection, LatencySection
 from nas_attn.space import search_space
@@ -105,12 +104,13 @@ def bare() -> nn.Module:
     return model.eval()
 
 
-def test_tensorrt_says_what_it_needs(tmp_path: Path) -> None:
+def test_onnx_runtime_says_what_a_gpu_needs(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("ONNX Runtime has TensorRT here")
-    with pytest.raises(RuntimeError, match="install onnxruntime-gpu and tensorrt"):
-        Opened(tmp_path / "model.onnx", "tensorrt", np.zeros((1, *SHAPE), np.float32), 1, "cuda")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("ONNX Runtime has CUDA here")
+    section = LatencySection(mode="onnxruntime", device="cuda")
+    with pytest.raises(MeasurementError, match="install onnxruntime-gpu"):
+        opened(section, np.zeros((1, *SHAPE), np.float32), tmp_path / "model.onnx")
 
 
 def test_onnx_runtime_folds_batchnorm_and_keeps_attention(tmp_path: Path) -> None:

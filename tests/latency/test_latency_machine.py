@@ -64,7 +64,6 @@ def test_the_difference_names_what_differs_only() -> None:
         ({"mode": "cuda-graph"}, "takes device = 'cuda'"),
         ({"mode": "onnxruntime", "dtype": "bfloat16"}, "not 'bfloat16'"),
         ({"mode": "onnxruntme"}, "latency.mode: .*'onnxruntme'.*onnxruntime"),
-        ({"mode": "tensorrt"}, "takes device = 'cuda'"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], says: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas_attn.latency import nets, paired
-from nas_attn.latency.runtime_files import write_runtime_file
+from nas_attn.latency import nets
+from nas_attn.latency.runtime_files import INT8, OPENERS, opened, write_runtime_file
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES, LatencyMode
 
@@ -20,7 +20,7 @@ MODES = [pytest.param(mode, id=name) for name, mode in LATENCY_MODES.items()]
 IN_FILES = [
     pytest.param(mode, id=name)
     for name, mode in LATENCY_MODES.items()
-    if name.removesuffix(paired.INT8) in paired.OPENERS
+    if name.removesuffix(INT8) in OPENERS
 ]
 
 
@@ -75,28 +75,20 @@ def test_a_network_is_timed_in_each_mode(mode: LatencyMode) -> None:
 
 @pytest.mark.parametrize("mode", IN_FILES)
 def test_a_runtime_computes_what_torch_does(mode: LatencyMode, tmp_path: Path) -> None:
-    """Through the file that the row's function writes, opened by what a device without this package
-    has.
-    """
+    """Through the file that the row's function writes."""
     section = usable(mode)
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     path = tmp_path / "network.onnx"
     model = network()
     images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     write_runtime_file(model, section, x, images, path)
-    opened = paired.Opened(path, mode.name, x.numpy(), threads=1)
-    opened.call()
+    call, outputs = opened(section, x.numpy(), path)
+    call()
     with torch.no_grad():
         expected = model(x)
-    found = torch.from_numpy(opened.outputs()[0]).reshape(expected.shape)
+    found = torch.from_numpy(outputs()[0]).reshape(expected.shape)
     tolerance = 0.1 if mode.quantized else 1e-4
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
-
-
-@pytest.mark.parametrize("mode", IN_FILES)
-def test_a_device_without_this_package_knows_each_runtime(mode: LatencyMode) -> None:
-    runtime = mode.name.removesuffix(paired.INT8)
-    assert paired.PACKAGE_NAMES.get(runtime, runtime) == mode.package
 
 
 @pytest.mark.parametrize("mode", MODES)

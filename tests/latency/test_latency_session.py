@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from nas_attn.errors import MeasurementError
 from nas_attn.latency import locks
 from nas_attn.latency.locks import DeviceLock
-from nas_attn.latency.nets import Net, open_in_runtime
+from nas_attn.latency.nets import Net
+from nas_attn.latency.runtime_files import opened, write_runtime_file
 from nas_attn.latency.session import run_session
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LATENCY_MODES
@@ -220,17 +221,19 @@ def test_a_runtime_runs_the_network(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", [slow("onnxruntime-int8"), slow("openvino-int8")])
-def test_int8_changes_the_output_a_little_and_float_does_not(mode: str) -> None:
+def test_int8_changes_the_output_a_little_and_float_does_not(mode: str, tmp_path: Path) -> None:
     pytest.importorskip(mode.removesuffix("-int8"))
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 8, 3)).eval()
     images = torch.randn(32, 3, 8, 8)
     for name in (mode.removesuffix("-int8"), mode):
         with torch.no_grad():
-            opened = open_in_runtime(model, section(mode=name), images[:1], images)
-            opened.call()
+            path = tmp_path / f"{name}.onnx"
+            write_runtime_file(model, section(mode=name), images[:1], images, path)
+            call, outputs = opened(section(mode=name), images[:1].numpy(), path)
+            call()
             expected = model(images[:1]).numpy()
-        apart = np.abs(opened.outputs()[0] - expected).max() / np.abs(expected).max()
+        apart = np.abs(outputs()[0] - expected).max() / np.abs(expected).max()
         assert apart < 1e-5 if name != mode else 1e-4 < apart < 0.3
 
 
