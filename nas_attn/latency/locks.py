@@ -72,20 +72,35 @@ def device_identity(section: LatencySection) -> str:
 
 
 def crowded() -> bool:
-    """Whether more threads want to run than this process has cores: the median of five samples."""
+    """Whether more threads want to run on this process's cores than it has: the median of five
+    samples.
+    """
     import psutil
 
+    if not hasattr(os, "sched_getaffinity"):
+        # no Linux: the average of the last minute, of all cores
+        return psutil.getloadavg()[0] > (os.cpu_count() or 1)
     looks = []
     for _ in range(5):
-        try:
-            looks.append(
-                float(Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")[0])
-            )
-        except OSError:
-            # no Linux: the average of the last minute
-            return psutil.getloadavg()[0] > cores()
+        looks.append(_wanting())
         time.sleep(0.005)
     return sorted(looks)[2] > cores()
+
+
+def _wanting() -> int:
+    """Threads that run or want to, and may do so on a core of this process. The machine's load will
+    not do: a container with two cores of sixty-four is not crowded by the others' work.
+    """
+    own = os.sched_getaffinity(0)
+    wanting = 0
+    for stat in Path("/proc").glob("[0-9]*/task/[0-9]*/stat"):
+        # a thread may end meanwhile
+        with suppress(OSError):
+            state = stat.read_text("ascii", "replace").rpartition(")")[2].split()[0]
+            wanting += state == "R" and not own.isdisjoint(
+                os.sched_getaffinity(int(stat.parent.name))
+            )
+    return wanting
 
 
 class Hold:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -357,6 +359,29 @@ def test_a_machine_with_more_work_than_cores_is_crowded(monkeypatch: pytest.Monk
     assert locks.crowded(), "this thread alone is more than no core"
     monkeypatch.setattr(locks, "cores", lambda: 10**6)
     assert not locks.crowded()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux names cores")
+def test_work_on_cores_that_this_process_may_not_use_is_not_counted() -> None:
+    all_cores = os.sched_getaffinity(0)
+    if len(all_cores) < 2:
+        pytest.skip("one core")
+    mine, other, *_ = sorted(all_cores)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(8)]
+
+    def counted(core: int) -> int:
+        for process in busy:
+            os.sched_setaffinity(process.pid, {core})
+        return sorted(locks._wanting() for _ in range(9))[4]
+
+    try:
+        os.sched_setaffinity(0, {mine})
+        assert counted(mine) - counted(other) >= 5
+    finally:
+        os.sched_setaffinity(0, all_cores)
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def test_what_training_cannot_disturb_does_not_stop_it() -> None:
