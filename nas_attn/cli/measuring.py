@@ -250,11 +250,9 @@ def latency_section(section: LatencySection, settings: Sequence[str]) -> Latency
         **_latency_settings(settings),
     }
     try:
-        given = LatencySection.model_validate(table)
+        return LatencySection.model_validate(table)
     except ValidationError as error:
         raise RecipeError(sentence(LatencySection, error, "--set")) from None
-    given.refuse_former()
-    return given
 
 
 class Built(NamedTuple):

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nas_attn.errors import RecipeError, did_you_mean
+from nas_attn.errors import did_you_mean
 from nas_attn.recipe.tables import (
-    FORMER_MODES,
     FROZEN_NORMS,
     LATENCY_MODES,
     SAMPLERS,
@@ -339,17 +338,8 @@ class LatencySection(Section):
 
     @property
     def row(self) -> LatencyMode:
-        """What there is to know of its mode; of a former one, what `eager` has."""
-        return LATENCY_MODES["eager" if self.mode in FORMER_MODES else self.mode]
-
-    def refuse_former(self) -> None:
-        """Raises RecipeError: nothing is measured in its mode any more."""
-        if self.mode in FORMER_MODES:
-            raise RecipeError(
-                f"latency.mode = '{self.mode}' is not measured any more: set mode = 'command' and"
-                f" command = 'python runners/devices/{self.mode}.py {{onnx}}'"
-                " (docs/explain/latency.md)"
-            )
+        """What there is to know of its mode."""
+        return LATENCY_MODES[self.mode]
 
     @property
     def by_command(self) -> bool:
@@ -359,7 +349,7 @@ class LatencySection(Section):
     @field_validator("mode")
     @classmethod
     def _known_mode(cls, name: str) -> str:
-        if name not in LATENCY_MODES and name not in FORMER_MODES:
+        if name not in LATENCY_MODES:
             raise ValueError(f"unknown mode '{name}': {did_you_mean(name, LATENCY_MODES)}")
         return name
 

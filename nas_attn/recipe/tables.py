@@ -189,8 +189,6 @@ class LatencyMode:
 
 
 LATENCY_MODES: dict[str, LatencyMode] = {}
-FORMER_MODES = ("ncnn", "litert")
-"""Modes of which older studies have sessions, and in which nothing is measured any more."""
 IN_INT8 = "_int8"
 """Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`."""
 

@@ -84,8 +84,6 @@ def check_here(
         RecipeError, BackboneError: the device, the model, the evaluator, the sampler, the latency
             mode or a tracker is not here.
     """
-    if "latency" in recipe.objectives:
-        recipe.latency.refuse_former()
     tracking.check(recipe)
     execution_on(recipe.training, pick_device(device))
     if recipe.backbone.name.startswith(PYTHON) and build is None:
