@@ -16,7 +16,7 @@ from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.choosing import chosen
 from nas_attn.answer.criteria import Criteria
 from nas_attn.answer.effects import Effects, fit_effects
-from nas_attn.answer.reading import answer, snapshot
+from nas_attn.answer.reading import answer, mistakes, snapshot
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
 from nas_attn.attachment.gate_readings import Gates as Gates
@@ -37,7 +37,7 @@ from nas_attn.report.figures.effect_map import effect_map
 from nas_attn.report.figures.files import write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.notebook import summary
-from nas_attn.report.publishing import what_is_wrong, write_study_report
+from nas_attn.report.publishing import write_study_report
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.checks import check as check_plan
 from nas_attn.searching.prepare.extending import Extension, extend
@@ -167,7 +167,6 @@ class Study:
         self._opened = opened
         self._asker: Asker | None = None
         # a state of the study, and its HTML
-        self._shown = "", ""
 
     def ask(self, *, device: str = "auto", say: Callable[[str], None] = print) -> Asked | None:
         """The next run for your own training loop, its attention attached; None when the study
@@ -339,12 +338,8 @@ class Study:
         """The answer so far, the front as a table, and what the networks get wrong, for a notebook;
         `plot_front()` draws it.
         """
-        state = self._opened.store.state()
-        if self._shown[0] != state:
-            # loading the images takes long, so HTML is kept until the study changes
-            now = answer(self._opened.store)
-            self._shown = state, summary(now, what_is_wrong(self._opened, now))
-        return self._shown[1]
+        now = answer(self._opened.store)
+        return summary(now, mistakes(self._opened.store, now))
 
     def report(self, path: str | Path | None = None) -> Path:
         """Writes the self-contained HTML report; returns its absolute path."""

@@ -1,5 +1,5 @@
-"""Networks' mistakes, from labels and results per image: shares by class, confusions, and images on
-which networks differ.
+"""Networks' mistakes, from labels and results per image: shares by class, confusions, and the
+largest errors of numbers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from nas_attn.storage.records import Score
 
 # of numbers, what an image contributes to it
 ABSOLUTE_ERROR = "mae"
-# most images shown on which networks differ
-MOST_DIFFERING = 10
-# lower bound of p (1 - p): all images of a class may be right
-LEAST_SCALE = 1e-3
+# most images shown on which numbers are off
+MOST_ERRORS = 10
 # bytes of a run's answers, unpacked
 LONGEST = 2**26
 
@@ -38,15 +36,6 @@ class ByClass:
     images: tuple[int, ...]
     # key -> share of each class, 0 to 1; None: it has no images
     values: Mapping[str, tuple[float | None, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image to show."""
-
-    png: bytes
-    # its class
-    label: str = ""
 
 
 def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
@@ -113,26 +102,13 @@ def _tuples(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassGain:
-    """The gain of one network over another in a class, with a 95 % interval over runs and
-    images.
-    """
-
-    mean: float
-    # None: there is one run of each
-    half: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Different:
-    """An image on which the networks differ, and each network's mean score on it over its runs, 0
-    to 1.
+class LargeError:
+    """An image on which numbers are off, and by how much each network's are, as the mean over its
+    runs.
     """
 
     image: int
-    values: tuple[float, ...]
-    # the class that most runs of each network find; empty where none tells it
-    found: tuple[str, ...] = ()
+    off: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +127,12 @@ class Mistakes:
     images: tuple[int, ...]
     # of each network, by class, 0 to 1
     shares: tuple[tuple[float | None, ...], ...]
-    # of the first network over each of the others, by class
-    gains: tuple[tuple[ClassGain | None, ...], ...]
     confusion: tuple[NDArray[np.float64] | None, ...] = field(compare=False)
     """Per network (classes, classes): the share of each true class (row) that is found as each
     class; for boxes the last means: no box.
     """
-    # the most different first, `MOST_DIFFERING` at most
-    different: tuple[Different, ...] = ()
+    # of numbers: the images on which the first network is off most, `MOST_ERRORS` at most
+    worst: tuple[LargeError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +169,8 @@ def mistakes(
             their numbers among all that are divided.
 
     Returns:
-        Mistakes class by class and image by image; None without labels or results per image.
+        Mistakes class by class, or the largest errors of numbers; None without labels or results
+        per image.
     """
     if labels is None:
         return None
@@ -213,21 +188,13 @@ def mistakes(
         if table is None:
             return None
         tables.append(table)
-    every = _all_labels(labels, divisions)
-    flags = [_flags(of) for of in read]
-    gains = [
-        _gains(tables[0], table, _over_images(flags[0], right, every))
-        for table, right in zip(tables[1:], flags[1:], strict=True)
-    ]
     return Mistakes(
         what=what,
         keys=tuple(runs),
         classes=labels.classes,
-        images=_images_of_classes(every),
+        images=_images_of_classes(_all_labels(labels, divisions)),
         shares=tuple(_known_shares(table.mean(0)) for table in tables),
-        gains=tuple(gains),
         confusion=tuple(_confusion(of) for of in read),
-        different=_different(read, labels.classes),
     )
 
 
@@ -243,17 +210,16 @@ def _errors(keys: tuple[str, ...], read: Sequence[Sequence[_Read]]) -> Mistakes:
         ]
     )
     known = np.flatnonzero(~np.isnan(table).any(0))
-    worst = known[np.argsort(-table[0, known], kind="stable")][:MOST_DIFFERING]
-    off = tuple(Different(int(image), tuple(table[:, image].tolist())) for image in worst)
+    worst = known[np.argsort(-table[0, known], kind="stable")][:MOST_ERRORS]
+    errors = tuple(LargeError(int(image), tuple(table[:, image].tolist())) for image in worst)
     return Mistakes(
         what=ABSOLUTE_ERROR,
         keys=keys,
         classes=(),
         images=(),
         shares=((),) * len(keys),
-        gains=(),
         confusion=(None,) * len(keys),
-        different=off,
+        worst=errors,
     )
 
 
@@ -316,63 +282,12 @@ def _right_of_classes(labels: Labels, right: NDArray[np.float64]) -> NDArray[np.
     return np.where(counts > 0, right_of_class / np.maximum(counts, 1), np.nan)
 
 
-def _gains(
-    mine: NDArray[Any], theirs: NDArray[Any], of_images: NDArray[np.float64]
-) -> tuple[ClassGain | None, ...]:
-    """Gains by class, from tables (runs, classes); `of_images`: variance of the mean over images. A
-    few runs do not show each class's spread, so it is assumed to be the same multiple of p (1 - p)
-    in all classes, with the class's share p.
-    """
-    mean = mine.mean(0) - theirs.mean(0)
-    several = [of for of in (mine, theirs) if len(of) > 1]
-    there = ~np.isnan(mean)
-    p = np.concatenate([mine, theirs]).mean(0)
-    scale = np.maximum(p * (1 - p), LEAST_SCALE)
-    of_runs = [
-        float((of.var(0, ddof=1) / scale)[there].mean()) / len(of) for of in several if there.any()
-    ]
-    alone = not several and not of_images.any()
-    return tuple(
-        None if math.isnan(m) else ClassGain(float(m), None if alone else 1.96 * math.sqrt(v))
-        for m, v in zip(mean, of_images + sum(of_runs) * scale, strict=True)
-    )
-
-
-def _flags(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
-    """(all images,) the share of the runs on each image that are right; NaN without such a run;
-    None if images are neither right nor wrong.
-    """
-    rows = []
-    for run in runs:
-        right = _right([run.score], run.score.examples)
-        if right is not None and len(right) == len(run.labels.numbers):
-            rows.append(run.among_all(right))
-    return _mean(rows) if rows else None
-
-
 def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The mean over the rows of what is not NaN in them; NaN where all are."""
     table = np.array(rows)
     there = ~np.isnan(table)
     total = np.where(there, table, 0.0).sum(0)
     return np.asarray(np.where(there.any(0), total / np.maximum(there.sum(0), 1), np.nan))
-
-
-def _over_images(
-    a: NDArray[np.float64] | None, b: NDArray[np.float64] | None, labels: Labels
-) -> NDArray[np.float64]:
-    """(classes,) variance of a class's mean difference over its images; zeros if images are neither
-    right nor wrong.
-    """
-    classes = len(labels.classes)
-    if a is None or b is None:
-        return np.zeros(classes)
-    there = ~np.isnan(a - b) & (labels.numbers >= 0)
-    numbers = labels.numbers[there]
-    off = (a - b)[there]
-    n = np.maximum(np.bincount(numbers, minlength=classes), 1)
-    mean, squares = (np.bincount(numbers, off**power, classes) / n for power in (1, 2))
-    return np.asarray((squares - mean**2) / n)
 
 
 def _confusion(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
@@ -395,45 +310,3 @@ def _found(run: _Read) -> NDArray[np.int64] | None:
     classes = numbers.astype(np.int64)
     classes[right == 0] = run.answers.wrong
     return classes
-
-
-def _different(read: Sequence[Sequence[_Read]], classes: tuple[str, ...]) -> tuple[Different, ...]:
-    """The images on which networks differ most: the best network's mean over runs less the
-    worst's. Of images in the divisions of some seeds, those that all networks were scored on.
-    """
-    values = [_scores_of_images(runs) for runs in read]
-    shapes = {None if one is None else one.shape for one in values}
-    if len(shapes) != 1 or None in shapes:
-        return ()
-    # (networks, images)
-    table = np.array(values, float)
-    spread = np.nan_to_num(table.max(0) - table.min(0))
-    order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST_DIFFERING] if spread[i] > 0]
-    votes = [_votes(runs) for runs in read]
-    return tuple(
-        Different(
-            image,
-            tuple(table[:, image].tolist()),
-            tuple(_voted(mine, image, classes) for mine in votes) if any(votes) else (),
-        )
-        for image in order
-    )
-
-
-def _scores_of_images(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
-    """(all images,) a network's mean score on each image over its runs, 0 to 1; None: unknown."""
-    if runs[0].answers.images:
-        return _mean([run.among_all(run.answers.images) for run in runs])
-    return _flags(runs)
-
-
-def _votes(runs: Sequence[_Read]) -> list[NDArray[np.float64]]:
-    """(all images,) of each run that tells it, the class that it finds."""
-    found = [(run, _found(run)) for run in runs]
-    return [run.among_all(classes) for run, classes in found if classes is not None]
-
-
-def _voted(votes: Sequence[NDArray[np.float64]], image: int, classes: tuple[str, ...]) -> str:
-    """The class that most runs find for an image; empty if none tells it."""
-    class_numbers = [int(answers[image]) for answers in votes if not math.isnan(answers[image])]
-    return classes[np.bincount(class_numbers).argmax()] if class_numbers else ""

@@ -131,7 +131,7 @@ def report(
         # data and networks can be code
         images = False
         distrust(str(opened.database.path))
-        echo(f"note: the report has no example images: {error}", err=True)
+        echo(f"note: the report has no images: {error}", err=True)
     found = answer(opened.store)
     choice = _chosen(opened, found, wanted)
     path = write_study_report(opened, found, path, choice, images=images)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 import plotly.io
@@ -16,6 +16,7 @@ from nas_attn.answer.arithmetic import arithmetic_lines
 from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.effects import both_effects
 from nas_attn.answer.effects_text import effect_sentences
+from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.snapshot import STATES, Snapshot
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
@@ -25,15 +26,12 @@ from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import units
 from nas_attn.recipe.reading import write_toml
 from nas_attn.report import page_tables
-from nas_attn.report.album import Album
-from nas_attn.report.attention_maps import maps_parts
 from nas_attn.report.estimates import estimates_sentences
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import unbroken, untold
 from nas_attn.report.figures.effect_map import sure_map
 from nas_attn.report.figures.effects_message import no_map_sentence
 from nas_attn.report.figures.front import front_figures
-from nas_attn.report.mistakes import Wrong, mistakes_parts
 from nas_attn.report.network import drawn_answer
 from nas_attn.report.templating import Explaining, plotly_script, templates, trusted, when
 from nas_attn.report.terms import TERMS
@@ -66,13 +64,34 @@ PINNED: Mapping[str, str] = {
 }
 
 
+class ShownImage(NamedTuple):
+    """An image of the page, with the lines under it."""
+
+    # the address of an `img`
+    source: str
+    lines: Sequence[str]
+
+
+class Maps(NamedTuple):
+    """Where attention is strong: a row of pictures for each image; or why there are none."""
+
+    images: Sequence[Sequence[ShownImage]] = ()
+    missing: str = ""
+
+
+class Beside(NamedTuple):
+    """What the page has beside the answer: results and pictures of validation images."""
+
+    mistakes: Mistakes | None = None
+    errors: Sequence[ShownImage] = ()
+    maps: Maps | None = None
+
+
+NOTHING_BESIDE = Beside()
+
+
 def write_report(
-    answer: Answer,
-    path: Path,
-    choice: Chosen | None = None,
-    *,
-    wrong: Wrong | None = None,
-    maps: Album | str = "",
+    answer: Answer, path: Path, choice: Chosen | None = None, beside: Beside = NOTHING_BESIDE
 ) -> Path:
     """Writes the complete report or nothing.
 
@@ -80,8 +99,7 @@ def write_report(
         answer: of the study.
         path: of the page.
         choice: a candidate that is shown first.
-        wrong: what the compared networks get wrong.
-        maps: where attention is strong, or a sentence in place of it.
+        beside: what the networks get wrong, and where attention is strong.
 
     Returns:
         The page's absolute path.
@@ -92,7 +110,7 @@ def write_report(
     target = user_path(path, what="report", error=StudyError).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, render(answer, choice, wrong, maps))
+        write_whole(target, render(answer, choice, beside))
     except OSError as error:
         raise StudyError(
             f"the report cannot be written to '{target}': {error.strerror}; give another path"
@@ -100,12 +118,7 @@ def write_report(
     return target
 
 
-def render(
-    answer: Answer,
-    choice: Chosen | None = None,
-    wrong: Wrong | None = None,
-    maps: Album | str = "",
-) -> str:
+def render(answer: Answer, choice: Chosen | None = None, beside: Beside = NOTHING_BESIDE) -> str:
     """The whole page as text, of what `write_report` is given."""
     now = answer.now
     page = Page()
@@ -115,8 +128,8 @@ def render(
         "front": True,
         "estimates": list(estimates_sentences(answer)),
         "effects": _effects(answer, page),
-        "mistakes": mistakes_parts(answer, wrong),
-        "maps": maps_parts(maps),
+        "mistakes": mistakes_parts(answer, beside.mistakes, beside.errors),
+        "maps": beside.maps,
         "curves": page.draw(learning_curves(answer)),
         "retrained": page_tables.retrained_table(now),
         "candidates": page_tables.candidates_table(answer),
@@ -145,6 +158,23 @@ def render(
         "plotly": plotly_script(),
     }
     return templates().get_template("report.html").render(context, **assets)
+
+
+def mistakes_parts(
+    answer: Answer, mistakes: Mistakes | None, errors: Sequence[ShownImage] = ()
+) -> dict[str, Any] | None:
+    """What `templates/parts.html` shows of the networks' mistakes; None where they are not
+    known.
+    """
+    if mistakes is None:
+        return None
+    names = [page_tables.role(answer, key) for key in mistakes.keys]
+    return {
+        "classes": page_tables.mistakes_table(mistakes, names),
+        "confusions": page_tables.confusions(mistakes, names),
+        "errors": errors,
+        "first": names[0],
+    }
 
 
 def _tiles(now: Snapshot) -> list[tuple[str, str]]:

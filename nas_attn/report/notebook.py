@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from nas_attn.answer.answer import Answer
+from nas_attn.answer.per_image import Mistakes
 from nas_attn.report import page_tables
-from nas_attn.report.mistakes import Wrong, mistakes_parts
+from nas_attn.report.html import mistakes_parts
 from nas_attn.report.network import drawn_answer
 from nas_attn.report.templating import code, templates
 
 
-def summary(answer: Answer, wrong: Wrong | None = None) -> str:
+def summary(answer: Answer, mistakes: Mistakes | None = None) -> str:
     """The answer, the front's table, and the networks' mistakes."""
     snapshot = answer.now
     return (
@@ -20,7 +21,7 @@ def summary(answer: Answer, wrong: Wrong | None = None) -> str:
             answer=drawn_answer(answer),
             best=snapshot.find(answer.taken_key or ""),
             front=page_tables.front_table(answer),
-            mistakes=mistakes_parts(answer, wrong),
+            mistakes=mistakes_parts(answer, mistakes),
             explain=code,
         )
     )

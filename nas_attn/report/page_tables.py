@@ -17,7 +17,7 @@ from nas_attn.answer.candidates import (
 )
 from nas_attn.answer.effects import Effect, Effects, Part
 from nas_attn.answer.facts import Retrained
-from nas_attn.answer.per_image import ByClass, ClassGain, Mistakes
+from nas_attn.answer.per_image import ByClass, Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_rows
@@ -269,44 +269,31 @@ def classes_table(by_class: ByClass, names: Mapping[str, str]) -> Table:
 
 # with more classes, a matrix has only some of them
 MATRIX_CLASSES = 40
+TITLES_OF_CLASSES: Mapping[str, str] = {"mean_iou": "IoU", "mean_ap": "average precision"}
+"""What is a mean over the classes -> the title of its value for one."""
 
 
-def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table:
-    """Each class's share in each network, and the first network's gains. `names`: of the
-    networks.
-    """
-    head = [
-        "class",
-        *(["images"] if summary.images else []),
-        *names,
-        *(f"{names[0]} − {name}" for name in names[1:]),
-    ]
+def role(answer: Answer, key: str) -> str:
+    """The name of a compared network."""
+    view = answer.now.find(key)
+    if key == answer.taken_key:
+        return "recommended"
+    return "bare" if view is not None and view.is_bare else "runner-up"
+
+
+def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table | None:
+    """Each class's share in each network; None for numbers. `names`: of the networks."""
+    if not summary.classes:
+        return None
+    head = ["class", *(["images"] if summary.images else []), *names]
     rows = []
     for at, name in enumerate(summary.classes):
         shares = [number(units.value(summary.what, of[at]), of[at]) for of in summary.shares]
         counts = [number(str(summary.images[at]), summary.images[at])] if summary.images else []
-        rows.append(
-            TableRow(
-                [
-                    Cell(name),
-                    *counts,
-                    *shares,
-                    *(_gain(summary.what, of[at]) for of in summary.gains),
-                ]
-            )
-        )
-    title = units.title(summary.what)
-    caption = f"{title[:1].upper()}{title[1:]} of each class"
+        rows.append(TableRow([Cell(name), *counts, *shares]))
+    title = TITLES_OF_CLASSES.get(summary.what) or units.title(summary.what)
+    caption = f"{title[:1].upper()}{title[1:]} of each class on the validation images"
     return Table(caption, head, rows, "by-class", sortable=True)
-
-
-def _gain(metric: str, gain: ClassGain | None) -> Cell:
-    if gain is None:
-        return Cell(units.NO_VALUE, "")
-    if gain.half is None:
-        return number(units.difference(metric, gain.mean), gain.mean)
-    shown = units.plus_minus(metric, gain.mean, gain.half)
-    return Cell(shown, gain.mean, bold=abs(gain.mean) > gain.half)
 
 
 def confusions(summary: Mistakes, names: Sequence[str]) -> list[Table]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,20 +17,18 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import Chosen
 from nas_attn.answer.reading import answer, mistakes
 from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
-from nas_attn.recipe.tables import is_share_of_images
+from nas_attn.recipe import tasks
+from nas_attn.recipe.task import EXTERNAL
 from nas_attn.report import dashboard, write_report
-from nas_attn.report.album import Album, kept_or_drawn
-from nas_attn.report.attention_maps import attention_maps
-from nas_attn.report.mistakes import Wrong, role
+from nas_attn.report.html import Beside, Maps, ShownImage
 from nas_attn.report.note import SHEET
 from nas_attn.report.tracking import track
-from nas_attn.storage.artifacts import only_artifact, weights_run
+from nas_attn.storage.artifacts import only_artifact
 from nas_attn.storage.opening import OpenStudy
-from nas_attn.storage.store import StudyStore
 from nas_attn.system.waiting import ignore, impatient
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 # seconds between refreshes of the dashboard's notes and plots, at least
 PUBLISH_S = 10.0
@@ -40,6 +38,8 @@ REFRESHING_SHARE = 0.05
 LONGEST_REFRESH_S = 600.0
 # so many candidates with the same value of a metric are reported during the search
 SUSPICIOUS = 3
+# labels of images whose network has one map of scores
+MAPPED = ("classes", "tags", "numbers")
 
 
 class Publisher:
@@ -158,8 +158,7 @@ def write_study_report(
         answer: as of now.
         path: of the page; None: beside the database.
         choice: a candidate that is shown first.
-        images: whether example images and maps of attention are drawn if the study keeps none and
-            the data are here.
+        images: whether validation images are drawn, which loads torch and the data.
 
     Returns:
         The page's absolute path.
@@ -167,55 +166,32 @@ def write_study_report(
     Raises:
         StudyError: it cannot be written.
     """
-    wrong = what_is_wrong(opened, answer, images=images)
-    maps = attention_maps(opened, answer, draws=images)
-    return write_report(answer, path or report_path(opened), choice, wrong=wrong, maps=maps)
+    found = mistakes(opened.store, answer)
+    errors: list[ShownImage] = []
+    if images and found is not None and found.worst:
+        from nas_attn.report.largest_errors import largest_errors
+
+        # the data are not on this machine: no images
+        with suppress(NasAttnError):
+            errors = list(largest_errors(opened, answer, found))
+    drawn = _maps(opened, answer) if images else None
+    target = path or report_path(opened)
+    return write_report(answer, target, choice, Beside(found, errors, drawn))
 
 
-def what_is_wrong(opened: OpenStudy, answer: Answer, *, images: bool = True) -> Wrong | None:
-    """Finds what the recommended network, the bare backbone and the runner-up get wrong; with
-    `images`, it draws pictures that are not kept yet if the data are here. None: their answers are
-    not kept.
+def _maps(opened: OpenStudy, answer: Answer) -> Maps | None:
+    """Where attention is strong; None for networks without it, and for images without one map of
+    scores.
     """
-    summary = mistakes(opened.store, answer)
-    if summary is None:
+    recipe = answer.now.recipe
+    taken = answer.now.find(answer.taken_key or "")
+    if taken is None or not taken.attends or recipe.data.name == EXTERNAL:
         return None
-    numbers = [mistake.image for mistake in summary.different]
-    networks: dict[str, str] = {}
-    if not is_share_of_images(summary.what):
-        networks = {role(answer, key): key for key in summary.keys}
+    if tasks.of(recipe).labels not in MAPPED:
+        return None
+    from nas_attn.report.maps import maps
 
-    def draw() -> Album:
-        from nas_attn.report.pictures import pictures
-
-        models = _networks(opened, answer, networks)
-        return pictures(answer.now.recipe, numbers, models, store=opened.store)
-
-    shows = numbers, networks, [_weights(opened.store, key) for key in networks.values()]
-    drawn: Album = {}
-    # the data are not on this machine: no images
-    with suppress(NasAttnError):
-        drawn = kept_or_drawn(opened, "examples", shows, draw if images else None)
-    return Wrong(summary, drawn)
-
-
-def _weights(store: StudyStore, name: str) -> list[str]:
-    """Hashes of the weights that are kept under a name."""
-    return [row.sha256 for row in store.checkpoints(weights_run(name))]
-
-
-def _networks(opened: OpenStudy, answer: Answer, keys: Mapping[str, str]) -> dict[str, nn.Module]:
-    """The networks whose weights are kept, by their names."""
-    from nas_attn.export.kept_weights import trained_model
-    from nas_attn.training.plan import study_plan
-
-    networks = {}
-    for name, key in keys.items():
-        view = answer.now.find(key)
-        if view is not None:
-            with suppress(NasAttnError):
-                networks[name] = trained_model(opened, study_plan(opened.store), view)
-    return networks
+    return maps(opened, answer.now, taken)
 
 
 def report_path(opened: OpenStudy) -> Path:

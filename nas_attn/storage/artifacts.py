@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(
     rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(UNFINISHED_ENDING)})?"
 )
-OnlyOne = Literal["answer", "examples", "maps"]
-"""What a study has one artifact of: the answer's table, example images, maps of attention."""
+OnlyOne = Literal["answer"]
+"""What a study has one artifact of: the answer's table."""
 # newest checkpoints kept of one run; the second is used if the first is damaged
 KEPT_CHECKPOINTS = 2
 

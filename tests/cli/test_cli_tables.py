@@ -15,8 +15,7 @@ from PIL import Image, ImageDraw
 
 from nas_attn.answer.reading import answer
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.report.album import PicturedNetwork
-from nas_attn.report.heat import drawn_maps
+from nas_attn.report.maps import maps
 from nas_attn.storage import opening
 
 IMAGES = 60
@@ -74,10 +73,10 @@ def photographs(shapes: Path, card: str) -> torch.Tensor:
 def mapped() -> list[list[str]]:
     """What stands under the maps of the search's two networks, by image."""
     opened = opening.open_study("shapes", "sqlite:///nas_attn.db")
-    views = answer(opened.store).now.candidates
-    networks = [PicturedNetwork(f"network {view.key}", view, None) for view in views]
-    rows = [[one.label for one in row] for row in drawn_maps(opened, networks).values()]
-    assert all({network.name for network in networks} <= set(row) for row in rows)
+    now = answer(opened.store).now
+    found = maps(opened, now, now.candidates[-1])
+    rows = [[line for one in row for line in one.lines] for row in found.images]
+    assert all({"bare", "recommended"} <= set(row) for row in rows)
     return rows
 
 
@@ -130,7 +129,7 @@ def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     assert found["objectives"] == ["mae", "latency"]
     page = Path("shapes.html").read_text("utf-8")
     worst = page[page.index("network is off most") :]
-    assert re.search(r"<br>(recommended|bare) says brightness [\d.]+<br>.*off by [\d.]+<", worst)
+    assert re.search(r"brightness [\d.]+<br>.*off by [\d.]+<", worst)
     numbers = [float(row[0].removeprefix("brightness ")) for row in mapped()]
     # from the smallest to the largest
     assert len(set(numbers)) == 4
