@@ -74,6 +74,9 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     assert front.error_y.array[0] == pytest.approx(100 * (gain.high - gain.mean), abs=1e-4)
     assert front.error_y.arrayminus[0] == pytest.approx(100 * (gain.mean - gain.low), abs=1e-4)
     assert "points" in figure.layout.yaxis.title.text
+    (names,) = named(figure, "names")
+    assert len(names.text) == 4
+    assert "bare backbone" in names.text
 
 
 def test_values_are_drawn_as_they_are_where_that_is_wanted(made: Snapshot) -> None:
@@ -113,9 +116,7 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     assert "seed" in bare.text[0]
     assert "none" in bare.text[0]
     assert set(bare.marker.symbol) == {"circle"}
-    names = [note.text for note in figure.layout.annotations]
-    assert any("66.00 %" in name for name in names), "the trained backbone's level is named"
-    assert "<b>bare backbone</b>" in names
+    assert "the bare backbone is at" in figure.layout.meta["message"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from nas_attn.report.figures.drawing import (
     ORANGE,
     RED,
     Ends,
+    Range,
     Told,
     blank_figure,
     error_bars,
@@ -31,15 +33,15 @@ from nas_attn.report.figures.drawing import (
     padded,
     tell,
 )
-from nas_attn.report.figures.point_labels import MARK, Mark, name_points
 
-# Pixels, without the title; and of them between the ends of the y axis
+# Pixels, without the title
 FRONT_HEIGHT = 460
-FRONT_INSIDE = 320
 # Pixels across the ring around the recommended
 RING = 22
-# Names beside points at most
-FRONT_NAMES = 12
+# Names beside points at most; the others are read by pointing, and in the table
+FRONT_NAMES = 4
+# A name that is nearer to another one, as shares of both axes, is left out
+NEAR = (0.35, 0.06)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,25 +267,33 @@ def _name(answer: Answer, figure: go.Figure, points: Sequence[FrontPoint]) -> No
     y = padded([end for point in points for end in _shown_ends(point, point.y)])
     figure.update_xaxes(range=x)
     figure.update_yaxes(range=y)
-    named = sorted(
-        (point for point in points if _group_of(point.view) is not SEARCHED),
-        key=lambda point: _importance(answer, point.view),
-    )
+    named: list[FrontPoint] = []
+    for point in sorted(points, key=lambda point: _importance(answer, point.view)):
+        near = any(_near(point.x, one.x, x, 0) and _near(point.y, one.y, y, 1) for one in named)
+        if not near and len(named) < FRONT_NAMES and _group_of(point.view) is not SEARCHED:
+            named.append(point)
     names = short_names([point.view for point in named])
-    marks = [
-        Mark(
-            point.x[0],
-            point.y[0],
-            names[point.view.key] if at < FRONT_NAMES else "",
-            RING if point.view.key == answer.taken_key else 2 * MARK,
-            (point.x[1], point.x[2]),
-            (point.y[1], point.y[2]),
-        )
-        for at, point in enumerate(named)
-    ]
-    others = [point for point in points if _group_of(point.view) is SEARCHED]
-    marks += [Mark(point.x[0], point.y[0]) for point in others]
-    name_points(figure, marks, x=x, y=y, height=FRONT_INSIDE)
+    middle = sum(x) / 2
+    texts = go.Scatter(
+        x=[point.x[0] for point in named],
+        y=[point.y[0] for point in named],
+        text=[html.escape(names[point.view.key]) for point in named],
+        # towards the middle, where there is room; on a phone, names from both sides may meet there
+        textposition=["top right" if point.x[0] < middle else "bottom left" for point in named],
+        mode="markers+text",
+        # an invisible point keeps the name at its distance
+        marker={"size": RING, "opacity": 0},
+        textfont={"size": 12},
+        hoverinfo="skip",
+        showlegend=False,
+        cliponaxis=False,
+        name="names",
+    )
+    figure.add_trace(texts)
+
+
+def _near(one: Ends, other: Ends, limits: Range, axis: int) -> bool:
+    return abs(one[0] - other[0]) < NEAR[axis] * (limits[1] - limits[0])
 
 
 def _shown_ends(point: FrontPoint, ends: Ends) -> Ends:

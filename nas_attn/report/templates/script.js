@@ -12,16 +12,6 @@
       "hoverlabel.bordercolor": colour("--line"), "hoverlabel.font.color": ink,
     });
   };
-  // Names beside points are placed for several widths of the axes: the widest that fits is shown.
-  const fit = figure => {
-    const named = figure.data.map((trace, at) => ({ at, trace, width: trace.meta?.names })).filter(one => one.width);
-    if (!named.length) return;
-    const room = figure._fullLayout._size.w;
-    const widths = named.map(one => one.width), fitting = widths.filter(width => width <= room);
-    const chosen = fitting.length ? Math.max(...fitting) : Math.min(...widths);
-    const wrong = named.filter(one => one.trace.visible !== (one.width === chosen));
-    if (wrong.length) Plotly.restyle(figure, { visible: wrong.map(one => one.width === chosen) }, wrong.map(one => one.at));
-  };
   for (const figure of figures) {
     const { data, layout } = JSON.parse(document.getElementById(figure.dataset.json).textContent);
     Plotly.newPlot(figure, data, layout, {
@@ -29,9 +19,7 @@
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
     });
     theme(figure);
-    fit(figure);
   }
-  addEventListener("resize", () => setTimeout(() => figures.forEach(fit), 200));
   const paper = 720;  // pixels across a page of A4 or Letter
   const lowest = 330;  // pixels of a figure on paper
   // what the cards fold is printed; what else is folded is left out
