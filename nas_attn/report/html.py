@@ -33,8 +33,7 @@ from nas_attn.report.figures.effect_map import sure_map
 from nas_attn.report.figures.effects_message import no_map_sentence
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.network import drawn_answer
-from nas_attn.report.templating import Explaining, plotly_script, templates, trusted, when
-from nas_attn.report.terms import TERMS
+from nas_attn.report.templating import plotly_script, templates, trusted, when
 from nas_attn.system.paths import user_path, write_whole
 
 SECTIONS: Mapping[str, str] = {
@@ -148,7 +147,6 @@ def render(answer: Answer, choice: Chosen | None = None, beside: Beside = NOTHIN
         "front": page_tables.front_table(answer),
         **_study(now),
         "contents": contents,
-        "explain": Explaining(TERMS),
         "written": datetime.now(UTC).timestamp(),
         "figures": page.figures,
     }

@@ -7,7 +7,7 @@ from nas_attn.answer.per_image import Mistakes
 from nas_attn.report import page_tables
 from nas_attn.report.html import mistakes_parts
 from nas_attn.report.network import drawn_answer
-from nas_attn.report.templating import code, templates
+from nas_attn.report.templating import templates
 
 
 def summary(answer: Answer, mistakes: Mistakes | None = None) -> str:
@@ -22,6 +22,5 @@ def summary(answer: Answer, mistakes: Mistakes | None = None) -> str:
             best=snapshot.find(answer.taken_key or ""),
             front=page_tables.front_table(answer),
             mistakes=mistakes_parts(answer, mistakes),
-            explain=code,
         )
     )

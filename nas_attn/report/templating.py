@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -70,42 +69,3 @@ def plotly_script() -> Markup:
     """The script that draws the figures in a browser."""
     packed = resources.files("nas_attn.report").joinpath("assets", PLOTLY).read_bytes()
     return Markup(gzip.decompress(packed).decode())
-
-
-class Explaining:
-    """Writes the sentences of one page; each term is explained where it is first said."""
-
-    def __init__(self, terms: Mapping[str, str]) -> None:
-        self._open = dict(terms)
-
-    def __call__(self, sentence: str) -> Markup:
-        """The sentence as HTML, as `code` makes it."""
-        written = []
-        for at, part in enumerate(sentence.split("`")):
-            if at % 2:
-                # commands are copied: their spaces stay plain
-                written.append(Markup("<code>{}</code>").format(part))
-            else:
-                written.append(self._explained(glued(part)))
-        return Markup("").join(written)
-
-    def aside(self) -> Explaining:
-        """Writes what is folded: who does not open it finds each term explained further down."""
-        return Explaining(self._open)
-
-    def _explained(self, text: str) -> Markup:
-        """Plain text, in which the terms that are still open are explained."""
-        matches = [(match, term) for term in self._open if (match := _first(text, term))]
-        if not matches:
-            return escape(text)
-        match, term = min(matches, key=lambda pair: pair[0].start())
-        template = templates().get_template("term.html")
-        marked = Markup(template.render(said=match.group(), meaning=self._open.pop(term)))
-        before = self._explained(text[: match.start()])
-        return before + marked + self._explained(text[match.end() :])
-
-
-def _first(text: str, term: str) -> re.Match[str] | None:
-    """Where a text says a term, in singular or plural, or with a capital."""
-    either = f"[{term[0]}{term[0].upper()}]{re.escape(term[1:])}"
-    return re.search(rf"(?<![\w`]){either}s?(?!\w)", text)

@@ -87,22 +87,6 @@
       row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
   });
 
-  // The meaning of a term is shown on the side where there is room.
-  for (const term of document.querySelectorAll(".term")) {
-    const turn = () => {
-      term.classList.remove("closed");
-      term.classList.toggle("right", term.getBoundingClientRect().left > innerWidth / 2);
-    };
-    term.addEventListener("pointerenter", turn);
-    term.addEventListener("focus", turn);
-  }
-
-  // What lies below a meaning is seen again after Escape.
-  addEventListener("keydown", event => {
-    if (event.key !== "Escape") return;
-    for (const term of document.querySelectorAll(".term")) term.classList.add("closed");
-  });
-
   // Commands are copied by a button.
   for (const command of document.querySelectorAll(".command")) {
     const button = document.createElement("button");

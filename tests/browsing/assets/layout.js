@@ -10,7 +10,7 @@
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const parent = node.parentElement;
-    if (!node.data.trim() || parent.closest("svg, script, style, thead, .tip") || !shown(parent)) continue;
+    if (!node.data.trim() || parent.closest("svg, script, style, thead") || !shown(parent)) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     let block = parent;
