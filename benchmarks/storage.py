@@ -156,14 +156,14 @@ def measure_size(folder: Path, count: int) -> None:
         )
         print(f"  nas-attn {command:24} {first:6.2f} CPU s, again {again:6.2f}", flush=True)
     from nas_attn.answer.progress import progress
-    from nas_attn.report.publishing import Publisher
+    from nas_attn.report.publishing import publish
     from nas_attn.storage.opening import open_study
 
     opened = open_study("large")
     with _timed("snapshot and publishing"):
-        Publisher(opened).now()
+        publish(opened)
     with _timed("publishing again"):
-        Publisher(opened).now()
+        publish(opened)
     with _timed("progress"):
         progress(opened)
     _proposals(opened)

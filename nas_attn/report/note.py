@@ -1,4 +1,4 @@
-"""The notes of a study and of its trials, which optuna-dashboard shows (Markdown)."""
+"""The note of a study, which optuna-dashboard shows (Markdown)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import remarks
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
-from nas_attn.recipe import units
 from nas_attn.report.estimates import Provenance, provenance
 from nas_attn.system.wrapping import Line, glued
 
@@ -21,29 +20,6 @@ BELOW = "*nas_attn updates this note. Text below this line stays.*"
 SHEET = "answer.csv"
 # Rows of the study note's table at most
 MOST_ROWS = 40
-
-
-def trial_note(view: CandidateView, now: Snapshot) -> str:
-    """A trial's placement, outcome and cost; current estimates only of front and baselines."""
-    what = f"baseline: {view.baseline}" if view.baseline else "searched"
-    if view.means in SIGNS:
-        what = f"a {view.means} network"
-    front = ", on the front" if view.on_front else ""
-    paragraphs = [f"`{view.placement}`", f"**{view.state}, {what}{front}**"]
-    if view.reason:
-        paragraphs.append(" ".join(view.reason.split()))
-    if view.on_front or view.baseline is not None:
-        estimates = [
-            f"{objective_heading(now, index)} {objective_shown(now, view, index)}"
-            for index in range(len(now.objectives))
-        ]
-        paragraphs.append(f"Estimated now: {', '.join(estimates)}.")
-        if view.beats_none is not None:
-            odds = units.probability(view.beats_none)
-            paragraphs.append(f"Probability of being better than the bare backbone: {odds}.")
-    if view.cost is not None:
-        paragraphs.append(f"{units.counted(view.cost)}.")
-    return "\n\n".join(paragraphs)
 
 
 def study_note(answer: Answer) -> str:

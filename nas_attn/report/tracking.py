@@ -16,6 +16,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,8 +34,11 @@ from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.processes import owner_name
+from nas_attn.system.waiting import impatient
 
 LEASE = "tracking"
+# seconds between writings while a worker goes on, at least
+TRACK_S = 10.0
 # Identity of the run that holds a study's answer
 ANSWER = "answer"
 
@@ -68,6 +72,22 @@ def check(recipe: Recipe) -> None:
             raise RecipeError(
                 f"log.to names '{name}', which is not installed: pip install 'nas-attn[{name}]'"
             )
+
+
+class Following:
+    """Writes runs that have ended while a worker goes on, not too often."""
+
+    def __init__(self, opened: OpenStudy) -> None:
+        self._opened = opened
+        self._last = time.monotonic()
+
+    def maybe(self) -> None:
+        """Writes them if some time has passed."""
+        if self._opened.recipe.log.to and time.monotonic() - self._last > TRACK_S:
+            self._last = time.monotonic()
+            # the next call to the database reports it
+            with impatient(), suppress(StorageAway):
+                track(self._opened)
 
 
 def track(opened: OpenStudy, answer: Answer | None = None) -> None:

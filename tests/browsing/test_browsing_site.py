@@ -93,12 +93,7 @@ def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_p
     )
     for _ in made.candidates:
         study.tell(study.ask(), [0.5, 1.0])
-    publish(
-        study._storage,
-        study._study_id,
-        [trial._trial_id for trial in study.trials].__getitem__,
-        answer_of(made),
-    )
+    publish(study, answer_of(made))
     with served(f"sqlite:///{tmp_path / 'nas_attn.db'}") as address:
         tab.open(f"{address}/studies/1", height=4000, dark=True)
         titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent).join('|')"

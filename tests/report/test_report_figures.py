@@ -317,7 +317,8 @@ def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
     monkeypatch.setattr(figures, "FIGURE_KINDS", {**figures.FIGURE_KINDS, "shapes": shapes})
     drawn = figures.drawn_figures(answer_of(made))
     assert [drawn[name].title for name in ("shapes", "shapes-2")] == ["Shapes & sizes"] * 2
-    assert "Shapes &amp; sizes" in dashboard._plots(answer_of(made))["nas_attn-shapes-2"]
+    plot = dashboard._plot(drawn["shapes-2"].figure, drawn["shapes-2"].title)
+    assert "Shapes &amp; sizes" in plot.layout.title.text
 
 
 def test_types_that_cannot_be_told_from_the_best_one_are_named_with_it() -> None:

@@ -4,7 +4,6 @@ study's own data.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -47,39 +46,11 @@ def claim(opened: opening.OpenStudy, trial: int) -> None:
     )
 
 
-def published(opened: opening.OpenStudy) -> str:
-    return opened.store.settings.published or ""
-
-
-def impatient(opened: opening.OpenStudy) -> publishing.Publisher:
-    """A worker's that has not published for long."""
-    found = publishing.Publisher(opened)
-    found._last = -math.inf
-    return found
-
-
 def test_what_one_worker_has_published_no_other_draws_up_again(opened: opening.OpenStudy) -> None:
-    assert publishing.Publisher(opened).changed() is not None
-    assert publishing.Publisher(opened).changed() is None
+    assert publishing.publish_changes(opened) is not None
+    assert publishing.publish_changes(opened) is None
     claim(opened, 0)
-    assert publishing.Publisher(opened).changed() is not None
-
-
-def test_workers_take_turns_until_it_is_due_again(opened: opening.OpenStudy) -> None:
-    impatient(opened).maybe()
-    before = published(opened)
-    claim(opened, 0)
-    impatient(opened).maybe()
-    assert published(opened) == before, "not due yet: another worker has just done it"
-    opened.store.set(publish_at=(opened.database.now() - 1))
-    impatient(opened).maybe()
-    assert published(opened) != before
-
-
-def test_a_clock_that_was_a_day_ahead_does_not_stop_publishing(opened: opening.OpenStudy) -> None:
-    opened.store.set(publish_at=(opened.database.now() + 86_400))
-    impatient(opened).maybe()
-    assert published(opened)
+    assert publishing.publish_changes(opened) is not None
 
 
 def test_the_weights_of_a_study_are_swept_once(
@@ -107,7 +78,7 @@ def test_a_search_adds_one_optuna_study_and_leaves_the_users_alone(table: Path) 
     changes = {"search.trials": 3, "search.confirm_seeds": 0}
     begun = beginning.begin(load_recipe("table.toml", overrides=changes), url)
     assert taking_part.work(begun, taking_part.Options(say=lambda line: None)) == "complete"
-    publishing.Publisher(begun).current()
+    publishing.published(begun)
     assert sorted(optuna.get_all_study_names(url)) == ["table", "table~answer"]
     trials = optuna.load_study(study_name="table~answer", storage=url).trials
     assert [list(trial.params) for trial in trials] == [["mine"], ["mine"]]
@@ -123,7 +94,7 @@ def test_processes_that_end_together_leave_one_answer(table: Path) -> None:
     def end() -> None:
         opened = opening.open_study("table", url)
         barrier.wait()
-        publishing.Publisher(opened).current()
+        publishing.published(opened)
         opened.book.close()
         opened.database.close()
 

@@ -16,7 +16,7 @@ from nas_attn.errors import BackboneLost, CheckpointError, OperationError
 from nas_attn.export.kept_weights import searched_run
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.report import tracking
-from nas_attn.report.publishing import Publisher
+from nas_attn.report.publishing import publish_changes
 from nas_attn.searching.keeping import sweep_weights
 from nas_attn.searching.phases.confirming import Confirmation, Rounds, narrow
 from nas_attn.searching.phases.length import Control, FindingLength
@@ -74,11 +74,11 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> End
 
 def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
     """The same for a study of which it is known how long its target trains."""
-    publisher = Publisher(opened, options.say)
+    trackers = tracking.Following(opened)
 
     def say(line: str) -> None:
         options.say(line)
-        publisher.maybe()
+        trackers.maybe()
 
     def carry_out(worker: Worker) -> Ending:
         validation = Validation(worker)
@@ -105,7 +105,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
         # The user waits for a few seconds only, and a large study takes longer.
         return ended
     with suppress(Interrupted):
-        current = publisher.changed()
+        current = publish_changes(opened)
         keep = opened.recipe.storage.keep_weights
         # one sweep for all workers that end together
         state = f"{keep} {opened.store.state()}"
