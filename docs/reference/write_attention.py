@@ -17,7 +17,7 @@ PAGE = Path(__file__).with_name("attention.md")
 ROOT = PAGE.parents[2]
 NUMBER = re.compile(r"(?<=\*\*)\d+(?= attention modules\*\*| 种注意力模块\*\*)")
 """How many modules there are, in the pages that say it."""
-COUNTED = (ROOT / "README.md", ROOT / "docs" / "zh" / "README.md")
+COUNTED = (ROOT / "README.md",)
 SHAPES = ((64, 14, 14), (256, 14, 14))
 """(channels, height, width) of the cost columns."""
 HEAD = """\

@@ -15,7 +15,7 @@ gives the same beside other work as on an idle machine.
 | `optimizer_arguments` | one kernel for all parameters (`fused`), if torch has one |
 
 On a GPU of compute capability 8.0 or later, float32 convolutions round to TF32, whatever torch is
-set to. Reasons and figures: docs/benchmarks/evaluation.md.
+set to. Reasons and figures: docs/benchmarks/brief-training.md.
 
 Another precision changes a score as much as another seed does. So a study keeps its arithmetic for
 each kind of device, and a run goes on in the one that it began with.

@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 from documented import FENCE, ROOT
 
-PAGES = (
-    ("README.md", "docs/zh/README.md"),
-    ("docs/get-started/quickstart.md", "docs/zh/quickstart.md"),
-)
+PAGES = (("docs/get-started/quickstart.md", "docs/zh/quickstart.md"),)
 
 
 def outline(text: str) -> list[tuple[str, list[str], list[str]]]:

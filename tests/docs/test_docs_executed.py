@@ -108,10 +108,14 @@ write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit i
 NEEDED = {
     "docs/how-to/yolo.md": ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx"),
     "docs/how-to/phone-and-board.md": ("onnxscript", "onnxruntime", "openvino", "ncnn", "pnnx"),
-    "docs/how-to/grad-cam.md": ("pytorch_grad_cam",),
-    "docs/how-to/simplified-onnx.md": ("onnxslim", "onnxscript", "onnxruntime"),
-    "docs/how-to/transformers.md": ("transformers",),
-    "docs/how-to/webdataset.md": ("webdataset",),
+    "docs/how-to/other-tools.md": (
+        "transformers",
+        "webdataset",
+        "onnxslim",
+        "onnxscript",
+        "onnxruntime",
+    ),
+    "docs/how-to/see-attention.md": ("pytorch_grad_cam",),
 }
 PREPARED: dict[str, Callable[[Shell], None]] = {
     "README.md": with_photographs,
@@ -121,7 +125,7 @@ PREPARED: dict[str, Callable[[Shell], None]] = {
     "docs/how-to/spaces.md": with_a_study,
     "docs/how-to/run-anywhere.md": with_a_study,
     "docs/how-to/test-and-export.md": with_a_study,
-    "docs/how-to/simplified-onnx.md": with_a_study,
+    "docs/how-to/other-tools.md": with_a_study,
     "docs/optuna.md": with_a_study,
     "docs/how-to/phone-and-board.md": with_photographs_and_a_study,
     "docs/how-to/segmentation.md": with_masks,

@@ -2,7 +2,7 @@
 step of a small network, these are kernels of a few microseconds each.
 
 `torch._foreach_copy_` would cast all weights by one kernel. Whether this pays is seen here, before
-anything is built for it (docs/benchmarks/evaluation.md).
+anything is built for it (docs/benchmarks/brief-training.md).
 """
 
 from __future__ import annotations
