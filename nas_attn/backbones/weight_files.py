@@ -1,9 +1,8 @@
 """Weights of networks: to and from files and the database, and into a model whose first or last
 layer may have another size.
 
-More belongs to a state_dict than its tensors: the versions of the modules' formats, which torch
-keeps in an attribute that a plain dict loses (MNASNet cannot be loaded without), and what a module
-returns from `get_extra_state`.
+A state_dict also has the versions of the modules' formats, in an attribute that a plain dict loses
+(MNASNet cannot be loaded without): `restore` gives it those of the network.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from nas_attn.backbones.torchvision_detectors import PREDICTORS
 from nas_attn.errors import BackboneError, CheckpointError, few, first_line, several, shorten
 from nas_attn.system.paths import user_path
 
-Versions = Mapping[str, Mapping[str, Any]]
-"""Path of a module -> its entry, `{"version": 2}`."""
 WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights"),
     *("ema", "ema_state_dict", "model_ema", "state_dict_ema", "params_ema"),
@@ -42,43 +39,25 @@ _DEPTH = 4
 _SAVE = "torch.save(model.state_dict(), FILE)"
 
 
-def versions_of(state: Mapping[str, Any]) -> Versions | None:
-    """The modules' versions in a state_dict; None if it has lost them."""
-    versions = getattr(state, "_metadata", None)
-    if not isinstance(versions, Mapping):
-        return None
-    if not all(isinstance(entry, Mapping) for entry in versions.values()):
-        return None
-    return versions
-
-
-def with_versions(values: Mapping[str, Any], versions: Versions | None) -> OrderedDict[str, Any]:
-    """A state_dict of these values and versions."""
-    state = OrderedDict(values)
-    if versions is not None:
-        state._metadata = OrderedDict((path, dict(entry)) for path, entry in versions.items())  # type: ignore[attr-defined]
-    return state
-
-
 def restore(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
     """Loads a state_dict of exactly this network, even without its modules' versions; returns the
     model.
     """
-    model.load_state_dict(
-        with_versions(state, versions_of(state) or versions_of(model.state_dict()))
-    )
+    given = OrderedDict(state)
+    versions = getattr(state, "_metadata", None) or getattr(model.state_dict(), "_metadata", None)
+    given._metadata = versions  # type: ignore[attr-defined]
+    model.load_state_dict(given)
     return model
 
 
 def pack(model: nn.Module) -> bytes:
     """A network's state_dict as bytes that `torch.load(weights_only=True)` reads."""
     state = model.state_dict()
-    values: dict[str, Any] = dict(state)
     for name, value in state.items():
         if isinstance(value, Tensor):
-            values[name] = value.detach().cpu().contiguous()
+            state[name] = value.detach().cpu().contiguous()
     buffer = io.BytesIO()
-    torch.save(with_versions(values, versions_of(state)), buffer)
+    torch.save(state, buffer)
     return buffer.getvalue()
 
 
@@ -128,7 +107,7 @@ def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
         # the readers may raise any error
         raise BackboneError(f"weights file '{shown}' cannot be read: {_why(file, error)}") from None
     state, notes = _unwrapped(loaded, where)
-    return _without_wrapping(state), notes
+    return {_bare(name): value for name, value in state.items()}, notes
 
 
 def _read(file: Path) -> Any:
@@ -174,57 +153,42 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
     """(The state_dict inside, a sentence where it is one of several.)"""
     notes: list[str] = []
     for _ in range(_DEPTH):
+        if _is_state(loaded):
+            return loaded, notes
         if not isinstance(loaded, Mapping):
             kind = type(loaded).__name__
             raise BackboneError(
                 f"{where} holds a {kind}, not a state_dict: use a file written by {_SAVE}"
             )
-        wrapped = _wraps(loaded)
-        others = []
-        if not wrapped:
-            others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)]
-        if wrapped:
-            states = [key for key in wrapped if _is_state(loaded[key])]
-            if len(states) > 1:
-                notes.append(f"{where}: it has {few(states)}; {states[0]} is used")
-            loaded = loaded[(states or wrapped)[0]]
-        elif _is_state(loaded):
-            return loaded, notes
-        elif len(others) == 1:
-            loaded = loaded[others[0]]
-        else:
+        inside = {key: value for key, value in loaded.items() if _holds(value)}
+        known = [key for key in WRAPPERS if key in inside]
+        if not known and len(inside) != 1:
             break
+        if len(known) > 1:
+            notes.append(f"{where}: it has {few(known)}; {known[0]} is used")
+        loaded = inside[known[0]] if known else next(iter(inside.values()))
     held = f" (it has {few(list(map(str, loaded)))})" if loaded else ""
     raise BackboneError(
         f"{where} has no state_dict (names and tensors){held}: use a file written by {_SAVE}"
     )
 
 
-def _wraps(value: Any) -> list[str]:
-    """The known keys that a file's dictionary has."""
-    if not isinstance(value, Mapping):
-        return []
-    return [key for key in WRAPPERS if isinstance(value.get(key), Mapping) and value[key]]
-
-
 def _is_state(value: Any) -> bool:
     """Whether it is a table of names and tensors; counters and extra state are allowed."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         return False
-    return 2 * sum(isinstance(entry, torch.Tensor) for entry in value.values()) > len(value)
+    return 2 * sum(isinstance(entry, Tensor) for entry in value.values()) > len(value)
 
 
-def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A state_dict without the parts of names that come from wrappers."""
+def _holds(value: Any) -> bool:
+    """Whether it is a state_dict, or holds one under a known key."""
+    known = isinstance(value, Mapping) and any(_is_state(value.get(key)) for key in WRAPPERS)
+    return known or _is_state(value)
 
-    def bare(name: str) -> str:
-        return ".".join(part for part in name.split(".") if part not in WRAPPING)
 
-    versions = versions_of(state)
-    kept = None
-    if versions is not None:
-        kept = {bare(path): entry for path, entry in versions.items()}
-    return with_versions({bare(name): value for name, value in state.items()}, kept)
+def _bare(name: str) -> str:
+    """A name without the parts that wrappers insert."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPING)
 
 
 def require_same_norms(model: nn.Module, state: Mapping[str, Any], *, where: str) -> None:
@@ -244,8 +208,8 @@ class _Misfit(Exception):
 
 
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
-    """Loads weights into a bare backbone. Its first layer may have other input channels; layers for
-    other classes, and a missing last layer, begin at zero (`_new`).
+    """Loads weights into a bare backbone. Its first layer may have other input channels; last
+    layers that are for other classes, or missing, begin anew (`_new`).
 
     Args:
         model: the network, which is changed only if all fits.
@@ -260,10 +224,9 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
     """
     try:
         fitted, notes = _fitted(model, state)
+        restore(model, fitted)
     except _Misfit as error:
         raise BackboneError(f"{where}: {error}") from None
-    try:
-        restore(model, fitted)
     except Exception as error:
         # a module's own loading, and torch, may raise any error
         why = " ".join(str(error).split())[:300]
@@ -281,38 +244,51 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
             " bare backbone: give the bare backbone's weights (export the placement none)"
         )
     own = model.state_dict()
-    first, head = _ends(model)
+    heads = tuple(f"{path}." for path in _last_layers(model))
     needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
-    body = [name for name in needed if not name.startswith(head)] or needed
+    body = [name for name in needed if not name.startswith(heads)] or needed
+    first = next((name for name in needed if own[name].ndim == 4), None)
     state, notes = _without_prefix(state, body)
-    _check_names(state, own, body, head)
-    lacks_head = not all(name in state for name in needed if name.startswith(head))
-    if lacks_head:
-        notes.append(f"they have no '{head[:-1]}': this last layer starts at zero")
+    _check_names(state, own, body, heads)
     fitted = dict(own)
-    anew = {name for name in own if lacks_head and name.startswith(head)}
-    for name in own:
-        if name not in state or name in anew:
+    for name, value in own.items():
+        if name.endswith((COUNTER, EXTRA)) or name not in state:
+            fitted[name] = state.get(name, value)
             continue
         given = state[name]
-        if not name.endswith(EXTRA):
-            _check_values(name, own[name], given)
-            if name.startswith((head, *PREDICTORS)) and _is_of_other_classes(own[name], given):
-                anew.add(name)
-                continue
-            if given.shape != own[name].shape:
-                if name == first and given.ndim == own[name].ndim == 4:
-                    notes.append(said_channels(given.shape[1], own[name].shape[1]))
-                given = _reshaped(name, own[name], given, first)
-        fitted[name] = given
-    predictors = sorted(name for name in anew if name.startswith(PREDICTORS))
-    if predictors:
-        notes.append(f"they are for other classes: {few(predictors, letters=80)} start anew")
-    fitted |= {name: _new(name, own[name], head) for name in anew}
-    return with_versions(fitted, versions_of(state)), notes
+        _check_values(name, value, given)
+        if given.shape == value.shape:
+            fitted[name] = given
+        elif name == first and _differs_only_at(1, given, value):
+            notes.append(said_channels(given.shape[1], value.shape[1]))
+            fitted[name] = other_channels(given, value.shape[1])
+        elif name.startswith((*heads, *PREDICTORS)) and _differs_only_at(0, given, value):
+            fitted[name] = _new(name, value, heads)
+            if name.startswith(PREDICTORS):
+                notes.append(f"'{name}' is for other classes and starts anew")
+        else:
+            raise _Misfit(
+                f"'{name}' has shape {tuple(given.shape)}, the network's is {tuple(value.shape)}"
+            )
+    lacking = [name for name in needed if name not in state]
+    if lacking:
+        layers = dict.fromkeys(name.rpartition(".")[0] for name in lacking)
+        notes.append(f"they have no {few(list(layers))}: this last layer starts at zero")
+        fitted |= {name: _new(name, own[name], heads) for name in lacking}
+    return fitted, notes
 
 
-def _new(name: str, own: Tensor, head: str) -> Tensor:
+def _differs_only_at(dimension: int, one: Tensor, other: Tensor) -> bool:
+    """Whether two shapes are the same but for their size in one dimension."""
+    shapes = [list(tensor.shape) for tensor in (one, other)]
+    if len(shapes[0]) != len(shapes[1]) or len(shapes[0]) <= dimension:
+        return False
+    for shape in shapes:
+        del shape[dimension]
+    return shapes[0] == shapes[1]
+
+
+def _new(name: str, own: Tensor, heads: Sequence[str]) -> Tensor:
     """What a new layer behind trained weights begins with: zeros, so that what it answers at first
     moves no trained weight. The first weights of some libraries' heads cost ten points of accuracy
     in a brief fine-tuning (docs/explain/training.md).
@@ -321,13 +297,9 @@ def _new(name: str, own: Tensor, head: str) -> Tensor:
     which the first steps diverge (Lin et al., 1708.02002, section 3.3). So does a layer that
     computes its weight from others, which may not be zero.
     """
-    zero = name.endswith(".weight") if name.startswith(PREDICTORS) else name in _plain(head)
+    plain = [f"{head}{kind}" for head in heads for kind in ("weight", "bias")]
+    zero = name.endswith(".weight") if name.startswith(PREDICTORS) else name in plain
     return torch.zeros_like(own) if zero else own
-
-
-def _plain(layer: str) -> tuple[str, str]:
-    """The names of a plain layer's tensors, by its prefix."""
-    return f"{layer}weight", f"{layer}bias"
 
 
 def _without_prefix(
@@ -337,40 +309,33 @@ def _without_prefix(
     program gave them; a note if other names are ignored.)
     """
     found = sum(name in state for name in body)
-    if found == len(body):
-        return state, []
     prefixes = [name.removesuffix(body[0]) for name in state if name.endswith(f".{body[0]}")]
     counts = {prefix: sum(f"{prefix}{name}" in state for name in body) for prefix in prefixes}
+    prefix = max(prefixes, key=counts.__getitem__, default="")
+    # half of another network's names may be the same by chance
+    if found == len(body) or not prefix or counts[prefix] <= max(len(body) / 2, found):
+        return state, []
     whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
     if len(whole) > 1:
         raise _Misfit(
             f"they contain this network {len(whole)} times, under {few(whole)}: write a file with"
             " only one of them"
         )
-    prefix = max(prefixes, key=counts.__getitem__, default="")
-    # half of another network's names may be the same by chance
-    if not prefix or counts[prefix] <= max(len(body) / 2, found):
-        return state, []
     inside = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
-    versions = {
-        path.removeprefix(prefix[:-1]).removeprefix("."): entry
-        for path, entry in (versions_of(state) or {}).items()
-        if f"{path}.".startswith(prefix)
-    }
     outside = [name for name in state if not name.startswith((prefix, *AUXILIARY))]
-    notes = []
-    if outside:
-        notes.append(
-            f"names that begin with '{prefix}' are used, {len(outside)} others are ignored:"
-            f" {few(outside, letters=80)}"
-        )
-    return with_versions(inside, versions or None), notes
+    if not outside:
+        return inside, []
+    note = (
+        f"names that begin with '{prefix}' are used, {len(outside)} others are ignored:"
+        f" {few(outside, letters=80)}"
+    )
+    return inside, [note]
 
 
 def _check_names(
-    state: Mapping[str, Any], own: Mapping[str, Any], body: Sequence[str], head: str
+    state: Mapping[str, Any], own: Mapping[str, Any], body: Sequence[str], heads: Sequence[str]
 ) -> None:
     """Raises _Misfit: names of the body are missing, or there are others, so that the weights are
     another network's.
@@ -380,7 +345,7 @@ def _check_names(
     further = [
         name
         for name in others
-        if not name.startswith((*AUXILIARY, head))
+        if not name.startswith((*AUXILIARY, *heads))
         and not name.endswith((COUNTER, EXTRA))
         and hasattr(state[name], "shape")
     ]
@@ -416,40 +381,32 @@ def _check_values(name: str, own: Tensor, given: Any) -> None:
         )
 
 
-def _is_of_other_classes(own: Tensor, given: Tensor) -> bool:
-    """Whether a tensor is for another number of classes, its first dimension."""
-    return given.shape != own.shape and given.ndim == own.ndim and given.shape[1:] == own.shape[1:]
-
-
-def _reshaped(name: str, own: Tensor, given: Tensor, first: str | None) -> Tensor:
-    """A tensor in the network's shape: the weight of the `first` convolution is adapted to other
-    input channels. Raises _Misfit: it is of another layer, or differs elsewhere.
+def _last_layers(model: nn.Module) -> list[str]:
+    """Paths of the layers that answer: the last one with weights, and those before it in the same
+    module with as many outputs (LR-ASPP has two, DeiT has a second for distillation).
     """
-    if given.dim() == 0 and own.shape == (1,):
-        # former files hold the blend of attention without a dimension
-        return given.reshape(own.shape)
-    kernels = given.ndim == 4 and given.shape[1] > 0
-    same = kernels and (given.shape[0], *given.shape[2:]) == (own.shape[0], *own.shape[2:])
-    if name == first and same:
-        return other_channels(given, own.shape[1])
-    raise _Misfit(f"'{name}' has shape {tuple(given.shape)}, the network's is {tuple(own.shape)}")
-
-
-def _ends(model: nn.Module) -> tuple[str | None, str]:
-    """(Name of the first convolution's weight, prefix of the last layer that has weights.) Without
-    such layers, they are None and a prefix that no name has.
-    """
-    convolutions = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d)]
-    layers = [path for path, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    first = f"{convolutions[0]}.weight" if convolutions else None
-    return first, f"{layers[-1]}." if layers else "."
+    layers = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+    if not layers:
+        return []
+    last = list(layers)[-1]
+    outputs = layers[last].weight.shape[0]
+    beside = last.rpartition(".")[0]
+    return [
+        path
+        for path, layer in layers.items()
+        if path.rpartition(".")[0] == beside and layer.weight.shape[0] == outputs
+    ]
 
 
 def new_for_other_classes(model: nn.Module) -> tuple[str, ...]:
-    """Gives the prefixes of the names that `fit` may begin anew: of the last layer, and of those
+    """Gives the prefixes of the names that `fit` may begin anew: of the last layers, and of those
     with which a detector predicts classes.
     """
-    return (_ends(model)[1], *PREDICTORS)
+    return (*(f"{path}." for path in _last_layers(model)), *PREDICTORS)
 
 
 @torch.no_grad()
@@ -460,7 +417,7 @@ def begin_at_zero(model: nn.Module, layers: Sequence[str]) -> None:
         model: the network, which is changed.
         layers: paths of the layers that predict classes.
     """
-    names = {name for layer in layers for name in _plain(f"{layer}.")}
+    names = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     for name, parameter in model.named_parameters():
         if name in names:
             parameter.zero_()

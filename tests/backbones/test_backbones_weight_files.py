@@ -130,6 +130,21 @@ def test_a_head_for_other_classes_begins_at_zero_and_so_does_one_that_is_missing
     assert torch.equal(kept.state_dict()["linear.weight"], given["linear.weight"])
 
 
+def test_both_last_layers_of_a_segmenter_begin_at_zero(tmp_path: Path) -> None:
+    """LR-ASPP adds what two layers answer."""
+    section = BackboneSection(name="torchvision:lraspp_mobilenet_v3_large")
+    given, model = (
+        backbones.build(section, input_shape=(3, 64, 64), classes=classes) for classes in (21, 10)
+    )
+    load(tmp_path / "weights.pt", given.state_dict(), model)
+    answer = model.eval()(torch.rand(1, 3, 64, 64))["out"]
+    assert torch.equal(answer, torch.zeros(1, 10, 64, 64))
+    heads = ("classifier.low_classifier.", "classifier.high_classifier.")
+    state = model.state_dict()
+    body = {n: value for n, value in given.state_dict().items() if not n.startswith(heads)}
+    assert all(torch.equal(state[name], value) for name, value in body.items())
+
+
 def broken(state: State, name: str, change: Callable[[torch.Tensor], Any]) -> State:
     return {**state, name: change(state[name].clone())}
 
