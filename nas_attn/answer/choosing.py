@@ -214,6 +214,11 @@ def _within(now: Snapshot, criteria: Criteria) -> Chosen:
         pool = _accurate(now, pool, least, f"{reaches} {within}".rstrip())
         if limit is None:
             return _cheapest(now, pool, reaches)
+    if not any(metric in view.estimates for view in pool):
+        raise StudyError(
+            f"the candidates of study '{now.study}' have no {metric}, by which the best within a"
+            " limit is chosen: choose a trial or a placement"
+        )
     sign = sign_of(now.recipe, metric)
     best = min(pool, key=lambda view: (-sign * view.estimates[metric].mean, view.trial))
     return Chosen(best, f"the best estimated {metric} {within}", limit.ratio if limit else None)

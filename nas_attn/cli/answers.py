@@ -67,6 +67,10 @@ def show(
     The rows of the card: docs/get-started/read-the-answer.md
     """
     wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
+    if context.as_json:
+        context.refuse(["absolute", "why"], "--json has all of it")
+    if not wanted.default:
+        context.refuse(["why"], "it says what is behind the answer, and you choose yourself")
 
     from nas_attn.answer.as_json import answer_as_json, choice_as_json
     from nas_attn.answer.reading import answer

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from nas_attn.errors import UserError
 from nas_attn.system.paths import DEFAULT_URL
 
 MAIN = "Options"
@@ -67,12 +68,30 @@ class Context(typer.Context):
     quiet: bool = False
     verbose: bool = False
 
+    def refuse(self, names: Iterable[str], why: str) -> None:
+        """Refuses options that have no effect here: none is dropped without a word.
+
+        Args:
+            names: Of the command's parameters that have none.
+            why: The rest of the sentence: why, and what to do instead.
+
+        Raises:
+            UserError: One of them was given.
+        """
+        for parameter in self.command.params:
+            if parameter.name in names and self.is_given(parameter.name):
+                raise UserError(f"{max(parameter.opts, key=len)} has no effect here: {why}")
+
+    def is_given(self, name: str) -> bool:
+        """Whether a parameter stands on the command line."""
+        source = self.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
 
 def keep(context: Any, parameter: Any, value: Any) -> None:
     """Keeps an option's value in the context. After a command's name it replaces the one before."""
     name = parameter.name or ""
-    source = context.get_parameter_source(name)
-    if context.parent is not None and (source is None or source.name != "COMMANDLINE"):
+    if context.parent is not None and not context.is_given(name):
         value = getattr(context.parent, name)
     setattr(context, name, value)
 

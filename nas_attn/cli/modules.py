@@ -45,6 +45,7 @@ def modules(
     if runtimes:
         _show_runtimes(context, name)
     elif name is None:
+        context.refuse(["knobs"], "name the module whose knob it is")
         _show_catalogue(context, channels, size)
     else:
         row = catalogue.find(name)

@@ -8,7 +8,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +60,10 @@ if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
     from nas_attn.storage.rows import Run
+
+
+# parameters of `test` that say what is compared
+COMPARED = ("seeds", "front", "also", "margin")
 
 
 @dataclass(frozen=True)
@@ -302,10 +306,14 @@ def final_test(
     """
     effort = Effort(context, workers, threads, device, time_limit)
     seconds = clock(time)
-    if margin is not None and not (math.isfinite(margin) and margin > 0):
-        raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
+    for option, size in (("--margin", margin), ("--difference", difference)):
+        if size is not None and not (math.isfinite(size) and size > 0):
+            raise RecipeError(f"{option} {size} must be above 0, in the metric's unit")
+    if context.quiet or context.as_json:
+        context.refuse(["difference"], "it adds a line to what --quiet and --json leave out")
     check_output()
 
+    from nas_attn.answer.as_json import as_json
     from nas_attn.answer.reading import answer, unfinished
     from nas_attn.answer.validation_forecast import forecast_validation
     from nas_attn.report.publishing import published
@@ -317,8 +325,16 @@ def final_test(
     found = answer(opened.store)
     now = found.now
     begun = next(iter(unfinished(opened.store)), None)
+    if begun is not None:
+        context.refuse(
+            [*COMPARED, "another"], f"test {begun.number} has begun, and its comparison is fixed"
+        )
     if not begun and now.validations and not another and not dry_run:
-        _show_validations(now, context.as_json)
+        context.refuse(
+            [*COMPARED, "difference"],
+            f"test {len(now.validations)} has ended, and this shows it; --another starts another",
+        )
+        _show_validations(context, now)
         return
     request = testing.ValidationRequest(seeds, front, tuple(also or ()), margin)
     family = _family(opened, found, request, begun)
@@ -326,7 +342,7 @@ def final_test(
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))
     if dry_run and context.as_json:
         forecast = forecast_validation(now, family)
-        print_json({"family": asdict(family), **asdict(forecast)})
+        print_json({"family": as_json(family), **as_json(forecast)})
     elif not (context.quiet or context.as_json):
         _announce(now, family, difference)
     if dry_run:
@@ -335,7 +351,7 @@ def final_test(
     again = f"nas-attn test {opened.store.name}{at_storage(context.storage)}"
     do_runs(opened, effort, RunOrder(again, only=VALIDATE, left_s=seconds))
     now = published(opened).now
-    _show_validations(now, context.as_json)
+    _show_validations(context, now)
     if not now.validations[family.number - 1].complete:
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
@@ -344,16 +360,12 @@ def final_test(
 def _family(
     opened: OpenStudy, answer: Answer, request: ValidationRequest, begun: Family | None
 ) -> Family:
-    """The networks to compare. StudyError: other ones are asked for than those that have begun."""
+    """The networks to compare: those that have begun, else those that are asked for."""
     from nas_attn.searching.phases.testing import family_of
     from nas_attn.training.plan import study_plan
 
     if begun is None:
         return family_of(opened, answer, study_plan(opened.store), request)
-    if any(astuple(request)):
-        raise StudyError(
-            f"test {begun.number} has begun with a fixed comparison: leave these options out"
-        )
     return begun
 
 
@@ -371,17 +383,12 @@ def _announce(now: Snapshot, family: Family, difference: float | None) -> None:
         show_prose(out, line.text, label=line.label, indent=INDENT)
 
 
-def _show_validations(now: Snapshot, as_json: bool) -> None:
+def _show_validations(context: Context, now: Snapshot) -> None:
+    from nas_attn.answer.as_json import as_json
     from nas_attn.cli.showing import show_validation
 
-    if as_json:
-        plain = [asdict(replace(result, images={})) for result in now.validations]
-        for fields, result in zip(plain, now.validations, strict=True):
-            del fields["images"]
-            for verdict in fields["verdicts"]:
-                # what forecasts of further tests are made of
-                del verdict["by_blocks"], verdict["by_images"]
-            fields["complete"] = result.complete
+    if context.as_json:
+        plain = [{**as_json(one), "complete": one.complete} for one in now.validations]
         print_json({"study": now.study, "validations": plain})
         return
     for result in now.validations:

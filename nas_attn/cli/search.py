@@ -83,6 +83,8 @@ def search(
     began = monotonic()
     check_output()
     page_path(report)
+    if dry_run or create_only:
+        context.refuse(["report"], "nothing is searched yet that a report could show")
     given = {"name": name, "search.trials": trials, "backbone.name": backbone}
     changes = overrides(settings)
     changes |= {key: value for key, value in given.items() if value is not None}

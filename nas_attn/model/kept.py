@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from nas_attn._version import __version__
 from nas_attn.model import coding, hypotheses, priors, variances
 from nas_attn.model.assembling import Data
 from nas_attn.model.coding import Shape
@@ -54,9 +55,12 @@ def _file(question: Hashable) -> Path:
 
 @cache
 def _code() -> bytes:
-    """The text of all that decides what is drawn."""
+    """The text of all that decides what is drawn; in programs without its files, the version."""
     modules = (coding, hypotheses, priors, variances)
-    return "".join(map(inspect.getsource, modules)).encode()
+    try:
+        return "".join(map(inspect.getsource, modules)).encode()
+    except OSError:
+        return __version__.encode()
 
 
 def _read(file: Path, shapes: Sequence[Shape]) -> Nodes:
