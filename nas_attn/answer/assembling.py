@@ -78,7 +78,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         evidence=fits.at_the_end,
         searched=fits.searched,
         images=facts.images,
-        time_use=tuple(facts.time_use),
+        workers=facts.workers,
         stages=facts.built.stages if facts.built else (),
     )
 

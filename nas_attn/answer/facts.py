@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from nas_attn.answer.arithmetic import ArithmeticUse
 from nas_attn.answer.validation import Family
-from nas_attn.answer.workers import WorkerTime
 from nas_attn.data.inventory import StudyImages
 from nas_attn.model.features import BuiltFor
 from nas_attn.recipe.recipe import Recipe
@@ -78,5 +77,5 @@ class StudyFacts:
     arithmetic: Sequence[ArithmeticUse]
     # what the images were when the study began: splits, classes, what is left out
     images: StudyImages | None = None
-    # of each worker that is known
-    time_use: Sequence[WorkerTime] = ()
+    # at once: now, or the last time
+    workers: int = 1

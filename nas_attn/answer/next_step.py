@@ -11,7 +11,7 @@ from nas_attn.answer.means import loses_nothing, margin_of
 from nas_attn.answer.pooled import PooledTest, blocks_to_decide
 from nas_attn.answer.recommending import REQUIRED, Comparison, Recommendation, promising
 from nas_attn.answer.snapshot import Means, Snapshot
-from nas_attn.answer.validation_forecast import epochs_of_test
+from nas_attn.answer.validation_forecast import runs_of_test
 from nas_attn.model import Gain
 
 # a test with more trainings of each network is not proposed
@@ -140,7 +140,7 @@ def deciding_test(now: Snapshot, best: Recommendation) -> NextCommand | None:
     network, gain = max(open_ones, key=lambda pair: pair[1].mean)
     # runs of one block share a part of the noise
     runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / gain.mean) ** 2)
-    seconds = now.training_s(epochs_of_test(now, best, also=network.key, blocks=runs))
+    seconds = _test_s(now, best, also=network.key, blocks=runs)
     step = NextStep("test", now.study, str(network.placement), runs)
     return NextCommand(Purpose.DECIDE, step, seconds, runs)
 
@@ -170,7 +170,7 @@ def after_the_search(now: Snapshot, best: Recommendation) -> NextCommand | None:
     )
     if best.keeps_bare and (not is_bet_open or _unfinished(now)):
         return _rest(now)
-    seconds = now.training_s(epochs_of_test(now, best))
+    seconds = _test_s(now, best)
     return NextCommand(Purpose.TEST, NextStep("test", now.study), seconds)
 
 
@@ -182,7 +182,7 @@ def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextC
     if better and tested is None:
         # it counts in no estimate before it is a candidate
         step = NextStep("resume", now.study, str(test.placement))
-        seconds = now.training_s(now.recipe.training.rungs[-1])
+        seconds = now.runs_s(1, now.recipe.training.rungs[-1])
         return NextCommand(Purpose.TRY_TESTED, step, seconds)
     margin = margin_of(now) if tested is not None and tested.means is Means.SMALLER else 0.0
     blocks = None
@@ -194,15 +194,23 @@ def after_a_test(now: Snapshot, best: Recommendation, test: PooledTest) -> NextC
             return _use(now, best.taken)
         return _rest(now, left_open=is_open(test) and not (tested and tested.control))
     step = NextStep("test", now.study, str(test.placement), blocks, again=True)
-    seconds = now.training_s(epochs_of_test(now, best, also=test.key, blocks=blocks))
+    seconds = _test_s(now, best, also=test.key, blocks=blocks)
     return NextCommand(Purpose.MORE_TESTS, step, seconds, blocks)
+
+
+def _test_s(
+    now: Snapshot, best: Recommendation, *, also: str | None = None, blocks: int | None = None
+) -> float | None:
+    """Seconds of a test of the finalists; the parameters are those of `runs_of_test`."""
+    runs = runs_of_test(now, best, also=also, blocks=blocks)
+    return now.runs_s(runs, now.recipe.target_training.rungs[-1])
 
 
 def _use(now: Snapshot, key: str) -> NextCommand:
     """To train a network for use, or to write it as a file where that is done."""
     if any(one.key == key and one.state == "done" for one in now.retrained):
         return NextCommand(Purpose.EXPORT, NextStep("export", now.study), None)
-    seconds = now.training_s(now.recipe.target_training.rungs[-1])
+    seconds = now.runs_s(1, now.recipe.target_training.rungs[-1])
     return NextCommand(Purpose.RETRAIN, NextStep("retrain", now.study), seconds)
 
 
@@ -232,14 +240,14 @@ def _unfinished(now: Snapshot) -> NextCommand | None:
     left = 0 if now.exhausted else now.planned - len(now.candidates)
     if left <= 0 and not now.counts["running"] and not now.waiting:
         return None
-    seconds = now.training_s(max(left, now.waiting, 1) * now.recipe.training.rungs[-1])
+    seconds = now.runs_s(max(left, now.waiting, 1), now.recipe.training.rungs[-1])
     return NextCommand(Purpose.CONTINUE, NextStep("resume", now.study), seconds)
 
 
 def longer_study(now: Snapshot, epochs: int) -> NextCommand:
     """The same study with a target of more epochs, for which its search trains anew."""
     step = NextStep("resume", now.study, epochs=epochs)
-    return NextCommand(Purpose.LONGER, step, now.training_s(now.planned * epochs), epochs)
+    return NextCommand(Purpose.LONGER, step, now.runs_s(now.planned, epochs), epochs)
 
 
 def _anew(now: Snapshot) -> NextCommand:
@@ -264,7 +272,7 @@ def _more_trials(now: Snapshot, purpose: Purpose) -> NextCommand | None:
     if now.exhausted:
         return None
     step = NextStep("resume", now.study, trials=now.planned_next)
-    seconds = now.training_s(now.planned * now.recipe.training.rungs[-1])
+    seconds = now.runs_s(now.planned, now.recipe.training.rungs[-1])
     return NextCommand(purpose, step, seconds, now.planned)
 
 

@@ -26,7 +26,6 @@ from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.per_image import mistakes as found_mistakes
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import Family, TestedNetwork, finished_blocks
-from nas_attn.answer.workers import WorkerTime, time_use
 from nas_attn.data.inventory import StudyImages
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.model.features import BackboneStage, BuiltFor
@@ -109,7 +108,7 @@ def read(store: StudyStore) -> StudyFacts:
             retrained=_retrained(store),
             arithmetic=arithmetic_uses(store, recipe),
             images=_images(store),
-            time_use=time_use_of(store),
+            workers=store.workers.at_once(),
         )
     except NasAttnError:
         raise
@@ -124,11 +123,6 @@ def read(store: StudyStore) -> StudyFacts:
         reason = shorten(f"{type(error).__name__}: {error}", 120)
         what = f"study '{store.name}' cannot be read ({reason})"
         raise StorageError(f"{what}: restore the database from a backup") from error
-
-
-def time_use_of(store: StudyStore) -> tuple[WorkerTime, ...]:
-    """Where the time of its workers went."""
-    return time_use(store.workers.spans(), store.scores(), store.measured_s())
 
 
 def _divisions(store: StudyStore, recipe: Recipe) -> dict[int, Labels]:

@@ -17,7 +17,6 @@ from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.length import Brief, LengthGain
 from nas_attn.answer.pooled import PooledTest
 from nas_attn.answer.validation import ValidationResult
-from nas_attn.answer.workers import WorkerTime
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.data.inventory import StudyImages
 from nas_attn.latency.ratios import Elsewhere, LatencyRecord
@@ -235,8 +234,8 @@ class Snapshot:
     waiting: int = field(default=0, compare=False)
     # what the images were when the study began
     images: StudyImages | None = None
-    # of each worker that is known
-    time_use: tuple[WorkerTime, ...] = ()
+    # at once: now, or the last time
+    workers: int = field(default=1, compare=False)
     # of the backbone, as executed; empty where the study does not know them
     stages: tuple[BackboneStage, ...] = ()
 
@@ -351,9 +350,22 @@ class Snapshot:
         """The primary metric; before anything is scored, the task's."""
         return self.primary or tasks.of(self.recipe).metric
 
+    def runs_s(self, runs: int, epochs: int) -> float | None:
+        """Seconds that further runs take, divided among as many workers as the study has.
+
+        Args:
+            runs: How many.
+            epochs: Of each.
+
+        Returns:
+            By the pace of the study's runs; None before the first.
+        """
+        each_s = self.training_s(epochs)
+        return None if each_s is None else math.ceil(runs / self.workers) * each_s
+
     def training_s(self, epochs: int) -> float | None:
-        """Seconds that so many epochs of training take, by the pace of the study's runs; None
-        before the first.
+        """Seconds that so many epochs of training take one worker, by the pace of the study's runs;
+        None before the first.
         """
         longest: dict[tuple[str, str, int], int] = {}
         seconds = 0.0

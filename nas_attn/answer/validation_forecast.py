@@ -110,10 +110,10 @@ def once_each(networks: list[TestedNetwork]) -> list[TestedNetwork]:
     return list(kept.values())
 
 
-def epochs_of_test(
+def runs_of_test(
     now: Snapshot, best: Recommendation, *, also: str | None = None, blocks: int | None = None
 ) -> int:
-    """Returns the epochs that a test of the finalists trains, the bare backbone included.
+    """Returns the trainings of a test of the finalists, the bare backbone included.
 
     Args:
         now: the study.
@@ -127,7 +127,7 @@ def epochs_of_test(
         keys.add(also)
     bare_is_extra = all(network.placement != BARE for network in compared)
     networks = len(keys) + bare_is_extra
-    return networks * (blocks or now.recipe.target.seeds) * now.recipe.target_training.rungs[-1]
+    return networks * (blocks or now.recipe.target.seeds)
 
 
 def _best_bet(now: Snapshot, best: Recommendation, *, alone: bool) -> CandidateView | None:

@@ -44,7 +44,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import NasAttnError, RecipeError, StudyError, several
+from nas_attn.errors import NasAttnError, RecipeError, several
 from nas_attn.recipe.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.space.placement import BARE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -78,7 +78,6 @@ def status(
 def _once(context: Context, opened: OpenStudy) -> None:
     from nas_attn.answer.as_json import as_json as plain_json
     from nas_attn.answer.reading import constants_now
-    from nas_attn.answer.workers import time_as_json
     from nas_attn.cli.terminal import show_command, show_prose
     from nas_attn.searching.run.overview import overview
     from nas_attn.system.wrapping import LABEL_COLUMNS
@@ -90,8 +89,7 @@ def _once(context: Context, opened: OpenStudy) -> None:
     if context.as_json:
         progress = now.progress.as_json()
         more = {
-            **asdict(replace(now, time_use=())),
-            "time_use": time_as_json(now.time_use),
+            **asdict(now),
             "leases": held,
             "constants": [plain_json(constant) for constant in same],
             "next": next_step.command or None,
@@ -174,7 +172,6 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
 
     from nas_attn.answer.arithmetic import arithmetic_lines
     from nas_attn.answer.progress import status_line
-    from nas_attn.answer.workers import time_sentence
 
     at_work = bool(now.workers)
     line = status_line(opened.store.name, now.progress, now.per_hour, at_work=at_work)
@@ -194,9 +191,6 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
     if now.launched:
         parts.append(_prose(f"Launched on {'; '.join(now.launched)}\n", width))
     parts += [_prose(line, width) for line in arithmetic_lines(now.arithmetic)]
-    spent = time_sentence(now.time_use)
-    if spent:
-        parts.append(_prose(spent, width))
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))

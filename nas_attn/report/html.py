@@ -20,7 +20,6 @@ from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.snapshot import STATES, Snapshot
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
-from nas_attn.answer.workers import time_heads, time_rows, time_sentence
 from nas_attn.errors import StudyError, several
 from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import units
@@ -232,8 +231,6 @@ def _study(now: Snapshot) -> dict[str, Any]:
         "conditions": plain("Conditions of measurement", ["what", "value"], conditions.items()),
         "images": now.images.described() if now.images else [],
         "arithmetic": arithmetic_lines(now.arithmetic),
-        "time": time_sentence(now.time_use),
-        "times": plain("Where the time went", time_heads(), time_rows(now.time_use)),
         "readings": plain("Readings of the test images", ["when", "why"], readings),
         "pinned": " ".join(sorted(pinned)),
         "recipe": write_toml(now.recipe.model_dump(mode="json")),

@@ -152,15 +152,6 @@ class StoredScore:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSpan:
-    """How long a worker has taken part in a study, until it left or gave its last sign of life."""
-
-    owner: str
-    device: str
-    here_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class SplitReading:
     """A reading of the test split."""
 

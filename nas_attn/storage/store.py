@@ -139,7 +139,6 @@ class StudyStore(Leases):
         # Unix seconds by the database's clock
         self.created_at = created_at
         self._sessions: tuple[object, dict[bool, list[Session]]] = (None, {})
-        self._measured_s: defaultdict[str, float] = defaultdict(float)
         """At which state of the tables they were read; whether of other devices -> sessions."""
         documents = partial(Documents, connector, id)
         self.queue = RunQueue(connector, id, self._fenced)
@@ -467,11 +466,6 @@ class StudyStore(Leases):
         """
         return self._sessions_read()[elsewhere]
 
-    def measured_s(self) -> dict[str, float]:
-        """Worker -> seconds of its latency sessions, as far as they name their worker."""
-        self._sessions_read()
-        return dict(self._measured_s)
-
     @repeatable
     def _sessions_read(self) -> dict[bool, list[Session]]:
         """(False: of the pinned device, True: of others) -> sessions; read again when they have
@@ -484,16 +478,12 @@ class StudyStore(Leases):
             state = connection.scalar(select(func.count()).where(mine)), pinned
             if state != self._sessions[0]:
                 query = (
-                    select(session.c.document, session.c.owner)
+                    select(session.c.document)
                     .where(mine)
                     .order_by(session.c.started_at, session.c.id)
                 )
                 sessions: dict[bool, list[Session]] = {True: [], False: []}
-                rows = connection.execute(query).all()
-                self._measured_s = defaultdict(float)
-                for row, one in zip(rows, to_sessions([row.document for row in rows]), strict=True):
-                    if row.owner is not None:
-                        self._measured_s[row.owner] += one.duration_s
+                for one in to_sessions(connection.execute(query).scalars().all()):
                     sessions[pinned not in (None, json.dumps(asdict(one.fingerprint)))].append(one)
                 self._sessions = state, sessions
         return self._sessions[1]

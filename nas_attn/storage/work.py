@@ -19,7 +19,6 @@ from nas_attn.errors import LeaseLost
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import repeatable
-from nas_attn.storage.records import WorkerSpan
 from nas_attn.storage.rows import (
     FormerWorker,
     Lease,
@@ -396,27 +395,19 @@ class WorkerBook:
             return read_all(FormerWorker, connection.execute(query).mappings())
 
     @repeatable
-    def spans(self) -> list[WorkerSpan]:
-        """How long each worker has been here, those that have ended included; the first first."""
-        renewed = (
-            sa.select(sa.func.max(_lease.c.expires_at - _lease.c.ttl_s))
-            .where(_lease.c.study_id == self._id, _lease.c.owner == _worker.c.owner)
-            .scalar_subquery()
-        )
-        query = (
-            sa.select(_worker, renewed.label("renewed_at"))
-            .where(_worker.c.study_id == self._id)
-            .order_by(_worker.c.began_at, _worker.c.owner)
-        )
+    def at_once(self) -> int:
+        """How many workers are here; where none is, how many were when the last one came. At least
+        one.
+        """
+        columns = (_worker.c.began_at, _worker.c.left_at)
+        query = sa.select(*columns).where(_worker.c.study_id == self._id)
         with self._connector.read() as connection:
-            spans = []
-            for row in connection.execute(query).mappings():
-                last = row["left_at"]
-                if last is None:
-                    last = max(row["seen_at"], row["renewed_at"] or 0.0)
-                here_s = max(0.0, last - row["began_at"])
-                spans.append(WorkerSpan(row["owner"], row["device"], here_s))
-            return spans
+            spans = [(row.began_at, row.left_at) for row in connection.execute(query)]
+        here = sum(left_at is None for _, left_at in spans)
+        if here or not spans:
+            return max(1, here)
+        last = max(began_at for began_at, _ in spans)
+        return sum(left_at >= last for _, left_at in spans)
 
     @repeatable
     def rows(self) -> list[WorkerRow]:

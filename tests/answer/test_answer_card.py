@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from nas_attn.answer.pooled import CONTRAST
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import critical_value
-from nas_attn.answer.validation_forecast import epochs_of_test, finalists
+from nas_attn.answer.validation_forecast import finalists, runs_of_test
 from nas_attn.model.features import BackboneStage
 from nas_attn.report.estimates import gains_of_the_taken, runs_beside_test
 from nas_attn.searching.run.asking import ASKING
@@ -106,11 +107,10 @@ def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:
     assert best is not None
     assert [network.role for network in finalists(now, best)] == ["recommended"]
     target = now.recipe.target
-    epochs = now.recipe.target_training.rungs[-1]
-    assert epochs_of_test(now, best) == 2 * target.seeds * epochs
-    assert epochs_of_test(now, best, also=best.taken) == 2 * target.seeds * epochs
-    assert epochs_of_test(now, best, also="another") == 3 * target.seeds * epochs
-    assert epochs_of_test(now, best, also="another", blocks=7) == 3 * 7 * epochs
+    assert runs_of_test(now, best) == 2 * target.seeds
+    assert runs_of_test(now, best, also=best.taken) == 2 * target.seeds
+    assert runs_of_test(now, best, also="another") == 3 * target.seeds
+    assert runs_of_test(now, best, also="another", blocks=7) == 3 * 7
 
 
 def test_after_a_warning_to_train_longer_more_trials_are_not_proposed(
@@ -256,8 +256,12 @@ def test_the_time_of_a_further_test_is_that_of_all_networks_that_it_trains(
     step = answer_of(now).next
     assert step is not None
     assert step.purpose is Purpose.MORE_TESTS
+    runs = len(trained) * step.runs
     epochs = now.recipe.target_training.rungs[-1]
-    assert step.seconds == now.training_s(len(trained) * step.runs * epochs)
+    assert step.seconds == pytest.approx(now.training_s(runs * epochs))
+    shared = answer_of(replace(now, workers=4)).next
+    assert shared is not None
+    assert shared.seconds == math.ceil(runs / 4) * now.training_s(epochs)
 
 
 def test_the_search_is_to_try_what_only_a_test_has_shown_to_help(

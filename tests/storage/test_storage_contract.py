@@ -313,6 +313,22 @@ class StoreContract:
         (former,) = store.workers.former()
         assert (former.scores, former.sessions) == (1, 1)
 
+    def test_workers_at_once_are_those_here_or_those_that_were_here_last(
+        self, store: StudyStore
+    ) -> None:
+        book = store.workers
+        assert book.at_once() == 1
+        for owner in ("first", "second", "third"):
+            book.here(owner, device="cpu", doing="trial 1")
+        assert book.at_once() == 3
+        for owner in ("first", "second", "third"):
+            book.gone(owner)
+        assert book.at_once() == 3
+        book.here("alone", device="cpu", doing="a test")
+        assert book.at_once() == 1
+        book.gone("alone")
+        assert book.at_once() == 1
+
     def test_a_worker_stays_in_its_table_after_it_has_left(
         self, store: StudyStore, database: Database
     ) -> None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from nas_attn.answer.arithmetic import ArithmeticUse
 from nas_attn.answer.progress import FEWEST_TIMES, PACE_OF, Progress, progress
-from nas_attn.answer.reading import arithmetic_uses, time_use_of
+from nas_attn.answer.reading import arithmetic_uses
 from nas_attn.answer.workers import (
     FormerView,
     LaunchState,
-    WorkerTime,
     WorkerView,
     former_view,
     workers_of,
@@ -36,8 +35,6 @@ class Overview:
     failures: tuple[tuple[str, int], ...]
     # what the runs were computed in
     arithmetic: tuple[ArithmeticUse, ...]
-    # where the time of all workers went
-    time_use: tuple[WorkerTime, ...]
 
 
 def overview(opened: OpenStudy) -> Overview:
@@ -59,7 +56,6 @@ def overview(opened: OpenStudy) -> Overview:
         launched=tuple(launched),
         failures=tuple(_failures(opened)),
         arithmetic=arithmetic_uses(opened.store, opened.recipe),
-        time_use=time_use_of(opened.store),
     )
 
 
