@@ -74,7 +74,6 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         cautions=_cautions(facts, scores, own, fits),
         retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
-        arithmetic=tuple(facts.arithmetic),
         evidence=fits.at_the_end,
         searched=fits.searched,
         images=facts.images,

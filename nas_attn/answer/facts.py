@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.answer.arithmetic import ArithmeticUse
 from nas_attn.answer.validation import Family
 from nas_attn.data.inventory import StudyImages
 from nas_attn.model.features import BuiltFor
@@ -73,8 +72,6 @@ class StudyFacts:
     length_scores: Sequence[StoredScore]
     test_readings: Sequence[SplitReading]
     retrained: Sequence[Retrained]
-    # empty if an evaluator trains
-    arithmetic: Sequence[ArithmeticUse]
     # what the images were when the study began: splits, classes, what is left out
     images: StudyImages | None = None
     # at once: now, or the last time

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from nas_attn.answer.answer import Answer, answer_of
-from nas_attn.answer.arithmetic import ArithmeticUse, uses_of
 from nas_attn.answer.assembling import snapshot_of
 from nas_attn.answer.cautions import Constant, constants
 from nas_attn.answer.facts import Retrained, StudyFacts
@@ -106,7 +105,6 @@ def read(store: StudyStore) -> StudyFacts:
             ],
             test_readings=store.test_readings(),
             retrained=_retrained(store),
-            arithmetic=arithmetic_uses(store, recipe),
             images=_images(store),
             workers=store.workers.at_once(),
         )
@@ -169,14 +167,6 @@ def mistakes(store: StudyStore, answer: Answer) -> Mistakes | None:
         return found_mistakes(_labels(text), scores, what, _divisions(store, now.recipe))
     except StorageError:
         return None
-
-
-def arithmetic_uses(store: StudyStore, recipe: Recipe) -> tuple[ArithmeticUse, ...]:
-    """What the study's runs were computed in; empty if an evaluator trains. Loads no torch."""
-    if recipe.training.evaluator is not None or not tasks.of(recipe).own_trainer:
-        return ()
-    recorded = store.settings.batches is not None
-    return uses_of(store.arithmetics.all(), store.runs_by_arithmetic(), recorded=recorded)
 
 
 def families(store: StudyStore) -> list[Family]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 
-from nas_attn.answer.arithmetic import ArithmeticUse
 from nas_attn.answer.cautions import Caution, Constant, WeakRung
 from nas_attn.answer.facts import Retrained
 from nas_attn.answer.fronts import sign_of
@@ -222,8 +221,6 @@ class Snapshot:
     retrained: tuple[Retrained, ...]
     # what other devices have measured; no objective, front or recommendation uses it
     elsewhere: tuple[Elsewhere, ...]
-    # what its runs were computed in
-    arithmetic: tuple[ArithmeticUse, ...]
     # metric -> model at the last rung
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     # key -> model of the primary metric at the search's last rung, also where the target has run

@@ -170,7 +170,6 @@ def _look(opened: OpenStudy, show: Callable[[Any], None], width: int | None) -> 
 def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
     from rich.console import Group
 
-    from nas_attn.answer.arithmetic import arithmetic_lines
     from nas_attn.answer.progress import status_line
 
     at_work = bool(now.workers)
@@ -190,7 +189,6 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
         parts.append(_prose(f"{_ended_text(now.former)}\n", width))
     if now.launched:
         parts.append(_prose(f"Launched on {'; '.join(now.launched)}\n", width))
-    parts += [_prose(line, width) for line in arithmetic_lines(now.arithmetic)]
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))

@@ -12,7 +12,6 @@ import plotly.io
 from markupsafe import Markup
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.arithmetic import arithmetic_lines
 from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.effects import both_effects
 from nas_attn.answer.effects_text import effect_sentences
@@ -230,7 +229,6 @@ def _study(now: Snapshot) -> dict[str, Any]:
         "machine": latency_machine(now),
         "conditions": plain("Conditions of measurement", ["what", "value"], conditions.items()),
         "images": now.images.described() if now.images else [],
-        "arithmetic": arithmetic_lines(now.arithmetic),
         "readings": plain("Readings of the test images", ["when", "why"], readings),
         "pinned": " ".join(sorted(pinned)),
         "recipe": write_toml(now.recipe.model_dump(mode="json")),

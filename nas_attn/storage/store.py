@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, sel
 from sqlalchemy import text as sql_text
 
 from nas_attn.errors import StorageError
-from nas_attn.recipe.purposes import BACKBONE, PURPOSES, SEARCH, test_protocol
+from nas_attn.recipe.purposes import BACKBONE, PURPOSES, SEARCH
 from nas_attn.recipe.tables import Costs
 from nas_attn.space.placement import Placement
 from nas_attn.storage import tables
@@ -402,20 +402,6 @@ class StudyStore(Leases):
         order = (score.c.key, score.c.protocol, score.c.seed, score.c.backbone, score.c.rung)
         with self._connector.read() as connection:
             return to_scores(connection.execute(query.order_by(*order)).mappings())
-
-    @repeatable
-    def runs_by_arithmetic(self) -> dict[str | None, int]:
-        """What runs were computed in (None: not recorded) -> their number."""
-        score = tables.score
-        query = (
-            select(score.c.arithmetic, func.count().label("runs"))
-            .where(score.c.study_id == self._id, score.c.rung == 0)
-            .where(score.c.protocol.not_like(test_protocol("%")))
-            .group_by(score.c.arithmetic)
-            .order_by(score.c.arithmetic)
-        )
-        with self._connector.read() as connection:
-            return {row.arithmetic: row.runs for row in connection.execute(query)}
 
     @repeatable
     def told_values(self, objective: int) -> list[float]:

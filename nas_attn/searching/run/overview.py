@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from nas_attn.answer.arithmetic import ArithmeticUse
 from nas_attn.answer.progress import FEWEST_TIMES, PACE_OF, Progress, progress
-from nas_attn.answer.reading import arithmetic_uses
 from nas_attn.answer.workers import (
     FormerView,
     LaunchState,
@@ -33,8 +31,6 @@ class Overview:
     launched: tuple[str, ...]
     # (reason, how many candidates and other runs), the most frequent first
     failures: tuple[tuple[str, int], ...]
-    # what the runs were computed in
-    arithmetic: tuple[ArithmeticUse, ...]
 
 
 def overview(opened: OpenStudy) -> Overview:
@@ -55,7 +51,6 @@ def overview(opened: OpenStudy) -> Overview:
         former=tuple(former_view(row) for row in opened.store.workers.former()),
         launched=tuple(launched),
         failures=tuple(_failures(opened)),
-        arithmetic=arithmetic_uses(opened.store, opened.recipe),
     )
 
 
