@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from nas_attn.answer.cautions import Caution, Constant, cautions, untried, weak_rungs
+from nas_attn.answer.cautions import Caution, Constant, at_two_values, cautions, untried
 from nas_attn.answer.facts import StudyFacts
 from nas_attn.answer.fits import Fits, fits_of, scores_by_key
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
@@ -70,7 +70,6 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         exhausted=facts.exhausted,
         waiting=facts.waiting,
         constants=tuple(fits.constants.values()),
-        weak_rungs=tuple(weak_rungs(recipe, primary, fits.models.items())),
         cautions=_cautions(facts, scores, own, fits),
         retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
@@ -108,6 +107,7 @@ def _cautions(
     return (
         *untried(facts.candidates, facts.planned),
         *cautions(recipe, fits.primary, before, bare, classes, fits.searched_sd),
+        *at_two_values(fits.at_the_end.get(fits.primary or "")),
     )
 
 

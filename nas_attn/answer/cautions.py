@@ -27,8 +27,6 @@ from nas_attn.storage.records import CandidateRow, Score
 LEARNED = 0.15
 # a network is still learning if a doubling of the epochs adds this much
 RISING = 0.05
-# images are learned by heart if the training loss is below this share of the validation loss
-BY_HEART = 0.2
 # waiting for images is reported above this share of the time
 WAITING_SHARE = 0.3
 # below so many validation images, the weight of one image is reported
@@ -44,11 +42,11 @@ class CautionKind(Enum):
     """The bare backbone is hardly better than guessing."""
     STILL_LEARNING = auto()
     """The bare backbone has become much better between its last two scores."""
-    LEARNED_BY_HEART = auto()
-    """The bare backbone's loss is much lower on its training images than on others."""
     WAITS_FOR_IMAGES = auto()
     FEW_IMAGES = auto()
     """There are so few validation images that a single one matters."""
+    TWO_VALUES = auto()
+    """Runs end near one of two values, those of one placement at both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,6 @@ def cautions(
     possible = [
         _hardly_learned(recipe, ended, classes),
         _still_learning(recipe, metric, before, ended),
-        _by_heart(recipe, ended, bare, classes),
         _waits(ended),
         _few_images(metric, ended, paired_sd or 0.0),
     ]
@@ -103,6 +100,19 @@ def untried(rows: Sequence[CandidateRow], planned: int) -> list[Caution]:
         " more candidates."
     )
     return [Caution(CautionKind.ONLY_BASELINES, text)]
+
+
+def at_two_values(model: Evidence | None) -> list[Caution]:
+    """A warning if runs end near one of two values; `model`: of the primary metric."""
+    if model is None or model.two_values is None:
+        return []
+    worse, better = (units.value(model.metric, value) for value in model.two_values)
+    text = (
+        f"runs end near one of two values, {model.metric} {worse} or {better}, and runs of the same"
+        " placement end at both. What counts is how often a placement reaches the better value, and"
+        " a few runs say little about that."
+    )
+    return [Caution(CautionKind.TWO_VALUES, text)]
 
 
 def _hardly_learned(recipe: Recipe, ended: Sequence[Score], classes: int | None) -> Caution | None:
@@ -142,51 +152,6 @@ def _still_learning(
         " longer."
     )
     return Caution(CautionKind.STILL_LEARNING, text)
-
-
-def _by_heart(
-    recipe: Recipe, ended: Sequence[Score], bare: Sequence[Score], classes: int | None
-) -> Caution | None:
-    """Compares the mean training loss since the rung before with the loss of guessing and that of
-    validation images.
-    """
-    if recipe.training.loss is not None or tasks.MIXING & recipe.augmentations:
-        # the losses of training and validation are not comparable
-        return None
-    losses = _training_losses(ended, bare)
-    loss = _mean("loss", ended)
-    metric = tasks.of(recipe).metric
-    value = _mean(metric, ended)
-    saturates = saturation(metric)
-    if not losses or loss is None or value is None or saturates is None or value >= saturates:
-        return None
-    guessing = math.inf
-    if classes:
-        guessing = math.log(classes)
-    # a network that diverged has a high loss on all images
-    if not 0 < fmean(losses) < min(BY_HEART * loss, guessing):
-        return None
-    text = (
-        f"the bare backbone has learned its training images by heart (loss {fmean(losses):.2g}"
-        f" there, {loss:.2g} on validation images). More images or augmentation will help more than"
-        " attention."
-    )
-    return Caution(CautionKind.LEARNED_BY_HEART, text)
-
-
-def _training_losses(ended: Sequence[Score], bare: Sequence[Score]) -> list[float]:
-    """The mean training loss of each run since the rung before."""
-    sums = {
-        (score.seed, score.rung): (score.metrics.get("train_loss_sum"), score.epochs)
-        for score in bare
-    }
-    losses = []
-    for score in ended:
-        total, epochs = sums[score.seed, score.rung]
-        earlier, begun = sums.get((score.seed, score.rung - 1), (0.0, 0))
-        if total is not None and earlier is not None and epochs > begun:
-            losses.append((total - earlier) / (epochs - begun))
-    return losses
 
 
 def _waits(ended: Sequence[Score]) -> Caution | None:
@@ -230,10 +195,6 @@ def _mean(metric: str, scores: Iterable[Score]) -> float | None:
 
 # candidates with the same value before it is reported
 LEAST_ALIKE = 2
-# candidates that a rung needs before it is judged
-LEAST_AT_RUNG = 12
-# a rung whose scores are less reliable than this is reported
-WEAK_RELIABILITY = 0.1
 
 Metrics = Mapping[str, float]
 
@@ -249,19 +210,6 @@ class Constant:
     runs: int
     sentence: str
     """What is the same, and what it may mean."""
-
-
-@dataclass(frozen=True, slots=True)
-class WeakRung:
-    """A rung before the last one whose scores hardly separate candidates."""
-
-    rung: int
-    epochs: int
-    reliability: float
-    """Share of the variance of one run's score that comes from the placements."""
-    candidates: int
-    sentence: str
-    """That, and what to change."""
 
 
 def constants(
@@ -331,36 +279,6 @@ def _why_constant(recipe: Recipe, metric: str, value: float, *, guessing: bool) 
         f"perhaps training is too brief to exceed chance ({epochs}), or the labels do not match the"
         " images"
     )
-
-
-def weak_rungs(
-    recipe: Recipe, metric: str | None, models: Iterable[tuple[tuple[str, int], Evidence]]
-) -> list[WeakRung]:
-    """The rungs before the last that hardly separate candidates in a metric; none if few candidates
-    were scored.
-    """
-    rungs = recipe.training.rungs
-    weak = []
-    for (name, rung), model in models:
-        if name != metric or rung >= len(rungs) - 1:
-            continue
-        count = len(model.ran)
-        share = model.noise.reliability(1)
-        if count < LEAST_AT_RUNG or share is None or share >= WEAK_RELIABILITY:
-            continue
-        epochs = rungs[rung]
-        sentence = (
-            f"After {several(epochs, 'epoch')} scores hardly tell placements apart:"
-            f" {100 * share:.0f} % of the variance of one run's {name} comes from the placements"
-            f" ({count} candidates)."
-        )
-        if recipe.search.pruner != "none":
-            sentence += (
-                " Pruning at this rung is mostly chance. In a new study, train longer before the"
-                " first score (training.rungs)."
-            )
-        weak.append(WeakRung(rung, epochs, share, count, sentence))
-    return weak
 
 
 def _values(metric: str, scores: Iterable[Metrics]) -> list[float]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from statistics import fmean
+from collections.abc import Iterator
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import short_name
@@ -17,9 +16,8 @@ from nas_attn.answer.recommending import (
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import several
 from nas_attn.latency.ratios import Elsewhere
-from nas_attn.model import Evidence, Noise
+from nas_attn.model import Noise
 from nas_attn.recipe import units
-from nas_attn.recipe.tables import IN_INT8
 
 # least probabilities that are said in these words
 ALMOST_SURE = 0.95
@@ -205,94 +203,16 @@ def _noise(metric: str, noise: Noise) -> str:
 
 
 RECOMMENDED = "the recommended network"
-# seed -> metrics of a run at the last rung
-Runs = Mapping[int, Mapping[str, float]]
 
 
 def remarks(answer: Answer) -> list[str]:
     """Sentences about what separates no candidates, and about what else is known of them."""
     now = answer.now
     best = None if answer.best is None else now.find(answer.best.key)
-    model = now.evidence.get(now.primary or "")
     return [
         *(constant.sentence for constant in now.constants),
-        *(weak.sentence for weak in now.weak_rungs),
-        *(_two_values(model) if model else ()),
-        *_by_prior(now, best),
-        *_in_int8(now, best),
         *_on_other_devices(now, best),
     ]
-
-
-def _two_values(model: Evidence) -> Iterator[str]:
-    """A warning if runs end near one of two values."""
-    if model.two_values is None:
-        return
-    worse, better = (units.value(model.metric, value) for value in model.two_values)
-    yield (
-        f"Runs end near one of two values, {model.metric} {worse} or {better}, and runs of the same"
-        " placement end at both. What counts is how often a placement reaches the better value, and"
-        " a few runs say little about that."
-    )
-
-
-def _by_prior(now: Snapshot, best: CandidateView | None) -> Iterator[str]:
-    """Whether the sampler's prior mattered, if it had one."""
-    if now.recipe.search.prior == "none":
-        return
-    led = {view.key for view in now.candidates if view.by_prior}
-    own = sum(view.baseline is None for view in now.candidates)
-    there = f"; {RECOMMENDED} is one of them" if best and best.key in led else ""
-    yield f"The prior ({now.recipe.search.prior}) changed {len(led)} of {own} proposals{there}."
-
-
-def _in_int8(now: Snapshot, best: CandidateView | None) -> Iterator[str]:
-    """What a placement changes in int8 and in float32, against the bare backbone."""
-    who = RECOMMENDED
-    # then it is about the best alternative
-    if best is now.bare:
-        best = next((view for view in now.front if view.baseline is None), None)
-        who = best.label if best else ""
-    if best is None or now.bare is None or now.primary is None:
-        return
-    runs = _last_runs(now, best), _last_runs(now, now.bare)
-    sentence = int8_sentence(now.primary, now.recipe.latency.mode, who, *runs)
-    if sentence:
-        yield sentence
-
-
-def int8_sentence(metric: str, mode: str, who: str, placed: Runs, bare: Runs) -> str:
-    """What a placement changes in int8 and in float32 against the bare backbone, paired by seed;
-    empty without scores in int8.
-
-    Args:
-        metric: in float32 or in int8.
-        mode: in which latency is measured.
-        who: names the placement.
-        placed: its runs.
-        bare: those of the bare backbone.
-    """
-    plain = metric.removesuffix(IN_INT8)
-    name = f"{plain}{IN_INT8}"
-    seeds = [
-        seed for seed in placed.keys() & bare.keys() if name in placed[seed] and name in bare[seed]
-    ]
-    if not seeds:
-        return ""
-    in_float = fmean(placed[seed][plain] - bare[seed][plain] for seed in seeds)
-    in_int8 = fmean(placed[seed][name] - bare[seed][name] for seed in seeds)
-    lost = ". The gain does not survive int8" if in_float > 0 >= in_int8 else ""
-    return (
-        f"In {mode}, {who} changes {plain} by {units.difference(plain, in_int8)}, in float32 by"
-        f" {units.difference(plain, in_float)} (against the bare backbone,"
-        f" {several(len(seeds), 'run')}){lost}."
-    )
-
-
-def _last_runs(now: Snapshot, view: CandidateView) -> dict[int, dict[str, float]]:
-    """Seed -> metrics at the last rung."""
-    last = len(now.recipe.training.rungs) - 1
-    return {point.seed: dict(point.metrics) for point in view.scores if point.rung == last}
 
 
 def _on_other_devices(now: Snapshot, best: CandidateView | None) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 
-from nas_attn.answer.cautions import Caution, Constant, WeakRung
+from nas_attn.answer.cautions import Caution, Constant
 from nas_attn.answer.facts import Retrained
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.length import Brief, LengthGain
@@ -213,8 +213,6 @@ class Snapshot:
     planned: int
     # metrics that are the same for all candidates
     constants: tuple[Constant, ...]
-    # rungs before the last whose scores hardly tell placements apart
-    weak_rungs: tuple[WeakRung, ...]
     # warnings against any conclusion, the gravest first
     cautions: tuple[Caution, ...]
     # trainings for use, in the order in which they were ordered

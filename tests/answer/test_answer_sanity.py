@@ -5,30 +5,9 @@ import pytest
 from made_study import recipe
 from runs_made import additive, placements, runs
 
-from nas_attn.answer.cautions import CautionKind, WeakRung, cautions, weak_rungs
-from nas_attn.model import fit
+from nas_attn.answer.cautions import CautionKind, at_two_values, cautions
+from nas_attn.model import ScoredRun, fit
 from nas_attn.storage.records import Score
-
-
-def found(size: float, count: int = 24, **search: object) -> list[WeakRung]:
-    """What is noticed of a first rung where placements differ by `size`, and runs by .01."""
-    rng = np.random.default_rng(0)
-    texts = placements(count, rng)
-    brief = runs(additive(texts, rng, size), rng, noise=0.01, seeds=2, level=0.01)
-    model = fit(brief, texts, metric="accuracy", rung=0)
-    made = recipe(search=search)
-    return weak_rungs(
-        made, "accuracy", [(("accuracy", 0), model), (("loss", 0), model), (("accuracy", 1), model)]
-    )
-
-
-def test_a_rung_that_says_nothing_is_noticed_with_what_to_change() -> None:
-    (weak,) = found(0.0)
-    assert (weak.rung, weak.epochs, weak.candidates) == (0, 1, 24)
-    assert weak.reliability < 0.1
-    assert "training.rungs" in weak.sentence
-    (unpruned,) = found(0.0, pruner="none")
-    assert "training.rungs" not in unpruned.sentence
 
 
 def score(
@@ -49,7 +28,6 @@ def score(
         ([score(0, 0.68), score(1, 0.70)], 10, []),
         ([score(0, 0.20), score(1, 0.24)], 5, [CautionKind.HARDLY_LEARNED]),
         ([score(0, 0.40), score(1, 0.70)], 5, [CautionKind.STILL_LEARNING]),
-        ([score(0, 0.69), score(1, 0.70, train_loss_sum=1.02)], 10, [CautionKind.LEARNED_BY_HEART]),
         (
             [score(0, 0.10), score(1, 0.10, train_loss_sum=12.0, loss=6300.0)],
             10,
@@ -86,16 +64,28 @@ def test_few_images_are_said_of_every_metric_of_classes(metric: str) -> None:
     assert ("on average" in few.text) == (metric != "accuracy")
 
 
-def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> None:
-    scores = [score(0, 0.69), score(1, 0.70, train_loss_sum=1.02, loading_share=0.4)]
-    for changes in (
-        {"loss": "BCEWithLogitsLoss"},
-        {"augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}]},
-    ):
-        made = recipe(training={"rungs": [1, 3], "start": "scratch", **changes})
-        (waits,) = cautions(made, "accuracy", [], scores, 10)
-        assert waits.kind is CautionKind.WAITS_FOR_IMAGES
-        assert "40 %" in waits.text
+def test_waiting_for_images_is_said() -> None:
+    scores = [score(0, 0.69), score(1, 0.70, loading_share=0.4)]
+    made = recipe(training={"rungs": [1, 3], "start": "scratch"})
+    (waits,) = cautions(made, "accuracy", [], scores, 10)
+    assert waits.kind is CautionKind.WAITS_FOR_IMAGES
+    assert "40 %" in waits.text
+
+
+def test_runs_that_end_near_one_of_two_values_are_a_caution() -> None:
+    rng = np.random.default_rng(0)
+    texts = placements(12, rng)
+    two = [
+        ScoredRun(key, seed, 0, 0.9 if rng.random() < 0.5 else 0.5)
+        for key in texts
+        for seed in range(3)
+    ]
+    (caution,) = at_two_values(fit(two, texts, metric="accuracy"))
+    assert caution.kind is CautionKind.TWO_VALUES
+    assert "50.00 % or 90.00 %" in caution.text
+    one = runs(additive(texts, rng, 0.02), rng, noise=0.01, seeds=3)
+    assert at_two_values(fit(one, texts, metric="accuracy")) == []
+    assert at_two_values(None) == []
 
 
 def test_a_backbone_that_goes_on_learning_in_the_search_is_noticed() -> None:

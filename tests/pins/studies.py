@@ -280,7 +280,7 @@ def pretrained(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
 
 
 def careful(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
-    """Few images, hardly learned, still learning, waiting for images, learned by heart."""
+    """Few images, hardly learned, still learning, waiting for images."""
     patch.setattr(made_study, "IMAGES", 200)
 
     def change(placement: str, seed: int, rung: int, metrics: dict[str, float]) -> dict[str, float]:
@@ -305,16 +305,6 @@ def constant_of_an_evaluator(folder: Path, patch: pytest.MonkeyPatch) -> MadeStu
 
     training = {"rungs": [3], "evaluator": "a.b:c"}
     return others(folder, change, objectives=["map", "latency"], training=training)
-
-
-def weak_rung(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
-    draws = np.random.default_rng(7)
-
-    def change(placement: str, seed: int, rung: int, metrics: dict[str, float]) -> dict[str, float]:
-        noise = 0.05 * float(draws.standard_normal())
-        return metrics | {"accuracy": 0.4 + noise} if rung == 0 else metrics
-
-    return others(folder, change)
 
 
 def two_values(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
@@ -404,7 +394,6 @@ STUDIES: tuple[Maker, ...] = (
     careful,
     constant,
     constant_of_an_evaluator,
-    weak_rung,
     two_values,
     prior,
     elsewhere,
