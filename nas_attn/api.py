@@ -15,7 +15,7 @@ from nas_attn.answer.answer_text import answer_lines
 from nas_attn.answer.as_json import answer_as_json
 from nas_attn.answer.choosing import chosen
 from nas_attn.answer.criteria import Criteria
-from nas_attn.answer.effects import Effects, fit_effects
+from nas_attn.answer.effects import Effects, average_effects
 from nas_attn.answer.reading import answer, mistakes, snapshot
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
@@ -261,13 +261,13 @@ class Study:
 
     def effects(self, what: str | None = None) -> Effects | None:
         """What each choice adds at each site, to `latency` or to a metric, by default the study's
-        own: `.rows`, `.at("type")`; `nas_attn.answer.effects_text.effect_sentences` says the same
-        in plain words.
+        own: `.rows`, `.at("type")`; `nas_attn.answer.effects_text.effects_message` says the same in
+        plain words.
 
         None if fewer than eight candidates have it.
         """
-        found = answer(self._opened.store)
-        return fit_effects(found, what or found.now.metric)
+        now = answer(self._opened.store).now
+        return average_effects(now, what or now.metric)
 
     def extend(
         self,
@@ -312,8 +312,8 @@ class Study:
         """A map of what each choice adds at each site to a metric (default: the primary one) or to
         `latency`.
         """
-        found = answer(self._opened.store)
-        effects = fit_effects(found, of or found.now.primary or "latency")
+        now = answer(self._opened.store).now
+        effects = average_effects(now, of or now.primary or "latency")
         return effect_map(effects) if effects is not None and effects.at("choice") else None
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from nas_attn.answer.answer import Answer, DrawnStage
-from nas_attn.answer.effects import Part
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
-from nas_attn.errors import listed, several
+from nas_attn.errors import listed
 from nas_attn.model.features import features
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.units import (
     NO_VALUE,
     bare_plus_minus,
-    signed,
     title,
     unit,
     value,
@@ -83,13 +81,6 @@ def _budget(snapshot: Snapshot, view: CandidateView) -> str:
     if view.rung is None or view.rung >= len(rungs) - 1:
         return ""
     return f" after {rungs[view.rung]} of {rungs[-1]} epochs"
-
-
-def measured_difference(metric: str, part: Part) -> str:
-    """`measured +1.10 in 3 runs`; empty without measurements."""
-    if part.measured is None:
-        return ""
-    return f"measured {signed(metric, part.measured)} in {several(part.runs, 'run')}"
 
 
 def metrics_shown(runs: Iterable[Mapping[str, float]]) -> list[str]:

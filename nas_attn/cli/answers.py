@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from nas_attn.answer.answer import Answer
     from nas_attn.answer.choosing import Chosen
     from nas_attn.answer.criteria import Criteria
-    from nas_attn.answer.effects import Effect, Effects, Part
+    from nas_attn.answer.effects import Effects
+    from nas_attn.answer.snapshot import Snapshot
+    from nas_attn.cli.tables import FittedTable
     from nas_attn.storage.opening import OpenStudy
 
 
@@ -177,54 +179,43 @@ def effects(
 
     How gains are estimated: docs/explain/statistics.md
     """
-    from nas_attn.answer.effects_text import (
-        LEVEL_TITLES,
-        effect_sentences,
-        effects_heading,
-        left_out_line,
-        unit_of_effects,
-        what_bold_means,
-    )
+    from nas_attn.answer.effects_text import effects_message, left_out_line, unit_of_effects
     from nas_attn.answer.reading import answer
     from nas_attn.cli.terminal import show_prose
 
     opened = study_named(context, study)
-    found = answer(opened.store)
-    what = what or found.now.metric
-    fitted = _effects(found, what, at_storage(opened.url))
-    sentences = effect_sentences(fitted)
+    now = answer(opened.store).now
+    what = what or now.metric
+    fitted = _effects(now, what, at_storage(opened.url))
+    said = effects_message(fitted)
     if context.as_json:
         plain = [asdict(row) for row in fitted.rows]
         print_json(
             {
                 "unit": unit_of_effects(what),
                 "cv_error": fitted.cv_error,
-                "sentences": sentences,
+                "sentences": [said],
                 "effects": plain,
             }
         )
         return
     out = console(wide=context.wide)
-    for sentence in sentences:
-        show_prose(out, sentence)
-    shown = [level for level in LEVEL_TITLES if fitted.informative(level)]
-    for level in shown:
-        heading = effects_heading(level, what)
-        out.print(_choices(heading, fitted) if level == "choice" else _types(heading, fitted))
-    show_prose(out, what_bold_means(shown=bool(shown)))
+    show_prose(out, said)
+    if fitted.sure:
+        out.print(_effects_table(fitted))
+        show_prose(out, "Bold: the 95 % interval excludes zero.")
     if fitted.cv_error is not None:
         show_prose(out, left_out_line(fitted.cv_error))
 
 
-def _effects(answer: Answer, what: str, at: str) -> Effects:
-    from nas_attn.answer.effects import fit_effects
+def _effects(now: Snapshot, what: str, at: str) -> Effects:
+    from nas_attn.answer.effects import average_effects
 
-    now = answer.now
     same = next((constant for constant in now.constants if constant.metric == what), None)
     if same is not None:
         why = same.sentence.removesuffix(".")
         raise StudyError(f"there are no effects on '{what}': {why}")
-    fitted = fit_effects(answer, what)
+    fitted = average_effects(now, what)
     if fitted is not None:
         return fitted
     choices = [
@@ -242,50 +233,21 @@ def _effects(answer: Answer, what: str, at: str) -> Effects:
     raise StudyError(f"effects on '{what}' need at least eight candidates that have it: {more}")
 
 
-def _choices(heading: str, effects: Effects) -> Any:
-    """Each choice at each site: on average over all placements, alone, and next to the recommended
-    others, as far as these columns say something.
-    """
-    from nas_attn.answer.effects_text import COLUMN_HEADS, MEASURED
-    from nas_attn.recipe.units import signed
-
-    shown = effects.informative("choice")
-    rows = effects.at("choice")
-    # a column holds one thing: beside an estimate, what was measured has a column of its own
-    measured = any(row.alone is not None and row.alone.measured is not None for row in rows)
-    numbers = [COLUMN_HEADS[column] for column in shown]
-    if measured:
-        numbers.append(MEASURED)
-    numbers.append("tried")
-    cells: list[list[str | Text]] = []
-    for row in rows:
-        parts: list[str | Text] = [_part(effects.of, row.part(column)) for column in shown]
-        if measured:
-            seen = None if row.alone is None else row.alone.measured
-            parts.append("" if seen is None else signed(effects.of, seen))
-        cells.append([row.site, row.name, *parts, str(row.observations)])
-    columns = ["site", "choice", *numbers]
-    optional = ["tried", MEASURED, COLUMN_HEADS["beside"], COLUMN_HEADS["alone"]]
-    return table(heading, columns, cells, right=numbers, whole=["site"], optional=optional)
-
-
-def _types(heading: str, effects: Effects) -> Any:
-    from nas_attn.recipe.units import probability
-
-    numbers = ["adds", "good", "tried"]
-    cells: list[list[str | Text]] = [
-        [row.name, _part(effects.of, row), probability(row.better), str(row.observations)]
-        for row in effects.at("type")
-    ]
-    return table(heading, ["type", *numbers], cells, right=numbers, optional=["tried"])
-
-
-def _part(what: str, part: Effect | Part | None) -> Text | str:
-    """`difference ± half of its interval`, bold if the interval excludes zero."""
+def _effects_table(effects: Effects) -> FittedTable:
+    """Each choice at each site on average over all placements, then each type at any site."""
     from rich.text import Text
 
-    from nas_attn.recipe.units import bare_plus_minus
+    from nas_attn.answer.effects_text import effects_heading
+    from nas_attn.recipe.units import bare_plus_minus, probability
 
-    if part is None:
-        return ""
-    return Text(bare_plus_minus(what, part.mean, part.half), style="bold" if part.sure else "")
+    cells: list[list[str | Text]] = []
+    for row in effects.rows:
+        shown = bare_plus_minus(effects.of, row.mean, row.half)
+        adds = Text(shown, style="bold" if row.sure else "")
+        cells.append(
+            [row.site or "any", row.name, adds, probability(row.better), str(row.observations)]
+        )
+    numbers = ["adds", "good", "tried"]
+    heading = effects_heading(effects.of)
+    columns = ["site", "choice", *numbers]
+    return table(heading, columns, cells, right=numbers, whole=["site"], optional=["tried"])

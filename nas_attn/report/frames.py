@@ -82,7 +82,7 @@ def _score_rows(answer: Answer) -> list[Row]:
 def _effect_rows(answer: Answer) -> list[Row]:
     return [
         {"of": effects.of, **asdict(row)}
-        for effects in both_effects(answer)
+        for effects in both_effects(answer.now)
         for row in effects.rows
     ]
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.effects import both_effects
-from nas_attn.answer.effects_text import effect_sentences
+from nas_attn.answer.effects_text import effects_message
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.snapshot import STATES, Snapshot
 from nas_attn.answer.validation import ValidationResult
@@ -27,8 +27,7 @@ from nas_attn.report import page_tables
 from nas_attn.report.estimates import estimates_sentences
 from nas_attn.report.figures.curves import learning_curves
 from nas_attn.report.figures.drawing import unbroken, untold
-from nas_attn.report.figures.effect_map import sure_map
-from nas_attn.report.figures.effects_message import no_map_sentence
+from nas_attn.report.figures.effect_map import effect_map
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.network import drawn_answer
 from nas_attn.report.templating import plotly_script, templates, trusted, when
@@ -197,24 +196,21 @@ def _tested(now: Snapshot, result: ValidationResult) -> dict[str, Any]:
 
 def _effects(answer: Answer, page: Page) -> dict[str, Any] | None:
     parts = []
-    sentences: list[str] = []
-    for effects in both_effects(answer):
+    for effects in both_effects(answer.now):
         if not effects.rows:
             continue
-        figure = sure_map(effects) if effects.at("choice") else None
-        if figure is not None:
-            # where nothing can be told from zero, one sentence says so
-            sentences += effect_sentences(effects)
+        figure = effect_map(effects) if effects.sure else None
         parts.append(
             {
                 "title": "latency" if effects.of == "latency" else units.title(effects.of),
                 "cv_error": effects.cv_error,
                 "figure": page.draw(figure),
-                "no_map": no_map_sentence(answer, effects) if figure is None else "",
+                # a map says it in its title
+                "said": "" if figure else effects_message(effects),
                 "table": page_tables.effects_table(effects),
             }
         )
-    return {"sentences": sentences, "of": parts} if parts else None
+    return {"of": parts} if parts else None
 
 
 def _study(now: Snapshot) -> dict[str, Any]:

@@ -10,12 +10,11 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.candidates import (
     SIGNS,
     candidate_label,
-    measured_difference,
     metrics_shown,
     objective_heading,
     objective_shown,
 )
-from nas_attn.answer.effects import Effect, Effects, Part
+from nas_attn.answer.effects import Effect, Effects
 from nas_attn.answer.facts import Retrained
 from nas_attn.answer.per_image import ByClass, Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
@@ -37,8 +36,6 @@ EFFECTS_HEADS = (
     "choice",
     "on average",
     "good",
-    "alone",
-    "next to the recommended",
     "candidates",
     "with the type elsewhere",
 )
@@ -220,7 +217,7 @@ def _candidate_row(answer: Answer, view: CandidateView) -> list[Cell]:
 
 
 def effects_table(effects: Effects) -> Table:
-    """The effects of choices and types on average, and of choices in two networks."""
+    """The average effects of choices and types."""
     of = "latency" if effects.of == "latency" else units.title(effects.of)
     return Table(
         f"All effects on {of}",
@@ -235,20 +232,11 @@ def _effect_row(metric: str, row: Effect) -> list[Cell]:
     return [
         Cell(row.site or "any"),
         Cell(notation=row.name, wide=True),
-        _part(metric, row),
+        Cell(units.plus_minus(metric, row.mean, row.half), row.mean, bold=row.sure),
         _likely(row.better),
-        _part(metric, row.alone),
-        _part(metric, row.beside),
         number(str(row.observations), row.observations),
         number(str(row.elsewhere), row.elsewhere),
     ]
-
-
-def _part(metric: str, part: Part | None) -> Cell:
-    if part is None:
-        return Cell(sort="")
-    shown = units.plus_minus(metric, part.mean, part.half)
-    return Cell(shown, part.mean, bold=part.sure, more=measured_difference(metric, part))
 
 
 def classes_table(by_class: ByClass, names: Mapping[str, str]) -> Table:

@@ -89,11 +89,13 @@ def test_a_cell_of_a_map_is_explained(made: tuple[Snapshot, str], tab: Page) -> 
         " 'heatmap' && t.texttemplate))"
     )
     said = tab.look(f"{maps}.map(f => f.getAttribute('aria-label'))")
-    assert [" adds most, " in said[0], " costs most latency, " in said[1]] == [True, True]
-    assert all("Map of " in label for label in said), "and its largest effects"
+    assert ["to help or to harm: " in said[0], "to cost or to save latency: " in said[1]] == [
+        True,
+        True,
+    ]
     label = f"{maps}[0].querySelector('.heatmap-label text')"
     tab.point(label)
-    tab.until(f"{HOVERED}.includes('helps with a probability of')")
+    tab.until(f"{HOVERED}.includes(' at stage')")
     assert tab.errors == []
 
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-from tests.command_line import Nas
+from command_line import Nas
 
 TESTED = ("test", "--placement", "stage1=se(reduction=2)", "--seeds", "2", "--workers", "1")
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.clone import ROOT
+from clone import ROOT
 
 # of more runs than are drawn anew each time; prints the gain, and how many files are kept
 FITTED = """
