@@ -1,7 +1,7 @@
 """Modules × runtimes: does a network with the module export, run and compute the same, and what
 does the module cost there?
 
-    # writes nas_attn/attention/runtimes.json, docs/reference/runtimes.md
+    # writes benchmarks/runtimes.json, docs/reference/runtimes.md
     python -m benchmarks.runtimes
     python -m benchmarks.runtimes --runtimes onnxruntime openvino --modules se ela --print
 
@@ -156,6 +156,8 @@ def litert(network: nn.Module, x: torch.Tensor, folder: Path) -> Run:
     return run
 
 
+TABLE = Path(__file__).with_name("runtimes.json")
+"""The results so far, from which the page is written."""
 RUNTIMES: dict[str, tuple[Callable[[nn.Module, torch.Tensor, Path], Run], tuple[str, ...]]] = {
     "torch": (torch_eager, ("torch",)),
     "onnxruntime": (onnxruntime, ("onnxruntime", "onnx", "onnxscript")),
@@ -262,14 +264,49 @@ def installed(runtime: str) -> str | None:
     return versions[0]
 
 
+def measured() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
+    """(Runtime -> version, date and result per module; the same as a table, titles first.)
+
+    A result that has a version and a date of its own was measured with these, not with the
+    runtime's.
+    """
+    columns: dict[str, dict[str, Any]] = json.loads(TABLE.read_text("utf-8"))
+    lines = [["module", *columns]]
+    for name in catalogue.ROWS:
+        # plain layers run everywhere
+        if name not in catalogue.CONTROLS:
+            line = [name]
+            for column in columns.values():
+                cell = column["cells"].get(name, {"state": "not tested"})
+                shown = cell["state"]
+                if shown == "same":
+                    shown = f"{cell['time']:.2f}"
+                line.append(shown)
+            lines.append(line)
+    return columns, lines
+
+
+def measured_with() -> list[str]:
+    """For each runtime, in words, with which versions its results were measured, and when."""
+    columns, _ = measured()
+    sentences = []
+    for runtime, column in columns.items():
+        later: dict[str, list[str]] = {}
+        for name, cell in column["cells"].items():
+            if "version" in cell:
+                later.setdefault(f"{cell['version']} on {cell['date']}", []).append(name)
+        exceptions = "; ".join(f"{', '.join(names)} with {when}" for when, names in later.items())
+        usual = f"{runtime} {column['version']} on {column['date']}"
+        sentences.append(f"{usual} ({exceptions})" if exceptions else usual)
+    return sentences
+
+
 def page() -> str:
     """The page in Markdown."""
-    _, (titles, *modules) = catalogue.runtimes()
+    _, (titles, *modules) = measured()
     rows = [titles, ["---"] * len(titles), *modules]
-    measured = "Measured with:\n\n" + "".join(f"- {one}\n" for one in catalogue.measured_with())
-    return (
-        HEADING + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + measured + FOOTER
-    )
+    listed = "Measured with:\n\n" + "".join(f"- {one}\n" for one in measured_with())
+    return HEADING + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + listed + FOOTER
 
 
 def main() -> None:
@@ -283,7 +320,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=Path("docs/reference/runtimes.md"))
     parser.add_argument("--print", action="store_true", help="write no file")
     given = parser.parse_args()
-    table, _ = catalogue.runtimes()
+    table, _ = measured()
     for runtime in given.runtimes:
         version = installed(runtime)
         if version is None:
@@ -291,17 +328,17 @@ def main() -> None:
             continue
         for package in RUNTIMES[runtime][1]:  # once, before the processes of the cells
             importlib.import_module(package)
-        measured = {"version": version, "date": date.today().isoformat()}
-        column = table.setdefault(runtime, {"cells": {}, **measured})
-        column |= measured if set(given.modules) >= set(column["cells"]) else {}
+        now = {"version": version, "date": date.today().isoformat()}
+        column = table.setdefault(runtime, {"cells": {}, **now})
+        column |= now if set(given.modules) >= set(column["cells"]) else {}
         with tempfile.TemporaryDirectory() as bare:  # is exported once
             for module in given.modules:
                 column["cells"][module] = found = cell(module, runtime, Path(bare))
-                if column["date"] != measured["date"]:  # the rest of the column is older
-                    found |= measured
+                if column["date"] != now["date"]:  # the rest of the column is older
+                    found |= now
                 print(f"{runtime:>12} {module:>8} {found}", flush=True)
         if not given.print:
-            catalogue.RUNTIMES.write_text(json.dumps(table, indent=1) + "\n")
+            TABLE.write_text(json.dumps(table, indent=1) + "\n")
             given.page.write_text(page())
 
 

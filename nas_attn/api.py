@@ -217,20 +217,19 @@ class Study:
         """All candidates, by trial."""
         return self.snapshot().candidates
 
-    def best(  # noqa: PLR0913 - its criteria
+    def best(
         self,
         *,
         max_latency_ratio: float | None = None,
         max_latency_ms: float | None = None,
         min_accuracy: float | None = None,
-        knee: bool = False,
         trial: int | None = None,
         placement: str | None = None,
         attention: bool = False,
     ) -> CandidateView:
         """What the answer takes, by whichever means, or one that you choose.
 
-        Give limits, which combine, or one of `knee`, `trial` and `placement`: the same criteria as
+        Give limits, which combine, or one of `trial` and `placement`: the same criteria as
         of `nas-attn show`.
 
         Args:
@@ -238,8 +237,6 @@ class Study:
             max_latency_ms: the best with at most this many ms on the machine that measured.
             min_accuracy: the fastest with at least this accuracy (0.7); with a limit on latency,
                 the best within it.
-            knee: the knee of the front, where the sum of the objectives, each scaled from 0 (best)
-                to 1 (worst), is smallest.
             trial: the candidate of this trial.
             placement: the candidate with this placement, in notation or by its label.
             attention: only networks with attention, alone or with limits.
@@ -252,7 +249,6 @@ class Study:
             max_latency_ratio=max_latency_ratio,
             max_latency_ms=max_latency_ms,
             min_accuracy=min_accuracy,
-            knee=knee,
             trial=trial,
             placement=placement,
             attention=attention,

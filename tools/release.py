@@ -80,7 +80,7 @@ def search(folder: Path) -> None:
     small = [part for setting in SMALL for part in ("--set", setting)]
     step("search", program, "search", "digits", "--trials", "9", "--json", *small, cwd=elsewhere)
     shown = subprocess.run(
-        [program, "pareto", "--json"], cwd=elsewhere, capture_output=True, text=True, check=True
+        [program, "show", "--json"], cwd=elsewhere, capture_output=True, text=True, check=True
     )
     assert json.loads(shown.stdout)["candidates"]
     step("export", program, "export", cwd=elsewhere)

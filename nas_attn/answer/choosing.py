@@ -6,16 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.criteria import Criteria
-from nas_attn.answer.fronts import minimised, sign_of
+from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.reasons import rule_text
 from nas_attn.answer.recommending import required_from
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
-from nas_attn.errors import StudyError, several, shorten
+from nas_attn.errors import StudyError, shorten
 from nas_attn.recipe import units
 from nas_attn.recipe.tables import is_cost, share_of_images
 from nas_attn.space.notation import parse
@@ -95,12 +93,6 @@ def choose(answer: Answer, criteria: Criteria, key_of: Callable[[str], str]) -> 
     if criteria.placement is not None:
         view = _by_key(now, key_of(criteria.placement), criteria.placement)
         return Chosen(view, "the given placement")
-    if criteria.knee:
-        return Chosen(
-            _knee(now),
-            "the knee of the front: the smallest sum of its objectives, each scaled from 0 (best)"
-            " to 1 (worst)",
-        )
     if criteria.limited:
         return _within(now, criteria)
     best = answer.best
@@ -168,28 +160,6 @@ def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
             f" nas-attn resume {now.study} --placement '{placement}' tries it"
         )
     return view
-
-
-def _knee(now: Snapshot) -> CandidateView:
-    """The front's member with the smallest sum of objectives, each scaled from 0 (best) to 1
-    (worst); never an end of the front.
-    """
-    front = [view for view in now.front if None not in view.values]
-    if len(front) < 3:
-        raise StudyError(
-            f"the front of study '{now.study}' has no knee, as it has"
-            f" {several(len(front), 'member')}: give a latency or a trial"
-        )
-    costs = np.array([minimised(now.objectives, view.values) for view in front])
-    span = np.ptp(costs, axis=0)
-    sums = ((costs - costs.min(axis=0)) / np.where(span > 0, span, 1.0)).sum(axis=1)
-    best = min(range(len(front)), key=lambda index: (sums[index], front[index].trial))
-    if sums[best] >= len(span) - 1 - 1e-9:
-        raise StudyError(
-            f"the front of study '{now.study}' has no knee: no member lies below the line between"
-            " its ends; give a latency or a trial"
-        )
-    return front[best]
 
 
 def _within(now: Snapshot, criteria: Criteria) -> Chosen:

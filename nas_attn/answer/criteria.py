@@ -12,7 +12,7 @@ from nas_attn.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """One of `trial`, `placement` and `knee`, or limits, which combine; none: the recommended
+    """One of `trial` and `placement`, or limits, which combine; none: the recommended
     candidate. UserError: other mixtures.
     """
 
@@ -22,10 +22,6 @@ class Criteria:
     """Latency in ms, on the machine that measured."""
     min_accuracy: float | None = None
     """From 0 to 1."""
-    knee: bool = False
-    """The member of the front with the smallest sum of objectives, each scaled from 0 (best) to 1
-    (worst).
-    """
     trial: int | None = None
     placement: str | None = None
     """In notation, or a candidate's label."""
@@ -34,7 +30,7 @@ class Criteria:
 
     def __post_init__(self) -> None:
         given = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]
-        ways = [name for name in given if name in ("knee", "trial", "placement")]
+        ways = [name for name in given if name in ("trial", "placement")]
         if len(ways) + (len(given) > len(ways)) > 1:
             raise UserError(
                 f"{' and '.join(given)} exclude each other: give one of them, or only limits"
@@ -59,9 +55,5 @@ class Criteria:
     @property
     def default(self) -> bool:
         return not (
-            self.limited
-            or self.knee
-            or self.attention
-            or self.trial is not None
-            or self.placement is not None
+            self.limited or self.attention or self.trial is not None or self.placement is not None
         )

@@ -17,11 +17,9 @@ has these parameters. Without `init`, the identity start is a blend around it.
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas_attn.attention import fitting
 from nas_attn.attention.choice import INITS, Choice, Init, Knob
@@ -91,8 +89,6 @@ ROWS = MappingProxyType({row.name: row for row in _LISTED})
 """Name -> row of every module of this package, in the order in which they are shown."""
 CONTROLS = tuple(row.name for row in ROWS.values() if row.control)
 """Names of the rows without attention: plain layers."""
-RUNTIMES = Path(__file__).with_name("runtimes.json")
-"""The results of `benchmarks/runtimes.py`."""
 
 
 def find(name: str) -> Row:
@@ -189,43 +185,6 @@ def create(
     # Position tables are interpolated from 14.
     sides = [side for side in (height, width) if side is not None] or [14]
     return build(choice, channels, sides[0], sides[-1], init=init)
-
-
-def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
-    """(Runtime -> version, date and result per module; the same as a table, titles first.)
-
-    A result that has a version and a date of its own was measured with these, not with the
-    runtime's.
-    """
-    columns: dict[str, dict[str, Any]] = json.loads(RUNTIMES.read_text("utf-8"))
-    lines = [["module", *columns]]
-    for name in ROWS:
-        # plain layers run everywhere
-        if name not in CONTROLS:
-            line = [name]
-            for column in columns.values():
-                cell = column["cells"].get(name, {"state": "not tested"})
-                shown = cell["state"]
-                if shown == "same":
-                    shown = f"{cell['time']:.2f}"
-                line.append(shown)
-            lines.append(line)
-    return columns, lines
-
-
-def measured_with() -> list[str]:
-    """For each runtime, in words, with which versions its results were measured, and when."""
-    columns, _ = runtimes()
-    sentences = []
-    for runtime, column in columns.items():
-        later: dict[str, list[str]] = {}
-        for name, cell in column["cells"].items():
-            if "version" in cell:
-                later.setdefault(f"{cell['version']} on {cell['date']}", []).append(name)
-        exceptions = "; ".join(f"{', '.join(names)} with {when}" for when, names in later.items())
-        usual = f"{runtime} {column['version']} on {column['date']}"
-        sentences.append(f"{usual} ({exceptions})" if exceptions else usual)
-    return sentences
 
 
 def installed() -> dict[str, EntryPoint]:

@@ -10,7 +10,6 @@ from typer import Option
 from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     ChosenPlacement,
-    Knee,
     MaxLatencyMs,
     MaxLatencyRatio,
     MinAccuracy,
@@ -46,7 +45,6 @@ def show(
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
-    knee: Knee = False,
     placement: ChosenPlacement = None,
     absolute: Annotated[
         bool,
@@ -68,7 +66,7 @@ def show(
 
     The rows of the card: docs/get-started/read-the-answer.md
     """
-    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
+    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, placement)
     if context.as_json:
         context.refuse(["absolute", "why"], "--json has all of it")
     if not wanted.default:
@@ -103,7 +101,6 @@ def report(
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
-    knee: Knee = False,
     placement: ChosenPlacement = None,
     output: Annotated[
         str | None,
@@ -123,7 +120,7 @@ def report(
 
     What it shows: docs/get-started/read-the-answer.md
     """
-    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
+    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, placement)
 
     from nas_attn.answer.reading import answer
     from nas_attn.report.publishing import write_study_report

@@ -1,5 +1,5 @@
-"""The form that all commands share: the options that each of them has, former names, and how
-`--help` is laid out, with the examples of a command's docstring at its end.
+"""The form that all commands share: the options that each of them has, and how `--help` is laid
+out, with the examples of a command's docstring at its end.
 """
 
 from __future__ import annotations
@@ -24,32 +24,6 @@ PANELS = (MAIN, CHOICE, EFFORT)
 METAVARS = {int: "N", float: "N", str: "TEXT", list[str]: "TEXT", Path: "PATH"}
 """Type of an option -> what stands for its value in the help."""
 
-# Former options that several commands share
-CLOCK = {"--minutes": "--time={}m", "--hours": "--time={}h"}
-TEST = {"--again": "--another", "--also": "--placement"}
-CHOSEN = {"--trial": "--placement"}
-FORMER_OPTIONS = {
-    "search": {"--try": "--placement", **CLOCK},
-    "resume": {"--try": "--placement", **CLOCK},
-    "test": TEST,
-    "validate": TEST,
-    "show": CHOSEN,
-    "pareto": CHOSEN,
-    "report": CHOSEN,
-    "retrain": CHOSEN,
-    "export": {"--again": "--train-again", **CHOSEN},
-    "launch": {
-        "--option": "--set",
-        "--partition": "--set=partition={}",
-        "--minutes": "--time={}m",
-        "--job-minutes": "--time={}m",
-    },
-    "advise": {"--form": "--init", "--latency": "--set"},
-    "modules": {"--knob": "--set"},
-    "measure": {"--latency": "--set"},
-    "backup": {"--artifacts": "--weights", "--no-artifacts": "--no-weights"},
-}
-"""Command -> former name of an option -> its name; with `{}`: and its value in today's form."""
 EXAMPLES = "\n\nExamples:\n"
 """In a command's docstring, what follows it stands at the end of the help."""
 Records = Iterable[tuple[str, tuple[str, str]]]
@@ -97,7 +71,7 @@ def keep(context: Any, parameter: Any, value: Any) -> None:
 
 
 class Command(TyperCommand):
-    """A command whose help shows its options by panel. Former names of options still work."""
+    """A command whose help shows its options by panel."""
 
     context_class = Context
 
@@ -112,20 +86,6 @@ class Command(TyperCommand):
                 parameter.metavar = (parameter.name or "").upper()
             elif kind is not None:
                 parameter.metavar = METAVARS.get(kind.annotation)
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        former = FORMER_OPTIONS.get(self.name or "", {})
-        words = list(args)
-        renamed = []
-        # after it, all words are arguments
-        while words and words[0] != "--":
-            option, equals, value = words.pop(0).partition("=")
-            name = former.get(option, option)
-            if "{}" not in name:
-                renamed.append(name + equals + value)
-            elif equals or words:
-                renamed.append(name.format(value if equals else words.pop(0)))
-        return super().parse_args(ctx, renamed + words)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the arguments, then the options by panel, then the names of the common ones."""
@@ -177,11 +137,8 @@ class Group(TyperGroup):
         for parameter in common:
             parameter.callback = parameter.callback or keep
             parameter.expose_value = False
-        inside = list(self.commands.values())
-        while inside:
-            command = inside.pop()
+        for command in self.commands.values():
             command.params += common
-            inside += getattr(command, "commands", {}).values()
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the commands under the headings of their panels, then the options."""

@@ -307,8 +307,6 @@ Time = Annotated[
         help="Time for all of it: 90m, 2h, 1.5d.",
     ),
 ]
-TimeLimit = Annotated[float | None, Option("--time-limit", min=0, hidden=True)]
-"""Seconds, after which no training is started; a former option."""
 Workers = Annotated[
     int | None,
     Option(
@@ -383,17 +381,6 @@ MinAccuracy = Annotated[
         rich_help_panel=CHOICE,
     ),
 ]
-Knee = Annotated[
-    bool,
-    Option(
-        "--knee",
-        help=(
-            "The knee of the front: the smallest sum of the objectives, each scaled from 0 (best)"
-            " to 1 (worst)."
-        ),
-        rich_help_panel=CHOICE,
-    ),
-]
 Placements = Annotated[
     list[str] | None,
     Option("--placement", metavar="PLACEMENT", help="Also evaluate this placement; repeatable."),
@@ -429,7 +416,6 @@ def criteria(
     ratio: float | None,
     ms: float | None,
     accuracy: str | None,
-    knee: bool,
     placements: Sequence[str] | None,
 ) -> Criteria:
     """What chooses one candidate.
@@ -438,7 +424,6 @@ def criteria(
         ratio: The largest latency, in times of the bare backbone's.
         ms: The largest latency in milliseconds.
         accuracy: The smallest accuracy, as a share or in percent.
-        knee: Whether the knee of the front is wanted.
         placements: At most one network: its placement, label or trial.
 
     Raises:
@@ -447,9 +432,7 @@ def criteria(
     words = list(placements or ())
     if len(words) > 1:
         raise UserError(f"--placement is given {len(words)} times, and one network is asked for")
-    limits = Criteria(
-        max_latency_ratio=ratio, max_latency_ms=ms, min_accuracy=share(accuracy), knee=knee
-    )
+    limits = Criteria(max_latency_ratio=ratio, max_latency_ms=ms, min_accuracy=share(accuracy))
     if not words:
         return limits
     if words[0].isdecimal():
@@ -470,11 +453,6 @@ def clock(text: str | None) -> float | None:
     return float(found[1]) * UNITS[found[2]]
 
 
-def ending_s(time_s: float | None, limit_s: float | None) -> float | None:
-    """The earlier of two ends."""
-    return min((each for each in (time_s, limit_s) if each is not None), default=None)
-
-
 @dataclass(frozen=True)
 class Effort:
     """How runs are carried out."""
@@ -484,8 +462,6 @@ class Effort:
     workers: int | None = None
     threads: int | None = None
     device: str = "auto"
-    time_limit_s: float | None = None
-    """No training is started after it; None: no limit."""
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:

@@ -15,7 +15,6 @@ from nas_attn.cli.common import (
     ChosenPlacement,
     Device,
     Effort,
-    Knee,
     MaxLatencyMs,
     MaxLatencyRatio,
     MinAccuracy,
@@ -53,7 +52,6 @@ def export(
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
-    knee: Knee = False,
     placement: ChosenPlacement = None,
     format_: Annotated[
         str,
@@ -105,7 +103,7 @@ def export(
 
     Formats, and what to do with the files: docs/how-to/test-and-export.md
     """
-    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, knee, placement)
+    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, placement)
     check_output()
 
     from nas_attn.answer.choosing import chosen

@@ -87,27 +87,12 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "doctor": doctor.doctor,
     },
 }
-STUDIES: dict[str, Callable[..., None]] = {"list": upkeep.list_, "delete": upkeep.delete}
-"""Of the group `studies`, which no help lists: `status` and `delete` do the same."""
-
-FORMER_NAMES: dict[str, Callable[..., None]] = {
-    "validate": running.final_test,
-    "pareto": answers.show,
-    "check-export": export.validate_export,
-}
-"""Former names of commands. They still work, and no help lists them."""
 
 
 def _add_commands() -> None:
     for panel, functions in COMMANDS.items():
         for name, function in functions.items():
             app.command(name, cls=Command, rich_help_panel=panel)(function)
-    for name, function in FORMER_NAMES.items():
-        app.command(name, cls=Command, hidden=True)(function)
-    group = typer.Typer(cls=Group, context_settings=HELP, rich_markup_mode=None)
-    for name, function in STUDIES.items():
-        group.command(name, cls=Command)(function)
-    app.add_typer(group, name="studies", no_args_is_help=True, hidden=True)
 
 
 _add_commands()

@@ -28,9 +28,6 @@ def modules(
             "--set", metavar="KEY=VALUE", help="A knob of the module, like reduction=8; repeatable."
         ),
     ] = None,
-    runtimes: Annotated[
-        bool, Option("--runtimes", help="Where each module exports and runs, and its cost there.")
-    ] = False,
 ) -> None:
     """List the attention modules, or show one. With their knobs, parameters and MACs.
 
@@ -42,9 +39,7 @@ def modules(
     """
     from nas_attn.attention import catalogue
 
-    if runtimes:
-        _show_runtimes(context, name)
-    elif name is None:
+    if name is None:
         context.refuse(["knobs"], "name the module whose knob it is")
         _show_catalogue(context, channels, size)
     else:
@@ -82,26 +77,6 @@ def _show_catalogue(context: Context, channels: int, size: int) -> None:
     for module in unusable:
         named = f"{module['name']} ({module['package']})"
         show_prose(out, f"{named} cannot be used: {module['reason']}")
-
-
-def _show_runtimes(context: Context, name: str | None) -> None:
-    from nas_attn.attention import catalogue
-    from nas_attn.cli.terminal import show_paragraph, show_prose
-
-    measured, (titles, *lines) = catalogue.runtimes()
-    if context.as_json:
-        print_json(measured)
-        return
-    rows = [line for line in lines if name in (None, line[0])]
-    out = console(wide=context.wide)
-    # The last runtimes are the least used.
-    optional = list(reversed(titles[1:]))
-    title = (
-        "CPU time of ResNet-8 with the module at every residual site, relative to the bare backbone"
-    )
-    out.print(table(title, titles, rows, right=titles[1:], optional=optional))
-    show_paragraph(out, "Measured with:", catalogue.measured_with())
-    show_prose(out, "TensorRT, RKNN and Core ML were not tested.")
 
 
 @dataclass(frozen=True, slots=True)

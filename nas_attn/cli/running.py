@@ -22,7 +22,6 @@ from nas_attn.cli.common import (
     Device,
     DryRun,
     Effort,
-    Knee,
     MaxLatencyMs,
     MaxLatencyRatio,
     MinAccuracy,
@@ -30,7 +29,6 @@ from nas_attn.cli.common import (
     StudyName,
     Threads,
     Time,
-    TimeLimit,
     Workers,
     at_storage,
     check_output,
@@ -38,7 +36,6 @@ from nas_attn.cli.common import (
     console,
     criteria,
     echo,
-    ending_s,
     print_json,
     quiet_optuna,
     study_named,
@@ -103,7 +100,7 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
         options = Options(
             device=effort.device,
             threads=effort.threads,
-            time_limit_s=ending_s(effort.time_limit_s, order.left_s),
+            time_limit_s=order.left_s,
             say=say,
             stop=stop,
             verbose=context.verbose,
@@ -293,7 +290,6 @@ def final_test(
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
-    time_limit: TimeLimit = None,
 ) -> None:
     """Test what a search recommends on the test images. It trains the recommended network and its
     rivals anew, as the target says: this may take hours.
@@ -304,7 +300,7 @@ def final_test(
 
     What a test shows: docs/how-to/test-and-export.md
     """
-    effort = Effort(context, workers, threads, device, time_limit)
+    effort = Effort(context, workers, threads, device)
     seconds = clock(time)
     for option, size in (("--margin", margin), ("--difference", difference)):
         if size is not None and not (math.isfinite(size) and size > 0):
@@ -401,16 +397,13 @@ def retrain(
     max_latency_ratio: MaxLatencyRatio = None,
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
-    knee: Knee = False,
     placement: ChosenPlacement = None,
-    also: Annotated[list[str] | None, Option(hidden=True)] = None,
     epochs: Annotated[int | None, Option(min=1, help="Epochs, instead of the target's.")] = None,
     seeds: Annotated[int, Option(min=1, help="Runs of each network.")] = 1,
     time: Time = None,
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
-    time_limit: TimeLimit = None,
 ) -> None:
     """Train networks as the target says. Their weights are kept.
 
@@ -421,10 +414,8 @@ def retrain(
     What the target is: docs/explain/training.md
     """
     first, *more = placement or [""]
-    wanted = criteria(
-        max_latency_ratio, max_latency_ms, min_accuracy, knee, [first] if first else []
-    )
-    effort = Effort(context, workers, threads, device, time_limit)
+    wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, [first] if first else [])
+    effort = Effort(context, workers, threads, device)
     seconds = clock(time)
     check_output()
 
@@ -437,7 +428,7 @@ def retrain(
 
     opened = study_named(context, study, runs_code=True)
     found = answer(opened.store)
-    others = [criteria(None, None, None, False, [text]) for text in (*more, *(also or ()))]
+    others = [criteria(None, None, None, [text]) for text in more]
     chosen = dict(named(opened, found, words) for words in (wanted, *others))
     # if the data is missing or changed, nothing is written
     check(SearchPlan(opened.recipe, opened.url, study=opened, device=device))

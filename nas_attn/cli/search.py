@@ -20,7 +20,6 @@ from nas_attn.cli.common import (
     Target,
     Threads,
     Time,
-    TimeLimit,
     Workers,
     at_storage,
     check_output,
@@ -70,7 +69,6 @@ def search(
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
-    time_limit: TimeLimit = None,
 ) -> None:
     """Run a search from a recipe. An earlier one of the same name is continued.
 
@@ -105,7 +103,7 @@ def search(
         dry_run=dry_run,
         create_only=create_only,
     )
-    trip.search(request, Effort(context, workers, threads, device, time_limit))
+    trip.search(request, Effort(context, workers, threads, device))
 
 
 def _seconds(time: str | None) -> float | None:
@@ -133,7 +131,6 @@ def resume(
     workers: Workers = None,
     threads: Threads = None,
     device: Device = "auto",
-    time_limit: TimeLimit = None,
 ) -> None:
     """Continue a study; it needs only its database.
 
@@ -161,7 +158,7 @@ def resume(
         report=report,
         here=here,
     )
-    trip.resume(study, request, Effort(context, workers, threads, device, time_limit))
+    trip.resume(study, request, Effort(context, workers, threads, device))
 
 
 def extend(

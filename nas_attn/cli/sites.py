@@ -1,8 +1,7 @@
-"""`nas-attn sites`: where attention can go in a backbone, and what a search space has there."""
+"""`nas-attn sites`: where attention can go in a backbone."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,6 @@ from typer import Argument, Option
 from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     Shape,
-    check_trust,
     check_typed,
     console,
     parse_shape,
@@ -23,11 +21,7 @@ from nas_attn.space.placement import Site, SiteNote, Survey
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas_attn.space.schema import SpaceSpec
 
-
-# Random placements that are shown of a search space
-SAMPLES = 5
 # most names that are listed; the others are counted
 SHOWN_NAMES = 3
 
@@ -42,42 +36,25 @@ def sites(
         bool,
         Option("--heads", help="Also list sites of the head, whose layers only lead to outputs."),
     ] = False,
-    space: Annotated[
-        str | None,
-        Option(
-            help="Show this search space on it: choices per site, number of placements, samples."
-        ),
-    ] = None,
 ) -> None:
-    """Show where attention can go in a backbone. With --space, what a search space has there.
+    """Show where attention can go in a backbone.
 
     Examples:
       nas-attn sites resnet20 --input 3x32x32
-      nas-attn sites torchvision:resnet50 --space plug_and_play
+      nas-attn sites torchvision:resnet50 --heads
 
     What sites are: docs/how-to/attach.md
     """
     from nas_attn import backbones
     from nas_attn.attachment import survey
     from nas_attn.cli.usual import CLASSES, task_of, usual_shape
-    from nas_attn.recipe.reading import backbone_section, load_space
+    from nas_attn.recipe.reading import backbone_section
 
-    spec = None
-    if space is not None:
-        spec = load_space(space)
-    if space is not None and spec is not None:
-        check_trust(space, spec, trust=context.trust)
     check_typed(backbone, trust=context.trust)
     shape = shape or usual_shape(backbone)
     input_shape = parse_shape(shape)
     classes = CLASSES[task_of(backbone)]
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=classes)
-    if spec is not None:
-        survey_of_model = survey(
-            model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads
-        )
-        _show_space(context, spec, survey_of_model, backbone, shape)
-        return
     surveyed = survey(model, input_shape, heads=heads)
     if context.as_json:
         records = [_record(site) for site in surveyed.sites]
@@ -101,49 +78,6 @@ def _print_notes(out: Console, surveyed: Survey) -> None:
 
 def _notes(surveyed: Survey) -> list[str]:
     return [site_note_text(note) for note in surveyed.notes]
-
-
-def _show_space(
-    context: Context, spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str
-) -> None:
-    """The choices at each site after resolving and merging, the exact number of placements, and
-    samples.
-    """
-    from nas_attn.cli.terminal import show_prose
-    from nas_attn.space.search_space import SearchSpace
-
-    space = SearchSpace(spec, surveyed.sites)
-    count = space.count()
-    allowed = space.allowed
-    rng = random.Random(0)
-    drawn = [str(space.placement(space.sample(rng))) for _ in range(SAMPLES if count else 0)]
-    if context.as_json:
-        facts = {
-            "space": spec.name,
-            "backbone": backbone,
-            "sites": allowed,
-            "placements": count,
-            "samples": drawn,
-        }
-        print_json({**facts, "notes": _notes(surveyed)})
-        return
-    out = console(wide=context.wide)
-    rows = []
-    for site in space.sites:
-        point = site.at(site.default_position)[0]
-        described = f"{point.channels} ch, {point.height}x{point.width}"
-        rows.append(
-            [site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])]
-        )
-    title = f"Search space {spec.name} on {backbone} at {shape}"
-    columns = ["site", "map", "count", "choices"]
-    out.print(table(title, columns, rows, whole=["site"], right=["count"], optional=["map"]))
-    out.print(f"{count:,} placements", markup=False)
-    if drawn:
-        out.print("\nSamples", style="bold")
-        for placement in drawn:
-            show_prose(out, placement, indent="  ")
-    _print_notes(out, surveyed)
 
 
 def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:

@@ -1,10 +1,10 @@
-"""`nas-attn status`, `backup`, `clean` and `studies`."""
+"""`nas-attn status`, `backup`, `clean` and `delete`."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +22,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import StorageAway, StudyError, UserError, several
+from nas_attn.errors import StudyError, UserError, several
 from nas_attn.system.wrapping import Line, wrapped
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ FREED = {
 }
 # Reasons of failures that are shown
 REASONS = 5
-# Between two updates with --watch
-REFRESH_S = 2.0
 
 
 def status(
@@ -53,26 +51,19 @@ def status(
     study: Annotated[
         str | None, Argument(help="Study; without it, all studies are listed.")
     ] = None,
-    watch: Annotated[
-        bool, Option("--watch", "-w", help="Refresh the view until the study ends.")
-    ] = False,
 ) -> None:
     """Show the progress of a study, or list all studies.
 
     Examples:
       nas-attn status
-      nas-attn status digits --watch
+      nas-attn status digits --json
 
     Searches that are running: docs/how-to/run-anywhere.md
     """
-    if watch and context.as_json:
-        raise UserError("--watch and --json exclude each other: give one of them")
-    if watch:
-        _watch(study_named(context, study))
-    elif study is not None:
+    if study is not None:
         _once(context, study_named(context, study))
     else:
-        list_(context)
+        _list_studies(context)
 
 
 def _once(context: Context, opened: OpenStudy) -> None:
@@ -132,39 +123,9 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line:
     return Line("no worker is running; to continue:", "Next", f"nas-attn resume {name}{at}")
 
 
-def _watch(opened: OpenStudy) -> None:
-    """Refreshes the view until the study is complete and has no workers, or Ctrl-C."""
-    from rich.live import Live
-
-    out = console()
-    try:
-        if not out.is_terminal:
-            _look(opened, out.print, None)
-            return
-        with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
-            _look(opened, lambda shown: live.update(shown, refresh=True), out.width)
-    except KeyboardInterrupt:
-        return
-
-
 def _width(out: Console) -> int | None:
     """Of a terminal; None: elsewhere lines are as long as they are."""
     return out.width if out.is_terminal else None
-
-
-def _look(opened: OpenStudy, show: Callable[[Any], None], width: int | None) -> None:
-    from nas_attn.searching.run.overview import overview
-
-    while True:
-        try:
-            now = overview(opened)
-        except StorageAway as error:
-            show(f"{time.strftime('%H:%M:%S')}  {error}")
-        else:
-            show(_shown(opened, now, width))
-            if not now.workers and now.progress.finished >= now.progress.trials:
-                return
-        time.sleep(REFRESH_S)
 
 
 def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
@@ -368,8 +329,7 @@ def delete(
     echo(f"deleted {what}, and {files} of weights and logs ({_megabytes(deleted.size)})")
 
 
-def list_(context: Context) -> None:
-    """List the studies of a database. `nas-attn status` without a study does the same."""
+def _list_studies(context: Context) -> None:
     from nas_attn.storage.database import Database
     from nas_attn.storage.urls import shown_url
 

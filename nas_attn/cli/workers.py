@@ -20,11 +20,9 @@ from nas_attn.cli.common import (
     StudyName,
     Threads,
     Time,
-    TimeLimit,
     at_storage,
     clock,
     echo,
-    ending_s,
     print_json,
     quiet_optuna,
     study_named,
@@ -71,7 +69,6 @@ def worker(
     time: Time = None,
     threads: Threads = None,
     device: Device = "auto",
-    time_limit: TimeLimit = None,
 ) -> None:
     """Work on a study as one more worker, or one per GPU. On any machine that has the database.
 
@@ -90,7 +87,7 @@ def worker(
     told = given or WorkerSettings(
         device=device,
         threads=threads,
-        time_limit_s=ending_s(seconds, time_limit),
+        time_limit_s=seconds,
         sharing=max(sharing, per_gpu),
         per_gpu=per_gpu,
     )
@@ -282,7 +279,7 @@ def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
     jobs = f"{', '.join(done.jobs[:SHOWN_JOBS])}{more}"
     echo(f"launched {several(len(done.jobs), 'worker')} on {done.on}: {jobs}")
     echo(f"logs:  {opened.folder / LOGS}")
-    echo(f"watch: nas-attn status {study} --watch{at}")
+    echo(f"state: nas-attn status {study}{at}")
     echo(f"stop:  nas-attn stop {study}{at}")
 
 

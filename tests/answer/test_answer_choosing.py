@@ -1,4 +1,4 @@
-"""Choosing a candidate: limits, the knee, trials and placements, on a study whose truth is
+"""Choosing a candidate: limits, trials and placements, on a study whose truth is
 known.
 """
 
@@ -113,7 +113,7 @@ def test_where_there_is_none_the_nearest_is_named(
 @pytest.mark.parametrize(
     ("criteria", "said"),
     [
-        ({"trial": 1, "knee": True}, "knee and trial"),
+        ({"trial": 1, "placement": "none"}, "trial and placement"),
         ({"trial": 1, "max_latency_ratio": 1.1}, "max_latency_ratio and trial"),
         ({"max_latency_ratio": float("nan")}, "max_latency_ratio = nan"),
         ({"max_latency_ms": -1.0}, "max_latency_ms = -1"),
@@ -123,26 +123,6 @@ def test_where_there_is_none_the_nearest_is_named(
 def test_criteria_that_cannot_be(criteria: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Criteria(**criteria)
-
-
-def front_of(now: Snapshot, values: list[tuple[float, float]]) -> Snapshot:
-    """A study whose front has these values."""
-    of_these = zip(now.candidates, values, strict=False)
-    views = [dataclasses.replace(view, values=value, on_front=True) for view, value in of_these]
-    return dataclasses.replace(now, candidates=tuple(views))
-
-
-def test_the_knee_lies_farthest_below_the_line_between_the_ends(now: Snapshot) -> None:
-    knee = front_of(now, [(0.70, 1.0), (0.71, 1.4), (0.78, 1.2), (0.80, 2.0)])
-    assert chosen(knee, knee=True).view.trial == 2
-
-
-@pytest.mark.parametrize(
-    "values", [[(0.7, 1.0), (0.8, 2.0)], [(0.7, 1.0), (0.71, 1.9), (0.8, 2.0)]]
-)
-def test_a_front_without_a_knee_says_so(now: Snapshot, values: list[tuple[float, float]]) -> None:
-    with pytest.raises(StudyError, match="knee"):
-        chosen(front_of(now, values), knee=True)
 
 
 def test_doubts_are_named(now: Snapshot) -> None:

@@ -191,16 +191,8 @@ def test_status_tells_a_killed_worker_from_a_living_one(
             [*COMMAND, "status", "table"], capture_output=True, text=True, check=True
         ).stdout
         assert str(workers[1].pid) in plain
-        watching = subprocess.Popen(
-            [*COMMAND, "status", "table", "--watch"], stdout=subprocess.PIPE, text=True
-        )
-        assert watching.stdout is not None
-        assert watching.stdout.readline().startswith("Study table: ")
         workers[1].send_signal(signal.SIGTERM)
         assert workers[1].wait(60) == 0
-        watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=30)
-        assert watching.returncode == 0
         found = json.loads(
             subprocess.run(
                 [*COMMAND, "status", "table", "--json"], capture_output=True, text=True, check=True

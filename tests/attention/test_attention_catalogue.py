@@ -324,7 +324,7 @@ def test_naming_modules_loads_no_torch() -> None:
 
 def test_every_module_was_measured_in_every_runtime_and_the_page_is_current() -> None:
     root = Path(__file__).parents[2]
-    table, _ = catalogue.runtimes()
+    table, _ = runtimes.measured()
     assert {"torch", "onnxruntime", "openvino", "ncnn", "litert"} <= set(table)
     for column in table.values():
         assert set(column["cells"]) <= set(catalogue.ROWS) - set(catalogue.CONTROLS), (
@@ -335,8 +335,8 @@ def test_every_module_was_measured_in_every_runtime_and_the_page_is_current() ->
 
 
 def test_each_result_in_a_runtime_is_told_with_its_own_version() -> None:
-    table, _ = catalogue.runtimes()
-    for (runtime, column), sentence in zip(table.items(), catalogue.measured_with(), strict=True):
+    table, _ = runtimes.measured()
+    for (runtime, column), sentence in zip(table.items(), runtimes.measured_with(), strict=True):
         assert sentence.startswith(f"{runtime} {column['version']} on {column['date']}")
         for name, cell in column["cells"].items():
             told = re.search(

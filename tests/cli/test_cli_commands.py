@@ -1,6 +1,5 @@
 """What the commands print, in words and as JSON."""
 
-import math
 import os
 import pty
 import select
@@ -38,7 +37,7 @@ def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
         assert said in ended.out
     assert "Study table: 5/5 candidates" in nas("status", "table").out
     assert "Studies in sqlite:///nas_attn.db" in nas("status").out
-    shown = nas("pareto").out
+    shown = nas("show").out
     assert "the front (*)" in shown
     assert any(word in shown for word in ("Take ", "Keep the bare backbone", "Train "))
     status = nas("status", "table", "--json").json
@@ -51,15 +50,13 @@ def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
     assert status["next"].startswith("nas-attn ")
     assert status["next"] in nas("status", "table").out
     assert nas("status", "--json").json[0]["name"] == "table"
-    assert nas("pareto", "--json").json["study"] == "table"
+    assert nas("show", "--json").json["study"] == "table"
     report = nas("report", "--json", "-o", "out.html").json
     assert (table / report["report"]).read_text().startswith("<!doctype html>")
     assert "'score'" in nas("effects", "--of", "scor").error
     again = nas("resume", "--trials", "6", "--workers", "1", "--json")
     assert (again.json["study"], again.json["ended"]) == ("table", "complete"), "JSON alone"
     assert Path(again.json["report"]).is_file()
-    nas("resume", "--minutes", "30", "--time-limit", "0", "--workers", "1")
-    assert 1500 < nas("status", "table", "--json").json["left_s"] <= 1800
 
 
 def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
@@ -98,8 +95,6 @@ def test_modules(nas) -> None:
     assert found["resolved"]["reduction"] == 8
     assert found["parameters"] >= 2 * 64 * 8
     assert "se(reduction=8" in nas("modules", "se", "--channels", "64", "--set", "reduction=8").out
-    assert set(nas("modules", "--runtimes", "--json").json) >= {"onnxruntime", "openvino", "ncnn"}
-    assert "openvino" in nas("modules", "se", "--runtimes").out
 
 
 def test_modules_lists_what_installed_packages_offer(
@@ -144,13 +139,7 @@ def test_sites(nas) -> None:
     assert [site["site"] for site in found["sites"]][:3] == ["stage1", "stage2", "stage3"]
     assert found["notes"] == []
     assert "stage2.block1" in nas(*asked).out
-    found = nas(*asked, "--space", "small", "--json").json
-    assert found["placements"] == math.prod(len(choices) for choices in found["sites"].values())
-    assert len(found["samples"]) == 5
-    assert nas(*asked, "--space", "small", "--json").json["samples"] == found["samples"]
-    shown = nas(*asked, "--space", "small").out
-    assert f"{found['placements']:,} placements" in shown
-    assert "\x1b" not in shown
+    assert "\x1b" not in nas(*asked).out
 
 
 def test_sites_of_a_segmenter_have_the_shares_of_its_usual_classes(nas) -> None:

@@ -34,18 +34,18 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
     assert (constant.metric, constant.value, constant.candidates) == ("mAP", 0.0, 5)
     sentence = SENTENCE.format(constant.runs)
     assert any("mAP is 0 in all" in line for line in said), "said while the search went on"
-    for shown in (nas("pareto").out, nas("status", "table").out):
+    for shown in (nas("show").out, nas("status", "table").out):
         assert sentence in " ".join(shown.split())
         assert "50%" not in shown
     assert nas("status", "table", "--json").json["constants"][0]["metric"] == "mAP"
-    assert nas("pareto", "--json").json["constants"][0]["candidates"] == 5
+    assert nas("show", "--json").json["constants"][0]["candidates"] == 5
     report = study.report().read_text()
     note = study_note(answer_of(snapshot(open_study("table", "sqlite:///nas_attn.db").store)))
     for written in (report, note):
         text = " ".join(written.split())
         assert sentence in text
         assert "Nothing is recommended: mAP" in text
-    assert "Nothing is recommended" in nas("pareto").out
+    assert "Nothing is recommended" in nas("show").out
     refused = nas("export").error
     assert "Nothing is recommended: mAP" in refused
     assert sentence in nas("effects", "--of", "mAP").error

@@ -107,7 +107,16 @@ def test_a_placement_that_does_not_fit_is_refused_for_a_folder_of_images(
 ) -> None:
     photographs(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
-    asked = ("search", "photos", "--backbone", "resnet8", "--minutes", "60", "--try", "stage9=se")
+    asked = (
+        "search",
+        "photos",
+        "--backbone",
+        "resnet8",
+        "--time",
+        "60m",
+        "--placement",
+        "stage9=se",
+    )
     planned = nas(*asked, "--dry-run")
     begun = nas(*asked, "--workers", "1")
     assert planned.status == begun.status != 0

@@ -1,4 +1,4 @@
-"""`nas-attn export` and `check-export`: what is taken along says what it is, and gives the study's
+"""`nas-attn export` and `validate-export`: what is taken along says what it is, and gives the study's
 score elsewhere.
 """
 
@@ -65,7 +65,7 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
     }
     right = set()
     for name, options in exports.items():
-        told = nas("export", "--trial", "1", "--json", *options).json
+        told = nas("export", "--placement", "1", "--json", *options).json
         card = json.loads((folder / f"{name}.json").read_text())
         assert told["card"] == card
         assert told["file"] == card["file"] == name
@@ -84,7 +84,7 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
             if value.is_floating_point() and "running_" not in name
         }
         assert card["cost"]["params"] == sum(value.numel() for value in parameters.values())
-        found = nas("check-export", name, "--json").json
+        found = nas("validate-export", name, "--json").json
         assert found["agrees"]
         right.add(found["right"])
         text = (folder / f"{name}.md").read_text()
@@ -114,7 +114,7 @@ def test_the_lines_of_a_card_score_the_file_on_photographs(
     how = READINGS[reading]
     if how["resize"] and size[0] != size[1]:
         pytest.skip("data.options.resize is for a square")
-    card = nas("export", "--trial", "1", "--no-check", "--json").json["card"]
+    card = nas("export", "--placement", "1", "--no-check", "--json").json["card"]
     card |= {"file": "net.onnx", "format": "onnx"}
     card["input"] |= {"shape": ["N", 3, *size], "mean": MEAN, "std": STD, "reading": how}
     card["output"]["classes"] = ["cat", "dog", "owl"]
@@ -141,26 +141,26 @@ def test_the_lines_of_a_card_score_the_file_on_photographs(
 def test_weights_are_checked_point_by_point_whatever_sites_are_called_by_then(
     folder: Path, nas
 ) -> None:
-    assert nas("export", "--trial", "1").status == 0
+    assert nas("export", "--placement", "1").status == 0
     path = folder / "digits.pt.json"
     card = json.loads(path.read_text())
     path.write_text(json.dumps({**card, "placement": "a_site_of_another_version=se"}))
-    assert nas("check-export", "digits.pt", "--json").json["right"] == card["here"]["right"]
+    assert nas("validate-export", "digits.pt", "--json").json["right"] == card["here"]["right"]
 
 
 def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
-    assert "normalize " in nas("export", "--trial", "1", "--normalize").error
-    assert "'digits.pt'" in nas("check-export", "digits.pt").error
-    assert nas("export", "--trial", "1", "--no-check").status == 0
+    assert "normalize " in nas("export", "--placement", "1", "--normalize").error
+    assert "'digits.pt'" in nas("validate-export", "digits.pt").error
+    assert nas("export", "--placement", "1", "--no-check").status == 0
     assert json.loads((folder / "digits.pt.json").read_text())["here"] is None
     (folder / "digits.pt").write_bytes((folder / "digits.pt").read_bytes() + b" ")
-    assert "card" in nas("check-export", "digits.pt").error
+    assert "card" in nas("validate-export", "digits.pt").error
     (folder / "digits.pt.json").write_text("{}")
-    assert "card of this version" in nas("check-export", "digits.pt").error
+    assert "card of this version" in nas("validate-export", "digits.pt").error
     (folder / "digits.pt.json").unlink()
-    assert "'digits.pt.json'" in nas("check-export", "digits.pt").error
+    assert "'digits.pt.json'" in nas("validate-export", "digits.pt").error
     (folder / "digits.pt").write_text("mine")
-    assert "'digits.pt'" in nas("export", "--trial", "1").error
+    assert "'digits.pt'" in nas("export", "--placement", "1").error
     assert (folder / "digits.pt").read_text() == "mine"
 
 
@@ -170,11 +170,11 @@ def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
 def test_an_int8_file_scores_what_its_card_says(folder: Path, nas) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    told = nas("export", "--trial", "1", "--json", "--format", "onnx-int8", "--normalize").json
+    told = nas("export", "--placement", "1", "--json", "--format", "onnx-int8", "--normalize").json
     kept = told["card"]["here"]
     assert 0 < kept["in_file"]["right"] <= 150
     assert abs(kept["in_file"]["right"] - kept["right"]) < 30
-    found = nas("check-export", told["file"], "--json").json
+    found = nas("validate-export", told["file"], "--json").json
     assert found["agrees"]
     assert found["right"] == kept["in_file"]["right"]
     assert "This file in int8" in (folder / f"{told['file']}.md").read_text()
@@ -209,7 +209,7 @@ def test_the_output_of_a_network_of_ones_own_is_what_it_gives(
     study = na.begin("own.toml")
     while run := study.ask():
         run.tell(0.5)
-    told = nas("export", "own", "--trial", "0", "--no-check", "--json")
+    told = nas("export", "own", "--placement", "0", "--no-check", "--json")
     assert told.json["card"]["output"]["shape"] == ["N", 5]
     assert told.json["card"]["output"]["classes"] == []
     assert "Classes in order" not in Path("own.pt.md").read_text()
@@ -226,22 +226,22 @@ def test_no_command_is_named_that_cannot_call_a_loop_of_ones_own(
     assert nas("status", "own", "--json").json["next"] is None
     while run := study.ask():
         run.tell(0.5)
-    told = nas("export", "own", "--trial", "0", "--no-check")
+    told = nas("export", "own", "--placement", "0", "--no-check")
     assert told.status == 0
     assert "nas-attn retrain own" not in told.err
-    assert nas("retrain", "own", "--trial", "0").status == 2
+    assert nas("retrain", "own", "--placement", "0").status == 2
 
 
 def test_no_training_is_asked_for_that_the_search_has_done(
     folder: Path, monkeypatch: pytest.MonkeyPatch, nas
 ) -> None:
-    assert "nas-attn retrain digits" in nas("export", "--trial", "1", "--no-check").err
+    assert "nas-attn retrain digits" in nas("export", "--placement", "1", "--no-check").err
     own = f"sqlite:///{folder / 'own.db'}"
     alike = {key: value for key, value in SMALL.items() if not key.startswith("training.")}
     alike |= {"target.epochs": 1, "target.start": "scratch"}
     na.search("digits", overrides=alike, storage=own, threads=1, say=lambda line: None)
     monkeypatch.setenv("NAS_ATTN_STORAGE", own)
-    said = nas("export", "--trial", "1", "--no-check").err
+    said = nas("export", "--placement", "1", "--no-check").err
     assert "retrain" not in said
     assert "the target" in said
 
@@ -284,7 +284,7 @@ def test_a_simplified_graph_is_recognised_and_another_networks_is_not(folder: Pa
     onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
     pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
     for trial, name in ((0, "bare.onnx"), (1, "net.onnx")):
-        told = nas("export", "--trial", str(trial), "--format", "onnx", "-o", name)
+        told = nas("export", "--placement", str(trial), "--format", "onnx", "-o", name)
         assert told.status == 0, told.err
     graph = onnx.load("net.onnx")
     for node in graph.graph.node:
@@ -307,7 +307,7 @@ def from_a_stranger(folder: Path, nas, spoil: Spoil | None) -> str:
     there.mkdir()
     here.mkdir()
     file = there / "net.pt"
-    told = nas("export", "--trial", "1", "--no-check", "-o", str(file))
+    told = nas("export", "--placement", "1", "--no-check", "-o", str(file))
     assert told.status == 0, told.err
     at = there / f"{file.name}.json"
     card = json.loads(at.read_text())
@@ -339,11 +339,11 @@ def test_code_of_an_export_from_elsewhere_runs_only_when_trusted(
     file = from_a_stranger(folder, nas, spoil)
     monkeypatch.chdir(folder / "here")
     monkeypatch.delitem(sys.modules, "intruder", raising=False)
-    ended = nas("check-export", file)
+    ended = nas("validate-export", file)
     assert f"runs code: '{code}': read it, then add --trust" in ended.error
     assert ended.status == 2
     assert not (folder / "here" / "ran").exists()
-    ended = nas("check-export", file, "--trust")
+    ended = nas("validate-export", file, "--trust")
     assert "--trust" not in ended.err
     assert (folder / "here" / "ran").exists() == (spoil is not other_format)
 
@@ -353,12 +353,12 @@ def test_weights_from_elsewhere_are_scored_without_trust_and_a_pickle_never_runs
 ) -> None:
     file = from_a_stranger(folder, nas, None)
     monkeypatch.chdir(folder / "here")
-    assert nas("check-export", file, "--json").json["agrees"]
+    assert nas("validate-export", file, "--json").json["agrees"]
     path = Path(file)
     torch.save({"state_dict": Intruder()}, path)
     at = path.with_name("net.pt.json")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     at.write_text(json.dumps({**json.loads(at.read_text()), "sha256": digest}))
     for trust in ([], ["--trust"]):
-        assert "damaged" in nas("check-export", file, *trust).error
+        assert "damaged" in nas("validate-export", file, *trust).error
         assert not (folder / "here" / "ran").exists()

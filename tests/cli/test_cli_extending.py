@@ -96,7 +96,7 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
     done = nas("extend", "--space", "wider.toml", "--trials", "13")
     assert "candidates in all: 7 -> 13" in done.out
     assert "nas-attn resume table" in done.out
-    for arguments in (("status",), ("report",), ("pareto",), ("resume", "--workers", "1")):
+    for arguments in (("status",), ("report",), ("show",), ("resume", "--workers", "1")):
         ended = nas(*arguments)
         assert ended.status == 0, ended.err
     now = {view.key: view for view in na.open_study().candidates()}

@@ -89,7 +89,7 @@ def test_a_search_whose_terminal_goes_is_finished(table: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_whose_log_cannot_be_written_goes_on(table: Path) -> None:
-    assert typed(f"{SEARCH} --time-limit 0").returncode == 0
+    assert typed(f"{SEARCH} --create-only").returncode == 0
     typed(f"{COMMAND} worker table >/dev/full")
     assert "Traceback" not in (table / "error").read_text()
     assert na.open_study(name="table").snapshot().counts["scored"] == 2
@@ -111,9 +111,9 @@ def test_progress_that_cannot_be_written_ends_no_search(table: Path, to: str) ->
 @pytest.mark.parametrize(
     "command",
     [
-        "pareto --json",
+        "show --json",
         "--help",
-        pytest.param("pareto", marks=pytest.mark.slow),
+        pytest.param("show", marks=pytest.mark.slow),
         pytest.param("status", marks=pytest.mark.slow),
     ],
 )

@@ -55,7 +55,7 @@ def test_a_larger_network_is_exported_retrained_and_tested(tmp_path: Path, nas: 
     exported = nas("export", "--json").json
     assert exported["placement"] == PLACEMENT
     assert exported["card"]["cost"]["params"] == size_of(larger)
-    assert nas("check-export", "wider.pt", "--json").json["agrees"]
+    assert nas("validate-export", "wider.pt", "--json").json["agrees"]
 
     retrained = nas("retrain", *HERE, "--json").json
     assert [run["placement"] for run in retrained["runs"]] == [PLACEMENT]

@@ -67,10 +67,10 @@ def test_code_of_a_space_from_elsewhere_runs_only_when_trusted(here: Path, nas) 
         RECIPE.replace("intruder:run", "resnet8").replace("small", "../there/space.toml")
     )
     space = "--space ../there/space.toml"
-    for command in ("search study.toml --dry-run", f"sites resnet8 {space}", f"extend {space}"):
+    for command in ("search study.toml --dry-run", f"extend {space}"):
         assert "'intruder:run': read it, then add --trust" in nas(*command.split()).error
         assert not (here / "ran").exists()
-    nas(*f"sites resnet8 {space} --trust".split())
+    nas(*["search", "study.toml", "--dry-run", "--trust"])
     assert (here / "ran").exists()
 
 
@@ -143,7 +143,7 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
             connection.exec_driver_sql("UPDATE nas_study SET name = ?, artifacts = ?", theirs)
     for command in (
         "status",
-        "pareto --why",
+        "show --why",
         "effects",
         "report",
         "clean --dry-run",
@@ -163,12 +163,12 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
         False,
     )
     (here / "copy.db").rename(there / "nas_attn.db")
-    own = ("export", "report --placement stage1=eca", "pareto --placement stage1=eca")
+    own = ("export", "report --placement stage1=eca", "show --placement stage1=eca")
     for command in (
         "resume",
         "worker",
         "launch",
-        "validate",
+        "test",
         "retrain",
         *own,
         "extend --space small",
@@ -257,7 +257,7 @@ def test_a_yaml_that_ultralytics_would_execute_needs_trust(
     path = here / "study.toml" if whose == "mine" else here.parent / "there" / "study.toml"
     path.write_text(f'{recipe}\n[task]\nname = "detection"\n')
     # no network has this stage, which ends the command once it has built one
-    wrong = ("--try", "stage9=se", "--set", "data.size=64")
+    wrong = ("--placement", "stage9=se", "--set", "data.size=64")
     ended = nas("search", os.path.relpath(path), "--dry-run", *wrong)
     assert ended.status == 2, ended
     assert ("--trust" in ended.err) == (not harmless)

@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from command_line import Nas
 from made_study import usual
 
 from nas_attn.answer import reading
-from nas_attn.cli.commands import COMMON_PANEL, EXAMPLES, FORMER_OPTIONS, PANELS
-from nas_attn.cli.main import FORMER_NAMES, app
+from nas_attn.cli.commands import COMMON_PANEL, EXAMPLES, PANELS
+from nas_attn.cli.main import app
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
@@ -52,15 +51,6 @@ another.
 """
 
 
-def commands(group: Any = None) -> Iterator[tuple[str, Any]]:
-    """(name, command) of all commands, those of groups and former names included."""
-    for name, command in (group or typer.main.get_command(app)).commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command)
-        else:
-            yield name, command
-
-
 def options_of(command: Any) -> list[Any]:
     """The options of a command that its help explains."""
     return [
@@ -72,7 +62,8 @@ def options_of(command: Any) -> list[Any]:
     ]
 
 
-SHOWN = {name: command for name, command in commands() if name != "list" and not command.hidden}
+GROUP: Any = typer.main.get_command(app)
+SHOWN: dict[str, Any] = GROUP.commands
 
 
 def test_an_option_means_the_same_in_all_commands() -> None:
@@ -92,10 +83,10 @@ def test_the_options_are_few_enough_to_be_known() -> None:
     assert count + len(typer.main.get_command(app).params) < MOST_OPTIONS
 
 
-@pytest.mark.parametrize("name", sorted({*SHOWN, *FORMER_NAMES}))
+@pytest.mark.parametrize("name", sorted(SHOWN))
 def test_every_command_has_the_common_options_before_and_after_its_name(name: str) -> None:
     group: Any = typer.main.get_command(app)
-    command = dict(commands())[name]
+    command = SHOWN[name]
     required = ["x" for p in command.params if p.param_type_name == "argument" and p.required]
     if name == "extend":
         required = ["--space", "small"]
@@ -126,58 +117,11 @@ def test_metavars_are_words(nas: Nas) -> None:
         assert not re.search(r"\b(INTEGER|FLOAT|<\w+>)\b", shown), name
 
 
-def test_former_names_still_work_and_no_help_shows_them(nas: Nas) -> None:
-    assert {"validate", "pareto", "check-export"} <= FORMER_NAMES.keys()
-    shown = nas("--help").out
-    assert not [name for name in (*FORMER_NAMES, "studies") if f"  {name} " in shown]
-    everything = dict(commands())
-    for name, former in FORMER_OPTIONS.items():
-        options = {text for option in everything[name].params for text in option.opts}
-        options |= {text for option in everything[name].params for text in option.secondary_opts}
-        assert {new.partition("=")[0] for new in former.values()} <= options
-        assert not set(former) & options
-    assert "reduction=8" in nas("modules", "se", "--knob", "reduction=8").out
-    assert "reduction=8" in nas("modules", "se", "--set=reduction=8").out
-    assert "--set" in nas("modules", "se", "--knob", "reduction").error
-    assert "no study" in nas("validate").error or "does not exist" in nas("validate").error
-
-
-@pytest.mark.parametrize(
-    ("name", "former", "kept"),
-    [
-        ("search", ["digits", "--minutes", "90"], {"time": "90m"}),
-        ("resume", ["--hours=1.5", "--try", "none"], {"time": "1.5h", "tried": ["none"]}),
-        ("test", ["--also", "a", "--also", "b", "--again"], {"also": ["a", "b"], "another": True}),
-        ("retrain", ["--trial", "3", "--also", "none"], {"placement": ["3"], "also": ["none"]}),
-        ("show", ["--trial=3"], {"placement": ["3"]}),
-        ("worker", ["--time-limit", "30", "--threads", "2"], {"time_limit": 30.0, "threads": 2}),
-        ("launch", ["--job-minutes", "60"], {"time": "60m"}),
-        (
-            "launch",
-            ["--partition", "gpu", "--option", "exclusive"],
-            {"settings": ["partition=gpu", "exclusive"]},
-        ),
-        ("advise", ["x", "--form", "random", "--latency", "a=1"], {"init": "random"}),
-        ("measure", ["--latency", "mode=eager"], {"settings": ["mode=eager"]}),
-    ],
-)
-def test_former_options_are_read_as_todays(
-    name: str, former: list[str], kept: dict[str, Any]
-) -> None:
-    with dict(commands())[name].make_context(name, former) as made:
-        values = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in made.params.items()
-        }
-    assert {key: values[key] for key in kept} == kept
-
-
 def test_one_network_is_asked_for_once(table: Path, nas: Nas) -> None:
     begin("table")
     assert "2 times" in nas("show", "--placement", "none", "--placement", "0").error
     by_number = nas("show", "--placement", "0", "--json").json
     assert by_number["chosen"]["trial"] == 0
-    assert by_number == nas("show", "--trial", "0", "--json").json
 
 
 def test_the_card_comes_first_also_for_what_a_person_chooses(tmp_path: Path, nas: Nas) -> None:
@@ -247,8 +191,7 @@ def test_a_deleted_study_leaves_nothing_and_harms_no_other(table: Path, nas: Nas
     begin("other")
     kept = files(table)
     begin("table")
-    assert nas("studies", "list").out == nas("status").out
-    assert len(nas("--json", "studies", "list").json) == 2
+    assert len(nas("--json", "status").json) == 2
     before = open_study("other", URL).store.state()
     refused = nas("delete", "table")
     assert refused.status == 2

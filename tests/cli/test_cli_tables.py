@@ -103,7 +103,7 @@ def test_several_labels_from_init_to_the_exported_file(shapes: Path, nas: Nas) -
     assert {row[0] for row in mapped()} >= {"no label", "circle, square"}
     more = nas("resume", "shapes", "--trials", "3", "--workers", "1", "--threads", "1", "--json")
     assert len(more.json["candidates"]) == 3
-    nas("export", "shapes", "--trial", "1", "--format", "torch", "--output", "net.pt2")
+    nas("export", "shapes", "--placement", "1", "--format", "torch", "--output", "net.pt2")
     agreed = nas("validate-export", "net.pt2", "--json").json
     assert agreed["agrees"]
     card = json.loads(Path("net.pt2.json").read_text())
@@ -136,7 +136,7 @@ def test_numbers_from_init_to_a_file_that_gives_them_in_their_units(
     more = nas("resume", "shapes", "--trials", "3", "--workers", "1", "--threads", "1", "--json")
     assert len(more.json["candidates"]) == 3
     ending = {"torch": "pt2", "weights": "pt"}[format_]
-    nas("export", "shapes", "--trial", "1", "--format", format_, "--output", f"net.{ending}")
+    nas("export", "shapes", "--placement", "1", "--format", format_, "--output", f"net.{ending}")
     agreed = nas("validate-export", f"net.{ending}", "--json").json
     assert agreed["agrees"]
     # a bare mean is off by four and a half

@@ -86,7 +86,7 @@ def test_only_what_was_written_before_is_replaced(table: Path, nas) -> None:
     (table / "link").symlink_to(os.devnull)
     assert nas("search", "table.toml", "--workers", "1", "--trials", "1", "--quiet").status == 0
     before = Path("table.toml").read_bytes()
-    for command in (["report", "-o"], ["export", "--trial", "0", "--format", "weights", "-o"]):
+    for command in (["report", "-o"], ["export", "--placement", "0", "--format", "weights", "-o"]):
         for name, words in {
             "table.toml": "already exists",
             "nas_attn.db": "already exists",

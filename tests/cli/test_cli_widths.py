@@ -26,7 +26,7 @@ from nas_attn.storage.trial_book import TrialBook
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
 AT = ("--storage", "sqlite:///made.db")
 COMMANDS = (
-    ("pareto", "made", *AT),
+    ("show", "made", *AT),
     ("effects", "made", *AT),
     ("effects", "made", "--of", "latency", *AT),
     ("status", *AT),
@@ -34,9 +34,7 @@ COMMANDS = (
     ("studies", "list", *AT),
     ("modules",),
     ("modules", "se"),
-    ("modules", "--runtimes"),
     ("sites", "resnet20", "--input", "3x32x32"),
-    ("sites", "resnet8", "--input", "3x32x32", "--space", "small"),
 )
 PARTED = re.compile(r"\d\n[ ]*(%|×|points|ms|s|min|h)(?=[\s.,;:)]|$)")
 TO_COPY = ("nas-attn ", "optuna-dashboard ", "pip ", "import ", "from ", "model", "na.", ")", '"')

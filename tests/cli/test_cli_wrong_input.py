@@ -89,8 +89,11 @@ def test_a_wrong_recipe(table: Path, nas, old: str, new: str, words: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--try", "stage1=se(reduction=16)"], "reduction=16 leaves less than 1 of 8 channels"),
-        (["--try", "stage9=se"], "unknown site 'stage9'"),
+        (
+            ["--placement", "stage1=se(reduction=16)"],
+            "reduction=16 leaves less than 1 of 8 channels",
+        ),
+        (["--placement", "stage9=se"], "unknown site 'stage9'"),
         (["--set", "foo"], "--set 'foo'"),
         (["--set", "limits.max_latency_ratio=0.9"], "max_latency_ratio = 0.9"),
         (["--set", "search.trails=3"], "unknown key 'search.trails': did you mean 'trials'?"),
@@ -176,11 +179,11 @@ STUDIES = Path(__file__).resolve().parents[2] / "studies"
             "data set 'cifar10' is not at 'empty",
         ),
         (
-            ["sites", "resnet8", "--space", "smal"],
+            ["search", "digits", "--set", "space=smal", "--dry-run"],
             "unknown search space 'smal': did you mean 'small'?",
         ),
         (
-            ["sites", "resnet8", "--space", str(STUDIES / "digits.toml")],
+            ["search", "digits", "--set", f"space={STUDIES / 'digits.toml'}", "--dry-run"],
             "digits.toml is a recipe, not a search space: its space is",
         ),
         (["search", "x" * 300 + ".toml"], "cannot be a file: File name too long"),

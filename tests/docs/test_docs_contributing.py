@@ -86,7 +86,7 @@ def printed(contributed: Path, tmp_path_factory: pytest.TempPathFactory) -> Prin
     commands = [
         ["modules", "lct", "--channels", "64", "--set", "groups=8", "--json"],
         [*search.split(), *options],
-        f"pareto digits --storage {url} --json".split(),
+        f"show digits --storage {url} --json".split(),
     ]
     shown = python(contributed, "-c", RUN + ATTACHING, json.dumps(commands))
     module, _, front, attached = shown.split(END)

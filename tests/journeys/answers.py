@@ -37,7 +37,7 @@ def finished(shell: Shell, study: str, *, trials: int, options: str = "") -> dic
     """The answer of a study that has come to its end, after looking whether it is whole and says
     one thing everywhere.
     """
-    answer: dict[str, Any] = shell.types(f"pareto {study} --json {options}").json
+    answer: dict[str, Any] = shell.types(f"show {study} --json {options}").json
     candidates = answer["candidates"]
     assert sorted(c["trial"] for c in candidates) == list(range(trials)), (
         "each trial has one candidate"

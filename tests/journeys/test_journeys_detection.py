@@ -73,17 +73,17 @@ def test_with_a_detector_and_photographs_of_ones_own(shell: Shell) -> None:
         "boxes.pt": "",
         "boxes.onnx": "--format onnx",
     }.items():
-        shell.types(f"export boxes --trial 1 {options}")
+        shell.types(f"export boxes --placement 1 {options}")
         card = json.loads((shell.folder / f"{name}.json").read_text())
         assert card["output"] == {
             "shape": ["N", 100, 6],
             "what": "boxes",
             "classes": ["blue", "red"],
         }
-        found = shell.types(f"check-export {name} --json").json
+        found = shell.types(f"validate-export {name} --json").json
         assert found["agrees"], name
         assert found["map50_95"] == pytest.approx(card["here"]["value"], abs=2e-3)
-    assert "'torch'" in shell.types("export boxes --trial 1 --format torch", status=2).error
+    assert "'torch'" in shell.types("export boxes --placement 1 --format torch", status=2).error
 
 
 def test_with_ultralytics(shell: Shell) -> None:
@@ -99,11 +99,11 @@ def test_with_ultralytics(shell: Shell) -> None:
         " channel --yes"
     )
     searched(shell, settings(MADE))
-    shell.types("export boxes --trial 1 --format ultralytics")
+    shell.types("export boxes --placement 1 --format ultralytics")
     card = json.loads((shell.folder / "boxes-best.pt.json").read_text())
     assert card["output"]["what"] == "boxes"
     assert card["output"]["classes"] == [str(digit) for digit in range(10)]
-    shell.types("export boxes --trial 1 --format onnx")
+    shell.types("export boxes --placement 1 --format onnx")
     card = json.loads((shell.folder / "boxes.onnx.json").read_text())
     assert card["check"]["difference"] < 1e-3
     lines = (shell.folder / "boxes.onnx.md").read_text().partition("```python\n")[2]
@@ -111,4 +111,4 @@ def test_with_ultralytics(shell: Shell) -> None:
     with contextlib.chdir(shell.folder):
         exec(lines.partition("```")[0], given)
     assert given["boxes"].shape == (1, *card["output"]["shape"][1:])
-    assert "cannot be checked here" in shell.types("check-export boxes.onnx", status=2).error
+    assert "cannot be checked here" in shell.types("validate-export boxes.onnx", status=2).error

@@ -55,7 +55,7 @@ def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
         if c["state"] == "scored" and c["placement"].startswith("stage")
     ][-1]
     assert taken["placement"] in (shell.folder / "study.html").read_text()
-    shell.types(f"export study --trial {taken['trial']}")
+    shell.types(f"export study --placement {taken['trial']}")
     exported = torch.load(shell.folder / "study.pt", weights_only=True)
     network = build(BackboneSection(name="resnet8", width=4), input_shape=(3, 16, 16), classes=3)
     attach(network, exported["notes"]["placement"], input_shape=(3, 16, 16))

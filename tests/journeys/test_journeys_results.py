@@ -51,19 +51,21 @@ def test_the_recommendation_is_tested_and_trained_as_the_target_says(done: Shell
     run = "--workers 2 --threads 1"
     planned = done.types("validate digits --dry-run --json").json
     assert planned["family"]["blocks"] == 2
-    assert done.types("pareto digits --json").json["test_readings"] == [], (
+    assert done.types("show digits --json").json["test_readings"] == [], (
         "a search reads no test images"
     )
     assert "Test 1: " in done.types(f"validate digits {run}").out
-    readings = done.types("pareto digits --json").json["test_readings"]
+    readings = done.types("show digits --json").json["test_readings"]
     assert len(readings) == planned["family"]["blocks"] * len(planned["family"]["networks"])
     shown = done.types("validate digits --json").json
     assert done.types("validate digits --json").json == shown, "asked again, it shows what it found"
-    done.types(f"retrain digits --trial 3 --also none --epochs 2 {run}")
-    trained = done.types(f"retrain digits --trial 3 --also none --epochs 2 {run} --json").json
+    done.types(f"retrain digits --placement 3 --placement none --epochs 2 {run}")
+    trained = done.types(
+        f"retrain digits --placement 3 --placement none --epochs 2 {run} --json"
+    ).json
     assert len(trained["runs"]) == 2
     assert all(0 <= row["metrics"]["accuracy"] <= 1 for row in trained["runs"])
-    card = done.types("export digits --trial 3 --json -o retrained.pt").json["card"]
+    card = done.types("export digits --placement 3 --json -o retrained.pt").json["card"]
     accuracies = [
         row["metrics"]["accuracy"] for row in trained["runs"] if row["placement"] != "none"
     ]
@@ -71,14 +73,14 @@ def test_the_recommendation_is_tested_and_trained_as_the_target_says(done: Shell
 
 
 def test_a_finished_study_stays_as_it_is(done: Shell) -> None:
-    before = done.types("pareto digits --json").json
+    before = done.types("show digits --json").json
     assert "done (complete)" in done.types("worker digits --threads 1").out
     done.types("resume digits --workers 2 --threads 1")
     done.types(
         "search digits --workers 1 --threads 1 --trials 12 "
         + settings(DIGITS, search__pruner="none")
     )
-    after = done.types("pareto digits --json").json
+    after = done.types("show digits --json").json
     assert [c["scores"] for c in after["candidates"]] == [c["scores"] for c in before["candidates"]]
     refused = done.types("search digits --trials 13", status=2).error
     assert "another name" in refused
@@ -86,8 +88,8 @@ def test_a_finished_study_stays_as_it_is(done: Shell) -> None:
 
 def test_the_copy_says_what_the_original_says(done: Shell) -> None:
     done.types("backup copy.db")
-    here = done.types("pareto digits --json").json
-    there = done.types("pareto digits --json --storage sqlite:///copy.db").json
+    here = done.types("show digits --json").json
+    there = done.types("show digits --json --storage sqlite:///copy.db").json
     assert here == there
     with sqlite3.connect(done.folder / "copy.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -40,7 +40,7 @@ def test_from_init_to_a_network_taken_home(shell: Shell) -> None:
     page = (shell.folder / "study.html").read_text()
     assert "mean IoU" in page
     assert "new images" not in page
-    assert "in float32: mean IoU" in shell.types("export study --trial 1").out
+    assert "in float32: mean IoU" in shell.types("export study --placement 1").out
     card = json.loads((shell.folder / "study.pt.json").read_text())
     assert card["output"] == {
         "shape": ["N", 2, 16, 16],
@@ -58,13 +58,13 @@ def test_it_is_validated_retrained_and_exported_as_a_graph(shell: Shell) -> None
     assert "mean IoU" in " ".join(said.split())
     assert "new images" not in said
     shell.types(
-        "retrain study --trial 1 --epochs 3 --workers 1 --threads 1"
+        "retrain study --placement 1 --epochs 3 --workers 1 --threads 1"
     )  # a validation's runs have no curve
     shell.types("report study")
     assert "Trainings for use" in (shell.folder / "study.html").read_text()
     for options in ("--normalize", ""):
-        shell.types(f"export study --trial 1 --format onnx {options}")
+        shell.types(f"export study --placement 1 --format onnx {options}")
         card = json.loads((shell.folder / "study.onnx.json").read_text())
-        found = shell.types("check-export study.onnx --json").json
+        found = shell.types("validate-export study.onnx --json").json
         assert (found["agrees"], found["right"]) == (True, None)
         assert found["mean_iou"] == pytest.approx(card["here"]["value"], abs=1e-4)

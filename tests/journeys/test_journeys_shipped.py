@@ -44,7 +44,7 @@ def stopped_once(shell: Shell, recipe: str, tiny: str, workers: int) -> None:
     search = shell.begins(command).until(r"trial 1 \(uniform")
     study = forecast["study"]
     assert f"nas-attn resume {study}" in search.ctrl_c().ends(130).err
-    before = shell.types(f"pareto {study} --json").json
+    before = shell.types(f"show {study} --json").json
     done = {
         c["trial"]: c["scores"][0]["metrics"]
         for c in before["candidates"]

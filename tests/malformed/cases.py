@@ -46,12 +46,12 @@ def recipes(rng: random.Random) -> Case:
 
 def spaces(rng: random.Random) -> Case:
     files = base_files(rng, mine_space_toml=spoiled(rng, SPACE))
-    return Case(["sites", "resnet8", "--space", "mine_space.toml", "--input", "1x12x12"], files)
+    return Case(["search", "mine.toml", "--set", "space=mine_space.toml", "--dry-run"], files)
 
 
 def placements(rng: random.Random) -> Case:
     return Case(
-        ["search", "mine.toml", "--dry-run", "--try", word(rng, *PLACEMENTS)], base_files(rng)
+        ["search", "mine.toml", "--dry-run", "--placement", word(rng, *PLACEMENTS)], base_files(rng)
     )
 
 
@@ -90,7 +90,7 @@ def urls(rng: random.Random) -> Case:
     ):  # a name that would be looked up in a network
         url = letters(rng, URLS[0])
     command = rng.choice(
-        (["status"], ["pareto", "mine"], ["backup", "copy.db"], ["resume"], ["export"])
+        (["status"], ["show", "mine"], ["backup", "copy.db"], ["resume"], ["export"])
     )
     return Case([*command, "--storage", url], base_files(rng))
 
@@ -122,7 +122,7 @@ HARMLESS = {
     "sites": ["resnet8", "--input", "1x12x12"],
     "modules": ["se"],
     "latency": ["none", "--study", "mine"],
-    "check-export": ["mine.pt"],
+    "validate-export": ["mine.pt"],
     "clean": ["mine", "--dry-run"],
 }
 """Arguments with which a command does little, whatever else is said; others find no study where
@@ -282,8 +282,8 @@ WEIGHT_MISHAPS: tuple[Callable[[random.Random, dict[str, Any]], Any], ...] = (
     *(_replaced, _replaced, _renamed, _prefixed, _wrapped, _other, _fewer, _more, _no_state),
 )
 
-READING = """status; status made; pareto; pareto --json; report -o out.html; effects; effects made --of latency; backup copy.db
-validate --dry-run; extend made --space small --dry-run; clean made --dry-run; stop made --no-wait; launch made --on slurm; export made"""
+READING = """status; status made; show; show --json; report -o out.html; effects; effects made --of latency; backup copy.db
+test --dry-run; extend made --space small --dry-run; clean made --dry-run; stop made --no-wait; launch made --on slurm; export made"""
 STRANGE = (
     *("", "x", "{}", "[]", "null", "[[]]", '{"a": NaN}', "stage1=", "none", "9" * 5000, "[" * 3000),
     *(None, -1, 0, 2**62, 1e308, b"\xff\0"),

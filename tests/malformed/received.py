@@ -266,7 +266,7 @@ def cards(
             json.dumps({**facts, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}), "utf-8"
         )
 
-    return Case(["check-export", file], base="exported", spoil=spoil, damaged=True)
+    return Case(["validate-export", file], base="exported", spoil=spoil, damaged=True)
 
 
 def spoiled_json(rng: random.Random, content: Any) -> bytes:

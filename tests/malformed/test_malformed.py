@@ -79,7 +79,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     typed(
         folder,
         ["search", "received.toml", *small, "--trials", "2"],
-        *(["export", "--trial", "1", "--format", f] for f in FORMATS),
+        *(["export", "--placement", "1", "--format", f] for f in FORMATS),
     )
     return folder
 
@@ -212,7 +212,7 @@ def test_a_spoiled_onnx_file_is_one_sentence(
 ) -> None:
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
-    typed(exported, ["export", "--trial", "1", "--format", "onnx"])
+    typed(exported, ["export", "--placement", "1", "--format", "onnx"])
     wrong = []
     for number in range(30):
         malformed = received.cards(random.Random(f"{SEED}/{number}"), ("received.onnx",))

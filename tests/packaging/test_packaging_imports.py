@@ -64,7 +64,7 @@ def test_looking_at_a_study_loads_no_torch(tmp_path: Path) -> None:
     """It would take two seconds more."""
     with tarfile.open(REAL) as archive:
         archive.extractall(tmp_path, filter="data")
-    commands = "\n".join(run_command(name, "real") for name in ("status", "pareto", "effects"))
+    commands = "\n".join(run_command(name, "real") for name in ("status", "show", "effects"))
     code = f"import os\nos.chdir({str(tmp_path)!r})\n{commands}"
     assert not loaded(code) & {"torch", "torchvision"}
 

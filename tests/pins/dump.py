@@ -23,10 +23,10 @@ from pinned import as_json  # noqa: E402
 import studies  # noqa: E402 - found by the line above, as pytest finds it
 
 COMMANDS = (
-    ("pareto", "made", "--json"),
+    ("show", "made", "--json"),
     ("status", "made", "--json"),
     ("effects", "made", "--json"),
-    ("validate", "made", "--dry-run", "--json"),
+    ("test", "made", "--dry-run", "--json"),
 )
 TEN = (
     studies.the_usual,

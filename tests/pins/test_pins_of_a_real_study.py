@@ -5,7 +5,7 @@
     nas-attn search digits --name real --trials 12 --set backbone.width=4 --set target.epochs=2
         --set target.seeds=3 --set latency.session_seconds=0.3 --set latency.tolerance=0.2
         --set search.confirm_seeds=1
-    nas-attn validate real --seeds 3 --front 1
+    nas-attn test real --seeds 3 --front 1
     nas-attn retrain real
 """
 
@@ -22,18 +22,18 @@ from pinned import as_json, check, decided, steady
 from nas_attn import api
 
 COMMANDS = (
-    ("pareto", "real"),
+    ("show", "real"),
     ("status", "--json"),
     ("status", "real", "--json"),
-    ("pareto", "real", "--json"),
-    ("pareto", "real", "--placement", "uniform eca", "--json"),
+    ("show", "real", "--json"),
+    ("show", "real", "--placement", "uniform eca", "--json"),
     ("effects", "real", "--of", "latency", "--json"),
-    ("validate", "real", "--json"),
-    ("validate", "real", "--dry-run", "--again", "--json"),
+    ("test", "real", "--json"),
+    ("test", "real", "--dry-run", "--another", "--json"),
     ("retrain", "real", "--json"),
     ("export", "real", "--json"),
-    ("export", "real", "--trial", "2", "-o", "second.pt", "--as-searched", "--json"),
-    ("check-export", "second.pt", "--json"),
+    ("export", "real", "--placement", "2", "-o", "second.pt", "--as-searched", "--json"),
+    ("validate-export", "second.pt", "--json"),
     ("report", "real", "-o", "real.html"),
 )
 

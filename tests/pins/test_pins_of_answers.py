@@ -25,20 +25,19 @@ KEPT = (
     studies.lower_is_better,
 )
 COMMANDS = (
-    ("pareto", "made"),
-    ("pareto", "made", "--json"),
+    ("show", "made"),
+    ("show", "made", "--json"),
     ("status", "made", "--json"),
-    ("validate", "made", "--dry-run", "--json"),
+    ("test", "made", "--dry-run", "--json"),
 )
 """Of each kept study: the first one's text, the others' JSON, and how each ends."""
 MORE = {
     "the_usual": (("effects", "made", "--json"), ("effects", "made", "--of", "latency", "--json")),
-    "tested_better": (("validate", "made", "--json"),),
+    "tested_better": (("test", "made", "--json"),),
 }
 CHOICES = (
-    ("--knee",),
-    ("--trial", "1"),
-    ("--trial", "99"),
+    ("--placement", "1"),
+    ("--placement", "99"),
     ("--placement", "uniform se(reduction=8)"),
     ("--placement", "stage1=eca"),
     ("--max-latency-ratio", "1.1"),
@@ -86,7 +85,7 @@ def test_what_a_study_answers_is_as_it_was(
         parts.append(f"$ nas-attn {' '.join(command)}\n{said}\n(status {ended.status})")
     if made in ("the_usual", "lower_is_better"):
         for asked in CHOICES:
-            ended = nas("pareto", "made", *asked, "--json")
+            ended = nas("show", "made", *asked, "--json")
             chosen = "" if ended.status else as_json(ended.json["chosen"])
             parts.append(f"{' '.join(asked)}\n{chosen}\n(status {ended.status})")
     check(f"{made}.txt", steady("\n\n".join(parts), tmp_path), renew=renew)

@@ -106,7 +106,7 @@ def test_a_study_decides_as_it_did(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NAS_ATTN_STORAGE", "sqlite:///made.db")
     studies.with_trials(case.maker(tmp_path, monkeypatch))
-    answer = nas("pareto", "made", "--json").json
+    answer = nas("show", "made", "--json").json
     trials = {row["key"]: row["trial"] for row in answer["candidates"]}
     assert at(answer, "card.verdict") == case.verdict
     assert at(answer, "card.taken.key") == case.taken
@@ -118,7 +118,7 @@ def test_a_study_decides_as_it_did(
         assert at(answer, path) == (
             pytest.approx(value, abs=6e-4) if isinstance(value, float) else value
         ), path
-    assert nas("validate", "made", "--dry-run").status == case.validate
+    assert nas("test", "made", "--dry-run").status == case.validate
     assert nas("effects", "made").status == case.effects
 
 

@@ -282,7 +282,9 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     view = choosing.chosen(study, answer_of(now), Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"was stopped .*again"):
         kept_weights.trained_model(study, plan, view)
-    trained = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
+    trained = nas(
+        "export", "--placement", "0", "--train-again", "--threads", "1", "--output", "bare.pt"
+    )
     assert trained.status == 0, trained.err
     assert "after 2 epochs: score 1" in trained.err
     assert Path("bare.pt").is_file()

@@ -79,7 +79,7 @@ def test_a_dry_run_for_a_folder_of_images_upgrades_nothing(earlier: Path, nas: N
     photographs(earlier / "photos")
     path = earlier / "nas_attn.db"
     before = path.read_bytes()
-    planned = nas("search", "photos", "--backbone", "resnet8", "--minutes", "60", "--dry-run")
+    planned = nas("search", "photos", "--backbone", "resnet8", "--time", "60m", "--dry-run")
     assert planned.status == 0, planned.error
     assert path.read_bytes() == before
 
@@ -88,7 +88,7 @@ def test_an_earlier_study_is_reported(earlier: Path, nas: Nas) -> None:  # noqa:
     assert {study["name"] for study in nas("status", "--json").json} == {"whole", "half"}
     half = nas("status", "half", "--json").json
     assert (half["finished"], half["trials"], half["workers"]) == (2, 5, [])
-    now = nas("pareto", "whole", "--json").json
+    now = nas("show", "whole", "--json").json
     scored = [candidate for candidate in now["candidates"] if candidate["state"] == "scored"]
     assert len(scored) == 3
     latencies = sorted(candidate["latency"]["ratio"] for candidate in scored)

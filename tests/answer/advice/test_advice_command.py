@@ -14,7 +14,7 @@ from nas_attn.cli import advised, usual
 from nas_attn.cli.common import parse_shape
 from nas_attn.recipe.reading import load_recipe
 
-ONE_SESSION = ("--latency", "session_seconds=0.05", "--latency", "tolerance=0.9")
+ONE_SESSION = ("--set", "session_seconds=0.05", "--set", "tolerance=0.9")
 QUICK = ("--input", "3x16x16", *ONE_SESSION)
 
 
@@ -67,7 +67,7 @@ def test_the_printed_search_can_begin(
     told = nas("advise", "resnet8", *QUICK, *asked, "--json").json
     program, *words = shlex.split(told["begin"])
     assert program == "nas-attn"
-    began = nas(*words, "--time-limit", "0", "--workers", "1", "--threads", "1")
+    began = nas(*words, "--create-only")
     assert began.status == 0, began.error
     recipe = nas("show", "--json").json["recipe"]
     assert recipe["data"]["size"] == 16
@@ -101,10 +101,10 @@ def test_detectors_of_one_size_are_asked_about_at_it(name: str) -> None:
     ("words", "says"),
     [
         (("--task", "clasification"), "classification"),
-        (("--form", "zero"), "identity"),
+        (("--init", "zero"), "identity"),
         (("--target", "scrach"), "scratch"),
         (("--target", "weights"), "scratch"),
-        (("--latency", "mode=onxruntime"), "onnxruntime"),
+        (("--set", "mode=onxruntime"), "onnxruntime"),
         (("--input", "16"), "3x224x224"),
     ],
 )
@@ -115,6 +115,6 @@ def test_wrong_options_are_one_sentence(nas: Nas, words: tuple[str, ...], says: 
 
 
 def test_a_missing_device_is_one_sentence(nas: Nas) -> None:
-    ended = nas("advise", "resnet8", *QUICK, "--latency", "device=cuda")
+    ended = nas("advise", "resnet8", *QUICK, "--set", "device=cuda")
     assert ended.status == 1
     assert "CUDA" in ended.error

@@ -70,7 +70,7 @@ def test_a_quarter_of_the_candidates_are_relatives_that_can_be_used(
     assert nas("retrain", "--placement", named, *common).status == 0
     assert nas("export", "-o", "net.py", "--placement", named).status == 0
     assert nas("export", "-o", "net.onnx", "--placement", named).status == 0
-    assert nas("test", "--seeds", "2", "--also", named, *common).status == 0
+    assert nas("test", "--seeds", "2", "--placement", named, *common).status == 0
     for page in ("show", "report", "effects"):
         assert nas(page).status == 0, page
 

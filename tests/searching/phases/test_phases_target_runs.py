@@ -77,7 +77,7 @@ def searched(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.mark.slow
 def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, nas: Nas) -> None:
-    command = ("validate", "--workers", "1", "--seeds", "2", "--placement", "stage1=simam")
+    command = ("test", "--workers", "1", "--seeds", "2", "--placement", "stage1=simam")
     assert nas(*command).status == 0
     store = open_study("tiny").store
     runs = [row.run for row in store.queue.rows(protocol="target")]
@@ -89,16 +89,16 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     assert all(
         point.purpose != "validate" for view in snapshot(store).candidates for point in view.scores
     )
-    out = nas("pareto").out
+    out = nas("show").out
     tested, table = out.index("2 trainings each"), out.index("the front (*)")
     assert tested < table < out.index("Test 1: ")
     found = nas("retrain", "--placement", "stage1=simam", "--seeds", "2", "--json").json["runs"]
     assert {run["purpose"] for run in found} == {"validate"}
     assert len(store.queue.rows(protocol="target")) == len(runs)
-    assert nas(*command, "--again").status == 0
+    assert nas(*command, "--another").status == 0
     seeds = {row.run.seed for row in store.queue.rows(protocol="target")}
     assert seeds == {FIRST_SEED, FIRST_SEED + 1, 2 * FIRST_SEED, 2 * FIRST_SEED + 1}
-    shown = nas("validate")
+    shown = nas("test")
     assert (shown.status, "Test 2" in shown.out) == (
         0,
         True,
@@ -109,7 +109,7 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
 def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothing(
     searched: Path, nas: Nas
 ) -> None:
-    done = nas("validate", "--dry-run", "--difference", "0.02", "--placement", "stage2=simam")
+    done = nas("test", "--dry-run", "--difference", "0.02", "--placement", "stage2=simam")
     assert done.status == 0, done.err
     assert all(word in done.out for word in ("against ", "3 seeds", "80 %", "2.0 points"))
     store = open_study("tiny").store
@@ -161,9 +161,9 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["validate", "--margin", "-1"], "--margin -1.0"),
-        (["validate", "--placement", "stage9=se"], "unknown site 'stage9'"),
-        (["retrain", "--trial", "77"], "has no trial 77"),
+        (["test", "--margin", "-1"], "--margin -1.0"),
+        (["test", "--placement", "stage9=se"], "unknown site 'stage9'"),
+        (["retrain", "--placement", "77"], "has no trial 77"),
         (["retrain", "--placement", "stage9=se"], "unknown site 'stage9'"),
     ],
 )
@@ -191,11 +191,11 @@ def test_a_folder_without_a_test_split_is_refused_before_any_training(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.toml").write_text(TINY.replace('"digits-8x8"', '"folder:photos", size = 16'))
     na.search("tiny.toml", trials=2, say=lambda line: None, device="cpu")
-    done = nas("validate", "--dry-run")
+    done = nas("test", "--dry-run")
     assert done.status == 2
     assert "test'" in done.err
     shutil.copytree(tmp_path / "photos" / "val" / "dark", tmp_path / "photos" / "test" / "dark")
-    done = nas("validate", "--dry-run")
+    done = nas("test", "--dry-run")
     assert done.status == 2, "half a test split is none"
     assert f"'{Path('photos', 'test', 'light')}' has no image" in done.err
 
@@ -211,7 +211,7 @@ def test_an_evaluator_is_asked_for_its_test_split(table: Path, nas: Nas) -> None
     )
     changes = {"target.epochs": 3, "target.seeds": 2, "search.confirm_seeds": 0}
     na.search("table.toml", trials=4, say=lambda line: None, overrides=changes)
-    (result,) = nas("validate", "--workers", "1", "--json").json["validations"]
+    (result,) = nas("test", "--workers", "1", "--json").json["validations"]
     lines = (table / "test.txt").read_text().splitlines()
     assert len(lines) == len(set(lines)) == 2 * len(result["family"]["networks"])
     assert all(line.endswith("|0") for line in lines)
@@ -231,7 +231,7 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(
 ) -> None:
     network = ("--placement", "stage1=simam stage2=simam stage3=simam")
     assert nas("export", *network, "-o", "before.pt").status == 0
-    command = ("retrain", *network, "--also", "none", "--json", "--workers", "1")
+    command = ("retrain", *network, "--placement", "none", "--json", "--workers", "1")
     runs = nas(*command).json["runs"]
     assert [found["placement"] == "none" for found in runs] == [False, True]
     assert {found["seed"] for found in runs} == {FIRST_RETRAINING}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from command_line import Nas
 from optuna.trial import TrialState
 
 from nas_attn.recipe.reading import load_recipe
@@ -96,17 +97,18 @@ def with_a_pace(opened: opening.OpenStudy, epoch_s: float) -> None:
     opened.store.release(lease)
 
 
-@pytest.mark.parametrize(("trials", "minutes"), [("80", "1"), ("5", "600")])
+@pytest.mark.parametrize(("trials", "minutes"), [(80, 1), (5, 600)])
 def test_a_number_of_candidates_counts_also_with_a_time(
-    table: Path, nas: Nas, trials: str, minutes: str
+    table: Path, trials: int, minutes: int
 ) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
     with_a_pace(opened, 10.0)
-    nothing = ("--time-limit", "0", "--workers", "1")
-    nas("resume", "--minutes", minutes, *nothing)
-    assert opened.trials not in (14, int(trials)), "as many as the time allows"
-    nas("resume", "--trials", trials, "--minutes", minutes, *nothing)
-    assert opened.trials == int(trials)
+    clock = planning.SearchTime(60.0 * minutes, time.monotonic(), None)
+    planning.time_left(opened, clock, workers=1)
+    assert opened.trials not in (14, trials), "as many as the time allows"
+    beginning.take_up(opened, trials=trials)
+    planning.time_left(opened, replace(clock, trials=trials), workers=1)
+    assert opened.trials == trials
     assert opened.store.settings.ends_at is not None
 
 

@@ -183,7 +183,7 @@ def test_the_longer_training_of_the_bare_backbone_is_that_of_the_longer_search(
 def test_tests_and_weights_of_the_former_target_stay(searched: Path, nas: Nas) -> None:  # noqa: F811
     common = ("--workers", "1", "--device", "cpu")
     assert nas("retrain", "--placement", "stage1=simam", *common).status == 0
-    assert nas("test", "--seeds", "2", "--also", "stage1=simam", *common).status == 0
+    assert nas("test", "--seeds", "2", "--placement", "stage1=simam", *common).status == 0
     before = open_study("short")
     checkpoints = before.store.all_checkpoints()
     weights = set(checkpoints)

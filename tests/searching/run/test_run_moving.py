@@ -122,7 +122,7 @@ def test_a_study_outlives_its_machine(
     (former,) = moved.json["elsewhere"]
     assert former["details"]["instructions"] == "DEFAULT"
     assert set(again) <= former["latencies"].keys()
-    assert "instructions DEFAULT" in nas("pareto", "table").out
+    assert "instructions DEFAULT" in nas("show", "table").out
     assert nas("resume", "table", "--workers", "1", "--here").err.count("note: latencies") == 0
 
 
@@ -138,9 +138,9 @@ def test_a_card_decides_nothing_while_latencies_are_missing(
     assert known["card"]["verdict"] == "take"
     another = Fingerprint("cpu", "another machine", ())
     opened.store.move_to(to_text(another), again=[])
-    found = nas("pareto", "table", "--json").json
+    found = nas("show", "table", "--json").json
     assert (found["card"]["verdict"], found["recommendation"]) == ("nothing", None)
-    said = nas("pareto", "table").out
+    said = nas("show", "table").out
     assert "--here" in said
     assert "Keep the bare backbone" not in said
 

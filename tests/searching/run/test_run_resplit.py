@@ -117,12 +117,12 @@ def test_mistakes_are_those_of_the_images_that_each_run_was_scored_on(study: Ope
 def test_an_exported_network_is_scored_on_images_that_its_weights_have_not_seen(
     study: OpenStudy, nas: Nas
 ) -> None:
-    assert nas("export", "few", "--trial", "1", "--storage", study.url).status == 0
+    assert nas("export", "few", "--placement", "1", "--storage", study.url).status == 0
     card = json.loads(Path("few.pt.json").read_text())
     seed = card["training"]["seed"]
     assert card["data"]["divided_by_seed"] == seed
     assert card["here"]["right"] == card["training"]["right"]
-    found = nas("check-export", "few.pt", "--json").json
+    found = nas("validate-export", "few.pt", "--json").json
     assert found["right"] == card["here"]["right"]
 
 
@@ -131,13 +131,13 @@ def test_a_retrained_network_is_exported_whatever_the_search_scored_on_other_ima
 ) -> None:
     shutil.copytree(Path.cwd(), tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    assert nas("retrain", "few", "--trial", "1", "--workers", "1").status == 0
+    assert nas("retrain", "few", "--placement", "1", "--workers", "1").status == 0
     with closing(sqlite3.connect("nas_attn.db")) as database, database:
         worse = (
             "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', 0) WHERE protocol = ?"
         )
         assert database.execute(worse, ("target",)).rowcount
-    assert nas("export", "few", "--trial", "1").status == 0
+    assert nas("export", "few", "--placement", "1").status == 0
     card = json.loads(Path("few.pt.json").read_text())
     assert card["training"]["seed"] == FIRST_RETRAINING
     assert card["data"]["divided_by_seed"] == FIRST_RETRAINING
