@@ -19,7 +19,6 @@ from nas_attn._version import __version__
 from nas_attn.cli import (
     advise,
     answers,
-    doctor,
     export,
     init,
     measuring,
@@ -84,7 +83,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "backup": upkeep.backup,
         "clean": upkeep.clean,
         "delete": upkeep.delete,
-        "doctor": doctor.doctor,
+        "doctor": upkeep.doctor,
     },
 }
 

@@ -1,11 +1,13 @@
-"""`nas-attn status`, `backup`, `clean` and `delete`."""
+"""`nas-attn status`, `backup`, `clean`, `delete` and `doctor`."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,6 +44,8 @@ FREED = {
     "strays": "unused files",
     "prepared": "files of decoded images",
 }
+# packages that only some users need
+OPTIONAL = ("optuna-dashboard", "timm", "onnxruntime", "psycopg")
 # Reasons of failures that are shown
 REASONS = 5
 
@@ -346,6 +350,36 @@ def _list_studies(context: Context) -> None:
     console(wide=context.wide).print(
         table(title, columns, rows, whole=["study"], optional=["created"])
     )
+
+
+def doctor(context: Context) -> None:
+    """Show versions, devices, threads and optional packages.
+
+    Examples:
+      nas-attn doctor
+      nas-attn doctor --json
+
+    More on GPUs: docs/develop/gpu-check.md
+    """
+    import torch
+
+    from nas_attn.storage.opening import versions
+
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    found: dict[str, str | None] = {
+        **versions(),
+        "device": ", ".join(gpus) or "cpu",
+        "threads": str(torch.get_num_threads()),
+    }
+    for package in OPTIONAL:
+        found[package] = None
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    if context.as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        echo(f"{name:<18}{value or 'not installed'}")
 
 
 def _candidates(listed: StudySummary) -> str:
