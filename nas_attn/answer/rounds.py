@@ -1,19 +1,29 @@
-"""Further runs after the last candidate: who gets more seeds and rounds, and whether all ran."""
+"""What follows the last candidate: who gets more seeds and rounds, whether all ran, and how many
+latency sessions end the search.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+import statistics
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
 from nas_attn.answer.means import chance_of_no_loss, recommended
 from nas_attn.answer.recommending import Recommendation
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
+from nas_attn.latency.paired import MAX_CANDIDATES
+from nas_attn.latency.ratios import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.model import Evidence
 from nas_attn.model.features import is_other
 from nas_attn.model.hypotheses import cdf
-from nas_attn.recipe.purposes import ROUND
+from nas_attn.recipe.purposes import CONFIRM, ROUND
 from nas_attn.recipe.recipe import Recipe
+from nas_attn.space.placement import BARE
+from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.records import Session
 from nas_attn.storage.store import StudyStore
 
 # for each of `search.confirm_seeds`
@@ -22,6 +32,14 @@ ROUNDS_PER_SEED = 2
 RIVALS = 2
 # networks that get further seeds
 CONFIRMED = 6
+# purposes of the runs between the candidates and the answer
+FURTHER = (CONFIRM, ROUND)
+# lease of the worker that measures the front's latencies precisely
+NARROW = "narrow"
+# share of the training time for latency sessions, once each network has a few
+LATENCY_SHARE = 0.25
+# latency sessions whose times give the pace of further ones
+LAST_SESSIONS = 8
 # draws from the posterior; the best in any of them may be the best
 POSTERIOR_DRAWS = 8
 # a control that is less likely to be better than the recommended network joins no further round;
@@ -182,3 +200,45 @@ def all_rounds_ran(store: StudyStore, recipe: Recipe) -> bool:
     settings = store.settings
     had = rounds_begun(store) - settings.rounds_before
     return settings.test_from is None and had >= ROUNDS_PER_SEED * recipe.search.confirm_seeds
+
+
+def last_sessions(opened: OpenStudy, keys: Iterable[str]) -> int:
+    """Number of latency sessions that these networks still get: as many as their tolerance seems to
+    need, within their share of time.
+    """
+    store = opened.store
+    bare = {row.key for row in store.candidates() if row.placement == BARE}
+    mine = set(keys) - bare
+    further = store.queue.rows(purposes=FURTHER)
+    waiting = any(row.state == "waiting" for row in further)
+    if waiting:
+        trained_at = math.inf
+    else:
+        trained_at = max((row.finished_at or 0.0 for row in further), default=math.inf)
+    sessions = store.sessions()
+    before = [session for session in sessions if session.started_at < trained_at]
+    needed = sessions_needed(before, mine, tolerance=opened.recipe.latency.front_tolerance)
+    if not before or not needed:
+        return 0
+    allowed = math.ceil(
+        _latency_share_s(opened, before, mine) / _session_s(before[-LAST_SESSIONS:])
+    )
+    planned = min(max(needed) * math.ceil(len(needed) / MAX_CANDIDATES), allowed)
+    return max(0, planned - (len(sessions) - len(before)))
+
+
+def _session_s(sessions: Sequence[Session]) -> float:
+    if sessions:
+        return statistics.fmean(session.duration_s for session in sessions)
+    return 0.0
+
+
+def _latency_share_s(opened: OpenStudy, sessions: Sequence[Session], keys: Iterable[str]) -> float:
+    """Seconds for these networks' further sessions: what is left of their share, or enough for
+    ENOUGH_SESSIONS of each.
+    """
+    had = Counter(sample.key for session in sessions for sample in session.samples)
+    fewest = min((had[key] for key in keys), default=ENOUGH_SESSIONS)
+    trained_s = sum(seconds for _, seconds in opened.store.run_times())
+    left_s = LATENCY_SHARE * trained_s - sum(session.duration_s for session in sessions)
+    return max(left_s, opened.recipe.latency.session_seconds * (ENOUGH_SESSIONS - fewest), 0.0)

@@ -13,22 +13,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.live import Live
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import BarColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bar
 from rich.segment import Segment
-from rich.spinner import Spinner
+from rich.table import Column
 from rich.text import Text
 
 from nas_attn.errors import OperationError, printable
 from nas_attn.system.wrapping import LABEL_COLUMNS, unquoted, wrapped
 
 if TYPE_CHECKING:
+    from nas_attn.answer.progress import Progress
     from nas_attn.storage.opening import OpenStudy
 
 # letters of the bar
 BAR_COLUMNS = 20
-# Workers shown at most
-WORKERS = 8
 # before a row of the card
 INDENT = "  "
 
@@ -118,9 +118,9 @@ class ProgressLine:
     """How far the runs are, in a line. If the database does not answer, it is as it was."""
 
     def __init__(self, opened: OpenStudy, only: str | None) -> None:
-        self.opened = opened
+        self._opened = opened
         self._only = only
-        self._before = _ended(opened, only) if only else 0
+        self._before = self._ended() if only else 0
         self._began = time.monotonic()
         self._last = ""
         self._left_s = math.inf
@@ -133,71 +133,65 @@ class ProgressLine:
 
         # the workers say what is wrong with the database
         with impatient(), suppress(OperationError):
-            if self._only:
-                of_runs = _of_runs(self.opened, self._only, self._before, self.seconds)
-                self._last, self._left_s = of_runs
-            else:
-                self.opened = renewed(self.opened)
-                now = progress(self.opened)
-                self._last = progress_line(now)
-                self._left_s = math.inf if now.left_s is None else now.left_s
+            self._opened = renewed(self._opened)
+            now = progress(self._opened)
+            self._last = self._of_runs(now) if self._only else progress_line(now)
+            self._left_s = math.inf if now.left_s is None else now.left_s
         return self._last
 
     @property
-    def seconds(self) -> float:
-        """Since the beginning."""
-        return time.monotonic() - self._began
+    def share(self) -> float:
+        """Of the time that is over, as it was known when the line was read."""
+        seconds = time.monotonic() - self._began
+        return seconds / (seconds + self._left_s)
 
-    def bar(self) -> str:
-        """The share of the time that is over, as it was known when the line was read."""
-        seconds = self.seconds
-        if seconds > 0:
-            return f"{_bar(seconds / (seconds + self._left_s))} "
-        return ""
+    def _of_runs(self, now: Progress) -> str:
+        """`3/16 runs, about 12 min left`, of one purpose since the beginning."""
+        left = self._opened.store.queue.counts().get((self._only or "", "waiting"), 0)
+        done = self._ended() - self._before
+        rest = f", {now.time_left}" if left and now.time_left else ""
+        return f"{done}/{done + left} runs{rest}"
 
-
-class TurningLine:
-    """A turning mark and a text in one line, which is cut where the terminal ends."""
-
-    def __init__(self) -> None:
-        self._spinner = Spinner("dots")
-        self.text = ""
-
-    def __rich_console__(self, console: Console, _options: ConsoleOptions) -> RenderResult:
-        mark = self._spinner.render(console.get_time())
-        # assembled anew: a spinner's own text loses these settings, and wraps
-        yield Text(f"{mark} {self.text}", no_wrap=True, overflow="ellipsis")
+    def _ended(self) -> int:
+        """Runs of the purpose that have ended."""
+        counts = self._opened.store.queue.counts()
+        return sum(
+            count
+            for (purpose, state), count in counts.items()
+            if purpose == self._only and state != "waiting"
+        )
 
 
-@contextmanager
-def _shown(console: SafeConsole, line: ProgressLine) -> Iterator[None]:
-    """Shows the line and what each worker does, anew each second, at the end of a terminal."""
-    done = threading.Event()
-    spinner = TurningLine()
-    live = Live(
-        spinner,
+def progress_bar(console: SafeConsole) -> Bar:
+    """A bar, and a line that is cut where the terminal ends; both go when they are done."""
+    line = TextColumn(
+        "{task.description}",
+        markup=False,
+        table_column=Column(no_wrap=True, overflow="ellipsis"),
+    )
+    return Bar(
+        SpinnerColumn(),
+        BarColumn(BAR_COLUMNS),
+        line,
         console=console,
         transient=True,
-        refresh_per_second=8,
         redirect_stdout=False,
         redirect_stderr=False,
     )
 
-    def update() -> None:
-        rows = [
-            Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis")
-            for text in _at_work(line.opened)
-        ]
-        text = line.read()
-        spinner.text = f"{line.bar()}{text}"
-        live.update(Group(spinner, *rows))
+
+@contextmanager
+def _shown(console: SafeConsole, line: ProgressLine) -> Iterator[None]:
+    """Shows the line anew each second, at the end of a terminal."""
+    done = threading.Event()
 
     def tick() -> None:
-        while not done.wait(1.0):
-            update()
+        while not done.is_set():
+            bar.update(task, description=line.read(), completed=line.share)
+            done.wait(1.0)
 
-    with live:
-        update()
+    with progress_bar(console) as bar:
+        task = bar.add_task("", total=1.0)
         thread = threading.Thread(target=tick, daemon=True)
         thread.start()
         try:
@@ -205,61 +199,3 @@ def _shown(console: SafeConsole, line: ProgressLine) -> Iterator[None]:
         finally:
             done.set()
             thread.join()
-
-
-def _ended(opened: OpenStudy, purpose: str) -> int:
-    """Runs of a purpose that have ended."""
-    return sum(
-        n
-        for (what, state), n in opened.store.queue.counts().items()
-        if what == purpose and state != "waiting"
-    )
-
-
-def _bar(share: float) -> str:
-    """A progress bar over all phases, by time."""
-    done = round(BAR_COLUMNS * share)
-    return "━" * done + "─" * (BAR_COLUMNS - done)
-
-
-def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tuple[str, float]:
-    """`3/16 runs, about 12 min left`, and the seconds that are left."""
-    from nas_attn.answer.progress import target_s
-    from nas_attn.recipe.units import duration
-
-    done = _ended(opened, purpose) - before
-    left = opened.store.queue.counts().get((purpose, "waiting"), 0)
-    # before the first has ended: the pace of the search
-    each_s = seconds / done if done else target_s(opened)
-    if each_s is None:
-        left_s = math.inf
-    else:
-        left_s = max(0.0, each_s * left - (0.0 if done else seconds))
-    rest = ""
-    if left and left_s < math.inf:
-        rest = f", about {duration(left_s)} left"
-    return f"{done}/{done + left} runs{rest}", left_s
-
-
-def _at_work(opened: OpenStudy) -> list[str]:
-    """A line for each worker, the time first, so that a narrow terminal shows it; none if the
-    database does not answer.
-    """
-    from nas_attn.answer.workers import workers_of
-    from nas_attn.recipe.units import duration
-    from nas_attn.searching.worker.presence import IDLE, STARTING
-    from nas_attn.system.waiting import impatient
-
-    workers = []
-    with impatient(), suppress(OperationError):
-        workers = [worker for worker in workers_of(opened) if worker.state != "gone"]
-    lines = []
-    for worker in workers[:WORKERS]:
-        has_run = worker.doing not in (STARTING, IDLE)
-        what = worker.waiting or worker.doing or worker.state
-        at = "at " if has_run and what == worker.doing else ""
-        lines.append(f"{worker.pid} on {worker.device}: {duration(worker.at_it_s)} {at}{what}")
-    more = len(workers) - WORKERS
-    if more > 0:
-        lines.append(f"and {more} more: nas-attn status {opened.store.name}")
-    return lines

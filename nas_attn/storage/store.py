@@ -404,6 +404,21 @@ class StudyStore(Leases):
             return to_scores(connection.execute(query.order_by(*order)).mappings())
 
     @repeatable
+    def run_times(self, key: str | None = None) -> list[tuple[int, float]]:
+        """(epochs, seconds of training and scoring) of each run that was trained as the search
+        does; of one network, or of all.
+        """
+        score = tables.score
+        query = (
+            select(func.max(score.c.epochs), func.sum(score.c.wall_s))
+            .where(score.c.study_id == self._id, score.c.protocol == SEARCH)
+            .where(true() if key is None else score.c.key == key)
+            .group_by(score.c.key, score.c.seed, score.c.backbone)
+        )
+        with self._connector.read() as connection:
+            return [(epochs, seconds) for epochs, seconds in connection.execute(query)]
+
+    @repeatable
     def told_values(self, objective: int) -> list[float]:
         """What Optuna was told of an objective, by its number, of the trials that ended scored."""
         at = {"name": self.name, "number": objective}

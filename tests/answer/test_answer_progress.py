@@ -17,23 +17,25 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from command_line import Nas
 from made_study import recipe, usual
 
 from nas_attn.answer.progress import (
-    Phase,
-    PhaseProgress,
     Progress,
-    last_sessions,
+    progress,
     progress_line,
     time_left,
 )
+from nas_attn.answer.rounds import last_sessions
 from nas_attn.recipe.reading import load_recipe
+from nas_attn.recipe.units import named
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.overview import overview
 from nas_attn.space.notation import parse
 from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Run
 
 
@@ -72,8 +74,7 @@ def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
         infeasible=0,
         failed=0,
         running=1,
-        objective="accuracy",
-        best=0.704,
+        best="accuracy 70.40 %",
         left_s=40.0,
     )
     line = progress_line(now, working=False)
@@ -81,10 +82,51 @@ def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
     assert "70.40 %" in line
     assert progress_line(now).startswith(line)
     assert "40 s" in progress_line(now).removeprefix(line)
-    over = replace(now, scored=0, pruned=0, best=None, left_s=0.0)
+    over = replace(now, scored=0, pruned=0, best="", left_s=0.0)
     assert progress_line(over).startswith("0/8 candidates, ")
-    testing = replace(now, phase=PhaseProgress(Phase.TESTING, 2, 6))
+    testing = replace(now, phase="testing 2/6 runs")
     assert "testing 2/6 runs" in progress_line(testing)
+
+
+def test_what_is_left_is_the_open_runs_at_the_pace_of_a_run_divided_among_the_workers(
+    table: Path,
+) -> None:
+    changes = {"search.trials": 10, "search.confirm_seeds": 0}
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
+    store = opened.store
+    assert progress(opened).left_s is None, "before the first run has ended"
+    lease = store.acquire("run/1", owner="test", ttl_s=60)
+    assert lease is not None
+    for key, seconds in (("a", 20.0), ("b", 10.0), ("c", 60.0)):
+        run = Run(key, parse("none"), 0)
+        for rung in (0, 1):
+            store.add_score(
+                run, Score(0, rung, rung + 1, {"score": 1.0}, wall_s=seconds), lease=lease
+            )
+    assert progress(opened).left_s == 10 * 40.0
+    for owner in ("one", "other"):
+        store.workers.here(owner, device="cpu", doing="trial 1")
+    assert progress(opened).left_s == 10 * 40.0 / 2
+    store.queue.want([Run("a", parse("none"), 7, protocol="target", purpose="validate")])
+    now = progress(opened)
+    assert now.phase == "testing 0/1 runs"
+    assert now.left_s == 40.0 / 2
+
+
+def test_the_progress_adds_up_scores_in_the_database_and_reads_none(table: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        asked.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        progress(opened)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert any("nas_run" in statement for statement in asked)
+    assert not [one for one in asked if "nas_score" in one and "sum(" not in one]
 
 
 def test_the_last_latency_sessions_are_counted_before_the_first_of_them(tmp_path: Path) -> None:
@@ -138,9 +180,8 @@ def test_the_best_so_far_is_of_the_metric_also_after_a_cost(table: Path) -> None
     changes = {"objectives": ["params", "score"], "search.trials": 4, "search.confirm_seeds": 0}
     opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
     taking_part.work(opened, taking_part.Options(say=lambda line: None))
-    now = overview(opened).progress
-    assert now.objective == "score"
-    assert now.best == max(score for _, score in opened.book.values().values())
+    best = max(score for _, score in opened.book.values().values())
+    assert overview(opened).progress.best == named("score", best)
 
 
 def work_until_a_line(opened: OpenStudy) -> None:

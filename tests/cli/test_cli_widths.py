@@ -17,7 +17,7 @@ from rich.console import Console
 from nas_attn.answer.reading import snapshot
 from nas_attn.cli import main, running, upkeep
 from nas_attn.cli.tables import FittedTable
-from nas_attn.cli.terminal import TurningLine
+from nas_attn.cli.terminal import SafeConsole, progress_bar
 from nas_attn.space.notation import parse
 from nas_attn.storage.records import Score, StoredScore
 from nas_attn.storage.rows import Run
@@ -31,7 +31,6 @@ COMMANDS = (
     ("effects", "made", "--of", "latency", *AT),
     ("status", *AT),
     ("status", "made", *AT),
-    ("studies", "list", *AT),
     ("modules",),
     ("modules", "se"),
     ("sites", "resnet20", "--input", "3x32x32"),
@@ -133,13 +132,14 @@ def test_each_metric_of_a_retrained_network_has_a_column(columns: int, tmp_path:
 
 
 def test_the_line_of_progress_is_cut_and_not_wrapped() -> None:
-    line = TurningLine()
-    line.text = "12/20 candidates, 3 pruned, best accuracy 70.40 %, about 12 min left"
     output = io.StringIO()
-    shown = Console(width=40, file=output)
-    shown.print(line)
+    console = SafeConsole(width=40, file=output)
+    bar = progress_bar(console)
+    bar.add_task("12/20 candidates, 3 pruned, best accuracy 70.40 %, about 12 min left", total=1.0)
+    console.print(bar)
     (only,) = output.getvalue().splitlines()
     assert len(only) <= 40
+    assert "12/20" in only
 
 
 def test_sentences_of_status_part_no_number_from_its_unit() -> None:

@@ -13,9 +13,17 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from typing_extensions import override
 
-from nas_attn.answer.progress import FURTHER, NARROW, last_sessions
 from nas_attn.answer.reading import searched_snapshot
-from nas_attn.answer.rounds import RIVALS, all_rounds_ran, next_round, rounds_begun, to_confirm
+from nas_attn.answer.rounds import (
+    FURTHER,
+    NARROW,
+    RIVALS,
+    all_rounds_ran,
+    last_sessions,
+    next_round,
+    rounds_begun,
+    to_confirm,
+)
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.searching.phases.testing import must_test

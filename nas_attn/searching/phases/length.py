@@ -32,7 +32,6 @@ from nas_attn.answer.length import (
     needed_length,
 )
 from nas_attn.answer.means import SURE_ENOUGH
-from nas_attn.answer.progress import worker_count
 from nas_attn.answer.reading import searched_snapshot
 from nas_attn.errors import OperationError, RecipeError, several
 from nas_attn.recipe import tasks
@@ -264,7 +263,7 @@ class FindingLength(BareTrainings):
         if until is None or epoch_s is None or not tried.scores:
             return following
         left_s = until - self.worker.opened.database.now()
-        each_s = epoch_s * SEEDS_PER_LENGTH / worker_count(self.store)
+        each_s = epoch_s * SEEDS_PER_LENGTH / self.store.workers.at_once()
         return [epochs for epochs in following if epochs * each_s <= left_s]
 
     @override
@@ -326,7 +325,7 @@ class FindingLength(BareTrainings):
             epoch_s: seconds of an epoch of the bare backbone.
             known: whether the target's length was found; else no run is as long.
         """
-        speed = Speed(epoch_s, worker_count(self.store), session_s(self.recipe))
+        speed = Speed(epoch_s, self.store.workers.at_once(), session_s(self.recipe))
         lengths = list(shorter_lengths(target, with_itself=known))
         for length in lengths:
             most = self.store.settings.trials

@@ -15,8 +15,9 @@ from typing_extensions import override
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import notation
 from nas_attn.answer.headline import nothing_recommended
-from nas_attn.answer.progress import FURTHER, seconds_per_epoch, time_left, worker_count
+from nas_attn.answer.progress import seconds_per_epoch, time_left
 from nas_attn.answer.reading import answer, blocks_done, families, keep_family, unfinished
+from nas_attn.answer.rounds import FURTHER
 from nas_attn.answer.validation import Family, TestedNetwork
 from nas_attn.answer.validation_forecast import finalists, once_each
 from nas_attn.errors import DataError, StudyError
@@ -270,7 +271,9 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
     each_s = [
         seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks
     ]
-    training_s = sum(each_s) * opened.recipe.target_training.rungs[-1] / worker_count(worker.store)
+    training_s = (
+        sum(each_s) * opened.recipe.target_training.rungs[-1] / worker.store.workers.at_once()
+    )
     return family, training_s + len(family.networks) * _beside_s(opened, epoch_s)
 
 
@@ -283,7 +286,7 @@ def _beside_s(opened: OpenStudy, epoch_s: float) -> float:
     pace_s = time_left([row.finished_at for row in rows if row.finished_at], 1, lambda: run_s)
     if pace_s is None:
         return 0.0
-    return max(0.0, pace_s - run_s / worker_count(opened.store))
+    return max(0.0, pace_s - run_s / opened.store.workers.at_once())
 
 
 def cut(opened: OpenStudy) -> None:
