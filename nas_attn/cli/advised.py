@@ -172,8 +172,7 @@ def _show(advice: Advice, power: SearchPower, commands: AdvisedCommands, *, wide
         title = f"Attention in {advice.question.backbone} at {shape}"
         cells = [[*row.cells, row.placement] for row in rows(advice)]
         columns = [*ADVICE_COLUMNS, "placement"]
-        optional = ["pairs", "80 % interval", "95 % interval"]
-        shown = table(title, columns, cells, right=ADVICE_COLUMNS, optional=optional)
+        shown = table(title, columns, cells, right=ADVICE_COLUMNS)
         console(wide=wide).print(shown)
     for line in after_table(advice, power, commands):
         if line.label in COMMAND_ROWS:

@@ -28,6 +28,7 @@ from nas_attn.errors import RecipeError, StudyError, did_you_mean, shorten
 from nas_attn.system.importing import distrust
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
     from nas_attn.answer.answer import Answer
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from nas_attn.answer.criteria import Criteria
     from nas_attn.answer.effects import Effects
     from nas_attn.answer.snapshot import Snapshot
-    from nas_attn.cli.tables import FittedTable
     from nas_attn.storage.opening import OpenStudy
 
 
@@ -230,7 +230,7 @@ def _effects(now: Snapshot, what: str, at: str) -> Effects:
     raise StudyError(f"effects on '{what}' need at least eight candidates that have it: {more}")
 
 
-def _effects_table(effects: Effects) -> FittedTable:
+def _effects_table(effects: Effects) -> Table:
     """Each choice at each site on average over all placements, then each type at any site."""
     from rich.text import Text
 
@@ -247,4 +247,4 @@ def _effects_table(effects: Effects) -> FittedTable:
     numbers = ["adds", "good", "tried"]
     heading = effects_heading(effects.of)
     columns = ["site", "choice", *numbers]
-    return table(heading, columns, cells, right=numbers, whole=["site"], optional=["tried"])
+    return table(heading, columns, cells, right=numbers, whole=["site"])

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -39,9 +40,9 @@ from nas_attn.system.wrapping import Line
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
-    from nas_attn.cli.tables import FittedTable
     from nas_attn.storage.opening import OpenStudy
 
 INTERRUPTED = ExitStatus.INTERRUPTED
@@ -130,21 +131,43 @@ def table(
     *,
     right: Sequence[str] = (),
     whole: Sequence[str] = (),
-    optional: Sequence[str] = (),
-) -> FittedTable:
-    """Makes a table that fits the terminal.
+) -> Table:
+    """Makes a table that fits the terminal: words wrap there, numbers do not.
 
     Args:
         title: Above the table; empty: none.
         columns: The headings.
         rows: A cell for each column.
         right: Columns of numbers, to the right.
-        whole: Columns whose cells are never broken.
-        optional: Columns that are left out where the terminal is too narrow, in this order.
+        whole: Other columns whose cells are never broken.
     """
-    from nas_attn.cli.tables import FittedTable
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
-    return FittedTable(title, columns, rows, right=right, whole=whole, optional=optional)
+    made = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    for index, name in enumerate(columns):
+        heading = name
+        if name in right:
+            # in lines as narrow as its numbers
+            width = max((len(row[index]) for row in cells), default=1)
+            heading = "\n".join(textwrap.wrap(name, max(1, width), break_long_words=False))
+        made.add_column(
+            Text(heading),
+            justify="right" if name in right else "left",
+            no_wrap=name in right or name in whole,
+            overflow="fold",
+        )
+    for row in cells:
+        made.add_row(*row)
+    return made
 
 
 def study_named(context: Context, name: str | None, *, runs_code: bool = False) -> OpenStudy:

@@ -369,8 +369,7 @@ def _show(
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
     title = f"Latency relative to the bare {backbone} ({rows[0]['reference_ms']:.3f} ms)"
     out = console(wide=context.wide)
-    optional = ["faster than next", "ms", "95 % interval"]
-    out.print(table(title, columns, cells, right=columns[:-1], optional=optional))
+    out.print(table(title, columns, cells, right=columns[:-1]))
     conditions = ", ".join(f"{name} {value}" for name, value in first.conditions.items())
     show_prose(out, f"{first.fingerprint.name}; {conditions}")
     counted = several(len(sessions), "session")

@@ -72,8 +72,7 @@ def _show_catalogue(context: Context, channels: int, size: int) -> None:
     title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
     columns = ["name", "module", "knobs", "parameters", "MACs"]
     out = console(wide=context.wide)
-    optional = ["knobs", "MACs", "parameters"]
-    out.print(table(title, columns, rows, right=["parameters", "MACs"], optional=optional))
+    out.print(table(title, columns, rows, right=["parameters", "MACs"]))
     for module in unusable:
         named = f"{module['name']} ({module['package']})"
         show_prose(out, f"{named} cannot be used: {module['reason']}")
@@ -114,7 +113,7 @@ def _show_module(context: Context, row: Row, cost: _Cost) -> None:
     listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in described["knobs"]]
     if listed:
         columns = ["knob", "default", "range", "what it does"]
-        out.print(table("Knobs", columns, listed, whole=["knob"], optional=["range"]))
+        out.print(table("Knobs", columns, listed, whole=["knob"]))
     shown = ", ".join(f"{k}={format_knob(v)}" for k, v in cost.knobs.items())
     where = f"On {cost.channels} channels, {cost.size}x{cost.size}"
     show_prose(out, f"{where}: {row.name}({shown})")

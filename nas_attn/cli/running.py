@@ -481,9 +481,7 @@ def _show_retrained(
             rows.append([labels[run.key], str(run.seed), *values])
     if rows:
         columns = ["network", "seed", *heads]
-        # the metrics that come first matter most
-        optional = list(reversed(heads[1:]))
-        out.print(table(title, columns, rows, right=["seed", *heads], optional=optional))
+        out.print(table(title, columns, rows, right=["seed", *heads]))
     for run, stored, reason in scores:
         if stored is None:
             why = reason or "not finished"

@@ -123,10 +123,8 @@ def show_front(out: Console, answer: Answer, *, absolute: bool = False) -> None:
     if others:
         title += f"; {', '.join(others)} networks"
     rows = [_row(now, view, absolute) for view in now.shown]
-    # Objectives that come first matter most.
-    optional = [ODDS, *reversed(heads[1:])]
     columns = ["", "candidate", *heads, ODDS]
-    out.print(table(title, columns, rows, right=[*heads, ODDS], optional=optional))
+    out.print(table(title, columns, rows, right=[*heads, ODDS]))
     searched = [view for view in now.shown if view.baseline is None]
     for view in searched:
         show_prose(out, str(view.placement), label=f"{view.label:>9}")

@@ -64,8 +64,7 @@ def sites(
     out = console(wide=context.wide)
     title = f"Sites of {backbone} at {shape}"
     right = ["channels", "map", "MACs"]
-    optional = ["modules", "MACs", "part"]
-    out.print(table(title, columns, rows, right=right, optional=optional))
+    out.print(table(title, columns, rows, right=right))
     _print_notes(out, surveyed)
 
 

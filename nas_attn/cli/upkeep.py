@@ -147,7 +147,6 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
                 ["machine", "pid", "device", "at", "for", "last sign of life"],
                 map(_worker_cells, now.workers),
                 right=["for", "last sign of life"],
-                optional=["machine", "last sign of life", "device"],
             )
         )
     if now.former:
@@ -347,9 +346,7 @@ def _list_studies(context: Context) -> None:
         rows.append([s.name, created, _candidates(s)])
     title = f"Studies in {shown_url(context.storage)}"
     columns = ["study", "created", "candidates"]
-    console(wide=context.wide).print(
-        table(title, columns, rows, whole=["study"], optional=["created"])
-    )
+    console(wide=context.wide).print(table(title, columns, rows, whole=["study"]))
 
 
 def doctor(context: Context) -> None:
