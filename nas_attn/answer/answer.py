@@ -416,9 +416,7 @@ def _shown(
     that a test is to decide on, or that was tested, else the most promising placement.
     """
     if step is not None and step.purpose is Purpose.DECIDE:
-        for view in now.finished:
-            if str(view.placement) == step.step.placement:
-                return _named(now, view.key)
+        return _named(now, step.key)
     if not best.keeps_bare:
         return _named(now, best.taken)
     if test is not None and now.find(test.key) is None:

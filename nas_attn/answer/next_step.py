@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from nas_attn.answer.cautions import CautionKind
@@ -122,6 +122,8 @@ class NextCommand:
     """Trainings of each network, for a test of a bet; further placements, for more trials; epochs,
     for a longer training.
     """
+    key: str = field(default="", compare=False)
+    """Of the network that a test is to decide on."""
 
 
 def is_open(test: PooledTest) -> bool:
@@ -142,7 +144,7 @@ def deciding_test(now: Snapshot, best: Recommendation) -> NextCommand | None:
     runs = 2 + math.ceil((NEEDED_ERRORS * noise.seed_sd / gain.mean) ** 2)
     seconds = _test_s(now, best, also=network.key, blocks=runs)
     step = NextStep("test", now.study, str(network.placement), runs)
-    return NextCommand(Purpose.DECIDE, step, seconds, runs)
+    return NextCommand(Purpose.DECIDE, step, seconds, runs, network.key)
 
 
 def _open_networks(best: Recommendation) -> list[tuple[Comparison, Gain]]:

@@ -54,7 +54,7 @@ def show(
         bool,
         Option(
             "--why",
-            help="The reasons behind the answer, code that builds it, and untried placements.",
+            help="The reasons behind the answer, and code that builds it.",
         ),
     ] = False,
 ) -> None:

@@ -289,6 +289,7 @@ def test_what_a_larger_network_brings_is_decided_by_a_test_before_a_study_is_fin
     assert found.next is not None
     assert found.next.purpose is Purpose.DECIDE
     assert found.next.step.placement == RELATIVE
+    assert found.next.key == relative_of(found)
     assert found.gain is not None
     assert found.gain.of.key == relative_of(found), "the card is about what the test decides on"
     assert {row.label for row in below(found)} >= {"Attention"}
