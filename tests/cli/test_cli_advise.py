@@ -10,7 +10,7 @@ from command_line import Nas
 from materials import photographs
 
 from nas_attn.backbones.torchvision_detectors import FIXED_SIDES, arguments
-from nas_attn.cli import advised, usual
+from nas_attn.cli import usual
 from nas_attn.cli.common import parse_shape
 from nas_attn.recipe.reading import load_recipe
 
@@ -18,29 +18,22 @@ ONE_SESSION = ("--set", "session_seconds=0.05", "--set", "tolerance=0.9")
 QUICK = ("--input", "3x16x16", *ONE_SESSION)
 
 
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process of the tests is old, so measuring ends some seconds from now, at the latest."""
-    monkeypatch.setattr(advised, "MEASURED_AFTER_S", 20.0)
-    monkeypatch.setattr(advised, "_age_s", lambda: 0.0)
-
-
 def test_advice_of_a_small_network(nas: Nas) -> None:
-    told = nas("advise", "resnet8", *QUICK, "--images", "800", "--json").json
+    told = nas("advise", "resnet8", *QUICK, "--json").json
     assert told["latency"]
     assert told["start"] == "scratch"
     assert told["gain"]["low"] < told["gain"]["mean"] < told["gain"]["high"]
     assert 0 < told["probability"] < 1
     assert told["sources"]
-    assert told["search"]["images"] == 800
+    assert shlex.split(told["begin"])[:3] == ["nas-attn", "search", "PATH"]
 
 
-# another whole advice; test_advice_facts.py has its lines
+# another whole advice; test_answer_advising.py has its lines
 @pytest.mark.slow
 def test_advice_of_a_small_network_as_a_text(nas: Nas) -> None:
     shown = nas("advise", "resnet8", *QUICK, "--init", "paper").out
     assert "5 sources" in shown
-    assert "nas-attn init study.toml --data folder:PATH --backbone resnet8" in shown
+    assert "nas-attn search PATH --backbone resnet8" in shown
 
 
 def test_the_printed_command_writes_a_recipe(
@@ -75,6 +68,12 @@ def test_the_printed_search_can_begin(
     assert words[words.index("--placement") + 1] in {one["placement"] for one in told["latency"]}
 
 
+def test_the_printed_search_has_both_sides_of_the_images(nas: Nas) -> None:
+    told = nas("advise", "resnet8", "--input", "3x16x24", *ONE_SESSION, "--json").json
+    words = shlex.split(told["begin"])
+    assert words[words.index("--set") + 1] == "data.size=[16, 24]"
+
+
 @pytest.mark.slow
 def test_a_network_of_a_library_starts_from_its_weights(nas: Nas) -> None:
     told = nas(
@@ -83,7 +82,6 @@ def test_a_network_of_a_library_starts_from_its_weights(nas: Nas) -> None:
     assert told["start"] == "pretrained"
     assert told["gain"]["low"] < told["gain"]["mean"] < told["gain"]["high"]
     assert told["sources"]
-    assert told["others"]
     segmenter = "torchvision:lraspp_mobilenet_v3_large"
     task = nas("advise", segmenter, "--input", "3x64x64", *ONE_SESSION, "--json").json
     assert task["task"] == "segmentation"
