@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from made_study import TRUE_COST, MadeStudy, everywhere, recipe
+from PIL import Image
 
+from nas_attn import errors
 from nas_attn.answer.answer import answer_of, answer_with
 from nas_attn.answer.effects import Effect, Effects, average_effects
 from nas_attn.answer.effects_text import effects_message
@@ -19,11 +23,12 @@ from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import units
-from nas_attn.report import dashboard, figures
+from nas_attn.report import browser, dashboard, figures
 from nas_attn.report.estimates import gains_of_runs
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.drawing import untold
+from nas_attn.report.figures.drawing import Told, blank_figure, tell, untold
 from nas_attn.report.figures.effect_map import BAD, GOOD_COLOUR, effect_map, map_of
+from nas_attn.report.figures.files import PIXELS, write_figures
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.page_tables import front_table, retrained_table, still_falling
 from nas_attn.storage.records import EpochPoint
