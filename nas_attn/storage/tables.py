@@ -105,7 +105,7 @@ study = Table(
     _optional(
         "stop_asked_at",
         Double,
-        "Workers that began before this time shall stop; null: none shall.",
+        "When workers were last told to stop; those that began with another value here shall stop.",
     ),
     _optional(
         "screen_until",

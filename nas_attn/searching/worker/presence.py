@@ -46,7 +46,8 @@ class Presence:
         self._owner = owner
         self._device = device
         self._stop = stop
-        self._came_at = opened.database.now()
+        # Not the time at which it came: a clock may be set back.
+        self._asked_before = opened.store.settings.stop_asked_at
         self._doing = STARTING
         self._waiting = ""
         self._told_at = 0.0
@@ -80,9 +81,8 @@ class Presence:
             with suppress(OperationError, ValueError):
                 if time.monotonic() - self._told_at > BEAT_S:
                     self._tell()
-                if (
-                    self._store.settings.stop_asked_at or 0.0
-                ) > self._came_at and not self._stop.is_set():
+                asked = self._store.settings.stop_asked_at
+                if asked != self._asked_before and not self._stop.is_set():
                     self._stop.set()
                     with on_terminal():
                         say(f"stopping, as requested by nas-attn stop: {FINISHING}")

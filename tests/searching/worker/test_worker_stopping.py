@@ -28,6 +28,7 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import local, taking_part
 from nas_attn.searching.worker.ending import Ending, Reading, Report
+from nas_attn.searching.worker.presence import LISTEN_S, Presence, stop_workers
 from nas_attn.searching.worker.stopping import (
     STOP_SIGNALS,
     TOGETHER_S,
@@ -382,3 +383,14 @@ def test_a_worker_whose_scheduling_was_taken_over_goes_on(table: Path) -> None:
     options = taking_part.Options(say=lambda line: None)
     assert taking_part.with_worker(opened, options, do) is Ending.COMPLETE
     assert sources[0].asked == 2
+
+
+def test_workers_stop_where_the_clock_was_set_back(table: Path) -> None:
+    opened = create_study(load_recipe("table.toml"), URL)
+    stop_workers(opened)
+    stop = threading.Event()
+    with Presence(opened, "it", "cpu", stop).shown():
+        assert not stop.wait(1.5 * LISTEN_S), "an earlier request is not for it"
+        # what `nas-attn stop` writes by a clock that is an hour behind
+        opened.store.set(stop_asked_at=opened.database.now() - 3600)
+        assert stop.wait(5 * LISTEN_S)
