@@ -17,7 +17,8 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 from nas_attn.errors import LeaseLost, StorageError
 from nas_attn.recipe.recipe import Recipe, lower_is_better
 from nas_attn.space.notation import parse
-from nas_attn.space.placement import Placement
+from nas_attn.space.placement import BARE, Placement
+from nas_attn.space.search_space import other_of
 from nas_attn.storage.database import Database
 from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.optuna_storage import open_storage
@@ -128,11 +129,34 @@ class TrialBook:
         if not any(trial.user_attrs.get(OUTSIDE) == text for trial in self.all()):
             self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
-    def ask(self, choices: Mapping[str, Sequence[str]]) -> AskedTrial:
-        """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another
-        gave it up.
+    def named(self, trials: Iterable[FrozenTrial]) -> list[int]:
+        """Numbers of the waiting trials that a person has named, or that are another network."""
+        return [
+            trial.number
+            for trial in trials
+            if trial.state == TrialState.WAITING
+            and (TRIED in trial.user_attrs or other_of(outside(trial) or BARE))
+        ]
+
+    def ask(
+        self, choices: Mapping[str, Sequence[str]], *, waiting: int | None = None
+    ) -> AskedTrial:
+        """The next trial, waiting or proposed.
+
+        Args:
+            choices: site -> values.
+            waiting: number of a waiting trial that comes before older ones.
+
+        Raises:
+            LeaseLost: another gave it up.
         """
-        trial = self.study.ask()
+        if waiting is None:
+            trial = self.study.ask()
+        else:
+            # as Optuna does it with the oldest
+            identity = self.identity(waiting)
+            self.storage.set_trial_state_values(identity, TrialState.RUNNING)
+            trial = Trial(self.study, identity)
         values = dict[str, str]()
         other = outside(trial)
         try:

@@ -107,9 +107,7 @@ class Search(TaskSource):
         within = self._check_limit()
         until = self.store.settings.screen_until
         if until is not None and self.worker.opened.database.now() > until:
-            entered = self._family.enter(trials)
-            self.store.set(trials=begun + entered)
-            return entered and self._ask(lease)
+            return self._ask_named(trials, lease)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
         covered = self._covered(trials, within=within) and not waiting
         entered = (covered or begun >= LATE * planned) and self._family.enter(trials)
@@ -119,6 +117,20 @@ class Search(TaskSource):
         exhausted = covered and not entered
         self._keep(exhausted=exhausted)
         return not exhausted and self._ask(lease)
+
+    def _ask_named(self, trials: Sequence[FrozenTrial], lease: Lease) -> bool:
+        """Enqueues the runs of what is tried though the time is over: the user's own placements and
+        relatives of the backbone. Baselines that still wait are left for a later search.
+        """
+        named = self.book.named(trials)
+        if not named and self._family.enter(trials):
+            named = self.book.named(self.book.all())
+        begun = sum(trial.state in BEGUN for trial in trials)
+        self.store.set(trials=begun + len(named))
+        if not named:
+            return False
+        asked = self.book.ask(self.space.parameters, waiting=named[0])
+        return self._claim(asked, lease) or self.want(lease)
 
     def _covered(self, trials: Sequence[FrozenTrial], *, within: bool) -> bool:
         """Whether the sampler has nothing left to propose. `within`: one placement meets the limit,

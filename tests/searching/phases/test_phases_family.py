@@ -18,7 +18,8 @@ from nas_attn.errors import BackboneError, PlacementError
 from nas_attn.model.features import is_control
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.searching.prepare import baselines
-from nas_attn.searching.prepare.beginning import plan_recipe
+from nas_attn.searching.prepare.beginning import begin, plan_recipe
+from nas_attn.searching.run import taking_part
 from nas_attn.space.search_space import other_of
 from nas_attn.storage.opening import open_study
 
@@ -88,6 +89,19 @@ def test_controls_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     names = ["resnet8(width=12)", "resnet8(width=6)"]
     candidates = searched(tmp_path, monkeypatch, trials=6, controls=names)
     assert {str(other_of(view.placement)) for view in others(candidates)} == set(names)
+
+
+def test_a_relative_is_tried_though_the_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = {**TABLE, "search": {"confirm_seeds": 0, "trials": 12}}
+    opened = begin(recipe_from(table, where="family"), "sqlite:///nas_attn.db")
+    opened.store.set(screen_until=opened.database.now() - 1)
+    taking_part.work(opened, taking_part.Options(device="cpu", threads=1, say=lambda line: None))
+    (row,) = opened.store.candidates()
+    assert other_of(row.placement) is not None
+    assert opened.trials == 1
 
 
 def test_an_empty_list_names_no_controls() -> None:
