@@ -173,7 +173,7 @@ class Search(TaskSource):
                 continue
             if row.state == "infeasible":
                 over += 1
-            elif row.finished_at:
+            elif row.state in ("scored", "pruned"):
                 self._met = True
         if not self._met and over >= LEAST_MEASURED:
             self._check_fastest(limit, measurer)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from runs_made import sessions
 
+from nas_attn.errors import RecipeError
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.phases.screening import Search
-from nas_attn.searching.prepare import beginning
+from nas_attn.searching.prepare import baselines, beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
+from nas_attn.space.notation import parse
+from nas_attn.space.placement import BARE, Placement
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
+from nas_attn.training.measurer import from_text
 
 URL = "sqlite:///nas_attn.db"
 # what may have become of a run, and one that was never enqueued
@@ -124,3 +131,50 @@ def test_a_bare_network_that_learns_nothing_is_told_of_and_candidates_are_tried(
     assert taking_part.work(opened, taking_part.Options(say=told.append)) == "complete"
     assert any("learning:evaluate" in line for line in told) is bool(guessing)
     assert [row.state for row in opened.store.candidates()] == ["scored"] * 3
+
+
+def test_a_failed_candidate_is_not_within_the_limit_of_the_latency(table: Path) -> None:
+    changes: dict[str, object] = {
+        "objectives": ["score", "latency"],
+        "limits.max_latency_ratio": 1.0001,
+        "search.trials": 30,
+        "search.sampler": "random",
+        "search.baselines": "none",
+    }
+
+    def act(worker: Worker, lock: Lease) -> None:
+        store = worker.store
+        search = Search(worker)
+        while len(store.candidates()) < 15:
+            assert search.want(lock)
+        failed, *others = (row for row in store.candidates() if row.placement != BARE)
+        store.end_candidate(failed.key, state="failed", reason="it raised", lease=lock)
+        for row in others:
+            store.end_candidate(row.key, state="infeasible", reason="too slow", lease=lock)
+        # each module takes twice as long as the bare backbone
+        ratios = {row.key: math.log(1 + 2 * len(modules(row.placement))) for row in others}
+        here = from_text(str(store.fingerprint))
+        for made in sessions(6, ratios, 0.001):
+            store.add_session(replace(made, fingerprint=here), owner="test")
+        with pytest.raises(RecipeError, match="cannot be met: even the fastest single module"):
+            search.want(lock)
+
+    with_worker(changes, act)
+
+
+def modules(placement: Placement) -> list[str]:
+    return [part.site for part in placement.assignments if str(part.choice) != "none"]
+
+
+def test_what_a_person_has_named_is_tried_though_the_time_is_over(table: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml", overrides={"search.confirm_seeds": 0}), URL)
+    plan = beginning.plan_recipe(opened.recipe)
+    named = ["stage2.block1@block=eca", "stage1=simam stage3=eca"]
+    for one in baselines.user_trials(plan, named):
+        # behind all baselines
+        baselines.enqueue_first(opened, [one])
+    opened.store.set(screen_until=opened.database.now() - 1)
+    taking_part.work(opened, taking_part.Options(say=lambda line: None))
+    resolved = {plan.resolved(parse(one)).key for one in named}
+    assert {row.key for row in opened.store.candidates()} == resolved
+    assert opened.trials == len(named)
