@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
-from nas_attn.recipe.recipe import BackboneSection, Recipe
+from nas_attn.recipe.recipe import KEPT, BackboneSection, Recipe
 from nas_attn.space.schema import Section, SpaceSpec
 from nas_attn.system.paths import user_path
 
@@ -126,7 +126,7 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
     StorageError where it is damaged.
     """
     try:
-        return Recipe.model_validate_json(_as_now(text))
+        return Recipe.model_validate_json(_as_now(text), context=KEPT)
     except ValidationError as error:
         why = sentence(Recipe, error, "recipe")
         raise StorageError(

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nas_attn.errors import did_you_mean
 from nas_attn.recipe import tables, tasks
@@ -61,6 +61,10 @@ __all__ = [
     "lower_is_better",
     "objective_name",
 ]
+
+
+KEPT = "kept"
+"""Context of validation: the table is what a study keeps, which names all keys."""
 
 
 def _says_no_length(training: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
@@ -148,9 +152,10 @@ class Recipe(Section):
         return objectives
 
     @model_validator(mode="after")
-    def _one_length(self) -> Self:
+    def _one_length(self, info: ValidationInfo) -> Self:
         alike = self.training.start == self.target.start
-        if self.target_is_open and alike and self.training.rungs != OPEN_RUNGS:
+        given = "rungs" in self.training.model_fields_set and info.context != KEPT
+        if self.target_is_open and alike and given:
             raise ValueError(
                 "target.epochs = 'auto' also sets training.rungs: leave rungs out, or give"
                 " target.epochs a number"

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas_attn.attention.choice import INITS
 from nas_attn.errors import PlacementError, StudyError, few, several
 from nas_attn.recipe.purposes import BACKBONE
-from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.recipe import KEPT, Recipe
 from nas_attn.searching.prepare.baselines import first_baselines
 from nas_attn.searching.prepare.beginning import plan_recipe
 from nas_attn.searching.propose.untried import distributions
@@ -128,7 +128,7 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
         raise StudyError(
             f"study '{opened.store.name}' has this search space already ({space.where})"
         )
-    recipe = Recipe.model_validate({**opened.recipe.model_dump(), "space": space})
+    recipe = Recipe.model_validate({**opened.recipe.model_dump(), "space": space}, context=KEPT)
     new_sites = _names_other_sites(space, opened.recipe.space)
     new = plan_recipe(recipe, build=build, store=None if new_sites else opened.store)
     wanted = {row.key: row.placement for row in opened.store.candidates()}

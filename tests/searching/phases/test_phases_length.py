@@ -13,7 +13,7 @@ from nas_attn.answer.length import may_bring_much
 from nas_attn.answer.means import SURE_ENOUGH
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.purposes import LENGTH, SEARCH
-from nas_attn.recipe.reading import load_recipe, recipe_from
+from nas_attn.recipe.reading import frozen_recipe, load_recipe, recipe_from
 from nas_attn.searching.phases.length import UNLIKELY
 from nas_attn.searching.prepare import beginning, planning
 from nas_attn.searching.prepare.planning import SEEDS_PER_LENGTH
@@ -126,9 +126,13 @@ def evaluate(model, run):
     assert opening.open_study("table", URL).recipe.target_is_open
 
 
-def test_rungs_and_a_length_to_find_exclude_each_other(table: Path) -> None:
+@pytest.mark.parametrize("epochs", [10, 12])
+def test_rungs_and_a_length_to_find_exclude_each_other(epochs: int) -> None:
+    """Ten epochs are also what `rungs` is without being given."""
     with pytest.raises(RecipeError, match=r"target\.epochs = 'auto'"):
-        load_recipe("table.toml", overrides={"target.epochs": "auto"})
+        load_recipe("digits", overrides={"target.epochs": "auto", "training.rungs": [epochs]})
+    kept = load_recipe("digits", overrides={"target.epochs": "auto"})
+    assert frozen_recipe(kept.to_json(), where="a study").target_is_open
 
 
 def test_a_recipe_that_names_no_length_leaves_it_open() -> None:
