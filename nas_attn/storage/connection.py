@@ -158,14 +158,9 @@ class Connector:
                 self._remember_log()
         except NasAttnError:
             raise
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            # a row that cannot be read
+        except (ValueError, TypeError, RecursionError) as error:
+            # A value of another form or type: SQLite keeps any. Other exceptions are our own
+            # mistakes, and pass.
             what = (
                 "holds a row that cannot be read"
                 f" ({shorten(f'{type(error).__name__}: {error}', 120)})"

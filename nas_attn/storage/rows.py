@@ -229,11 +229,18 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(list[kind])  # type: ignore[valid-type]
 
 
+def _placement(row: Mapping[Any, Any]) -> Placement:
+    text = row["placement"]
+    if not isinstance(text, str):
+        raise ValueError(f"a placement is {type(text).__name__}, not text")
+    return parse(text)
+
+
 def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
     candidates = []
     for row in rows:
         cost = json.loads(row["costs"] or "null")
-        candidates.append({**row, "placement": parse(row["placement"]), "cost": cost})
+        candidates.append({**row, "placement": _placement(row), "cost": cost})
     return read_all(CandidateRow, candidates)
 
 
@@ -252,9 +259,7 @@ def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
 
 
 def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
-    return read_all(
-        RunRow, ({**row, "run": {**row, "placement": parse(row["placement"])}} for row in rows)
-    )
+    return read_all(RunRow, ({**row, "run": {**row, "placement": _placement(row)}} for row in rows))
 
 
 def to_sessions(documents: Sequence[str]) -> list[Session]:

@@ -186,6 +186,27 @@ def test_workers_of_a_study_that_was_deleted_do_not_say_that_it_can_be_resumed(
     assert "can be resumed" not in str(error.value)
 
 
+@pytest.mark.parametrize("column", ["placement", "trial"])
+def test_a_row_that_cannot_be_read(table: Path, column: str) -> None:
+    recipe = load_recipe("table.toml", overrides={"search.trials": 1})
+    opened = beginning.begin(recipe, URL)
+    taking_part.work(opened, taking_part.Options(say=lambda line: None))
+    with sqlite3.connect("nas_attn.db") as database:
+        database.execute(f"UPDATE nas_candidate SET {column} = x'ff'")
+    database.close()
+    with pytest.raises(StorageError, match="from a backup"):
+        opened.store.candidates()
+
+
+@pytest.mark.parametrize("mistake", [KeyError, AttributeError])
+def test_a_mistake_of_a_program_is_not_told_as_a_damaged_row(
+    table: Path, mistake: type[Exception]
+) -> None:
+    opened = study()
+    with pytest.raises(mistake), opened.database._connector.read():
+        raise mistake("here")
+
+
 @pytest.mark.parametrize("recipe", ["", "{}", "[" * 5000])
 def test_a_recipe_that_cannot_be_read(table: Path, recipe: str) -> None:
     study()
