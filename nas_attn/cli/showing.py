@@ -15,11 +15,10 @@ from nas_attn.answer.candidates import (
     SIGNS,
     candidate_label,
     candidate_signs,
-    objective_heading,
-    objective_shown,
     placed,
 )
 from nas_attn.answer.choosing import choice_sentences
+from nas_attn.answer.columns import BETTER_THAN_BARE, gain_columns, heads
 from nas_attn.answer.headline import headline, network_name
 from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.validation_text import (
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from nas_attn.answer.choosing import Chosen
     from nas_attn.answer.snapshot import CandidateView, Snapshot
     from nas_attn.answer.validation import ValidationResult
-
-ODDS = "better than the bare backbone"
 
 
 def show_answer(out: Console, answer: Answer, storage: str) -> None:
@@ -113,9 +110,7 @@ def show_front(out: Console, answer: Answer, *, absolute: bool = False) -> None:
     now = answer.now
     if not now.front:
         return
-    heads = [
-        objective_heading(now, index, absolute=absolute) for index in range(len(now.objectives))
-    ]
+    objectives = heads(gain_columns(now, now.front[0], absolute=absolute))
     title = f"Study {now.study}: the front (*) and the baselines"
     others = [
         f"{SIGNS[means]} {means}" for means in SIGNS if any(v.means is means for v in now.controls)
@@ -123,8 +118,8 @@ def show_front(out: Console, answer: Answer, *, absolute: bool = False) -> None:
     if others:
         title += f"; {', '.join(others)} networks"
     rows = [_row(now, view, absolute) for view in now.shown]
-    columns = ["", "candidate", *heads, ODDS]
-    out.print(table(title, columns, rows, right=[*heads, ODDS]))
+    right = [*objectives, BETTER_THAN_BARE]
+    out.print(table(title, ["", "candidate", *right], rows, right=right))
     searched = [view for view in now.shown if view.baseline is None]
     for view in searched:
         show_prose(out, str(view.placement), label=f"{view.label:>9}")
@@ -161,9 +156,7 @@ def _row(now: Snapshot, view: CandidateView, absolute: bool) -> list[str]:
     odds = ""
     if view.beats_none is not None:
         odds = units.probability(view.beats_none)
-    values = [
-        objective_shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))
-    ]
+    values = [column.text for column in gain_columns(now, view, absolute=absolute)]
     return [candidate_signs(view), candidate_label(view), *values, odds]
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import below, drawing_line, is_placement, rows
-from nas_attn.answer.candidates import SIGNS, candidate_label, objective_heading, objective_shown
+from nas_attn.answer.candidates import SIGNS, candidate_label
+from nas_attn.answer.columns import gain_columns, heads
 from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import remarks
 from nas_attn.answer.snapshot import CandidateView, Snapshot
@@ -71,21 +72,14 @@ def _said(row: Line) -> str:
 
 
 def _front(snapshot: Snapshot) -> str:
-    objectives = range(len(snapshot.objectives))
+    shown = snapshot.shown[:MOST_ROWS]
+    columns = [gain_columns(snapshot, view) for view in shown]
     rows = [
-        [
-            str(view.trial),
-            _role(view),
-            # a number stays beside its unit
-            *(glued(objective_shown(snapshot, view, index)) for index in objectives),
-            f"`{view.placement}`",
-        ]
-        for view in snapshot.shown[:MOST_ROWS]
+        # a number stays beside its unit
+        [str(view.trial), _role(view), *(glued(one.text) for one in of), f"`{view.placement}`"]
+        for view, of in zip(shown, columns, strict=True)
     ]
-    return _table(
-        ["trial", "", *(objective_heading(snapshot, index) for index in objectives), "placement"],
-        rows,
-    )
+    return _table(["trial", "", *heads(columns[0]), "placement"], rows)
 
 
 def _role(view: CandidateView) -> str:

@@ -11,9 +11,8 @@ from nas_attn.answer.candidates import (
     SIGNS,
     candidate_label,
     metrics_shown,
-    objective_heading,
-    objective_shown,
 )
+from nas_attn.answer.columns import Column, all_columns, heads
 from nas_attn.answer.effects import Effect, Effects
 from nas_attn.answer.facts import Retrained
 from nas_attn.answer.per_image import ByClass, Mistakes
@@ -21,7 +20,6 @@ from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_rows
 from nas_attn.recipe import units
-from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import counted_costs
 from nas_attn.report.estimates import gains_of_runs
 
@@ -30,7 +28,6 @@ STILL_FALLING = 0.03
 # Epochs that have a last fifth
 FEWEST_EPOCHS = 5
 
-BETTER_THAN_BARE = "better than the bare backbone"
 EFFECTS_HEADS = (
     "site",
     "choice",
@@ -126,7 +123,8 @@ def front_table(answer: Answer) -> Table | None:
     snapshot = answer.now
     if not snapshot.front:
         return None
-    head = ["candidate", *_heads(snapshot), BETTER_THAN_BARE, "runs", "gains of its runs"]
+    columns = heads(all_columns(snapshot, snapshot.front[0]))
+    head = ["candidate", *columns, "gains of its runs"]
     rows = [TableRow(_front_row(answer, view), view.on_front) for view in snapshot.shown]
     return Table("The front, and the baselines beside it", head, rows).informative()
 
@@ -141,38 +139,11 @@ def _front_row(answer: Answer, view: CandidateView) -> list[Cell]:
     of_runs = Cell()
     if len(gains) > 1:
         of_runs = number(units.difference_range(metric, min(gains), max(gains)), min(gains))
-    odds = [_likely(view.beats_none), _seeds(snapshot, view)]
-    return [name, *_values(snapshot, view), *odds, of_runs]
+    return [name, *_cells(all_columns(snapshot, view)), of_runs]
 
 
-def _heads(snapshot: Snapshot) -> list[str]:
-    """The objectives' columns: of a metric with known gains two, the gain and the value."""
-    heads = []
-    for index, objective in enumerate(snapshot.objectives):
-        heads.append(objective_heading(snapshot, index))
-        if snapshot.compared(objective):
-            heads.append(objective_heading(snapshot, index, absolute=True))
-    return heads
-
-
-def _values(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
-    """The cells of these columns."""
-    cells = []
-    for index, objective in enumerate(snapshot.objectives):
-        if snapshot.compared(objective):
-            cells.append(_gain_cell(objective, view))
-        shown = objective_shown(snapshot, view, index, absolute=True)
-        cells.append(number(shown, view.values[index]))
-    return cells
-
-
-def _gain_cell(objective: str, view: CandidateView) -> Cell:
-    """The gain over the bare backbone, whose own cell stays empty."""
-    gain = view.gains.get(objective_name(objective))
-    if gain is None:
-        return number(units.NO_VALUE, None)
-    half = (gain.high - gain.low) / 2
-    return number(units.bare_plus_minus(objective, gain.mean, half), gain.mean)
+def _cells(columns: Iterable[Column]) -> list[Cell]:
+    return [number(column.text, column.value) for column in columns]
 
 
 def candidates_table(answer: Answer) -> Table | None:
@@ -181,8 +152,8 @@ def candidates_table(answer: Answer) -> Table | None:
     if not snapshot.candidates:
         return None
     more = [*map(units.title, _counted(snapshot)), "time", "training memory", "images/s trained"]
-    odds = [BETTER_THAN_BARE, "runs"]
-    head = ["trial", "placement", "state", *_heads(snapshot), *odds, *more, "reason"]
+    columns = heads(all_columns(snapshot, snapshot.candidates[0]))
+    head = ["trial", "placement", "state", *columns, *more, "reason"]
     rows = [TableRow(_candidate_row(answer, view), view.on_front) for view in snapshot.candidates]
     return Table("All candidates", head, rows, "all-candidates", sortable=True).informative()
 
@@ -202,9 +173,7 @@ def _candidate_row(answer: Answer, view: CandidateView) -> list[Cell]:
         Cell(str(view.trial), view.trial, tags=_tags(answer, view)),
         Cell(notation=str(view.placement), wide=True),
         Cell(state),
-        *_values(snapshot, view),
-        _likely(view.beats_none),
-        _seeds(snapshot, view),
+        *_cells(all_columns(snapshot, view)),
         *(number(units.value(name, cost.get(name)), cost.get(name)) for name in _counted(snapshot)),
         number(units.duration(seconds) if seconds else units.NO_VALUE, seconds or None),
         number(units.value("memory", view.train_bytes), view.train_bytes),
@@ -385,8 +354,3 @@ def _likely(probability: float | None) -> Cell:
     return number(
         units.NO_VALUE if probability is None else units.probability(probability), probability
     )
-
-
-def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:
-    estimate = view.estimates.get(snapshot.primary or "")
-    return number(str(estimate.seeds), estimate.seeds) if estimate else number(units.NO_VALUE, None)
