@@ -326,7 +326,7 @@ def test_init_and_search_take_the_only_side_in_place_of_the_images(
     pytest.importorskip("timm")
     own = ["--backbone", "timm:efficientformerv2_s0", "--target", "scratch"]
     said = nas("init", "wide", "--yes", *own).out
-    assert "size: 224, since timm:efficientformerv2_s0 takes images of no other size" in said
+    assert "size: 224, since timm:efficientformerv2_s0 is built for it" in said
     data = load_recipe("wide.toml").data
     # a square that keeps all of each image
     assert (data.size, data.fit) == (224, "letterbox")

@@ -149,7 +149,7 @@ def input_of(
     bands = inventory.bands
     if only is not None:
         _, fit = inventory.proposed(only)
-        why = f"size: {only}, since {backbone} takes images of no other size"
+        why = f"size: {only}, since {backbone} is built for it"
         # such a network takes squares
         proposal = InputProposal(only, "cut" if fit == "cut" else "letterbox", bands, why)
     elif own is not None and own.size is not None:
