@@ -189,9 +189,6 @@ class LatencyMode:
 
 
 LATENCY_MODES: dict[str, LatencyMode] = {}
-IN_INT8 = "_int8"
-"""Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`."""
-
 Kind = Literal["classes", "tags", "numbers", "masks", "boxes"]
 """What is known of an image: its class, the labels that it has of several, a number for each of
 some columns, a mask, boxes.

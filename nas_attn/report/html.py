@@ -253,7 +253,7 @@ def latency_machine(now: Snapshot) -> str:
 
 
 class Page:
-    """Collects the figures of one page: name, JSON, height and width in pixels, and a label for
+    """Collects the figures of one page: name, JSON, height in pixels, and a label for
     screen readers.
     """
 
@@ -274,10 +274,8 @@ class Page:
             "json": Markup(text),
             "message": told.message,
             "how": told.how,
-            "label": " ".join(filter(None, (told.message, told.described, named and f"{named}."))),
+            "label": " ".join(filter(None, (told.message, named and f"{named}."))),
             "height": int(bare.layout.height),
-            # at least
-            "width": int((figure.layout.meta or {}).get("width", 0)),
         }
         self.figures.append(drawn)
         return drawn

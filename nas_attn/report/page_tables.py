@@ -49,8 +49,6 @@ class Cell(NamedTuple):
     tags: tuple[str, ...] = ()
     wide: bool = False
     bold: bool = False
-    # A second line
-    more: str = ""
     # How dark its ground is, in percent
     shade: int = 0
 

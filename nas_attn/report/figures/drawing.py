@@ -88,19 +88,10 @@ class Told:
     message: str
     # how it is read
     how: str = ""
-    # further words for who cannot see it
-    described: str = ""
 
 
-def tell(
-    figure: go.Figure, told: Told, *, width: int = 0, letters: int = TITLE_LETTERS
-) -> go.Figure:
-    """Gives a figure its title, above its legend.
-
-    Args:
-        width: pixels that it needs at the least.
-        letters: of a line of the title.
-    """
+def tell(figure: go.Figure, told: Told, *, letters: int = TITLE_LETTERS) -> go.Figure:
+    """Gives a figure its title, above its legend; `letters`: of a line of the title."""
     lines = textwrap.wrap(told.message, letters)
     figure.update_layout(
         title={
@@ -118,8 +109,6 @@ def tell(
         meta={
             "message": told.message,
             "how": told.how,
-            "described": told.described,
-            "width": width,
         },
     )
     higher = TITLE_LINE * len(lines) + 6
@@ -133,7 +122,7 @@ def untold(figure: go.Figure) -> tuple[go.Figure, Told]:
     """A copy without its title and background, for a page that shows both in its own way."""
     bare = go.Figure(figure)
     meta = figure.layout.meta or {}
-    told = Told(meta.get("message", ""), meta.get("how", ""), meta.get("described", ""))
+    told = Told(meta.get("message", ""), meta.get("how", ""))
     if told.message:
         lines = len(textwrap.wrap(told.message, TITLE_LETTERS))
         higher = TITLE_LINE * lines + 6
