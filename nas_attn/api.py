@@ -59,7 +59,6 @@ from nas_attn.system.importing import PYTHON
 from nas_attn.system.paths import DEFAULT_URL
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.evaluators import EvaluatorRun as EvaluatorRun
-from nas_attn.training.programs import attach_asked as attach_asked
 from nas_attn.training.tasks.data import data_of
 
 if TYPE_CHECKING:

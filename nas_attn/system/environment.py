@@ -29,8 +29,6 @@ BROWSER = "BROWSER_PATH"
 
 # settings of a worker, as JSON, from the process that starts it
 WORKER = "NAS_ATTN_WORKER"
-# the placement to attach and the file that confirms it, as JSON, for a program that trains
-RUN = "NAS_ATTN_RUN"
 
 # a server can be updated and restarted in this time
 STORAGE_WAIT_S = 1800.0
@@ -100,8 +98,3 @@ def take_worker_settings() -> str | None:
     person started it.
     """
     return os.environ.pop(WORKER, None)
-
-
-def run_to_attach() -> str | None:
-    """What the search that started this program asks of it; None: no search did."""
-    return os.environ.get(RUN)

@@ -49,9 +49,12 @@ from nas_attn.errors import (
     TrainingError,
     several,
 )
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import is_share, share_of_images
 from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.storage.records import Score
+from nas_attn.system.importing import load_object
 from nas_attn.system.waiting import Interrupted, StopNow
 from nas_attn.training.faults import message, said, show_traceback
 from nas_attn.training.output import OutputLog, shown
@@ -128,8 +131,6 @@ class EvaluatorRun:
     last: int = 0
     """Epochs in all at the last rung."""
     lost: list[str] = field(default_factory=list, repr=False, compare=False)
-    resolved: ResolvedPlacement | None = field(default=None, repr=False, compare=False)
-    """What `placement` means."""
 
     def elsewhere(self, why: str) -> None:
         """Reports that the trained weights are not in the model, and why: then they cannot be kept
@@ -170,8 +171,6 @@ class EvaluatorRun:
         self.flags[:] = [held.astype(bool)]
 
 
-COMMAND = "command:"
-"""Prefix of an evaluator that is a program."""
 ROUNDING = 1e-6
 """By which a share may be below 0 or above 1, as a mean in float32 can be."""
 ACCURACY_TOLERANCE = 1e-4
@@ -179,6 +178,25 @@ ACCURACY_TOLERANCE = 1e-4
 Reports = Generator[tuple[int, Mapping[str, float]], None, None]
 """(epochs so far, metrics), as a training goes on."""
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float] | Reports]
+
+
+def find_evaluator(name: str) -> Evaluator:
+    """The evaluator of this name in a recipe. Raises RecipeError: it cannot be imported or
+    called.
+    """
+    evaluator: Evaluator = load_object(name, what="training.evaluator", error=RecipeError)
+    return evaluator
+
+
+def evaluator_of(recipe: Recipe) -> Evaluator | None:
+    """The evaluator that a recipe names, else its task's; None: our own trainer trains. Raises
+    RecipeError: it cannot be imported or called. Raises DataError: it lacks its data.
+    """
+    if recipe.training.evaluator is not None:
+        return find_evaluator(recipe.training.evaluator)
+    make = tasks.of(recipe).row.evaluator
+    evaluator: Evaluator | None = make()(recipe) if make else None
+    return evaluator
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +313,6 @@ class EvaluatorTrainer:
                 seed=evaluation.seed,
                 folder=folder,
                 device=self._device,
-                resolved=evaluation.placement,
             )
         finally:
             reports = self._reports

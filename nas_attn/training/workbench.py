@@ -55,6 +55,7 @@ from nas_attn.training.evaluators import (
     Evaluation,
     Evaluator,
     EvaluatorTrainer,
+    evaluator_of,
     require_participation,
 )
 from nas_attn.training.faults import own_fault, require_memory, shared_fault
@@ -80,7 +81,6 @@ from nas_attn.training.plan import (
     protocol_recipe,
     wanted,
 )
-from nas_attn.training.programs import evaluator_of
 from nas_attn.training.run import Callbacks
 from nas_attn.training.starts import calibration, given_weights, pick_device
 from nas_attn.training.tasks.data import data_of

@@ -5,7 +5,6 @@ and evaluator.
 import dataclasses
 import inspect
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from torch import nn
 import nas_attn as na
 from nas_attn import errors
 from nas_attn.answer.criteria import Criteria
-from nas_attn.space import notation, search_space
 from nas_attn.storage.trial_book import TrialBook
 from nas_attn.training.evaluators import EvaluatorRun
 
@@ -220,19 +218,6 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
         placement: "scored" if epochs == 3 else "pruned" for placement, epochs in trained.items()
     } == states
     assert (len(states), set(states.values())) == (10, {"scored", "pruned"})
-
-
-def test_a_program_attaches_what_it_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not na.check(na.attach_asked(small_net()), (1, 16, 16)), "started by a person"
-    network = search_space.resolve(
-        notation.parse("stage2=se"), na.find_sites(small_net(), (1, 16, 16)), init="paper"
-    )
-    asked = {"network": asdict(network), "receipt": str(tmp_path / "attached")}
-    monkeypatch.setenv("NAS_ATTN_RUN", json.dumps(asked))
-    assert len(na.check(na.attach_asked(small_net()), (1, 16, 16))) == 1
-    assert (tmp_path / "attached").exists()
 
 
 def test_a_study_gives_its_answer_as_lines_and_as_data(tmp_path: Path) -> None:

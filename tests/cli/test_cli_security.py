@@ -269,7 +269,6 @@ def test_a_yaml_that_ultralytics_would_execute_needs_trust(
     [
         ('[training]\nloss = { name = "timm:create_model" }', "timm:create_model"),
         ('[training]\noptimizer = "ultralytics:YOLO"', "ultralytics:YOLO"),
-        ('[training]\nevaluator = "command: touch ran"', "command: touch ran"),
         ('[training]\naugment = [{ name = "torch:hub", weights = "x:y" }]', "torch:hub"),
         ('[backbone.options]\nrepo = "torch.hub:load"', "torch.hub:load"),
         ('[backbone.options]\ncheckpoint_path = "x.pth"', "x.pth"),
@@ -373,7 +372,6 @@ OVERLOOKED = {
     "loss": ("rungs = [1]", 'loss = { name = "intruder:run" }'),
     "augment": ("rungs = [1]", 'augment = [{ name = "intruder:run" }]'),
     "evaluator": ("rungs = [1]", 'evaluator = "intruder:run"'),
-    "command": ("rungs = [1]", 'evaluator = "command: touch ran"'),
 }
 """Setting -> what of `TINY` is replaced, and by what."""
 TINY = """

@@ -12,7 +12,6 @@ from documented import files
 from shell import Shell
 
 PAGE = "docs/how-to/own-training.md"
-COMMAND = f"training.evaluator=command: {sys.executable} my_program.py {{epochs}} {{seed}}"
 SEARCH = [
     sys.executable,
     "-m",
@@ -22,7 +21,7 @@ SEARCH = [
     "--workers",
     "1",
     "--set",
-    COMMAND,
+    "training.evaluator=by_program:evaluate",
 ]
 
 

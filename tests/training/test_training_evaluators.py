@@ -1,6 +1,5 @@
 """A user's evaluator: what it is told, what it may return, what a restart keeps."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,61 +14,14 @@ from nas_attn.errors import OperationError, RecipeError, TrainingError, UserErro
 from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
-from nas_attn.training.programs import find_evaluator
+from nas_attn.training.evaluators import (
+    Evaluation,
+    EvaluatorRun,
+    EvaluatorTrainer,
+    find_evaluator,
+)
 
 BARE_NETWORK = ResolvedPlacement((), BARE, "paper", "key")
-PROGRAM = """
-import json, os, sys, time
-from pathlib import Path
-
-epochs, placement, folder, how = sys.argv[1:]
-if how != "bare":
-    Path(json.loads(os.environ["NAS_ATTN_RUN"])["receipt"]).touch()
-for epoch in range(1, int(epochs) + 1):
-    Path(folder, f"reached{epoch}").touch()
-    print(f"epoch={epoch} miou={epoch / 10} of placement={placement}")
-    if epoch == 3 and how != "well":
-        sys.exit(time.sleep(60) if how == "slowly" else "no data" if how == "fails" else None)
-"""
-
-
-def program(folder: Path, how: str) -> Any:
-    (folder / "program.py").write_text(PROGRAM)
-    command = (
-        f"command: '{sys.executable}' '{folder / 'program.py'}' {{epochs}} {{placement}}"
-        f" '{{folder}}' {how}"
-    )
-    return find_evaluator(command)
-
-
-def test_a_program_tells_its_scores_and_is_ended_where_it_is_pruned(tmp_path: Path) -> None:
-    scores = fit(program(tmp_path, "well"), tmp_path / "all", Slot())
-    assert [score.metrics for score in scores] == [{"miou": 0.1}, {"miou": 0.3}, {"miou": 0.9}]
-    assert (
-        len(
-            fit(program(tmp_path, "slowly"), tmp_path / "two", Slot(), on_rung=lambda s: s.rung < 1)
-        )
-        == 2
-    )
-    assert sorted(path.name for path in (tmp_path / "two" / "k-5").iterdir()) == [
-        "reached1",
-        "reached2",
-        "reached3",
-    ]
-
-
-FAILURES = [
-    ("fails", "ended with status 1: no data"),
-    ("bare", "call nas_attn.attach_asked"),
-    ("x", "a score of epoch 9"),
-]
-
-
-@pytest.mark.parametrize(("how", "sentence"), FAILURES)
-def test_a_program_that_fails_says_why(tmp_path: Path, how: str, sentence: str) -> None:
-    with pytest.raises(TrainingError, match=sentence):
-        fit(program(tmp_path, how), tmp_path / "runs", Slot())
 
 
 def test_one_that_yields_trains_through_and_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -241,9 +193,6 @@ NAMES = [
     "no_such_package:f",
     "os:nosuch",
     "os:sep",
-    "command:",
-    "command: nosuch",
-    "command: '",
 ]
 
 

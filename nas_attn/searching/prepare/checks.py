@@ -12,11 +12,10 @@ from nas_attn.searching.prepare.baselines import named_controls, user_trials
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.system.importing import PYTHON, load_object
-from nas_attn.training.evaluators import Evaluator
+from nas_attn.training.evaluators import Evaluator, find_evaluator
 from nas_attn.training.images import keep_or_compare
 from nas_attn.training.numerics import execution_on
 from nas_attn.training.plan import Build, Plan, check_limits
-from nas_attn.training.programs import find_evaluator
 from nas_attn.training.starts import given_weights, pick_device, read_weights, wanted_weights
 
 

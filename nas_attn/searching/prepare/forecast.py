@@ -24,10 +24,9 @@ from nas_attn.searching.prepare.planning import (
 )
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.system.wrapping import Line
-from nas_attn.training.evaluators import EvaluatorRun
+from nas_attn.training.evaluators import EvaluatorRun, evaluator_of
 from nas_attn.training.numerics import new_arithmetic, threads_for
 from nas_attn.training.plan import Plan, check_limits, plan_for, session_s
-from nas_attn.training.programs import evaluator_of
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import Trainer, check_trainings
