@@ -33,7 +33,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from nas_attn.errors import NasAttnWarning, RecipeError, StorageError
+from nas_attn.errors import NasAttnWarning, RecipeError, StorageError, StudyError
 from nas_attn.latency.machine import cpu_name
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
@@ -256,7 +256,7 @@ def study_arithmetic(
     bare: nn.Module,
 ) -> Arithmetic:
     """Reads what a study computes in on a kind of device, or decides it if no worker has done so
-    yet; gives it without what this machine cannot do, and warns if that is something.
+    yet.
 
     Args:
         store: the study.
@@ -267,6 +267,7 @@ def study_arithmetic(
 
     Raises:
         StorageError: what the study has kept is damaged.
+        StudyError: this machine cannot compute so.
         RecipeError: `training.execution` is not for this device.
     """
     # that of a study from before may have no protocol in its name
@@ -278,19 +279,12 @@ def study_arithmetic(
         text = store.arithmetics.put_once(name, new.text)
     agreed = read_arithmetic(store, text)
     here = possible(agreed, recipe.training, device)
-    if here.precision != agreed.precision:
-        warnings.warn(
-            f"this machine lacks {agreed.precision}, in which the study computes: its runs are"
-            f" computed in {here.precision}, marked, and compared only with each other",
-            NasAttnWarning,
-            stacklevel=2,
-        )
-    elif here.comparable != agreed.comparable:
-        warnings.warn(
-            "this machine cannot compute as the study does (TF32, or the optimizer's kernels): its"
-            " runs are marked, and compared only with each other",
-            NasAttnWarning,
-            stacklevel=2,
+    if here.comparable != agreed.comparable:
+        lacking = agreed.precision if here.precision != agreed.precision else "its arithmetic"
+        raise StudyError(
+            f"study '{store.name}' is trained by machines of another kind, and this one lacks"
+            f" {lacking}: use machines of one kind, or begin a study with training.precision ="
+            " 'float32'"
         )
     return here
 

@@ -13,7 +13,6 @@ import json
 import math
 import statistics
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.errors import CheckpointError, NasAttnWarning, OutOfMemory, TrainingError, first_line
+from nas_attn.errors import CheckpointError, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.task import MIXING
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
@@ -140,8 +139,7 @@ class Trainer:
             slot: where checkpoints are kept; the training continues from the one that it holds.
             callbacks: told scores, and asked whether to stop.
 
-        A run continues in the arithmetic that it began with. If this machine cannot do the same, it
-        begins anew, with a warning.
+        A run continues in the arithmetic that it began with.
 
         Raises RecipeError (`section.execution`), TrainingError (loss not finite, out of memory) or
         CheckpointError (the slot's).
@@ -153,7 +151,8 @@ class Trainer:
             "backbone_factor": rates.backbone,
         }
         identity = self._identity(model, what)
-        trainer, state = self._continuing(read_slot(slot, identity))
+        state = read_slot(slot, identity)
+        trainer = self._continuing(state)
         checkpoints = None if slot is None else RunCheckpoints(slot, identity)
         model.to(trainer.device, memory_format=trainer._memory_format)  # type: ignore[call-overload]
         with trainer._apart(model, rates.held(model)):
@@ -186,28 +185,19 @@ class Trainer:
             run.keep_average()
         return tuple(run.scores)
 
-    def _continuing(self, state: State | None) -> tuple[Trainer, State | None]:
-        """The trainer for a run with this checkpoint, in the run's own arithmetic; and the
-        checkpoint, unless this machine cannot do the same.
-        """
-        if state is None:
-            return self, None
-        kept = self._kept(state)
+    def _continuing(self, state: State | None) -> Trainer:
+        """The trainer for a run with this checkpoint, in the run's own arithmetic."""
+        kept = self.arithmetic if state is None else self._kept(state)
         if kept.comparable == self.arithmetic.comparable:
-            return self, state
-        able = possible(kept, self.section, self.device)
-        if able.comparable != kept.comparable:
-            lacking = "its arithmetic" if kept.precision == able.precision else "bfloat16"
-            warnings.warn(
-                f"a run that was begun in {kept.precision} cannot go on here, since this machine"
-                f" lacks {lacking}: it begins anew in {self.arithmetic.precision}",
-                NasAttnWarning,
-                stacklevel=3,
-            )
-            return self, None
+            return self
         other = copy.copy(self)
-        other.arithmetic = able
-        return other, state
+        other.arithmetic = possible(kept, self.section, self.device)
+        if other.arithmetic.comparable != kept.comparable:
+            raise CheckpointError(
+                f"the checkpoint was computed in {kept.precision} by a machine of another kind:"
+                " resume on one of that kind, or start anew"
+            )
+        return other
 
     def _kept(self, state: State) -> Arithmetic:
         """The arithmetic of a checkpoint. One from before, which does not say, had batches of

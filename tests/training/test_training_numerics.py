@@ -19,7 +19,7 @@ from torch import nn
 from nas_attn import backbones
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
-from nas_attn.errors import CheckpointError, NasAttnWarning
+from nas_attn.errors import CheckpointError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
@@ -201,16 +201,15 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
     assert values(fit(digits, slot, computes=here)) == values(fit(digits, computes=began))
 
 
-def test_where_a_machine_cannot_do_the_same_the_run_begins_anew_and_says_so(
+def test_where_a_machine_cannot_do_the_same_the_run_does_not_go_on(
     digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slot = FileSlot(tmp_path / "slot")
     with pytest.raises(Interrupted):
         fit(digits, slot, stop_after=6, computes=LOW)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    with pytest.warns(NasAttnWarning, match=r"bfloat16.*begins anew in float32"):
-        again = fit(digits, slot, computes=FULL)
-    assert values(again) == values(fit(digits, computes=FULL))
+    with pytest.raises(CheckpointError, match=r"bfloat16 .* another kind"):
+        fit(digits, slot, computes=FULL)
 
 
 def test_a_checkpoint_from_before_goes_on_with_batches_as_they_were(

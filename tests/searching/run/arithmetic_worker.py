@@ -1,7 +1,6 @@
 """A worker process of the study `mixed`, for the tests: `python arithmetic_worker.py URL CHOICE`.
 
-CHOICE is what this machine would decide by itself: `bfloat16`, `float32`, or `lacking` where it has
-no bfloat16.
+CHOICE is what this machine would decide by itself: `bfloat16` or `float32`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from nas_attn.training import numerics
 
 def work(url: str, choice: str) -> None:
     """Decides what it is told to; prints what the worker says and warns."""
-    able = {"avx512_bf16": choice != "lacking"}
-    torch.cpu.get_capabilities = lambda: able  # type: ignore[assignment]
+    torch.cpu.get_capabilities = lambda: {"avx512_bf16": True}  # type: ignore[assignment]
     numerics.cpu_name = lambda: "AMD" if choice == "bfloat16" else "Intel"
     torch.set_num_threads(1)
     print(taking_part.work(open_study("mixed", url), taking_part.Options(device="cpu", threads=1)))

@@ -18,6 +18,7 @@ import torch
 from command_line import Nas
 
 from nas_attn.answer.reading import snapshot
+from nas_attn.errors import StudyError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -146,17 +147,16 @@ def test_workers_that_would_decide_otherwise_compute_as_the_first_one_decided(
     assert "marked" not in "".join(printed)
 
 
-@pytest.mark.slow
-def test_a_machine_that_cannot_do_the_same_says_so_and_its_runs_are_marked(
-    study: OpenStudy, loaded: None
+def test_a_machine_that_cannot_do_the_same_is_refused_with_the_way_out(
+    study: OpenStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     low = Arithmetic("bfloat16", "channels_last", "eager", "none", True, FILLED)
     study.store.arithmetics.put_once("cpu", low.text)
-    printed = work(study, "bfloat16", "lacking")
-    assert "lacks bfloat16" not in printed[0]
-    assert printed[1].count("this machine lacks bfloat16") == 1
-    found = check_runs(study)
-    assert set(found) == {"bfloat16", "float32"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    options = taking_part.Options(say=lambda line: None, device="cpu", threads=1)
+    with pytest.raises(StudyError, match=r"lacks bfloat16: .* training.precision = 'float32'"):
+        taking_part.work(study, options)
+    assert not list(study.store.scores())
 
 
 @pytest.fixture
