@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, target_table
 from nas_attn.recipe.task import InputProposal
-from nas_attn.recipe.tasks import USUAL_TASK, Task, find, variants
+from nas_attn.recipe.tasks import USUAL_TASK, Pace, Task, find, variants
 
 if TYPE_CHECKING:
     from nas_attn.recipe.recipe import SplitsSection
@@ -41,8 +41,7 @@ seeds = 8                          # runs of each network in `nas-attn test`
 
 # The search trains as the target does, unless `start` and `rungs` stand here.
 [training]
-batch_size = {batch_size}
-{lines}{augment}
+{training}
 [latency]
 device = "cpu"                     # where the network will run: cpu or cuda
 batch_size = 1
@@ -61,6 +60,11 @@ confirm_seeds = 3                  # more seeds for the networks that matter aft
 """
 AUGMENT = """\
 augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
+"""
+FINE_TUNING = """\
+# From trained weights: as preset = "fine-tune" says, unless a key stands here. An optimizer or a
+# learning_rate ends the preset; finetune_learning_rate, batch_size, augment change a part of it.
+# augment = []                     # for digits and text, which must not be mirrored
 """
 # With this many training images, a user's data set is treated like a published one
 MANY = 2000
@@ -132,18 +136,12 @@ def recipe_text(answers: RecipeAnswers) -> str:
     weights = ""
     if start["weights"]:
         weights = f"weights = {quoted(start['weights'])}\n"
-    flip_and_crop = '{ name = "flip" }, { name = "crop", padding = 4 }'
-    augment = AUGMENT.format(augment="" if small else flip_and_crop)
     limit = "# max_latency_ratio = 1.3"
     if answers.ratio is not None:
         limit = f"max_latency_ratio = {answers.ratio}"
     task = ""
     if answers.task != USUAL_TASK:
         task = f'\n[task]\nname = "{answers.task}"\n'
-    preset = ""
-    if answers.preset is not None:
-        comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
-        preset = f'preset = "{answers.preset}"              {comment}\n'
     backbones_known = [variant.hints.backbones for variant in variants(answers.task)]
     text = TEMPLATE.format(
         path=shlex.quote(answers.path),
@@ -166,15 +164,28 @@ def recipe_text(answers: RecipeAnswers) -> str:
         epochs=_epochs(
             answers.target, facts, answers.data, pace.tuned() if weights else pace.epochs
         ),
-        batch_size=pace.batch_size,
-        lines=facts.training_lines or preset,
-        augment=augment if facts.own_trainer else "",
+        training=_training_lines(answers, facts, pace, tuned=bool(weights)),
         trials=answers.trials,
         samplers=", ".join(tables.SAMPLERS),
         limit=limit,
     )
     # the answers' lengths differ
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)
+
+
+def _training_lines(answers: RecipeAnswers, task: Task, pace: Pace, *, tuned: bool) -> str:
+    """Lines of `[training]`. `tuned`: from trained weights."""
+    if tuned and task.own_trainer and not task.training_lines:
+        return FINE_TUNING
+    lines = task.training_lines
+    if answers.preset is not None and not lines:
+        comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
+        lines = f'preset = "{answers.preset}"              {comment}\n'
+    if task.own_trainer:
+        flip_and_crop = '{ name = "flip" }, { name = "crop", padding = 4 }'
+        small = is_small(answers.data)
+        lines += AUGMENT.format(augment="" if small else flip_and_crop)
+    return f"batch_size = {pace.batch_size}\n{lines}"
 
 
 def _splits_line(splits: SplitsSection | None) -> str:

@@ -149,10 +149,11 @@ class TrainingSection(Section):
     are always the log-loss.
     """
     preset: str | None = None
-    """Defaults from a published way to train; the recipe's own keys come first. What differs from
-    the sources: biases and norms have no weight decay, and photographs are cropped from the middle
-    square of `data.size`. `cifar` (He et al. 2015): nothing else. `fine-tune` (fastai): no first
-    epoch with a frozen body, one rate for the whole body, momentum that stays 0.9.
+    """Defaults from a published way to train; the recipe's own keys come first. `fine-tune` is
+    ours, and taken by itself from trained weights, unless the recipe names another preset, an
+    optimizer or a `learning_rate`. What differs from the sources of the others: biases and norms
+    have no weight decay, and photographs are cropped from the middle square of `data.size`. `cifar`
+    (He et al. 2015): nothing else.
     `layer-norm` (ConvNeXt, Liu et al. 2022): only its optimizer, AdamW, and the weight decay.
     `timm-a3` (Wightman et al. 2021): trains at `data.size`, not at 160 pixels, unless
     RandomResizedCrop has `size = 160`; needs timm. `torchvision-v2` (ResNet-50's IMAGENET1K_V2):

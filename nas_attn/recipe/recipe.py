@@ -72,6 +72,25 @@ def _says_no_length(training: Mapping[str, Any], target: Mapping[str, Any]) -> b
     return "epochs" not in target and not {"rungs", "evaluator"} & training.keys()
 
 
+def _usual_fine_tuning(table: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """How our own trainer fine-tunes, unless a recipe says how weights are changed: by a preset, an
+    optimizer, or a learning rate, which would be SGD's. None for who trains otherwise.
+    """
+    if {"preset", "optimizer", "learning_rate", "evaluator"} & training.keys():
+        return {}
+    task, backbone, data = (
+        str(part.get("name", "")) if isinstance(part, Mapping) else ""
+        for part in (table.get(name) for name in ("task", "backbone", "data"))
+    )
+    ours = [variant for variant in tasks.variants(task or tasks.USUAL_TASK) if variant.own_trainer]
+    if not any(variant.fits(backbone, evaluated=False) for variant in ours):
+        return {}
+    row = tables.find_data_set(data)
+    # digits and text must not be mirrored
+    unmirrored: dict[str, Any] = {"augment": []} if row is not None and row.small else {}
+    return {"preset": tables.FINE_TUNING_PRESET, **unmirrored}
+
+
 class Recipe(Section):
     """A study as written: backbone, data, space, target, training, latency, search, limits, answer,
     storage, log.
@@ -142,6 +161,8 @@ class Recipe(Section):
             alike |= {rate: target["learning_rate"]} if target.get("learning_rate") else {}
             alike |= {"backbone_learning_rate": 0.0} if target.get("freeze") == "backbone" else {}
             training = {"start": start, **given, **alike, **training}
+        if training.get("start") == "pretrained":
+            training = {**_usual_fine_tuning(table, training), **training}
         return {**table, "target": target, "training": training}
 
     @field_validator("objectives")

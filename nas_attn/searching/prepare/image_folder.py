@@ -415,6 +415,10 @@ def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     lacking = _why_scratch(wish, backbone)
     start = "scratch" if lacking else "weights"
     table["target"] = {} if wish.start else target_table(start)
+    pretrained = wish.start == "pretrained" or not (wish.start or lacking)
+    if pretrained and not PRESET_STATED & wish.given.keys():
+        # the preset for trained weights says it all
+        table["training"] = {}
     usual = usual_epochs(_recipe(table, wish.given, epochs=AUTO), wish.trained)
     epochs = wish.stated or usual
     recipe = _recipe(table, wish.given, epochs=epochs)
