@@ -50,8 +50,8 @@ test-lowest: | $(BIN)/python  ## run the tests with the lowest versions that pyp
 	@$(call pip,build/lowest/bin/python,--constraint build/lowest/versions.txt --editable $(LOWEST))
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 build/lowest/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-# What users may have beside it, with the trackers and launchers that are extras of ours.
-EXTRAS := '.[dev,bands,dicom,tensorboard,mlflow,wandb,ray]' ultralytics segmentation-models-pytorch lightning transformers monai peft \
+# What users may have beside it, with the trackers that are extras of ours.
+EXTRAS := '.[dev,bands,dicom,tensorboard,mlflow,wandb]' ray ultralytics segmentation-models-pytorch lightning transformers monai peft \
   torchinfo datasets ncnn pnnx onnxslim webdataset grad-cam
 
 test-extras: build/extras/installed  ## run the tests that need what only some users have, installed into build/extras; as root, Chromium, too

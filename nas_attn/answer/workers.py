@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import FormerWorker, WorkerRow
@@ -45,29 +44,6 @@ class FormerView:
     ending: str
     scores: int
     sessions: int
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchState:
-    """How workers of one launch are, as far as their engine says."""
-
-    # state in the engine's own words -> how many workers
-    counts: Mapping[str, int] = field(default_factory=dict)
-    # the machine that alone can say, if it is another one; else empty
-    host: str = ""
-    # the engine's command that does not answer; else empty
-    silent: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FailedStart:
-    """A worker that ended with an error soon after its start."""
-
-    name: str
-    status: int
-    # the last one of its log; empty: it has none
-    line: str
-    log: Path
 
 
 def workers_of(opened: OpenStudy) -> tuple[WorkerView, ...]:

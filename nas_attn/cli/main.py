@@ -72,7 +72,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "export": export.export,
         "validate-export": export.validate_export,
     },
-    "Workers": {"worker": workers.worker, "launch": workers.launch, "stop": workers.stop},
+    "Workers": {"worker": workers.worker, "stop": workers.stop},
     "Networks": {
         "advise": advise.advise,
         "sites": sites.sites,

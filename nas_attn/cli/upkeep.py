@@ -151,8 +151,6 @@ def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
         )
     if now.former:
         parts.append(_prose(f"{_ended_text(now.former)}\n", width))
-    if now.launched:
-        parts.append(_prose(f"Launched on {'; '.join(now.launched)}\n", width))
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))

@@ -1,4 +1,4 @@
-"""`nas-attn worker`, `launch` and `stop`."""
+"""`nas-attn worker` and `stop`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +19,6 @@ from nas_attn.cli.common import (
     StudyName,
     Threads,
     Time,
-    at_storage,
     clock,
     echo,
     print_json,
@@ -30,27 +28,15 @@ from nas_attn.cli.common import (
 from nas_attn.cli.running import stopped_after
 from nas_attn.errors import (
     DeviceLost,
-    ExitStatus,
-    NasAttnError,
-    StudyError,
-    UserError,
     several,
-    shorten,
 )
 
 if TYPE_CHECKING:
     from nas_attn.answer.workers import WorkerView
-    from nas_attn.searching.run.launching import Launched
     from nas_attn.searching.run.worker_process import WorkerSettings
     from nas_attn.searching.worker.ending import Ending
     from nas_attn.storage.opening import OpenStudy
 
-# of the last line of a log
-LOG_LINE_LETTERS = 300
-# jobs that `launch` names
-SHOWN_JOBS = 4
-# of a job: Slurm warns a minute before its end, and the worker needs some time after the start
-FEWEST_MINUTES = 3
 # options that the process has which takes the place of a worker without its GPU
 _FLAGS = {"--json": "as_json", "--quiet": "quiet", "--verbose": "verbose"}
 # seconds for which `stop` waits that the workers end
@@ -198,91 +184,6 @@ def _work(
         replace_this_process(opened, told, after_s=after_s, flags=flags)
 
 
-def launch(
-    context: Context,
-    study: StudyName = None,
-    on: Annotated[str, Option(metavar="[slurm|ray|local]", help="Where to run them.")] = "local",
-    workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1,
-    gpus: Annotated[
-        float,
-        Option(
-            "--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25."
-        ),
-    ] = 0.0,
-    cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
-    time: Annotated[
-        str | None,
-        Option(
-            metavar="TIME",
-            help="Slurm's time limit of a job: 4h, 1d; the job is then queued again.",
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="An option of sbatch, like partition=gpu, account=mine, exclusive; repeatable.",
-        ),
-    ] = None,
-    device: Device = "auto",
-) -> None:
-    """Start workers on Slurm, on Ray or in the background here.
-
-    Examples:
-      nas-attn launch digits --workers 2
-      nas-attn launch --on slurm --workers 8 --time 4h --set partition=gpu
-
-    Clusters: docs/how-to/run-anywhere.md
-    """
-    from nas_attn.searching.run.launching import Request, engine
-    from nas_attn.searching.run.launching import launch as start
-
-    opened = study_named(context, study, runs_code=True)
-    options = _engine_options(settings or [])
-    seconds = clock(time)
-    if seconds is not None and seconds < 60 * FEWEST_MINUTES:
-        raise UserError(f"--time {time} is too short: give at least {FEWEST_MINUTES}m")
-    request = Request(
-        workers,
-        device=device,
-        gpus=gpus,
-        cpus=cpus,
-        minutes=None if seconds is None else math.ceil(seconds / 60),
-        more=options,
-    )
-    where = engine(on)
-    done = start(opened, on, request, where)
-    if context.as_json:
-        print_json(asdict(done))
-    else:
-        _say_launched(opened, done, at_storage(context.storage))
-    failures = where.watch(opened)
-    for failure in failures:
-        last = f": {shorten(failure.line, LOG_LINE_LETTERS)}" if failure.line else ""
-        echo(
-            f"{failure.name} ended at once with status {failure.status}{last} (log: {failure.log})",
-            err=True,
-        )
-    if len(failures) == workers:
-        raise typer.Exit(ExitStatus.FAILED)
-
-
-def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
-    """Says what was started and how to watch it. `at`: the option of the study's storage."""
-    from nas_attn.searching.run.launching import LOGS
-
-    study = opened.store.name
-    more = ""
-    if len(done.jobs) > SHOWN_JOBS:
-        more = f", … ({len(done.jobs)} in all)"
-    jobs = f"{', '.join(done.jobs[:SHOWN_JOBS])}{more}"
-    echo(f"launched {several(len(done.jobs), 'worker')} on {done.on}: {jobs}")
-    echo(f"logs:  {opened.folder / LOGS}")
-    echo(f"state: nas-attn status {study}{at}")
-    echo(f"stop:  nas-attn stop {study}{at}")
-
-
 def stop(
     context: Context,
     study: StudyName = None,
@@ -296,30 +197,21 @@ def stop(
 
     Several machines: docs/how-to/run-anywhere.md
     """
-    from nas_attn.searching.run.launching import engine, launches
     from nas_attn.searching.worker.presence import stop_workers
 
     opened = study_named(context, study)
     there = _working(opened)
-    queued = 0
     stop_workers(opened)
-    for launched in launches(opened):
-        try:
-            queued += engine(launched.on).end(launched)
-        except NasAttnError as error:
-            # an engine on another machine; its workers read the request from the study
-            echo(f"{launched.on}: {error}", err=True)
-    cancelled = f", cancelled {queued} that had not begun" if queued else ""
     told = len(there)
     if not context.as_json:
-        echo(f"told {several(told, 'worker')} to stop{cancelled}")
+        echo(f"told {several(told, 'worker')} to stop")
     end = time.monotonic() + WAIT_FOR_WORKERS_S
     while wait and there and time.monotonic() < end:
         time.sleep(0.5)
         there = _working(opened)
     if context.as_json:
         working = [f"{worker.machine} {worker.pid}" for worker in there]
-        print_json({"told": told, "cancelled": queued, "working": working})
+        print_json({"told": told, "working": working})
     elif wait and there:
         left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
         echo(f"still running after {WAIT_FOR_WORKERS_S:.0f} s: {left}")
@@ -331,15 +223,3 @@ def _working(opened: OpenStudy) -> list[WorkerView]:
     from nas_attn.answer.workers import workers_of
 
     return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
-
-
-def _engine_options(words: list[str]) -> dict[str, str]:
-    options = {}
-    for word in words:
-        key, _, value = word.lstrip("-").partition("=")
-        if not key:
-            raise StudyError(
-                f"--set '{word}': write an option of sbatch, like account=mine or exclusive"
-            )
-        options[key] = value
-    return options

@@ -155,8 +155,6 @@ class StudyStore(Leases):
         self.labels = documents(tables.labels)
         # number of a validation -> its networks and comparisons
         self.validations = documents(tables.validation)
-        # time of a launch -> what was launched
-        self.launches = documents(tables.launch)
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
         self.arithmetics = documents(tables.arithmetic)
         # what its images are (`training.images`), by how the data are read and divided

@@ -40,6 +40,7 @@ SCHEMA_VERSIONS = (
     "0003",
     "0004",
     "0005",
+    "0006",
 )
 
 metadata = MetaData()
@@ -425,12 +426,6 @@ validation = _documents(
     doc="Validations: tests of a recommendation.",
     name="Number of the validation.",
     content="Its networks and comparisons, as JSON.",
-)
-launch = _documents(
-    "launch",
-    doc="Launches of workers on a cluster.",
-    name="Time of the launch.",
-    content="What was launched, as JSON.",
 )
 arithmetic = _documents(
     "arithmetic",

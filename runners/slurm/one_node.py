@@ -4,7 +4,7 @@ the tests.
     apt-get install slurmctld slurmd slurm-client munge        # as root
     python runners/slurm/one_node.py start                     # as root
     export SLURM_CONF=…                                        # as it prints
-    nas-attn launch STUDY --on slurm --workers 2 --time 30m
+    sbatch --array=0-1 --time=30 runners/slurm/workers.sh STUDY
     python runners/slurm/one_node.py stop
 
 No accounting, no control groups, no preemption but `scontrol requeue`: enough to see that a study's

@@ -167,7 +167,6 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
     for command in (
         "resume",
         "worker",
-        "launch",
         "test",
         "retrain",
         *own,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from table_study import table  # noqa: F401
 
 TINY = """\
 name = "tiny"

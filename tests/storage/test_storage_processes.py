@@ -382,6 +382,7 @@ def test_the_migrations_end_where_the_tables_are(database: Database, upgraded: b
                     connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
             connection.exec_driver_sql("DROP TABLE nas_arithmetic")
             connection.exec_driver_sql("DROP TABLE nas_images")
+            connection.exec_driver_sql("CREATE TABLE nas_launch (study_id INTEGER)")
             connection.exec_driver_sql("UPDATE nas_alembic_version SET version_num = '0001'")
         Database(database.url).close()
     options = {

@@ -1,11 +1,10 @@
-"""`nas-attn launch` on this machine says which workers have died at once, and why; and its workers
-that lose their GPU go on.
-"""
+"""A worker started by hand: it stands for one on each GPU, and goes on if it loses its GPU."""
 
 from __future__ import annotations
 
 import re
-import time
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -22,29 +21,6 @@ URL = "sqlite:///nas_attn.db"
 def begun(trials: int) -> None:
     changes = {"search.trials": trials, "search.confirm_seeds": 0}
     create_study(load_recipe("table.toml", overrides=changes), URL)
-
-
-@pytest.mark.usefixtures("table")
-def test_a_worker_that_dies_at_once_is_told_with_its_reason(nas: Nas) -> None:
-    begun(3)
-    launched = nas("launch", "table", "--workers", "1", "--device", "cuda:7")
-    assert launched.status == 1
-    assert "launched 1 worker" in launched.out
-    (line,) = launched.err.splitlines()
-    assert line.partition(" ended ")[0] == "worker 1"
-    assert "cuda:7" in line
-    assert Path(line.rpartition("(log: ")[2].rstrip(")")).exists()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("table")
-def test_workers_that_begin_are_not_waited_for(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TABLE_SECONDS", "20")
-    begun(3)
-    launched = nas("launch", "table")
-    assert launched.status == 0
-    assert launched.err == ""
-    assert "told 1 worker to stop" in nas("stop", "table").out
 
 
 LOSES_GPU = """
@@ -64,15 +40,13 @@ def evaluate(model, run):
 
 
 @pytest.mark.slow
-def test_a_worker_that_lost_its_gpu_goes_on_as_another_process(table: Path, nas: Nas) -> None:
+def test_a_worker_that_lost_its_gpu_goes_on_as_another_process(table: Path) -> None:
     (table / "table_evaluator.py").write_text(LOSES_GPU)
     begun(5)
-    assert nas("launch", "table").status == 0
+    command = [sys.executable, "-m", "nas_attn", "worker", "table"]
+    subprocess.run(command, check=True, timeout=240)
     opened = open_study("table", URL)
-    deadline = time.monotonic() + 120
-    while opened.store.workers.rows() or len(opened.store.workers.former()) < 4:
-        assert time.monotonic() < deadline, opened.store.workers.rows()
-        time.sleep(0.2)
+    assert len(opened.store.workers.former()) >= 4
     calls = [line.split(maxsplit=2) for line in (table / "calls.txt").read_text().splitlines()]
     assert len({number for number, _, _ in calls}) == 1, "who started it finds it by its number"
     lost = [process for _, process, placement in calls if placement.count("eca") == 3]
@@ -83,7 +57,7 @@ def test_a_worker_that_lost_its_gpu_goes_on_as_another_process(table: Path, nas:
     assert states.total() >= 5
 
 
-# two processes; how GPUs are shared out is asked in test_run_launching.py
+# two processes; how GPUs are shared out is asked in test_worker_devices.py
 @pytest.mark.slow
 @pytest.mark.usefixtures("table")
 def test_a_worker_started_by_hand_stands_for_one_on_each_gpu(
