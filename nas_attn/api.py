@@ -28,7 +28,8 @@ from nas_attn.attachment.own_loop import parameter_groups as parameter_groups
 from nas_attn.attachment.participation import Participation
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.recipe import tasks
-from nas_attn.recipe.reading import load_recipe, load_space, recipe_from
+from nas_attn.recipe.reading import load_recipe, recipe_from
+from nas_attn.recipe.reading import load_space as load_space
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import frames
 from nas_attn.report.figures import all_figures
@@ -40,7 +41,6 @@ from nas_attn.report.notebook import summary
 from nas_attn.report.publishing import write_study_report
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.checks import check as check_plan
-from nas_attn.searching.prepare.extending import Extension, extend
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.propose.halving import ParetoHalving as ParetoHalving
 from nas_attn.searching.propose.placement_sampler import PlacementSampler as PlacementSampler
@@ -50,7 +50,7 @@ from nas_attn.searching.run.local import run_workers
 from nas_attn.searching.worker.stopping import interruptible
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement, Site
-from nas_attn.space.schema import SpaceSpec
+from nas_attn.space.schema import SpaceSpec as SpaceSpec
 from nas_attn.space.search_space import resolve
 from nas_attn.storage.opening import OpenStudy, only_study, renewed
 from nas_attn.storage.opening import open_study as _open
@@ -264,33 +264,6 @@ class Study:
         now = answer(self._opened.store).now
         return average_effects(now, what or now.metric)
 
-    def extend(
-        self,
-        space: str | SpaceSpec,
-        *,
-        trials: int | None = None,
-        dry_run: bool = False,
-        model: Callable[[], nn.Module] | None = None,
-    ) -> Extension:
-        """Gives the study another search space; every finished run is kept as evidence.
-        `na.search(study.recipe)` continues.
-
-        Args:
-            space: shipped name, path, or the result of `nas_attn.recipe.reading.load_space`.
-            trials: new total of candidates; None: the recipe's trials in addition.
-            dry_run: only say what would change.
-            model: the function that builds the backbone, if the study began with one.
-
-        Raises:
-            StudyError: nothing would change, or workers are running.
-            RecipeError: the space is wrong or does not fit the backbone.
-            PlacementError: the space lacks a site at which a candidate has attention.
-        """
-        spec = load_space(space) if isinstance(space, str) else space
-        extension = extend(self._opened, spec, trials=trials, build=model, dry_run=dry_run)
-        self._opened = _open(self._opened.store.name, self._opened.url)
-        return extension
-
     # Figures are plotly's: `.show()`, `.write_html(path)`; `write_figures` makes files of them.
 
     def plot_front(self, absolute: bool = False) -> Figure:
@@ -397,6 +370,7 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
     evaluator: str | Evaluator | None = None,
     input_shape: tuple[int, int, int] | None = None,
     name: str | None = None,
+    take_over: str | None = None,
     trials: int | None = None,
     objectives: Sequence[str] | None = None,
     overrides: dict[str, Any] | None = None,
@@ -418,6 +392,8 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
         space: a search space's shipped name or path; default `plug_and_play`.
         evaluator: `package.module:function` or a function (see `nas_attn.training.evaluators`).
         input_shape: for `external` data: (channels, height, width) of the model's input.
+        take_over: a study of the same database, whose runs of equal networks, seeds and trainings
+            the new one gets; it stays as it is.
         overrides: dotted keys of the recipe -> values, `{"training.rungs": [1, 3]}`.
         workers: processes on this machine; a function as model or evaluator needs 1.
         threads: intra-op threads of each; None: the fastest number.
@@ -448,14 +424,20 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
             "workers > 1 needs the model and the evaluator as names ('package.module:function')"
         )
     plan = SearchPlan(
-        made, storage, tried=try_placements, device=device, build=build, evaluator=judge
+        made,
+        storage,
+        tried=try_placements,
+        device=device,
+        build=build,
+        evaluator=judge,
+        source=None if take_over is None else _open(take_over, storage),
     )
     inventory = data_of(tasks.of(made)).inventory(made.data)
     if inventory is not None:
         lines = "\n".join(inventory.described())
         say(f"{made.data.name}: {lines}")
     check_plan(plan)
-    opened = beginning.create(plan)
+    opened = beginning.create(plan, say=say)
     with interruptible(options.stop, say):
         run_workers(opened, workers, options)
     return Study(renewed(opened))

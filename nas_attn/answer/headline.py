@@ -33,8 +33,8 @@ def headline(answer: Answer) -> str:
         if now.exhausted and answer.next is None:
             return (
                 f"{sentence} The search cannot go on: every placement of its space has been tried,"
-                " or is probably over the limits. Give it a larger space with nas-attn extend, or"
-                " higher limits in a new study."
+                " or is probably over the limits. Give a new study a larger space (--from), or"
+                " higher limits."
             )
         return sentence
     test = None if answer.certainty is None else answer.certainty.test

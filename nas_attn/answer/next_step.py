@@ -86,7 +86,7 @@ class NextStep:
     trials: int = 0
     """Candidates in all, of a search that goes on; 0: as many as it has."""
     epochs: int = 0
-    """Of the target, from now on; 0: as many as it has."""
+    """Of the target of a new study, which takes over what this one has; 0: of this one."""
     minutes: int = 0
     """Of a search that goes on; 0: no limit."""
     here: bool = False
@@ -107,7 +107,9 @@ class NextStep:
             options.append("--another")
         if self.here:
             options.append("--here")
-        return " ".join(["nas-attn", self.command, self.study, *options])
+        # a longer training is a new study
+        study = f"--from {self.study}" if self.epochs else self.study
+        return " ".join(["nas-attn", self.command, study, *options])
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +249,8 @@ def _unfinished(now: Snapshot) -> NextCommand | None:
 
 
 def longer_study(now: Snapshot, epochs: int) -> NextCommand:
-    """The same study with a target of more epochs, for which its search trains anew."""
-    step = NextStep("resume", now.study, epochs=epochs)
+    """A new study with a target of more epochs, which takes over what this one has."""
+    step = NextStep("search", now.study, epochs=epochs)
     return NextCommand(Purpose.LONGER, step, now.runs_s(now.planned, epochs), epochs)
 
 
@@ -258,14 +260,14 @@ def _anew(now: Snapshot) -> NextCommand:
 
 
 def long_enough(now: Snapshot) -> NextCommand | None:
-    """The same study, where the search has trained more briefly than the target, with runs as long
-    as that; None: it has not.
+    """A new study with runs as long as the target, where the search has trained more briefly; None:
+    it has not.
     """
     brief = now.brief
     if brief is None:
         return None
     minutes = 0 if brief.enough_s is None else math.ceil(brief.enough_s / 60)
-    step = NextStep("resume", now.study, epochs=brief.target, minutes=minutes)
+    step = NextStep("search", now.study, epochs=brief.target, minutes=minutes)
     return NextCommand(Purpose.LONGER, step, brief.enough_s, brief.target)
 
 

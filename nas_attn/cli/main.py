@@ -60,7 +60,6 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "init": init.init,
         "search": search.search,
         "resume": search.resume,
-        "extend": search.extend,
     },
     "Answers": {
         "status": upkeep.status,

@@ -1,8 +1,7 @@
-"""`nas-attn search`, `resume` and `extend`."""
+"""`nas-attn search` and `resume`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from time import monotonic
 from typing import Annotated
 
@@ -21,17 +20,10 @@ from nas_attn.cli.common import (
     Threads,
     Time,
     Workers,
-    at_storage,
     check_output,
-    check_trust,
     clock,
-    echo,
     overrides,
     page_path,
-    print_json,
-    quiet_optuna,
-    say_lines,
-    study_named,
 )
 from nas_attn.errors import UserError
 from nas_attn.recipe.target import target_words
@@ -42,15 +34,23 @@ SHORTEST_S = 60
 def search(
     context: Context,
     recipe: Annotated[
-        str,
+        str | None,
         Argument(
             help=(
                 "Shipped name (digits, …), path of a recipe, or folder of images with a folder per"
-                " class, a table, masks or boxes."
+                " class, a table, masks or boxes. With --from: by default that of the study."
             )
         ),
-    ],
+    ] = None,
     name: Annotated[str | None, Option(help="Name of the study instead of the recipe's.")] = None,
+    source: Annotated[
+        str | None,
+        Option(
+            "--from",
+            metavar="STUDY",
+            help="Take over its runs of equal networks, seeds and trainings; it stays as it is.",
+        ),
+    ] = None,
     time: Time = None,
     backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None,
     target: Target = None,
@@ -75,6 +75,7 @@ def search(
     Examples:
       nas-attn search digits
       nas-attn search photos/ --time 90m --backbone torchvision:resnet18
+      nas-attn search --from digits --set target.epochs=20
 
     A first search, step by step: docs/get-started/quickstart.md
     """
@@ -83,6 +84,10 @@ def search(
     page_path(report)
     if dry_run or create_only:
         context.refuse(["report"], "nothing is searched yet that a report could show")
+    if dry_run:
+        context.refuse(["source"], "a forecast does not know what is taken over")
+    if recipe is None and source is None:
+        raise UserError("nothing to search: give a recipe or a folder of images, or --from STUDY")
     given = {"name": name, "search.trials": trials, "backbone.name": backbone}
     changes = overrides(settings)
     changes |= {key: value for key, value in given.items() if value is not None}
@@ -94,6 +99,7 @@ def search(
 
     request = SearchRequest(
         recipe=recipe,
+        source=source,
         changes=changes,
         seconds=seconds,
         began=began,
@@ -119,10 +125,6 @@ def resume(
     study: StudyName = None,
     time: Time = None,
     trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        Option("--set", help="Train longer: --set target.epochs=20. Nothing else can change."),
-    ] = None,
     tried: Placements = None,
     report: ReportPath = None,
     here: Annotated[
@@ -147,10 +149,8 @@ def resume(
 
     from nas_attn.cli import trip
     from nas_attn.cli.search_request import ResumeRequest
-    from nas_attn.searching.prepare.new_target import new_length
 
     request = ResumeRequest(
-        epochs=new_length(overrides(settings)) if settings else None,
         seconds=seconds,
         began=began,
         trials=trials,
@@ -159,39 +159,3 @@ def resume(
         here=here,
     )
     trip.resume(study, request, Effort(context, workers, threads, device))
-
-
-def extend(
-    context: Context,
-    space: Annotated[str, Option(help="Shipped name or path of the new search space.")],
-    study: StudyName = None,
-    trials: Annotated[
-        int | None,
-        Option(min=1, help="New total of candidates; default: the recipe's trials in addition."),
-    ] = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Give a study another search space. Every finished run is kept.
-
-    Examples:
-      nas-attn extend --space plug_and_play --dry-run
-      nas-attn extend digits --space my_space.toml --trials 80
-
-    Search spaces: docs/how-to/spaces.md
-    """
-    from nas_attn.recipe.reading import load_space
-    from nas_attn.searching.prepare.extending import extend as do
-    from nas_attn.searching.prepare.extending import extension_lines
-
-    spec = load_space(space)
-    check_trust(space, spec, trust=context.trust)
-    quiet_optuna()
-    opened = study_named(context, study, runs_code=True)
-    extension = do(opened, spec, trials=trials, dry_run=dry_run)
-    if context.as_json:
-        print_json(asdict(extension))
-        return
-    say_lines(extension_lines(extension))
-    if not dry_run:
-        at = at_storage(context.storage)
-        echo(f"continue with: nas-attn resume {opened.store.name}{at}")

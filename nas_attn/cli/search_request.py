@@ -24,6 +24,7 @@ from nas_attn.cli.common import (
     print_json,
     quiet_optuna,
     say_lines,
+    study_named,
 )
 from nas_attn.cli.folds import ask_folds
 from nas_attn.data.walking import UndividedFolds
@@ -42,7 +43,6 @@ from nas_attn.searching.prepare.image_folder import (
     plan_folder,
     with_shares,
 )
-from nas_attn.searching.prepare.new_target import NewTarget, target_lines
 from nas_attn.searching.prepare.planning import (
     HOUR_S,
     SearchTime,
@@ -51,6 +51,7 @@ from nas_attn.searching.prepare.planning import (
     timetable_lines,
 )
 from nas_attn.searching.prepare.search_plan import SearchPlan
+from nas_attn.searching.prepare.taking_over import recipe_like
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.storage.opening import OpenStudy, begun_study, check_place
 from nas_attn.training.images import known_images
@@ -66,8 +67,10 @@ LONGEST_NAME = 200
 class SearchRequest:
     """What `search` is asked for."""
 
-    recipe: str
-    """A shipped name, a path, or a folder of images."""
+    recipe: str | None
+    """A shipped name, a path, or a folder of images; None: that of the source."""
+    source: str | None
+    """The study from which it takes over; None: it begins empty."""
     changes: dict[str, Any]
     """Dotted key of the recipe -> value in its place."""
     seconds: float | None
@@ -92,7 +95,8 @@ class SearchRequest:
         """The time for everything; None: no limit. A folder gets an hour, unless its candidates are
         stated.
         """
-        if self.seconds is None and self.stated_trials is None and os.path.isdir(self.recipe):
+        folder = self.recipe is not None and os.path.isdir(self.recipe)
+        if self.seconds is None and self.stated_trials is None and folder:
             return HOUR_S
         return self.seconds
 
@@ -107,8 +111,6 @@ class ResumeRequest:
     """When the command began, by `time.monotonic`."""
     trials: int | None
     """The new total of candidates."""
-    epochs: int | None
-    """The target's new length; None: as it is."""
     tried: Sequence[str]
     """Placements that are evaluated, too."""
     report: str | None
@@ -131,8 +133,22 @@ class TimePlan:
     effort: Effort
 
 
-def recipe_for(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget | None]:
+def source_of(request: SearchRequest, effort: Effort) -> OpenStudy | None:
+    """The study from which a new one takes over; None: it begins empty."""
+    if request.source is None:
+        return None
+    return study_named(effort.context, request.source, runs_code=True)
+
+
+def recipe_for(
+    request: SearchRequest, effort: Effort, source: OpenStudy | None = None
+) -> tuple[Recipe, Budget | None]:
     """Reads the recipe, or makes the one that searches a folder of images in the time.
+
+    Args:
+        request: what is asked for.
+        effort: how runs are carried out.
+        source: the study from which the new one takes over.
 
     Raises:
         UserError: what is asked for cannot be searched, or is not trusted.
@@ -142,7 +158,10 @@ def recipe_for(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
     named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
     check_typed(named["backbone"], named["data"], trust=trust)
     budget = None
-    if os.path.isdir(request.recipe):
+    if request.recipe is None:
+        assert source is not None
+        recipe = recipe_like(source, changes)
+    elif os.path.isdir(request.recipe):
         recipe, budget = _of_folder(request, effort)
     else:
         ways = f"{TOML_PATH} or of a folder of images"
@@ -152,7 +171,7 @@ def recipe_for(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
             f"the study's name has {len(recipe.name)} letters, too many for the names of its files:"
             f" give --name with at most {LONGEST_NAME}"
         )
-    check_trust(request.recipe, recipe, trust=trust)
+    check_trust(request.recipe or recipe.name, recipe, trust=trust)
     quiet_optuna()
     return recipe, budget
 
@@ -163,7 +182,7 @@ def _of_folder(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
     """
     from nas_attn.cli.init import folder_data, folder_recipe
 
-    folder = request.recipe
+    folder = str(request.recipe)
     name = str(request.changes.get("name") or study_name(Path(folder).resolve().name))
     begun = begun_study(name, effort.context.storage)
     if begun is not None and not request.changes.keys() - {"name"}:
@@ -186,7 +205,7 @@ def _budget(request: SearchRequest, effort: Effort) -> Budget:
     quiet_optuna()
     plan = partial(
         plan_folder,
-        request.recipe,
+        str(request.recipe),
         request.seconds or HOUR_S,
         storage=effort.context.storage,
         workers=effort.workers or default_workers(effort.device),
@@ -319,21 +338,6 @@ def note_images(opened: OpenStudy, *, first: bool = False) -> None:
             " known",
             err=True,
         )
-
-
-def agree_to_target(changed: NewTarget, *, asking: bool) -> None:
-    """Says what another length of the target changes; asks first if that deletes weights.
-
-    Args:
-        changed: what it changes.
-        asking: whether a person at a terminal may be asked.
-
-    Raises:
-        Abort: the person does not want it.
-    """
-    say_lines(target_lines(changed), err=True)
-    if changed.searched[0] != changed.searched[1] and asking and sys.stdin.isatty():
-        typer.confirm("Train them anew?", abort=True, err=True)
 
 
 def settle_machine(opened: OpenStudy, *, here: bool = False, asking: bool) -> None:

@@ -8,35 +8,36 @@ from __future__ import annotations
 
 from functools import partial
 
-from nas_attn.cli.common import Effort, study_named
+from nas_attn.cli.common import Effort, echo, study_named
 from nas_attn.cli.running import run_study, say_created, show_outcome, time_for
 from nas_attn.cli.search_request import (
     ResumeRequest,
     SearchRequest,
-    agree_to_target,
     note_images,
     recipe_for,
     say_inventory,
     schedule_of,
     settle_machine,
     show_forecast,
+    source_of,
 )
 from nas_attn.searching.prepare.beginning import create, take_up
 from nas_attn.searching.prepare.checks import check
-from nas_attn.searching.prepare.new_target import set_target
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.training.images import known_images
 
 
 def search(request: SearchRequest, effort: Effort) -> None:
     """Runs a search from a recipe or a folder of images, or goes on with the one of its name."""
-    recipe, budget = recipe_for(request, effort)
+    source = source_of(request, effort)
+    recipe, budget = recipe_for(request, effort, source)
     plan = SearchPlan(
         recipe,
         effort.context.storage,
         tried=request.tried,
         device=effort.device,
         artifacts=request.artifacts,
+        source=source,
     )
     if request.dry_run:
         show_forecast(plan, budget, request, effort)
@@ -44,7 +45,8 @@ def search(request: SearchRequest, effort: Effort) -> None:
     say_inventory(plan, effort.context, err=True)
     check(plan)
     schedule = schedule_of(plan, budget, request, effort)
-    opened = create(plan, schedule.trials)
+    say = partial(echo, err=True)
+    opened = create(plan, schedule.trials, say=say)
     note_images(opened)
     settle_machine(opened, asking=not effort.context.as_json)
     if request.create_only:
@@ -66,11 +68,9 @@ def resume(study: str | None, request: ResumeRequest, effort: Effort) -> None:
     check(plan)
     plan.free_images()
     note_images(opened, first=first)
-    if request.epochs is not None:
-        agree = partial(agree_to_target, asking=not effort.context.as_json)
-        opened = set_target(opened, request.epochs, agree=agree)
     settle_machine(opened, here=request.here, asking=not effort.context.as_json)
-    take_up(opened, trials=request.trials, tried=request.tried)
+    say = partial(echo, err=True)
+    take_up(opened, trials=request.trials, tried=request.tried, say=say)
     left_s = time_for(opened, request.clock, effort)
     ended = run_study(opened, effort, left_s)
     show_outcome(effort.context, opened, ended, report=request.report)

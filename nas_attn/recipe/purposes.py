@@ -14,9 +14,7 @@ RETRAIN = "retrain"
 BACKBONE = "backbone"
 # Purpose of the bare backbone's trainings that show how long it needs
 LENGTH = "length"
-# Purpose of runs from before the study's target got another length
-FORMER = "former"
-PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE, LENGTH, FORMER})
+PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE, LENGTH})
 _LENGTHS = "length-"
 
 
@@ -28,19 +26,6 @@ def length_protocol(epochs: int) -> str:
 def is_length(protocol: str) -> bool:
     """Whether a protocol is one of `length_protocol`."""
     return protocol.startswith(_LENGTHS)
-
-
-_FORMER = "-for-"
-
-
-def former_protocol(protocol: str, epochs: int) -> str:
-    """The name under which a protocol's runs stay once the study's target has another length."""
-    return f"{protocol}{_FORMER}{epochs}"
-
-
-def is_former(protocol: str) -> bool:
-    """Whether a protocol's name is one of `former_protocol`."""
-    return _FORMER in protocol
 
 
 _DIVISION = "seed-"

@@ -276,7 +276,7 @@ class Recipe(Section):
         """The recipe with a target of so many epochs. Where the search starts as the target does,
         its last rung is as long, and its other rungs keep their shares.
         """
-        target = self.target.model_copy(update={"epochs": epochs})
+        target = self.target.model_copy(update={"epochs": epochs, "found": False})
         update: dict[str, Any] = {"target": target}
         if self.training.start == self.target.start:
             times = epochs / self.training.rungs[-1]

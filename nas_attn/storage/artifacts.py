@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
-from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, division_name, is_former
+from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, division_name
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
 from nas_attn.storage.rows import CheckpointRow, Lease, Run
@@ -281,7 +281,7 @@ def kept_runs(store: StudyStore, key: str) -> list[Run]:
         row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != SEARCH
     ]
     done = [run for run in done if is_kept(store, run)]
-    return sorted(done, key=lambda run: (is_former(run.protocol), run.purpose != RETRAIN, run.seed))
+    return sorted(done, key=lambda run: (run.purpose != RETRAIN, run.seed))
 
 
 def is_kept(store: StudyStore, run: Run) -> bool:

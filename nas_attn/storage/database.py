@@ -4,7 +4,6 @@ its log included.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sqlite3
@@ -16,10 +15,9 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, column, delete, func, inspect, literal, select, table, update
+from sqlalchemy import Connection, column, delete, func, inspect, select, table
 
 from nas_attn.errors import StorageError, StudyError, did_you_mean
-from nas_attn.recipe.purposes import BACKBONE, FORMER, RETRAIN, TARGET_PROTOCOL, test_protocol
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, TunedConnection, insert
 from nas_attn.storage.driver_errors import explained
@@ -30,7 +28,6 @@ from nas_attn.storage.records import FILLED
 from nas_attn.storage.rows import NamePlace, StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
-from nas_attn.storage.work import WAITING
 from nas_attn.system.paths import output_path, replace_file
 
 
@@ -223,8 +220,21 @@ class Database:
         versions: Mapping[str, str],
         trials: int = 0,
         artifacts: str = ".",
+        taking_over: str | None = None,
     ) -> StudyStore:
-        """A new or existing study; StudyError if the existing one has another recipe."""
+        """Creates a study, or opens the one of its name.
+
+        Args:
+            name: of the study.
+            recipe: as JSON.
+            versions: library -> version.
+            trials: candidates in all.
+            artifacts: the folder or bucket of its files.
+            taking_over: the study from which a new one takes over; None: it begins empty.
+
+        Raises:
+            StudyError: the existing one has another recipe.
+        """
         row: dict[str, Any] = {
             "name": name,
             "recipe": recipe,
@@ -233,6 +243,7 @@ class Database:
             "artifacts": artifacts,
             "rounds_before": 0,
             "batches": FILLED,
+            "taking_over": taking_over,
         }
         with self._connector.write() as connection:
             new = insert(connection, tables.study).values(created_at=self._connector.clock, **row)
@@ -301,65 +312,6 @@ class Database:
                 summaries.append({**row, **counted})
             return read_all(StudySummary, summaries)
 
-    @repeatable
-    def extend_study(
-        self,
-        store: StudyStore,
-        *,
-        recipe: str,
-        trials: int,
-        other_sites: bool,
-        baselines: Mapping[str, str],
-        optuna: str,
-    ) -> None:
-        """Gives a study another recipe, names of baselines (by key) and Optuna study, in one
-        transaction.
-        """
-        mine = tables.study.c.id == store._id
-        with self._connector.write() as connection:
-            changed: dict[str, Any] = {"recipe": recipe, "trials": trials, "exhausted_at": None}
-            if other_sites:
-                changed["sites"] = None
-            connection.execute(update(tables.study).where(mine).values(changed))
-            for key, baseline in baselines.items():
-                which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)
-                connection.execute(update(tables.candidate).where(*which).values(baseline=baseline))
-            _exchange(connection, store.name, optuna)
-
-    @repeatable
-    def retarget_study(
-        self, store: StudyStore, *, recipe: str, former: Mapping[str, str], optuna: str | None
-    ) -> list[str]:
-        """Gives a study another recipe, whose target has another length, in one transaction.
-
-        Args:
-            store: the study.
-            recipe: the new one, as JSON.
-            former: protocol -> the name under which its runs and tests stay.
-            optuna: the Optuna study that takes the place of the present one, and of the candidates;
-                None: both stay.
-
-        Returns:
-            Artifacts of the former candidates' weights, which are known no more.
-        """
-        number = store._id
-        changed: dict[str, Any] = {"recipe": recipe, "exhausted_at": None}
-        if optuna is not None:
-            changed |= {"confirmed_trials": None, "rounds_before": 0}
-            changed |= {"screen_until": None, "test_from": None, "ends_at": None}
-        with self._connector.write() as connection:
-            mine = tables.study.c.id == number
-            connection.execute(update(tables.study).where(mine).values(changed))
-            for protocol, name in former.items():
-                _put_aside(connection, number, protocol, name)
-            if optuna is None:
-                return []
-            weights = _drop_searched_weights(connection, number)
-            of_study = tables.candidate.c.study_id == number
-            connection.execute(delete(tables.candidate).where(of_study))
-            _exchange(connection, store.name, optuna)
-        return weights
-
     def delete_study(self, name: str) -> None:
         """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError:
         there is none.
@@ -419,57 +371,6 @@ class Database:
         if path is not None:
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE").close()
-
-
-def _exchange(connection: Connection, name: str, made: str) -> None:
-    """Lets the Optuna study `made` take the name of another, which stays as `MADE/old`."""
-    named = _OPTUNA_STUDIES.c.study_name
-    if connection.scalar(select(named).where(named == made)) is None:
-        # the names were exchanged before, and the answer was lost
-        return
-    for before, after in ((name, f"{made}/old"), (made, name)):
-        renamed = update(_OPTUNA_STUDIES).where(named == before).values(study_name=after)
-        connection.execute(renamed)
-
-
-def _put_aside(connection: Connection, study: int, protocol: str, name: str) -> None:
-    """Keeps a protocol's runs, scores, files and tests under another name. What waits is given up;
-    what was trained for use stays that.
-    """
-    stays = (RETRAIN, BACKBONE)
-    for before, after in ((protocol, name), (test_protocol(protocol), test_protocol(name))):
-        for rows in (tables.run, tables.score):
-            which = (rows.c.study_id == study, rows.c.protocol == before)
-            if rows is tables.run:
-                waiting = update(rows).where(*which, rows.c.state == WAITING)
-                connection.execute(waiting.values(state="withdrawn"))
-            for_search = update(rows).where(*which, rows.c.purpose.not_in(stays))
-            connection.execute(for_search.values(purpose=FORMER))
-            connection.execute(update(rows).where(*which).values(protocol=after))
-    files = (tables.checkpoint.c.run, tables.curve.c.name, tables.weights_lost.c.name)
-    for named, start in itertools.product(files, ("", "weights:")):
-        begins = f"{start}{protocol}:"
-        which = (named.table.c.study_id == study, named.startswith(begins, autoescape=True))
-        renamed = literal(f"{start}{name}:") + func.substr(named, len(begins) + 1)
-        connection.execute(update(named.table).where(*which).values({named.name: renamed}))
-    if protocol == TARGET_PROTOCOL:
-        tests = tables.validation
-        connection.execute(
-            update(tests)
-            .where(tests.c.study_id == study, tests.c.name.not_like("%/%"))
-            .values(name=literal(f"{name}/") + tests.c.name)
-        )
-
-
-def _drop_searched_weights(connection: Connection, study: int) -> list[str]:
-    """Forgets the weights of a study's candidates. Returns their artifacts."""
-    candidate = tables.candidate.c
-    rows = tables.checkpoint
-    names = select(literal("weights:") + candidate.key).where(candidate.study_id == study)
-    which = (rows.c.study_id == study, rows.c.run.in_(names))
-    artifacts = list(connection.scalars(select(rows.c.artifact).where(*which)))
-    connection.execute(delete(rows).where(*which))
-    return artifacts
 
 
 def _recipe_and_candidates(connection: Connection, name: str) -> tuple[str | None, int]:

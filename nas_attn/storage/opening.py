@@ -104,6 +104,7 @@ def create_study(
     *,
     artifacts: Path | str | None = None,
     resplit: bool = False,
+    source: str | None = None,
 ) -> OpenStudy:
     """Creates a study, or opens the one with the same name and recipe.
 
@@ -113,6 +114,7 @@ def create_study(
         artifacts: a folder or `s3://BUCKET/PREFIX`; None: beside the SQLite file, else
             `nas_attn.artifacts`.
         resplit: what `data.resplit = "auto"` stands for in a new one.
+        source: the study from which a new one takes over; None: it begins empty.
 
     Raises:
         StudyError: the name is taken by another recipe; the URL or the folder is unusable.
@@ -135,7 +137,12 @@ def create_study(
     with database.creating():
         _check_name(database, recipe.name)
         store = database.create_study(
-            recipe.name, recipe=text, versions=known_versions, trials=trials, artifacts=place
+            recipe.name,
+            recipe=text,
+            versions=known_versions,
+            trials=trials,
+            artifacts=place,
+            taking_over=source,
         )
         book = TrialBook(database, recipe.name, made_for=recipe)
     return replace(_opened(url, database, store), made_book=book)

@@ -203,6 +203,8 @@ class StudySettings:
     ends_at: float | None
     # when nothing was left to try within the limits; None: there was, at the last look
     exhausted_at: float | None
+    # the study whose runs it is still taking over; None: none
+    taking_over: str | None
     # the state of the study that optuna-dashboard's notes show
     published: str | None
     # when they are to be refreshed

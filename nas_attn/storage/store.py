@@ -199,8 +199,8 @@ class StudyStore(Leases):
     @property
     @repeatable
     def is_current(self) -> bool:
-        """Whether the study's recipe is still the one that was read: false once its search space
-        has been extended.
+        """Whether the study's recipe is still the one that was read: false once it has found how
+        long its target trains.
         """
         return self._text("recipe") == self.recipe
 

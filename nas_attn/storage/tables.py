@@ -41,6 +41,7 @@ SCHEMA_VERSIONS = (
     "0004",
     "0005",
     "0006",
+    "0007",
 )
 
 metadata = MetaData()
@@ -71,8 +72,7 @@ study = Table(
     _required(
         "recipe",
         Text,
-        "The recipe as JSON, frozen at creation; `extend` gives it another space, `resume --set`"
-        " another length of its target.",
+        "The recipe as JSON, frozen at creation, but for a length of the target that it finds.",
     ),
     _required("versions", Text, "Library -> version at creation, as JSON."),
     _required(
@@ -86,6 +86,11 @@ study = Table(
         "The device that its latencies are pinned to, as JSON; null: none yet.",
     ),
     _optional("sites", Text, "The sites that it began with, as JSON; null before that."),
+    _optional(
+        "taking_over",
+        Text,
+        "The study whose runs it is still taking over; null: none.",
+    ),
     _optional("prior", Text, "Prior of its sampler, as JSON; null: no prior."),
     _optional(
         "published",

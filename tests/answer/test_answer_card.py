@@ -134,10 +134,10 @@ def test_where_runs_are_too_short_the_next_command_trains_longer(
     now = snapshot(usual(tmp_path, as_the_target).store)
     warned = replace(now, cautions=(Caution(CautionKind.STILL_LEARNING, ""),))
     (row,) = (row for row in rows(answer_of(warned)) if row.label == "Next")
-    assert row.command == "nas-attn resume made --set target.epochs=20"
+    assert row.command == "nas-attn search --from made --set target.epochs=20"
     at = " --storage sqlite:///mine.db"
     (row,) = (row for row in rows(answer_of(warned), at) if row.label == "Next")
-    assert row.command == f"nas-attn resume made --set target.epochs=20{at}"
+    assert row.command == f"nas-attn search --from made --set target.epochs=20{at}"
 
 
 @pytest.mark.parametrize("gain", [0.01, -0.004], ids=["test it", "try more"])

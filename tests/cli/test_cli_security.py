@@ -66,10 +66,9 @@ def test_code_of_a_space_from_elsewhere_runs_only_when_trusted(here: Path, nas) 
     (here / "study.toml").write_text(
         RECIPE.replace("intruder:run", "resnet8").replace("small", "../there/space.toml")
     )
-    space = "--space ../there/space.toml"
-    for command in ("search study.toml --dry-run", f"extend {space}"):
-        assert "'intruder:run': read it, then add --trust" in nas(*command.split()).error
-        assert not (here / "ran").exists()
+    refused = nas("search", "study.toml", "--dry-run")
+    assert "'intruder:run': read it, then add --trust" in refused.error
+    assert not (here / "ran").exists()
     nas(*["search", "study.toml", "--dry-run", "--trust"])
     assert (here / "ran").exists()
 
@@ -170,7 +169,7 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
         "test",
         "retrain",
         *own,
-        "extend --space small",
+        "search --from table",
         "measure",
     ):
         ended = nas(

@@ -88,8 +88,6 @@ def test_every_command_has_the_common_options_before_and_after_its_name(name: st
     group: Any = typer.main.get_command(app)
     command = SHOWN[name]
     required = ["x" for p in command.params if p.param_type_name == "argument" and p.required]
-    if name == "extend":
-        required = ["--space", "small"]
     given = ["--storage", "sqlite:///x.db", "--trust", "--wide", "--json", "-q", "-v"]
     for before, after in ((given, []), ([], given), (["--storage", "sqlite:///y.db"], given)):
         parent = group.make_context("nas-attn", [*before, name, *required, *after])

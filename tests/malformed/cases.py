@@ -283,7 +283,7 @@ WEIGHT_MISHAPS: tuple[Callable[[random.Random, dict[str, Any]], Any], ...] = (
 )
 
 READING = """status; status made; show; show --json; report -o out.html; effects; effects made --of latency; backup copy.db
-test --dry-run; extend made --space small --dry-run; clean made --dry-run; stop made --no-wait; export made"""
+test --dry-run; clean made --dry-run; stop made --no-wait; export made"""
 STRANGE = (
     *("", "x", "{}", "[]", "null", "[[]]", '{"a": NaN}', "stage1=", "none", "9" * 5000, "[" * 3000),
     *(None, -1, 0, 2**62, 1e308, b"\xff\0"),

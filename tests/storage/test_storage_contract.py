@@ -16,15 +16,15 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-import optuna
 import pytest
 from repeated_calls import CALLS, UNSEEN, answer_lost, contents, make
 
 from nas_attn.errors import LeaseLost, StudyError
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
+from nas_attn.storage.copying import Copies, copy_results
 from nas_attn.storage.database import Database
-from nas_attn.storage.optuna_storage import open_storage
+from nas_attn.storage.leasing import LeaseKeeper
 from nas_attn.storage.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
@@ -575,33 +575,28 @@ class StoreContract:
         ]
         assert other.test_readings() == []
 
-    def test_another_target_keeps_what_is_known_of_former_runs_apart(
-        self, database: Database, store: StudyStore
-    ) -> None:
-        store.weights_lost.put("target:key:0:0", "the disk was full")
-        store.weights_lost.put("key", "not kept")
-        former = {"target": "target-for-1"}
-        database.retarget_study(store, recipe="{}", former=former, optuna=None)
-        assert store.weights_lost.all() == {
-            "target-for-1:key:0:0": "the disk was full",
-            "key": "not kept",
-        }
-
-    def test_another_length_of_the_search_drops_its_weights(
+    def test_what_another_study_has_is_copied_once_and_stays_there(
         self, database: Database, store: StudyStore, lease: Lease
     ) -> None:
         store.claim("key", placement=BARE, trial=0, baseline=None, lease=lease)
-        for run in ("weights:key", "weights:target:key:0:0"):
-            store.add_checkpoint(run, artifact=run, sha256="ab", size=1, epochs=1, lease=lease)
-        storage = open_storage(database)
-        for name in (store.name, "made"):
-            optuna.create_study(study_name=name, storage=storage)
-        storage.close()
-        former = {"search": "search-for-1"}
-        dropped = database.retarget_study(store, recipe="{}", former=former, optuna="made")
-        assert dropped == ["weights:key"]
-        assert set(store.all_checkpoints()) == {"weights:target:key:0:0"}
-        assert store.candidates() == []
+        store.queue.want([Run("key", BARE, 0), Run("key", BARE, 0, protocol="target")])
+        store.weights_lost.put("key", "not kept")
+        store.weights_lost.put("target:key:0:0", "the disk was full")
+        store.add_session(session_at(1.0), owner="me")
+        before = (store.candidates(), store.queue.rows(), store.sessions())
+        new = database.create_study("new", recipe="{}", versions={}, trials=3, taking_over="old")
+        copies = Copies(frozenset({"search"}), frozenset({"key"}), {"key": None}, latencies=True)
+        held = new.acquire("scheduling", owner="me", ttl_s=60)
+        assert held is not None
+        with LeaseKeeper(new, held) as keeper:
+            for _ in range(2):
+                copy_results(new, store, copies, keeper)
+        assert (store.candidates(), store.queue.rows(), store.sessions()) == before
+        assert [row.key for row in new.candidates()] == ["key"]
+        assert new.queue.rows() == [], "what waits is no result"
+        assert new.weights_lost.all() == {"key": "not kept"}
+        assert len(new.sessions()) == 1
+        assert (new.settings.trials, new.settings.taking_over) == (4, None)
 
     @pytest.mark.parametrize("name", CALLS)
     def test_a_call_whose_answer_is_lost_has_the_effect_of_one(

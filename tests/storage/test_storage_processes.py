@@ -364,7 +364,7 @@ def test_reading_meanwhile_does_not_prolong_a_wait_to_write(
 
 
 LATER = {
-    "nas_study": ["batches", "exhausted_at"],
+    "nas_study": ["batches", "exhausted_at", "taking_over"],
     "nas_score": ["arithmetic", "owner", "recorded_at"],
     "nas_session": ["owner", "recorded_at"],
     "nas_worker": ["left_at", "ending"],

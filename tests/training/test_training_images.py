@@ -129,13 +129,11 @@ def test_no_command_trains_scores_or_exports_on_other_images(here: Path, nas: Na
     there = ("--storage", URL)
     assert nas("export", "pets", *there, "--placement", "0", "--output", "pets.pt").status == 0
     assert nas("validate-export", "pets.pt").status == 0
-    Path("wider.toml").write_text('name = "wider"\n[choices]\nse = {}\neca = {}\ncbam = {}\n')
     added(here / "photos")
     before = contents("study.db")
     for command in (
         ("test", "pets", *there, "--placement", "stage3=se", "--workers", "1"),
         ("retrain", "pets", *there, "--placement", "0", "--workers", "1"),
-        ("extend", "pets", *there, "--space", "wider.toml"),
         ("export", "pets", *there, "--placement", "0", "--output", "again.pt"),
         ("validate-export", "pets.pt"),
     ):

@@ -10,6 +10,7 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import tracking
 from nas_attn.searching.prepare.baselines import named_controls, user_trials
 from nas_attn.searching.prepare.search_plan import SearchPlan
+from nas_attn.searching.prepare.taking_over import check_source
 from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.system.importing import PYTHON, load_object
 from nas_attn.training.evaluators import Evaluator, find_evaluator
@@ -59,13 +60,26 @@ def placements(plan: SearchPlan) -> None:
         user_trials(plan.networks, plan.tried)
 
 
+def source(plan: SearchPlan) -> None:
+    """Checks that the networks of the study from which it takes over can be equal to its own."""
+    if plan.source is not None:
+        check_source(plan.recipe, plan.source.recipe)
+
+
 def weights(plan: SearchPlan) -> None:
     """Reads the weights that the trainings start from. A known study without any needs no look."""
     if plan.study is None or wanted_weights(plan.recipe):
         check_weights(plan.networks)
 
 
-CHECKS: Sequence[Callable[[SearchPlan], None]] = (this_process, images, limits, placements, weights)
+CHECKS: Sequence[Callable[[SearchPlan], None]] = (
+    this_process,
+    source,
+    images,
+    limits,
+    placements,
+    weights,
+)
 
 
 def check_here(

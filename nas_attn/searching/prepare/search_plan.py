@@ -38,6 +38,8 @@ class SearchPlan:
     """Makes the backbone, if a function does."""
     evaluator: Evaluator | None = None
     """Trains candidates, if a function does."""
+    source: OpenStudy | None = None
+    """The study from which a new one takes over; None: it begins empty."""
 
     @cached_property
     def is_new(self) -> bool:

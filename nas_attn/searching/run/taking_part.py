@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from nas_attn.answer.reading import answer
 from nas_attn.answer.snapshot import CandidateView
-from nas_attn.errors import BackboneLost, CheckpointError, OperationError
+from nas_attn.errors import BackboneLost, CheckpointError, OperationError, StudyError
 from nas_attn.export.kept_weights import searched_run
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.report import tracking
@@ -63,7 +63,15 @@ class Options:
 
 
 def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> Ending:
-    """Takes part in a study, `only` in its runs of a purpose; returns why it ended."""
+    """Takes part in a study, `only` in its runs of a purpose; returns why it ended. Raises
+    StudyError: it is still taking over what another study has.
+    """
+    if opened.store.settings.taking_over is not None:
+        name = opened.store.name
+        raise StudyError(
+            f"study '{name}' has not taken over all of '{opened.store.settings.taking_over}':"
+            f" nas-attn resume {name}"
+        )
     if only is None and opened.recipe.target_is_open:
         ended = _find_length(opened, options)
         if ended is not Ending.COMPLETE:

@@ -23,7 +23,6 @@ from nas_attn.errors import (
     OutOfMemory,
     RecipeError,
     StorageAway,
-    StudyError,
     TrainingError,
     several,
 )
@@ -208,13 +207,8 @@ class Worker:
     def _next(self, sources: Sequence[TaskSource], lock: Lease) -> TakenRun | Ending | None:
         """The next run; None while others do the last ones; why the work ends if none is left."""
         if not self.store.is_current:
-            if self.recipe.target_is_open:
-                # another worker has found how long the target trains
-                return Ending.COMPLETE
-            raise StudyError(
-                f"study '{self.store.name}' has been extended since this worker began: start it"
-                " again"
-            )
+            # another worker has found how long the target trains
+            return Ending.COMPLETE
         release_dead(self.store, "run/")
         sweep(self.store, self.opened.artifacts, lock)
         for source in sources:

@@ -1,0 +1,235 @@
+"""A new study that takes over what another one has: `search --from OLD`.
+
+Studies never change. So a longer training, another space or other limits are a new study. It gets
+each run, score and latency of the old one whose network, seed and training are equal, and trains
+the rest. Files are copied: either study can be deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import TrialState, create_trial
+
+from nas_attn.errors import PlacementError, RecipeError, StudyError, several
+from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
+from nas_attn.recipe.reading import recipe_from
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.searching.prepare.baselines import first_baselines
+from nas_attn.searching.propose.untried import distributions
+from nas_attn.space.placement import Placement
+from nas_attn.storage.copying import Copies, copy_files, copy_results
+from nas_attn.storage.leasing import TTL_S, LeaseKeeper, holders, release_dead
+from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.records import CandidateRow
+from nas_attn.storage.trial_book import OUTSIDE
+from nas_attn.system.processes import owner_name
+from nas_attn.training.plan import Plan, protocol_text, study_plan
+
+LENGTH_KEY = "target.epochs"
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """What a new study has from another one."""
+
+    study: str
+    """The other one."""
+    candidates: int
+    runs: int
+    """That have ended, the candidates' among them."""
+    sessions: int
+    """Of latency."""
+
+    def __str__(self) -> str:
+        what = [
+            several(self.candidates, "candidate"),
+            several(self.runs, "run"),
+            several(self.sessions, "latency session"),
+        ]
+        return f"taken over from study {self.study}: {what[0]}, {what[1]}, {what[2]}"
+
+
+def recipe_like(source: OpenStudy, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of another study, but for some settings.
+
+    Args:
+        source: the other study.
+        changes: dotted keys -> values. With `target.epochs`, a search that starts as the target
+            does is as long. Without `name`, the study's name gets the ending `-2`.
+
+    Raises:
+        RecipeError: the result is no recipe.
+        StudyError: the other study has not found its target's length yet.
+    """
+    name = source.store.name
+    recipe = source.recipe
+    if recipe.target_is_open:
+        raise StudyError(
+            f"--from {name}: it has not found its target's length yet: resume it, or give a recipe"
+        )
+    rest = {"name": f"{name}-2", **changes}
+    epochs = rest.pop(LENGTH_KEY, None)
+    table = recipe.model_dump(mode="json")
+    new = recipe_from(table, where=f"study '{name}'", overrides=rest)
+    if epochs is None:
+        return new
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise RecipeError(f"--set {LENGTH_KEY}={epochs}: give a number of epochs from 1 on")
+    return new.with_target(epochs)
+
+
+def check_source(recipe: Recipe, source: Recipe) -> None:
+    """Checks that a study's networks can be those of another recipe.
+
+    Args:
+        recipe: of the new study.
+        source: the recipe of the study from which it takes over.
+
+    Raises:
+        StudyError: they cannot.
+    """
+    if recipe.name == source.name:
+        raise StudyError(f"--from {source.name}: the new study needs another name: give --name")
+    for key in ("backbone", "task"):
+        before = getattr(source, key)
+        after = getattr(recipe, key)
+        if before != after:
+            raise StudyError(
+                f"--from {source.name}: [{key}] is another one there ({before.name}), so no run is"
+                " of an equal network: leave --from out"
+            )
+
+
+def take_over(opened: OpenStudy, source: OpenStudy) -> TakenOver:
+    """Gives a new study what another one has of equal networks, seeds and trainings. The other
+    study is only read. Killed half-way, it is to be called again.
+
+    Args:
+        opened: the new study, in which no worker has begun.
+        source: the other one, in the same database.
+
+    Raises:
+        StudyError: a worker has begun in the new one.
+    """
+    plan = study_plan(opened.store)
+    same = _same_protocols(opened, source)
+    rows = _candidates(plan, source) if SEARCH in same else []
+    with _alone(opened) as lease:
+        _add_trials(opened, rows, plan)
+        copies = Copies(
+            protocols=same,
+            keys=_same_networks(plan, source),
+            candidates={row.key: _baseline(row, plan, opened.recipe) for row in rows},
+            latencies=opened.recipe.latency == source.recipe.latency,
+        )
+        copy_files(opened.store, opened.artifacts, source.store, source.artifacts, copies, lease)
+        copy_results(opened.store, source.store, copies, lease)
+    return TakenOver(
+        study=source.store.name,
+        candidates=len(rows),
+        runs=sum(row.state != "waiting" for row in opened.store.queue.rows()),
+        sessions=len(opened.store.sessions()),
+    )
+
+
+def _same_protocols(opened: OpenStudy, source: OpenStudy) -> frozenset[str]:
+    """Training protocols of the source that the new study has, too, or gets: those of another
+    length, and others that only one study names.
+    """
+    wanted = _protocols(opened)
+    same = set()
+    for name, text in _protocols(source).items():
+        if name not in wanted:
+            opened.store.protocols.put(name, text)
+        if wanted.get(name, text) == text:
+            same.add(name)
+    return frozenset(same)
+
+
+def _protocols(opened: OpenStudy) -> dict[str, str]:
+    """Training protocol -> how it trains."""
+    recipe = opened.recipe
+    texts = {SEARCH: protocol_text(recipe.training, recipe.data)}
+    # of a length that is not found yet, nothing is known
+    text = "" if recipe.target_is_open else protocol_text(recipe.target_training, recipe.data)
+    return texts | {TARGET_PROTOCOL: text} | opened.store.protocols.all()
+
+
+def _same_networks(plan: Plan, source: OpenStudy) -> frozenset[str]:
+    """Keys of the source's networks that are equal ones in the new study."""
+    placements = {row.key: row.placement for row in source.store.candidates()}
+    placements |= {row.run.key: row.run.placement for row in source.store.queue.rows()}
+    return frozenset(key for key, one in placements.items() if _is_same(plan, key, one))
+
+
+def _is_same(plan: Plan, key: str, placement: Placement) -> bool:
+    try:
+        return plan.resolved(placement).key == key
+    except PlacementError:
+        return False
+
+
+def _candidates(plan: Plan, source: OpenStudy) -> list[CandidateRow]:
+    """The source's candidates that the new study takes over, by trial."""
+    same_limits = plan.recipe.limits == source.recipe.limits
+    return [
+        row
+        for row in source.store.candidates()
+        if _is_same(plan, row.key, row.placement) and (same_limits or row.state != "infeasible")
+    ]
+
+
+def _baseline(row: CandidateRow, plan: Plan, recipe: Recipe) -> str | None:
+    """A candidate's name as a baseline, also where another network has it in the new space."""
+    if row.baseline is None:
+        return None
+    baselines = first_baselines(recipe, plan.space, recipe.search.trials)
+    names = {baseline.name: key for key, baseline in baselines.items()}
+    same = names.get(row.baseline, row.key) == row.key
+    return row.baseline if same else f"{row.baseline}, as before"
+
+
+def _add_trials(opened: OpenStudy, rows: Collection[CandidateRow], plan: Plan) -> None:
+    """Gives Optuna the candidates' trials, under their numbers. They count as running until the
+    search tells their values (`Search.recover`). Numbers without a candidate are given up.
+    """
+    by_number: Mapping[int, CandidateRow] = {row.trial: row for row in rows}
+    last = max(by_number, default=-1)
+    for number in range(len(opened.book.all()), last + 1):
+        row = by_number.get(number)
+        if row is None:
+            opened.book.study.add_trial(create_trial(state=TrialState.FAIL))
+            continue
+        try:
+            values = plan.space.values(plan.resolved(row.placement))
+        except PlacementError:
+            # the space does not hold it
+            users = {OUTSIDE: str(row.placement)}
+            trial = create_trial(state=TrialState.RUNNING, user_attrs=users)
+        else:
+            trial = create_trial(
+                state=TrialState.RUNNING, params=values, distributions=distributions(plan.space)
+            )
+        opened.book.study.add_trial(trial)
+
+
+@contextmanager
+def _alone(opened: OpenStudy) -> Iterator[LeaseKeeper]:
+    """No worker is at a run, and none takes one meanwhile."""
+    store = opened.store
+    owner = owner_name()
+    release_dead(store, "")
+    lease = store.acquire("scheduling", owner=owner, ttl_s=TTL_S)
+    others = holders(store, owner)
+    if lease is not None and not others:
+        with LeaseKeeper(store, lease) as keeper:
+            yield keeper
+        return
+    if lease is not None:
+        store.release(lease)
+    who = "; ".join(others) or "a worker looks for work"
+    raise StudyError(f"study '{store.name}' has running workers ({who}): stop them first")
