@@ -25,26 +25,17 @@ CHANGES = {
     "search.trials": 2,
     "search.confirm_seeds": 0,
 }
-# In the place of NVIDIA's command
-CONTROL = '#!/bin/sh\n[ "$1" = -d ] && echo start >> "$MPS_LOG" || cat >> "$MPS_LOG"\n'
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a shell script stands for NVIDIA's command")
 def test_workers_share_a_gpu_and_its_memory_and_record_their_steps(
     tmp_path: Path, stub: StubbedCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    control = tmp_path / "nvidia-cuda-mps-control"
-    control.write_text(CONTROL)
-    control.chmod(0o755)
     calls = tmp_path / "calls"
     calls.mkdir()
     known = os.environ.get("PYTHONPATH", "")
     paths = [str(HERE / "with_stub"), str(HERE.parent), known]
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.setenv("STUBBED_CUDA_CALLS", str(calls))
-    monkeypatch.setenv("MPS_LOG", str(tmp_path / "mps"))
-    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
     recipe = load_recipe("digits", overrides=CHANGES)
     opened = opening.create_study(recipe, f"sqlite:///{tmp_path / 'study.db'}")
     said: list[str] = []
@@ -54,7 +45,6 @@ def test_workers_share_a_gpu_and_its_memory_and_record_their_steps(
         opened.book.close()
         opened.database.close()
     assert ended == "complete", said
-    assert (tmp_path / "mps").read_text().split() == ["start", "quit"]
     workers = [json.loads(path.read_text()) for path in calls.glob("*.json")]
     trained = [one for one in workers if one.get("replay")]
     assert trained, (workers, said)

@@ -56,7 +56,6 @@ def findings(device: torch.device) -> Iterator[Finding]:
         return
     yield _gpu(device)
     yield precision(device)
-    yield _mps()
 
 
 def _versions() -> Finding:
@@ -119,11 +118,3 @@ def precision(device: torch.device) -> Finding:
         "float32, since this GPU does not compute in bfloat16: training takes about twice as long"
     )
     return Finding(ENVIRONMENT, "precision", "note", said)
-
-
-def _mps() -> Finding:
-    if shutil.which("nvidia-cuda-mps-control") is None:
-        said = "not installed: several workers on one GPU take turns"
-        return Finding(ENVIRONMENT, "MPS", "note", said)
-    said = "installed: several workers on one GPU compute at the same time"
-    return Finding(ENVIRONMENT, "MPS", "ok", said)

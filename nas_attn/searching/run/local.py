@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,6 @@ from nas_attn.searching.run.taking_part import Options, work
 from nas_attn.searching.run.worker_process import MOST_REPLACED, WorkerSettings, start_worker
 from nas_attn.searching.worker.devices import devices_of, shares_of
 from nas_attn.searching.worker.ending import Ending, Reading
-from nas_attn.searching.worker.mps import mps
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import TrialBook
@@ -112,12 +111,9 @@ def run_workers(
         deadline = time.monotonic() + limit_s
     devices = devices_of(options.device, workers)
     children: list[Child] = []
-    with (
-        mps(devices, options.say) as clients,
-        tempfile.TemporaryDirectory(
-            prefix="nas_attn-workers-", ignore_cleanup_errors=True
-        ) as reports,
-    ):
+    with tempfile.TemporaryDirectory(
+        prefix="nas_attn-workers-", ignore_cleanup_errors=True
+    ) as reports:
         for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
             its = replace(
                 told,
@@ -127,9 +123,7 @@ def run_workers(
                 per_gpu=share.device,
                 report=str(Path(reports, f"{number}.jsonl")),
             )
-            start = partial(
-                _start, opened, its, clients, deadline=deadline, verbose=options.verbose
-            )
+            start = partial(_start, opened, its, deadline=deadline, verbose=options.verbose)
             children.append(start())
             children[-1].again = start
         return _attend(children, options, lambda: _can_be_resumed(opened))
@@ -191,7 +185,6 @@ def _of_all(endings: Collection[Ending]) -> Ending:
 def _start(
     opened: OpenStudy,
     told: WorkerSettings,
-    clients: Mapping[str, str],
     *,
     deadline: float | None,
     verbose: bool,
@@ -200,7 +193,6 @@ def _start(
         # it may follow another process that has had a part of the time
         told = replace(told, time_limit_s=max(0.0, deadline - time.monotonic()))
     environment = {
-        **clients,
         **told.environment(opened.database.url),
         **({VERBOSE: "1"} if verbose else {}),
     }
