@@ -101,15 +101,8 @@ class OutOfMemory(TrainingError):
 
 
 class DeviceLost(OperationError):
-    """This process cannot use its GPU any more; another process can. `way_out` is for whoever has
-    no other process take this one's place.
-    """
+    """This process cannot use its GPU any more; another process can."""
 
-    def __init__(self, reason: str, way_out: str = "") -> None:
-        super().__init__(f"{reason}: {way_out}" if way_out else reason)
-        self.reason = reason
-
-    # whoever started a worker starts another one
     exit_status = ExitStatus.DEVICE_LOST
 
 

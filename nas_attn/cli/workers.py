@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from nas_attn.cli.common import (
 )
 from nas_attn.cli.running import stopped_after
 from nas_attn.errors import (
-    DeviceLost,
     several,
 )
 
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     from nas_attn.searching.worker.ending import Ending
     from nas_attn.storage.opening import OpenStudy
 
-# options that the process has which takes the place of a worker without its GPU
-_FLAGS = {"--json": "as_json", "--quiet": "quiet", "--verbose": "verbose"}
 # seconds for which `stop` waits that the workers end
 WAIT_FOR_WORKERS_S = 300.0
 
@@ -102,7 +98,6 @@ def worker(
             told,
             say=say,
             stop=stop,
-            seconds=seconds,
             alone=given is not None or told.sharing > 1,
         )
     if ended is Ending.STOPPED and over.is_set():
@@ -122,7 +117,6 @@ def _work(
     *,
     say: Callable[[str], None],
     stop: threading.Event,
-    seconds: float | None,
     alone: bool,
 ) -> Ending:
     """Takes part in the study that is found.
@@ -133,20 +127,16 @@ def _work(
         told: The worker's settings.
         say: Takes each line of progress.
         stop: Ends the work after the current step.
-        seconds: After which all ends; None: never.
         alone: Whether this is one worker; else there are as many as is usual on the GPUs here.
 
     Returns:
         Why it ended.
 
     Raises:
-        Exit: It was stopped at once; or its GPU is lost, and the process that gave the orders
-            starts another worker.
-        DeviceLost: Too many processes in this worker's place lost their GPU.
+        Exit: It was stopped at once.
     """
     from nas_attn.searching.run.local import run_workers
     from nas_attn.searching.run.taking_part import Options
-    from nas_attn.searching.run.worker_process import MOST_REPLACED, replace_this_process
     from nas_attn.searching.worker.devices import gpus_for, usual_workers
     from nas_attn.system.memory import Share
 
@@ -159,7 +149,6 @@ def _work(
         share=Share(machine=told.sharing, device=told.per_gpu),
         verbose=context.verbose,
     )
-    began = time.monotonic()
     try:
         opened = find()
         workers = 1
@@ -169,19 +158,6 @@ def _work(
     except KeyboardInterrupt:
         # the second signal; the worker has said what is unfinished
         raise typer.Exit(INTERRUPTED) from None
-    except DeviceLost as error:
-        if told.orders:
-            # the process that gives them starts another one
-            say(error.reason)
-            raise typer.Exit(error.exit_status) from None
-        if told.replaced >= MOST_REPLACED:
-            raise
-        say(f"{error.reason}; another process takes its place")
-        after_s = time.monotonic() - began
-        flags = [name for name, is_given in _FLAGS.items() if getattr(context, is_given)]
-        if seconds is not None:
-            flags += ["--time", f"{max(1, math.ceil(seconds - after_s))}s"]
-        replace_this_process(opened, told, after_s=after_s, flags=flags)
 
 
 def stop(

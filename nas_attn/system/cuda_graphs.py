@@ -110,6 +110,5 @@ def mend(device: torch.device, pool: Pool, error: Exception, *, way_out: str) ->
     except RuntimeError:
         raise DeviceLost(
             f"a CUDA graph could not be recorded ({first_line(error)}), and this process cannot use"
-            f" the device '{device}' any more",
-            way_out,
+            f" the device '{device}' any more: {way_out}"
         ) from error

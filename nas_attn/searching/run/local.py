@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from nas_attn.errors import (
@@ -21,7 +20,7 @@ from nas_attn.errors import (
     UserError,
 )
 from nas_attn.searching.run.taking_part import Options, work
-from nas_attn.searching.run.worker_process import MOST_REPLACED, WorkerSettings, start_worker
+from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
 from nas_attn.searching.worker.devices import devices_of, shares_of
 from nas_attn.searching.worker.ending import Ending, Reading
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
@@ -46,10 +45,6 @@ class Child:
     report: Reading
     # passes on what it says
     reader: threading.Thread | None = None
-    # starts another process in its place
-    again: Callable[[], Child] | None = None
-    # processes that had this place before
-    replaced: int = 0
 
     @property
     def works(self) -> bool:
@@ -104,11 +99,9 @@ def run_workers(
     """
     if workers == 1:
         return work(opened, options, only=only)
-    told = WorkerSettings(threads=options.threads, only=only, orders=True)
-    limit_s = options.time_limit_s
-    deadline = None
-    if limit_s is not None:
-        deadline = time.monotonic() + limit_s
+    told = WorkerSettings(
+        threads=options.threads, time_limit_s=options.time_limit_s, only=only, orders=True
+    )
     devices = devices_of(options.device, workers)
     children: list[Child] = []
     with tempfile.TemporaryDirectory(
@@ -123,9 +116,7 @@ def run_workers(
                 per_gpu=share.device,
                 report=str(Path(reports, f"{number}.jsonl")),
             )
-            start = partial(_start, opened, its, deadline=deadline, verbose=options.verbose)
-            children.append(start())
-            children[-1].again = start
+            children.append(_start(opened, its, verbose=options.verbose))
         return _attend(children, options, lambda: _can_be_resumed(opened))
 
 
@@ -182,16 +173,7 @@ def _of_all(endings: Collection[Ending]) -> Ending:
     return next(ending for ending in order if ending in endings)
 
 
-def _start(
-    opened: OpenStudy,
-    told: WorkerSettings,
-    *,
-    deadline: float | None,
-    verbose: bool,
-) -> Child:
-    if deadline is not None:
-        # it may follow another process that has had a part of the time
-        told = replace(told, time_limit_s=max(0.0, deadline - time.monotonic()))
+def _start(opened: OpenStudy, told: WorkerSettings, *, verbose: bool) -> Child:
     environment = {
         **told.environment(opened.database.url),
         **({VERBOSE: "1"} if verbose else {}),
@@ -199,8 +181,6 @@ def _start(
     environment["OMP_NUM_THREADS"] = str(told.threads or cores_for(told.sharing))
     assert told.report is not None
     report = Path(told.report)
-    # of a process that had this place before
-    report.unlink(missing_ok=True)
     # Apart, so that Ctrl-C reaches the workers through us, once.
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = start_worker(opened.store.name, environment, **pipes, **apart())
@@ -221,8 +201,6 @@ def _wait(children: list[Child], options: Options) -> None:
     """
     asked: float | None = None
     while True:
-        if asked is None:
-            _replace_lost(children, options)
         for child in children:
             child.pass_warnings_on(options.say)
         if not any(child.works for child in children):
@@ -239,20 +217,6 @@ def _wait(children: list[Child], options: Options) -> None:
                 f"workers did not stop within {WORKERS_GRACE_S:.0f} s and were killed: resume the"
                 " study"
             )
-
-
-def _replace_lost(children: list[Child], options: Options) -> None:
-    """Starts another process in place of each one that has lost its GPU."""
-    for number, child in enumerate(children):
-        lost = child.process.poll() == ExitStatus.DEVICE_LOST
-        if lost and child.again is not None and child.replaced < MOST_REPLACED:
-            child.close()
-            child.pass_warnings_on(options.say)
-            options.say(f"{child.name}: another process takes its place")
-            children[number] = child.again()
-            children[number].again = child.again
-            children[number].replaced = child.replaced + 1
-            children[number].listen(options.say)
 
 
 def _hurry(children: list[Child], options: Options) -> None:

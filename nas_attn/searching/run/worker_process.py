@@ -7,18 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NoReturn
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from nas_attn.errors import StudyError
-from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.environment import STORAGE, WORKER, take_worker_settings
 from nas_attn.system.importing import trusts
-from nas_attn.system.processes import STDERR
 
-# Processes that follow each other in one worker's place. A run that costs three their GPU has
-# failed, so more come from something else.
-MOST_REPLACED = 12
 # makes a process print the same everywhere
 UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 
@@ -47,8 +42,6 @@ class WorkerSettings:
     orders: bool = False
     # the file for its report (`ending.Report`); None: nobody reads it
     report: str | None = None
-    # processes that had this worker's place before, and lost their GPU
-    replaced: int = 0
 
     def environment(self, url: str) -> dict[str, str]:
         """Variables to add to the process's environment; `url` is the database's."""
@@ -69,39 +62,6 @@ def start_worker(
     return subprocess.Popen(
         worker_command(study), stderr=subprocess.STDOUT, env=variables, **options
     )
-
-
-def replace_this_process(
-    opened: OpenStudy, settings: WorkerSettings, *, after_s: float, flags: Sequence[str]
-) -> NoReturn:
-    """Goes on as a new process of the same number, so that whoever started the worker still finds
-    it, and with a fresh hold of the GPU. On Windows, where this is not possible, waits for another
-    process and ends as it does.
-
-    Args:
-        opened: The study.
-        settings: Of the worker until now.
-        after_s: Seconds since it began.
-        flags: Options of the command `worker` for the new process.
-    """
-    limit_s = settings.time_limit_s
-    following = replace(
-        settings,
-        replaced=settings.replaced + 1,
-        time_limit_s=None if limit_s is None else max(0.0, limit_s - after_s),
-        trusted=trusts(),
-    )
-    command = worker_command(opened.store.name, flags)
-    variables = {**os.environ, **following.environment(opened.database.url)}
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if sys.platform == "win32":
-        os._exit(subprocess.run(command, env=variables, check=False).returncode)
-    # mypy takes a statement after this block for unreachable on Windows.
-    else:
-        # the GPU's driver may have opened files that a new process would inherit
-        os.closerange(STDERR + 1, os.sysconf("SC_OPEN_MAX"))
-        os.execve(sys.executable, command, variables)
 
 
 def settings_given() -> WorkerSettings | None:

@@ -328,7 +328,7 @@ class Worker:
                 if isinstance(error, DeviceLost):
                     # It is no orderly end: a run that costs one process after the other its GPU
                     # must fail at last.
-                    self.say(f"{name}: waits for another process")
+                    self.say(f"{name}: waits for another worker")
                 elif not keeper.lost:
                     with nullcontext() if in_order else impatient():
                         self._hand_back(step, name, in_order=in_order)
