@@ -59,9 +59,7 @@ every residual site.
 
 """
 FOOTER = """
-Not tested: TensorRT, RKNN (Rockchip) and Core ML need hardware or a system that was not there. A
-test holds the ONNX file of every module, with each choice that it offers, against the list of
-operators of RKNN.
+Not tested: TensorRT, RKNN (Rockchip) and Core ML need hardware or a system that was not there.
 """
 
 Run = Callable[[], np.ndarray[Any, Any]]

@@ -34,7 +34,7 @@ from nas_attn.attachment.integrations import host_packages
 from nas_attn.attachment.pickling import NamedFunction, packed, unpacked
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import Choice
-from nas_attn.attention.gates import is_traced, refuse_scripting
+from nas_attn.attention.gates import refuse_scripting
 from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_line
 from nas_attn.space.placement import Point, ResolvedPlacement
 
@@ -640,7 +640,7 @@ class Attention(nn.Sequential):
     """The attention modules behind one host, in turn."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not is_traced(x) and x.dim() != 4:
+        if isinstance(x, torch.Tensor) and x.dim() != 4:
             raise BackboneError(
                 f"attention takes maps (N, C, H, W), not a tensor of shape {tuple(x.shape)}: give"
                 " the network a batch of images"

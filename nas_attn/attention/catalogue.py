@@ -134,7 +134,11 @@ def build(
         module.__dict__["__prepare_scriptable__"] = refuse_scripting
         # torch's quantisation leaves it in float
         module.__dict__["qconfig"] = None
-    return Blended(module) if init == "identity" and "init" not in arguments else module
+    if init == "identity" and "init" not in arguments:
+        module = Blended(module)
+    # torch.fx keeps it whole, as it does the layers of this place
+    module.__dict__["__module__"] = "torch.nn.modules"
+    return module
 
 
 def cost(choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper") -> Count:

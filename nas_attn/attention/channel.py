@@ -16,18 +16,14 @@ from nas_attn.attention.gates import (
     BatchNorm2d,
     Blending,
     gate,
-    magnitude,
     mean_of_magnitudes,
     mean_of_squares,
-    one_of,
+    typed_like,
     unbiased,
     zero_,
 )
 from nas_attn.attention.gather_excite import brought_to
 from nas_attn.attention.knobs import Frequencies, Neighbours, Reduction
-
-# torch.fx does not look into it; a wrap holds only for the file that says it
-torch.fx.wrap("brought_to")
 
 
 class SqueezeExcitation(nn.Module):
@@ -88,7 +84,7 @@ class EffectiveSqueezeExcitation(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         a_NC = functional.hardsigmoid(self.fc(x_NCHW.mean((2, 3)))) * self.scale
-        return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]
+        return x_NCHW * typed_like(a_NC, x_NCHW)[:, :, None, None]
 
 
 class EfficientChannel(nn.Module):
@@ -154,7 +150,7 @@ class StyleRecalibration(nn.Module):
         square_NC = mean_of_squares(x_NCHW - mean_NC11)[:, :, 0, 0]
         std_NC = (unbiased(square_NC, height * width) + EPS).sqrt()
         style_NC = mean_NC11[:, :, 0, 0] * self.style[:, 0] + std_NC * self.style[:, 1]
-        z_NC = self.norm(style_NC.to(x_NCHW.dtype))
+        z_NC = self.norm(typed_like(style_NC, x_NCHW))
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
 
 
@@ -178,11 +174,11 @@ class NormalizationAttention(Blending):
         self.start_blend(init == "identity")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        size_C = magnitude(self.norm.weight)
+        size_C = self.norm.weight.abs()
         if self.detach:
             size_C = size_C.detach()
         w_C = size_C / size_C.sum().clamp_min(LEAST_DIVISOR)
-        s_NCHW = torch.sigmoid(self.norm(x_NCHW) * w_C[:, None, None]).to(x_NCHW.dtype)
+        s_NCHW = typed_like(torch.sigmoid(self.norm(x_NCHW) * w_C[:, None, None]), x_NCHW)
         return self.blended(x_NCHW, x_NCHW * s_NCHW)
 
 
@@ -215,15 +211,15 @@ class GatedChannel(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         # ŝ does not depend on the scale of s, so means take the place of the paper's sums, which
         # leave the range of float16; the paper's ε shrinks with them.
-        eps = EPS * one_of(x_NCHW.shape[2] * x_NCHW.shape[3])
+        eps = EPS / (x_NCHW.shape[2] * x_NCHW.shape[3])
         if self.norm == "l2":
             s_NC = (mean_of_squares(x_NCHW)[:, :, 0, 0] + eps).sqrt() * self.alpha
             rms_N1 = (s_NC.square().mean(1, keepdim=True) + eps).sqrt()
         else:
             s_NC = mean_of_magnitudes(x_NCHW)[:, :, 0, 0] * self.alpha
-            rms_N1 = magnitude(s_NC).mean(1, keepdim=True) + eps
+            rms_N1 = s_NC.abs().mean(1, keepdim=True) + eps
         a_NC = 1 + torch.tanh(s_NC * (self.gamma / rms_N1) + self.beta)
-        return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]
+        return x_NCHW * typed_like(a_NC, x_NCHW)[:, :, None, None]
 
 
 def _pairs(text: str) -> tuple[tuple[int, int], ...]:
@@ -327,8 +323,8 @@ class FrequencyChannel(nn.Module):
         self.columns = columns.to(like)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        by_row_NCHW = brought_to(x_NCHW, *self.size) * self.rows[:, :, None].to(x_NCHW.dtype)
-        f_NC = (by_row_NCHW.sum(2) * self.columns.to(x_NCHW.dtype)).sum(2)
+        by_row_NCHW = brought_to(x_NCHW, *self.size) * typed_like(self.rows[:, :, None], x_NCHW)
+        f_NC = (by_row_NCHW.sum(2) * typed_like(self.columns, x_NCHW)).sum(2)
         z_NC = self.expand(functional.relu(self.reduce(f_NC)))
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
 
@@ -363,7 +359,7 @@ class GlobalResponse(nn.Module):
         n_NC11 = norm_NC11 / (norm_NC11.mean(1, keepdim=True) + 1e-6)
         a_NC11 = 1 + n_NC11 * self.gamma[:, None, None]
         beta_C11 = self.beta[:, None, None]
-        return x_NCHW * a_NC11.to(x_NCHW.dtype) + beta_C11.to(x_NCHW.dtype)
+        return x_NCHW * typed_like(a_NC11, x_NCHW) + typed_like(beta_C11, x_NCHW)
 
 
 class GlobalContext(nn.Module):
@@ -416,7 +412,7 @@ class GlobalContext(nn.Module):
         """`(N, C)`: the pixels summed up."""
         if self.mask is None:
             return x_NCHW.mean((2, 3))
-        weight_NP1 = torch.softmax(self.mask(x_NCHW).flatten(1), 1).to(x_NCHW.dtype)[:, :, None]
+        weight_NP1 = typed_like(torch.softmax(self.mask(x_NCHW).flatten(1), 1), x_NCHW)[:, :, None]
         return (x_NCHW.flatten(2) @ weight_NP1)[:, :, 0]
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -424,7 +420,7 @@ class GlobalContext(nn.Module):
         z_NC: Tensor = self.expand(functional.relu(self.norm(self.reduce(c_NC))))
         if self.fusion == "multiply":
             return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
-        z_NC11 = z_NC.to(x_NCHW.dtype)[:, :, None, None]
+        z_NC11 = typed_like(z_NC, x_NCHW)[:, :, None, None]
         if self.scale is None:
             return x_NCHW + z_NC11
         return (

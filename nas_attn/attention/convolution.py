@@ -7,6 +7,7 @@ from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     BatchNorm2d,
     convolved,
+    typed_like,
     zero_,
 )
 from nas_attn.attention.knobs import Odd
@@ -24,7 +25,7 @@ class ResidualConvolution(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         z_NCHW: Tensor = self.norm(convolved(self.conv, functional.relu(x_NCHW)))
-        return x_NCHW + z_NCHW.to(x_NCHW.dtype)
+        return x_NCHW + typed_like(z_NCHW, x_NCHW)
 
 
 class PointwiseConvolution(ResidualConvolution):

@@ -13,8 +13,7 @@ from nas_attn.attention.gates import (
     convolved,
     gate,
     is_free,
-    one_of,
-    unflatten,
+    typed_like,
     zero_,
 )
 from nas_attn.attention.knobs import FewGroups, Groups, Heads, LongOdd, MapSide, Positive, Reduction
@@ -194,15 +193,14 @@ class SynergisticAttention(nn.Module):
         """
         p_NChw = self.norm(window_means(u_NCHW, self.window_size))
         q, k, v = (
-            unflatten(layer(p_NChw).flatten(2), 1, (self.heads, -1))
+            torch.unflatten(layer(p_NChw).flatten(2), 1, (self.heads, -1))
             for layer in (self.query, self.key, self.value)
         )
         weight_NADD = torch.softmax((q * self.scale) @ k.transpose(2, 3), 3)
-        z_NAD1 = weight_NADD.to(v.dtype) @ v.mean(3, keepdim=True)
+        z_NAD1 = typed_like(weight_NADD, v) @ v.mean(3, keepdim=True)
         return z_NAD1.flatten(1)
 
 
-@torch.fx.wrap
 def window_means(x_NCHW: Tensor, side: int) -> Tensor:
     """Means over windows of this side, at most the map's own."""
     if any(map(is_free, x_NCHW.shape[2:])):
@@ -219,6 +217,9 @@ def _window_means_of_any_map(x_NCHW: Tensor, side: int) -> Tensor:
         # a traced size is a tensor
         lacks: Any = side - size
         missing.append(lacks.clamp(min=0) if isinstance(lacks, Tensor) else torch.sym_max(lacks, 0))
-    padded = functional.pad(x_NCHW, (0, missing[1], 0, missing[0]))
-    counted = (side - missing[0]) * (side - missing[1])
-    return functional.avg_pool2d(padded, side) * (side * side * one_of(counted))
+    inside_11HW = torch.ones_like(x_NCHW[:1, :1])
+    mean, share_of_map = (
+        functional.avg_pool2d(functional.pad(each, (0, missing[1], 0, missing[0])), side)
+        for each in (x_NCHW, inside_11HW)
+    )
+    return mean / share_of_map

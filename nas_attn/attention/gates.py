@@ -4,7 +4,6 @@ be traced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,12 +13,10 @@ from torch.nn import functional
 from nas_attn.errors import BackboneError
 
 
-def is_traced(x: Tensor) -> bool:
-    """Whether x stands for any map: under torch.compile, torch.export and torch.jit.trace, or a
-    proxy of torch.fx.
-    """
+def is_traced() -> bool:
+    """Whether a map stands for any other: under torch.compile, torch.export and torch.jit.trace."""
     is_jit_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return torch.compiler.is_compiling() or is_jit_traced or not isinstance(x, Tensor)
+    return torch.compiler.is_compiling() or is_jit_traced
 
 
 def is_free(size: int | torch.SymInt) -> bool:
@@ -45,18 +42,13 @@ LEAST_DIVISOR_OF_HALVES = 1e-7
 """The same for what may be in float16, where smaller numbers are 0."""
 
 
-def magnitude(x: Tensor) -> Tensor:
-    """`|x|`, from operators that every runtime has."""
-    return torch.maximum(x, x * -1)
-
-
 def mean_of_squares(x_NCHW: Tensor) -> Tensor:
     """Over H and W: `(N, C, 1, 1)`, in float32 at least, but in x's dtype when traced.
 
     A sum would leave the range of float16 on a large map. A norm is the quickest way on a CPU;
     traced, it would be an operator that some lack.
     """
-    if is_traced(x_NCHW):
+    if is_traced():
         return x_NCHW.square().mean((2, 3), keepdim=True)
     dtype = torch.promote_types(x_NCHW.dtype, torch.float32)
     norm_NC11: Tensor = torch.linalg.vector_norm(x_NCHW, dim=(2, 3), keepdim=True, dtype=dtype)
@@ -67,24 +59,25 @@ def mean_of_magnitudes(x_NCHW: Tensor) -> Tensor:
     """`mean |x|` over H and W: `(N, C, 1, 1)`, in float32 at least, but in x's dtype when
     traced.
     """
-    if is_traced(x_NCHW):
-        return magnitude(x_NCHW).mean((2, 3), keepdim=True)
+    if is_traced():
+        return x_NCHW.abs().mean((2, 3), keepdim=True)
     dtype = torch.promote_types(x_NCHW.dtype, torch.float32)
-    return magnitude(x_NCHW).mean((2, 3), keepdim=True, dtype=dtype)
+    return x_NCHW.abs().mean((2, 3), keepdim=True, dtype=dtype)
 
 
 def in_float32(x: Tensor) -> Tensor:
     """x in float32 at least; in its own dtype where a file is traced."""
-    if is_traced(x) and not torch.compiler.is_compiling():
+    if is_traced() and not torch.compiler.is_compiling():
         return x
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def one_of(count: int) -> float:
-    """`1 / count`. As a quotient of counts: a traced number by a count would be a reciprocal, which
-    some runtimes lack.
+def typed_like(y: Tensor, x: Tensor) -> Tensor:
+    """y in x's dtype, which autocast may have changed.
+
+    A tracer writes each call of `to` into its file, as a Cast, also one without effect.
     """
-    return (count // count) / count
+    return y if y.dtype == x.dtype else y.to(x.dtype)
 
 
 def unbiased(mean: Tensor, count: int) -> Tensor:
@@ -93,8 +86,8 @@ def unbiased(mean: Tensor, count: int) -> Tensor:
 
 
 def free_values(count: int) -> int:
-    """`max(count - 1, 1)`, what an unbiased variance divides by, in a form that torch.fx can
-    trace.
+    """`max(count - 1, 1)`, what an unbiased variance divides by, in a form that follows a free
+    size.
     """
     return count - 1 + 1 // count
 
@@ -103,42 +96,15 @@ def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
     """`s(z)`, or `2s(z)` if the module starts as the identity; in x's dtype, which autocast may
     have changed.
     """
-    s = torch.sigmoid(z).to(x.dtype)
+    s = typed_like(torch.sigmoid(z), x)
     return s + s if identity else s
-
-
-def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """`torch.unflatten`; in an ONNX file a reshape, which opset 11 has."""
-    if not torch.onnx.is_in_onnx_export():
-        return torch.unflatten(x, dim, sizes)
-    return x.reshape((*x.shape[:dim], *sizes, *x.shape[dim + 1 :]))
-
-
-def attended(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None
-) -> Tensor:
-    """`softmax(scale·QKᵀ + bias)V`; written out in a traced ONNX file, for opset 11.
-
-    Args:
-        q: queries `(…, P, D)`.
-        k: keys `(…, K, D)`.
-        v: values `(…, K, D)`.
-        bias: added to the likeness `(…, P, K)`.
-        scale: by default 1/√D.
-    """
-    if not torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-    likeness = (q * (scale or q.shape[3] ** -0.5)) @ k.transpose(2, 3)
-    if bias is not None:
-        likeness = likeness + bias
-    return torch.softmax(likeness, 3) @ v
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
     """y in the memory format of x: channels_last if x is that and not contiguous as well. A traced
     map has none, and torch.vmap does not tell it.
     """
-    if is_traced(x) or torch._C._functorch.is_batchedtensor(x):
+    if is_traced() or torch._C._functorch.is_batchedtensor(x):
         return y
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return y.contiguous(
@@ -186,10 +152,10 @@ class Blending(nn.Module):
         """
         if self.blend is None:
             return y
-        y = y.to(x.dtype)
-        a = self.blend.to(x.dtype)
+        y = typed_like(y, x)
+        a = typed_like(self.blend, x)
         # pnnx knows no lerp
-        if is_traced(x):
+        if is_traced():
             return x + a * (y - x)
         return torch.lerp(x, y, a)
 
@@ -213,12 +179,6 @@ class Blended(Blending):
         return self.blended(x, self.module(x))
 
 
-TORCH = nn.BatchNorm2d.__module__
-"""What an instance gives as its module, so that torch.fx keeps it whole: a graph of its inside
-would not follow `eval()`.
-"""
-
-
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation of `(N, C, H, W)`; with one value per channel it uses the running
     statistics.
@@ -226,10 +186,6 @@ class BatchNorm2d(nn.BatchNorm2d):
     One value has no spread: torch raises in training, although networks end in 1x1 maps and batches
     in single images.
     """
-
-    def __init__(self, channels: int, **options: Any) -> None:
-        super().__init__(channels, **options)
-        self.__module__ = TORCH
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:
@@ -247,33 +203,19 @@ class BatchNorm1d(BatchNorm2d):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation of `(N, C, *)`; a group with one value becomes its bias.
-
-    Traced, it is written out: torch's becomes ONNX's InstanceNormalization, which some runtimes
-    reject (RK3588).
+    """Group normalisation of `(N, C, *)`; a group with one value becomes its bias, where torch's
+    own layer raises in training.
     """
 
-    def __init__(self, groups: int, channels: int) -> None:
-        super().__init__(groups, channels)
-        self.__module__ = TORCH
-
     def forward(self, x: Tensor) -> Tensor:
-        if not is_traced(x):
-            return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-        if x.dim() == 2:
-            return self.forward(x[:, :, None])[:, :, 0]
-        x_NGVP = unflatten(x.flatten(2), 1, (self.num_groups, -1))
-        d_NGVP = x_NGVP - x_NGVP.mean((2, 3), keepdim=True)
-        z_NGVP = d_NGVP / (d_NGVP.square().mean((2, 3), keepdim=True) + self.eps).sqrt()
-        y_NCP = z_NGVP.flatten(1, 2) * self.weight[:, None] + self.bias[:, None]
-        return unflatten(y_NCP, 2, x.shape[2:])
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def on_groups(self, x_NGVP: Tensor) -> Tensor:
         """Each of V channels of G groups by itself, over its pixels; the groups share the norm of V
         channels.
         """
-        if not is_traced(x_NGVP):
-            return unflatten(self(x_NGVP.flatten(0, 1)), 0, x_NGVP.shape[:2])
+        if not is_traced():
+            return torch.unflatten(self(x_NGVP.flatten(0, 1)), 0, x_NGVP.shape[:2])
         d_NGVP = x_NGVP - x_NGVP.mean(3, keepdim=True)
         z_NGVP = d_NGVP / (d_NGVP.square().mean(3, keepdim=True) + self.eps).sqrt()
         return z_NGVP * self.weight[:, None] + self.bias[:, None]
@@ -285,9 +227,9 @@ def on_groups(conv: nn.Conv1d | nn.Conv2d, x: Tensor, groups: int) -> Tensor:
     Eager, the groups are images of their own: quick in torch. Traced, the weights are repeated,
     since some runtimes take one image.
     """
-    if not is_traced(x):
-        y: Tensor = conv(unflatten(x, 1, (groups, -1)).flatten(0, 1))
-        return unflatten(y, 0, (-1, groups)).flatten(1, 2)
+    if not is_traced():
+        y: Tensor = conv(torch.unflatten(x, 1, (groups, -1)).flatten(0, 1))
+        return torch.unflatten(y, 0, (-1, groups)).flatten(1, 2)
     weight = torch.cat([conv.weight] * groups)
     bias = None if conv.bias is None else torch.cat([conv.bias] * groups)
     if isinstance(conv, nn.Conv1d):
@@ -315,8 +257,7 @@ def is_wide_of_few_channels(conv: nn.Conv1d | nn.Conv2d) -> bool:
 def convolved(conv: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
     """`conv(x)`, on a CPU in float32 where oneDNN may never finish it in 16 bits."""
     dtype = torch.float32
-    # a proxy of torch.fx has no type
-    if isinstance(x, Tensor) and x.device.type == "cpu":
+    if x.device.type == "cpu":
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     if dtype not in (torch.float16, torch.bfloat16) or not is_wide_of_few_channels(conv):
         y: Tensor = conv(x)
@@ -370,4 +311,5 @@ def shares(count: int, side: int, like: Tensor) -> Tensor:
     place = torch.arange(side, device=like.device)
     start = i * side // count
     end = ((i + 1) * side + count - 1) // count
-    return ((place >= start) & (place < end)).to(like.dtype) / (end - start)
+    inside = torch.where((place >= start) & (place < end), like.new_ones(()), like.new_zeros(()))
+    return inside / inside.sum(1, keepdim=True)

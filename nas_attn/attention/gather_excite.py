@@ -5,7 +5,6 @@ Hu et al. 2018, arXiv:1810.12348.
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,7 +34,6 @@ class GlobalDepthwise(nn.Conv2d):
         return super().forward(brought_to(x_NCHW, height, width))
 
 
-@torch.fx.wrap
 def brought_to(x_NCHW: Tensor, height: int, width: int) -> Tensor:
     """The map in this size, by adaptive average pooling where it is another."""
     free = any(map(is_free, x_NCHW.shape[2:]))

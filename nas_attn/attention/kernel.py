@@ -14,7 +14,7 @@ from nas_attn.attention.gates import (
     ConvolvedFirst,
     convolved,
     gate,
-    unflatten,
+    typed_like,
     unity_,
     zero_,
 )
@@ -64,7 +64,7 @@ class LargeSelectiveKernel(nn.Module):
         )
         a_N2HW = gate(self.select(pooled_N2HW), u_NMHW, identity=False)
         z_NCHW: Tensor = self.expand(u_NMHW * a_N2HW[:, :1] + v_NMHW * a_N2HW[:, 1:])
-        return x_NCHW * z_NCHW.to(x_NCHW.dtype)
+        return x_NCHW * typed_like(z_NCHW, x_NCHW)
 
 
 def lska_sizes(kernel_size: int) -> tuple[int, int, int]:
@@ -112,7 +112,7 @@ class LargeSeparableKernel(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         a_NCHW: Tensor = self.mix(self.far_columns(self.far_rows(self.columns(self.rows(x_NCHW)))))
-        return x_NCHW * a_NCHW.to(x_NCHW.dtype)
+        return x_NCHW * typed_like(a_NCHW, x_NCHW)
 
 
 STRIPS = (7, 11, 21)
@@ -153,7 +153,7 @@ class MultiScaleConvolution(nn.Module):
         for strip in self.strips:
             sum_NCHW = sum_NCHW + strip(near_NCHW)
         a_NCHW: Tensor = self.mix(sum_NCHW)
-        return x_NCHW * a_NCHW.to(x_NCHW.dtype)
+        return x_NCHW * typed_like(a_NCHW, x_NCHW)
 
 
 class SelectiveKernel(Blending):
@@ -214,10 +214,10 @@ class SelectiveKernel(Blending):
         for u_NCHW in u[1:]:
             sum_NCHW = sum_NCHW + u_NCHW
         z_NB = self.expand(functional.relu(self.norm(self.reduce(sum_NCHW.mean((2, 3))))))
-        a_NMC = torch.softmax(unflatten(z_NB, 1, (len(u), -1)), 1).to(x_NCHW.dtype)
-        y_NCHW = u[0].to(x_NCHW.dtype) * a_NMC[:, 0, :, None, None]
+        a_NMC = typed_like(torch.softmax(torch.unflatten(z_NB, 1, (len(u), -1)), 1), x_NCHW)
+        y_NCHW = typed_like(u[0], x_NCHW) * a_NMC[:, 0, :, None, None]
         for i, u_NCHW in enumerate(u[1:], 1):
-            y_NCHW = y_NCHW + u_NCHW.to(x_NCHW.dtype) * a_NMC[:, i, :, None, None]
+            y_NCHW = y_NCHW + typed_like(u_NCHW, x_NCHW) * a_NMC[:, i, :, None, None]
         return self.blended(x_NCHW, y_NCHW)
 
 
@@ -341,7 +341,7 @@ class ChannelPrior(Blending):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         if self.projected:
-            v_NCHW = functional.gelu(self.mix(x_NCHW)).to(x_NCHW.dtype)
+            v_NCHW = typed_like(functional.gelu(self.mix(x_NCHW)), x_NCHW)
         else:
             v_NCHW = x_NCHW
         u_NCHW = v_NCHW * self._channels(v_NCHW)[:, :, None, None]
@@ -349,9 +349,9 @@ class ChannelPrior(Blending):
         sum_NCHW = d_NCHW
         for strip in self.strips:
             sum_NCHW = sum_NCHW + strip(d_NCHW)
-        y_NCHW: Tensor = u_NCHW * self.mix(sum_NCHW).to(x_NCHW.dtype)
+        y_NCHW: Tensor = u_NCHW * typed_like(self.mix(sum_NCHW), x_NCHW)
         if self.projected:
-            y_NCHW = self.mix(y_NCHW).to(x_NCHW.dtype)
+            y_NCHW = typed_like(self.mix(y_NCHW), x_NCHW)
         return self.blended(x_NCHW, y_NCHW)
 
     def _channels(self, x_NCHW: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from nas_attn.attention.choice import Init
 from nas_attn.attention.gates import (
     Blending,
     gate,
-    unflatten,
+    typed_like,
     zero_,
 )
 from nas_attn.attention.knobs import Reduction
@@ -51,7 +51,7 @@ class ChannelBranch(nn.Module):
         """Before the sigmoid. The pixels are summed up before the values are taken, which is the
         same and less.
         """
-        weight_NP1 = torch.softmax(self.query(x_NCHW).flatten(1), 1).to(x_NCHW.dtype)[:, :, None]
+        weight_NP1 = typed_like(torch.softmax(self.query(x_NCHW).flatten(1), 1), x_NCHW)[:, :, None]
         sum_NC = (x_NCHW.flatten(2) @ weight_NP1)[:, :, 0]
         z_NC: Tensor = self.up(self.value(sum_NC))
         return z_NC[:, :, None, None]
@@ -64,7 +64,7 @@ class MetByQuery(nn.Conv2d):
 
     def forward(self, x_NCHW: Tensor, q_NM: Tensor) -> Tensor:  # type: ignore[override]
         w_NC = q_NM @ self.weight[:, :, 0, 0]
-        return w_NC[:, None].to(x_NCHW.dtype) @ x_NCHW.flatten(2)
+        return typed_like(w_NC[:, None], x_NCHW) @ x_NCHW.flatten(2)
 
 
 class SpatialBranch(nn.Module):
@@ -90,14 +90,14 @@ class SpatialBranch(nn.Module):
         q_NM = self.query(x_NCHW.mean((2, 3)))
         if self.softmax == "value":
             v_NMP = torch.softmax(self.value(x_NCHW).flatten(2), 2)
-            z_N1P = q_NM[:, None].to(v_NMP.dtype) @ v_NMP
+            z_N1P = typed_like(q_NM[:, None], v_NMP) @ v_NMP
         else:
             if self.softmax == "query":
-                q_NM = torch.softmax(q_NM, 1).to(x_NCHW.dtype)
+                q_NM = typed_like(torch.softmax(q_NM, 1), x_NCHW)
             z_N1P = self.value(x_NCHW, q_NM)
             if self.softmax == "product":
                 z_N1P = torch.softmax(z_N1P, 2)
-        return unflatten(z_N1P, 2, x_NCHW.shape[2:])
+        return torch.unflatten(z_N1P, 2, x_NCHW.shape[2:])
 
 
 class PolarizedSelfAttention(Blending):

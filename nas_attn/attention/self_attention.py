@@ -16,14 +16,11 @@ from nas_attn.attention.gates import (
     LEAST_DIVISOR_OF_HALVES,
     BatchNorm2d,
     Blending,
-    attended,
     free_values,
     is_free,
     is_traced,
     laid_out_like,
-    magnitude,
-    one_of,
-    unflatten,
+    typed_like,
     zero_,
 )
 from nas_attn.attention.knobs import Heads, MapSide, Reduction
@@ -62,10 +59,12 @@ class ScaledDotProduct(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         q, k, v = self.qkv(x_NCHW) if self.downsample > 1 else self.qkv(x_NCHW).chunk(3, 1)
         q_N1PD, k_N1KD, v_N1KD = (t.flatten(2).transpose(1, 2)[:, None] for t in (q, k, v))
-        a_N1PD = attended(q_N1PD, k_N1KD, v_N1KD)
-        a_NDHW = unflatten(a_N1PD[:, 0].transpose(1, 2), 2, x_NCHW.shape[2:])
+        a_N1PD = functional.scaled_dot_product_attention(
+            q_N1PD, k_N1KD, v_N1KD, scale=self.width**-0.5
+        )
+        a_NDHW = torch.unflatten(a_N1PD[:, 0].transpose(1, 2), 2, x_NCHW.shape[2:])
         out_NCHW: Tensor = self.out(a_NDHW)
-        return x_NCHW + out_NCHW.to(x_NCHW.dtype)
+        return x_NCHW + typed_like(out_NCHW, x_NCHW)
 
 
 class MultiQuery(nn.Module):
@@ -92,6 +91,7 @@ class MultiQuery(nn.Module):
         super().__init__()
         self.heads = heads
         width = channels // heads
+        self.scale = width**-0.5
         self.query = nn.Conv2d(channels, channels, 1, bias=False)
         self.key = _strided(channels, width, kv_stride)
         self.value = _strided(channels, width, kv_stride)
@@ -102,17 +102,17 @@ class MultiQuery(nn.Module):
             zero_(self.out)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        q_NAPD = unflatten(self.query(x_NCHW).flatten(2), 1, (self.heads, -1)).transpose(2, 3)
+        q_NAPD = torch.unflatten(self.query(x_NCHW).flatten(2), 1, (self.heads, -1)).transpose(2, 3)
         k_N1KD, v_N1KD = (
             layer(x_NCHW).flatten(2).transpose(1, 2)[:, None] for layer in (self.key, self.value)
         )
         # The heads' pixels are one long map for the one key.
         q_N1MD = q_NAPD.flatten(1, 2)[:, None]
-        a_N1MD = attended(q_N1MD, k_N1KD, v_N1KD)
-        a_NAPD = unflatten(a_N1MD[:, 0], 1, (self.heads, -1))
+        a_N1MD = functional.scaled_dot_product_attention(q_N1MD, k_N1KD, v_N1KD, scale=self.scale)
+        a_NAPD = torch.unflatten(a_N1MD[:, 0], 1, (self.heads, -1))
         a_NCP = a_NAPD.transpose(2, 3).flatten(1, 2)
-        out_NCHW: Tensor = self.out(unflatten(a_NCP, 2, x_NCHW.shape[2:]))
-        return x_NCHW + out_NCHW.to(x_NCHW.dtype)
+        out_NCHW: Tensor = self.out(torch.unflatten(a_NCP, 2, x_NCHW.shape[2:]))
+        return x_NCHW + typed_like(out_NCHW, x_NCHW)
 
 
 def _strided(channels: int, width: int, stride: int) -> nn.Sequential:
@@ -170,16 +170,16 @@ class ReluLinear(nn.Module):
         if self.aggregate is not None:
             qkv_NCHW = torch.cat((qkv_NCHW, self.aggregate(qkv_NCHW)), 1)
         # A heads of three times D channels.
-        qkv_NAEP = unflatten(qkv_NCHW.flatten(2), 1, (-1, 3 * self.head_width))
+        qkv_NAEP = torch.unflatten(qkv_NCHW.flatten(2), 1, (-1, 3 * self.head_width))
         q_NADP, k_NADP, v_NADP = torch.split(qkv_NAEP, self.head_width, 2)
         q_NADP = functional.relu(q_NADP)
         k_NADP = functional.relu(k_NADP)
         # From the map itself: behind `unflatten`, ONNX's older exporter takes a size for fixed.
         pixels = x_NCHW.shape[2] * x_NCHW.shape[3]
         a_NADP = _linear(q_NADP, k_NADP, v_NADP, pixels)
-        a_NCHW = unflatten(a_NADP.flatten(1, 2), 2, x_NCHW.shape[2:])
-        y_NCHW: Tensor = self.norm(self.out(a_NCHW.to(x_NCHW.dtype)))
-        return x_NCHW + y_NCHW.to(x_NCHW.dtype)
+        a_NCHW = torch.unflatten(a_NADP.flatten(1, 2), 2, x_NCHW.shape[2:])
+        y_NCHW: Tensor = self.norm(self.out(typed_like(a_NCHW, x_NCHW)))
+        return x_NCHW + typed_like(y_NCHW, x_NCHW)
 
 
 def _linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, pixels: int) -> Tensor:
@@ -189,11 +189,11 @@ def _linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, pixels: int) -> Tens
     them.
     """
     root: float = pixels**0.5
-    if is_traced(k_NADP) or k_NADP.element_size() < 4:
+    if is_traced() or k_NADP.element_size() < 4:
         return _scaled_linear(q_NADP, k_NADP, v_NADP, root)
     kv_NADD = (v_NADP / root) @ (k_NADP / root).transpose(2, 3)
     sum_NA1P = (q_NADP * k_NADP.mean(3, keepdim=True)).sum(2, keepdim=True)
-    return (kv_NADD @ q_NADP) / (sum_NA1P + EPS * one_of(pixels))
+    return (kv_NADD @ q_NADP) / (sum_NA1P + EPS / pixels)
 
 
 def _scaled_linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, root: float) -> Tensor:
@@ -278,7 +278,7 @@ class MultiHead(Blending):
         q, k, v = self.qkv(x_NCHW) if self.downsample > 1 else self.qkv(x_NCHW).chunk(3, 1)
         grid = (k.shape[2], k.shape[3])
         q_NAPD, k_NAKD, v_NAKD = (
-            unflatten(t.flatten(2), 1, (self.heads, -1)).transpose(2, 3) for t in (q, k, v)
+            torch.unflatten(t.flatten(2), 1, (self.heads, -1)).transpose(2, 3) for t in (q, k, v)
         )
         bias_NAPK = None
         if self.position == "absolute":
@@ -286,34 +286,34 @@ class MultiHead(Blending):
             rows_SD = _resized(self.row_table, grid[0])
             columns_TD = _resized(self.column_table, grid[1])
             place_KD = (rows_SD[:, None] + columns_TD).flatten(0, 1)
-            k_NAKD = k_NAKD + (place_KD / self.scale).to(k_NAKD.dtype)
+            k_NAKD = k_NAKD + typed_like(place_KD / self.scale, k_NAKD)
         elif self.position == "relative":
             bias_NAPK = self._relative(q, grid)
         a_NAPD = _attended(q_NAPD, k_NAKD, v_NAKD, bias_NAPK, self.scale)
-        a_NCHW = unflatten(a_NAPD.transpose(2, 3).flatten(1, 2), 2, x_NCHW.shape[2:])
+        a_NCHW = torch.unflatten(a_NAPD.transpose(2, 3).flatten(1, 2), 2, x_NCHW.shape[2:])
         if self.out is not None:
             out_NCHW: Tensor = self.out(a_NCHW)
-            return x_NCHW + out_NCHW.to(x_NCHW.dtype)
-        y_NCHW = laid_out_like(x_NCHW, a_NCHW.to(x_NCHW.dtype))
+            return x_NCHW + typed_like(out_NCHW, x_NCHW)
+        y_NCHW = laid_out_like(x_NCHW, typed_like(a_NCHW, x_NCHW))
         return self.blended(x_NCHW, y_NCHW)
 
     def _relative(self, q_NCHW: Tensor, grid: tuple[int, int]) -> Tensor:
         """`q·(r_row + r_column)` for every pixel and cell: `(N, A, P, K)`."""
         height, width = q_NCHW.shape[2:]
-        r_HDS = self._distances(self.row_table, height, grid[0]).to(q_NCHW.dtype)
-        r_WDT = self._distances(self.column_table, width, grid[1]).to(q_NCHW.dtype)
-        if is_traced(q_NCHW):
+        r_HDS = typed_like(self._distances(self.row_table, height, grid[0]), q_NCHW)
+        r_WDT = typed_like(self._distances(self.column_table, width, grid[1]), q_NCHW)
+        if is_traced():
             # no more than four dimensions, and images stay images: some runtimes need that
             rows_NHWE = _by_row_of_image(q_NCHW, r_HDS)
             columns_NHWE = _by_row_of_image(q_NCHW.transpose(2, 3), r_WDT).transpose(1, 2)
             # M is A x P
             rows_NMS, columns_NMT = (
-                unflatten(t.flatten(1, 2), 2, (self.heads, -1)).transpose(1, 2).flatten(1, 2)
+                torch.unflatten(t.flatten(1, 2), 2, (self.heads, -1)).transpose(1, 2).flatten(1, 2)
                 for t in (rows_NHWE, columns_NHWE)
             )
             bias_NMK = (rows_NMS[..., None] + columns_NMT[:, :, None]).flatten(2)
-            return unflatten(bias_NMK, 1, (self.heads, -1))
-        q_NAHWD = unflatten(q_NCHW, 1, (self.heads, -1)).permute(0, 1, 3, 4, 2)
+            return torch.unflatten(bias_NMK, 1, (self.heads, -1))
+        q_NAHWD = torch.unflatten(q_NCHW, 1, (self.heads, -1)).permute(0, 1, 3, 4, 2)
         rows_NAHWS = _by_row(q_NAHWD, r_HDS)
         columns_NAHWT = _by_row(q_NAHWD.transpose(2, 3), r_WDT).transpose(2, 3)
         return (rows_NAHWS[..., None] + columns_NAHWT[..., None, :]).flatten(4, 5).flatten(2, 3)
@@ -334,14 +334,16 @@ class MultiHead(Blending):
 def _by_row(q_NAHWD: Tensor, r_HDS: Tensor) -> Tensor:
     """Each row's queries times its own matrix: `(N, A, H, W, S)`."""
     q_HQD = q_NAHWD.permute(2, 0, 1, 3, 4).flatten(1, 3)
-    out_HNAWS = unflatten(torch.bmm(q_HQD, r_HDS), 1, (-1, q_NAHWD.shape[1], q_NAHWD.shape[3]))
+    out_HNAWS = torch.unflatten(
+        torch.bmm(q_HQD, r_HDS), 1, (-1, q_NAHWD.shape[1], q_NAHWD.shape[3])
+    )
     return out_HNAWS.permute(1, 2, 0, 3, 4)
 
 
 def _by_row_of_image(q_NCHW: Tensor, r_HDS: Tensor) -> Tensor:
     """The same as `(N, H, W, A·S)`."""
-    q_NHQD = unflatten(q_NCHW.permute(0, 2, 3, 1).flatten(2), 2, (-1, r_HDS.shape[1]))
-    return unflatten((q_NHQD @ r_HDS).flatten(2), 2, (q_NCHW.shape[3], -1))
+    q_NHQD = torch.unflatten(q_NCHW.permute(0, 2, 3, 1).flatten(2), 2, (-1, r_HDS.shape[1]))
+    return torch.unflatten((q_NHQD @ r_HDS).flatten(2), 2, (q_NCHW.shape[3], -1))
 
 
 def _attended(
@@ -353,11 +355,13 @@ def _attended(
     float32. Written out, a training step of ResNet-20 with this module takes 0.5 of the time in
     bfloat16, the same in float32.
     """
-    if bias_NAPK is None or is_traced(q_NAPD) or q_NAPD.device.type != "cpu":
-        return attended(q_NAPD, k_NAKD, v_NAKD, bias_NAPK, scale)
+    if bias_NAPK is None or is_traced() or q_NAPD.device.type != "cpu":
+        return functional.scaled_dot_product_attention(
+            q_NAPD, k_NAKD, v_NAKD, attn_mask=bias_NAPK, scale=scale
+        )
     q_MPD, k_MKD, v_MKD, bias_MPK = (t.flatten(0, 1) for t in (q_NAPD, k_NAKD, v_NAKD, bias_NAPK))
     weights_MPK = torch.baddbmm(bias_MPK, q_MPD, k_MKD.transpose(1, 2), alpha=scale).softmax(2)
-    return unflatten(weights_MPK @ v_MKD, 0, q_NAPD.shape[:2])
+    return torch.unflatten(weights_MPK @ v_MKD, 0, q_NAPD.shape[:2])
 
 
 def _projection(channels: int, width: int, downsample: int) -> nn.Conv2d:
@@ -393,7 +397,6 @@ def _distances_on_any_map(table_LD: Tensor, side: int, cells: int, downsample: i
     return _resized(table_LD, 2 * cells - 1)[distance_HS].transpose(1, 2)
 
 
-@torch.fx.wrap
 def _resized(table_LD: Tensor, length: int) -> Tensor:
     """A position table for another map size, by linear interpolation."""
     if is_free(length):
@@ -411,5 +414,5 @@ def _resized_to_any(table_LD: Tensor, length: int) -> Tensor:
     count = table_LD.shape[0]
     like: dict[str, Any] = {"dtype": table_LD.dtype, "device": table_LD.device}
     place_K = torch.arange(length, **like) * (count - 1) / free_values(length)
-    away_KL = magnitude(place_K[:, None] - torch.arange(count, **like))
+    away_KL = (place_K[:, None] - torch.arange(count, **like)).abs()
     return torch.relu(1 - away_KL) @ table_LD

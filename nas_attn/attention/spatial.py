@@ -21,8 +21,8 @@ from nas_attn.attention.gates import (
     max_mean,
     mean_of_squares,
     on_groups,
+    typed_like,
     unbiased,
-    unflatten,
     zero_,
 )
 from nas_attn.attention.knobs import (
@@ -283,7 +283,7 @@ class GlobalAttention(nn.Module):
         z_NCHW: Tensor = self.channel(x_NCHW)
         if self.channel_sigmoid:
             z_NCHW = gate(z_NCHW, x_NCHW, identity=self.identity)
-        u_NCHW = x_NCHW * z_NCHW.to(x_NCHW.dtype)
+        u_NCHW = x_NCHW * typed_like(z_NCHW, x_NCHW)
         a_NCHW: Tensor = self.shuffle(gate(self.spatial(u_NCHW), x_NCHW, identity=self.identity))
         return u_NCHW * a_NCHW
 
@@ -324,10 +324,10 @@ class SimAM(Blending):
         if self.unbiased:
             v_NC11 = unbiased(v_NC11, height * width)
         # The root is taken before the square, which float16 could not hold.
-        width_NC11 = (4 * (v_NC11 + self.e_lambda)).sqrt().to(x_NCHW.dtype)
+        width_NC11 = typed_like((4 * (v_NC11 + self.e_lambda)).sqrt(), x_NCHW)
         y_NCHW = x_NCHW * torch.sigmoid((d_NCHW / width_NC11).square() + 0.5)
         # CUDA's autocast squares in float32
-        return self.blended(x_NCHW, y_NCHW.to(x_NCHW.dtype))
+        return self.blended(x_NCHW, typed_like(y_NCHW, x_NCHW))
 
 
 class SpatialGroupEnhance(nn.Module):
@@ -356,7 +356,7 @@ class SpatialGroupEnhance(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
-        x_NGCHW = unflatten(x_NCHW, 1, self.shape)
+        x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
         # t̂ does not depend on the scale of t, so a mean takes the place of the sum over channels;
         # ε shrinks with it. Even so, a product of two values may leave the range of float16.
         factor_NGCHW = in_float32(x_NGCHW)
@@ -403,17 +403,17 @@ class EfficientMultiScale(Blending):
         v_NGVP = self._groups(on_groups(self.conv, x_NCHW, self.shape[0]))
         z_NG1P = _weighed(u_NGVP, v_NGVP) + _weighed(v_NGVP, u_NGVP)
         x_NGVP = self._groups(x_NCHW)
-        y_NGVP = self.blended(x_NGVP, x_NGVP * torch.sigmoid(z_NG1P).to(x_NCHW.dtype))
+        y_NGVP = self.blended(x_NGVP, x_NGVP * typed_like(torch.sigmoid(z_NG1P), x_NCHW))
         return laid_out_like(x_NCHW, y_NGVP.reshape(x_NCHW.shape))
 
     def _groups(self, x_NCHW: Tensor) -> Tensor:
-        return unflatten(x_NCHW.flatten(2), 1, self.shape)
+        return torch.unflatten(x_NCHW.flatten(2), 1, self.shape)
 
 
 def _weighed(by_NGVP: Tensor, of_NGVP: Tensor) -> Tensor:
     """`softmax(mean(by))·of`: `(N, G, 1, P)`."""
     weight_NG1V = torch.softmax(by_NGVP.mean(3), 2)[:, :, None]
-    return weight_NG1V.to(of_NGVP.dtype) @ of_NGVP
+    return typed_like(weight_NG1V, of_NGVP) @ of_NGVP
 
 
 class ShuffleAttention(nn.Module):
@@ -452,7 +452,7 @@ class ShuffleAttention(nn.Module):
         x_NCP = x_NCHW.flatten(2)
         if self.identity:
             x_NCP = dealt(x_NCP, self.shape[0] * self.shape[1])
-        x_NGVP = unflatten(x_NCP, 1, self.shape)
+        x_NGVP = torch.unflatten(x_NCP, 1, self.shape)
         half = self.shape[1] // 2
         u_NGVP = x_NGVP[:, :, :half]
         v_NGVP = x_NGVP[:, :, half:]
@@ -477,7 +477,7 @@ def interleaved(x_NCP: Tensor, channels: int) -> Tensor:
         pairs = torch.cat((x_NCP[:, :half], x_NCP[:, half + 1 :]), 1)
     else:
         pairs = x_NCP
-    mixed = unflatten(pairs, 1, (2, half)).transpose(1, 2).flatten(1, 2)
+    mixed = torch.unflatten(pairs, 1, (2, half)).transpose(1, 2).flatten(1, 2)
     if odd:
         return torch.cat((mixed, x_NCP[:, half : half + 1]), 1)
     return mixed
@@ -489,7 +489,7 @@ def dealt(x_NCP: Tensor, channels: int) -> Tensor:
     """
     half, odd = divmod(channels, 2)
     even_NCP = x_NCP[:, : channels - 1] if odd else x_NCP
-    pairs = unflatten(even_NCP, 1, (half, 2)).transpose(1, 2).flatten(1, 2)
+    pairs = torch.unflatten(even_NCP, 1, (half, 2)).transpose(1, 2).flatten(1, 2)
     if odd:
         return torch.cat((pairs[:, :half], x_NCP[:, channels - 1 :], pairs[:, half:]), 1)
     return pairs
@@ -588,9 +588,8 @@ class MixedLocalChannel(nn.Module):
         a_NC1 = self._gate(z_NC1, x_NCHW)
         a_NCL = self._gate(z_NLC, x_NCHW).transpose(1, 2)
         a_NCL = a_NC1 + self.local_weight * (a_NCL - a_NC1)
-        a_NCHW = adaptive_mean(unflatten(a_NCL, 2, (local, local)), height, width, growing=True).to(
-            x_NCHW.dtype
-        )
+        a_NCLL = torch.unflatten(a_NCL, 2, (local, local))
+        a_NCHW = typed_like(adaptive_mean(a_NCLL, height, width, growing=True), x_NCHW)
         if self.identity:
             return x_NCHW + x_NCHW * a_NCHW
         return x_NCHW * a_NCHW
@@ -599,5 +598,5 @@ class MixedLocalChannel(nn.Module):
         """`s(z)`; in the identity form `2s(z) - 1`, to which 1 is added at last, where no rounding
         of a mean can change it.
         """
-        s = torch.sigmoid(z).to(x.dtype)
+        s = typed_like(torch.sigmoid(z), x)
         return s + s - 1 if self.identity else s

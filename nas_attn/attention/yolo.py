@@ -5,9 +5,10 @@ Letters: A heads, D channels of a head, P pixels, B channels of a head's queries
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nas_attn.attention.choice import Init
-from nas_attn.attention.gates import BatchNorm2d, attended, is_free, unflatten, zero_
+from nas_attn.attention.gates import BatchNorm2d, is_free, typed_like, zero_
 from nas_attn.attention.knobs import Heads, Positive, Reduction
 
 
@@ -56,16 +57,16 @@ class PositionSensitive(nn.Module):
             zero_(self.out[1])
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        qkv_NABP = unflatten(self.qkv(x_NCHW).flatten(2), 1, (self.heads, -1))
+        qkv_NABP = torch.unflatten(self.qkv(x_NCHW).flatten(2), 1, (self.heads, -1))
         q_NABP, k_NABP, v_NADP = torch.split(qkv_NABP, self.parts, 2)
         q_NAPB, k_NAPB, v_NAPD = (t.transpose(2, 3) for t in (q_NABP, k_NABP, v_NADP))
-        a_NAPD = attended(q_NAPB, k_NAPB, v_NAPD, scale=self.scale)
+        a_NAPD = functional.scaled_dot_product_attention(q_NAPB, k_NAPB, v_NAPD, scale=self.scale)
         a_NCHW, v_NCHW = (
-            unflatten(t.flatten(1, 2), 2, x_NCHW.shape[2:])
+            torch.unflatten(t.flatten(1, 2), 2, x_NCHW.shape[2:])
             for t in (a_NAPD.transpose(2, 3), v_NADP)
         )
         y_NCHW: Tensor = self.out(a_NCHW + self.position(v_NCHW))
-        return x_NCHW + y_NCHW.to(x_NCHW.dtype)
+        return x_NCHW + typed_like(y_NCHW, x_NCHW)
 
 
 class AreaAttention(nn.Module):
@@ -99,21 +100,20 @@ class AreaAttention(nn.Module):
             zero_(self.out[1])
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        qkv_NABP = unflatten(self.qkv(x_NCHW).flatten(2), 1, (self.heads, -1))
+        qkv_NABP = torch.unflatten(self.qkv(x_NCHW).flatten(2), 1, (self.heads, -1))
         q_NADP, k_NADP, v_NADP = qkv_NABP.chunk(3, 2)
         q_NAPD, k_NAPD, v_NAPD = (t.transpose(2, 3) for t in (q_NADP, k_NADP, v_NADP))
         # From the map itself: behind `unflatten`, ONNX's older exporter takes a size for fixed.
         pixels = x_NCHW.shape[2] * x_NCHW.shape[3]
         a_NAPD = by_area(q_NAPD, k_NAPD, v_NAPD, pixels, self.areas)
         a_NCHW, v_NCHW = (
-            unflatten(t.flatten(1, 2), 2, x_NCHW.shape[2:])
+            torch.unflatten(t.flatten(1, 2), 2, x_NCHW.shape[2:])
             for t in (a_NAPD.transpose(2, 3), v_NADP)
         )
         y_NCHW: Tensor = self.out(a_NCHW + self.position(v_NCHW))
-        return x_NCHW + y_NCHW.to(x_NCHW.dtype)
+        return x_NCHW + typed_like(y_NCHW, x_NCHW)
 
 
-@torch.fx.wrap
 def by_area(q_NAPD: Tensor, k_NAPD: Tensor, v_NAPD: Tensor, pixels: int, areas: int) -> Tensor:
     """Attends within runs of pixels.
 
@@ -125,13 +125,19 @@ def by_area(q_NAPD: Tensor, k_NAPD: Tensor, v_NAPD: Tensor, pixels: int, areas: 
         areas: the number of runs.
     """
     length = (pixels + areas - 1) // areas
+    scale = q_NAPD.shape[3] ** -0.5
     if is_free(pixels):
         # How many runs there are depends on the map, so the pixels of others are masked.
         area_P = torch.arange(pixels, device=q_NAPD.device) // length
-        own_PP = (area_P[:, None] == area_P).to(q_NAPD.dtype)
-        return attended(q_NAPD, k_NAPD, v_NAPD, (own_PP - 1) * UNSEEN_PENALTY)
+        penalty = q_NAPD.new_full((), -UNSEEN_PENALTY)
+        unseen_PP = torch.where(area_P[:, None] == area_P, q_NAPD.new_zeros(()), penalty)
+        return functional.scaled_dot_product_attention(
+            q_NAPD, k_NAPD, v_NAPD, attn_mask=unseen_PP, scale=scale
+        )
     runs = zip(*(torch.split(t, length, 2) for t in (q_NAPD, k_NAPD, v_NAPD)), strict=True)
-    return torch.cat([attended(*run) for run in runs], 2)
+    return torch.cat(
+        [functional.scaled_dot_product_attention(q, k, v, scale=scale) for q, k, v in runs], 2
+    )
 
 
 UNSEEN_PENALTY = 1e4
