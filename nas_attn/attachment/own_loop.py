@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from nas_attn.attachment.hosting import NORMS, attached_modules
+from nas_attn.attachment.pickling import NamedFunction
 from nas_attn.errors import BackboneError
 
 
@@ -105,12 +106,17 @@ def freeze_all_but_attention(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, _NormBase) and id(module) not in inside:
             module.training = False
-            if _stay_frozen not in module._forward_pre_hooks.values():
-                module.register_forward_pre_hook(_stay_frozen)
+            hooks = module._forward_pre_hooks.values()
+            if not any(hook in (stay_frozen, STAY_FROZEN) for hook in hooks):
+                module.register_forward_pre_hook(STAY_FROZEN)
     return model
 
 
-def _stay_frozen(norm: nn.Module, _args: Any) -> None:
+def stay_frozen(norm: nn.Module, _args: Any) -> None:
     """Before a norm runs: takes back what `model.train()` did, while its weights are frozen."""
     if not any(parameter.requires_grad for parameter in norm.parameters(recurse=False)):
         norm.training = False
+
+
+STAY_FROZEN = NamedFunction(stay_frozen)
+"""The hook, whose name a pickle looks up when it is read: then it is the function itself."""

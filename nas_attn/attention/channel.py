@@ -12,6 +12,7 @@ from nas_attn.attention.fitting import hidden_width
 from nas_attn.attention.gates import (
     EPS,
     LEAST_DIVISOR,
+    LEAST_DIVISOR_OF_HALVES,
     BatchNorm1d,
     BatchNorm2d,
     Blending,
@@ -83,7 +84,8 @@ class EffectiveSqueezeExcitation(nn.Module):
             zero_(self.fc)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        a_NC = functional.hardsigmoid(self.fc(x_NCHW.mean((2, 3)))) * self.scale
+        # torch's own hardsigmoid has no second derivative, which gradient penalties need
+        a_NC = functional.relu6(self.fc(x_NCHW.mean((2, 3))) + 3) * (self.scale / 6)
         return x_NCHW * typed_like(a_NC, x_NCHW)[:, :, None, None]
 
 
@@ -154,6 +156,22 @@ class StyleRecalibration(nn.Module):
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
 
 
+class NormByShare(BatchNorm2d):
+    """`w·BN(x)`, `w = |gamma| / sum |gamma|`; all gammas zero: w = 0.
+
+    Gamma is read where the norm runs: a tool may bring it there for that time only.
+    """
+
+    def __init__(self, channels: int, detach: bool) -> None:
+        super().__init__(channels)
+        self.detach = detach
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        size_C = self.weight.detach().abs() if self.detach else self.weight.abs()
+        w_C = size_C / size_C.sum().clamp_min(LEAST_DIVISOR_OF_HALVES)
+        return super().forward(x_NCHW) * w_C[:, None, None]
+
+
 class NormalizationAttention(Blending):
     """Normalisation-based attention, channel branch
 
@@ -169,16 +187,11 @@ class NormalizationAttention(Blending):
 
     def __init__(self, channels: int, *, detach: bool = False, init: Init = "paper") -> None:
         super().__init__()
-        self.detach = detach
-        self.norm = BatchNorm2d(channels)
+        self.norm = NormByShare(channels, detach)
         self.start_blend(init == "identity")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        size_C = self.norm.weight.abs()
-        if self.detach:
-            size_C = size_C.detach()
-        w_C = size_C / size_C.sum().clamp_min(LEAST_DIVISOR)
-        s_NCHW = typed_like(torch.sigmoid(self.norm(x_NCHW) * w_C[:, None, None]), x_NCHW)
+        s_NCHW = typed_like(torch.sigmoid(self.norm(x_NCHW)), x_NCHW)
         return self.blended(x_NCHW, x_NCHW * s_NCHW)
 
 

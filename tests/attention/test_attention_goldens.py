@@ -192,7 +192,7 @@ def test_every_file_is_checked() -> None:
 
 def test_nam_lets_the_gradient_into_its_weights_unless_told_otherwise() -> None:
     golden = Golden("nam_c64")
-    golden.module.detach = False  # type: ignore[assignment]
+    golden.module.norm.detach = False  # type: ignore[assignment]
     (golden.module(golden.tensor("x")) * golden.tensor("w")).sum().backward()
     gradient = golden.module.norm.get_parameter("weight").grad
     assert gradient is not None

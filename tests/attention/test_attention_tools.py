@@ -1,11 +1,13 @@
-"""What tools for training and memory ask of each row: sharding, second derivatives, weights that are
-there only while their layer runs.
+"""What tools for training and memory ask of each row: sharding, second derivatives, float16, pickles,
+weights that are there only while their layer runs.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import pickle
+import pickletools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+import nas_attn as na
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import INITS, Choice
 from nas_attn.attention.row import Row
@@ -61,13 +64,7 @@ def test_a_module_can_be_sharded_and_trained(row: Row, mesh: Any) -> None:
             sharded.square().sum().backward()
 
 
-ONCE = ("ese",)
-"""Their hardsigmoid is torch's, which has no second derivative (docs/reference/compatibility.md)."""
-
-
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.name not in ONCE], ids=lambda row: row.name
-)
+@every_row
 def test_a_module_has_second_derivatives(row: Row) -> None:
     """As gradient penalties need; self-attention in torch's plain form (compatibility.md)."""
     for module, x in modules(row):
@@ -79,12 +76,6 @@ def test_a_module_has_second_derivatives(row: Row) -> None:
         assert torch.isfinite(x.grad).all()
 
 
-READS_ITS_CHILD = ("nam",)
-"""Their equation has a child's weight in it, so the weights of the whole module have to be there
-(docs/reference/compatibility.md).
-"""
-
-
 def without_weights(module: nn.Module) -> None:
     """Leaves each layer's weights on `meta` but while the layer runs, as accelerate's `cpu_offload`
     and DeepSpeed's ZeRO-3 do.
@@ -92,31 +83,67 @@ def without_weights(module: nn.Module) -> None:
     for layer in module.modules():
         weights = {name: p.detach().clone() for name, p in layer.named_parameters(recurse=False)}
         if weights:
-            _put(layer, weights, "meta")
-            layer.forward = functools.partial(_brought, layer, weights, layer.forward)
+            _put("meta", weights, layer)
+            layer.register_forward_pre_hook(functools.partial(_put, "cpu", weights))
+            layer.register_forward_hook(functools.partial(_put, "meta", weights))
 
 
-def _brought(layer: nn.Module, weights: dict[str, Tensor], forward: Any, *args: Any) -> Any:
-    _put(layer, weights, "cpu")
-    try:
-        return forward(*args)
-    finally:
-        _put(layer, weights, "meta")
-
-
-def _put(layer: nn.Module, weights: dict[str, Tensor], device: str) -> None:
+def _put(device: str, weights: dict[str, Tensor], layer: nn.Module, *_: Any) -> None:
     for name, weight in weights.items():
         setattr(layer, name, nn.Parameter(weight.to(device), requires_grad=False))
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.name not in READS_ITS_CHILD], ids=lambda row: row.name
-)
+@every_row
 def test_weights_may_be_there_only_while_their_layer_runs(row: Row) -> None:
     for module, x in modules(row):
         want = module.eval()(x)
         without_weights(module)
         torch.testing.assert_close(module(x), want)
+
+
+@every_row
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+def test_zeros_in_float16_stay_numbers(row: Row, train: bool) -> None:
+    """A map of zeros, as behind a dead ReLU, and weights of zeros, as a penalty leaves them."""
+    for module, x in modules(row):
+        module.half().train(train)
+        zeroed = copy.deepcopy(module)
+        for parameter in zeroed.parameters():
+            nn.init.zeros_(parameter)
+        for one, size in ((module, 0), (zeroed, 1), (zeroed, 0)):
+            image = (x * size).half().requires_grad_()
+            y = one(image)
+            y.float().sum().backward()
+            gradients = [image.grad, *(p.grad for p in one.parameters() if p.grad is not None)]
+            for value in (y, *gradients):
+                assert value is not None
+                assert value.isfinite().all()
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(SIZE[0], SIZE[0], 1)
+        self.norm = nn.BatchNorm2d(SIZE[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return x + y
+
+
+@every_row
+def test_a_pickle_of_a_frozen_network_imports_nothing_of_this_package(row: Row) -> None:
+    network = nn.Sequential(nn.Conv2d(3, SIZE[0], 1), Residual(), Residual())
+    na.attach(network, f"stage1={row.name}", input_shape=(3, 8, 8))
+    na.freeze_all_but_attention(network)
+    file = pickle.dumps(network, protocol=2)
+    named = [text for code, text, _ in pickletools.genops(file) if code.name == "GLOBAL"]
+    assert named
+    assert not [text for text in named if text.startswith("nas_attn")]
+    again = pickle.loads(file)  # noqa: S301 - written above
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(again.train()(x), network.train()(x))
+    assert not again[1].norm.training
 
 
 @every_row
