@@ -17,6 +17,7 @@ has these parameters. Without `init`, the identity start is a blend around it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -40,16 +41,16 @@ ELA_VARIANT = KnobSpec(
     preset=True,
 )
 _LISTED = (
-    Row("se", ".channel:SqueezeExcitation", "channel", fitting.se),
+    Row("se", ".channel:SqueezeExcitation", "channel"),
     Row("eca", ".channel:EfficientChannel", "channel"),
     Row("ese", ".channel:EffectiveSqueezeExcitation", "channel"),
     Row("nam", ".channel:NormalizationAttention", "channel"),
     Row("srm", ".channel:StyleRecalibration", "channel"),
     Row("gct", ".channel:GatedChannel", "channel"),
-    Row("fca", ".channel:FrequencyChannel", "channel", fitting.fca),
+    Row("fca", ".channel:FrequencyChannel", "channel"),
     Row("grn", ".channel:GlobalResponse", "channel"),
     Row("gc", ".channel:GlobalContext", "channel", fitting.gc),
-    Row("cbam", ".spatial:ConvolutionalBlockAttention", "spatial", fitting.cbam),
+    Row("cbam", ".spatial:ConvolutionalBlockAttention", "spatial"),
     Row("bam", ".spatial:BottleneckAttention", "spatial"),
     Row("gam", ".spatial:GlobalAttention", "spatial", fitting.gam),
     Row("simam", ".spatial:SimAM", "spatial"),
@@ -89,6 +90,57 @@ ROWS = MappingProxyType({row.name: row for row in _LISTED})
 """Name -> row of every module of this package, in the order in which they are shown."""
 CONTROLS = tuple(row.name for row in ROWS.values() if row.control)
 """Names of the rows without attention: plain layers."""
+FORMER_KNOBS: Mapping[str, Mapping[str, Knob | None]] = MappingProxyType(
+    {
+        "se": {"reduction": None, "bias": True, "divisor": 1},
+        "eca": {"kernel_size": None, "padding": "zeros"},
+        "nam": {"detach": False},
+        "gct": {"norm": "l2"},
+        "fca": {"frequencies": None, "order": "top", "reduction": None},
+        "gc": {"reduction": None, "pooling": "attention", "fusion": "add"},
+        "cbam": {
+            "reduction": None,
+            "spatial_kernel_size": None,
+            "gates": "both",
+            "bias": True,
+            "spatial_norm": True,
+        },
+        "bam": {"reduction": None, "dilation": None, "combine": "sum"},
+        "gam": {
+            "reduction": None,
+            "groups": None,
+            "shuffle": True,
+            "channel_sigmoid": True,
+            "padding": "zeros",
+        },
+        "simam": {"e_lambda": None, "unbiased": True},
+        "scse": {"reduction": None, "combine": "max"},
+        "triplet": {"kernel_size": None, "spatial": True},
+        "mlca": {"kernel_size": None, "local_size": 5, "local_weight": 0.5},
+        "psa": {"reduction": None, "layout": None, "form": "paper"},
+        "sk": {
+            "branches": None,
+            "dilated": True,
+            "groups": None,
+            "reduction": None,
+            "min_hidden": 32,
+        },
+        "caa": {"kernel_size": None, "pool_size": None, "norm": True},
+        "cpca": {"reduction": None, "channel_gate": "sum", "projected": False},
+        "coord": {"reduction": None, "min_hidden": 8},
+        "ela": {
+            "kernel_size": None,
+            "groups": None,
+            "norm_groups": None,
+            "shared": True,
+            "activation": "none",
+        },
+        "mhsa": {"heads": None, "position": "relative", "downsample": None, "residual": True},
+    }
+)
+"""Row -> its knobs when keys of placements were first stored, in their order: those that are now
+fixed at the value given here, and those that still are knobs (None). A network keeps its key.
+"""
 
 
 def find(name: str) -> Row:
@@ -105,6 +157,15 @@ def find(name: str) -> Row:
     if name not in foreign:
         raise KnobError(f"unknown attention type '{name}': {did_you_mean(name, [*ROWS, *foreign])}")
     return Row(name, foreign[name].value)
+
+
+def keyed(choice: Choice) -> list[tuple[str, Knob]]:
+    """The knobs of a canonical choice as the key of a placement names them."""
+    knobs = dict(choice.knobs)
+    fixed = FORMER_KNOBS.get(choice.type)
+    if fixed is None:
+        return list(choice.knobs)
+    return [(name, knobs[name] if value is None else value) for name, value in fixed.items()]
 
 
 def build(

@@ -1,14 +1,13 @@
 """Modules that gate channels: squeeze-and-excitation and its relatives."""
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attention.choice import Init
-from nas_attn.attention.fitting import hidden_width
 from nas_attn.attention.gates import (
     EPS,
     LEAST_DIVISOR,
@@ -17,7 +16,6 @@ from nas_attn.attention.gates import (
     BatchNorm2d,
     Blending,
     gate,
-    mean_of_magnitudes,
     mean_of_squares,
     typed_like,
     unbiased,
@@ -36,27 +34,18 @@ class SqueezeExcitation(nn.Module):
 
     Start: `identity` zeroes W2 and uses 2s.
 
+    The two linear layers have biases, as the authors' Caffe file has.
+
     Args:
         reduction: channels divided by the hidden width
-        bias: whether the two linear layers have biases, as the authors' Caffe file of
-            SE has
-        divisor: the hidden width is rounded to a multiple of this (timm: 8)
     """
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        reduction: Reduction = 16,
-        bias: bool = True,
-        divisor: Literal[1, 8] = 1,
-        init: Init = "paper",
-    ) -> None:
+    def __init__(self, channels: int, *, reduction: Reduction = 16, init: Init = "paper") -> None:
         super().__init__()
-        hidden = hidden_width(channels, reduction, divisor)
+        hidden = max(1, channels // reduction)
         self.identity = init == "identity"
-        self.reduce = nn.Linear(channels, hidden, bias=bias)
-        self.expand = nn.Linear(hidden, channels, bias=bias)
+        self.reduce = nn.Linear(channels, hidden)
+        self.expand = nn.Linear(hidden, channels)
         if self.identity:
             zero_(self.expand)
 
@@ -100,7 +89,6 @@ class EfficientChannel(nn.Module):
 
     Args:
         kernel_size: odd number of neighbouring channels seen
-        padding: beyond the ends (timm's `ceca`: circular)
     """
 
     def __init__(
@@ -108,14 +96,11 @@ class EfficientChannel(nn.Module):
         channels: int,  # noqa: ARG002 - every module takes it
         *,
         kernel_size: Neighbours,
-        padding: Literal["zeros", "circular"] = "zeros",
         init: Init = "paper",
     ) -> None:
         super().__init__()
         self.identity = init == "identity"
-        self.conv = nn.Conv1d(
-            1, 1, kernel_size, padding=kernel_size // 2, padding_mode=padding, bias=False
-        )
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
         if self.identity:
             zero_(self.conv)
 
@@ -162,12 +147,8 @@ class NormByShare(BatchNorm2d):
     Gamma is read where the norm runs: a tool may bring it there for that time only.
     """
 
-    def __init__(self, channels: int, detach: bool) -> None:
-        super().__init__(channels)
-        self.detach = detach
-
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        size_C = self.weight.detach().abs() if self.detach else self.weight.abs()
+        size_C = self.weight.abs()
         w_C = size_C / size_C.sum().clamp_min(LEAST_DIVISOR_OF_HALVES)
         return super().forward(x_NCHW) * w_C[:, None, None]
 
@@ -179,15 +160,14 @@ class NormalizationAttention(Blending):
 
     `y = x·s(w·BN(x))`, `w = |gamma| / sum |gamma|`; all gammas zero: w = 0.
 
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    The authors' code keeps the gradient out of w.
 
-    Args:
-        detach: keep the gradient out of the weights, as the authors' code does
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
     """
 
-    def __init__(self, channels: int, *, detach: bool = False, init: Init = "paper") -> None:
+    def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__()
-        self.norm = NormByShare(channels, detach)
+        self.norm = NormByShare(channels)
         self.start_blend(init == "identity")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -203,20 +183,10 @@ class GatedChannel(nn.Module):
     `y = x·(1 + tanh(γ·ŝ + β))`, `s_c = α_c·‖x_c‖`, `ŝ = s / rms(s)` over the channels.
 
     Start: both are the same: γ = β = 0 is the identity.
-
-    Args:
-        norm: norm over the pixels
     """
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        norm: Literal["l2", "l1"] = "l2",
-        init: Init = "paper",  # noqa: ARG002 - every module takes it
-    ) -> None:
+    def __init__(self, channels: int, *, init: Init = "paper") -> None:  # noqa: ARG002 - every module takes it
         super().__init__()
-        self.norm = norm
         self.alpha = nn.Parameter(torch.ones(channels))
         self.gamma = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
@@ -225,12 +195,8 @@ class GatedChannel(nn.Module):
         # ŝ does not depend on the scale of s, so means take the place of the paper's sums, which
         # leave the range of float16; the paper's ε shrinks with them.
         eps = EPS / (x_NCHW.shape[2] * x_NCHW.shape[3])
-        if self.norm == "l2":
-            s_NC = (mean_of_squares(x_NCHW)[:, :, 0, 0] + eps).sqrt() * self.alpha
-            rms_N1 = (s_NC.square().mean(1, keepdim=True) + eps).sqrt()
-        else:
-            s_NC = mean_of_magnitudes(x_NCHW)[:, :, 0, 0] * self.alpha
-            rms_N1 = s_NC.abs().mean(1, keepdim=True) + eps
+        s_NC = (mean_of_squares(x_NCHW)[:, :, 0, 0] + eps).sqrt() * self.alpha
+        rms_N1 = (s_NC.square().mean(1, keepdim=True) + eps).sqrt()
         a_NC = 1 + torch.tanh(s_NC * (self.gamma / rms_N1) + self.beta)
         return x_NCHW * typed_like(a_NC, x_NCHW)[:, :, None, None]
 
@@ -240,21 +206,11 @@ def _pairs(text: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(pair[0]), int(pair[1])) for pair in text.split())
 
 
-FREQUENCIES = {
-    "top": _pairs(
-        "00 01 60 05 02 10 12 40 50 16 30 04 06 03 35 22"
-        " 46 63 33 53 55 21 61 52 54 32 31 41 23 20 65 13"
-    ),
-    "low": _pairs(
-        "00 01 10 11 02 20 21 12 22 03 30 40 04 13 31 05"
-        " 14 23 32 41 50 06 15 24 33 42 51 60 16 25 34 43"
-    ),
-    "bot": _pairs(
-        "66 14 34 36 26 43 11 24 44 45 56 15 42 62 25 51"
-        " 64 13 65 20 23 41 31 32 54 52 61 21 55 53 33 63"
-    ),
-}
-"""(along H, along W) of the authors' selections, the best alone first, on a grid of 7 x 7."""
+FREQUENCIES = _pairs(
+    "00 01 60 05 02 10 12 40 50 16 30 04 06 03 35 22"
+    " 46 63 33 53 55 21 61 52 54 32 31 41 23 20 65 13"
+)
+"""(along H, along W) of the authors' selection, the best alone first, on a grid of 7 x 7."""
 GRID = 7
 
 
@@ -266,7 +222,7 @@ class FrequencyChannel(nn.Module):
     `y = x·s(W2 relu(W1 f))`, `f_c = Σ x_c·D_c` over H and W, D_c the cosine of c's group.
 
     D_c is a basis function of the orthonormal DCT-II. The channels are in groups of equal size,
-    with a frequency each; the first of `top` is (0, 0), the mean times √(HW). Frequencies are those
+    with a frequency each; the first is (0, 0), the mean times √(HW). Frequencies are those
     of a 7 x 7 grid, times H // 7 and W // 7. `height` and `width` are those of the map that it is
     made for, at least 7; others are brought to that size by adaptive average pooling, as in the
     authors' code.
@@ -275,19 +231,17 @@ class FrequencyChannel(nn.Module):
 
     Args:
         frequencies: groups of channels, with a frequency each
-        order: which frequencies come first
         reduction: channels divided by the hidden width
     """
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(  # noqa: PLR0913 - its knobs
+    def __init__(
         self,
         channels: int,
         *,
         frequencies: Frequencies = 16,
-        order: Literal["top", "low", "bot"] = "top",
         reduction: Reduction = 16,
         height: int = 14,
         width: int = 14,
@@ -296,7 +250,7 @@ class FrequencyChannel(nn.Module):
         super().__init__()
         self.identity = init == "identity"
         self.size = (max(GRID, height), max(GRID, width))
-        self.frequencies = FREQUENCIES[order][:frequencies]
+        self.frequencies = FREQUENCIES[:frequencies]
         rows, columns = self._tables(channels)
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
@@ -380,17 +334,13 @@ class GlobalContext(nn.Module):
 
     Paper: Cao et al. 2019, arXiv:1904.11492.
 
-    `y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or
-    `y = x·s(…) + …`.
+    `y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels.
 
-    Start: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses
-    2s where it multiplies.
+    Start: both are the same: W2 starts at zero, as in the authors' code.
 
     Args:
         reduction: channels divided by the hidden width; auto: 16, or less where that
             leaves fewer than 4
-        pooling: how pixels are summed up
-        fusion: how the context meets x
     """
 
     def __init__(
@@ -398,45 +348,18 @@ class GlobalContext(nn.Module):
         channels: int,
         *,
         reduction: Reduction,
-        pooling: Literal["attention", "average"] = "attention",
-        fusion: Literal["add", "multiply", "both"] = "add",
-        init: Init = "paper",
+        init: Init = "paper",  # noqa: ARG002 - every module takes it
     ) -> None:
         super().__init__()
         hidden = channels // min(reduction, max(1, channels // 2))
-        self.identity = init == "identity"
-        self.fusion = fusion
-        self.mask = None
-        if pooling == "attention":
-            self.mask = nn.Conv2d(channels, 1, 1)
+        self.mask = nn.Conv2d(channels, 1, 1)
         self.reduce = nn.Linear(channels, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.expand = nn.Linear(hidden, channels)
         zero_(self.expand)
-        self.scale: nn.Sequential | None = None
-        if fusion == "both":
-            expand = nn.Linear(hidden, channels)
-            zero_(expand)
-            self.scale = nn.Sequential(
-                nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), expand
-            )
-
-    def context(self, x_NCHW: Tensor) -> Tensor:
-        """`(N, C)`: the pixels summed up."""
-        if self.mask is None:
-            return x_NCHW.mean((2, 3))
-        weight_NP1 = typed_like(torch.softmax(self.mask(x_NCHW).flatten(1), 1), x_NCHW)[:, :, None]
-        return (x_NCHW.flatten(2) @ weight_NP1)[:, :, 0]
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        c_NC = self.context(x_NCHW)
+        weight_NP = typed_like(torch.softmax(self.mask(x_NCHW).flatten(1), 1), x_NCHW)
+        c_NC = (x_NCHW.flatten(2) @ weight_NP[:, :, None])[:, :, 0]
         z_NC: Tensor = self.expand(functional.relu(self.norm(self.reduce(c_NC))))
-        if self.fusion == "multiply":
-            return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
-        z_NC11 = typed_like(z_NC, x_NCHW)[:, :, None, None]
-        if self.scale is None:
-            return x_NCHW + z_NC11
-        return (
-            x_NCHW * gate(self.scale(c_NC), x_NCHW, identity=self.identity)[:, :, None, None]
-            + z_NC11
-        )
+        return x_NCHW + typed_like(z_NC, x_NCHW)[:, :, None, None]

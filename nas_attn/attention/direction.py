@@ -1,12 +1,13 @@
 """Gates along the height and along the width."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attention.choice import Init
+from nas_attn.attention.fitting import COORDINATE_HIDDEN
 from nas_attn.attention.gates import (
     BatchNorm2d,
     GroupNorm,
@@ -16,7 +17,7 @@ from nas_attn.attention.gates import (
     typed_like,
     zero_,
 )
-from nas_attn.attention.knobs import FewGroups, Groups, Heads, LongOdd, MapSide, Positive, Reduction
+from nas_attn.attention.knobs import FewGroups, Groups, Heads, LongOdd, MapSide, Reduction
 
 
 class CoordinateAttention(nn.Module):
@@ -29,20 +30,12 @@ class CoordinateAttention(nn.Module):
     Start: `identity` zeroes F_h and F_w and uses 2s in both directions.
 
     Args:
-        reduction: channels divided by the hidden width
-        min_hidden: the hidden width is at least this
+        reduction: channels divided by the hidden width, which is at least 8
     """
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        reduction: Reduction = 32,
-        min_hidden: Positive = 8,
-        init: Init = "paper",
-    ) -> None:
+    def __init__(self, channels: int, *, reduction: Reduction = 32, init: Init = "paper") -> None:
         super().__init__()
-        hidden = max(min_hidden, channels // reduction)
+        hidden = max(COORDINATE_HIDDEN, channels // reduction)
         self.identity = init == "identity"
         self.reduce = nn.Conv2d(channels, hidden, 1)
         self.norm = BatchNorm2d(hidden)
@@ -68,8 +61,8 @@ class EfficientLocalAttention(nn.Module):
 
     `y = x·a_h·a_w`, `a_h = s(GN(conv_k(mean_W x)))`, `a_w = s(GN(conv_k(mean_H x)))`.
 
-    The variants T, B, S, L of the paper are settings of kernel and groups, which the catalogue
-    knows.
+    One convolution and norm serve both directions, as in all copies; the paper writes two. The
+    variants T, B, S, L of the paper are settings of kernel and groups, which the catalogue knows.
 
     Start: `identity` zeroes the normalisation's affine and uses 2s in both directions.
 
@@ -77,49 +70,33 @@ class EfficientLocalAttention(nn.Module):
         kernel_size: odd length of the convolutions
         groups: groups of the convolution
         norm_groups: groups of the group normalisation
-        shared: one convolution and norm for both directions, as in all copies (paper:
-            two)
-        activation: before the sigmoid (timm: silu)
     """
 
-    def __init__(  # noqa: PLR0913 - its knobs
+    def __init__(
         self,
         channels: int,
         *,
         kernel_size: LongOdd,
         groups: Groups,
         norm_groups: Groups,
-        shared: bool = True,
-        activation: Literal["none", "silu"] = "none",
         init: Init = "paper",
     ) -> None:
         super().__init__()
         self.identity = init == "identity"
-        self.activation = activation
-        self.conv_h = _along_a_side(channels, kernel_size, groups)
+        reach = kernel_size // 2
+        self.conv_h = nn.Conv1d(
+            channels, channels, kernel_size, padding=reach, groups=groups, bias=False
+        )
         self.norm_h = GroupNorm(norm_groups, channels)
-        self.conv_w = None if shared else _along_a_side(channels, kernel_size, groups)
-        self.norm_w = None if shared else GroupNorm(norm_groups, channels)
         if self.identity:
-            zero_(*(norm for norm in (self.norm_h, self.norm_w) if norm is not None))
+            zero_(self.norm_h)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         z_NCH = self.norm_h(convolved(self.conv_h, x_NCHW.mean(3)))
-        conv_w = self.conv_w or self.conv_h
-        z_NCW = (self.norm_w or self.norm_h)(convolved(conv_w, x_NCHW.mean(2)))
-        if self.activation == "silu":
-            z_NCH = functional.silu(z_NCH)
-            z_NCW = functional.silu(z_NCW)
+        z_NCW = self.norm_h(convolved(self.conv_h, x_NCHW.mean(2)))
         a_NCH = gate(z_NCH, x_NCHW, identity=self.identity)
         a_NCW = gate(z_NCW, x_NCHW, identity=self.identity)
         return x_NCHW * a_NCH[..., None] * a_NCW[:, :, None]
-
-
-def _along_a_side(channels: int, kernel_size: int, groups: int) -> nn.Conv1d:
-    """A convolution of odd length that keeps the length of what it runs along."""
-    return nn.Conv1d(
-        channels, channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=False
-    )
 
 
 REACHES = (3, 5, 7, 9)

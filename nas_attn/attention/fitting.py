@@ -164,44 +164,14 @@ def largest_divisor(of: int, at_most: int) -> int:
     return next(d for d in range(min(of, max(at_most, 1)), 0, -1) if of % d == 0)
 
 
-def hidden_width(channels: int, reduction: int, divisor: int) -> int:
-    """C / reduction rounded down (`divisor` 1), or to the nearest multiple of `divisor`; never
-    0.
-    """
-    if divisor == 1:
-        return max(1, channels // reduction)
-    return max(divisor, int(channels / reduction + divisor / 2) // divisor * divisor)
+COORDINATE_HIDDEN = 8
+"""Least hidden width of coordinate attention, as in its paper."""
+SELECTIVE_HIDDEN = 32
+"""Least hidden width of selective kernels, as in their paper."""
 
 
 # -------------------------------------------------------------------------------------------
 # modules whose knobs depend on one another
-
-
-def se(fitting: Fitting) -> None:
-    """The hidden width without rounding, if a reduction gives it."""
-    channels = fitting.channels
-    asked = min(fitting.integer("reduction"), channels)
-    divisor = fitting.integer("divisor")
-    fitting.hidden()
-    if divisor == 1:
-        return
-    hidden = hidden_width(channels, asked, divisor)
-    plain = max(1, channels // hidden)
-    if hidden_width(channels, plain, 1) == hidden:
-        fitting.values["reduction"] = plain
-        fitting.values["divisor"] = 1
-    else:
-        fitting.values["reduction"] = next(
-            r for r in range(channels, 0, -1) if hidden_width(channels, r, divisor) == hidden
-        )
-
-
-def fca(fitting: Fitting) -> None:
-    frequencies = fitting.divisor("frequencies")
-    # The first two of `top` are the first two of `low`.
-    if frequencies <= 2 and fitting.values["order"] == "low":
-        fitting.ignore("order")
-    fitting.hidden()
 
 
 def gc(fitting: Fitting) -> None:
@@ -214,22 +184,9 @@ def gc(fitting: Fitting) -> None:
     fitting.hidden(smallest=2)
 
 
-def cbam(fitting: Fitting) -> None:
-    if fitting.values["gates"] == "spatial":
-        fitting.ignore("reduction", "bias")
-    else:
-        fitting.hidden()
-    if fitting.values["gates"] == "channel":
-        fitting.ignore("spatial_kernel_size", "spatial_norm")
-    else:
-        fitting.odd("spatial_kernel_size")
-
-
 def gam(fitting: Fitting) -> None:
     common = math.gcd(fitting.channels, fitting.hidden())
-    groups = fitting.divisor("groups", common, "channels and hidden channels")
-    if groups == 1:
-        fitting.ignore("shuffle")
+    fitting.divisor("groups", common, "channels and hidden channels")
 
 
 def shuffle(fitting: Fitting) -> None:
@@ -259,7 +216,7 @@ def ge(fitting: Fitting) -> None:
 
 
 def sk(fitting: Fitting) -> None:
-    _floored(fitting, usual=32)
+    _floored(fitting, SELECTIVE_HIDDEN)
     fitting.divisor("groups")
 
 
@@ -269,26 +226,22 @@ def coord(fitting: Fitting) -> None:
         fitting.refuse(
             "reduction", f"is more than the {channels} channels, the largest possible is {channels}"
         )
-    _floored(fitting, usual=8)
+    _floored(fitting, COORDINATE_HIDDEN)
 
 
-def _floored(fitting: Fitting, usual: int) -> None:
-    """A hidden width with a floor: with the usual floor if possible, else 1, else the width
-    itself.
+def _floored(fitting: Fitting, floor: int) -> None:
+    """A hidden width of at least `floor`; the canonical reduction is the largest that gives it
+    without the floor's help, if there is one.
     """
     channels = fitting.channels
-    hidden = max(fitting.integer("min_hidden"), channels // fitting.integer("reduction"))
-    # C // hidden is the largest reduction without a floor; one more may fall below the floor, and
-    # is lifted to it.
-    reductions = (max(1, channels // hidden), channels // hidden + 1)
-    fitting.values["reduction"] = reductions[1]
-    fitting.values["min_hidden"] = hidden
-    for floor in (usual, 1):
-        for reduction in reductions:
-            if max(floor, channels // reduction) == hidden:
-                fitting.values["reduction"] = reduction
-                fitting.values["min_hidden"] = floor
-                return
+    hidden = max(floor, channels // fitting.integer("reduction"))
+    # one more may fall below the floor, and is lifted to it
+    largest = max(1, channels // hidden)
+    fitting.values["reduction"] = next(
+        reduction
+        for reduction in (largest, largest + 1)
+        if max(floor, channels // reduction) == hidden
+    )
 
 
 ELA_VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}

@@ -55,16 +55,6 @@ def mean_of_squares(x_NCHW: Tensor) -> Tensor:
     return norm_NC11.square() / (x_NCHW.shape[2] * x_NCHW.shape[3])
 
 
-def mean_of_magnitudes(x_NCHW: Tensor) -> Tensor:
-    """`mean |x|` over H and W: `(N, C, 1, 1)`, in float32 at least, but in x's dtype when
-    traced.
-    """
-    if is_traced():
-        return x_NCHW.abs().mean((2, 3), keepdim=True)
-    dtype = torch.promote_types(x_NCHW.dtype, torch.float32)
-    return x_NCHW.abs().mean((2, 3), keepdim=True, dtype=dtype)
-
-
 def in_float32(x: Tensor) -> Tensor:
     """x in float32 at least; in its own dtype where a file is traced."""
     if is_traced() and not torch.compiler.is_compiling():

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attention.choice import Init
+from nas_attn.attention.fitting import SELECTIVE_HIDDEN
 from nas_attn.attention.gates import (
     BatchNorm1d,
     BatchNorm2d,
@@ -18,7 +19,7 @@ from nas_attn.attention.gates import (
     unity_,
     zero_,
 )
-from nas_attn.attention.knobs import Branches, Groups, LongOdd, Odd, Positive, Reduction
+from nas_attn.attention.knobs import Branches, Groups, LongOdd, Odd, Reduction
 
 
 class LargeSelectiveKernel(nn.Module):
@@ -116,7 +117,7 @@ class LargeSeparableKernel(nn.Module):
 
 
 STRIPS = (7, 11, 21)
-"""Lengths of the strips of multi-scale convolutional attention."""
+"""Lengths of the strips of multi-scale convolutional attention, and of channel prior attention."""
 
 
 class MultiScaleConvolution(nn.Module):
@@ -165,42 +166,31 @@ class SelectiveKernel(Blending):
     each channel.
 
     It convolves x, to whose values nothing leads back but the identity start: C to C channels,
-    stride 1. conv_i is a 3x3 with dilation i, as the authors have it for the sake of speed, or of
-    side 2i + 1.
+    stride 1. conv_i is a 3x3 with dilation i, as the authors have it for the sake of speed.
 
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
 
     Args:
         branches: convolutions of different reach
-        dilated: reach by dilation of a 3×3, or by larger kernels
         groups: groups of the convolutions
-        reduction: channels divided by the hidden width
-        min_hidden: the hidden width is at least this
+        reduction: channels divided by the hidden width, which is at least 32
     """
 
-    def __init__(  # noqa: PLR0913 - its knobs
+    def __init__(
         self,
         channels: int,
         *,
         branches: Branches = 2,
-        dilated: bool = True,
         groups: Groups = 32,
         reduction: Reduction = 16,
-        min_hidden: Positive = 32,
         init: Init = "paper",
     ) -> None:
         super().__init__()
-        hidden = max(min_hidden, channels // reduction)
+        hidden = max(SELECTIVE_HIDDEN, channels // reduction)
         self.branches = nn.ModuleList()
         for i in range(1, branches + 1):
             conv = nn.Conv2d(
-                channels,
-                channels,
-                3 if dilated else 2 * i + 1,
-                padding=i,
-                dilation=i if dilated else 1,
-                groups=groups,
-                bias=False,
+                channels, channels, 3, padding=i, dilation=i, groups=groups, bias=False
             )
             self.branches.append(ConvolvedFirst(conv, BatchNorm2d(channels), nn.ReLU()))
         self.reduce = nn.Linear(channels, hidden, bias=False)
@@ -230,15 +220,14 @@ class ContextAnchor(nn.Module):
     depth-wise column, 1x1.
 
     The means are over p x p pixels, zeros beyond the border among them. f1, f2 are a 1x1
-    convolution, batch normalisation and SiLU in the authors' code; the paper's equations have the
-    convolution alone.
+    convolution, batch normalisation and SiLU, as in the authors' code; the paper's equations have
+    the convolution alone.
 
-    Start: `identity` zeroes the last layer and uses 2s.
+    Start: `identity` zeroes the last normalisation's affine and uses 2s.
 
     Args:
         kernel_size: odd length of the strips
         pool_size: odd side of the means before them
-        norm: batch norm and SiLU behind both 1×1 convolutions, as the authors' code has
     """
 
     def __init__(
@@ -247,28 +236,25 @@ class ContextAnchor(nn.Module):
         *,
         kernel_size: LongOdd = 11,
         pool_size: Odd = 7,
-        norm: bool = True,
         init: Init = "paper",
     ) -> None:
         super().__init__()
         self.identity = init == "identity"
         self.pool_size = pool_size
         reach = kernel_size // 2
-        self.first = self._mix(channels, norm)
+        self.first = self._mix(channels)
         self.rows = nn.Conv2d(
             channels, channels, (1, kernel_size), padding=(0, reach), groups=channels
         )
         self.columns = nn.Conv2d(
             channels, channels, (kernel_size, 1), padding=(reach, 0), groups=channels
         )
-        self.last = self._mix(channels, norm)
+        self.last = self._mix(channels)
         if self.identity:
-            zero_(self.last[1] if norm else self.last[0])
+            zero_(self.last[1])
 
     @staticmethod
-    def _mix(channels: int, norm: bool) -> nn.Sequential:
-        if not norm:
-            return nn.Sequential(nn.Conv2d(channels, channels, 1))
+    def _mix(channels: int) -> nn.Sequential:
         conv = nn.Conv2d(channels, channels, 1, bias=False)
         return nn.Sequential(conv, BatchNorm2d(channels, eps=1e-3, momentum=0.03), nn.SiLU())
 
@@ -278,11 +264,7 @@ class ContextAnchor(nn.Module):
         return x_NCHW * gate(z_NCHW, x_NCHW, identity=self.identity)
 
 
-STRIPS = (7, 11, 21)
-"""Lengths of the authors' strips."""
-
-
-class ChannelPrior(Blending):
+class ChannelPrior(nn.Module):
     """Channel prior convolutional attention
 
     Paper: Huang et al. 2024, arXiv:2306.05196.
@@ -290,35 +272,19 @@ class ChannelPrior(Blending):
     `u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·W(d + Σ_k column_k(row_k(d)))`, `d =
     conv5(u)`, k = 7, 11, 21.
 
-    conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. `projected`
-    takes gelu(Wx) in the place of x and gives Wy, with the one W, as the authors' code does. Ties
-    of the maximum share the gradient.
+    conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. Ties of the
+    maximum share the gradient.
 
-    Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and
-    starts W at weight 0 and bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a,
-    at first 0.
+    Start: `identity` zeroes the MLP's last layer, with 2s, and starts W at weight 0 and bias 1.
 
     Args:
         reduction: channels divided by the hidden width
-        channel_gate: of the sum, or (code) the sum of sigmoids
-        projected: the code's 1×1 convolution and GELU before, and the same 1×1 behind
     """
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        reduction: Reduction = 4,
-        channel_gate: Literal["sum", "sigmoids"] = "sum",
-        projected: bool = False,
-        init: Init = "paper",
-    ) -> None:
+    def __init__(self, channels: int, *, reduction: Reduction = 4, init: Init = "paper") -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
-        identity = init == "identity"
-        self.channel_gate = channel_gate
-        self.projected = projected
-        self.doubled = identity and not projected and channel_gate == "sum"
+        self.identity = init == "identity"
         self.reduce = nn.Linear(channels, hidden)
         self.expand = nn.Linear(hidden, channels)
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
@@ -334,32 +300,18 @@ class ChannelPrior(Blending):
             for length in STRIPS
         )
         self.mix = nn.Conv2d(channels, channels, 1)
-        self.start_blend(identity and projected)
-        if identity and not projected:
+        if self.identity:
             zero_(self.expand)
             unity_(self.mix)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        if self.projected:
-            v_NCHW = typed_like(functional.gelu(self.mix(x_NCHW)), x_NCHW)
-        else:
-            v_NCHW = x_NCHW
-        u_NCHW = v_NCHW * self._channels(v_NCHW)[:, :, None, None]
-        d_NCHW = self.near(u_NCHW)
-        sum_NCHW = d_NCHW
-        for strip in self.strips:
-            sum_NCHW = sum_NCHW + strip(d_NCHW)
-        y_NCHW: Tensor = u_NCHW * typed_like(self.mix(sum_NCHW), x_NCHW)
-        if self.projected:
-            y_NCHW = typed_like(self.mix(y_NCHW), x_NCHW)
-        return self.blended(x_NCHW, y_NCHW)
-
-    def _channels(self, x_NCHW: Tensor) -> Tensor:
-        """`(N, C)`: the channel gate."""
         z_NC, w_NC = (
             self.expand(functional.relu(self.reduce(pooled_NC)))
             for pooled_NC in (x_NCHW.amax((2, 3)), x_NCHW.mean((2, 3)))
         )
-        if self.channel_gate == "sigmoids":
-            return gate(z_NC, x_NCHW, identity=False) + gate(w_NC, x_NCHW, identity=False)
-        return gate(z_NC + w_NC, x_NCHW, identity=self.doubled)
+        u_NCHW = x_NCHW * gate(z_NC + w_NC, x_NCHW, identity=self.identity)[:, :, None, None]
+        d_NCHW = self.near(u_NCHW)
+        sum_NCHW = d_NCHW
+        for strip in self.strips:
+            sum_NCHW = sum_NCHW + strip(d_NCHW)
+        return u_NCHW * typed_like(self.mix(sum_NCHW), x_NCHW)

@@ -49,8 +49,6 @@ Heads = Annotated[int, KnobLimits(1, 4096, Fitting.divisor)]
 MapSide = Annotated[int, KnobLimits(1, 64, Fitting.within_map)]
 Dilation = Annotated[int, KnobLimits(1, 64)]
 Branches = Annotated[int, KnobLimits(2, 8)]
-Cells = Annotated[int, KnobLimits(1, 16)]
-Share = Annotated[float, KnobLimits(0.05, 0.95)]
 AddedVariance = Annotated[float, KnobLimits(1e-12, 1e3)]
 
 

@@ -4,7 +4,7 @@ Letters: A heads, M heads of all images, D channels of a head, P pixels, K cells
 (down-sampled) keys, S rows and T columns of these.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,9 @@ from nas_attn.attention.gates import (
     EPS,
     LEAST_DIVISOR_OF_HALVES,
     BatchNorm2d,
-    Blending,
     free_values,
     is_free,
     is_traced,
-    laid_out_like,
     typed_like,
     zero_,
 )
@@ -214,64 +212,49 @@ def _scaled_linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, root: float) 
     return a_NADP
 
 
-class MultiHead(Blending):
+class MultiHead(nn.Module):
     """Multi-head self-attention
 
     Paper: Srinivas et al. 2021, arXiv:2101.11605.
 
     `y = x + W_o·concat softmax(QKᵀ/√d + position)V`, Q, K, V 1x1 convolutions of x without bias.
 
-    Position: `relative` adds `q·(r_row + r_column)` by the distance in rows and in columns (in
-    cells of the keys); `absolute` the same by the place of the key. Their tables are made for maps
-    of `height` x `width` and interpolated to others. Without `residual` there is neither W_o nor
-    the sum: BoTNet's attention stands in a convolution's place.
+    Position is `q·(r_row + r_column)` by the distance in rows and in columns (in cells of the
+    keys). Its tables are made for maps of `height` x `width` and interpolated to others. BoTNet's
+    attention stands in a convolution's place, so there is neither W_o nor the sum in it.
 
-    Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned
-    scalar a, at first 0.
+    Start: `identity` zeroes W_o.
 
     Args:
         heads: number of heads
-        position: learned position
         downsample: side of the cells whose means are keys and values
-        residual: add to x by a projection; false: attention alone (BoTNet)
     """
 
-    def __init__(  # noqa: PLR0913 - its knobs
+    def __init__(
         self,
         channels: int,
         *,
         heads: Heads = 4,
-        position: Literal["relative", "absolute", "none"] = "relative",
         downsample: MapSide = 1,
-        residual: bool = True,
         height: int = 14,
         width: int = 14,
         init: Init = "paper",
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.position = position
         self.downsample = downsample
         self.scale = (channels // heads) ** -0.5
         self.qkv = _projection(channels, channels, downsample)
         nn.init.trunc_normal_(self.qkv.weight, std=channels**-0.5)
-        self.out = None
-        if residual:
-            self.out = nn.Conv2d(channels, channels, 1, bias=False)
-        self.start_blend(init == "identity" and not residual)
-        if position != "none":
-            rows, columns = (-(-side // downsample) for side in (height, width))
-            if position == "relative":
-                lengths = (2 * rows - 1, 2 * columns - 1)
-            else:
-                lengths = (rows, columns)
-            self.row_table, self.column_table = (
-                nn.Parameter(
-                    nn.init.trunc_normal_(torch.empty(n, channels // heads), std=self.scale)
-                )
-                for n in lengths
+        self.out = nn.Conv2d(channels, channels, 1, bias=False)
+        cells = (-(-side // downsample) for side in (height, width))
+        self.row_table, self.column_table = (
+            nn.Parameter(
+                nn.init.trunc_normal_(torch.empty(2 * n - 1, channels // heads), std=self.scale)
             )
-        if init == "identity" and self.out is not None:
+            for n in cells
+        )
+        if init == "identity":
             zero_(self.out)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -280,22 +263,11 @@ class MultiHead(Blending):
         q_NAPD, k_NAKD, v_NAKD = (
             torch.unflatten(t.flatten(2), 1, (self.heads, -1)).transpose(2, 3) for t in (q, k, v)
         )
-        bias_NAPK = None
-        if self.position == "absolute":
-            # q·(k·scale + p) = q·(k + p/scale)·scale: no map of P x K is made.
-            rows_SD = _resized(self.row_table, grid[0])
-            columns_TD = _resized(self.column_table, grid[1])
-            place_KD = (rows_SD[:, None] + columns_TD).flatten(0, 1)
-            k_NAKD = k_NAKD + typed_like(place_KD / self.scale, k_NAKD)
-        elif self.position == "relative":
-            bias_NAPK = self._relative(q, grid)
+        bias_NAPK = self._relative(q, grid)
         a_NAPD = _attended(q_NAPD, k_NAKD, v_NAKD, bias_NAPK, self.scale)
         a_NCHW = torch.unflatten(a_NAPD.transpose(2, 3).flatten(1, 2), 2, x_NCHW.shape[2:])
-        if self.out is not None:
-            out_NCHW: Tensor = self.out(a_NCHW)
-            return x_NCHW + typed_like(out_NCHW, x_NCHW)
-        y_NCHW = laid_out_like(x_NCHW, typed_like(a_NCHW, x_NCHW))
-        return self.blended(x_NCHW, y_NCHW)
+        out_NCHW: Tensor = self.out(a_NCHW)
+        return x_NCHW + typed_like(out_NCHW, x_NCHW)
 
     def _relative(self, q_NCHW: Tensor, grid: tuple[int, int]) -> Tensor:
         """`q·(r_row + r_column)` for every pixel and cell: `(N, A, P, K)`."""
@@ -347,7 +319,7 @@ def _by_row_of_image(q_NCHW: Tensor, r_HDS: Tensor) -> Tensor:
 
 
 def _attended(
-    q_NAPD: Tensor, k_NAKD: Tensor, v_NAKD: Tensor, bias_NAPK: Tensor | None, scale: float
+    q_NAPD: Tensor, k_NAKD: Tensor, v_NAKD: Tensor, bias_NAPK: Tensor, scale: float
 ) -> Tensor:
     """`softmax(scale·QKᵀ + bias)V`.
 
@@ -355,7 +327,7 @@ def _attended(
     float32. Written out, a training step of ResNet-20 with this module takes 0.5 of the time in
     bfloat16, the same in float32.
     """
-    if bias_NAPK is None or is_traced() or q_NAPD.device.type != "cpu":
+    if is_traced() or q_NAPD.device.type != "cpu":
         return functional.scaled_dot_product_attention(
             q_NAPD, k_NAKD, v_NAKD, attn_mask=bias_NAPK, scale=scale
         )

@@ -1,7 +1,5 @@
 """Modules whose gate differs between pixels."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,13 +25,11 @@ from nas_attn.attention.gates import (
 )
 from nas_attn.attention.knobs import (
     AddedVariance,
-    Cells,
     Dilation,
     Groups,
     Neighbours,
     Odd,
     Reduction,
-    Share,
 )
 
 
@@ -45,16 +41,13 @@ class BottleneckAttention(nn.Module):
     `y = x·(1 + s(M_c + M_s))`: M_c an MLP on the channel means, M_s 1x1, two dilated 3x3, 1x1
     convolutions.
 
-    Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the
-    two (`product`).
+    Each branch ends in a batch normalisation; the authors' code has none and multiplies the two.
 
-    Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y =
-    x·2s(…)`.
+    Start: `identity` zeroes the last layers and uses `y = x·2s(…)`.
 
     Args:
         reduction: channels divided by the hidden width
         dilation: of the two 3×3 convolutions
-        combine: the paper's, or the code's without last norms
     """
 
     def __init__(
@@ -63,15 +56,17 @@ class BottleneckAttention(nn.Module):
         *,
         reduction: Reduction = 16,
         dilation: Dilation = 4,
-        combine: Literal["sum", "product"] = "sum",
         init: Init = "paper",
     ) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
         self.identity = init == "identity"
-        self.combine = combine
         self.channel = nn.Sequential(
-            nn.Linear(channels, hidden), BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, channels)
+            nn.Linear(channels, hidden),
+            BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, channels),
+            BatchNorm1d(channels),
         )
         dilated: list[nn.Module] = []
         for _ in range(2):
@@ -83,21 +78,14 @@ class BottleneckAttention(nn.Module):
             nn.ReLU(),
             *dilated,
             nn.Conv2d(hidden, 1, 1),
+            BatchNorm2d(1),
         )
-        if combine == "sum":
-            self.channel.append(BatchNorm1d(channels))
-            self.spatial.append(BatchNorm2d(1))
         if self.identity:
-            zero_(self.spatial[-1])
-            if combine == "sum":
-                # of a product, one factor at zero is enough, and two would stay there
-                zero_(self.channel[-1])
+            zero_(self.spatial[-1], self.channel[-1])
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         c_NC11 = self.channel(x_NCHW.mean((2, 3)))[:, :, None, None]
-        s_N1HW = self.spatial(x_NCHW)
-        z_NCHW = c_NC11 + s_N1HW if self.combine == "sum" else c_NC11 * s_N1HW
-        a_NCHW = gate(z_NCHW, x_NCHW, identity=self.identity)
+        a_NCHW = gate(c_NC11 + self.spatial(x_NCHW), x_NCHW, identity=self.identity)
         if self.identity:
             return x_NCHW * a_NCHW
         return x_NCHW + x_NCHW * a_NCHW
@@ -108,13 +96,13 @@ class PlaneGate(nn.Module):
     of the maximum share the gradient.
     """
 
-    def __init__(self, kernel_size: int, *, norm: bool = True, identity: bool) -> None:
+    def __init__(self, kernel_size: int, *, identity: bool) -> None:
         super().__init__()
         self.identity = identity
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.norm = BatchNorm2d(1, momentum=0.01) if norm else nn.Identity()
+        self.norm = BatchNorm2d(1, momentum=0.01)
         if identity:
-            zero_(self.norm if norm else self.conv)
+            zero_(self.norm)
 
     def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
         # for W over (H, C), as the authors have it
@@ -137,7 +125,6 @@ class TripletAttention(nn.Module):
 
     Args:
         kernel_size: odd side of the three convolutions
-        spatial: whether there is a gate over H and W
     """
 
     def __init__(
@@ -145,22 +132,16 @@ class TripletAttention(nn.Module):
         channels: int,  # noqa: ARG002 - every module takes it
         *,
         kernel_size: Odd = 7,
-        spatial: bool = True,
         init: Init = "paper",
     ) -> None:
         super().__init__()
-        identity = init == "identity"
-        self.gate_cw = PlaneGate(kernel_size, identity=identity)
-        self.gate_ch = PlaneGate(kernel_size, identity=identity)
-        self.gate_hw = None
-        if spatial:
-            self.gate_hw = PlaneGate(kernel_size, identity=identity)
+        self.gate_cw, self.gate_ch, self.gate_hw = (
+            PlaneGate(kernel_size, identity=init == "identity") for _ in range(3)
+        )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         a_NC1W: Tensor = self.gate_cw(x_NCHW, 2)
         a_NCH1: Tensor = self.gate_ch(x_NCHW, 3)
-        if self.gate_hw is None:
-            return x_NCHW * ((a_NC1W + a_NCH1) / 2)
         a_N1HW: Tensor = self.gate_hw(x_NCHW, 1)
         return x_NCHW * ((a_NC1W + a_NCH1 + a_N1HW) / 3)
 
@@ -168,11 +149,11 @@ class TripletAttention(nn.Module):
 class ChannelGate(nn.Module):
     """`x·s(MLP(mean(x)) + MLP(max(x)))` over H and W. Ties of the maximum share the gradient."""
 
-    def __init__(self, channels: int, hidden: int, *, bias: bool, identity: bool) -> None:
+    def __init__(self, channels: int, hidden: int, *, identity: bool) -> None:
         super().__init__()
         self.identity = identity
-        self.reduce = nn.Linear(channels, hidden, bias=bias)
-        self.expand = nn.Linear(hidden, channels, bias=bias)
+        self.reduce = nn.Linear(channels, hidden)
+        self.expand = nn.Linear(hidden, channels)
         if identity:
             zero_(self.expand)
 
@@ -197,38 +178,25 @@ class ConvolutionalBlockAttention(nn.Module):
     Args:
         reduction: channels divided by the hidden width
         spatial_kernel_size: odd side of the spatial convolution
-        gates: which of the two gates there are
-        bias: whether the two linear layers have biases, as the authors' Caffe file of
-            SE has
-        spatial_norm: whether the spatial gate ends in a batch normalisation
     """
 
-    def __init__(  # noqa: PLR0913 - its knobs
+    def __init__(
         self,
         channels: int,
         *,
         reduction: Reduction = 16,
         spatial_kernel_size: Odd = 7,
-        gates: Literal["both", "channel", "spatial"] = "both",
-        bias: bool = True,
-        spatial_norm: bool = True,
         init: Init = "paper",
     ) -> None:
         super().__init__()
         identity = init == "identity"
-        hidden = max(1, channels // reduction)
-        self.channel: nn.Module = nn.Identity()
-        self.spatial: nn.Module | None = None
-        if gates != "spatial":
-            self.channel = ChannelGate(channels, hidden, bias=bias, identity=identity)
-        if gates != "channel":
-            self.spatial = PlaneGate(spatial_kernel_size, norm=spatial_norm, identity=identity)
+        self.channel = ChannelGate(channels, max(1, channels // reduction), identity=identity)
+        self.spatial = PlaneGate(spatial_kernel_size, identity=identity)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         u_NCHW: Tensor = self.channel(x_NCHW)
-        if self.spatial is not None:
-            u_NCHW = u_NCHW * self.spatial(u_NCHW, 1)
-        return u_NCHW
+        a_N1HW: Tensor = self.spatial(u_NCHW, 1)
+        return u_NCHW * a_N1HW
 
 
 class GlobalAttention(nn.Module):
@@ -238,52 +206,42 @@ class GlobalAttention(nn.Module):
 
     `u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
 
-    Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid
-    starts at 1).
+    With groups, the channels of the spatial gate are shuffled. Most copies leave out the first
+    sigmoid, which the paper's figure has.
+
+    Start: `identity` zeroes the last layer of each gate and uses 2s.
 
     Args:
         reduction: channels divided by the hidden width
         groups: groups of the two convolutions
-        shuffle: mix the spatial gate's channels where there are groups
-        channel_sigmoid: whether the channel gate is a sigmoid, as in the paper's figure
-        padding: of the two convolutions
     """
 
-    def __init__(  # noqa: PLR0913 - its knobs
+    def __init__(
         self,
         channels: int,
         *,
         reduction: Reduction = 4,
         groups: Groups = 1,
-        shuffle: bool = True,
-        channel_sigmoid: bool = True,
-        padding: Literal["zeros", "replicate"] = "zeros",
         init: Init = "paper",
     ) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
         self.identity = init == "identity"
-        self.channel_sigmoid = channel_sigmoid
-        self.shuffle = nn.ChannelShuffle(groups) if shuffle and groups > 1 else nn.Identity()
+        self.shuffle = nn.ChannelShuffle(groups) if groups > 1 else nn.Identity()
         expand = nn.Conv2d(hidden, channels, 1)
         self.channel = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), expand)
         self.spatial = nn.Sequential(
-            nn.Conv2d(channels, hidden, 7, padding=3, groups=groups, padding_mode=padding),
+            nn.Conv2d(channels, hidden, 7, padding=3, groups=groups),
             BatchNorm2d(hidden),
             nn.ReLU(),
-            nn.Conv2d(hidden, channels, 7, padding=3, groups=groups, padding_mode=padding),
+            nn.Conv2d(hidden, channels, 7, padding=3, groups=groups),
             BatchNorm2d(channels),
         )
         if self.identity:
             zero_(expand, self.spatial[-1])
-            if not channel_sigmoid:
-                expand.bias = nn.Parameter(torch.ones(channels))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_NCHW: Tensor = self.channel(x_NCHW)
-        if self.channel_sigmoid:
-            z_NCHW = gate(z_NCHW, x_NCHW, identity=self.identity)
-        u_NCHW = x_NCHW * typed_like(z_NCHW, x_NCHW)
+        u_NCHW = x_NCHW * gate(self.channel(x_NCHW), x_NCHW, identity=self.identity)
         a_NCHW: Tensor = self.shuffle(gate(self.spatial(u_NCHW), x_NCHW, identity=self.identity))
         return u_NCHW * a_NCHW
 
@@ -295,13 +253,13 @@ class SimAM(Blending):
 
     `y = x·s(d² / (4(v + λ)) + ½)`, `d = x - mean(x)`, `v = sum(d²) / (HW - 1)`, over H and W.
 
-    A map of one pixel has d = v = 0, so its gate is s(½).
+    The variance is that of the authors' code; the paper divides by HW. A map of one pixel has
+    d = v = 0, so its gate is s(½).
 
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
 
     Args:
         e_lambda: added to the variance
-        unbiased: variance over HW - 1 (the authors' code) or HW (the paper)
     """
 
     def __init__(
@@ -309,20 +267,16 @@ class SimAM(Blending):
         channels: int,  # noqa: ARG002 - every module takes it
         *,
         e_lambda: AddedVariance = 1e-4,
-        unbiased: bool = True,
         init: Init = "paper",
     ) -> None:
         super().__init__()
         self.e_lambda = e_lambda
-        self.unbiased = unbiased
         self.start_blend(init == "identity")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
         d_NCHW = x_NCHW - x_NCHW.mean((2, 3), keepdim=True)
-        v_NC11 = mean_of_squares(d_NCHW)
-        if self.unbiased:
-            v_NC11 = unbiased(v_NC11, height * width)
+        v_NC11 = unbiased(mean_of_squares(d_NCHW), height * width)
         # The root is taken before the square, which float16 could not hold.
         width_NC11 = typed_like((4 * (v_NC11 + self.e_lambda)).sqrt(), x_NCHW)
         y_NCHW = x_NCHW * torch.sigmoid((d_NCHW / width_NC11).square() + 0.5)
@@ -500,41 +454,33 @@ class ConcurrentSqueezeExcitation(nn.Module):
 
     Paper: Guha Roy et al. 2018, arXiv:1803.02579.
 
-    `y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
+    `y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`.
 
-    Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1
-    already.
+    Start: `identity` zeroes the last layer of each gate and uses 2s.
 
     Args:
         reduction: channels divided by the hidden width
-        combine: how the two gated maps become one
     """
 
-    def __init__(
-        self,
-        channels: int,
-        *,
-        reduction: Reduction = 2,
-        combine: Literal["max", "sum"] = "max",
-        init: Init = "paper",
-    ) -> None:
+    def __init__(self, channels: int, *, reduction: Reduction = 2, init: Init = "paper") -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
-        self.combine = combine
-        self.doubled = init == "identity" and combine == "max"
+        self.identity = init == "identity"
         self.reduce = nn.Linear(channels, hidden)
         self.expand = nn.Linear(hidden, channels)
         self.spatial = nn.Conv2d(channels, 1, 1)
-        if init == "identity":
+        if self.identity:
             zero_(self.expand, self.spatial)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         z_NC = self.expand(functional.relu(self.reduce(x_NCHW.mean((2, 3)))))
-        c_NC11 = gate(z_NC, x_NCHW, identity=self.doubled)[:, :, None, None]
-        s_N1HW = gate(self.spatial(x_NCHW), x_NCHW, identity=self.doubled)
-        if self.combine == "max":
-            return torch.maximum(x_NCHW * c_NC11, x_NCHW * s_N1HW)
-        return x_NCHW * (c_NC11 + s_N1HW)
+        c_NC11 = gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
+        s_N1HW = gate(self.spatial(x_NCHW), x_NCHW, identity=self.identity)
+        return torch.maximum(x_NCHW * c_NC11, x_NCHW * s_N1HW)
+
+
+CELLS = 5
+"""Cells along each side of the map in mixed local channel attention."""
 
 
 class MixedLocalChannel(nn.Module):
@@ -542,8 +488,7 @@ class MixedLocalChannel(nn.Module):
 
     Paper: Wan et al. 2023, doi:10.1016/j.engappai.2023.106442.
 
-    `y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of l x l cells of the
-    map.
+    `y = x·U(½·s(conv_k(mean(p))) + ½·s(conv_k'(p)))`, p the means of 5 x 5 cells of the map.
 
     Both convolutions run along the channels, the second along those of all cells, one cell behind
     the other. Means over cells and their spreading over the map, U, are adaptive average pooling,
@@ -553,8 +498,6 @@ class MixedLocalChannel(nn.Module):
 
     Args:
         kernel_size: odd number of neighbouring channels seen
-        local_size: cells along each side of the map
-        local_weight: share of the cells' gate beside the map's
     """
 
     def __init__(
@@ -562,22 +505,18 @@ class MixedLocalChannel(nn.Module):
         channels: int,
         *,
         kernel_size: Neighbours,
-        local_size: Cells = 5,
-        local_weight: Share = 0.5,
         init: Init = "paper",
     ) -> None:
         super().__init__()
         self.channels = channels
         self.identity = init == "identity"
-        self.local_size = local_size
-        self.local_weight = local_weight
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.conv_local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
         if self.identity:
             zero_(self.conv, self.conv_local)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        local = self.local_size
+        local = CELLS
         height, width = x_NCHW.shape[2:]
         p_NCLL = adaptive_mean(x_NCHW, local, local)
         p_NLC = p_NCLL.flatten(2).transpose(1, 2)
@@ -587,7 +526,7 @@ class MixedLocalChannel(nn.Module):
         z_NC1 = self.conv(p_NLC.mean(1)[:, None]).view(-1, self.channels, 1)
         a_NC1 = self._gate(z_NC1, x_NCHW)
         a_NCL = self._gate(z_NLC, x_NCHW).transpose(1, 2)
-        a_NCL = a_NC1 + self.local_weight * (a_NCL - a_NC1)
+        a_NCL = a_NC1 + 0.5 * (a_NCL - a_NC1)
         a_NCLL = torch.unflatten(a_NCL, 2, (local, local))
         a_NCHW = typed_like(adaptive_mean(a_NCLL, height, width, growing=True), x_NCHW)
         if self.identity:

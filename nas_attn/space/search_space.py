@@ -184,7 +184,7 @@ def _by_point(
 def _key(modules: Iterable[tuple[Point, tuple[Choice, ...]]], init: str) -> str:
     network = []
     for point, choices in modules:
-        written = [[choice.type, list(map(list, choice.knobs))] for choice in choices]
+        written = [[choice.type, list(map(list, catalogue.keyed(choice)))] for choice in choices]
         network.append([point.path, point.replaces, written])
     text = json.dumps([network, init if network else ""], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -50,7 +50,7 @@ class Net(nn.Module):
         return self.head(self.body(self.stem(x)).mean((2, 3)))
 
 
-def attended(norm: object = nn.BatchNorm2d, module: str = "coord(min_hidden=4)") -> nn.Module:
+def attended(norm: object = nn.BatchNorm2d, module: str = "coord(reduction=4)") -> nn.Module:
     torch.manual_seed(0)
     net = na.attach(Net(norm).train(), f"stage1={module}", input_shape=SHAPE)
     assert list(attached_modules(net)) == ["body.0.last.nas_attn.0", "body.1.last.nas_attn.0"]

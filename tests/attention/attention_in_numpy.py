@@ -8,8 +8,6 @@ running ones -> output.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy_layers import (
     Array,
@@ -36,12 +34,7 @@ def se(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 
 
 def eca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
-    w = p["conv.weight"][0, 0]
-    reach = len(w) // 2
-    padded = np.pad(
-        mean(x), ((0, 0), (reach, reach)), mode="wrap" if k["padding"] == "circular" else "constant"
-    )
-    z = np.stack([padded[:, c : c + len(w)] @ w for c in range(x.shape[1])], 1)
+    z = along(mean(x), p["conv.weight"][0, 0])
     return x * gate(z, k)[:, :, None, None]
 
 
@@ -63,21 +56,13 @@ def srm(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 
 
 def gct(x: Array, p: Params, k: Knobs, train: bool) -> Array:
-    if k["norm"] == "l2":
-        e = np.sqrt((x**2).sum((2, 3)) + 1e-5) * p["alpha"]
-        size = np.sqrt((e**2).mean(1, keepdims=True) + 1e-5)
-    else:
-        e = np.abs(x).sum((2, 3)) * p["alpha"]
-        size = np.abs(e).mean(1, keepdims=True) + 1e-5
+    e = np.sqrt((x**2).sum((2, 3)) + 1e-5) * p["alpha"]
+    size = np.sqrt((e**2).mean(1, keepdims=True) + 1e-5)
     return x * (1 + np.tanh(p["gamma"] * e / size + p["beta"]))[:, :, None, None]
 
 
-ORDERS = {
-    "top": ("00600114513000324635526553342261", "01052020060463526333511242113053"),
-    "low": ("00110221203401301234501234561234", "01012012230043154321065432106543"),
-    "bot": ("61332412445146256162243355625536", "64466314456522514350311242115333"),
-}
-"""Of the authors' code: along H and along W."""
+ORDER = ("00600114513000324635526553342261", "01052020060463526333511242113053")
+"""Of the authors' code, the best alone first: along H and along W."""
 
 
 def fca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -87,7 +72,7 @@ def fca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     f = np.zeros(x.shape[:2])
     for channel in range(c):
         group = channel * k["frequencies"] // c
-        u, v = (int(indices[group]) for indices in ORDERS[k["order"]])
+        u, v = (int(indices[group]) for indices in ORDER)
         basis = np.outer(cosine(u * (height // 7), height), cosine(v * (width // 7), width))
         f[:, channel] = (on_grid[:, channel] * basis).sum((1, 2))
     z = linear(relu(linear(f, p, "reduce")), p, "expand")
@@ -109,32 +94,20 @@ def grn(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 
 
 def gc(x: Array, p: Params, k: Knobs, train: bool) -> Array:
-    context = mean(x)
-    if k["pooling"] == "attention":
-        weight = softmax(conv_of(x, p, "mask").reshape(len(x), -1))
-        context = np.einsum("ncp,np->nc", x.reshape(*x.shape[:2], -1), weight)
-    z = context_layers(context, p, "reduce", "norm", "expand")
-    if k["fusion"] == "both":
-        return x * gate(context_layers(context, p, "scale.0", "scale.1", "scale.3"), k) + z
-    return x + z if k["fusion"] == "add" else x * gate(z, k)
-
-
-def context_layers(context: Array, p: Params, reduce: str, norm: str, expand: str) -> Array:
-    h = layer_norm(linear(context, p, reduce), p, norm)
-    return linear(relu(h), p, expand)[:, :, None, None]
+    weight = softmax(conv_of(x, p, "mask").reshape(len(x), -1))
+    context = np.einsum("ncp,np->nc", x.reshape(*x.shape[:2], -1), weight)
+    h = layer_norm(linear(context, p, "reduce"), p, "norm")
+    return x + linear(relu(h), p, "expand")[:, :, None, None]
 
 
 def cbam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
-    if k["gates"] != "spatial":
-        z = sum(
-            linear(relu(linear(v, p, "channel.reduce")), p, "channel.expand")
-            for v in (mean(x), x.max((2, 3)))
-        )
-        x = x * gate(np.asarray(z), k)[:, :, None, None]
-    if k["gates"] != "channel":
-        z = conv_of(np.stack((x.max(1), x.mean(1)), 1), p, "spatial.conv")
-        x = x * gate(batch_norm(z, p, "spatial.norm", train) if k["spatial_norm"] else z, k)
-    return x
+    z = sum(
+        linear(relu(linear(v, p, "channel.reduce")), p, "channel.expand")
+        for v in (mean(x), x.max((2, 3)))
+    )
+    x = x * gate(np.asarray(z), k)[:, :, None, None]
+    z = conv_of(np.stack((x.max(1), x.mean(1)), 1), p, "spatial.conv")
+    return x * gate(batch_norm(z, p, "spatial.norm", train), k)
 
 
 def bam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -144,36 +117,26 @@ def bam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     for i in (3, 6):
         m = conv_of(m, p, f"spatial.{i}", dilation=k["dilation"])
         m = relu(batch_norm(m, p, f"spatial.{i + 1}", train))
-    m = conv_of(m, p, "spatial.9")
-    if k["combine"] == "sum":
-        z = batch_norm(c, p, "channel.4", train)[:, :, None, None] + batch_norm(
-            m, p, "spatial.10", train
-        )
-    else:
-        z = c[:, :, None, None] * m
+    c = batch_norm(c, p, "channel.4", train)[:, :, None, None]
+    z = c + batch_norm(conv_of(m, p, "spatial.9"), p, "spatial.10", train)
     return x * (gate(z, k) + (0 if k["identity"] else 1))
 
 
 def gam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     z = conv_of(relu(conv_of(x, p, "channel.0")), p, "channel.2")
-    x = x * (gate(z, k) if k["channel_sigmoid"] else z)
-    how = {"groups": k["groups"], "mode": "edge" if k["padding"] == "replicate" else "constant"}
-    z = relu(batch_norm(conv_of(x, p, "spatial.0", **how), p, "spatial.1", train))
-    a = gate(batch_norm(conv_of(z, p, "spatial.3", **how), p, "spatial.4", train), k)
-    if k["shuffle"]:
-        n, c, height, width = a.shape
-        a = (
-            a.reshape(n, k["groups"], c // k["groups"], height, width)
-            .swapaxes(1, 2)
-            .reshape(a.shape)
-        )
+    x = x * gate(z, k)
+    groups = k["groups"]
+    z = relu(batch_norm(conv_of(x, p, "spatial.0", groups=groups), p, "spatial.1", train))
+    a = gate(batch_norm(conv_of(z, p, "spatial.3", groups=groups), p, "spatial.4", train), k)
+    n, c, height, width = a.shape
+    a = a.reshape(n, groups, c // groups, height, width).swapaxes(1, 2).reshape(a.shape)
     return x * a
 
 
 def simam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     d = (x - x.mean((2, 3), keepdims=True)) ** 2
     count = x.shape[2] * x.shape[3]
-    v = d.sum((2, 3), keepdims=True) / (max(count - 1, 1) if k["unbiased"] else count)
+    v = d.sum((2, 3), keepdims=True) / max(count - 1, 1)
     return blended(x, x * s(d / (4 * (v + k["e_lambda"])) + 0.5), p)
 
 
@@ -191,10 +154,9 @@ def sge(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 
 
 def scse(x: Array, p: Params, k: Knobs, train: bool) -> Array:
-    k = {**k, "identity": k["identity"] and k["combine"] == "max"}
     c = x * gate(linear(relu(linear(mean(x), p, "reduce")), p, "expand"), k)[:, :, None, None]
     m = x * gate(conv_of(x, p, "spatial"), k)
-    return np.maximum(c, m) if k["combine"] == "max" else c + m
+    return np.maximum(c, m)
 
 
 def triplet(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -204,8 +166,6 @@ def triplet(x: Array, p: Params, k: Knobs, train: bool) -> Array:
         ("gate_ch", (0, 3, 2, 1)),
         ("gate_hw", (0, 1, 2, 3)),
     ):
-        if name == "gate_hw" and not k["spatial"]:
-            continue
         turned = x.transpose(order)
         z = conv_of(np.stack((turned.max(1), turned.mean(1)), 1), p, f"{name}.conv")
         parts.append((turned * gate(batch_norm(z, p, f"{name}.norm", train), k)).transpose(order))
@@ -255,7 +215,7 @@ def adaptive_mean(x: Array, rows: int, columns: int) -> Array:
 
 def mlca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     n, c, height, width = x.shape
-    local = k["local_size"]
+    local = 5
     pooled = adaptive_mean(x, local, local)
     one = along(mean(pooled), p["conv.weight"][0, 0])[:, :, None, None]
     row = pooled.reshape(n, c, -1).swapaxes(1, 2).reshape(n, -1)
@@ -265,7 +225,7 @@ def mlca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
         .swapaxes(1, 2)
         .reshape(pooled.shape)
     )
-    mixed = gate(one, k) * (1 - k["local_weight"]) + gate(each, k) * k["local_weight"]
+    mixed = (gate(one, k) + gate(each, k)) / 2
     return x * adaptive_mean(mixed, height, width)
 
 
@@ -277,28 +237,18 @@ def along(z: Array, w: Array) -> Array:
 
 def psa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     n, c, height, width = x.shape
-    sequential, paper = k["layout"] == "sequential", k["form"] == "paper"
+    sequential = k["layout"] == "sequential"
     k = {**k, "identity": k["identity"] and sequential}
     v = x.reshape(n, c, -1)
     weight = softmax(conv_of(x, p, "channel.query").reshape(n, -1))
     z = np.einsum("nhp,np->nh", np.einsum("hc,ncp->nhp", p["channel.value.weight"], v), weight)
-    z = linear(z, p, "channel.up.0")
-    if paper:
-        z = layer_norm(z, p, "channel.up.1")
-    elif sequential:
-        z = linear(relu(layer_norm(z, p, "channel.up.1")), p, "channel.up.3")
+    z = layer_norm(linear(z, p, "channel.up.0"), p, "channel.up.1")
     a = gate(z, k)[:, :, None, None]
     u = x * a if sequential else x
     query = convolve(u, p["spatial.query.weight"][:, :, None, None]).mean((2, 3))
     value = conv_of(u, p, "spatial.value").reshape(n, query.shape[1], -1)
-    if paper:
-        m = np.einsum("nh,nhp->np", softmax(query), value)
-    elif sequential:
-        m = np.einsum("nh,nhp->np", query, softmax(value))
-    else:
-        m = softmax(np.einsum("nh,nhp->np", query, value))
-    m = gate(m, k).reshape(n, 1, height, width)
-    return u * m if sequential else blended(x, x * a + x * m, p)
+    m = gate(np.einsum("nh,nhp->np", softmax(query), value), k).reshape(n, 1, height, width)
+    return u * m if sequential else x * a + x * m
 
 
 def ge(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -343,13 +293,10 @@ def coord(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 
 def ela(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     y = x
-    for name, axis in (("h", 3), ("w", 2)):
-        layer = "h" if k["shared"] else name
-        z = convolve(
-            x.mean(axis)[..., None], p[f"conv_{layer}.weight"][..., None], groups=k["groups"]
-        )[..., 0]
-        z = group_norm(z, k["norm_groups"], p, f"norm_{layer}")
-        y = y * np.expand_dims(gate(z * s(z) if k["activation"] == "silu" else z, k), axis)
+    for axis in (3, 2):
+        z = convolve(x.mean(axis)[..., None], p["conv_h.weight"][..., None], groups=k["groups"])
+        z = group_norm(z[..., 0], k["norm_groups"], p, "norm_h")
+        y = y * np.expand_dims(gate(z, k), axis)
     return y
 
 
@@ -423,16 +370,12 @@ def mhsa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
             for j in range(width):
                 look = q[:, mine, i, j]
                 z = np.einsum("nd,ndhw->nhw", look, key[:, mine]) / np.sqrt(d)
-                if k["position"] != "none":
-                    relative = k["position"] == "relative"
-                    r = p["row_table"][np.arange(rows) - (i // side - rows + 1 if relative else 0)]
-                    t = p["column_table"][
-                        np.arange(columns) - (j // side - columns + 1 if relative else 0)
-                    ]
-                    z = z + (look @ r.T)[:, :, None] + (look @ t.T)[:, None]
+                r = p["row_table"][np.arange(rows) - (i // side - rows + 1)]
+                t = p["column_table"][np.arange(columns) - (j // side - columns + 1)]
+                z = z + (look @ r.T)[:, :, None] + (look @ t.T)[:, None]
                 a = softmax(z.reshape(n, -1)).reshape(z.shape)
                 y[:, mine, i, j] = np.einsum("nhw,ndhw->nd", a, v[:, mine])
-    return x + conv_of(y, p, "out") if k["residual"] else blended(x, y, p)
+    return x + conv_of(y, p, "out")
 
 
 def mqa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -535,9 +478,7 @@ def lsk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 def sk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     u = []
     for i in range(k["branches"]):
-        z = conv_of(
-            x, p, f"branches.{i}.0", groups=k["groups"], dilation=i + 1 if k["dilated"] else 1
-        )
+        z = conv_of(x, p, f"branches.{i}.0", groups=k["groups"], dilation=i + 1)
         u.append(relu(batch_norm(z, p, f"branches.{i}.1", train)))
     z = relu(batch_norm(linear(mean(np.sum(u, 0)), p, "reduce"), p, "norm", train))
     a = softmax(linear(z, p, "expand").reshape(len(x), len(u), -1), 1)
@@ -547,41 +488,27 @@ def sk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 def caa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     c, side = x.shape[1], k["pool_size"]
     z = convolve(x, np.full((c, 1, side, side), 1 / side**2), groups=c)
-    z = mixed(z, p, "first", k, train)
+    z = mixed(z, p, "first", train)
     z = conv_of(conv_of(z, p, "rows", groups=c), p, "columns", groups=c)
-    return x * gate(mixed(z, p, "last", k, train), k)
+    return x * gate(mixed(z, p, "last", train), k)
 
 
-def mixed(x: Array, p: Params, name: str, k: Knobs, train: bool) -> Array:
-    z = conv_of(x, p, f"{name}.0")
-    if k["norm"]:
-        z = batch_norm(z, p, f"{name}.1", train, eps=1e-3)
-        z = z * s(z)
-    return z
-
-
-def gelu(z: Array) -> Array:
-    return z * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) / 2
+def mixed(x: Array, p: Params, name: str, train: bool) -> Array:
+    z = batch_norm(conv_of(x, p, f"{name}.0"), p, f"{name}.1", train, eps=1e-3)
+    return z * s(z)
 
 
 def cpca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
-    c, u = x.shape[1], x
-    if k["projected"]:
-        u = gelu(conv_of(x, p, "mix"))
+    c = x.shape[1]
     one, other = (
-        linear(relu(linear(v, p, "reduce")), p, "expand") for v in (mean(u), u.max((2, 3)))
+        linear(relu(linear(v, p, "reduce")), p, "expand") for v in (mean(x), x.max((2, 3)))
     )
-    if k["channel_gate"] == "sum":
-        a = gate(one + other, {"identity": k["identity"] and not k["projected"]})
-    else:
-        a = s(one) + s(other)
-    u = u * a[:, :, None, None]
+    u = x * gate(one + other, k)[:, :, None, None]
     d = conv_of(u, p, "near", groups=c)
     z = d
     for i in range(3):
         z = z + conv_of(conv_of(d, p, f"strips.{i}.0", groups=c), p, f"strips.{i}.1", groups=c)
-    y = u * conv_of(z, p, "mix")
-    return blended(x, conv_of(y, p, "mix") if k["projected"] else y, p)
+    return u * conv_of(z, p, "mix")
 
 
 def dwconv(x: Array, p: Params, k: Knobs, train: bool) -> Array:

@@ -113,7 +113,12 @@ def test_wrong_knobs_are_one_sentence() -> None:
             "eca: kernel_size=4 is even .* nearest possible are 3 and 5",
         ),
         ("eca", 2, {"kernel_size": 9}, "the largest possible is 3"),
-        ("cbam", 16, {"gates": "spacial"}, "cbam: unknown gates 'spacial': did you mean 'spatial'"),
+        (
+            "psa",
+            16,
+            {"layout": "paralel"},
+            "psa: unknown layout 'paralel': did you mean 'parallel'",
+        ),
         ("coord", 16, {"reduction": 17}, "coord: reduction=17 is more than the 16 channels"),
         (
             "ela",
@@ -172,15 +177,14 @@ def test_groups_that_do_not_divide_a_knob_named_twice_and_an_unknown_start_are_s
 @pytest.mark.parametrize(
     ("name", "channels", "knobs", "canonical"),
     [
-        ("eca", 128, {}, {"kernel_size": 5, "padding": "zeros"}),
-        ("eca", 64, {}, {"kernel_size": 3, "padding": "zeros"}),
+        ("eca", 128, {}, {"kernel_size": 5}),
+        ("eca", 64, {}, {"kernel_size": 3}),
         ("ela", 64, {"variant": "T"}, {"kernel_size": 5, "groups": 64, "norm_groups": 32}),
         ("ela", 64, {"variant": "L"}, {"kernel_size": 7, "groups": 8, "norm_groups": 16}),
         ("ela", 16, {"variant": "T"}, {"kernel_size": 5, "groups": 16, "norm_groups": 16}),
         ("se", 16, {"reduction": 6}, {"reduction": 8}),
-        ("coord", 23, {"reduction": 32}, {"reduction": 3, "min_hidden": 8}),
-        ("coord", 256, {}, {"reduction": 32, "min_hidden": 8}),
-        ("se", 48, {"divisor": 8}, {"reduction": 6, "divisor": 1}),
+        ("coord", 23, {"reduction": 32}, {"reduction": 3}),
+        ("coord", 256, {}, {"reduction": 32}),
     ],
 )
 def test_canonical_form(

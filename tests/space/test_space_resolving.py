@@ -55,7 +55,7 @@ choices = st.sampled_from(
     [
         Choice("none"),
         Choice("se", (("reduction", 4),)),
-        Choice("se", (("reduction", 8), ("bias", False))),
+        Choice("cbam", (("reduction", 8), ("spatial_kernel_size", 3))),
         Choice("eca"),
         Choice("eca", (("kernel_size", 3),)),
         Choice("eca", (("kernel_size", 5),)),
