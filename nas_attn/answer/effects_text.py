@@ -7,7 +7,7 @@ from nas_attn.errors import several
 from nas_attn.recipe import units
 
 # choices that are named, those with the largest effects; the others are counted
-MOST_NAMED = 3
+NAMED_EFFECTS = 3
 
 
 def effects_heading(what: str) -> str:
@@ -40,10 +40,10 @@ def effects_message(effects: Effects) -> str:
         return f"No single choice is shown {does}: every interval contains zero."
     named = [
         f"{row.name} at {row.site} {units.plus_minus(effects.of, row.mean, row.half)}"
-        for row in sure[:MOST_NAMED]
+        for row in sure[:NAMED_EFFECTS]
     ]
-    if len(sure) > MOST_NAMED:
-        named.append(f"{len(sure) - MOST_NAMED} more")
+    if len(sure) > NAMED_EFFECTS:
+        named.append(f"{len(sure) - NAMED_EFFECTS} more")
     open_ = ""
     if len(sure) < count:
         open_ = f" {count - len(sure)} of {several(count, 'choice')} may be chance."
