@@ -7,37 +7,26 @@ such a norm is folded, too, and the attention stays at its place, on the rest of
 """
 
 import inspect
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nas_attn.attachment.containers import CHILD, bare_class
 from nas_attn.attachment.flow import Flow
-from nas_attn.attachment.hosting import make_host
+from nas_attn.attachment.hosting import detach, make_host
 from nas_attn.attachment.operations import CONVOLUTIONS, NORMS
 from nas_attn.attachment.recording import floating_tensors, image_for, record
-from nas_attn.attachment.twins import copied
+from nas_attn.attachment.twins import copied, twin_of
 from nas_attn.backbones.torchvision_detectors import frozen_norms
 
 DEPLOY_METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """Names of such methods. They work in place, or return the module that replaces their own."""
-ROUNDING_OF_TENSORS = 1e-3
-"""Two tensors are the same up to rounding if they differ by at most this share of the largest
-number in them.
-"""
-EXACT = (torch.float64, torch.float32)
-"""Types in which a network is compared with its converted form: the first rounds little, but not
-all code accepts it.
-"""
-_PATH = "_nas_attn_path"
-"""Attribute while a network is compared with its converted copy: a module's path, which a new
-module does not have.
-"""
+ROUNDING = 1e-3
+"""Outputs are the same if they differ by at most this share of the largest number."""
 
 
 @torch.inference_mode(False)
@@ -49,42 +38,45 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
     plain = copied(model).eval()
     if not _converts_itself(plain):
         return plain
-    for dtype in EXACT:
-        # a user's own code
-        with suppress(Exception):
-            exact = copied(plain).to(dtype)
-            x = image_for(exact, input_shape)
-            with torch.no_grad():
-                before = floating_tensors(exact(x))
-                after = floating_tensors(_converted(copied(exact))(x))
-            if before and _same(before, after):
-                return _converted(copied(plain))
-            return plain
-    return plain
+    x = image_for(plain, input_shape)
+    try:
+        converted = _converted(copied(plain))
+        with torch.no_grad():
+            outputs = (floating_tensors(plain(x)), floating_tensors(converted(x)))
+        same = len(outputs[0]) > 0 and all(
+            torch.allclose(after, before, rtol=0, atol=ROUNDING * float(before.abs().amax()))
+            for before, after in zip(*outputs, strict=True)
+        )
+    except Exception:
+        # a method of a user's own may want something else, and raise anything
+        same = False
+    return converted if same else plain
 
 
-@torch.inference_mode(False)
 def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> frozenset[str]:
-    """Paths of modules that the network's own methods delete or replace, or whose result they
-    change; the bare model is used up.
-    """
+    """Paths of modules that the network's own methods delete, replace, or give other weights."""
     if not _converts_itself(model):
         return frozenset()
-    for path, module in model.named_modules():
-        module.__dict__[_PATH] = path
-    for dtype in EXACT:
-        # a user's own code; `record` says what is wrong with the model
-        with suppress(Exception):
-            exact = copied(model).to(dtype)
-            converted = _converted(copied(exact))
-            before = _results(exact, input_shape)
-            after = _results(converted, input_shape)
-            if not before[""] or not _same(before[""], after[""]):
-                break
-            return frozenset(
-                path for path, results in before.items() if not _same(results, after.get(path, []))
-            )
-    return frozenset()
+    with twin_of(model) as bare:
+        detach(bare)
+        after = dict(reparameterized(bare, input_shape).named_modules())
+        return frozenset(
+            path
+            for path, module in bare.named_modules()
+            if path not in after or not _is_as_before(module, after[path])
+        )
+
+
+def _is_as_before(module: nn.Module, after: nn.Module) -> bool:
+    """Whether a module has kept its class and its own weights."""
+    own, others = (
+        [*one.parameters(recurse=False), *one.buffers(recurse=False)] for one in (module, after)
+    )
+    return (
+        type(module) is type(after)
+        and len(own) == len(others)
+        and all(map(torch.equal, own, others))
+    )
 
 
 def _converts_itself(module: nn.Module) -> bool:
@@ -99,20 +91,15 @@ def _method(module: nn.Module) -> Callable[[], Any] | None:
         function = getattr(bare_class(module), name, None)
         if not inspect.isfunction(function):
             continue
-        parameters = list(inspect.signature(function).parameters.values())[1:]
-        if all(
-            p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-            for p in parameters
-        ):
-            quiet = {}
-            if any(p.name == "verbose" for p in parameters):
-                quiet = {"verbose": False}
-            return lambda name=name, quiet=quiet: getattr(module, name)(**quiet)  # type: ignore[misc]
+        _, *parameters = inspect.signature(function).parameters.values()
+        if all(p.default is not p.empty or "VAR" in p.kind.name for p in parameters):
+            quiet = {p.name: False for p in parameters if p.name == "verbose"}
+            return partial(getattr(module, name), **quiet)
     return None
 
 
 def _converted(model: nn.Module) -> nn.Module:
-    """The network after its own method; without one, after those of its parts, outer ones first."""
+    """The network after its own method; without one, after those of its parts."""
     method = _method(model)
     if method is None:
         _convert_parts(model)
@@ -122,41 +109,14 @@ def _converted(model: nn.Module) -> nn.Module:
 
 
 def _convert_parts(module: nn.Module) -> None:
+    """Outer parts first, as timm's `reparameterize_model` goes."""
     for name, child in list(module.named_children()):
-        if name == CHILD:
-            continue
-        method = _method(child)
+        method = None if name == CHILD else _method(child)
         result = method() if method else None
         if isinstance(result, nn.Module) and result is not child:
             setattr(module, name, result)
-        else:
+        elif name != CHILD:
             _convert_parts(child)
-
-
-def _results(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, list[Tensor]]:
-    """Path -> tensors that the module returned for an image; only for modules that kept their
-    place.
-    """
-    results: dict[str, list[Tensor]] = defaultdict(list)
-
-    def keep(path: str) -> Callable[..., None]:
-        return lambda _module, _args, result: results[path].extend(
-            t.clone() for t in floating_tensors(result)
-        )
-
-    for path, module in model.named_modules():
-        if module.__dict__.get(_PATH) == path:
-            module.register_forward_hook(keep(path))
-    with torch.no_grad():
-        model(image_for(model, input_shape))
-    return results
-
-
-def _same(some: list[Tensor], others: list[Tensor]) -> bool:
-    return [t.shape for t in some] == [t.shape for t in others] and all(
-        a.numel() == 0 or bool((a - b).abs().max() <= ROUNDING_OF_TENSORS * a.abs().max())
-        for a, b in zip(some, others, strict=True)
-    )
 
 
 def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
