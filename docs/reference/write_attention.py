@@ -38,9 +38,9 @@ placement or a search space, `se(reduction=8)`, or in Python,
   impossible value that a person wrote is an error, and a group count that does not divide the
   channels is reduced with a warning.
 - On a CPU in float16 or bfloat16, oneDNN never finishes depth-wise kernels at least 15 wide of at
-  most 16 channels. So modules with such kernels (`cpca`, `msca`; `caa`, `dwconv`, `ela`, `sk` with
-  some knobs) are computed in float32. A network's own convolution of this kind is refused: keep the
-  network in float32, or set `ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI` before Python starts.
+  most 16 channels. So modules with such kernels (`cpca`, `msca`; `caa`, `dwconv`, `ela` with
+  some knobs) are computed in float32. If a network has a convolution of this kind of its own, keep
+  it in float32, or set `ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI` before Python starts.
 
 Which runtimes take a module, and what it costs there: [runtimes](runtimes.md).
 """

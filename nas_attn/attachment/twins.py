@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from nas_attn.attachment.unfinished import refusing_unfinished
 
 HOOKS = (
     "_forward_hooks",
@@ -55,8 +54,7 @@ def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
 
 @contextmanager
 def twin_of(model: nn.Module, replaced: dict[int, Any] | None = None) -> Iterator[nn.Module]:
-    """A copy to be run, with hooks of its own: what they keep is the copy's. It refuses a
-    convolution in 16 bits that never ends on this CPU.
+    """A copy to be run, with hooks of its own: what they keep is the copy's.
 
     Args:
         replaced: `id` of a parameter or buffer -> what the copy has in its place.
@@ -73,7 +71,7 @@ def twin_of(model: nn.Module, replaced: dict[int, Any] | None = None) -> Iterato
     before = [copy.copy(container) for container in shared]
     try:
         # compiled parts would not call hooks that are new
-        with torch.compiler.set_stance("force_eager"), refusing_unfinished(twin):
+        with torch.compiler.set_stance("force_eager"):
             yield twin
     finally:
         for container, content in zip(shared, before, strict=True):

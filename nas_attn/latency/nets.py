@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.attachment import fold_batchnorm, reparameterized
-from nas_attn.attachment.unfinished import refusing_unfinished
 from nas_attn.backbones.torchvision_detectors import undecided
 from nas_attn.errors import DeviceLost, MeasurementError
 from nas_attn.latency.paired import Call, Times, Turn, host_turn
@@ -160,10 +159,6 @@ def prepare(
         channels, height, width = x.shape[1:]
         more = {"images": images} if mode.quantized else {}
         copied = deployed(model, section, (channels, height, width))
-        if section.device == "cpu" and section.dtype != "float32":
-            # a compiled call, too, must not meet what never ends
-            with refusing_unfinished(copied), torch.no_grad():
-                copied(x)
         net: Net = mode.prepare()(copied, section, x, **more)
         return net
     except (MeasurementError, DeviceLost):
