@@ -119,6 +119,8 @@ def detach(model: nn.Module) -> nn.Module:
     """Removes all attention from `model`, in place, and returns it."""
     for module in list(model.modules()):
         unmake(module)
+        if isinstance(dict(module.named_children()).get(CHILD), nn.Sequential):
+            del module._modules[CHILD]
         module.__dict__.pop(PLACED, None)
     for package in host_packages(type(model)):
         package.detached(model)
@@ -126,11 +128,13 @@ def detach(model: nn.Module) -> nn.Module:
 
 
 def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Path -> attention module, in the order of `named_modules()`; empty for a bare model."""
+    """Path -> attention module, also on a module that is not a host any more, in the order of
+    `named_modules()`; empty for a bare model.
+    """
     modules = {}
     for path, host in model.named_modules():
-        if is_attended(host):
-            attention = cast(nn.Sequential, host._modules[CHILD])
+        attention = dict(host.named_children()).get(CHILD)
+        if isinstance(attention, nn.Sequential):
             for name, module in attention.named_children():
                 modules[f"{path}.{CHILD}.{name}".lstrip(".")] = module
     return modules

@@ -15,11 +15,13 @@ from nas_attn.attachment.containers import CHILD
 from nas_attn.attachment.gradients import step, step_back, without_gradient
 from nas_attn.attachment.hosting import (
     attach,
+    attached_modules,
     detach,
     floating,
     is_attended,
     is_sharded,
     own_parameters,
+    refuse_wrapped,
 )
 from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.recording import floating_tensors, image_for
@@ -98,19 +100,21 @@ def check(
         with torch.inference_mode(False), twin_of(model) as twin:
             undecided(twin.eval())
             x = image_for(twin, input_shape)
-            if repeated := _repeated(twin, x):
+            before, repeated = _counted_outputs(twin, x)
+            if repeated:
                 raise BackboneError(f"{name} {_repeats(repeated)}: attach elsewhere")
-            before = _outputs(twin, x)
-            there = [
-                Participation(path, type(module).__name__, *_asked(twin, x, module, before))
-                for path, module in _attention(twin)
-            ]
             scales = _scales(twin, x)
-            learning = _learning(twin, x)
             there = [
-                replace(one, learns=one.path in learning, scale=scales.get(one.path, 1.0))
-                for one in there
+                Participation(
+                    path,
+                    type(module).__name__,
+                    *_asked(twin, x, module, before),
+                    scale=scales.get(path, 1.0),
+                )
+                for path, module in attached_modules(twin).items()
             ]
+            learning = _learning(twin, x)
+            there = [replace(one, learns=one.path in learning) for one in there]
     except BackboneError:
         raise
     except Exception as error:
@@ -129,7 +133,7 @@ def _learning(twin: nn.Module, x: Tensor) -> set[str]:
     """Paths of attention whose parameters a gradient reaches in a training step; of attention
     without parameters, those that have none to reach. All of them, if the network takes no step.
     """
-    attention = dict(_attention(twin))
+    attention = attached_modules(twin)
     # whatever a user's own model may raise in training
     with torch.enable_grad(), suppress(Exception):
         step_back(step(twin, x.clone()))
@@ -182,9 +186,10 @@ def _keep_size(seen: list[float], _module: nn.Module, args: tuple[Tensor, ...]) 
 def attach_compared(
     model: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]
 ) -> nn.Module:
-    """`attach`, and a comparison: with attention that begins as the identity, the model has to
-    compute what it did before, bit for bit, for one random image in evaluation mode. Otherwise its
-    own code looks at the classes of its modules, or at the list of their children.
+    """`attach`, after it was tried on a copy: with attention that begins as the identity, the copy
+    has to compute what it did before, bit for bit, for one random image in evaluation mode.
+    Otherwise the model's own code looks at the classes of its modules, or at the list of their
+    children.
 
     Whatever it begins as, attention has to run as often as its place: a block that runs all its
     children would run it once more, which the identity does not show.
@@ -199,27 +204,119 @@ def attach_compared(
         BackboneError: as `attach`; or the outputs differ, attention is repeated, or the model does
             not run. The model is then as before.
     """
-    replaces = any(point.replaces for point, _ in resolved.modules)
-    before = None
-    if not (replaces or resolved.init != "identity"):
-        before = _settled(model, input_shape)
-    _attach_as_maps(model, resolved, input_shape)
-    name = type(model).__name__
-    if repeated := _repeated_in_copy(model, input_shape):
-        detach(model)
+    refuse_wrapped(model)
+    dtypes: dict[str, torch.dtype] = {}
+    why = "its weights are on the device meta, which has no numbers"
+    if not floating(model).is_meta:
+        with torch.inference_mode(False), ExitStack() as stack:
+            try:
+                twin = stack.enter_context(twin_of(model))
+                undecided(twin.eval())
+                x = image_for(twin, input_shape)
+                before = [output.clone() for output in _outputs(twin, x)]
+            except Exception as error:
+                # whatever a user's own model may raise
+                why = first_line(error)
+            else:
+                dtypes, why = _tried(twin, x, before, resolved)
+    if why and _is_compared(resolved):
+        warnings.warn(
+            f"{type(model).__name__} is not compared before and after attaching: {why}",
+            NasAttnWarning,
+            stacklevel=3,
+        )
+    with torch.inference_mode(False):
+        attach(model, resolved)
+        for path, dtype in dtypes.items():
+            model.get_submodule(path).to(dtype)
+    _warn_of_untaught(model, resolved, input_shape)
+    return model
+
+
+def _is_compared(resolved: ResolvedPlacement) -> bool:
+    """Whether the model has to compute what it did before."""
+    return resolved.init == "identity" and not any(p.replaces for p, _ in resolved.modules)
+
+
+def _tried(
+    twin: nn.Module, x: Tensor, before: list[Tensor], resolved: ResolvedPlacement
+) -> tuple[dict[str, torch.dtype], str]:
+    """Attaches to a copy and runs it once.
+
+    Args:
+        twin: the copy, bare.
+        x: an image.
+        before: the copy's outputs.
+        resolved: the placement.
+
+    Returns:
+        Path of each host's attention -> dtype of the map that it gets, of a network with several
+        dtypes; why the outputs cannot be compared, or nothing.
+
+    Raises:
+        BackboneError: the outputs differ, attention is repeated, or the copy does not run.
+    """
+    name = type(twin).__name__
+    dtypes = _attach_as_maps(twin, resolved)
+    wrong, repeated = _changed(twin, x, before)
+    if repeated:
         raise BackboneError(
             f"{name} {_repeats(repeated)}: the model is as before; attach elsewhere"
         )
-    if before is None or (wrong := _changed(model, input_shape, before)) is None:
-        _warn_of_untaught(model, resolved, input_shape)
-        return model
-    detach(model)
-    at = f"at '{_culprit(model, resolved, input_shape, before)}'"
+    if wrong is None or not _is_compared(resolved):
+        return dtypes, ""
+    detach(twin)
+    if _differ(before, _outputs(twin, x)):
+        return dtypes, "two runs of one image differ"
     raise BackboneError(
-        f"{name} {wrong} with attention {at}, which begins as the identity: the model is as before;"
-        " its code may compare the type of this module or run all its children, so let it use"
-        " isinstance, or attach elsewhere"
+        f"{name} {wrong} with attention at '{_culprit(twin, x, before, resolved)}', which begins as"
+        " the identity: the model is as before; its code may compare the type of this module or run"
+        " all its children, so let it use isinstance, or attach elsewhere"
     )
+
+
+def _attach_as_maps(twin: nn.Module, resolved: ResolvedPlacement) -> dict[str, torch.dtype]:
+    """`attach`, on a copy: the weights are drawn without an effect on the model's. In a network
+    with several dtypes, each host's attention takes that of its map once it runs; returns these,
+    to be filled.
+    """
+    dtypes: dict[str, torch.dtype] = {}
+
+    def take(path: str, attention: nn.Module, args: tuple[Tensor, ...]) -> None:
+        dtypes[path] = args[0].dtype
+        attention.to(args[0].dtype)
+
+    several = len({p.dtype for p in twin.parameters() if p.is_floating_point()}) > 1
+    with torch.random.fork_rng(devices=()):
+        attach(twin, resolved)
+    for path, host in list(twin.named_modules()):
+        if several and is_attended(host):
+            where = f"{path}.{CHILD}".lstrip(".")
+            host.get_submodule(CHILD).register_forward_pre_hook(partial(take, where))
+    return dtypes
+
+
+def _changed(twin: nn.Module, x: Tensor, before: list[Tensor]) -> tuple[str | None, str | None]:
+    """(What is wrong with a copy's outputs, if they are not as before; the first host whose
+    attention runs more often than itself.)
+    """
+    try:
+        after, repeated = _counted_outputs(twin, x)
+    except Exception as error:
+        # whatever a user's own model may raise
+        return f"does not run ({type(error).__name__}: {first_line(error)})", None
+    return ("computes something else" if _differ(before, after) else None), repeated
+
+
+def _culprit(twin: nn.Module, x: Tensor, before: list[Tensor], resolved: ResolvedPlacement) -> str:
+    """The first place at which attention alone changes the outputs."""
+    for point, choices in resolved.modules:
+        _attach_as_maps(twin, replace(resolved, modules=((point, choices),)))
+        wrong, _ = _changed(twin, x, before)
+        detach(twin)
+        if wrong is not None:
+            return point.path
+    return resolved.modules[0][0].path
 
 
 def _warn_of_untaught(
@@ -237,95 +334,6 @@ def _warn_of_untaught(
         )
 
 
-def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor] | None:
-    """A model's outputs; None, with a warning, if it has none that another run could be compared
-    with.
-    """
-    why = "two runs of one image differ"
-    if floating(model).is_meta:
-        why = "its weights are on the device meta, which has no numbers"
-    else:
-        try:
-            some, others = (_outputs_of_copy(model, input_shape) for _ in range(2))
-            if not _differ(some, others):
-                return some
-        except Exception as error:
-            # whatever a user's own model may raise
-            why = first_line(error)
-    warnings.warn(
-        f"{type(model).__name__} is not compared before and after attaching: {why}",
-        NasAttnWarning,
-        stacklevel=4,
-    )
-    return None
-
-
-def _changed(
-    model: nn.Module, input_shape: tuple[int, int, int], before: list[Tensor]
-) -> str | None:
-    """What is wrong with a model's outputs; None if they are as before."""
-    try:
-        after = _outputs_of_copy(model, input_shape)
-    except Exception as error:
-        # whatever a user's own model may raise
-        return f"does not run ({type(error).__name__}: {first_line(error)})"
-    if _differ(before, after):
-        return "computes something else"
-    return None
-
-
-def _culprit(
-    model: nn.Module,
-    resolved: ResolvedPlacement,
-    input_shape: tuple[int, int, int],
-    before: list[Tensor],
-) -> str:
-    """The first place at which attention alone changes the outputs; the model is bare before and
-    after.
-    """
-    for point, choices in resolved.modules:
-        _attach_as_maps(model, replace(resolved, modules=((point, choices),)), input_shape)
-        wrong = _changed(model, input_shape, before)
-        detach(model)
-        if wrong is not None:
-            return point.path
-    return resolved.modules[0][0].path
-
-
-@torch.inference_mode(False)
-def _attach_as_maps(
-    model: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]
-) -> None:
-    """`attach`, with attention in the dtype of its maps, if the model has several dtypes."""
-    attach(model, resolved)
-    if len({p.dtype for p in model.parameters() if p.is_floating_point()}) > 1:
-        for path, dtype in _dtypes_of_maps(model, input_shape).items():
-            model.get_submodule(path).to(dtype)
-
-
-def _dtypes_of_maps(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, torch.dtype]:
-    """Path of each host's attention -> dtype of the map that it gets; without those that do not
-    run.
-    """
-    dtypes: dict[str, torch.dtype] = {}
-
-    def take(path: str, attention: nn.Module, args: tuple[Tensor, ...]) -> None:
-        dtypes[path] = args[0].dtype
-        # or the copy would stop here
-        attention.to(args[0].dtype)
-
-    # whatever a user's own model may raise; the comparison says it
-    with suppress(Exception), twin_of(model) as twin:
-        undecided(twin.eval())
-        for path, host in twin.named_modules():
-            if is_attended(host):
-                attention = host.get_submodule(CHILD)
-                where = f"{path}.{CHILD}".lstrip(".")
-                attention.register_forward_pre_hook(partial(take, where))
-        _outputs(twin, image_for(twin, input_shape))
-    return dtypes
-
-
 def _repeats(path: str) -> str:
     return (
         f"runs the attention at '{path}' more often than this module, as code does that runs all"
@@ -333,36 +341,27 @@ def _repeats(path: str) -> str:
     )
 
 
-def _repeated_in_copy(model: nn.Module, input_shape: tuple[int, int, int]) -> str | None:
-    """`_repeated` of a model; None if it cannot be run."""
-    # whatever a user's own model may raise; the comparison says it
-    with suppress(Exception), torch.inference_mode(False), twin_of(unwrapped(model)) as twin:
-        undecided(twin.eval())
-        return _repeated(twin, image_for(twin, input_shape))
-    return None
-
-
-def _repeated(twin: nn.Module, x: Tensor) -> str | None:
-    """Path of the first host whose attention runs more often than the host itself, as in a block
-    that runs all its children; None if there is none.
+def _counted_outputs(twin: nn.Module, x: Tensor) -> tuple[list[Tensor], str | None]:
+    """(The outputs of a copy; path of the first host whose attention runs more often than the host
+    itself, as in a block that runs all its children, or None.)
     """
     runs = Counter[str]()
-    inner: dict[str, list[nn.Module]] = {}
+    inner: dict[str, int] = {}
     with ExitStack() as counting:
         for path, host in twin.named_modules():
             if not is_attended(host):
                 continue
-            inner[path] = list(host.get_submodule(CHILD).children())
             counting.enter_context(_counted(host, runs, path))
-            for module in inner[path]:
+            modules = list(host.get_submodule(CHILD).children())
+            inner[path] = len(modules)
+            for module in modules:
                 hook = partial(_count, runs, f"{path}.{CHILD}")
                 counting.enter_context(module.register_forward_pre_hook(hook))
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []), torch.no_grad():
-            twin(x)
-    for path, modules in inner.items():
-        if runs[path] and runs[f"{path}.{CHILD}"] > len(modules) * runs[path]:
-            return path
-    return None
+        outputs = _outputs(twin, x)
+    for path, count in inner.items():
+        if runs[path] and runs[f"{path}.{CHILD}"] > count * runs[path]:
+            return outputs, path
+    return outputs, None
 
 
 @contextmanager
@@ -385,13 +384,6 @@ def _count(runs: Counter[str], path: str, _module: nn.Module, _args: Any) -> Non
     runs[path] += 1
 
 
-@torch.inference_mode(False)
-def _outputs_of_copy(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor]:
-    with twin_of(unwrapped(model)) as twin:
-        undecided(twin.eval())
-        return _outputs(twin, image_for(twin, input_shape))
-
-
 def tells_images_apart(model: nn.Module, input_shape: tuple[int, int, int]) -> bool:
     """Whether two different images give different outputs, in evaluation mode."""
     with twin_of(unwrapped(model)) as twin:
@@ -409,17 +401,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
             model = model._orig_mod  # type: ignore[assignment]
         else:
             return model
-
-
-def _attention(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Attached modules, and those on a module that is not a host any more."""
-    for path, module in model.named_modules():
-        child = dict(module.named_children()).get(CHILD)
-        if isinstance(child, nn.Sequential):
-            yield from (
-                (f"{path}.{CHILD}.{name}".lstrip("."), inner)
-                for name, inner in child.named_children()
-            )
 
 
 def _traced_attention(model: nn.Module) -> str | None:
