@@ -80,9 +80,11 @@ class Flow:
 
     @functools.cached_property
     def classifies(self) -> bool:
-        """Whether the network's only output is a vector."""
-        root = self.calls[0]
-        return len(root.outputs) == 1 and len(self.shapes[root.outputs[0]]) == 2
+        """Whether the network's outputs are vectors of the image: one, or several in a tuple or an
+        object (`logits` and features).
+        """
+        shapes = [self.shapes[value] for value in self.calls[0].outputs]
+        return len(shapes) > 0 and all(len(shape) == 2 and shape[0] == 1 for shape in shapes)
 
     @functools.cached_property
     def unused(self) -> set[Value]:
@@ -138,7 +140,8 @@ class Flow:
             turned.update(dict.fromkeys(same, turned[source]))
 
     def _is_4d(self, value: Value) -> bool:
-        return len(self.shapes[value]) == 4 and self.shapes[value][0] > 0
+        is_real = value not in self.recording.complex_values
+        return is_real and len(self.shapes[value]) == 4 and self.shapes[value][0] > 0
 
     def map_of(self, call: Call) -> Value | None:
         """A call's result, if it is a feature map."""

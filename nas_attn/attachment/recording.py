@@ -11,7 +11,7 @@ of the same tensor.
 
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 
 from nas_attn.attachment.hosting import detach, floating, refuse_wrapped
 from nas_attn.attachment.operations import VIEWS
-from nas_attn.attachment.twins import has_hooks, twin_of, without_hooks
+from nas_attn.attachment.twins import NoCopyError, has_hooks, twin_of, without_hooks
 from nas_attn.backbones.torchvision_detectors import undecided
 from nas_attn.errors import BackboneError, first_line, shorten
 
@@ -74,6 +74,8 @@ class Recording:
     calls: list[Call] = field(default_factory=list)
     # by value
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    complex_values: set[Value] = field(default_factory=set)
+    """Tensors of complex numbers, which attention does not take."""
     activation_bytes: int = 0
     """Bytes in float32 of all tensors that were made; views and in-place results make none."""
 
@@ -132,10 +134,8 @@ def run_copy(
         return _on_shapes(model, order, hooks=True)
     try:
         return _on_numbers(model, order, hooks=True)
-    except _NoCopyError as error:
-        raise BackboneError(
-            f"{name} cannot be copied, and finding its sites needs a copy: {error}"
-        ) from error
+    except NoCopyError:
+        raise
     except Exception as error:
         # a user's may take only images of their own
         if has_hooks(model):
@@ -159,10 +159,6 @@ class _Order(Generic[R]):
     bare: bool
 
 
-class _NoCopyError(Exception):
-    """A model that cannot be copied; its text says why."""
-
-
 def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {shorten(first_line(error))}"
 
@@ -174,6 +170,11 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
         return (
             f"its first convolution takes {first.in_channels} channels, so give it such images, or"
             f" let it take {input_shape[0]}"
+        )
+    if any(parameter.is_complex() for parameter in model.parameters()):
+        return (
+            "it computes with complex numbers, which attention does not take, so give the part that"
+            " takes and returns real maps"
         )
     return (
         "its forward has to take one batch of images (N, C, H, W) of this size: change data.size,"
@@ -199,18 +200,11 @@ def _on_shapes(model: nn.Module, order: _Order[R], *, hooks: bool) -> R:
 
 def _on_numbers(model: nn.Module, order: _Order[R], *, hooks: bool) -> R:
     """Runs on a real image."""
-    with ExitStack() as stack:
-        try:
-            twin = stack.enter_context(twin_of(model))
-        except Exception as error:
-            raise _NoCopyError(_first_line(error)) from error
-        x = image_for(twin, order.input_shape)
-        stack.enter_context(warnings.catch_warnings())
-        stack.enter_context(
-            torch.random.fork_rng([x.device] if x.device.type == "cuda" else []),
-        )
+    with twin_of(model) as twin, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return order.run(_prepared(twin, order.bare, hooks), x)
+        x = image_for(twin, order.input_shape)
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            return order.run(_prepared(twin, order.bare, hooks), x)
 
 
 def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
@@ -369,4 +363,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._storages.add(tensor.untyped_storage()._cdata)
         value = self._values[id(tensor)] = len(self.recording.shapes)
         self.recording.shapes.append(tuple(int(size) for size in tensor.shape))
+        if tensor.is_complex():
+            self.recording.complex_values.add(value)
         return value

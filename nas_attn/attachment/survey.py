@@ -14,7 +14,7 @@ from torch import nn
 from nas_attn.attachment.blocks import Block, BlockFinder, safest
 from nas_attn.attachment.flow import Flow, attends_in_a_branch, gates_its_input
 from nas_attn.attachment.gradients import without_gradient
-from nas_attn.attachment.hosting import detach, iterates_children
+from nas_attn.attachment.hosting import iterates_children
 from nas_attn.attachment.inference_form import merged_modules
 from nas_attn.attachment.operations import CONTAINERS, CONVOLUTIONS, MATRIX_PRODUCTS
 from nas_attn.attachment.recording import Call, Value, record
@@ -27,7 +27,6 @@ from nas_attn.attachment.site_notes import (
     teachers,
     unused_parts,
 )
-from nas_attn.attachment.twins import twin_of
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.space.placement import Point, Role, Site, Survey
 
@@ -74,8 +73,7 @@ def survey(
     """
     recording = record(model, input_shape, bare=True)
     flow = Flow(recording)
-    with twin_of(model) as twin:
-        merged = merged_modules(detach(twin).eval(), input_shape)
+    merged = merged_modules(model, input_shape)
     unusable = merged | {
         path for path, module in model.named_modules() if iterates_children(module)
     }
@@ -208,15 +206,24 @@ def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
     blocks = [block for block in blocks if block.shape[1:] != (1, 1)] or finder.chain()
     names = [op.name for op in finder.flow.operations]
     convolutions = sum(name in CONVOLUTIONS for name in names)
-    products = sum(name in MATRIX_PRODUCTS for name in names)
-    if blocks and products <= 8 + convolutions:
+    products = [i for i, name in enumerate(names) if name in MATRIX_PRODUCTS]
+    if len(products) > 8 + convolutions:
+        # what comes before most of a transformer is its stem, what comes behind a decoder
+        middle = products[len(products) // 2]
+        blocks = [block for block in blocks if finder.flow.producer[block.value] > middle]
+    if blocks:
         return blocks
     if required is None:
         return []
+    if finder.flow.recording.complex_values:
+        raise BackboneError(
+            f"{type(required).__name__} has no feature maps of real numbers: its maps are complex,"
+            " which attention does not take; name modules that return real maps as custom sites"
+        )
     raise BackboneError(
         f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions}"
-        f" convolutions and {products} matrix products): name modules that return maps (N, C, H, W)"
-        " as custom sites, or take a convolutional backbone"
+        f" convolutions and {len(products)} matrix products): name modules that return maps"
+        " (N, C, H, W) as custom sites, or take a convolutional backbone"
     )
 
 

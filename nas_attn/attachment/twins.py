@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from nas_attn.attachment.containers import bare_class
+from nas_attn.errors import BackboneError, first_line
 
 HOOKS = (
     "_forward_hooks",
@@ -46,10 +48,42 @@ class _WithoutGraphs(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class NoCopyError(BackboneError):
+    """A network that cannot be copied."""
+
+
 def copied(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
-    """`copy.deepcopy`, of a network that may keep tensors with a graph, too."""
-    with _WithoutGraphs():
-        return copy.deepcopy(model, {} if memo is None else memo)
+    """`copy.deepcopy`, of a network that may keep tensors with a graph, too. NoCopyError names what
+    cannot be copied.
+    """
+    try:
+        with _WithoutGraphs():
+            return copy.deepcopy(model, {} if memo is None else memo)
+    except Exception as error:
+        # whatever a user's own object may raise
+        raise NoCopyError(
+            f"{type(model).__name__} cannot be copied, and it is looked at in a copy"
+            f" ({first_line(error)}): {_what_cannot_be_copied(model)}"
+        ) from error
+
+
+def _what_cannot_be_copied(model: nn.Module) -> str:
+    """Names the attribute that holds a lock, a queue, a file or a generator, and the way out."""
+    of_torch = vars(nn.Module()).keys()
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name in of_torch:
+                continue
+            try:
+                with _WithoutGraphs():
+                    copy.deepcopy(value)
+            except Exception:
+                where = f"{path}.{name}".lstrip(".")
+                return (
+                    f"'{where}' holds a {type(value).__name__}, so make it when it is first used,"
+                    f" or let {bare_class(module).__name__} leave it out in __getstate__"
+                )
+    return "give its class a __deepcopy__"
 
 
 @contextmanager
@@ -60,7 +94,7 @@ def twin_of(model: nn.Module, replaced: dict[int, Any] | None = None) -> Iterato
         replaced: `id` of a parameter or buffer -> what the copy has in its place.
 
     Raises:
-        Whatever copying raises.
+        NoCopyError: it cannot be copied.
     """
     memo = dict(replaced or {})
     shared = _global_containers(model)
