@@ -1,7 +1,7 @@
 """Attention that was attached to a model, and that a tool has lost since."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -28,8 +28,7 @@ def lost_modules(model: nn.Module, expected: nn.Module | None = None) -> dict[st
         placed = module.__dict__.get(PLACED, {})
         there = _attention_in(module)
         wanted = {name: there.get(name) for name in placed}
-        children = frozenset(name for name, _ in module.named_children())
-        missing = _missing(wanted, _attention_in(model), children)
+        missing = _missing(wanted, _attention_in(model))
         lost |= {f"{prefix}.{name}".lstrip("."): placed[name] for name in missing}
     return lost
 
@@ -43,29 +42,17 @@ def _attention_in(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def _missing(
-    wanted: Mapping[str, nn.Module | None],
-    there: Mapping[str, nn.Module],
-    children: Collection[str] = (),
-) -> list[str]:
+def _missing(wanted: Mapping[str, nn.Module | None], there: Mapping[str, nn.Module]) -> list[str]:
     """The wanted modules that are not there. Each module is taken once: the same object, then what
-    has the same path, then what has the same path inside or outside of others; then what has
-    another first name, which is none of the network's own `children` (a cut-off head, `1.0` for
-    `body.0`); then what another number in its path (a layer was put before it).
+    has the same path, then what has one in which the other's names stand in their order, then what
+    has other numbers in its path (a layer was put before it, a head cut off).
     """
-
-    def is_renamed(name: str, path: str) -> bool:
-        first, _, rest = path.partition(".")
-        return first not in children and rest == name.partition(".")[2]
-
-    ways: list[Callable[[str, str], bool]] = [
+    ways: tuple[Callable[[str, str], bool], ...] = (
         lambda name, path: wanted[name] is there[path],
         lambda name, path: name == path,
-        lambda name, path: _is_inside(name, path),
-    ]
-    if children:
-        ways += [lambda name, path: _is_inside(path, name), is_renamed]
-    ways.append(lambda name, path: _without_numbers(name) == _without_numbers(path))
+        lambda name, path: _is_inside(name, path) or _is_inside(path, name),
+        lambda name, path: _without_numbers(name) == _without_numbers(path),
+    )
     left = list(wanted)
     free = list(there)
     for fits in ways:
