@@ -30,7 +30,7 @@ from nas_attn.recipe.tasks import TASKS, USUAL_TASK, find, variants
 from nas_attn.system.paths import output_path
 
 if TYPE_CHECKING:
-    from nas_attn.recipe.recipe import Recipe, SplitsSection
+    from nas_attn.recipe.recipe import Recipe
 
 # source of a backbone -> package that it needs
 PACKAGE_OF_SOURCE = {
@@ -47,8 +47,6 @@ class Given:
     task: str | None = None
     data: str | None = None
     columns: Sequence[str] = ()
-    validation_fold: str | None = None
-    test_fold: str | None = None
     backbone: str | None = None
     space: str | None = None
     trials: int | None = None
@@ -110,10 +108,6 @@ def init(
         list[str] | None,
         Option("--column", metavar="NAME", help="Column to learn of a folder's table."),
     ] = None,
-    validation_fold: Annotated[
-        str | None, Option(help="For a folder of folds (fold_0, …): the one that validates.")
-    ] = None,
-    test_fold: Annotated[str | None, Option(help="The one that tests; default: none.")] = None,
     backbone: Annotated[str | None, Option(help="Backbone.")] = None,
     target: Target = None,
     space: Annotated[str | None, Option(help="Search space.")] = None,
@@ -148,8 +142,6 @@ def init(
         task=task,
         data=data,
         columns=columns or (),
-        validation_fold=validation_fold,
-        test_fold=test_fold,
         backbone=backbone,
         space=space,
         trials=trials,
@@ -175,7 +167,6 @@ def _answers(
     """The answers to all questions, what the images are, and what there is to say of the task and
     of weights.
     """
-    from nas_attn.cli.folds import chosen_splits
     from nas_attn.recipe.reading import study_name
     from nas_attn.recipe.recipe import DataSection
     from nas_attn.recipe.sections import TableSection
@@ -190,10 +181,9 @@ def _answers(
     small = is_small(data)
     backbone = dialogue.ask(given.backbone, "backbone", "Backbone", usual(data, small=small))
     check_typed(backbone, data, trust=dialogue.trust)
-    splits = chosen_splits(data, given.validation_fold, given.test_fold, asking=dialogue.asking)
-    images = count_images(data, splits)
+    images = count_images(data)
     table = TableSection(columns=list(proposal.columns)) if proposal.columns else None
-    section = DataSection(name=data, splits=splits, table=table)
+    section = DataSection(name=data, table=table)
     _require_data(data)
     preset = _needed_preset(task, backbone)
     reading = data_of(find(task, backbone))
@@ -232,7 +222,6 @@ def _answers(
         space=space,
         backbone=backbone,
         data=data,
-        splits=splits,
         proposed=proposed,
         target=TargetWords(start, target.epochs),
         trials=count,
@@ -428,7 +417,7 @@ def _new_file(path: str, *, force: bool) -> Path:
     return file
 
 
-def count_images(data: str, splits: SplitsSection | None = None) -> float:
+def count_images(data: str) -> float:
     """Approximate number of the user's training images; 0 if it is not known."""
     from nas_attn.data.folder import count_trained
     from nas_attn.recipe.recipe import DataSection
@@ -442,7 +431,7 @@ def count_images(data: str, splits: SplitsSection | None = None) -> float:
         if folder.endswith((".yaml", ".yml")):
             return yolo_files.count_trained(DataSection(name=data))
     if folder:
-        return count_trained(folder, splits)
+        return count_trained(folder)
     return 0
 
 

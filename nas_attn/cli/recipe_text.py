@@ -8,15 +8,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, target_table
 from nas_attn.recipe.task import InputProposal
 from nas_attn.recipe.tasks import USUAL_TASK, Pace, Task, find, variants
-
-if TYPE_CHECKING:
-    from nas_attn.recipe.recipe import SplitsSection
 
 TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
@@ -82,8 +78,6 @@ class RecipeAnswers:
     space: str
     backbone: str
     data: str
-    splits: SplitsSection | None
-    """Which folders of the data train, validate and test; None: their names say it."""
     proposed: InputProposal | None
     """How the images become the network's input; None: nobody has seen them."""
     target: TargetWords
@@ -156,8 +150,7 @@ def recipe_text(answers: RecipeAnswers) -> str:
         options=_options(answers.backbone),
         data=quoted(answers.data),
         data_known=", ".join(data_known(answers.task)),
-        folder=_splits_line(answers.splits)
-        + facts.data_lines(answers.data, answers.backbone, answers.proposed)
+        folder=facts.data_lines(answers.data, answers.backbone, answers.proposed)
         + _table_lines(answers, facts),
         start=start["start"],
         weights=weights,
@@ -186,12 +179,6 @@ def _training_lines(answers: RecipeAnswers, task: Task, pace: Pace, *, tuned: bo
         small = is_small(answers.data)
         lines += AUGMENT.format(augment="" if small else flip_and_crop)
     return f"batch_size = {pace.batch_size}\n{lines}"
-
-
-def _splits_line(splits: SplitsSection | None) -> str:
-    from nas_attn.data.walking import as_toml
-
-    return "" if splits is None else f"splits = {as_toml(splits)}\n"
 
 
 def _table_lines(answers: RecipeAnswers, task: Task) -> str:

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ from nas_attn.cli.common import (
     say_lines,
     study_named,
 )
-from nas_attn.cli.folds import ask_folds
-from nas_attn.data.walking import UndividedFolds
 from nas_attn.errors import StudyError
 from nas_attn.latency.machine import fingerprint
 from nas_attn.recipe import tasks
@@ -199,24 +196,16 @@ def _of_folder(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
 
 
 def _budget(request: SearchRequest, effort: Effort) -> Budget:
-    """How a folder of images is searched in the time. On a terminal, asks which of its folds
-    validate and test.
-    """
+    """How a folder of images is searched in the time."""
     quiet_optuna()
-    plan = partial(
-        plan_folder,
+    return plan_folder(
         str(request.recipe),
         request.seconds or HOUR_S,
         storage=effort.context.storage,
         workers=effort.workers or default_workers(effort.device),
         device=effort.device,
+        given=request.changes,
     )
-    try:
-        return plan(given=request.changes)
-    except UndividedFolds as error:
-        if not sys.stdin.isatty() or effort.context.as_json:
-            raise
-        return plan(given={**request.changes, "data.splits": ask_folds(error.folds).model_dump()})
 
 
 def say_inventory(plan: SearchPlan, context: Context, *, err: bool) -> list[str]:

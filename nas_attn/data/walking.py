@@ -8,7 +8,6 @@ Links are followed, each folder once.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import unicodedata
@@ -45,6 +44,10 @@ ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 # beside the images of a split
 ROBOFLOW_BOXES = "_annotations.coco.json"
 _FOLD = re.compile(r"fold[ _-]?\d+", re.IGNORECASE)
+SPLITS_WAY = (
+    "data.splits which folders train, validate and test, as in --set"
+    """ 'data.splits={train=["a", "b"], validation=["c"], test=["d"]}'"""
+)
 
 
 @lru_cache(maxsize=1)
@@ -146,69 +149,17 @@ class Layout:
         return tuple(itertools.chain.from_iterable(self.splits.values())) or (self.root,)
 
 
-class UndividedFolds(DataError):
-    """A folder has the folds of a cross-validation, and nobody said which of them validate."""
-
-    def __init__(self, root: Path, folds: Sequence[str]) -> None:
-        super().__init__(
-            f"'{root}' has the folds {few(folds)}, and nobody said which validates and which"
-            f" tests: give data.splits, like {as_toml(divided_folds(folds))} (in a recipe below"
-            " [data], or with --set 'data.splits=…')"
-        )
-        self.folds = tuple(folds)
-
-
-def divided_folds(
-    folds: Sequence[str], validation: str | None = None, test: str | None = None
-) -> SplitsSection:
-    """Returns the splits of folds, where one validates and one tests, and the others train.
-
-    Args:
-        folds: Their names, in order.
-        validation: None: the last one, or the one before.
-        test: None: the last one, if that leaves one to train; empty: none.
-    """
-    if test is None:
-        test = folds[-1] if len(folds) > 2 and folds[-1] != validation else ""
-    if validation is None:
-        validation = [name for name in folds if name != test][-1]
-    return SplitsSection(
-        train=[name for name in folds if name not in (validation, test)],
-        validation=[validation],
-        test=[test] if test else [],
-    )
-
-
-def as_toml(splits: SplitsSection) -> str:
-    """Returns `{ train = ["fold_0"], validation = ["fold_1"] }`, as in a recipe."""
-    # TOML's lists of texts are those of JSON
-    keys = [
-        f"{split} = {json.dumps(names, ensure_ascii=False)}"
-        for split, names in splits.by_split.items()
-    ]
-    return f"{{ {', '.join(keys)} }}"
-
-
-def folds_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the folds of a cross-validation, in the order of their numbers; none if other folders
-    are beside them, since then they may be classes.
-    """
-    if len(names) < 2 or not all(map(_FOLD.fullmatch, names)):
-        return ()
-    return tuple(sorted(names, key=lambda name: (int(re.sub(r"\D", "", name)), name)))
-
-
 def layout(root: Path, splits: SplitsSection | None = None) -> Layout:
     """Finds the splits of a folder, as they are given, else by the names of its folders. Raises
-    UndividedFolds: it has folds; DataError: the names can be read in two ways, or one is not there.
+    DataError: it has folds, the names can be read in two ways, or one is not there.
     """
     names = subfolders(root)
     if splits is not None:
         _check_given(root, names, splits)
         given = splits.by_split.items()
         return Layout(root, {split: tuple(root / each for each in parts) for split, parts in given})
-    if folds := folds_of(names):
-        raise UndividedFolds(root, folds)
+    if len(names) > 1 and all(map(_FOLD.fullmatch, names)):
+        raise DataError(f"'{root}' has the folds {few(names)}: say with {SPLITS_WAY}")
     called: dict[str, list[str]] = {}
     for split, names_of_split in SPLIT_NAMES.items():
         if found := [name for name in names if name.lower() in names_of_split]:
@@ -287,12 +238,10 @@ def _check_no_hidden_splits(root: Path, names: Sequence[str]) -> None:
             parents = sorted({folders[name].parent for name in shared})
             given[split] = [parent.relative_to(root).as_posix() for parent in parents]
     if len(given) > 1:
-        splits = as_toml(SplitsSection.model_validate(given))
         raise DataError(
             f"'{root}' has {_folders(list(by_split.values()))}, with folders of the same names in"
-            f" them, {few(sorted(inside['train']))}: are they splits? Then say so with data.splits,"
-            f" like {splits} (in a recipe below [data], or with --set"
-            " 'data.splits=…'); if they are classes, rename them"
+            f" them, {few(sorted(inside['train']))}: if they are splits, say with {SPLITS_WAY}; if"
+            " they are classes, rename them"
         )
 
 
