@@ -195,12 +195,6 @@ def numbered(root: Path) -> None:
         named(root / name, names, 1000 * number)
 
 
-def names_in_capitals(root: Path) -> None:
-    classes(root)
-    for number in range(2):
-        picture(9000 + number).save(root / f"dog/{500 + number:04}.PNG")
-
-
 def foreign_class(root: Path) -> None:
     splits(root, "train", "val", "test")
     fill(root / "test/owl", 3, 7000)
@@ -275,25 +269,6 @@ def copied_boxes(root: Path) -> None:
         shutil.copy(root / f"train/{number}.png", root / f"val/{number}.png")
 
 
-def variants(root: Path) -> None:
-    """The same classes in colour and in grey, as in PlantVillage."""
-    for name in ("colour", "grey"):
-        classes(root / name, first=1000 * (name == "grey"))
-
-
-def class_in_a_class(root: Path) -> None:
-    classes(root)
-    fill(root / "cat/dog", 3, 7000)
-
-
-def stacks(root: Path) -> None:
-    """Of microscopes and films."""
-    classes(root)
-    for number, name in enumerate(("cat/stack.tif", "dog/film.gif")):
-        pages = [picture(9000 + 10 * number + page) for page in range(4)]
-        pages[0].save(root / name, save_all=True, append_images=pages[1:])
-
-
 def without_class_folders(root: Path) -> None:
     """As ImageNet's validation images are in its archive."""
     splits(root, "train")
@@ -339,17 +314,6 @@ def listed_with_spaces(root: Path) -> None:
     lines = [f"./images/my own/{name}" for name in [*names, "gone.png"]]
     (root / "train.txt").write_text("\ufeff" + "\n".join(lines) + "\n", "utf-8")
     edit_yaml(root, "train: images/train", "train: train.txt")
-
-
-def labels_elsewhere(root: Path) -> None:
-    """Two beside their images, and two that other systems wrote."""
-    materials.discs(root)
-    labels = sorted((root / "labels/train").iterdir())
-    for path in labels[:2]:
-        path.rename(root / "images/train" / path.name)
-    for path in labels[2:4]:
-        path.rename(path.with_suffix(".TXT"))
-    picture(1).save(root / "images/train/moving.gif")
 
 
 def boxes_from_windows(root: Path) -> None:

@@ -14,7 +14,6 @@ import typing
 import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, preparer
 from nas_attn.data.parts import BoxTable, Labelled, Parts, Place, box_table, detector_side
-from nas_attn.data.walking import plain
 from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
 from nas_attn.recipe.recipe import CocoSection, DataSection
 from nas_attn.system.paths import user_path
@@ -190,7 +188,7 @@ class Coco:
         if lacking:
             raise DataError(
                 f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}':"
-                f" {few(lacking)}{_written_otherwise(lacking[0], [folder])}"
+                f" {few(lacking)}"
             )
         return names, folder
 
@@ -266,7 +264,6 @@ class Coco:
         raise DataError(
             f"the image '{shorten(first)}' of '{file}' is not there (looked in"
             f" {few(list(looked_in))}): name the images' folder in data.coco.images"
-            f"{_written_otherwise(first, places)}"
         )
 
 
@@ -279,20 +276,6 @@ def _check_known(row: _Tag, images: Collection[str], names: Collection[int], pat
             f"the {what} with id {row.id} of '{path}' names the {lost}"
             f" {getattr(row, f'{lost}_id')}, which does not exist"
         )
-
-
-def _written_otherwise(name: str, places: Sequence[Path]) -> str:
-    """A file in these folders whose name differs only in case or Unicode form, or that has other
-    folders before it; empty if there is none.
-    """
-    inside = Path(name.replace("\\", "/"))
-    for place in places:
-        for folder in (place / inside.parent, place):
-            with suppress(OSError):
-                for entry in sorted(folder.iterdir()):
-                    if plain(entry.name) == plain(inside.name):
-                        return f"; '{entry}' is there: write file_name as its path in that folder"
-    return ""
 
 
 def _warn(sentence: str) -> None:
@@ -432,7 +415,7 @@ def coco_tags(section: DataSection, place: Place) -> Parts:
     annotated = find_tagged(section)
     _check_validation(annotated, section)
     known = {split: annotated.tagged(split) for split in annotated.files if split != "test"}
-    prepare = preparer(known["train"], list(known.values()), section, place)
+    prepare = preparer(known["train"], section, place)
     ready = {split: prepare(files) for split, files in known.items()}
     return Parts(
         ready["train"],
@@ -461,7 +444,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
     known = {split: annotated.read(split) for split in annotated.files if split != "test"}
     listed = {split: _files(annotated.root, sources) for split, (sources, _) in known.items()}
     sized = section.model_copy(update={"size": side})
-    prepare = preparer(listed["train"], list(listed.values()), sized, place)
+    prepare = preparer(listed["train"], sized, place)
 
     def ready(split: str) -> Labelled:
         sources, boxes = known[split] if split in known else annotated.read(split)

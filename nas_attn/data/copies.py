@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,14 +30,10 @@ from nas_attn.data.decoding import Size, orientation_of, shown_size, to_rgb
 from nas_attn.data.image_file import is_deep, opened_image, raw_mode, why_unreadable
 from nas_attn.data.inventory import BANDED, WHOLE, Remark
 from nas_attn.data.manifest import checksum
-from nas_attn.data.walking import plain
-from nas_attn.errors import DataError, few, several
+from nas_attn.errors import DataError, several
 
 # of what is kept in the cache
 LOOK_FORMAT = 10
-# Formats whose files may be stacks of pages or films. In a photograph of a telephone (MPO), the
-# second image is no other view of the scene.
-STACKS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
 # pixels of the shorter side, to which a JPEG is decoded
 DRAFT = 128
 # pixels of a side of the small versions that are compared; the longer side has a multiple
@@ -80,10 +76,6 @@ class Look:
     pixels: int = 0
     # the small version, bytes in hexadecimal digits
     thumb: str = ""
-    # whether there are more pages or frames in the file
-    stacked: bool = False
-    # whether all pixels have one colour
-    blank: bool = False
     # width and height in pixels, as it is shown
     size: Size = (0, 0)
     # whether RGB leaves something out: it is no photograph, it has more than 8 bits, or a fourth
@@ -125,7 +117,6 @@ def _open(path: Path) -> dict[str, Any]:
             opened.draft("RGB", (DRAFT, DRAFT))
             if is_deep(opened):
                 return _open_bands(path)
-            stacked = opened.format in STACKS and getattr(opened, "is_animated", False)
             # Pillow leaves out a fourth channel of a TIFF whose meaning is not said
             unsaid = any(raw_mode(tile.args).startswith("RGBX") for tile in opened.tile)
             image = ImageOps.exif_transpose(opened)
@@ -137,8 +128,6 @@ def _open(path: Path) -> dict[str, Any]:
         return {
             "pixels": checksum(_content(shown)),
             "thumb": _thumb(shown).hex(),
-            "stacked": stacked,
-            "blank": _is_blank(shown),
             "size": size,
             "banded": banded,
             "bands": bands,
@@ -162,7 +151,6 @@ def _open_bands(path: Path) -> dict[str, Any]:
     return {
         "pixels": checksum([repr(values.shape).encode(), values.tobytes()]),
         "thumb": _thumb(Image.fromarray(grey.astype(np.uint8))).hex(),
-        "blank": bool((values == values[0, 0]).all()),
         "size": (width, height),
         "banded": True,
         "bands": bands,
@@ -195,11 +183,6 @@ def _content(image: Image.Image) -> Iterator[bytes]:
         yield strip.tobytes()
 
 
-def _is_blank(image: Image.Image) -> bool:
-    first = np.asarray(image.crop((0, 0, 1, 1)))[0, 0]
-    return all(bool((np.asarray(strip) == first).all()) for strip in _strips(image))
-
-
 def _thumb(image: Image.Image) -> bytes:
     # strips that differ along them would all look alike in a square
     wide = THUMB * max(1, min(LONGEST, int(image.width / image.height + ROUNDED)))
@@ -209,8 +192,7 @@ def _thumb(image: Image.Image) -> bytes:
 
 def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> list[Remark]:
     """Returns what images and their names tell: equal and nearly equal images in two splits, in
-    two classes, or that a split may part; images of one colour, files with several images, names
-    that belong together, and names that differ only in form.
+    two classes, or that a split may part; bands that are not read, and names that belong together.
 
     Args:
         seen: All images, the unreadable ones included.
@@ -227,23 +209,6 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
     if by_groups:
         together = "remove them, or keep them together with data.groups"
     remarks = [*_equal(readable, parted, together), *_near(readable, parted, together)]
-    if blank := [image.name for image in readable if image.look.blank]:
-        remarks.append(
-            Remark(
-                "one_colour",
-                f"{several(len(blank), 'image')} of one colour all over, such as '{blank[0]}',"
-                " which show nothing; what is transparent is white here",
-            )
-        )
-    if stacks := [image.name for image in readable if image.look.stacked]:
-        remarks.append(
-            Remark(
-                "several_pages",
-                f"{several(len(stacks), 'file')} with several pages or frames ({few(stacks)}): only"
-                " the first of each is read; save the others as files of their own if they are to"
-                " count",
-            )
-        )
     if banded := [image for image in readable if image.look.banded]:
         first = banded[0]
         remarks.append(
@@ -255,7 +220,7 @@ def image_remarks(seen: Sequence[Seen], *, grouped: bool, by_groups: bool) -> li
         )
     if not grouped:
         remarks += _shared_names(seen, parted, by_groups=by_groups)
-    return remarks + _same_names(seen)
+    return remarks
 
 
 def _equal(seen: Sequence[Seen], parted: str, together: str) -> list[Remark]:
@@ -402,64 +367,30 @@ def _pattern_for(name: str) -> str:
     return f"^(.+){re.escape(separator) if separator in '.(' else separator}"
 
 
-def _shared_names(seen: Sequence[Seen], divided: str, *, by_groups: bool) -> list[Remark]:
-    """Images whose names say that they belong together, but that are in two splits, or may come
-    into two.
-    """
-    origins = [origin(image.name) for image in seen]
-    counts = Counter(filter(None, origins))
-    shared = [count for count in counts.values() if count > 1]
-    if len(shared) < LEAST_NAMES * len({image.label for image in seen}) or sum(
-        shared
-    ) < LEAST_SHARED * len(origins):
-        return []
-    first: dict[str, Seen] = {}
-    apart: dict[str, dict[str, Pair]] = {"splits": {}, "parted": {}}
-    for image, called in zip(seen, origins, strict=True):
-        before = first.setdefault(called, image)
-        if called and before.split != image.split:
-            apart["splits"].setdefault(called, (before, image))
-        elif called and before is not image and image.split == divided:
-            apart["parted"].setdefault(called, (before, image))
-    remarks: list[Remark] = []
-    for place, pairs in apart.items():
-        if pairs:
-            called, (one, other) = next(iter(pairs.items()))
-            names = several(len(pairs), "name")
-            such = (
-                f"such as '{one.name}' and '{other.name}': if '{called}' is one photograph, film or"
-                " patient"
-            )
-            if place == "splits":
-                said = (
-                    f"{names} shared by images of two splits, {such}, scores on it tell nothing"
-                    " about new ones; put its images into one split"
-                )
-            else:
-                way_out = WITHOUT_GROUPS
-                if by_groups:
-                    pattern = f"{{ pattern = '{_pattern_for(other.name)}' }}"
-                    way_out = f"keep its images together with data.groups = {pattern}"
-                said = f"{names} shared by images that may come into two splits, {such}, {way_out}"
-            remarks.append(Remark("shared_names", said))
-    return remarks
-
-
-def _same_names(seen: Sequence[Seen]) -> list[Remark]:
-    """Files of one folder whose names differ only in case or Unicode form."""
-    names_by_form: dict[str, str] = {}
-    others = []
+def _shared_names(seen: Sequence[Seen], parted: str, *, by_groups: bool) -> Iterator[Remark]:
+    """About names that several images share, which are in two splits, or may come into two."""
+    by_origin: defaultdict[str, list[Seen]] = defaultdict(list)
     for image in seen:
-        other = names_by_form.setdefault(plain(image.name), image.name)
-        if other != image.name:
-            others.append([other, image.name])
-    if not others:
-        return []
-    return [
-        Remark(
-            "same_names",
-            f"{several(len(others), 'file')} whose name differs from another one's only in case or"
-            f" Unicode form, such as '{others[0][0]}' and '{others[0][1]}': on Windows and macOS,"
-            " one of the two replaces the other; rename them",
+        if called := origin(image.name):
+            by_origin[called].append(image)
+    shared = {called: images for called, images in by_origin.items() if len(images) > 1}
+    labels = {image.label for image in seen}
+    count = sum(map(len, shared.values()))
+    if len(shared) < LEAST_NAMES * len(labels) or count < LEAST_SHARED * len(seen):
+        return
+    apart = {
+        called: images
+        for called, images in shared.items()
+        if len({image.split for image in images}) > 1 or images[0].split == parted
+    }
+    for called, images in itertools.islice(apart.items(), 1):
+        way_out = WITHOUT_GROUPS
+        if by_groups:
+            pattern = _pattern_for(images[1].name)
+            way_out = f"keep its images together with data.groups = {{ pattern = '{pattern}' }}"
+        yield Remark(
+            "shared_names",
+            f"{several(len(apart), 'name')} shared by images that are in two splits, or may come"
+            f" into two, such as '{images[0].name}' and '{images[1].name}': if '{called}' is one"
+            f" photograph, film or patient, {way_out}",
         )
-    ]

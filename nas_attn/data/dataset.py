@@ -362,9 +362,6 @@ class Dataset:
     drawn: Redivision | None = None
     # all images that are divided, in order, where each seed divides them anew
     whole: Callable[[], Split] | None = None
-    # Why labels mean different things in different files, with the way out; else empty. No new
-    # study begins on such images.
-    contradiction: str = ""
 
     def of_seed(self, seed: int) -> Dataset:
         """Returns the data as runs of this seed train and are scored on them: where each seed

@@ -1,16 +1,13 @@
 """Image files and their masks as arrays: turned, scaled and cut.
 
 Masks and boxes are drawn on an image as its file stores it, or as its EXIF data say it is shown.
-Where width and height change places, the size of the labels tells it. One program has drawn the
-labels of a data set, so what these images tell holds for all others: those turned by 180 degrees,
-mirrored, or square.
+Where width and height change places, the size of the labels tells it; else the image is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,9 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from nas_attn.data.bands import Bands, is_array, read_bands
-from nas_attn.data.cache import remembered_each
 from nas_attn.data.image_file import REASON_LETTERS, is_deep, opened_image, why_unreadable
-from nas_attn.data.inventory import NOT_COUNTED, DrawnOn
+from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.manifest import checksum
 from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, shorten
@@ -42,8 +38,6 @@ class Masked:
     mask: Path
     # the mask's values are below this, or NOT_COUNTED
     classes: int
-    # what the mask is drawn on, where its size does not tell
-    otherwise: DrawnOn = "shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +47,6 @@ class Framed:
     image: Path
     # (width, height) of its annotations
     size: tuple[int, int]
-    # what they are drawn on, where this size does not tell; most programs ignore EXIF data
-    otherwise: DrawnOn = "stored"
 
 
 Source = Path | Masked | Framed
@@ -201,8 +193,8 @@ def _mask(source: Masked, stored: Size, orientation: int) -> NDArray[np.uint8]:
             raise ValueError(
                 f"its mask is {opened.size[0]}x{opened.size[1]}, the image {shown[0]}x{shown[1]}"
             )
-        drawn = drawn_on(opened.size, stored, shown) or source.otherwise
-        mask = np.asarray(turned(opened, orientation) if drawn == "stored" else opened)
+        is_stored = _is_drawn_on_stored(opened.size, stored, orientation, "its mask is")
+        mask = np.asarray(turned(opened, orientation) if is_stored else opened)
     wrong = mask[((mask >= source.classes) | (mask < 0)) & (mask != NOT_COUNTED)]
     if len(wrong):
         raise ValueError(
@@ -247,11 +239,18 @@ def shown_size(stored: Size, orientation: int) -> Size:
     return stored if orientation < 5 else stored[::-1]
 
 
-def drawn_on(size: Size, stored: Size, shown: Size) -> DrawnOn | None:
-    """Returns what labels of one of these two sizes are drawn on; None: both are the same."""
-    if stored == shown:
-        return None
-    return "stored" if size == stored else "shown"
+def _is_drawn_on_stored(size: Size, stored: Size, orientation: int, what: str) -> bool:
+    """Whether a mask or boxes of this size are drawn on the image as its file stores it. Raises
+    ValueError: an image is turned, and they fit both.
+    """
+    if orientation == 1:
+        return False
+    if shown_size(stored, orientation) == stored:
+        raise ValueError(
+            f"EXIF data turn it, and its size does not tell what {what} drawn on: run mogrify"
+            " -auto-orient, or remove the tag"
+        )
+    return size == stored
 
 
 def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
@@ -262,9 +261,9 @@ def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
         shown = shown_size(stored, orientation)
         if source.size not in (shown, stored):
             raise ValueError(f"an image of size {shown}, annotated as {source.size}")
-        drawn = drawn_on(source.size, stored, shown) or source.otherwise
+        is_stored = _is_drawn_on_stored(source.size, stored, orientation, "its boxes are")
         image = to_rgb(opened)
-    return framed(turned(image, orientation) if drawn == "shown" else image, cut.height)
+    return framed(image if is_stored else turned(image, orientation), cut.height)
 
 
 def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -366,86 +365,3 @@ def fitted(
         return whole
     middle: Image.Image = functional.center_crop(scaled, list(cut.size))
     return middle
-
-
-# of what is kept of EXIF data
-TURN_FORMAT = 1
-# What a PNG has where it has EXIF data: a chunk, or a text by Exiftool or ImageMagick. Without one
-# of them, Pillow would decode it all to say so.
-PNG_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-
-
-@dataclass(frozen=True, slots=True)
-class Turned:
-    """An image that its EXIF data turn."""
-
-    source: Masked | Framed
-    # what its labels are drawn on, by their size; None: both have this size
-    drawn_on: DrawnOn | None
-
-
-def turned_images(root: Path, sources: Sequence[Source]) -> list[Turned]:
-    """Finds the images that EXIF data turn, if they have masks or boxes. Opens each, and keeps what
-    it shows until a file changes.
-    """
-    labelled = [source for source in sources if not isinstance(source, Path)]
-    if not labelled:
-        return []
-    images = [source.image for source in labelled]
-    turns = remembered_each(root, ("turns", TURN_FORMAT), images, images, _orientation)
-    turned_ones = (
-        _turned(source, orientation)
-        for source, orientation in zip(labelled, turns, strict=True)
-        if orientation != 1
-    )
-    return [image for image in turned_ones if image is not None]
-
-
-def told(seen: Iterable[Turned]) -> DrawnOn | None:
-    """Returns what the labels of a data set are drawn on; None: no image tells it, or two
-    contradict each other.
-    """
-    answers = {image.drawn_on for image in seen if image.drawn_on is not None}
-    return answers.pop() if len(answers) == 1 else None
-
-
-def drawn_alike(sources: Sequence[Source], answer: DrawnOn | None) -> Sequence[Source]:
-    """Returns the same images, with labels that are drawn on what the data set has told."""
-    if answer is None:
-        return sources
-    return tuple(
-        source if isinstance(source, Path) else replace(source, otherwise=answer)
-        for source in sources
-    )
-
-
-def _turned(source: Masked | Framed, orientation: int) -> Turned | None:
-    """None: it cannot be read, or its labels have another size, which is said where it is
-    decoded.
-    """
-    # decoders raise any error for damaged files
-    with suppress(Exception):
-        stored = _size(source.image)
-        shown = shown_size(stored, orientation)
-        size = source.size if isinstance(source, Framed) else _size(source.mask)
-        if size in (stored, shown):
-            return Turned(source, drawn_on(size, stored, shown))
-    return None
-
-
-def _size(image: Path) -> Size:
-    with opened_image(image) as opened:
-        return opened.size
-
-
-def _orientation(image: Path) -> int:
-    # decoders raise any error for damaged files
-    with suppress(Exception), opened_image(image) as opened:
-        if opened.format != "PNG" or _is_marked(image):
-            return orientation_of(opened)
-    return 1
-
-
-def _is_marked(png: Path) -> bool:
-    content = png.read_bytes()
-    return any(mark in content for mark in PNG_MARKS)

@@ -43,10 +43,7 @@ from nas_attn.data.decoding import (
     Masked,
     Source,
     decode_all,
-    drawn_alike,
     files_of,
-    told,
-    turned_images,
 )
 from nas_attn.data.inventory import NOT_COUNTED, WHOLE
 from nas_attn.data.manifest import Listing
@@ -56,11 +53,10 @@ from nas_attn.data.splitting import GroupsOf, amount, divided, find_groups
 from nas_attn.data.walking import (
     Layout,
     class_names,
-    classes_problem,
     layout,
+    plain,
     subfolders,
     walk,
-    without_spaces,
 )
 from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, printable, several
 from nas_attn.recipe.recipe import DataSection, SplitsSection
@@ -123,8 +119,7 @@ def read(section: DataSection, place: Place) -> Parts:
     folders = layout(root, section.splits)
     classes = class_names(folders.train)
     lister = partial(_list, folders, classes)
-    parts = split_folder(folders, section, place, lister, classes, classes)
-    return replace(parts, contradiction=classes_problem(folders.train, classes))
+    return split_folder(folders, section, place, lister, classes, classes)
 
 
 def image_folder(section: DataSection) -> Path:
@@ -162,7 +157,7 @@ def split_folder(
         test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
         kept = everything.subset(test)
         learnt = everything.subset(rest)
-        ready = preparer(learnt, [everything], section, place)
+        ready = preparer(learnt, section, place)
         return Parts(ready(learnt), None, lambda: ready(kept), classes, unread=_unread(kept))
 
     validation = folders.splits.get("validation")
@@ -185,7 +180,7 @@ def split_folder(
         except DataError as error:
             missing = str(error)
     _check_apart([*splits, *last])
-    ready = preparer(splits[0], splits, section, place)
+    ready = preparer(splits[0], section, place)
 
     def test_part() -> Labelled:
         if missing:
@@ -278,40 +273,29 @@ def _list(places: Layout, classes: Sequence[str], groups_of: GroupsOf | None, sp
 
 def _check_known(folder: Path, classes: Sequence[str]) -> None:
     """Raises DataError: a folder has a class that the training images do not have."""
-    class_by_name = {without_spaces(name): name for name in classes}
     for strange in sorted(set(subfolders(folder)) - set(classes)):
-        if alike := class_by_name.get(without_spaces(strange)):
-            raise DataError(
-                f"'{folder}' has the class '{strange}', which is written in another Unicode form,"
-                f" case or spaces than '{alike}' of the training images: rename one of them"
-            )
-        raise DataError(f"'{folder}' has a class '{strange}' that the training images do not have")
+        way_out = ""
+        if plain(strange) in map(plain, classes):
+            way_out = ", but one written in another Unicode form or case: rename one of the two"
+        raise DataError(
+            f"'{folder}' has a class '{strange}' that the training images do not have{way_out}"
+        )
 
 
-def preparer(
-    train: Files, known: Sequence[Files], section: DataSection, place: Place
-) -> Callable[[Files], Labelled]:
+def preparer(train: Files, section: DataSection, place: Place) -> Callable[[Files], Labelled]:
     """Returns a function that decodes the images of any split, and maps them into memory. It raises
     DataError: one cannot be read and is to be refused.
 
     Args:
         train: The training images: all splits have bands of 8 bits, or of more, as these.
-        known: The images that may tell what masks and boxes are drawn on.
         section: The recipe's data.
         place: Where the images go.
     """
     deep = False
     if section.channels is not None:
         deep = _are_deep(train.root, train.paths)
-    cut = _cut(section)
-    seen = itertools.chain(*(turned_images(files.root, files.sources) for files in known))
-    drawn_on = told(seen)
-
-    def prepare(files: Files) -> Labelled:
-        alike = replace(files, sources=drawn_alike(files.sources, drawn_on))
-        return _prepared(alike, replace(cut, deep=deep), section, place)
-
-    return prepare
+    cut = replace(_cut(section), deep=deep)
+    return lambda files: _prepared(files, cut, section, place)
 
 
 def _are_deep(root: Path, paths: Sequence[Path]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from nas_attn.errors import few, several
 from nas_attn.recipe.sections import Fit, InputSize, height_and_width
@@ -22,8 +22,6 @@ WHOLE = "all"
 NOT_COUNTED = 255
 # of unreadable files
 SHOWN_REASONS = 5
-# what masks and boxes are drawn on: an image as its file stores it, or as EXIF data say it is shown
-DrawnOn = Literal["stored", "shown"]
 
 
 # what the outputs of a network stand for, one and several

@@ -201,7 +201,6 @@ class _Source:
             moments=moments,
             manifest=manifest,
             drawn=halves.drawn,
-            contradiction=parts.contradiction,
         )
 
 

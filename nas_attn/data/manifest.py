@@ -21,9 +21,6 @@ from numpy.typing import NDArray
 
 from nas_attn.errors import several
 
-# examples of each kind of change
-SHOWN_NAMES = 3
-
 
 @dataclass(frozen=True, eq=False)
 class Listing:
@@ -103,30 +100,17 @@ class Manifest:
         except (zlib.error, KeyError, TypeError) as error:
             raise ValueError(f"no manifest: {error}") from None
 
-    def changes(self, before: Manifest) -> dict[str, list[str]]:
-        """Returns what differs from the images of before: kind of change -> names of images, empty
-        for images without names.
-        """
+    def described_changes(self, kept: str) -> str:
+        """Says what differs from the `text` of an earlier manifest: `2 images added, 1 changed`."""
+        before = Manifest.from_text(kept)
         then = before._digests()
         now = self._digests()
-        other = {key for key in then.keys() & now if _differ(then[key], now[key])}
-        changes = {
-            "added": now.keys() - then,
-            "removed": then.keys() - now,
-            "with another content or label": other,
+        counts = {
+            "added": len(now.keys() - then),
+            "removed": len(then.keys() - now),
+            "changed": sum(_differ(then[key], now[key]) for key in then.keys() & now),
         }
-        return {kind: sorted(key[0] for key in keys) for kind, keys in changes.items() if keys}
-
-    def described_changes(self, kept: str) -> str:
-        """Says what differs from the `text` of an earlier manifest: `2 images added ('cat/1.png',
-        'cat/2.png'), 1 image removed ('dog/7.png')`.
-        """
-        before = Manifest.from_text(kept)
-        parts = []
-        for kind, names in self.changes(before).items():
-            named = [f"'{name}'" for name in names if name]
-            shown = ", ".join([*named[:SHOWN_NAMES], *["…"][: len(named) - SHOWN_NAMES]])
-            parts.append(f"{several(len(names), 'image')} {kind}{f' ({shown})' if shown else ''}")
+        parts = [f"{several(count, 'image')} {how}" for how, count in counts.items() if count]
         if before.classes != self.classes:
             parts.append(
                 f"classes {', '.join(self.classes)} instead of {', '.join(before.classes)}"

@@ -2,34 +2,29 @@
 in each of its splits.
 
 A mask is a PNG with its image's name, scaled to the nearest value. Its values are class numbers: 0
-is the first in `PATH/classes.txt`, 255 none. The same value must have the same colour in all masks:
-programs that make a palette for each file number its colours anew, so that 1 is the road in one
-file and the sky in the next, and nothing else would show it.
+is the first in `PATH/classes.txt`, 255 none.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from nas_attn.data.cache import remembered, remembered_each
+from nas_attn.data.cache import remembered_each
 from nas_attn.data.decoding import Masked, mask_values
 from nas_attn.data.folder import Files, image_folder, split_folder
-from nas_attn.data.image_file import opened_image, why_unreadable
+from nas_attn.data.image_file import why_unreadable
 from nas_attn.data.inventory import WHOLE
 from nas_attn.data.parts import Parts, Place
 from nas_attn.data.splitting import GroupsOf
 from nas_attn.data.walking import Layout, layout, subfolders, walk
-from nas_attn.errors import DataError, few, printable, shorten
+from nas_attn.errors import DataError, few, shorten
 from nas_attn.recipe.recipe import DataSection, SplitsSection
-from nas_attn.system.processes import cores
 
 NAMES_FILE = "classes.txt"
 MOST_CLASSES = 255
@@ -44,7 +39,7 @@ def read_masks(section: DataSection, place: Place) -> Parts:
     root = image_folder(section)
     classes = _names(root)
     folders = _masked_layout(root, section.splits)
-    parts = split_folder(
+    return split_folder(
         folders,
         section,
         place,
@@ -52,7 +47,6 @@ def read_masks(section: DataSection, place: Place) -> Parts:
         classes,
         ("image",),
     )
-    return replace(parts, contradiction=palettes_problem(root, _mask_files(folders)))
 
 
 def _names(root: Path) -> tuple[str, ...]:
@@ -87,14 +81,10 @@ class MaskedFiles:
 
 
 def look(root: Path, splits: SplitsSection | None = None) -> MaskedFiles:
-    """Finds the files of a folder with masks, unopened but for their palettes. Raises DataError:
-    one is missing.
-    """
+    """Finds the files of a folder with masks, unopened. Raises DataError: one is missing."""
     classes = _names(root)
     folders = _masked_layout(root, splits)
     masks = _mask_files(folders)
-    if problem := palettes_problem(root, masks):
-        raise DataError(problem)
     pairs: dict[str, Sequence[Masked]] = {}
     alone: list[Path] = []
     for split, inside in (folders.splits or {WHOLE: (root,)}).items():
@@ -185,59 +175,3 @@ def _pairs(root: Path, folder: Path, classes: int) -> list[Masked]:
     if not paths:
         raise DataError(f"'{folder / 'images'}' has no image")
     return [Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True)]
-
-
-# of what is kept in the cache
-PALETTE_FORMAT = 1
-Colour = tuple[int, ...]
-
-
-def palettes_problem(root: Path, masks: Sequence[Path]) -> str:
-    """Returns which value has two colours in these masks of a folder, and the way out; empty if
-    none.
-    """
-    question = ("palettes", PALETTE_FORMAT)
-    return str(remembered(root, question, masks, lambda: _problem(root, masks)))
-
-
-def _problem(root: Path, masks: Sequence[Path]) -> str:
-    """What is wrong; empty if nothing is. Only files whose palettes differ are decoded."""
-    with ThreadPoolExecutor(cores()) as pool:
-        palettes = dict(zip(masks, pool.map(_palette, masks), strict=True))
-    if len(set(palettes.values()) - {b""}) < 2:
-        return ""
-    first: dict[int, tuple[Colour, Path]] = {}
-    for path, colours in _used(palettes):
-        for value, colour in colours.items():
-            colour_before, where = first.setdefault(value, (colour, path))
-            if colour_before != colour:
-                return (
-                    f"the masks of '{root}' have different palettes: the value {value} is the"
-                    f" colour {colour_before} in '{_below(where, root)}' and {colour} in"
-                    f" '{_below(path, root)}', so that it means two classes; save all masks with"
-                    " one palette, or as grey images of class numbers"
-                )
-    return ""
-
-
-def _palette(mask: Path) -> bytes:
-    """Empty: it has none, or cannot be read, which whoever decodes it reports."""
-    # decoders raise any error
-    with suppress(Exception), opened_image(mask) as image:
-        if image.mode == "P" and image.palette is not None:
-            return image.palette.tobytes()
-    return b""
-
-
-def _used(palettes: Mapping[Path, bytes]) -> Iterator[tuple[Path, Mapping[int, Colour]]]:
-    """The colours of the values that each mask with a palette has."""
-    for path, palette in palettes.items():
-        if not palette:
-            continue
-        with suppress(Exception), opened_image(path) as image:
-            values = np.unique(np.asarray(image)).tolist()
-            yield path, {value: tuple(palette[3 * value : 3 * value + 3]) for value in values}
-
-
-def _below(path: Path, root: Path) -> str:
-    return printable(path.relative_to(root).as_posix())

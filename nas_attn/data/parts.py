@@ -153,5 +153,3 @@ class Parts:
     missing_test: str = ""
     # names and classes of the test images, if they are known unread
     unread: Listing | None = None
-    # why labels mean different things in different files, with the way out; else empty
-    contradiction: str = ""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nas_attn.data import coco, masks, table, yolo_files
 from nas_attn.data.bands import missing_reader
 from nas_attn.data.copies import Look, Seen, image_remarks, look_at
-from nas_attn.data.decoding import Framed, Masked, Size, more_bits, told, turned_images
+from nas_attn.data.decoding import Size, more_bits
 from nas_attn.data.folder import image_folder
 from nas_attn.data.inventory import (
     NOT_COUNTED,
@@ -28,8 +28,8 @@ from nas_attn.data.inventory import (
     Remark,
     Shapes,
 )
-from nas_attn.data.walking import Layout, class_names, classes_problem, layout, subfolders, walk
-from nas_attn.data.yolo_files import labels_file, read_labels
+from nas_attn.data.walking import Layout, class_names, layout, subfolders, walk
+from nas_attn.data.yolo_files import labels_file
 from nas_attn.errors import DataError, few, several
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.recipe.tables import Kind
@@ -235,8 +235,6 @@ def take(
     root = image_folder(DataSection(name=f"folder:{path}"))
     folders = layout(root, splits)
     classes = class_names(folders.train)
-    if problem := classes_problem(folders.train, classes):
-        raise DataError(problem)
     shown = {name: printable_name(name) for name in classes}
     survey = _Survey(
         root, "classes", tuple(shown.values()), list(folders.splits) or [WHOLE], channels=channels
@@ -261,7 +259,6 @@ def take(
                         f" {_refused(split)}; add it to train, or move it out of the folder",
                     )
                 )
-    survey.remarks += _folders_in_classes(survey)
     survey.remarks += _lacking_classes(survey.counts)
     survey.remarks += _small_classes(survey.counts)
     return survey.inventory(splits)
@@ -291,46 +288,6 @@ def _check_counts(survey: _Survey) -> None:
             f"class '{name}' of '{survey.root}' has {' beside '.join(found)}, and each class needs"
             f" {FEWEST_TO_SPLIT} for splits: add some, or move the folder away if it is no class"
         )
-
-
-def _folders_in_classes(survey: _Survey) -> list[Remark]:
-    """About folders below the class folders that may be the classes, or have another one's name."""
-    inside: dict[str, dict[str, Path]] = {}
-    direct: set[str] = set()
-    classes: set[str] = set()
-    for path, (_, label) in zip(survey.paths, survey.places, strict=True):
-        classes.add(label)
-        name = printable_name(path.parent.name)
-        if name == label:
-            direct.add(label)
-        else:
-            inside.setdefault(label, {}).setdefault(name, path.parent)
-    remarks: list[Remark] = []
-    for label, folders in inside.items():
-        for name in sorted(classes & folders.keys()):
-            (folder,) = survey.names([folders[name]])
-            remarks.append(
-                Remark(
-                    "class_in_folder",
-                    f"the images in '{folder}' count as '{label}', although '{name}' is a class,"
-                    " too: move them if that is wrong",
-                )
-            )
-    nested = [label for label in inside if label not in direct]
-    for one, other in itertools.combinations(nested, 2):
-        shared = sorted(inside[one].keys() & inside[other].keys())
-        if len(shared) > 1:
-            (parent,) = survey.names([inside[one][shared[0]].parent])
-            remarks.append(
-                Remark(
-                    "classes_below",
-                    f"the classes are {few(sorted(classes))}, and {few([one, other])} have the same"
-                    f" folders in them, {few(shared)}: if these are the classes, give the folder"
-                    f" around them, {parent}, or name those for each split with data.splits",
-                )
-            )
-            break
-    return remarks
 
 
 def _refused(split: str) -> str:
@@ -390,7 +347,7 @@ def take_masked(
     channels: int | None = None,
 ) -> Inventory:
     """Takes the inventory of `folder:PATH` with masks; arguments as in `take`. Raises DataError: a
-    mask or the names are missing, or palettes differ.
+    mask or the names are missing.
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
     masked = masks.look(root, splits)
@@ -422,7 +379,7 @@ def take_masked(
     survey.left_out["outside images and masks"] = sorted(set(everything.images) - read)
     survey.look(grouped=grouped)
     survey.check_readable()
-    survey.remarks += [*_about_turned(survey, masked.pairs), *undrawn]
+    survey.remarks += undrawn
     return survey.inventory(splits)
 
 
@@ -494,34 +451,6 @@ def _about_targets(labels: Kind, names: Sequence[str], targets: NDArray[np.float
     )
 
 
-def _about_turned(
-    survey: _Survey, by_split: Mapping[str, Sequence[Masked | Framed]]
-) -> list[Remark]:
-    """The images that EXIF data turn, if no image but those of the test tells what labels are drawn
-    on.
-    """
-    seen = {split: turned_images(survey.root, sources) for split, sources in by_split.items()}
-    known = itertools.chain(*(images for split, images in seen.items() if split != "test"))
-    if told(known) is not None:
-        return []
-    unclear = [image.source for image in itertools.chain(*seen.values()) if not image.drawn_on]
-    if not unclear:
-        return []
-    names = list(dict.fromkeys(survey.names(source.image for source in unclear)))
-    taken = unclear[0].otherwise
-    way_out = "if it was the image as stored, remove the tag"
-    if taken == "stored":
-        way_out = "if it was the image as shown, save it turned, without the tag"
-    return [
-        Remark(
-            "turned_images",
-            f"{several(len(names), 'image')} that EXIF data turn or mirror, such as '{names[0]}',"
-            f" and the sizes do not tell what {survey.labels} were drawn on: the image as {taken}"
-            f" is taken; {way_out}",
-        )
-    ]
-
-
 def _take_boxed(section: DataSection) -> Inventory:
     """The inventory of `coco:FOLDER`. Raises DataError: annotations or images are missing or
     wrong.
@@ -530,14 +459,13 @@ def _take_boxed(section: DataSection) -> Inventory:
     classes = tuple(annotated.classes.values())
     survey = _Survey(annotated.root, "boxes", classes, list(annotated.files))
     without: list[Remark] = []
-    framed: dict[str, Sequence[Framed]] = {}
     sides: list[tuple[float, float]] = []
     for split in annotated.files:
-        framed[split], boxes = annotated.read(split)
-        for image, rows in zip(framed[split], boxes, strict=True):
+        framed, boxes = annotated.read(split)
+        for image, rows in zip(framed, boxes, strict=True):
             areas = (rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2])
             sides += [(side, max(image.size)) for side in np.sqrt(areas).tolist()]
-        paths = [image.image for image in framed[split]]
+        paths = [image.image for image in framed]
         survey.add(split, paths)
         bare = [path for path, rows in zip(paths, boxes, strict=True) if not len(rows)]
         without += _without_a_box(survey, split, bare)
@@ -547,7 +475,7 @@ def _take_boxed(section: DataSection) -> Inventory:
     ]
     survey.look(by_groups=False)
     survey.check_readable()
-    survey.remarks += [*_about_turned(survey, framed), *without]
+    survey.remarks += without
     survey.measure(sides)
     return survey.inventory()
 
@@ -578,39 +506,19 @@ def _take_yolo(section: DataSection) -> Inventory | None:
     _check_there(section, by_split)
     splits = [split for split, images in by_split.items() if images]
     survey = _Survey(yaml.parent, "boxes", classes, splits)
-    about_labels: list[Remark] = []
     boxes: list[tuple[Path, float, float]] = []
     gone: list[Path] = []
     for split in splits:
         images = [image for image in by_split[split] if image.is_file()]
         gone += [image for image in by_split[split] if not image.is_file()]
         survey.add(split, images)
-        labels = read_labels(images, len(classes), points="kpt_shape" in described)
-        if images and len(labels.empty) == len(images):
-            there = f"; '{labels.elsewhere[0]}' is not read" if labels.elsewhere else ""
+        found = yolo_files.boxes_of(images)
+        if images and not found:
             raise DataError(
-                f"no image of {split} in '{yaml}' has a label: the first, '{images[0]}', should"
-                f" have its labels in '{labels_file(images[0])}'{there}"
+                f"no image of {split} in '{yaml}' has a label: those of '{images[0]}' are looked"
+                f" for in '{labels_file(images[0])}'"
             )
-        survey.wrong |= labels.wrong
-        boxes += labels.boxes
-        about_labels += _without_a_box(survey, split, labels.empty)
-        if elsewhere := survey.names(labels.elsewhere):
-            said = (
-                f"{several(len(elsewhere), 'file')} that may be labels of {split} not read"
-                f" ({few(elsewhere)}): ultralytics looks in the folder labels beside images, and"
-                " for .txt; move or rename them"
-            )
-            about_labels.append(Remark("unread_labels", said))
-        if labels.polygons:
-            said = (
-                f"{several(labels.polygons, 'polygon')} in the labels of {split}: a detector learns"
-                " the boxes round them"
-            )
-            about_labels.append(Remark("polygons", said))
-        if labels.repeated:
-            said = f"{several(labels.repeated, 'label')} of {split} twice, counted once"
-            about_labels.append(Remark("repeated_labels", said))
+        boxes += found
     survey.look(by_groups=False)
     sides: list[tuple[float, float]] = []
     for image, width, height in boxes:
@@ -621,7 +529,6 @@ def _take_yolo(section: DataSection) -> Inventory | None:
     for name in survey.names(gone):
         survey.unreadable[name] = "a file lists it, but it is not there"
     survey.check_readable()
-    survey.remarks += about_labels
     survey.left_out["that ultralytics does not read"] = _unread_by_yolo(section)
     return survey.inventory()
 

@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -39,10 +39,8 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 # of files that may hold the labels of images beside them
-TABLE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx", ".xml", ".txt")
+TABLE_ENDINGS = (".csv", ".tsv", ".json", ".yaml", ".yml")
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
-# beside the images of a split
-ROBOFLOW_BOXES = "_annotations.coco.json"
 _FOLD = re.compile(r"fold[ _-]?\d+", re.IGNORECASE)
 SPLITS_WAY = (
     "data.splits which folders train, validate and test, as in --set"
@@ -215,141 +213,68 @@ def _are_splits(root: Path, names: list[str], called: list[str]) -> bool:
 
 def _check_no_hidden_splits(root: Path, names: Sequence[str]) -> None:
     """Raises DataError: folders that would be classes are called after splits (`seg_train`,
-    `seg_test`), and have folders of the same names in them.
+    `seg_test`), and no image lies in them directly.
     """
-    by_split: dict[str, str] = {}
-    for name in names:
-        words = set(re.split(r"[^a-z]+", name.lower()))
-        for split, names_of_split in SPLIT_NAMES.items():
-            if words.intersection(names_of_split):
-                by_split.setdefault(split, name)
-                break
-    if len(by_split) < 2 or "train" not in by_split:
+    called: dict[str, str] = {}
+    for split, (name, words) in itertools.product(
+        SPLIT_NAMES, ((name, set(re.split(r"[^a-z]+", name.lower()))) for name in names)
+    ):
+        if words.intersection(SPLIT_NAMES[split]):
+            called.setdefault(split, name)
+    if len(called) < 2 or "train" not in called:
         return
-    # the folders in which images lie, by their names
-    inside = {
-        split: {image.parent.name: image.parent for image in reversed(walk(root / name).images)}
-        for split, name in by_split.items()
-    }
-    given = {}
-    for split, folders in inside.items():
-        shared = inside["train"].keys() & folders.keys() - set(by_split.values())
-        if len(shared) > 1:
-            parents = sorted({folders[name].parent for name in shared})
-            given[split] = [parent.relative_to(root).as_posix() for parent in parents]
-    if len(given) > 1:
+    images = itertools.chain(*(walk(root / name).images for name in called.values()))
+    if all(image.parent.parent != root for image in images):
         raise DataError(
-            f"'{root}' has {_folders(list(by_split.values()))}, with folders of the same names in"
-            f" them, {few(sorted(inside['train']))}: if they are splits, say with {SPLITS_WAY}; if"
-            " they are classes, rename them"
+            f"'{root}' has {_folders(list(called.values()))}: if they are splits, say with"
+            f" {SPLITS_WAY}; if they are classes, rename them"
         )
 
 
 def class_names(folders: Sequence[Path]) -> tuple[str, ...]:
     """Returns the class folders of the folders with training images. Raises DataError: there are
-    not two; it says what the first folder looks like.
+    not two, or the splits are inside them.
     """
     folder = folders[0]
     names = sorted({name for one in folders for name in subfolders(one)})
-    if form := _other_form(folder):
-        raise DataError(form)
-    filled = (name for name in names if any(walk(one / name).images for one in folders))
-    # where all lack images, that is told with their number
-    several_filled = len(list(itertools.islice(filled, 2))) == 2
-    if not several_filled and (len(names) < 2 or _inside(folder)):
-        raise DataError(_why_no_classes(folder, names))
-    for one, other in _alike(names, plain):
+    if {"images", "masks"} <= {name.lower() for name in names}:
         raise DataError(
-            f"'{folder}' has two classes whose names differ only in Unicode form or case, '{one}'"
-            f" and '{other}': rename one, or put their images together"
+            f"'{folder}' has images and masks, which is data for segmentation, not classes: give"
+            " --task segmentation (task.name in a recipe)"
+        )
+    filled = [name for name in names if any(walk(one / name).images for one in folders)]
+    # where some of several lack images, that is told with their number
+    if len(filled) < 2 and (len(names) < 2 or _inside(folder)):
+        raise DataError(_why_no_classes(folder, filled))
+    split_names = set(itertools.chain(*SPLIT_NAMES.values()))
+    inside = [{each.lower() for each in subfolders(folder / name)} for name in filled]
+    if all(len(each) > 1 and each <= split_names for each in inside):
+        raise DataError(
+            f"'{folder}' has its splits inside the classes: put the classes inside the splits,"
+            f" '{min(inside[0])}/{filled[0]}'"
         )
     return tuple(names)
 
 
-def classes_problem(folders: Sequence[Path], names: Sequence[str]) -> str:
-    """Returns why these class folders are hardly the classes, and the way out; empty if nothing
-    speaks against them. Earlier studies may have begun on them.
-    """
-    folder = folders[0]
-    for one, other in _alike(names, without_spaces):
-        return (
-            f"'{folder}' has two classes whose names differ only in spaces at their ends, '{one}'"
-            f" and '{other}': rename one, or put their images together"
-        )
-    split_names = set(itertools.chain(*SPLIT_NAMES.values()))
-    for name in names:
-        inside = subfolders(folder / name) if (folder / name).is_dir() else []
-        if len(inside) < 2 or not split_names.issuperset(each.lower() for each in inside):
-            return ""
-    first, second, *_ = subfolders(folder / names[0])
-    return (
-        f"'{folder}' has its splits inside the classes, '{names[0]}/{first}' and"
-        f" '{names[0]}/{second}': put the classes inside the splits, '{first}/{names[0]}' and"
-        f" '{second}/{names[0]}'"
+def _why_no_classes(folder: Path, filled: Sequence[str]) -> str:
+    need = (
+        f"'{folder}' has {several(len(filled), 'class folder')} with images: it needs at least two,"
+        " one per class"
     )
-
-
-def _other_form(folder: Path) -> str:
-    """What a folder is if it is laid out for another task, and the way out; else empty."""
-    names = {name.lower() for name in subfolders(folder)}
-    if {"images", "masks"} <= names:
-        return (
-            f"'{folder}' has images and masks, which is data for segmentation, not classes: give"
-            " --task segmentation (task.name in a recipe)"
-        )
-    if {"images", "labels"} <= names:
-        # in the folder, or around a split
-        yamls = [*sorted(folder.glob("*.yaml")), *sorted(folder.parent.glob("*.yaml"))]
-        return (
-            f"'{folder}' has images and labels, which is data with boxes in ultralytics' form, not"
-            f" classes: give --task detection --data yolo:{[*yamls, 'PATH.yaml'][0]} (task.name and"
-            " data.name in a recipe)"
-        )
-    if {"jpegimages", "annotations"} <= names:
-        return (
-            f"'{folder}' has JPEGImages and Annotations, which is Pascal VOC's form, not classes,"
-            " and is not read: for boxes, write the annotations in COCO's form and give --task"
-            " detection --data coco:FOLDER; for masks, name the folders images and masks"
-        )
-    if annotations := sorted(folder.glob("annotations/instances_*.json")):
-        return (
-            f"'{folder}' has the annotations '{annotations[0].name}', which is data with boxes in"
-            f" COCO's form, not classes: give --task detection --data coco:{folder} (task.name and"
-            " data.name in a recipe)"
-        )
-    return ""
-
-
-def _why_no_classes(folder: Path, names: Sequence[str]) -> str:
-    need = f"'{folder}' has {several(len(names), 'class folder')}: it needs at least two"
-    if len(names) > 1:
-        need = f"'{folder}' has images in one folder only: it needs at least two with images"
     if inside := _inside(folder):
-        return _other_form(inside) or f"{need}; give the folder inside, folder:{inside}"
-    if (folder / ROBOFLOW_BOXES).is_file():
-        return (
-            f"'{folder}' has '{ROBOFLOW_BOXES}', which is data with boxes in COCO's form, not"
-            " classes: give --task detection --data coco:FOLDER with the folder around the splits"
-            " (task.name and data.name in a recipe)"
-        )
+        return f"{need}; give the folder inside, folder:{inside}"
     beside = [path for path in sorted(folder.iterdir()) if path.is_file() and is_read(path.name)]
-    loose = [path for path in beside if path.suffix.lower() in image_endings()]
-    table = next((path for path in beside if path.suffix.lower() == ".csv"), None)
-    if table is not None and not loose:
-        return (
-            f"{need}, one per class; if '{table.name}' has labels or numbers of each image, write a"
-            f" recipe with nas-attn init {folder} --task multi-label, or --task regression"
-        )
-    if not loose:
-        archives = [path.name for path in beside if path.suffix.lower() in ARCHIVE_ENDINGS]
-        return f"{need}, one per class{f'; unpack {few(archives)} first' if archives else ''}"
     tables = [path.name for path in beside if path.suffix.lower() in TABLE_ENDINGS]
-    named = f" beside {few(tables)}" if tables else ""
-    return (
-        f"{need}, but {several(len(loose), 'image')} lie in it directly{named}: move each image"
-        " into a folder with the name of its class; for several labels or numbers of each in a CSV"
-        f" file, nas-attn init {folder}; or name a function that reads them in data.name"
-    )
+    if archives := [path.name for path in beside if path.suffix.lower() in ARCHIVE_ENDINGS]:
+        return f"{need}; unpack {few(archives)} first"
+    if tables:
+        return (
+            f"{need}; if {few(tables)} has what is to be learnt of the images: a CSV file with a"
+            " column of images is read with --task multi-label or --task regression, boxes in"
+            " COCO's form with --task detection --data coco:FOLDER, in ultralytics' form with"
+            " --data yolo:PATH.yaml"
+        )
+    return f"{need}; or name a function that reads the images in data.name"
 
 
 def _inside(folder: Path) -> Path | None:
@@ -364,19 +289,6 @@ def _inside(folder: Path) -> Path | None:
     return None
 
 
-def _alike(names: Sequence[str], form: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    names_by_form: dict[str, str] = {}
-    for name in names:
-        other = names_by_form.setdefault(form(name), name)
-        if other != name:
-            yield other, name
-
-
 def plain(name: str) -> str:
     """Returns a name without what file systems may change in it: Unicode form and case."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def without_spaces(name: str) -> str:
-    """Returns the same without spaces at its ends, which nobody sees."""
-    return plain(name).strip()

@@ -1,7 +1,6 @@
 """Images with boxes in ultralytics' form (`yolo:PATH.yaml`), and the digits written so.
 
-Labels are read as ultralytics reads them: it leaves out an image with a wrong label, with one line
-among many, so that a third of the data may be missing in silence. An image `…/images/…/1.jpg` has
+An image `…/images/…/1.jpg` has
 its labels in `…/labels/…/1.txt`: a row for each box, with the class number from 0, then the box's
 middle, width and height as shares of the image; or with the corners of a polygon. No file, or an
 empty one: the image shows none of the classes.
@@ -15,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -197,29 +196,6 @@ def _write(folder: Path, part: str, images: NDArray[np.uint8], masks: NDArray[np
 
 # columns of a box
 BOX_COLUMNS = 5
-# columns of a polygon: the class and three corners
-LEAST_POLYGON = 7
-# of labels, which ultralytics does not read
-OTHER_ENDINGS = (".TXT", ".Txt", ".xml", ".json")
-# share of the image by which ultralytics lets a box leave it
-SLACK_SHARE = 0.01
-
-
-@dataclass
-class LabelFiles:
-    """What the label files of a split have."""
-
-    # image -> why it is left out
-    wrong: dict[Path, str] = field(default_factory=dict)
-    # images without a box
-    empty: list[Path] = field(default_factory=list)
-    # files that look like labels of these, where ultralytics does not look
-    elsewhere: list[Path] = field(default_factory=list)
-    polygons: int = 0
-    # rows that a file has twice, which count once
-    repeated: int = 0
-    # each box with an area: its image, its width and height as shares of the image's
-    boxes: list[tuple[Path, float, float]] = field(default_factory=list)
 
 
 def labels_file(image: Path) -> Path:
@@ -229,63 +205,23 @@ def labels_file(image: Path) -> Path:
     return Path(place).with_suffix(".txt")
 
 
-def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> LabelFiles:
-    """Reads the labels of images. `points`: rows have key points too, whose number is not
-    checked.
+def boxes_of(images: Sequence[Path]) -> list[tuple[Path, float, float]]:
+    """Returns each labelled thing of these images: its image, its width and height as shares of the
+    image's. What is wrong with labels, ultralytics says.
     """
-    labels = LabelFiles()
+    found = []
     for image in images:
-        expected = labels_file(image)
         text = ""
-        try:
-            text = expected.read_text("utf-8-sig")
-        except FileNotFoundError:
-            others = [image.with_suffix(".txt"), *map(expected.with_suffix, OTHER_ENDINGS)]
-            there = (path for path in others if path != expected and path.is_file())
-            labels.elsewhere += itertools.islice(there, 1)
-        except (OSError, UnicodeDecodeError) as error:
-            labels.wrong[image] = f"its labels cannot be read ({shorten(str(error), 80)})"
-            continue
-        rows = [line.split() for line in text.splitlines() if line.strip()]
-        polygons = 0 if points else sum(len(row) >= LEAST_POLYGON for row in rows)
-        if why := _why_left_out(rows, classes, polygons, points=points):
-            labels.wrong[image] = why
-            continue
-        labels.empty += [] if rows else [image]
-        labels.repeated += len(rows) - len(set(map(tuple, rows)))
-        labels.polygons += polygons
-        boxes = (row for row in rows if len(row) == BOX_COLUMNS or points)
-        sides = ((float(row[3]), float(row[4])) for row in boxes)
-        labels.boxes += [
-            (image, width, height) for width, height in sides if min(width, height) > 0
-        ]
-    return labels
-
-
-def _why_left_out(rows: list[list[str]], classes: int, polygons: int, *, points: bool) -> str:
-    """Why an image with these rows is left out; empty if it is not."""
-    for number, row in enumerate(rows, 1):
-        if why := _wrong(row, classes, points=points):
-            return f"line {number} of its labels {why}"
-    if 0 < polygons < len(rows):
-        # before 8.4, it took the boxes for polygons
-        return "its labels mix boxes and polygons: write them all in one form"
-    return ""
-
-
-def _wrong(row: list[str], classes: int, *, points: bool) -> str:
-    """Why an image with this row is left out; empty if it is right."""
-    try:
-        values = [float(value) for value in row]
-    except ValueError:
-        return f"is no row of numbers: '{shorten(' '.join(row), 40)}'"
-    polygon = len(values) >= LEAST_POLYGON and len(values) % 2 == 1
-    if len(values) < BOX_COLUMNS or not (len(values) == BOX_COLUMNS or polygon or points):
-        return f"has {len(values)} numbers: a box has {BOX_COLUMNS}, a polygon 7, 9, 11, …"
-    label = values[0]
-    if not 0 <= label < classes:
-        return f"has the class {row[0]}, but the classes are 0 to {classes - 1}"
-    places = values[1:BOX_COLUMNS] if points else values[1:]
-    if not all(-SLACK_SHARE <= value <= 1 + SLACK_SHARE for value in places):
-        return "leaves the image: places are shares of its width and height, 0 to 1"
-    return ""
+        with suppress(OSError, UnicodeDecodeError):
+            text = labels_file(image).read_text("utf-8-sig")
+        for line in text.splitlines():
+            with suppress(ValueError, IndexError):
+                _, *values = map(float, line.split())
+                across = values[2]
+                high = values[3]
+                if len(values) > BOX_COLUMNS - 1 and len(values) % 2 == 0:
+                    # a polygon's corners
+                    across = max(values[::2]) - min(values[::2])
+                    high = max(values[1::2]) - min(values[1::2])
+                found += [(image, across, high)] if min(across, high) > 0 else []
+    return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pydantic import TypeAdapter
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.inventory import Division, StudyImages
 from nas_attn.data.manifest import Manifest
-from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.errors import DataError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.task import EXTERNAL
@@ -67,13 +66,6 @@ def keep_or_compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) 
     """Keeps what the images of training and validation are, if the study does not know them yet.
     Raises ImagesChanged: it knows others.
     """
-    if dataset is not None and dataset.contradiction:
-        warnings.warn(
-            f"{dataset.contradiction}; study '{store.name}' began before this was checked and goes"
-            " on, but its scores are of images read so: begin another when they are mended",
-            NasAttnWarning,
-            stacklevel=2,
-        )
     manifest = None if dataset is None else dataset.manifest
     return _compared(store, recipe, _key(recipe.data), manifest)
 

@@ -87,7 +87,7 @@ ROWS = {
     "images that are transparent all over": Row(
         folders_made.see_through,
         {"all": 23},
-        ["3 images of one colour", "1 image with copies of the same pixels (3 files), such as"],
+        ["1 image with copies of the same pixels (3 files), such as"],
     ),
     "values without a known white": Row(folders_made.floats, {"all": 20}, ["1 unreadable"]),
     "equal splits": Row(
@@ -128,22 +128,21 @@ ROWS = {
     "patients in two splits": Row(
         folders_made.patients,
         {"train": 48, "validation": 36},
-        ["4 names shared by images of two splits", "person6_cat_0.png", "'person6_cat' is one"],
+        [
+            "4 names shared by images that are in two splits",
+            "person6_cat_0.png",
+            "'person6_cat' is one",
+        ],
     ),
     "films": Row(
         folders_made.films,
         {"all": 40},
-        ["5 names shared by images that may come", "data.groups = { pattern = '^(.+)-' }"],
+        ["5 names shared by images", "data.groups = { pattern = '^(.+)-' }"],
     ),
     "copies of Roboflow": Row(
         folders_made.roboflow_copies,
         {"all": 36},
         ["6 names shared", r"data.groups = { pattern = '^(.+)\.rf\.' }"],
-    ),
-    "names that differ in capitals": Row(
-        folders_made.names_in_capitals,
-        {"all": 22},
-        ["2 files whose name differs", "'dog/0500.PNG' and 'dog/0500.png'"],
     ),
     "a class that only the test has": Row(
         folders_made.foreign_class,
@@ -154,19 +153,6 @@ ROWS = {
         folders_made.small_validation,
         {"train": 10, "validation": 8},
         ["class 'cat' has 3 validation images", "balanced_accuracy"],
-    ),
-    "classes below folders of variants": Row(
-        folders_made.variants,
-        {"all": 40},
-        ["'colour', 'grey' have the same folders in them, 'cat', 'dog'"],
-    ),
-    "a class in another one": Row(
-        folders_made.class_in_a_class, {"all": 23}, ["images in 'cat/dog' count as 'cat'"]
-    ),
-    "files with several images": Row(
-        folders_made.stacks,
-        {"all": 22},
-        ["2 files with several pages", "'cat/stack.tif', 'dog/film.gif'"],
     ),
     "test images without labels": Row(
         folders_made.of_a_contest,
@@ -250,17 +236,6 @@ ROWS = {
         folders_made.listed_with_spaces,
         {"train": 8, "validation": 8, "test": 8},
         ["1 unreadable", "'images/my own/gone.png'"],
-        labels="boxes",
-        source="yolo:{}/data.yaml",
-    ),
-    "boxes of YOLO, labels at other places": Row(
-        folders_made.labels_elsewhere,
-        {"train": 8, "validation": 8, "test": 8},
-        [
-            "4 files that may be labels of train not read ('images/train/00.txt'",
-            "4 images of train without a box",
-            "1 file that ultralytics does not read, 'images/train/moving.gif'",
-        ],
         labels="boxes",
         source="yolo:{}/data.yaml",
     ),
@@ -381,7 +356,7 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
         ),
         (
             lambda root: folders_made.splits(root, "fold_0", "fold_1"),
-            'data.splits, like .*"fold_1"',
+            "folds .fold_0., .fold_1.: say with data.splits",
         ),
         (
             lambda root: folders_made.splits(root, "train") or folders_made.classes(root),
@@ -389,7 +364,7 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
         ),
         (
             folders_made.splits_in_names,
-            'seg_test/.* are they splits.* train = ."seg_train/seg_train".',
+            "seg_test/.*if they are splits, say with data.splits",
         ),
         (
             lambda root: folders_made.classes(root / "photos"),
@@ -397,17 +372,13 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
         ),
         (
             lambda root: folders_made.fill(root, 5, 0) or (root / "l.csv").write_text("x"),
-            "5 images .*'l.csv'",
+            "'l.csv'.* --task regression",
         ),
         (
             lambda root: (
                 folders_made.fill(root / "images", 5, 0) or folders_made.fill(root / "masks", 5, 0)
             ),
             "segmentation",
-        ),
-        (
-            lambda root: folders_made.fill(root / "Cat", 5, 0) or folders_made.classes(root),
-            "Unicode form or case",
         ),
     ],
 )

@@ -4,7 +4,6 @@ named.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import folders_made
@@ -15,7 +14,7 @@ from PIL import Image
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
-from nas_attn.data.taking import of, take_masked
+from nas_attn.data.taking import of
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, DataSection
 from nas_attn.recipe.tasks import TASKS
@@ -127,32 +126,6 @@ def coloured(folder: Path, name: str, *colours: tuple[int, int, int]) -> None:
 
 
 GROUND, ROAD, UNUSED = (0, 0, 0), (128, 64, 128), (9, 9, 9)
-
-
-def test_palettes_that_number_the_classes_in_another_order_are_refused(tmp_path: Path) -> None:
-    root = tmp_path / "roads"
-    names(root)
-    for number in range(8):
-        coloured(root, str(number), GROUND, ROAD)
-    # what is beyond the used values does not matter
-    coloured(root, "longer", GROUND, ROAD, UNUSED)
-    assert len(load(DataSection(name=f"folder:{root}", size=8)).train)
-    coloured(root, "other", ROAD, GROUND)
-    said = r"different palettes: the value 0 .*'masks/0.png' and .*'masks/other.png'.*one palette"
-    assert re.search(said, load(DataSection(name=f"folder:{root}", size=8)).contradiction)
-    with pytest.raises(DataError, match=said):
-        take_masked(str(root))
-
-
-def test_palettes_of_the_splits_are_compared(tmp_path: Path) -> None:
-    root = tmp_path / "roads"
-    names(root)
-    for number in range(4):
-        coloured(root / "train", str(number), GROUND, ROAD)
-        coloured(root / "val", str(number), ROAD, GROUND)
-    found = load(DataSection(name=f"folder:{root}", size=8))
-    assert "'train/masks/0.png' and" in found.contradiction
-    assert "'val/masks/0.png'" in found.contradiction
 
 
 def test_splits_in_folders(tmp_path: Path) -> None:

@@ -8,21 +8,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import folders_made
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.inventory import DrawnOn
-from nas_attn.data.taking import of
+from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection
-from nas_attn.recipe.tables import Kind
 from nas_attn.recipe.tasks import TASKS
 
+DrawnOn = Literal["stored", "shown"]
 WIDE = (48, 32)
 SQUARE = (40, 40)
 SIDE = 48
@@ -67,8 +65,6 @@ class Photo:
 
 
 UPRIGHT = Photo(1)
-ALL_SHOWN = [Photo(number) for number in range(1, 9)]
-ALL_STORED = [Photo(number, "stored") for number in range(1, 9)]
 
 
 def coco(folder: Path, ending: str = "jpg", **splits: Sequence[Photo]) -> DataSection:
@@ -130,71 +126,22 @@ def _on_its_things(split: Split) -> bool:
     return True
 
 
-def said(section: DataSection) -> list[str]:
-    labels: Kind = "boxes" if section.name.startswith("coco:") else "masks"
-    inventory = of(section, labels)
-    assert inventory is not None
-    return folders_made.of_kind(inventory, "turned_images")
-
-
-@pytest.mark.parametrize("make", [coco, masks])
-@pytest.mark.parametrize("photos", [ALL_SHOWN, ALL_STORED], ids=["shown", "stored"])
-@pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_what_some_images_tell_holds_for_all(
-    tmp_path: Path, make: Any, photos: Sequence[Photo], ending: str
-) -> None:
-    square = [Photo(photo.orientation, photo.drawn_on, SQUARE) for photo in photos]
-    section = make(tmp_path / "photos", ending, train=[*photos, *square], val=square, test=square)
-    assert on_their_things(load(section))
-    assert not said(section)
-
-
 @pytest.mark.parametrize("make", [coco, masks])
 @pytest.mark.parametrize("drawn_on", ["shown", "stored"])
-def test_the_images_for_validation_tell_it_too(
-    tmp_path: Path, make: Any, drawn_on: DrawnOn
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_the_size_of_labels_tells_what_they_are_drawn_on(
+    tmp_path: Path, make: Any, drawn_on: DrawnOn, ending: str
 ) -> None:
-    turned = [Photo(3, drawn_on), UPRIGHT]
-    section = make(tmp_path / "photos", train=turned, val=[Photo(6, drawn_on)], test=turned)
+    turned = [Photo(number, drawn_on) for number in (1, 5, 6, 7, 8)]
+    section = make(tmp_path / "photos", ending, train=turned, val=turned, test=turned)
     assert on_their_things(load(section))
-    assert not said(section)
-
-
-@pytest.mark.parametrize(("make", "usual"), [(coco, "stored"), (masks, "shown")])
-def test_where_no_image_tells_it_a_person_is_told(
-    tmp_path: Path, make: Any, usual: DrawnOn
-) -> None:
-    unclear = [Photo(3, usual), Photo(2, usual), Photo(6, usual, SQUARE)]
-    section = make(
-        tmp_path / "photos",
-        train=[UPRIGHT, *unclear],
-        val=[UPRIGHT],
-        # the test images stay closed until the end
-        test=[Photo(4, usual), Photo(8, "stored")],
-    )
-    dataset = load(section)
-    assert _on_its_things(dataset.train), "as it was before"
-    (remark,) = said(section)
-    assert remark.startswith("4 images")
-    assert f"as {usual} is taken" in remark
 
 
 @pytest.mark.parametrize("make", [coco, masks])
-def test_images_that_contradict_each_other_keep_their_own(tmp_path: Path, make: Any) -> None:
-    both = [Photo(6, "shown"), Photo(8, "stored"), UPRIGHT]
-    section = make(tmp_path / "clear", train=both, val=both)
-    assert on_their_things(load(section))
-    assert not said(section)
-    section = make(tmp_path / "unclear", train=[*both, Photo(3)], val=both)
-    (remark,) = said(section)
-    assert remark.startswith("1 image ")
-
-
-def test_images_without_labels_of_their_own_are_turned_in_peace(tmp_path: Path) -> None:
-    for label in ("cat", "dog"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        for number in range(5):
-            Photo(3).save(tmp_path / "photos" / label / f"{number}.jpg")
-    inventory = of(DataSection(name=f"folder:{tmp_path / 'photos'}"), "classes")
-    assert inventory is not None
-    assert not folders_made.of_kind(inventory, "turned_images")
+@pytest.mark.parametrize("unclear", [Photo(3), Photo(2), Photo(6, "shown", SQUARE)])
+def test_a_turned_image_whose_labels_fit_both_ways_is_refused(
+    tmp_path: Path, make: Any, unclear: Photo
+) -> None:
+    section = make(tmp_path / "photos", train=[UPRIGHT, unclear], val=[UPRIGHT])
+    with pytest.raises(DataError, match="mogrify -auto-orient"):
+        load(section)

@@ -14,9 +14,6 @@ from nas_attn.recipe.recipe import DataSection
 
 pytest.importorskip("yaml", reason="PyYAML, which ultralytics brings, is not installed")
 
-TRIANGLE = "0 0.2 0.2 0.6 0.2 0.4 0.6"
-# of three images that are left out, and of one that is not
-TEXTS = ("7 0.5 0.5 0.2 0.2", "0 1.5 0.5 0.2 0.2", "0 0.5 0.5 0.2", "")
 BOX = "0 0.5 0.5 0.2 0.2"
 
 
@@ -32,55 +29,6 @@ def discs(tmp_path: Path) -> Path:
     yaml = tmp_path / "d/data.yaml"
     yaml.write_text(yaml.read_text().replace("test: images/val\n", ""))
     return tmp_path / "d"
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("1 0.5 0.5 0.2 0.2", "line 1 of its labels has the class 1, but the classes are 0 to 0"),
-        (f"{BOX}\n-1 0.5 0.5 0.2 0.2", "line 2 of its labels has the class -1"),
-        ("0 1.5 0.5 0.2 0.2", "leaves the image"),
-        ("0 32 32 10 10", "leaves the image"),
-        ("0 0.5 nan 0.2 0.2", "leaves the image"),
-        ("0 0.5 0.5 0.2", "has 4 numbers: a box has 5"),
-        ("disc 0.5 0.5 0.2 0.2", "is no row of numbers"),
-        (f"{TRIANGLE}\n{BOX}", "its labels mix boxes and polygons"),
-    ],
-)
-def test_an_image_that_ultralytics_would_leave_out_is_named(
-    discs: Path, text: str, why: str
-) -> None:
-    (discs / "labels/train/02.txt").write_text(text)
-    inventory = taken(discs)
-    assert inventory.counts["train"] == {"": 7}
-    assert list(inventory.unreadable) == ["images/train/02.png"]
-    assert why in "\n".join(inventory.described())
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "1 image of train without a box ('images/train/02.png')"),
-        (TRIANGLE, "1 polygon in the labels of train"),
-        (f"{BOX}\n{BOX}", "1 label of train twice, counted once"),
-    ],
-)
-def test_labels_that_mean_something_else_are_said(discs: Path, text: str, said: str) -> None:
-    (discs / "labels/train/02.txt").write_text(text)
-    inventory = taken(discs)
-    assert not inventory.unreadable
-    assert said in "\n".join(inventory.described())
-
-
-def test_a_box_of_a_pose_is_whole(discs: Path) -> None:
-    described = discs / "data.yaml"
-    described.write_text(f"{described.read_text()}kpt_shape: [1, 2]\n")
-    for path in (discs / "labels").rglob("*.txt"):
-        path.write_text(f"{BOX} 0.4 0.4")
-    (discs / "labels/train/02.txt").write_text("0 0.5 0.5")
-    inventory = taken(discs)
-    assert list(inventory.unreadable) == ["images/train/02.png"]
-    assert "line 1 of its labels has 3 numbers" in "\n".join(inventory.described())
 
 
 @pytest.mark.parametrize("width", ["0", "-0.0005"])
@@ -127,13 +75,6 @@ def test_the_path_of_another_computer_is_named(discs: Path) -> None:
     assert of(DataSection(name=f"yolo:{described}"), "boxes") is None
 
 
-def test_labels_that_are_all_wrong_are_refused_at_once(discs: Path) -> None:
-    for path in (discs / "labels").rglob("*.txt"):
-        path.write_text("0,0.5,0.5,0.2,0.2")
-    with pytest.raises(DataError, match=r"16 images .*line 1 of its labels"):
-        taken(discs)
-
-
 def test_a_path_relative_to_the_working_folder(
     discs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,17 +83,3 @@ def test_a_path_relative_to_the_working_folder(
     lines = [line for line in yaml.read_text().splitlines() if not line.startswith("path:")]
     yaml.write_text("\n".join(["path: .", *lines]))
     assert taken(discs).counts["train"] == {"": 8}
-
-
-@pytest.mark.extras("ultralytics")
-def test_ultralytics_leaves_out_the_same_images(discs: Path) -> None:
-    from ultralytics.data import utils
-
-    for number, text in enumerate(TEXTS):
-        (discs / f"labels/train/{2 * number:02}.txt").write_text(text)
-    unreadable = taken(discs).unreadable
-    for image in sorted((discs / "images/train").iterdir()):
-        label = discs / "labels/train" / f"{image.stem}.txt"
-        found = utils.verify_image_label((str(image), str(label), "", False, 1, 0, 0, False))
-        left_out = found[0] is None
-        assert left_out == (f"images/train/{image.name}" in unreadable)

