@@ -122,8 +122,11 @@ def discs(folder: Path, task: str = "detect", *, count: int = 8) -> Path:
 
 
 def fashion_mnist(folder: Path, *, train: int = 120, test: int = 30) -> None:
-    """The four files of Fashion-MNIST in their published format, with a few images."""
+    """The four files of Fashion-MNIST in their published format, with a few images, where
+    torchvision looks for them.
+    """
     random = np.random.default_rng(0)
+    folder = folder / "FashionMNIST/raw"
     folder.mkdir(parents=True)
     for part, count in (("train", train), ("t10k", test)):
         images = random.integers(0, 256, (count, 28, 28)).astype(np.uint8)

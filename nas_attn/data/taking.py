@@ -513,7 +513,7 @@ def _take_yolo(section: DataSection) -> Inventory | None:
         gone += [image for image in by_split[split] if not image.is_file()]
         survey.add(split, images)
         found = yolo_files.boxes_of(images)
-        if images and not found:
+        if images and not any(labels_file(image).is_file() for image in images):
             raise DataError(
                 f"no image of {split} in '{yaml}' has a label: those of '{images[0]}' are looked"
                 f" for in '{labels_file(images[0])}'"

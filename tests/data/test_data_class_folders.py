@@ -14,13 +14,6 @@ from nas_attn.errors import DataError
 Make = Callable[[Path], object]
 
 
-def of_ultralytics(root: Path) -> None:
-    for split in ("train", "valid"):
-        folders_made.fill(root / split / "images", 3, 0)
-        (root / split / "labels").mkdir()
-    (root / "data.yaml").write_text("names: [cat]\n")
-
-
 def far_inside(root: Path) -> None:
     """As ImageNet's archive unfolds, with folders without images on the way."""
     folders_made.splits(root / "ILSVRC/Data/CLS-LOC", "train", "val")
@@ -48,7 +41,6 @@ def splits_in_classes(root: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (of_ultralytics, "--task detection --data yolo:.*data.yaml"),
         (far_inside, "give the folder inside, folder:.*/ILSVRC/Data/CLS-LOC$"),
         (inside_beside_others, "1 class folder with images.*/Data/CLS-LOC$"),
         (splits_in_classes, "splits inside the classes.*'train/cat'"),

@@ -251,8 +251,8 @@ def _in_capitals(content: dict[str, Any]) -> None:
         (lambda c: c["images"][1].pop("width"), r"images\.1\.width"),
         (lambda c: c["images"].append(c["images"][0]), "two images with the same id"),
         (lambda c: c["categories"].append(c["categories"][0]), "two categories with the same id"),
-        (_of_another_computer, r"'.*train/0\.png' is there: write file_name as its path"),
-        (_in_capitals, r"1 of 12 images .*; '.*train/3\.png' is there: write file_name"),
+        (_of_another_computer, r"name the images' folder in data\.coco\.images"),
+        (_in_capitals, r"1 of 12 images .*: '3\.PNG'"),
         (_gone, r"the image 'none\.png' of .*data\.coco\.images"),
         (
             _larger,
