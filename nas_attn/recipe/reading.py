@@ -102,10 +102,14 @@ def _read_toml(
     if path.is_file():
         try:
             where = str(path)
-            text = path.read_text("utf-8")
+            # editors on Windows begin a file with a mark of the order of bytes
+            text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
+            wrong = shorten(str(error))
+            if isinstance(error, UnicodeDecodeError):
+                wrong += "; save it as text in UTF-8"
             raise RecipeError(
-                f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}"
+                f"{what} file '{shorten(str(path))}' cannot be read: {wrong}"
             ) from None
     elif path.suffix == ".toml":
         raise RecipeError(f"{what} file '{shorten(name)}' does not exist (looked in {Path.cwd()})")
@@ -275,7 +279,14 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where} is not valid TOML: {shorten(str(error))}") from None
+        way_out = ""
+        place = re.search(r"at line (\d+)", str(error))
+        if place and "\\" in text.splitlines()[int(place[1]) - 1]:
+            way_out = (
+                ": in double quotes, a backslash begins an escape, so write a path in single quotes"
+                " or with /"
+            )
+        raise RecipeError(f"{where} is not valid TOML: {shorten(str(error))}{way_out}") from None
     except RecursionError:
         raise RecipeError(f"{where} has tables or lists nested too deeply: use fewer") from None
 

@@ -293,6 +293,11 @@ class DataSection(Section):
         if self.table is not None and not self.name.startswith("folder:"):
             raise ValueError(
                 f"table is for folder:PATH, and '{self.name}' is not one: remove table"
+        if escapes := [sign for sign in "\t\n\b\f\r" if sign in self.name]:
+            raise ValueError(
+                f"name = {self.name!r} has {escapes[0]!r}: in double quotes, a backslash begins an"
+                " escape, so write a path in single quotes or with /"
+            )
             )
         if self.coco is not None and not self.name.startswith("coco:"):
             raise ValueError(

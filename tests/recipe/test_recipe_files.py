@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_attn.errors import RecipeError
-from nas_attn.recipe.reading import read_toml, write_toml
+from nas_attn.recipe.reading import load_recipe, read_toml, shipped, write_toml
 from nas_attn.system.paths import write_whole
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -49,3 +49,22 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path) -> Non
         write_whole(tmp_path / "file.md", "half \ud800")
     assert (tmp_path / "file.md").read_text("utf-8") == "whole"
     assert [path.name for path in tmp_path.iterdir()] == ["file.md"]
+
+
+def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    text = shipped("studies")["digits"]
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load_recipe(str(tmp_path / "mine.toml")) == load_recipe("digits")
+    (tmp_path / "wide.toml").write_bytes(text.encode("utf-16"))
+    with pytest.raises(RecipeError, match="UTF-8"):
+        load_recipe(str(tmp_path / "wide.toml"))
+
+
+@pytest.mark.parametrize("path", [r"C:\Users\new\photos", r"D:\photos", r"C:\new\temp"])
+def test_a_path_with_backslashes_is_explained(tmp_path: Path, path: str) -> None:
+    text = shipped("studies")["digits"].replace(
+        '[data]\nname = "digits"', f'[data]\nname = "folder:{path}"'
+    )
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(RecipeError, match=r"a backslash begins an escape.*single quotes"):
+        load_recipe(str(tmp_path / "mine.toml"))
