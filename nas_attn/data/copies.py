@@ -33,7 +33,7 @@ from nas_attn.data.manifest import checksum
 from nas_attn.errors import DataError, several
 
 # of what is kept in the cache
-LOOK_FORMAT = 10
+LOOK_FORMAT = 11
 # pixels of the shorter side, to which a JPEG is decoded
 DRAFT = 128
 # pixels of a side of the small versions that are compared; the longer side has a multiple
@@ -85,6 +85,8 @@ class Look:
     bands: int = 0
     # whether it has more than 8 bits
     deep: bool = False
+    # of each band, if they are looked at: its lowest and highest value
+    ranges: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ def _open_bands(path: Path) -> dict[str, Any]:
         "banded": True,
         "bands": bands,
         "deep": values.dtype != np.uint8,
+        "ranges": np.stack([values.min((0, 1)), values.max((0, 1))], 1).tolist(),
     }
 
 

@@ -269,7 +269,8 @@ class Split:
         x = images.to(torch.float32, memory_format=torch.channels_last, copy=True)
         # a view
         x.permute(0, 2, 3, 1).view(-1, len(scale)).mul_(scale).sub_(shift)
-        return x
+        # pixels without data
+        return x.nan_to_num_(nan=0.0) if self.pixels.deep else x
 
     def _scale_and_shift(self, width: int) -> tuple[Tensor, Tensor]:
         """float32 (W * C,) each, put on the device once: x = pixel * scale - shift, for a row of

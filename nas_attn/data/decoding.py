@@ -71,6 +71,8 @@ class Cut:
     channels: int | None = None
     # whether their values are float32, and not bytes
     deep: bool = False
+    # the value of pixels without data, which become NaN
+    nodata: float | None = None
 
     @classmethod
     def of(cls, size: InputSize, fit: Fit = "cut") -> Self:
@@ -104,6 +106,9 @@ def decode(source: Source, cut: Cut | int) -> NDArray[Any]:
     path = source.image if isinstance(source, Masked) else source
     if cut.channels is not None:
         values = read_bands(path, cut.channels)
+        if cut.nodata is not None:
+            values = values.astype(np.float32)
+            values[values == np.float32(cut.nodata)] = np.nan
         if cut.deep == (values.dtype == np.uint8):
             bits = "8 bits" if cut.deep else "more than 8 bits"
             raise ValueError(f"values of {bits}, unlike those of the first training image")
@@ -140,7 +145,8 @@ def fitted_bands(values: Bands, cut: Cut) -> NDArray[Any]:
     letterbox, each has its own mean.
     """
     images = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(values, 2, 0)]
-    means = values.mean(axis=(0, 1)).astype(values.dtype).tolist()
+    known = np.ma.masked_invalid(values)
+    means = known.mean(axis=(0, 1)).filled(0).astype(values.dtype).tolist()
     return np.stack(
         [np.asarray(fitted(image, cut, mean)) for image, mean in zip(images, means, strict=True)]
     )

@@ -293,7 +293,7 @@ def preparer(train: Files, section: DataSection, place: Place) -> Callable[[File
     """
     deep = False
     if section.channels is not None:
-        deep = _are_deep(train.root, train.paths)
+        deep = section.nodata is not None or _are_deep(train.root, train.paths)
     cut = replace(_cut(section), deep=deep)
     return lambda files: _prepared(files, cut, section, place)
 
@@ -361,7 +361,13 @@ def _cut(section: DataSection) -> Cut:
         )
     if how not in INTERPOLATIONS:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
-    return replace(cut, resize=int(resize), interpolation=str(how), channels=section.channels)
+    return replace(
+        cut,
+        resize=int(resize),
+        interpolation=str(how),
+        channels=section.channels,
+        nodata=section.nodata,
+    )
 
 
 @dataclass(frozen=True)

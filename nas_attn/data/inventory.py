@@ -44,6 +44,10 @@ class Remark:
 
 # the kind of the remark on bands that are not read
 BANDED = "fourth_band"
+# the kind of the remark on a value that may stand for pixels without data
+NO_DATA = "no_data"
+# bands whose values are told of
+SHOWN_BANDS = 16
 # side in pixels at the network's input, below which a detector hardly finds a box, and the one that
 # is proposed
 LEAST_BOX = 8.0
@@ -111,6 +115,10 @@ class Inventory:
     channels: int | None = None
     # lines about several labels or numbers
     about: Sequence[str] = ()
+    # lowest and highest value of each band, if there are bands
+    ranges: Sequence[tuple[float, float]] = ()
+    # `data.nodata`: the value of pixels without data
+    nodata: float | None = None
 
     def proposed(
         self, usual: int, *, least: int = SIDES[0], step: int = STEP
@@ -164,12 +172,19 @@ class Inventory:
                 f"bands: {self.channels}, read as they are; each is normalised by its own mean and"
                 " deviation in the training images"
             )
+        if self.ranges and (self.bands or self.channels):
+            shown = [f"{low:.5g} to {high:.5g}" for low, high in self.ranges[:SHOWN_BANDS]]
+            more = "; …" * (len(self.ranges) > SHOWN_BANDS)
+            known = "" if self.nodata is None else f"; {self.nodata:.15g} counts as no data"
+            lines.append(f"range of each band: {'; '.join(shown)}{more}{known}")
         lines += self._input_lines()
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
         for caution in self.cautions:
             if isinstance(caution, Remark):
                 if caution.kind == BANDED and self.channels is not None:
+                    continue
+                if caution.kind == NO_DATA and self.nodata is not None:
                     continue
                 lines.append(f"note: {caution.text}")
             else:

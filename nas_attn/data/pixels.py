@@ -101,15 +101,17 @@ def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[floa
 
 
 def bands_moments(images: Pixels, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns the same as `moments` for float32, of values divided by 255; of a part of the images
-    if they are many.
+    """Returns the same as `moments` for float32, of values divided by 255, without NaN; of a part
+    of the images if they are many.
     """
     sample = _sample(images)
-    total = torch.zeros(2, channels, dtype=torch.float64)
+    total = torch.zeros(3, channels, dtype=torch.float64)
     for batch in images.fetch(torch.split(torch.from_numpy(sample), 256)):
         values = batch[:, :channels].double().cpu() / 255
-        total += torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))]) * len(batch)
-    mean, square = total / len(sample)
+        known = values.isnan().logical_not()
+        values = values.nan_to_num(nan=0.0)
+        total += torch.stack([one.sum((0, 2, 3)) for one in (values, values.square(), known)])
+    mean, square = total[:2] / total[2].clamp(min=1)
     variance = square - mean**2
     std = torch.where(variance > 1e-12 * square, variance.clamp(min=0).sqrt(), 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())

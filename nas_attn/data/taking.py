@@ -21,6 +21,7 @@ from nas_attn.data.copies import Look, Seen, image_remarks, look_at
 from nas_attn.data.decoding import Size, more_bits
 from nas_attn.data.folder import image_folder
 from nas_attn.data.inventory import (
+    NO_DATA,
     NOT_COUNTED,
     WHOLE,
     Boxes,
@@ -39,6 +40,9 @@ UNNAMED = "in folders of no split"
 LONE_MASKS = "which are masks without an image"
 # the name of the only class of images that have none of their own
 NO_CLASS = ""
+# values that programs write for pixels without data: from here on down, and up
+LEAST_MARK = -999.0
+MOST_MARK = 65535.0
 # labels or columns that are told of
 SHOWN_COLUMNS = 12
 # images of a class in a folder without splits
@@ -72,7 +76,11 @@ def of(section: DataSection, labels: Kind) -> Inventory | None:
     if source == "yolo" and colon:
         inventory = _take_yolo(section)
     return inventory and replace(
-        inventory, size=section.size, fit=section.fit, channels=section.channels
+        inventory,
+        size=section.size,
+        fit=section.fit,
+        channels=section.channels,
+        nodata=section.nodata,
     )
 
 
@@ -103,6 +111,8 @@ class _Survey:
     # of all images, if RGB leaves some out
     bands: int | None = None
     # lines about its labels
+    # lowest and highest value of each band
+    ranges: Sequence[tuple[float, float]] = ()
     about: list[str] = field(default_factory=list)
 
     def add(self, split: str, images: Iterable[Path], label: str = NO_CLASS) -> None:
@@ -142,6 +152,7 @@ class _Survey:
         if len(numbers) == 1 and all(look.banded for look in looks if not look.why):
             (self.bands,) = numbers
         if lacking and (self.bands or self.channels):
+            self._look_at_ranges([look.ranges for look in looks if look.ranges])
             self.remarks.append(Remark("missing_reader", lacking))
         if self.sizes:
             sizes = np.array(list(self.sizes.values()), np.float64)
@@ -151,6 +162,27 @@ class _Survey:
             self.shapes = Shapes(width, height, narrow, wide, square)
 
     def _checked(self, look: Look, *, are_deep: bool) -> Look:
+    def _look_at_ranges(self, found: Sequence[Sequence[tuple[float, float]]]) -> None:
+        """Keeps the ranges of bands, and remarks a value that may stand for pixels without data:
+        the lowest or highest of most images.
+        """
+        if not found:
+            return
+        # (images, bands, 2)
+        ranges = np.array(found, np.float64)
+        lowest = ranges[..., 0].min(0).tolist()
+        highest = ranges[..., 1].max(0).tolist()
+        self.ranges = list(zip(lowest, highest, strict=True))
+        ends = {min(lowest): ranges[..., 0].min(1), max(highest): ranges[..., 1].max(1)}
+        for value, of_images in ends.items():
+            share = float(np.mean(of_images == value))
+            if share > 0.5 and (value <= LEAST_MARK or value >= MOST_MARK):
+                said = (
+                    f"{value:.15g} is in {share:.0%} of the images: if it stands for pixels without"
+                    f" data, give data.nodata = {value:.15g}"
+                )
+                self.remarks.append(Remark(NO_DATA, said))
+
         """What an image shows, which cannot be read if it has other bands than it must, or more
         bits than the others.
         """
@@ -209,6 +241,7 @@ class _Survey:
             bands=None if self.labels == "boxes" else self.bands,
             about=tuple(map(printable_name, self.about)),
         )
+            ranges=tuple(self.ranges),
 
 
 def printable_name(name: str) -> str:

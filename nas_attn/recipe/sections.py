@@ -242,6 +242,11 @@ class DataSection(Section):
     """
     classes: int | None = Field(default=None, ge=1, le=1_000_000)
     """For `external`: number of the model's outputs."""
+    # studies from before it know their recipe again by its text
+    nodata: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """With `channels`: the value of pixels without data, -9999. They count neither for mean nor for
+    deviation, and are the mean for a network.
+    """
     mean: list[float] | None = None
     """Means per channel, 0 to 1, to normalise images; None: those that the weights are made for, as
     for `size`, else those of the training split. With `channels`: of values divided by 255.
@@ -313,6 +318,8 @@ class DataSection(Section):
 
 
 class LatencySection(Section):
+        if self.nodata is not None and self.channels is None:
+            raise ValueError("nodata is a value of bands: give channels, too, or remove it")
     """How latency is measured."""
 
     device: Literal["cpu", "cuda"] = "cpu"

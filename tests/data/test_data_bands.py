@@ -18,7 +18,7 @@ from torch import nn
 
 from nas_attn.data import loading
 from nas_attn.data.bands import read_bands
-from nas_attn.data.taking import take
+from nas_attn.data.taking import of, take
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
 from nas_attn.recipe.reading import frozen_recipe, load_recipe
 from nas_attn.recipe.recipe import DataSection, TrainingSection
@@ -323,3 +323,34 @@ def test_init_proposes_the_bands_and_a_dry_run_names_them(
     weights = ("--backbone", "timm:resnet10t", "--target", "weights", "--yes")
     done = nas("init", "b.toml", "--data", "folder:d", *weights)
     assert "trained on 3 channels, the images have 5" in done.out
+
+
+def marked(root: Path) -> None:
+    """Reflectances, of which a fifth of the pixels is -9999."""
+    for number, name in enumerate(("maize", "wheat")):
+        (root / name).mkdir(parents=True)
+        for image in range(10):
+            draw = np.random.default_rng(100 * number + image)
+            bands = (draw.random((3, 16, 16)) * 0.3 + 0.05 * number).astype("float32")
+            bands[:, draw.random((16, 16)) < 0.2] = -9999.0
+            np.save(root / name / f"{image}.npy", bands)
+
+
+def test_pixels_without_data_are_said_and_left_out_of_mean_and_deviation(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    marked(root)
+    lines = "\n".join(take(str(root)).described())
+    assert "range of each band: -9999 to 0.34" in lines
+    assert "give data.nodata = -9999" in lines
+    section = DataSection(name=f"folder:{root}", channels=3, size=16, nodata=-9999)
+    known = of(section, "classes")
+    assert known is not None
+    assert "-9999 counts as no data" in "\n".join(known.described())
+    dataset = loading.load(section, device="cpu")
+    assert 0.1 < dataset.train.mean[0] * 255 < 0.3
+    assert 0.05 < dataset.train.std[0] * 255 < 0.15
+    x = torch.cat([x for x, _ in dataset.train.batches(4)])
+    assert x.isfinite().all()
+    # they are the mean for a network
+    assert (x == 0).float().mean() == pytest.approx(0.2, abs=0.03)
+    assert float(x.abs().max()) < 4
