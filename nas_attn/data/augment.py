@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -271,7 +272,12 @@ class Transformed:
         failed.
         """
         index, seed = drawn
-        _seed(seed)
+        # without loading processes, dropout draws from the same generators
+        with _as_before():
+            _seed(seed)
+            return self._transformed(index)
+
+    def _transformed(self, index: int) -> tuple[Tensor, Tensor]:
         stored = self.pixels.item(index)
         boxes = torch.zeros(0, 5) if self.boxes is None else self.boxes[index]
         parts = self._parts(stored, boxes)
@@ -372,14 +378,23 @@ def mixed(
 @contextmanager
 def seeded(seed: tuple[int, ...]) -> Iterator[None]:
     """Inside, the generators of torch, NumPy and Python start from a seed; afterwards they are as
-    before. Those of GPUs are among torch's, in a process that uses one.
+    before.
+    """
+    with _as_before():
+        _seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        yield
+
+
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """Afterwards, the generators of torch, NumPy and Python are as before. Those of GPUs are among
+    torch's, in a process that uses one.
     """
     uses_gpus: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     gpus = range(torch.cuda.device_count()) if uses_gpus else ()
     before = np.random.get_state()
     python = random.getstate()
     with torch.random.fork_rng(devices=gpus, device_type="cuda"):
-        _seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         try:
             yield
         finally:
@@ -452,7 +467,25 @@ def _made(step: Augment, made_for: TransformedImages) -> Callable[..., Any]:
             f"training.augment: '{step.name}' returned a {type(transform).__name__}, not a"
             " transform: return something that can be called with an image"
         )
+    if type(transform).__module__.partition(".")[0] == "albumentations":
+        return partial(_by_albumentations, transform)
     return transform  # type: ignore[no-any-return]
+
+
+def _by_albumentations(transform: Callable[..., Any], image: Tensor, *others: Any) -> Any:
+    """Calls a transform of albumentations, which takes arrays (H, W, C) by name. Raises TypeError:
+    for boxes, it would need their format.
+    """
+    from torchvision import tv_tensors
+
+    if any(not isinstance(other, tv_tensors.Mask) for other in others):
+        raise TypeError("albumentations is for images and masks here: name one of torchvision's")
+    given = {"mask": others[0][0].numpy()} if others else {}
+    made = transform(image=image.permute(1, 2, 0).numpy(), **given)
+    turned = tv_tensors.Image(torch.from_numpy(made["image"].copy()).permute(2, 0, 1))
+    if not others:
+        return turned
+    return turned, tv_tensors.Mask(torch.from_numpy(made["mask"].copy())[None])
 
 
 def _complete(

@@ -23,11 +23,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, preparer
 from nas_attn.data.parts import BoxTable, Labelled, Parts, Place, box_table, detector_side
+from nas_attn.data.walking import SPLIT_NAMES
 from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
 from nas_attn.recipe.recipe import CocoSection, DataSection
 from nas_attn.system.paths import user_path
 
-COCO_SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 PATTERNS = (
     "annotations/instances_{}*.json",
     "{}/_annotations.coco.json",
@@ -224,6 +224,7 @@ class Coco:
         boxes: dict[str, dict[tuple[float, ...], None]] = {number: {} for number in images}
         empty = 0
         repeated = 0
+        unknown = Counter[str]()
         for row in content.annotations:
             _check_known(row, images, names, path)
             corners = _corners(row, images[row.image_id], path)
@@ -231,6 +232,7 @@ class Coco:
                 empty += 1
                 continue
             if row.category_id not in order:
+                unknown[names[row.category_id]] += 1
                 continue
             label = order[row.category_id]
             box = (-label if row.iscrowd else label, *corners)
@@ -238,6 +240,12 @@ class Coco:
             boxes[row.image_id][box] = None
         if empty:
             _warn(f"ignored {empty} boxes of '{path}' without width or height")
+        if unknown:
+            _warn(
+                f"left out {unknown.total():,} boxes of '{path}' of"
+                f" {few(list(unknown))}, which no training image shows: images without another box"
+                " count as empty; add such images to the training annotations"
+            )
         if repeated:
             _warn(f"{repeated} boxes of '{path}' twice, counted once")
         return {number: list(rows) for number, rows in boxes.items()}
@@ -253,7 +261,7 @@ class Coco:
                     " exist"
                 )
             return root / self.images
-        named = dict.fromkeys((file.stem.removeprefix("instances_"), *COCO_SPLITS[split]))
+        named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLIT_NAMES[split]))
         places = [file.parent]
         for base in (root, root / "images"):
             places += [base, *(base / name for name in named)]
@@ -303,7 +311,7 @@ def find(section: DataSection, form: type[_Tagged] = _Content) -> Coco:
     if not root.is_dir():
         raise DataError(f"{what} '{root}' does not exist (looked in {Path.cwd()})")
     where = section.coco or CocoSection()
-    found = {split: _annotations(root, split, getattr(where, split)) for split in COCO_SPLITS}
+    found = {split: _annotations(root, split, getattr(where, split)) for split in SPLIT_NAMES}
     files = {split: path for split, path in found.items() if path is not None}
     if "train" not in files:
         tried = ", ".join(pattern.format("train") for pattern in PATTERNS)
@@ -325,7 +333,7 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
         return path
     for pattern in PATTERNS:
         files = set[Path]()
-        for name in COCO_SPLITS[split]:
+        for name in SPLIT_NAMES[split]:
             files.update(filter(Path.is_file, root.glob(pattern.format(name))))
         paths = sorted(files)
         if len(paths) > 1:

@@ -287,6 +287,13 @@ def _copies_text(groups: Sequence[Sequence[Seen]], differing: str, together: str
 
 
 def _near(readable: Sequence[Seen], parted: str, together: str) -> Iterator[Remark]:
+    if len(readable) > MOST_IMAGES_COMPARED:
+        yield Remark(
+            "near_copies",
+            f"near copies are sought among {MOST_IMAGES_COMPARED:,} images at most, and not among"
+            f" these {len(readable):,}: only equal images were looked for",
+        )
+        return
     if len({image.split for image in readable}) > 1:
         pairs = near_copies(readable, lambda image: image.split)
         for one, other in pairs[:1]:
@@ -311,7 +318,7 @@ def near_copies(seen: Sequence[Seen], place: Callable[[Seen], str]) -> list[Pair
     """Returns each image that is nearly equal to an earlier one at another place, after that one.
     Equal images are left out, and those that show nothing.
     """
-    if not 2 <= len(seen) <= MOST_IMAGES_COMPARED:
+    if len(seen) < 2:
         return []
     by_shape: defaultdict[tuple[int, bool], list[Seen]] = defaultdict(list)
     for image in seen:
@@ -361,6 +368,16 @@ def origin(name: str) -> str:
     return match.group(1) if match else ""
 
 
+def clip_of(image: Seen) -> str:
+    """Returns the folder of an image below that of its class, which may be a film or a patient;
+    empty: it is in none.
+    """
+    folders = PurePosixPath(image.name).parts[:-1]
+    if not image.label or image.label not in folders:
+        return ""
+    return "/".join(folders[folders.index(image.label) + 1 :][:1])
+
+
 def _pattern_for(name: str) -> str:
     """The expression for `data.groups` that gives a name's origin."""
     stem = PurePosixPath(name).stem
@@ -374,7 +391,7 @@ def _shared_names(seen: Sequence[Seen], parted: str, *, by_groups: bool) -> Iter
     """About names that several images share, which are in two splits, or may come into two."""
     by_origin: defaultdict[str, list[Seen]] = defaultdict(list)
     for image in seen:
-        if called := origin(image.name):
+        if called := origin(image.name) or clip_of(image):
             by_origin[called].append(image)
     shared = {called: images for called, images in by_origin.items() if len(images) > 1}
     labels = {image.label for image in seen}
@@ -389,7 +406,7 @@ def _shared_names(seen: Sequence[Seen], parted: str, *, by_groups: bool) -> Iter
     for called, images in itertools.islice(apart.items(), 1):
         way_out = WITHOUT_GROUPS
         if by_groups:
-            pattern = _pattern_for(images[1].name)
+            pattern = "^([^/]+)/" if clip_of(images[1]) == called else _pattern_for(images[1].name)
             way_out = f"keep its images together with data.groups = {{ pattern = '{pattern}' }}"
         yield Remark(
             "shared_names",

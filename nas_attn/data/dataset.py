@@ -387,15 +387,12 @@ class MaskedSplit(Split):
 
     @classmethod
     def check_labels(cls, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Raises DataError: a class is missing. Only in the training split: elsewhere a missing
-        class does not count.
-        """
-        if not what.startswith("training"):
-            return
+        """Raises DataError: a class is missing in the training split, or all of them in another."""
+        some = len(classes) if what.startswith("training") else 1
         for every in (False, True):
             pixels = part.pixels.histogram(every=every)[-1]
             missing = [name for number, name in enumerate(classes) if not pixels[number]]
-            if not missing:
+            if len(classes) - len(missing) >= some:
                 return
         raise DataError(
             f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes"

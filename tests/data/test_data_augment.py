@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nas_attn.data.augment import seeded
+from nas_attn.data.augment import Transformed, TransformedImages, named_steps, seeded
+from nas_attn.data.pixels import InMemory
+from nas_attn.recipe.recipe import Augment
 
 
 def test_the_generators_of_gpus_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +34,30 @@ def test_the_generators_of_gpus_are_as_before_afterwards(monkeypatch: pytest.Mon
         inside = dict(seeds)
     assert inside[0] == inside[1] not in (3, 5)
     assert seeds == {0: 3, 1: 5}
+
+
+def test_a_transform_in_the_training_process_leaves_dropout_its_generator() -> None:
+    """One that cannot be pickled runs there where processes are not forked."""
+    images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    transformed = Transformed(InMemory(images), None, masked=False, steps=(("noise", _noisy),))
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, _ = transformed((0, 7))
+    assert torch.equal(torch.get_rng_state(), before)
+    again, _ = transformed((0, 7))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, transformed((0, 8))[0])
+
+
+def _noisy(image: torch.Tensor) -> torch.Tensor:
+    return image + torch.randint(0, 9, image.shape, dtype=torch.uint8)
+
+
+@pytest.mark.extras("albumentations")
+def test_albumentations_get_arrays_by_name() -> None:
+    images = torch.arange(2 * 4 * 6 * 5, dtype=torch.uint8).view(2, 4, 6, 5)
+    augment = [Augment.model_validate({"name": "albumentations:HorizontalFlip", "p": 1.0})]
+    made_for = TransformedImages(2, (6, 5), masked=True, mean=(0, 0, 0))
+    steps, _ = named_steps(augment, made_for)
+    turned, _ = Transformed(InMemory(images), None, masked=True, steps=steps)((1, 0))
+    assert torch.equal(turned, images[1].flip(2))

@@ -300,3 +300,13 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
         load(things)
     with pytest.raises(DataError, match=r"'mnist' .*coco:FOLDER"):
         loading.load(DataSection(name="mnist"), device="cpu", task=TASKS["detection"])
+
+
+def test_boxes_of_a_class_that_only_validation_has_are_said(things: Path) -> None:
+    def add(content: dict[str, Any]) -> None:
+        content["categories"].append({"id": 77, "name": "kite"})
+        content["annotations"][0]["category_id"] = 77
+
+    edited(things, add, "val")
+    with pytest.warns(NasAttnWarning, match=r"left out 1 boxes of .* of 'kite'"):
+        load(things)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter
 
-from nas_attn.data import loading
+from nas_attn.data import copies, loading
 from nas_attn.data.copies import origin
 from nas_attn.data.inventory import StudyImages
 from nas_attn.data.taking import LONE_MASKS, UNNAMED, of, take
@@ -404,3 +404,25 @@ def test_a_class_written_in_another_unicode_form_is_named(tmp_path: Path) -> Non
     folders_made.two_forms(tmp_path / "d")
     with pytest.raises(DataError, match="another Unicode form"):
         loading.load(DataSection(name=f"folder:{tmp_path / 'd'}", size=8), device="cpu")
+
+
+def test_near_copies_that_are_not_sought_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "MOST_IMAGES_COMPARED", 10)
+    folders_made.classes(tmp_path / "d")
+    (said,) = folders_made.of_kind(take(str(tmp_path / "d")), "near_copies")
+    assert "not among these 20" in said
+
+
+def test_a_folder_for_each_film_groups_its_images(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    for number in range(8):
+        folders_made.fill(root / ("cat", "dog")[number % 2] / f"film{number}", 5, 100 * number)
+    (said,) = folders_made.of_kind(take(str(root)), "shared_names")
+    assert "data.groups = { pattern = '^([^/]+)/' }" in said
+    groups = GroupsSection(pattern="^([^/]+)/")
+    dataset = loading.load(DataSection(name=f"folder:{root}", size=8, groups=groups), device="cpu")
+    names = [dataset.manifest.splits[split].names for split in ("train", "validation")]
+    films = [{name.split("/")[1] for name in each} for each in names if each is not None]
+    assert not films[0] & films[1]

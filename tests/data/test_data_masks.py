@@ -208,3 +208,15 @@ def test_masks_that_do_not_fit_are_named(tmp_path: Path, how: dict[str, object],
     folders_made.with_masks(tmp_path / "d", **how)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=said):
         masked(tmp_path / "d")
+
+
+def test_validation_masks_without_a_class_are_refused(tmp_path: Path) -> None:
+    """Their mean IoU would be no number."""
+    names(tmp_path / "roads")
+    for number in range(6):
+        pair(tmp_path / "roads/train", str(number))
+        pair(tmp_path / "roads/val", str(number))
+    for path in (tmp_path / "roads/val/masks").iterdir():
+        Image.fromarray(np.full((20, 24), 255, np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"validation split .* has no pixel of class 'ground'"):
+        load(DataSection(name=f"folder:{tmp_path / 'roads'}", size=16))
