@@ -52,7 +52,7 @@ test-lowest: | $(BIN)/python  ## run the tests with the lowest versions that pyp
 
 # What users may have beside it, with the trackers that are extras of ours.
 EXTRAS := '.[dev,bands,dicom,tensorboard,mlflow,wandb]' ray ultralytics segmentation-models-pytorch lightning transformers monai peft \
-  torchinfo datasets ncnn pnnx onnxslim webdataset grad-cam
+  torchinfo datasets ncnn pnnx onnxslim webdataset grad-cam albumentations
 
 test-extras: build/extras/installed  ## run the tests that need what only some users have, installed into build/extras; as root, Chromium, too
 	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || [ "$$(id -u)" != 0 ] || \

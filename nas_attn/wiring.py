@@ -175,9 +175,9 @@ def _read() -> Function:
 
 
 def _folder_read() -> Function:
-    from nas_attn.data.folder import read
+    from nas_attn.data.table import read_classes
 
-    return read
+    return read_classes
 
 
 def _read_masks() -> Function:

@@ -63,6 +63,10 @@ class ProposedTask(NamedTuple):
     columns: Sequence[str] = ()
     # that other columns may be meant; empty: no
     choice: str = ""
+    # the table's column that says which images belong together; empty: none
+    group: str = ""
+    # whether its numbers are positions or angles, by their names
+    placed: bool = False
 
 
 class Dialogue:
@@ -169,7 +173,7 @@ def _answers(
     """
     from nas_attn.recipe.reading import study_name
     from nas_attn.recipe.recipe import DataSection
-    from nas_attn.recipe.sections import TableSection
+    from nas_attn.recipe.sections import GroupsSection, TableSection
     from nas_attn.training.tasks.data import data_of
 
     question = f"Data set ({', '.join(data_known(given.task or USUAL_TASK))})"
@@ -183,7 +187,8 @@ def _answers(
     check_typed(backbone, data, trust=dialogue.trust)
     images = count_images(data)
     table = TableSection(columns=list(proposal.columns)) if proposal.columns else None
-    section = DataSection(name=data, table=table)
+    groups = GroupsSection(column=proposal.group) if proposal.group else None
+    section = DataSection(name=data, table=table, groups=groups)
     _require_data(data)
     preset = _needed_preset(task, backbone)
     reading = data_of(find(task, backbone))
@@ -197,9 +202,16 @@ def _answers(
     notes = []
     if proposal.why:
         ways = ["--task says another one"]
-        if variants(task)[0].labels in OF_A_TABLE and data.startswith("folder:"):
+        if proposal.columns or variants(task)[0].labels in OF_A_TABLE:
             ways.append("--column names other columns")
         notes.append(f"task: {task}, since {proposal.why} ({'; '.join(ways)})")
+    if proposal.group:
+        notes.append(f"groups: images with the same '{proposal.group}' stay together (data.groups)")
+    if proposal.placed:
+        notes.append(
+            "augment: none, since the numbers look like positions or angles, which are others in"
+            " a mirrored or moved image"
+        )
     if proposed is not None and proposed.why:
         notes.append(proposed.why)
     if note:
@@ -229,6 +241,8 @@ def _answers(
         images=images,
         preset=preset,
         columns=proposal.columns,
+        group=proposal.group,
+        placed=proposal.placed,
     )
     return answers, seen, notes
 
@@ -257,7 +271,7 @@ def folder_recipe(
         trust: Whether code of other folders may be run.
 
     Returns:
-        The recipe, None for a class of each image; and what there is to say of it.
+        The recipe, None for folders of classes; and what there is to say of it.
 
     Raises:
         UserError: A choice is needed, or what is asked for cannot be searched.
@@ -270,7 +284,7 @@ def folder_recipe(
     if stated is not None and stated not in TASKS:
         raise RecipeError(f"task.name = '{shorten(str(stated))}': {did_you_mean(stated, TASKS)}")
     proposal = proposed_task(data, stated, [columns] if isinstance(columns, str) else columns)
-    if proposal.task == USUAL_TASK:
+    if proposal.task == USUAL_TASK and not proposal.columns:
         return None, []
     if proposal.choice:
         raise DataError(
@@ -305,26 +319,33 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
     Raises:
         UserError: There are no such columns, or they are of no use.
     """
-    from nas_attn.data import table
+    from nas_attn.data.lesson import lesson
 
     source, _, place = data.partition(":")
     root = Path(place).expanduser()
     kind = None if task is None else variants(task)[0].labels
-    has_table = source == "folder" and root.is_dir() and kind in (None, *OF_A_TABLE)
+    has_table = source == "folder" and root.is_dir() and kind in (None, "classes", *OF_A_TABLE)
     if columns and not has_table:
         raise RecipeError(
             f"--column {shorten(columns[0])}: only --data folder:PATH with a CSV file has columns,"
-            " for multi-label or regression; leave it out"
+            " for classification, multi-label or regression; leave it out"
         )
-    if task is None and not columns:
+    if kind in (None, "classes") and not columns:
         seen = _seen_without_table(data)
-        if seen is not None:
+        if seen is not None and (task is None or seen.task == task):
             return seen
     if not has_table:
         return ProposedTask(task or USUAL_TASK)
-    found = table.lesson(root, kind, columns)
+    found = lesson(root, kind, columns)
     named = {"tags": "multi-label", "numbers": "regression"}.get(found.kind or "", USUAL_TASK)
-    return ProposedTask(task or named, found.why, columns or found.columns, found.choice)
+    return ProposedTask(
+        task or named,
+        found.why,
+        columns or found.columns,
+        found.choice,
+        found.group,
+        found.placed,
+    )
 
 
 def _seen_without_table(data: str) -> ProposedTask | None:

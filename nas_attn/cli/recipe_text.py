@@ -55,12 +55,12 @@ confirm_seeds = 3                  # more seeds for the networks that matter aft
 # worth = 0.01
 """
 AUGMENT = """\
-augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
+augment = [{augment}]   # flip is wrong for {wrong}; or transforms of torchvision, by name
 """
 FINE_TUNING = """\
 # From trained weights: as preset = "fine-tune" says, unless a key stands here. An optimizer or a
 # learning_rate ends the preset; finetune_learning_rate, batch_size, augment change a part of it.
-# augment = []                     # for digits and text, which must not be mirrored
+{augment}# for {wrong}, which must not be mirrored
 """
 # With this many training images, a user's data set is treated like a published one
 MANY = 2000
@@ -89,6 +89,10 @@ class RecipeAnswers:
     """Of the training, which the backbone needs."""
     columns: Sequence[str]
     """Of the images' table, to learn; none: all."""
+    group: str = ""
+    """The table's column that says which images belong together; empty: none does."""
+    placed: bool = False
+    """Whether numbers are positions or angles, which a mirrored or moved image changes."""
 
 
 def is_small(data: str) -> bool:
@@ -168,28 +172,40 @@ def recipe_text(answers: RecipeAnswers) -> str:
 
 def _training_lines(answers: RecipeAnswers, task: Task, pace: Pace, *, tuned: bool) -> str:
     """Lines of `[training]`. `tuned`: from trained weights."""
+    wrong = "positions and angles" if task.labels == "numbers" else "digits and text"
     if tuned and task.own_trainer and not task.training_lines:
-        return FINE_TUNING
+        none = "augment = []                       "
+        return FINE_TUNING.format(augment=none if answers.placed else f"# {none}", wrong=wrong)
     lines = task.training_lines
     if answers.preset is not None and not lines:
         comment = "# AdamW: with SGD, networks with layer norms often learn nothing"
         lines = f'preset = "{answers.preset}"              {comment}\n'
     if task.own_trainer:
         flip_and_crop = '{ name = "flip" }, { name = "crop", padding = 4 }'
-        small = is_small(answers.data)
-        lines += AUGMENT.format(augment="" if small else flip_and_crop)
+        kept = is_small(answers.data) or answers.placed
+        lines += AUGMENT.format(augment="" if kept else flip_and_crop, wrong=wrong)
     return f"batch_size = {pace.batch_size}\n{lines}"
 
 
 def _table_lines(answers: RecipeAnswers, task: Task) -> str:
     """Lines of `[data]` about the table of a folder's images."""
-    if task.labels not in OF_A_TABLE or not answers.data.startswith("folder:"):
+    if not answers.data.startswith("folder:"):
+        return ""
+    if task.labels not in OF_A_TABLE and not answers.columns:
         return ""
     comment = "" if answers.columns else "# "
+    groups = ""
+    if answers.group:
+        column = json.dumps(answers.group, ensure_ascii=False)
+        groups = (
+            "# Images with the same value stay on one side of a split.\n"
+            f"groups = {{ column = {column} }}\n"
+        )
     columns = json.dumps(answers.columns or ("one", "other"), ensure_ascii=False)
     return (
         '# The columns to learn of the images\' table; file = "labels.csv" names another table.\n'
         f"{comment}table = {{ columns = {columns} }}\n"
+        f"{groups}"
     )
 
 

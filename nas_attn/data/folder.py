@@ -61,6 +61,7 @@ from nas_attn.data.walking import (
 from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, printable, several
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 from nas_attn.recipe.sections import LARGEST_SIDE
+from nas_attn.recipe.tables import Kind
 from nas_attn.system.paths import user_path, whole_file
 
 # side of an image in pixels, where the recipe does not say it
@@ -112,14 +113,14 @@ Lister = Callable[[GroupsOf | None, str], Files]
 
 
 def read(section: DataSection, place: Place) -> Parts:
-    """Reads `folder:PATH`. Raises DataError: no folder or classes, a broken image to be refused, or
-    a class is missing from a split.
+    """Reads `folder:PATH` with a folder for each class. Raises DataError: no folder or classes, a
+    broken image to be refused, or a class is missing from a split.
     """
     root = image_folder(section)
     folders = layout(root, section.splits)
     classes = class_names(folders.train)
     lister = partial(_list, folders, classes)
-    return split_folder(folders, section, place, lister, classes, classes)
+    return split_folder(folders, section, place, lister, classes, "classes")
 
 
 def image_folder(section: DataSection) -> Path:
@@ -136,7 +137,7 @@ def split_folder(
     place: Place,
     lister: Lister,
     classes: tuple[str, ...],
-    strata: tuple[str, ...],
+    kind: Kind,
 ) -> Parts:
     """Prepares the splits of a folder: its own; without these, a fifth of all images is for the
     test. Raises DataError: an image or a class is missing, or a group is divided.
@@ -147,14 +148,21 @@ def split_folder(
         place: Where the images go.
         lister: Lists the images of a split.
         classes: Their names.
-        strata: Names of the classes whose shares a split keeps.
+        kind: What is known of an image: a split keeps the shares of classes and labels.
     """
     root = folders.root
-    groups_of = None if section.groups is None else find_groups(section.groups, root)
+    groups_of = None
+    # a table's lister knows its column
+    if section.groups is not None and section.groups.column is None:
+        groups_of = find_groups(section.groups, root)
     if not folders.splits:
         everything = lister(groups_of, WHOLE)
         count = amount(TEST_SHARE, everything.labels, "the test split")
-        test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
+        tags = everything.targets if kind == "tags" else None
+        strata = classes if kind == "classes" else ("image",)
+        test, rest = divided(
+            everything.labels, count, section.seed, strata, everything.groups, tags
+        )
         kept = everything.subset(test)
         learnt = everything.subset(rest)
         ready = preparer(learnt, section, place)

@@ -131,7 +131,8 @@ class _Source:
         if validation is not None:
             return _Halves(train, validation, seed)
         count = amount(self.section.validation, train.labels, "data.validation")
-        taken, left = divided(train.labels, count, seed, self.strata, train.groups)
+        tags = train.targets if self.task.labels == "tags" else None
+        taken, left = divided(train.labels, count, seed, self.strata, train.groups, tags)
         drawn = Redivision(taken, len(train.labels)) if isinstance(seed, tuple) else None
         return _Halves(train.subset(left), train.subset(taken), seed, drawn)
 

@@ -45,7 +45,7 @@ def read_masks(section: DataSection, place: Place) -> Parts:
         place,
         partial(_list_masks, folders, len(classes)),
         classes,
-        ("image",),
+        "masks",
     )
 
 

@@ -70,9 +70,10 @@ def divided(
     seed: Seed,
     names: Sequence[str],
     groups: NDArray[np.str_] | None,
+    tags: NDArray[np.float32] | None = None,
 ) -> tuple[Indices, Indices]:
-    """Divides images as `stratified`, but no group, so `count` is met approximately. Raises
-    DataError: too few images or groups.
+    """Divides images as `stratified`, but no group, so `count` is met approximately; images with
+    several labels by `shared_out`. Raises DataError: too few images or groups.
 
     Args:
         labels: (N,), indices into the classes.
@@ -81,10 +82,14 @@ def divided(
             in any order, so that large ones are not always on the same side.
         names: The classes.
         groups: (N,), the group of each image; None: there are none.
+        tags: (N, K), 0 or 1: the labels of each image; None: it has a class.
 
     Returns:
         Indices of the images taken and of those left, ascending.
     """
+    if tags is not None:
+        mask = shared_out(tags, count, seed, groups)
+        return np.flatnonzero(mask), np.flatnonzero(~mask)
     if groups is None:
         return stratified(labels, count, seed, names)
     inside, number = np.unique(groups, return_inverse=True)
@@ -93,6 +98,50 @@ def divided(
     np.add.at(sizes, (number, labels), 1)
     mask = _taken(sizes, count, seed, names)[number]
     return np.flatnonzero(mask), np.flatnonzero(~mask)
+
+
+def shared_out(
+    tags: NDArray[np.float32], count: int, seed: Seed, groups: NDArray[np.str_] | None = None
+) -> NDArray[np.bool_]:
+    """Divides images with several labels so that both parts have each label's share: iterative
+    stratification (Sechidis et al., ECML 2011), which gives out the rarest label first.
+
+    Args:
+        tags: (N, K), 0 or 1: the labels of each image.
+        count: About how many images to take.
+        seed: Of the division.
+        groups: (N,): images of a group stay together.
+
+    Returns:
+        (N,): whether an image is taken.
+    """
+    total = len(tags)
+    unit = np.arange(total)
+    if groups is not None:
+        unit = np.unique(groups, return_inverse=True)[1]
+    # images of each unit; its images with each label
+    sizes = np.bincount(unit).astype(np.float64)
+    labels = np.zeros((len(sizes), tags.shape[1]))
+    np.add.at(labels, unit, tags)
+    # what is still wanted in the part that is left and in the one that is taken
+    shares = np.array([1 - count / total, count / total])
+    images = shares * total
+    wanted = shares[:, None] * labels.sum(0)
+    order = np.random.default_rng((*_parts(seed), total)).permutation(len(sizes))
+    # -1: in none yet
+    part = np.full(len(sizes), -1)
+    while (waiting := order[part[order] < 0]).size:
+        left = (labels[waiting] > 0).sum(0)
+        rarest = int(np.where(left > 0, left, total + 1).argmin()) if left.any() else None
+        alike = waiting if rarest is None else waiting[labels[waiting, rarest] > 0]
+        for one in alike.tolist():
+            need = images if rarest is None else wanted[:, rarest]
+            best = int(np.lexsort((images, need))[-1])
+            part[one] = best
+            images[best] -= sizes[one]
+            wanted[best] -= labels[one]
+    taken: NDArray[np.bool_] = part[unit] == 1
+    return taken
 
 
 def _taken(

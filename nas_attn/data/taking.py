@@ -63,13 +63,14 @@ def of(section: DataSection, labels: Kind) -> Inventory | None:
     """
     source, colon, place = section.name.partition(":")
     inventory = None
-    if source == "folder" and labels in ("classes", "masks"):
+    by_table = labels in ("tags", "numbers") or (labels == "classes" and section.table is not None)
+    if source == "folder" and not by_table:
         taken_by = take if labels == "classes" else take_masked
         grouped = section.groups is not None
         inventory = taken_by(
             place, grouped=grouped, splits=section.splits, channels=section.channels
         )
-    if source == "folder" and labels in ("tags", "numbers"):
+    if source == "folder" and by_table:
         inventory = _take_table(section, labels)
     if source == "coco" and colon:
         inventory = _take_tagged(section) if labels == "tags" else _take_boxed(section)
@@ -110,9 +111,9 @@ class _Survey:
     channels: int | None = None
     # of all images, if RGB leaves some out
     bands: int | None = None
-    # lines about its labels
     # lowest and highest value of each band
     ranges: Sequence[tuple[float, float]] = ()
+    # lines about its labels
     about: list[str] = field(default_factory=list)
 
     def add(self, split: str, images: Iterable[Path], label: str = NO_CLASS) -> None:
@@ -151,8 +152,8 @@ class _Survey:
         numbers = {look.bands for look in looks if not look.why}
         if len(numbers) == 1 and all(look.banded for look in looks if not look.why):
             (self.bands,) = numbers
-        if lacking and (self.bands or self.channels):
             self._look_at_ranges([look.ranges for look in looks if look.ranges])
+        if lacking and (self.bands or self.channels):
             self.remarks.append(Remark("missing_reader", lacking))
         if self.sizes:
             sizes = np.array(list(self.sizes.values()), np.float64)
@@ -161,7 +162,6 @@ class _Survey:
             square = float(np.median(sizes.min(1) / sizes.max(1)))
             self.shapes = Shapes(width, height, narrow, wide, square)
 
-    def _checked(self, look: Look, *, are_deep: bool) -> Look:
     def _look_at_ranges(self, found: Sequence[Sequence[tuple[float, float]]]) -> None:
         """Keeps the ranges of bands, and remarks a value that may stand for pixels without data:
         the lowest or highest of most images.
@@ -183,6 +183,7 @@ class _Survey:
                 )
                 self.remarks.append(Remark(NO_DATA, said))
 
+    def _checked(self, look: Look, *, are_deep: bool) -> Look:
         """What an image shows, which cannot be read if it has other bands than it must, or more
         bits than the others.
         """
@@ -240,8 +241,8 @@ class _Survey:
             self.boxes,
             bands=None if self.labels == "boxes" else self.bands,
             about=tuple(map(printable_name, self.about)),
-        )
             ranges=tuple(self.ranges),
+        )
 
 
 def printable_name(name: str) -> str:
@@ -423,8 +424,9 @@ def _take_table(section: DataSection, labels: Kind) -> Inventory:
     found = table.find(labels, section)
     splits = list(found.rows)
     survey = _Survey(found.root, labels, found.names, splits, channels=section.channels)
-    for split, rows in found.rows.items():
-        survey.add(split, [found.images[row] for row in rows])
+    for split, row in ((split, row) for split, rows in found.rows.items() for row in rows):
+        label = NO_CLASS if found.targets is not None else found.names[found.labels[row]]
+        survey.add(split, [found.images[row]], label)
     everything = walk(found.root)
     unnamed = sorted(set(everything.images) - set(found.images))
     for reason, files in everything.left_out.items():
@@ -433,10 +435,18 @@ def _take_table(section: DataSection, labels: Kind) -> Inventory:
     survey.look(grouped=section.groups is not None)
     survey.check_readable()
     names = ", ".join(survey.names(found.files))
-    survey.about = [
-        f"table: {names}, {found.how}",
-        _about_targets(labels, found.names, found.targets),
-    ]
+    survey.about = [f"table: {names}, {found.how}"]
+    if found.targets is not None:
+        survey.about.append(_about_targets(labels, found.names, found.targets))
+    else:
+        survey.remarks += [*_lacking_classes(survey.counts), *_small_classes(survey.counts)]
+    if section.groups is None and found.group:
+        said = (
+            f"values of '{found.group}' stand for several images each, which may come into two"
+            " splits: if they are one patient, scene or film, keep its images together with"
+            f' data.groups = {{ column = "{found.group}" }}'
+        )
+        survey.remarks.append(Remark("shared_values", said))
     return survey.inventory(section.splits)
 
 

@@ -230,10 +230,18 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _reads_table(self) -> Self:
-        if self.data.table is not None and tasks.of(self).labels not in ("tags", "numbers"):
+        labels = tasks.of(self).labels
+        if self.data.table is not None and labels in ("masks", "boxes"):
             raise ValueError(
-                "data.table is for multi-label and regression, not for the task"
+                "data.table is for classification, multi-label and regression, not for the task"
                 f" '{self.task.name}': remove it, or set task.name"
+            )
+        groups = self.data.groups
+        has_table = self.data.table is not None or labels in ("tags", "numbers")
+        if groups is not None and groups.column is not None and not has_table:
+            raise ValueError(
+                f"data.groups.column = '{groups.column}' is a column of data.table: give that, or"
+                " groups by file or pattern"
             )
         return self
 

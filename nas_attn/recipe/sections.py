@@ -115,11 +115,16 @@ class GroupsSection(Section):
     """Regular expression over an image's path below its class folder; the text of its first group
     names the group.
     """
+    # studies from before it know their recipe again by its text
+    column: str | None = Field(default=None, exclude_if=lambda column: column is None)
+    """Column of the images' table, `patient_id`."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        if (self.file is None) == (self.pattern is None):
-            raise ValueError("give one of file = 'groups.csv' and pattern = '^([^_]+)_'")
+        if [self.file, self.pattern, self.column].count(None) != 2:
+            raise ValueError(
+                "give one of file = 'groups.csv', pattern = '^([^_]+)_' and column = 'patient_id'"
+            )
         try:
             re.compile(self.pattern or "")
         except re.error as error:
@@ -163,12 +168,13 @@ class TableSection(Section):
     """
     image: str | None = None
     """Column with the images: their paths in the folder, or their files' names, with or without an
-    ending; None: the first one that names an image.
+    ending; None: the one that names most images.
     """
     columns: list[str] = Field(default_factory=list)
-    """Columns to learn; none: all others. For labels either one with 0 or 1 for each label, or one
-    with lists, `cat;dog`: what parts them is the first of `;`, `|` and `,` that occurs in it, else
-    a space.
+    """Columns to learn; none: all others. For classes the one with the class of each image. For
+    labels either one with 0 or 1 for each label, or one with lists, `cat;dog`: what parts them is
+    the first of `;`, `|` and `,` that occurs in it, else a space; an image may have a line for each
+    label.
     """
     split: str | None = None
     """Column with train, val or test; None: `split` if there is one, else the folders."""
@@ -236,17 +242,17 @@ class DataSection(Section):
     bits are kept, and each band is normalised by its own mean and deviation in the training
     images, unless `mean` and `std` are given. None: images become RGB.
     """
+    # studies from before it know their recipe again by its text
+    nodata: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """With `channels`: the value of pixels without data, -9999. They count neither for mean nor for
+    deviation, and are the mean for a network.
+    """
     input_shape: tuple[Side, Side, Side] | None = None
     """For `external`: (channels, height, width) of the model's input, to find its sites and to time
     it.
     """
     classes: int | None = Field(default=None, ge=1, le=1_000_000)
     """For `external`: number of the model's outputs."""
-    # studies from before it know their recipe again by its text
-    nodata: float | None = Field(default=None, exclude_if=lambda value: value is None)
-    """With `channels`: the value of pixels without data, -9999. They count neither for mean nor for
-    deviation, and are the mean for a network.
-    """
     mean: list[float] | None = None
     """Means per channel, 0 to 1, to normalise images; None: those that the weights are made for, as
     for `size`, else those of the training split. With `channels`: of values divided by 255.
@@ -287,6 +293,11 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if escapes := [sign for sign in "\t\n\b\f\r" if sign in self.name]:
+            raise ValueError(
+                f"name = {self.name!r} has {escapes[0]!r}: in double quotes, a backslash begins an"
+                " escape, so write a path in single quotes or with /"
+            )
         if self.groups is not None and not self.name.startswith("folder:"):
             raise ValueError(
                 f"groups need files, and '{self.name}' has none: remove groups, or use folder:PATH"
@@ -298,11 +309,6 @@ class DataSection(Section):
         if self.table is not None and not self.name.startswith("folder:"):
             raise ValueError(
                 f"table is for folder:PATH, and '{self.name}' is not one: remove table"
-        if escapes := [sign for sign in "\t\n\b\f\r" if sign in self.name]:
-            raise ValueError(
-                f"name = {self.name!r} has {escapes[0]!r}: in double quotes, a backslash begins an"
-                " escape, so write a path in single quotes or with /"
-            )
             )
         if self.coco is not None and not self.name.startswith("coco:"):
             raise ValueError(
@@ -312,14 +318,14 @@ class DataSection(Section):
             raise ValueError(
                 f"channels is for folder:PATH, and '{self.name}' is not one: remove channels"
             )
+        if self.nodata is not None and self.channels is None:
+            raise ValueError("nodata is a value of bands: give channels, too, or remove it")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together: give both or neither")
         return self
 
 
 class LatencySection(Section):
-        if self.nodata is not None and self.channels is None:
-            raise ValueError("nodata is a value of bands: give channels, too, or remove it")
     """How latency is measured."""
 
     device: Literal["cpu", "cuda"] = "cpu"

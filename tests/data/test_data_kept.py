@@ -59,15 +59,6 @@ def masked(root: Path) -> dict[str, Any]:
     return {"name": f"folder:{root}"}
 
 
-def tagged(root: Path) -> dict[str, Any]:
-    lines = ["image,tags"]
-    for number in range(30):
-        picture(root / f"photos/{number:03}.bmp", number)
-        lines.append(f"{number:03},{'cat' if number % 2 else ''};{'dog' if number % 3 else ''}")
-    (root / "labels.csv").write_text("\n".join(lines))
-    return {"name": f"folder:{root}"}
-
-
 def numbered(root: Path) -> dict[str, Any]:
     lines = ["image,age,split"]
     for number in range(30):
@@ -105,7 +96,6 @@ SOURCES: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "grouped": ("classification", grouped),
     "divided": ("classification", divided),
     "masked": ("segmentation", masked),
-    "tagged": ("multi-label", tagged),
     "numbered": ("regression", numbered),
     "boxed": ("detection", boxed),
     "drawn": ("classification", drawn),
@@ -188,16 +178,6 @@ KEPT: dict[str, dict[str, str]] = {
         "epoch": "4b9815ac321a",
         "seed 5": "e890d65fc0be",
         "test": "0bde2dc09383",
-    },
-    "tagged": {
-        "classes": "cat dog",
-        "digest": "54efc4546ca505c5",
-        "manifest": "097d8a1f0c42c3df253b2bbc8c3eca79",
-        "train": "a1787737d48f",
-        "validation": "847bb10c3ddd",
-        "epoch": "f1a9b64c202d",
-        "seed 5": "5f60fa278396",
-        "test": "a83fa1c9df9d",
     },
     "numbered": {
         "classes": "age",

@@ -1,4 +1,4 @@
-"""Folders of images with a table: several labels per image, or numbers."""
+"""Folders of images with a table: a class, several labels, or numbers of each image."""
 
 from __future__ import annotations
 
@@ -281,8 +281,10 @@ def test_a_column_that_is_not_there_is_refused(root: Path) -> None:
 
 def test_a_table_is_refused_where_no_task_reads_it() -> None:
     data = {"name": "folder:photos", "table": {"file": "labels.csv"}}
-    content = {"name": "s", "space": "small", "backbone": {"name": "resnet8"}, "data": data}
-    with pytest.raises(RecipeError, match=r"data\.table is for multi-label and regression"):
+    network = {"name": "torchvision:lraspp_mobilenet_v3_large"}
+    content = {"name": "s", "space": "small", "backbone": network, "data": data}
+    content["task"] = {"name": "segmentation"}
+    with pytest.raises(RecipeError, match=r"data\.table is for classification, multi-label"):
         recipe_from(content, where="a test")
 
 
@@ -337,9 +339,12 @@ def test_a_task_is_proposed_by_what_the_data_have(root: Path) -> None:
     assert proposed() == ("regression", "'labels.csv' has numbers in 'age'")
     table(root / "labels.csv", [["image", "tags"], [name_of(0), "red;blue"], [name_of(1), ""]])
     assert proposed()[0] == "multi-label"
-    # a class each: folders of classes are asked for
+    # texts that do not recur
     table(root / "labels.csv", [["image", "class"], [name_of(0), "red"], [name_of(1), "blue"]])
     assert proposed() == ("classification", "")
+    rows = [[name_of(n), ("red", "blue")[n % 2]] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "class"], *rows])
+    assert proposed() == ("classification", "'labels.csv' has a class of each image in 'class'")
     # folders of classes are classes, whatever lies beside them
     for name in ("cat", "dog"):
         pictures(root / "classes" / name, range(3))
@@ -395,7 +400,9 @@ def test_columns_that_tell_nothing_are_left_out_and_said(root: Path) -> None:
     assert "'id', 'note' are not learnt" in proposal.why
     # unless it is wanted
     assert list(proposed_task(f"folder:{root}", columns=["id"]).columns) == ["id"]
-    with pytest.raises(DataError, match="neither 0 and 1, lists of labels nor numbers in 'note'"):
+    with pytest.raises(
+        DataError, match="neither classes, 0 and 1, lists of labels nor numbers in 'note'"
+    ):
         proposed_task(f"folder:{root}", columns=["note"])
     with pytest.raises(DataError, match="no column 'weight'"):
         proposed_task(f"folder:{root}", columns=["weight"])
@@ -408,9 +415,9 @@ def test_columns_that_tell_nothing_are_left_out_and_said(root: Path) -> None:
     [
         (["age", "weight"], lambda n: (1.5 * n, 2.5 * n), ["age", "weight"]),
         (["male", "age"], lambda n: (n % 2, 1.5 * n), ["age"]),
-        (["red", "blue", "age"], lambda n: (*bits(n), 1.5 * n), ["red", "blue"]),
-        (["tags", "age"], lambda n: ("red;blue", 1.5 * n), ["tags"]),
-        (["age", "breed"], lambda n: (1.5 * n, BREEDS[n % 3]), ["age"]),
+        (["red", "blue", "length"], lambda n: (*bits(n), 1.5 * n), ["red", "blue"]),
+        (["tags", "length"], lambda n: ("red;blue", 1.5 * n), ["tags"]),
+        (["length", "breed"], lambda n: (1.5 * n, BREEDS[n % 3]), ["length"]),
     ],
 )
 def test_other_columns_that_may_be_learnt_are_told(
@@ -423,3 +430,155 @@ def test_other_columns_that_may_be_learnt_are_told(
     assert list(proposal.columns or head) == taken
     # nobody asks whoever has said it
     assert not proposed_task(f"folder:{root}", columns=taken).choice
+
+
+def test_a_class_of_each_image_is_read_from_a_column(root: Path) -> None:
+    rows = [[name_of(n), BREEDS[n % 3], n] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "breed", "note"], *rows])
+    section = DataSection(
+        name=f"folder:{root}", size=8, resplit=False, table=TableSection(columns=["breed"])
+    )
+    dataset = loading.load(section, device="cpu")
+    assert dataset.classes == tuple(BREEDS)
+    for part in parts(dataset):
+        assert part.labels.tolist() == [n % 3 for n in numbers_of(part)]
+    inventory = taking.of(section, "classes")
+    assert inventory is not None
+    assert inventory.counts == {"all": dict(zip(BREEDS, (14, 13, 13), strict=True))}
+    table(root / "labels.csv", [["image", "breed", "note"], *rows, [name_of(0), BREEDS[1], 0]])
+    with pytest.raises(DataError, match=r"line 42 has the image 'p0_00.png' again.*another class"):
+        loading.load(section, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [(lambda n: n % 5, "classification"), (lambda n: n % 5 + 0.5, "regression")],
+)
+def test_whole_numbers_that_recur_are_classes_and_it_is_said(
+    root: Path, values: Callable[[int], float], task: str
+) -> None:
+    rows = [[name_of(n)[:-4], values(n)] for n in range(IMAGES)]
+    table(root / "labels.csv", [["id_code", "diagnosis"], *rows])
+    proposal = proposed_task(f"folder:{root}")
+    assert proposal.task == task
+    assert ("--task regression" in proposal.why) == (task == "classification")
+    assert proposed_task(f"folder:{root}", "regression").task == "regression"
+
+
+def test_lines_of_one_image_are_put_together_for_labels(root: Path) -> None:
+    lines = [
+        [name_of(n), name]
+        for n in range(IMAGES)
+        for name, bit in zip(("red", "blue"), bits(n), strict=True)
+        if bit
+    ]
+    table(root / "labels.csv", [["image", "finding"], *lines])
+    proposal = proposed_task(f"folder:{root}")
+    assert proposal[:1] == ("multi-label",)
+    dataset = load(root)
+    assert dataset.classes == ("blue", "red")
+    for part in parts(dataset):
+        assert targets_of(part) == [list(map(float, bits(n)[::-1])) for n in numbers_of(part)]
+    assert sum(len(part) for part in parts(dataset)) == len({line[0] for line in lines})
+
+
+def test_decimal_commas_are_read(root: Path) -> None:
+    rows = [[name_of(n), f"{n},5"] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "age"], *rows], delimiter=";")
+    dataset = load(root, "numbers")
+    assert targets_of(dataset.train) == [[n + 0.5] for n in numbers_of(dataset.train)]
+
+
+@pytest.mark.parametrize(
+    "written", [str.upper, lambda name: f"{name[:-4]}.JPG", lambda name: f"data/raw/images/{name}"]
+)
+def test_images_are_found_in_other_letters_endings_and_folders(
+    root: Path, written: Callable[[str], str]
+) -> None:
+    rows = [[written(name_of(n)), 1.5 * n] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", "age"], *rows])
+    dataset = load(root, "numbers")
+    assert targets_of(dataset.train) == [[1.5 * n] for n in numbers_of(dataset.train)]
+
+
+def test_the_column_of_images_is_the_one_that_names_most(root: Path) -> None:
+    pictures(root)
+    for number in (0, 1):
+        (root / f"p0_0{number}.png").rename(root / f"{number}.png")
+    for path in (root / "images").iterdir():
+        path.unlink()
+    files = ["0.png", "1.png", *(name_of(n) for n in range(2, IMAGES))]
+    rows = [[(n + 1) % 2, file] for n, file in enumerate(files)]
+    table(root / "labels.csv", [["label", "file"], *rows])
+    dataset = load(root)
+    assert dataset.classes == ("label",)
+    assert targets_of(dataset.train) == [[float((n + 1) % 2)] for n in numbers_of(dataset.train)]
+
+
+def test_what_has_no_labels_is_left_out_and_said(root: Path) -> None:
+    (root / "labels.csv").unlink()
+    table(root / "train.csv", [HEAD, *[[name_of(n), *bits(n)] for n in range(30)]])
+    table(root / "test.csv", [["image"], *[[name_of(n)] for n in range(30, 40)]])
+    table(root / "sample_submission.csv", [HEAD, *[[name_of(n), 0, 0] for n in range(30, 40)]])
+    dataset = load(root)
+    assert len(dataset.train) + len(dataset.validation) == 30
+    assert "give some images of 'train.csv' to the test" in dataset.missing_test
+    inventory = taking.of(DataSection(name=f"folder:{root}"), "tags")
+    assert inventory is not None
+    assert "'test.csv' has nothing in 'red', 'blue'" in "\n".join(inventory.described())
+
+
+@pytest.mark.parametrize("name", ["patient_id", "SceneName", "clip"])
+@pytest.mark.parametrize("values", [lambda n: f"P{n // 4:03}", lambda n: 1000 + 7 * (n // 4)])
+def test_a_column_of_patients_or_scenes_groups_and_is_not_learnt(
+    root: Path, name: str, values: Callable[[int], object]
+) -> None:
+    rows = [[values(n), 20 + n // 4, name_of(n), *bits(n)] for n in range(IMAGES)]
+    table(root / "labels.csv", [[name, "age", "image", "red", "blue"], *rows])
+    proposal = proposed_task(f"folder:{root}")
+    assert (proposal.task, list(proposal.columns), proposal.group) == (
+        "multi-label",
+        ["red", "blue"],
+        name,
+    )
+    learnt = TableSection(columns=["red", "blue"])
+    dataset = load(root, table=learnt, groups=GroupsSection(column=name))
+    homes = [{number // 4 for number in numbers_of(part)} for part in parts(dataset)]
+    assert not homes[0] & homes[1]
+    assert not homes[1] & homes[2]
+    # whoever has no groups is told
+    inventory = taking.of(DataSection(name=f"folder:{root}", table=learnt), "tags")
+    assert inventory is not None
+    assert f'data.groups = {{ column = "{name}" }}' in "\n".join(inventory.described())
+
+
+@pytest.mark.parametrize(
+    ("columns", "placed"),
+    [(["left_eye_x", "left_eye_y"], True), (["steering_angle"], True), (["weight"], False)],
+)
+def test_positions_and_angles_are_known_by_their_names(
+    root: Path, columns: list[str], placed: bool
+) -> None:
+    rows = [[name_of(n), *(1.5 * n + k for k in range(len(columns)))] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", *columns], *rows])
+    assert proposed_task(f"folder:{root}").placed == placed
+
+
+def test_a_table_that_names_no_image_is_refused_with_a_cell(root: Path) -> None:
+    table(root / "labels.csv", [["id", "value"], ["p0_00_red", 1], ["p0_00_blue", 0]])
+    with pytest.raises(DataError, match="'p0_00_red' is not in"):
+        proposed_task(f"folder:{root}")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rare_labels_are_in_training_whatever_the_seed(root: Path, seed: int) -> None:
+    """Ten labels of three images each: divided without regard to them, a third of all divisions
+    leaves one of them without an image to learn from.
+    """
+    rare = [f"rare{k}" for k in range(10)]
+    rows = [[name_of(n), *(int(n // 3 == k) for k in range(10))] for n in range(IMAGES)]
+    table(root / "labels.csv", [["image", *rare], *rows])
+    dataset = load(root, seed=seed)
+    sums = np.array(targets_of(dataset.train)).sum(0)
+    assert sums.min() >= 1
+    assert [len(part) for part in parts(dataset)] == pytest.approx([26, 6, 8], abs=2)
