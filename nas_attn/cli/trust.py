@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.recipe import tables
-from nas_attn.ultralytics.plain_yaml import is_plain_data, is_plain_model
 
 if TYPE_CHECKING:
     from nas_attn.storage.opening import OpenStudy
@@ -19,6 +18,7 @@ PATHS = frozenset(
         ("data", "root"),
         ("data", "groups", "file"),
         ("data", "groups", "pattern"),
+        ("data", "groups", "column"),
         ("data", "coco", "train"),
         ("data", "coco", "validation"),
         ("data", "coco", "test"),
@@ -101,7 +101,7 @@ def is_code_of_backbone(name: str) -> bool:
     if not file.endswith(".yaml") or "://" in file:
         return True
     if path.is_file():
-        return not is_here(path) and not is_plain_model(path)
+        return not is_here(path)
     # else it is Ultralytics' own
     return path.is_absolute() or ".." in path.parts
 
@@ -116,7 +116,7 @@ def _reads_folder(name: str) -> bool:
 def _is_code_of_data(name: str) -> bool:
     if name.startswith(YOLO):
         path = Path(name.removeprefix(YOLO)).expanduser()
-        return path.is_file() and not is_here(path) and not is_plain_data(path)
+        return path.is_file() and not is_here(path)
     return ":" in name and not name.startswith(HARMLESS_DATA)
 
 

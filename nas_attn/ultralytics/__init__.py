@@ -1,7 +1,6 @@
 """Ultralytics' detectors, with Ultralytics' own trainer.
 
 - `networks`: built from a YAML or a `.pt`
-- `plain_yaml`: which files of theirs could run code
 - `yolo_task`: detection that Ultralytics' trainer trains, on images that it reads itself
 - `rung_trainer`: an evaluator made of a recipe, which calls this trainer
 - `caches`: reads its caches of labels without running code of them
