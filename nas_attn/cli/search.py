@@ -75,7 +75,6 @@ def search(
     Examples:
       nas-attn search digits
       nas-attn search photos/ --time 90m --backbone torchvision:resnet18
-      nas-attn search --from digits --set target.epochs=20
 
     A first search, step by step: docs/get-started/quickstart.md
     """

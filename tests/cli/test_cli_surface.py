@@ -39,10 +39,7 @@ MEANINGS = {
     "--placement": "a network",
     "--seeds": "runs of each network",
     "--set": "a setting, as KEY=VALUE",
-    "--space": "a search space",
-    "--time": "how long it may take",
     "--trials": "candidates in all",
-    "--workers": "how many workers",
 }
 """Options whose help differs between commands, since each says more of the same."""
 MOST_OPTIONS = 150
