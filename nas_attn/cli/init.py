@@ -17,7 +17,6 @@ from typer import Argument, Option
 from nas_attn.cli.commands import Context
 from nas_attn.cli.common import TASK, Data, Target, check_typed, echo, print_json
 from nas_attn.cli.recipe_text import (
-    MANY,
     OF_A_TABLE,
     RecipeAnswers,
     data_known,
@@ -26,7 +25,7 @@ from nas_attn.cli.recipe_text import (
 )
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.recipe.target import TargetWords, refuse_unpublished, target_table, target_words
-from nas_attn.recipe.tasks import TASKS, USUAL_TASK, find, variants
+from nas_attn.recipe.tasks import FEW_TRAINING_IMAGES, TASKS, USUAL_TASK, find, variants
 from nas_attn.system.paths import output_path
 
 if TYPE_CHECKING:
@@ -222,7 +221,7 @@ def _answers(
         notes.append(f"published weights: {said_channels(3, proposed.channels)}")
     usual_space = hints.space or ("small" if small else "plug_and_play")
     space = dialogue.ask(given.space, "space", "Search space", usual_space)
-    few = small or 0 < images < MANY
+    few = small or 0 < images < FEW_TRAINING_IMAGES
     trials = dialogue.ask(given.trials, "trials", "Candidates", "20" if few else "40")
     count = _number(int, trials, "trials")
     question = "Largest latency relative to the bare backbone's (none: no limit)"

@@ -12,7 +12,7 @@ from functools import partial
 from nas_attn.recipe import tables
 from nas_attn.recipe.target import AUTO, TargetWords, target_table
 from nas_attn.recipe.task import InputProposal
-from nas_attn.recipe.tasks import USUAL_TASK, Pace, Task, find, variants
+from nas_attn.recipe.tasks import USUAL_TASK, Pace, Task, find, usual_pace, variants
 
 TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
@@ -62,8 +62,6 @@ FINE_TUNING = """\
 # learning_rate ends the preset; finetune_learning_rate, batch_size, augment change a part of it.
 {augment}# for {wrong}, which must not be mirrored
 """
-# With this many training images, a user's data set is treated like a published one
-MANY = 2000
 # Labels that a table has of images
 OF_A_TABLE = ("tags", "numbers")
 
@@ -123,11 +121,8 @@ def _options(backbone: str) -> str:
 
 def recipe_text(answers: RecipeAnswers) -> str:
     """The recipe's text: the answers, and defaults for the task and the size of the images."""
-    small = is_small(answers.data)
     facts = find(answers.task, answers.backbone)
-    # few images make few steps per epoch
-    few = facts.paced_by_images and 0 < answers.images < MANY
-    pace = facts.pace_of_few(answers.images) if few else facts.pace(answers.data, small=small)
+    pace = usual_pace(facts, answers.data, answers.images)
     # TOML's escapes are those of JSON
     quoted = partial(json.dumps, ensure_ascii=False)
     start = target_table(answers.target.start or "scratch")

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from nas_attn.answer.snapshot import Snapshot
     from nas_attn.answer.validation import Family
     from nas_attn.searching.phases.testing import ValidationRequest
-    from nas_attn.searching.prepare.planning import SearchTime
+    from nas_attn.searching.prepare.clock import SearchTime
     from nas_attn.storage.opening import OpenStudy
     from nas_attn.storage.records import StoredScore
     from nas_attn.storage.rows import Run
@@ -139,7 +139,7 @@ def time_for(opened: OpenStudy, clock: SearchTime, effort: Effort) -> float | No
     """Starts the clock of a search, or lets it go on; seconds until its end, None without a
     limit.
     """
-    from nas_attn.searching.prepare.planning import time_left
+    from nas_attn.searching.prepare.clock import time_left
     from nas_attn.searching.worker.devices import usual_workers
 
     workers = effort.workers or usual_workers(opened, effort.device)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +31,29 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import TOML_PATH, load_recipe, study_name
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.beginning import move_here
-from nas_attn.searching.prepare.checks import check_here, placements
-from nas_attn.searching.prepare.forecast import forecast, forecast_lines
-from nas_attn.searching.prepare.image_folder import (
-    Budget,
-    budget_as_json,
-    budget_lines,
-    plan_folder,
-    with_shares,
+from nas_attn.searching.prepare.checks import check
+from nas_attn.searching.prepare.clock import SearchTime
+from nas_attn.searching.prepare.estimate import (
+    SearchEstimate,
+    estimate,
+    estimate_as_json,
+    estimate_lines,
+    has_pace,
+    time_lines,
 )
-from nas_attn.searching.prepare.planning import (
+from nas_attn.searching.prepare.image_folder import (
     HOUR_S,
-    SearchTime,
-    Timetable,
-    timetable,
-    timetable_lines,
+    FolderRequest,
+    FolderSearch,
+    folder_as_json,
+    folder_lines,
+    plan_folder,
 )
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.prepare.taking_over import recipe_like
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.storage.opening import OpenStudy, begun_study, check_place
+from nas_attn.system.wrapping import Line
 from nas_attn.training.images import known_images
 from nas_attn.training.measurer import from_text, machine_text
 from nas_attn.training.plan import wanted
@@ -139,7 +142,7 @@ def source_of(request: SearchRequest, effort: Effort) -> OpenStudy | None:
 
 def recipe_for(
     request: SearchRequest, effort: Effort, source: OpenStudy | None = None
-) -> tuple[Recipe, Budget | None]:
+) -> tuple[Recipe, FolderSearch | None]:
     """Reads the recipe, or makes the one that searches a folder of images in the time.
 
     Args:
@@ -154,12 +157,12 @@ def recipe_for(
     trust = effort.context.trust
     named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
     check_typed(named["backbone"], named["data"], trust=trust)
-    budget = None
+    folder = None
     if request.recipe is None:
         assert source is not None
         recipe = recipe_like(source, changes)
     elif os.path.isdir(request.recipe):
-        recipe, budget = _of_folder(request, effort)
+        recipe, folder = _of_folder(request, effort)
     else:
         ways = f"{TOML_PATH} or of a folder of images"
         recipe = load_recipe(request.recipe, overrides=changes, ways=ways)
@@ -170,10 +173,10 @@ def recipe_for(
         )
     check_trust(request.recipe or recipe.name, recipe, trust=trust)
     quiet_optuna()
-    return recipe, budget
+    return recipe, folder
 
 
-def _of_folder(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget | None]:
+def _of_folder(request: SearchRequest, effort: Effort) -> tuple[Recipe, FolderSearch | None]:
     """The recipe of a folder of images: of classes the one that fits the time, else the one that
     `init` writes, or with which a study of its name was begun.
     """
@@ -188,24 +191,25 @@ def _of_folder(request: SearchRequest, effort: Effort) -> tuple[Recipe, Budget |
             return begun.recipe, None
     recipe, notes = folder_recipe(folder, request.changes, trust=effort.context.trust)
     if recipe is None:
-        budget = _budget(request, effort)
-        return budget.recipe, budget
+        search = _folder_search(request, effort)
+        return search.recipe, search
     for line in notes:
         echo(line, err=True)
     return recipe, None
 
 
-def _budget(request: SearchRequest, effort: Effort) -> Budget:
+def _folder_search(request: SearchRequest, effort: Effort) -> FolderSearch:
     """How a folder of images is searched in the time."""
     quiet_optuna()
-    return plan_folder(
-        str(request.recipe),
-        request.seconds or HOUR_S,
+    asked = FolderRequest(
+        folder=str(request.recipe),
+        seconds=request.seconds or HOUR_S,
         storage=effort.context.storage,
-        workers=effort.workers or default_workers(effort.device),
+        workers=_workers(effort),
         device=effort.device,
-        given=request.changes,
+        settings=request.changes,
     )
+    return plan_folder(asked)
 
 
 def say_inventory(plan: SearchPlan, context: Context, *, err: bool) -> list[str]:
@@ -225,93 +229,84 @@ def say_inventory(plan: SearchPlan, context: Context, *, err: bool) -> list[str]
 
 
 def schedule_of(
-    plan: SearchPlan, budget: Budget | None, request: SearchRequest, effort: Effort
+    plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest, effort: Effort
 ) -> TimePlan:
     """Plans the time of a search, and says how it is used.
 
     Args:
         plan: the search.
-        budget: how a folder of images is searched; None: a recipe is.
+        folder: how a folder of images is searched; None: a recipe is.
         request: what is asked for.
         effort: how runs are carried out.
     """
     stated = request.stated_trials
     unlimited = 0 if stated is not None else plan.recipe.search.trials
     clock = SearchTime(request.limit_s, request.began, stated, unlimited=unlimited)
-    if budget is not None:
-        _say_budget(with_shares(budget, plan.networks), effort.context, err=True)
-        seconds = request.seconds if stated is not None else budget.seconds
-        clock = replace(clock, seconds=seconds, tested=budget.blocks > 0)
-        return TimePlan(clock, None, _as_reckoned(effort))
-    table = _timetable(plan, request, effort)
-    if table is None:
+    if folder is None and (request.limit_s is None or not has_pace(plan)):
         return TimePlan(clock, None, effort)
+    expected = _estimate(plan, folder, request, effort)
     if not effort.context.as_json:
-        say_lines(timetable_lines(table), err=True)
-    clock = replace(clock, tested=table.blocks > 0)
-    return TimePlan(clock, table.trials, _as_reckoned(effort))
+        say_lines(_lines(expected, folder), err=True)
+    # with the number of workers for which the time was reckoned
+    effort = replace(effort, workers=_workers(effort))
+    use = None if expected is None or folder is not None else expected.time
+    return TimePlan(clock, None if use is None else use.trials, effort)
 
 
-def _as_reckoned(effort: Effort) -> Effort:
-    """With the number of workers for which the time was reckoned."""
-    return replace(effort, workers=effort.workers or default_workers(effort.device))
+def _workers(effort: Effort) -> int:
+    """The number of workers for which a time is reckoned."""
+    return effort.workers or default_workers(effort.device)
 
 
-def _say_budget(budget: Budget, context: Context, *, err: bool) -> None:
-    if not context.as_json:
-        say_lines(budget_lines(budget, "; --target changes it"), err=err)
-
-
-def _timetable(plan: SearchPlan, request: SearchRequest, effort: Effort) -> Timetable | None:
-    """What a recipe's search does with its time; None without a limit."""
-    seconds = request.limit_s
-    if seconds is None:
+def _estimate(
+    plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest, effort: Effort
+) -> SearchEstimate | None:
+    """What a search takes and can show; None of a folder's that was begun before."""
+    if folder is not None and folder.timed is None:
         return None
-    workers = effort.workers or default_workers(effort.device)
-    return timetable(
-        plan.recipe,
-        seconds,
-        workers=workers,
-        device=effort.device,
+    return estimate(
+        plan,
+        workers=_workers(effort),
+        threads=effort.threads,
+        seconds=request.limit_s if folder is None else folder.seconds,
         trials=request.stated_trials,
+        timed=None if folder is None else folder.timed,
     )
 
 
+def _lines(expected: SearchEstimate | None, folder: FolderSearch | None) -> list[Line]:
+    """What is said of a search's time before it begins."""
+    if folder is not None:
+        return folder_lines(folder, expected, "; --target changes it")
+    return [] if expected is None else time_lines(expected)
+
+
 def show_forecast(
-    plan: SearchPlan, budget: Budget | None, request: SearchRequest, effort: Effort
+    plan: SearchPlan, folder: FolderSearch | None, request: SearchRequest, effort: Effort
 ) -> None:
     """Prints what a search would do; writes nothing.
 
     Args:
         plan: the search.
-        budget: how a folder of images is searched; None: a recipe is.
+        folder: how a folder of images is searched; None: a recipe is.
         request: what is asked for.
         effort: how runs are carried out.
     """
     context = effort.context
-    check_here(plan.recipe, device=plan.device)
     images = say_inventory(plan, context, err=False)
     check_place(plan.recipe, plan.url, artifacts=plan.artifacts)
-    if budget is not None:
-        placements(plan)
-        budget = with_shares(budget, plan.networks)
-        _say_budget(budget, context, err=False)
-        if context.as_json:
-            print_json(budget_as_json(budget) | {"images": images})
-        return
-    table = _timetable(plan, request, effort)
-    expected = forecast(plan.recipe, device=effort.device, threads=effort.threads, tried=plan.tried)
+    check(plan)
+    expected = _estimate(plan, folder, request, effort)
     if context.as_json:
-        time = {"time": asdict(table)} if table else {}
-        print_json({**asdict(expected), **time, "images": images})
+        fields = {} if expected is None else estimate_as_json(expected)
+        if folder is not None:
+            fields = folder_as_json(folder, expected)
+        print_json({**fields, "images": images})
         return
-    if table is None:
-        say_lines(forecast_lines(expected))
+    if folder is None and expected is not None:
+        say_lines(estimate_lines(expected))
         return
-    # What the search can show, and how it is shared, is said of the time that it has.
-    whole = replace(expected, smallest_difference=None, others_share=0.0, longer_share=0.0)
-    say_lines(forecast_lines(whole))
-    say_lines(timetable_lines(table))
+    say_lines(_lines(expected, folder))
 
 
 def note_images(opened: OpenStudy, *, first: bool = False) -> None:

@@ -30,7 +30,7 @@ from nas_attn.training.images import known_images
 def search(request: SearchRequest, effort: Effort) -> None:
     """Runs a search from a recipe or a folder of images, or goes on with the one of its name."""
     source = source_of(request, effort)
-    recipe, budget = recipe_for(request, effort, source)
+    recipe, folder = recipe_for(request, effort, source)
     plan = SearchPlan(
         recipe,
         effort.context.storage,
@@ -40,11 +40,11 @@ def search(request: SearchRequest, effort: Effort) -> None:
         source=source,
     )
     if request.dry_run:
-        show_forecast(plan, budget, request, effort)
+        show_forecast(plan, folder, request, effort)
         return
     say_inventory(plan, effort.context, err=True)
     check(plan)
-    schedule = schedule_of(plan, budget, request, effort)
+    schedule = schedule_of(plan, folder, request, effort)
     say = partial(echo, err=True)
     opened = create(plan, schedule.trials, say=say)
     note_images(opened)

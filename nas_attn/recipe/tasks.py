@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TypeVar
 
-from nas_attn.recipe.tables import TASK_ROWS
+from nas_attn.recipe.tables import TASK_ROWS, find_data_set
 from nas_attn.recipe.task import MIXING, Pace, RecipeParts, Task
 
 __all__ = [
@@ -17,11 +17,14 @@ __all__ = [
     "Task",
     "find",
     "of",
+    "usual_pace",
     "variants",
 ]
 
 USUAL_TASK = next(iter(TASK_ROWS))
 """The name of the task of a recipe that names none: a class for each image."""
+FEW_TRAINING_IMAGES = 2000
+"""With fewer, an epoch has few steps."""
 Value = TypeVar("Value")
 
 
@@ -47,6 +50,20 @@ def find(name: str, backbone: str, *, evaluated: bool = False) -> Task:
     not the task's own trainer.
     """
     return next(task for task in variants(name) if task.fits(backbone, evaluated=evaluated))
+
+
+def usual_pace(task: Task, data: str, images: float) -> Pace:
+    """Epochs and batch of a usual training.
+
+    Args:
+        task: what the network is for.
+        data: their name.
+        images: to train on, about; 0: not known.
+    """
+    if task.paced_by_images and 0 < images < FEW_TRAINING_IMAGES:
+        return task.pace_of_few(images)
+    row = find_data_set(data)
+    return task.pace(data, small=row is not None and row.small)
 
 
 class _Tasks(Mapping[str, Task]):

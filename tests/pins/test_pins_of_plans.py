@@ -1,46 +1,88 @@
-"""What is said of a search before it begins: plans, forecasts, extensions."""
+"""What is said of a search before it begins: estimates and plans."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 from made_study import recipe
 from pinned import as_json, check
 
-from nas_attn.searching.prepare.extending import Extension, extension_lines
-from nas_attn.searching.prepare.forecast import Forecast, forecast_lines
-from nas_attn.searching.prepare.image_folder import Budget, FolderLook, budget_as_json, budget_lines
-from nas_attn.searching.prepare.planning import Timetable, timetable_lines
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.searching.prepare.estimate import (
+    ImageCounts,
+    SearchEstimate,
+    TimedSearch,
+    TimeUse,
+    estimate_as_json,
+    estimate_lines,
+)
+from nas_attn.searching.prepare.fitting import LongerTarget, Speed
+from nas_attn.searching.prepare.image_folder import (
+    FolderSearch,
+    Shrunk,
+    folder_as_json,
+    folder_lines,
+)
 from nas_attn.system.wrapping import Line
 
-FORECASTS = (
-    Forecast("s", 1200, True, 20, 0, 4, 0, 4, 2.5, 5400.0, 600.0, 3600.0, 0.021),
-    Forecast("s", 1200, False, 4, 2, 4, 1, 5, 25.0, 400000.0, 600.0, 3600.0, 0.021, 10),
-    Forecast("s", 12, False, 12, 0, 4, 0, 4, None, None, None, None, None),
+USUAL = SearchEstimate(
+    study="s",
+    placements=1200,
+    pruned=True,
+    trials=20,
+    outside=0,
+    baselines=4,
+    tried=0,
+    queued=4,
+    epoch_s=2.5,
+    total_s=5400.0,
+    target_s=600.0,
+    validation_s=3600.0,
+    smallest_difference=0.021,
+    guess=None,
+    others_share=0.2,
+    longer_share=0.1,
+    time=None,
 )
-TIMETABLES = (
-    Timetable(900.0, 2, 2.5, 20, 12, 3, None, None),
-    Timetable(900.0, 2, 2.5, 20, 20, 0, None, 10),
-    Timetable(60.0, 2, 2.5, 20, 3, 0, 700.0, None),
-    Timetable(900.0, 2, 2.5, 20, 12, 3, None, None, few=True, smallest_difference=0.021),
+USE = TimeUse(900.0, 2, 20, 12, None)
+SHORT = TimeUse(60.0, 2, 20, 3, 700.0)
+ESTIMATES = (
+    USUAL,
+    replace(USUAL, trials=4, outside=2, tried=1, queued=5, total_s=400000.0, guess=10),
+    replace(
+        USUAL,
+        epoch_s=None,
+        total_s=None,
+        target_s=None,
+        validation_s=None,
+        smallest_difference=None,
+        others_share=0.0,
+        longer_share=0.0,
+    ),
+    replace(USUAL, time=USE),
+    replace(USUAL, time=replace(USE, trials=20, few=True), guess=10),
+    replace(USUAL, time=SHORT, others_share=0.0, longer_share=0.0),
 )
-EXTENSION = Extension(
-    "s", "small", (33, 1200), {"stage1": ("eca", "se(reduction=4)")}, {"stage2": ("simam",)}, 4, 1,
-    7, ("uniform eca",), (20, 36),
-)  # fmt: skip
-LOOK = FolderLook(10, 12000, 3)
-AWAY = "no connection"
 
 
-def budgets() -> list[Budget]:
+def folders() -> list[tuple[FolderSearch, SearchEstimate | None]]:
     made = recipe(training={"rungs": [10]}, target={"epochs": 10})
     weights = {"start": "pretrained", "weights": "default", "epochs": 5}
-    sized = recipe(target=weights, data={"name": "folder:x", "size": 64})
-    open_ = recipe(target={"epochs": "auto"}, training={})
+    sized = recipe(target=weights, data={"name": "folder:x", "size": 96})
+    left_open = recipe(target={"epochs": "auto"}, training={})
+
+    def search(recipe: Recipe, guess: int | None = None, **more: Any) -> FolderSearch:
+        timed = TimedSearch(recipe, guess, Speed(2.5, 2, 1.0), ImageCounts(575.0, 144.0, few=True))
+        return FolderSearch(recipe=recipe, seconds=900.0, workers=2, timed=timed, **more)
+
+    used = replace(USUAL, time=USE)
     return [
-        Budget(made, 900.0, 2, LOOK, 2.5, 4, 1900),
-        Budget(sized, 9000.0, 2, FolderLook(3, 40, 0), 2.5, 0, 8, no_weights=AWAY),
-        Budget(open_, 900.0, 4, LOOK, 12.0, 4, 1900, usual=20),
-        Budget(made, 60.0, 2, LOOK, 2.5, 0, 1900, enough_s=800.0),
-        Budget(made, 600.0, 2, LOOK, 2.5, 0, 1900, known=7),
+        (search(made, no_weights="no connection"), used),
+        (search(sized, shrunk=Shrunk(224, 8000.0)), used),
+        (search(left_open, 20, longer=LongerTarget(80, 9000.0)), replace(used, guess=20)),
+        (search(made), replace(USUAL, time=replace(SHORT, brief=True))),
+        (FolderSearch(recipe=made, seconds=600.0, workers=2, known=7), None),
     ]
 
 
@@ -49,10 +91,9 @@ def lines(several: list[Line]) -> str:
 
 
 def test_what_is_said_of_plans_is_as_it_was(renew: bool) -> None:
-    texts = [lines(forecast_lines(forecast)) for forecast in FORECASTS]
-    texts += [lines(timetable_lines(table)) for table in TIMETABLES]
-    texts.append(lines(extension_lines(EXTENSION)))
-    for budget in budgets():
-        texts.append(lines(budget_lines(budget, "; --target changes it")))
-        texts.append(as_json(budget_as_json(budget)))
+    texts = [lines(estimate_lines(estimate)) for estimate in ESTIMATES]
+    texts += [as_json(estimate_as_json(estimate)) for estimate in (USUAL, ESTIMATES[3])]
+    for search, estimate in folders():
+        texts.append(lines(folder_lines(search, estimate, "; --target changes it")))
+        texts.append(as_json(folder_as_json(search, estimate)))
     check("plans.txt", "\n\n".join(texts), renew=renew)

@@ -40,19 +40,19 @@ from nas_attn.recipe.purposes import LENGTH, SEARCH, length_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.units import value
-from nas_attn.searching.prepare.length_protocols import keep_length_protocol
-from nas_attn.searching.prepare.planning import (
+from nas_attn.searching.prepare.clock import divide_time
+from nas_attn.searching.prepare.fitting import (
     MOST_SEEDS_PER_LENGTH,
     SEEDS_PER_LENGTH,
     Fit,
     Speed,
     control_lengths,
-    divide_time,
     fitted,
     most_of_few,
     shorter_lengths,
     usual_epochs,
 )
+from nas_attn.searching.prepare.length_protocols import keep_length_protocol
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_failed
 from nas_attn.space.placement import BARE
@@ -290,7 +290,7 @@ class FindingLength(BareTrainings):
         self._announce(tried, target, searched)
         if fit is not None:
             self.store.set(trials=min(fit.trials, self.store.settings.trials))
-            divide_time(self.worker.opened, left_s, tested=fit.blocks > 0)
+            divide_time(self.worker.opened, left_s)
         self.store.set(recipe=self.recipe.with_length(target, searched=searched).to_json())
         return Ending.COMPLETE
 
@@ -334,7 +334,7 @@ class FindingLength(BareTrainings):
             fit = fitted(left_s, speed, length, most=most, begun=True, longer=False)
             if fit is not None:
                 return length, fit
-        return lengths[-1], Fit(1, 0)
+        return lengths[-1], Fit(1)
 
     def _announce(self, tried: Tried, target: int, searched: int) -> None:
         reached = [f"{value(tried.metric, s.value)} after {s.epochs}" for s in tried.scores]

@@ -15,6 +15,7 @@ from typing_extensions import override
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import notation
 from nas_attn.answer.headline import nothing_recommended
+from nas_attn.answer.length import LAST_SHARE
 from nas_attn.answer.progress import seconds_per_epoch, time_left
 from nas_attn.answer.reading import answer, blocks_done, families, keep_family, unfinished
 from nas_attn.answer.rounds import FURTHER
@@ -26,7 +27,7 @@ from nas_attn.recipe.purposes import TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import METRICS
 from nas_attn.recipe.units import duration
-from nas_attn.searching.prepare.planning import FEWEST_BLOCKS, MOST_BLOCKS
+from nas_attn.searching.prepare.clock import TESTING
 from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_failed
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
@@ -39,6 +40,9 @@ from nas_attn.training.plan import Plan, study_plan
 from nas_attn.training.tasks.data import data_of
 
 VALIDATE_PRIORITY = 60
+# blocks of the test that ends a search with a time
+FEWEST_BLOCKS = 2
+MOST_BLOCKS = 16
 # seeds of the n-th validation begin at n times this above the search's
 FIRST_SEED = 1_000_000
 
@@ -320,14 +324,17 @@ def _withdraw_rest(store: StudyStore) -> None:
 
 
 def must_test(worker: Worker, runs: int) -> bool:
-    """Whether the test of a search with a time must begin: after so many further runs, its longest
-    form would not fit any more.
+    """Whether further seeds end here, in a search with a time: after so many more runs, the longest
+    form of its test would not fit any more; or, where not even the shortest fits, the time is over.
     """
     block = block_of(worker)
     settings = worker.store.settings
-    if block is None or settings.ends_at is None or settings.test_from is None:
+    if settings.ends_at is None or settings.test_from is None:
         return True
+    left_s = settings.ends_at - worker.opened.database.now()
+    end_s = settings.ends_at - settings.test_from
+    if block is None or CAUTION * left_s < FEWEST_BLOCKS * block[1]:
+        return left_s < end_s * LAST_SHARE / TESTING
     family, block_s = block
     needed_s = block_s * (runs / len(family.networks) + MOST_BLOCKS / CAUTION)
-    least_s = LEAST_SHARE * (settings.ends_at - settings.test_from)
-    return worker.opened.database.now() + max(needed_s, least_s) > settings.ends_at
+    return left_s < max(needed_s, LEAST_SHARE * end_s)

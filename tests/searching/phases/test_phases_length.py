@@ -15,8 +15,10 @@ from nas_attn.errors import RecipeError
 from nas_attn.recipe.purposes import LENGTH, SEARCH
 from nas_attn.recipe.reading import frozen_recipe, load_recipe, recipe_from
 from nas_attn.searching.phases.length import UNLIKELY
-from nas_attn.searching.prepare import beginning, planning
-from nas_attn.searching.prepare.planning import SEEDS_PER_LENGTH
+from nas_attn.searching.prepare import beginning, clock
+from nas_attn.searching.prepare.fitting import (
+    SEEDS_PER_LENGTH,
+)
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
 
@@ -90,7 +92,7 @@ def test_too_short_a_time_leaves_the_length_open_and_trains_more_briefly(
     saturating: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
-    planning.start_clock(opened, 3600.0, tested=False)
+    clock.start_clock(opened, 3600.0)
     opened.store.set(screen_until=opened.database.now() - 1)
     monkeypatch.setattr("nas_attn.searching.phases.length.epoch_seconds", lambda store: 20.0)
     told = list[str]()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.prepare import beginning, planning
+from nas_attn.searching.prepare import beginning, clock
 from nas_attn.space.placement import BARE
 from nas_attn.storage import opening, tables
 from nas_attn.storage.records import Score
@@ -58,7 +58,7 @@ def passes(opened: opening.OpenStudy, seconds: float) -> None:
 @pytest.mark.parametrize("killed", ["", "here, just now", "here", "in another container"])
 def test_a_killed_search_has_the_time_left_that_a_stopped_one_has(table: Path, killed: str) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
-    planning.start_clock(opened, 3600.0, tested=True)
+    clock.start_clock(opened, 3600.0)
     passes(opened, 600.0)
     works_until_now(opened)
     if killed == "here":
@@ -69,7 +69,7 @@ def test_a_killed_search_has_the_time_left_that_a_stopped_one_has(table: Path, k
     if killed == "here, just now":
         assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == -9
     # another process, which has not watched the leases
-    left_s = planning.go_on(opening.open_study("table", URL))
+    left_s = clock.go_on(opening.open_study("table", URL))
     assert left_s is not None
     assert abs(left_s - 3000.0) < 60.0
     assert opened.store.settings.ends_at is not None
@@ -77,10 +77,10 @@ def test_a_killed_search_has_the_time_left_that_a_stopped_one_has(table: Path, k
 
 def test_a_time_goes_on_while_somebody_works(table: Path) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
-    planning.start_clock(opened, 3600.0, tested=True)
+    clock.start_clock(opened, 3600.0)
     passes(opened, 600.0)
     assert opened.store.acquire("run/7", owner="machine/kernel/1/1/1.00/ab", ttl_s=60)
-    left_s = planning.go_on(opening.open_study("table", URL))
+    left_s = clock.go_on(opening.open_study("table", URL))
     assert left_s is not None
     assert abs(left_s - 3000.0) < 60.0
 
@@ -103,11 +103,11 @@ def test_a_number_of_candidates_counts_also_with_a_time(
 ) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
     with_a_pace(opened, 10.0)
-    clock = planning.SearchTime(60.0 * minutes, time.monotonic(), None)
-    planning.time_left(opened, clock, workers=1)
+    asked = clock.SearchTime(60.0 * minutes, time.monotonic(), None)
+    clock.time_left(opened, asked, workers=1)
     assert opened.trials not in (14, trials), "as many as the time allows"
     beginning.take_up(opened, trials=trials)
-    planning.time_left(opened, replace(clock, trials=trials), workers=1)
+    clock.time_left(opened, replace(asked, trials=trials), workers=1)
     assert opened.trials == trials
     assert opened.store.settings.ends_at is not None
 
@@ -116,7 +116,7 @@ def test_a_short_time_leaves_no_placement_out_that_was_named(table: Path) -> Non
     opened = beginning.begin(load_recipe("table.toml"), URL)
     with_a_pace(opened, 3600.0)
     beginning.take_up(opened, tried=OWN)
-    planning.start_clock(opened, 60.0, tested=True)
+    clock.start_clock(opened, 60.0)
     waiting = sum(trial.state == TrialState.WAITING for trial in opened.book.all())
     assert opened.trials == waiting > len(OWN)
 
@@ -126,7 +126,7 @@ def test_more_workers_try_more_candidates_in_the_same_time(table: Path) -> None:
     with_a_pace(opened, 600.0)
     trials = []
     for workers in (1, 4):
-        planning.start_clock(opened, 360_000.0, tested=True, workers=workers)
+        clock.start_clock(opened, 360_000.0, workers=workers)
         trials.append(opened.trials)
     assert 3.8 < trials[1] / trials[0] < 4.1
 
@@ -135,5 +135,5 @@ def test_a_study_that_needs_no_latency_leaves_no_time_for_it(table: Path) -> Non
     changes = {"objectives": ["score", "params"], "latency.session_seconds": 600.0}
     opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
     with_a_pace(opened, 1.0)
-    planning.start_clock(opened, 3600.0, tested=True)
+    clock.start_clock(opened, 3600.0)
     assert opened.trials > 3600 / 600

@@ -15,7 +15,9 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.reading import load_recipe, recipe_from
 from nas_attn.recipe.tables import COSTS, Cost
-from nas_attn.searching.prepare import beginning, forecast
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.prepare.checks import check
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.run import taking_part
 from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import open_study
@@ -40,7 +42,7 @@ def test_a_limit_that_the_bare_backbone_breaks_is_refused_before_a_study_begins(
         beginning.begin(recipe, URL)
     assert not Path("nas_attn.db").exists()
     with pytest.raises(RecipeError):
-        forecast.forecast(recipe)
+        check(SearchPlan(recipe, URL))
 
 
 def cost_of_bare() -> dict[str, float]:

@@ -9,7 +9,10 @@ from optuna.trial import TrialState
 import nas_attn as na
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe.reading import load_recipe
-from nas_attn.searching.prepare import baselines, beginning, forecast
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.searching.prepare import baselines, beginning
+from nas_attn.searching.prepare.estimate import SearchEstimate, estimate, estimate_lines
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import opening
 
@@ -21,9 +24,14 @@ EXPLICIT = "stage2@block=eca(kernel_size=3) stage3=se(reduction=8)"
 def silent(line: str) -> None: ...
 
 
-def said(expected: forecast.Forecast) -> str:
-    """The forecast's first sentence."""
-    return forecast.forecast_lines(expected)[0].text
+def expect(recipe: Recipe, *tried: str) -> SearchEstimate:
+    """What a search with these placements would do."""
+    return estimate(SearchPlan(recipe, URL, tried=tried), workers=1)
+
+
+def said(expected: SearchEstimate) -> str:
+    """The estimate's first sentence."""
+    return estimate_lines(expected)[0].text
 
 
 def loaded() -> optuna.Study:
@@ -78,7 +86,7 @@ def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Pat
 def test_ideas_come_before_the_baselines_but_for_the_bare_network(table: Path) -> None:
     """So a search that ends early has tried them."""
     recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
-    expected = forecast.forecast(recipe, tried=[OUTSIDE, "none"])
+    expected = expect(recipe, OUTSIDE, "none")
     study = na.search(recipe, try_placements=[OUTSIDE, "none"], say=silent)
     assert [str(view.placement) for view in study.candidates()] == ["none", EXPLICIT]
     assert (expected.trials, expected.baselines, expected.outside, expected.tried) == (2, 1, 1, 1)
@@ -88,7 +96,7 @@ def test_ideas_come_before_the_baselines_but_for_the_bare_network(table: Path) -
 def test_an_idea_that_is_a_baseline_stays_one(table: Path) -> None:
     everywhere = "stage1=eca stage2=eca stage3=eca"
     recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
-    expected = forecast.forecast(recipe, tried=[everywhere])
+    expected = expect(recipe, everywhere)
     assert (expected.trials, expected.baselines, expected.tried) == (2, 2, 0)
     study = na.search(recipe, try_placements=[everywhere], say=silent)
     assert [view.baseline for view in study.candidates()] == ["none", "uniform eca"]
@@ -101,8 +109,8 @@ def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
     recipe = load_recipe(
         "table.toml", overrides={"space": space, "search.trials": 50, "search.confirm_seeds": 0}
     )
-    assert "3 of 3 placements, 3 " in said(forecast.forecast(recipe))
-    assert forecast.forecast(recipe, tried=["stage1=eca"]).trials == 4
+    assert "3 of 3 placements, 3 " in said(expect(recipe))
+    assert expect(recipe, "stage1=eca").trials == 4
     assert (
         taking_part.work(beginning.begin(recipe, URL), taking_part.Options(say=silent))
         == "exhausted"

@@ -4,12 +4,9 @@ so.
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,12 +16,11 @@ from nas_attn import backbones
 from nas_attn.answer import reading
 from nas_attn.answer.means import recommended
 from nas_attn.answer.progress import progress
-from nas_attn.errors import BackboneError, DataError, RecipeError
+from nas_attn.errors import BackboneError, RecipeError
 from nas_attn.export import exporting
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.phases import confirming, family, testing
-from nas_attn.searching.prepare import baselines, beginning, image_folder, planning
-from nas_attn.searching.prepare.image_folder import budget_lines
+from nas_attn.searching.prepare import baselines, beginning, clock
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.storage import opening
@@ -34,133 +30,11 @@ from nas_attn.training.plan import study_plan
 URL = "sqlite:///nas_attn.db"
 
 
-def planned(folder: Path, seconds: float, **given: object) -> image_folder.Budget:
-    settings = {"backbone.name": "resnet8", **given}
-    return image_folder.plan_folder(
-        str(folder), seconds, storage=URL, workers=2, device="cpu", given=settings
-    )
-
-
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     photographs(tmp_path / "photos", of_each=20)
     monkeypatch.chdir(tmp_path)
     return Path("photos")
-
-
-def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        image_folder, "_epoch_s", lambda *arguments: 1.0
-    )  # as on a machine of this speed
-    short, long = planned(photos, 1200), planned(photos, 36_000)
-    assert planning.FEWEST <= short.recipe.search.trials < long.recipe.search.trials
-    assert short.recipe.target_training.rungs == long.recipe.target_training.rungs
-    assert long.blocks > 0
-    assert len(budget_lines(short)) == 5
-    with pytest.raises(DataError, match="photos") as told:
-        planned(photos, 60)
-    minutes = int(re.search(r"--time (\d+)m", str(told.value))[1])
-    assert planned(photos, 60 * minutes).recipe.search.trials >= planning.FEWEST
-
-
-def test_published_weights_that_are_not_there_are_refused_before_there_is_a_plan(
-    photos: Path,
-) -> None:
-    published = {"target.start": "pretrained", "target.weights": "default"}
-    with pytest.raises(BackboneError, match="resnet8"):
-        planned(photos, 1200, **published, **{"backbone.name": "resnet8"})
-
-
-def test_the_plan_has_a_time_for_trainings_longer_than_usual(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(image_folder, "_epoch_s", lambda *arguments: 2.5)
-    photographs(Path("photos"), of_each=1100, side=8)
-    scratch = {"target.start": "scratch"}
-    budget = planned(Path("photos"), 1800, **scratch)
-    assert budget.longer is not None
-    assert budget.longer.epochs > budget.usual
-    minutes = math.ceil(budget.longer.seconds / 60)
-    assert str(minutes) in budget_lines(budget)[3].text
-    assert planned(Path("photos"), 60 * minutes, **scratch).longer is None
-    assert planned(Path("photos"), 1800, **scratch, **{"target.epochs": 20}).longer is None
-
-
-def test_networks_with_layer_norms_get_an_optimizer_that_teaches_them(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(image_folder, "_epoch_s", lambda *arguments: 0.1)
-    layer_norms = {"backbone.name": "torchvision:convnext_tiny"}
-    budget = planned(photos, 3600, **layer_norms)
-    training = budget.recipe.training
-    assert (training.optimizer, training.learning_rate) == ("AdamW", 0.001)
-    assert any("AdamW" in line.text for line in budget_lines(budget))
-    asked = planned(photos, 3600, **layer_norms, **{"training.optimizer": "SGD"}).recipe.training
-    assert (asked.optimizer, asked.learning_rate) == ("SGD", 0.1), "what is asked for stays whole"
-    assert planned(photos, 3600).recipe.training.optimizer == "SGD"
-
-
-def test_on_few_images_the_time_goes_into_seeds_rather_than_a_deeper_network(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seconds = {"resnet8": 0.4, "resnet20": 1.0, "torchvision:resnet18": 1000.0}
-    monkeypatch.setattr(
-        image_folder, "_epoch_s", lambda wish, recipe, epochs: seconds[recipe.backbone.name]
-    )
-    budget = image_folder.plan_folder(
-        str(photos), 36_000, storage=URL, workers=2, device="cpu", given={"target.start": "scratch"}
-    )
-    assert budget.recipe.backbone.name == "resnet8"
-
-
-def test_a_time_never_shortens_the_training_that_the_user_states(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(image_folder, "_epoch_s", lambda *arguments: 0.5)
-    for epochs in (7, 40):
-        budget = planned(photos, 900, **{"target.epochs": epochs})
-        assert budget.recipe.target_training.rungs == [epochs]
-        assert budget.recipe.training.rungs == [epochs]
-
-
-def test_the_training_that_will_run_is_the_one_that_is_timed(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In float32 and the usual order in memory, a step of a GPU takes twice as long."""
-    seen, build = set[tuple[bool, torch.dtype]](), image_folder.build
-
-    def look(module: torch.nn.Module, given: tuple[torch.Tensor], answer: torch.Tensor) -> None:
-        in_order = given[0].is_contiguous(memory_format=torch.channels_last)
-        seen.add((in_order, answer.dtype))
-
-    def watched(*arguments: Any, **options: Any) -> torch.nn.Module:
-        model = build(*arguments, **options)
-        model.register_forward_hook(look)
-        return model
-
-    monkeypatch.setattr(image_folder, "build", watched)
-    planned(photos, 3600, **{"training.precision": "bfloat16"})
-    assert seen == {(True, torch.bfloat16)}
-
-
-def test_what_is_given_is_kept_and_the_folder_is_one_of_a_study_begun_before(photos: Path) -> None:
-    recipe = (
-        budget := planned(photos, 3600, **{"search.trials": 11, "data.size": 16, "name": "mine"})
-    ).recipe
-    assert (recipe.name, recipe.search.trials, recipe.data.size, recipe.backbone.name) == (
-        "mine",
-        11,
-        16,
-        "resnet8",
-    )
-    assert budget.epoch_s > 0
-    beginning.begin(recipe, URL)
-    again = planned(photos, 60, name="mine")
-    assert again.recipe.search == recipe.search
-    assert beginning.begin(again.recipe, URL).trials == 11
 
 
 @pytest.mark.parametrize("trials", [12, 60])
@@ -189,7 +63,7 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
     opened = beginning.begin(
         load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL
     )
-    planning.start_clock(opened, 3600.0, tested=True)
+    clock.start_clock(opened, 3600.0)
 
     def say(line: str) -> None:
         if line.startswith("trial 4"):
@@ -238,7 +112,7 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     )
 
     beginning.take_up(opened, trials=6)
-    planning.start_clock(opened, 3600.0, tested=True)
+    clock.start_clock(opened, 3600.0)
     monkeypatch.setattr(testing, "MOST_BLOCKS", 5)
     monkeypatch.setattr(confirming, "must_test", lambda worker, runs: True)
     opened.store.set(trials=6, test_from=opened.database.now() - 1)
@@ -276,11 +150,11 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
 
 def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
-    assert planning.go_on(opened) is None
-    planning.start_clock(opened, 3600.0, tested=False)
-    assert 3000 < (planning.go_on(opening.open_study("table", URL)) or 0) < 3700
+    assert clock.go_on(opened) is None
+    clock.start_clock(opened, 3600.0)
+    assert 3000 < (clock.go_on(opening.open_study("table", URL)) or 0) < 3700
     opened.store.set(ends_at=opened.store.created_at - 1)
-    assert planning.go_on(opened) is None
+    assert clock.go_on(opened) is None
     assert opened.store.settings.ends_at is None
 
 
@@ -288,11 +162,11 @@ def test_a_resumed_search_has_no_more_time_after_the_clock_was_set_back(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
-    planning.start_clock(opened, 3600.0, tested=False)
+    clock.start_clock(opened, 3600.0)
     back_s = 5400.0
     now = opened.database.now
     monkeypatch.setattr(type(opened.database), "now", lambda _: now() - back_s)
-    left_s = planning.go_on(opened) or 0.0
+    left_s = clock.go_on(opened) or 0.0
     assert 3000 < left_s < 3700
     settings = opened.store.settings
     assert settings.ends_at is not None

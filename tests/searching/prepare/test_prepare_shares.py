@@ -24,12 +24,11 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.phases import length
 from nas_attn.searching.prepare import beginning, image_folder
 from nas_attn.searching.prepare.baselines import FEWEST_TRIALS
-from nas_attn.searching.prepare.planning import (
-    Timetable,
+from nas_attn.searching.prepare.estimate import SearchEstimate, estimate, time_lines
+from nas_attn.searching.prepare.fitting import (
     planned_epochs,
-    timetable,
-    timetable_lines,
 )
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.run import taking_part
 from nas_attn.training.plan import Plan, study_plan
 from nas_attn.training.trainer import Trainer
@@ -93,15 +92,15 @@ def test_a_time_says_the_shares_of_the_candidates_that_fit(
     monkeypatch.setattr(Trainer, "step_s", lambda *arguments: STEP_S)
     changes = {"training.batch_size": 8, "training.backbones": 1}
 
-    def planned(trials: int) -> Timetable:
+    def planned(trials: int) -> SearchEstimate:
         recipe = digits(**changes, **{"search.trials": trials})
-        table = timetable(recipe, 60 * minutes, workers=2, device="cpu")
-        assert table is not None
-        return table
+        plan = SearchPlan(recipe, "sqlite:///nas_attn.db", device="cpu")
+        return estimate(plan, workers=2, seconds=60 * minutes)
 
     table = planned(trials)
-    said = percentages("\n".join(line.text for line in timetable_lines(table)))
-    if table.enough_s is not None or table.trials < 6:
+    said = percentages("\n".join(line.text for line in time_lines(table)))
+    assert table.time is not None
+    if table.time.enough_s is not None or table.trials < 6:
         assert not said, "nothing is compared, or nothing but placements"
         return
     assert sum(said) == 100

@@ -20,7 +20,8 @@ from nas_attn.recipe.reading import frozen_recipe, load_recipe
 from nas_attn.recipe.tasks import of
 from nas_attn.searching.phases.retraining import FIRST_RETRAINING
 from nas_attn.searching.prepare import beginning
-from nas_attn.searching.prepare.forecast import forecast
+from nas_attn.searching.prepare.estimate import estimate
+from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.run import taking_part
 from nas_attn.storage.opening import OpenStudy, open_study
 from nas_attn.training.tasks.data import data_of
@@ -158,6 +159,7 @@ def test_a_dry_run_reckons_with_the_baselines_that_few_images_get(
     monkeypatch.chdir(searched)
     changes = {"search.trials": 12, "search.baselines": "all", "space": "plug_and_play"}
     recipe = load_recipe("few.toml", overrides=changes)
-    expected = forecast(recipe, device="cpu", threads=1)
-    opened = beginning.begin(recipe, f"sqlite:///{tmp_path / 'nas_attn.db'}")
+    url = f"sqlite:///{tmp_path / 'nas_attn.db'}"
+    expected = estimate(SearchPlan(recipe, url, device="cpu"), workers=1, threads=1)
+    opened = beginning.begin(recipe, url)
     assert expected.queued == len(opened.book.all()) > 8

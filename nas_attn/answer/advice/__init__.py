@@ -1,1 +1,0 @@
-"""What a search in a short time could show."""

@@ -1,0 +1,493 @@
+"""What a search takes and can show, said before it begins: the one estimate.
+
+An epoch of the bare backbone is timed once, by a few of its steps. Whether a test ends the search
+is not planned: it is run if what is left at the end is enough for it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import nn
+
+from nas_attn.answer.validation import validation_epochs
+from nas_attn.errors import several
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.units import duration
+from nas_attn.searching.prepare.baselines import expected_queue, user_trials
+from nas_attn.searching.prepare.fitting import (
+    LEAST_TRIALS,
+    MOST_CANDIDATES,
+    PRUNED_SHARE,
+    Fit,
+    Speed,
+    fitted,
+    least_s,
+    most_of_few,
+    planned_epochs,
+    smallest_gain,
+    usual_epochs,
+)
+from nas_attn.searching.prepare.search_plan import SearchPlan
+from nas_attn.system.wrapping import Line
+from nas_attn.training.evaluators import EvaluatorRun, evaluator_of
+from nas_attn.training.numerics import new_arithmetic, threads_for
+from nas_attn.training.plan import session_s
+from nas_attn.training.starts import pick_device
+from nas_attn.training.tasks.data import data_of
+from nas_attn.training.trainer import Trainer
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCounts:
+    """About how many images a search has."""
+
+    trained: float
+    validated: float
+    few: bool
+    """Whether each seed divides few of them anew."""
+
+    @property
+    def pool(self) -> float:
+        """Those that validate any of the runs."""
+        return self.validated + self.trained * self.few
+
+
+@dataclass(frozen=True)
+class TimedSearch:
+    """A search whose trainings were timed."""
+
+    recipe: Recipe
+    """With the usual length of the target, where the study must find it."""
+    guess: int | None
+    """Epochs of this usual length; None: the recipe says how long the target trains."""
+    speed: Speed
+    images: ImageCounts
+    enough_s: float | None = None
+    """The time in which runs as the target says would fit, where these are shorter; else None."""
+
+    @cached_property
+    def epochs(self) -> float:
+        """Of a run, about."""
+        rungs = self.recipe.training.rungs
+        return rungs[-1] * (PRUNED_SHARE if len(rungs) > 1 else 1.0)
+
+    @cached_property
+    def before_s(self) -> float:
+        """Seconds of trainings of the bare backbone before the first candidate."""
+        training = self.recipe.training
+        lengths_s = 0.0
+        if self.enough_s is not None:
+            lengths_s = self.speed.lengths_s(self.recipe.target_training.rungs[-1])
+        elif self.guess is not None:
+            # it is compared with twice as long
+            lengths_s = self.speed.lengths_s(self.guess, 2 * self.guess)
+        if training.start != "backbone":
+            return lengths_s
+        epochs = training.backbones * training.backbone_epochs
+        return lengths_s + epochs * self.speed.epoch_s / self.speed.workers
+
+    @cached_property
+    def least_s(self) -> float:
+        """The shortest time of this search."""
+        return self.before_s + least_s(self.speed, self.epochs)
+
+    def fit(
+        self, seconds: float, *, most: int = MOST_CANDIDATES, stated: bool = False
+    ) -> Fit | None:
+        """Finds the richest search in a time.
+
+        Args:
+            seconds: for everything.
+            most: candidates.
+            stated: whether a person wants so many, however few the images.
+
+        Returns:
+            None if not even a few pairs fit.
+        """
+        left_s = seconds - self.before_s
+        if self.images.few and not stated:
+            most = min(most, most_of_few(left_s, self.speed, self.epochs))
+        longer = self.guess is None and self.enough_s is None
+        return fitted(left_s, self.speed, self.epochs, most=most, longer=longer)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeUse:
+    """What a search does with its time."""
+
+    seconds: float
+    workers: int
+    stated: int
+    """Candidates that are asked for."""
+    trials: int
+    """Of these, those that fit."""
+    enough_s: float | None
+    """The shortest time in which networks can be compared that train as the target says, where this
+    one is too short for it.
+    """
+    brief: bool = False
+    """Whether candidates train more briefly than the target, for lack of time."""
+    few: bool = False
+    """Whether each seed divides few images anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchEstimate:
+    """Size, cost and resolving power of a search; times are those of one worker."""
+
+    study: str
+    placements: int
+    """That the search space holds."""
+    pruned: bool
+    """Whether candidates may be stopped early."""
+    trials: int
+    """Candidates to evaluate in all."""
+    outside: int
+    """Of these, outside the search space: uniform baselines that it does not hold, placements of
+    one's own.
+    """
+    baselines: int
+    """Of these, baselines."""
+    tried: int
+    """Of these, placements of one's own that are no baseline."""
+    queued: int
+    """Baselines and placements of one's own: with no more trials than that, nothing is searched."""
+    epoch_s: float | None
+    """Of the bare backbone; None with an evaluator of one's own."""
+    total_s: float | None
+    """Upper bound: nothing pruned."""
+    target_s: float | None
+    """Training one network as the recipe's target says."""
+    validation_s: float | None
+    """`nas-attn test` with as many blocks as the target has seeds, and three networks."""
+    smallest_difference: float | None
+    """Of accuracy, that this search could show at 95 %: between two confirmed candidates, or, if it
+    has a time, between the best one and the bare backbone.
+    """
+    guess: int | None
+    """Epochs of a usual target, where the study must find its own."""
+    others_share: float
+    """Of the epochs, for networks other than placements."""
+    longer_share: float
+    """Of the epochs, for a longer training of the bare backbone."""
+    time: TimeUse | None
+    """None: it has no limit, or its pace is not known."""
+
+
+def estimate(
+    plan: SearchPlan,
+    *,
+    workers: int,
+    threads: int | None = None,
+    seconds: float | None = None,
+    trials: int | None = None,
+    timed: TimedSearch | None = None,
+) -> SearchEstimate:
+    """Says what a search would take and show. Times a few steps of the bare backbone, trains no
+    candidate, writes nothing.
+
+    Args:
+        plan: the search, checked.
+        workers: that share the time.
+        threads: intra-op threads of each training; None: a worker's share of the cores.
+        seconds: for everything; None: no limit.
+        trials: candidates that a person wants in any case; None: as many as the recipe says, if
+            they fit.
+        timed: the same search, if its trainings were timed already.
+
+    Raises:
+        UserError: the recipe cannot be carried out.
+    """
+    if timed is None and has_pace(plan):
+        timed = timed_search(plan, workers=workers, threads=threads)
+    if timed is None:
+        recipe, guess = with_usual_length(plan.recipe, 0)
+        epoch_s = _epoch_of_task(recipe, plan)
+    else:
+        recipe = timed.recipe.with_resplit(timed.images.few)
+        guess = timed.guess
+        epoch_s = timed.speed.epoch_s
+    stated = recipe.search.trials if trials is None else trials
+    use = None
+    rounds = None
+    if timed is not None and seconds is not None:
+        use, rounds = _use(timed, seconds, stated, wanted=trials is not None)
+        stated = use.trials
+    networks = plan.networks
+    own = user_trials(networks, plan.tried)
+    queue = expected_queue(recipe, networks, stated, own)
+    wished = max(stated, max((count for count, one in enumerate(queue, 1) if one.typed), default=0))
+    begun = queue[:wished]
+    outside = sum(one.values is None or not networks.space.contains(one.values) for one in begun)
+    placements = networks.space.count()
+    count = min(wished, placements + outside)
+    epochs = planned_epochs(recipe, networks, count, rounds=rounds, own=own)
+    compares = use is None or use.enough_s is None
+    return SearchEstimate(
+        study=recipe.name,
+        placements=placements,
+        pruned=len(recipe.training.rungs) > 1 and recipe.search.pruner != "none",
+        trials=count,
+        outside=outside,
+        baselines=sum(one.baseline is not None for one in begun),
+        tried=sum(one.baseline is None for one in begun),
+        queued=len(queue),
+        epoch_s=epoch_s,
+        total_s=_times(epoch_s, epochs.total, session_s(recipe) * count),
+        target_s=_times(epoch_s, recipe.target_training.rungs[-1]),
+        validation_s=_times(epoch_s, validation_epochs(recipe)),
+        smallest_difference=_smallest_difference(recipe, timed, rounds),
+        guess=guess,
+        others_share=epochs.others_share if compares else 0.0,
+        longer_share=epochs.longer_share if compares else 0.0,
+        time=use,
+    )
+
+
+def has_pace(plan: SearchPlan) -> bool:
+    """Whether our own trainer trains, so that some of its steps say how long a search takes."""
+    return plan.recipe.training.evaluator is None and plan.dataset is not None
+
+
+def with_usual_length(recipe: Recipe, images: float) -> tuple[Recipe, int | None]:
+    """Gives the recipe the usual length of its target, and tells its epochs, where a study must
+    find it; else the recipe as it is, and None.
+
+    Args:
+        recipe: what is searched.
+        images: to train on; 0: not known.
+    """
+    if not recipe.target_is_open:
+        return recipe, None
+    guess = usual_epochs(recipe, images)
+    return recipe.with_length(guess), guess
+
+
+def timed_search(plan: SearchPlan, *, workers: int, threads: int | None = None) -> TimedSearch:
+    """Times a few steps of a search's trainings.
+
+    Args:
+        plan: the search, which our own trainer trains.
+        workers: that share the time.
+        threads: intra-op threads of each training; None: a worker's share of the cores.
+    """
+    device = pick_device(plan.device)
+    dataset = plan.dataset
+    if device.type != "cpu":
+        dataset = data_of(tasks.of(plan.recipe)).load(plan.recipe, device=device)
+    assert dataset is not None
+    images = ImageCounts(len(dataset.train), len(dataset.validation), dataset.divide is not None)
+    recipe, guess = with_usual_length(plan.recipe, images.trained)
+    training = recipe.training
+    bare = plan.networks.bare(0)
+    trainer = Trainer(
+        training,
+        dataset,
+        device=device,
+        threads=threads_for(training, threads, workers=workers),
+        arithmetic=new_arithmetic(training, dataset.task, device, bare=bare),
+    )
+    epoch_s = epoch_seconds(trainer, bare, training.rungs[-1], images)
+    return TimedSearch(recipe, guess, Speed(epoch_s, workers, session_s(recipe)), images)
+
+
+def epoch_seconds(trainer: Trainer, model: nn.Module, epochs: int, images: ImageCounts) -> float:
+    """Seconds of an epoch and its score in a training of so many epochs, by a few of its steps:
+    short trainings and long ones run their steps differently on a GPU. Trains the network.
+    """
+    size = trainer.section.step_size
+    steps = math.ceil(images.trained / size)
+    # scoring takes a third of a training step
+    return trainer.step_s(model, steps * epochs) * (steps + images.validated / size / 3)
+
+
+def _epoch_of_task(recipe: Recipe, plan: SearchPlan) -> float | None:
+    """Seconds of an epoch where the task has an evaluator of its own; None for a user's
+    evaluator.
+    """
+    evaluate = None
+    if recipe.training.evaluator is None:
+        evaluate = evaluator_of(recipe)
+    if evaluate is None:
+        return None
+    with TemporaryDirectory(prefix="nas_attn-") as folder:
+        device = str(pick_device(plan.device))
+        run = EvaluatorRun(
+            "none", 0, epochs=1, new_epochs=1, seed=0, folder=Path(folder), device=device
+        )
+        began = time.perf_counter()
+        evaluate(plan.networks.bare(0), run)
+        return time.perf_counter() - began
+
+
+def _use(timed: TimedSearch, seconds: float, stated: int, *, wanted: bool) -> tuple[TimeUse, int]:
+    """What a search does with its time, and for how many rounds; `wanted`: a person wants the
+    stated candidates in any case.
+    """
+    fit = timed.fit(seconds, most=stated, stated=wanted)
+    enough_s = timed.enough_s
+    if fit is None:
+        fit = Fit(min(LEAST_TRIALS, stated))
+        enough_s = timed.least_s
+    use = TimeUse(
+        seconds=seconds,
+        workers=timed.speed.workers,
+        stated=stated,
+        trials=stated if wanted else fit.trials,
+        enough_s=enough_s,
+        brief=timed.enough_s is not None,
+        few=timed.images.few,
+    )
+    return use, fit.rounds
+
+
+def _times(epoch_s: float | None, epochs: float, more_s: float = 0.0) -> float | None:
+    """Seconds of so many epochs, and more; None where an epoch's are not known."""
+    return None if epoch_s is None else epoch_s * epochs + more_s
+
+
+def _smallest_difference(
+    recipe: Recipe, timed: TimedSearch | None, rounds: int | None
+) -> float | None:
+    """The gain in accuracy that a search of so many rounds could show; None for other metrics.
+    Without a time, the two candidates have the seeds that the recipe says.
+    """
+    if timed is None or not tasks.of(recipe).per_image or timed.images.validated < 1:
+        return None
+    images = timed.images
+    if rounds is None:
+        pairs = recipe.training.seeds + recipe.search.confirm_seeds
+        return smallest_gain(images.validated, pairs, images.validated)
+    return smallest_gain(images.validated, 1 + rounds, images.pool)
+
+
+# ------------------------------------------------------------------------------ how it is said
+
+
+def estimate_lines(estimate: SearchEstimate) -> list[Line]:
+    """Size, cost and resolving power of a search, in a few sentences."""
+    lines = [_size(estimate)]
+    if estimate.trials <= estimate.queued and estimate.trials < estimate.placements:
+        lines.append(
+            f"nothing is searched for: {estimate.queued} placements are tried first, and"
+            f" there are {several(estimate.trials, 'candidate')}; give more"
+            f" (--trials {2 * estimate.queued}) or fewer baselines (search.baselines)"
+        )
+    if estimate.guess is not None:
+        lines.append(
+            "target: as long as the bare backbone needs, which is found first: it is trained for"
+            f" {estimate.guess} epochs, {2 * estimate.guess} … until twice as long is not clearly"
+            f" better; what follows holds if {estimate.guess} will do"
+        )
+    if estimate.epoch_s is not None and estimate.total_s is not None:
+        lines.append(_whole(estimate, estimate.epoch_s, estimate.total_s))
+    if estimate.target_s is not None and estimate.validation_s is not None:
+        lines.append(
+            "training the winner as the target says takes about"
+            f" {duration(estimate.target_s)}; nas-attn test, which tests the answer, about"
+            f" {duration(estimate.validation_s)} with one worker"
+        )
+    if estimate.time is None and estimate.smallest_difference is not None:
+        points = 100 * estimate.smallest_difference
+        lines.append(
+            f"differences in accuracy above about {points:.1f} points could be shown between two"
+            " confirmed candidates; smaller ones are noise at this budget"
+        )
+    return [*map(Line, lines), *time_lines(estimate)]
+
+
+def time_lines(estimate: SearchEstimate) -> list[Line]:
+    """What a search does with its time, how it shares it, and what that can show."""
+    lines = shares_lines(estimate.others_share, estimate.longer_share)
+    use = estimate.time
+    if use is None:
+        return lines
+    lines.insert(0, Line(f"{duration(use.seconds)}: {_use_text(use, estimate.guess)}", "plan"))
+    if estimate.smallest_difference is not None and (use.enough_s is None or use.brief):
+        points = 100 * estimate.smallest_difference
+        lines.append(Line(f"this search can show a gain of about {points:.1f} points", "shows"))
+    return lines
+
+
+def estimate_as_json(estimate: SearchEstimate) -> dict[str, Any]:
+    """The same in JSON's types; `time` is left out where there is no limit."""
+    fields = asdict(estimate)
+    if estimate.time is None:
+        del fields["time"]
+        return fields
+    of_time = ("epoch_s", "guess", "smallest_difference", "others_share", "longer_share")
+    fields["time"] |= {name: fields[name] for name in of_time}
+    return fields
+
+
+def shares_lines(others: float, longer: float) -> list[Line]:
+    """How the training of a search is shared between the means; nothing if attention has all of it.
+
+    Args:
+        others: share of larger and smaller networks, from 0 to 1.
+        longer: share of longer trainings.
+    """
+    percent = {
+        "larger and smaller networks": round(100 * others),
+        "a longer training": round(100 * longer),
+    }
+    attention = 100 - sum(percent.values())
+    if attention == 100:
+        return []
+    parts = {"attention and the bare backbone": attention, **percent}
+    said = ", ".join(f"{share} % for {means}" for means, share in parts.items() if share)
+    further = "further seeds go to whichever of them may be the best"
+    return [Line(f"of its training, about {said}; {further}", "shares")]
+
+
+def _size(estimate: SearchEstimate) -> str:
+    inside = estimate.trials - estimate.outside
+    outside = f" and {estimate.outside} outside the search space" if estimate.outside else ""
+    own = f", {estimate.tried} your own" if estimate.tried else ""
+    return (
+        f"study {estimate.study}: {inside} of {estimate.placements:,} placements{outside},"
+        f" {estimate.baselines} of them baselines{own}"
+    )
+
+
+def _whole(estimate: SearchEstimate, epoch_s: float, total_s: float) -> str:
+    epoch = f"{epoch_s:.1f} s" if epoch_s < 10 else duration(epoch_s)
+    pruning = "pruning and " if estimate.pruned else ""
+    shorter = ""
+    if total_s > DAY_S:
+        shorter = "; a limit on its time ends it earlier, fewer candidates or epochs shorten it"
+    return (
+        f"one epoch takes about {epoch} here; the whole search about {duration(total_s)} with one"
+        f" worker, less with {pruning}more workers{shorter}"
+    )
+
+
+def _use_text(use: TimeUse, guess: int | None) -> str:
+    if use.enough_s is not None:
+        would_do = f"--time {math.ceil(use.enough_s / 60)}m would do"
+        if use.brief:
+            return (
+                "too short for a recommendation. Candidates are trained more briefly than the"
+                " target, which shows what learns early, and each one's latency;"
+                f" {would_do}"
+            )
+        return f"too short to compare anything, it holds little but baselines; {would_do}"
+    many = several(use.trials, "candidate")
+    if use.trials < use.stated:
+        many = f"{use.trials} of the recipe's {several(use.stated, 'candidate')}"
+    will_do = f" (if {guess} epochs will do)" if guess is not None else ""
+    uniform = "up to two thirds" if use.few else "at most a third"
+    return (
+        f"{many}{will_do}, {uniform} of them uniform, trained as the recipe says; then more seeds"
+        " for the best, and a test if the time that is left is enough for one"
+    )

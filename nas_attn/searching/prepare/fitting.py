@@ -1,0 +1,360 @@
+"""What fits into a time: candidates, rounds, lengths of the target; and how a search's training is
+shared between the means.
+
+A short time makes fewer candidates, never shorter runs. Times are measured seconds of an epoch
+times the epochs of the trainings; they hold to about a tenth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nas_attn.answer.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
+from nas_attn.answer.modelling import searched_as_target
+from nas_attn.answer.progress import further_runs
+from nas_attn.answer.rounds import CONFIRMED, MOST_BESIDE
+from nas_attn.model.features import is_control
+from nas_attn.recipe import tasks
+from nas_attn.recipe.recipe import Recipe
+from nas_attn.searching.prepare.baselines import FEWEST_TRIALS, UserTrial, expected_queue
+from nas_attn.training.plan import Plan, bare_seeds
+
+# the fewest candidates that can be compared: the bare backbone, and one module at all sites three
+# times; each of them on two seeds, since a single pair says next to nothing
+FEWEST = FEWEST_RUNS // 2
+MOST_CANDIDATES = 120
+# the bare backbone and two others, where nothing else fits
+LEAST_TRIALS = 3
+# so many candidates have a longer training beside them, which more often helps than another one
+WITH_LONGER = 6
+# beside runs that are shorter than the target's, so many
+WITH_BOTH_LENGTHS = 10
+# candidates of a search with few validation images, at least, if so many are asked for
+FEWEST_OF_FEW = 10
+# times to train, about: with attention, relative to the bare backbone; a larger network, relative
+# to one with attention; and the bare backbone on two seeds for twice as many epochs
+ATTENTION = 1.4
+OF_LARGER = 1.5
+OF_LONGER = 3.0
+# share of all epochs that a candidate takes if it may be pruned, about
+PRUNED_SHARE = 0.7
+# that the bare backbone runs on at most; each has six candidates or more
+MOST_SEEDS = 3
+OF_A_SEED = 6
+# networks
+OF_A_ROUND = 4
+# runs for each candidate, where there are few validation images: in simulated studies, this found
+# no less than many candidates with a run each (research/notes/trust.md)
+RUNS_OF_FEW = 6
+# of the time, for new candidates; more seeds come after them
+SCREENING = 0.55
+# seconds until the first training begins: imports, images, the plan
+START_S = 12.0
+# seconds for the answer and the report
+END_S = BESIDE_S - START_S
+# of each length: with one, a lucky training decides
+SEEDS_PER_LENGTH = 2
+# of a longer training than the target at most, as long as it is open what it brings; and about how
+# many that takes from scratch (research/notes/trust.md)
+MOST_SEEDS_PER_LENGTH = 8
+USUAL_SEEDS_PER_LENGTH = 4
+# times the usual length: on 3,200 photographs, from random weights, the three networks of libraries
+# that were trained so long gained clearly up to it (research/notes/published.md)
+OFTEN_NEEDED = 4
+
+
+# ------------------------------------------------------------------------ what fits into a time
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How long trainings take here."""
+
+    # seconds of an epoch of the bare backbone with one worker, while the others work, too
+    epoch_s: float
+    workers: int
+    # seconds that measuring a candidate's latency takes
+    session_s: float
+
+    def run_s(self, epochs: float) -> float:
+        """Seconds of a run with attention, divided by the workers."""
+        return self.epoch_s * epochs * ATTENTION / self.workers
+
+    def lengths_s(self, *lengths: int) -> float:
+        """Seconds that the bare backbone's trainings of these lengths take."""
+        return SEEDS_PER_LENGTH * sum(lengths) * self.epoch_s / self.workers
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a search does with its time."""
+
+    trials: int
+    # in which the best candidate meets its rivals and the bare backbone, about, if no test is run
+    rounds: int = 0
+
+    @property
+    def pairs(self) -> int:
+        """Of the best candidate and the bare backbone, about."""
+        return 1 + self.rounds
+
+
+def fitted(
+    seconds: float,
+    speed: Speed,
+    epochs: float,
+    *,
+    most: int = MOST_CANDIDATES,
+    begun: bool = False,
+    longer: bool = True,
+) -> Fit | None:
+    """Finds the richest search whose runs have so many epochs.
+
+    Args:
+        seconds: for everything.
+        speed: of trainings here.
+        epochs: of a run.
+        most: candidates.
+        begun: its workers are there already, and the seconds end with its last run.
+        longer: a longer training comes beside its runs: none was tried to find the target's length.
+
+    Returns:
+        None if not even a few pairs fit.
+    """
+    run_s = speed.run_s(epochs)
+    useful_s = seconds if begun else seconds - START_S - END_S
+    if useful_s < least_s(speed, epochs) - START_S - END_S:
+        return None
+    trials = min(FEWEST, most)
+    in_time = SCREENING * useful_s
+    while trials < most and _first_runs_s(trials + 1, speed, run_s, longer=longer) <= in_time:
+        trials += 1
+    left_s = (1 - LAST_SHARE) * useful_s - _first_runs_s(trials, speed, run_s, longer=longer)
+    return Fit(trials, max(0, int(left_s / (OF_A_ROUND * run_s))))
+
+
+def _first_runs_s(trials: int, speed: Speed, run_s: float, *, longer: bool) -> float:
+    """Seconds of the first runs of so many candidates, controls and latencies included."""
+    more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
+    controls = OF_LARGER if trials >= FEWEST_TRIALS else 0.0
+    if longer and trials >= WITH_LONGER:
+        # on more seeds, it takes turns with the rounds
+        controls += OF_LONGER
+    return (trials + more_bare + controls) * run_s + trials * speed.session_s
+
+
+def least_s(speed: Speed, epochs: float) -> float:
+    """The shortest time in which a few pairs of runs of so many epochs fit."""
+    runs_s = FEWEST_RUNS * speed.run_s(epochs) + FEWEST * speed.session_s
+    return START_S + END_S + runs_s / (1 - LAST_SHARE)
+
+
+def most_of_few(seconds: float, speed: Speed, epochs: float) -> int:
+    """The most candidates of a search with few validation images: each of them needs many runs."""
+    runs = seconds / speed.run_s(epochs)
+    return min(MOST_CANDIDATES, max(FEWEST_OF_FEW, int(runs / RUNS_OF_FEW)))
+
+
+# ------------------------------------------------------------------- how long the target trains
+
+
+def usual_epochs(recipe: Recipe, images: float) -> int:
+    """How long a network is usually trained on so many images, with which the trials begin."""
+    pace = tasks.usual_pace(tasks.of(recipe), recipe.data.name, images)
+    return pace.tuned() if recipe.target.start == "pretrained" else pace.epochs
+
+
+def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
+    """The length itself, a half of it, a quarter …, 1."""
+    length = epochs if with_itself else epochs // 2
+    while length > 1:
+        yield length
+        length //= 2
+    yield 1
+
+
+def found_length_s(speed: Speed, usual: int, needed: int) -> float:
+    """The shortest time of a search that begins with the usual length, finds how many epochs are
+    needed, and trains for so many.
+    """
+    tried = [usual]
+    while tried[-1] < 2 * needed:
+        tried.append(2 * tried[-1])
+    return least_s(speed, needed) + speed.lengths_s(*tried)
+
+
+@dataclass(frozen=True, slots=True)
+class LongerTarget:
+    """A length that networks often need, where the usual one is a guess."""
+
+    epochs: int
+    seconds: float
+    """The shortest time of a search that finds it and trains so long."""
+
+
+def longer_target(
+    speed: Speed, usual: int, *, images: float, seconds: float, pretrained: bool
+) -> LongerTarget | None:
+    """What it takes if the usual length is too short, as it often is from random weights.
+
+    Args:
+        speed: of trainings here.
+        usual: epochs.
+        images: to train on.
+        seconds: of the search.
+        pretrained: whether the target starts from trained weights.
+
+    Returns:
+        None: not known of so few images, or it fits into these seconds, too.
+    """
+    if pretrained or images < tasks.FEW_TRAINING_IMAGES:
+        return None
+    epochs = OFTEN_NEEDED * usual
+    needed_s = found_length_s(speed, usual, epochs)
+    return LongerTarget(epochs, needed_s) if needed_s > seconds else None
+
+
+def control_lengths(recipe: Recipe, trials: int) -> list[int]:
+    """For how many epochs the bare backbone is trained beside the search's own runs."""
+    searched = recipe.training.rungs[-1]
+    target = recipe.target_training.rungs[-1]
+    # a user's own, which may cost anything
+    if recipe.training.evaluator is not None:
+        return []
+    if recipe.training.start == recipe.target.start and searched < target:
+        if recipe.target.found:
+            # it is tried already
+            return []
+        # in a first look, it would take most of the time
+        return [target] if SEEDS_PER_LENGTH * target <= trials * searched else []
+    asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
+    if not asked or trials < WITH_LONGER:
+        return []
+    if searched_as_target(recipe):
+        return [2 * target]
+    # beside fewer candidates, that would take most of the time
+    fits = SEEDS_PER_LENGTH * 3 * target <= trials * searched
+    return [target, 2 * target] if trials >= WITH_BOTH_LENGTHS and fits else []
+
+
+def control_seeds(recipe: Recipe) -> int:
+    """On about how many seeds each of these lengths is trained."""
+    goes_on = recipe.target.start == "scratch" and searched_as_target(recipe)
+    return USUAL_SEEDS_PER_LENGTH if goes_on else SEEDS_PER_LENGTH
+
+
+# ----------------------------------------------------------------- what shares a search's training
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEpochs:
+    """The epochs of a search, by the means that they may find."""
+
+    attention: float
+    """Of placements and the bare backbone, with which all are compared."""
+    others: float
+    """Of larger and smaller networks."""
+    longer: float
+    """Of the bare backbone's longer trainings."""
+
+    @property
+    def total(self) -> float:
+        return self.attention + self.others + self.longer
+
+    @property
+    def others_share(self) -> float:
+        return self.others / self.total
+
+    @property
+    def longer_share(self) -> float:
+        return self.longer / self.total
+
+
+def planned_epochs(
+    recipe: Recipe,
+    plan: Plan,
+    trials: int,
+    *,
+    rounds: int | None = None,
+    own: Sequence[UserTrial] = (),
+) -> PlannedEpochs:
+    """Says how a search shares its epochs between the means, if attention may have an effect. Of
+    further seeds, larger and smaller networks get as many as they may have then.
+
+    Args:
+        recipe: what is searched; the target's length is known, or guessed.
+        plan: of its networks.
+        trials: candidates in all.
+        rounds: for which there is time; None: as many as a search without a limit has.
+        own: the user's placements.
+    """
+    training = recipe.training
+    seeds = recipe.search.confirm_seeds
+    queue = expected_queue(recipe, plan, trials, own)
+    trials = min(trials, plan.space.count() + sum(one.values is None for one in queue))
+    confirming = seeds * min(CONFIRMED, trials)
+    further = further_runs(recipe, trials)
+    if rounds is not None and seeds:
+        further = OF_A_ROUND * rounds
+        confirming = min(confirming, further)
+    whole_rounds = (further - confirming) // OF_A_ROUND
+    # the bare backbone runs on each seed of the candidates
+    spread = len(bare_seeds(recipe))
+    runs = trials * training.seeds + spread - training.seeds + further
+    controls = [one for one in queue if is_control(one.resolved.placement) and one.typed is None]
+    other_runs = 0.0
+    if controls:
+        other_runs = min(len(controls), trials) * training.seeds
+        other_runs += confirming * MOST_BESIDE / CONFIRMED + (further - confirming) / OF_A_ROUND
+    backbones = 0
+    other_backbones = 0
+    if training.start == "backbone":
+        backbones = training.backbones + whole_rounds
+        networks = {one.resolved.other for one in queue if one.resolved.other and one.baseline}
+        if networks:
+            # each has backbones of its own; one gets further seeds
+            other_backbones = len(networks) - 1 + min(training.backbones, 1 + seeds)
+    return PlannedEpochs(
+        (runs - other_runs) * training.rungs[-1] + backbones * training.backbone_epochs,
+        other_runs * training.rungs[-1] + other_backbones * training.backbone_epochs,
+        _longer_epochs(recipe, trials, spread + confirming // CONFIRMED + whole_rounds),
+    )
+
+
+def _longer_epochs(recipe: Recipe, trials: int, bare_runs: int) -> int:
+    """Epochs of the bare backbone's longer trainings, each on the seed of another of its runs."""
+    seeds = min(control_seeds(recipe), max(SEEDS_PER_LENGTH, bare_runs))
+    epochs = seeds * sum(control_lengths(recipe, trials))
+    if recipe.target.found:
+        # twice as long was tried to find it
+        return max(epochs, SEEDS_PER_LENGTH * 2 * recipe.target_training.rungs[-1])
+    return epochs
+
+
+# ------------------------------------------------------------------------- what it can show
+
+# of a pair's difference in accuracy: the standard deviation by its trainings; the variance by
+# chance for one image; and the variance that an image brings into every pair
+TRAINING_SD = 0.01
+BY_CHANCE = 0.113
+OF_AN_IMAGE = 0.017
+
+
+def smallest_gain(images: float, pairs: int, pool: float) -> float:
+    """Gain in accuracy that so many pairs of runs show at 95 %.
+
+    A pair's difference has three parts, measured in two folders of 900 photographs: its trainings
+    (a standard deviation of a point), what a validation image does to a pair by chance, and what it
+    does to every pair of these networks. More pairs help against the first two, other images
+    against the third.
+
+    Args:
+        images: for validation, of one run.
+        pool: images that validate any of the runs: more than `images`, where each seed divides them
+            anew.
+    """
+    seen = min(pool, images * pairs)
+    by_chance = (TRAINING_SD**2 + BY_CHANCE / images) / pairs
+    return 1.96 * math.sqrt(by_chance + OF_AN_IMAGE / seen)
