@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ from nas_attn.training.plan import Plan
 PHOTOGRAPH_CHANNELS = 3
 # seconds to wait for a host with weights
 CONNECT_S = 20.0
+# names of a network's weights on the Hugging Face Hub
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def pick_device(name: str) -> torch.device:
@@ -102,8 +106,7 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
     """Tells why a target does not start from a backbone's published weights by default; None if it
     does.
 
-    torchvision's weights are downloaded, once. Others are used only on request: without a network,
-    timm tries for a minute.
+    Weights of torchvision and timm are downloaded, once; others are used only on request.
 
     Args:
         backbone: its name.
@@ -111,11 +114,15 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
     """
     if backbone.endswith(".pt"):
         return None
-    if not backbone.startswith("torchvision:"):
+    source, _, name = backbone.partition(":")
+    if source not in ("torchvision", "timm"):
         why = f"{backbone} has no published weights"
-        if ":" in backbone:
+        if name:
             why = "published weights are used only if you ask for them"
         return NoWeights(why, why)
+    if source == "timm" and not _at_hand(name):
+        why = f"the weights of '{backbone}' could not be downloaded"
+        return NoWeights(f"{why}: give a file as target.weights", why)
     side = only_side(backbone, "default") or side
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_S)
@@ -130,6 +137,27 @@ def no_weights(backbone: str, *, side: int = 64) -> NoWeights | None:
     finally:
         socket.setdefaulttimeout(before)
     return None
+
+
+def _at_hand(name: str) -> bool:
+    """Whether timm's weights of a network are in the cache, or their host answers: without it, timm
+    itself tries for a minute.
+    """
+    if find_spec("timm") is None:
+        # building the network says so
+        return True
+    import timm
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    described = timm.get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
+    hub = described.hf_hub_id if described is not None else None
+    if hub and any(isinstance(try_to_load_from_cache(hub, file), str) for file in HUB_FILES):
+        return True
+    try:
+        socket.create_connection((urlsplit(constants.ENDPOINT).hostname, 443), CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def wanted_weights(recipe: Recipe) -> list[str]:
