@@ -45,8 +45,7 @@ from nas_attn.backbones.cifar import Shortcut
 HEADING = """\
 # Modules and runtimes
 
-Made by `python -m benchmarks.runtimes`; do not edit. `nas-attn modules --runtimes` prints the
-table.
+Made by `python -m benchmarks.runtimes`; do not edit.
 
 The network is ResNet-8 (with 1×1 convolutions as shortcuts) on one 32×32 image, with the module at
 every residual site.

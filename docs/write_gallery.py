@@ -194,8 +194,8 @@ def main() -> int:
             keep(example, run_all(example, folder.resolve() / example.study))
     PAGE.write_text(page(), "utf-8")
     answer = answer_of(EXAMPLES[0])
-    for readme in (ROOT / "README.md", ROOT / "docs" / "zh" / "README.md"):
-        readme.write_text(with_answer(readme.read_text("utf-8"), answer), "utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(with_answer(readme.read_text("utf-8"), answer), "utf-8")
     PICTURES.mkdir(exist_ok=True)
     for example in EXAMPLES:
         draw(example)

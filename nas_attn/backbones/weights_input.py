@@ -22,7 +22,7 @@ ONE_SIZE = ("vit_", "maxvit_")
 """torchvision's classifiers, by the beginnings of their names, that are built for images of one
 size.
 """
-USUAL_SIDE = 224
+SIDE_WITHOUT_WEIGHTS = 224
 """Of the images that they are built for without weights, in pixels."""
 
 
@@ -88,7 +88,7 @@ def only_side(backbone: str, weights: str | None = None) -> int | None:
     source, _, name = backbone.partition(":")
     if source == "torchvision" and name.startswith(ONE_SIZE):
         own = weights_input(backbone, weights)
-        return USUAL_SIDE if own is None else own.size
+        return SIDE_WITHOUT_WEIGHTS if own is None else own.size
     if source == "timm" and importlib.util.find_spec("timm") and not is_on_hub(name):
         described = _described_by_timm(name)
         if described.get("fixed_input_size"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas_attn.data.table import (
-    Images,
+    FilesByName,
     Lines,
     group_of,
     is_bit,
@@ -41,7 +41,7 @@ NEARLY_ALL = 0.9
 # share of the labels in a column's lists that must recur, where commas part them
 RECURRING_OF_COMMAS = 0.5
 # whole numbers that recur are classes if they are no more
-MOST_CLASSES = 20
+MOST_NAMES_OF_A_COLUMN = 20
 # what is known of whoever is in the image, and is learnt only if nothing else is there
 _ABOUT = re.compile(r"(patient.?)?(age|sex|gender|male|female|weight|height|bmi)", re.IGNORECASE)
 
@@ -78,7 +78,7 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     try:
         file, *_ = tables_of(root, TableSection()).values()
         lines = lines_of(file)
-        there = Images(root)
+        there = FilesByName(root)
         image = there.column(lines)
     except DataError:
         return Lesson()
@@ -146,7 +146,7 @@ class _Columns:
     def _recurs_whole(self, name: str) -> bool:
         values = set(map(number, self.cells[name]))
         whole = all(value >= 0 and value.is_integer() for value in values)
-        return whole and 2 <= len(values) <= MOST_CLASSES and _recur(self.cells[name])
+        return whole and 2 <= len(values) <= MOST_NAMES_OF_A_COLUMN and _recur(self.cells[name])
 
     def found(self) -> Kind:
         """What is learnt, by the columns."""

@@ -192,7 +192,7 @@ def tables_of(root: Path, where: TableSection, groups: str | None = None) -> dic
     raise DataError(f"'{root}' has several tables, {names}: name one in data.table.file")
 
 
-class Images:
+class FilesByName:
     """Finds the files that a table names: by path or name, with or without an ending, in the same
     letters, or in others of them, with another ending, or with other folders before.
     """
@@ -266,7 +266,7 @@ def find(kind: Kind, section: DataSection) -> LabelTable:
     grouped = section.groups
     no_table = None if grouped is None or grouped.file is None else Path(grouped.file).name
     files = tables_of(root, where, no_table)
-    there = Images(root)
+    there = FilesByName(root)
     read = {split: lines_of(file) for split, file in files.items()}
     header = next(iter(read.values()))
     image = there.column(header, where.image)
