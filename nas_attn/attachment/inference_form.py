@@ -25,7 +25,7 @@ from nas_attn.backbones.torchvision_detectors import frozen_norms
 
 DEPLOY_METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """Names of such methods. They work in place, or return the module that replaces their own."""
-ROUNDING_IN_FLOAT32 = 1e-3
+ROUNDING_OF_MERGED = 1e-3
 """Outputs are the same if they differ by at most this share of the largest number."""
 
 
@@ -45,7 +45,7 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
             outputs = (floating_tensors(plain(x)), floating_tensors(converted(x)))
         same = len(outputs[0]) > 0 and all(
             torch.allclose(
-                after, before, rtol=0, atol=ROUNDING_IN_FLOAT32 * float(before.abs().amax())
+                after, before, rtol=0, atol=ROUNDING_OF_MERGED * float(before.abs().amax())
             )
             for before, after in zip(*outputs, strict=True)
         )
