@@ -14,7 +14,7 @@ from nas_attn.errors import BackboneError, WeightsAway, did_you_mean, first_line
 from nas_attn.recipe.reading import backbone_section
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.recipe.tables import BACKBONE_SOURCES, FROZEN_NORMS, LAYER_NORM_PRESET
-from nas_attn.system.importing import load_object
+from nas_attn.system.importing import installing, load_object
 
 if TYPE_CHECKING:
     from torch import nn
@@ -314,7 +314,7 @@ def timm_network(
     try:
         import timm
     except ImportError:
-        raise BackboneError(f"'{section.name}' needs timm: pip install 'nas-attn[timm]'") from None
+        raise BackboneError(f"'{section.name}' needs timm: {installing('timm')}") from None
     if tuple(map(int, timm.__version__.split(".")[:3])) < SAFE_TIMM:
         safe = ".".join(map(str, SAFE_TIMM))
         raise BackboneError(

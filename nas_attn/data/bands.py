@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nas_attn.data.image_file import is_deep, opened_image
 from nas_attn.errors import DataError
+from nas_attn.system.importing import installing
 
 TIFF_ENDINGS = (".tif", ".tiff")
 # files that no program shows as a photograph
@@ -43,7 +44,7 @@ def missing_reader(paths: Iterable[Path]) -> str:
     for ending in sorted({path.suffix.lower() for path in paths}):
         package, extra = READERS.get(ending, ("", ""))
         if package and find_spec(package) is None:
-            return f"{ending} needs {package} for its bands: pip install 'nas-attn[{extra}]'"
+            return f"{ending} needs {package} for its bands: {installing(extra)}"
     return ""
 
 
@@ -103,7 +104,7 @@ def _deep_colours(path: Path) -> NDArray[Any]:
     try:
         from imagecodecs import imread
     except ImportError:
-        raise DataError("16-bit colours need imagecodecs: pip install 'nas-attn[bands]'") from None
+        raise DataError(f"16-bit colours need imagecodecs: {installing('bands')}") from None
     return np.asarray(imread(path))
 
 

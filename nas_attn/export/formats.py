@@ -25,6 +25,7 @@ from nas_attn.latency.runtime_files import (
     why_not_exported,
 )
 from nas_attn.recipe.task import Task
+from nas_attn.system.importing import installing
 from nas_attn.system.paths import replace_file
 from nas_attn.training.learnt import Tally, answer_of, learnt_from
 from nas_attn.training.plan import Plan
@@ -384,7 +385,7 @@ def _onnx(order: ExportOrder, *, quantized: bool = False) -> None:
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
         raise UserError(
-            "the format 'onnx' needs onnx and onnxscript: pip install 'nas-attn[onnx]'"
+            f"the format 'onnx' needs onnx and onnxscript: {installing('onnx')}"
         ) from None
     graph = _graph(order)
     graph.write_onnx(order)

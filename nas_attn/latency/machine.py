@@ -16,6 +16,7 @@ from nas_attn.errors import MeasurementError
 from nas_attn.recipe.recipe import LatencySection
 from nas_attn.recipe.tables import LatencyMode
 from nas_attn.storage.records import Fingerprint
+from nas_attn.system.importing import installing
 
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
@@ -146,7 +147,7 @@ def _version(mode: LatencyMode) -> str:
         return str(importlib.import_module(mode.package).__version__)
     except ModuleNotFoundError:
         if mode.extra:
-            way = f"pip install 'nas-attn[{mode.extra}]'"
+            way = installing(mode.extra)
         else:
             way = f"pip install {mode.package}"
         raise MeasurementError(

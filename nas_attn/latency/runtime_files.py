@@ -23,6 +23,7 @@ from nas_attn.attachment.containers import CHILD
 from nas_attn.errors import MeasurementError, first_line
 from nas_attn.latency.paired import Call
 from nas_attn.recipe.recipe import LatencySection
+from nas_attn.system.importing import installing
 
 Array = NDArray[Any]
 # (calls the network, fetches its outputs)
@@ -113,7 +114,7 @@ def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
             )
     except ModuleNotFoundError as error:
         raise MeasurementError(
-            f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'"
+            f"exporting to ONNX needs '{error.name}': {installing('onnx')}"
         ) from None
 
 
@@ -140,9 +141,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
             quantize_static,
         )
     except ModuleNotFoundError as error:
-        raise MeasurementError(
-            f"quantizing needs '{error.name}': pip install 'nas-attn[onnx]'"
-        ) from None
+        raise MeasurementError(f"quantizing needs '{error.name}': {installing('onnx')}") from None
     graph = onnx.load(str(path)).graph
     name = graph.input[0].name
     kept = _light_gates(graph, light)

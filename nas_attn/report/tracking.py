@@ -33,6 +33,7 @@ from nas_attn.storage.artifacts import mark
 from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.store import StudyStore
+from nas_attn.system.importing import installing
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import impatient
 
@@ -69,9 +70,7 @@ def check(recipe: Recipe) -> None:
     """Raises RecipeError: a tracker that the recipe names is not installed."""
     for name in recipe.log.to:
         if find_spec(name) is None:
-            raise RecipeError(
-                f"log.to names '{name}', which is not installed: pip install 'nas-attn[{name}]'"
-            )
+            raise RecipeError(f"log.to names '{name}', which is not installed: {installing(name)}")
 
 
 class Following:

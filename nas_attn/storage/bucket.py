@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nas_attn.errors import StudyError, shorten
 from nas_attn.storage.artifacts import Stored, checked_name
+from nas_attn.system.importing import installing
 
 if TYPE_CHECKING:
     pass
@@ -32,7 +33,7 @@ class BucketArtifacts:
                 f"artifacts '{shorten(address)}' has no bucket: give s3://BUCKET/PREFIX or a folder"
             )
         if find_spec("boto3") is None:
-            raise StudyError(f"artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
+            raise StudyError(f"artifacts '{address}' needs boto3: {installing('s3')}")
         import boto3
         from optuna.artifacts import Boto3ArtifactStore
 

@@ -34,6 +34,7 @@ from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.log_file import LogFile
 from nas_attn.storage.outages import Outage, T
 from nas_attn.storage.urls import shown_url, storage_url
+from nas_attn.system.importing import installing
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -110,7 +111,7 @@ class Connector:
             self.engine: sa.Engine = sa.create_engine(url, **arguments)
         except ImportError as error:
             raise StudyError(
-                f"storage '{self}' cannot be used: {error}: pip install 'nas-attn[postgres]'"
+                f"storage '{self}' cannot be used: {error}: {installing('postgres')}"
             ) from None
         if self.is_sqlite:
             sa.event.listen(self.engine, "begin", _begin)

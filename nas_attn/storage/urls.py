@@ -15,6 +15,7 @@ from nas_attn.errors import (
     shorten,
     without_passwords,
 )
+from nas_attn.system.importing import installing
 from nas_attn.system.paths import user_path
 
 NETWORK_FILE_SYSTEMS = re.compile(
@@ -79,7 +80,7 @@ def storage_url(text: str) -> URL:
     if not url.database:
         raise StudyError(f"storage '{shown}' names no database: {URL_FORMS}")
     if find_spec("psycopg") is None:
-        raise StudyError(f"storage '{shown}' needs psycopg: pip install 'nas-attn[postgres]'")
+        raise StudyError(f"storage '{shown}' needs psycopg: {installing('postgres')}")
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -1,14 +1,19 @@
 """Imports of a user's objects, which a recipe, a space or a command names as
-`package.module:object`.
+`package.module:object`; and how a package that is missing is installed.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Collection
+from contextlib import suppress
+from importlib import metadata
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from nas_attn.errors import UserError, did_you_mean
 
@@ -83,3 +88,21 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     if not callable(value):
         raise error(f"{what} '{name}' is a {type(value).__name__}, which is not callable")
     return value
+
+
+def installing(extra: str) -> str:
+    """The command that installs an extra of nas_attn, as errors name it.
+
+    No registry has the name nas-attn. So the command names the clone or the wheel that nas_attn was
+    installed from, which pip keeps (PEP 610).
+
+    Args:
+        extra: its name in pyproject.toml, such as `onnx`.
+    """
+    origin = "nas-attn"
+    with suppress(metadata.PackageNotFoundError, ValueError):
+        kept = json.loads(metadata.distribution("nas-attn").read_text("direct_url.json") or "{}")
+        url = urlsplit(kept.get("url", ""))
+        if url.scheme == "file":
+            origin = url2pathname(url.path)
+    return f"pip install '{origin}[{extra}]'"

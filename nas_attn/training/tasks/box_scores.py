@@ -18,6 +18,7 @@ from nas_attn.data.dataset import SHOWN_SCORE
 from nas_attn.errors import RecipeError, TrainingError
 from nas_attn.recipe.recipe import Named
 from nas_attn.recipe.task import Task
+from nas_attn.system.importing import installing
 from nas_attn.training.learnt import Learnt, Tally, rounded
 
 MOST_BOXES = 100
@@ -30,8 +31,7 @@ def require_scorer() -> None:
     """Raises RecipeError: pycocotools is not installed."""
     if importlib.util.find_spec("pycocotools") is None:
         raise RecipeError(
-            "detection is scored by pycocotools, which is missing: pip install"
-            " 'nas-attn[detection]'"
+            f"detection is scored by pycocotools, which is missing: {installing('detection')}"
         )
 
 
