@@ -234,15 +234,11 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
 
 
 def is_study(name: str, url: str) -> bool:
-    """Whether there is a study of this name; makes no database. Raises StorageError: it cannot be
-    opened.
+    """Whether there is a study of this name; makes and upgrades nothing. Raises StudyError: a bad
+    URL. Raises StorageError: the database cannot be read.
     """
-    try:
-        database = Database(url, must_exist=True)
-    except StudyError:
-        # there is no database yet
-        return False
-    return any(study.name == name for study in database.studies())
+    with Database(url, prepared=False) as database:
+        return database.look(name).recipe is not None
 
 
 def only_study(storage: str) -> str:

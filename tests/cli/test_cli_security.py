@@ -169,12 +169,12 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
         "test",
         "retrain",
         *own,
-        "search --from table",
+        "search --from",
         "measure",
     ):
         ended = nas(
             *command.split(),
-            *theirs[: int(command == "measure")],
+            *theirs[: int(command in ("search --from", "measure"))],
             "--storage",
             "sqlite:///../there/nas_attn.db",
         )

@@ -104,7 +104,7 @@ def test_only_what_was_written_before_is_replaced(table: Path, nas) -> None:
     assert os.path.realpath("link") == os.devnull
     assert nas("backup", "copy.db").status == 0
     copy = Path("copy.db").read_bytes()
-    for options in ([], ["--no-artifacts"]):
+    for options in ([], ["--no-weights"]):
         ended = nas("backup", "copy.db", *options)
         assert ended.status == 2
         assert f"'{table / 'copy.db'}' " in ended.error

@@ -127,7 +127,7 @@ def test_an_empty_study_that_took_the_name_later_is_neither_joined_nor_deleted(
     own.set_user_attr("mine", "yes")
     with pytest.raises(StudyError, match="--name"):
         beginning.take_up(open_study("table", URL))
-    assert nas("studies", "delete", "table", "--yes").status == 0
+    assert nas("delete", "table", "--yes").status == 0
     assert Database(URL).studies() == []
     kept = optuna.load_study(study_name="table", storage=URL)
     assert kept.user_attrs == {"mine": "yes"}

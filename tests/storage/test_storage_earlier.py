@@ -68,6 +68,8 @@ def test_opening_changes_no_value_that_was_there(earlier: Path) -> None:
     assert after.pop(tables.VERSION_TABLE) == [{"version_num": tables.SCHEMA_VERSIONS[-1]}]
     assert before.pop(tables.VERSION_TABLE) == [{"version_num": "0001"}]
     assert any(before.values())
+    # launches are no longer kept; a schema's revision drops their table
+    del before["nas_launch"]
     for table, rows in before.items():
         kept = [
             {name: row[name] for name in old} for old, row in zip(rows, after[table], strict=True)
