@@ -251,6 +251,7 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
     state, notes = _without_prefix(state, body)
     _check_names(state, own, body, heads)
     fitted = dict(own)
+    anew: list[str] = []
     for name, value in own.items():
         if name.endswith((COUNTER, EXTRA)) or name not in state:
             fitted[name] = state.get(name, value)
@@ -264,12 +265,14 @@ def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, An
             fitted[name] = other_channels(given, value.shape[1])
         elif name.startswith((*heads, *PREDICTORS)) and _differs_only_at(0, given, value):
             fitted[name] = _new(name, value, heads)
-            if name.startswith(PREDICTORS):
-                notes.append(f"'{name}' is for other classes and starts anew")
+            anew.append(name)
         else:
             raise _Misfit(
                 f"'{name}' has shape {tuple(given.shape)}, the network's is {tuple(value.shape)}"
             )
+    predictors = [name for name in anew if name.startswith(PREDICTORS)]
+    if predictors:
+        notes.append(f"they are for other classes: {few(predictors, letters=80)} start anew")
     lacking = [name for name in needed if name not in state]
     if lacking:
         layers = dict.fromkeys(name.rpartition(".")[0] for name in lacking)

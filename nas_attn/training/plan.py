@@ -101,17 +101,16 @@ class Plan:
 
     def like(self, other: Choice | None) -> Plan:
         """The same plan with another backbone, without sites, which nothing is placed at; None: the
-        plan itself. Where the study's backbone starts from a file of weights, the other starts from
-        its published ones.
+        plan itself. Where the study's backbone starts from a file of weights, another network
+        starts from its published ones.
         """
         if other is None:
             return self
-        update: dict[str, Any] = {
-            "backbone": other_backbone(self.recipe.backbone, other),
-        }
+        backbone = other_backbone(self.recipe.backbone, other)
+        update: dict[str, Any] = {"backbone": backbone}
         for name in ("training", "target"):
             section = getattr(self.recipe, name)
-            if section.weights is not None:
+            if section.weights is not None and backbone != self.recipe.backbone:
                 update[name] = section.model_copy(update={"weights": "default"})
         recipe = self.recipe.model_copy(update=update)
         build = partial(

@@ -93,7 +93,6 @@ WIDE = [
     ("caa", {"kernel_size": 15}),
     ("dwconv", {"kernel_size": 31}),
     ("ela", {"kernel_size": 15, "groups": 16}),
-    ("sk", {"branches": 8, "dilated": False}),
 ]
 
 

@@ -176,7 +176,7 @@ STUDIES = Path(__file__).resolve().parents[2] / "studies"
         (["search", "nosuch.toml"], "recipe file 'nosuch.toml' does not exist"),
         (
             ["search", "cifar10-resnet20", "--set", "data.root=empty"],
-            "data set 'cifar10' is not at 'empty",
+            "data set 'cifar10' is not whole at 'empty",
         ),
         (
             ["search", "digits", "--set", "space=smal", "--dry-run"],

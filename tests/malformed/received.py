@@ -249,9 +249,7 @@ def annotated(rng: random.Random) -> Case:
     return Case([*LOOK, *_set(options)], {**_files(), **files})
 
 
-def cards(
-    rng: random.Random, files: Sequence[str] = ("received.pt", "received.pt", "received.py")
-) -> Case:
+def cards(rng: random.Random, files: Sequence[str] = ("received.pt",)) -> Case:
     """An exported network whose card or file is not as we wrote it."""
     seed, part, file = rng.getrandbits(64), rng.random(), rng.choice(files)
 

@@ -88,7 +88,7 @@ def another_class(photos: Path) -> None:
     ("change", "numbers"),
     [
         (added, ["1 image added"]),
-        (removed, ["1 image removed ('owl/007.jpg')"]),
+        (removed, ["1 image removed"]),
         (rewritten, ["6 images changed"]),
         (moved, ["4 images added", "4 images removed"]),
         (another_class, ["8 images added", "lynx"]),
@@ -139,7 +139,8 @@ def test_no_command_trains_scores_or_exports_on_other_images(here: Path, nas: Na
     ):
         refused = nas(*command)
         assert refused.status != 0, command
-        assert "1 image added" in refused.error, command
+        said = "of the card" if command[0] == "validate-export" else "1 image added"
+        assert said in refused.error, command
     assert contents("study.db") == before
 
 
