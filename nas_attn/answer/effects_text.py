@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from nas_attn.answer.effects import Effects
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from nas_attn.answer.effects import Effect, Effects
 from nas_attn.errors import several
 from nas_attn.recipe import units
 
@@ -38,8 +41,9 @@ def effects_message(effects: Effects) -> str:
     does = "to cost or to save latency" if effects.of == "latency" else "to help or to harm"
     if not sure:
         return f"No single choice is shown {does}: every interval contains zero."
+    names = short_names(effects.at("choice"))
     named = [
-        f"{row.name} at {row.site} {units.plus_minus(effects.of, row.mean, row.half)}"
+        f"{names[row]} at {row.site} {units.plus_minus(effects.of, row.mean, row.half)}"
         for row in sure[:NAMED_EFFECTS]
     ]
     if len(sure) > NAMED_EFFECTS:
@@ -48,3 +52,29 @@ def effects_message(effects: Effects) -> str:
     if len(sure) < count:
         open_ = f" {count - len(sure)} of {several(count, 'choice')} may be chance."
     return f"Shown {does}: {'; '.join(named)}.{open_}"
+
+
+def short_names(rows: Sequence[Effect]) -> Mapping[Effect, str]:
+    """Names each choice by its type, with the knobs that tell it from another choice of the type at
+    the same site; others follow from the channels.
+    """
+    knobs = {
+        row: dict(part.partition("=")[::2] for part in row.knobs.split(", ") if part)
+        for row in rows
+    }
+    alike = defaultdict[tuple[str, str], list[dict[str, str]]](list)
+    for row in rows:
+        alike[row.site, row.type].append(knobs[row])
+    differ = {
+        (kind, knob)
+        for (_, kind), choices in alike.items()
+        for knob in {knob for choice in choices for knob in choice}
+        if len({choice.get(knob) for choice in choices}) > 1
+    }
+    names = {}
+    for row in rows:
+        told = [
+            f"{knob}={value}" for knob, value in knobs[row].items() if (row.type, knob) in differ
+        ]
+        names[row] = f"{row.type}({', '.join(told)})" if told else row.type
+    return names

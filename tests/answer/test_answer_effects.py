@@ -59,7 +59,7 @@ def test_it_says_which_effects_are_largest_and_how_many_may_be_chance(study: Sna
     effects = found(study)
     largest = effects.sure[0]
     said = effects_message(effects)
-    assert f"{largest.name} at {largest.site} " in said
+    assert f"{largest.type} at {largest.site} " in said
     assert f"{len(effects.sure) - 3} more" in said
     unsure = len(effects.at("choice")) - len(effects.sure)
     assert (f" {unsure} of " in said) == (unsure > 0)

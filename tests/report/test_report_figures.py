@@ -231,7 +231,7 @@ def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
     effects = average_effects(made, "latency")
     assert effects is not None
     said = effects_message(effects)
-    assert said.startswith("Shown to cost or to save latency: cbam(reduction=16, spatial")
+    assert said.startswith("Shown to cost or to save latency: cbam at stage3 ")
     assert untold(effect_map(effects))[1].message == said
 
 
@@ -270,8 +270,8 @@ def test_a_knob_that_the_site_decides_makes_no_row_of_its_own() -> None:
     figure = effect_map(Effects("accuracy", tuple(rows)))
     assert list(figure.data[0].y) == [
         "coord",
-        "se<br>(reduction=4,<br>gate=hard)",
-        "se<br>(reduction=8,<br>gate=hard)",
+        "se<br>(reduction=4)",
+        "se<br>(reduction=8)",
     ]
 
 

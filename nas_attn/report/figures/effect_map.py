@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 
 import plotly.graph_objects as go
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.effects import Effect, Effects, average_effects
-from nas_attn.answer.effects_text import effects_message
+from nas_attn.answer.effects_text import effects_message, short_names
 from nas_attn.recipe import units
 from nas_attn.report.figures.drawing import TEXT, Told, blank_figure, tell
 
@@ -40,9 +40,9 @@ def effect_map(effects: Effects) -> go.Figure:
     where the interval excludes zero.
     """
     rows = effects.at("choice")
-    names = _row_names(rows)
+    names = short_names(rows)
     sites = sorted({row.site for row in rows}, key=_site_order)
-    cells = {(names[row.site, row.name], row.site): row for row in rows}
+    cells = {(names[row], row.site): row for row in rows}
     choices = _ranked(cells)
     table = [[cells.get((choice, site)) for site in sites] for choice in choices]
     scale = units.unit(effects.of).scale
@@ -78,17 +78,6 @@ def effect_map(effects: Effects) -> go.Figure:
         colours = "Orange is slower, blue is faster, grey may be nothing."
     how = "A number is what a choice adds at a site on average, with half of its 95 % interval."
     return tell(figure, Told(effects_message(effects), f"{how} {colours}"))
-
-
-def _row_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
-    """(site, choice) -> name of its row: the type alone, as knobs depend on the channels; with its
-    knobs where a site has several choices of the type.
-    """
-    choices = defaultdict[tuple[str, str], set[str]](set)
-    for row in rows:
-        choices[row.site, row.type].add(row.name)
-    several = {kind for (_, kind), names in choices.items() if len(names) > 1}
-    return {(row.site, row.name): row.name if row.type in several else row.type for row in rows}
 
 
 def _ranked(cells: Mapping[tuple[str, str], Effect]) -> list[str]:
