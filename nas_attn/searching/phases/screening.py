@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from nas_attn.answer.cautions import only_guessed
 from nas_attn.answer.progress import ended_candidate
+from nas_attn.answer.reading import constants_now
 from nas_attn.errors import (
     RecipeError,
     TrainingError,
@@ -58,6 +59,8 @@ MOST_NEAR = 12
 # before so many placements with attention are scored, none is pruned: with a tight limit there are
 # few
 TO_COMPARE = 4
+# scored candidates with the same value of a metric are reported
+SUSPICIOUS = 3
 # candidates that are measured again beside a new one
 COMPANIONS = 3
 # of the search's runs
@@ -87,6 +90,8 @@ class Search(TaskSource):
         )
         # a placement that is known to meet the limit stays known
         self._met = False
+        # whether it is known which metrics the first candidates differ in
+        self._compared = False
         self._extras = Extras(worker)
         self._family = QueuedRelatives(worker)
         runs = self.queue.rows(purposes=[SEARCH], protocol=SEARCH)
@@ -345,8 +350,21 @@ class Search(TaskSource):
             assert stored is not None
             self._tell(stored, values)
             self.worker.say(ended_candidate(self.recipe.objectives, stored, values))
+            if state == "scored":
+                self._warn_of_constants()
             if stored.placement == BARE and state == "scored":
                 self._warn_of_guessing(stored.key)
+
+    def _warn_of_constants(self) -> None:
+        """Says early, and once, in which metrics the first candidates do not differ: an evaluator
+        that returns a constant would cost hours. Metrics in which they differ stay different.
+        """
+        scored = sum(row.state == "scored" for row in self.store.candidates())
+        if self._compared or scored < SUSPICIOUS:
+            return
+        self._compared = True
+        for constant in constants_now(self.store, self.recipe):
+            self.worker.say(f"note: {constant.sentence}")
 
     def _warn_of_guessing(self, bare: str) -> None:
         """Says so early if the bare backbone has learned nothing. Candidates may still learn, so
