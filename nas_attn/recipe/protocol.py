@@ -229,8 +229,9 @@ class TrainingSection(Section):
     def _with_usual(cls, table: Any) -> Any:
         """With the rungs of a start from a backbone, and the keys of a preset."""
         if isinstance(table, dict) and table.get("layer_decay") == 1:
-            # what studies kept that were begun while there was such a key
+            # what studies kept that were begun while there was such a key, and none for the head
             table = {key: value for key, value in table.items() if key != "layer_decay"}
+            table = {"head_learning_rate": 1.0, **table}
         if isinstance(table, dict) and table.get("start") == "backbone":
             table = {"rungs": [1, 3], **table}
         preset = table.get("preset") if isinstance(table, dict) else None

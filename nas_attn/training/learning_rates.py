@@ -38,7 +38,9 @@ def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
     head = _classifier(plan)
     names = [name for name, _ in model.named_parameters() if name not in attention]
     factors = {name: section.head_learning_rate if name in head else factor for name in names}
-    return LearningRates(rate, attention, factors)
+    # a checkpoint behind frozen layers, from before the head had a factor, says nothing of it
+    changed = {name: own for name, own in factors.items() if own != 1}
+    return LearningRates(rate, attention, changed)
 
 
 def _classifier(plan: Plan) -> frozenset[str]:

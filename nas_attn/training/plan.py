@@ -409,14 +409,21 @@ OWN_PROTOCOL = "own-"
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
     """Stores a training protocol in the study, for all workers, and returns its name."""
     text = protocol_text(training, data)
-    for name in (SEARCH, TARGET_PROTOCOL):
-        recipe = protocol_recipe(store, name)
-        if text == protocol_text(recipe.training, recipe.data):
+    own = [name for name in store.protocols.all() if name.startswith(OWN_PROTOCOL)]
+    for name in (SEARCH, TARGET_PROTOCOL, *own):
+        if text == kept_text(store, name):
             return name
     name = f"{OWN_PROTOCOL}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-    if store.protocols.get(name) is None:
-        store.protocols.put(name, text)
+    store.protocols.put(name, text)
     return name
+
+
+def kept_text(store: StudyStore, protocol: str) -> str:
+    """The text of one of a study's protocols as it would be written now, also where an earlier
+    version wrote other keys. Raises as `protocol_recipe` does.
+    """
+    recipe = protocol_recipe(store, protocol)
+    return protocol_text(recipe.training, recipe.data)
 
 
 def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:

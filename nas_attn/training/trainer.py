@@ -77,9 +77,10 @@ UNRELATED = {
     "init",
     "backbones",
     "backbone_epochs",
-    # the run's own peak rate is compared
+    # the run's own rates are compared
     "learning_rate",
     "finetune_learning_rate",
+    "head_learning_rate",
     # how far and how often runs go
     "rungs",
     "seeds",
@@ -404,7 +405,8 @@ class Trainer:
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """Network, data and settings as one text, which a checkpoint must match to be continued."""
-        settings = self.section.model_dump(exclude=UNRELATED)
+        # earlier checkpoints have a layer decay, which was 1 for all that can still go on
+        settings = {**self.section.model_dump(exclude=UNRELATED), "layer_decay": 1.0}
         # no extra state
         tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)]
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]

@@ -7,6 +7,7 @@ was stopped in its third of five trials, whose checkpoint lies beside it.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -21,12 +22,14 @@ from command_line import (
 )
 from materials import photographs
 
+from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.report import publishing
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.storage import tables
 from nas_attn.storage.database import Database
 from nas_attn.storage.opening import open_study
+from nas_attn.training.plan import keep_protocol, protocol_text
 
 ASSETS = Path(__file__).with_name("assets")
 CHECKPOINT = "1b38d4616a28-cd1f4fa7a9714789a43ac784fb1c1bb1"
@@ -117,3 +120,20 @@ def test_an_earlier_study_goes_on_where_it_was(earlier: Path) -> None:
         assert {name: kept[row["study_id"], row["key"]][name] for name in row} == row
     names = ["half", "half~answer", "whole", "whole~answer"]
     assert sorted(optuna.get_all_study_names(URL)) == names, "an earlier answer is left alone"
+
+
+def test_an_earlier_training_of_its_own_is_found_again(earlier: Path) -> None:
+    opened = open_study("half", URL)
+    training = opened.recipe.target_training.model_copy(update={"rungs": [7]})
+    content = json.loads(protocol_text(training, opened.recipe.data))
+    del content["training"]["head_learning_rate"]
+    content["training"]["layer_decay"] = 1.0
+    content["data"]["bits"] = "auto"
+    opened.store.protocols.put("own-earlier", json.dumps(content, sort_keys=True))
+    assert keep_protocol(opened.store, training, opened.recipe.data) == "own-earlier"
+    opened.database.close()
+
+
+def test_a_preset_gives_an_earlier_study_no_key_that_it_did_not_have() -> None:
+    earlier_keys = {"preset": "fine-tune", "layer_decay": 1.0}
+    assert TrainingSection.model_validate(earlier_keys).head_learning_rate == 1

@@ -16,7 +16,7 @@ from nas_attn.space.placement import BARE
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Run
 from nas_attn.storage.store import StudyStore
-from nas_attn.training.plan import protocol_text
+from nas_attn.training.plan import kept_text, protocol_text
 from nas_attn.training.workbench import Workbench
 
 
@@ -42,9 +42,10 @@ def same_length(store: StudyStore, recipe: Recipe) -> str | None:
     """
     rungs = recipe.training.rungs
     name = length_protocol(rungs[-1])
-    kept = store.protocols.get(name)
-    equal = len(rungs) == 1 and searched_as_target(recipe)
-    return name if equal and kept == protocol_text(recipe.target_training, recipe.data) else None
+    if len(rungs) != 1 or not searched_as_target(recipe) or store.protocols.get(name) is None:
+        return None
+    wanted = protocol_text(recipe.target_training, recipe.data)
+    return name if kept_text(store, name) == wanted else None
 
 
 def known_score(bench: Workbench, run: Run) -> Score | None:

@@ -27,7 +27,7 @@ from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import CandidateRow
 from nas_attn.storage.trial_book import OUTSIDE
 from nas_attn.system.processes import owner_name
-from nas_attn.training.plan import Plan, protocol_text, study_plan
+from nas_attn.training.plan import Plan, kept_text, study_plan
 
 LENGTH_KEY = "target.epochs"
 
@@ -152,11 +152,12 @@ def _same_protocols(opened: OpenStudy, source: OpenStudy) -> frozenset[str]:
 
 def _protocols(opened: OpenStudy) -> dict[str, str]:
     """Training protocol -> how it trains."""
-    recipe = opened.recipe
-    texts = {SEARCH: protocol_text(recipe.training, recipe.data)}
-    # of a length that is not found yet, nothing is known
-    text = "" if recipe.target_is_open else protocol_text(recipe.target_training, recipe.data)
-    return texts | {TARGET_PROTOCOL: text} | opened.store.protocols.all()
+    names = [SEARCH, TARGET_PROTOCOL, *opened.store.protocols.all()]
+    texts = {name: kept_text(opened.store, name) for name in names}
+    if opened.recipe.target_is_open:
+        # of a length that is not found yet, nothing is known
+        texts[TARGET_PROTOCOL] = ""
+    return texts
 
 
 def _same_networks(plan: Plan, source: OpenStudy) -> frozenset[str]:
