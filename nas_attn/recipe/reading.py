@@ -134,7 +134,8 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
     except ValidationError as error:
         why = sentence(Recipe, error, "recipe")
         raise StorageError(
-            f"{where} has an unreadable recipe ({why}): restore the database from a backup"
+            f"{where} has an unreadable recipe ({why}): restore the database from a backup, or use"
+            " the version that wrote it"
         ) from None
 
 
