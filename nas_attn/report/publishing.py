@@ -8,7 +8,6 @@ import io
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
 from nas_attn.answer.answer import Answer
@@ -23,9 +22,6 @@ from nas_attn.report.note import SHEET
 from nas_attn.report.tracking import track
 from nas_attn.storage.artifacts import only_artifact
 from nas_attn.storage.opening import OpenStudy
-
-if TYPE_CHECKING:
-    pass
 
 # labels of images whose network has one map of scores
 MAPPED = ("classes", "tags", "numbers")
