@@ -287,7 +287,8 @@ def _attach_as_maps(twin: nn.Module, resolved: ResolvedPlacement) -> dict[str, t
         attention.to(args[0].dtype)
 
     several = len({p.dtype for p in twin.parameters() if p.is_floating_point()}) > 1
-    with torch.random.fork_rng(devices=()):
+    # what is to be said of the model is said when the model itself gets attention
+    with torch.random.fork_rng(devices=()), warnings.catch_warnings(action="ignore"):
         attach(twin, resolved)
     for path, host in list(twin.named_modules()):
         if several and is_attended(host):

@@ -51,9 +51,8 @@ class Ultralytics(HostPackage):
                 "YOLO.train builds this network anew, without its attention: call"
                 " nas_attn.ultralytics.keep_attention() once before you train",
                 NasAttnWarning,
-                # the line of the script that calls `nas_attn.attach`: between are four functions
-                # of ours and torch's wrapper around one
-                stacklevel=7,
+                # the line of the script that calls `nas_attn.attach`: between are three functions
+                stacklevel=5,
             )
 
     @override
