@@ -2,7 +2,8 @@
 
     python -m research.start.analysis
 
-research/notes/trials.md has the plan of the analysis; it was fixed before the first run.
+research/notes/trials.md has the plan of the analysis; it was fixed before the first run. What
+trained the networks stands in commit 1f0a14c8: `research/start/run.py`.
 """
 
 from __future__ import annotations
@@ -12,26 +13,27 @@ import io
 import itertools
 import lzma
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from research.drawing import AXIS, BLUE, GRID, ORANGE, dot, head, stroke, text
 from research.means import Mean, discoveries, mean_of, means
-from research.start.cells import (
-    BACKBONES,
-    BARE,
-    MODULES,
-    PLACES,
-    PROBLEMS,
-    SCHEDULES,
-    SEEDS,
-    Cell,
-    cell_of,
-    cells,
-    placement,
-)
+
+BARE = "none"
+SEEDS = range(8)
+PROBLEMS = ("cifar", "fashion", "digits")
+BACKBONES = ("resnet8", "mobile")
+MODULES = ("se(reduction=4)", "cbam(reduction=4)", "eca")
+FORMS = ("identity", "paper")
+"""Values of `training.init`; modules as published (`paper`) have random gates."""
+LAST = "stage3"
+STAGES = ("stage1", "stage2", LAST)
+PLACES = {"everywhere": STAGES, "last": (LAST,)}
+SCHEDULES = {"short": 20, "long": 60}
+"""Name of a fine-tuning -> its epochs. Each is a training of its own, with its own decay."""
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "benchmarks" / "start.md"
@@ -40,6 +42,64 @@ PAIRS_NEEDED = 5
 """Of the six pairs of problem and backbone, with the same sign, for the rule."""
 IDENTITY = "identity"
 RANDOM = "paper"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tuning and its score on the published test images."""
+
+    problem: str
+    backbone: str
+    network: str
+    """Notation: `none`, or a module's placement."""
+    form: str
+    """Of `FORMS`; of the bare backbone, empty."""
+    schedule: str
+    seed: int
+    """Of the backbone's training, the images drawn, the first weights, the order and the
+    augmentation.
+    """
+
+
+def placement(module: str, place: str) -> str:
+    """A module at the stages of a place, in notation."""
+    return " ".join(f"{stage}={module}" for stage in PLACES[place])
+
+
+def networks() -> list[tuple[str, str]]:
+    """(network, form): the bare backbone, then each module in both forms, in both places."""
+    made = [(BARE, "")]
+    for place in PLACES:
+        for module in MODULES:
+            for form in FORMS:
+                made.append((placement(module, place), form))
+    return made
+
+
+def cells() -> Iterator[Cell]:
+    """All cells: the short schedule first, which has the main figure; then seed by seed, so that
+    what is finished is balanced at any time.
+    """
+    for schedule in SCHEDULES:
+        for seed in SEEDS:
+            for problem in PROBLEMS:
+                for backbone in BACKBONES:
+                    for network, form in networks():
+                        yield Cell(problem, backbone, network, form, schedule, seed)
+
+
+def cell_of(row: Mapping[str, str]) -> Cell:
+    """The cell that a row is of."""
+    return Cell(
+        row["problem"],
+        row["backbone"],
+        row["network"],
+        row["form"],
+        row["schedule"],
+        int(row["seed"]),
+    )
+
+
 Scores = dict[Cell, float]
 Combination = tuple[str, str, str]
 """Problem, backbone, module."""

@@ -103,7 +103,7 @@ def everywhere(module: str) -> str:
 
 
 DEAR = frozenset(everywhere(module) for module in ("ema", "cpca", "sdpa", "lsk", "mhsa"))
-"""Networks that are left out: a step takes more than 3 times the bare backbone's (costs.csv)."""
+"""Networks that are left out: a step takes more than 3 times the bare backbone's (networks.csv)."""
 
 
 def planned_networks() -> tuple[str, ...]:
@@ -198,14 +198,19 @@ def read_trial(
 
 def read_latencies() -> dict[str, LatencyRatio]:
     """Network -> latency ratio, of those that were measured."""
-    with (HERE / "latency.csv").open(encoding="utf-8", newline="") as lines:
-        return {
-            row["network"]: LatencyRatio(float(row["ratio"]), float(row["low"]), float(row["high"]))
-            for row in csv.DictReader(lines)
-        }
+    return {
+        row["network"]: LatencyRatio(float(row["ratio"]), float(row["low"]), float(row["high"]))
+        for row in _timed()
+        if row["ratio"]
+    }
+
+
+def _timed() -> list[Row]:
+    """Each network with the time of its training step and its latency, where they were measured."""
+    with (HERE / "networks.csv").open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 def _steps(planned: Iterable[str]) -> Floats:
-    with (HERE / "costs.csv").open(encoding="utf-8", newline="") as lines:
-        steps = {row["network"]: float(row["step"]) for row in csv.DictReader(lines)}
+    steps = {row["network"]: float(row["step"]) for row in _timed() if row["step"]}
     return np.array([steps.get(network, np.nan) for network in planned])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from research.start import analysis
-from research.start.cells import Cell, cells, placement
+from research.start.analysis import Cell, cells, placement
 
 PENALTY = {"paper": 2.0, "identity": 0.0, "": 0.0}
 
