@@ -168,10 +168,7 @@ def page(trial: Trial) -> str:
             " [lost nothing](../../research/notes/trials.md#changes) on fashion."
         ),
         "",
-        (
-            "All scores: [trial.csv](data/trial.csv). `read_trial` of"
-            " `research/trial/table.py` reads the rows; `benchmarks/search.py` searches them."
-        ),
+        "All scores: [trial.csv](data/trial.csv); `research/trial/table.py` reads the rows.",
     ]
     return "\n".join(lines) + "\n"
 
