@@ -56,8 +56,6 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _other_rows(package: Path) -> None:
     """A data set, a sampler, a cost, a metric, a latency mode and a task."""
     wiring = package / "wiring.py"
-    for kind in ("data_set", "sampler", "cost", "task", "latency_mode"):
-        insert(wiring, "COSTS = (", piece(f"wiring: {kind}, loaded") + "\n\n")
     insert(wiring, '    DataSet("digits-8x8"', piece("wiring: data_set"))
     insert(wiring, '    Sampler(\n        "tpe"', piece("wiring: sampler"))
     insert(wiring, '    Cost(\n        "params"', piece("wiring: cost"))
