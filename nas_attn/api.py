@@ -380,7 +380,6 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
     device: str = "auto",
     try_placements: Sequence[str] = (),
     say: Callable[[str], None] = print,
-    verbose: bool = False,
 ) -> Study:
     """Runs a search, or continues one with the same name and recipe; returns when it is complete.
 
@@ -397,7 +396,6 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
         overrides: dotted keys of the recipe -> values, `{"training.rungs": [1, 3]}`.
         workers: processes on this machine; a function as model or evaluator needs 1.
         threads: intra-op threads of each; None: the fastest number.
-        verbose: show an evaluator's output instead of writing it to a log file.
 
     Raises:
         UserError: an argument is wrong.
@@ -416,9 +414,7 @@ def search(  # noqa: PLR0913 - a public function spells its arguments
     made = _recipe(recipe, _without_none(given) | (overrides or {}))
     build = model if callable(model) else None
     judge = evaluator if callable(evaluator) else None
-    options = taking_part.Options(
-        device=device, threads=threads, say=say, evaluator=judge, verbose=verbose
-    )
+    options = taking_part.Options(device=device, threads=threads, say=say, evaluator=judge)
     if workers > 1 and (build or judge):
         raise RecipeError(
             "workers > 1 needs the model and the evaluator as names ('package.module:function')"

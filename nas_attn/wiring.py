@@ -27,8 +27,8 @@ from nas_attn.recipe.tables import (
 
 
 def _at(name: str) -> Load:
-    """Imports the class or function of this name, `module:name` in this package, when called."""
-    return partial(resolve_name, f"nas_attn.{name}")
+    """Imports the class or function of this name, `package.module:name`, when called."""
+    return partial(resolve_name, name)
 
 
 COSTS = (
@@ -44,7 +44,7 @@ COSTS = (
         "params",
         "parameters",
         "count",
-        _at("attachment.counting:parameters"),
+        _at("nas_attn.attachment.counting:parameters"),
         limit="max_parameters",
         excess="{value} parameters are more than {limit}",
         description="trained parameters; shared ones count once",
@@ -53,7 +53,7 @@ COSTS = (
         "macs",
         "MACs",
         "count",
-        _at("attachment.counting:macs"),
+        _at("nas_attn.attachment.counting:macs"),
         limit="max_macs",
         excess="{value} MACs are more than {limit}",
         description="multiply-accumulates of convolutions, linear layers and matrix products",
@@ -62,14 +62,14 @@ COSTS = (
         "memory",
         "activations in all",
         "bytes",
-        _at("attachment.counting:activation_bytes"),
+        _at("nas_attn.attachment.counting:activation_bytes"),
         description="the size of all tensors that a forward pass makes, in float32",
     ),
     Cost(
         "training_memory",
         "memory kept for training",
         "bytes",
-        _at("attachment.kept_for_training:training_bytes"),
+        _at("nas_attn.attachment.kept_for_training:training_bytes"),
         limit="max_training_memory",
         excess="{value} bytes kept for training are more than {limit}",
         description="what one image's forward pass keeps for the backward pass, parameters aside",
@@ -89,14 +89,14 @@ METRICS = (
     Metric(
         "balanced_accuracy",
         "balanced accuracy",
-        per_image=_at("answer.contributions:of_recall"),
+        per_image=_at("nas_attn.answer.contributions:of_recall"),
         guess="always",
         saturates=0.9,
     ),
     Metric(
         "macro_f1",
         "macro F1",
-        per_image=_at("answer.contributions:of_f1"),
+        per_image=_at("nas_attn.answer.contributions:of_f1"),
         needs_answers=True,
         saturates=0.9,
     ),
@@ -114,47 +114,47 @@ METRICS = (
 SAMPLERS = (
     Sampler(
         "auto",
-        proposer=_at("searching.propose.proposers:Auto"),
+        proposer=_at("nas_attn.searching.propose.proposers:Auto"),
         takes_prior=True,
         description="all placements if `trials` is enough for them, else `placement`",
     ),
     Sampler(
         "placement",
-        proposer=_at("searching.propose.proposers:PlacementProposer"),
+        proposer=_at("nas_attn.searching.propose.proposers:PlacementProposer"),
         takes_prior=True,
         description="learns what each choice adds at each site, and each type at all sites",
     ),
     Sampler(
         "tpe",
-        _at("searching.propose.proposers:tpe"),
+        _at("nas_attn.searching.propose.proposers:tpe"),
         description="Optuna's tree-structured Parzen estimator, all sites together",
     ),
     Sampler(
         "nsga2",
-        _at("searching.propose.proposers:nsga2"),
+        _at("nas_attn.searching.propose.proposers:nsga2"),
         description="Optuna's NSGA-II",
     ),
     Sampler(
         "gp",
-        _at("searching.propose.proposers:gp"),
+        _at("nas_attn.searching.propose.proposers:gp"),
         # its draws take a second each and repeat each other
         redraws=1,
         description="Optuna's Gaussian process",
     ),
     Sampler(
         "random",
-        _at("searching.propose.proposers:at_random"),
+        _at("nas_attn.searching.propose.proposers:at_random"),
         description="placements at random",
     ),
 )
 
 LATENCY_MODES = (
-    LatencyMode("eager", _at("latency.nets:eager")),
-    LatencyMode("compile", _at("latency.nets:compiled"), costly=True),
-    LatencyMode("cuda-graph", _at("latency.nets:cuda_graph"), devices=("cuda",)),
+    LatencyMode("eager", _at("nas_attn.latency.nets:eager")),
+    LatencyMode("compile", _at("nas_attn.latency.nets:compiled"), costly=True),
+    LatencyMode("cuda-graph", _at("nas_attn.latency.nets:cuda_graph"), devices=("cuda",)),
     LatencyMode(
         "onnxruntime",
-        _at("latency.nets:by_runtime"),
+        _at("nas_attn.latency.nets:by_runtime"),
         package="onnxruntime",
         extra="onnx",
         costly=True,
@@ -164,7 +164,7 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "onnxruntime-int8",
-        _at("latency.nets:by_runtime"),
+        _at("nas_attn.latency.nets:by_runtime"),
         package="onnxruntime",
         extra="onnx",
         costly=True,
@@ -174,7 +174,7 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "openvino",
-        _at("latency.nets:by_runtime"),
+        _at("nas_attn.latency.nets:by_runtime"),
         package="openvino",
         extra="openvino",
         costly=True,
@@ -183,7 +183,7 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "openvino-int8",
-        _at("latency.nets:by_runtime"),
+        _at("nas_attn.latency.nets:by_runtime"),
         package="openvino",
         extra="openvino",
         costly=True,
@@ -193,7 +193,7 @@ LATENCY_MODES = (
     ),
     LatencyMode(
         "command",
-        _at("latency.nets:by_command"),
+        _at("nas_attn.latency.nets:by_command"),
         costly=True,
         dtypes=("float32", "float16"),
         by_command=True,
@@ -201,30 +201,32 @@ LATENCY_MODES = (
 )
 
 DATA_SETS = (
-    DataSet("cued-digits", classes=_at("data.digits:cued"), grey=True, small=True),
+    DataSet("cued-digits", classes=_at("nas_attn.data.digits:cued"), grey=True, small=True),
     DataSet(
         "digits",
-        classes=_at("data.digits:cluttered"),
-        tags=_at("data.digits:tagged"),
-        numbers=_at("data.digits:numbered"),
-        masks=_at("data.digits:masked"),
-        boxes=_at("data.digits:boxed"),
+        classes=_at("nas_attn.data.digits:cluttered"),
+        tags=_at("nas_attn.data.digits:tagged"),
+        numbers=_at("nas_attn.data.digits:numbered"),
+        masks=_at("nas_attn.data.digits:masked"),
+        boxes=_at("nas_attn.data.digits:boxed"),
         grey=True,
         small=True,
     ),
-    DataSet("digits-8x8", classes=_at("data.digits:plain"), grey=True, small=True),
-    DataSet("fashion-mnist", classes=_at("data.published:read"), grey=True, small=True),
-    DataSet("mnist", classes=_at("data.published:read"), grey=True, small=True),
-    DataSet("cifar10", classes=_at("data.published:read")),
-    DataSet("cifar100", classes=_at("data.published:read")),
+    DataSet("digits-8x8", classes=_at("nas_attn.data.digits:plain"), grey=True, small=True),
+    DataSet("fashion-mnist", classes=_at("nas_attn.data.published:read"), grey=True, small=True),
+    DataSet("mnist", classes=_at("nas_attn.data.published:read"), grey=True, small=True),
+    DataSet("cifar10", classes=_at("nas_attn.data.published:read")),
+    DataSet("cifar100", classes=_at("nas_attn.data.published:read")),
     DataSet(
         "folder:PATH",
-        classes=_at("data.table:read_classes"),
-        tags=_at("data.table:read_tags"),
-        numbers=_at("data.table:read_numbers"),
-        masks=_at("data.masks:read_masks"),
+        classes=_at("nas_attn.data.table:read_classes"),
+        tags=_at("nas_attn.data.table:read_tags"),
+        numbers=_at("nas_attn.data.table:read_numbers"),
+        masks=_at("nas_attn.data.masks:read_masks"),
     ),
-    DataSet("coco:FOLDER", tags=_at("data.coco:coco_tags"), boxes=_at("data.coco:coco_folder")),
+    DataSet(
+        "coco:FOLDER", tags=_at("nas_attn.data.coco:coco_tags"), boxes=_at("data.coco:coco_folder")
+    ),
     # Read by another trainer than ours.
     DataSet("yolo:PATH.yaml"),
 )
@@ -234,87 +236,87 @@ BACKBONE_SOURCES = (
         "torchvision",
         package="torchvision",
         licence="BSD-3-Clause (torchvision)",
-        build=_at("backbones.building:torchvision_network"),
+        build=_at("nas_attn.backbones.building:torchvision_network"),
     ),
     BackboneSource(
         "timm",
         package="timm",
         licence="Apache-2.0 (timm)",
-        build=_at("backbones.building:timm_network"),
+        build=_at("nas_attn.backbones.building:timm_network"),
     ),
     BackboneSource(
         "smp",
         package="segmentation-models-pytorch",
         licence="MIT (segmentation_models_pytorch)",
-        build=_at("backbones.building:smp_network"),
+        build=_at("nas_attn.backbones.building:smp_network"),
     ),
     BackboneSource(
         "ultralytics",
         package="ultralytics",
         licence="AGPL-3.0 (ultralytics)",
-        build=_at("ultralytics.networks:detector"),
+        build=_at("nas_attn.ultralytics.networks:detector"),
     ),
 )
 
-INTEGRATIONS = (Integration("ultralytics", _at("ultralytics.rebuilding:Ultralytics")),)
+INTEGRATIONS = (Integration("ultralytics", _at("nas_attn.ultralytics.rebuilding:Ultralytics")),)
 
 TASK_ROWS = (
     TaskRow(
         "classification",
         task="classification",
-        facts=_at("training.tasks.classification:Classification"),
-        data=_at("training.tasks.data:TaskData"),
-        learnt=_at("training.tasks.class_scores:ClassOfImage"),
-        answers=_at("export.formats:TaskExport"),
+        facts=_at("nas_attn.training.tasks.classification:Classification"),
+        data=_at("nas_attn.training.tasks.data:TaskData"),
+        learnt=_at("nas_attn.training.tasks.class_scores:ClassOfImage"),
+        answers=_at("nas_attn.export.formats:TaskExport"),
     ),
     TaskRow(
         "multi-label",
         task="multi-label",
-        facts=_at("training.tasks.multi_label:MultiLabel"),
-        data=_at("training.tasks.data:NamedImages"),
-        learnt=_at("training.tasks.target_scores:LabelsOfImage"),
-        answers=_at("export.formats:TaskExport"),
+        facts=_at("nas_attn.training.tasks.multi_label:MultiLabel"),
+        data=_at("nas_attn.training.tasks.data:NamedImages"),
+        learnt=_at("nas_attn.training.tasks.target_scores:LabelsOfImage"),
+        answers=_at("nas_attn.export.formats:TaskExport"),
     ),
     TaskRow(
         "regression",
         task="regression",
-        facts=_at("training.tasks.regression:Regression"),
-        data=_at("training.tasks.data:NamedImages"),
-        learnt=_at("training.tasks.target_scores:NumbersOfImage"),
-        answers=_at("export.regression_export:RegressionExport"),
+        facts=_at("nas_attn.training.tasks.regression:Regression"),
+        data=_at("nas_attn.training.tasks.data:NamedImages"),
+        learnt=_at("nas_attn.training.tasks.target_scores:NumbersOfImage"),
+        answers=_at("nas_attn.export.regression_export:RegressionExport"),
     ),
     TaskRow(
         "segmentation",
         task="segmentation",
-        facts=_at("training.tasks.segmentation:Segmentation"),
-        data=_at("training.tasks.data:TaskData"),
-        learnt=_at("training.tasks.pixel_scores:ClassOfPixel"),
-        answers=_at("export.formats:TaskExport"),
+        facts=_at("nas_attn.training.tasks.segmentation:Segmentation"),
+        data=_at("nas_attn.training.tasks.data:TaskData"),
+        learnt=_at("nas_attn.training.tasks.pixel_scores:ClassOfPixel"),
+        answers=_at("nas_attn.export.formats:TaskExport"),
     ),
     TaskRow(
         "detection by ultralytics",
         task="detection",
-        facts=_at("ultralytics.yolo_task:UltralyticsDetection"),
-        data=_at("ultralytics.yolo_task:ReadByUltralytics"),
-        learnt=_at("training.tasks.box_scores:BoxesOfImage"),
-        answers=_at("ultralytics.yolo_export:UltralyticsExport"),
-        evaluator=_at("ultralytics.rung_trainer:detector_evaluator"),
+        facts=_at("nas_attn.ultralytics.yolo_task:UltralyticsDetection"),
+        data=_at("nas_attn.ultralytics.yolo_task:ReadByUltralytics"),
+        learnt=_at("nas_attn.training.tasks.box_scores:BoxesOfImage"),
+        answers=_at("nas_attn.ultralytics.yolo_export:UltralyticsExport"),
+        evaluator=_at("nas_attn.ultralytics.rung_trainer:detector_evaluator"),
     ),
     TaskRow(
         "detection by an evaluator",
         task="detection",
-        facts=_at("training.tasks.detection:EvaluatedDetection"),
-        data=_at("training.tasks.data:ReadElsewhere"),
-        learnt=_at("training.tasks.box_scores:BoxesOfImage"),
-        answers=_at("export.detector_export:DetectorExport"),
+        facts=_at("nas_attn.training.tasks.detection:EvaluatedDetection"),
+        data=_at("nas_attn.training.tasks.data:ReadElsewhere"),
+        learnt=_at("nas_attn.training.tasks.box_scores:BoxesOfImage"),
+        answers=_at("nas_attn.export.detector_export:DetectorExport"),
     ),
     TaskRow(
         "detection",
         task="detection",
-        facts=_at("training.tasks.detection:Detection"),
-        data=_at("training.tasks.data:ImagesWithBoxes"),
-        learnt=_at("training.tasks.box_scores:BoxesOfImage"),
-        answers=_at("export.detector_export:DetectorExport"),
+        facts=_at("nas_attn.training.tasks.detection:Detection"),
+        data=_at("nas_attn.training.tasks.data:ImagesWithBoxes"),
+        learnt=_at("nas_attn.training.tasks.box_scores:BoxesOfImage"),
+        answers=_at("nas_attn.export.detector_export:DetectorExport"),
     ),
 )
 

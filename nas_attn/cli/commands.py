@@ -40,7 +40,6 @@ class Context(typer.Context):
     wide: bool = False
     as_json: bool = False
     quiet: bool = False
-    verbose: bool = False
 
     def refuse(self, names: Iterable[str], why: str) -> None:
         """Refuses options that have no effect here: none is dropped without a word.

@@ -481,7 +481,7 @@ class Effort:
     """How runs are carried out."""
 
     context: Context
-    """Whether they report, and whether an evaluator's output is shown."""
+    """Whether they report."""
     workers: int | None = None
     threads: int | None = None
     device: str = "auto"

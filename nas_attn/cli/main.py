@@ -149,16 +149,6 @@ def options(
     quiet: Annotated[
         bool, Option("--quiet", "-q", help="No progress.", rich_help_panel=COMMON_PANEL)
     ] = False,
-    verbose: Annotated[
-        bool,
-        Option(
-            "--verbose",
-            "-v",
-            envvar=environment.VERBOSE,
-            help="Show an evaluator's output instead of writing it to a log file.",
-            rich_help_panel=COMMON_PANEL,
-        ),
-    ] = False,
     debug: Annotated[
         bool,
         Option("--debug", callback=_debug, help="Show tracebacks.", rich_help_panel=COMMON_PANEL),

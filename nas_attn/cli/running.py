@@ -5,9 +5,10 @@ target says.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,6 +97,8 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
         stopped_after(order.left_s, stop) as over,
         display(opened, only=order.only, quiet=quiet) as say,
         interruptible(stop, say),
+        # what an evaluator prints is not the result
+        redirect_stdout(sys.stderr),
     ):
         options = Options(
             device=effort.device,
@@ -103,7 +106,6 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
             time_limit_s=order.left_s,
             say=say,
             stop=stop,
-            verbose=context.verbose,
         )
         with suppress(KeyboardInterrupt):
             count = order.workers or effort.workers or usual_workers(opened, effort.device)

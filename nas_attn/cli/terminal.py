@@ -5,7 +5,6 @@ a file or a pipe each sentence is one line), and the progress view of a running 
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
 import time
@@ -104,14 +103,9 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
 
         yield say
         return
-    # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view
-    # goes on.
-    with os.fdopen(
-        os.dup(2), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors
-    ) as terminal:
-        console = SafeConsole(file=terminal, highlight=False)
-        with _shown(console, line):
-            yield lambda text: show_prose(console, text)
+    console = SafeConsole(stderr=True, highlight=False)
+    with _shown(console, line):
+        yield lambda text: show_prose(console, text)
 
 
 class ProgressLine:

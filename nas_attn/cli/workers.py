@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -91,9 +92,10 @@ def worker(
         stopped_after(seconds, stop) as over,
         interruptible(stop, say, orders=told.orders),
         nullcontext() if report is None else report.takes_warnings(),
+        # what an evaluator prints is not the result
+        redirect_stdout(sys.stderr) if context.as_json else nullcontext(),
     ):
         ended = _work(
-            context,
             lambda: study_named(context, study, runs_code=True),
             told,
             say=say,
@@ -111,7 +113,6 @@ def worker(
 
 
 def _work(
-    context: Context,
     find: Callable[[], OpenStudy],
     told: WorkerSettings,
     *,
@@ -122,7 +123,6 @@ def _work(
     """Takes part in the study that is found.
 
     Args:
-        context: The command's.
         find: Opens the study.
         told: The worker's settings.
         say: Takes each line of progress.
@@ -147,7 +147,6 @@ def _work(
         say=say,
         stop=stop,
         share=Share(machine=told.sharing, device=told.per_gpu),
-        verbose=context.verbose,
     )
     try:
         opened = find()

@@ -19,11 +19,9 @@ STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"
 WORK_WAIT = "NAS_ATTN_WORK_WAIT"
 # folder of the devices' lock files
 LOCK_DIR = "NAS_ATTN_LOCK_DIR"
-# not empty: an evaluator's output goes to the terminal
-VERBOSE = "NAS_ATTN_VERBOSE"
 # not empty: tracebacks are shown
 DEBUG = "NAS_ATTN_DEBUG"
-SETTINGS = (STORAGE, STORAGE_WAIT, WORK_WAIT, LOCK_DIR, VERBOSE, DEBUG)
+SETTINGS = (STORAGE, STORAGE_WAIT, WORK_WAIT, LOCK_DIR, DEBUG)
 # the Chrome or Chromium that draws figures as files; other programs read it, too
 BROWSER = "BROWSER_PATH"
 

@@ -28,7 +28,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,7 +47,6 @@ from nas_attn.errors import (
     OutOfMemory,
     RecipeError,
     TrainingError,
-    several,
 )
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
@@ -57,7 +56,6 @@ from nas_attn.storage.records import Score
 from nas_attn.system.importing import load_object
 from nas_attn.system.waiting import Interrupted, StopNow
 from nas_attn.training.faults import message, said, show_traceback
-from nas_attn.training.output import OutputLog, shown
 from nas_attn.training.run import CheckpointSlot
 
 WAY_OUT = (
@@ -216,16 +214,11 @@ class Evaluation:
 class EvaluatorTrainer:
     """Runs an evaluator through the rungs, as the built-in trainer's `fit` trains."""
 
-    def __init__(
-        self, evaluator: Evaluator, *, folder: Path, device: str, log: OutputLog | None = None
-    ) -> None:
-        """`folder`: parent of the candidates' folders; `log`: takes the printed output; None: the
-        terminal.
-        """
+    def __init__(self, evaluator: Evaluator, *, folder: Path, device: str) -> None:
+        """`folder`: parent of the candidates' folders."""
         self._evaluator = evaluator
         self._folder = folder
         self._device = device
-        self._log = log
         # Rungs that the last `fit` evaluated itself; 0: the network is a fresh one.
         self.evaluated = 0
         # The last scored network, if the evaluator has named it.
@@ -318,13 +311,9 @@ class EvaluatorTrainer:
             reports = self._reports
             self._reports = None
             if reports is not None:
-                with self._taking("its end"):
-                    reports.close()
+                reports.close()
             with suppress(OSError):
                 folder.rmdir()
-
-    def _taking(self, title: str) -> AbstractContextManager[None]:
-        return self._log.taking(title) if self._log else nullcontext()
 
     def _metrics(self, model: nn.Module, run: EvaluatorRun) -> object:
         """The evaluator's return value, or what it yields at the rung; after the last rung it may
@@ -354,10 +343,8 @@ class EvaluatorTrainer:
         if self._reports is None:
             # One that yields may name its network once.
             run.networks.clear()
-        title = f"{run.placement}, seed {run.seed}, to {several(run.epochs, 'epoch')}"
         try:
-            with self._taking(title):
-                metrics = self._metrics(model, run)
+            metrics = self._metrics(model, run)
         except (NasAttnError, Interrupted, StopNow):
             raise
         except KeyboardInterrupt as error:
@@ -372,8 +359,7 @@ class EvaluatorTrainer:
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
                 raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error
             raised = f"the evaluator raised {type(error).__name__} for '{run.placement}'"
-            see = f" (more in {shown(self._log.path)})" if self._log else ""
-            raise TrainingError(f"{raised}: {message(error)}{see}") from error
+            raise TrainingError(f"{raised}: {message(error)}") from error
         score = Score(
             run.seed,
             run.rung,

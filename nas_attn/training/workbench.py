@@ -70,7 +70,6 @@ from nas_attn.training.numerics import (
     study_arithmetic,
     threads_for,
 )
-from nas_attn.training.output import OutputLog
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.plan import (
     OWN_PROTOCOL,
@@ -99,8 +98,6 @@ class Host:
     # `auto`, `cpu`, `cuda`, `cuda:1`
     device: str = "auto"
     share: Share = SOLE_WORKER
-    # takes an evaluator's output; None: the terminal
-    log: OutputLog | None = None
     # intra-op threads; None: the recipe's, or a share of the cores
     threads: int | None = None
 
@@ -187,7 +184,7 @@ class Workbench:
         self._evaluator: EvaluatorTrainer | None = None
         if evaluator is not None:
             self._evaluator = EvaluatorTrainer(
-                evaluator, folder=host.folder, device=str(self.device), log=host.log
+                evaluator, folder=host.folder, device=str(self.device)
             )
         measures = protocol == SEARCH and "latency" in wanted(recipe)
         self.measurer: Measurer | None = None

@@ -118,7 +118,7 @@ class Asker:
         self._waiting: queue.Queue[Asked] = queue.Queue()
         self._raised: list[BaseException] = []
         self._last: Asked | None = None
-        options = replace(options, evaluator=self._evaluate, verbose=True)
+        options = replace(options, evaluator=self._evaluate)
         self._thread = threading.Thread(
             target=self._work, args=(opened, options), name="worker", daemon=True
         )

@@ -26,7 +26,6 @@ from nas_attn.searching.worker.ending import Ending, Reading
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import TrialBook
-from nas_attn.system.environment import VERBOSE
 from nas_attn.system.processes import apart
 from nas_attn.training.numerics import cores_for
 
@@ -116,7 +115,7 @@ def run_workers(
                 per_gpu=share.device,
                 report=str(Path(reports, f"{number}.jsonl")),
             )
-            children.append(_start(opened, its, verbose=options.verbose))
+            children.append(_start(opened, its))
         return _attend(children, options, lambda: _can_be_resumed(opened))
 
 
@@ -173,11 +172,8 @@ def _of_all(endings: Collection[Ending]) -> Ending:
     return next(ending for ending in order if ending in endings)
 
 
-def _start(opened: OpenStudy, told: WorkerSettings, *, verbose: bool) -> Child:
-    environment = {
-        **told.environment(opened.database.url),
-        **({VERBOSE: "1"} if verbose else {}),
-    }
+def _start(opened: OpenStudy, told: WorkerSettings) -> Child:
+    environment = told.environment(opened.database.url)
     environment["OMP_NUM_THREADS"] = str(told.threads or cores_for(told.sharing))
     assert told.report is not None
     report = Path(told.report)

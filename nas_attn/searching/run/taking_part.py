@@ -36,7 +36,6 @@ from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.numerics import intra_op_threads
-from nas_attn.training.output import log_for
 from nas_attn.training.plan import study_plan
 from nas_attn.training.starts import pick_device
 from nas_attn.training.workbench import Benches, Host, Workplace
@@ -58,8 +57,6 @@ class Options:
     # replaces the recipe's evaluator (a Python object given to `na.search`)
     evaluator: Evaluator | None = None
     share: Share = SOLE_WORKER
-    # whether an evaluator's output goes to the terminal, not to a log file
-    verbose: bool = False
 
 
 def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> Ending:
@@ -145,15 +142,7 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
     """
     began = time.monotonic()
     folder = opened.make_folder()
-
-    def tell(file: str, failure: str) -> None:
-        where = f"is in {file} (verbose shows it here)"
-        if failure:
-            where = f"cannot be written to {file}: {failure}"
-        options.say(f"the evaluator's output {where}")
-
-    log = log_for(folder, opened.store.name, tell, verbose=options.verbose)
-    host = Host(owner_name(), folder, options.device, options.share, log, options.threads)
+    host = Host(owner_name(), folder, options.device, options.share, options.threads)
     ended = Ending.STOPPED
     device = pick_device(options.device)
     presence = Presence(opened, host.owner, str(device), options.stop)

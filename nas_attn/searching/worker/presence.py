@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from nas_attn.errors import OperationError
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.waiting import impatient, reporting, waits
-from nas_attn.training.output import on_terminal
 
 # seconds between signs of life
 BEAT_S = 15.0
@@ -84,8 +83,7 @@ class Presence:
                 asked = self._store.settings.stop_asked_at
                 if asked != self._asked_before and not self._stop.is_set():
                     self._stop.set()
-                    with on_terminal():
-                        say(f"stopping, as requested by nas-attn stop: {FINISHING}")
+                    say(f"stopping, as requested by nas-attn stop: {FINISHING}")
 
     def _wait(self, sentence: str) -> None:
         self._waiting = sentence

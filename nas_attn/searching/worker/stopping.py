@@ -17,7 +17,6 @@ from typing import IO
 from nas_attn.searching.worker.presence import FINISHING
 from nas_attn.system.environment import storage_wait_s
 from nas_attn.system.waiting import StopNow, reporting
-from nas_attn.training.output import leave_terminal, on_terminal
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
@@ -68,6 +67,15 @@ def interruptible(
         speaker.join(timeout=5)
 
 
+def _leave_terminal() -> None:
+    """Discards output to a closed terminal, for all copies of its descriptor."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in range(256):
+        if os.isatty(descriptor):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 class _Ear:
     """Receives signals and orders. A signal's handler takes no lock: the interrupted thread may
     hold it.
@@ -83,7 +91,7 @@ class _Ear:
 
     def hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a handler's
         if signal.Signals(number).name == "SIGHUP":
-            leave_terminal()
+            _leave_terminal()
         if self._now or (self._first and time.monotonic() - self._first > TOGETHER_S):
             raise StopNow
         if not self._first:
@@ -94,8 +102,7 @@ class _Ear:
         while (number := self.heard.get()) is not None:
             why = "" if number == signal.SIGINT else f" on {signal.Signals(number).name}"
             try:
-                with on_terminal():
-                    self._say(f"stopping{why}: {FINISHING}; repeat to stop at once")
+                self._say(f"stopping{why}: {FINISHING}; repeat to stop at once")
             finally:
                 # even if the output is closed
                 self._stop.set()
