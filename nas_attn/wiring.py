@@ -225,7 +225,9 @@ DATA_SETS = (
         masks=_at("nas_attn.data.masks:read_masks"),
     ),
     DataSet(
-        "coco:FOLDER", tags=_at("nas_attn.data.coco:coco_tags"), boxes=_at("data.coco:coco_folder")
+        "coco:FOLDER",
+        tags=_at("nas_attn.data.coco:coco_tags"),
+        boxes=_at("nas_attn.data.coco:coco_folder"),
     ),
     # Read by another trainer than ours.
     DataSet("yolo:PATH.yaml"),
