@@ -7,10 +7,10 @@ torch nor Optuna, and the floors below need not know what is built upon them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pkgutil import resolve_name
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from nas_attn.recipe import tables
 from nas_attn.recipe.tables import (
@@ -19,14 +19,13 @@ from nas_attn.recipe.tables import (
     DataSet,
     Integration,
     LatencyMode,
-    Load,
     Metric,
     Sampler,
     TaskRow,
 )
 
 
-def _at(name: str) -> Load:
+def _at(name: str) -> Callable[[], Any]:
     """Imports the class or function of this name, `package.module:name`, when called."""
     return partial(resolve_name, name)
 
