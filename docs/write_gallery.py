@@ -36,7 +36,6 @@ from nas_attn.data.loading import load
 from nas_attn.errors import OperationError
 from nas_attn.report.browser import BROWSER_FLAGS, find_browser
 from nas_attn.report.figures import all_figures
-from nas_attn.report.figures.drawing import untold
 from nas_attn.report.figures.files import write_figures
 from nas_attn.storage.database import Database
 from nas_attn.system.paths import DEFAULT_URL
@@ -300,7 +299,7 @@ def section(example: Example) -> str:
 def messages(example: Example, place: Path) -> dict[str, str]:
     """What each figure says, for who cannot see it."""
     figures = all_figures(answer.answer_of(study_in(place, example)))
-    return {name: untold(figure)[1].message for name, figure in figures.items()}
+    return {name: figure.layout.meta["message"] for name, figure in figures.items()}
 
 
 def study_in(place: Path, example: Example) -> Snapshot:

@@ -31,13 +31,14 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import load_recipe, recipe_from
 from nas_attn.recipe.reading import load_space as load_space
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.report import frames
+from nas_attn.report import columns
 from nas_attn.report.figures import all_figures
 from nas_attn.report.figures.curves import learning_curves
+from nas_attn.report.figures.drawing import titled
 from nas_attn.report.figures.effect_map import effect_map
 from nas_attn.report.figures.files import write_figures
 from nas_attn.report.figures.front import front_figures
-from nas_attn.report.notebook import summary
+from nas_attn.report.html import summary
 from nas_attn.report.publishing import write_study_report
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.checks import check as check_plan
@@ -266,15 +267,16 @@ class Study:
 
     # Figures are plotly's: `.show()`, `.write_html(path)`; `write_figures` makes files of them.
 
-    def plot_front(self, absolute: bool = False) -> Figure:
-        """The first objective against the second (or the trial), with 95 % intervals; as gains over
-        the bare backbone unless `absolute`.
+    def plot_front(self) -> Figure:
+        """The first objective against the second (or the trial), with 95 % intervals; metrics as
+        gains over the bare backbone.
         """
-        return front_figures(answer(self._opened.store), absolute=absolute)[0]
+        return titled(front_figures(answer(self._opened.store))[0])
 
     def plot_curves(self) -> Figure | None:
         """Learning curves, one line per run; None if there are none yet."""
-        return learning_curves(answer(self._opened.store))
+        figure = learning_curves(answer(self._opened.store))
+        return None if figure is None else titled(figure)
 
     def plot_effects(self, of: str | None = None) -> Figure | None:
         """A map of what each choice adds at each site to a metric (default: the primary one) or to
@@ -282,13 +284,15 @@ class Study:
         """
         now = answer(self._opened.store).now
         effects = average_effects(now, of or now.primary or "latency")
-        return effect_map(effects) if effects is not None and effects.at("choice") else None
+        if effects is None or not effects.at("choice"):
+            return None
+        return titled(effect_map(effects))
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
         """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`,
         `effects` or `latencies`.
         """
-        return frames.rows(answer(self._opened.store), what)
+        return columns.rows(answer(self._opened.store), what)
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
         """All figures as files: svg, pdf or png. Needs a Chrome or Chromium.

@@ -6,16 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from nas_attn.answer.answer import Answer, DrawnStage
+from nas_attn.answer.answer import DrawnStage
 from nas_attn.answer.snapshot import CandidateView, Means, Snapshot
 from nas_attn.errors import listed
 from nas_attn.model.features import features
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.units import (
-    NO_VALUE,
-    bare_plus_minus,
-    title,
-    unit,
     value,
     value_plus_minus,
 )
@@ -25,37 +21,6 @@ from nas_attn.storage.records import ASIDE
 
 # sites of one module that are named; more are counted
 MOST_NAMED = 4
-
-
-def objective_heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
-    """The head of an objective's column: `gain in accuracy, points`."""
-    objective = snapshot.objectives[index]
-    if absolute or not snapshot.compared(objective):
-        return objective_name(objective)
-    return ", ".join(filter(None, (f"gain in {title(objective)}", unit(objective).of_differences)))
-
-
-def objective_shown(
-    snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False
-) -> str:
-    """Writes an objective of a candidate for a table.
-
-    Args:
-        snapshot: the study.
-        view: the candidate.
-        index: of the objective.
-        absolute: writes the value itself, and not the gain over the bare backbone.
-
-    Returns:
-        The gain with its paired interval, if it is known; the bare backbone gains 0.
-    """
-    objective = snapshot.objectives[index]
-    if absolute or not snapshot.compared(objective):
-        return objective_with_spread(snapshot, view, index)
-    gain = view.gains.get(objective_name(objective))
-    if gain is None:
-        return "0" if view.is_bare else NO_VALUE
-    return bare_plus_minus(objective, gain.mean, (gain.high - gain.low) / 2)
 
 
 def objective_with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
@@ -100,27 +65,6 @@ def candidate_signs(view: CandidateView) -> str:
 def candidate_label(view: CandidateView) -> str:
     """A candidate's short name."""
     return "bare backbone" if view.is_bare else view.label
-
-
-def candidate_called(view: CandidateView, answer: Answer) -> str:
-    """A candidate by its role in the answer, else by its own name."""
-    return "recommended" if view.key == answer.taken_key else candidate_label(view)
-
-
-def front_in_words(snapshot: Snapshot) -> str:
-    """The front's size and its two ends: what its figure shows."""
-    front = snapshot.front
-    ends = []
-    for view in (*front[:1], *front[1:][-1:]):
-        values = ", ".join(
-            f"{title(objective)} {value(objective, number)}"
-            for objective, number in zip(snapshot.objectives, view.values, strict=True)
-        )
-        ends.append(f"{candidate_label(view)}: {values}")
-    return (
-        f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from"
-        f" {' to '.join(ends)}; the table below lists them."
-    )
 
 
 def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:

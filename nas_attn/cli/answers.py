@@ -46,10 +46,6 @@ def show(
     max_latency_ms: MaxLatencyMs = None,
     min_accuracy: MinAccuracy = None,
     placement: ChosenPlacement = None,
-    absolute: Annotated[
-        bool,
-        Option("--absolute", help="Show metrics as they are, not as gains over the bare backbone."),
-    ] = False,
     why: Annotated[
         bool,
         Option(
@@ -68,7 +64,7 @@ def show(
     """
     wanted = criteria(max_latency_ratio, max_latency_ms, min_accuracy, placement)
     if context.as_json:
-        context.refuse(["absolute", "why"], "--json has all of it")
+        context.refuse(["why"], "--json has all of it")
     if not wanted.default:
         context.refuse(["why"], "it says what is behind the answer, and you choose yourself")
 
@@ -90,7 +86,7 @@ def show(
     else:
         show_choice(out, now, choice)
     out.print()
-    show_front(out, found, absolute=absolute)
+    show_front(out, found)
     if why and choice is None:
         show_why(out, found)
 

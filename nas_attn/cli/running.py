@@ -178,12 +178,13 @@ def show_outcome(context: Context, opened: OpenStudy, ended: Ending, *, report: 
     Raises:
         OperationError: the report cannot be written.
     """
-    from nas_attn.report.publishing import published, write_study_report
+    from nas_attn.answer.reading import answer
+    from nas_attn.report.publishing import publish, write_study_report
     from nas_attn.storage.opening import renewed
 
     # it may have found how long its target trains
     opened = renewed(opened)
-    found = published(opened)
+    found = publish(opened) or answer(opened.store)
     now = found.now
     path = None
     unwritten = None
@@ -314,7 +315,7 @@ def final_test(
     from nas_attn.answer.as_json import as_json
     from nas_attn.answer.reading import answer, unfinished
     from nas_attn.answer.validation_forecast import forecast_validation
-    from nas_attn.report.publishing import published
+    from nas_attn.report.publishing import publish
     from nas_attn.searching.phases import testing
     from nas_attn.searching.prepare.checks import check
     from nas_attn.searching.prepare.search_plan import SearchPlan
@@ -348,7 +349,7 @@ def final_test(
     testing.begin(opened, family)
     again = f"nas-attn test {opened.store.name}{at_storage(context.storage)}"
     do_runs(opened, effort, RunOrder(again, only=VALIDATE, left_s=seconds))
-    now = published(opened).now
+    now = (publish(opened) or answer(opened.store)).now
     _show_validations(context, now)
     if not now.validations[family.number - 1].complete:
         echo(f"stopped before the end; go on with: {again}", err=True)

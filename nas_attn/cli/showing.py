@@ -18,7 +18,6 @@ from nas_attn.answer.candidates import (
     placed,
 )
 from nas_attn.answer.choosing import choice_sentences
-from nas_attn.answer.columns import BETTER_THAN_BARE, gain_columns, heads
 from nas_attn.answer.headline import headline, network_name
 from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.validation_text import (
@@ -30,6 +29,7 @@ from nas_attn.cli.common import at_storage, table
 from nas_attn.cli.terminal import INDENT, show_command, show_line, show_paragraph, show_prose
 from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import tasks, units
+from nas_attn.report.columns import BETTER_THAN_BARE, compared
 from nas_attn.system.wrapping import LABEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -103,22 +103,29 @@ def show_choice(out: Console, now: Snapshot, choice: Chosen) -> None:
     _show_snippet(out, view)
 
 
-def show_front(out: Console, answer: Answer, *, absolute: bool = False) -> None:
+def show_front(out: Console, answer: Answer) -> None:
     """The front and the baselines, their placements, and the validations; nothing before a
     candidate has been scored, which the card says.
     """
     now = answer.now
     if not now.front:
         return
-    objectives = heads(gain_columns(now, now.front[0], absolute=absolute))
+    right = [*(one.head for one in compared(answer, now.front[0])), BETTER_THAN_BARE]
     title = f"Study {now.study}: the front (*) and the baselines"
     others = [
         f"{SIGNS[means]} {means}" for means in SIGNS if any(v.means is means for v in now.controls)
     ]
     if others:
         title += f"; {', '.join(others)} networks"
-    rows = [_row(now, view, absolute) for view in now.shown]
-    right = [*objectives, BETTER_THAN_BARE]
+    rows = [
+        [
+            candidate_signs(view),
+            candidate_label(view),
+            *(one.text for one in compared(answer, view)),
+            "" if view.beats_none is None else units.probability(view.beats_none),
+        ]
+        for view in now.shown
+    ]
     out.print(table(title, ["", "candidate", *right], rows, right=right))
     searched = [view for view in now.shown if view.baseline is None]
     for view in searched:
@@ -150,14 +157,6 @@ def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> No
     for sentence in validation_sentences(result, now):
         show_prose(out, sentence, indent="  ")
     out.print()
-
-
-def _row(now: Snapshot, view: CandidateView, absolute: bool) -> list[str]:
-    odds = ""
-    if view.beats_none is not None:
-        odds = units.probability(view.beats_none)
-    values = [column.text for column in gain_columns(now, view, absolute=absolute)]
-    return [candidate_signs(view), candidate_label(view), *values, odds]
 
 
 def _show_snippet(out: Console, view: CandidateView | None) -> None:

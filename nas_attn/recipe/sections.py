@@ -515,6 +515,6 @@ class LogSection(Section):
     """Where else a study is shown."""
 
     to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)
-    """Programs that get the answer, and each run when it ends. Their own variables configure them
-    (MLFLOW_TRACKING_URI, WANDB_MODE); each needs the extra of its name.
+    """Programs that get the ended runs and the answer whenever a worker ends. Their own variables
+    configure them (MLFLOW_TRACKING_URI, WANDB_MODE); each needs the extra of its name.
     """

@@ -1,4 +1,4 @@
-"""The report, one self-contained HTML file about a study."""
+"""The report, one self-contained HTML file about a study; and its answer alone, for a notebook."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import plotly.io
 from markupsafe import Markup
 
 from nas_attn.answer.answer import Answer
+from nas_attn.answer.answer_text import below, drawing_line, rows
 from nas_attn.answer.choosing import Chosen, choice_sentences
 from nas_attn.answer.effects import both_effects
 from nas_attn.answer.effects_text import effects_message
+from nas_attn.answer.headline import headline
 from nas_attn.answer.per_image import Mistakes
+from nas_attn.answer.reasons import reasons, remarks
 from nas_attn.answer.snapshot import STATES, Snapshot
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
@@ -24,12 +27,10 @@ from nas_attn.latency.ratios import not_alone
 from nas_attn.recipe import units
 from nas_attn.recipe.reading import write_toml
 from nas_attn.report import page_tables
+from nas_attn.report.columns import named
 from nas_attn.report.estimates import estimates_sentences
-from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.drawing import unbroken, untold
-from nas_attn.report.figures.effect_map import effect_map
-from nas_attn.report.figures.front import front_figures
-from nas_attn.report.network import drawn_answer
+from nas_attn.report.figures import all_figures, effects_name
+from nas_attn.report.figures.drawing import unbroken
 from nas_attn.report.templating import plotly_script, templates, trusted, when
 from nas_attn.system.paths import user_path, write_whole
 
@@ -47,17 +48,8 @@ SECTIONS: Mapping[str, str] = {
     "repeat": "Repeat the study",
 }
 """The sections of the page: id of `templates/ID.html` -> heading. Their order is that of the parts
-in `render`; the last two are in every report.
+in `render`.
 """
-# Library, as a study names it -> its name for pip
-PINNED: Mapping[str, str] = {
-    "nas_attn": "nas-attn",
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "optuna": "optuna",
-    "numpy": "numpy",
-}
 
 
 class ShownImage(NamedTuple):
@@ -117,35 +109,33 @@ def write_report(
 def render(answer: Answer, choice: Chosen | None = None, beside: Beside = NOTHING_BESIDE) -> str:
     """The whole page as text, of what `write_report` is given."""
     now = answer.now
-    page = Page()
+    figures = {name: _drawn(name, figure) for name, figure in all_figures(answer).items()}
     model = now.evidence.get(now.primary or "")
     parts = {
         "tests": [_tested(now, result) for result in reversed(now.validations)],
         "front": True,
-        "estimates": list(estimates_sentences(answer)),
-        "effects": _effects(answer, page),
-        "mistakes": mistakes_parts(answer, beside.mistakes, beside.errors),
+        "estimates": list(estimates_sentences(now)),
+        "effects": {"of": _effects(answer, figures)} if both_effects(now) else None,
+        "mistakes": _mistakes(answer, beside),
         "maps": beside.maps,
-        "curves": page.draw(learning_curves(answer)),
+        "curves": figures.get("curves"),
         "retrained": page_tables.retrained_table(now),
         "candidates": page_tables.candidates_table(answer),
+        "study": True,
+        "repeat": True,
     }
-    contents = {name: SECTIONS[name] for name, part in parts.items() if part}
-    contents |= {"study": SECTIONS["study"], "repeat": SECTIONS["repeat"]}
     context = {
-        "now": now,
-        "answer": drawn_answer(answer),
-        "best": now.find(answer.taken_key or ""),
+        **_card(answer),
         "choice": choice and {"view": choice.view, "sentences": choice_sentences(now, choice)},
         "tiles": _tiles(now),
-        "fronts": [page.draw(figure) for figure in front_figures(answer)],
+        "fronts": [drawn for name, drawn in figures.items() if name.startswith("front")],
         "new_images": model is not None and model.on_new_images,
         **parts,
         "front": page_tables.front_table(answer),
         **_study(now),
-        "contents": contents,
+        "contents": {name: SECTIONS[name] for name, part in parts.items() if part},
         "written": datetime.now(UTC).timestamp(),
-        "figures": page.figures,
+        "figures": list(figures.values()),
     }
     assets = {
         "style": trusted("style.css"),
@@ -155,19 +145,39 @@ def render(answer: Answer, choice: Chosen | None = None, beside: Beside = NOTHIN
     return templates().get_template("report.html").render(context, **assets)
 
 
-def mistakes_parts(
-    answer: Answer, mistakes: Mistakes | None, errors: Sequence[ShownImage] = ()
-) -> dict[str, Any] | None:
+def summary(answer: Answer, mistakes: Mistakes | None = None) -> str:
+    """The answer, the front's table, and the networks' mistakes, without scripts or styles."""
+    front = page_tables.front_table(answer)
+    wrong = _mistakes(answer, Beside(mistakes))
+    page = templates().get_template("summary.html")
+    return page.render(_card(answer), front=front, mistakes=wrong)
+
+
+def _card(answer: Answer) -> dict[str, Any]:
+    """What `templates/parts.html` writes of an answer."""
+    card = {
+        "headline": headline(answer),
+        "drawing": drawing_line(answer.drawing) if answer.drawing else "",
+        "rows": rows(answer),
+        "below": below(answer),
+        "remarks": remarks(answer),
+        "reasons": [] if answer.taken is None else reasons(answer),
+    }
+    return {"now": answer.now, "answer": card, "best": answer.now.find(answer.taken_key or "")}
+
+
+def _mistakes(answer: Answer, beside: Beside) -> dict[str, Any] | None:
     """What `templates/parts.html` shows of the networks' mistakes; None where they are not
     known.
     """
+    mistakes = beside.mistakes
     if mistakes is None:
         return None
-    names = [page_tables.role(answer, key) for key in mistakes.keys]
+    names = [named(answer, key) for key in mistakes.keys]
     return {
         "classes": page_tables.mistakes_table(mistakes, names),
         "confusions": page_tables.confusions(mistakes, names),
-        "errors": errors,
+        "errors": beside.errors,
         "first": names[0],
     }
 
@@ -190,27 +200,22 @@ def _tested(now: Snapshot, result: ValidationResult) -> dict[str, Any]:
         "headline": validation_headline(result),
         "sentences": list(validation_sentences(result, now)),
         "networks": page_tables.tested_table(result),
-        "classes": page_tables.tested_classes_table(result),
     }
 
 
-def _effects(answer: Answer, page: Page) -> dict[str, Any] | None:
-    parts = []
-    for effects in both_effects(answer.now):
-        if not effects.rows:
-            continue
-        figure = effect_map(effects) if effects.sure else None
-        parts.append(
-            {
-                "title": "latency" if effects.of == "latency" else units.title(effects.of),
-                "cv_error": effects.cv_error,
-                "figure": page.draw(figure),
-                # a map says it in its title
-                "said": "" if figure else effects_message(effects),
-                "table": page_tables.effects_table(effects),
-            }
-        )
-    return {"of": parts} if parts else None
+def _effects(answer: Answer, figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": effects.of.replace("_", " "),
+            "cv_error": effects.cv_error,
+            "figure": figures.get(effects_name(effects)),
+            # a map says it itself
+            "said": "" if effects.sure else effects_message(effects),
+            "table": page_tables.effects_table(effects),
+        }
+        for effects in both_effects(answer.now)
+        if effects.rows
+    ]
 
 
 def _study(now: Snapshot) -> dict[str, Any]:
@@ -219,14 +224,12 @@ def _study(now: Snapshot) -> dict[str, Any]:
     conditions = {} if record is None else {**record.conditions, **record.details}
     readings = [(when(reading.read_at), reading.reason) for reading in now.test_readings]
     versions = sorted(now.versions.items())
-    pinned = [f"{PINNED[name]}=={version}" for name, version in versions if name in PINNED]
     plain = page_tables.plain
     return {
         "machine": latency_machine(now),
         "conditions": plain("Conditions of measurement", ["what", "value"], conditions.items()),
         "images": now.images.described() if now.images else [],
         "readings": plain("Readings of the test images", ["when", "why"], readings),
-        "pinned": " ".join(sorted(pinned)),
         "recipe": write_toml(now.recipe.model_dump(mode="json")),
         "versions": plain("Versions", ["library", "version"], versions),
     }
@@ -252,30 +255,17 @@ def latency_machine(now: Snapshot) -> str:
     return f"{text} {not_alone(record.beside)}".rstrip()
 
 
-class Page:
-    """Collects the figures of one page: name, JSON, height in pixels, and a label for
-    screen readers.
-    """
-
-    def __init__(self) -> None:
-        self.figures: list[dict[str, Any]] = []
-
-    def draw(self, figure: go.Figure | None) -> dict[str, Any] | None:
-        """Adds a figure; None without one."""
-        if figure is None:
-            return None
-        bare, told = untold(figure)
-        axes = [axis.title.text for axis in (bare.layout.yaxis, bare.layout.xaxis)]
-        named = " against ".join(unbroken(title) for title in axes if title)
-        # so that no text can end the element
-        text = str(plotly.io.to_json(bare)).replace("<", "\\u003c")
-        drawn = {
-            "name": f"figure-{len(self.figures) + 1}",
-            "json": Markup(text),
-            "message": told.message,
-            "how": told.how,
-            "label": " ".join(filter(None, (told.message, named and f"{named}."))),
-            "height": int(bare.layout.height),
-        }
-        self.figures.append(drawn)
-        return drawn
+def _drawn(name: str, figure: go.Figure) -> dict[str, Any]:
+    """A figure in the page: its JSON, what is said of it, and a label for screen readers."""
+    layout = figure.layout
+    axes = [axis.title.text for axis in (layout.yaxis, layout.xaxis)]
+    named = " against ".join(unbroken(title) for title in axes if title)
+    # so that no text can end the element
+    text = str(plotly.io.to_json(figure)).replace("<", "\\u003c")
+    return {
+        "name": f"figure-{name}",
+        "json": Markup(text),
+        **layout.meta,
+        "label": f"{layout.meta['message']} {named}",
+        "height": layout.height,
+    }

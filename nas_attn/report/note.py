@@ -6,20 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from nas_attn.answer.answer import Answer
 from nas_attn.answer.answer_text import below, drawing_line, is_placement, rows
-from nas_attn.answer.candidates import SIGNS, candidate_label
-from nas_attn.answer.columns import gain_columns, heads
+from nas_attn.answer.candidates import candidate_label
 from nas_attn.answer.headline import headline
 from nas_attn.answer.reasons import remarks
-from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation_text import validation_headline, validation_sentences
-from nas_attn.report.estimates import Provenance, provenance
+from nas_attn.report.columns import compared, tags
+from nas_attn.report.estimates import provenance
 from nas_attn.system.wrapping import Line, glued
 
-# Ends our part of a note
-BELOW = "*nas_attn updates this note. Text below this line stays.*"
 # The name of the answer's table among the study's artifacts
 SHEET = "answer.csv"
-# Rows of the study note's table at most
+# Rows of the note's table at most
 MOST_ROWS = 40
 
 
@@ -27,43 +24,43 @@ def study_note(answer: Answer) -> str:
     """The study's note: the answer, the tests, the front beside the baselines, and what the
     dashboard's own answer means.
     """
+    return "\n\n".join(_paragraphs(answer))
+
+
+def _paragraphs(answer: Answer) -> Iterator[str]:
     now = answer.now
-    paragraphs = [f"# {now.study}", *_answer_paragraphs(answer)]
+    yield f"# {now.study}"
+    yield f"**{headline(answer)}**"
+    if answer.drawing:
+        yield f"`{drawing_line(answer.drawing)}`"
+    yield _table(["", ""], [[f"**{row.label}**", _said(row)] for row in rows(answer)])
+    yield "\n".join(f"- {row.label}: {_said(row)}" for row in below(answer))
+    yield from remarks(answer)
     for result in reversed(now.validations):
-        paragraphs.append(f"**{validation_headline(result)}**")
-        sentences = validation_sentences(result, now)
-        paragraphs.append("\n".join(f"- {sentence}" for sentence in sentences))
+        yield f"**{validation_headline(result)}**"
+        yield "\n".join(f"- {sentence}" for sentence in validation_sentences(result, now))
     if now.front:
-        paragraphs.append(_front(now))
+        head = [one.head for one in compared(answer, now.front[0])]
+        lines = [
+            [
+                str(view.trial),
+                ", ".join([candidate_label(view), *tags(answer, view)]),
+                # a number stays beside its unit
+                *(glued(one.text) for one in compared(answer, view)),
+                f"`{view.placement}`",
+            ]
+            for view in now.shown[:MOST_ROWS]
+        ]
+        yield _table(["trial", "candidate", *head, "placement"], lines)
     told = "the values that Optuna was told when a trial ended, in most cases of one run"
     best = f"*Best trials* in this dashboard, and its Pareto plot, are the front of {told}."
     if len(now.objectives) == 1:
         best = f"*Best* in this dashboard is the best of {told}. The best of many is partly luck."
-    paragraphs.append(
+    yield (
         f"{best} The answer above also uses the seeds and the latency sessions that came later, and"
         f" allows for luck. After the search, the artifact {SHEET} is the table above."
     )
-    about = {
-        Provenance.SEARCH: "from the search on the validation images",
-        Provenance.TARGET: "for training as the target says, on the validation images",
-        Provenance.TESTED: "for training as the target says, on the test images",
-    }[provenance(now, now.metric)]
-    paragraphs.append(f"Estimates {about}, with 95 % intervals; not a claim.")
-    return "\n\n".join(paragraphs)
-
-
-def _answer_paragraphs(answer: Answer) -> Iterator[str]:
-    """The headline, the drawing, the rows as a table, and what stands below as a list."""
-    yield f"**{headline(answer)}**"
-    if answer.drawing:
-        yield f"`{drawing_line(answer.drawing)}`"
-    cells = [[f"**{row.label}**", _said(row)] for row in rows(answer)]
-    if cells:
-        yield _table(["", ""], cells)
-    small = below(answer)
-    if small:
-        yield "\n".join(f"- {row.label}: {_said(row)}" for row in small)
-    yield from remarks(answer)
+    yield f"Estimates {provenance(now, now.metric)}, with 95 % intervals; not a claim."
 
 
 def _said(row: Line) -> str:
@@ -71,30 +68,11 @@ def _said(row: Line) -> str:
     return f"{text} `{row.command}`" if row.command else text
 
 
-def _front(snapshot: Snapshot) -> str:
-    shown = snapshot.shown[:MOST_ROWS]
-    columns = [gain_columns(snapshot, view) for view in shown]
-    rows = [
-        # a number stays beside its unit
-        [str(view.trial), _role(view), *(glued(one.text) for one in of), f"`{view.placement}`"]
-        for view, of in zip(shown, columns, strict=True)
-    ]
-    return _table(["trial", "", *heads(columns[0]), "placement"], rows)
-
-
-def _role(view: CandidateView) -> str:
-    """`front, uniform se`, `front, control resnet14, larger`; empty for a placement that is
-    neither.
-    """
-    name = candidate_label(view) if view.baseline else ""
-    other = view.means if view.means in SIGNS else ""
-    return ", ".join(filter(None, ["front" if view.on_front else "", name, other]))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; empty without lines."""
 
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
-    return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
+    whole = [line(head), line(["---"] * len(head)), *map(line, lines)]
+    return "\n".join(whole) if lines else ""

@@ -7,35 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.candidates import (
-    SIGNS,
-    candidate_label,
-    metrics_shown,
-)
-from nas_attn.answer.columns import Column, all_columns, heads
-from nas_attn.answer.effects import Effect, Effects
-from nas_attn.answer.facts import Retrained
-from nas_attn.answer.per_image import ByClass, Mistakes
+from nas_attn.answer.candidates import candidate_label, metrics_shown
+from nas_attn.answer.effects import Effects
+from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.answer.validation_text import validation_rows
 from nas_attn.recipe import units
-from nas_attn.recipe.tables import counted_costs
+from nas_attn.report.columns import Column, columns, judged, tags
 from nas_attn.report.estimates import gains_of_runs
 
-# A loss that falls by less than this share in the last fifth of the epochs has levelled off
-STILL_FALLING = 0.03
-# Epochs that have a last fifth
-FEWEST_EPOCHS = 5
-
-EFFECTS_HEADS = (
-    "site",
-    "choice",
-    "on average",
-    "good",
-    "candidates",
-    "with the type elsewhere",
-)
+# With more classes, a matrix has only those that are found worst
+MATRIX_CLASSES = 40
+# Letters of a reason that has a line of its own
+WIDE_LETTERS = 40
+TITLES_OF_CLASSES: Mapping[str, str] = {"mean_iou": "IoU", "mean_ap": "average precision"}
+"""What is a mean over the classes -> the title of its value for one."""
 
 
 class Cell(NamedTuple):
@@ -90,6 +77,11 @@ def number(shown: str, value: float | None) -> Cell:
     return Cell(shown, value if value is not None and math.isfinite(value) else "")
 
 
+def measured(name: str, value: float | None) -> Cell:
+    """A value in its unit."""
+    return number(units.value(name, value), value)
+
+
 def plain(caption: str, head: Sequence[str], rows: Iterable[Iterable[object]]) -> Table | None:
     """A table of texts; None without rows."""
     made = [TableRow([Cell(str(value)) for value in row]) for row in rows]
@@ -108,132 +100,78 @@ def tested_table(result: ValidationResult) -> Table | None:
     return Table("The networks of this test", head, rows)
 
 
-def tested_classes_table(result: ValidationResult) -> Table | None:
-    """Their accuracy class by class, where it is known."""
-    if not result.by_class:
-        return None
-    names = {network.key: network.title for network in result.family.networks}
-    return classes_table(result.by_class, names)
-
-
 def front_table(answer: Answer) -> Table | None:
     """The front, then the other baselines; None before there is one."""
-    snapshot = answer.now
-    if not snapshot.front:
+    now = answer.now
+    if not now.front:
         return None
-    columns = heads(all_columns(snapshot, snapshot.front[0]))
-    head = ["candidate", *columns, "gains of its runs"]
-    rows = [TableRow(_front_row(answer, view), view.on_front) for view in snapshot.shown]
+    head = ["candidate", *(one.head for one in judged(answer, now.front[0])), "gains of its runs"]
+    rows = [
+        TableRow(
+            [
+                Cell(
+                    candidate_label(view), None, str(view.placement), tags(answer, view), wide=True
+                ),
+                *map(_cell, judged(answer, view)),
+                _gains(now, view),
+            ],
+            view.on_front,
+        )
+        for view in now.shown
+    ]
     return Table("The front, and the baselines beside it", head, rows).informative()
 
 
-def _front_row(answer: Answer, view: CandidateView) -> list[Cell]:
-    snapshot = answer.now
-    name = Cell(
-        candidate_label(view), notation=str(view.placement), tags=_tags(answer, view), wide=True
-    )
-    metric = snapshot.primary or ""
-    gains = [] if view.is_bare else gains_of_runs(snapshot, metric, view)
-    of_runs = Cell()
-    if len(gains) > 1:
-        of_runs = number(units.difference_range(metric, min(gains), max(gains)), min(gains))
-    return [name, *_cells(all_columns(snapshot, view)), of_runs]
-
-
-def _cells(columns: Iterable[Column]) -> list[Cell]:
-    return [number(column.text, column.value) for column in columns]
+def _gains(now: Snapshot, view: CandidateView) -> Cell:
+    """From the least to the largest gain of a candidate's runs."""
+    metric = now.primary or ""
+    gains = [] if view.is_bare else gains_of_runs(now, metric, view)
+    if len(gains) < 2:
+        return Cell()
+    return number(units.difference_range(metric, min(gains), max(gains)), min(gains))
 
 
 def candidates_table(answer: Answer) -> Table | None:
     """All candidates, sortable; None without any."""
-    snapshot = answer.now
-    if not snapshot.candidates:
+    views = answer.now.candidates
+    if not views:
         return None
-    more = [*map(units.title, _counted(snapshot)), "time", "training memory", "images/s trained"]
-    columns = heads(all_columns(snapshot, snapshot.candidates[0]))
-    head = ["trial", "placement", "state", *columns, *more, "reason"]
-    rows = [TableRow(_candidate_row(answer, view), view.on_front) for view in snapshot.candidates]
+    shown = [[one for one in columns(answer, view) if one.head] for view in views]
+    rows = []
+    for view, (trial, *others) in zip(views, shown, strict=True):
+        first = Cell(trial.text, trial.value, tags=tags(answer, view))
+        rows.append(TableRow([first, *map(_cell, others)], view.on_front))
+    head = [one.head for one in shown[0]]
     return Table("All candidates", head, rows, "all-candidates", sortable=True).informative()
 
 
-def _counted(snapshot: Snapshot) -> list[str]:
-    return [name for name in counted_costs(()) if name not in snapshot.objectives]
-
-
-def _candidate_row(answer: Answer, view: CandidateView) -> list[Cell]:
-    snapshot = answer.now
-    cost = view.cost or {}
-    seconds = sum(point.wall_s for point in view.scores)
-    state = view.state
-    if state == "pruned" and view.rung is not None:
-        state = f"pruned at rung {view.rung}"
-    return [
-        Cell(str(view.trial), view.trial, tags=_tags(answer, view)),
-        Cell(notation=str(view.placement), wide=True),
-        Cell(state),
-        *_cells(all_columns(snapshot, view)),
-        *(number(units.value(name, cost.get(name)), cost.get(name)) for name in _counted(snapshot)),
-        number(units.duration(seconds) if seconds else units.NO_VALUE, seconds or None),
-        number(units.value("memory", view.train_bytes), view.train_bytes),
-        number(
-            units.NO_VALUE if view.train_speed is None else f"{view.train_speed:,.0f}",
-            view.train_speed,
-        ),
-        Cell(view.reason, wide=len(view.reason) > 40),
-    ]
+def _cell(column: Column) -> Cell:
+    if column.name == "placement":
+        return Cell(notation=column.text, wide=True)
+    if column.name in ("state", "reason"):
+        return Cell(column.text, wide=len(column.text) > WIDE_LETTERS)
+    return number(column.text, column.value)
 
 
 def effects_table(effects: Effects) -> Table:
     """The average effects of choices and types."""
-    of = "latency" if effects.of == "latency" else units.title(effects.of)
-    return Table(
-        f"All effects on {of}",
-        EFFECTS_HEADS,
-        [TableRow(_effect_row(effects.of, row)) for row in effects.rows],
-        f"effects-{effects.of}",
-        sortable=True,
-    ).informative()
-
-
-def _effect_row(metric: str, row: Effect) -> list[Cell]:
-    return [
-        Cell(row.site or "any"),
-        Cell(notation=row.name, wide=True),
-        Cell(units.plus_minus(metric, row.mean, row.half), row.mean, bold=row.sure),
-        _likely(row.better),
-        number(str(row.observations), row.observations),
-        number(str(row.elsewhere), row.elsewhere),
-    ]
-
-
-def classes_table(by_class: ByClass, names: Mapping[str, str]) -> Table:
-    """Accuracy class by class, sortable. `names`: key -> name of the network."""
+    title = effects.of.replace("_", " ")
     rows = [
         TableRow(
             [
-                Cell(name),
-                number(str(count), count),
-                *(_share(shares[at]) for shares in by_class.values.values()),
+                Cell(row.site or "any"),
+                Cell(notation=row.name, wide=True),
+                Cell(units.plus_minus(effects.of, row.mean, row.half), row.mean, bold=row.sure),
+                number(units.probability(row.better), row.better),
+                number(str(row.observations), row.observations),
+                number(str(row.elsewhere), row.elsewhere),
             ]
         )
-        for at, (name, count) in enumerate(zip(by_class.classes, by_class.images, strict=True))
+        for row in effects.rows
     ]
-    head = ["class", "images", *(names[key] for key in by_class.values)]
-    return Table("On the test split, class by class", head, rows, sortable=True)
-
-
-# with more classes, a matrix has only some of them
-MATRIX_CLASSES = 40
-TITLES_OF_CLASSES: Mapping[str, str] = {"mean_iou": "IoU", "mean_ap": "average precision"}
-"""What is a mean over the classes -> the title of its value for one."""
-
-
-def role(answer: Answer, key: str) -> str:
-    """The name of a compared network."""
-    view = answer.now.find(key)
-    if key == answer.taken_key:
-        return "recommended"
-    return "bare" if view is not None and view.is_bare else "runner-up"
+    head = ["site", "choice", "on average", "good", "candidates", "with the type elsewhere"]
+    name = f"effects-{effects.of}"
+    return Table(f"All effects on {title}", head, rows, name, sortable=True).informative()
 
 
 def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table | None:
@@ -243,8 +181,8 @@ def mistakes_table(summary: Mistakes, names: Sequence[str]) -> Table | None:
     head = ["class", *(["images"] if summary.images else []), *names]
     rows = []
     for at, name in enumerate(summary.classes):
-        shares = [number(units.value(summary.what, of[at]), of[at]) for of in summary.shares]
         counts = [number(str(summary.images[at]), summary.images[at])] if summary.images else []
+        shares = [measured(summary.what, of[at]) for of in summary.shares]
         rows.append(TableRow([Cell(name), *counts, *shares]))
     title = TITLES_OF_CLASSES.get(summary.what) or units.title(summary.what)
     caption = f"{title[:1].upper()}{title[1:]} of each class on the validation images"
@@ -256,14 +194,12 @@ def confusions(summary: Mistakes, names: Sequence[str]) -> list[Table]:
     confused ones.
     """
     tables = []
+    classes = (*summary.classes, "nothing")
     for name, matrix in zip(names, summary.confusion, strict=True):
         if matrix is None:
             continue
-        classes = (*summary.classes, "nothing")
-        worst = sorted(
-            range(len(matrix)), key=lambda at: matrix[at, at] if matrix[at].sum() else math.inf
-        )
-        kept = sorted(worst[:MATRIX_CLASSES])
+        right = {at: matrix[at, at] if matrix[at].any() else math.inf for at in range(len(matrix))}
+        kept = sorted(sorted(right, key=right.__getitem__)[:MATRIX_CLASSES])
         head = ["class \u2193 found \u2192", *(classes[at] for at in kept)]
         rows = [
             TableRow([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)])
@@ -275,80 +211,38 @@ def confusions(summary: Mistakes, names: Sequence[str]) -> list[Table]:
 
 
 def _taken(share: float, *, right: bool) -> Cell:
-    return Cell(
-        f"{100 * share:.1f}" if share >= 0.0005 else "",
-        share,
-        bold=right,
-        shade=0 if right else round(100 * share),
-    )
+    text = f"{100 * share:.1f}" if share >= 0.0005 else ""
+    return Cell(text, share, bold=right, shade=0 if right else round(100 * share))
 
 
-def retrained_table(snapshot: Snapshot) -> Table | None:
-    """The trainings for use, a row for each; None without any."""
-    if not snapshot.retrained:
+def retrained_table(now: Snapshot) -> Table | None:
+    """The trainings for use, a row for each, with the scores at the end, or of the last epoch; None
+    without any.
+    """
+    if not now.retrained:
         return None
-    metrics = metrics_shown(_scores(run) for run in snapshot.retrained)
+    scores = [
+        run.curve[-1].metrics if run.metrics is None and run.curve else run.metrics or {}
+        for run in now.retrained
+    ]
+    metrics = metrics_shown(scores)
+    rows = []
+    for run, scored in zip(now.retrained, scores, strict=True):
+        last = run.curve[-1] if run.curve else None
+        state = "" if run.metrics else run.reason or ("under way" if last else "waiting")
+        rows.append(
+            TableRow(
+                [
+                    Cell(notation=str(run.placement), wide=True),
+                    Cell(run.protocol),
+                    number(str(run.seed), run.seed),
+                    number(str(last.epochs), last.epochs) if last else Cell(),
+                    *(measured(name, scored.get(name)) for name in metrics),
+                    number(f"{last.train_loss:.3g}", last.train_loss) if last else Cell(),
+                    Cell(state),
+                ]
+            )
+        )
     head = ["placement", "protocol", "seed", "epochs", *map(units.title, metrics)]
-    rows = [TableRow(_retrained_row(run, metrics)) for run in snapshot.retrained]
     caption = "Trainings for use, scored on the validation split"
     return Table(caption, [*head, "training loss", "state"], rows).informative()
-
-
-def _scores(run: Retrained) -> Mapping[str, float]:
-    """The scores at the end; of a training under way those of its last epoch."""
-    if run.metrics is not None:
-        return run.metrics
-    return run.curve[-1].metrics if run.curve else {}
-
-
-def _retrained_row(run: Retrained, metrics: Sequence[str]) -> list[Cell]:
-    last = run.curve[-1] if run.curve else None
-    scores = _scores(run)
-    state = ""
-    if not run.metrics:
-        state = run.reason or ("under way" if last else "waiting")
-    loss = Cell()
-    if last is not None:
-        falling = still_falling(run)
-        end = "" if falling is None else (", still falls" if falling else ", has levelled off")
-        loss = number(f"{last.train_loss:.3g}{end}", last.train_loss)
-    return [
-        Cell(notation=str(run.placement), wide=True),
-        Cell(run.protocol),
-        number(str(run.seed), run.seed),
-        number(str(last.epochs), last.epochs) if last else number(units.NO_VALUE, None),
-        *(number(units.value(name, scores.get(name)), scores.get(name)) for name in metrics),
-        loss,
-        Cell(state),
-    ]
-
-
-def still_falling(run: Retrained) -> bool | None:
-    """Whether the training loss still fell at the end, so that a longer training may gain more;
-    None with too few epochs, or before the end.
-    """
-    losses = [point.train_loss for point in run.curve]
-    if run.metrics is None or len(losses) < FEWEST_EPOCHS:
-        return None
-    before = losses[int(0.8 * (len(losses) - 1))]
-    return losses[-1] < (1 - STILL_FALLING) * before
-
-
-def _share(share: float | None) -> Cell:
-    return number(units.NO_VALUE if share is None else units.SHARE_UNIT.value(share), share)
-
-
-def _tags(answer: Answer, view: CandidateView) -> tuple[str, ...]:
-    tags = {
-        "recommended": view.key == answer.taken_key,
-        "front": view.on_front,
-        "baseline": view.baseline is not None,
-        view.means.value: view.means in SIGNS,
-    }
-    return tuple(tag for tag, wanted in tags.items() if wanted)
-
-
-def _likely(probability: float | None) -> Cell:
-    return number(
-        units.NO_VALUE if probability is None else units.probability(probability), probability
-    )

@@ -17,7 +17,7 @@ from nas_attn.errors import NasAttnError, NasAttnWarning, first_line
 from nas_attn.recipe import tasks
 from nas_attn.recipe.task import EXTERNAL
 from nas_attn.report import dashboard, write_report
-from nas_attn.report.html import Beside, Maps, ShownImage
+from nas_attn.report.html import Beside, ShownImage
 from nas_attn.report.note import SHEET
 from nas_attn.report.tracking import track
 from nas_attn.storage.artifacts import only_artifact
@@ -27,43 +27,29 @@ from nas_attn.storage.opening import OpenStudy
 MAPPED = ("classes", "tags", "numbers")
 
 
-def publish(opened: OpenStudy) -> Answer:
-    """Publishes a study as of now, for optuna-dashboard and the trackers."""
-    state = _state(opened)
+def publish(opened: OpenStudy) -> Answer | None:
+    """Publishes a study as of now, for optuna-dashboard and the trackers; None if a process has
+    done it already.
+    """
+    state = f"{__version__} {opened.store.state()}"
+    if opened.store.settings.published == state:
+        return None
     current = answer(opened.store)
     dashboard.publish(opened.book.study, current)
-    track(opened)
+    if current.now.counts["scored"]:
+        _keep_sheet(opened, current)
+    track(opened, current)
     opened.store.set(published=state)
     return current
-
-
-def publish_changes(opened: OpenStudy) -> Answer | None:
-    """Publishes a study as of now, unless another process has done it already."""
-    return None if opened.store.settings.published == _state(opened) else publish(opened)
-
-
-def published(opened: OpenStudy) -> Answer:
-    """The study as of now, published if necessary, with the answer's table among its artifacts."""
-    current = publish_changes(opened) or answer(opened.store)
-    _keep_sheet(opened, current)
-    return current
-
-
-def _state(opened: OpenStudy) -> str:
-    return f"{__version__} {opened.store.state()}"
 
 
 def _keep_sheet(opened: OpenStudy, answer: Answer) -> None:
     """Writes the answer's table, which has one name for ever, so that processes that end together
     write one file.
     """
-    if not answer.now.counts.get("scored"):
-        return
     name = only_artifact(opened.store, "answer")
-    text = dashboard.sheet(answer).encode()
     try:
-        if _kept_sheet(opened, name) != text:
-            opened.artifacts.write(name, io.BytesIO(text))
+        opened.artifacts.write(name, io.BytesIO(dashboard.sheet(answer).encode()))
     except Exception as error:
         # each artifact store has its own exceptions
         why = first_line(error)
@@ -71,15 +57,6 @@ def _keep_sheet(opened: OpenStudy, answer: Answer) -> None:
         warnings.warn(line, NasAttnWarning, stacklevel=2)
         return
     dashboard.link_sheet(opened.book.storage, opened.book.number, name)
-
-
-def _kept_sheet(opened: OpenStudy, name: str) -> bytes | None:
-    try:
-        with opened.artifacts.open_reader(name) as reader:
-            return reader.read()
-    except Exception:
-        # each artifact store has its own for what is missing
-        return None
 
 
 def write_study_report(
@@ -107,30 +84,18 @@ def write_study_report(
     """
     found = mistakes(opened.store, answer)
     errors: list[ShownImage] = []
-    if images and found is not None and found.worst:
-        from nas_attn.report.largest_errors import largest_errors
-
-        # the data are not on this machine: no images
-        with suppress(NasAttnError):
-            errors = list(largest_errors(opened, answer, found))
-    drawn = _maps(opened, answer) if images else None
-    target = path or report_path(opened)
-    return write_report(answer, target, choice, Beside(found, errors, drawn))
-
-
-def _maps(opened: OpenStudy, answer: Answer) -> Maps | None:
-    """Where attention is strong; None for networks without it, and for images without one map of
-    scores.
-    """
-    recipe = answer.now.recipe
+    drawn = None
     taken = answer.now.find(answer.taken_key or "")
-    if taken is None or not taken.attends or recipe.data.name == EXTERNAL:
-        return None
-    if tasks.of(recipe).labels not in MAPPED:
-        return None
-    from nas_attn.report.maps import maps
+    if images and answer.now.recipe.data.name != EXTERNAL:
+        from nas_attn.report.images import largest_errors, maps
 
-    return maps(opened, answer.now, taken)
+        if found is not None and found.worst:
+            # the data are not on this machine: no images
+            with suppress(NasAttnError):
+                errors = list(largest_errors(opened, answer, found))
+        if taken is not None and taken.attends and tasks.of(answer.now.recipe).labels in MAPPED:
+            drawn = maps(opened, answer.now, taken)
+    return write_report(answer, path or report_path(opened), choice, Beside(found, errors, drawn))
 
 
 def report_path(opened: OpenStudy) -> Path:

@@ -22,7 +22,6 @@ from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import critical_value
 from nas_attn.answer.validation_forecast import finalists, runs_of_test
 from nas_attn.model.features import BackboneStage
-from nas_attn.report.estimates import gains_of_the_taken, runs_beside_test
 from nas_attn.searching.run.asking import ASKING
 from nas_attn.space.notation import parse
 
@@ -83,23 +82,6 @@ def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> Non
     assert found.gain.after - found.gain.before == pytest.approx(test.difference)
     assert found.next is not None
     assert found.next.purpose is Purpose.RETRAIN
-
-
-def test_runs_of_the_search_outside_the_interval_of_the_test_are_explained(tmp_path: Path) -> None:
-    study = usual(tmp_path)
-    assert runs_beside_test(answer_of(snapshot(study.store))) is None
-    networks = {BEST: everywhere(CBAM), BARE: "none"}
-    study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
-    now = snapshot(study.store)
-    gains = gains_of_the_taken(answer_of(now))
-    beside = runs_beside_test(answer_of(now))
-    assert gains
-    assert beside is not None
-    low, _ = beside.test.between
-    assert max(gains) < low
-    assert beside.outside == len(gains)
-    assert beside.epochs == now.recipe.training.rungs[-1]
-    assert beside.chosen_among == 0, "choosing the best explains runs above it, not below"
 
 
 def test_the_time_of_a_test_is_that_of_its_networks(now: Snapshot) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 import nas_attn as na
 from nas_attn.answer.reading import answer
-from nas_attn.report.maps import class_activation, last_map, maps
+from nas_attn.report.images import class_activation, last_map, maps
 from nas_attn.storage import opening
 
 DIGITS = {"train": 60, "validation": 40, "test": 20, "size": 12}
@@ -43,14 +42,6 @@ class Pooled(nn.Module):
         return self.head(self.block(self.stem(x)).mean((2, 3)))
 
 
-class Asks:
-    """As a trainer asks a network."""
-
-    def output(self, model: nn.Module, x: Tensor) -> Tensor:
-        answer: Tensor = model(x)
-        return answer
-
-
 def test_behind_pooling_and_a_linear_classifier_it_is_the_class_activation_map() -> None:
     torch.manual_seed(0)
     model = Pooled().eval()
@@ -58,16 +49,15 @@ def test_behind_pooling_and_a_linear_classifier_it_is_the_class_activation_map()
     labels = torch.tensor([4, 0, 2])
     point = last_map(na.find_sites(model, (3, 10, 14)))
     assert point is not None
-    asks: Any = Asks()
-    heat = class_activation(model, asks, point, x, labels)
+    heat = class_activation(model, point, x, labels)
     maps = model.block(model.stem(x))
     by_hand = (model.head.weight[labels][:, :, None, None] * maps).sum(1).relu()
     torch.testing.assert_close(heat, by_hand / by_hand.amax((1, 2), keepdim=True))
     # without classes, the strongest output counts
     strongest = model(x).argmax(1)
     torch.testing.assert_close(
-        class_activation(model, asks, point, x, None),
-        class_activation(model, asks, point, x, strongest),
+        class_activation(model, point, x, None),
+        class_activation(model, point, x, strongest),
     )
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from colours import WITHOUT_COLOURS, contrast, difference, laid_over, rgb
 
-from nas_attn.report.figures import drawing
-from nas_attn.report.figures.drawing import BACKGROUND, COLOURS, GREY, TEXT, Style
+from nas_attn.report.figures.drawing import BACKGROUND, COLOURS, GREY, STYLES, TEXT
 from nas_attn.report.figures.effect_map import BAD, GOOD_COLOUR, NOTHING
 
 # WCAG 2.2, 1.4.3 and 1.4.11
@@ -41,8 +40,7 @@ def test_colours_of_figures_are_told_apart_by_the_colour_blind(kind: str) -> Non
 
 
 def test_lines_differ_by_their_dash_or_width_too() -> None:
-    styles = [value for value in vars(drawing).values() if isinstance(value, Style)]
-    looks = [(style.dash, style.width) for style in styles]
+    looks = [(style.dash, style.width) for style in STYLES.values()]
     assert len(set(looks)) == len(looks)
 
 

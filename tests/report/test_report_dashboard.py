@@ -18,7 +18,8 @@ from nas_attn.answer.means import recommended
 from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.report import dashboard
-from nas_attn.report.note import BELOW, study_note
+from nas_attn.report.dashboard import BELOW
+from nas_attn.report.note import study_note
 from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import Database
 
@@ -188,7 +189,7 @@ def test_the_studys_attributes_name_the_answer_and_follow_it(
         view = taken.find(best.key)
         assert view is not None
         assert attributes["nas_attn:accuracy"] == pytest.approx(view.values[0], abs=1e-5)
-        gain = attributes["nas_attn:gain in accuracy, points"]
-        assert gain == pytest.approx(100 * view.gains["accuracy"].mean, abs=1e-5)
+        gain = attributes["nas_attn:accuracy_gain"]
+        assert gain == pytest.approx(view.gains["accuracy"].mean)
     assert attributes["mine"] == "stays"
     assert optuna.get_all_study_names(study._storage) == [study.study_name], "no further study"

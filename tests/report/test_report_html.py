@@ -20,11 +20,10 @@ from nas_attn.answer.reading import snapshot
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.recipe import reading
 from nas_attn.report import html as html_report
+from nas_attn.report.columns import TABLES, rows
 from nas_attn.report.estimates import provenance
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.frames import FRAMES, rows
-from nas_attn.report.html import render
-from nas_attn.report.notebook import summary
+from nas_attn.report.html import render, summary
 from nas_attn.storage.records import BESIDE
 
 SE = "se(reduction=8)"
@@ -236,7 +235,7 @@ def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None
 
 
 def test_every_table_has_equal_rows(made: Snapshot) -> None:
-    for what in FRAMES:
+    for what in TABLES:
         found = rows(answer_of(made), what)
         assert found, what
         assert len({tuple(row) for row in found}) == 1, what

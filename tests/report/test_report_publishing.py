@@ -47,10 +47,10 @@ def claim(opened: opening.OpenStudy, trial: int) -> None:
 
 
 def test_what_one_worker_has_published_no_other_draws_up_again(opened: opening.OpenStudy) -> None:
-    assert publishing.publish_changes(opened) is not None
-    assert publishing.publish_changes(opened) is None
+    assert publishing.publish(opened) is not None
+    assert publishing.publish(opened) is None
     claim(opened, 0)
-    assert publishing.publish_changes(opened) is not None
+    assert publishing.publish(opened) is not None
 
 
 def test_the_weights_of_a_study_are_swept_once(
@@ -78,7 +78,7 @@ def test_a_search_adds_one_optuna_study_and_leaves_the_users_alone(table: Path) 
     changes = {"search.trials": 3, "search.confirm_seeds": 0}
     begun = beginning.begin(load_recipe("table.toml", overrides=changes), url)
     assert taking_part.work(begun, taking_part.Options(say=lambda line: None)) == "complete"
-    publishing.published(begun)
+    publishing.publish(begun)
     assert sorted(optuna.get_all_study_names(url)) == ["table", "table~answer"]
     trials = optuna.load_study(study_name="table~answer", storage=url).trials
     assert [list(trial.params) for trial in trials] == [["mine"], ["mine"]]
@@ -94,7 +94,7 @@ def test_processes_that_end_together_leave_one_answer(table: Path) -> None:
     def end() -> None:
         opened = opening.open_study("table", url)
         barrier.wait()
-        publishing.published(opened)
+        publishing.publish(opened)
         opened.book.close()
         opened.database.close()
 

@@ -108,7 +108,7 @@ def test_an_earlier_study_goes_on_where_it_was(earlier: Path) -> None:
     opened = beginning.take_up(open_study("half", URL), trials=4)
     options = taking_part.Options(threads=1, say=lambda line: None)
     assert taking_part.work(opened, options) == "complete"
-    publishing.published(opened)
+    publishing.publish(opened)
     assert len(opened.book.values()) == 4
     (trained,) = [score for score in opened.store.scores() if score.key.startswith("0fff556d")]
     assert trained.score.epochs == 30

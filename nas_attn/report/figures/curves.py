@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
 
 import plotly.graph_objects as go
 
@@ -11,16 +11,8 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.snapshot import CandidateView, ScorePoint
 from nas_attn.errors import several
 from nas_attn.recipe import units
-from nas_attn.report.figures.drawing import (
-    Style,
-    Told,
-    blank_figure,
-    factor,
-    hover,
-    measure,
-    style_of,
-    tell,
-)
+from nas_attn.report.columns import Role, role
+from nas_attn.report.figures.drawing import STYLES, blank_figure, factor, hover, measure, tell
 
 CURVES_HEIGHT = 420
 
@@ -33,52 +25,41 @@ def learning_curves(answer: Answer) -> go.Figure | None:
     metric = now.primary
     if metric is None or len(now.recipe.training.rungs) < 2:
         return None
-    runs: dict[Style, list[tuple[CandidateView, list[ScorePoint]]]] = {}
+    runs: dict[Role, list[tuple[CandidateView, list[ScorePoint]]]] = {one: [] for one in STYLES}
     for view in now.candidates:
-        alike = runs.setdefault(style_of(answer, view), [])
-        alike += [(view, points) for points in _runs(view, metric)]
+        own = defaultdict[tuple[str, int], list[ScorePoint]](list)
+        for point in view.scores:
+            if metric in point.metrics:
+                own[point.purpose, point.seed].append(point)
+        runs[role(answer, view)] += [(view, points) for points in own.values()]
     figure = blank_figure(height=CURVES_HEIGHT)
-    for style, alike in runs.items():
+    for of, alike in runs.items():
         if alike:
-            figure.add_trace(_curves(answer, metric, style, alike))
+            figure.add_trace(_curves(answer, metric, of, alike))
     if not figure.data:
         return None
     figure.update_xaxes(title_text="epochs")
     measure(figure, "y", metric)
     how = "A line is one run; a cross ends a run that was stopped early."
-    return tell(figure, Told(_message(answer, metric), how))
-
-
-def _runs(view: CandidateView, metric: str) -> Iterator[list[ScorePoint]]:
-    """The scores of each run."""
-    runs: dict[tuple[str, int], list[ScorePoint]] = {}
-    for point in view.scores:
-        if metric in point.metrics:
-            runs.setdefault((point.purpose, point.seed), []).append(point)
-    yield from runs.values()
+    return tell(figure, _message(answer, metric), how)
 
 
 def _curves(
-    answer: Answer,
-    metric: str,
-    style: Style,
-    runs: Sequence[tuple[CandidateView, Sequence[ScorePoint]]],
+    answer: Answer, metric: str, of: Role, runs: list[tuple[CandidateView, list[ScorePoint]]]
 ) -> go.Scatter:
-    """Curves of one kind as one trace with gaps, because each trace costs the browser time."""
+    """Curves of one role as one trace with gaps, because each trace costs the browser time."""
+    style = STYLES[of]
     x: list[int | None] = []
     y: list[float | None] = []
     texts: list[str] = []
     symbols: list[str] = []
     for view, points in runs:
-        about_run = hover(answer.now, view)
         for point in points:
             score = units.value(metric, point.metrics[metric])
             reached = f"{score} after {several(point.epochs, 'epoch')}, seed {point.seed}"
-            x.append(point.epochs)
-            y.append(factor(metric) * point.metrics[metric])
-            texts.append(f"{html.escape(reached)}<br>{about_run}")
-        x.append(None)
-        y.append(None)
+            texts.append(f"{html.escape(reached)}<br>{hover(answer, view)}")
+        x += [*(point.epochs for point in points), None]
+        y += [*(factor(metric) * point.metrics[metric] for point in points), None]
         texts.append("")
         last = "x" if view.state == "pruned" else "circle"
         symbols += [*["circle"] * (len(points) - 1), last, "circle"]
@@ -86,7 +67,7 @@ def _curves(
         x=x,
         y=y,
         mode="lines+markers",
-        name=style.kind,
+        name=of,
         line={"color": style.colour, "width": style.width, "dash": style.dash},
         marker={"symbol": symbols, "size": 5 if style.width < 2 else 7},
         text=texts,
@@ -98,15 +79,13 @@ def _message(answer: Answer, metric: str) -> str:
     """Where the curves of the recommended network and of the bare backbone end."""
     now = answer.now
     rungs = now.recipe.training.rungs
-    parts = []
+    ends = {}
     for view in (now.find(answer.taken_key or ""), now.bare):
         evidence = None if view is None else now.searched.get(view.key)
-        if view is None or evidence is None or view.rung != len(rungs) - 1:
-            continue
-        name = "the bare backbone" if view.is_bare else "the recommended network"
-        one = f"{name} is at {units.value(metric, evidence.estimates[view.key].mean)}"
-        if one not in parts:
-            parts.append(one)
-    if not parts:
+        if view is not None and evidence is not None and view.rung == len(rungs) - 1:
+            name = "the bare backbone" if view.is_bare else "the recommended network"
+            ends[name] = units.value(metric, evidence.estimates[view.key].mean)
+    if not ends:
         return "No compared run has reached the last rung yet."
-    return f"After {several(rungs[-1], 'epoch')}, {', '.join(parts)}."
+    said = ", ".join(f"{name} is at {value}" for name, value in ends.items())
+    return f"After {several(rungs[-1], 'epoch')}, {said}."

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from nas_attn.errors import OperationError, UserError, shorten
-from nas_attn.report.browser import Size, open_browser
+from nas_attn.report.browser import draw, print_pdf
+from nas_attn.report.figures.drawing import titled
 from nas_attn.system.paths import user_path, whole_file
 
 FIGURE_FORMATS = ("svg", "pdf", "png")
-# Pixels; a PNG has twice as many
-PIXELS = 900
-PNG_SCALE = 2
 # Plotly's names within an SVG: new ones in each drawing
-OWN_NAME = re.compile(rb'id="defs-([0-9a-f]+)"')
-LINES_NAME = re.compile(rb"\btrace[0-9a-f]{6}\b")
+OWN_NAME = re.compile(rb"\b(defs-|trace)[0-9a-f]{6,}\b")
 
 
 def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) -> list[Path]:
-    """Writes each figure on white as NAME.svg (or .png, .pdf), and replaces existing files. The
-    same figure gives the same SVG.
+    """Writes each figure with its title, on white, as NAME.svg (or .png, .pdf), and replaces
+    existing files. The same figure gives the same SVG.
 
     UserError: unknown format. OperationError: no Chrome or Chromium, it did not work, or the files
     cannot be written.
@@ -32,35 +30,30 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
         raise UserError(
             f"figures cannot be written as '{shorten(format_)}': give {', '.join(FIGURE_FORMATS)}"
         )
-    place = user_path(folder, what="figures' folder", error=UserError)
+    place = user_path(folder, what="figures' folder", error=UserError).absolute()
+    figures = [titled(figure) for figure in drawn.values()]
+    paths = [place / f"{name}.{format_}" for name in drawn]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        images = _images(list(drawn.values()), place, format_) if drawn else []
-        written = []
-        for name, image in zip(drawn, images, strict=True):
-            path = place / f"{name}.{format_}"
+        for path, image in zip(paths, _images(figures, place, format_), strict=True):
             with whole_file(path) as file:
                 file.write(image)
-            written.append(path)
     except OSError as error:
         raise OperationError(f"figures cannot be written to '{place}': {error}") from None
-    return written
+    return paths
 
 
 def _images(figures: list[go.Figure], place: Path, format_: str) -> list[bytes]:
     """The files' contents, in the figures' order."""
-    sized = [(figure, Size(PIXELS, int(figure.layout.height))) for figure in figures]
-    with open_browser(place) as browser:
+    # Some browsers see only the user's own folders, not those for temporary files. What the browser
+    # still writes while it ends is no reason to fail.
+    with tempfile.TemporaryDirectory("drawing-", dir=place, ignore_cleanup_errors=True) as own:
         if format_ == "png":
-            return browser.draw(sized, "png", scale=PNG_SCALE)
-        pictures = [_steady(svg) for svg in browser.draw(sized, "svg", scale=1)]
+            return draw(figures, "png", Path(own))
+        pictures = [OWN_NAME.sub(rb"\1own", svg) for svg in draw(figures, "svg", Path(own))]
         if format_ == "svg":
             return pictures
-        return [browser.print(svg, size) for svg, (_, size) in zip(pictures, sized, strict=True)]
-
-
-def _steady(svg: bytes) -> bytes:
-    """The SVG with names that are the same in each drawing."""
-    svg = LINES_NAME.sub(b"lines", svg)
-    own = OWN_NAME.search(svg)
-    return svg if own is None else svg.replace(own[1], b"figure")
+        return [
+            print_pdf(svg, figure.layout.height, Path(own))
+            for svg, figure in zip(pictures, figures, strict=True)
+        ]

@@ -15,8 +15,7 @@ from nas_attn.answer.snapshot import CandidateView
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError, StudyError
 from nas_attn.export.kept_weights import searched_run
 from nas_attn.recipe.purposes import SEARCH
-from nas_attn.report import tracking
-from nas_attn.report.publishing import publish_changes
+from nas_attn.report.publishing import publish
 from nas_attn.searching.keeping import sweep_weights
 from nas_attn.searching.phases.confirming import Confirmation, Rounds, narrow
 from nas_attn.searching.phases.length import Control, FindingLength
@@ -79,11 +78,6 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> End
 
 def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
     """The same for a study of which it is known how long its target trains."""
-    trackers = tracking.Following(opened)
-
-    def say(line: str) -> None:
-        options.say(line)
-        trackers.maybe()
 
     def carry_out(worker: Worker) -> Ending:
         validation = Validation(worker)
@@ -105,18 +99,15 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
             return Ending.STOPPED
         return ended
 
-    ended = with_worker(opened, replace(options, say=say), carry_out)
+    ended = with_worker(opened, options, carry_out)
     if ended is Ending.STOPPED:
         # The user waits for a few seconds only, and a large study takes longer.
         return ended
     with suppress(Interrupted):
-        current = publish_changes(opened)
+        current = publish(opened)
         keep = opened.recipe.storage.keep_weights
         # one sweep for all workers that end together
         state = f"{keep} {opened.store.state()}"
-        if opened.recipe.log.to:
-            current = current or answer(opened.store)
-            tracking.track(opened, current)
         over = only is None and ended in OVER
         if over and keep != "all" and opened.store.settings.swept != state:
             sweep_weights(opened, current or answer(opened.store), keep)

@@ -1,0 +1,259 @@
+"""Validation images in the report: where the recommended network's attention is strong, beside the
+class activation maps of this network and of the bare one; and those on which its numbers are off
+most.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from heapq import nlargest
+from typing import Any
+
+import torch
+from PIL import Image
+from PIL.ImageOps import contain
+from torch import Tensor, nn
+
+from nas_attn.answer.answer import Answer
+from nas_attn.answer.per_image import Mistakes
+from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.attachment.containers import CHILD
+from nas_attn.attachment.gate_readings import gates
+from nas_attn.data.dataset import Dataset, Split, TargetSplit
+from nas_attn.errors import first_line
+from nas_attn.export.kept_weights import searched_run, trained_model
+from nas_attn.recipe import tasks
+from nas_attn.recipe.purposes import SEARCH
+from nas_attn.report.columns import named
+from nas_attn.report.html import Maps, ShownImage
+from nas_attn.space.placement import Point, ResolvedPlacement, Site
+from nas_attn.storage.artifacts import kept_runs, weights_run
+from nas_attn.storage.opening import OpenStudy
+from nas_attn.storage.rows import Run
+from nas_attn.training.images import compare
+from nas_attn.training.learnt import answer_of
+from nas_attn.training.plan import study_plan
+from nas_attn.training.tasks.data import data_of
+
+MAPPED_IMAGES = 4
+# places of attention that are shown, those that change their maps most unevenly
+MAPPED_PLACES = 4
+# pixels of a picture's longer side
+SIDE = 112
+HEAT_COLOUR = (213, 94, 0)
+# share of the colour where a map is largest
+MOST_COLOUR = 0.75
+
+
+def maps(opened: OpenStudy, now: Snapshot, taken: CandidateView) -> Maps:
+    """Draws one validation image of each of a few classes, or a few images.
+
+    Args:
+        opened: the study.
+        now: as of now.
+        taken: the recommended network.
+
+    Returns:
+        The pictures, or why a reader has none.
+    """
+    mine = _trainings(opened, taken)
+    others = {} if now.bare is None else _trainings(opened, now.bare)
+    # two networks are compared only as they are trained alike
+    how = next((one for one in mine if one in others), next(iter(mine), None))
+    if how is None:
+        return Maps(
+            missing=f"Its weights are not here: after `nas-attn retrain {now.study}` the next"
+            " report shows where its attention is strong."
+        )
+    trainings = [(taken, mine[how])]
+    if now.bare is not None and how in others:
+        trainings.insert(0, (now.bare, others[how]))
+    try:
+        return Maps(list(_drawn(opened, trainings)))
+    except Exception as error:
+        # whatever a user's own model may raise
+        return Maps(missing=f"No maps of attention could be drawn here: {first_line(error)}.")
+
+
+def _trainings(opened: OpenStudy, view: CandidateView) -> dict[tuple[str, int], Run | None]:
+    """(protocol, seed) -> a training whose weights are kept; None: the search's."""
+    found: dict[tuple[str, int], Run | None] = {
+        (run.protocol, run.seed): run for run in kept_runs(opened.store, view.key)
+    }
+    if opened.store.checkpoints(weights_run(view.key)):
+        found[SEARCH, 0] = None
+    return found
+
+
+def _drawn(
+    opened: OpenStudy, trainings: Sequence[tuple[CandidateView, Run | None]]
+) -> Iterator[list[ShownImage]]:
+    """For each image: the image, each network's class activation map, and where attention of the
+    last network is strong.
+    """
+    recipe = opened.recipe
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+    compare(opened.store, recipe, dataset)
+    if dataset is None:
+        return
+    plan = study_plan(opened.store)
+    taken, run = trainings[-1]
+    run = run or searched_run(opened.store, taken)
+    split = (dataset if run is None else dataset.of_seed(run.seed)).validation
+    shown = some_of(split, _few(split))
+    stored, truth = next(shown.stored(MAPPED_IMAGES))
+    x_NCHW, _ = next(shown.batches(MAPPED_IMAGES))
+    heats: list[tuple[str, Tensor]] = []
+    for view, of_view in trainings:
+        model = trained_model(opened, plan, view, of_view)
+        other = plan.resolved(view.placement).other
+        point = last_map(plan.sites if other is None else plan.sites_of(other))
+        if point is not None:
+            labels_N = truth if dataset.task.labels == "classes" else None
+            heat_NHW = class_activation(model, point, x_NCHW, labels_N)
+            heats.append(("bare" if view.is_bare else "recommended", heat_NHW))
+    # of the last network, which is the recommended one
+    heats += _changes(model, plan.resolved(taken.placement), x_NCHW)
+    for at, (one, y) in enumerate(zip(stored, truth, strict=True)):
+        pictures = [ShownImage(picture(one), [label_of(dataset, y)])]
+        pictures += [ShownImage(picture(one, heat[at]), said.splitlines()) for said, heat in heats]
+        yield pictures
+
+
+def _few(split: Split) -> list[int]:
+    """Numbers of the first images of the first classes; of labels or numbers, the first images."""
+    if isinstance(split, TargetSplit):
+        return list(range(MAPPED_IMAGES))
+    labels = split.labels.tolist()
+    return sorted(labels.index(label) for label in dict.fromkeys(labels))[:MAPPED_IMAGES]
+
+
+def last_map(sites: Sequence[Site]) -> Point | None:
+    """The backbone's last map; None if no site has it."""
+    wholes = [site for site in sites if site.role == "backbone" and "stage" in site.positions]
+    return wholes[-1].at("stage")[-1] if wholes else None
+
+
+def class_activation(
+    model: nn.Module, point: Point, x_NCHW: Tensor, labels_N: Tensor | None
+) -> Tensor:
+    """Finds where a map speaks for each image's class, strongest label or number: Grad-CAM
+    (Selvaraju et al. 2017), which is the class activation map where pooling and a linear classifier
+    follow the map.
+
+    Args:
+        model: in evaluation mode.
+        point: of the map.
+        x_NCHW: images, normalised.
+        labels_N: int64, their classes; None: the largest output counts.
+
+    Returns:
+        `(N, H, W)`, of the map's size, 0 to 1 for each image.
+    """
+    seen: list[Tensor] = []
+    map_ = model.get_submodule(point.path)
+    with map_.register_forward_hook(lambda _module, _args, result: seen.append(result)):
+        logits_NK = answer_of(model(x_NCHW.clone().requires_grad_()))
+    assert isinstance(logits_NK, Tensor)
+    if labels_N is None:
+        labels_N = logits_NK.argmax(1)
+    score = logits_NK.gather(1, labels_N[:, None]).sum()
+    (slope,) = torch.autograd.grad(score, seen[-1])
+    channels = 3 if slope.shape[3] == point.channels != slope.shape[1] else 1
+    pixels = [axis for axis in (1, 2, 3) if axis != channels]
+    heat_NHW = (seen[-1].detach() * slope.mean(pixels, keepdim=True)).sum(channels).relu()
+    return heat_NHW / heat_NHW.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
+
+
+def _changes(
+    model: nn.Module, resolved: ResolvedPlacement, x_NCHW: Tensor
+) -> list[tuple[str, Tensor]]:
+    """What stands under the pictures of a place, and how much it changes its map, `(N, H, W)`, 0 to
+    1 over all images.
+    """
+    choices = {point.path: of_point for point, of_point in resolved.modules}
+    # those that change their maps most unevenly
+    uneven = nlargest(
+        MAPPED_PLACES,
+        gates(model, x_NCHW).items(),
+        key=lambda place: float(1 - place[1].change.min() / place[1].change.max()),
+    )
+    found = []
+    for site, read in uneven:
+        low = read.change.min()
+        high = read.change.max()
+        host, _, number = read.path.partition(f".{CHILD}.")
+        label = f"{site}: {choices[host][int(number)].type}\nchanges {low:.2f} to {high:.2f}"
+        found.append((label, (read.change - low) / (high - low).clamp_min(torch.finfo().tiny)))
+    return found
+
+
+def largest_errors(opened: OpenStudy, answer: Answer, mistakes: Mistakes) -> Iterator[ShownImage]:
+    """Draws the images on which numbers are off most, each with its true number and by how much
+    each network is off.
+
+    Args:
+        opened: the study.
+        answer: as of now.
+        mistakes: of its networks.
+
+    Yields:
+        The images, the worst first; none for classes, or if nas_attn does not load the data.
+
+    Raises:
+        NasAttnError: the images are not here, or others.
+    """
+    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
+    compare(opened.store, opened.recipe, dataset)
+    if dataset is None:
+        return
+    numbered = dataset.validation if dataset.whole is None else dataset.whole()
+    shown = some_of(numbered, [error.image for error in mistakes.worst])
+    stored, truth = next(shown.stored(len(mistakes.worst)))
+    names = [named(answer, key) for key in mistakes.keys]
+    for error, one, y in zip(mistakes.worst, stored, truth, strict=True):
+        off = [f"{name}: off by {by:.3g}" for name, by in zip(names, error.off, strict=True)]
+        yield ShownImage(picture(one), [label_of(dataset, y), *off])
+
+
+def some_of(split: Split, numbers: Sequence[int]) -> Split:
+    """A split of a few of its images."""
+    index = torch.tensor(numbers)
+    more: dict[str, Any] = {}
+    if isinstance(split, TargetSplit):
+        more["targets"] = split.targets[index]
+    pixels = split.pixels.subset(index.numpy())
+    return replace(split, pixels=pixels, labels=split.labels[index], **more)
+
+
+def label_of(dataset: Dataset, y: Tensor) -> str:
+    """An image's class, labels or numbers, to stand under it."""
+    if dataset.task.labels == "classes":
+        return dataset.classes[int(y)]
+    values = zip(dataset.classes, y.tolist(), strict=True)
+    if dataset.task.labels == "numbers":
+        return ", ".join(f"{name} {value:.4g}" for name, value in values)
+    return ", ".join(name for name, value in values if value) or "no label"
+
+
+def picture(stored_CHW: Tensor, heat_HW: Tensor | None = None) -> str:
+    """An image as the address of an `img`; with `heat_HW`, 0 to 1, in grey with more colour where
+    it is larger. If it does not have three channels, its first one.
+    """
+    pixels = stored_CHW.permute(1, 2, 0) if len(stored_CHW) == 3 else stored_CHW[0]
+    if pixels.dtype != torch.uint8:
+        # from the darkest value to the brightest
+        pixels = pixels - pixels.min()
+        pixels = (pixels * (255 / pixels.max().clamp(min=1e-12))).to(torch.uint8)
+    image = contain(Image.fromarray(pixels.numpy()), (SIDE, SIDE))
+    if heat_HW is not None:
+        share = (255 * MOST_COLOUR * heat_HW).to(torch.uint8).numpy()
+        mask = Image.fromarray(share).resize(image.size, Image.Resampling.BILINEAR)
+        colour = Image.new("RGB", image.size, HEAT_COLOUR)
+        image = Image.composite(colour, image.convert("L").convert("RGB"), mask)
+    file = io.BytesIO()
+    image.convert("RGB").quantize(96).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
