@@ -21,7 +21,7 @@ from nas_attn.report.figures.drawing import STYLES, blank_figure, factor, hover,
 # Pixels, without the title
 FRONT_HEIGHT = 460
 # Pixels of the invisible mark that keeps a name at its distance
-BESIDE = 22
+NAME_DISTANCE = 22
 # A value and the ends of its 95 % interval
 Ends = tuple[float, float, float]
 
@@ -191,7 +191,7 @@ def _names(answer: Answer, points: Sequence[FrontPoint]) -> go.Scatter:
         # towards the middle, where there is room
         textposition=["top right" if p.x[0] <= middle else "bottom left" for p in named],
         mode="markers+text",
-        marker={"size": BESIDE, "opacity": 0},
+        marker={"size": NAME_DISTANCE, "opacity": 0},
         textfont={"size": 12},
         hoverinfo="skip",
         showlegend=False,
