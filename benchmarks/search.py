@@ -27,7 +27,7 @@ import os
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -53,9 +53,7 @@ from benchmarks.problems import (
 )
 from nas_attn.model import ScoredRun, fit
 from nas_attn.model.coding import names_of
-from nas_attn.model.published_gains import PooledFit, Situation, pooled
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
-from nas_attn.searching.propose.prior import expected, published
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import distributions
 from nas_attn.space.notation import parse
@@ -70,8 +68,6 @@ BY_DEFAULT = "optuna"
 DEVICES = (0, 1, 2, 3)
 DRAWN = {"pairs": pairs, "two_pairs": two_pairs, "sparse": sparse, "count": count, "heavy": heavy}
 GP_SEEDS = 10
-SETTING = Situation("classification", "backbone", "scratch", "random", module="")
-"""What published priors are for: networks on ImageNet, from random weights."""
 
 
 @dataclass(frozen=True)
@@ -86,55 +82,6 @@ class Job:
     seed: int
     budget: int
     workers: int = 1
-    prior: str = "none"
-    """`published`: what the program knows; `related`: the truth's effects with as much noise;
-    `opposite`: the truth's, turned round; `wrong`: nothing but noise.
-    """
-
-
-def known(problem: Problem, job: Job) -> dict[str, dict[Hashable, float]] | None:
-    """The prior of a search: site -> choice -> expected effect."""
-    if job.prior == "none":
-        return None
-    if job.prior == "published":
-        return expected(published(evidence_for(job), SETTING, types_of(problem)), problem.sites)
-    rng, found = np.random.default_rng([job.seed, 6]), {}
-    for site, (name, choices) in enumerate(problem.sites.items()):
-        effects = np.array(
-            [problem.truth[problem.codes[:, site] == code].mean() for code in range(len(choices))]
-        )
-        found[name] = effects - effects[0]
-    size = float(np.std(np.concatenate([*found.values()])))
-    part, noise = {"related": (1, 1), "opposite": (-1, 0), "wrong": (0, 1)}[job.prior]
-    turned = {
-        name: part * effects + size * noise * rng.standard_normal(len(effects))
-        for name, effects in found.items()
-    }
-    return {
-        name: dict(zip(problem.sites[name], effects.tolist(), strict=True))
-        for name, effects in turned.items()
-    }
-
-
-def evidence_for(job: Job) -> PooledFit:
-    """The pooled evidence, without the rows that are made from the problem itself."""
-    if job.problem.startswith("imagenet"):
-        return _without_accel()
-    return pooled()
-
-
-@lru_cache(maxsize=1)
-def _without_accel() -> PooledFit:
-    from research.evidence.comparisons import comparisons
-    from research.evidence.pooling import fit
-
-    return fit([row for row in comparisons() if not row.source.startswith("Accel")])
-
-
-def types_of(problem: Problem) -> set[str]:
-    """The types of a problem's choices."""
-    choices = {choice for site in problem.sites.values() for choice in site}
-    return {choice.partition("(")[0] for choice in choices} - {"none"}
 
 
 class TableSpace:
@@ -177,7 +124,6 @@ def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
         seed=job.seed,
         trials=job.budget,
         objectives=["accuracy", "latency"],
-        prior=known(problem, job),
     )
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     for row in problem.baselines:
@@ -340,16 +286,13 @@ def report(lines: Sequence[Mapping[str, Any]]) -> str:
         lambda: defaultdict(list)
     )
     once = {
-        tuple(
-            line.get(name) for name in ("table", "method", "workers", "at", "seed", "prior")
-        ): line
+        tuple(line.get(name) for name in ("table", "method", "workers", "at", "seed")): line
         for line in lines
     }
     for line in once.values():  # a search of 120 runs begins like that of 60
         words = line["table"].split()
         kind = " ".join([words[0], *words[2:]]) if words[0] == "nb201" else line["table"]
         method = line["method"] + (f" x{line['workers']}" if line["workers"] > 1 else "")
-        method += "" if line.get("prior", "none") == "none" else f", prior {line['prior']}"
         groups[kind, line["at"]][method].append(line)
     out = []
     for kind, at in sorted(groups):
@@ -477,13 +420,6 @@ def _arguments() -> argparse.Namespace:
         help="Accel-NASBench as one .npz",
     )
     parser.add_argument("--tables", type=Path, default=read.HERE, help="folder of own tables")
-    parser.add_argument(
-        "--prior",
-        nargs="+",
-        default=["none"],
-        choices=("none", "published", "related", "opposite", "wrong"),
-        help="what our sampler is told before it begins",
-    )
     parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--full", action="store_true", help="all problems, 50 runs or more of each")
     parser.add_argument("--runs", type=int, help="searches a problem and method (quick 4, full 52)")
@@ -540,9 +476,8 @@ def _all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     runs = arguments.runs or (52 if arguments.full else 4)
     part, parts = map(int, arguments.part.split("/"))
     todo = [
-        replace(job, seed=job.seed + arguments.first, prior=prior)
+        replace(job, seed=job.seed + arguments.first)
         for job in jobs(arguments.full, there, published, arguments.methods, runs)
-        for prior in (arguments.prior if job.method == OURS else ["none"])
         if job.problem.startswith(arguments.only)
     ]
     done: dict[str, list[dict[str, Any]]] = defaultdict(list)

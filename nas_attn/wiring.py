@@ -113,36 +113,33 @@ METRICS = (
 SAMPLERS = (
     Sampler(
         "auto",
-        proposer=_at("nas_attn.searching.propose.proposers:Auto"),
-        takes_prior=True,
+        lists_all=True,
         description="all placements if `trials` is enough for them, else `placement`",
     ),
     Sampler(
         "placement",
-        proposer=_at("nas_attn.searching.propose.proposers:PlacementProposer"),
-        takes_prior=True,
         description="learns what each choice adds at each site, and each type at all sites",
     ),
     Sampler(
         "tpe",
-        _at("nas_attn.searching.propose.proposers:tpe"),
+        _at("nas_attn.searching.propose.samplers:tpe"),
         description="Optuna's tree-structured Parzen estimator, all sites together",
     ),
     Sampler(
         "nsga2",
-        _at("nas_attn.searching.propose.proposers:nsga2"),
+        _at("nas_attn.searching.propose.samplers:nsga2"),
         description="Optuna's NSGA-II",
     ),
     Sampler(
         "gp",
-        _at("nas_attn.searching.propose.proposers:gp"),
+        _at("nas_attn.searching.propose.samplers:gp"),
         # its draws take a second each and repeat each other
         redraws=1,
         description="Optuna's Gaussian process",
     ),
     Sampler(
         "random",
-        _at("nas_attn.searching.propose.proposers:at_random"),
+        _at("nas_attn.searching.propose.samplers:at_random"),
         description="placements at random",
     ),
 )

@@ -200,7 +200,6 @@ def _views(
                 ),
                 on_front=False,
                 gains=gains,
-                by_prior=row.by_prior,
                 snippet=snippet_of(row.placement, row.key),
                 means=_means(row, bare_cost),
             )

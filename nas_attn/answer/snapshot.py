@@ -88,8 +88,6 @@ class CandidateView:
     on_front: bool
     # metric -> paired gain over the bare backbone
     gains: Mapping[str, Gain] = field(default_factory=dict)
-    # whether the sampler, without its prior, would have proposed another one
-    by_prior: bool = False
     # Python that builds it; empty where the study does not know the images' shape
     snippet: str = ""
     means: Means = Means.ATTENTION

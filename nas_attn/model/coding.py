@@ -1,11 +1,9 @@
-"""How placements are alike: each is one choice per site, and choices share names. Effects have five
+"""How placements are alike: each is one choice per site, and choices share names. Effects have four
 parts with a kernel each:
 
 - site: what a choice does at its site; choices share their names there: `attention`, `se`,
   `se(reduction=8)`
 - type: what a name does at any site, and within a stage where stages have several sites
-- known: what earlier studies or publications make of a choice at its site; the runs say how much of
-  it holds here
 - pair: what two choices at two sites do together, beyond what each does alone
 - own: what none of these explains
 
@@ -34,10 +32,8 @@ Codes = NDArray[np.intp]
 # of a choice, from general to particular; shared names share effects
 Names = Callable[[Hashable], Sequence[str]]
 NO_MODULE = "none"
-OF_CHOICES = ("site", "type", "known")
+OF_CHOICES = ("site", "type")
 EFFECT_PARTS = (*OF_CHOICES, "pair")
-# site -> choice -> what it is expected to do, in any unit
-Known = Mapping[str, Mapping[Hashable, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,6 @@ class Shape:
     prior: float
     site: float = 0.0
     type: float = 0.0
-    known: float = 0.0
     pair: float = 0.0
     own: float = 0.0
 
@@ -132,7 +127,6 @@ class Coding:
         self._names = {
             "site": _indicators(at_site),
             "type": _indicators(anywhere),
-            "known": np.zeros((len(at_site), 1)),
         }
         # (entries,) how often the evaluated placements have each choice
         self.middle = np.zeros(len(at_site))
@@ -148,17 +142,6 @@ class Coding:
             array_content(self.middle),
             tuple(self._scale.items()),
         )
-
-    def knowing(self, known: Known) -> Coding:
-        """The same with an expectation of each choice, more being better; 0 where there is none."""
-        coding = copy.copy(self)
-        column = [
-            known.get(site, {}).get(choice, 0.0)
-            for site, choices in self.sites.items()
-            for choice in choices
-        ]
-        coding._names = {**self._names, "known": np.array(column).reshape(-1, 1)}
-        return coding
 
     @classmethod
     def of(cls, placements: Sequence[Placement], evaluated: int) -> tuple[Coding, Codes]:
@@ -248,9 +231,7 @@ class Coding:
         return self.one_hot(codes) - self.middle
 
     def main(self, shape: Shape) -> Floats:
-        """(entries, names) root of the covariance of what choices do, without pairs. The last
-        column: what is known.
-        """
+        """(entries, names) root of the covariance of what choices do, without pairs."""
         parts = [
             np.sqrt(getattr(shape, part) * self._scale[part]) * self._names[part]
             for part in OF_CHOICES

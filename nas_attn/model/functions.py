@@ -15,12 +15,8 @@ FUNCTION_SHAPES = (
     Shape(0.3, site=0.9, own=0.1),
     Shape(0.4, site=0.45, type=0.45, own=0.1),
     Shape(0.3, site=0.4, type=0.15, pair=0.35, own=0.1),
-    Shape(0.1, site=0.45, known=0.45, own=0.1),
-    Shape(0.14, site=0.25, type=0.25, known=0.4, own=0.1),
-    Shape(0.1, site=0.25, type=0.1, known=0.3, pair=0.25, own=0.1),
 )
 """These value untried placements, so little is a placement's own, which says nothing about others.
-The shapes with a `known` part serve samplers that have a prior; the values say whether it holds.
 """
 # the variances are found again when the number of values has grown by this factor
 REFITTING_GROWTH = 1.12
@@ -123,13 +119,12 @@ class Learner:
         root = coding.main(shape)
         half = coding.pair_size(shape)
         noise = nodes.noise[node]
-        # known effects are expected to hold, as often more as less
-        expected = size * noise * root[:, -1]
         entries = np.zeros(len(root))
         pairs = None
-        value = data.value - (coding.one_hot(data.codes) @ expected)[data.place]
+        value = data.value
         if around:
-            entries = size * noise * (root @ rng.standard_normal(root.shape[1]))
+            # one more than is needed: studies that are under way propose the same
+            entries = size * noise * (root @ rng.standard_normal(root.shape[1] + 1)[:-1])
             if shape.pair:
                 upper = np.triu(rng.standard_normal((len(entries), len(entries))))
                 pairs = size * noise * half * coding.between_sites(upper + upper.T)
@@ -143,7 +138,7 @@ class Learner:
         solved = algebra.solve(nodes.draws, node, value)
         dual = solved_by(solved.root, solved.residual, transposed=True)
         weights = size**2 * np.bincount(data.place, weights=dual, minlength=len(data.codes))
-        entries = entries + expected + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
+        entries = entries + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
         if shape.pair:
             centred = coding.centred(data.codes)
             weights_of_pairs = half**2 * coding.between_sites((centred.T * weights) @ centred)

@@ -420,11 +420,6 @@ class SearchSection(Section):
     """More seeds for the six networks that matter most after the search, then twice as many rounds
     of confirmation; 0: none, and no longer training.
     """
-    prior: Literal["none", "published", "studies"] = "none"
-    """What the sampler `placement` expects of each type by place and depth before the first run:
-    nothing, what is published for this task, start and form, or the effects in the database's
-    earlier studies. Runs decide how much of it holds. Answers use the runs alone.
-    """
     seed: Seed = 0
     """Seed of proposals and runs. Searches whose seeds are less than 100 apart share no run's
     seed.
@@ -436,15 +431,6 @@ class SearchSection(Section):
         if name not in SAMPLERS and ":" not in name:
             raise ValueError(f"unknown sampler '{name}': {did_you_mean(name, SAMPLERS)}")
         return name
-
-    @model_validator(mode="after")
-    def _prior_is_used(self) -> Self:
-        row = SAMPLERS.get(self.sampler)
-        if self.prior != "none" and not (row and row.takes_prior):
-            raise ValueError(
-                f"prior = '{self.prior}' needs sampler = 'placement', not '{self.sampler}'"
-            )
-        return self
 
 
 class Limits(Section):

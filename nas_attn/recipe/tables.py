@@ -145,12 +145,10 @@ class Sampler:
     name: str
     function: Load | None = None
     """Makes an Optuna sampler from `seed` and `trials` (of the whole study). Each proposal makes a
-    new sampler with another seed, so that any worker can propose.
+    new sampler with another seed, so that any worker can propose. None: `PlacementSampler`.
     """
-    proposer: LoadClass | None = None
-    """In its place: makes a `searching.propose.proposer.Proposer` from its `Setting`."""
-    takes_prior: bool = False
-    """Whether it learns from what is known before the search (`search.prior`)."""
+    lists_all: bool = False
+    """Without a function: whether all placements come in random order where the trials suffice."""
     redraws: int = 30
     """How often an Optuna sampler draws for a placement that was not tried; then an untried
     neighbour of its last draw is taken.

@@ -275,7 +275,7 @@ class CandidateRow:
     created_at: float
     # Likewise; None while it runs
     finished_at: float | None = None
-    # Whether the sampler would have proposed another one without its prior
+    # Of studies of before 2026-12, whose samplers expected something before the first run
     by_prior: bool = False
 
     @property

@@ -268,7 +268,6 @@ class StudyStore(Leases):
         trial: int,
         baseline: str | None,
         lease: Lease,
-        by_prior: bool = False,
     ) -> CandidateRow | None:
         """Enters a candidate as running, unless it exists; None if it belongs to another trial."""
         with self._fenced(lease) as connection:
@@ -281,7 +280,7 @@ class StudyStore(Leases):
             }
             new = insert(connection, tables.candidate).values(
                 **of,
-                by_prior=by_prior,
+                by_prior=False,
                 state="running",
                 reason="",
                 created_at=self._connector.clock,

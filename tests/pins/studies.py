@@ -317,19 +317,6 @@ def two_values(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     return others(folder, change)
 
 
-def prior(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
-    study = usual(folder, recipe(search={"prior": "published"}))
-    study.store.claim(
-        "key-prior",
-        placement=parse(f"stage2={CBAM}"),
-        trial=study.trials,
-        baseline=None,
-        by_prior=True,
-        lease=study.lease,
-    )
-    return study
-
-
 def elsewhere(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
     study = usual(folder)
     rows = [row for row in study.store.candidates() if row.key in ("key-001", BEST)]
@@ -395,7 +382,6 @@ STUDIES: tuple[Maker, ...] = (
     constant,
     constant_of_an_evaluator,
     two_values,
-    prior,
     elsewhere,
     lower_is_better,
     costs_only,

@@ -65,7 +65,6 @@ CASES = (
     Case(studies.constant, "nothing", None, None, None, "anew", [0], 2, 2, {"constants.0.value": 0.1, "constants.0.runs": 21}),
     Case(studies.constant_of_an_evaluator, "nothing", None, None, None, "anew", [0], 2, 2, {"constants.0.metric": "map", "constants.0.value": 0.0}),
     Case(studies.two_values, "keep", "key-000", 0.0, 1.1, "continue", [4, 9, 0], 0, 0, {"noise.accuracy.seed_sd": 0.18}),
-    Case(studies.prior, "take", "key-002", 0.028, 1.59, "test", [2, 10, 1, 8, 0], 0, 0, {"candidates.19.by_prior": True, "candidates.19.latency.measured": False, "counts.running": 2}),
     Case(studies.elsewhere, "take", "key-002", 0.028, 1.59, "test", [2, 10, 1, 8, 0], 0, 0, {"latency.machine": "Small board", "latency.sessions": 7, "latency.conditions.threads": 4}),
     Case(studies.costs_only, "keep", "key-000", 0.011, None, "continue", [0], 0, 2, {"primary": "accuracy", "card.gain.metric": "accuracy"}),
 )

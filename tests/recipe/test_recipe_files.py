@@ -1,5 +1,6 @@
 """Files: written whole or not at all; tables written as TOML read as they were."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_attn.errors import RecipeError
-from nas_attn.recipe.reading import load_recipe, read_toml, shipped, write_toml
+from nas_attn.recipe.reading import frozen_recipe, load_recipe, read_toml, shipped, write_toml
 from nas_attn.system.paths import write_whole
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -68,3 +69,12 @@ def test_a_path_with_backslashes_is_explained(tmp_path: Path, path: str) -> None
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(RecipeError, match=r"a backslash begins an escape.*single quotes"):
         load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_study_that_had_a_prior_opens_without_it_and_no_new_one_has_it() -> None:
+    recipe = load_recipe("digits")
+    kept = json.loads(recipe.to_json())
+    kept["search"]["prior"] = "published"
+    assert frozen_recipe(json.dumps(kept), where="a study") == recipe
+    with pytest.raises(RecipeError, match=r"unknown key 'search\.prior'"):
+        load_recipe("digits", overrides={"search.prior": "published"})

@@ -38,7 +38,6 @@ from nas_attn.searching.phases.family import QueuedRelatives
 from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
 from nas_attn.searching.prepare.length_protocols import known_score
-from nas_attn.searching.propose import prior
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import covers
 from nas_attn.searching.worker.ending import Ending
@@ -86,7 +85,6 @@ class Search(TaskSource):
             trials=worker.opened.trials,
             objectives=self.recipe.objectives,
             evidence=lambda _: self.scores.known(),
-            prior=prior.expected_in(self.space.allowed, self.store.settings.prior),
         )
         # a placement that is known to meet the limit stays known
         self._met = False
@@ -247,14 +245,12 @@ class Search(TaskSource):
             resolved = self.bench.plan.resolved(other)
         key = resolved.key
         number = asked.number
-        led = number in self.sampler.led_by_prior
         row = self.store.claim(
             key,
             placement=resolved.placement,
             trial=number,
             baseline=asked.baseline,
             lease=lease,
-            by_prior=led,
         )
         if row is None:
             first = self.store.candidate(key)

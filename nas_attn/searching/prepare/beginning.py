@@ -12,7 +12,6 @@ from nas_attn.searching.prepare.baselines import enqueue_first, user_trials
 from nas_attn.searching.prepare.checks import check
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.prepare.taking_over import take_over
-from nas_attn.searching.propose.prior import known_before
 from nas_attn.storage.opening import OpenStudy, create_study, open_study
 from nas_attn.storage.records import Fingerprint
 from nas_attn.storage.store import StudyStore
@@ -93,10 +92,6 @@ def create(
     keep_inventory(opened.store, opened.recipe, dataset)
     plan.free_images()
     study_plan(opened.store, plan.networks)
-    if opened.store.settings.prior is None:
-        prior = known_before(opened.recipe, opened.database)
-        if prior is not None:
-            opened.store.set(prior=prior)
     if opened.store.candidates():
         trials = None
     return take_up(opened, trials=trials, tried=plan.tried, say=say)

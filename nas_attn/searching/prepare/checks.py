@@ -11,7 +11,7 @@ from nas_attn.report import tracking
 from nas_attn.searching.prepare.baselines import named_controls, user_trials
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.prepare.taking_over import check_source
-from nas_attn.searching.propose.proposers import check_sampler
+from nas_attn.searching.propose.samplers import check_sampler
 from nas_attn.system.importing import PYTHON, load_object
 from nas_attn.training.evaluators import Evaluator, find_evaluator
 from nas_attn.training.images import keep_or_compare

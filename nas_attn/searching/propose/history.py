@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -13,7 +14,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_attn.model.coding import Codes, Coding, Names
-from nas_attn.model.coding import Known as Effects
 from nas_attn.model.functions import Learner, Value
 from nas_attn.searching.propose.halving import RUNG_ATTRIBUTE, signs_of
 
@@ -92,9 +92,7 @@ class History:
     alone, not on when they were read.
     """
 
-    def __init__(
-        self, key: object, space: Space, names: Names, primary: int, known: Effects
-    ) -> None:
+    def __init__(self, key: object, space: Space, names: Names, primary: int) -> None:
         """Makes an empty history.
 
         Args:
@@ -102,14 +100,14 @@ class History:
             space: site -> its choices.
             names: the name under which a choice shares its effect.
             primary: index of the objective that is sought.
-            known: site -> choice -> expected effect on that objective.
         """
         self.key = key
         self._primary = primary
-        self._known = known
         self.coding = Coding({name: d.choices for name, d in space.items()}, names)
         # placements that were tried, are being tried, or wait
         self.tried: set[Placed] = set()
+        # how many of the trials before the one that asks were proposed, and have ended
+        self.proposals = 0
         # one per objective; all are minimised
         self.learners: list[Learner] = []
         # of each violated constraint, with the value not to be exceeded
@@ -118,62 +116,44 @@ class History:
         self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)
         # proposed here, by trial: unfinished trials do not show it to other threads
         self.given: dict[int, Placed] = {}
-        self._codes: dict[int, Placed | None] = {}
-        self._proposed: dict[int, bool] = {}
-        self._constraints: dict[int, Mapping[str, float]] = {}
         self._limits: dict[str, Learner] = {}
-        self._values: dict[tuple[object, int], Value] = {}
-
-    def proposals_before(self, number: int) -> int:
-        """How many trials before this one were proposals."""
-        return sum(n < number and proposed for n, proposed in self._proposed.items())
 
     def read(self, study: Study, number: int, known: Mapping[int, Known]) -> None:
         """Takes in the study as it is now, without trial `number`, which is asking."""
-        under_way: list[int] = []
-        for trial in study.get_trials(deepcopy=False):
-            if trial.number != number and trial.number not in self._codes:
-                if not trial.state.is_finished():
-                    under_way.append(trial.number)
-                self._read_trial(trial)
-        placed = {n: codes for n, codes in sorted(self._codes.items()) if codes is not None}
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != number]
+        ended = [trial for trial in others if trial.state.is_finished()]
+        open_numbers = {trial.number for trial in others} - {trial.number for trial in ended}
+        codes = {trial.number: self._placed(trial) for trial in others}
+        placed = {n: place for n, place in codes.items() if place is not None}
         self.tried = set(placed.values())
-        violated = {
-            n for n, values in self._constraints.items() if any(v > 0 for v in values.values())
-        }
-        standing = [
-            c for n, c in placed.items() if (n in known or n in under_way) and n not in violated
-        ]
-        self.standing = np.array(standing, dtype=np.intp).reshape(
-            len(standing), len(self.coding.sites)
+        self.proposals = sum(
+            trial.number < number and bool(trial.params) and not known_before(trial)
+            for trial in ended
         )
-        self._learn(study, placed, known)
-        self._learn_limits(placed, violated)
-        # unfinished trials may change
-        for n in under_way:
-            del self._codes[n], self._proposed[n]
-            self._constraints.pop(n, None)
+        excesses = {trial.number: trial.constraints for trial in ended if trial.constraints}
+        violated = {n for n, values in excesses.items() if any(v > 0 for v in values.values())}
+        standing = [
+            place
+            for n, place in placed.items()
+            if (n in known or n in open_numbers) and n not in violated
+        ]
+        self.standing = np.array(standing, dtype=np.intp).reshape(-1, len(self.coding.sites))
+        self._learn(signs_of(study), placed, known)
+        self._learn_limits(placed, excesses)
 
-    def _read_trial(self, trial: FrozenTrial) -> None:
-        fixed = trial.system_attrs.get("fixed_params", {})
-        codes = self.coding.encode({**fixed, **trial.params})
+    def _placed(self, trial: FrozenTrial) -> Placed | None:
+        codes = self.coding.encode({**known_before(trial), **trial.params})
         if codes is None and not trial.params:
             # proposed by another thread of this process, which has not told Optuna yet
-            codes = self.given.get(trial.number)
-        self._codes[trial.number] = codes
-        self._proposed[trial.number] = bool(trial.params) and not fixed
-        if trial.constraints and trial.state.is_finished():
-            self._constraints[trial.number] = trial.constraints
+            return self.given.get(trial.number)
+        return codes
 
     def _learn(
-        self, study: Study, placed: Mapping[int, Placed], known: Mapping[int, Known]
+        self, signs: Sequence[float], placed: Mapping[int, Placed], known: Mapping[int, Known]
     ) -> None:
-        signs = signs_of(study)
         if not self.learners:
-            codings = [self.coding] * len(signs)
-            codings[self._primary] = self.coding.knowing(self._known)
             self.learners = [
-                Learner(coding, may_break=i == self._primary) for i, coding in enumerate(codings)
+                Learner(self.coding, may_break=i == self._primary) for i in range(len(signs))
             ]
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
             observed: dict[int, tuple[float, float]] = {}
@@ -187,45 +167,35 @@ class History:
             worst = max(
                 (value for value, _ in observed.values() if math.isfinite(value)), default=None
             )
-            rows = {
-                n: self._value((index, n), placed[n], min(value, worst), noise)
-                for n, (value, noise) in observed.items()
-                if worst is not None and value > -math.inf
-            }
-            learner.update(rows)
+            learner.update(
+                {
+                    n: Value(placed[n], min(value, worst), noise)
+                    for n, (value, noise) in observed.items()
+                    if worst is not None and value > -math.inf
+                }
+            )
 
-    def _learn_limits(self, placed: Mapping[int, Placed], violated: set[int]) -> None:
-        names = sorted(
-            {name for n in violated for name, v in self._constraints[n].items() if v > 0}
-        )
+    def _learn_limits(
+        self, placed: Mapping[int, Placed], excesses: Mapping[int, Mapping[str, float]]
+    ) -> None:
+        names = sorted({name for of in excesses.values() for name, v in of.items() if v > 0})
         self.bounds = []
-        columns = set()
+        columns = []
         for name in names:
-            excess = {n: v[name] for n, v in self._constraints.items() if n in placed and name in v}
-            rows = {
-                n: self._value((name, n), placed[n], v, 1.0)
-                for n, v in excess.items()
-                if math.isfinite(v)
-            }
-            column = tuple(rows.items())
-            if len(set(excess.values())) < 2 or column in columns:
+            excess = {n: v[name] for n, v in excesses.items() if n in placed and name in v}
+            rows = {n: Value(placed[n], v) for n, v in excess.items() if math.isfinite(v)}
+            if len(set(excess.values())) < 2 or rows in columns:
                 # constant, or equal to another one
                 continue
-            columns.add(column)
+            columns.append(rows)
             learner = self._limits.setdefault(name, Learner(self.coding))
             learner.update(rows)
             # an excess is allowed up to 0; what is only met (0) or not (1) is predicted between
             bound = 0.5 if set(excess.values()) == {0.0, 1.0} else 0.0
             self.bounds.append((learner, bound))
 
-    def _value(self, place: tuple[object, int], codes: Placed, value: float, noise: float) -> Value:
-        """The same object for the same value, so that the learner sees what has changed."""
-        learned = self._values.get(place)
-        if (
-            learned is None
-            or learned.value != value
-            or learned.noise != noise
-            or learned.codes != codes
-        ):
-            learned = self._values[place] = Value(codes, value, noise)
-        return learned
+
+def known_before(trial: FrozenTrial) -> Mapping[str, Any]:
+    """The values with which a trial was enqueued; none of a proposed one."""
+    fixed: Mapping[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return fixed

@@ -32,7 +32,6 @@ from optuna.trial import FrozenTrial
 from typing_extensions import override
 
 from nas_attn.model.coding import Codes, Coding, Names, itself
-from nas_attn.model.coding import Known as Effects
 from nas_attn.searching.propose.candidates import Allowed, Beliefs, proposals
 from nas_attn.searching.propose.history import (
     Distributions,
@@ -75,7 +74,6 @@ class PlacementSampler(BaseSampler):
         names: Names = itself,
         primary: int = 0,
         evidence: Evidence = known_of_trials,
-        prior: Effects | None = None,
     ) -> None:
         """Makes a sampler for `optuna.create_study`.
 
@@ -87,8 +85,6 @@ class PlacementSampler(BaseSampler):
             names: the name under which a choice shares its effect with others.
             primary: index of the objective that is sought; the others are its costs.
             evidence: what is known of the trials' values.
-            prior: parameter -> choice -> what it is expected to do to the primary objective. More
-                is better, in any unit: the values say how much of it holds, and may turn it round.
         """
         self._seed = secrets.randbits(31) if seed is None else seed
         self._space = (
@@ -99,7 +95,6 @@ class PlacementSampler(BaseSampler):
         self._names = names
         self._primary = primary
         self._evidence = evidence
-        self._known = prior or {}
         self._random = RandomSampler(seed=self._seed)
         self._history: History | None = None
         self._lock = threading.Lock()
@@ -164,7 +159,7 @@ class PlacementSampler(BaseSampler):
         with self._lock:
             history = self._read(study, trial.number, space)
             allowed = self._allowed(history.coding)
-            chosen = self._choose(history, allowed, trial.number, rng, again)
+            chosen = self._choose(history, allowed, rng, again)
             if chosen is None:
                 return None
             history.given[trial.number] = chosen
@@ -204,24 +199,22 @@ class PlacementSampler(BaseSampler):
     def _read(self, study: Study, number: int, space: Space) -> History:
         key = study.study_name, tuple((name, d.choices) for name, d in space.items())
         if self._history is None or self._history.key != key:
-            self._history = History(key, space, self._names, self._primary, self._known)
+            self._history = History(key, space, self._names, self._primary)
         self._history.read(study, number, self._evidence(study))
         return self._history
 
     def _choose(
-        self, history: History, allowed: Allowed, number: int, rng: Generator, again: bool
+        self, history: History, allowed: Allowed, rng: Generator, again: bool
     ) -> Placed | None:
         first = None
-        for codes in self._ranked(history, allowed, number, rng):
+        for codes in self._ranked(history, allowed, rng):
             if codes not in history.tried:
                 return codes
             first = first or codes
         unseen = _unseen(allowed, history, rng)
         return unseen or (first or allowed.random(rng) if again else None)
 
-    def _ranked(
-        self, history: History, allowed: Allowed, number: int, rng: Generator
-    ) -> Iterator[Placed]:
+    def _ranked(self, history: History, allowed: Allowed, rng: Generator) -> Iterator[Placed]:
         """Placements, the most promising first, tried ones included; none while too little is
         known.
         """
@@ -229,7 +222,7 @@ class PlacementSampler(BaseSampler):
         modelled = [i for i, learner in enumerate(learners) if learner.count >= START]
         if self._primary not in modelled or not len(history.standing):
             return
-        before = history.proposals_before(number)
+        before = history.proposals
         around = before % EXPLORING == EXPLORING - 1
         beliefs = Beliefs(
             functions=[

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
-from nas_attn.model.coding import Known as Effects
 from nas_attn.model.coding import names_of
-from nas_attn.recipe.tables import is_cost
-from nas_attn.searching.propose.history import Distributions, Evidence, known_of_trials
+from nas_attn.recipe.tables import SAMPLERS, is_cost
+from nas_attn.searching.propose.history import Distributions, Evidence, Space, known_of_trials
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
-from nas_attn.searching.propose.proposer import Setting, Turn
-from nas_attn.searching.propose.proposers import make_proposer
+from nas_attn.searching.propose.samplers import draws
 from nas_attn.searching.propose.untried import (
     as_seen,
+    covers,
     distributions,
     seen_values,
     unseen_neighbour,
 )
-from nas_attn.space.search_space import FREE, SearchSpace
+from nas_attn.space.search_space import FREE, SearchSpace, Values
 from nas_attn.storage.trial_book import known_params, outside
 
 
 class DistinctSampler(BaseSampler):
     """The sampler of a study: no placement twice, none outside the space, the same proposals after
-    an interruption. A `Proposer` says what comes next.
+    an interruption. Only the worker that holds the scheduling lock proposes.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a setting, given by its name
+    def __init__(
         self,
         name: str,
         space: SearchSpace,
@@ -44,7 +42,6 @@ class DistinctSampler(BaseSampler):
         trials: int,
         objectives: Sequence[str] = (),
         evidence: Evidence = known_of_trials,
-        prior: Effects | None = None,
     ) -> None:
         """Makes the sampler of a study. Its primary objective is the first one that needs training.
 
@@ -55,14 +52,13 @@ class DistinctSampler(BaseSampler):
             trials: the planned size of the study.
             objectives: as the recipe names them.
             evidence: what the model of placements learns from, as in `PlacementSampler`.
-            prior: what it expects before, as in `PlacementSampler`.
         """
+        self._name = name
         self._space = space
         self._seed = seed
-        # Trials for which the prior changed the proposal.
-        self.led_by_prior = set[int]()
-        make = partial(
-            PlacementSampler,
+        self._trials = trials
+        self._random = RandomSampler(seed=seed)
+        self._learned = PlacementSampler(
             seed=seed,
             space=space.allowed,
             at_most=space.most_modules,
@@ -71,22 +67,13 @@ class DistinctSampler(BaseSampler):
             primary=next((index for index, name in enumerate(objectives) if not is_cost(name)), 0),
             evidence=evidence,
         )
-        self._learned = make(prior=prior)
-        without_prior = None
-        if prior:
-            without_prior = make()
-        self._proposer = make_proposer(
-            name, Setting(space, seed, trials, self._learned, without_prior)
-        )
 
     @override
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
         """The whole space, all sites together; nothing for a trial whose placement lies outside the
         space.
         """
-        if outside(trial):
-            return {}
-        return distributions(self._space)
+        return {} if outside(trial) else distributions(self._space)
 
     @override
     def sample_relative(
@@ -99,28 +86,45 @@ class DistinctSampler(BaseSampler):
         others = [
             other for other in study.get_trials(deepcopy=False) if other.number != trial.number
         ]
-        turn = Turn(
-            study=study,
-            trial=trial,
-            others=others,
-            parameters=search_space,
-            seen=seen_values(others, list(search_space)),
-            random=random.Random(f"{self._seed}-{trial.number}"),
-        )
-        proposal = self._proposer.propose(turn)
-        if proposal.by_prior:
-            self.led_by_prior.add(trial.number)
-        values = proposal.values
-        if values and self._space.contains(values) and as_seen(values) not in turn.seen:
-            return values
-        return unseen_neighbour(self._space, values, turn.seen, turn.random)
+        seen = seen_values(others, list(search_space))
+        rng = random.Random(f"{self._seed}-{trial.number}")
+        values: Values = {}
+        for values in self._proposals(study, trial, others, rng):
+            if self._space.contains(values) and as_seen(values) not in seen:
+                return values
+        return unseen_neighbour(self._space, values, seen, rng)
+
+    def _proposals(
+        self, study: Study, trial: FrozenTrial, others: Sequence[FrozenTrial], rng: random.Random
+    ) -> Iterator[Values]:
+        """What may come next, the best first; it may repeat a placement, or leave the space."""
+        row = SAMPLERS.get(self._name)
+        if row is None or row.function is not None:
+            yield from draws(
+                self._name,
+                study,
+                trial,
+                self._choices,
+                seed=rng.getrandbits(31),
+                trials=self._trials,
+            )
+            return
+        left = self._trials - sum(other.state != TrialState.FAIL for other in others)
+        if row.lists_all and covers(self._space, others, left):
+            return
+        learned = self._learned.propose(study, trial, self._choices)
+        if learned is not None:
+            yield learned
 
     def none_within(self, study: Study) -> bool:
         """Whether hardly one untried placement is within the limits, as the tried ones show."""
-        space = {
+        return self._learned.none_within(study, self._choices)
+
+    @property
+    def _choices(self) -> Space:
+        return {
             site: CategoricalDistribution(values) for site, values in self._space.parameters.items()
         }
-        return self._learned.none_within(study, space)
 
     @override
     def sample_independent(
@@ -131,11 +135,4 @@ class DistinctSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """A value for parameters that are not of the space."""
-        sampler = self._proposer.optuna_sampler
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
-
-    @override
-    def after_trial(
-        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        self._proposer.optuna_sampler.after_trial(study, trial, state, values)
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
