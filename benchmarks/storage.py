@@ -195,12 +195,12 @@ def fill(count: int) -> None:
     from sqlalchemy import insert
 
     from nas_attn.recipe.reading import load_recipe
-    from nas_attn.searching.prepare.beginning import plan_recipe
+    from nas_attn.searching.prepare.search_plan import SearchPlan
     from nas_attn.storage import tables
     from nas_attn.storage.opening import create_study
 
     recipe = load_recipe("large.toml")
-    space: SearchSpace = plan_recipe(recipe).space
+    space: SearchSpace = SearchPlan(recipe, "").networks.space
     opened = create_study(recipe)
     store, noise, now = opened.store, np.random.default_rng(0), time.time()
     hard = noise.random(IMAGES)

@@ -1,7 +1,7 @@
 """`search` and `resume`, from what is asked for to the answer. Open this file first.
 
 Both are one trip: open the study, check the plan, run it, answer. The plan is made once; what must
-hold before anything is written is one list (`searching.prepare.checks.CHECKS`).
+hold before anything is written stands in `searching.prepare.checks.check`.
 """
 
 from __future__ import annotations

@@ -9,14 +9,13 @@ import os
 import re
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import NAME_LETTERS, RecipeError, StorageError, did_you_mean, shorten
@@ -29,6 +28,8 @@ S = typing.TypeVar("S", bound=Section)
 TOML_PATH = "the path of a .toml file"
 # how pydantic begins what a type asks for
 SHOULD_BE = "Input should be "
+# a part of a key's place that is one of the types that the key may have
+TYPE = r"^(bool|int|float|str)$|\[|^constrained-"
 # sections that an error names for an unknown key; a name that more of them have says nothing
 MOST_SECTIONS = 2
 
@@ -214,10 +215,16 @@ def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
         return f"{where}: unknown key '{shorten(key)}': {_known_key(model, first['loc'])}"
     if first["type"] == "missing":
         return f"{where}: '{key}' is missing"
-    message = shorten(_either(errors, key))
+    # what each type that the key may have asks for
+    asked = [e["msg"] for e in errors if _key(e["loc"]) == key and e["msg"].startswith(SHOULD_BE)]
     value = ""
-    if first["type"] != "value_error":
+    if first["type"] == "value_error":
+        message = first["msg"].removeprefix("Value error, ")
+    else:
+        others = (text.removeprefix(SHOULD_BE) for text in asked[1:] if "boolean" not in text)
+        message = ", or ".join([first["msg"], *others])
         value = f", not {shorten(repr(first['input']), NAME_LETTERS)}"
+    message = shorten(message)
     problem = f"{message[:1].lower()}{message[1:]}{value}"
     if key:
         problem = f"{shorten(key)}: {problem}"
@@ -242,26 +249,8 @@ def _known_key(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
 
 def _key(location: tuple[int | str, ...]) -> str:
     """An error's key with dots, without the types that the key may have."""
-    kinds = ("bool", "int", "float", "str")
-    parts = map(str, location)
-    return ".".join(
-        part
-        for part in parts
-        if part not in kinds and "[" not in part and not part.startswith("constrained-")
-    )
-
-
-def _either(errors: Sequence[ErrorDetails], key: str) -> str:
-    """What the first error says; if its key takes values of several types, what each type asks."""
-    problem = errors[0]["msg"].removeprefix("Value error, ")
-    if not problem.startswith(SHOULD_BE):
-        return problem
-    for error in errors[1:]:
-        other = error["msg"]
-        is_bool = error["type"].startswith("bool_")
-        if _key(error["loc"]) == key and other.startswith(SHOULD_BE) and not is_bool:
-            problem += f", or {other.removeprefix(SHOULD_BE)}"
-    return problem
+    parts = [str(part) for part in location if not re.search(TYPE, str(part))]
+    return ".".join(parts)
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -298,26 +298,11 @@ class DataSection(Section):
                 f"name = {self.name!r} has {escapes[0]!r}: in double quotes, a backslash begins an"
                 " escape, so write a path in single quotes or with /"
             )
-        if self.groups is not None and not self.name.startswith("folder:"):
-            raise ValueError(
-                f"groups need files, and '{self.name}' has none: remove groups, or use folder:PATH"
-            )
-        if self.splits is not None and not self.name.startswith("folder:"):
-            raise ValueError(
-                f"splits are for folder:PATH, and '{self.name}' is not one: remove splits"
-            )
-        if self.table is not None and not self.name.startswith("folder:"):
-            raise ValueError(
-                f"table is for folder:PATH, and '{self.name}' is not one: remove table"
-            )
-        if self.coco is not None and not self.name.startswith("coco:"):
-            raise ValueError(
-                f"coco is only for coco:FOLDER, and '{self.name}' is not one: remove coco"
-            )
-        if self.channels is not None and not self.name.startswith("folder:"):
-            raise ValueError(
-                f"channels is for folder:PATH, and '{self.name}' is not one: remove channels"
-            )
+        places = dict.fromkeys(("groups", "splits", "table", "channels"), "folder:PATH")
+        for key, place in {**places, "coco": "coco:FOLDER"}.items():
+            source = f"{place.partition(':')[0]}:"
+            if getattr(self, key) is not None and not self.name.startswith(source):
+                raise ValueError(f"{key} is for {place}, and '{self.name}' is not one: remove it")
         if self.nodata is not None and self.channels is None:
             raise ValueError("nodata is a value of bands: give channels, too, or remove it")
         if (self.mean is None) != (self.std is None):

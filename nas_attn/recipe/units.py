@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.recipe import tables
@@ -42,6 +42,10 @@ class Unit:
     ticks: str = ""
     # decimals of a difference at most; None: they do not depend on its interval
     decimals: int | None = None
+    # the same of a value, with the sign that follows it, and its factor
+    value_decimals: int | None = None
+    value_sign: str = ""
+    value_scale: float = 1.0
 
 
 def _two_digits(size: float) -> str:
@@ -57,6 +61,9 @@ SHARE_UNIT = Unit(
     "points",
     scale=100.0,
     decimals=2,
+    value_decimals=2,
+    value_sign="%",
+    value_scale=100.0,
 )
 RATIO = Unit(
     lambda ratio: f"{ratio:.3f} ×",
@@ -64,10 +71,17 @@ RATIO = Unit(
     "%",
     scale=100.0,
     decimals=1,
+    value_decimals=3,
+    value_sign="×",
 )
 COUNT = Unit(count, count, ticks=".3~s")
 BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", ticks=".3~s")
-NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}", decimals=MOST_DECIMALS)
+NUMBER = Unit(
+    lambda number: f"{number:.4g}",
+    lambda size: f"{size:.3g}",
+    decimals=MOST_DECIMALS,
+    value_decimals=MOST_DECIMALS,
+)
 _UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
 _METRICS: Mapping[str, Unit] = {"share": SHARE_UNIT, "number": NUMBER, "loss": NUMBER}
 _KNOWN: Mapping[str, tuple[str, Unit]] = {
@@ -110,36 +124,26 @@ def named(objective: str, number: float | None) -> str:
     return f"{objective} {value(objective, number)}"
 
 
-def signed(objective: str, number: float) -> str:
-    """A difference with its sign, without its unit: `+0.61`; what rounds to nothing has a plus."""
-    size = unit(objective).size(abs(number))
-    return _with_sign(number, size)
-
-
-def _with_sign(number: float, size: str) -> str:
-    return f"{MINUS if number < 0 and size.strip('0.') else '+'}{size}"
-
-
 def size(objective: str, number: float) -> str:
     """A difference with its unit, without its sign: `0.50 points`."""
-    return f"{unit(objective).size(abs(number))} {unit(objective).of_differences}".rstrip()
+    return _with_unit(objective, unit(objective).size(abs(number)))
 
 
 def difference(objective: str, number: float) -> str:
-    """`+0.61 points` of an accuracy, `+5.1 %` of latency, `+0.012` of a loss."""
-    return f"{signed(objective, number)} {unit(objective).of_differences}".rstrip()
+    """`+0.61 points` of an accuracy, `+5.1 %` of latency, `+0.012` of a loss; what rounds to
+    nothing has a plus.
+    """
+    return _with_unit(objective, _with_sign(number, unit(objective).size(abs(number))))
 
 
 def difference_range(objective: str, low: float, high: float) -> str:
     """`−0.1 to +1.3 points`, with as many digits as the interval supports."""
-    half = (high - low) / 2
-    ends = (signed_within(objective, end, half) for end in (low, high))
-    return f"{' to '.join(ends)} {unit(objective).of_differences}".rstrip()
+    return _with_unit(objective, _ends(objective, low, high))
 
 
 def plus_minus(objective: str, number: float, half: float) -> str:
     """A difference and half of its 95 % interval: `+0.6 ± 0.2 points`."""
-    return f"{bare_plus_minus(objective, number, half)} {unit(objective).of_differences}".rstrip()
+    return _with_unit(objective, bare_plus_minus(objective, number, half))
 
 
 def bare_plus_minus(objective: str, number: float, half: float) -> str:
@@ -148,83 +152,17 @@ def bare_plus_minus(objective: str, number: float, half: float) -> str:
     return f"{signed} ± {size_within(objective, half, half)}"
 
 
-def value_within(objective: str, number: float, low: float, high: float) -> str:
-    """Writes a value with as many digits as its 95 % interval supports: `72.4 %`, `1.63 ×`.
+def gained(objective: str, mean: float, low: float, high: float) -> str:
+    """Writes a difference with its 95 % interval: `+2.8 points (+2.1 to +3.5)`.
 
     Args:
         objective: the quantity.
-        number: its value, a share as 0 to 1.
+        mean: its difference, of shares as −1 to 1.
         low: the lower end of its 95 % interval.
         high: the upper end.
     """
-    kind = unit(objective)
-    digits = _digits_of_values(kind, (high - low) / 2)
-    if digits is None:
-        return value(objective, number)
-    return f"{_scaled(kind, number):.{digits}f} {_sign_of_values(kind)}".rstrip()
-
-
-def value_plus_minus(objective: str, number: float, low: float, high: float) -> str:
-    """Writes a value and half of its 95 % interval: `72.4 ± 0.8 %`, `1.63 ± 0.14 ×`.
-
-    Args:
-        objective: the quantity.
-        number: its value, a share as 0 to 1.
-        low: the lower end of its 95 % interval.
-        high: the upper end.
-    """
-    kind = unit(objective)
-    half = (high - low) / 2
-    digits = _digits_of_values(kind, half)
-    if digits is None:
-        return f"{value(objective, number)} ± {kind.size(half)}"
-    shown = f"{_scaled(kind, number):.{digits}f} ± {_scaled(kind, half):.{digits}f}"
-    return f"{shown} {_sign_of_values(kind)}".rstrip()
-
-
-def value_range(objective: str, low: float, high: float) -> str:
-    """The interval of a value: `82 to 100 %`."""
-    kind = unit(objective)
-    digits = _digits_of_values(kind, (high - low) / 2)
-    if digits is None:
-        return f"{value(objective, low)} to {value(objective, high)}"
-    ends = " to ".join(f"{_scaled(kind, end):.{digits}f}" for end in (low, high))
-    return f"{ends} {_sign_of_values(kind)}".rstrip()
-
-
-def _digits_of_values(kind: Unit, half: float) -> int | None:
-    """Decimals of values with such an interval; None where values have no interval."""
-    if kind is SHARE_UNIT:
-        return min(decimals(100 * half), 2)
-    if kind is RATIO:
-        return min(decimals(half), 3)
-    return min(decimals(half), MOST_DECIMALS) if kind is NUMBER and half > 0 else None
-
-
-def _scaled(kind: Unit, number: float) -> float:
-    """A value in the unit that it is written in."""
-    return 100 * min(max(number, 0.0), 1.0) if kind is SHARE_UNIT else number
-
-
-def _sign_of_values(kind: Unit) -> str:
-    if kind is SHARE_UNIT:
-        return "%"
-    return "×" if kind is RATIO else ""
-
-
-def decimals(half: float) -> int:
-    """The decimals that an interval of this half-width supports: those of its first digit, or of
-    its first two where they are below 35 (the rule of the Particle Data Group).
-
-    >>> decimals(14.3), decimals(9.0), decimals(2.11), decimals(0.42), decimals(0.14)
-    (0, 0, 1, 1, 2)
-    """
-    if not 0 < half < math.inf:
-        return MOST_DECIMALS
-    exponent = math.floor(math.log10(half))
-    first_two = half / 10.0 ** (exponent - 1)
-    more = 1 if first_two < 35.5 else 0
-    return min(max(more - exponent, 0), MOST_DECIMALS)
+    amount = _with_unit(objective, signed_within(objective, mean, (high - low) / 2))
+    return f"{amount} ({_ends(objective, low, high)})"
 
 
 def size_within(objective: str, number: float, half: float) -> str:
@@ -241,19 +179,46 @@ def signed_within(objective: str, number: float, half: float) -> str:
     return _with_sign(number, size_within(objective, number, half))
 
 
-def gained(objective: str, mean: float, low: float, high: float) -> str:
-    """Writes a difference with its 95 % interval: `+2.8 points (+2.1 to +3.5)`.
+def _with_sign(number: float, size: str) -> str:
+    return f"{MINUS if number < 0 and size.strip('0.') else '+'}{size}"
+
+
+def _with_unit(objective: str, text: str) -> str:
+    return f"{text} {unit(objective).of_differences}".rstrip()
+
+
+def _ends(objective: str, low: float, high: float) -> str:
+    return " to ".join(signed_within(objective, end, (high - low) / 2) for end in (low, high))
+
+
+def value_within(objective: str, number: float, low: float, high: float) -> str:
+    """Writes a value with as many digits as its 95 % interval supports: `72.4 %`, `1.63 ×`.
 
     Args:
         objective: the quantity.
-        mean: its difference, of shares as −1 to 1.
+        number: its value, a share as 0 to 1.
+        low: the lower end of its 95 % interval.
+        high: the upper end.
+    """
+    return _values(objective, [number], (high - low) / 2, "")
+
+
+def value_plus_minus(objective: str, number: float, low: float, high: float) -> str:
+    """Writes a value and half of its 95 % interval: `72.4 ± 0.8 %`, `1.63 ± 0.14 ×`.
+
+    Args:
+        objective: the quantity.
+        number: its value, a share as 0 to 1.
         low: the lower end of its 95 % interval.
         high: the upper end.
     """
     half = (high - low) / 2
-    ends = " to ".join(signed_within(objective, end, half) for end in (low, high))
-    amount = f"{signed_within(objective, mean, half)} {unit(objective).of_differences}".rstrip()
-    return f"{amount} ({ends})"
+    return _values(objective, [number, half], half, " ± ")
+
+
+def value_range(objective: str, low: float, high: float) -> str:
+    """The interval of a value: `82 to 100 %`."""
+    return _values(objective, [low, high], (high - low) / 2, " to ")
 
 
 def change(objective: str, before: float, after: float, half: float) -> str:
@@ -265,10 +230,34 @@ def change(objective: str, before: float, after: float, half: float) -> str:
         after: its second one.
         half: half of the 95 % interval of their difference.
     """
-    if unit(objective) is SHARE_UNIT:
-        digits = min(decimals(100 * half), 2)
-        return f"{100 * before:.{digits}f} → {100 * after:.{digits}f} %"
-    return f"{value(objective, before)} → {value(objective, after)}"
+    return _values(objective, [before, after], half, " → ")
+
+
+def _values(objective: str, numbers: Sequence[float], half: float, between: str) -> str:
+    """Values with as many digits as an interval of this half-width supports, and one sign."""
+    kind = unit(objective)
+    if kind.value_decimals is None or not 0 < half < math.inf:
+        return between.join(value(objective, number) for number in numbers)
+    digits = min(decimals(kind.value_scale * half), kind.value_decimals)
+    if kind is SHARE_UNIT:
+        numbers = [min(max(number, 0.0), 1.0) for number in numbers]
+    written = between.join(f"{kind.value_scale * number:.{digits}f}" for number in numbers)
+    return f"{written} {kind.value_sign}".rstrip()
+
+
+def decimals(half: float) -> int:
+    """The decimals that an interval of this half-width supports: those of its first digit, or of
+    its first two where they are below 35 (the rule of the Particle Data Group).
+
+    >>> decimals(14.3), decimals(9.0), decimals(2.11), decimals(0.42), decimals(0.14)
+    (0, 0, 1, 1, 2)
+    """
+    if not 0 < half < math.inf:
+        return MOST_DECIMALS
+    exponent = math.floor(math.log10(half))
+    first_two = half / 10.0 ** (exponent - 1)
+    more = 1 if first_two < 35.5 else 0
+    return min(max(more - exponent, 0), MOST_DECIMALS)
 
 
 def times(ratio: float) -> str:

@@ -17,7 +17,7 @@ from nas_attn.searching.prepare.estimate import (
     estimate_as_json,
     estimate_lines,
 )
-from nas_attn.searching.prepare.fitting import LongerTarget, Speed
+from nas_attn.searching.prepare.fitting import Speed
 from nas_attn.searching.prepare.image_folder import (
     FolderSearch,
     Shrunk,
@@ -80,8 +80,7 @@ def folders() -> list[tuple[FolderSearch, SearchEstimate | None]]:
     return [
         (search(made, no_weights="no connection"), used),
         (search(sized, shrunk=Shrunk(224, 8000.0)), used),
-        (search(left_open, 20, longer=LongerTarget(80, 9000.0)), replace(used, guess=20)),
-        (search(made), replace(USUAL, time=replace(SHORT, brief=True))),
+        (search(left_open, 20), replace(used, guess=20)),
         (FolderSearch(recipe=made, seconds=600.0, workers=2, known=7), None),
     ]
 

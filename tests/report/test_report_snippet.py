@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from plans_made import plan_recipe
 from torch import Tensor, nn
 from torch.nn import functional
 from typer.testing import CliRunner
@@ -68,7 +69,7 @@ def begun(
 
 def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str, nn.Module]:
     """A scored trial with this placement: its snippet, and its network as a worker builds it."""
-    plan = beginning.plan_recipe(opened.recipe, build=build, store=opened.store)
+    plan = plan_recipe(opened.recipe, build=build, store=opened.store)
     resolved = plan.resolved(parse(placement))
     store = opened.store
     lease = store.acquire("trial", owner="test", ttl_s=60)

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import Nas
+from plans_made import plan_recipe
 
 import nas_attn as na
 from nas_attn.answer import choosing, reading
@@ -278,7 +279,7 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == 9
     with pytest.warns(NasAttnWarning, match="trained weights are lost: the process .* was stopped"):
         taking_part.work(study, taking_part.Options(say=lambda line: None))
-    plan, now = beginning.plan_recipe(study.recipe), reading.snapshot(study.store)
+    plan, now = plan_recipe(study.recipe), reading.snapshot(study.store)
     view = choosing.chosen(study, answer_of(now), Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"was stopped .*again"):
         kept_weights.trained_model(study, plan, view)
@@ -315,4 +316,4 @@ def test_only_what_was_scored_is_trained_again(
     with pytest.raises(CheckpointError, match="has not been scored"):
         taking_part.train_again(study, failed, taking_part.Options(say=lambda line: None))
     with pytest.raises(CheckpointError, match=r"uniform simam \(failed\)"):
-        kept_weights.trained_model(study, beginning.plan_recipe(study.recipe), failed)
+        kept_weights.trained_model(study, plan_recipe(study.recipe), failed)

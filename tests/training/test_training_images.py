@@ -50,7 +50,7 @@ def recipe(**data: object) -> Recipe:
 
 
 def check_images(opened: OpenStudy) -> None:
-    checks.images(SearchPlan(opened.recipe, opened.url, study=opened))
+    checks.check(SearchPlan(opened.recipe, opened.url, study=opened))
 
 
 def begun(**data: object) -> OpenStudy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from plans_made import plan_recipe
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -70,7 +71,7 @@ def begun(folder: Path) -> OpenStudy:
 
 
 def read(opened: OpenStudy, placement: str) -> ResolvedPlacement:
-    plan = beginning.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
+    plan = plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
     return plan.resolved(notation.parse(placement))
 
 
@@ -100,13 +101,13 @@ def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:
         "blocks.0.two",
         "blocks.2.two",
     ]
-    plan = study_plan(opened.store, beginning.plan_recipe(opened.recipe, build=Hourglass))
+    plan = study_plan(opened.store, plan_recipe(opened.recipe, build=Hourglass))
     assert list(plan.space.parameters) == ["stage1", "stage2"]
 
 
 def test_their_maps_are_those_of_the_images_at_hand(tmp_path: Path) -> None:
     opened = begun(tmp_path)
-    plan = beginning.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
+    plan = plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
     assert {
         (p.channels, p.height, p.width) for _, points in plan.sites[0].points for p in points
     } == {(8, 32, 32)}

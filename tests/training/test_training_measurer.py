@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from plans_made import plan_recipe
 
 from nas_attn.errors import NasAttnWarning, Unmeasurable
 from nas_attn.latency.machine import fingerprint
@@ -47,7 +48,7 @@ def store(tmp_path: Path, made: Recipe) -> StudyStore:
 
 def test_a_study_pins_its_machine(tmp_path: Path) -> None:
     made = recipe()
-    plan, kept = beginning.plan_recipe(made), store(tmp_path, made)
+    plan, kept = plan_recipe(made), store(tmp_path, made)
     assert Measurer(plan, kept, owner="test").fits
     assert kept.fingerprint == to_text(fingerprint(made.latency))
     other = Database(f"sqlite:///{tmp_path / 'other.db'}").create_study(
@@ -99,7 +100,7 @@ def two_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("two_sessions")
 def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path: Path) -> None:
     made = recipe(tolerance=0.0001)
-    plan = beginning.plan_recipe(made)
+    plan = plan_recipe(made)
     measurer = Measurer(plan, store(tmp_path, made), owner="test")
     placements = [plan.resolved(parse(text)) for text in ("none", "stage1=eca", "*=simam")]
     measurer.narrow(placements, 0.0001, 2, lambda: False)
@@ -138,7 +139,7 @@ def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_stu
     tmp_path: Path, not_timed: str
 ) -> None:
     made = recipe(tolerance=0.9)
-    plan = beginning.plan_recipe(made)
+    plan = plan_recipe(made)
     kept = store(tmp_path, made)
     good, bad = (plan.resolved(parse(text)) for text in ("stage1=eca", not_timed))
     measurer = Measurer(plan, kept, owner="test")

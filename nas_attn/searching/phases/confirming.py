@@ -17,7 +17,6 @@ from nas_attn.answer.reading import searched_snapshot
 from nas_attn.answer.rounds import (
     FURTHER,
     NARROW,
-    RIVALS,
     all_rounds_ran,
     last_sessions,
     next_round,
@@ -26,7 +25,7 @@ from nas_attn.answer.rounds import (
 )
 from nas_attn.answer.snapshot import CandidateView
 from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
-from nas_attn.searching.phases.testing import must_test
+from nas_attn.searching.phases.testing import is_test_due
 from nas_attn.searching.prepare.length_protocols import known_score
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
@@ -46,15 +45,7 @@ class Further(TaskSource, ABC):
     @override
     def want(self, lease: Lease) -> bool:
         """Enqueues the next runs, once the earlier ones have ended."""
-        if not self.recipe.search.confirm_seeds or self._waits():
-            return False
-        # the test's share of the time may be more than its longest form needs
-        until = self.store.settings.test_from
-        if (
-            until is not None
-            and self.worker.opened.database.now() > until
-            and must_test(self.worker, 2 + RIVALS)
-        ):
+        if not self.recipe.search.confirm_seeds or self._waits() or is_test_due(self.worker):
             return False
         runs = self.next()
         self.queue.want(runs)

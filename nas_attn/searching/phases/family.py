@@ -8,11 +8,9 @@ when attention's cost is known, and are at most a quarter of the candidates.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from optuna.trial import FrozenTrial
 
@@ -44,9 +42,9 @@ class QueuedRelatives:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._book = worker.opened.book
         self._bench = worker.benches.search
-        self._found: Relatives | None = None
+        self._family: Relatives | None = None
+        # networks that cannot be compared here
         self._left_out: set[Choice] = set()
 
     def enter(self, trials: Sequence[FrozenTrial]) -> bool:
@@ -54,42 +52,21 @@ class QueuedRelatives:
         tried = [place for trial in trials if other_of(place := outside(trial) or BARE)]
         if len(tried) >= most_relatives(self._worker.opened.trials):
             return False
-        networks = self._relatives()
-        if not (networks.larger or networks.smaller):
+        if self._family is None:
+            plan = self._bench.plan
+            self._family = family_of(plan.recipe, plan, self._worker.opened.trials)
+            for note in self._family.notes:
+                self._worker.say(note)
+        larger = [other for other in self._family.larger if self._can_start(other)]
+        smaller = [other for other in self._family.smaller if self._can_start(other)]
+        if not (larger or smaller):
             return False
-        now = searched_snapshot(self._worker.store)
-        chosen = self._next(networks, tried, now)
+        chosen = self._next(larger, smaller, tried)
         if chosen is None:
             return False
-        self._book.enqueue_outside(chosen.text, {BASELINE: control_name(chosen.placement)})
+        attributes = {BASELINE: control_name(chosen.placement)}
+        self._worker.opened.book.enqueue_outside(chosen.text, attributes)
         return True
-
-    def within_limit(self) -> tuple[Choice, Latency] | None:
-        """The largest of the smaller networks that are surely within the limit of the latency, and
-        its latency; None without one.
-        """
-        smaller = self._relatives().smaller
-        for other, latency in zip(smaller, self._latencies(smaller), strict=True):
-            if latency is None:
-                continue
-            limit = self._worker.recipe.limits.latency_ratio(latency.reference_ms)
-            if limit is not None and latency.high <= limit:
-                return other, latency
-        return None
-
-    def _relatives(self) -> Relatives:
-        """The networks that can start here as the backbone does."""
-        if self._found is None:
-            plan = self._bench.plan
-            self._found = family_of(plan.recipe, plan, self._worker.opened.trials)
-            for note in self._found.notes:
-                self._worker.say(note)
-        able = [tuple(c for c in some if self._can_start(c)) for some in self._sides()]
-        return replace(self._found, larger=able[0], smaller=able[1])
-
-    def _sides(self) -> tuple[tuple[Choice, ...], tuple[Choice, ...]]:
-        assert self._found is not None
-        return self._found.larger, self._found.smaller
 
     def _can_start(self, other: Choice) -> bool:
         """Whether this machine can begin to train a network; says why not, once."""
@@ -100,61 +77,48 @@ class QueuedRelatives:
             if plan.recipe.training.start == "pretrained":
                 given_weights(plan)
         except BackboneError as error:
-            self._worker.say(f"{other} is not compared with the backbone: {error}")
-            self._left_out.add(other)
+            self._leave_out(other, f"{other} is not compared with the backbone: {error}")
             return False
         return True
 
+    def _leave_out(self, other: Choice, why: str) -> None:
+        self._worker.say(why)
+        self._left_out.add(other)
+
     def _next(
-        self, networks: Relatives, tried: Sequence[Placement], now: Snapshot
+        self, larger: Sequence[Choice], smaller: Sequence[Choice], tried: Sequence[Placement]
     ) -> ResolvedPlacement | None:
         """The next network; None if all that belong to the comparison were tried."""
+        now = searched_snapshot(self._worker.store)
         others = [other_of(placement) for placement in tried if len(placement.assignments) == 1]
-        larger = [other for other in networks.larger if other in others]
-        smaller = [other for other in networks.smaller if other in others]
+        tried_larger = [other for other in larger if other in others]
+        tried_smaller = [other for other in smaller if other in others]
         attention = attention_latency(now)
-        if networks.larger and not larger:
-            return self._near_attention(networks.larger, attention)
-        if networks.smaller and not smaller:
-            return self._nearest(networks.smaller, min(CLEARLY_FASTER, 1 / attention))
-        if len(larger) == 1 and len(networks.larger) > 1:
-            return self._another(networks.larger, larger[0])
-        if smaller and len(tried) == len(others):
-            return self._with_attention(smaller[0], now)
+        if larger and not tried_larger:
+            return self._nearest(larger, attention, up_to_limit=True)
+        if smaller and not tried_smaller:
+            return self._nearest(smaller, min(CLEARLY_FASTER, 1 / attention))
+        if len(tried_larger) == 1 and len(larger) > 1:
+            # one that is larger in another way: deeper, if the first is wider
+            (first,) = tried_larger
+            rest = [other for other in larger if other != first]
+            otherwise = [other for other in rest if other.type != first.type]
+            return relative(self._bench.plan, (otherwise or rest)[0])
+        if tried_smaller and len(tried) == len(others):
+            return self._with_attention(tried_smaller[0], now)
         return None
 
-    def _near_attention(self, larger: Sequence[Choice], attention: float) -> ResolvedPlacement:
-        """The slowest network that is surely within the limit, else the one nearest to attention's
-        latency.
-        """
-        latencies = self._latencies(larger)
+    def _nearest(
+        self, some: Sequence[Choice], ratio: float, *, up_to_limit: bool = False
+    ) -> ResolvedPlacement:
+        networks = [relative(self._bench.plan, other) for other in some]
+        latencies: list[Latency | None] = [None] * len(some)
+        for at, network in enumerate(networks):
+            with suppress(TrainingError, MeasurementError):
+                latencies[at] = self._bench.latency(network, networks)
         reference_ms = next((one.reference_ms for one in latencies if one), None)
         limit = self._worker.recipe.limits.latency_ratio(reference_ms)
-        return self._bare(larger[which_larger(latencies, attention, limit)])
-
-    def _nearest(self, some: Sequence[Choice], ratio: float) -> ResolvedPlacement:
-        """The network whose latency is nearest to a ratio, within the limit if one is."""
-        latencies = self._latencies(some)
-        reference_ms = next((one.reference_ms for one in latencies if one), None)
-        limit = self._worker.recipe.limits.latency_ratio(reference_ms)
-        wanted = min(ratio, limit or math.inf)
-
-        def apart(at: int) -> tuple[bool, float]:
-            latency = latencies[at]
-            if latency is None:
-                return False, math.inf
-            above = limit is not None and latency.high > limit
-            return above, abs(latency.ratio - wanted)
-
-        return self._bare(some[min(range(len(some)), key=apart)])
-
-    def _another(self, larger: Sequence[Choice], first: Choice) -> ResolvedPlacement:
-        """The nearest larger network that is larger in another way: deeper, if the first is
-        wider.
-        """
-        rest = [other for other in larger if other != first]
-        otherwise = [other for other in rest if other.type != first.type]
-        return self._bare((otherwise or rest)[0])
+        return networks[nearest(latencies, ratio, limit, up_to_limit=up_to_limit)]
 
     def _with_attention(self, smaller: Choice, now: Snapshot) -> ResolvedPlacement | None:
         """A smaller network with the best placement so far; None where it has no such sites."""
@@ -163,26 +127,13 @@ class QueuedRelatives:
         if view is None or view.is_bare:
             placed = [one for one in now.able_to_win if not one.is_bare]
             view = next(iter(now.ordered(placed)), None)
-        if view is None or smaller in self._left_out:
+        if view is None:
             return None
         try:
             return relative(self._bench.plan, smaller, view.placement)
         except (PlacementError, BackboneError) as error:
-            self._worker.say(f"no attention is tried in {smaller}: {error}")
-            self._left_out.add(smaller)
+            self._leave_out(smaller, f"no attention is tried in {smaller}: {error}")
             return None
-
-    def _latencies(self, some: Sequence[Choice]) -> list[Latency | None]:
-        """Their latencies; None where one is not known here."""
-        networks = [self._bare(other) for other in some]
-        latencies: list[Latency | None] = [None] * len(some)
-        for at, network in enumerate(networks):
-            with suppress(TrainingError, MeasurementError):
-                latencies[at] = self._bench.latency(network, networks)
-        return latencies
-
-    def _bare(self, other: Choice) -> ResolvedPlacement:
-        return relative(self._bench.plan, other)
 
 
 def attention_latency(now: Snapshot) -> float:
@@ -202,26 +153,27 @@ def attention_latency(now: Snapshot) -> float:
     return statistics.median(tried.values()) if tried else 1.0
 
 
-def which_larger(latencies: Sequence[Latency | None], attention: float, limit: float | None) -> int:
-    """The larger network to try: the slowest one that is surely within the limit, else the one
-    nearest to attention's latency.
+def nearest(
+    latencies: Sequence[Latency | None],
+    ratio: float,
+    limit: float | None,
+    *,
+    up_to_limit: bool = False,
+) -> int:
+    """The network whose latency is nearest to a ratio, surely within the limit if one is.
 
     Args:
         latencies: of the networks; None: not known.
-        attention: its latency, in times of the bare backbone's.
+        ratio: the latency that is looked for, in times of the bare backbone's.
         limit: the recipe's; None: there is none.
+        up_to_limit: whether the slowest one within the limit is looked for, where one is.
 
     Returns:
         The index of the network.
     """
-    within = {
-        i: latency.ratio
-        for i, latency in enumerate(latencies)
-        if latency and limit is not None and latency.high <= limit
-    }
-    apart = [
-        math.inf if latency is None else abs(latency.ratio - attention) for latency in latencies
-    ]
-    if within:
-        return max(within, key=lambda i: within[i])
-    return apart.index(min(apart))
+    known = {at: latency for at, latency in enumerate(latencies) if latency}
+    within = {at: one for at, one in known.items() if limit is not None and one.high <= limit}
+    if within and up_to_limit:
+        return max(within, key=lambda at: within[at].ratio)
+    fitting = within or known
+    return min(fitting, key=lambda at: abs(fitting[at].ratio - ratio), default=0)

@@ -33,7 +33,7 @@ from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import objective_name
 from nas_attn.recipe.tables import is_cost
 from nas_attn.searching.keeping import not_kept
-from nas_attn.searching.phases.extras import Extras
+from nas_attn.searching.phases.extras import near_answer
 from nas_attn.searching.phases.family import QueuedRelatives
 from nas_attn.searching.phases.length import other_training
 from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
@@ -43,11 +43,9 @@ from nas_attn.searching.propose.untried import covers
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space.placement import BARE, ResolvedPlacement
-from nas_attn.space.search_space import FREE
 from nas_attn.storage.records import CandidateRow, Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.trial_book import TRIED, AskedTrial, attributes
-from nas_attn.training.measurer import Measurer
 from nas_attn.training.plan import backbone_number, bare_seeds, candidate_seeds, excesses
 
 # relatives of the backbone come after this share of the candidates: attention's cost is known then
@@ -86,16 +84,9 @@ class Search(TaskSource):
             objectives=self.recipe.objectives,
             evidence=lambda _: self.scores.known(),
         )
-        # a placement that is known to meet the limit stays known
-        self._met = False
         # whether it is known which metrics the first candidates differ in
         self._compared = False
-        self._extras = Extras(worker)
         self._family = QueuedRelatives(worker)
-        runs = self.queue.rows(purposes=[SEARCH], protocol=SEARCH)
-        end = bare_seeds(self.recipe).stop
-        # an earlier version went beyond, and a study keeps its order
-        self._within = all(row.run.seed < end for row in runs)
 
     @override
     def want(self, lease: Lease) -> bool:
@@ -107,19 +98,21 @@ class Search(TaskSource):
         begun = sum(trial.state in BEGUN for trial in trials)
         if begun >= planned:
             return False
-        within = self._check_limit()
         until = self.store.settings.screen_until
         if until is not None and self.worker.opened.database.now() > until:
             return self._ask_named(trials, lease)
         waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        covered = self._covered(trials, within=within) and not waiting
+        covered = not waiting and self._covered(trials)
         entered = (covered or begun >= LATE * planned) and self._family.enter(trials)
         last = min(planned // EVERY_NEAR, MOST_NEAR)
         if not waiting and not entered and begun >= planned - last:
-            self._extras.enter_near()
+            self._enter_near()
         exhausted = covered and not entered
-        self._keep(exhausted=exhausted)
-        return not exhausted and self._ask(lease)
+        if exhausted != self._is_exhausted:
+            # so that no command advises to go on
+            now = self.worker.opened.database.now() if exhausted else None
+            self.store.set(exhausted_at=now)
+        return not exhausted and self._begin(self.book.ask(self.space.parameters), lease)
 
     def _ask_named(self, trials: Sequence[FrozenTrial], lease: Lease) -> bool:
         """Enqueues the runs of what is tried though the time is over: the user's own placements and
@@ -132,76 +125,34 @@ class Search(TaskSource):
         self.store.set(trials=begun + len(named))
         if not named:
             return False
-        asked = self.book.ask(self.space.parameters, waiting=named[0])
-        return self._claim(asked, lease) or self.want(lease)
+        return self._begin(self.book.ask(self.space.parameters, waiting=named[0]), lease)
 
-    def _covered(self, trials: Sequence[FrozenTrial], *, within: bool) -> bool:
-        """Whether the sampler has nothing left to propose. `within`: one placement meets the limit,
-        so it knows which others may.
+    def _covered(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether the sampler has nothing left to propose. Raises RecipeError: no placement is
+        within the limits.
         """
-        if within and self.sampler.none_within(self.book.study):
+        if not self.sampler.none_within(self.book.study):
+            return covers(self.space, trials, 0)
+        rows = [row for row in self.store.candidates() if is_attention(row)]
+        if any(row.state in ("scored", "pruned") for row in rows):
             return True
-        return covers(self.space, trials, 0)
+        beyond = [row for row in rows if row.state == "infeasible"]
+        if len(beyond) < LEAST_MEASURED:
+            return covers(self.space, trials, 0)
+        least = min(beyond, key=lambda row: len(row.placement.assignments))
+        raise RecipeError(
+            f"the limits cannot be met: even '{least.placement}' is beyond them ({least.reason}),"
+            " and so is what is left; set higher limits in a new study"
+        )
 
-    def _keep(self, *, exhausted: bool) -> None:
-        """Writes down whether something is left to try, so that no command advises to go on."""
-        kept = self._is_exhausted
-        if exhausted and not kept:
-            self.store.set(exhausted_at=self.worker.opened.database.now())
-        elif kept and not exhausted:
-            self.store.set(exhausted_at=None)
+    def _enter_near(self) -> None:
+        near = near_answer(self.store, self.bench.plan)
+        if near is not None:
+            self.book.enqueue(self.space.values(near), {TRIED: near.text})
 
     @property
     def _is_exhausted(self) -> bool:
         return self.store.settings.exhausted_at is not None
-
-    def _check_limit(self) -> bool:
-        """Says whether a placement is known to meet the limit on latency, or none needs to.
-
-        Raises:
-            RecipeError: the measured latencies show that none of the space does.
-        """
-        space = self.space
-        measurer = self.bench.measurer
-        if measurer is None or space.spec.sites.originals == "search":
-            return True
-        limit = self.recipe.limits.latency_ratio(measurer.bare().reference_ms)
-        if limit is None:
-            return True
-        if self._met:
-            return True
-        over = 0
-        for row in self.store.candidates():
-            if row.placement == BARE or is_control(row.placement):
-                continue
-            if row.state == "infeasible":
-                over += 1
-            elif row.state in ("scored", "pruned"):
-                self._met = True
-        if not self._met and over >= LEAST_MEASURED:
-            self._check_fastest(limit, measurer)
-        return self._met
-
-    def _check_fastest(self, limit: float, measurer: Measurer) -> None:
-        """Raises RecipeError: each single module alone is known to take longer than the limit."""
-        bare = self.space.baselines()[0].values
-        alone = {}
-        for site, values in self.space.allowed.items():
-            for value in values:
-                if value not in FREE:
-                    single = self.space.resolve({**bare, site: value})
-                    alone[single.key] = single.placement
-        latencies = measurer.latencies(alone)
-        if not alone or not alone.keys() <= latencies.keys():
-            return
-        fastest = min(alone, key=lambda key: latencies[key].low)
-        if latencies[fastest].low > limit:
-            written = self.recipe.limits.latency_text(measurer.bare().reference_ms)
-            raise RecipeError(
-                f"{written} cannot be met: even the fastest single module, '{alone[fastest]}',"
-                f" takes {latencies[fastest].ratio:.2f} times as long as the bare backbone; set a"
-                " higher limit in a new study"
-            )
 
     @override
     def close(self) -> Ending | None:
@@ -230,35 +181,28 @@ class Search(TaskSource):
     def _open(self) -> int:
         return sum(row.state == "running" for row in self.store.candidates())
 
-    def _ask(self, lease: Lease) -> bool:
-        while True:
-            if self._claim(self.book.ask(self.space.parameters), lease):
-                return True
-            if covers(self.space, self.book.all(), 0):
-                return self.want(lease)
-
-    def _claim(self, asked: AskedTrial, lease: Lease) -> bool:
-        other = asked.outside
-        if other is None:
+    def _begin(self, asked: AskedTrial, lease: Lease) -> bool:
+        """Enqueues the runs of a trial; of the next one, if its network is that of an earlier
+        one.
+        """
+        if asked.outside is None:
             resolved = self.space.resolve(asked.values)
         else:
-            resolved = self.bench.plan.resolved(other)
-        key = resolved.key
-        number = asked.number
+            resolved = self.bench.plan.resolved(asked.outside)
         row = self.store.claim(
-            key,
+            resolved.key,
             placement=resolved.placement,
-            trial=number,
+            trial=asked.number,
             baseline=asked.baseline,
             lease=lease,
         )
-        if row is None:
-            first = self.store.candidate(key)
-            trial = "?" if first is None else first.trial
-            self.book.give_up(number, f"the same network as trial {trial}")
-            return False
-        self.queue.want(self._first_runs(row))
-        return True
+        if row is not None:
+            self.queue.want(self._first_runs(row))
+            return True
+        first = self.store.candidate(resolved.key)
+        trial = "?" if first is None else first.trial
+        self.book.give_up(asked.number, f"the same network as trial {trial}")
+        return self.want(lease)
 
     def _first_runs(self, row: CandidateRow) -> list[Run]:
         """The runs that a candidate begins with. The others of a searched one follow, unless its
@@ -274,7 +218,7 @@ class Search(TaskSource):
         if row.is_bare:
             seeds = list(bare_seeds(self.recipe))
         else:
-            seeds = candidate_seeds(self.recipe, row.trial, within=self._within)
+            seeds = candidate_seeds(self.recipe, row.trial)
         numbers = {seed: backbone_number(self.recipe, seed) for seed in seeds}
         return [
             Run(row.key, row.placement, seed, number, priority=PRIORITY)
@@ -315,7 +259,10 @@ class Search(TaskSource):
         runs = [r for r in of_search if r.state != "withdrawn"]
         reasons = {row_of_run.state: row_of_run.reason for row_of_run in runs}
         if "pruned" in reasons:
-            self._finish(row, lease, "pruned", self._why_pruned(row))
+            scores = self.store.scores(row.key, protocol=SEARCH)
+            epochs = several(max((s.score.epochs for s in scores), default=0), "epoch")
+            why = f"not among the best third after {epochs}, all objectives together"
+            self._finish(row, lease, "pruned", why)
         elif "failed" in reasons:
             self._finish(row, lease, "failed", reasons["failed"])
         elif not runs:
@@ -379,7 +326,7 @@ class Search(TaskSource):
         measurer = self.bench.measurer
         latency = None
         if measurer:
-            latency = measurer.known(self._resolved(row))
+            latency = measurer.known(self.bench.plan.resolved(row.placement))
         limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
         over = max(excesses(self.recipe, row.cost or {}, latency).values(), default=0.0)
         over = max(over, SAME) if row.state == "infeasible" else min(over, 0.0)
@@ -395,17 +342,17 @@ class Search(TaskSource):
         assert candidate is not None
         if self.store.scores(row.run.key, protocol=SEARCH):
             return True
-        checked = self.bench.check(self._resolved(candidate), self._companions(row.run.key))
+        checked = self.bench.check(
+            self.bench.plan.resolved(candidate.placement), self._companions(row.run.key)
+        )
         self.store.set_cost(row.run.key, checked.cost, lease)
         limit_ms = self.recipe.limits.max_latency_ms
         keeps = self.space.spec.sites.originals == "keep"
         if checked.reason and candidate.is_bare and checked.latency and limit_ms and keeps:
-            fits = self._family.within_limit()
-            smaller = f" like {fits[0]}, which takes {fits[1].ms:.3g} ms" if fits else ""
             raise RecipeError(
                 f"limits.max_latency_ms = {limit_ms:g} cannot be met: the bare backbone itself"
                 f" takes {checked.latency.ms:.3g} ms here, and attention adds more; set a higher"
-                f" limit in a new study, or search a smaller backbone{smaller}"
+                " limit in a new study, or search a smaller backbone"
             )
         if checked.reason:
             self._finish(candidate, lease, "infeasible", checked.reason)
@@ -433,9 +380,8 @@ class Search(TaskSource):
         ):
             return True
         scored = [r for r in self.store.candidates() if r.state == "scored"]
-        few = sum(r.placement != BARE and not is_control(r.placement) for r in scored) < TO_COMPARE
         return (
-            few
+            sum(map(is_attention, scored)) < TO_COMPARE
             or TRIED in self.book.all()[row.trial].user_attrs
             or self.scores.among_best(run.key, score.rung)
         )
@@ -485,13 +431,9 @@ class Search(TaskSource):
         wanted = measurer.open_keys(
             [other for other in rows if other != key], self.recipe.latency.tolerance
         )
-        return [self._resolved(rows[other]) for other in wanted[:COMPANIONS]]
+        return [self.bench.plan.resolved(rows[other].placement) for other in wanted[:COMPANIONS]]
 
-    def _resolved(self, row: CandidateRow) -> ResolvedPlacement:
-        return self.bench.plan.resolved(row.placement)
 
-    def _why_pruned(self, row: CandidateRow) -> str:
-        epochs = max(
-            (s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0
-        )
-        return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"
+def is_attention(row: CandidateRow) -> bool:
+    """Whether a candidate is the study's backbone with attention."""
+    return row.placement != BARE and not is_control(row.placement)

@@ -16,9 +16,8 @@ from nas_attn.answer.answer import Answer
 from nas_attn.answer.choosing import notation
 from nas_attn.answer.headline import nothing_recommended
 from nas_attn.answer.length import LAST_SHARE
-from nas_attn.answer.progress import seconds_per_epoch, time_left
+from nas_attn.answer.progress import seconds_per_epoch
 from nas_attn.answer.reading import answer, blocks_done, families, keep_family, unfinished
-from nas_attn.answer.rounds import FURTHER
 from nas_attn.answer.validation import Family, TestedNetwork
 from nas_attn.answer.validation_forecast import finalists, once_each
 from nas_attn.errors import DataError, StudyError
@@ -206,8 +205,6 @@ class Validation(TaskSource):
         self.worker.say(f"{which}: {row.run.placement}{how_it_failed(row)}")
 
 
-# of the test's share of the time: reading a study of many short runs takes time, too
-LEAST_SHARE = 0.25
 # largest share of the remaining time for a test
 CAUTION = 0.85
 
@@ -224,12 +221,10 @@ class Testing(Validation):
 
     @override
     def want(self, lease: Lease) -> bool:
-        if (
-            len(families(self.store)) == self._before
-            and not unfinished(self.store)
-            and (family := self._planned()) is not None
-        ):
-            begin(self.worker.opened, family)
+        if len(families(self.store)) == self._before and not unfinished(self.store):
+            family = self._planned()
+            if family is not None:
+                begin(self.worker.opened, family)
         return super().want(lease)
 
     def _planned(self) -> Family | None:
@@ -275,22 +270,8 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
     each_s = [
         seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks
     ]
-    training_s = (
-        sum(each_s) * opened.recipe.target_training.rungs[-1] / worker.store.workers.at_once()
-    )
-    return family, training_s + len(family.networks) * _beside_s(opened, epoch_s)
-
-
-def _beside_s(opened: OpenStudy, epoch_s: float) -> float:
-    """What a run takes beside its epochs, at the pace of the last ones, divided by the workers:
-    networks are built, results are read.
-    """
-    rows = opened.store.queue.rows(purposes=FURTHER)
-    run_s = epoch_s * opened.recipe.training.rungs[-1]
-    pace_s = time_left([row.finished_at for row in rows if row.finished_at], 1, lambda: run_s)
-    if pace_s is None:
-        return 0.0
-    return max(0.0, pace_s - run_s / opened.store.workers.at_once())
+    epochs = opened.recipe.target_training.rungs[-1]
+    return family, sum(each_s) * epochs / worker.store.workers.at_once()
 
 
 def cut(opened: OpenStudy) -> None:
@@ -323,18 +304,16 @@ def _withdraw_rest(store: StudyStore) -> None:
             store.release(lease)
 
 
-def must_test(worker: Worker, runs: int) -> bool:
-    """Whether further seeds end here, in a search with a time: after so many more runs, the longest
-    form of its test would not fit any more; or, where not even the shortest fits, the time is over.
+def is_test_due(worker: Worker) -> bool:
+    """Whether further seeds end here, in a search with a time: the time of its test has come, and
+    one fits into what is left; or hardly anything does.
     """
-    block = block_of(worker)
     settings = worker.store.settings
-    if settings.ends_at is None or settings.test_from is None:
+    now = worker.opened.database.now()
+    if settings.ends_at is None or settings.test_from is None or now < settings.test_from:
+        return False
+    left_s = settings.ends_at - now
+    if left_s < (settings.ends_at - settings.test_from) * LAST_SHARE / TESTING:
         return True
-    left_s = settings.ends_at - worker.opened.database.now()
-    end_s = settings.ends_at - settings.test_from
-    if block is None or CAUTION * left_s < FEWEST_BLOCKS * block[1]:
-        return left_s < end_s * LAST_SHARE / TESTING
-    family, block_s = block
-    needed_s = block_s * (runs / len(family.networks) + MOST_BLOCKS / CAUTION)
-    return left_s < max(needed_s, LEAST_SHARE * end_s)
+    block = block_of(worker)
+    return block is not None and FEWEST_BLOCKS * block[1] <= CAUTION * left_s

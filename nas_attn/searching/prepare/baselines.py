@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 
@@ -40,7 +40,7 @@ class Queued:
     # in the study's space; None if the space does not contain it
     values: Values | None
     # its name as a baseline or control; None if it is none
-    baseline: str | None
+    baseline: str | None = None
     # as the user has named it; None if nobody has
     typed: str | None = None
 
@@ -156,7 +156,7 @@ def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, Resolve
 
 
 def first_queue(
-    recipe: Recipe, plan: Plan, trials: int, own: Sequence[UserTrial] = ()
+    recipe: Recipe, plan: Plan, trials: int, own: Sequence[Queued] = ()
 ) -> list[Queued]:
     """Lists what a search tries before its sampler proposes anything: the bare backbone, the user's
     own placements, then the other baselines and the controls. So a search that ends early has tried
@@ -181,17 +181,17 @@ def first_queue(
         known[resolved.key] = Queued(resolved, None, name)
     queue = dict(list(known.items())[:1])
     for trial in own:
-        same = known.get(trial.resolved.key)
-        baseline = None if same is None else same.baseline
-        mine = Queued(trial.resolved, trial.values, baseline, typed=trial.typed)
-        queue.setdefault(trial.resolved.key, mine)
+        key = trial.resolved.key
+        queue.setdefault(
+            key, replace(known.get(key, trial), values=trial.values, typed=trial.typed)
+        )
     for key, one in known.items():
         queue.setdefault(key, one)
     return list(queue.values())
 
 
 def expected_queue(
-    recipe: Recipe, plan: Plan, trials: int, own: Sequence[UserTrial] = ()
+    recipe: Recipe, plan: Plan, trials: int, own: Sequence[Queued] = ()
 ) -> list[Queued]:
     """Lists what a new study tries without asking its sampler: `first_queue`, and the bare
     relatives of the backbone that come late.
@@ -211,56 +211,35 @@ def expected_queue(
     return queue
 
 
-def enqueue_first(opened: OpenStudy, own: Sequence[UserTrial] = ()) -> None:
+def enqueue_first(opened: OpenStudy, own: Sequence[Queued] = ()) -> None:
     """Puts `first_queue` into the study's queue; what is queued already keeps its place. Raises the
     study's number of trials if it is too small for the user's own placements.
     """
     for one in first_queue(opened.recipe, study_plan(opened.store), opened.trials, own):
-        if one.typed is None or not _is_known(opened, one.typed, one.resolved.key):
-            _enqueue(opened, one)
+        candidate = None if one.typed is None else opened.store.candidate(one.resolved.key)
+        if candidate is not None:
+            warnings.warn(
+                f"'{one.typed}' is trial {candidate.trial} already ({candidate.state})",
+                NasAttnWarning,
+                stacklevel=2,
+            )
+            continue
+        named = {BASELINE: one.baseline, TRIED: one.typed}
+        attributes = {name: text for name, text in named.items() if text is not None}
+        with opened.database.creating():
+            if one.values is not None:
+                opened.book.enqueue(one.values, attributes)
+            else:
+                opened.book.enqueue_outside(one.resolved.text, attributes)
     if own:
         opened.store.set(trials=max(opened.trials, trials_to_try_all(opened)))
 
 
-def _is_known(opened: OpenStudy, typed: str, key: str) -> bool:
-    """Whether the study has begun this network; says so."""
-    candidate = opened.store.candidate(key)
-    if candidate is None:
-        return False
-    warnings.warn(
-        f"'{typed}' is trial {candidate.trial} already ({candidate.state})",
-        NasAttnWarning,
-        stacklevel=2,
-    )
-    return True
-
-
-def _enqueue(opened: OpenStudy, one: Queued) -> None:
-    attributes: dict[str, str] = {}
-    if one.baseline is not None:
-        attributes[BASELINE] = one.baseline
-    if one.typed is not None:
-        attributes[TRIED] = one.typed
-    with opened.database.creating():
-        if one.values is not None:
-            opened.book.enqueue(one.values, attributes)
-        else:
-            opened.book.enqueue_outside(one.resolved.text, attributes)
-
-
-@dataclass(frozen=True, slots=True)
-class UserTrial:
-    typed: str
-    resolved: ResolvedPlacement
-    # its values in the study's space; None if the space does not contain it
-    values: Values | None
-
-
-def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
+def user_trials(plan: Plan, placements: Iterable[str]) -> list[Queued]:
     """The user's placements, each network once; writes nothing. Raises PlacementError: one does not
     fit this backbone.
     """
-    trials_by_key: dict[str, UserTrial] = {}
+    trials_by_key: dict[str, Queued] = {}
     for typed in placements:
         resolved = plan.resolved(parse(typed))
         if resolved.other is not None:
@@ -269,7 +248,7 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
             values = plan.space.values(resolved)
         except PlacementError:
             values = None
-        trials_by_key.setdefault(resolved.key, UserTrial(typed, resolved, values))
+        trials_by_key.setdefault(resolved.key, Queued(resolved, values, typed=typed))
     return list(trials_by_key.values())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import CONFIRM, ROUND
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.searching.prepare.baselines import enqueue_first, user_trials
@@ -14,29 +13,11 @@ from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.searching.prepare.taking_over import take_over
 from nas_attn.storage.opening import OpenStudy, create_study, open_study
 from nas_attn.storage.records import Fingerprint
-from nas_attn.storage.store import StudyStore
 from nas_attn.system.waiting import ignore
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.images import keep_inventory, keep_or_compare
 from nas_attn.training.measurer import to_text
-from nas_attn.training.plan import Build, Plan, kept_sites, plan_for, study_plan
-from nas_attn.training.tasks.data import data_of
-from nas_attn.training.trainer import check_trainings
-
-
-def plan_recipe(
-    recipe: Recipe, *, build: Build | None = None, store: StudyStore | None = None
-) -> Plan:
-    """A recipe's backbone, sites (with `store`: those that the study began with) and space. Loads
-    the data, trains nothing.
-    """
-    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
-    kept = None
-    if store is not None:
-        keep_or_compare(store, recipe, dataset)
-        kept = kept_sites(store)
-    check_trainings(recipe, dataset)
-    return plan_for(recipe, dataset, build=build, kept=kept)
+from nas_attn.training.plan import Build, study_plan
 
 
 def begin(

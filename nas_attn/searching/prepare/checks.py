@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 
 from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.recipe.recipe import Recipe
@@ -22,62 +21,23 @@ from nas_attn.training.starts import given_weights, pick_device, read_weights, w
 
 def check(plan: SearchPlan) -> None:
     """Checks a plan before anything is written. Raises UserError: it cannot be carried out."""
-    for fits in CHECKS:
-        fits(plan)
-
-
-def this_process(plan: SearchPlan) -> None:
-    """Checks that the device, the user's functions, the sampler and the trackers are here."""
-    check_here(plan.recipe, device=plan.device, build=plan.build, evaluator=plan.evaluator)
-
-
-def images(plan: SearchPlan) -> None:
-    """Checks that the images are those of a known study."""
+    recipe = plan.recipe
+    check_here(recipe, device=plan.device, build=plan.build, evaluator=plan.evaluator)
+    if plan.source is not None:
+        check_source(recipe, plan.source.recipe)
     if plan.study is not None:
-        keep_or_compare(plan.study.store, plan.recipe, plan.dataset)
-
-
-def limits(plan: SearchPlan) -> None:
-    """Checks that the limits leave room for attention. A study that began before this was checked
-    goes on.
-    """
-    if plan.is_new:
+        keep_or_compare(plan.study.store, recipe, plan.dataset)
+    elif plan.is_new:
+        # a study that began before this was checked goes on
         check_limits(plan.networks)
-
-
-def placements(plan: SearchPlan) -> None:
-    """Checks that the user's own placements and networks can be built, and have weights to start
-    from.
-    """
-    for control in named_controls(plan.recipe, plan.networks).values():
+    for control in named_controls(recipe, plan.networks).values():
         networks = plan.networks.like(control.other)
         networks.bare(0)
         for needed in wanted_weights(networks.recipe):
             given_weights(networks, needed)
-    if plan.tried:
-        user_trials(plan.networks, plan.tried)
-
-
-def source(plan: SearchPlan) -> None:
-    """Checks that the networks of the study from which it takes over can be equal to its own."""
-    if plan.source is not None:
-        check_source(plan.recipe, plan.source.recipe)
-
-
-def weights(plan: SearchPlan) -> None:
-    """Reads the weights that the trainings start from. A known study without any needs no look."""
-    if plan.study is None or wanted_weights(plan.recipe):
+    user_trials(plan.networks, plan.tried)
+    if plan.study is None or wanted_weights(recipe):
         check_weights(plan.networks)
-
-
-CHECKS: Sequence[Callable[[SearchPlan], None]] = (
-    this_process,
-    source,
-    images,
-    limits,
-    placements,
-    weights,
-)
 
 
 def check_here(

@@ -14,12 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from torch import nn
 
 from nas_attn.answer.validation import validation_epochs
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import several
 from nas_attn.recipe import tasks
-from nas_attn.recipe.recipe import Recipe
+from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.baselines import expected_queue, user_trials
 from nas_attn.searching.prepare.fitting import (
@@ -38,7 +40,7 @@ from nas_attn.searching.prepare.fitting import (
 from nas_attn.searching.prepare.search_plan import SearchPlan
 from nas_attn.system.wrapping import Line
 from nas_attn.training.evaluators import EvaluatorRun, evaluator_of
-from nas_attn.training.numerics import new_arithmetic, threads_for
+from nas_attn.training.numerics import Threads, new_arithmetic, threads_for
 from nas_attn.training.plan import session_s
 from nas_attn.training.starts import pick_device
 from nas_attn.training.tasks.data import data_of
@@ -72,8 +74,6 @@ class TimedSearch:
     """Epochs of this usual length; None: the recipe says how long the target trains."""
     speed: Speed
     images: ImageCounts
-    enough_s: float | None = None
-    """The time in which runs as the target says would fit, where these are shorter; else None."""
 
     @cached_property
     def epochs(self) -> float:
@@ -85,12 +85,8 @@ class TimedSearch:
     def before_s(self) -> float:
         """Seconds of trainings of the bare backbone before the first candidate."""
         training = self.recipe.training
-        lengths_s = 0.0
-        if self.enough_s is not None:
-            lengths_s = self.speed.lengths_s(self.recipe.target_training.rungs[-1])
-        elif self.guess is not None:
-            # it is compared with twice as long
-            lengths_s = self.speed.lengths_s(self.guess, 2 * self.guess)
+        # the usual length is compared with twice as long
+        lengths_s = self.speed.lengths_s(3 * (self.guess or 0))
         if training.start != "backbone":
             return lengths_s
         epochs = training.backbones * training.backbone_epochs
@@ -117,8 +113,7 @@ class TimedSearch:
         left_s = seconds - self.before_s
         if self.images.few and not stated:
             most = min(most, most_of_few(left_s, self.speed, self.epochs))
-        longer = self.guess is None and self.enough_s is None
-        return fitted(left_s, self.speed, self.epochs, most=most, longer=longer)
+        return fitted(left_s, self.speed, self.epochs, most=most, longer=self.guess is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +130,6 @@ class TimeUse:
     """The shortest time in which networks can be compared that train as the target says, where this
     one is too short for it.
     """
-    brief: bool = False
-    """Whether candidates train more briefly than the target, for lack of time."""
     few: bool = False
     """Whether each seed divides few images anew."""
 
@@ -288,27 +281,48 @@ def timed_search(plan: SearchPlan, *, workers: int, threads: int | None = None) 
     assert dataset is not None
     images = ImageCounts(len(dataset.train), len(dataset.validation), dataset.divide is not None)
     recipe, guess = with_usual_length(plan.recipe, images.trained)
-    training = recipe.training
-    bare = plan.networks.bare(0)
-    trainer = Trainer(
-        training,
+    epoch_s = epoch_seconds(
+        recipe.training,
         dataset,
+        plan.networks.bare(0),
+        images,
         device=device,
-        threads=threads_for(training, threads, workers=workers),
-        arithmetic=new_arithmetic(training, dataset.task, device, bare=bare),
+        threads=threads_for(recipe.training, threads, workers=workers),
     )
-    epoch_s = epoch_seconds(trainer, bare, training.rungs[-1], images)
     return TimedSearch(recipe, guess, Speed(epoch_s, workers, session_s(recipe)), images)
 
 
-def epoch_seconds(trainer: Trainer, model: nn.Module, epochs: int, images: ImageCounts) -> float:
-    """Seconds of an epoch and its score in a training of so many epochs, by a few of its steps:
-    short trainings and long ones run their steps differently on a GPU. Trains the network.
+def epoch_seconds(
+    section: TrainingSection,
+    dataset: Dataset,
+    bare: nn.Module,
+    images: ImageCounts,
+    *,
+    device: torch.device,
+    threads: Threads,
+) -> float:
+    """Seconds of an epoch and its score, by a few steps of a whole training: short trainings and
+    long ones run their steps differently on a GPU.
+
+    Args:
+        section: the training.
+        dataset: of which a batch is used.
+        bare: the network, which is trained.
+        images: to train on, and to score on.
+        device: of the training.
+        threads: intra-op threads of the training.
     """
-    size = trainer.section.step_size
-    steps = math.ceil(images.trained / size)
+    trainer = Trainer(
+        section,
+        dataset,
+        device=device,
+        threads=threads,
+        arithmetic=new_arithmetic(section, dataset.task, device, bare=bare),
+    )
+    steps = math.ceil(images.trained / section.step_size)
     # scoring takes a third of a training step
-    return trainer.step_s(model, steps * epochs) * (steps + images.validated / size / 3)
+    scored = images.validated / section.step_size / 3
+    return trainer.step_s(bare, steps * section.rungs[-1]) * (steps + scored)
 
 
 def _epoch_of_task(recipe: Recipe, plan: SearchPlan) -> float | None:
@@ -334,18 +348,14 @@ def _use(timed: TimedSearch, seconds: float, stated: int, *, wanted: bool) -> tu
     """What a search does with its time, and for how many rounds; `wanted`: a person wants the
     stated candidates in any case.
     """
-    fit = timed.fit(seconds, most=stated, stated=wanted)
-    enough_s = timed.enough_s
-    if fit is None:
-        fit = Fit(min(LEAST_TRIALS, stated))
-        enough_s = timed.least_s
+    found = timed.fit(seconds, most=stated, stated=wanted)
+    fit = found or Fit(min(LEAST_TRIALS, stated))
     use = TimeUse(
         seconds=seconds,
         workers=timed.speed.workers,
         stated=stated,
         trials=stated if wanted else fit.trials,
-        enough_s=enough_s,
-        brief=timed.enough_s is not None,
+        enough_s=timed.least_s if found is None else None,
         few=timed.images.few,
     )
     return use, fit.rounds
@@ -413,7 +423,7 @@ def time_lines(estimate: SearchEstimate) -> list[Line]:
     if use is None:
         return lines
     lines.insert(0, Line(f"{duration(use.seconds)}: {_use_text(use, estimate.guess)}", "plan"))
-    if estimate.smallest_difference is not None and (use.enough_s is None or use.brief):
+    if estimate.smallest_difference is not None and use.enough_s is None:
         points = 100 * estimate.smallest_difference
         lines.append(Line(f"this search can show a gain of about {points:.1f} points", "shows"))
     return lines
@@ -475,12 +485,6 @@ def _whole(estimate: SearchEstimate, epoch_s: float, total_s: float) -> str:
 def _use_text(use: TimeUse, guess: int | None) -> str:
     if use.enough_s is not None:
         would_do = f"--time {math.ceil(use.enough_s / 60)}m would do"
-        if use.brief:
-            return (
-                "too short for a recommendation. Candidates are trained more briefly than the"
-                " target, which shows what learns early, and each one's latency;"
-                f" {would_do}"
-            )
         return f"too short to compare anything, it holds little but baselines; {would_do}"
     many = several(use.trials, "candidate")
     if use.trials < use.stated:

@@ -18,7 +18,7 @@ from nas_attn.answer.rounds import CONFIRMED, MOST_BESIDE
 from nas_attn.model.features import is_control
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.searching.prepare.baselines import FEWEST_TRIALS, UserTrial, expected_queue
+from nas_attn.searching.prepare.baselines import FEWEST_TRIALS, Queued, expected_queue
 from nas_attn.training.plan import Plan, bare_seeds
 
 # the fewest candidates that can be compared: the bare backbone, and one module at all sites three
@@ -60,9 +60,6 @@ SEEDS_PER_LENGTH = 2
 # many that takes from scratch (research/notes/trust.md)
 MOST_SEEDS_PER_LENGTH = 8
 USUAL_SEEDS_PER_LENGTH = 4
-# times the usual length: on 3,200 photographs, from random weights, the three networks of libraries
-# that were trained so long gained clearly up to it (research/notes/published.md)
-OFTEN_NEEDED = 4
 
 
 # ------------------------------------------------------------------------ what fits into a time
@@ -175,47 +172,6 @@ def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
     yield 1
 
 
-def found_length_s(speed: Speed, usual: int, needed: int) -> float:
-    """The shortest time of a search that begins with the usual length, finds how many epochs are
-    needed, and trains for so many.
-    """
-    tried = [usual]
-    while tried[-1] < 2 * needed:
-        tried.append(2 * tried[-1])
-    return least_s(speed, needed) + speed.lengths_s(*tried)
-
-
-@dataclass(frozen=True, slots=True)
-class LongerTarget:
-    """A length that networks often need, where the usual one is a guess."""
-
-    epochs: int
-    seconds: float
-    """The shortest time of a search that finds it and trains so long."""
-
-
-def longer_target(
-    speed: Speed, usual: int, *, images: float, seconds: float, pretrained: bool
-) -> LongerTarget | None:
-    """What it takes if the usual length is too short, as it often is from random weights.
-
-    Args:
-        speed: of trainings here.
-        usual: epochs.
-        images: to train on.
-        seconds: of the search.
-        pretrained: whether the target starts from trained weights.
-
-    Returns:
-        None: not known of so few images, or it fits into these seconds, too.
-    """
-    if pretrained or images < tasks.FEW_TRAINING_IMAGES:
-        return None
-    epochs = OFTEN_NEEDED * usual
-    needed_s = found_length_s(speed, usual, epochs)
-    return LongerTarget(epochs, needed_s) if needed_s > seconds else None
-
-
 def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     """For how many epochs the bare backbone is trained beside the search's own runs."""
     searched = recipe.training.rungs[-1]
@@ -278,7 +234,7 @@ def planned_epochs(
     trials: int,
     *,
     rounds: int | None = None,
-    own: Sequence[UserTrial] = (),
+    own: Sequence[Queued] = (),
 ) -> PlannedEpochs:
     """Says how a search shares its epochs between the means, if attention may have an effect. Of
     further seeds, larger and smaller networks get as many as they may have then.

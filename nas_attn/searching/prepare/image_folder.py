@@ -1,5 +1,5 @@
 """The search of a folder of images with a class each: its network, the size of its images and its
-length, by the time that it has.
+number of candidates, by the time that it has.
 
 From published weights, the network is the one that people would deploy, at the size of its weights;
 in less time, its images shrink. From random weights, it is the largest of a few in which enough
@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from nas_attn.data.taking import take
 from nas_attn.errors import DataError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
-from nas_attn.recipe.recipe import Recipe, TrainingSection
+from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.sections import FEW_VALIDATED, InputSize, height_and_width
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.target import AUTO, target_table
@@ -44,20 +44,13 @@ from nas_attn.searching.prepare.estimate import (
     time_lines,
     with_usual_length,
 )
-from nas_attn.searching.prepare.fitting import (
-    Fit,
-    LongerTarget,
-    Speed,
-    longer_target,
-    shorter_lengths,
-)
+from nas_attn.searching.prepare.fitting import Fit, Speed
 from nas_attn.storage.opening import begun_study
 from nas_attn.system.wrapping import Line
-from nas_attn.training.numerics import new_arithmetic, threads_for
+from nas_attn.training.numerics import threads_for
 from nas_attn.training.plan import session_s
 from nas_attn.training.starts import no_weights, pick_device
 from nas_attn.training.tasks.data import input_of
-from nas_attn.training.trainer import Trainer
 
 # time for a folder, if none is given
 HOUR_S = 3600.0
@@ -135,8 +128,6 @@ class FolderSearch:
     """Why images have this size, as a sentence; empty: the images decide, or the time."""
     shrunk: Shrunk | None = None
     """None: images are as large as those of the weights, or nobody knows how large these are."""
-    longer: LongerTarget | None = None
-    """What it takes if the study finds a longer target; None: that is not to be expected."""
 
 
 # ------------------------------------------------------------------------------- how it is chosen
@@ -147,8 +138,17 @@ def plan_folder(request: FolderRequest) -> FolderSearch:
 
     Raises:
         DataError: it is no folder of one folder per class, or too much for the time.
+        BackboneError: the published weights that it is to start from are not there.
     """
-    said = _said(request)
+    # without a slash at its end
+    where = f"folder:{Path(request.folder)}"
+    table: dict[str, Any] = {
+        "name": study_name(Path(request.folder).resolve().name),
+        "space": "small",
+        "backbone": {"name": USUAL_NET},
+        "data": {"name": where},
+    }
+    said = recipe_from(table, where=where, overrides=dict(request.settings))
     begun = begun_study(said.name, request.storage)
     if begun is not None and begun.recipe.data.name == said.data.name:
         return FolderSearch(
@@ -157,51 +157,58 @@ def plan_folder(request: FolderRequest) -> FolderSearch:
             workers=request.workers,
             known=begun.candidates,
         )
-    folder = _read(request, said)
-    options: list[FolderOption] = []
+    reason = ""
+    weights = said.target.weights
+    if not {"target.start", "target.weights"} & request.settings.keys():
+        lacking = no_weights(said.backbone.name)
+        reason = "" if lacking is None else lacking.reason
+        weights = "default" if lacking is None else None
+    inventory = take(request.folder, splits=said.data.splits, channels=said.data.channels)
+    folder = _Folder(request, said, weights, inventory)
+    options: list[_Option] = []
     for network in folder.networks():
         options.append(folder.option(network))
         if options[-1].fits_well:
             break
-    chosen = _chosen(folder, options)
+    chosen = _chosen(request, options)
+    shrunk = None
+    if weights is not None and chosen.network.input != options[0].network.input:
+        shrunk = Shrunk(options[0].network.input.size, options[0].timed.least_s)
     return FolderSearch(
         recipe=chosen.recipe,
         seconds=request.seconds,
         workers=request.workers,
         timed=chosen.timed,
-        no_weights=folder.no_weights,
+        no_weights=reason,
         why_size=chosen.network.input.why,
-        shrunk=_shrunk(options[0], chosen),
-        longer=_longer(chosen, request.seconds),
+        shrunk=shrunk,
     )
 
 
-class Network(NamedTuple):
+class _Network(NamedTuple):
     """A network that a search could take, and what it is fed."""
 
     backbone: str
     input: InputProposal
-    weights: str | None
-    """`default`, a file, or None: random ones."""
 
 
-class FolderOption(NamedTuple):
+class _Option(NamedTuple):
     """A network with its recipe, how long it takes, and what fits into the time."""
 
-    network: Network
+    network: _Network
     recipe: Recipe
     timed: TimedSearch
     fit: Fit | None
 
     @property
     def fits_well(self) -> bool:
-        """Whether nothing less costly need be tried. From published weights, each pixel counts for
+        """Whether nothing less costly need be tried. From trained weights, each pixel counts for
         more than the number of candidates.
         """
-        if self.fit is None or self.network.weights is not None:
-            return self.fit is not None
         enough = ENOUGH_OF_FEW if self.timed.images.few else ENOUGH_CANDIDATES
-        return self.fit.trials >= enough
+        if self.recipe.target.weights is not None:
+            enough = 1
+        return self.fit is not None and self.fit.trials >= enough
 
 
 @dataclass(frozen=True)
@@ -211,12 +218,8 @@ class _Folder:
     request: FolderRequest
     said: Recipe
     """The user's settings; what else it says is not chosen yet."""
-    named: str | None
-    """The network that the user names."""
     weights: str | None
     """`default`, a file, or None: random ones."""
-    no_weights: str
-    """Why it does not start from published weights; empty: it does, or the user says how."""
     inventory: Inventory
 
     @cached_property
@@ -233,36 +236,34 @@ class _Folder:
             few = "validation" not in counts and validated < FEW_VALIDATED
         return ImageCounts(trained, validated, few)
 
-    def networks(self) -> list[Network]:
+    def networks(self) -> Iterator[_Network]:
         """The networks to choose from, the most costly first."""
-        name = self.named or USUAL_NET
+        is_named = "backbone.name" in self.request.settings
+        name = self.said.backbone.name
         if self.weights is not None:
-            inputs = self._inputs_of_weights(name, self.weights)
-            return [Network(name, taken, self.weights) for taken in inputs]
-        shapes = list(RANDOM_NETS)
-        if self.images.trained < tasks.FEW_TRAINING_IMAGES:
+            for taken in self._inputs_of_weights(name, self.weights):
+                yield _Network(name, taken)
+            return
+        shapes = [(name, side) for side in RANDOM_SIDES] if is_named else list(RANDOM_NETS)
+        if not is_named and self.images.trained < tasks.FEW_TRAINING_IMAGES:
             # it was no better than ResNet-8 on 500 and on 900 images (research/folders), and takes
             # the time of two further seeds
             shapes.remove(DEEPER_NET)
-        if self.named is not None:
-            shapes = [(name, side) for side in RANDOM_SIDES]
-        networks = [Network(name, self._input(name, side), None) for name, side in shapes]
         # small images are not enlarged, and a stated size stays, so that several sides may be one
-        return list(dict.fromkeys(networks))
+        yield from dict.fromkeys(_Network(one, self._input(one, side)) for one, side in shapes)
 
     def _inputs_of_weights(self, backbone: str, weights: str) -> list[InputProposal]:
         """What a network with trained weights is fed: as these want it, then smaller images."""
-        own = self._input(backbone, RANDOM_SIDES[0], weights)
+        inputs = [self._input(backbone, RANDOM_SIDES[0], weights)]
         known = weights_input(backbone, weights)
         if self.said.data.size is not None or only_side(backbone, weights) is not None:
-            return [own]
+            return inputs
         if known is None or known.size is None:
             return list(dict.fromkeys(self._input(backbone, side) for side in RANDOM_SIDES))
-        inputs = [own]
         for side in SHRUNK_SIDES:
             size, fit = self.inventory.proposed(side, least=side)
             if math.prod(height_and_width(size)) < math.prod(height_and_width(inputs[-1].size)):
-                inputs.append(own._replace(size=size, fit=fit, why=""))
+                inputs.append(inputs[0]._replace(size=size, fit=fit, why=""))
         return inputs
 
     def _input(self, backbone: str, side: int, weights: str | None = None) -> InputProposal:
@@ -281,114 +282,57 @@ class _Folder:
             )
         return InputProposal(stated, self.said.data.fit, proposed.channels)
 
-    def recipe(
-        self, network: Network, trials: int | None = None, rungs: list[int] | None = None
-    ) -> Recipe:
-        """The recipe with a network, and what the user says.
-
-        Args:
-            network: what is trained.
-            trials: candidates; None: not known yet.
-            rungs: epochs of the search's runs; None: as long as the target.
+    def option(self, network: _Network) -> _Option:
+        """Times a network, and finds how many candidates fit. Raises BackboneError: the published
+        weights that it is to start from are not there.
         """
-        is_long = self.request.seconds > LONG_S
-        training = self._training(network)
-        if rungs is not None:
-            training["rungs"] = rungs
-        data: dict[str, Any] = {
-            "name": self.said.data.name,
-            "size": network.input.size,
-            "fit": network.input.fit,
-            "channels": network.input.channels,
-            "broken_images": "skip",
-        }
-        search = {"trials": trials or 1, "confirm_seeds": 2 if is_long else 1}
-        table = {
-            "name": self.said.name,
-            "space": "plug_and_play" if search["trials"] >= MANY_TRIALS else "small",
-            "backbone": {"name": network.backbone},
-            "data": data,
-            "target": dict(target_table("scratch" if network.weights is None else "weights")),
-            "training": training,
-            "latency": {"session_seconds": 3.0 if is_long else 1.0},
-            "search": search,
-        }
-        return recipe_from(table, where=data["name"], overrides=dict(self.request.settings))
-
-    def _training(self, network: Network) -> dict[str, Any]:
-        """How a network is trained, as far as the user does not say it."""
-        stated = PRESET_STATED & self.request.settings.keys()
-        if network.weights is not None and not stated:
-            # the preset for trained weights says it all
-            return {}
-        task = tasks.find(tasks.USUAL_TASK, network.backbone)
-        pace = tasks.usual_pace(task, "folder:", self.images.trained)
-        training: dict[str, Any] = {
-            "batch_size": pace.batch_size,
-            "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
-        }
-        preset = _preset(network.backbone)
-        if preset is not None and not stated:
-            training["preset"] = preset
-        return training
-
-    def option(self, network: Network) -> FolderOption:
-        """Times a network. Raises BackboneError: the published weights that it is to start from are
-        not there.
-        """
-        recipe = self.recipe(network)
+        recipe = self._recipe(network, trials=1)
         whole, guess = with_usual_length(recipe, self.images.trained)
-        epoch_s = _epoch_s(whole, self)
-        speed = Speed(epoch_s, self.request.workers, session_s(recipe))
+        speed = Speed(_epoch_s(whole, self), self.request.workers, session_s(recipe))
         timed = TimedSearch(whole, guess, speed, self.images)
-        return self.fitted(network, recipe, timed)
-
-    def fitted(self, network: Network, recipe: Recipe, timed: TimedSearch) -> FolderOption:
-        """The option with as many candidates as fit."""
         fit = timed.fit(self.request.seconds)
         if fit is not None:
-            rungs = timed.recipe.training.rungs
-            recipe = self.recipe(network, fit.trials, None if recipe.target_is_open else rungs)
-            whole = recipe
-            if timed.guess is not None:
-                whole = recipe.with_length(timed.guess, searched=rungs[-1])
-            timed = replace(timed, recipe=whole)
-        return FolderOption(network, recipe, timed, fit)
+            recipe = self._recipe(network, fit.trials)
+            whole, guess = with_usual_length(recipe, self.images.trained)
+            timed = TimedSearch(whole, guess, speed, self.images)
+        return _Option(network, recipe, timed, fit)
 
+    def _recipe(self, network: _Network, trials: int) -> Recipe:
+        """The recipe with a network, and what the user says."""
+        is_long = self.request.seconds > LONG_S
+        where = self.said.data.name
+        table = {
+            "name": self.said.name,
+            "space": "plug_and_play" if trials >= MANY_TRIALS else "small",
+            "backbone": {"name": network.backbone},
+            "data": {
+                "name": where,
+                "size": network.input.size,
+                "fit": network.input.fit,
+                "channels": network.input.channels,
+                "broken_images": "skip",
+            },
+            "target": dict(target_table("scratch" if self.weights is None else "weights")),
+            "training": self._training(network.backbone),
+            "latency": {"session_seconds": 3.0 if is_long else 1.0},
+            "search": {"trials": trials, "confirm_seeds": 2 if is_long else 1},
+        }
+        return recipe_from(table, where=where, overrides=dict(self.request.settings))
 
-def _said(request: FolderRequest) -> Recipe:
-    """The recipe of what the user says. Raises RecipeError: it is wrong."""
-    # without a slash at its end
-    where = f"folder:{Path(request.folder)}"
-    table = {
-        "name": study_name(Path(request.folder).resolve().name),
-        "space": "small",
-        "backbone": {"name": USUAL_NET},
-        "data": {"name": where},
-    }
-    return recipe_from(table, where=where, overrides=dict(request.settings))
-
-
-def _read(request: FolderRequest, said: Recipe) -> _Folder:
-    """Looks at the images, and for weights. Raises DataError: it is no folder of one folder per
-    class.
-    """
-    settings = request.settings
-    inventory = take(request.folder, splits=said.data.splits, channels=said.data.channels)
-    reason = ""
-    weights = said.target.weights
-    if not {"target.start", "target.weights"} & settings.keys():
-        lacking = no_weights(said.backbone.name)
-        reason = "" if lacking is None else lacking.reason
-        weights = "default" if lacking is None else None
-    return _Folder(
-        request=request,
-        said=said,
-        named=said.backbone.name if "backbone.name" in settings else None,
-        weights=weights,
-        no_weights=reason,
-        inventory=inventory,
-    )
+    def _training(self, backbone: str) -> dict[str, Any]:
+        """How a network is trained, as far as the user does not say it."""
+        stated = PRESET_STATED & self.request.settings.keys()
+        if self.weights is not None and not stated:
+            # the preset for trained weights says it all
+            return {}
+        task = tasks.find(tasks.USUAL_TASK, backbone)
+        pace = tasks.usual_pace(task, "folder:", self.images.trained)
+        preset = None if stated else _preset(backbone)
+        return {
+            "batch_size": pace.batch_size,
+            "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
+            **({} if preset is None else {"preset": preset}),
+        }
 
 
 @functools.cache
@@ -400,95 +344,45 @@ def _preset(backbone: str) -> str | None:
 
 
 def _epoch_s(recipe: Recipe, folder: _Folder) -> float:
-    """Seconds of an epoch of the bare backbone, by a few steps of the target's training on
-    noise. Raises BackboneError: the published weights that it is to start from are not there.
+    """Seconds of an epoch of the bare backbone, by a few steps of its training on noise, which
+    costs as much as photographs in memory. Raises BackboneError: the published weights that it is
+    to start from are not there.
     """
     section = recipe.target_training
     shape = (recipe.data.channels or 3, *height_and_width(recipe.data.size or 64))
     classes = len(folder.inventory.classes)
     device = pick_device(folder.request.device)
     count = max(2, round(min(section.step_size, folder.images.trained)))
-    noise = _noise(count, shape, classes, device)
+    noise = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+    split = Split(
+        InMemory(torch.from_numpy(noise)).to(device),
+        torch.arange(count, device=device) % classes,
+        classes,
+        (0.5,) * shape[0],
+        (0.25,) * shape[0],
+    )
+    names = tuple(map(str, range(classes)))
+    dataset = Dataset("noise", split, split, names, shape, "", lambda: split)
     published = section.start == "pretrained" and section.weights == "default"
     model = build(recipe.backbone, input_shape=shape, classes=classes, pretrained=published)
-    trainer = Trainer(
-        section,
-        noise,
-        device=device,
-        threads=threads_for(section, workers=folder.request.workers),
-        arithmetic=new_arithmetic(section, noise.task, device, bare=model),
-    )
-    return epoch_seconds(trainer, model, section.rungs[-1], folder.images)
+    threads = threads_for(section, workers=folder.request.workers)
+    return epoch_seconds(section, dataset, model, folder.images, device=device, threads=threads)
 
 
-def _noise(images: int, shape: tuple[int, int, int], classes: int, device: torch.device) -> Dataset:
-    """A data set of noise, which costs as much as photographs in memory."""
-    noise = np.random.default_rng(0).integers(0, 256, (images, *shape), dtype=np.uint8)
-    labels = torch.arange(images, device=device) % classes
-    pixels = InMemory(torch.from_numpy(noise)).to(device)
-    split = Split(pixels, labels, classes, (0.5,) * shape[0], (0.25,) * shape[0])
-    names = tuple(map(str, range(classes)))
-    return Dataset("noise", split, split, names, shape, "", lambda: split)
-
-
-def _chosen(folder: _Folder, options: list[FolderOption]) -> FolderOption:
-    """The last option, if it fits well; else the one with the most candidates; else the fastest,
-    whose candidates train more briefly than the target. Raises DataError: nothing fits.
+def _chosen(request: FolderRequest, options: list[_Option]) -> _Option:
+    """The last option, if it fits well; else the one with the most candidates. Raises DataError:
+    nothing fits.
     """
     if options[-1].fits_well:
         return options[-1]
     fitting = [(option.fit.trials, option) for option in options if option.fit is not None]
     if fitting:
         return max(fitting, key=lambda pair: pair[0])[1]
-    fastest = min(options, key=lambda option: option.timed.speed.epoch_s)
-    for brief in _briefer(folder, fastest):
-        if brief.fit is not None:
-            return brief
-    least_s = fastest.timed.least_s
+    least_s = min(option.timed.least_s for option in options)
     raise DataError(
-        f"'{folder.request.folder}' is too much for {duration(folder.request.seconds)} here: the"
-        f" shortest search takes {duration(least_s)}, so give it --time"
-        f" {math.ceil(least_s / 60)}m, or a smaller backbone"
-    )
-
-
-def _briefer(folder: _Folder, option: FolderOption) -> Iterator[FolderOption]:
-    """The same network, whose candidates train for a half, a quarter … of the target's epochs,
-    unless the user says for how many.
-    """
-    whole = option.timed
-    if "training.rungs" in folder.request.settings:
-        return
-    for epochs in shorter_lengths(whole.recipe.target_training.rungs[-1], with_itself=False):
-        recipe = option.recipe
-        if whole.guess is None:
-            recipe = folder.recipe(option.network, rungs=[epochs])
-            searched = recipe
-        else:
-            # the study finds out itself how long it can train
-            searched = recipe.with_length(whole.guess, searched=epochs)
-        timed = replace(whole, recipe=searched, enough_s=whole.least_s)
-        yield folder.fitted(option.network, recipe, timed)
-
-
-def _shrunk(largest: FolderOption, chosen: FolderOption) -> Shrunk | None:
-    """Why the chosen images are smaller than those of the weights; None if they are not."""
-    if chosen.network.weights is None or chosen.network.input == largest.network.input:
-        return None
-    return Shrunk(largest.network.input.size, largest.timed.least_s)
-
-
-def _longer(chosen: FolderOption, seconds: float) -> LongerTarget | None:
-    """What it takes if the study finds a longer target than the usual one."""
-    timed = chosen.timed
-    if timed.guess is None or timed.enough_s is not None:
-        return None
-    return longer_target(
-        timed.speed,
-        timed.guess,
-        images=timed.images.trained,
-        seconds=seconds,
-        pretrained=chosen.network.weights is not None,
+        f"'{request.folder}' is too much for {duration(request.seconds)} here: the shortest search"
+        f" takes {duration(least_s)}, so give it --time {math.ceil(least_s / 60)}m, or a smaller"
+        " backbone"
     )
 
 
@@ -518,7 +412,7 @@ def folder_lines(
         lines.append(Line(_shrunk_text(recipe.data.size, search.shrunk), "shrunk"))
     if search.no_weights:
         lines.append(Line(_no_weights_text(search.no_weights), "weights"))
-    lines.append(Line(f"{_target_text(search, search.timed.guess)}{to_change}", "target"))
+    lines.append(Line(f"{_target_text(recipe, search.timed.guess)}{to_change}", "target"))
     lines += time_lines(estimate)
     images = max(1, round(search.timed.images.validated))
     lines.append(Line(f"1 of {images} validation images is {100 / images:.1f} points", "one image"))
@@ -531,22 +425,18 @@ def _network_text(recipe: Recipe, speed: Speed) -> str:
         side = f" at {_pixels(recipe.data.size)} pixels"
         if only_side(recipe.backbone.name, recipe.target.weights):
             side += ", the only size that it takes"
+    # where the network needs another optimizer than most
+    training = recipe.target_training
+    by = f", trained by {training.optimizer}" if training.preset == LAYER_NORM_PRESET else ""
     return (
-        f"{recipe.backbone.name}{side}{_optimizer_text(recipe.target_training)}:"
-        f" {speed.epoch_s:.2g} s an epoch, {speed.workers} at a time"
+        f"{recipe.backbone.name}{side}{by}: {speed.epoch_s:.2g} s an epoch, {speed.workers} at a"
+        " time"
     )
 
 
 def _pixels(size: InputSize) -> str:
     height, width = height_and_width(size)
     return f"{height} × {width}"
-
-
-def _optimizer_text(training: TrainingSection) -> str:
-    """`, trained by AdamW`, where the network needs another optimizer than most; else empty."""
-    if training.preset != LAYER_NORM_PRESET:
-        return ""
-    return f", trained by {training.optimizer}"
 
 
 def _shrunk_text(size: InputSize | None, shrunk: Shrunk) -> str:
@@ -571,20 +461,16 @@ def _no_weights_text(reason: str) -> str:
     )
 
 
-def _target_text(search: FolderSearch, guess: int | None) -> str:
+def _target_text(recipe: Recipe, guess: int | None) -> str:
     """How long the target trains, and how it starts."""
-    target = search.recipe.target_training
+    target = recipe.target_training
     starts = {None: "from random weights", "default": "from the published weights"}
     start = starts.get(target.weights, f"from {target.weights}")
     if guess is None:
         return f"{several(target.rungs[-1], 'epoch')} with attention {start}"
-    often = ""
-    if search.longer is not None:
-        minutes = math.ceil(search.longer.seconds / 60)
-        often = f"; {search.longer.epochs} are often needed: --time {minutes}m would do for them"
     return (
         f"as long as the bare backbone needs {start}: it is trained for {guess} epochs,"
-        f" {2 * guess} … until twice as long is not clearly better{often}"
+        f" {2 * guess} … until twice as long is not clearly better"
     )
 
 
@@ -594,18 +480,14 @@ def folder_as_json(search: FolderSearch, estimate: SearchEstimate | None) -> dic
     target = recipe.target_training
     is_known = not recipe.target_is_open
     shared: dict[str, Any] = {"study": recipe.name, "trials": recipe.search.trials}
-    enough_s = None
     if estimate is not None:
         shared = estimate_as_json(estimate)
-        enough_s = None if estimate.time is None else estimate.time.enough_s
     return {
         **shared,
         "start": target.start,
         "epochs": target.rungs[-1] if is_known else None,
         "usual_epochs": None if search.timed is None else search.timed.guess,
         "searched_epochs": recipe.training.rungs[-1] if is_known else None,
-        "enough_seconds": enough_s,
-        "longer": None if search.longer is None else asdict(search.longer),
         "backbone": recipe.backbone.name,
         "size": recipe.data.size,
         "shrunk": None if search.shrunk is None else asdict(search.shrunk),

@@ -6,14 +6,13 @@ import warnings
 from collections.abc import Iterator
 
 import optuna
-from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas_attn.errors import RecipeError
 from nas_attn.recipe.tables import SAMPLERS, Sampler
-from nas_attn.searching.propose.history import Space
+from nas_attn.searching.propose.history import Distributions, Space
 from nas_attn.space.search_space import Values
 from nas_attn.system.importing import load_object
 
@@ -90,8 +89,8 @@ def _made(name: str, *, seed: int, trials: int) -> BaseSampler:
 
 
 def _draw(sampler: BaseSampler, study: Study, trial: FrozenTrial, space: Space) -> Values:
-    several = {site: choices for site, choices in space.items() if not choices.single()}
-    drawn = sampler.sample_relative(study, trial, dict[str, CategoricalDistribution](several))
+    several: Distributions = {site: one for site, one in space.items() if not one.single()}
+    drawn = sampler.sample_relative(study, trial, several)
     values: Values = {}
     for site, choices in space.items():
         value = choices.choices[0]

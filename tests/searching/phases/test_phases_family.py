@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from command_line import Nas, nas  # noqa: F401
+from plans_made import plan_recipe
 from torch import nn
 
 import nas_attn as na
@@ -18,7 +19,7 @@ from nas_attn.errors import BackboneError, PlacementError
 from nas_attn.model.features import is_control
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.searching.prepare import baselines
-from nas_attn.searching.prepare.beginning import begin, plan_recipe
+from nas_attn.searching.prepare.beginning import begin
 from nas_attn.searching.run import taking_part
 from nas_attn.space.search_space import other_of
 from nas_attn.storage.opening import open_study

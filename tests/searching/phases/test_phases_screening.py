@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from plans_made import plan_recipe
 from runs_made import sessions
 
 from nas_attn.errors import RecipeError
@@ -148,15 +149,15 @@ def test_a_failed_candidate_is_not_within_the_limit_of_the_latency(table: Path) 
         while len(store.candidates()) < 15:
             assert search.want(lock)
         failed, *others = (row for row in store.candidates() if row.placement != BARE)
-        store.end_candidate(failed.key, state="failed", reason="it raised", lease=lock)
-        for row in others:
-            store.end_candidate(row.key, state="infeasible", reason="too slow", lease=lock)
         # each module takes twice as long as the bare backbone
         ratios = {row.key: math.log(1 + 2 * len(modules(row.placement))) for row in others}
         here = from_text(str(store.fingerprint))
         for made in sessions(6, ratios, 0.001):
             store.add_session(replace(made, fingerprint=here), owner="test")
-        with pytest.raises(RecipeError, match="cannot be met: even the fastest single module"):
+        search._finish(failed, lock, "failed", "it raised")
+        for row in others:
+            search._finish(row, lock, "infeasible", "too slow")
+        with pytest.raises(RecipeError, match="cannot be met: even"):
             search.want(lock)
 
     with_worker(changes, act)
@@ -168,7 +169,7 @@ def modules(placement: Placement) -> list[str]:
 
 def test_what_a_person_has_named_is_tried_though_the_time_is_over(table: Path) -> None:
     opened = beginning.begin(load_recipe("table.toml", overrides={"search.confirm_seeds": 0}), URL)
-    plan = beginning.plan_recipe(opened.recipe)
+    plan = plan_recipe(opened.recipe)
     named = ["stage2.block1@block=eca", "stage1=simam stage3=eca"]
     for one in baselines.user_trials(plan, named):
         # behind all baselines

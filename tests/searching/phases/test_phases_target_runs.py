@@ -18,6 +18,7 @@ import pytest
 import torch
 from command_line import Nas
 from PIL import Image
+from plans_made import plan_recipe
 
 import nas_attn as na
 from nas_attn.answer.answer import answer_with
@@ -31,7 +32,6 @@ from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.phases import testing
 from nas_attn.searching.phases.retraining import FIRST_RETRAINING
 from nas_attn.searching.phases.testing import FIRST_SEED
-from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
@@ -118,7 +118,7 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
 
 def test_a_named_placement_is_tested_where_nothing_is_recommended(searched: Path) -> None:
     opened = open_study("tiny")
-    plan = beginning.plan_recipe(opened.recipe)
+    plan = plan_recipe(opened.recipe)
     nothing = answer_with(snapshot(opened.store), None)
     named = testing.ValidationRequest(placements=("stage1=simam",))
     family = testing.family_of(opened, nothing, plan, named)
@@ -135,7 +135,7 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     searched: Path, limit: float | None, chance: float, tested: bool
 ) -> None:
     opened = open_study("tiny")
-    now, plan = snapshot(opened.store), beginning.plan_recipe(opened.recipe)
+    now, plan = snapshot(opened.store), plan_recipe(opened.recipe)
     bet = next(view for view in reversed(now.ordered(now.baselines)) if view.placement != BARE)
     likely = Comparison(bet.key, str(bet.placement), Gain(0.01, probability=chance), None)
     assert recommended(now) is not None
@@ -334,7 +334,7 @@ def test_killed_in_every_phase_by_several_workers(
     )
     na.search(recipe, storage=url, say=lambda line: None)
     opened = open_study("killed", url)
-    plan = beginning.plan_recipe(opened.recipe)
+    plan = plan_recipe(opened.recipe)
     family = testing.family_of(opened, answer(opened.store), plan, testing.ValidationRequest())
     testing.begin(opened, family)
     killed = 0

@@ -5,6 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from plans_made import plan_recipe
 
 import nas_attn as na
 from nas_attn.errors import NasAttnWarning
@@ -71,7 +72,7 @@ def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampl
 def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Path) -> None:
     na.search("table.toml", trials=5, overrides={"search.confirm_seeds": 0}, say=silent)
     opened = opening.open_study("table", URL)
-    plan = beginning.plan_recipe(opened.recipe)
+    plan = plan_recipe(opened.recipe)
     for trial in baselines.user_trials(plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]):
         baselines.enqueue_first(opened, [trial])
         baselines.enqueue_first(opened, [trial])

@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy
 import torch
 from command_line import Nas
+from plans_made import plan_recipe
 
 import nas_attn as na
 from nas_attn.answer.progress import further_runs
@@ -197,7 +198,7 @@ def test_a_failing_candidate_is_recorded_with_its_reason_and_not_proposed_again(
 
 
 def test_limits_make_candidates_infeasible_without_training_them(table: Path) -> None:
-    plan = beginning.plan_recipe(load_recipe("table.toml"))
+    plan = plan_recipe(load_recipe("table.toml"))
     bare = plan.cost(plan.resolved(BARE))["params"]
     changes = {**SMALL, "limits.max_parameters": bare + 50}
     study = na.search("table.toml", overrides=changes, say=lambda line: None)
@@ -273,7 +274,7 @@ class Mortal:
 def test_a_worker_killed_at_an_infeasible_candidate_leaves_nothing_that_never_ends(
     table: Path, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = beginning.plan_recipe(load_recipe("table.toml"))
+    plan = plan_recipe(load_recipe("table.toml"))
     bare = plan.cost(plan.resolved(BARE))["params"]
     changes = {"search.baselines": "bare", "limits.max_parameters": bare, "search.trials": 3}
     recipe = load_recipe("table.toml", overrides={**SMALL, **changes})
