@@ -55,8 +55,8 @@ from nas_attn.space.placement import ResolvedPlacement
 from nas_attn.storage.records import Score
 from nas_attn.system.importing import load_object
 from nas_attn.system.waiting import Interrupted, StopNow
+from nas_attn.training.checkpoints import CheckpointSlot
 from nas_attn.training.faults import message, said, show_traceback
-from nas_attn.training.run import CheckpointSlot
 
 WAY_OUT = (
     "score the network that the evaluator was given, or name the one that you score with"

@@ -27,7 +27,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -110,23 +110,16 @@ def execution_on(section: TrainingSection, device: torch.device) -> Execution:
     return section.execution
 
 
-def possible(arithmetic: Arithmetic, section: TrainingSection, device: torch.device) -> Arithmetic:
-    """Gives an arithmetic without what this machine cannot do. A precision that the recipe names is
-    computed everywhere, if slowly.
+def lacks(arithmetic: Arithmetic, section: TrainingSection, device: torch.device) -> str:
+    """Gives what of an arithmetic this machine cannot do; empty: nothing. A precision that the
+    recipe names is computed everywhere, if slowly.
     """
-    if (
-        arithmetic.precision == "bfloat16"
-        and section.precision == "auto"
-        and not _has_bfloat16(device)
-    ):
-        arithmetic = replace(arithmetic, precision="float32")
+    low = arithmetic.precision == "bfloat16"
+    if low and section.precision == "auto" and not _has_bfloat16(device):
+        return "bfloat16"
     if arithmetic.tf32 != "none" and not _has_tf32(device):
-        arithmetic = replace(arithmetic, tf32="none")
-    if arithmetic.fused and not fused_in(section, device):
-        arithmetic = replace(arithmetic, fused=False)
-    if arithmetic.execution == "cuda-graph" and device.type != "cuda":
-        arithmetic = replace(arithmetic, execution="eager")
-    return arithmetic
+        return "TF32"
+    return ""
 
 
 def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
@@ -277,24 +270,18 @@ def study_arithmetic(
         batches = UNEVEN if store.settings.batches is None else FILLED
         new = new_arithmetic(recipe.training, tasks.of(recipe), device, bare=bare, batches=batches)
         text = store.arithmetics.put_once(name, new.text)
-    agreed = read_arithmetic(store, text)
-    here = possible(agreed, recipe.training, device)
-    if here.comparable != agreed.comparable:
-        lacking = agreed.precision if here.precision != agreed.precision else "its arithmetic"
-        raise StudyError(
-            f"study '{store.name}' is trained by machines of another kind, and this one lacks"
-            f" {lacking}: use machines of one kind, or begin a study with training.precision ="
-            " 'float32'"
-        )
-    return here
-
-
-def read_arithmetic(store: StudyStore, text: str) -> Arithmetic:
-    """Reads an arithmetic that a study has kept. Raises StorageError: the text is damaged."""
     try:
-        return Arithmetic.from_text(text)
+        agreed = Arithmetic.from_text(text)
     except (TypeError, ValueError) as error:
         raise StorageError(
             f"study '{store.name}' cannot be read (its arithmetic: {error}): restore the database"
             " from a backup"
         ) from None
+    lacking = lacks(agreed, recipe.training, device)
+    if lacking:
+        raise StudyError(
+            f"study '{store.name}' is trained by machines of another kind, and this one lacks"
+            f" {lacking}: use machines of one kind, or begin a study with training.precision ="
+            " 'float32'"
+        )
+    return agreed

@@ -24,6 +24,8 @@ from nas_attn.system.importing import load_object
 BY_STEP = ("OneCycleLR", "CyclicLR")
 # the recipe's `ema` is the decay per so many parts of an epoch
 KEPT_PER = 100
+# Updates of the average: each one costs as much as a layer
+AVERAGES_PER_EPOCH = 25
 # a larger share of untrained weights in a scored average gives a warning
 MOST_KEPT = 0.5
 # numbers that a CPU's vector register holds, at most
@@ -373,6 +375,13 @@ class WeightAverage:
         self._live = {name: t for name, t in tensors.items() if t.is_floating_point()}
         self._average = {name: t.detach().clone() for name, t in self._live.items()}
 
+    def follow(self, batch: int, steps: int, ema: float) -> None:
+        """Updates the average after a batch of an epoch of so many steps, if it is due."""
+        interval = max(1, steps // AVERAGES_PER_EPOCH)
+        since = batch % interval
+        if since == 0 or batch == steps:
+            self.update(ema ** (KEPT_PER / steps * (since or interval)))
+
     @torch.no_grad()
     def update(self, keep: float) -> None:
         """One step: average = keep * average + (1 - keep) * weights."""
@@ -387,6 +396,12 @@ class WeightAverage:
     def load(self, state: dict[str, Tensor]) -> None:
         for name, tensor in self._average.items():
             tensor.copy_(state[name])
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Leaves the averaged weights in the network."""
+        for name, live in self._live.items():
+            live.copy_(self._average[name])
 
     @contextmanager
     def installed(self) -> Iterator[None]:

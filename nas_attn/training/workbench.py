@@ -65,8 +65,6 @@ from nas_attn.training.measurer import Measurer
 from nas_attn.training.numerics import (
     execution_on,
     intra_op_threads,
-    possible,
-    read_arithmetic,
     study_arithmetic,
     threads_for,
 )
@@ -354,26 +352,14 @@ class Workbench:
         return self._test_split
 
     def _test(self, run: Run, model: nn.Module, split: Split) -> Score:
-        """The score of a network of the built-in trainer, in the arithmetic of its run."""
+        """The score of a network of the built-in trainer."""
         epochs = self.recipe.training.rungs[-1]
         with (
             own_fault("testing it", self.device),
-            self._trainer(run.seed, self._arithmetic_of(run)) as trainer,
+            self._trainer(run.seed) as trainer,
             intra_op_threads(self._threads.number),
         ):
             return trainer.score(model, split, seed=run.seed, epochs=epochs)
-
-    def _arithmetic_of(self, run: Run) -> Arithmetic | None:
-        """What a run was computed in."""
-        computed_in = self.arithmetic
-        for stored in self.store.scores(run.key, protocol=run.protocol):
-            if (stored.score.seed, stored.backbone) != (run.seed, run.backbone):
-                continue
-            computed_in = self.arithmetic
-            if stored.score.arithmetic is not None:
-                kept = read_arithmetic(self.store, stored.score.arithmetic)
-                computed_in = possible(kept, self.recipe.training, self.device)
-        return computed_in
 
     def _keep_labels(self, protocol: str, seed: int) -> None:
         """Stores the labels of the validation images, and of the test images for their scores."""
@@ -520,7 +506,7 @@ class Workbench:
         rungs: Sequence[int] | None = None,
     ) -> tuple[Score, ...]:
         """Trains from a run's last checkpoint. `rungs`: None takes the recipe's."""
-        with self._trainer(run.seed, self.arithmetic) as trainer:
+        with self._trainer(run.seed) as trainer:
             return trainer.fit(
                 model,
                 seed=run.seed,
@@ -531,7 +517,7 @@ class Workbench:
             )
 
     @contextmanager
-    def _trainer(self, seed: int, arithmetic: Arithmetic | None) -> Iterator[Trainer]:
+    def _trainer(self, seed: int) -> Iterator[Trainer]:
         """A trainer on the images of this seed, which pauses between steps for latency sessions."""
         # with data of its own, an evaluator trains
         assert self.dataset is not None
@@ -542,7 +528,7 @@ class Workbench:
                 device=self.device,
                 batch_hook=hold.yield_,
                 threads=self._threads,
-                arithmetic=arithmetic,
+                arithmetic=self.arithmetic,
             )
 
     def _settle(self) -> None:

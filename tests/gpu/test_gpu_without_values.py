@@ -4,7 +4,7 @@ mixes devices, waits for the device within an epoch, or copies to or from the ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -22,9 +22,9 @@ from nas_attn.data.pixels import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
 from nas_attn.recipe import recipe, tasks
 from nas_attn.space import notation, search_space
-from nas_attn.training import run as runs
+from nas_attn.training.checkpoints import Checkpoints
 from nas_attn.training.parameters import FUSED, LearningRates
-from nas_attn.training.run import NO_CALLBACKS, Climb, RunCheckpoints, TrainingState
+from nas_attn.training.run import Run
 from nas_attn.training.trainer import Trainer
 
 FLIP = recipe.Augment(name="flip")
@@ -66,6 +66,16 @@ def settings(**changes: Any) -> recipe.TrainingSection:
     )
 
 
+class Kept(Checkpoints):
+    """Keeps payloads as they are."""
+
+    def __init__(self, saved: dict[str, Any]) -> None:
+        vars(self)["saved"] = saved
+
+    def write(self, payload: Mapping[str, Any], epochs: int) -> None:
+        self.saved.update(payload)
+
+
 class Training:
     """A training on the GPU, epoch by epoch."""
 
@@ -76,22 +86,11 @@ class Training:
         self.saved: dict[str, Any] = {}
         self.run = self.new_run()
 
-    def new_run(self) -> TrainingState:
-        section = self.trainer.section
-        return TrainingState(
-            self.model,
-            section,
-            LearningRates(0.1),
-            arithmetic=self.trainer.arithmetic,
-            steps=self.trainer.dataset.train.steps(section.step_size),
-            checkpoints=RunCheckpoints(self, ""),
-        )
-
-    def load(self) -> bytes | None:
-        return b"saved" if self.saved else None
-
-    def save(self, blob: bytes, epochs: int) -> None:
-        pass
+    def new_run(self) -> Run:
+        run = Run(self.trainer, self.model, LearningRates(0.1), checkpoints=Kept(self.saved))
+        run.progress.end = 2
+        run.step = run.stepper(4)
+        return run
 
     def places(self) -> list[tuple[tuple[int, ...], str]]:
         """Shape and device of each tensor that a checkpoint holds."""
@@ -106,23 +105,9 @@ class Training:
         epoch is drawn, and copied to the device, with the first one.
         """
         with ExitStack() as watching:
-            self._climb(LateWatch(self.trainer.dataset.train, watch, watching))._epoch()
-
-    def _climb(self, split: LateWatch) -> Climb:
-        climb = Climb(
-            section=self.trainer.section,
-            train=split,  # type: ignore[arg-type]
-            scored=lambda: pytest.fail("there is no rung here"),
-            hook=self.trainer.hook,
-            run=self.run,
-            step=self.trainer.stepper(self.run, 4),
-            callbacks=NO_CALLBACKS,
-            seed=0,
-            peak=0.1,
-        )
-        climb.pace = runs.HostPace(self.trainer.device)
-        self.run.end = 2
-        return climb
+            split: Any = LateWatch(self.trainer.dataset.train, watch, watching)
+            self.run.train = split
+            self.run.epoch()
 
 
 class LateWatch:
@@ -309,7 +294,6 @@ def test_a_checkpoint_comes_back_to_the_device(
 ) -> None:
     subject = Training(settings(optimizer=optimizer))
     subject.epoch(Watch(reading=1))
-    monkeypatch.setattr(runs, "encode", lambda payload: subject.saved.update(payload) or b"")
     subject.run.save()
     before = subject.places()
     assert len(before) > 10
@@ -317,13 +301,10 @@ def test_a_checkpoint_comes_back_to_the_device(
     def on_the_host(value: Any) -> Any:
         return value.cpu() if isinstance(value, Tensor) and value.is_cuda else value
 
-    monkeypatch.setattr(runs, "decode", lambda blob, fits: tree_map(on_the_host, subject.saved))
     monkeypatch.setattr(torch, "set_rng_state", lambda state: None)
     subject.run = subject.new_run()
-    state = runs.read_slot(subject, "")
-    assert state is not None
-    subject.run.resume(state, [2])
-    assert subject.run.epoch == 1
+    subject.run.resume(tree_map(on_the_host, subject.saved), [2])
+    assert subject.run.progress.epoch == 1
     assert subject.places() == before
     watch = Watch(reading=1)
     subject.epoch(watch)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,7 +24,7 @@ from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training import numerics
-from nas_attn.training.numerics import PLAIN, new_arithmetic, possible, threads_for
+from nas_attn.training.numerics import PLAIN, lacks, new_arithmetic, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
@@ -133,16 +132,16 @@ def test_one_seed_gives_the_same_bits_beside_other_work(digits: Dataset) -> None
     assert values(beside) == values(scores)
 
 
-def test_a_machine_without_bfloat16_computes_in_float32_unless_the_recipe_names_it(
+def test_a_machine_without_bfloat16_is_known_unless_the_recipe_names_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert possible(LOW, SECTION, CPU) == FULL
-    named = SECTION.model_copy(update={"precision": "bfloat16"})
-    assert possible(LOW, named, CPU) == LOW
+    assert lacks(LOW, SECTION, CPU) == "bfloat16"
+    assert lacks(replace(FULL, tf32="convolutions"), SECTION, CPU) == "TF32"
+    assert not lacks(LOW, SECTION.model_copy(update={"precision": "bfloat16"}), CPU)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert possible(LOW, SECTION, CPU) == LOW
-    assert possible(FULL, SECTION, CPU) == FULL
+    assert not lacks(LOW, SECTION, CPU)
+    assert not lacks(FULL, SECTION, CPU)
 
 
 def fit(
@@ -182,49 +181,18 @@ def test_each_score_says_how_it_was_computed(digits: Dataset) -> None:
     assert low[0].metrics["loss"] != full[0].metrics["loss"]
 
 
-@pytest.mark.parametrize("stop_after", [2, 6])
 @pytest.mark.parametrize(
     ("began", "here"), [(LOW, FULL), (FULL, LOW), (replace(FULL, batches=UNEVEN), FULL)]
 )
-def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
-    digits: Dataset,
-    tmp_path: Path,
-    began: Arithmetic,
-    here: Arithmetic,
-    stop_after: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    slot = FileSlot(tmp_path / "slot")
-    with pytest.raises(Interrupted):
-        fit(digits, slot, stop_after=stop_after, computes=began)
-    assert values(fit(digits, slot, computes=here)) == values(fit(digits, computes=began))
-
-
-def test_where_a_machine_cannot_do_the_same_the_run_does_not_go_on(
-    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_goes_on_only_in_the_arithmetic_that_it_began_with(
+    digits: Dataset, tmp_path: Path, began: Arithmetic, here: Arithmetic
 ) -> None:
     slot = FileSlot(tmp_path / "slot")
     with pytest.raises(Interrupted):
-        fit(digits, slot, stop_after=6, computes=LOW)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    with pytest.raises(CheckpointError, match=r"bfloat16 .* another kind"):
-        fit(digits, slot, computes=FULL)
-
-
-def test_a_checkpoint_from_before_goes_on_with_batches_as_they_were(
-    digits: Dataset, tmp_path: Path
-) -> None:
-    slot, uneven = FileSlot(tmp_path / "slot"), replace(FULL, batches=UNEVEN)
-    with pytest.raises(Interrupted):
-        fit(digits, slot, stop_after=6, computes=uneven)
-    payload = torch.load(slot.path, weights_only=True)
-    del payload["arithmetic"]
-    torch.save(payload, slot.path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        again = fit(digits, slot, computes=FULL)
-    assert values(again)[-1] == values(fit(digits, computes=uneven))[-1]
+        fit(digits, slot, stop_after=6, computes=began)
+    with pytest.raises(CheckpointError, match=rf"{began.precision} .* another kind"):
+        fit(digits, slot, computes=here)
+    assert values(fit(digits, slot, computes=began)) == values(fit(digits, computes=began))
 
 
 def test_an_arithmetic_that_cannot_be_read_is_named(digits: Dataset, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -119,6 +120,19 @@ def test_a_rung_writes_a_checkpoint_and_a_finished_training_is_read_back(tmp_pat
     )
     assert told == [1, 3]
     assert_same(again, finished)
+
+
+def test_a_checkpoint_of_an_earlier_commit_is_continued(tmp_path: Path) -> None:
+    """Of be09d58b, stopped in the second epoch."""
+    kept = Path(__file__).parent / "assets" / "checkpoint_before.pt"
+    shutil.copy(kept, tmp_path / "slot")
+    (model, scores), (whole, expected) = fit(tmp_path / "slot"), fit(tmp_path / "whole")
+    assert [score.epochs for score in scores] == [1, 3]
+    # written on another kind of CPU, perhaps
+    for score, other in zip(scores, expected, strict=True):
+        assert score.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-2)
+    for tensor, other_tensor in zip(model.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(tensor, other_tensor, rtol=0.1, atol=0.01)
 
 
 def test_checkpoints_come_when_their_time_has_come(

@@ -22,9 +22,9 @@ from nas_attn.recipe import recipe
 from nas_attn.space import notation
 from nas_attn.space.search_space import resolve
 from nas_attn.storage.records import Score
-from nas_attn.training.numerics import PLAIN, computes_bfloat16
+from nas_attn.training.numerics import computes_bfloat16
 from nas_attn.training.parameters import LearningRates
-from nas_attn.training.run import Callbacks, TrainingState, rate_factor
+from nas_attn.training.run import Callbacks, rate_factor
 from nas_attn.training.trainer import Trainer
 
 
@@ -245,15 +245,15 @@ def test_the_average_is_the_formulas() -> None:
 @pytest.mark.parametrize("steps", [1, 24, 60, 103])
 def test_an_epoch_keeps_the_same_share_in_however_many_steps(steps: int) -> None:
     model = nn.Linear(1, 1, bias=False)
-    run = TrainingState(model, exact(ema=0.98), LearningRates(0.1), steps=steps, arithmetic=PLAIN)
+    average = training.parameters.WeightAverage(model)
     with torch.no_grad():
         start = model.weight.clone()
         model.weight.add_(
             1.0
         )  # and stays: the average comes nearer by the same share in each epoch
-    for _ in range(steps):
-        run.count_batch()
-    torch.testing.assert_close(run.average.state()["weight"], start + 1 - 0.98**100)
+    for batch in range(1, steps + 1):
+        average.follow(batch, steps, 0.98)
+    torch.testing.assert_close(average.state()["weight"], start + 1 - 0.98**100)
 
 
 @given(st.integers(1, 400))

@@ -1,0 +1,144 @@
+"""Scores networks on the images of one data set, all in the same arithmetic."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn.data.dataset import Dataset, Split
+from nas_attn.errors import OutOfMemory, TrainingError, first_line
+from nas_attn.recipe.recipe import TrainingSection
+from nas_attn.storage.records import Arithmetic, Score
+from nas_attn.training.clock import Clock
+from nas_attn.training.faults import out_of_memory
+from nas_attn.training.learnt import Tally, learnt_from
+from nas_attn.training.numerics import new_arithmetic, tf32_as
+
+# Images of a batch that is scored, at least; segmentation, with outputs as large as the images,
+# scores the training's batches
+SCORING_BATCH = 256
+# on a GPU, which small batches leave idle
+LARGE_SCORING_BATCH = 2048
+# of one channel of a large batch, at most
+SCORED_PIXELS = LARGE_SCORING_BATCH * 64 * 64
+
+
+class Scorer:
+    """Scores networks on one data set."""
+
+    def __init__(
+        self,
+        section: TrainingSection,
+        dataset: Dataset,
+        *,
+        device: torch.device | str,
+        batch_hook: Callable[[], object] | None = None,
+        arithmetic: Arithmetic | None = None,
+    ) -> None:
+        """`batch_hook`: called between batches, to yield the device; `arithmetic`: a study's; None:
+        decided here.
+        """
+        self.section = section
+        self.dataset = dataset
+        self.learnt = learnt_from(dataset, section.loss)
+        self.device = torch.device(device)
+        self.hook = batch_hook or (lambda: None)
+        self.arithmetic = arithmetic or new_arithmetic(section, dataset.task, self.device)
+
+    def score(
+        self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0
+    ) -> Score:
+        """Scores a network on a split: its metrics, and which images are right.
+
+        Args:
+            model: the network, on the trainer's device.
+            split: the images.
+            seed: the score's, like the next two.
+            rung: index of the rung.
+            epochs: so many it was trained for.
+
+        Raises:
+            TrainingError: the loss is not finite.
+            OutOfMemory: the device or the host has not enough memory.
+        """
+        clock = Clock(self.device)
+        try:
+            with tf32_as(self.arithmetic, self.device):
+                loss, tally = self._evaluate(model, split)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"not enough memory to score {len(split)} images: {first_line(error)}"
+            ) from None
+        mean = loss.item() / len(split)
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the loss on {len(split)} images is {mean}: the weights have diverged"
+            )
+        metrics = tally.metrics(mean)
+        right = tally.right()
+        answers = zlib.compress(json.dumps(tally.answers()).encode())
+        wall, device = clock.read()
+        return Score(
+            seed,
+            rung,
+            epochs,
+            metrics,
+            right,
+            len(split),
+            wall_s=wall,
+            device_s=device,
+            answers=answers,
+            arithmetic=self.arithmetic.text,
+        )
+
+    def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:
+        """(sum of log-losses as a float64 scalar on the device, tally of correct results)."""
+        usual, large = self._scoring_batches()
+        if large > usual:
+            try:
+                return self._evaluated(model, split, large)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            # outside of the handler, which keeps the failed attempt's tensors alive
+            torch.cuda.empty_cache()
+        return self._evaluated(model, split, usual)
+
+    def _scoring_batches(self) -> tuple[int, int]:
+        """Images of a batch that is scored: as usual, and where there is memory for it."""
+        batch = self.section.batch_size
+        if not self.dataset.task.per_image:
+            return batch, batch
+        usual = max(SCORING_BATCH, batch)
+        if self.device.type != "cuda":
+            return usual, usual
+        _, height, width = self.dataset.input_shape
+        return usual, max(usual, min(LARGE_SCORING_BATCH, SCORED_PIXELS // (height * width)))
+
+    @torch.no_grad()
+    def _evaluated(self, model: nn.Module, split: Split, batch: int) -> tuple[Tensor, Tally]:
+        model.eval()
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        tally = self.learnt.tally()
+        for x, y in split.batches(batch):
+            loss += self.learnt.judge(self.output(model, x), x, y, tally)
+            self.hook()
+        return loss, tally
+
+    def output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
+        """The network's output in the trainer's arithmetic; y is given in training."""
+        if self.arithmetic.memory_format == "contiguous":
+            x = x.contiguous()
+        with self._precision():
+            return self.learnt.ask(model, x, y)
+
+    def _precision(self) -> torch.autocast:
+        low = self.arithmetic.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16 if low else None, enabled=low)
