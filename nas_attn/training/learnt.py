@@ -239,8 +239,3 @@ class Learnt(ABC):
     @abstractmethod
     def tally(self) -> Tally:
         """A new tally, to score a split."""
-
-
-def rounded(values: Sequence[float]) -> list[float]:
-    """The values, with as many places as a picture's caption."""
-    return [round(value, 3) for value in values]

@@ -14,17 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from nas_attn.data.dataset import SHOWN_SCORE
 from nas_attn.errors import RecipeError, TrainingError
 from nas_attn.recipe.recipe import Named
 from nas_attn.recipe.task import Task
 from nas_attn.system.importing import installing
-from nas_attn.training.learnt import Learnt, Tally, rounded
+from nas_attn.training.learnt import Learnt, Tally
 
 MOST_BOXES = 100
 """Boxes of an image that count, highest scores first, as in COCO."""
-OVERLAP = 0.5
-"""Least IoU with a true box to count as found."""
 
 
 def require_scorer() -> None:
@@ -151,25 +148,14 @@ class BoxTally(Tally):
 
     @override
     def answers(self) -> dict[str, Any]:
-        counts = np.zeros((self._classes + 1, self._classes + 1), np.int64)
-        for predicted, true in zip(self._predicted, self._true, strict=True):
-            counts += _confused(predicted, true, self._classes)
-        images = rounded(list(map(_f1, self._predicted, self._true)))
-        return {
-            "average_precision": self._average_precision(),
-            "images": images,
-            "counts": counts.tolist(),
-        }
-
-    def _average_precision(self) -> list[float | None]:
-        """Of each class; None: it has no boxes."""
+        """Of each class the average precision; None: it has no boxes."""
         if self._precision is None:
-            return [0.0] * self._classes
+            return {"average_precision": [0.0] * self._classes}
         means: list[float | None] = []
         for row in self._precision.transpose(2, 0, 1):
             values = row[row >= 0]
             means.append(float(np.mean(values)) if np.size(values) else None)
-        return means
+        return {"average_precision": means}
 
     def _annotations(self) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
@@ -207,80 +193,3 @@ def _is_answer(image: object) -> bool:
     if not isinstance(image, Mapping):
         return False
     return all(isinstance(image.get(name), Tensor) for name in ("boxes", "labels", "scores"))
-
-
-def _sure(predicted: Tensor) -> Tensor:
-    """Of an image's predicted boxes those that count, on the CPU."""
-    return predicted[predicted[:, 4] >= SHOWN_SCORE].cpu()
-
-
-def _single(true: Tensor) -> Tensor:
-    """Of an image's true boxes those of single things, and not of a crowd, on the CPU."""
-    return true[true[:, 0] > 0].cpu()
-
-
-def _in_crowds(predicted: Tensor, true: Tensor) -> Tensor:
-    """(K,) whether a predicted box lies in a crowd of its class with half of its area, as COCO
-    counts it. If it finds no single thing, nothing is held against it.
-    """
-    crowds = true[true[:, 0] < 0].cpu()
-    left_top = torch.maximum(predicted[:, None, :2], crowds[None, :, 1:3])
-    right_bottom = torch.minimum(predicted[:, None, 2:4], crowds[None, :, 3:])
-    shared = (right_bottom - left_top).clamp(min=0).prod(2)
-    area = (predicted[:, 2:4] - predicted[:, :2]).prod(1)
-    of_class = predicted[:, 5:] == -crowds[None, :, 0]
-    return torch.as_tensor(((shared / area[:, None] >= OVERLAP) & of_class).any(1))
-
-
-def _overlaps(predicted: Tensor, true: Tensor) -> Tensor:
-    """(K, M) IoU of predicted and true boxes."""
-    # An import of two seconds, for detection only.
-    from torchvision.ops import box_iou
-
-    return torch.as_tensor(box_iou(predicted[:, :4], true[:, 1:]))
-
-
-def _confused(predicted: Tensor, true: Tensor, classes: int) -> NDArray[np.int64]:
-    """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, predicted
-    class; the last one means no box.
-    """
-    predicted = _sure(predicted)
-    in_crowds = _in_crowds(predicted, true).tolist()
-    true = _single(true)
-    labels = true[:, 0].long().tolist()
-    counts = np.zeros((classes + 1, classes + 1), np.int64)
-    overlaps = _overlaps(predicted, true)
-    free = set(range(len(true)))
-    found = predicted[:, 5].long().tolist()
-    for row, label, in_crowd in zip(overlaps, found, in_crowds, strict=True):
-        if not len(true) or row.max() < OVERLAP:
-            if not in_crowd:
-                counts[classes, label - 1] += 1
-            continue
-        nearest = int(row.argmax())
-        counts[labels[nearest] - 1, label - 1] += 1
-        # It is found once only.
-        overlaps[:, nearest] = 0.0
-        free.remove(nearest)
-    for missed in free:
-        counts[labels[missed] - 1, classes] += 1
-    return counts
-
-
-def _f1(predicted: Tensor, true: Tensor) -> float:
-    """F1 of an image's boxes: `predicted` (K, 6) as in `BoxTally`, `true` (M, 5) as in a
-    `BoxTable`; each true box is found at most once.
-    """
-    predicted = _sure(predicted)
-    in_crowds = _in_crowds(predicted, true)
-    true = _single(true)
-    overlaps = _overlaps(predicted, true) * (predicted[:, 5:] == true[None, :, 0])
-    free = torch.ones(len(true), dtype=torch.bool)
-    hits = torch.zeros(len(predicted), dtype=torch.bool)
-    for number, row in enumerate(overlaps if len(true) else ()):
-        best, nearest = (row * free).max(0)
-        if best >= OVERLAP:
-            hits[number] = True
-            free[nearest] = False
-    boxes = len(true) + int((hits | ~in_crowds).sum())
-    return 2 * int(hits.sum()) / boxes if boxes else 1.0

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from typing_extensions import override
 
 from nas_attn.data.inventory import NOT_COUNTED
-from nas_attn.training.learnt import Learnt, Tally, rounded
+from nas_attn.training.learnt import Learnt, Tally
 
 
 class ClassOfPixel(Learnt):
@@ -32,14 +32,12 @@ class ClassOfPixel(Learnt):
 
 
 class Pixels(Tally):
-    """Counts pixels of each pair of classes, and each image's share of right ones."""
+    """Counts pixels of each pair of classes."""
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
         # of each pair of classes, the true one first, and at the end pixels that do not count
         self._counts: Tensor | None = None
-        # of each image's pixels that are right
-        self._shares: list[Tensor] = []
 
     @override
     def add(self, answer: Any, y: Tensor) -> None:
@@ -47,8 +45,6 @@ class Pixels(Tally):
         predicted = answer.argmax(1)
         # Indexing would wait for the device.
         place = torch.where(counted, y * self._classes + predicted, self._classes**2)
-        right = ((predicted == y) & counted).sum((1, 2))
-        self._shares.append(right / counted.sum((1, 2)).clamp(min=1))
         if self._counts is None:
             self._counts = place.new_zeros(self._classes**2 + 1)
         # bincount would wait for the device, to see the largest value
@@ -70,7 +66,7 @@ class Pixels(Tally):
         # no split is empty
         assert self._counts is not None
         counts = self._counts[:-1].view(self._classes, self._classes).tolist()
-        return {"counts": counts, "images": rounded(torch.cat(self._shares).tolist())}
+        return {"counts": counts}
 
 
 def mean_iou(counts: NDArray[np.int64]) -> float:

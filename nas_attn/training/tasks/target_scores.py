@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 from typing_extensions import override
 
-from nas_attn.training.learnt import Learnt, Tally, rounded
+from nas_attn.training.learnt import Learnt, Tally
 
 Floats = NDArray[np.float64]
 
@@ -134,16 +134,11 @@ class LabelledImages(TargetTally):
     @override
     def answers(self) -> dict[str, Any]:
         logits, true = self._both()
-        found = logits > 0
-        right = (found * true).sum(1)
-        counted = found.sum(1) + true.sum(1)
-        images = np.where(counted > 0, 2 * right / np.maximum(counted, 1), 1.0)
         by_label = [
             float(precision_of_images(scores, labels).mean()) if labels.any() else None
             for scores, labels in zip(logits.T, true.T, strict=True)
         ]
-        own = {"average_precision": by_label, "images": rounded(images.tolist())}
-        return {**super().answers(), **own}
+        return {**super().answers(), "average_precision": by_label}
 
 
 class NumberedImages(TargetTally):
