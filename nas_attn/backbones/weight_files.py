@@ -8,7 +8,6 @@ A state_dict also has the versions of the modules' formats, in an attribute that
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ COUNTER = "num_batches_tracked"
 """Last part of the name of a BatchNorm's counter, which may be missing in old and foreign files."""
 EXTRA = "_extra_state"
 """Last part of the name of a module's state that is not a tensor."""
+UNNEEDED = (COUNTER, EXTRA)
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.", "n_averaged")
 """Prefixes of names that are only for training: auxiliary heads, the counter of an average."""
 _DEPTH = 4
@@ -87,15 +87,6 @@ def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
     """
     shown = shorten(path)
     file = user_path(path, what="weights file", error=BackboneError)
-    where = f"weights '{shown}'"
-    try:
-        if file.is_dir():
-            raise BackboneError(f"weights file '{shown}' is a folder: name the file in it")
-        if not file.is_file():
-            raise BackboneError(f"weights file '{shown}' does not exist (looked in {Path.cwd()})")
-        file.open("rb").close()
-    except OSError as error:
-        raise BackboneError(f"weights file '{shown}' cannot be read: {error.strerror}") from None
     try:
         with warnings.catch_warnings():
             # torch's warnings about old formats are of no use here
@@ -103,11 +94,21 @@ def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
             loaded = _read(file)
     except BackboneError:
         raise
-    except Exception as error:
-        # the readers may raise any error
-        raise BackboneError(f"weights file '{shown}' cannot be read: {_why(file, error)}") from None
-    state, notes = _unwrapped(loaded, where)
-    return {_bare(name): value for name, value in state.items()}, notes
+    except OSError as error:
+        why = error.strerror or first_line(error)
+        raise BackboneError(f"weights file '{file}' cannot be read: {why}") from None
+    except Exception:
+        # the readers may raise any error; torch's tells how to run what is in the file
+        raise BackboneError(
+            f"weights file '{shown}' is damaged, or holds more than plain tensors: use a file"
+            f" written by {_SAVE}"
+        ) from None
+    state, notes = _unwrapped(loaded, f"weights '{shown}'")
+    bare = {
+        ".".join(part for part in str(name).split(".") if part not in WRAPPING): value
+        for name, value in state.items()
+    }
+    return bare, notes
 
 
 def _read(file: Path) -> Any:
@@ -127,28 +128,6 @@ def _read(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _why(file: Path, error: Exception) -> str:
-    """Why the file cannot be read, and the way out."""
-    with file.open("rb") as opened:
-        start = opened.read(256)
-    if not start:
-        return "it is empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer: fetch the file itself with `git lfs pull`"
-    if file.suffix in (".npz", ".safetensors"):
-        return f"it is not a {file.suffix} file of plain arrays ({first_line(error)[:200]})"
-    if "TorchScript" in str(error):
-        return (
-            f"it is a TorchScript program, not weights: load it with torch.jit.load, then {_SAVE}"
-        )
-    if unknown := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return (
-            f"it holds a Python object ({unknown.group(1)}), which could run code when it is read:"
-            f" if you trust the file, load it yourself and save only the weights with {_SAVE}"
-        )
-    return f"it is damaged, or it was not written by {_SAVE}"
-
-
 def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
     """(The state_dict inside, a sentence where it is one of several.)"""
     notes: list[str] = []
@@ -156,39 +135,32 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
         if _is_state(loaded):
             return loaded, notes
         if not isinstance(loaded, Mapping):
-            kind = type(loaded).__name__
-            raise BackboneError(
-                f"{where} holds a {kind}, not a state_dict: use a file written by {_SAVE}"
-            )
-        inside = {key: value for key, value in loaded.items() if _holds(value)}
+            break
+        inside = {
+            key: value
+            for key, value in loaded.items()
+            if _is_state(value)
+            or (isinstance(value, Mapping) and any(_is_state(value.get(k)) for k in WRAPPERS))
+        }
         known = [key for key in WRAPPERS if key in inside]
         if not known and len(inside) != 1:
             break
         if len(known) > 1:
             notes.append(f"{where}: it has {few(known)}; {known[0]} is used")
         loaded = inside[known[0]] if known else next(iter(inside.values()))
-    held = f" (it has {few(list(map(str, loaded)))})" if loaded else ""
+    what = type(loaded).__name__
+    if isinstance(loaded, Mapping) and loaded:
+        what += f" of {few(list(map(str, loaded)))}"
     raise BackboneError(
-        f"{where} has no state_dict (names and tensors){held}: use a file written by {_SAVE}"
+        f"{where}: a {what} is no state_dict (names and tensors): use a file written by {_SAVE}"
     )
 
 
 def _is_state(value: Any) -> bool:
     """Whether it is a table of names and tensors; counters and extra state are allowed."""
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+    if not isinstance(value, Mapping):
         return False
     return 2 * sum(isinstance(entry, Tensor) for entry in value.values()) > len(value)
-
-
-def _holds(value: Any) -> bool:
-    """Whether it is a state_dict, or holds one under a known key."""
-    known = isinstance(value, Mapping) and any(_is_state(value.get(key)) for key in WRAPPERS)
-    return known or _is_state(value)
-
-
-def _bare(name: str) -> str:
-    """A name without the parts that wrappers insert."""
-    return ".".join(part for part in name.split(".") if part not in WRAPPING)
 
 
 def require_same_norms(model: nn.Module, state: Mapping[str, Any], *, where: str) -> None:
@@ -201,10 +173,6 @@ def require_same_norms(model: nn.Module, state: Mapping[str, Any], *, where: str
             f"{where}: their norms were trained ('{counters[0]}'), and the network's are frozen:"
             " set backbone.norms = 'as_built'"
         )
-
-
-class _Misfit(Exception):
-    """Weights do not fit a network; the message says why, without naming the file."""
 
 
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
@@ -225,70 +193,51 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> list[str]:
     try:
         fitted, notes = _fitted(model, state)
         restore(model, fitted)
-    except _Misfit as error:
-        raise BackboneError(f"{where}: {error}") from None
     except Exception as error:
         # a module's own loading, and torch, may raise any error
-        why = " ".join(str(error).split())[:300]
-        raise BackboneError(
-            f"{where}: they do not fit the network ({type(error).__name__}: {why})"
-        ) from None
+        raise BackboneError(f"{where}: {shorten(first_line(error), 500)}") from None
     return [f"{where}: {note}" for note in notes]
 
 
 def _fitted(model: nn.Module, state: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
-    """(The network's state_dict with all that the weights have for it, notes.)"""
+    """(The network's state_dict with all that the weights have for it, notes.) ValueError: they do
+    not fit.
+    """
     if any("nas_attn" in name.split(".") for name in state):
-        raise _Misfit(
+        raise ValueError(
             "they belong to a network with nas_attn attention, but every candidate starts from the"
             " bare backbone: give the bare backbone's weights (export the placement none)"
         )
     own = model.state_dict()
     heads = tuple(f"{path}." for path in _last_layers(model))
-    needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
+    needed = [name for name in own if not name.endswith(UNNEEDED)]
     body = [name for name in needed if not name.startswith(heads)] or needed
     first = next((name for name in needed if own[name].ndim == 4), None)
     state, notes = _without_prefix(state, body)
-    _check_names(state, own, body, heads)
-    fitted = dict(own)
+    _require_names(state, own, body, heads)
+    fitted = {name: state.get(name, value) for name, value in own.items()}
     anew: list[str] = []
-    for name, value in own.items():
-        if name.endswith((COUNTER, EXTRA)) or name not in state:
-            fitted[name] = state.get(name, value)
+    for name in needed:
+        value = own[name]
+        given = fitted[name]
+        _require_values(name, value, given)
+        shape = given.shape
+        if name in state and shape == value.shape:
             continue
-        given = state[name]
-        _check_values(name, value, given)
-        if given.shape == value.shape:
-            fitted[name] = given
-        elif name == first and _differs_only_at(1, given, value):
-            notes.append(said_channels(given.shape[1], value.shape[1]))
+        if name == first and (shape[:1], shape[2:]) == (value.shape[:1], value.shape[2:]):
+            notes.append(said_channels(shape[1], value.shape[1]))
             fitted[name] = other_channels(given, value.shape[1])
-        elif name.startswith((*heads, *PREDICTORS)) and _differs_only_at(0, given, value):
+        elif name.startswith((*heads, *PREDICTORS)) and shape[1:] == value.shape[1:]:
             fitted[name] = _new(name, value, heads)
             anew.append(name)
         else:
-            raise _Misfit(
-                f"'{name}' has shape {tuple(given.shape)}, the network's is {tuple(value.shape)}"
+            raise ValueError(
+                f"'{name}' has shape {tuple(shape)}, the network's is {tuple(value.shape)}"
             )
-    predictors = [name for name in anew if name.startswith(PREDICTORS)]
-    if predictors:
-        notes.append(f"they are for other classes: {few(predictors, letters=80)} start anew")
-    lacking = [name for name in needed if name not in state]
-    if lacking:
-        layers = dict.fromkeys(name.rpartition(".")[0] for name in lacking)
-        notes.append(f"they have no {few(list(layers))}: this last layer starts at zero")
-        fitted |= {name: _new(name, own[name], heads) for name in lacking}
+    said = [name for name in anew if name not in state or name.startswith(PREDICTORS)]
+    if said:
+        notes.append(f"they have no {few(said, letters=80)} for these classes: such start anew")
     return fitted, notes
-
-
-def _differs_only_at(dimension: int, one: Tensor, other: Tensor) -> bool:
-    """Whether two shapes are the same but for their size in one dimension."""
-    shapes = [list(tensor.shape) for tensor in (one, other)]
-    if len(shapes[0]) != len(shapes[1]) or len(shapes[0]) <= dimension:
-        return False
-    for shape in shapes:
-        del shape[dimension]
-    return shapes[0] == shapes[1]
 
 
 def _new(name: str, own: Tensor, heads: Sequence[str]) -> Tensor:
@@ -309,18 +258,18 @@ def _without_prefix(
     state: Mapping[str, Any], body: Sequence[str]
 ) -> tuple[Mapping[str, Any], list[str]]:
     """(The part of a state_dict with this network's names, without the prefix that a surrounding
-    program gave them; a note if other names are ignored.)
+    program gave them; a note if other names are ignored.) ValueError: it has the network twice.
     """
-    found = sum(name in state for name in body)
     prefixes = [name.removesuffix(body[0]) for name in state if name.endswith(f".{body[0]}")]
     counts = {prefix: sum(f"{prefix}{name}" in state for name in body) for prefix in prefixes}
-    prefix = max(prefixes, key=counts.__getitem__, default="")
+    prefix = max(counts, key=counts.__getitem__, default="")
+    found = sum(name in state for name in body)
     # half of another network's names may be the same by chance
-    if found == len(body) or not prefix or counts[prefix] <= max(len(body) / 2, found):
+    if counts.get(prefix, 0) <= max(len(body) / 2, found):
         return state, []
     whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
     if len(whole) > 1:
-        raise _Misfit(
+        raise ValueError(
             f"they contain this network {len(whole)} times, under {few(whole)}: write a file with"
             " only one of them"
         )
@@ -330,57 +279,49 @@ def _without_prefix(
     outside = [name for name in state if not name.startswith((prefix, *AUXILIARY))]
     if not outside:
         return inside, []
-    note = (
-        f"names that begin with '{prefix}' are used, {len(outside)} others are ignored:"
-        f" {few(outside, letters=80)}"
-    )
+    note = f"names that begin with '{prefix}' are used, not {few(outside, letters=80)}"
     return inside, [note]
 
 
-def _check_names(
+def _require_names(
     state: Mapping[str, Any], own: Mapping[str, Any], body: Sequence[str], heads: Sequence[str]
 ) -> None:
-    """Raises _Misfit: names of the body are missing, or there are others, so that the weights are
-    another network's.
+    """Raises ValueError: names of the body are missing, or there are others, so that the weights
+    are another network's.
     """
-    others = [str(name) for name in state if name not in own]
     missing = [name for name in body if name not in state]
     further = [
         name
-        for name in others
-        if not name.startswith((*AUXILIARY, *heads))
-        and not name.endswith((COUNTER, EXTRA))
-        and hasattr(state[name], "shape")
+        for name, value in state.items()
+        if name not in own
+        and not name.startswith((*AUXILIARY, *heads))
+        and not name.endswith(UNNEEDED)
+        and hasattr(value, "shape")
     ]
-    if missing:
-        needed = sum(not name.endswith((COUNTER, EXTRA)) for name in own)
-        what = f"has no '{missing[0]}' ({len(missing)} of {needed} names are missing)"
-        if others:
-            what += f", but {few(others, letters=120)}"
-    elif further:
-        what = f"has '{further[0]}', which the backbone does not have ({len(further)} such names)"
-    else:
+    if not missing and not further:
         return
-    raise _Misfit(
+    what = f"the backbone has no {few(further, letters=120)}"
+    if missing:
+        what = f"they lack {few(missing, letters=120)}"
+    raise ValueError(
         f"{what}: give the weights of this backbone, or name the backbone that they belong to"
     )
 
 
-def _check_values(name: str, own: Tensor, given: Any) -> None:
-    """Raises _Misfit: a value is not a plain tensor of finite numbers."""
-    if not isinstance(given, torch.Tensor):
-        raise _Misfit(
-            f"'{name}' is a {type(given).__name__}, not a tensor: give a plain state_dict"
-        )
-    if given.is_meta or given.layout != torch.strided or given.is_quantized:
-        raise _Misfit(f"'{name}' is a tensor without plain numbers (meta, sparse or quantized)")
-    if given.dtype != own.dtype and own.is_floating_point() != given.is_floating_point():
-        raise _Misfit(f"'{name}' is of type {given.dtype}, the network's of {own.dtype}")
-    wrong = int((~torch.isfinite(given)).sum())
-    if wrong:
-        raise _Misfit(
-            f"'{name}' holds {wrong} of {given.numel()} values that are not finite numbers, as"
-            " after a training that diverged: give earlier weights"
+def _require_values(name: str, own: Tensor, given: Any) -> None:
+    """Raises ValueError: a value is not a plain tensor of finite numbers."""
+    if (
+        not isinstance(given, Tensor)
+        or given.is_meta
+        or given.is_quantized
+        or given.layout != torch.strided
+        or own.is_floating_point() != given.is_floating_point()
+    ):
+        raise ValueError(f"'{name}' is no plain tensor of {own.dtype}: give a plain state_dict")
+    if not torch.isfinite(given).all():
+        raise ValueError(
+            f"'{name}' holds values that are not finite, as after a training that diverged: give"
+            " earlier weights"
         )
 
 

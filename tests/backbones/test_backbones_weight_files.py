@@ -125,7 +125,7 @@ def test_a_head_for_other_classes_begins_at_zero_and_so_does_one_that_is_missing
     model, notes = load(tmp_path / "weights.pt", without, small(classes=7))
     begins_at_zero(model, "linear")
     (note,) = notes
-    assert "no 'linear'" in note
+    assert "no 'linear.weight', 'linear.bias'" in note
     kept, _ = load(tmp_path / "weights.pt", given, small())
     assert torch.equal(kept.state_dict()["linear.weight"], given["linear.weight"])
 
@@ -159,25 +159,25 @@ def spoiled(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
 
 CONV = "layer2.0.conv1.weight"
 WRONG: dict[str, tuple[Callable[[State], Any], str]] = {
-    "NaN": (lambda s: broken(s, CONV, spoiled(float("nan"))), f"'{CONV}' holds 2 of 288 values that are not finite"),
+    "NaN": (lambda s: broken(s, CONV, spoiled(float("nan"))), f"'{CONV}' holds values that are not finite"),
     "deeper": (
         lambda s: {**s, "layer1.1.conv1.weight": torch.zeros(4, 4, 3, 3)},
-        r"has 'layer1.1.conv1.weight', which the backbone does not have \(1 such names\)",
+        "the backbone has no 'layer1.1.conv1.weight'",
     ),
-    "shallower": (lambda s: {n: v for n, v in s.items() if n != CONV}, rf"has no '{CONV}' \(1 of \d+ names are missing\)"),
-    "another": (lambda s: nn.Conv2d(3, 3, 3).state_dict(), "missing\\), but 'weight', 'bias'"),
+    "shallower": (lambda s: {n: v for n, v in s.items() if n != CONV}, f"they lack '{CONV}'"),
+    "another": (lambda s: nn.Conv2d(3, 3, 3).state_dict(), "they lack 'conv1.weight'"),
     "wider": (lambda s: small(width=8).state_dict(), "has shape"),
     "other kernel": (lambda s: broken(s, "conv1.weight", lambda t: torch.zeros(4, 3, 7, 7)), "has shape"),
     "other features": (lambda s: broken(s, "linear.weight", lambda t: torch.zeros(10, 99)), "'linear.weight' has shape"),
-    "integers": (lambda s: broken(s, CONV, lambda t: t.char()), "is of type torch.int8"),
-    "sparse": (lambda s: broken(s, CONV, lambda t: t.to_sparse()), "without plain numbers"),
-    "without content": (lambda s: broken(s, CONV, lambda t: t.to("meta")), "without plain numbers"),
-    "numbers": (lambda s: broken(s, CONV, lambda t: 3), "is a int, not a tensor"),
+    "integers": (lambda s: broken(s, CONV, lambda t: t.char()), "no plain tensor of torch.float32"),
+    "sparse": (lambda s: broken(s, CONV, lambda t: t.to_sparse()), "no plain tensor"),
+    "without content": (lambda s: broken(s, CONV, lambda t: t.to("meta")), "no plain tensor"),
+    "numbers": (lambda s: broken(s, CONV, lambda t: 3), "no plain tensor"),
     "twice": (lambda s: named(s, "encoder_q.") | named(s, "encoder_k."), "this network 2 times, under"),
-    "a list": (lambda s: list(s.values()), "holds a list, not a state_dict"),
-    "nothing": (lambda s: {}, "has no state_dict"),
-    "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, r"no state_dict .*\(it has 'epoch', 'args'\)"),
-    "two of unknown names": (lambda s: {"teacher": s, "student": s}, "it has 'teacher', 'student'"),
+    "a list": (lambda s: list(s.values()), "a list is no state_dict"),
+    "nothing": (lambda s: {}, "a dict is no state_dict"),
+    "other things": (lambda s: {"epoch": 3, "args": {"lr": 0.1}}, "a dict of 'epoch', 'args' is no state_dict"),
+    "two of unknown names": (lambda s: {"teacher": s, "student": s}, "a dict of 'teacher', 'student' is no state_dict"),
 }  # fmt: skip
 
 
@@ -241,20 +241,20 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("w.pt", "missing", "does not exist"),
-        ("w.pt", "folder", "is a folder: name the file in it"),
-        ("w.pt", "empty", "it is empty"),
+        ("w.pt", "missing", "No such file"),
+        ("w.pt", "folder", "cannot be read: Is a directory"),
+        ("w.pt", "empty", "torch.save"),
         ("w.pt", "text", "torch.save"),
-        ("w.pt", "git lfs", "git lfs pull"),
+        ("w.pt", "git lfs", "torch.save"),
         ("w.pt", "pickle", "torch.save"),
-        ("w.pt", "whole model", r"holds a Python object \(.*Whole\), which could run code"),
-        ("w.pt", "with arguments", r"holds a Python object \(argparse.Namespace\)"),
-        ("w.pt", "script", "it is a TorchScript program"),
+        ("w.pt", "whole model", "holds more than plain tensors"),
+        ("w.pt", "with arguments", "holds more than plain tensors"),
+        ("w.pt", "script", "torch.save"),
         ("w.pt", "cut off", "damaged"),
         ("w.pt", "noise", "torch.save"),
-        ("w.npz", "objects", "not a .npz"),
-        ("w.npz", "noise", "not a .npz"),
-        ("w.safetensors", "noise", "not a .safetensors file"),
+        ("w.npz", "objects", "is damaged"),
+        ("w.npz", "noise", "is damaged"),
+        ("w.safetensors", "noise", "is damaged"),
         ("w" * 300 + ".pt", "nothing", "cannot be a file: File name too long"),
         ("w\0.pt", "nothing", "cannot be a file: .*embedded null"),
     ],
