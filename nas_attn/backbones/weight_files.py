@@ -88,15 +88,16 @@ def read_state(path: str) -> tuple[Mapping[str, Any], list[str]]:
     shown = shorten(path)
     file = user_path(path, what="weights file", error=BackboneError)
     try:
+        file.open("rb").close()
+    except OSError as error:
+        raise BackboneError(f"weights file '{file}' cannot be read: {error.strerror}") from None
+    try:
         with warnings.catch_warnings():
             # torch's warnings about old formats are of no use here
             warnings.simplefilter("ignore")
             loaded = _read(file)
     except BackboneError:
         raise
-    except OSError as error:
-        why = error.strerror or first_line(error)
-        raise BackboneError(f"weights file '{file}' cannot be read: {why}") from None
     except Exception:
         # the readers may raise any error; torch's tells how to run what is in the file
         raise BackboneError(

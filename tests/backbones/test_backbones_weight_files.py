@@ -252,7 +252,7 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
         ("w.pt", "script", "torch.save"),
         ("w.pt", "cut off", "damaged"),
         ("w.pt", "noise", "torch.save"),
-        ("w.npz", "objects", "is damaged"),
+        ("w.npz", "objects", "more than plain tensors"),
         ("w.npz", "noise", "is damaged"),
         ("w.safetensors", "noise", "is damaged"),
         ("w" * 300 + ".pt", "nothing", "cannot be a file: File name too long"),
