@@ -97,7 +97,8 @@ class Score:
         """The score as a study keeps it, with waiting time, memory and speed among its metrics."""
         share = min(1.0, self.waited_s / self.wall_s) if self.wall_s else 0.0
         spent = {
-            "loading_share": share,
+            # an evaluator's waiting is not known
+            "loading_share": share if self.waited_s else None,
             "peak_bytes": self.peak_bytes,
             "images_per_s": self.images_per_s,
         }

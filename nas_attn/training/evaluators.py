@@ -57,6 +57,9 @@ from nas_attn.system.importing import load_object
 from nas_attn.system.waiting import Interrupted, StopNow
 from nas_attn.training.checkpoints import CheckpointSlot
 from nas_attn.training.faults import message, said, show_traceback
+from nas_attn.training.numerics import intra_op_threads
+from nas_attn.training.parameters import LearningRates
+from nas_attn.training.run import NO_CALLBACKS, Callbacks
 
 WAY_OUT = (
     "score the network that the evaluator was given, or name the one that you score with"
@@ -198,115 +201,100 @@ def evaluator_of(recipe: Recipe) -> Evaluator | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What an evaluator is to train and score."""
+class Job:
+    """What is to be trained and scored, by the built-in trainer or an evaluator."""
 
-    name: str
-    """Name of the run's folder."""
-    placement: ResolvedPlacement
     seed: int
+    resolved: ResolvedPlacement
     rungs: Sequence[int]
     """Epochs in all at each rung; a test is of the last one."""
+    slot: CheckpointSlot
+    callbacks: Callbacks = NO_CALLBACKS
+    folder: str = ""
+    """Name of the run's folder, for an evaluator's own files."""
     needed: bool = False
     """Whether the trained network is needed, and not only its scores."""
+    rates: LearningRates | None = None
+    """None: a candidate's."""
+    reason: str = ""
+    """Why the test split is read."""
 
 
 class EvaluatorTrainer:
-    """Runs an evaluator through the rungs, as the built-in trainer's `fit` trains."""
+    """Runs an evaluator through the rungs, as the built-in trainer trains."""
 
-    def __init__(self, evaluator: Evaluator, *, folder: Path, device: str) -> None:
-        """`folder`: parent of the candidates' folders."""
+    def __init__(self, evaluator: Evaluator, *, folder: Path, device: str, threads: int) -> None:
+        """`folder`: parent of the candidates' folders; `threads`: intra-op threads of torch."""
         self._evaluator = evaluator
         self._folder = folder
         self._device = device
-        # Rungs that the last `fit` evaluated itself; 0: the network is a fresh one.
-        self.evaluated = 0
+        self._threads = threads
         # The last scored network, if the evaluator has named it.
-        self.network: nn.Module | None = None
+        self._network: nn.Module | None = None
         # Why the last trained network is not here; empty if it is.
         self.lost = ""
         # Of an evaluator that yields, while it trains.
         self._reports: Reports | None = None
 
-    def fit(
-        self,
-        model: nn.Module,
-        evaluation: Evaluation,
-        *,
-        slot: CheckpointSlot,
-        on_rung: Callable[[Score], bool],
-        stop: Callable[[], bool],
-    ) -> tuple[Score, ...]:
+    def scored(self, model: nn.Module) -> nn.Module:
+        """The network that was scored: the model, unless the evaluator has named another one."""
+        return self._network or model
+
+    def fit(self, model: nn.Module, job: Job) -> tuple[Score, ...]:
         """Evaluates rung by rung. Finished rungs are not repeated, except a single one if the
-        network is needed.
-
-        Args:
-            model: the candidate's network, which the evaluator trains.
-            evaluation: what is trained, and to which rungs.
-            slot: keeps the scores of finished rungs.
-            on_rung: told each score; False ends the run there.
-            stop: asked before each rung; the evaluator asks between steps.
-
-        Returns:
-            The scores, one for each rung reached.
-
-        Raises:
-            TrainingError: the evaluator raised, or did not return finite numbers.
-            Interrupted: `stop` returned True.
+        network is needed. Raises TrainingError: the evaluator raised, or did not return finite
+        numbers. Raises Interrupted.
         """
-        rungs = evaluation.rungs
-        blob = slot.load()
-        scores = []
-        if blob is not None:
-            scores = [Score.from_plain(row) for row in json.loads(blob)]
-        if evaluation.needed and len(scores) == len(rungs) == 1:
+        rungs = job.rungs
+        blob = job.slot.load()
+        scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
+        if job.needed and len(scores) == len(rungs) == 1:
             scores = []
-        self.evaluated = 0
-        self.lost = ""
-        with self._begun(evaluation) as begun:
+        self.lost = "the process that trained it was stopped before writing them"
+        with self._begun(job) as begun:
             for rung, epochs in enumerate(rungs):
                 if rung >= len(scores):
-                    if stop():
+                    if job.callbacks.stop():
                         raise Interrupted
-                    new_epochs = epochs - (rungs[rung - 1] if rung else 0)
                     run = replace(
                         begun,
                         rung=rung,
                         epochs=epochs,
-                        new_epochs=new_epochs,
-                        asked=stop,
+                        new_epochs=epochs - (rungs[rung - 1] if rung else 0),
+                        asked=job.callbacks.stop,
                         last=rungs[-1],
                     )
                     scores.append(self._one(model, run))
-                    self.evaluated += 1
-                    slot.save(json.dumps([score.as_plain() for score in scores]).encode(), epochs)
-                if not on_rung(scores[rung]):
+                    plain = [score.as_plain() for score in scores]
+                    job.slot.save(json.dumps(plain).encode(), epochs)
+                    self.lost = "".join(begun.lost)
+                if not job.callbacks.on_rung(scores[rung]):
                     break
-            self.lost = "".join(begun.lost)
         return tuple(scores)
 
-    def test(self, model: nn.Module, evaluation: Evaluation) -> Score:
+    def test(self, model: nn.Module, job: Job) -> Score:
         """The evaluator's metrics on its test split; raises as `fit`."""
-        with self._begun(evaluation) as begun:
+        with self._begun(job) as begun:
             return self._one(model, replace(begun, split="test"))
 
     @contextmanager
-    def _begun(self, evaluation: Evaluation) -> Iterator[EvaluatorRun]:
+    def _begun(self, job: Job) -> Iterator[EvaluatorRun]:
         """A run before its first rung. Afterwards an evaluator that yields is closed, also if it
         was pruned or failed, and the run's folder is removed if it is empty.
         """
-        folder = self._folder / evaluation.name
+        folder = self._folder / job.folder
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            yield EvaluatorRun(
-                placement=evaluation.placement.text,
-                rung=0,
-                epochs=evaluation.rungs[-1],
-                new_epochs=0,
-                seed=evaluation.seed,
-                folder=folder,
-                device=self._device,
-            )
+            with intra_op_threads(self._threads):
+                yield EvaluatorRun(
+                    placement=job.resolved.text,
+                    rung=0,
+                    epochs=job.rungs[-1],
+                    new_epochs=0,
+                    seed=job.seed,
+                    folder=folder,
+                    device=self._device,
+                )
         finally:
             reports = self._reports
             self._reports = None
@@ -338,7 +326,7 @@ class EvaluatorTrainer:
     def _one(self, model: nn.Module, run: EvaluatorRun) -> Score:
         wall_began = time.perf_counter()
         process_began = time.process_time()
-        self.network = None
+        self._network = None
         run.flags.clear()
         if self._reports is None:
             # One that yields may name its network once.
@@ -368,7 +356,7 @@ class EvaluatorTrainer:
             wall_s=time.perf_counter() - wall_began,
             device_s=time.process_time() - process_began,
         )
-        self.network = run.networks[-1] if run.networks else None
+        self._network = run.networks[-1] if run.networks else None
         for flags in run.flags:
             score = replace(score, correct=np.packbits(flags).tobytes(), examples=len(flags))
         return score

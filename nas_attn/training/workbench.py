@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch import nn
 
 from nas_attn.attention.choice import Choice
 from nas_attn.backbones.weight_files import pack, restore, unpack
-from nas_attn.data.dataset import Dataset, Split
+from nas_attn.data.dataset import Dataset
 from nas_attn.errors import (
     BackboneLost,
     CheckpointError,
@@ -26,7 +25,6 @@ from nas_attn.errors import (
     TrainingError,
     Unmeasurable,
 )
-from nas_attn.latency.locks import DeviceLock
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe.recipe import Recipe
@@ -52,19 +50,17 @@ from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.training.evaluators import (
-    Evaluation,
     Evaluator,
     EvaluatorTrainer,
+    Job,
     evaluator_of,
     require_participation,
 )
 from nas_attn.training.faults import own_fault, require_memory, shared_fault
-from nas_attn.training.images import keep_or_compare, keep_or_compare_test
-from nas_attn.training.learning_rates import candidate_rates
+from nas_attn.training.images import keep_or_compare
 from nas_attn.training.measurer import Measurer
 from nas_attn.training.numerics import (
     execution_on,
-    intra_op_threads,
     study_arithmetic,
     threads_for,
 )
@@ -78,10 +74,10 @@ from nas_attn.training.plan import (
     protocol_recipe,
     wanted,
 )
-from nas_attn.training.run import Callbacks
+from nas_attn.training.run import NO_CALLBACKS, Callbacks
 from nas_attn.training.starts import calibration, given_weights, pick_device
+from nas_attn.training.study_trainer import StudyTrainer
 from nas_attn.training.tasks.data import data_of
-from nas_attn.training.trainer import Trainer
 
 Stop = Callable[[], bool]
 
@@ -178,24 +174,31 @@ class Workbench:
         self.device = pick_device(host.device)
         execution_on(recipe.training, self.device)
         self.task = tasks.of(recipe)
-        evaluator = workplace.evaluator or evaluator_of(recipe)
-        self._evaluator: EvaluatorTrainer | None = None
-        if evaluator is not None:
-            self._evaluator = EvaluatorTrainer(
-                evaluator, folder=host.folder, device=str(self.device)
-            )
         measures = protocol == SEARCH and "latency" in wanted(recipe)
         self.measurer: Measurer | None = None
         if measures:
             images = calibration(recipe, dataset)
             self.measurer = Measurer(plan, self.store, owner=host.owner, images=images)
-        self._threads = threads_for(recipe.training, host.threads, workers=host.share.machine)
-        # an evaluator has its own
+        threads = threads_for(recipe.training, host.threads, workers=host.share.machine)
+        evaluator = workplace.evaluator or evaluator_of(recipe)
+        # an evaluator computes as it wants
         self.arithmetic: Arithmetic | None = None
-        if dataset is not None and self._evaluator is None:
+        if dataset is not None and evaluator is None:
             bare = plan.bare(0)
             self.arithmetic = study_arithmetic(self.store, recipe, protocol, self.device, bare)
-        self._test_split: Split | None = None
+        self._own = StudyTrainer(
+            plan,
+            dataset,
+            self.store,
+            device=self.device,
+            threads=threads,
+            arithmetic=self.arithmetic,
+        )
+        self._trainer: StudyTrainer | EvaluatorTrainer = self._own
+        if evaluator is not None:
+            self._trainer = EvaluatorTrainer(
+                evaluator, folder=host.folder, device=str(self.device), threads=threads.number
+            )
         # The backbone whose weights are kept.
         self._kept: tuple[int, Choice | None] = (-1, None)
         self._weights: Mapping[str, Any] | None = None
@@ -213,7 +216,7 @@ class Workbench:
             cost = self.plan.cost(resolved)
         latency = None
         reason = over_limits(self.recipe, cost, None)
-        if not reason and self._evaluator is None and self.device.type == "cpu":
+        if not reason and self._trainer is self._own and self.device.type == "cpu":
             require_memory(cost["params"])
         if not reason and self.measurer is not None:
             latency = self.latency(resolved, companions)
@@ -274,19 +277,11 @@ class Workbench:
                 self._keep_score(score, run, resolved, model, lease)
                 return go_on(score)
 
-            if self._evaluator is not None:
-                evaluation = self._evaluation(run, resolved, self.recipe.training.rungs)
-                with intra_op_threads(self._threads.number):
-                    scores = self._evaluator.fit(
-                        model, evaluation, slot=self.files(run, lease), on_rung=on_rung, stop=stop
-                    )
-            else:
-                on_epoch = None
-                if run.purpose == RETRAIN:
-                    on_epoch = keep_curve(self.store, run, lease)
-                rates = candidate_rates(self.plan.like(resolved.other), model)
-                callbacks = Callbacks(on_rung, stop, on_epoch)
-                scores = self._fit(model, run, lease, rates=rates, callbacks=callbacks)
+            on_epoch = None
+            if run.purpose == RETRAIN:
+                on_epoch = keep_curve(self.store, run, lease)
+            job = self._job(run, resolved, lease, Callbacks(on_rung, stop, on_epoch))
+            scores = self._trainer.fit(model, job)
         if trained is not None and len(scores) == len(self.recipe.training.rungs):
             trained(model)
         return scores
@@ -300,24 +295,27 @@ class Workbench:
         lease: Lease,
     ) -> None:
         """Stores a score at a rung, if the network's attention took part in it."""
-        network = model
         kept = score.kept
-        if self._evaluator is not None:
-            network = self._evaluator.network or model
-            kept = score
-        require_participation(network, resolved, self.plan.input_shape)
+        require_participation(self._trainer.scored(model), resolved, self.plan.input_shape)
         self._keep_labels(self.protocol, run.seed)
         if score.rung < len(self.recipe.training.rungs) - 1:
             # mistakes of early rungs are not shown anywhere
             kept = replace(kept, answers=None)
         self.store.add_score(run, kept, lease=lease)
 
-    def _evaluation(
-        self, run: Run, resolved: ResolvedPlacement, rungs: Sequence[int]
-    ) -> Evaluation:
-        """What an evaluator gets to know of a run."""
-        folder = run_folder(self.store, self._folder, run)
-        return Evaluation(folder, resolved, run.seed, rungs, needed=self.protocol != SEARCH)
+    def _job(
+        self, run: Run, resolved: ResolvedPlacement, lease: Lease, callbacks: Callbacks
+    ) -> Job:
+        """A run, as it is trained and tested."""
+        return Job(
+            run.seed,
+            resolved,
+            self.recipe.training.rungs,
+            self.files(run, lease),
+            callbacks,
+            folder=run_folder(self.store, self._folder, run),
+            needed=self.protocol != SEARCH,
+        )
 
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
         """Scores a network on the test split, once, and logs this beforehand. Raises DataError,
@@ -330,40 +328,17 @@ class Workbench:
         reason = f"{run.purpose} {run.files}"
         if reason not in {reading.reason for reading in self.store.test_readings()}:
             self.store.log_test_reading(reason)
-        if self._evaluator is not None:
-            rungs = self.recipe.training.rungs[-1:]
-            evaluation = self._evaluation(run, self.plan.resolved(run.placement), rungs)
-            with intra_op_threads(self._threads.number):
-                score = self._evaluator.test(model, evaluation)
-        else:
-            score = self._test(run, model, self._read_test(reason))
+        resolved = self.plan.resolved(run.placement)
+        job = replace(self._job(run, resolved, lease, NO_CALLBACKS), reason=reason)
+        with own_fault("testing it", self.device):
+            score = self._trainer.test(model, job)
         self._keep_labels(of_test.protocol, run.seed)
         self.store.add_score(of_test, score, lease=lease)
         return score
 
-    def _read_test(self, reason: str) -> Split:
-        """The test split, read once, whose images are those of the study."""
-        # with data of its own, an evaluator tests
-        assert self.dataset is not None
-        if self._test_split is None:
-            split = self.dataset.read_test(reason)
-            keep_or_compare_test(self.store, self.recipe, self.dataset.classes, split)
-            self._test_split = split
-        return self._test_split
-
-    def _test(self, run: Run, model: nn.Module, split: Split) -> Score:
-        """The score of a network of the built-in trainer."""
-        epochs = self.recipe.training.rungs[-1]
-        with (
-            own_fault("testing it", self.device),
-            self._trainer(run.seed) as trainer,
-            intra_op_threads(self._threads.number),
-        ):
-            return trainer.score(model, split, seed=run.seed, epochs=epochs)
-
     def _keep_labels(self, protocol: str, seed: int) -> None:
         """Stores the labels of the validation images, and of the test images for their scores."""
-        if self.dataset is None or self._evaluator is not None:
+        if self.dataset is None or self._trainer is not self._own:
             return
         # a protocol of one's own may have other data
         if self.dataset.divide is not None and not protocol.startswith(OWN_PROTOCOL):
@@ -372,7 +347,7 @@ class Workbench:
             return
         split = {
             SEARCH: self.dataset.validation,
-            test_protocol(self.protocol): self._test_split,
+            test_protocol(self.protocol): self._own.test_split,
         }.get(protocol)
         if split is not None:
             # the classes' names only
@@ -397,7 +372,8 @@ class Workbench:
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
         """Trains one of the study's backbones and keeps it; OperationError if that fails."""
         section = self.recipe.training
-        model = self.plan.bare(run.seed, self.plan.resolved(run.placement).other).to(self.device)
+        resolved = self.plan.resolved(run.placement)
+        model = self.plan.bare(run.seed, resolved.other).to(self.device)
 
         def on_rung(score: Score) -> bool:
             self.store.add_score(run, score, lease=lease)
@@ -407,14 +383,9 @@ class Workbench:
         if run.key == BACKBONE:
             fault = shared_fault(f"training backbone {run.backbone}")
         with fault:
-            self._fit(
-                model,
-                run,
-                lease,
-                rungs=[section.backbone_epochs],
-                rates=LearningRates(section.learning_rate),
-                callbacks=Callbacks(on_rung, stop),
-            )
+            job = self._job(run, resolved, lease, Callbacks(on_rung, stop))
+            rates = LearningRates(section.learning_rate)
+            self._own.fit(model, replace(job, rungs=[section.backbone_epochs], rates=rates))
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
         content = json.dumps({"artifact": artifact, "sha256": sha256})
@@ -425,11 +396,7 @@ class Workbench:
 
     def keep_weights(self, name: str, model: nn.Module, lease: Lease) -> None:
         """Keeps a trained network's weights under a name, or records why that failed."""
-        lost = ""
-        if self._evaluator is not None:
-            lost = self._evaluator.lost
-            if not self._evaluator.evaluated:
-                lost = "the process that trained it was stopped before writing them"
+        lost = self._trainer.lost
         if not lost:
             try:
                 files = RunFiles(self.store, self._artifacts, weights_run(name), lease)
@@ -494,47 +461,6 @@ class Workbench:
             raise BackboneLost(
                 f"the trained backbone {backbone} is lost ({error}): it is trained again"
             ) from None
-
-    def _fit(
-        self,
-        model: nn.Module,
-        run: Run,
-        lease: Lease,
-        *,
-        rates: LearningRates,
-        callbacks: Callbacks,
-        rungs: Sequence[int] | None = None,
-    ) -> tuple[Score, ...]:
-        """Trains from a run's last checkpoint. `rungs`: None takes the recipe's."""
-        with self._trainer(run.seed) as trainer:
-            return trainer.fit(
-                model,
-                seed=run.seed,
-                rungs=rungs or self.recipe.training.rungs,
-                rates=rates,
-                slot=self.files(run, lease),
-                callbacks=callbacks,
-            )
-
-    @contextmanager
-    def _trainer(self, seed: int) -> Iterator[Trainer]:
-        """A trainer on the images of this seed, which pauses between steps for latency sessions."""
-        # with data of its own, an evaluator trains
-        assert self.dataset is not None
-        with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
-            yield Trainer(
-                self.recipe.training,
-                self.dataset.of_seed(seed),
-                device=self.device,
-                batch_hook=hold.yield_,
-                threads=self._threads,
-                arithmetic=self.arithmetic,
-            )
-
-    def _settle(self) -> None:
-        """Waits until the GPU has finished the batches that the host has queued."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 @dataclass(frozen=True, slots=True)

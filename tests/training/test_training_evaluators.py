@@ -15,11 +15,12 @@ from nas_attn.space.placement import BARE, ResolvedPlacement
 from nas_attn.storage.records import Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.evaluators import (
-    Evaluation,
     EvaluatorRun,
     EvaluatorTrainer,
+    Job,
     find_evaluator,
 )
+from nas_attn.training.run import Callbacks
 
 BARE_NETWORK = ResolvedPlacement((), BARE, "paper", "key")
 
@@ -51,11 +52,11 @@ class Judge:
 
 
 def fit(evaluator: Any, folder: Path, slot: Slot, **changes: Any) -> tuple[Score, ...]:
-    usual: dict[str, Any] = {"on_rung": lambda score: True, "stop": lambda: False}
     what = {name: changes.pop(name) for name in ("rungs", "needed") if name in changes}
-    evaluation = Evaluation("k-5", BARE_NETWORK, 5, **{"rungs": [1, 3, 9], **what})
-    trainer = EvaluatorTrainer(evaluator, folder=folder, device="cpu")
-    return trainer.fit(nn.Identity(), evaluation, slot=slot, **(usual | changes))
+    rungs = what.pop("rungs", [1, 3, 9])
+    job = Job(5, BARE_NETWORK, rungs, slot, Callbacks(**changes), folder="k-5", **what)
+    trainer = EvaluatorTrainer(evaluator, folder=folder, device="cpu", threads=1)
+    return trainer.fit(nn.Identity(), job)
 
 
 def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:

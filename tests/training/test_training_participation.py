@@ -19,11 +19,12 @@ from nas_attn.attention.choice import Choice
 from nas_attn.errors import TrainingError
 from nas_attn.space.placement import BARE, Point, ResolvedPlacement
 from nas_attn.training.evaluators import (
-    Evaluation,
     EvaluatorRun,
     EvaluatorTrainer,
+    Job,
     require_participation,
 )
+from nas_attn.training.run import Callbacks
 
 SHAPE = (3, 8, 8)
 PLACED = ResolvedPlacement(
@@ -109,16 +110,12 @@ def test_an_evaluator_names_the_network_that_it_scored(tmp_path: Path, tells: bo
             run.scored(built)
         return {"miou": 0.5}
 
-    trainer = EvaluatorTrainer(evaluate, folder=tmp_path, device="cpu")
-    seen: list[nn.Module | None] = []
-    trainer.fit(
-        candidate(),
-        Evaluation("k-0", PLACED, 0, [1, 2]),
-        slot=MemorySlot(),
-        on_rung=lambda score: not seen.append(trainer.network),
-        stop=lambda: False,
-    )
-    assert seen == ([built, None] if tells else [None, None])
+    trainer = EvaluatorTrainer(evaluate, folder=tmp_path, device="cpu", threads=1)
+    seen: list[nn.Module] = []
+    model = candidate()
+    callbacks = Callbacks(lambda score: not seen.append(trainer.scored(model)))
+    trainer.fit(model, Job(0, PLACED, [1, 2], MemorySlot(), callbacks, folder="k-0"))
+    assert seen == ([built, model] if tells else [model, model])
 
 
 EVALUATOR = """
