@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from slots import MemorySlot
 from stubbed_cuda import plain_name
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
+from typing_extensions import override
 from valueless import Watch, backward, devices_in, tensors_in, tensors_without_values, with_values
 
 from nas_attn import attachment, attention, backbones
@@ -66,12 +69,13 @@ def settings(**changes: Any) -> recipe.TrainingSection:
     )
 
 
+@dataclass(frozen=True)
 class Kept(Checkpoints):
     """Keeps payloads as they are."""
 
-    def __init__(self, saved: dict[str, Any]) -> None:
-        vars(self)["saved"] = saved
+    saved: dict[str, Any]
 
+    @override
     def write(self, payload: Mapping[str, Any], epochs: int) -> None:
         self.saved.update(payload)
 
@@ -87,7 +91,12 @@ class Training:
         self.run = self.new_run()
 
     def new_run(self) -> Run:
-        run = Run(self.trainer, self.model, LearningRates(0.1), checkpoints=Kept(self.saved))
+        run = Run(
+            self.trainer,
+            self.model,
+            LearningRates(0.1),
+            checkpoints=Kept(MemorySlot(), "", self.saved),
+        )
         run.progress.end = 2
         run.step = run.stepper(4)
         return run
