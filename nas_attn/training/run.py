@@ -62,7 +62,7 @@ NO_CALLBACKS = Callbacks()
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training is: all of a checkpoint that is no tensor."""
 
     # whole epochs trained
@@ -89,7 +89,7 @@ class Progress:
     scores: list[Any] = field(default_factory=list)
 
 
-class Run:
+class Training:
     """One training."""
 
     def __init__(
@@ -121,7 +121,7 @@ class Run:
         self.seed = seed
         self.checkpoints = checkpoints
         self.callbacks = callbacks
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.steps = self.train.steps(self.section.step_size)
         fused = scorer.arithmetic.fused
         self.optimizer = make_optimizer(model, self.section, rates, fused=fused)
@@ -411,8 +411,8 @@ class Run:
         if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         self.epoch_loss.copy_(state["epoch_loss"])
-        names = [each.name for each in fields(Progress)]
-        progress = Progress(**{name: state[name] for name in names})
+        names = [each.name for each in fields(TrainingProgress)]
+        progress = TrainingProgress(**{name: state[name] for name in names})
         self.progress = progress
         self.clock = Clock(self.device, progress.wall_s, progress.device_s)
 

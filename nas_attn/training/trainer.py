@@ -33,7 +33,7 @@ from nas_attn.training.parameters import (
     prompt_norms,
     set_training_mode,
 )
-from nas_attn.training.run import NO_CALLBACKS, Callbacks, Run
+from nas_attn.training.run import NO_CALLBACKS, Callbacks, Training
 from nas_attn.training.scoring import Scorer
 from nas_attn.training.stepping import ORDINARY_STEPS
 
@@ -126,7 +126,9 @@ class Trainer(Scorer):
         self._place(model)
         with self._apart(model, rates.held(model)):
             torch.manual_seed(seed)
-            run = Run(self, model, rates, seed=seed, checkpoints=checkpoints, callbacks=callbacks)
+            run = Training(
+                self, model, rates, seed=seed, checkpoints=checkpoints, callbacks=callbacks
+            )
             if state is not None:
                 run.resume(state, rungs)
             run.progress.threads = self._thread_number(run.progress.threads)
@@ -181,7 +183,7 @@ class Trainer(Scorer):
         self._place(model)
         times_s = []
         with self._apart(model, ()):
-            run = Run(self, model, LearningRates(section.learning_rate))
+            run = Training(self, model, LearningRates(section.learning_rate))
             torch.set_num_threads(self._thread_number(None))
             step = run.stepper(steps)
             set_training_mode(model)

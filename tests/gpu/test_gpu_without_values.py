@@ -27,7 +27,7 @@ from nas_attn.recipe import recipe, tasks
 from nas_attn.space import notation, search_space
 from nas_attn.training.checkpoints import Checkpoints
 from nas_attn.training.parameters import FUSED, LearningRates
-from nas_attn.training.run import Run
+from nas_attn.training.run import Training
 from nas_attn.training.trainer import Trainer
 
 FLIP = recipe.Augment(name="flip")
@@ -80,7 +80,7 @@ class Kept(Checkpoints):
         self.saved.update(payload)
 
 
-class Training:
+class Subject:
     """A training on the GPU, epoch by epoch."""
 
     def __init__(self, section: recipe.TrainingSection, model: nn.Module | None = None) -> None:
@@ -90,8 +90,8 @@ class Training:
         self.saved: dict[str, Any] = {}
         self.run = self.new_run()
 
-    def new_run(self) -> Run:
-        run = Run(
+    def new_run(self) -> Training:
+        run = Training(
             self.trainer,
             self.model,
             LearningRates(0.1),
@@ -207,7 +207,7 @@ def test_an_epoch_reads_one_value_at_its_end(optimizer: str, precision: str) -> 
 @tensors_without_values()
 def test_other_ways_to_train_wait_no_more(changes: dict[str, Any]) -> None:
     watch = Watch(reading=1)
-    Training(settings(**changes)).epoch(watch)
+    Subject(settings(**changes)).epoch(watch)
     assert watch.operations["convolution"] > 0
     assert not watch.offences
 
@@ -241,7 +241,7 @@ class CastWatch(Watch):
 @pytest.mark.parametrize("parts", [1, 2])
 @tensors_without_values()
 def test_each_weight_is_cast_once_in_each_part_of_a_step(parts: int) -> None:
-    subject = Training(settings(precision="bfloat16", batch_size=6 // parts, accumulate=parts))
+    subject = Subject(settings(precision="bfloat16", batch_size=6 // parts, accumulate=parts))
     layers = [
         m for m in subject.model.modules() if isinstance(m, nn.Conv2d | nn.Conv1d | nn.Linear)
     ]
@@ -301,7 +301,7 @@ def test_boxes_are_mirrored_and_cropped_there() -> None:
 def test_a_checkpoint_comes_back_to_the_device(
     optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject = Training(settings(optimizer=optimizer))
+    subject = Subject(settings(optimizer=optimizer))
     subject.epoch(Watch(reading=1))
     subject.run.save()
     before = subject.places()
@@ -379,7 +379,7 @@ def test_the_watch_sees_such_defects(defect: type[nn.Module]) -> None:
     watch = Watch(reading=1)
     raised = None
     try:
-        Training(settings(), model).epoch(watch)
+        Subject(settings(), model).epoch(watch)
     except (RuntimeError, AssertionError) as error:
         raised = error
     assert raised or watch.offences
