@@ -182,7 +182,7 @@ def test_an_epoch_reads_one_value_at_its_end(optimizer: str, precision: str) -> 
         loss=loss,
     )
     outputs: list[Tensor] = []
-    subject = Training(section)
+    subject = Subject(section)
     subject.model.register_forward_hook(lambda module, given, answer: outputs.append(answer))
     watch = Watch(reading=1)
     subject.epoch(watch)
@@ -218,7 +218,7 @@ def test_networks_with_the_modules_are_trained_there(names: tuple[str, ...]) -> 
     watch = Watch(reading=1)
     section = settings(precision="bfloat16", augment=[FLIP, CROP])
     stages = [f"stage{number}={name}" for number, name in enumerate(names, 1)]
-    Training(section, network(" ".join(stages))).epoch(watch)
+    Subject(section, network(" ".join(stages))).epoch(watch)
     assert watch.operations["convolution"] > 0
     assert not watch.offences
 
