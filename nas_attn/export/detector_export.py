@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from nas_attn.data.dataset import Dataset
 from nas_attn.export.formats import BOX_VALUES, COMPARED, UNCHANGED, Interface, Run, TaskExport
-from nas_attn.training.learnt import Tally, learnt_from
+from nas_attn.training.learnt import Learnt, learnt_from
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.box_scores import MOST_BOXES
 
@@ -32,14 +32,14 @@ class DetectorExport(TaskExport):
         return (x.contiguous() for x, _ in islice(dataset.validation.batches(1), COMPARED))
 
     @override
-    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Tally:
-        tally = learnt_from(dataset).tally()
+    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Learnt:
+        learnt = learnt_from(dataset)
         # An ONNX file takes one image.
         for x, y in dataset.validation.batches(1):
             (rows,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX_VALUES)
             boxes = rows[rows[:, 5] > 0]
-            tally.add([{"boxes": boxes[:, :4], "scores": boxes[:, 4], "labels": boxes[:, 5]}], y)
-        return tally
+            learnt.add([{"boxes": boxes[:, :4], "scores": boxes[:, 4], "labels": boxes[:, 5]}], y)
+        return learnt
 
     @override
     def said(self, shape: tuple[int, ...], format_: str) -> str:

@@ -27,7 +27,7 @@ from nas_attn.latency.runtime_files import (
 from nas_attn.recipe.task import Task
 from nas_attn.system.importing import installing
 from nas_attn.system.paths import replace_file
-from nas_attn.training.learnt import Tally, answer_of, learnt_from
+from nas_attn.training.learnt import Learnt, answer_of, learnt_from
 from nas_attn.training.plan import Plan
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
@@ -525,7 +525,7 @@ class TaskExport:
             (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
         )
 
-    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Tally:
+    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Learnt:
         """Scores an exported file on the validation images.
 
         Args:
@@ -535,13 +535,13 @@ class TaskExport:
             batch: the number of images at a time.
 
         Returns:
-            The sums of the score.
+            What gives the metrics.
         """
-        tally = learnt_from(dataset).tally()
+        learnt = learnt_from(dataset)
         split = dataset.validation
         for x, y in split.stored(batch) if stored else split.batches(batch):
-            tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
-        return tally
+            learnt.add(torch.from_numpy(run(x.contiguous().numpy())), y)
+        return learnt
 
     def said(self, shape: tuple[int, ...], format_: str) -> str:  # noqa: ARG002 - a detector needs it
         """The output of an exported network, of this shape for one image, in words for its card."""

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from nas_attn.data.dataset import Dataset
 from nas_attn.export.formats import Interface, Run, TaskExport
-from nas_attn.training.learnt import Tally, learnt_from
+from nas_attn.training.learnt import Learnt, learnt_from
 from nas_attn.training.plan import Plan
 from nas_attn.training.tasks.target_scores import NumbersOfImage
 
@@ -51,7 +51,7 @@ class RegressionExport(TaskExport):
         return InUnits(model, *dataset.moments).eval()
 
     @override
-    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Tally:
+    def judged(self, run: Run, dataset: Dataset, *, stored: bool, batch: int) -> Learnt:
         learnt = learnt_from(dataset)
         assert isinstance(learnt, NumbersOfImage)
 

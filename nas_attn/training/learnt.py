@@ -24,12 +24,14 @@ from nas_attn.system.importing import load_object
 
 
 def answer_of(output: object) -> object:
-    """The main tensor of a network's output; torchvision's segmentation networks return it under
-    `out`.
+    """The main tensor of a network's output: under `out`, as torchvision's segmentation networks
+    have it, or `logits`, as those of Hugging Face do; the first of several.
     """
     if isinstance(output, Mapping):
-        return output.get("out")
-    return output
+        return output.get("out", output.get("logits"))
+    if isinstance(output, tuple | list) and output:
+        return output[0]
+    return getattr(output, "logits", output)
 
 
 class OwnLoss:
@@ -42,51 +44,50 @@ class OwnLoss:
         arguments, or not for such logits.
         """
         self._setting = f"training.loss = '{named.name}'"
+        # uncounted pixels have no share of any class
         masked = len(output) > 1
         self._loss = self._made(named, masked=masked)
-        # A batch to try the loss on, of another size than the number of classes: so a loss that
-        # takes one for the other fails.
+        # Of another size than the number of classes: so a loss that takes one for the other fails.
         self._logits = torch.zeros(output[0] + 1, *output)
         self._y = torch.zeros(len(self._logits), *output[1:], dtype=torch.long)
         # whether it takes shares of classes only, no class numbers
-        self._shares = False
-        try:
-            self._try(self._y)
-        except RecipeError:
-            # uncounted pixels have no share of any class
-            if masked:
-                raise
-            self._shares = True
-            self.require_shares()
+        self._shares = not masked and self._fault(self._y) != ""
+        self.require(shares=self._shares)
 
     def _made(self, named: Named, *, masked: bool) -> Callable[..., Tensor]:
         kinds = {name: kind for name, kind in vars(nn).items() if name.endswith("Loss")}
-        if ":" in named.name:
-            make = load_object(named.name, what="training.loss", error=RecipeError)
-        elif named.name in kinds:
-            make = kinds[named.name]
-        else:
+        if ":" not in named.name and named.name not in kinds:
             raise RecipeError(
                 f"training.loss: torch.nn has no '{named.name}': {did_you_mean(named.name, kinds)}"
             )
-        arguments = dict(named.arguments)
-        for name, value in arguments.items():
-            if isinstance(value, list):
-                arguments[name] = torch.tensor(value)
+        make = kinds.get(named.name) or load_object(
+            named.name, what="training.loss", error=RecipeError
+        )
+        arguments = {
+            name: torch.tensor(value) if isinstance(value, list) else value
+            for name, value in named.arguments.items()
+        }
         try:
             if masked and "ignore_index" in inspect.signature(make).parameters:
                 arguments.setdefault("ignore_index", NOT_COUNTED)
-            loss = make(**arguments)
+            loss: Callable[..., Tensor] = make(**arguments)
         except Exception as error:
             # anybody's class
             raise RecipeError(f"{self._setting} cannot be made: {first_line(error)}") from None
-        return loss  # type: ignore[no-any-return]
+        return loss
 
-    def require_shares(self) -> None:
-        """Raises RecipeError: it cannot be computed for shares of classes."""
-        self._try(one_hot(self._y, self._logits.shape[1]).float())
+    def require(self, *, shares: bool) -> None:
+        """Raises RecipeError: it cannot be computed for class numbers, or for shares of classes."""
+        y = self._y
+        what = "class numbers"
+        if shares:
+            y = one_hot(y, self._logits.shape[1]).float()
+            what = "shares of classes, as MixUp makes them"
+        if fault := self._fault(y):
+            raise RecipeError(f"{self._setting} does not take {what}: {shorten(fault)}")
 
-    def _try(self, y: Tensor) -> None:
+    def _fault(self, y: Tensor) -> str:
+        """Why it cannot be computed; empty if it can."""
         try:
             with warnings.catch_warnings():
                 # about shapes that do not fit: these raise an error here
@@ -94,16 +95,10 @@ class OwnLoss:
                 value = self._loss(self._logits, y)
         except Exception as error:
             # anybody's loss
-            what = "class numbers"
-            if y.is_floating_point():
-                what = "shares of classes, as MixUp makes them"
-            raise RecipeError(
-                f"{self._setting} does not take {what}: {shorten(first_line(error))}"
-            ) from None
+            return first_line(error)
         if not isinstance(value, Tensor) or value.ndim:
-            raise RecipeError(
-                f"{self._setting} must give one number for a batch: leave out reduction"
-            )
+            return "it must give one number for a batch: leave out reduction"
+        return ""
 
     def __call__(self, logits: Tensor, y: Tensor) -> Tensor:
         if isinstance(self._loss, nn.Module):
@@ -111,26 +106,6 @@ class OwnLoss:
         if self._shares and y.ndim < logits.ndim:
             y = one_hot(y, logits.shape[1]).to(logits.dtype)
         return self._loss(logits, y)
-
-
-class Tally(ABC):
-    """Counts a network's correct results, batch after batch."""
-
-    @abstractmethod
-    def add(self, answer: Any, y: Tensor) -> None:
-        """Adds a batch (logits, or the task's other output), without waiting for the device."""
-
-    @abstractmethod
-    def metrics(self, loss: float) -> dict[str, float]:
-        """The metrics over all batches, with the `loss` among them."""
-
-    def right(self) -> bytes | None:
-        """For each image right or wrong, as bits; None if an image is neither."""
-        return None
-
-    def answers(self) -> dict[str, Any]:
-        """The fields of `answer.per_image.Answers` for this task; call `metrics` before."""
-        return {}
 
 
 def learnt_of(
@@ -149,9 +124,7 @@ def learnt_of(
         The loss and the metrics.
     """
     kind: type[Learnt] = task.row.learnt()
-    learnt = kind(task, classes, loss)
-    learnt.moments = moments
-    return learnt
+    return kind(task, classes, loss, moments)
 
 
 def learnt_from(dataset: Dataset, loss: Named | None = None) -> Learnt:
@@ -160,29 +133,58 @@ def learnt_from(dataset: Dataset, loss: Named | None = None) -> Learnt:
 
 
 class Learnt(ABC):
-    """What networks of a task learn: `learnt_of` makes one for a data set.
-
-    A task with logits needs a loss and a tally:
+    """What networks of a task learn: the loss, and the metrics of all batches since `begin`.
+    `learnt_of` makes one for a data set. For example:
 
         class ClassOfImage(Learnt):
             def loss(self, logits, y):
                 return cross_entropy(logits, y, reduction="sum")
 
-            def tally(self):
-                return Images(self.classes)
+            def metrics(self, loss):
+                right = torch.cat(self.given).argmax(1) == torch.cat(self.true)
+                return {"accuracy": float(right.float().mean()), "loss": loss}
     """
 
     recordable = True
     """Whether all batches have the same operations: compiling and recording need it."""
-    moments: Moments | None = None
-    """Mean and standard deviation of the training images' labels or numbers, (classes,) each."""
 
-    def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        classes: int,
+        loss: Named | None = None,
+        moments: Moments | None = None,
+    ) -> None:
+        """`loss`, `moments`: as of `learnt_of`."""
         self.task = task
         self.classes = classes
+        self.moments = moments
         self._own = None
         if loss:
             self._own = OwnLoss(loss, task.output(classes, (2, 2)))
+        self.begin()
+
+    def begin(self) -> None:
+        """Forgets all batches."""
+        self.given: list[Tensor] = []
+        self.true: list[Tensor] = []
+
+    def add(self, answer: Any, y: Tensor) -> None:
+        """Adds a batch (logits, or the task's other output), without waiting for the device."""
+        self.given.append(answer)
+        self.true.append(y)
+
+    @abstractmethod
+    def metrics(self, loss: float) -> dict[str, float]:
+        """The metrics over all batches, with the `loss` among them."""
+
+    def right(self) -> bytes | None:
+        """For each image right or wrong, as bits; None if an image is neither."""
+        return None
+
+    def answers(self) -> dict[str, Any]:
+        """The fields of `answer.per_image.Answers` for this task; call `metrics` before."""
+        return {}
 
     def ask(
         self,
@@ -221,21 +223,16 @@ class Learnt(ABC):
         classes, as MixUp makes them.
         """
         if self._own:
-            self._own.require_shares()
+            self._own.require(shares=True)
 
-    def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
+    def judge(self, output: object, x: Tensor, y: Tensor) -> Tensor:
         """Counts a batch, and gives the sum of its log-losses.
 
         Args:
             output: what the network returned for x.
             x: float (B, C, H, W) images.
             y: their labels, as the task has them.
-            tally: takes the answers.
         """
         logits = self.logits(output, x)
-        tally.add(logits, y)
+        self.add(logits, y)
         return self.loss(logits, y)
-
-    @abstractmethod
-    def tally(self) -> Tally:
-        """A new tally, to score a split."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -25,7 +25,6 @@ from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
 from nas_attn.recipe.recipe import DataSection, Recipe, TrainingSection, objective_name
 from nas_attn.recipe.tables import COSTS, Cost, Costs
-from nas_attn.space.notation import parse_choice
 from nas_attn.space.placement import BARE, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space.search_space import BACKBONE_SITE, SearchSpace, other_of, resolve
 from nas_attn.storage.records import Latency
@@ -55,10 +54,8 @@ class Plan:
         default_factory=dict, init=False, repr=False, compare=False
     )
     # the sites of other backbones, as far as placements were in them
-    others: dict[Choice, tuple[Site, ...]] = field(default_factory=dict, repr=False, compare=False)
-    # keeps those of one more in the study; None: there is no study
-    keep: Callable[[Choice, tuple[Site, ...]], None] | None = field(
-        default=None, repr=False, compare=False
+    _others: dict[Choice, tuple[Site, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
     )
 
     def resolved(self, placement: Placement) -> ResolvedPlacement:
@@ -76,15 +73,10 @@ class Plan:
         return self._resolved[placement]
 
     def sites_of(self, other: Choice) -> tuple[Site, ...]:
-        """The sites of another backbone, found as those of the study's are, and kept with them.
-        Raises BackboneError.
-        """
-        if other not in self.others:
-            sites = _found_sites(self.bare(0, other), self.recipe, self.input_shape)
-            self.others[other] = sites
-            if self.keep is not None:
-                self.keep(other, sites)
-        return self.others[other]
+        """The sites of another backbone. Raises BackboneError."""
+        if other not in self._others:
+            self._others[other] = _found_sites(self.bare(0, other), self.recipe, self.input_shape)
+        return self._others[other]
 
     def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
         """The bare backbone, or the `other`, with the seed's random weights; torch's global
@@ -138,8 +130,6 @@ class Kept:
     input_shape: tuple[int, int, int]
     classes: int
     sites: tuple[Site, ...]
-    # those of other backbones, in which there are placements
-    others: Mapping[Choice, tuple[Site, ...]]
 
 
 def make_plan(
@@ -176,10 +166,7 @@ def make_plan(
     # or says now why one's own cost cannot be counted
     attachment.cost(model, input_shape, recipe.objectives)
     space = SearchSpace(recipe.space, sites, init=recipe.training.init)
-    plan = Plan(recipe, input_shape, classes, sites, space, made_by, build)
-    if kept is not None and kept.input_shape == input_shape:
-        plan.others.update(kept.others)
-    return plan
+    return Plan(recipe, input_shape, classes, sites, space, made_by, build)
 
 
 def _found_sites(
@@ -234,10 +221,6 @@ def kept_sites(store: StudyStore) -> Kept | None:
         (channels, height, width),
         content["classes"],
         tuple(_site(entry) for entry in content["sites"]),
-        {
-            parse_choice(name, BACKBONE_SITE): tuple(_site(entry) for entry in entries)
-            for name, entries in content.get("others", {}).items()
-        },
     )
 
 
@@ -248,14 +231,6 @@ def _keep_sites(store: StudyStore, plan: Plan) -> None:
         "sites": [_entry(site) for site in plan.sites],
     }
     store.set(sites=json.dumps(content, separators=(",", ":")))
-
-
-def _keep_others(opened: ref[StudyStore], other: Choice, sites: tuple[Site, ...]) -> None:
-    store = opened()
-    if store is not None and store.sites is not None:
-        content = json.loads(store.sites)
-        content.setdefault("others", {})[str(other)] = [_entry(site) for site in sites]
-        store.set(sites=json.dumps(content, separators=(",", ":")))
 
 
 def _entry(site: Site) -> dict[str, Any]:
@@ -324,9 +299,9 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
         elif not same:
             plan = make_plan(recipe, plan.input_shape, plan.classes, build=build)
         _keep_sites(store, plan)
-    # the plan is kept for as long as the study is open
-    _made[store] = replace(plan, keep=partial(_keep_others, ref(store)))
-    return _made[store]
+    # for as long as the study is open
+    _made[store] = plan
+    return plan
 
 
 def wanted(recipe: Recipe) -> set[str]:

@@ -157,7 +157,8 @@ class Training:
             self.section,
             self.epoch_loss,
         )
-        if execution == "cuda-graph" and self.progress.recordable:
+        # other optimizers count their steps on the host, where a replay does not count on
+        if execution == "cuda-graph" and scorer.arithmetic.fused and self.progress.recordable:
             return RecordedStep(step, self.device, self._note_recording)
         return step
 

@@ -16,7 +16,7 @@ from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.training.clock import Clock
 from nas_attn.training.faults import out_of_memory
-from nas_attn.training.learnt import Tally, learnt_from
+from nas_attn.training.learnt import learnt_from
 from nas_attn.training.numerics import new_arithmetic, tf32_as
 
 # Images of a batch that is scored, at least; segmentation, with outputs as large as the images,
@@ -69,7 +69,7 @@ class Scorer:
         clock = Clock(self.device)
         try:
             with tf32_as(self.arithmetic, self.device):
-                loss, tally = self._evaluate(model, split)
+                loss = self._evaluate(model, split)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -81,9 +81,9 @@ class Scorer:
             raise TrainingError(
                 f"the loss on {len(split)} images is {mean}: the weights have diverged"
             )
-        metrics = tally.metrics(mean)
-        right = tally.right()
-        answers = zlib.compress(json.dumps(tally.answers()).encode())
+        metrics = self.learnt.metrics(mean)
+        right = self.learnt.right()
+        answers = zlib.compress(json.dumps(self.learnt.answers()).encode())
         wall, device = clock.read()
         return Score(
             seed,
@@ -98,8 +98,8 @@ class Scorer:
             arithmetic=self.arithmetic.text,
         )
 
-    def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:
-        """(sum of log-losses as a float64 scalar on the device, tally of correct results)."""
+    def _evaluate(self, model: nn.Module, split: Split) -> Tensor:
+        """The sum of log-losses, as a float64 scalar on the device."""
         usual, large = self._scoring_batches()
         if large > usual:
             try:
@@ -123,14 +123,14 @@ class Scorer:
         return usual, max(usual, min(LARGE_SCORING_BATCH, SCORED_PIXELS // (height * width)))
 
     @torch.no_grad()
-    def _evaluated(self, model: nn.Module, split: Split, batch: int) -> tuple[Tensor, Tally]:
+    def _evaluated(self, model: nn.Module, split: Split, batch: int) -> Tensor:
         model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        tally = self.learnt.tally()
+        self.learnt.begin()
         for x, y in split.batches(batch):
-            loss += self.learnt.judge(self.output(model, x), x, y, tally)
+            loss += self.learnt.judge(self.output(model, x), x, y)
             self.hook()
-        return loss, tally
+        return loss
 
     def output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         """The network's output in the trainer's arithmetic; y is given in training."""

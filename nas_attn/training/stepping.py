@@ -152,14 +152,15 @@ class RecordedStep:
     """A step that is recorded once per shape of batch as a CUDA graph and then replayed: one launch
     instead of hundreds, which for small networks take the host longer than the device computes. The
     first steps of each shape are ordinary ones. So are all steps of a network that waits for the
-    device within a step (`.item()`, a mask as an index), and of an optimizer that counts its steps
-    on the host.
+    device within a step (`.item()`, a mask as an index).
     """
 
     def __init__(
         self, step: Step, device: torch.device, on_recording: Callable[[], None] = lambda: None
     ) -> None:
-        """`on_recording`: called when a step has been recorded."""
+        """`step`: with one kernel for all parameters, which counts the steps on the device;
+        `on_recording`: called when a step has been recorded.
+        """
         self._step = step
         self._on_recording = on_recording
         self._side = side_stream(device)
@@ -194,8 +195,6 @@ class RecordedStep:
             self._beside(x, y, rate, parts)
         if noted:
             self._record_no_more(f"the step waits for the device at {noted[0]}")
-        elif self._step.optimizer and _counts_on_host(self._step.optimizer):
-            self._record_no_more("its optimizer counts the steps on the host")
 
     def _beside(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
         """An ordinary step on the recording's stream, so that gradients and momentum belong to that
@@ -228,42 +227,15 @@ class RecordedStep:
 
     def _record_no_more(self, reason: str) -> None:
         self.able = False
-        if not self._recordings and self._step.optimizer:
-            _read_on_host(self._step.optimizer)
         log.info("training continues without a CUDA graph: %s", reason)
 
 
 def _read_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """The optimiser takes its learning rates from the device, so that a recorded step sees them
-    change, and counts its steps there if it can.
+    change.
     """
     for group in optimizer.param_groups:
-        if not isinstance(group["lr"], Tensor):
-            group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
-        if "capturable" not in group:
-            continue
-        # Adam needs it, and would warn about ordinary steps
-        group["capturable"] = optimizer._warned_capturable_if_run_uncaptured = True
-        for parameter in group["params"]:
-            state = optimizer.state.get(parameter, {})
-            if isinstance(state.get("step"), Tensor):
-                state["step"] = state["step"].to(device)
-
-
-def _read_on_host(optimizer: torch.optim.Optimizer) -> None:
-    """The optimizer takes its learning rates from the host again: an optimizer that is not fused
-    would wait for the device to read them.
-    """
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"] = group["lr"].item()
-
-
-def _counts_on_host(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer counts its steps on the host, where a replay does not count on."""
-    return any(
-        "step" in optimizer.state.get(parameter, {})
-        for group in optimizer.param_groups
-        if not (group.get("fused") or group.get("capturable"))
-        for parameter in group["params"]
-    )
+        group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+        if "capturable" in group:
+            # Adam needs it, and would warn about ordinary steps
+            group["capturable"] = optimizer._warned_capturable_if_run_uncaptured = True

@@ -41,7 +41,7 @@ from nas_attn.space.schema import SpaceSpec
 from nas_attn.space.search_space import SearchSpace
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Latency, Score
-from nas_attn.training.learnt import Tally, learnt_of
+from nas_attn.training.learnt import Learnt, learnt_of
 from nas_attn.training.plan import over_limits
 from nas_attn.training.tasks.classification import Classification
 from nas_attn.training.tasks.detection import Detection
@@ -227,9 +227,9 @@ def photographs(rng: np.random.Generator, absent: tuple[int, ...]) -> tuple[Any,
     return labels, np.where(taken == 3, 0, taken).astype(np.int32)
 
 
-def classified(labels: Any, predicted: Any) -> Tally:
+def classified(labels: Any, predicted: Any) -> Learnt:
     """What is kept of these answers."""
-    tally = learnt_of(tasks.TASKS["classification"], 4).tally()
+    tally = learnt_of(tasks.TASKS["classification"], 4)
     logits = 9.0 * torch.nn.functional.one_hot(torch.from_numpy(predicted).long(), 4)
     tally.add(logits, torch.from_numpy(labels).long())
     return tally
@@ -242,7 +242,6 @@ CLASSES = 6
 def measured(task: Task, error: int) -> dict[str, float]:
     """The metrics of answers for four images, of which `error` are wrong."""
     learnt = learnt_of(task, CLASSES)
-    tally = learnt.tally()
     # a task that is a kind of one of these has its answers
     answers: dict[type[Task], Callable[[int], tuple[Any, Tensor]]] = {
         MultiLabel: labels,
@@ -253,8 +252,8 @@ def measured(task: Task, error: int) -> dict[str, float]:
     }
     answer, y = next(make for kind, make in answers.items() if isinstance(task, kind))(error)
     loss = learnt.loss(answer, y).item() / len(y) if task.losses else 0.0
-    tally.add(answer, y)
-    return tally.metrics(loss)
+    learnt.add(answer, y)
+    return learnt.metrics(loss)
 
 
 def classes(error: int) -> tuple[Tensor, Tensor]:

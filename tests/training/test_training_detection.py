@@ -22,8 +22,8 @@ from nas_attn.recipe.recipe import Augment, DataSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.space.notation import parse
 from nas_attn.space.search_space import resolve
+from nas_attn.training.learnt import learnt_of
 from nas_attn.training.parameters import LearningRates
-from nas_attn.training.tasks.box_scores import BoxTally
 from nas_attn.training.trainer import Trainer
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")
@@ -65,7 +65,7 @@ def answer(boxes: Tensor, score: float = 0.9) -> list[dict[str, Tensor]]:
 
 
 def scored(output: Any, there: Tensor = TRUE) -> dict[str, float]:
-    tally = BoxTally(2)
+    tally = learnt_of(TASKS["detection"], 2)
     tally.add(output, there)
     return tally.metrics(0.0)
 

@@ -5,6 +5,8 @@ are named.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -291,14 +293,38 @@ def test_an_output_of_another_shape_is_named(digits: Dataset, wrong: str) -> Non
             super().__init__()
             self.inner = nn.Linear(64, 12)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        def forward(self, x: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
             y = self.inner(x.flatten(1))
-            return y if wrong == "classes" else (y, y)
+            return y if wrong == "classes" else {"features": y}
 
     with pytest.raises(
-        errors.TrainingError, match=r"returns (\(64, 12\)|tuple) for 64 images, .*\(64, 10\)"
+        errors.TrainingError, match=r"returns (\(64, 12\)|NoneType) for 64 images, .*\(64, 10\)"
     ):
         fit(digits, Wrong())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda y: {"logits": y, "loss": None},
+        lambda y: (y, y.flatten(1)),
+        lambda y: SimpleNamespace(logits=y),
+    ],
+)
+def test_logits_are_found_in_what_a_network_returns(
+    digits: Dataset, wrap: Callable[[torch.Tensor], object]
+) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x: torch.Tensor) -> object:
+            return wrap(self.inner(x))
+
+    (plain,) = fit(digits, network())
+    (score,) = fit(digits, Wrapped())
+    assert {**score.metrics} == {**plain.metrics}
 
 
 def test_batches_in_parts_add_up_to_the_same_gradient(digits: Dataset) -> None:

@@ -15,10 +15,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from nas_attn.errors import RecipeError, TrainingError
-from nas_attn.recipe.recipe import Named
-from nas_attn.recipe.task import Task
 from nas_attn.system.importing import installing
-from nas_attn.training.learnt import Learnt, Tally
+from nas_attn.training.learnt import Learnt
 
 MOST_BOXES = 100
 """Boxes of an image that count, highest scores first, as in COCO."""
@@ -41,10 +39,13 @@ class BoxesOfImage(Learnt):
     recordable = False
 
     @override
-    def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
+    def begin(self) -> None:
         require_scorer()
-        # Its networks bring their losses.
-        super().__init__(task, classes)
+        # `given`, of each image (K, 6): left, top, right, bottom, score, label; `true`, of each
+        # image (M, 5), a `BoxTable`
+        super().begin()
+        # pycocotools', (IoUs, recalls, classes); None: no box was predicted.
+        self._precision: NDArray[Any] | None = None
 
     @override
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
@@ -74,34 +75,10 @@ class BoxesOfImage(Learnt):
         return logits.sum() * len(y)
 
     @override
-    def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
-        """Counts a batch, and gives 0 as its loss, which no detector returns while it is scored.
-
-        Args:
-            output: what the network returned: `boxes`, `labels` and `scores` of each image.
-            x: float (B, C, H, W) images.
-            y: their true boxes, float32 (B, M, 5).
-            tally: takes both.
-        """
-        tally.add(output, y)
+    def judge(self, output: object, x: Tensor, y: Tensor) -> Tensor:
+        """Counts a batch, and gives 0 as its loss, which no detector returns while it is scored."""
+        self.add(output, y)
         return x.new_zeros(())
-
-    @override
-    def tally(self) -> BoxTally:
-        return BoxTally(self.classes)
-
-
-class BoxTally(Tally):
-    """Collects predicted and true boxes, image after image."""
-
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
-        # Of each image (K, 6): left, top, right, bottom, score, label.
-        self._predicted: list[Tensor] = []
-        # Of each image (M, 5), a `BoxTable`.
-        self._true: list[Tensor] = []
-        # pycocotools', (IoUs, recalls, classes); None: no box was predicted.
-        self._precision: NDArray[Any] | None = None
 
     @override
     def add(self, answer: Any, y: Tensor) -> None:
@@ -121,8 +98,8 @@ class BoxTally(Tally):
                 image["labels"].float()[:, None],
             )
             best = image["scores"].argsort(descending=True)[:MOST_BOXES]
-            self._predicted.append(torch.cat(columns, 1)[best])
-        self._true += list(y)
+            self.given.append(torch.cat(columns, 1)[best])
+        self.true += list(y)
 
     @override
     def metrics(self, loss: float) -> dict[str, float]:
@@ -150,7 +127,7 @@ class BoxTally(Tally):
     def answers(self) -> dict[str, Any]:
         """Of each class the average precision; None: it has no boxes."""
         if self._precision is None:
-            return {"average_precision": [0.0] * self._classes}
+            return {"average_precision": [0.0] * self.classes}
         means: list[float | None] = []
         for row in self._precision.transpose(2, 0, 1):
             values = row[row >= 0]
@@ -159,7 +136,7 @@ class BoxTally(Tally):
 
     def _annotations(self) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
-        for image, boxes in enumerate(self._true):
+        for image, boxes in enumerate(self.true):
             for label, left, top, right, bottom in boxes[boxes[:, 0] != 0].tolist():
                 width = right - left
                 height = bottom - top
@@ -172,14 +149,14 @@ class BoxTally(Tally):
                     "area": width * height,
                 }
                 rows.append(row)
-        categories = [{"id": number, "name": str(number)} for number in range(1, self._classes + 1)]
-        images = [{"id": image} for image in range(len(self._true))]
+        categories = [{"id": number, "name": str(number)} for number in range(1, self.classes + 1)]
+        images = [{"id": image} for image in range(len(self.true))]
         return {"info": {}, "images": images, "annotations": rows, "categories": categories}
 
     def _detections(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """(K, 7) for pycocotools: image, left, top, width, height, score, class."""
         tables = []
-        for image, boxes in enumerate(self._predicted):
+        for image, boxes in enumerate(self.given):
             table = boxes.cpu().double().numpy()
             table = table[np.isfinite(table).all(1)]
             number = np.full((len(table), 1), float(image))

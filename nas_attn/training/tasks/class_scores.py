@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typing_extensions import override
 
-from nas_attn.training.learnt import Learnt, Tally
+from nas_attn.training.learnt import Learnt
 
 
 class ClassOfImage(Learnt):
@@ -22,37 +22,27 @@ class ClassOfImage(Learnt):
         return cross_entropy(logits, y, reduction="sum")
 
     @override
-    def tally(self) -> Tally:
-        return Images(self.classes)
-
-
-class Images(Tally):
-    """Collects predicted and true classes."""
-
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
-        self._predicted: list[Tensor] = []
-        self._labels: list[Tensor] = []
+    def begin(self) -> None:
+        super().begin()
         # sums over the batches
         self._brier: list[Tensor] = []
 
     @override
     def add(self, answer: Any, y: Tensor) -> None:
-        self._predicted.append(answer.argmax(1))
-        self._labels.append(y)
+        super().add(answer.argmax(1), y)
         self._brier.append(brier(answer, y))
 
     def predicted(self) -> Tensor:
         """int64 (images,)."""
-        return torch.cat(self._predicted)
+        return torch.cat(self.given)
 
     def labels(self) -> Tensor:
         """int64 (images,)."""
-        return torch.cat(self._labels)
+        return torch.cat(self.true)
 
     @override
     def metrics(self, loss: float) -> dict[str, float]:
-        counts = confusion(self.labels(), self.predicted(), self._classes)
+        counts = confusion(self.labels(), self.predicted(), self.classes)
         accuracy = float(self._bits().mean())
         score = float(torch.stack(self._brier).sum()) / len(self.labels())
         return {"accuracy": accuracy, "loss": loss, "brier": score, **class_metrics(counts)}

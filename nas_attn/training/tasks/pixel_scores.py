@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from typing_extensions import override
 
 from nas_attn.data.inventory import NOT_COUNTED
-from nas_attn.training.learnt import Learnt, Tally
+from nas_attn.training.learnt import Learnt
 
 
 class ClassOfPixel(Learnt):
@@ -27,15 +27,7 @@ class ClassOfPixel(Learnt):
         return (each.sum((1, 2)) / counted).sum()
 
     @override
-    def tally(self) -> Tally:
-        return Pixels(self.classes)
-
-
-class Pixels(Tally):
-    """Counts pixels of each pair of classes."""
-
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
+    def begin(self) -> None:
         # of each pair of classes, the true one first, and at the end pixels that do not count
         self._counts: Tensor | None = None
 
@@ -44,9 +36,9 @@ class Pixels(Tally):
         counted = y != NOT_COUNTED
         predicted = answer.argmax(1)
         # Indexing would wait for the device.
-        place = torch.where(counted, y * self._classes + predicted, self._classes**2)
+        place = torch.where(counted, y * self.classes + predicted, self.classes**2)
         if self._counts is None:
-            self._counts = place.new_zeros(self._classes**2 + 1)
+            self._counts = place.new_zeros(self.classes**2 + 1)
         # bincount would wait for the device, to see the largest value
         self._counts.scatter_add_(0, place.flatten(), place.new_ones(()).expand(place.numel()))
 
@@ -54,7 +46,7 @@ class Pixels(Tally):
     def metrics(self, loss: float) -> dict[str, float]:
         # no split is empty
         assert self._counts is not None
-        pairs = self._counts[:-1].view(self._classes, self._classes).cpu().numpy()
+        pairs = self._counts[:-1].view(self.classes, self.classes).cpu().numpy()
         return {
             "mean_iou": mean_iou(pairs),
             "pixel_accuracy": float(np.diag(pairs).sum() / pairs.sum()),
@@ -65,7 +57,7 @@ class Pixels(Tally):
     def answers(self) -> dict[str, Any]:
         # no split is empty
         assert self._counts is not None
-        counts = self._counts[:-1].view(self._classes, self._classes).tolist()
+        counts = self._counts[:-1].view(self.classes, self.classes).tolist()
         return {"counts": counts}
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 from typing_extensions import override
 
-from nas_attn.training.learnt import Learnt, Tally
+from nas_attn.training.learnt import Learnt
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +24,33 @@ MOST_WEIGHT = 10.0
 """Of a label's rare side in the loss, so that a single image does not decide a step."""
 
 
-class LabelsOfImage(Learnt):
+class TargetsLearnt(Learnt):
+    """Learns labels or numbers of each image, (B, K)."""
+
+    @abstractmethod
+    def contributions(self) -> dict[str, Floats]:
+        """Metric -> (N,): what each image contributes, whose mean is the metric."""
+
+    def _both(self) -> tuple[Floats, Floats]:
+        """(N, K) what was given, and what is true."""
+        given, true = (torch.cat(parts).double().cpu() for parts in (self.given, self.true))
+        return given.numpy(), true.numpy()
+
+    @override
+    def metrics(self, loss: float) -> dict[str, float]:
+        means = {name: float(each.mean()) for name, each in self.contributions().items()}
+        return {**means, "loss": loss}
+
+    @override
+    def answers(self) -> dict[str, Any]:
+        kept = {
+            name: [float(f"{value:.5g}") for value in each]
+            for name, each in self.contributions().items()
+        }
+        return {"contributions": kept}
+
+
+class LabelsOfImage(TargetsLearnt):
     """Several labels of each image: y is float32 (B, K), 0 or 1."""
 
     @override
@@ -43,83 +69,6 @@ class LabelsOfImage(Learnt):
         weight = ((1 - share) / share).clamp(1 / MOST_WEIGHT, MOST_WEIGHT)
         each = binary_cross_entropy_with_logits(logits, y, pos_weight=weight, reduction="none")
         return each.mean(1).sum()
-
-    @override
-    def tally(self) -> Tally:
-        return LabelledImages()
-
-
-class NumbersOfImage(Learnt):
-    """Numbers of each image: y is float32 (B, K), in the user's units. Networks give them less the
-    training images' mean, in their standard deviations.
-    """
-
-    @override
-    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        return smooth_l1_loss(logits, self.standardised(y), reduction="none").mean(1).sum()
-
-    @override
-    def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        if self._own:
-            y = self.standardised(y)
-        return super().training_loss(logits, y)
-
-    @override
-    def tally(self) -> Tally:
-        return NumberedImages(self)
-
-    def standardised(self, y: Tensor) -> Tensor:
-        """Numbers in the user's units as a network gives them."""
-        if self.moments is None:
-            return y
-        mean, deviation = (moment.to(y.device) for moment in self.moments)
-        return (y - mean) / deviation
-
-    def in_units(self, logits: Tensor) -> Tensor:
-        """What a network gives in the user's units."""
-        if self.moments is None:
-            return logits
-        mean, deviation = (moment.to(logits.device) for moment in self.moments)
-        return logits * deviation + mean
-
-
-class TargetTally(Tally):
-    """Collects what a network gives, and what is true."""
-
-    def __init__(self) -> None:
-        self._given: list[Tensor] = []
-        self._true: list[Tensor] = []
-
-    @override
-    def add(self, answer: Any, y: Tensor) -> None:
-        self._given.append(answer)
-        self._true.append(y)
-
-    def _both(self) -> tuple[Floats, Floats]:
-        """(N, K) what was given, and what is true."""
-        given, true = (torch.cat(parts).double().cpu() for parts in (self._given, self._true))
-        return given.numpy(), true.numpy()
-
-    @abstractmethod
-    def contributions(self) -> dict[str, Floats]:
-        """Metric -> (N,): what each image contributes, whose mean is the metric."""
-
-    @override
-    def metrics(self, loss: float) -> dict[str, float]:
-        means = {name: float(each.mean()) for name, each in self.contributions().items()}
-        return {**means, "loss": loss}
-
-    @override
-    def answers(self) -> dict[str, Any]:
-        kept = {
-            name: [float(f"{value:.5g}") for value in each]
-            for name, each in self.contributions().items()
-        }
-        return {"contributions": kept}
-
-
-class LabelledImages(TargetTally):
-    """Scores several labels of each image."""
 
     @override
     def contributions(self) -> dict[str, Floats]:
@@ -141,16 +90,34 @@ class LabelledImages(TargetTally):
         return {**super().answers(), "average_precision": by_label}
 
 
-class NumberedImages(TargetTally):
-    """Scores numbers of each image, in the user's units."""
+class NumbersOfImage(TargetsLearnt):
+    """Numbers of each image: y is float32 (B, K), in the user's units. Networks give them less the
+    training images' mean, in their standard deviations; they are scored in the user's units.
+    """
 
-    def __init__(self, learnt: NumbersOfImage) -> None:
-        super().__init__()
-        self._learnt = learnt
+    @override
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return smooth_l1_loss(logits, self.standardised(y), reduction="none").mean(1).sum()
+
+    @override
+    def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self._own:
+            y = self.standardised(y)
+        return super().training_loss(logits, y)
+
+    def standardised(self, y: Tensor) -> Tensor:
+        """Numbers in the user's units as a network gives them."""
+        if self.moments is None:
+            return y
+        mean, deviation = (moment.to(y.device) for moment in self.moments)
+        return (y - mean) / deviation
 
     @override
     def add(self, answer: Any, y: Tensor) -> None:
-        super().add(self._learnt.in_units(answer), y)
+        if self.moments is not None:
+            mean, deviation = (moment.to(answer.device) for moment in self.moments)
+            answer = answer * deviation + mean
+        super().add(answer, y)
 
     @override
     def contributions(self) -> dict[str, Floats]:

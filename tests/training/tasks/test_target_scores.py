@@ -17,7 +17,7 @@ from nas_attn.errors import RecipeError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.training.learnt import Learnt, Tally, learnt_of
+from nas_attn.training.learnt import Learnt, learnt_of
 
 Floats = NDArray[np.float64]
 MOMENTS = torch.tensor([100.0, -3.0, 0.5]), torch.tensor([20.0, 0.25, 7.0])
@@ -37,8 +37,8 @@ def numbered(rng: np.random.Generator, images: int = 300) -> tuple[Floats, Float
     return (true - mean) / deviation + 0.4 * rng.normal(size=true.shape), true
 
 
-def scored(name: str, given: Floats, true: Floats, batch: int = 64) -> Tally:
-    tally = learnt_of(tasks.TASKS[name], 3, moments=MOMENTS).tally()
+def scored(name: str, given: Floats, true: Floats, batch: int = 64) -> Learnt:
+    tally = learnt_of(tasks.TASKS[name], 3, moments=MOMENTS)
     for start in range(0, len(true), batch):
         part = slice(start, start + batch)
         tally.add(torch.from_numpy(given[part]).float(), torch.from_numpy(true[part]).float())
