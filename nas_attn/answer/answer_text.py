@@ -391,6 +391,9 @@ def _control(now: Snapshot, best: Recommendation, control: Capacity) -> str:
     view = now.find(control.key)
     name = control.lead.name if view is None else short_name(view)
     at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
+    relative = view is not None and other_of(view.placement) is not None
+    if relative and now.recipe.training.start == "pretrained":
+        at += ", from its own trained weights"
     size = units.gained(best.metric, gain.mean, gain.low, gain.high)
     lead = control.lead.gain
     if best.is_bare or lead is None:

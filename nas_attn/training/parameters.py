@@ -356,15 +356,6 @@ def set_training_mode(model: nn.Module) -> None:
             module.training = False
 
 
-def give_dimensions(optimizer: torch.optim.Optimizer) -> None:
-    """Gives moments the dimension that their single number lacks in former checkpoints."""
-    for parameter, moments in optimizer.state.items():
-        for name, value in moments.items():
-            lacking = isinstance(value, Tensor) and value.dim() < parameter.dim() == 1
-            if lacking and name != "step" and parameter.numel() == 1:
-                moments[name] = value.reshape(1)
-
-
 class WeightAverage:
     """Exponential moving average of all parameters and floating-point buffers (Polyak
     averaging).

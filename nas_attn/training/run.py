@@ -23,7 +23,6 @@ from nas_attn.training.numerics import RECORDED_STEPS
 from nas_attn.training.parameters import (
     LearningRates,
     WeightAverage,
-    give_dimensions,
     make_optimizer,
     schedule_factors,
     set_training_mode,
@@ -406,7 +405,6 @@ class Training:
             # settings are the recipe's, rates are set per step
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
-            give_dimensions(self.optimizer)
         torch.set_rng_state(state["random"]["cpu"])
         # begun on a GPU, too
         if self.device.type == "cuda" and "cuda" in state["random"]:

@@ -28,7 +28,6 @@ from nas_attn.system.paths import whole_file
 from nas_attn.system.processes import cores
 from nas_attn.training.evaluators import Evaluator, EvaluatorRun
 from nas_attn.training.learning_rates import peak_rate
-from nas_attn.training.parameters import give_dimensions
 from nas_attn.ultralytics import train_attention
 from nas_attn.ultralytics.caches import caches_read_safely
 from nas_attn.ultralytics.networks import parts_of
@@ -218,7 +217,6 @@ def _trainer_class(theirs: Any) -> Any:
             self.ema.ema.load_state_dict(self.before["average"])
             self.ema.updates = self.before["updates"]
             self.optimizer.load_state_dict(self.before["optimizer"])
-            give_dimensions(self.optimizer)
             self.start_epoch = self.before["epochs"]
             _resume_schedules(self)
 

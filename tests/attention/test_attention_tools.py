@@ -24,7 +24,6 @@ import nas_attn as na
 from nas_attn.attention import catalogue
 from nas_attn.attention.choice import INITS, Choice
 from nas_attn.attention.row import Row
-from nas_attn.training.parameters import give_dimensions
 
 SIZE = (16, 8, 7)
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -157,28 +156,3 @@ def test_former_files_hold_the_blend_without_a_dimension(row: Row, tmp_path: Pat
         shake(module, 6)
         module.load_state_dict(torch.load(tmp_path / "former.pt", weights_only=True))
         assert torch.equal(module(x), want)
-
-
-def test_a_former_checkpoint_of_a_blend_trains_on() -> None:
-    """Its moments have no dimension either."""
-    x = torch.randn(2, *SIZE, generator=torch.Generator().manual_seed(1))
-    module = catalogue.create("nam", SIZE[0], init="identity")
-    optimizer = torch.optim.AdamW(module.parameters())
-    twin = copy.deepcopy(module)
-    resumed = torch.optim.AdamW(twin.parameters())
-    for _ in range(2):
-        module(x).square().sum().backward()
-        optimizer.step()
-    former = copy.deepcopy(optimizer.state_dict())
-    for moments in former["state"].values():
-        for name, value in moments.items():
-            moments[name] = value.reshape(()) if value.numel() == 1 else value
-    twin.load_state_dict(module.state_dict())
-    resumed.load_state_dict(former)
-    give_dimensions(resumed)
-    for one, steps in ((module, optimizer), (twin, resumed)):
-        one.zero_grad()
-        one(x).square().sum().backward()
-        steps.step()
-    for want, found in zip(module.parameters(), twin.parameters(), strict=True):
-        assert torch.equal(want, found)
