@@ -220,6 +220,9 @@ class Job:
     """Why the test split is read."""
 
 
+NOT_HERE = "the process that trained it was stopped before writing them"
+
+
 class EvaluatorTrainer:
     """Runs an evaluator through the rungs, as the built-in trainer trains."""
 
@@ -232,7 +235,7 @@ class EvaluatorTrainer:
         # The last scored network, if the evaluator has named it.
         self._network: nn.Module | None = None
         # Why the last trained network is not here; empty if it is.
-        self.lost = ""
+        self.lost = NOT_HERE
         # Of an evaluator that yields, while it trains.
         self._reports: Reports | None = None
 
@@ -250,7 +253,7 @@ class EvaluatorTrainer:
         scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
         if job.needed and len(scores) == len(rungs) == 1:
             scores = []
-        self.lost = "the process that trained it was stopped before writing them"
+        self.lost = NOT_HERE
         with self._begun(job) as begun:
             for rung, epochs in enumerate(rungs):
                 if rung >= len(scores):

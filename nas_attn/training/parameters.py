@@ -71,39 +71,36 @@ def schedule_factors(
 
 
 def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[float]:
-    kinds = vars(lr_scheduler)
-    arguments = part.arguments
-    if not isinstance(kinds.get(part.name), type):
-        names = [
-            name for name, kind in kinds.items() if isinstance(kind, type) and name[:1].isupper()
-        ]
-        raise RecipeError(
-            f"training.schedule: torch has no '{part.name}': {did_you_mean(part.name, names)}"
-        )
+    if part.name not in lr_scheduler.__all__:
+        meant = did_you_mean(part.name, lr_scheduler.__all__)
+        raise RecipeError(f"training.schedule: torch has no '{part.name}': {meant}")
+    kind = getattr(lr_scheduler, part.name)
     by_step = part.name in BY_STEP
-    for name in LENGTHS if not by_step else ():
-        if name in arguments:
-            arguments[name] = _in_epochs(arguments[name], epochs)
-        if isinstance(arguments.get(name), list):
-            longest = max(arguments[name])
-        else:
-            longest = arguments.get(name, 0)
+    arguments = part.arguments
+    for name in arguments.keys() & LENGTHS if not by_step else ():
+        arguments[name] = _in_epochs(arguments[name], epochs)
+        longest = max(arguments[name]) if isinstance(arguments[name], list) else arguments[name]
         if isinstance(longest, int | float) and longest > epochs:
             raise RecipeError(
                 f"training.schedule: {name} = {longest} of '{part.name}' exceeds its"
                 f" {several(epochs, 'epoch')}"
             )
-    parameters = inspect.signature(kinds[part.name]).parameters
-    usual: dict[str, Any] = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs * steps}
-    usual |= {"max_lr": peak, "base_lr": 0.0}
-    usual = {name: value for name, value in usual.items() if name in parameters}
+    usual = {
+        "T_max": epochs,
+        "total_iters": epochs,
+        "total_steps": epochs * steps,
+        "max_lr": peak,
+        "base_lr": 0.0,
+    }
+    taken = inspect.signature(kind).parameters
+    usual = {name: value for name, value in usual.items() if name in taken}
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak, momentum=0.9)
     try:
-        scheduler = kinds[part.name](optimizer, **{**usual, **arguments})
-        for step in range(epochs * steps):
+        scheduler = kind(optimizer, **{**usual, **arguments})
+        for step in range(1, epochs * steps + 1):
             yield float(optimizer.param_groups[0]["lr"]) / peak
             optimizer.step()
-            if (by_step or (step + 1) % steps == 0) and step + 1 < epochs * steps:
+            if (by_step or step % steps == 0) and step < epochs * steps:
                 scheduler.step()
     except (TypeError, ValueError, AttributeError) as error:
         raise RecipeError(
@@ -227,19 +224,13 @@ def _optimizer(
     groups: list[dict[str, Any]], section: TrainingSection, rate: float, *, fused: bool
 ) -> torch.optim.Optimizer:
     name = section.optimizer
-    kinds = vars(torch.optim)
-    if ":" in name:
-        make = load_object(name, what="training.optimizer", error=RecipeError)
-    elif isinstance(kinds.get(name), type):
-        make = kinds[name]
-    else:
-        names = [
-            key for key, kind in kinds.items() if isinstance(kind, type) and key != "Optimizer"
-        ]
+    kinds = {key: kind for key, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    if ":" not in name and name not in kinds:
         raise RecipeError(
             f"torch.optim has no optimizer '{name}' (training.optimizer):"
-            f" {did_you_mean(name, names)}"
+            f" {did_you_mean(name, kinds)}"
         )
+    make = kinds.get(name) or load_object(name, what="training.optimizer", error=RecipeError)
     arguments = {"lr": rate, **_arguments(section)}
     if fused and "foreach" not in arguments:
         arguments.setdefault("fused", True)

@@ -274,7 +274,14 @@ class Workbench:
             model = self.start(resolved, run.seed, run.backbone)
 
             def on_rung(score: Score) -> bool:
-                self._keep_score(score, run, resolved, model, lease)
+                # only if the network's attention took part in it
+                require_participation(self._trainer.scored(model), resolved, self.plan.input_shape)
+                self._keep_labels(self.protocol, run.seed)
+                kept = score.kept
+                if score.rung < len(self.recipe.training.rungs) - 1:
+                    # mistakes of early rungs are not shown anywhere
+                    kept = replace(kept, answers=None)
+                self.store.add_score(run, kept, lease=lease)
                 return go_on(score)
 
             on_epoch = None
@@ -285,23 +292,6 @@ class Workbench:
         if trained is not None and len(scores) == len(self.recipe.training.rungs):
             trained(model)
         return scores
-
-    def _keep_score(
-        self,
-        score: Score,
-        run: Run,
-        resolved: ResolvedPlacement,
-        model: nn.Module,
-        lease: Lease,
-    ) -> None:
-        """Stores a score at a rung, if the network's attention took part in it."""
-        kept = score.kept
-        require_participation(self._trainer.scored(model), resolved, self.plan.input_shape)
-        self._keep_labels(self.protocol, run.seed)
-        if score.rung < len(self.recipe.training.rungs) - 1:
-            # mistakes of early rungs are not shown anywhere
-            kept = replace(kept, answers=None)
-        self.store.add_score(run, kept, lease=lease)
 
     def _job(
         self, run: Run, resolved: ResolvedPlacement, lease: Lease, callbacks: Callbacks
