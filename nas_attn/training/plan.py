@@ -438,17 +438,13 @@ def bare_seeds(recipe: Recipe) -> range:
     return range(first, first + max(search_seeds(recipe), recipe.training.seeds))
 
 
-def candidate_seeds(recipe: Recipe, trial: int, *, within: bool = True) -> list[int]:
-    """Seeds of a candidate's runs in the search, the first one first. Candidates are spread evenly
-    over the seeds. `within`: on those of the bare backbone alone; studies that began before this
-    was so go on beyond them.
+def candidate_seeds(recipe: Recipe, trial: int) -> list[int]:
+    """Seeds of a candidate's runs in the search, the first one first: of those of the bare
+    backbone, over which candidates are spread evenly.
     """
     seeds = bare_seeds(recipe)
     begin = trial % search_seeds(recipe)
-    offsets = range(begin, begin + recipe.training.seeds)
-    if within:
-        return [seeds[offset % len(seeds)] for offset in offsets]
-    return [seeds.start + offset for offset in offsets]
+    return [seeds[(begin + number) % len(seeds)] for number in range(recipe.training.seeds)]
 
 
 def backbone_number(recipe: Recipe, seed: int) -> int:

@@ -36,23 +36,15 @@ RISING_SHARE = 0.2
 CHECKPOINT_EVERY_S = 30.0
 
 
-def _go_on(_score: Score) -> bool:
-    return True
-
-
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Callbacks:
     """What a caller hears of a training, and how he ends it."""
 
     # Told each score; False ends the training there. A resumed training tells the earlier ones
     # again.
-    on_rung: Callable[[Score], bool] = _go_on
+    on_rung: Callable[[Score], bool] = lambda score: True  # noqa: ARG005 - it goes on
     # asked between batches; True writes a checkpoint and raises Interrupted
-    stop: Callable[[], bool] = _never
+    stop: Callable[[], bool] = lambda: False
     # told each epoch's training loss and validation scores, which are computed for this only
     on_epoch: Callable[[EpochPoint], None] | None = None
 

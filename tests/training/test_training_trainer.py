@@ -298,7 +298,7 @@ def test_an_output_of_another_shape_is_named(digits: Dataset, wrong: str) -> Non
             return y if wrong == "classes" else {"features": y}
 
     with pytest.raises(
-        errors.TrainingError, match=r"returns (\(64, 12\)|NoneType) for 64 images, .*\(64, 10\)"
+        errors.TrainingError, match=r"returns (\(64, 12\)|dict) for 64 images, .*\(64, 10\)"
     ):
         fit(digits, Wrong())
 

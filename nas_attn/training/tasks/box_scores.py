@@ -22,14 +22,6 @@ MOST_BOXES = 100
 """Boxes of an image that count, highest scores first, as in COCO."""
 
 
-def require_scorer() -> None:
-    """Raises RecipeError: pycocotools is not installed."""
-    if importlib.util.find_spec("pycocotools") is None:
-        raise RecipeError(
-            f"detection is scored by pycocotools, which is missing: {installing('detection')}"
-        )
-
-
 class BoxesOfImage(Learnt):
     """Boxes with classes: y is float32 (B, M, 5), `data.parts.BoxTable`. While training, a network
     takes images and `boxes` (pixels) and `labels` (from 1) of each, and returns its mean losses by
@@ -40,7 +32,10 @@ class BoxesOfImage(Learnt):
 
     @override
     def begin(self) -> None:
-        require_scorer()
+        if importlib.util.find_spec("pycocotools") is None:
+            raise RecipeError(
+                f"detection is scored by pycocotools, which is missing: {installing('detection')}"
+            )
         # `given`, of each image (K, 6): left, top, right, bottom, score, label; `true`, of each
         # image (M, 5), a `BoxTable`
         super().begin()

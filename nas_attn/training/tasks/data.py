@@ -210,16 +210,6 @@ class ImagesWithBoxes(NamedImages):
         return recipe.data.model_copy(update={"size": side})
 
     @override
-    def load(
-        self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
-    ) -> Dataset | None:
-        if recipe.data.name != EXTERNAL:
-            from nas_attn.training.tasks.box_scores import require_scorer
-
-            require_scorer()
-        return super().load(recipe, device=device, share=share)
-
-    @override
     def proposed(self, inventory: Inventory, backbone: str, weights: str | None) -> InputProposal:
         if side := fixed_side(backbone):
             return InputProposal(side, "cut")
