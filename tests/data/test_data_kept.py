@@ -91,6 +91,95 @@ def drawn(root: Path) -> dict[str, Any]:
     return {"name": "digits", "options": {"train": 60, "validation": 40, "test": 40}}
 
 
+def tagged(root: Path) -> dict[str, Any]:
+    lines = ["image,red,blue,rare"]
+    for number in range(45):
+        picture(root / f"p{number // 3:02}_{number:03}.bmp", number)
+        bits = number % 2, number // 2 % 2, int(number < 4)
+        lines.append(",".join([f"p{number // 3:02}_{number:03}.bmp", *map(str, bits)]))
+    (root / "labels.csv").write_text("\n".join(lines))
+    return {"name": f"folder:{root}", "groups": GroupsSection(pattern="^(p[0-9]+)_")}
+
+
+def listed(root: Path) -> dict[str, Any]:
+    given = tagged(root)
+    cells = ["red;blue", "", "green", "blue"]
+    lines = [f"{path.name},{cells[k % 4]}" for k, path in enumerate(sorted(root.glob("*.bmp")))]
+    (root / "labels.csv").write_text("\n".join(["image,tags", *lines]))
+    return {"name": given["name"]}
+
+
+def tags_of_boxes(root: Path) -> dict[str, Any]:
+    given = boxed(root)
+    content = json.loads((root / "train.json").read_text())
+    content["annotations"] = [box for box in content["annotations"] if box["id"] % 3]
+    (root / "train.json").write_text(json.dumps(content))
+    return given
+
+
+def named(root: Path) -> dict[str, Any]:
+    """Classes by a table, and patients by a column of it."""
+    tagged(root)
+    lines = [
+        f"{path.name},{k % 3 + 2},{k // 5}" for k, path in enumerate(sorted(root.glob("*.bmp")))
+    ]
+    (root / "labels.csv").write_text("\n".join(["image,class,patient", *lines]))
+    table = {"file": "labels.csv", "columns": ["class"]}
+    return {"name": f"folder:{root}", "table": table, "groups": GroupsSection(column="patient")}
+
+
+def boxed_splits(root: Path) -> dict[str, Any]:
+    """With more boxes in an image of validation than in any of training."""
+    boxed(root)
+    content = json.loads((root / "train.json").read_text())
+    for split, first, last in (("train", 0, 12), ("val", 12, 16), ("test", 16, 20)):
+        part = {
+            **content,
+            "images": content["images"][first:last],
+            "annotations": [b for b in content["annotations"] if first <= b["image_id"] < last],
+        }
+        if split == "val":
+            more = [{**box, "id": 99 + box["id"]} for box in part["annotations"]]
+            part["annotations"] += [{**box, "bbox": [0, 0, 2, 2]} for box in more]
+        (root / f"{split}.json").write_text(json.dumps(part))
+    return {"name": f"coco:{root}"}
+
+
+def masked_splits(root: Path) -> dict[str, Any]:
+    for split in ("fold_0", "fold_1", "fold_2"):
+        masked(root / split)
+    (root / "classes.txt").write_text("background\nroad\n")
+    splits = {"train": ["fold_0", "fold_2"], "validation": ["fold_1"]}
+    return {"name": f"folder:{root}", "splits": splits}
+
+
+def banded(root: Path) -> dict[str, Any]:
+    for number in range(20):
+        (root / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(number).integers(0, 4096, (SIDE, SIDE, 5))
+        np.save(root / "ab"[number % 2] / f"{number:03}.npy", values.astype(np.uint16))
+    return {"name": f"folder:{root}", "channels": 5}
+
+
+class Own(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, number: int) -> Any:
+        values = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        box = {"boxes": [[number % 4, 1.0, 5.0, 6.0]] * (number % 3), "labels": [1] * (number % 3)}
+        return Image.fromarray(values), box if number % 5 else {"boxes": [], "labels": []}
+
+
+def own(split: str) -> Own | None:
+    return None if split == "validation" else Own()
+
+
+def own_boxes(root: Path) -> dict[str, Any]:
+    del root
+    return {"name": f"{__name__}:own", "workers": 1}
+
+
 SOURCES: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "flat": ("classification", flat),
     "grouped": ("classification", grouped),
@@ -99,6 +188,15 @@ SOURCES: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "numbered": ("regression", numbered),
     "boxed": ("detection", boxed),
     "drawn": ("classification", drawn),
+    "tagged": ("multi-label", tagged),
+    "listed": ("multi-label", listed),
+    "tags of boxes": ("multi-label", tags_of_boxes),
+    "named": ("classification", named),
+    "boxed splits": ("detection", boxed_splits),
+    "masked splits": ("segmentation", masked_splits),
+    "banded": ("classification", banded),
+    "own boxes": ("detection", own_boxes),
+    "drawn masks": ("segmentation", drawn),
 }
 
 
@@ -207,12 +305,102 @@ KEPT: dict[str, dict[str, str]] = {
         "seed 5": "f9caa892bcd6",
         "test": "d404e2860971",
     },
+    "tagged": {
+        "classes": "red blue rare",
+        "digest": "7b37cd6f4d652989",
+        "manifest": "39e20c2f093fd8da30122e43425e79b4",
+        "train": "6572c6cf489a",
+        "validation": "9c61c573188c",
+        "epoch": "03e24a363e1a",
+        "seed 5": "4df0de1cbe11",
+        "test": "9142064321db",
+    },
+    "listed": {
+        "classes": "blue green red",
+        "digest": "2c724b055a40260f",
+        "manifest": "c28283bddabbaf208e6bd31fb2872cb1",
+        "train": "0bcf96e19fe1",
+        "validation": "b11b79fa973b",
+        "epoch": "f7ff5c4406d4",
+        "seed 5": "2c5152203f7d",
+        "test": "6b74b8de7250",
+    },
+    "tags of boxes": {
+        "classes": "cat dog",
+        "digest": "f6eb9d1cbd10e056",
+        "manifest": "efd72f5c0296d2335db4c7a74923679f",
+        "train": "1aa579ecfdb7",
+        "validation": "b3457d51de65",
+        "epoch": "20b0ac8f596d",
+        "seed 5": "1bfd6ac76e2d",
+    },
+    "named": {
+        "classes": "2 3 4",
+        "digest": "9e7ab35d4bb16518",
+        "manifest": "111458ab7683c966ff3fea886c36577a",
+        "train": "02079b7ce5dc",
+        "validation": "4824c8812f28",
+        "epoch": "d0fcd62c29bc",
+        "seed 5": "efc4752092e8",
+        "test": "1e992ca0179d",
+    },
+    "boxed splits": {
+        "classes": "cat dog",
+        "digest": "f75a02314ebc35ba",
+        "manifest": "dfc4969d67e55b5fd6bba737a380efd2",
+        "train": "fe6bb9309396",
+        "validation": "0642dd100b5c",
+        "epoch": "58e3bfd2912b",
+        "seed 5": "0642dd100b5c",
+        "test": "d4a13c58e902",
+    },
+    "masked splits": {
+        "classes": "background road",
+        "digest": "0a37ba257eefedf6",
+        "manifest": "24a1e167c2623e1ac56c5b965a2b9177",
+        "train": "fbfc4eea08b4",
+        "validation": "56c6f6ed91cc",
+        "epoch": "5ab89bd69695",
+        "seed 5": "56c6f6ed91cc",
+    },
+    "banded": {
+        "classes": "a b",
+        "digest": "3310d1cea0203356",
+        "manifest": "c764efff55cf5575e32b86f5076b664b",
+        "train": "3848951dbeae",
+        "validation": "64c3446d32a0",
+        "epoch": "808328de6b44",
+        "seed 5": "64f403a7509f",
+        "test": "eee067847c99",
+    },
+    "own boxes": {
+        "classes": "1",
+        "digest": "7d42771437504465",
+        "manifest": "c861e4e5c42c9aae06fb79dba7bc541c",
+        "train": "f35322b9c49b",
+        "validation": "bb82cb6c9e77",
+        "epoch": "5dea5f7f1159",
+        "seed 5": "521139feef61",
+        "test": "a76de7c70b73",
+    },
+    "drawn masks": {
+        "classes": "background 0 1 2 3 4 5 6 7 8 9",
+        "digest": "75c54b8581d10d4e",
+        "manifest": "3e9763df4fff3ae875f7258f8c7739b2",
+        "train": "7266b4ed6dc5",
+        "validation": "31191a86bfac",
+        "epoch": "bf25981965aa",
+        "seed 5": "31191a86bfac",
+        "test": "c488bff476cb",
+    },
 }
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_gives_the_same_splits_and_batches_as_ever(source: str, tmp_path: Path) -> None:
     task, make = SOURCES[source]
-    section = DataSection(size=SIDE if source != "drawn" else None, seed=4, **make(tmp_path / "d"))
+    size = None if source.startswith("drawn") else SIDE
+    given = {"size": size, "seed": 4, **make(tmp_path / "d")}
+    section = DataSection.model_validate(given)
     dataset = loading.load(section, device="cpu", task=TASKS[task])
     assert seen(dataset) == KEPT[source]
