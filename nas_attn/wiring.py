@@ -218,12 +218,12 @@ DATA_SETS = (
         classes=_at("nas_attn.data.table:read_classes"),
         tags=_at("nas_attn.data.table:read_tags"),
         numbers=_at("nas_attn.data.table:read_numbers"),
-        masks=_at("nas_attn.data.masks:read_masks"),
+        masks=_at("nas_attn.data.folder:read_masks"),
     ),
     DataSet(
         "coco:FOLDER",
-        tags=_at("nas_attn.data.coco:coco_tags"),
-        boxes=_at("nas_attn.data.coco:coco_folder"),
+        tags=_at("nas_attn.data.coco:read_tags"),
+        boxes=_at("nas_attn.data.coco:read_boxes"),
     ),
     # Read by another trainer than ours.
     DataSet("yolo:PATH.yaml"),

@@ -8,6 +8,7 @@ import shutil
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import materials
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 
 from nas_attn.data import loading
 from nas_attn.data.inventory import Inventory, Remark
-from nas_attn.data.taking import take
+from nas_attn.data.looks import of
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, SplitsSection
 
@@ -29,6 +30,13 @@ def is_refused(root: Path, said: str) -> None:
         take(str(root))
     with pytest.raises(DataError, match=said):
         loading.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
+
+
+def take(path: str, **section: Any) -> Inventory:
+    """The inventory of a folder with a folder for each class."""
+    inventory = of(DataSection(name=f"folder:{path}", **section), "classes")
+    assert inventory is not None
+    return inventory
 
 
 def of_kind(inventory: Inventory, kind: str) -> list[str]:
@@ -216,16 +224,14 @@ def class_not_utf8(root: Path) -> None:
     os.rename(root / "cat", os.fsencode(root) + b"/k\xe4tze")
 
 
-def with_masks(root: Path, *, mode: str = "L", size: tuple[int, int] = (20, 30)) -> None:
-    """Images of 30x20 in their files, to be shown as 20x30; masks of another mode or size."""
+def with_masks(root: Path, *, mode: str = "L", size: tuple[int, int] = (30, 20)) -> None:
+    """Images of 30x20, and masks, perhaps of another mode or size."""
     (root / "masks").mkdir(parents=True)
     (root / "images").mkdir()
     (root / "classes.txt").write_text("ground\nroad\n", "utf-8-sig")
-    turned = Image.Exif()
-    turned[0x0112] = 6
     for number in range(10):
         image = picture(number).resize((30, 20))
-        image.save(root / f"images/{number}.png", exif=turned)
+        image.save(root / f"images/{number}.png")
         mask = np.zeros((size[1], size[0]), np.uint8)
         mask[:, : size[0] // 2] = 1
         Image.fromarray(mask).convert(mode).save(root / f"masks/{number}.png")
@@ -239,7 +245,7 @@ def lone_masks(root: Path) -> None:
 
 def one_wrong_mask(root: Path) -> None:
     with_masks(root)
-    Image.new("RGB", (20, 30)).save(root / "masks/3.png")
+    Image.new("RGB", (30, 20)).save(root / "masks/3.png")
 
 
 def deep_masks(root: Path) -> None:

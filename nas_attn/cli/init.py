@@ -254,7 +254,7 @@ def folder_data(folder: str) -> str:
     # without a slash at its end
     path = str(Path(folder))
     with suppress(DataError):
-        coco.find_tagged(DataSection(name=f"coco:{path}"))
+        coco.read("tags", DataSection(name=f"coco:{path}"))
         return f"coco:{path}"
     return f"folder:{path}"
 
@@ -350,7 +350,7 @@ def proposed_task(data: str, task: str | None = None, columns: Sequence[str] = (
 def _seen_without_table(data: str) -> ProposedTask | None:
     """What data are for that are no folder with a table; None: they may be one."""
     from nas_attn.data import coco
-    from nas_attn.data.walking import class_names, layout, subfolders
+    from nas_attn.data.folder import class_names, split_folders, subfolders
     from nas_attn.recipe.recipe import DataSection
 
     source, _, place = data.partition(":")
@@ -359,10 +359,10 @@ def _seen_without_table(data: str) -> ProposedTask | None:
         return ProposedTask("detection", "yolo: has boxes")
     if source == "coco":
         with suppress(DataError):
-            coco.find(DataSection(name=data))
+            coco.read("boxes", DataSection(name=data))
             return ProposedTask("detection", "the annotations have boxes")
         with suppress(DataError):
-            coco.find_tagged(DataSection(name=data))
+            coco.read("tags", DataSection(name=data))
             return ProposedTask(
                 "multi-label", "the annotations have categories, and not all have boxes"
             )
@@ -370,7 +370,7 @@ def _seen_without_table(data: str) -> ProposedTask | None:
     if source != "folder" or not root.is_dir():
         return None
     with suppress(DataError):
-        train = layout(root).train
+        train = next(iter(split_folders(root).values()))
         names = (*subfolders(root), *subfolders(train[0]))
         if {"images", "masks"} <= {name.lower() for name in names}:
             return ProposedTask("segmentation", "there are images and masks")
@@ -439,19 +439,20 @@ def _new_file(path: str, *, force: bool) -> Path:
 
 def count_images(data: str) -> float:
     """Approximate number of the user's training images; 0 if it is not known."""
-    from nas_attn.data.folder import count_trained
+    from nas_attn.data import coco, folder, yolo_files
     from nas_attn.recipe.recipe import DataSection
 
-    source, _, folder = data.partition(":")
+    source, colon, _ = data.partition(":")
     with suppress(DataError, ImportError):
-        from nas_attn.data import coco, yolo_files
-
+        section = DataSection(name=data)
         if source == "coco":
-            return coco.count_trained(DataSection(name=data))
-        if folder.endswith((".yaml", ".yml")):
-            return yolo_files.count_trained(DataSection(name=data))
-    if folder:
-        return count_trained(folder)
+            found = coco.read("tags", section)
+            trained = float((found.split == "train").sum())
+            return trained if "validation" in found.splits else 0.8 * trained
+        if source == "yolo":
+            return yolo_files.count_trained(section)
+        if source == "folder" and colon:
+            return folder.count_trained(section)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Images with boxes in COCO's form (`coco:FOLDER`).
+"""Images with boxes in COCO's form (`coco:FOLDER`), or with the categories of each.
 
 Without `[data.coco]`, annotations of a split are searched at the places of COCO itself and of
 common programs (PATTERNS), and images in the file's folder, in FOLDER, in `images`, or in a folder
@@ -8,24 +8,28 @@ the side of the detector's input; the rest is grey.
 
 from __future__ import annotations
 
-import codecs
+import json
+import math
 import os
-import typing
 import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+from numpy.typing import NDArray
 
-from nas_attn.data.decoding import Framed
-from nas_attn.data.folder import Files, preparer
-from nas_attn.data.parts import BoxTable, Labelled, Parts, Place, box_table, detector_side
-from nas_attn.data.walking import SPLIT_NAMES
+from nas_attn.data.cache import states
+from nas_attn.data.decoding import Source
+from nas_attn.data.folder import SPLIT_NAMES, walk
+from nas_attn.data.inventory import Remark
+from nas_attn.data.samples import Samples, below, box_table
+from nas_attn.data.table import about_targets
 from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
 from nas_attn.recipe.recipe import CocoSection, DataSection
+from nas_attn.recipe.tables import Kind
 from nas_attn.system.paths import user_path
 
 PATTERNS = (
@@ -36,25 +40,232 @@ PATTERNS = (
 )
 # pixels by which a box may exceed its image, since programs round
 SLACK_PIXELS = 1.0
-
-
-def _as_text(value: object) -> object:
-    """Some programs write an id as a number in one place and as text in the other."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value) if isinstance(value, int) else value
-
-
-Id = typing.Annotated[str, BeforeValidator(_as_text), Field(max_length=100)]
-# what each key needs, where its value is wrong
-NEEDED_FIELDS = {
-    "bbox": "annotation needs bbox = [left, top, width, height] in pixels",
-    "width": "image needs its width and height in pixels",
-    "height": "image needs its width and height in pixels",
-    "file_name": "image needs its file_name",
-    "category_id": "annotation needs the number of its category",
-    "image_id": "annotation needs the id of its image",
+# what each entry of a list needs
+NEEDED = {
+    "images": "id and file_name, and for boxes width and height in pixels",
+    "annotations": "id, image_id and category_id, and for boxes bbox = [left, top, width, height]"
+    " in pixels",
+    "categories": "id and name",
 }
+Box = tuple[float, float, float, float]
+Made = TypeVar("Made")
+
+
+class _Image(NamedTuple):
+    file_name: str
+    # width and height; None: they are not read
+    size: tuple[int, int] | None
+
+
+class _Mark(NamedTuple):
+    """An annotation: an image has something of a category."""
+
+    id: str
+    image: str
+    category: int
+    crowd: bool
+    # left, top, width, height in pixels; None: it is not read
+    box: Box | None
+
+
+class _File(NamedTuple):
+    """A file of annotations."""
+
+    path: Path
+    # by id
+    images: Mapping[str, _Image]
+    marks: Sequence[_Mark]
+    # id -> name, in order of the ids
+    names: Mapping[int, str]
+    # names of categories that sum up others, which have marks
+    above: Collection[str]
+
+
+def _id(value: object) -> str:
+    """Some programs write an id as a number in one place and as text in the other."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _size(row: Mapping[str, Any]) -> tuple[int, int]:
+    width = int(row["width"])
+    height = int(row["height"])
+    if min(width, height) < 1:
+        raise ValueError(f"{width}x{height} pixels")
+    return width, height
+
+
+def _box(row: Mapping[str, Any]) -> Box:
+    left, top, width, height = map(float, row["bbox"])
+    if not all(map(math.isfinite, (left, top, width, height))):
+        raise ValueError("bbox of numbers that are not finite")
+    return left, top, width, height
+
+
+@lru_cache(maxsize=6)
+def _parsed(path: Path, state: object, *, boxed: bool) -> _File:  # noqa: ARG001 - of the file
+    """Reads a file of annotations, once for each `state`. Raises DataError: it is not in COCO's
+    form.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"annotations '{path}' cannot be read as COCO's JSON in UTF-8: {shorten(str(error))}"
+        ) from None
+
+    def each(key: str, make: Callable[[Mapping[str, Any]], Made]) -> list[Made]:
+        made: list[Made] = []
+        try:
+            for row in content[key]:
+                made.append(make(row))
+        except (LookupError, TypeError, ValueError) as error:
+            raise DataError(
+                f"'{path}' is not in COCO's form: {key}.{len(made)}:"
+                f" {shorten(f'{type(error).__name__} {error}')}; each of {key} needs {NEEDED[key]}"
+            ) from None
+        return made
+
+    images = each(
+        "images",
+        lambda row: (_id(row["id"]), _Image(str(row["file_name"]), _size(row) if boxed else None)),
+    )
+    marks = each(
+        "annotations",
+        lambda row: _Mark(
+            _id(row.get("id", "")),
+            _id(row["image_id"]),
+            int(row["category_id"]),
+            # some exporters write null
+            bool(row.get("iscrowd")),
+            _box(row) if boxed else None,
+        ),
+    )
+    kinds = each("categories", lambda row: (int(row["id"]), str(row["name"]), row))
+    used = {mark.category for mark in marks if not mark.crowd}
+    above = {str(row.get("supercategory")) for number, _, row in kinds if number in used}
+    names = dict(sorted((number, name) for number, name, _ in kinds))
+    if not images or len(dict(images)) < len(images):
+        raise DataError(f"'{path}' has no images, or two images with the same id: give each an id")
+    if len(set(names.values())) < len(kinds):
+        raise DataError(f"'{path}' has two categories with the same id or name: each needs its own")
+    by_id = dict(images)
+    for mark in marks:
+        if mark.image not in by_id or mark.category not in names:
+            lost = "category" if mark.image in by_id else "image"
+            raise DataError(
+                f"the annotation with id {mark.id} of '{path}' names the {lost}"
+                f" {getattr(mark, lost)}, which does not exist"
+            )
+    return _File(path, by_id, marks, names, above)
+
+
+def read(kind: Kind, section: DataSection) -> Samples:
+    """Lists `coco:FOLDER`: the boxes of each image, or for several labels its categories. Raises
+    DataError: annotations or images are missing or wrong.
+    """
+    what = "folder of images with boxes"
+    root = user_path(section.name.removeprefix("coco:"), what=what, error=DataError)
+    if not root.is_dir():
+        raise DataError(f"{what} '{root}' does not exist (looked in {Path.cwd()})")
+    root = root.resolve()
+    files = dict(_files(root, section.coco or CocoSection(), boxed=kind == "boxes"))
+    if "train" not in files:
+        tried = ", ".join(pattern.format("train") for pattern in PATTERNS)
+        raise DataError(
+            f"'{root}' has no annotations to train on (looked for {tried}): name them in"
+            " data.coco.train"
+        )
+    classes = _classes(files["train"])
+    order = {number: place for place, number in enumerate(classes, 1)}
+    rows: list[tuple[str, Source, int]] = []
+    boxes: list[NDArray[np.float32]] = []
+    remarks: list[Remark] = []
+    trained = 0
+    for split, file in files.items():
+        taken = {number: file.names.get(number, name) for number, name in classes.items()}
+        if taken != classes:
+            raise DataError(
+                f"'{file.path}' calls categories {few(list(taken.values()))}, and the training"
+                f" annotations {few(list(classes.values()))}: equal ids need equal names"
+            )
+        folder = _folder(root, split, file, section)
+        sources = [
+            Source(_place_in(folder, image.file_name), size=image.size)
+            for image in file.images.values()
+        ]
+        _check_files(file, folder, [source.image for source in sources])
+        rows += [(split, source, 0) for source in sources]
+        found = _boxes(file, order)
+        boxes += found
+        trained += len(sources) if split == "train" else 0
+        bare = [s.image for s, own in zip(sources, found, strict=True) if not len(own)]
+        if bare and kind == "boxes":
+            said = (
+                f"{several(len(bare), 'image')} of {split} without a box"
+                f" ({few([below(path, root) for path in bare])}): they count as images that show"
+                " none of the classes"
+            )
+            remarks.append(Remark("without_boxes", said))
+    targets = np.zeros((len(rows), len(classes)), np.float32)
+    for row, own in zip(targets, boxes, strict=True):
+        row[np.abs(own[:, 0]).astype(int) - 1] = 1
+    names = list(classes.values())
+    paths = [source.image for _, source, _ in rows]
+    named = set(map(os.path.realpath, paths))
+    twice = len(set(paths[:trained])) < trained
+    unnamed = [image for image in walk(root).images if os.path.realpath(image) not in named]
+    of_boxes = kind == "boxes"
+    return Samples.listed(
+        root,
+        names,
+        rows,
+        # those of one file stay together
+        groups=np.array(list(map(str, paths))) if twice else None,
+        boxes=box_table(boxes) if of_boxes else None,
+        targets=None if of_boxes else targets,
+        remarks=remarks,
+        about=[] if of_boxes else about_targets(kind, names, targets),
+        left_out={"that no annotations name": unnamed},
+        missing_test=f"'{root}' has no annotations of a test split: name them in data.coco.test",
+    )
+
+
+read_tags = partial(read, "tags")
+read_boxes = partial(read, "boxes")
+
+
+def _files(root: Path, where: CocoSection, *, boxed: bool) -> Iterator[tuple[str, _File]]:
+    """The annotations of each split. Raises DataError: a split has several, or one is not there."""
+    for split, names in SPLIT_NAMES.items():
+        given = getattr(where, split)
+        found = [
+            sorted({path for name in names for path in root.glob(pattern.format(name))})
+            for pattern in PATTERNS
+        ]
+        paths = next(filter(None, found), []) if given is None else [root / given]
+        if len(paths) > 1:
+            raise DataError(
+                f"'{root}' has several annotations for {split}, {few(list(map(str, paths)))}: name"
+                f" one in data.coco.{split}"
+            )
+        for path in paths:
+            if not path.is_file():
+                raise DataError(f"data.coco.{split} = '{given}': '{path}' does not exist")
+            yield split, _parsed(path, states([path])[0], boxed=boxed)
+
+
+def _classes(file: _File) -> dict[int, str]:
+    """The categories to learn, without one that sums up others, which some programs write. Raises
+    DataError: a category has nothing to learn from.
+    """
+    used = {mark.category for mark in file.marks if not mark.crowd}
+    lacking = [n for number, n in file.names.items() if number not in used and n not in file.above]
+    if lacking or not used:
+        raise DataError(
+            f"'{file.path}' has no box or image of category {few(lacking)} to learn from: remove"
+            " the category, or add some"
+        )
+    return {number: name for number, name in file.names.items() if number in used}
 
 
 def _place_in(folder: Path, name: str) -> Path:
@@ -66,336 +277,78 @@ def _place_in(folder: Path, name: str) -> Path:
     return written if os.path.isfile(written) else folder / name.replace("\\", "/")
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(allow_inf_nan=False)
-    id: Id = ""
-
-
-class _NamedImage(_Row):
-    file_name: str
-
-
-class _ImageEntry(_NamedImage):
-    width: PositiveInt
-    height: PositiveInt
-
-
-class _Tag(_Row):
-    image_id: Id
-    category_id: int
-    # some exporters write null
-    iscrowd: bool | None = False
-
-
-class _Box(_Tag):
-    # left, top, width, height in pixels
-    bbox: tuple[float, float, float, float]
-
-
-class _Category(BaseModel):
-    id: int
-    name: str
-    supercategory: str | None = None
-
-
-class _Tagged(BaseModel):
-    """A file of annotations, of which only the categories of each image are read."""
-
-    images: Sequence[_NamedImage] = Field(min_length=1)
-    annotations: Sequence[_Tag]
-    categories: list[_Category]
-
-
-class _Content(_Tagged):
-    """A file of annotations."""
-
-    images: Sequence[_ImageEntry] = Field(min_length=1)
-    annotations: Sequence[_Box]
-
-
-Read = typing.TypeVar("Read", bound=_Tagged)
-
-
-@dataclass(frozen=True)
-class Coco:
-    """The files of a data set's splits."""
-
-    root: Path
-    # split -> annotations
-    files: Mapping[str, Path]
-    # folder of the images, if it was given
-    images: str | None
-    # id -> name, in order of the ids: those with boxes to learn from
-    classes: Mapping[int, str]
-    # number of images in the training annotations
-    trained: int
-
-    @property
-    def missing_test(self) -> str:
-        """Why there is no test split, with the way out; else empty."""
-        if "test" in self.files:
-            return ""
-        return f"'{self.root}' has no annotations of a test split: name them in data.coco.test"
-
-    def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
-        """Reads the images of a split, unopened, and their boxes. Raises DataError: annotations are
-        wrong, or an image is missing.
-        """
-        path = self.files[split]
-        content = _content(path, _Content)
-        names, folder = self._checked(content, split)
-        images = {image.id: image for image in content.images}
-        boxes = self._boxes(content, images, names, path)
-        files = Counter(image.file_name for image in content.images)
-        if twice := [name for name, count in files.items() if count > 1]:
-            _warn(
-                f"{several(len(twice), 'file')} of '{path}' twice, under two image ids"
-                f" ({few(twice)}): both stay on one side of a split that is made here; better give"
-                " each file one id"
-            )
-        if not any(box[0] > 0 for rows in boxes.values() for box in rows):
-            raise DataError(
-                f"'{path}' has no box of the categories of"
-                f" '{self.files['train'].relative_to(self.root)}'"
-            )
-        framed = tuple(
-            Framed(_place_in(folder, one.file_name), (one.width, one.height))
-            for one in content.images
-        )
-        return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
-
-    def _checked(self, content: _Tagged, split: str) -> tuple[dict[int, str], Path]:
-        """The names of a file's categories, and the folder of its images. Raises DataError: the
-        categories are others than those of the training, or an image is missing.
-        """
-        path = self.files[split]
-        names = _names(content, path)
-        others = [name for number, name in self.classes.items() if names.get(number, name) != name]
-        if others:
-            raise DataError(
-                f"'{path}' uses the id of the training annotations' category '{others[0]}' for"
-                " another one"
-            )
-        images = {image.id for image in content.images}
-        if len(images) < len(content.images):
-            raise DataError(f"'{path}' has two images with the same id: each needs its own")
-        folder = self._folder(split, content.images[0].file_name)
-        lacking = [
-            image.file_name
-            for image in content.images
-            if not os.path.isfile(_place_in(folder, image.file_name))
-        ]
-        if lacking:
-            raise DataError(
-                f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}':"
-                f" {few(lacking)}"
-            )
-        return names, folder
-
-    def tagged(self, split: str) -> Files:
-        """Reads the images of a split, unopened, and which categories each has, (N, K). Raises
-        DataError: annotations are wrong, or an image is missing.
-        """
-        path = self.files[split]
-        content = _content(path, _Tagged)
-        names, folder = self._checked(content, split)
-        row_of = {image.id: row for row, image in enumerate(content.images)}
-        column_of = {number: column for column, number in enumerate(self.classes)}
-        targets = np.zeros((len(row_of), len(column_of)), np.float32)
-        for tag in content.annotations:
-            _check_known(tag, row_of, names, path)
-            if tag.category_id in column_of:
-                targets[row_of[tag.image_id], column_of[tag.category_id]] = 1
-        files = [_place_in(folder, image.file_name) for image in content.images]
-        if twice := [str(file) for file, count in Counter(files).items() if count > 1]:
-            raise DataError(f"'{path}' has the file {few(twice)} under two ids: give it one")
-        return Files(self.root, files, np.zeros(len(files), np.int64), targets=targets)
-
-    def _boxes(
-        self,
-        content: _Content,
-        images: Mapping[str, _ImageEntry],
-        names: Mapping[int, str],
-        path: Path,
-    ) -> dict[str, list[tuple[float, ...]]]:
-        """Image -> its boxes, each once. Raises DataError: one is of no image or category."""
-        order = {number: i for i, number in enumerate(self.classes, 1)}
-        # in order, without repeated ones
-        boxes: dict[str, dict[tuple[float, ...], None]] = {number: {} for number in images}
-        empty = 0
-        repeated = 0
-        unknown = Counter[str]()
-        for row in content.annotations:
-            _check_known(row, images, names, path)
-            corners = _corners(row, images[row.image_id], path)
-            if corners is None:
-                empty += 1
-                continue
-            if row.category_id not in order:
-                unknown[names[row.category_id]] += 1
-                continue
-            label = order[row.category_id]
-            box = (-label if row.iscrowd else label, *corners)
-            repeated += box in boxes[row.image_id]
-            boxes[row.image_id][box] = None
-        if empty:
-            _warn(f"ignored {empty} boxes of '{path}' without width or height")
-        if unknown:
-            _warn(
-                f"left out {unknown.total():,} boxes of '{path}' of"
-                f" {few(list(unknown))}, which no training image shows: images without another box"
-                " count as empty; add such images to the training annotations"
-            )
-        if repeated:
-            _warn(f"{repeated} boxes of '{path}' twice, counted once")
-        return {number: list(rows) for number, rows in boxes.items()}
-
-    def _folder(self, split: str, first: str) -> Path:
-        """The folder of a split's images; `first` is one of them."""
-        root = self.root
-        file = self.files[split]
-        if self.images is not None:
-            if not (root / self.images).is_dir():
-                raise DataError(
-                    f"data.coco.images = '{shorten(self.images)}': '{root / self.images}' does not"
-                    " exist"
-                )
-            return root / self.images
-        named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLIT_NAMES[split]))
-        places = [file.parent]
-        for base in (root, root / "images"):
-            places += [base, *(base / name for name in named)]
-        for place in places:
-            if os.path.isfile(_place_in(place, first)):
-                return place
-        looked_in = dict.fromkeys(os.path.abspath(place) for place in places)
-        raise DataError(
-            f"the image '{shorten(first)}' of '{file}' is not there (looked in"
-            f" {few(list(looked_in))}): name the images' folder in data.coco.images"
-        )
-
-
-def _check_known(row: _Tag, images: Collection[str], names: Collection[int], path: Path) -> None:
-    """Raises DataError: an annotation is of no image or category."""
-    if row.image_id not in images or row.category_id not in names:
-        lost = "category" if row.image_id in images else "image"
-        what = "box" if isinstance(row, _Box) else "annotation"
-        raise DataError(
-            f"the {what} with id {row.id} of '{path}' names the {lost}"
-            f" {getattr(row, f'{lost}_id')}, which does not exist"
-        )
-
-
-def _warn(sentence: str) -> None:
-    warnings.warn(sentence, NasAttnWarning, stacklevel=2)
-
-
-def count_trained(section: DataSection) -> float:
-    """Returns the approximate number of training images of `coco:FOLDER`. Raises DataError: it is
-    unknown.
-    """
-    annotated = find(section)
-    return (1 if "validation" in annotated.files else 0.8) * annotated.trained
-
-
-def find(section: DataSection, form: type[_Tagged] = _Content) -> Coco:
-    """Finds the files of the data, and their classes. Raises DataError: there are none, or no class
-    with boxes.
-
-    Args:
-        section: The recipe's data.
-        form: What is read of the annotations.
-    """
-    what = "folder of images with boxes"
-    root = user_path(section.name.removeprefix("coco:"), what=what, error=DataError)
-    if not root.is_dir():
-        raise DataError(f"{what} '{root}' does not exist (looked in {Path.cwd()})")
-    where = section.coco or CocoSection()
-    found = {split: _annotations(root, split, getattr(where, split)) for split in SPLIT_NAMES}
-    files = {split: path for split, path in found.items() if path is not None}
-    if "train" not in files:
-        tried = ", ".join(pattern.format("train") for pattern in PATTERNS)
-        raise DataError(
-            f"'{root}' has no annotations to train on (looked for {tried}): name them in"
-            " data.coco.train"
-        )
-    content = _content(files["train"], form)
-    return Coco(
-        root.resolve(), files, where.images, _classes(content, files["train"]), len(content.images)
+def _folder(root: Path, split: str, file: _File, section: DataSection) -> Path:
+    """The folder of a split's images, where the first is. Raises DataError: it is nowhere."""
+    given = None if section.coco is None else section.coco.images
+    bases = [root, root / "images"]
+    names = dict.fromkeys((file.path.stem.removeprefix("instances_"), *SPLIT_NAMES[split]))
+    places = [file.path.parent, *(base / name for base in bases for name in ("", *names))]
+    if given is not None:
+        places = [root / given]
+    first = next(iter(file.images.values())).file_name
+    for place in places:
+        if os.path.isfile(_place_in(place, first)):
+            return place
+    looked_in = list(dict.fromkeys(map(str, places)))
+    raise DataError(
+        f"the image '{shorten(first)}' of '{file.path}' is not there (looked in {few(looked_in)}):"
+        " name the images' folder in data.coco.images"
     )
 
 
-def _annotations(root: Path, split: str, given: str | None) -> Path | None:
-    if given is not None:
-        path = root / given
-        if not path.is_file():
-            raise DataError(f"data.coco.{split} = '{shorten(given)}': '{path}' does not exist")
-        return path
-    for pattern in PATTERNS:
-        files = set[Path]()
-        for name in SPLIT_NAMES[split]:
-            files.update(filter(Path.is_file, root.glob(pattern.format(name))))
-        paths = sorted(files)
-        if len(paths) > 1:
-            raise DataError(
-                f"'{root}' has several annotations for {split},"
-                f" {few([str(path) for path in paths])}: name one in data.coco.{split}"
-            )
-        if paths:
-            return paths[0]
-    return None
-
-
-def _content(path: Path, form: type[Read]) -> Read:
-    try:
-        text = path.read_bytes()
-        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise DataError(f"'{path}' is text in UTF-16: save it as UTF-8")
-        return form.model_validate_json(text.removeprefix(codecs.BOM_UTF8))
-    except OSError as error:
-        raise DataError(f"annotations '{path}' cannot be read: {shorten(str(error))}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = first["msg"]
-        if where:
-            message = f"{where}: {message}"
-        for key in NEEDED_FIELDS.keys() & set(first["loc"]):
-            message += f"; each {NEEDED_FIELDS[key]}"
-        raise DataError(f"'{path}' is not in COCO's format: {message}") from None
-
-
-def _names(content: _Tagged, path: Path) -> dict[int, str]:
-    """Id -> name of a file's categories, in order of the ids."""
-    names = dict(sorted((row.id, row.name) for row in content.categories))
-    if len(names) < len(content.categories) or len(set(names.values())) < len(names):
-        raise DataError(f"'{path}' has two categories with the same id or name: each needs its own")
-    return names
-
-
-def _classes(content: _Tagged, path: Path) -> dict[int, str]:
-    """The categories to learn, without a supercategory without boxes, which some programs write."""
-    names = _names(content, path)
-    used = {row.category_id for row in content.annotations if not row.iscrowd}
-    above = {row.supercategory for row in content.categories if row.id in used}
-    lacking = [name for number, name in names.items() if number not in used and name not in above]
-    if lacking or not used:
-        mark = "box" if isinstance(content, _Content) else "image"
-        what = f"no {mark} of category '{lacking[0]}'" if lacking else f"no {mark} with a category"
-        more = ""
-        if lacking:
-            more = f" ({len(lacking)} of {len(names)} categories have none)"
+def _check_files(file: _File, folder: Path, paths: Sequence[Path]) -> None:
+    """Warns of files under two ids. Raises DataError: a file is missing."""
+    if lacking := [str(path.relative_to(folder)) for path in paths if not os.path.isfile(path)]:
         raise DataError(
-            f"'{path}' has {what} to learn from{more}: remove the category, or add some"
+            f"{len(lacking)} of {len(paths)} images of '{file.path}' are not in '{folder}':"
+            f" {few(lacking)}"
         )
-    return {number: name for number, name in names.items() if number in used}
+    if twice := [path.name for path, count in Counter(paths).items() if count > 1]:
+        _warn(
+            f"{several(len(twice), 'file')} of '{file.path}' twice, under two image ids"
+            f" ({few(twice)}): both stay on one side of a split that is made here; better give each"
+            " file one id"
+        )
 
 
-def _corners(row: _Box, image: _ImageEntry, path: Path) -> tuple[float, float, float, float] | None:
-    """(left, top, right, bottom) within the image; None for a box without area."""
-    left, top, wide, high = row.bbox
-    width = image.width
-    height = image.height
+def _boxes(file: _File, order: Mapping[int, int]) -> list[NDArray[np.float32]]:
+    """The boxes of each image, each once; `order`: id of a category -> its number from 1. Raises
+    DataError: one is not in its image.
+    """
+    # in order, without repeated ones
+    boxes: dict[str, dict[tuple[float, ...], None]] = {number: {} for number in file.images}
+    left_out = Counter[str]()
+    unknown = Counter[str]()
+    for mark in file.marks:
+        corners = _corners(mark, file)
+        label = order.get(mark.category, 0)
+        box = (-label if mark.crowd else label, *corners)
+        if not label:
+            unknown[file.names[mark.category]] += 1
+        elif mark.box and (corners[0] >= corners[2] or corners[1] >= corners[3]):
+            left_out["without width or height, ignored"] += 1
+        else:
+            left_out["twice, counted once"] += bool(mark.box and box in boxes[mark.image])
+            boxes[mark.image][box] = None
+    for why, count in left_out.items():
+        if count:
+            _warn(f"{count} boxes of '{file.path}' {why}")
+    if unknown:
+        _warn(
+            f"left out {unknown.total():,} boxes of '{file.path}' of {few(list(unknown))}, which no"
+            " training image shows: images without another box count as empty; add such images to"
+            " the training annotations"
+        )
+    return [np.array(list(rows), np.float32).reshape(-1, 5) for rows in boxes.values()]
+
+
+def _corners(mark: _Mark, file: _File) -> Box:
+    """(left, top, right, bottom) within the image; zeros without a box."""
+    size = file.images[mark.image].size
+    if mark.box is None or size is None:
+        return (0.0, 0.0, 0.0, 0.0)
+    left, top, wide, high = mark.box
+    width, height = size
     if (
         min(left, top) < -SLACK_PIXELS
         or left + wide > width + SLACK_PIXELS
@@ -403,74 +356,11 @@ def _corners(row: _Box, image: _ImageEntry, path: Path) -> tuple[float, float, f
         or min(wide, high) < 0
     ):
         raise DataError(
-            f"the box with id {row.id} of '{path}', {[round(value, 2) for value in row.bbox]}, is"
-            f" not within its image of {width}x{height} pixels: boxes are [left, top, width,"
-            " height]"
+            f"the box with id {mark.id} of '{file.path}', {[round(v, 2) for v in mark.box]}, is not"
+            f" within its image of {width}x{height} pixels: boxes are [left, top, width, height]"
         )
-    box = max(left, 0.0), max(top, 0.0), min(left + wide, width), min(top + high, height)
-    return box if box[0] < box[2] and box[1] < box[3] else None
+    return max(left, 0.0), max(top, 0.0), min(left + wide, width), min(top + high, height)
 
 
-def find_tagged(section: DataSection) -> Coco:
-    """Finds the files of the data as `find`, for annotations that may have no boxes."""
-    return find(section, _Tagged)
-
-
-def coco_tags(section: DataSection, place: Place) -> Parts:
-    """Reads `coco:FOLDER` for the categories that each image has. Raises DataError: annotations or
-    images are missing or wrong.
-    """
-    annotated = find_tagged(section)
-    _check_validation(annotated, section)
-    known = {split: annotated.tagged(split) for split in annotated.files if split != "test"}
-    prepare = preparer(known["train"], section, place)
-    ready = {split: prepare(files) for split, files in known.items()}
-    return Parts(
-        ready["train"],
-        ready.get("validation"),
-        lambda: prepare(annotated.tagged("test")),
-        tuple(annotated.classes.values()),
-        annotated.missing_test,
-    )
-
-
-def _check_validation(annotated: Coco, section: DataSection) -> None:
-    """Raises DataError: `data.validation` is given beside annotations of validation images."""
-    if "validation" in annotated.files and section.validation is not None:
-        raise DataError(
-            f"data.validation does not apply, since '{annotated.files['validation']}' has the"
-            " validation images: remove it"
-        )
-
-
-def coco_folder(section: DataSection, place: Place) -> Parts:
-    """Reads `coco:FOLDER`. Raises DataError: annotations or images are missing or wrong."""
-    annotated = find(section)
-    _check_validation(annotated, section)
-    side = detector_side(section)
-    # the test images stay closed
-    known = {split: annotated.read(split) for split in annotated.files if split != "test"}
-    listed = {split: _files(annotated.root, sources) for split, (sources, _) in known.items()}
-    sized = section.model_copy(update={"size": side})
-    prepare = preparer(listed["train"], sized, place)
-
-    def ready(split: str) -> Labelled:
-        sources, boxes = known[split] if split in known else annotated.read(split)
-        images = prepare(_files(annotated.root, sources))
-        # broken images may be left out
-        table = box_table(boxes)[images.labels]
-        longest = np.array([max(source.size) for source in sources], np.float32)[images.labels]
-        table[..., 1:] *= (side / longest)[:, None, None]
-        return replace(images, labels=np.zeros_like(images.labels), boxes=table)
-
-    validation = ready("validation") if "validation" in annotated.files else None
-    classes = tuple(annotated.classes.values())
-    missing = annotated.missing_test
-    return Parts(ready("train"), validation, lambda: ready("test"), classes, missing)
-
-
-def _files(root: Path, sources: Sequence[Framed]) -> Files:
-    """Images by their numbers; those of one file stay together."""
-    paths = np.array([str(source.image) for source in sources])
-    groups = paths if len(set(paths)) < len(paths) else None
-    return Files(root, sources, np.arange(len(sources)), groups)
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, NasAttnWarning, stacklevel=2)

@@ -1,14 +1,10 @@
-"""A data set: splits that yield batches, guarded access to the test split, and `load`, which makes
-both from `[data]`.
-"""
+"""A data set: splits that yield batches, and guarded access to the test split."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,25 +20,18 @@ from nas_attn.data.augment import (
     named_steps,
     seeded,
 )
-from nas_attn.data.decoding import PADDING_GREY
-from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.manifest import Listing, Manifest
-from nas_attn.data.parts import Labelled, Moments
-from nas_attn.data.pixels import Feed, Pixels, bands_moments, moments
+from nas_attn.data.pixels import Feed, Pixels
 from nas_attn.errors import DataError
-from nas_attn.recipe.recipe import Augment, DataSection
+from nas_attn.recipe.recipe import Augment
 from nas_attn.recipe.tasks import TASKS, Task
 
 log = logging.getLogger("nas_attn.data")
 
-
 # from which a box is shown
 SHOWN_SCORE = 0.3
-# grey is 0 in augmentation; a detector takes 0 to 1
-BOXES_MEAN = tuple(value / 255 for value in PADDING_GREY)
-BOXES_STD = (1.0, 1.0, 1.0)
-# mean and standard deviation per channel, on the scale 0 to 1
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+# mean and standard deviation of the training images' labels or numbers, (K,) each
+Moments = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,68 +39,28 @@ class Split:
     """Labelled images of one split, on one device."""
 
     pixels: Pixels
-    # int64 (N,), on the device
+    # int64 (N,), on the device; zeros for other labels
     labels: Tensor
+    # how many classes, labels or columns there are
     classes: int
     mean: tuple[float, ...]
     # per channel, on the scale 0 to 1; batches are normalised with them
     std: tuple[float, ...]
+    # float32 (N, K), on the device: 0 or 1, or numbers in the user's units
+    targets: Tensor | None = field(default=None, kw_only=True)
+    # float32 (N, M, 5), on the device: `samples.BoxTable`, filled with zeros; a detector takes
+    # images from 0 to 1
+    boxes: Tensor | None = field(default=None, kw_only=True)
+    # whether an image's last channel, as stored, is its mask
+    masked: bool = field(default=False, kw_only=True)
     # processes that transform images, if there are such transforms
     workers: int = field(default=1, kw_only=True)
     # what its images are
     listing: Listing | None = field(default=None, kw_only=True)
-    # whether an image's last channel, as stored, is its mask
-    masked: ClassVar[bool] = False
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-
-    @classmethod
-    def made(
-        cls, part: Labelled, device: torch.device, classes: int, statistics: Statistics
-    ) -> Split:
-        """Puts images on a device.
-
-        Args:
-            part: The images and their labels.
-            device: Where batches go.
-            classes: How many there are.
-            statistics: What batches are normalised with.
-        """
-        labels = torch.from_numpy(part.labels).to(device)
-        return cls(part.pixels.to(device), labels, classes, *statistics)
-
-    @classmethod
-    def check_labels(cls, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Raises DataError: a class is missing from this split (`what`)."""
-        present = np.bincount(part.labels, minlength=len(classes))
-        missing = [name for name, count in zip(classes, present, strict=True) if not count]
-        if missing:
-            raise DataError(
-                f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)}"
-                " missing)"
-            )
-
-    @classmethod
-    def input_shape(cls, part: Labelled) -> tuple[int, int, int]:
-        """Returns (C, H, W) of a network's input."""
-        return part.pixels.shape
-
-    @classmethod
-    def statistics(cls, train: Labelled, section: DataSection) -> Statistics:
-        """Returns what batches are normalised with: of the training split, or the recipe's."""
-        channels = cls.input_shape(train)[0]
-        if section.mean is None or section.std is None:
-            if train.pixels.deep:
-                return bands_moments(train.pixels, channels)
-            return moments(train.pixels.histogram()[:channels])
-        if len(section.mean) != channels or len(section.std) != channels:
-            raise DataError(
-                f"data.mean and data.std have {len(section.mean)} and {len(section.std)} values, "
-                f"but '{section.name}' has {channels} channels: give one of each for a channel"
-            )
-        return tuple(section.mean), tuple(section.std)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -120,17 +69,29 @@ class Split:
     def device(self) -> torch.device:
         return self.labels.device
 
+    def of_images(self, numbers: Sequence[int]) -> Split:
+        """Returns a split of a few of its images."""
+        index = torch.tensor(numbers, dtype=torch.int64)
+        chosen = index.to(self.device)
+        return replace(
+            self,
+            pixels=self.pixels.subset(index.numpy()),
+            labels=self.labels[chosen],
+            targets=None if self.targets is None else self.targets[chosen],
+            boxes=None if self.boxes is None else self.boxes[chosen],
+        )
+
     def first(self, count: int) -> Tensor:
         """Returns the first images as stored: uint8 or float32 (count, C, H, W) on the device."""
-        (images,) = self.pixels.fetch([torch.arange(min(count, len(self)), device=self.device)])
+        images, _ = next(self.stored(min(count, len(self))))
         return images
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields all images once, in order: x float32 (B, C, H, W), normalised and in channels-last
-        order, y int64 (B,).
+        order, y int64 (B,), masks int64 (B, H, W), targets or boxes.
         """
         for images, y in self.stored(batch_size):
-            yield self._normalised(images), y
+            yield self._fed(self._normalised(images)), y
 
     def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields all images once, in order, as stored: uint8 or float32 (B, C, H, W), and their y
@@ -138,7 +99,10 @@ class Split:
         """
         index = torch.split(torch.arange(len(self), device=self.device), batch_size)
         for number, images in enumerate(self.pixels.fetch(index)):
-            yield images, self._y[index[number]]
+            if self.masked:
+                yield images[:, :-1], images[:, -1].long()
+            else:
+                yield images, self._y[index[number]]
 
     def epoch(
         self,
@@ -161,7 +125,7 @@ class Split:
             filled: As in `EpochPlan.draw`.
 
         Returns:
-            x as in `batches`; y int64 (B,), or float32 (B, classes) with mixup.
+            x and y as in `batches`; y float32 (B, classes) with mixup.
         """
         plan = EpochPlan.draw(
             len(self),
@@ -172,11 +136,17 @@ class Split:
             filled=filled,
         )
         steps, mixing = self._named_steps(augment)
-        for number, (stored, y) in enumerate(
-            self._drawn(plan, steps, repr(augment), first_batch), first_batch
-        ):
-            batch = self._augmented(plan, number, plan.mirror(number, stored), y)
-            yield mixed(mixing, *batch, (seed, epoch, number)) if mixing else batch
+        drawn = self._drawn(plan, steps, repr(augment), first_batch)
+        for number, (stored, known) in enumerate(drawn, first_batch):
+            images = plan.mirror(number, stored)
+            seen = images[:, :-1] if self.masked else images
+            x, y = plan.apply(number, self._normalised(seen), known, self.classes)
+            if self.masked:
+                y = plan.apply_mask(number, images[:, -1:])
+            if self.boxes is not None:
+                y = plan.apply_boxes(number, known, self.pixels.shape[1:])
+            x = self._fed(x)
+            yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
 
     def check(self, augment: Sequence[Augment]) -> None:
         """Tries transforms on some images before anything is trained; DataError: unknown, failing,
@@ -204,14 +174,11 @@ class Split:
         self, augment: Sequence[Augment]
     ) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
         height, width = self.pixels.shape[1:]
+        mean = self.mean
+        if not self.pixels.deep:
+            mean = tuple(round(255 * value) for value in mean)
         return named_steps(
-            augment,
-            TransformedImages(
-                self.classes,
-                (height, width),
-                self.masked,
-                self.mean if self.pixels.deep else tuple(round(255 * mean) for mean in self.mean),
-            ),
+            augment, TransformedImages(self.classes, (height, width), self.masked, mean)
         )
 
     def _drawn(
@@ -220,39 +187,29 @@ class Split:
         """Batches as stored with their labels, masks or boxes; each image is transformed by
         itself.
         """
+        batches = plan.batches[first:]
         if not steps:
-            for index, stored in zip(
-                plan.batches[first:], self.pixels.fetch(plan.batches[first:]), strict=True
-            ):
+            for index, stored in zip(batches, self.pixels.fetch(batches), strict=True):
                 yield stored, self._y[index]
             return
         if key not in self._feeds:
-            self._feeds[key] = Feed(
-                self._transformed(steps), self.workers, pinned=self.device.type == "cuda"
-            )
-        for index, (stored, y) in zip(
-            plan.batches[first:], self._feeds[key](plan.drawn(first)), strict=True
-        ):
+            pinned = self.device.type == "cuda"
+            self._feeds[key] = Feed(self._transformed(steps), self.workers, pinned=pinned)
+        for index, (stored, y) in zip(batches, self._feeds[key](plan.drawn(first)), strict=True):
             yield (
                 stored.to(self.device, non_blocking=True),
                 (y.to(self.device) if y.shape[1] else self._y[index]),
             )
 
     def _transformed(self, steps: tuple[Named, ...]) -> Transformed:
-        return Transformed(self.pixels.to(torch.device("cpu")), None, self.masked, steps)
+        boxes = None if self.boxes is None else self.boxes.cpu()
+        return Transformed(self.pixels.to(torch.device("cpu")), boxes, self.masked, steps)
 
     @property
     def _y(self) -> Tensor:
-        """Labels, masks or boxes of the images as stored."""
-        return self.labels
-
-    def _augmented(
-        self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """A training batch (x, y) from mirrored images as stored, and their labels, masks or
-        boxes.
-        """
-        return plan.apply(number, self._normalised(mirrored), y, self.classes)
+        """Labels, targets or boxes."""
+        known = (self.targets, self.boxes)
+        return next((one for one in known if one is not None), self.labels)
 
     def steps(self, batch_size: int) -> int:
         """Returns the number of batches in one epoch of training."""
@@ -260,9 +217,7 @@ class Split:
 
     def trained(self, batch_size: int, *, filled: bool = True) -> int:
         """Returns the number of images in the batches of one epoch of training."""
-        if not filled:
-            return len(self)
-        return self.steps(batch_size) * batch_size
+        return self.steps(batch_size) * batch_size if filled else len(self)
 
     def _normalised(self, images: Tensor) -> Tensor:
         scale, shift = self._scale_and_shift(images.shape[3])
@@ -283,44 +238,12 @@ class Split:
             self._scales[width] = scales, shifts
         return self._scales[width]
 
-
-@dataclass(frozen=True)
-class TargetSplit(Split):
-    """Images with several labels or numbers; `labels` are unused zeros, y of a batch is float32 (B,
-    K): 0 or 1, or numbers in the user's units.
-    """
-
-    # float32 (N, K), on the device
-    targets: Tensor
-
-    @classmethod
-    def made(
-        cls, part: Labelled, device: torch.device, classes: int, statistics: Statistics
-    ) -> Split:
-        # readers of such labels set them
-        assert part.targets is not None
-        labels = torch.from_numpy(part.labels).to(device)
-        targets = torch.from_numpy(part.targets).to(device)
-        return cls(part.pixels.to(device), labels, classes, *statistics, targets)
-
-    @classmethod
-    def check_labels(cls, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Raises DataError: a label or a column is the same for all images. Only in the training
-        split: elsewhere it does not count.
-        """
-        if not what.startswith("training"):
-            return
-        assert part.targets is not None
-        for name, values in zip(classes, part.targets.T, strict=True):
-            if values.min() == values.max():
-                raise DataError(
-                    f"{what} has the value {values[0]:g} of '{name}' for all of its images, so"
-                    " there is nothing to learn: leave it out, or add images with another one"
-                )
-
-    @property
-    def _y(self) -> Tensor:
-        return self.targets
+    def _fed(self, x: Tensor) -> Tensor:
+        """What a network takes of normalised images: a detector those from 0 to 1."""
+        if self.boxes is None:
+            return x
+        # put on the device once: a copy in each batch would wait for it
+        return x + self._scale_and_shift(1)[1][:, None, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,8 +272,6 @@ class Dataset:
     open_test: Callable[[], Split]
     # Why there is no test split, with the way out; else empty
     missing_test: str = ""
-    # (N,); for a folder, checksums of the images' names and sizes
-    validation_identity: NDArray[np.int64] | None = None
     task: Task = TASKS["classification"]
     # of several labels or numbers; None: of classes, masks or boxes
     moments: Moments | None = None
@@ -378,116 +299,3 @@ class Dataset:
             raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
         log.info("test split of '%s' read: %s", self.name, reason)
         return self.open_test()
-
-
-class MaskedSplit(Split):
-    """Images with masks; `labels` are unused zeros, y of a batch is int64 (B, H, W)."""
-
-    masked = True
-
-    @classmethod
-    def check_labels(cls, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Raises DataError: a class is missing in the training split, or all of them in another."""
-        some = len(classes) if what.startswith("training") else 1
-        for every in (False, True):
-            pixels = part.pixels.histogram(every=every)[-1]
-            missing = [name for number, name in enumerate(classes) if not pixels[number]]
-            if len(classes) - len(missing) >= some:
-                return
-        raise DataError(
-            f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes"
-            f" are missing): a mask's values are class numbers, 0 to {len(classes) - 1}, and"
-            f" {NOT_COUNTED} is not counted"
-        )
-
-    @classmethod
-    def input_shape(cls, part: Labelled) -> tuple[int, int, int]:
-        channels, height, width = part.pixels.shape
-        return channels - 1, height, width
-
-    def first(self, count: int) -> Tensor:
-        """Returns the first images as stored: uint8 or float32 (count, C, H, W) on the device."""
-        return super().first(count)[:, :-1]
-
-    def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields all images once, in order, as stored: uint8 or float32 (B, C, H, W), and their
-        masks int64 (B, H, W).
-        """
-        for both in self.pixels.fetch(
-            torch.split(torch.arange(len(self), device=self.device), batch_size)
-        ):
-            yield both[:, :-1], both[:, -1].long()
-
-    def _augmented(
-        self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """A mask is mirrored and cropped along with its image."""
-        x, _ = super()._augmented(plan, number, mirrored[:, :-1], y)
-        return x, plan.apply_mask(number, mirrored[:, -1:])
-
-
-@dataclass(frozen=True)
-class BoxedSplit(Split):
-    """Images with boxes; `labels` is not used. y of a batch is float32 (B, M, 5): `BoxTable`,
-    filled with zeros.
-    """
-
-    # float32 (N, M, 5), on the device
-    boxes: Tensor
-
-    @classmethod
-    def made(
-        cls, part: Labelled, device: torch.device, classes: int, statistics: Statistics
-    ) -> Split:
-        assert part.boxes is not None
-        labels = torch.from_numpy(part.labels).to(device)
-        boxes = torch.from_numpy(part.boxes).to(device)
-        return cls(part.pixels.to(device), labels, classes, *statistics, boxes)
-
-    @classmethod
-    def check_labels(
-        cls,
-        part: Labelled,
-        classes: tuple[str, ...],  # noqa: ARG003 - as of `Split`
-        what: str,
-    ) -> None:
-        """Raises DataError: no image has a box."""
-        # readers of boxes set them
-        assert part.boxes is not None
-        if not (part.boxes[..., 0] > 0).any():
-            raise DataError(f"{what} has no image with a box: add some")
-
-    @classmethod
-    def statistics(
-        cls,
-        train: Labelled,  # noqa: ARG003 - as of `Split`
-        section: DataSection,  # noqa: ARG003 - as of `Split`
-    ) -> Statistics:
-        return BOXES_MEAN, BOXES_STD
-
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields all images once, in order: x float32 (B, 3, H, W), 0 to 1, and their boxes."""
-        for images, y in self.stored(batch_size):
-            yield self._fed(self._normalised(images)), y
-
-    @property
-    def _y(self) -> Tensor:
-        return self.boxes
-
-    def _augmented(
-        self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Boxes are mirrored and cropped along with their image; x 0 to 1."""
-        x, _ = super()._augmented(plan, number, mirrored, y)
-        return self._fed(x), plan.apply_boxes(number, y, self.pixels.shape[1:])
-
-    def _transformed(self, steps: tuple[Named, ...]) -> Transformed:
-        return replace(super()._transformed(steps), boxes=self.boxes.cpu())
-
-    def _fed(self, x: Tensor) -> Tensor:
-        return x + self._mean_colour
-
-    @cached_property
-    def _mean_colour(self) -> Tensor:
-        """float32 (3, 1, 1). Put on the device once: a copy in each batch would wait for it."""
-        return torch.tensor(self.mean, device=self.device)[:, None, None]

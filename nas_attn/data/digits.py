@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from nas_attn.data.parts import Labelled, Parts, Place, detector_side
+from nas_attn.data.samples import Parts, Samples, detector_side
 from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
@@ -48,65 +48,63 @@ OPTIONS: Ranges = {
 Window = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def cluttered(section: DataSection, _place: Place) -> Parts:
+def cluttered(section: DataSection) -> Parts:
     """Draws `digits`: one digit among fragments of others."""
     options = chosen_options(section, OPTIONS)
-    return generated(lambda split: Labelled.of(*draw_masked(section.seed, split, options)[::2]))
-
-
-def tagged(section: DataSection, place: Place) -> Parts:
-    """Draws `digits` with several labels each: the same images, and what holds of the digit."""
-    return _described(section, place, {"even": EVEN, "above four": LARGE, "by three": BY_THREE})
-
-
-def numbered(section: DataSection, place: Place) -> Parts:
-    """Draws `digits` for regression: the same images, and the digit as a number."""
-    return _described(section, place, {"digit": range(10)})
-
-
-def _described(section: DataSection, place: Place, values: Mapping[str, Sequence[int]]) -> Parts:
-    """Draws `digits` with numbers by name: of each digit."""
-    drawn = cluttered(section, place)
-    table = np.array(list(values.values()), np.float32).T
-
-    def described(part: Labelled) -> Labelled:
-        return replace(part, labels=np.zeros_like(part.labels), targets=table[part.labels])
-
-    return replace(
-        drawn,
-        train=described(drawn.train),
-        validation=drawn.validation and described(drawn.validation),
-        test=lambda: described(drawn.test()),
-        classes=tuple(values),
+    return generated(
+        lambda split: Samples.of(*draw_masked(section.seed, split, options)[::2], DIGIT_NAMES)
     )
 
 
-def masked(section: DataSection, _place: Place) -> Parts:
+def tagged(section: DataSection) -> Parts:
+    """Draws `digits` with several labels each: the same images, and what holds of the digit."""
+    return _described(section, {"even": EVEN, "above four": LARGE, "by three": BY_THREE})
+
+
+def numbered(section: DataSection) -> Parts:
+    """Draws `digits` for regression: the same images, and the digit as a number."""
+    return _described(section, {"digit": range(10)})
+
+
+def _described(section: DataSection, values: Mapping[str, Sequence[int]]) -> Parts:
+    """Draws `digits` with numbers by name: of each digit."""
+    options = chosen_options(section, OPTIONS)
+    table = np.array(list(values.values()), np.float32).T
+
+    def make(split: str) -> Samples:
+        images, _, labels = draw_masked(section.seed, split, options)
+        drawn = Samples.of(images, np.zeros_like(labels), list(values))
+        return replace(drawn, targets=table[labels])
+
+    return generated(make)
+
+
+def masked(section: DataSection) -> Parts:
     """Draws `digits` for segmentation: the same images; a mask has all strokes of the digit,
     covered ones too, and background.
     """
     options = chosen_options(section, OPTIONS)
 
-    def make(split: str) -> Labelled:
-        images, masks, _ = draw_masked(section.seed, split, options)
-        return Labelled.of(np.stack([images, masks], 1), np.zeros(len(images), dtype=np.int64))
+    def make(split: str) -> Samples:
+        images, masks, labels = draw_masked(section.seed, split, options)
+        names = ("background", *DIGIT_NAMES)
+        return Samples.of(np.stack([images, masks], 1), np.zeros_like(labels), names)
 
-    return generated(make, ("background", *DIGIT_NAMES))
+    return generated(make)
 
 
-def boxed(section: DataSection, _place: Place) -> Parts:
+def boxed(section: DataSection) -> Parts:
     """Draws `digits` for detection, scaled to the detector's input."""
     options = chosen_options(section, OPTIONS)
     side = detector_side(section)
 
-    def make(split: str) -> Labelled:
-        images, masks, _ = draw_masked(section.seed, split, options)
+    def make(split: str) -> Samples:
+        images, masks, labels = draw_masked(section.seed, split, options)
         # uint8 stays
         larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")
-        part = Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64))
-        return replace(
-            part, boxes=np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None]
-        )
+        drawn = Samples.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros_like(labels), DIGIT_NAMES)
+        boxes = np.array([_digit_box(mask, side) for mask in masks], np.float32)
+        return replace(drawn, boxes=boxes[:, None])
 
     return generated(make)
 
@@ -117,23 +115,24 @@ def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
     return (label + 1, *(side * value for value in corners))
 
 
-def plain(section: DataSection, _place: Place) -> Parts:
+def plain(section: DataSection) -> Parts:
     """Reads `digits-8x8`: the source digits as they are. Raises DataError: options are given."""
     no_options(section)
     sources = source_digits(section.seed)
 
-    def labelled(*splits: str) -> Labelled:
+    def labelled(*splits: str) -> Samples:
         images = np.concatenate([sources[split][0] for split in splits])
-        return Labelled.of(images, np.concatenate([sources[split][1] for split in splits]))
+        labels = np.concatenate([sources[split][1] for split in splits])
+        return Samples.of(images, labels, DIGIT_NAMES)
 
     if section.validation is None:
         return generated(labelled)
-    return Parts(labelled("train", "validation"), None, lambda: labelled("test"), DIGIT_NAMES)
+    return Parts(labelled("train", "validation"), None, lambda: labelled("test"))
 
 
-def generated(make: Callable[[str], Labelled], classes: tuple[str, ...] = DIGIT_NAMES) -> Parts:
+def generated(make: Callable[[str], Samples]) -> Parts:
     """Returns the parts of a generated data set, by a function of the split's name."""
-    return Parts(make("train"), make("validation"), lambda: make("test"), classes)
+    return Parts(make("train"), make("validation"), lambda: make("test"))
 
 
 def no_options(section: DataSection) -> None:
@@ -268,7 +267,7 @@ CUED_OPTIONS: Ranges = {
 GROUND = 128
 
 
-def cued(section: DataSection, _place: Place) -> Parts:
+def cued(section: DataSection) -> Parts:
     """Draws `cued-digits`. Raises DataError: an option is unknown or out of range, or the bar would
     reach the digits.
     """
@@ -279,7 +278,7 @@ def cued(section: DataSection, _place: Place) -> Parts:
             f"data.options.bar = {options['bar']} overlaps the digits: with data.options.height ="
             f" {options['height']} at most {room} rows are free"
         )
-    return generated(lambda split: Labelled.of(*_draw(section.seed, split, options)))
+    return generated(lambda split: Samples.of(*_draw(section.seed, split, options), DIGIT_NAMES))
 
 
 def _draw(

@@ -1,126 +1,143 @@
-"""A user's folder of images: one sub-folder per class as torchvision has it. `masks` reads those
-with masks, for segmentation.
+"""A user's folder of images: one sub-folder per class as torchvision has it, or images with masks,
+for segmentation.
 
 Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in the
 folders that `data.splits` names, or in `PATH` itself, of which a fifth is kept for the test.
-Images become RGB, turned by their EXIF data, with white for transparent parts, and as large as
-`size`, as `fit` says.
-The result is kept in the user's cache folder until a file's name, size or time changes.
+Never read: hidden files and folders, and what systems and programs put beside the user's files.
+Links are followed.
+
+Masks lie in `masks` beside `images`, in the folder or in each of its splits. A mask is a PNG with
+its image's name, scaled to the nearest value. Its values are class numbers: 0 is the first in
+`PATH/classes.txt`, 255 none.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import os
-import warnings
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from PIL import Image
 
-from nas_attn.data.bands import missing_reader, read_bands
-from nas_attn.data.cache import (
-    State,
-    cache_file,
-    cache_folder,
-    cache_mark,
-    exclusive,
-    remove_unused,
-    states,
-)
-from nas_attn.data.decoding import (
-    Cut,
-    Framed,
-    Masked,
-    Source,
-    decode_all,
-    files_of,
-)
-from nas_attn.data.inventory import NOT_COUNTED, WHOLE
-from nas_attn.data.manifest import Listing
-from nas_attn.data.parts import Labelled, Parts, Place, checksums
-from nas_attn.data.pixels import ImagesFile, InMemory, Mapped, Pixels, images_file
-from nas_attn.data.splitting import GroupsOf, amount, divided, find_groups
-from nas_attn.data.walking import (
-    Layout,
-    class_names,
-    layout,
-    plain,
-    subfolders,
-    walk,
-)
-from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, printable, several
+from nas_attn.data.bands import is_array
+from nas_attn.data.decoding import SUFFIXES, Source
+from nas_attn.data.inventory import WHOLE
+from nas_attn.data.samples import Samples
+from nas_attn.data.splitting import groups_of
+from nas_attn.errors import DataError, did_you_mean, few, several, shorten
 from nas_attn.recipe.recipe import DataSection, SplitsSection
-from nas_attn.recipe.sections import LARGEST_SIDE
-from nas_attn.recipe.tables import Kind
-from nas_attn.system.paths import user_path, whole_file
+from nas_attn.system.paths import user_path
 
-# side of an image in pixels, where the recipe does not say it
-FOLDER_SIZE = 64
-# torchvision's names of them
-INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")
-# of the images of a folder that is not divided
-TEST_SHARE = 0.2
-# of the prepared images: a change of how they are made needs another number
-CACHE_FORMAT = 7
-# largest share of a GPU's free memory for the images of a split
-MEMORY_SHARE = 0.25
+NOT_READ = frozenset(
+    {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"}
+    | {"thumbs.db", "desktop.ini", "ehthumbs.db"}
+)
+# What Pillow may read besides SUFFIXES, depending on its version and on plug-ins. Others of its
+# formats are no photographs, or start a program (PostScript).
+OTHER_FORMATS = (".avif", ".jfif", ".jpe", ".jp2", ".tga", ".dib", ".apng", ".pnm", ".pbm", ".heic")
+FURTHER_BY_PLUGIN = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+NAMES_FILE = "classes.txt"
+MOST_CLASSES = 255
+# why images are not read
+LOOSE = "outside the class folders"
+UNNAMED = "in folders of no split"
+LONE_MASKS = "which are masks without an image"
+_FOLD = re.compile(r"fold[ _-]?\d+", re.IGNORECASE)
+SPLITS_WAY = (
+    "say with data.splits which folders train, validate and test, as in --set"
+    """ 'data.splits={train=["a", "b"], validation=["c"], test=["d"]}'"""
+)
+OTHER_LAYOUTS = (
+    "give the folder that holds them, unpacked; a CSV file with a column of images is read with"
+    " --task multi-label or --task regression, images beside masks with --task segmentation, boxes"
+    f" with --data coco:FOLDER or yolo:PATH.yaml; of splits, {SPLITS_WAY}"
+)
 
 
-@dataclass(frozen=True)
-class Files:
-    """Images of a folder: plain files, or with masks, or with the image size of their
-    annotations.
-    """
+@lru_cache(maxsize=1)
+def image_endings() -> frozenset[str]:
+    """Returns the endings of files that are read, in lower case."""
+    if find_spec("pillow_heif") is not None:
+        import_module("pillow_heif").register_heif_opener()
+    formats = Image.registered_extensions()
+    openable = {ending for ending, kind in formats.items() if kind in Image.OPEN}
+    return frozenset(SUFFIXES) | (openable & {*OTHER_FORMATS, *FURTHER_BY_PLUGIN})
+
+
+@dataclass
+class Walked:
+    """What is below a folder."""
 
     root: Path
-    sources: Sequence[Source]
-    # (N,)
-    labels: NDArray[np.int64]
-    # (N,)
-    groups: NDArray[np.str_] | None = None
-    # (N, K), as of `Labelled`
-    targets: NDArray[np.float32] | None = None
+    # sorted
+    images: list[Path] = field(default_factory=list)
+    # reason -> files
+    left_out: dict[str, list[Path]] = field(default_factory=dict)
 
-    @property
-    def paths(self) -> list[Path]:
-        """The image files."""
-        return [files_of(source)[0] for source in self.sources]
-
-    @property
-    def names(self) -> NDArray[np.str_]:
-        """(N,): the image files' paths below the folder, as on every system."""
-        return np.array([_below(path, self.root).as_posix() for path in self.paths])
-
-    def subset(self, index: NDArray[np.int64]) -> Files:
-        groups = None if self.groups is None else self.groups[index]
-        targets = None if self.targets is None else self.targets[index]
-        sources = tuple(self.sources[i] for i in index)
-        return Files(self.root, sources, self.labels[index], groups, targets)
+    def leave(self, reason: str, files: Iterable[Path]) -> None:
+        """Says why files are not read."""
+        self.left_out.setdefault(reason, []).extend(files)
 
 
-# (the groups of images, a split or WHOLE) -> its files
-Lister = Callable[[GroupsOf | None, str], Files]
+def walk(root: Path) -> Walked:
+    """Finds all image files below a folder; none if it does not exist."""
+    walked = Walked(root)
+    arrays: list[Path] = []
+    for here, folders, files in os.walk(root, followlinks=True):
+        # a loop of links
+        if os.path.realpath(here) in map(os.path.realpath, Path(here).parents):
+            folders.clear()
+            continue
+        folders[:] = filter(is_read, folders)
+        for path in (Path(here, name) for name in sorted(filter(is_read, files))):
+            if is_array(path) and path.exists():
+                arrays.append(path)
+            elif why := _left_out(path):
+                walked.leave(why, [path])
+            elif path.is_file():
+                walked.images.append(path)
+    if walked.images:
+        # where photographs are, arrays are made from them
+        for path in arrays:
+            walked.leave(_left_out(path), [path])
+    walked.images = sorted(walked.images or arrays)
+    return walked
 
 
-def read(section: DataSection, place: Place) -> Parts:
-    """Reads `folder:PATH` with a folder for each class. Raises DataError: no folder or classes, a
-    broken image to be refused, or a class is missing from a split.
-    """
-    root = image_folder(section)
-    folders = layout(root, section.splits)
-    classes = class_names(folders.train)
-    lister = partial(_list, folders, classes)
-    return split_folder(folders, section, place, lister, classes, "classes")
+def is_read(name: str) -> bool:
+    """Whether a file or folder of this name is the user's own."""
+    return not name.startswith(".") and name.lower() not in NOT_READ
+
+
+def _left_out(path: Path) -> str:
+    """Why a file is not read; empty if it is."""
+    ending = path.suffix.lower()
+    if not path.exists():
+        return "behind a broken link"
+    if ending in image_endings():
+        return ""
+    if ending in FURTHER_BY_PLUGIN:
+        return f"that Pillow reads only with {FURTHER_BY_PLUGIN[ending]} ({ending})"
+    return f"of another kind ({ending or 'without ending'})"
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Returns the names of the folders in a folder, sorted."""
+    return sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and is_read(entry.name)
+    )
 
 
 def image_folder(section: DataSection) -> Path:
@@ -131,370 +148,239 @@ def image_folder(section: DataSection) -> Path:
     return root
 
 
-def split_folder(
-    folders: Layout,
-    section: DataSection,
-    place: Place,
-    lister: Lister,
-    classes: tuple[str, ...],
-    kind: Kind,
-) -> Parts:
-    """Prepares the splits of a folder: its own; without these, a fifth of all images is for the
-    test. Raises DataError: an image or a class is missing, or a group is divided.
-
-    Args:
-        folders: Where its splits are.
-        section: The recipe's data.
-        place: Where the images go.
-        lister: Lists the images of a split.
-        classes: Their names.
-        kind: What is known of an image: a split keeps the shares of classes and labels.
+def split_folders(root: Path, given: SplitsSection | None = None) -> Mapping[str, Sequence[Path]]:
+    """Returns the folders of each split, as they are given, else by their names; all of it as
+    WHOLE, if it is not divided. Raises DataError: the names can be read in two ways, or one is not
+    there.
     """
-    root = folders.root
-    groups_of = None
-    # a table's lister knows its column
-    if section.groups is not None and section.groups.column is None:
-        groups_of = find_groups(section.groups, root)
-    if not folders.splits:
-        everything = lister(groups_of, WHOLE)
-        count = amount(TEST_SHARE, everything.labels, "the test split")
-        tags = everything.targets if kind == "tags" else None
-        strata = classes if kind == "classes" else ("image",)
-        test, rest = divided(
-            everything.labels, count, section.seed, strata, everything.groups, tags
-        )
-        kept = everything.subset(test)
-        learnt = everything.subset(rest)
-        ready = preparer(learnt, section, place)
-        return Parts(ready(learnt), None, lambda: ready(kept), classes, unread=_unread(kept))
+    names = subfolders(root)
+    if given is not None:
+        for split, parts in given.by_split.items():
+            for name in parts:
+                _check_inside(root, split, name, names)
+        return {split: [root / name for name in part] for split, part in given.by_split.items()}
+    said = f"'{root}' has {few([f'{name}/' for name in names])}"
+    if len(names) > 1 and all(map(_FOLD.fullmatch, names)):
+        raise DataError(f"{said}, which are folds: {SPLITS_WAY}")
+    called = {
+        split: [name for name in names if name.lower() in own]
+        for split, own in SPLIT_NAMES.items()
+        if any(name.lower() in own for name in names)
+    }
+    inside = itertools.chain(*called.values())
+    if not called or not _are_splits(root, names, list(inside), said):
+        # `seg_train`, `seg_test`
+        words = {word for name in names for word in re.split("[^a-z]+", name.lower())}
+        if not called and {"train", "test"} <= words:
+            raise DataError(f"{said}: splits, or classes? If splits, {SPLITS_WAY}; else rename one")
+        return {WHOLE: [root]}
+    for split, folders in called.items():
+        if len(folders) > 1:
+            raise DataError(
+                f"'{root}' has several folders for {split},"
+                f" {few([str(root / name) for name in folders])}: keep one of them, or {SPLITS_WAY}"
+            )
+    if "train" not in called:
+        raise DataError(f"{said}, but no folder 'train' to learn from")
+    return {split: [root / folders[0]] for split, folders in called.items()}
 
-    validation = folders.splits.get("validation")
-    if validation is not None and section.validation is not None:
+
+def _check_inside(root: Path, split: str, name: str, names: Sequence[str]) -> None:
+    """Raises DataError: `data.splits` names what is no folder in the root, nor one further inside,
+    `seg_train/seg_train`.
+    """
+    path = PurePosixPath(name)
+    inside = all(map(is_read, path.parts)) and not path.is_absolute()
+    if not inside or not (root / name).is_dir():
         raise DataError(
-            f"data.validation does not apply, since {few([str(split) for split in validation])}"
-            " has the validation images: remove it"
+            f"data.splits.{split} names '{name}', which is no folder in '{root}':"
+            f" {did_you_mean(name, names)}"
         )
-    learnt_on = ("train", "validation") if validation else ("train",)
-    splits = [lister(groups_of, split) for split in learnt_on]
-    missing = f"image folder '{root}' has no test split: {folders.way_to_test}"
-    if not folders.way_to_test:
-        missing = _no_test(root, section)
-    last: list[Files] = []
-    if "test" in folders.splits:
-        try:
-            # names of files; no image is read
-            last = [lister(groups_of, "test")]
-            missing = ""
-        except DataError as error:
-            missing = str(error)
-    _check_apart([*splits, *last])
-    ready = preparer(splits[0], section, place)
 
-    def test_part() -> Labelled:
-        if missing:
-            raise DataError(missing)
-        return ready(last[0])
 
-    return Parts(
-        ready(splits[0]),
-        ready(splits[1]) if validation else None,
-        test_part,
+def _are_splits(root: Path, names: Sequence[str], called: Sequence[str], said: str) -> bool:
+    """Whether folders with the names of splits are splits: a class may be called so. Raises
+    DataError: other folders with images are beside them.
+    """
+    others = [name for name in names if name not in called and walk(root / name).images]
+    # images lie in them directly, as in the folder of a class
+    if others and not any(subfolders(root / name) for name in called):
+        return False
+    if others:
+        raise DataError(
+            f"{said}: splits, or classes? If splits, move {few(others)} out of the folder, or"
+            f" {SPLITS_WAY}; if classes, rename {few(called)}"
+        )
+    return True
+
+
+def class_names(folders: Sequence[Path]) -> list[str]:
+    """Returns the class folders of the folders with training images. Raises DataError: there are
+    not two.
+    """
+    names = sorted({name for folder in folders for name in subfolders(folder)})
+    if {"images", "masks"} <= {name.lower() for name in names}:
+        raise DataError(
+            f"'{folders[0]}' has images and masks, which is data for segmentation, not classes:"
+            " give --task segmentation (task.name in a recipe)"
+        )
+    if len(names) < 2:
+        raise DataError(
+            f"'{folders[0]}' has {several(len(names), 'class folder')}"
+            f" ({few(names) or 'no folder is in it'}), and needs at least two, one for each class:"
+            f" {OTHER_LAYOUTS}"
+        )
+    return names
+
+
+def read(section: DataSection) -> Samples:
+    """Lists `folder:PATH` with a folder for each class. Raises DataError: no folder or classes."""
+    root = image_folder(section)
+    places = split_folders(root, section.splits)
+    classes = class_names(places.get("train", places.get(WHOLE, ())))
+    walked = walk(root)
+    below: dict[Path, list[Path]] = {}
+    folders = {
+        folder / name: (split, name)
+        for split, there in places.items()
+        for folder in there
+        for name in subfolders(folder)
+    }
+    tops = set(itertools.chain(*places.values()))
+    for image in walked.images:
+        home = next((parent for parent in image.parents if parent in folders), None)
+        if home is None:
+            loose = image.parent == root or not tops.isdisjoint(image.parents)
+            walked.leave(LOOSE if loose else UNNAMED, [image])
+        else:
+            below.setdefault(home, []).append(image)
+    rows: list[tuple[str, Source, int]] = []
+    inside: list[str] = []
+    for folder, (split, name) in folders.items():
+        for image in below.get(folder, []) if name in classes else ():
+            rows.append((split, Source(image), classes.index(name)))
+            inside.append(image.relative_to(folder).as_posix())
+    refused = {}
+    for split, name in folders.values():
+        if name not in classes:
+            refused[split] = f"{split} has the class '{name}', which train has not"
+            if plain(name) in map(plain, classes):
+                refused[split] += " but in another Unicode form or case: rename one of the two"
+    return Samples.listed(
+        root,
         classes,
-        missing,
-        _unread(last[0]) if last else None,
+        rows,
+        splits=tuple(places),
+        refused=refused,
+        left_out=walked.left_out,
+        missing_test=no_test(section, root),
+        groups=groups_of(section.groups, root, [source.image for _, source, _ in rows], inside),
     )
 
 
-def _no_test(root: Path, section: DataSection) -> str:
+def no_test(section: DataSection, root: Path) -> str:
     """What is said where a folder has no test split."""
+    way_out = f"add the folder '{root / 'test'}', laid out as 'train'"
     if section.splits is not None:
-        return (
-            f"image folder '{root}' has no test split, since data.splits names no folder for it:"
-            " begin a new study whose data.splits.test does"
-        )
-    return (
-        f"image folder '{root}' has no test split: add the folder '{root / 'test'}', laid out as"
-        " 'train'"
+        way_out = "begin a new study whose data.splits.test names a folder"
+    return f"image folder '{root}' has no test split: {way_out}"
+
+
+def plain(name: str) -> str:
+    """Returns a name without what file systems may change in it: Unicode form and case."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def read_masks(section: DataSection) -> Samples:
+    """Lists `folder:PATH` for segmentation. Raises DataError: no folder, mask or names."""
+    root = image_folder(section)
+    classes = _names(root)
+    places: Mapping[str, Sequence[Path]] = {WHOLE: [root]}
+    if section.splits is not None or "images" not in map(str.lower, subfolders(root)):
+        places = split_folders(root, section.splits)
+    rows: list[tuple[str, Source, int]] = []
+    inside: list[str] = []
+    alone: list[Path] = []
+    for split, folders in places.items():
+        for folder in folders:
+            images, others = _pairs(root, folder)
+            alone += others
+            for image, mask in images.items():
+                rows.append((split, Source(image, mask, len(classes)), 0))
+                inside.append(image.relative_to(folder / "images").as_posix())
+    everything = walk(root)
+    named = {file for _, source, _ in rows for file in source.files}.union(alone)
+    left_out = {
+        reason: [file for file in files if file != root / NAMES_FILE and file not in named]
+        for reason, files in everything.left_out.items()
+    }
+    left_out[LONE_MASKS] = alone
+    left_out["outside images and masks"] = [i for i in everything.images if i not in named]
+    return Samples.listed(
+        root,
+        classes,
+        rows,
+        left_out=left_out,
+        missing_test=no_test(section, root),
+        groups=groups_of(section.groups, root, [source.image for _, source, _ in rows], inside),
     )
 
 
-def _unread(files: Files) -> Listing:
-    """Names and classes of images that stay closed."""
-    if files.targets is not None:
-        return Listing(checksums(files.targets), files.names, boxed=True)
-    return Listing(files.labels, files.names)
-
-
-def _check_apart(splits: Sequence[Files]) -> None:
-    """Raises DataError: a group has images in two of the splits."""
-    # group -> the split of its first image, and that image
-    first_of_group: dict[str, tuple[int, str]] = {}
-    for number, files in enumerate(splits):
-        groups = () if files.groups is None else files.groups
-        for group, name in zip(groups, files.names, strict=False):
-            other, first = first_of_group.setdefault(group, (number, name))
-            if other != number:
-                raise DataError(
-                    f"group '{group}' of data.groups is on both sides of a split, in '{first}' and"
-                    f" '{name}' of '{files.root}': move its images into one folder"
-                )
-
-
-def count_trained(path: str, splits: SplitsSection | None = None) -> float:
-    """Returns the approximate number of a folder's training images, without reading them; 0 without
-    such a folder.
-    """
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        return 0
-    folders = layout(root, splits)
-    count = sum(len(walk(folder).images) for folder in folders.train)
-    # a fifth is the test split, a fifth of the rest the validation split
-    if not folders.splits:
-        return 0.64 * count
-    return (1 if "validation" in folders.splits else 0.8) * count
-
-
-def _list(places: Layout, classes: Sequence[str], groups_of: GroupsOf | None, split: str) -> Files:
-    """The image files under each class folder of a split's folders, sorted in each. Raises
-    DataError: a class has none, or a folder has a class that is not in `classes`.
-    """
-    paths: list[Path] = []
-    labels: list[int] = []
-    groups: list[str] = []
-    folders = places.of(split)
-    for folder in folders:
-        _check_known(folder, classes)
-        below = [walk(folder / name).images for name in classes]
-        inside = list(itertools.chain(*below))
-        paths += inside
-        labels += np.repeat(np.arange(len(classes)), list(map(len, below))).tolist()
-        groups += [] if groups_of is None else groups_of(inside, folder)
-    for label in set(range(len(classes))).difference(labels):
-        empty = [str(folder / classes[label]) for folder in folders]
-        none = f"'{empty[0]}' has no image"
-        if len(empty) > 1:
-            none = f"none of {few(empty)} has an image"
-        raise DataError(f"{none}: every class needs images in every split")
-    return Files(places.root, tuple(paths), np.array(labels), np.array(groups) if groups else None)
-
-
-def _check_known(folder: Path, classes: Sequence[str]) -> None:
-    """Raises DataError: a folder has a class that the training images do not have."""
-    for strange in sorted(set(subfolders(folder)) - set(classes)):
-        way_out = ""
-        if plain(strange) in map(plain, classes):
-            way_out = ", but one written in another Unicode form or case: rename one of the two"
-        raise DataError(
-            f"'{folder}' has a class '{strange}' that the training images do not have{way_out}"
-        )
-
-
-def preparer(train: Files, section: DataSection, place: Place) -> Callable[[Files], Labelled]:
-    """Returns a function that decodes the images of any split, and maps them into memory. It raises
-    DataError: one cannot be read and is to be refused.
-
-    Args:
-        train: The training images: all splits have bands of 8 bits, or of more, as these.
-        section: The recipe's data.
-        place: Where the images go.
-    """
-    deep = False
-    if section.channels is not None:
-        deep = section.nodata is not None or _are_deep(train.root, train.paths)
-    cut = replace(_cut(section), deep=deep)
-    return lambda files: _prepared(files, cut, section, place)
-
-
-def _are_deep(root: Path, paths: Sequence[Path]) -> bool:
-    """Whether the bands of training images have more than 8 bits, by the first that can be read.
-    Raises DataError: the package that reads them is missing.
-    """
-    if lacking := missing_reader(paths):
-        raise DataError(f"the images of '{root}': {lacking}")
-    for path in paths:
-        # readers raise any error for damaged files
-        with suppress(Exception):
-            return read_bands(path).dtype != np.uint8
-    return False
-
-
-def _prepared(files: Files, cut: Cut, section: DataSection, place: Place) -> Labelled:
-    size = len(files.labels) * math.prod(cut.shape(files.sources)) * np.dtype(cut.dtype).itemsize
-    all_states = [states(files_of(source)) for source in files.sources]
-    free = 0
-    if place.device.type == "cuda":
-        # for one worker's images
-        free = torch.cuda.mem_get_info(place.device)[0] // place.share.device
-    made, images = _cached(files, all_states, cut, held=size <= MEMORY_SHARE * free)
-    identity = [
-        _identity(source, files.root, [size for size, _, _ in own_states])
-        for source, own_states in zip(files.sources, all_states, strict=True)
-    ]
-    prepared = Labelled(
-        images,
-        files.labels,
-        np.array(identity, np.int64),
-        files.groups,
-        names=files.names,
-        content=made.content,
-        targets=files.targets,
-    )
-    if not made.broken.any():
-        return prepared
-    _report(files, made, section)
-    return prepared.subset(np.flatnonzero(~made.broken))
-
-
-def _cut(section: DataSection) -> Cut:
-    """How images are made alike. Raises DataError: `data.options` has a wrong key or value."""
-    cut = Cut.of(section.size or FOLDER_SIZE, section.fit)
-    options = section.options
-    for key in options.keys() - {"resize", "interpolation"}:
-        raise DataError(
-            f"unknown option data.options.{key} of a folder: give resize or interpolation"
-        )
-    resize = options.get("resize", cut.height)
-    if "resize" in options and (section.fit != "cut" or cut.height != cut.width):
-        raise DataError(
-            "data.options.resize is for a square that is cut out: remove it, or data.fit and a"
-            " data.size of two numbers"
-        )
-    how = options.get("interpolation", "bilinear")
-    is_whole = isinstance(resize, int) and not isinstance(resize, bool)
-    if not is_whole or not cut.height <= int(resize) <= LARGEST_SIDE:
-        raise DataError(
-            f"data.options.resize = {resize} must be a number of pixels, data.size ="
-            f" {cut.height} or more"
-        )
-    if how not in INTERPOLATIONS:
-        raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
-    return replace(
-        cut,
-        resize=int(resize),
-        interpolation=str(how),
-        channels=section.channels,
-        nodata=section.nodata,
-    )
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What is known of prepared images."""
-
-    # (N,): those that cannot be read
-    broken: NDArray[np.bool_]
-    # (N,): checksums of the files
-    content: NDArray[np.int64]
-    # of each broken one
-    why: tuple[str, ...]
-
-
-def _report(files: Files, made: _Made, section: DataSection) -> None:
-    """Raises DataError for images that cannot be read, or warns of them, as the recipe says."""
-    first = files.sources[0]
-    names = [printable(name) for name in files.names[made.broken]]
-    count = f"{several(len(names), 'image')} of '{files.root}' cannot be read"
-    if isinstance(first, Masked):
-        masks = "its mask" if len(names) == 1 else "their masks"
-        count += (
-            f" with {masks} (gray or palette, of the image's size, values 0 to {first.classes - 1},"
-            f" or {NOT_COUNTED})"
-        )
-    if isinstance(first, Framed):
-        count += " at the size that its annotations say"
-    if made.broken.all():
-        raise DataError(f"{count}: all of them; the first, '{names[0]}': {made.why[0]}")
-    if section.broken_images == "refuse":
-        raise DataError(
-            f"{count}, the first is '{names[0]}' ({made.why[0]}): repair or remove it or set"
-            ' data.broken_images = "skip"'
-        )
-    _warn(f"{count}, left out: {few(names)}; the first: {made.why[0]}")
-
-
-def _warn(sentence: str) -> None:
-    warnings.warn(sentence, NasAttnWarning, stacklevel=3)
-
-
-def _cached(
-    files: Files, all_states: Sequence[Sequence[State]], cut: Cut, *, held: bool
-) -> tuple[_Made, Pixels]:
-    """What is known of the images; the images, (C, height, width) each. `held`: as in
-    `ImagesFile`.
-    """
-    what = (CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, all_states)
-    path = cache_file(files.root, what, ".npz")
-    mapped = path.with_suffix(".npy")
-    count = len(files.sources)
-    shape = cut.shape(files.sources)
+def _names(root: Path) -> tuple[str, ...]:
+    path = root / NAMES_FILE
     try:
-        with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
-            made = _read_made(path, count)
-            if made is None:
-                remove_unused(path.parent)
-                with images_file(mapped, count, shape, cut.dtype) as write:
-                    made = _decode(files, cut, write)
-                with whole_file(path) as file:
-                    np.savez(
-                        file,
-                        allow_pickle=False,
-                        broken=made.broken,
-                        content=made.content,
-                        why=np.array(made.why, np.str_),
-                    )
-            return made, Mapped(ImagesFile(mapped, held=held))
-    except OSError as error:
-        _warn(f"prepared images cannot be saved in {path.parent} ({error})")
-    images = np.zeros((count, *shape), cut.dtype)
-    rows = iter(images)
-    made = _decode(files, cut, lambda pixels: np.copyto(next(rows), pixels))
-    return made, InMemory(torch.from_numpy(images))
+        names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"'{path}' cannot be read ({shorten(str(error))}): write the classes' names there, one"
+            " per line, starting with value 0"
+        ) from None
+    if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
+        raise DataError(
+            f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has"
+            f" {len(names)}"
+        )
+    return tuple(names)
 
 
-def _decode(files: Files, cut: Cut, write: Callable[[NDArray[Any]], object]) -> _Made:
-    """Decodes all images and writes each, black for broken ones."""
-    black = np.zeros(cut.shape(files.sources), cut.dtype)
-    broken: list[bool] = []
-    content: list[int] = []
-    why: list[str] = []
-    for image in decode_all(files.sources, cut):
-        write(black if image.pixels is None else image.pixels)
-        broken.append(image.pixels is None)
-        content.append(image.content)
-        why += [image.why] if image.pixels is None else []
-    return _Made(np.array(broken, bool), np.array(content, np.int64), tuple(why))
+def _pairs(root: Path, folder: Path) -> tuple[dict[Path, Path], list[Path]]:
+    """The images of a folder with their masks, and the masks without an image. Raises DataError: a
+    mask is missing.
+    """
+    images = walk(folder / "images").images
+    others = set(walk(folder / "masks").images)
+    if not images or not others:
+        raise DataError(
+            f"'{folder}' has no images and masks: for segmentation, put the images into the folder"
+            " images, and a PNG mask of the same name for each into the folder masks"
+        )
+    pairs = {
+        path: folder / "masks" / path.relative_to(folder / "images").with_suffix(".png")
+        for path in images
+    }
+    lacking = [str(mask.relative_to(root)) for mask in pairs.values() if mask not in others]
+    others.difference_update(pairs.values())
+    if lacking:
+        instead = ""
+        if others:
+            instead = (
+                f"; '{min(others).name}' is none of them: a mask is a PNG with the name of its"
+                " image, in which class numbers are kept exactly, as JPEG does not"
+            )
+        raise DataError(
+            f"{len(lacking)} of {len(pairs)} images of '{folder}' have no mask:"
+            f" {few(lacking)}{instead}"
+        )
+    return pairs, sorted(others)
 
 
-def _read_made(path: Path, count: int) -> _Made | None:
-    """What is known of prepared images; None if nothing was prepared, or it is damaged."""
-    mapped = path.with_suffix(".npy")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            made = _Made(arrays["broken"], arrays["content"], tuple(arrays["why"].tolist()))
-        whole = len(np.load(mapped, mmap_mode="r")) == len(made.broken) == len(made.content)
-        for used in (path, mapped):
-            os.utime(used)
-        return made if whole and len(made.broken) == count else None
-    except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def prepared_files(section: DataSection) -> list[Path]:
-    """Returns all prepared files of `folder:PATH` or `coco:FOLDER`; none for other data."""
-    source, _, path = section.name.partition(":")
-    folder = cache_folder()
-    if source not in ("folder", "coco") or not folder.is_dir():
-        return []
-    mark = cache_mark(user_path(path, what="image folder", error=DataError))
-    return sorted(found for found in folder.iterdir() if found.name.startswith(f"{mark}-"))
-
-
-def _identity(source: Source, root: Path, sizes: Sequence[int]) -> int:
-    files = zip(files_of(source), sizes, strict=True)
-    named = "|".join(f"{_below(path, root)}:{size}" for path, size in files)
-    return zlib.crc32(named.encode("utf-8", "surrogateescape"))
-
-
-def _below(path: Path, root: Path) -> Path:
-    return path.relative_to(root) if path.is_relative_to(root) else path
+def count_trained(section: DataSection) -> float:
+    """Returns the approximate number of a folder's training images, without reading them. Raises
+    DataError: there is no such folder.
+    """
+    folders = split_folders(image_folder(section), section.splits)
+    if WHOLE in folders:
+        # a fifth is the test split, a fifth of the rest the validation split
+        return 0.64 * len(walk(folders[WHOLE][0]).images)
+    count = sum(len(walk(folder).images) for folder in folders["train"])
+    return (1 if "validation" in folders else 0.8) * count

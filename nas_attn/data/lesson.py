@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nas_attn.data.inventory import WHOLE
 from nas_attn.data.table import (
     FilesByName,
-    Lines,
+    Table,
     group_of,
     is_bit,
     is_number,
-    lines_of,
     listed,
     number,
     separator,
@@ -77,7 +77,7 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     """
     try:
         file, *_ = tables_of(root, TableSection()).values()
-        lines = lines_of(file)
+        lines = Table.of({WHOLE: file})
         there = FilesByName(root)
         image = there.column(lines)
     except DataError:
@@ -94,7 +94,7 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
 class _Columns:
     """The columns of a table, by what is in their cells."""
 
-    def __init__(self, lines: Lines, image: str, kind: Kind | None, columns: Sequence[str]) -> None:
+    def __init__(self, lines: Table, image: str, kind: Kind | None, columns: Sequence[str]) -> None:
         self.file = lines.file
         self.kind = kind
         self.given = columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,32 +13,23 @@ from typing import Any
 import torch
 
 from nas_attn.data import own
-from nas_attn.data.dataset import (
-    BoxedSplit,
-    Dataset,
-    MaskedSplit,
-    Redivision,
-    Split,
-    Statistics,
-    TargetSplit,
-)
+from nas_attn.data.dataset import Dataset, Moments, Redivision, Split
+from nas_attn.data.decoding import PADDING_GREY
+from nas_attn.data.inventory import NOT_COUNTED
 from nas_attn.data.manifest import Manifest
-from nas_attn.data.parts import Labelled, Moments, Parts, Place
-from nas_attn.data.splitting import Seed, amount, divided, stratified
+from nas_attn.data.prepared import parts_of
+from nas_attn.data.samples import Parts, Samples
+from nas_attn.data.splitting import Seed, amount, stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.tables import DATA_SETS, Kind, Load, data_sets_with, find_data_set
 from nas_attn.recipe.tasks import TASKS, Task
 from nas_attn.system.memory import SOLE_WORKER, Share
+from nas_attn.system.processes import cores
 
-SPLITS: Mapping[Kind, type[Split]] = {
-    "classes": Split,
-    "tags": TargetSplit,
-    "numbers": TargetSplit,
-    "masks": MaskedSplit,
-    "boxes": BoxedSplit,
-}
+# mean and standard deviation per channel, on the scale 0 to 1
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def load(
@@ -57,47 +48,32 @@ def load(
         share: How many workers share the device and this machine.
         task: What is learnt from the images.
     """
-    place = Place(torch.device(device), share)
+    device = torch.device(device)
     # images of one size that can all be read
     fixed = ":" not in section.name and task.labels != "boxes"
     for name in ("size", "fit", "broken_images") if fixed else ():
         if getattr(section, name) != DataSection.model_fields[name].default:
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
-    parts = reader(section.name, task.labels)(section, place)
+    if section.workers is None:
+        # by default, processes that load or transform images for one worker
+        section = section.model_copy(update={"workers": max(1, cores() // share.machine)})
+    parts = reader(section.name, task.labels)(section)
+    if isinstance(parts, Samples):
+        parts = parts_of(parts, task.labels, section, device, share)
     if not isinstance(parts, Parts):
         raise DataError(
             f"data.name '{section.name}' returned {type(parts).__name__}: return"
-            " nas_attn.data.parts.Parts"
+            " nas_attn.data.samples.Parts"
         )
-    source = _Source(parts, section, place, task)
-    home = source.halves(section.seed)
-    listings = {"train": home.train.listing, "validation": home.validation.listing}
-    manifest = Manifest(parts.classes, listings, parts.unread)
-    used = source.used(home)
-    for part, split in ((used.train, "training"), (used.validation, "validation")):
-        source.kind.check_labels(part, parts.classes, f"{split} split of '{section.name}'")
-    # of the first division, for all: a network is normalised alike whichever seed it was trained
-    # with
-    statistics = source.kind.statistics(used.train, section)
-    moments = _moments(used.train, place)
-    dataset = source.dataset(used, statistics, moments, manifest)
-    if not source.is_redivided(home):
-        return dataset
-
-    @lru_cache(maxsize=1)
-    def divide(seed: int) -> Dataset:
-        halves = source.used(source.halves((section.seed, seed)))
-        return source.dataset(halves, statistics, moments, manifest)
-
-    return replace(dataset, divide=divide, whole=lambda: source.split(parts.train, statistics))
+    return _Source(parts, section, device, task).load()
 
 
 @dataclass(frozen=True)
 class _Halves:
     """Images divided into training and validation."""
 
-    train: Labelled
-    validation: Labelled
+    train: Samples
+    validation: Samples
     seed: Seed
     # of a seed's own division
     drawn: Redivision | None = None
@@ -109,40 +85,55 @@ class _Source:
 
     parts: Parts
     section: DataSection
-    place: Place
+    device: torch.device
     task: Task
 
-    @property
-    def kind(self) -> type[Split]:
-        """What is known of such images."""
-        return SPLITS[self.task.labels]
+    def load(self) -> Dataset:
+        """The data set of the recipe's own division. Raises DataError: too few images, or nothing
+        to learn.
+        """
+        home = self.halves(self.section.seed)
+        listings = {"train": home.train.listing, "validation": home.validation.listing}
+        manifest = Manifest(self.parts.train.classes, listings, self.parts.unread)
+        used = self.used(home)
+        self.check(used.train, "training")
+        self.check(used.validation, "validation")
+        # of the first division, for all: a network is normalised alike whichever seed it was
+        # trained with
+        statistics = self.statistics(used.train)
+        moments = _moments(used.train, self.device)
+        dataset = self.dataset(used, statistics, moments, manifest)
+        if not self.is_redivided(home):
+            return dataset
 
-    @property
-    def strata(self) -> tuple[str, ...]:
-        """Names of the classes whose shares a split keeps."""
-        return self.parts.classes if self.task.labels == "classes" else ("image",)
+        @lru_cache(maxsize=1)
+        def divide(seed: int) -> Dataset:
+            halves = self.used(self.halves((self.section.seed, seed)))
+            return self.dataset(halves, statistics, moments, manifest)
+
+        return replace(
+            dataset, divide=divide, whole=lambda: self.split(self.parts.train, statistics)
+        )
 
     def halves(self, seed: Seed) -> _Halves:
         """Training and validation images: the source's own, or a division by the recipe's seed, or
         by that and a run's.
         """
         train = self.parts.train
-        validation = self.parts.validation
-        if validation is not None:
-            return _Halves(train, validation, seed)
+        if self.parts.validation is not None:
+            return _Halves(train, self.parts.validation, seed)
         count = amount(self.section.validation, train.labels, "data.validation")
-        tags = train.targets if self.task.labels == "tags" else None
-        taken, left = divided(train.labels, count, seed, self.strata, train.groups, tags)
-        drawn = Redivision(taken, len(train.labels)) if isinstance(seed, tuple) else None
+        taken, left = train.divided(count, seed, self.task.labels)
+        drawn = Redivision(taken, len(train)) if isinstance(seed, tuple) else None
         return _Halves(train.subset(left), train.subset(taken), seed, drawn)
 
     def used(self, halves: _Halves) -> _Halves:
         """The same without the training images that `data.train_subset` leaves out."""
         train = halves.train
         count = self.section.train_subset
-        if count is None or count >= len(train.labels):
+        if count is None or count >= len(train):
             return halves
-        taken, _ = stratified(train.labels, count, halves.seed, self.strata)
+        taken, _ = stratified(train.labels, count, halves.seed, train.classes)
         return replace(halves, train=train.subset(taken))
 
     def is_redivided(self, home: _Halves) -> bool:
@@ -151,8 +142,7 @@ class _Source:
         """
         resplit = self.section.resplit
         if self.parts.validation is None:
-            few = len(home.validation.labels) < FEW_VALIDATED
-            return few if resplit == "auto" else resplit
+            return len(home.validation) < FEW_VALIDATED if resplit == "auto" else resplit
         if resplit is True:
             raise DataError(
                 "data.resplit = true divides the images anew for each seed, but"
@@ -160,11 +150,63 @@ class _Source:
             )
         return False
 
-    def split(self, part: Labelled, statistics: Statistics) -> Split:
+    def check(self, part: Samples, name: str) -> None:
+        """Raises DataError: a split, of this name, lacks a class, or has nothing to learn."""
+        part = replace(part, classes=self.parts.train.classes)
+        what = f"{name} split of '{self.section.name}'"
+        kind = self.task.labels
+        if kind == "classes":
+            part.check_classes(what)
+        elif kind == "masks":
+            _check_masks(part, what, every=name == "training")
+        elif part.boxes is not None and not (part.boxes[..., 0] > 0).any():
+            raise DataError(f"{what} has no image with a box: add some")
+        elif part.targets is not None and name == "training":
+            for column, values in zip(part.classes, part.targets.T, strict=True):
+                if values.min() == values.max():
+                    raise DataError(
+                        f"{what} has the value {values[0]:g} of '{column}' for all of its images,"
+                        " so there is nothing to learn: leave it out, or add images with another"
+                        " one"
+                    )
+
+    def statistics(self, train: Samples) -> Statistics:
+        """What batches are normalised with: of the training split, or the recipe's."""
+        assert train.pixels is not None
+        if self.task.labels == "boxes":
+            # grey is 0 in augmentation
+            return tuple(value / 255 for value in PADDING_GREY), (1.0, 1.0, 1.0)
+        channels = train.pixels.shape[0] - (self.task.labels == "masks")
+        mean = self.section.mean
+        std = self.section.std
+        if mean is None or std is None:
+            return train.pixels.moments(channels)
+        if len(mean) != channels or len(std) != channels:
+            raise DataError(
+                f"data.mean and data.std have {len(mean)} and {len(std)} values, but"
+                f" '{self.section.name}' has {channels} channels: give one of each for a channel"
+            )
+        return tuple(mean), tuple(std)
+
+    def split(self, part: Samples, statistics: Statistics) -> Split:
         """Images on the device."""
-        split = self.kind.made(part, self.place.device, len(self.parts.classes), statistics)
-        workers = self.section.workers or self.place.processes
-        return replace(split, workers=workers, listing=part.listing)
+        assert part.pixels is not None
+        known = {
+            name: torch.from_numpy(table).to(self.device)
+            for name, table in (("targets", part.targets), ("boxes", part.boxes))
+            if table is not None
+        }
+        return Split(
+            part.pixels.to(self.device),
+            torch.from_numpy(part.labels).to(self.device),
+            len(self.parts.train.classes),
+            *statistics,
+            targets=known.get("targets"),
+            boxes=known.get("boxes"),
+            masked=self.task.labels == "masks",
+            workers=self.section.workers or 1,
+            listing=part.listing,
+        )
 
     def dataset(
         self,
@@ -181,23 +223,23 @@ class _Source:
             moments: Mean and standard deviation of labels or numbers, (K,) each.
             manifest: What the images are.
         """
-        parts = self.parts
 
         def open_test() -> Split:
-            test = parts.test()
-            self.kind.check_labels(test, parts.classes, f"test split of '{self.section.name}'")
+            test = self.parts.test()
+            self.check(test, "test")
             return self.split(test, statistics)
 
+        train = self.split(halves.train, statistics)
+        _, height, width = train.pixels.shape
         return Dataset(
             name=self.section.name,
-            train=self.split(halves.train, statistics),
+            train=train,
             validation=self.split(halves.validation, statistics),
-            classes=parts.classes,
-            input_shape=self.kind.input_shape(halves.train),
+            classes=self.parts.train.classes,
+            input_shape=(len(statistics[0]), height, width),
             digest=_digest(halves),
             open_test=open_test,
-            missing_test=parts.missing_test,
-            validation_identity=halves.validation.identity,
+            missing_test=self.parts.missing_test,
             task=self.task,
             moments=moments,
             manifest=manifest,
@@ -205,13 +247,29 @@ class _Source:
         )
 
 
-def _moments(train: Labelled, place: Place) -> Moments | None:
+def _check_masks(part: Samples, what: str, *, every: bool) -> None:
+    """Raises DataError: a class is missing in the training split, or all of them in another."""
+    assert part.pixels is not None
+    some = len(part.classes) if every else 1
+    for whole in (False, True):
+        pixels = part.pixels.histogram(every=whole)[-1]
+        missing = [name for number, name in enumerate(part.classes) if not pixels[number]]
+        if len(part.classes) - len(missing) >= some:
+            return
+    raise DataError(
+        f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(part.classes)}"
+        f" classes are missing): a mask's values are class numbers, 0 to {len(part.classes) - 1},"
+        f" and {NOT_COUNTED} is not counted"
+    )
+
+
+def _moments(train: Samples, device: torch.device) -> Moments | None:
     """Mean and standard deviation of each label or column; None for other labels."""
     if train.targets is None:
         return None
     targets = torch.from_numpy(train.targets).double()
     mean = targets.mean(0).float()
-    return mean.to(place.device), targets.std(0, correction=0).float().to(place.device)
+    return mean.to(device), targets.std(0, correction=0).float().to(device)
 
 
 def _digest(halves: _Halves) -> str:
@@ -222,9 +280,9 @@ def _digest(halves: _Halves) -> str:
     return digest.hexdigest()
 
 
-def reader(name: str, kind: Kind) -> Callable[[DataSection, Place], Any]:
-    """Returns the function that reads a data set with such labels, ours or a user's own. Raises
-    DataError: there is none.
+def reader(name: str, kind: Kind) -> Callable[[DataSection], Any]:
+    """Returns the function that reads a data set with such labels, ours or a user's own: it gives
+    `Parts`, or `Samples` of files that are not read yet. Raises DataError: there is none.
     """
     known = data_sets_with(kind)
     row = find_data_set(name)

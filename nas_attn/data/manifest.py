@@ -13,8 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import repeat
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +37,16 @@ class Listing:
     def __len__(self) -> int:
         return len(self.labels)
 
-
-# an image: its name (empty: it has none), and without one its content; how many alike were before
-_Key = tuple[str, int | None, int]
-# its class, or the checksum of its boxes; its content, None: not read
-_Digest = tuple[str, int | None]
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types."""
+        names = self.names
+        content = self.content
+        return {
+            "labels": self.labels.tolist(),
+            "names": None if names is None else names.tolist(),
+            "content": None if content is None else content.astype("<i8").tobytes().hex(),
+            "boxed": self.boxed,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,90 +82,56 @@ class Manifest:
     @property
     def text(self) -> str:
         """As compressed JSON, in letters."""
-        rows = {split: _as_json(listing) for split, listing in self.splits.items()}
         content = {
             "classes": self.classes,
-            "splits": rows,
-            "unread": None if self.unread is None else _as_json(self.unread),
+            "splits": {split: listing.as_json() for split, listing in self.splits.items()},
+            "unread": None if self.unread is None else self.unread.as_json(),
         }
         return base64.b85encode(zlib.compress(json.dumps(content).encode())).decode()
 
-    @classmethod
-    def from_text(cls, text: str) -> Self:
-        """The manifest of a `text`. Raises ValueError: it is damaged."""
-        try:
-            content = json.loads(zlib.decompress(base64.b85decode(text)))
-            unread = content["unread"]
-            return cls(
-                tuple(content["classes"]),
-                {split: _listing(row) for split, row in content["splits"].items()},
-                None if unread is None else _listing(unread),
-            )
-        except (zlib.error, KeyError, TypeError) as error:
-            raise ValueError(f"no manifest: {error}") from None
-
     def described_changes(self, kept: str) -> str:
         """Says what differs from the `text` of an earlier manifest: `2 images added, 1 changed`."""
-        before = Manifest.from_text(kept)
-        then = before._digests()
-        now = self._digests()
+        before = json.loads(zlib.decompress(base64.b85decode(kept)))
+        then = _known(before)
+        now = _known(json.loads(zlib.decompress(base64.b85decode(self.text))))
         counts = {
             "added": len(now.keys() - then),
             "removed": len(then.keys() - now),
             "changed": sum(_differ(then[key], now[key]) for key in then.keys() & now),
         }
         parts = [f"{several(count, 'image')} {how}" for how, count in counts.items() if count]
-        if before.classes != self.classes:
+        if tuple(before["classes"]) != self.classes:
             parts.append(
-                f"classes {', '.join(self.classes)} instead of {', '.join(before.classes)}"
+                f"classes {', '.join(self.classes)} instead of {', '.join(before['classes'])}"
             )
         return ", ".join(parts) or "the same images in another order, or in other splits"
 
-    def _digests(self) -> dict[_Key, _Digest]:
-        """What is known of each image, whichever its split: a folder that is divided by chance is
-        divided otherwise when images are added.
-        """
-        digests: dict[_Key, _Digest] = {}
-        alike: Counter[tuple[str, int | None]] = Counter()
-        unread = [] if self.unread is None else [self.unread]
-        for listing in [*self.splits.values(), *unread]:
-            contents = repeat(None) if listing.content is None else listing.content.tolist()
-            names = repeat("") if listing.names is None else listing.names.tolist()
-            for label, name, content in zip(listing.labels.tolist(), names, contents):  # noqa: B905 - without an end
-                # classes may have got other numbers
-                is_class = 0 <= label < len(self.classes) and not listing.boxed
-                key = (name, None if name else content)
-                label_text = self.classes[label] if is_class else str(label)
-                digests[(*key, alike[key])] = (label_text, content)
-                alike[key] += 1
-        return digests
+
+def _known(manifest: Mapping[str, Any]) -> dict[object, tuple[str, str]]:
+    """The name of an image, and how many were called so before it; without a name its content ->
+    its class or the checksum of its boxes, and its content, empty if it was not read. Of all
+    splits: a folder that is divided by chance is divided otherwise when images are added.
+    """
+    known: dict[object, tuple[str, str]] = {}
+    alike = Counter[str]()
+    classes = manifest["classes"]
+    unread = manifest["unread"]
+    for row in [*manifest["splits"].values(), *([unread] if unread else [])]:
+        content = row["content"] or ""
+        for at, label in enumerate(row["labels"]):
+            # classes may have got other numbers
+            is_class = 0 <= label < len(classes) and not row["boxed"]
+            # 8 bytes in hexadecimal digits
+            own = content[16 * at : 16 * at + 16]
+            key = row["names"][at] if row["names"] else own
+            known[key, alike[key]] = (classes[label] if is_class else str(label), own)
+            alike[key] += 1
+    return known
 
 
-def _differ(old: _Digest, new: _Digest) -> bool:
+def _differ(old: tuple[str, str], new: tuple[str, str]) -> bool:
     """Whether an image is another one now, as far as both are known."""
-    same_content = None in (old[1], new[1]) or old[1] == new[1]
-    return old[0] != new[0] or not same_content
-
-
-def _as_json(listing: Listing) -> dict[str, Any]:
-    names = listing.names
-    content = listing.content
-    return {
-        "labels": listing.labels.tolist(),
-        "names": None if names is None else names.tolist(),
-        "content": None if content is None else content.astype("<i8").tobytes().hex(),
-        "boxed": listing.boxed,
-    }
-
-
-def _listing(row: Mapping[str, Any]) -> Listing:
-    content = row["content"]
-    return Listing(
-        np.array(row["labels"], np.int64),
-        None if row["names"] is None else np.array(row["names"], np.str_),
-        None if content is None else np.frombuffer(bytes.fromhex(content), "<i8"),
-        bool(row["boxed"]),
-    )
+    return old[0] != new[0] or (old[1] != new[1] and "" not in (old[1], new[1]))
 
 
 def checksum(contents: Iterable[bytes]) -> int:

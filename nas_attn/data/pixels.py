@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from pickle import PicklingError
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -30,104 +31,175 @@ from nas_attn.system.paths import whole_file
 
 CPU = torch.device("cpu")
 Indices = NDArray[np.int64]
+# images that are decoded before they are written
+DECODED_TOGETHER = 256
+# mean and deviation come from images of so many bytes, evenly spaced
+HISTOGRAM_BYTES = 2**28
 
 
-class InMemory:
-    """Images in one tensor on one device, in channels-last order: bytes, or float32 of bands with
-    more bits.
+@dataclass(frozen=True)
+class Pixels:
+    """Images of a tensor, in memory or mapped from a file, of which some rows are used: bytes, or
+    float32 of bands with more bits.
     """
 
-    def __init__(self, images: Tensor) -> None:
-        """`images`: uint8 or float32 (N, C, H, W), in any order in memory."""
-        self._rows = images.permute(0, 2, 3, 1).contiguous()
+    # (n, H, W, C); before `scratch`, so that the file is closed before it is removed, as Windows
+    # wants it
+    rows: Tensor
+    # int64 (N,), on the device of the rows
+    index: Tensor
+    # where batches go
+    device: torch.device = CPU
+    # the mapped file, `.npy`: the system keeps as many images in memory as fit
+    path: Path | None = None
+    # if the file is removed after its last use
+    scratch: Scratch | None = None
+    # on a GPU, the images that are used all go into its memory
+    held: bool = True
+
+    @classmethod
+    def of(cls, images: Tensor) -> Self:
+        """Takes images (N, C, H, W), in any order in memory."""
+        rows = images.permute(0, 2, 3, 1).contiguous()
+        return cls(rows, torch.arange(len(rows), device=rows.device), rows.device)
+
+    @classmethod
+    def mapped(
+        cls,
+        path: Path,
+        index: Tensor | None = None,
+        *,
+        scratch: Scratch | None = None,
+        held: bool = False,
+    ) -> Self:
+        """Opens a file of images. Raises OSError, ValueError: it does not exist, or is
+        incomplete.
+        """
+        rows = torch.from_numpy(np.load(path, mmap_mode="c"))
+        index = torch.arange(len(rows)) if index is None else index
+        return cls(rows, index, CPU, path, scratch, held)
+
+    def __reduce__(self) -> Any:
+        if self.path is None:
+            return Pixels, (self.rows, self.index, self.device)
+        # a process that loads images opens the file itself
+        return partial(Pixels.mapped, scratch=self.scratch), (self.path, self.index)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        height, width, channels = self._rows.shape[1:]
+        """(C, H, W)."""
+        height, width, channels = self.rows.shape[1:]
         return channels, height, width
 
     @property
     def deep(self) -> bool:
         """Whether they are float32, and not bytes."""
-        return self._rows.dtype != torch.uint8
+        return self.rows.dtype != torch.uint8
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.index)
 
     def item(self, index: int) -> Tensor:
-        return self._rows[index].permute(2, 0, 1)
+        return self.rows[self.index[index]].permute(2, 0, 1)
 
-    def subset(self, index: Indices) -> InMemory:
-        return InMemory(self._batch(torch.from_numpy(index).to(self._rows.device)))
+    def subset(self, index: Indices) -> Self:
+        chosen = self.index[torch.from_numpy(index).to(self.index.device)]
+        return replace(self, index=chosen)
 
-    def to(self, device: torch.device) -> InMemory:
-        return InMemory(self._rows.to(device).permute(0, 3, 1, 2))
+    def to(self, device: torch.device) -> Self:
+        """Returns the images for batches on a device."""
+        if device.type == self.rows.device.type or not self.held:
+            return replace(self, device=self.rows.device if self.held else device)
+        return self.of(self._batch(torch.arange(len(self), device=self.index.device)).to(device))
 
-    def histogram(
-        self,
-        *,
-        every: bool = False,  # noqa: ARG002 - here it is always of all
-    ) -> NDArray[np.int64]:
+    def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
         """Returns the frequency of each value in each channel, (C, 256); of a part of the images if
         they are many, unless `every`. Of float32, only that of masks means something.
         """
-        rows = self._rows.clamp(0, 255).long() if self.deep else self._rows
-        counts = [
-            torch.bincount(rows[..., c].flatten(), minlength=256) for c in range(self.shape[0])
-        ]
-        return torch.stack(counts).cpu().numpy().astype(np.int64)
+        counts = torch.zeros(self.shape[0], 256, dtype=torch.int64)
+        sample = torch.arange(len(self)) if every else self._sample()
+        for images in self.fetch(torch.split(sample, DECODED_TOGETHER)):
+            values = images.clamp(0, 255).long() if self.deep else images
+            for number, channel in enumerate(values.unbind(1)):
+                counts[number] += torch.bincount(channel.flatten(), minlength=256).cpu()
+        return counts.numpy()
+
+    def moments(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Returns mean and standard deviation of the first channels, on the scale 0 to 1, without
+        NaN; a constant channel has deviation 1. Of a part of the images if they are many.
+        """
+        if not self.deep:
+            values = np.arange(256) / 255.0
+            counts = self.histogram()[:channels]
+            share = counts / counts.sum(axis=1, keepdims=True)
+            mean = share @ values
+            variance = share @ values**2 - mean**2
+            std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 1e-12)), 1.0)
+            return tuple(mean.tolist()), tuple(std.tolist())
+        total = np.zeros((3, channels))
+        for images in self.fetch(torch.split(self._sample(), DECODED_TOGETHER)):
+            bands = images[:, :channels].double().cpu().numpy() / 255
+            known = ~np.isnan(bands)
+            bands[~known] = 0
+            total += np.stack([each.sum((0, 2, 3)) for each in (bands, bands**2, known)])
+        mean, square = total[:2] / total[2].clip(min=1)
+        variance = square - mean**2
+        std = np.where(variance > 1e-12 * square, np.sqrt(variance.clip(min=0)), 1.0)
+        return tuple(mean.tolist()), tuple(std.tolist())
+
+    def _sample(self) -> Tensor:
+        """Which images tell mean and deviation."""
+        largest = max(DECODED_TOGETHER, HISTOGRAM_BYTES // math.prod(self.shape))
+        count = min(len(self), largest)
+        return torch.from_numpy(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yields uint8 (B, C, H, W) on the device for each of these index batches (int64, on the
-        device).
+        """Yields (B, C, H, W) on the device for each of these index batches (int64). Of a file, the
+        next batch is read while the last one is processed.
         """
-        for index in batches:
-            yield self._batch(index)
+        if self.path is None:
+            yield from map(self._batch, batches)
+            return
+        if self.scratch is not None:
+            self.scratch.renew()
+        # all at once, so that no batch waits for a device
+        waiting = [index.cpu() for index in batches]
+        coming: deque[Future[Tensor]] = deque()
+        with ThreadPoolExecutor(1) as reader:
+            for index in waiting:
+                coming.append(reader.submit(self._read, index))
+                if len(coming) > 1:
+                    yield coming.popleft().result().to(self.device, non_blocking=True)
+            for last in coming:
+                yield last.result().to(self.device, non_blocking=True)
+
+    def _read(self, index: Tensor) -> Tensor:
+        images = self._batch(index)
+        return images.pin_memory() if self.device.type == "cuda" else images
 
     def _batch(self, index: Tensor) -> Tensor:
-        return self._rows.index_select(0, index).permute(0, 3, 1, 2)
+        return self.rows.index_select(0, self.index[index]).permute(0, 3, 1, 2)
 
 
-def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns mean and standard deviation per channel, on the scale 0 to 1; a constant channel has
-    deviation 1.
+@contextmanager
+def images_file(
+    path: Path,
+    count: int,
+    shape: tuple[int, int, int],
+    dtype: type[np.uint8 | np.float32] = np.uint8,
+) -> Iterator[Callable[[NDArray[Any]], object]]:
+    """Writes a file for `Pixels.mapped`, image after image (C, H, W). An incomplete file is not
+    kept. OSError: it cannot be written.
     """
-    values = np.arange(256) / 255.0
-    share = histogram / histogram.sum(axis=1, keepdims=True)
-    mean = share @ values
-    variance = share @ values**2 - mean**2
-    std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 1e-12)), 1.0)
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def bands_moments(images: Pixels, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns the same as `moments` for float32, of values divided by 255, without NaN; of a part
-    of the images if they are many.
-    """
-    sample = _sample(images)
-    total = torch.zeros(3, channels, dtype=torch.float64)
-    for batch in images.fetch(torch.split(torch.from_numpy(sample), 256)):
-        values = batch[:, :channels].double().cpu() / 255
-        known = values.isnan().logical_not()
-        values = values.nan_to_num(nan=0.0)
-        total += torch.stack([one.sum((0, 2, 3)) for one in (values, values.square(), known)])
-    mean, square = total[:2] / total[2].clamp(min=1)
-    variance = square - mean**2
-    std = torch.where(variance > 1e-12 * square, variance.clamp(min=0).sqrt(), 1.0)
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _sample(images: Pixels) -> Indices:
-    """Which images tell mean and deviation."""
-    largest = max(DECODED_TOGETHER, HISTOGRAM_BYTES // math.prod(images.shape))
-    count = min(len(images), largest)
-    return np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-
-
-# images that are decoded before they are written
-DECODED_TOGETHER = 256
-# mean and deviation come from images of so many bytes, evenly spaced
-HISTOGRAM_BYTES = 2**28
+    channels, height, width = shape
+    header = {
+        "descr": np.dtype(dtype).str,
+        "fortran_order": False,
+        "shape": (count, height, width, channels),
+    }
+    with whole_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda image: file.write(np.ascontiguousarray(image.transpose(1, 2, 0)).data)
 
 
 class Feed:
@@ -158,26 +230,15 @@ class Feed:
     def __call__(self, batches: Iterable[list[Any]]) -> Iterator[Any]:
         """The items of these batches, stacked."""
         self._order[:] = batches
-        return _unless_wrong(iter(self._loader))
-
-
-@dataclass(frozen=True)
-class _Wrong:
-    """What a worker says of a wrong item: an error that it raises would come with a traceback."""
-
-    message: str
+        for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
 
 def _batched(join: Callable[[list[Any]], Any], items: list[Any]) -> Any:
     """The items of a batch, joined; or what is wrong with the first that is."""
-    return next((item for item in items if isinstance(item, _Wrong)), None) or join(items)
-
-
-def _unless_wrong(batches: Iterator[Any]) -> Iterator[Any]:
-    for batch in batches:
-        if isinstance(batch, _Wrong):
-            raise DataError(batch.message)
-        yield batch
+    return next((item for item in items if isinstance(item, DataError)), None) or join(items)
 
 
 def _reaches_workers(item: Callable[[Any], Any]) -> bool:
@@ -201,132 +262,5 @@ class _Items(TorchDataset[Any]):
         try:
             return self._item(entry)
         except DataError as error:
-            return _Wrong(str(error))
-
-
-class ImagesFile:
-    """A file of images, `.npy` of (N, H, W, C), opened once and mapped into memory."""
-
-    def __init__(self, path: Path, *, scratch: Scratch | None = None, held: bool = False) -> None:
-        """`scratch`: if it is removed after its last use; `held`: on a GPU, the images that are
-        used all go into its memory. Raises OSError, ValueError: the file does not exist, or is
-        incomplete.
-        """
-        # first, so that it is closed before the scratch file is removed, as Windows wants it
-        self.rows = torch.from_numpy(np.load(path, mmap_mode="c"))
-        self.path = path
-        self.scratch = scratch
-        self.held = held
-
-    def __reduce__(self) -> Any:
-        return partial(ImagesFile, scratch=self.scratch, held=self.held), (self.path,)
-
-    def renew(self) -> None:
-        """Says that the file is in use."""
-        if self.scratch is not None:
-            self.scratch.renew()
-
-
-class Mapped:
-    """Images in a file, mapped into memory: the system keeps as many in memory as fit."""
-
-    def __init__(
-        self,
-        file: ImagesFile,
-        index: Indices | None = None,
-        device: torch.device = CPU,
-    ) -> None:
-        """`index`: the images used of the file; `device`: where batches go."""
-        self._file = file
-        self._rows = file.rows
-        if index is None:
-            self._index = torch.arange(len(self._rows))
-        else:
-            self._index = torch.from_numpy(index)
-        self._device = device
-
-    def __reduce__(self) -> Any:
-        return Mapped, (self._file, self._index.numpy())
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        height, width, channels = self._rows.shape[1:]
-        return channels, height, width
-
-    @property
-    def deep(self) -> bool:
-        """Whether they are float32, and not bytes."""
-        return self._rows.dtype != torch.uint8
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def item(self, index: int) -> Tensor:
-        return self._rows[self._index[index]].permute(2, 0, 1)
-
-    def subset(self, index: Indices) -> Mapped:
-        return Mapped(self._file, self._index.numpy()[index])
-
-    def to(self, device: torch.device) -> InMemory | Mapped:
-        if device.type != "cpu" and self._file.held:
-            return InMemory(self._batch(torch.arange(len(self)))).to(device)
-        return Mapped(self._file, self._index.numpy(), device)
-
-    def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
-        """Returns the same as that of `InMemory`."""
-        sample = np.arange(len(self)) if every else _sample(self)
-        histograms = (
-            InMemory(self._batch(part)).histogram()
-            for part in torch.split(torch.from_numpy(sample), 256)
-        )
-        return sum(histograms, np.zeros((self.shape[0], 256), np.int64))
-
-    def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yields the same as that of `InMemory`; the next batch is read while the last one is
-        processed.
-        """
-        self._file.renew()
-        # all at once, so that no batch waits for a device
-        batches = [index.cpu() for index in batches]
-        if not batches:
-            return
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self._read, batches[0])
-            for index in batches[1:]:
-                ready = coming.result()
-                coming = reader.submit(self._read, index)
-                yield ready.to(self._device, non_blocking=True)
-            yield coming.result().to(self._device, non_blocking=True)
-
-    def _read(self, index: Tensor) -> Tensor:
-        images = self._batch(index)
-        if self._device.type == "cuda":
-            return images.pin_memory()
-        return images
-
-    def _batch(self, index: Tensor) -> Tensor:
-        return self._rows.index_select(0, self._index[index]).permute(0, 3, 1, 2)
-
-
-Pixels = InMemory | Mapped
-
-
-@contextmanager
-def images_file(
-    path: Path,
-    count: int,
-    shape: tuple[int, int, int],
-    dtype: type[np.uint8 | np.float32] = np.uint8,
-) -> Iterator[Callable[[NDArray[Any]], object]]:
-    """Writes a file for `ImagesFile`, image after image (C, H, W). An incomplete file is not kept.
-    OSError: it cannot be written.
-    """
-    channels, height, width = shape
-    header = {
-        "descr": np.dtype(dtype).str,
-        "fortran_order": False,
-        "shape": (count, height, width, channels),
-    }
-    with whole_file(path) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        yield lambda image: file.write(np.ascontiguousarray(image.transpose(1, 2, 0)).data)
+            # one that a worker raises would come with a traceback
+            return DataError(str(error))

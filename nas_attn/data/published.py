@@ -12,7 +12,7 @@ import numpy as np
 
 from nas_attn.data.cache import exclusive
 from nas_attn.data.digits import no_options
-from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.samples import Parts, Samples
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.system.paths import user_path
@@ -28,20 +28,21 @@ TORCHVISION_NAMES = {
 DOWNLOAD_TIMEOUT_S = 30.0
 
 
-def read(section: DataSection, _place: Place) -> Parts:
+def read(section: DataSection) -> Parts:
     """Reads a published data set, by its name. Raises DataError: options are given, or files are
     missing and cannot be fetched.
     """
-    name = section.name
     no_options(section)
     root = user_path(section.root, what="data.root", error=DataError)
-    dataset = _open(name, root, train=True)
-    return Parts(
-        _labelled(dataset),
-        None,
-        lambda: _labelled(_open(name, root, train=False)),
-        _classes(dataset),
-    )
+
+    def part(*, train: bool) -> Samples:
+        dataset = _open(section.name, root, train=train)
+        images = np.asarray(dataset.data)
+        images = images if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+        labels = np.asarray(dataset.targets, np.int64)
+        return Samples.of(images, labels, list(map(str, dataset.classes)))
+
+    return Parts(part(train=True), None, lambda: part(train=False))
 
 
 def _open(name: str, root: Path, *, train: bool) -> Any:
@@ -49,10 +50,11 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
     from torchvision import datasets
 
     kind = getattr(datasets, TORCHVISION_NAMES[name])
+    # torchvision's words for missing or damaged files
+    failures = (OSError, RuntimeError, ValueError, AssertionError)
     try:
         return kind(str(root), train=train)
-    except (RuntimeError, ValueError, AssertionError):
-        # torchvision's words for missing or damaged files
+    except failures:
         pass
     try:
         with (
@@ -60,12 +62,9 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
             _timeout(DOWNLOAD_TIMEOUT_S),
         ):
             return kind(str(root), train=train, download=True)
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+    except failures as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        if hasattr(kind, "mirrors"):
-            expected = f"{kind.__name__}/raw"
-        else:
-            expected = str(kind.base_folder)
+        expected = getattr(kind, "base_folder", f"{kind.__name__}/raw")
         raise DataError(
             f"data set '{name}' is not whole at '{root / expected}' and could not be downloaded"
             f" there ({reason}): put its published files there, or set data.root to the folder"
@@ -82,13 +81,3 @@ def _timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _labelled(dataset: Any) -> Labelled:
-    images = np.asarray(dataset.data)
-    images = images if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return Labelled.of(images, np.asarray(dataset.targets, dtype=np.int64))
-
-
-def _classes(dataset: Any) -> tuple[str, ...]:
-    return tuple(str(label) for label in dataset.classes)

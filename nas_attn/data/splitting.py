@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -232,51 +232,48 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
     return count
 
 
-# (paths of images, the folder with their class folders) -> the group of each
-GroupsOf = Callable[[Sequence[Path], Path], list[str]]
 GROUP_COLUMNS = ["image", "group"]
 
 
-def find_groups(section: GroupsSection, root: Path) -> GroupsOf:
-    """Returns a function that gives images' groups, from a file with paths below `root`, or a
-    pattern. Raises DataError: it is wrong.
+def groups_of(
+    section: GroupsSection | None, root: Path, paths: Sequence[Path], inside: Sequence[str]
+) -> NDArray[np.str_] | None:
+    """Returns the group of each image, from a file or a pattern; None: neither is given.
+
+    Args:
+        section: `data.groups`.
+        root: The folder, below which the file names images.
+        paths: The images.
+        inside: Their paths below their class folders, which a pattern is for.
+
+    Raises:
+        DataError: The file is wrong, or an image has no group.
     """
+    if section is None or section.column is not None:
+        return None
+    groups: list[str] = []
     if section.file is not None:
-        return _of_file(user_path(section.file, what="data.groups.file", error=DataError), root)
-    return _of_pattern(section.pattern or "")
-
-
-def _of_pattern(pattern: str) -> GroupsOf:
-    expression = re.compile(pattern)
-
-    def group_of(path: Path, folder: Path) -> str:
-        name = "/".join(path.relative_to(folder).parts[1:])
+        file = user_path(section.file, what="data.groups.file", error=DataError)
+        by_image = _read(file)
+        for path in paths:
+            name = path.relative_to(root).as_posix()
+            groups.append(by_image.get(name) or by_image.get(path.name, ""))
+            if not groups[-1]:
+                raise DataError(
+                    f"data.groups.file '{file}' has no line for '{name}': every image needs one"
+                )
+        return np.array(groups)
+    expression = re.compile(section.pattern or "")
+    for name in inside:
         match = expression.search(name)
         # the first group in brackets, if there is one
-        group = match and match.group(min(1, expression.groups))
-        if not group:
+        groups.append((match and match.group(min(1, expression.groups))) or "")
+        if not groups[-1]:
             raise DataError(
-                f"data.groups.pattern '{shorten(pattern)}' does not match '{name}' of"
-                f" '{folder}': it must match every image's path below its class folder"
+                f"data.groups.pattern '{shorten(section.pattern or '')}' does not match '{name}' of"
+                f" '{root}': it must match every image's path below its class folder"
             )
-        return group
-
-    return lambda paths, folder: [group_of(path, folder) for path in paths]
-
-
-def _of_file(file: Path, root: Path) -> GroupsOf:
-    group_by_image = _read(file)
-
-    def group_of(path: Path) -> str:
-        inside = path.relative_to(root).as_posix()
-        group = group_by_image.get(inside) or group_by_image.get(path.name)
-        if group is None:
-            raise DataError(
-                f"data.groups.file '{file}' has no line for '{inside}': every image needs one"
-            )
-        return group
-
-    return lambda paths, _: [group_of(path) for path in paths]
+    return np.array(groups)
 
 
 def csv_rows(file: Path, what: str, delimiters: str = ",") -> list[list[str]]:
@@ -304,16 +301,11 @@ def _read(file: Path) -> dict[str, str]:
         raise DataError(f"data.groups.file '{file}' must begin with the line 'image,group'")
     group_by_image: dict[str, str] = {}
     for number, row in enumerate(rows[1:], 2):
-        if not row:
-            continue
-        if len(row) != 2 or not all(row):
+        if row and (len(row) != 2 or not all(row) or group_by_image.get(row[0], row[1]) != row[1]):
             raise DataError(
                 f"data.groups.file '{file}', line {number}: '{shorten(','.join(row))}' is not"
-                " image,group"
+                " image,group, or gives an image another group than above"
             )
-        if group_by_image.setdefault(row[0], row[1]) != row[1]:
-            raise DataError(
-                f"data.groups.file '{file}', line {number}: '{shorten(row[0])}' is of group"
-                f" '{shorten(group_by_image[row[0]])}' above and of '{shorten(row[1])}' here"
-            )
+        if row:
+            group_by_image[row[0]] = row[1]
     return group_by_image

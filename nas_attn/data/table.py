@@ -17,16 +17,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.data import folder
-from nas_attn.data.folder import Files, image_folder, split_folder
-from nas_attn.data.inventory import WHOLE
-from nas_attn.data.parts import Parts, Place
-from nas_attn.data.splitting import GroupsOf, csv_rows
-from nas_attn.data.walking import SPLIT_NAMES, Layout, layout, plain, walk
+from nas_attn.data.decoding import Source
+from nas_attn.data.folder import SPLIT_NAMES, image_folder, plain, split_folders, walk
+from nas_attn.data.inventory import WHOLE, Remark
+from nas_attn.data.samples import Samples, below
+from nas_attn.data.splitting import csv_rows, groups_of
 from nas_attn.errors import DataError, did_you_mean, few, several, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import TableSection
@@ -48,109 +49,86 @@ LEAST_OF_GROUP = 1.5
 MOST_OF_GROUP = 50
 # values of such a column
 LEAST_UNNAMED = 10
-CELL_WAY_OUT = "correct it, or name the columns to learn in data.table.columns"
+# labels or columns that are told of
+SHOWN_COLUMNS = 12
+_SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
 @dataclass(frozen=True)
-class LabelTable:
-    """What a table says of its images."""
+class Table:
+    """The lines of a table's files, one after the other."""
 
-    root: Path
-    files: Sequence[Path]
-    # classes, labels, or columns with numbers
-    names: tuple[str, ...]
-    # a split, or WHOLE -> the rows of its images
-    rows: Mapping[str, Sequence[int]]
-    # (N,)
-    images: Sequence[Path]
-    # (N,): of classes
-    labels: NDArray[np.int64]
-    # (N, K): of labels or numbers; None: of classes
-    targets: NDArray[np.float32] | None
-    # (N,): by the column of `data.groups`
-    groups: NDArray[np.str_] | None
-    # how it names what is learnt, and what is left out
-    how: str
-    # a column beside those that are learnt, whose values stand for several images each; empty: none
-    group: str = ""
-
-    def listed(self, groups_of: GroupsOf | None, split: str) -> Files:
-        """The files of a split."""
-        index = np.array(self.rows[split], np.int64)
-        paths = tuple(self.images[row] for row in index)
-        groups = None if self.groups is None else self.groups[index]
-        if groups_of is not None:
-            # a pattern is for paths below the folder
-            groups = np.array(groups_of(paths, self.root.parent))
-        targets = None if self.targets is None else self.targets[index]
-        return Files(self.root, paths, self.labels[index], groups, targets)
-
-
-def read(kind: Kind, section: DataSection, place: Place) -> Parts:
-    """Reads `folder:PATH` with a table. Raises DataError: there is none, or a line is wrong."""
-    table = find(kind, section)
-    places = {split: (table.root,) for split in table.rows if split != WHOLE}
-    way = f"give some images of '{table.files[0].name}' to the test"
-    folders = Layout(table.root, places, way)
-    return split_folder(folders, section, place, table.listed, table.names, kind)
-
-
-def read_classes(section: DataSection, place: Place) -> Parts:
-    """Reads `folder:PATH` for a class of each image: by the table that the recipe names, else by
-    the folders of classes. Raises DataError: as `read`.
-    """
-    if section.table is None:
-        return folder.read(section, place)
-    return read("classes", section, place)
-
-
-read_tags = partial(read, "tags")
-read_numbers = partial(read, "numbers")
-
-
-@dataclass(frozen=True)
-class Lines:
-    """The lines of a table's file, below its first."""
-
+    # the first
     file: Path
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    # where each line is, for an error
+    places: Sequence[str]
+    # by the files' names, or WHOLE
+    splits: Sequence[str]
+    rows: Sequence[Mapping[str, str]]
 
-    def at(self, row: int) -> str:
-        """The place of a row, for an error."""
-        return f"'{self.file}', line {row + 2}"
+    @classmethod
+    def of(cls, files: Mapping[str, Path]) -> Table:
+        """Reads the file of each split. Raises DataError: it has no lines, or one is of another
+        length.
+        """
+        headers: list[list[str]] = []
+        lines: list[tuple[str, str, dict[str, str]]] = []
+        for split, file in files.items():
+            cells = [[cell.strip() for cell in row] for row in csv_rows(file, "table", DELIMITERS)]
+            header, *rows = [row for row in cells if any(row)] or [[]]
+            headers.append(header)
+            if not rows:
+                raise DataError(
+                    f"table '{file}' has no line below its first, which names the columns"
+                )
+            for name in filter(None, header):
+                if header.count(name) > 1:
+                    raise DataError(f"'{file}' has two columns '{name}': rename one of them")
+            for number, row in enumerate(rows, 2):
+                place = f"'{file}', line {number}"
+                if len(row) != len(header):
+                    raise DataError(
+                        f"{place} has {several(len(row), 'cell')}, and its first line"
+                        f" {len(header)}: correct it"
+                    )
+                lines.append((place, split, dict(zip(header, row, strict=True))))
+        places, splits, rows_of_all = zip(*lines, strict=True)
+        return cls(next(iter(files.values())), headers[0], places, splits, rows_of_all)
 
-    def column(self, name: str) -> list[str]:
-        """The cells of a column, without spaces at their ends. Raises DataError: there is none."""
+    def column(self, name: str, *, filled: bool = False) -> list[str]:
+        """The cells of a column. Raises DataError: there is none, or one should be `filled` and is
+        not.
+        """
         if name not in self.header:
             raise DataError(
                 f"'{self.file}' has no column '{shorten(name)}': {did_you_mean(name, self.header)}"
             )
-        at = self.header.index(name)
-        return [row[at].strip() for row in self.rows]
-
-    def is_unlabelled(self, columns: Sequence[str]) -> bool:
-        """Whether the columns to learn are not there, or empty all along."""
-        return all(name not in self.header or not any(self.column(name)) for name in columns)
-
-
-def lines_of(file: Path) -> Lines:
-    """Reads a table's file. Raises DataError: it has no lines, or one is of another length."""
-    rows = [row for row in csv_rows(file, "table", DELIMITERS) if any(map(str.strip, row))]
-    if len(rows) < 2:
-        raise DataError(f"table '{file}' has no line below its first, which names the columns")
-    header = [name.strip() for name in rows[0]]
-    lines = Lines(file, header, rows[1:])
-    for number, row in enumerate(lines.rows):
-        if len(row) != len(header):
+        cells = [row.get(name, "") for row in self.rows]
+        if filled and "" in cells:
             raise DataError(
-                f"{lines.at(number)} has {several(len(row), 'cell')}, and its first line"
-                f" {len(header)}: correct it"
+                f"{self.places[cells.index('')]} has nothing in the column '{name}': fill it in, or"
+                " remove the line"
             )
-    for name in header:
-        if name and header.count(name) > 1:
-            raise DataError(f"'{file}' has two columns '{name}': rename one of them")
-    return lines
+        return cells
+
+    def without(self, splits: Sequence[str], columns: Sequence[str]) -> tuple[Table, list[str]]:
+        """Leaves out splits that have nothing in these columns, as the tables of a contest have,
+        and returns which; `splits`: those of the lines.
+        """
+        filled = {
+            split
+            for split, row in zip(splits, self.rows, strict=True)
+            if split in ("train", WHOLE) or any(row.get(name) for name in columns)
+        }
+        kept = [at for at, split in enumerate(splits) if split in filled]
+        table = replace(
+            self,
+            places=[self.places[at] for at in kept],
+            splits=[splits[at] for at in kept],
+            rows=[self.rows[at] for at in kept],
+        )
+        return table, sorted(set(splits) - filled)
 
 
 def tables_of(root: Path, where: TableSection, groups: str | None = None) -> dict[str, Path]:
@@ -171,16 +149,11 @@ def tables_of(root: Path, where: TableSection, groups: str | None = None) -> dic
     files = [
         file
         for file in sorted(root.glob("*.csv"))
-        if file.name != groups and HANDED_IN not in file.stem.lower()
+        if file.name != Path(groups or "").name and HANDED_IN not in file.stem.lower()
     ]
-    by_split = {
-        split: file
-        for split, names in SPLIT_NAMES.items()
-        for file in files
-        if file.stem.lower() in names
-    }
+    by_split = {_SPLIT_OF.get(file.stem.lower(), WHOLE): file for file in files}
     if "train" in by_split:
-        return by_split
+        return {split: by_split[split] for split in SPLIT_NAMES if split in by_split}
     if len(files) == 1:
         return {WHOLE: files[0]}
     if not files:
@@ -198,10 +171,10 @@ class FilesByName:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.walked = walk(root)
         self._by_name: dict[str, list[Path]] = {}
-        for path in walk(root).images:
-            inside = PurePosixPath(path.relative_to(root).as_posix())
+        for path in self.walked.images:
+            inside = PurePosixPath(below(path, root))
             exact = {str(inside), str(inside.with_suffix("")), inside.name, inside.stem}
             for key in exact | set(map(plain, exact)):
                 self._by_name.setdefault(key, []).append(path)
@@ -209,275 +182,260 @@ class FilesByName:
     def find(self, name: str) -> list[Path]:
         """The files that a name may stand for."""
         path = PurePosixPath(name.replace("\\", "/"))
-        parts = path.parts
-        for begin in range(len(parts)):
-            tail = PurePosixPath(*parts[begin:])
+        for begin in range(len(path.parts)):
+            tail = PurePosixPath(*path.parts[begin:])
             for key in (str(tail), plain(str(tail)), plain(str(tail.with_suffix("")))):
-                if found := self._by_name.get(key):
-                    return found
+                found = self._by_name.get(key, [])
+                exact = self.walked.root / name
+                if found:
+                    return [exact] if exact in found else found
         return []
 
-    def column(self, lines: Lines, given: str | None = None) -> str:
+    def column(self, table: Table) -> str:
         """The column with the images: the one that names most. Raises DataError: the table has no
         line with names.
         """
-        if self.find(lines.header[0]):
+        if self.find(table.header[0]):
             raise DataError(
-                f"'{lines.file}' begins with an image: write a first line with the columns' names,"
+                f"'{table.file}' begins with an image: write a first line with the columns' names,"
                 " like image,cat,dog"
             )
-        if given is not None:
-            return given
-        columns = {name: lines.column(name) for name in lines.header if name}
-        named = {
-            name: len({paths[0] for paths in map(self.find, cells) if paths})
-            for name, cells in columns.items()
-        }
-        best = max(named, key=lambda name: named[name], default=lines.header[0])
-        return best if named.get(best) else lines.header[0]
 
-    def all(self, lines: Lines, names: Sequence[str]) -> list[Path]:
+        def named(column: str) -> int:
+            found = map(self.find, table.column(column))
+            return len({paths[0] for paths in found if paths})
+
+        # where none names any, the first
+        return max(filter(None, table.header), key=named, default=table.header[0])
+
+    def images(self, table: Table, column: str) -> list[Path]:
         """The image of each line. Raises DataError: one is missing, or may be several."""
-        found = [self.find(name) for name in names]
-        if lacking := [name for name, paths in zip(names, found, strict=True) if not paths]:
-            raise DataError(
-                f"{len(lacking)} of {several(len(names), 'image')} of '{lines.file}' are not in"
-                f" '{self.root}': {few(lacking)}; correct them, or name their column in"
-                " data.table.image"
-            )
         images: list[Path] = []
-        for row, (name, paths) in enumerate(zip(names, found, strict=True)):
-            exact = [path for path in paths if path == self.root / name]
-            if len(exact or paths) > 1:
-                inside = [path.relative_to(self.root).as_posix() for path in paths]
+        for place, name in zip(table.places, table.column(column), strict=True):
+            found = self.find(name)
+            if not found:
                 raise DataError(
-                    f"{lines.at(row)}: '{name}' may be {few(inside)}: give its path in the folder"
+                    f"{place}: '{shorten(name)}' is not in '{self.walked.root}': correct it, or"
+                    " name the column of images in data.table.image"
                 )
-            images.append((exact or paths)[0])
+            if len(found) > 1:
+                names = few([below(path, self.walked.root) for path in found])
+                raise DataError(f"{place}: '{name}' may be {names}: give its path in the folder")
+            images += found
         return images
 
 
-def find(kind: Kind, section: DataSection) -> LabelTable:
-    """Finds the table of `folder:PATH` and reads it; no image is opened. Raises DataError: there is
-    none, or a line is wrong.
-    """
+def read(kind: Kind, section: DataSection) -> Samples:
+    """Lists `folder:PATH` with a table. Raises DataError: there is none, or a line is wrong."""
     root = image_folder(section)
     where = section.table or TableSection()
     grouped = section.groups
-    no_table = None if grouped is None or grouped.file is None else Path(grouped.file).name
-    files = tables_of(root, where, no_table)
-    there = FilesByName(root)
-    read = {split: lines_of(file) for split, file in files.items()}
-    header = next(iter(read.values()))
-    image = there.column(header, where.image)
-    split = where.split or next((n for n in header.header if n.lower() == "split"), None)
     group = None if grouped is None else grouped.column
-    others = (image, split, group)
-    columns = where.columns or [name for name in header.header if name and name not in others]
+    files = tables_of(root, where, None if grouped is None else grouped.file)
+    table = Table.of(files)
+    there = FilesByName(root)
+    image = where.image or there.column(table)
+    split = where.split or next((n for n in table.header if n.lower() == "split"), None)
+    beside = [name for name in table.header if name and name not in (image, split)]
+    columns = where.columns or [name for name in beside if name != group]
     if not columns:
-        raise DataError(f"'{header.file}' has no column beside '{image}': add one with labels")
-    unlabelled = [
-        name
-        for name, lines in read.items()
-        if name not in ("train", WHOLE) and lines.is_unlabelled(columns)
-    ]
-    for name in unlabelled:
-        del read[name]
-    learnt = _labels(kind, list(read.values()), columns)
-    images: list[Path] = []
-    splits: list[str] = []
-    for name, lines in read.items():
-        own = there.all(lines, lines.column(image))
-        images += own
-        splits += _splits(name, lines, own, split, section)
-    places = [lines.at(row) for lines in read.values() for row in range(len(lines.rows))]
-    kept, first = _joined(learnt, images, splits, places)
-    groups = None
+        raise DataError(f"'{table.file}' has no column beside '{image}': add one with labels")
+    table, unlabelled = table.without(_named_splits(table, split), columns)
+    images = there.images(table, image)
+    splits = _splits(table, images, section)
+    learnt = _learnt(kind, table, columns)
+    lines = _first_lines(learnt, table, images, splits)
+    names = [name for name in (WHOLE, *SPLIT_NAMES) if name in splits]
+    if not {WHOLE, "train"}.intersection(names):
+        raise DataError(f"'{table.file}' has no image to train on: give some to the split train")
+    paths = [images[at] for at in lines]
+    groups = groups_of(grouped, root, paths, [below(path, root) for path in paths])
     if group is not None:
-        cells = itertools.chain(*(lines.column(group) for lines in read.values()))
-        groups = _checked_groups(list(cells), places, group)[first]
-    rows: dict[str, list[int]] = {}
-    for row, at in enumerate(first.tolist()):
-        rows.setdefault(splits[at], []).append(row)
-    if WHOLE not in rows and "train" not in rows:
-        raise DataError(f"'{header.file}' has no image to train on: give some to the split train")
-    how = kept.how
-    for name in unlabelled:
-        how += f"; '{files[name].name}' has nothing in {few(columns)}, and is left out"
-    return LabelTable(
+        groups = np.array(table.column(group, filled=True))[lines]
+    walked = there.walked
+    for left in walked.left_out.values():
+        left[:] = [path for path in left if path not in files.values()]
+    walked.leave("that the table does not name", sorted({*walked.images}.difference(paths)))
+    about = f"table: {few([file.name for file in files.values()], quote='')}, {learnt.how}"
+    if unlabelled:
+        about += f"; {few(unlabelled, quote='')} has nothing in {few(columns)}, and is left out"
+    values = learnt.values[lines]
+    shared = group_of({name: table.column(name) for name in beside if name not in columns})
+    return Samples.listed(
         root,
-        [lines.file for lines in read.values()],
-        kept.names,
-        {part: rows[part] for part in (WHOLE, *SPLIT_NAMES) if part in rows},
-        [images[at] for at in first.tolist()],
-        kept.labels,
-        kept.targets,
-        groups,
-        how,
-        group_of({n: header.column(n) for n in header.header if n not in (image, split, *columns)}),
+        learnt.names,
+        [
+            (splits[at], Source(images[at]), 0 if values.ndim > 1 else int(label))
+            for at, label in zip(lines, values, strict=True)
+        ],
+        splits=names,
+        targets=values if values.ndim > 1 else None,
+        groups=groups,
+        left_out=walked.left_out,
+        about=[about, *about_targets(kind, learnt.names, values)],
+        missing_test=f"image folder '{root}' has no test split: give some images of"
+        f" '{table.file.name}' to the test",
+        remarks=_remarks_on(shared) if shared and grouped is None else (),
     )
 
 
-def _checked_groups(cells: Sequence[str], places: Sequence[str], group: str) -> NDArray[np.str_]:
-    """(N,): the group of each line. Raises DataError: one has none."""
-    for place, cell in zip(places, cells, strict=True):
-        if not cell:
-            raise DataError(f"{place} has nothing in '{group}', the column of data.groups: fill it")
-    return np.array(cells)
-
-
-def _splits(
-    name: str, lines: Lines, images: Sequence[Path], column: str | None, section: DataSection
-) -> Sequence[str]:
-    """The split of each line: by a column, by the table's name, else by its image's folder; WHOLE
-    without folders of splits. Raises DataError: it is in none.
+def read_classes(section: DataSection) -> Samples:
+    """Lists `folder:PATH` for a class of each image: by the table that the recipe names, else by
+    the folders of classes. Raises DataError: as `read`.
     """
-    if column is not None:
-        return _splits_of(lines, column)
-    folders = layout(image_folder(section), section.splits) if name == WHOLE else None
-    if folders is None or not folders.splits:
-        return [name] * len(images)
-    split_by_folder = {place: split for split in folders.splits for place in folders.of(split)}
-    splits = []
-    for row, path in enumerate(images):
-        split = next((split_by_folder[p] for p in path.parents if p in split_by_folder), None)
-        if split is None:
+    return folder.read(section) if section.table is None else read("classes", section)
+
+
+read_tags = partial(read, "tags")
+read_numbers = partial(read, "numbers")
+
+
+def _remarks_on(column: str) -> list[Remark]:
+    said = (
+        f"values of '{column}' stand for several images each, which may come into two splits: if"
+        " they are one patient, scene or film, keep its images together with data.groups ="
+        f' {{ column = "{column}" }}'
+    )
+    return [Remark("shared_values", said)]
+
+
+def _named_splits(table: Table, column: str | None) -> Sequence[str]:
+    """The split of each line: by a column, else by the file's name. Raises DataError: a cell names
+    none.
+    """
+    if column is None:
+        return table.splits
+    cells = table.column(column)
+    for place, cell in zip(table.places, cells, strict=True):
+        if cell.lower() not in _SPLIT_OF:
             raise DataError(
-                f"{lines.at(row)}: '{path.relative_to(folders.root).as_posix()}' is in no folder of"
-                " a split: move it, or give the table a column split"
+                f"{place}: '{shorten(cell)}' in the column '{column}' is no split: give train, val"
+                " or test"
             )
-        splits.append(split)
+    return [_SPLIT_OF[cell.lower()] for cell in cells]
+
+
+def _splits(table: Table, images: Sequence[Path], section: DataSection) -> Sequence[str]:
+    """The split of each line: as it is named, else by its image's folder; WHOLE without folders of
+    splits. Raises DataError: an image is in none.
+    """
+    if WHOLE not in table.splits:
+        return table.splits
+    folders = split_folders(image_folder(section), section.splits)
+    split_of = {place: split for split, places in folders.items() for place in places}
+    splits = [next((split_of[p] for p in path.parents if p in split_of), "") for path in images]
+    if "" in splits:
+        row = splits.index("")
+        raise DataError(
+            f"{table.places[row]}: '{images[row]}' is in no folder of a split: move it, or give the"
+            " table a column split"
+        )
     return splits
 
 
-def _splits_of(lines: Lines, column: str) -> list[str]:
-    """The split of each line, by a column. Raises DataError: it names none."""
-    split_by_name = {name: split for split, names in SPLIT_NAMES.items() for name in names}
-    cells = lines.column(column)
-    for row, cell in enumerate(cells):
-        if cell.lower() not in split_by_name:
-            raise DataError(
-                f"{lines.at(row)}: '{shorten(cell)}' in the column '{column}' is no split: give"
-                " train, val or test"
-            )
-    return [split_by_name[cell.lower()] for cell in cells]
-
-
 @dataclass(frozen=True)
-class _Labels:
-    """What all lines say."""
+class _Learnt:
+    """What the lines say."""
 
-    names: tuple[str, ...]
+    names: Sequence[str]
     how: str
-    # (N,): of classes
-    labels: NDArray[np.int64]
-    # (N, K): of labels or numbers
-    targets: NDArray[np.float32] | None = None
+    # (N,): of classes; (N, K): of labels or numbers
+    values: NDArray[Any]
     # whether each line adds labels to its image
     adds: bool = False
 
 
-def _labels(kind: Kind, tables: Sequence[Lines], columns: Sequence[str]) -> _Labels:
-    cells = [list(itertools.chain(*(lines.column(name) for lines in tables))) for name in columns]
-    places = [lines.at(row) for lines in tables for row in range(len(lines.rows))]
-    none = np.zeros(len(places), np.int64)
-    if kind == "classes":
-        return _classes(cells, columns, places)
-    if kind == "tags" and len(columns) == 1 and not all(map(is_bit, cells[0])):
-        sign = separator(cells[0])
-        lists = [listed(cell, sign) for cell in cells[0]]
-        names = tuple(sorted(set(itertools.chain(*lists))))
-        values = np.array([[name in own for name in names] for own in lists], np.float32)
-        by = "spaces" if sign is None else f"'{sign}'"
-        how = f"lists of labels in the column {columns[0]}, parted by {by}"
-        if max(map(len, lists)) < 2:
-            how = f"a label in each line, in the column {columns[0]}"
-        return _Labels(names, how, none, values.reshape(len(lists), len(names)), adds=True)
-    for name, column in zip(columns, cells, strict=True):
-        for place, cell in zip(places, column, strict=True):
-            _check_cell(kind, cell, place, name)
-    numbers = [[number(cell) for cell in column] for column in cells]
-    values = np.ascontiguousarray(np.array(numbers).astype(np.float32).T)
-    how = "a column with 0 or 1 for each label" if kind == "tags" else "a column for each number"
-    return _Labels(tuple(columns), how, none, values)
-
-
-def _classes(cells: Sequence[list[str]], columns: Sequence[str], places: Sequence[str]) -> _Labels:
-    """The class of each line. Raises DataError: there are several columns, one class, or none in a
-    cell.
+def _learnt(kind: Kind, table: Table, columns: Sequence[str]) -> _Learnt:
+    """What all lines say. Raises DataError: a cell is wrong, or it is not clear which column has
+    the class.
     """
-    if len(columns) > 1:
-        raise DataError(
-            f"the columns {few(columns)} may be the class of each image: name one in"
-            " data.table.columns (nas-attn init with --column)"
-        )
-    for place, cell in zip(places, cells[0], strict=True):
-        if not cell:
+    first, *others = columns
+    cells = table.column(first, filled=kind == "classes")
+    if kind == "classes":
+        names = sorted(set(cells), key=number if all(map(is_number, cells)) else None)
+        if others or len(names) < 2:
+            wrong = "are several" if others else f"has '{names[0]}' alone"
             raise DataError(
-                f"{place} has nothing in the column '{columns[0]}': fill it in, or remove the line"
+                f"one column has the class of each image, with two classes at least, and"
+                f" {few(columns)} {wrong}: name one in data.table.columns (nas-attn init with"
+                " --column)"
             )
-    names = sorted(set(cells[0]))
-    if all(map(is_number, names)):
-        names.sort(key=number)
-    if len(names) < 2:
-        raise DataError(f"the column '{columns[0]}' has one class only, '{names[0]}': it needs two")
-    number_of = {name: at for at, name in enumerate(names)}
-    labels = np.array([number_of[cell] for cell in cells[0]], np.int64)
-    return _Labels(tuple(names), f"a class for each image in the column {columns[0]}", labels)
+        classes = np.array([names.index(cell) for cell in cells], np.int64)
+        return _Learnt(names, f"a class for each image in the column {first}", classes)
+    if kind == "tags" and not others and not all(map(is_bit, cells)):
+        sign = separator(cells)
+        lists = [listed(cell, sign) for cell in cells]
+        names = sorted(set(itertools.chain(*lists)))
+        bits = np.array([[name in own for name in names] for own in lists], np.float32)
+        by = "spaces" if sign is None else f"'{sign}'"
+        how = f"lists of labels in the column {first}, parted by {by}"
+        if max(map(len, lists)) < 2:
+            how = f"a label in each line, in the column {first}"
+        return _Learnt(names, how, bits.reshape(len(lists), len(names)), adds=True)
+    fits = is_bit if kind == "tags" else is_number
+    wrong = "neither 0 nor 1" if kind == "tags" else "no number"
+    for column in columns:
+        for place, cell in zip(table.places, table.column(column, filled=True), strict=True):
+            if not fits(cell):
+                raise DataError(
+                    f"{place}: '{shorten(cell)}' in the column '{column}' is {wrong}: correct it,"
+                    " or name the columns to learn in data.table.columns"
+                )
+    numbers = [[number(row[column]) for column in columns] for row in table.rows]
+    how = "a column with 0 or 1 for each label" if kind == "tags" else "a column for each number"
+    return _Learnt(columns, how, np.array(numbers, np.float32))
 
 
-def _joined(
-    learnt: _Labels, images: Sequence[Path], splits: Sequence[str], places: Sequence[str]
-) -> tuple[_Labels, NDArray[np.int64]]:
-    """Puts the lines of an image together.
+def _first_lines(
+    learnt: _Learnt, table: Table, images: Sequence[Path], splits: Sequence[str]
+) -> list[int]:
+    """The line in which each image is first, with the labels of all of its lines.
 
     Args:
-        learnt: What the lines say.
-        images: The image of each line.
+        learnt: What the lines say; labels are added in place.
+        table: The lines.
+        images: The image of each.
         splits: Its split.
-        places: Where the line is, for an error.
-
-    Returns:
-        What each image has, and the line in which it is first.
 
     Raises:
         DataError: Two lines of an image contradict each other.
     """
-    row_of: dict[Path, int] = {}
-    rows = np.array([row_of.setdefault(path, len(row_of)) for path in images], np.int64)
-    first = np.unique(rows, return_index=True)[1]
-    labels = learnt.labels[first]
-    targets = None if learnt.targets is None else learnt.targets[first]
-    if learnt.targets is not None and targets is not None and learnt.adds:
-        np.maximum.at(targets, rows, learnt.targets)
-    for line, row in enumerate(rows.tolist()):
-        before = int(first[row])
-        if line == before:
-            continue
-        again = f"{places[line]} has the image '{images[line].name}' again, of {places[before]}"
-        if splits[line] != splits[before]:
-            raise DataError(f"{again}, in another split: keep it in one")
-        if targets is not None and not learnt.adds:
-            raise DataError(f"{again}: give one line for each image, with all of its columns")
-        if targets is None and learnt.labels[line] != labels[row]:
+    first: dict[Path, int] = {}
+    values = learnt.values
+    for line, path in enumerate(images):
+        before = first.setdefault(path, line)
+        if learnt.adds:
+            values[before] = np.maximum(values[before], values[line])
+        same = learnt.adds or np.array_equal(values[before], values[line])
+        if not same or splits[line] != splits[before]:
             raise DataError(
-                f"{again}, with another class: keep one line, or learn several labels of an image"
-                " with --task multi-label"
+                f"{table.places[line]} has the image '{path.name}' again, of"
+                f" {table.places[before]}, with another split, class or number: keep one line, or"
+                " learn several labels of an image with --task multi-label"
             )
-    return replace(learnt, labels=labels, targets=targets), first
+    return list(first.values())
 
 
-def _check_cell(kind: Kind, cell: str, place: str, column: str) -> None:
-    """Raises DataError: a cell is empty, no number, or for a label neither 0 nor 1."""
-    if not cell:
-        raise DataError(
-            f"{place} has nothing in the column '{column}': fill it in, or remove the line"
-        )
-    said = f"{place}: '{shorten(cell)}' in the column '{column}' is"
-    if kind == "tags" and not is_bit(cell):
-        raise DataError(f"{said} neither 0 nor 1: {CELL_WAY_OUT}")
-    if not is_number(cell):
-        raise DataError(f"{said} no number: {CELL_WAY_OUT}")
+def about_targets(kind: Kind, names: Sequence[str], targets: NDArray[np.float32]) -> list[str]:
+    """Returns how many images each label has, or from where to where the numbers of each column
+    go, in a line; none for classes.
+    """
+    if kind == "classes":
+        return []
+    if kind == "numbers":
+        rows = [
+            f"{name} from {values.min():.6g} to {values.max():.6g}, {values.mean():.6g} in the mean"
+            for name, values in zip(names, targets.T, strict=True)
+        ]
+        more = "; …" * (len(rows) > SHOWN_COLUMNS)
+        return [f"numbers: {'; '.join(rows[:SHOWN_COLUMNS])}{more}"]
+    counts = targets.sum(0).astype(int).tolist()
+    shown = [f"{name} {count:,}" for name, count in zip(names, counts, strict=True)]
+    labels = targets.sum(1)
+    more = ", …" if len(shown) > SHOWN_COLUMNS else ""
+    by_label = f"{', '.join(shown[:SHOWN_COLUMNS])}{more}"
+    together = f"{(labels > 1).sum():,} have several, {(labels == 0).sum():,} none"
+    return [f"images by label: {by_label}; {together}"]
 
 
 def number(cell: str) -> float:

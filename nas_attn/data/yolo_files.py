@@ -1,9 +1,9 @@
 """Images with boxes in ultralytics' form (`yolo:PATH.yaml`), and the digits written so.
 
-An image `…/images/…/1.jpg` has
-its labels in `…/labels/…/1.txt`: a row for each box, with the class number from 0, then the box's
-middle, width and height as shares of the image; or with the corners of a polygon. No file, or an
-empty one: the image shows none of the classes.
+An image `…/images/…/1.jpg` has its labels in `…/labels/…/1.txt`: a row for each box, with the class
+number from 0, then the box's middle, width and height as shares of the image; or with the corners
+of a polygon. No file, or an empty one: the image shows none of the classes. What is wrong with
+labels, ultralytics says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.cache import cache_folder, exclusive
-from nas_attn.data.decoding import Framed, decode
+from nas_attn.data.decoding import Source, framed, orientation_of, to_rgb, turned
 from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, draw_masked
+from nas_attn.data.folder import walk
 from nas_attn.data.image_file import opened_image
-from nas_attn.data.parts import detector_side
+from nas_attn.data.samples import BoxTable, Samples, box_table, detector_side
 from nas_attn.errors import DataError, few, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.system.paths import user_path
@@ -40,12 +41,8 @@ IMAGE_ENDINGS = frozenset(
     {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif"}
     | {".tiff", ".webp"}
 )
-# key in the YAML -> split of the digits
-YAML_SPLITS = {
-    "train": "train",
-    "val": "validation",
-    "test": "test",
-}
+# key in the YAML -> split
+YAML_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 def side(section: DataSection) -> int:
@@ -122,15 +119,11 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
     """Yields validation images as the detector's input, (1, 3, side, side), 0 to 1."""
     size = side(section)
     for path in named_images(section, "val"):
-        try:
+        # ultralytics reports it
+        with suppress(OSError, ValueError):
             with opened_image(path) as opened:
-                whole = opened.size
-            image = decode(Framed(path, whole), size)[None].astype(np.float32)
-        except (OSError, ValueError):
-            # ultralytics reports it
-            continue
-        image /= 255
-        yield image
+                image = turned(to_rgb(opened), orientation_of(opened))
+            yield framed(image, size)[None].astype(np.float32) / np.float32(255)
 
 
 def named_images(section: DataSection, split: str) -> Iterator[Path]:
@@ -165,6 +158,77 @@ def named_places(section: DataSection, split: str) -> list[Path]:
     return places
 
 
+def read(section: DataSection) -> Samples | None:
+    """Lists `yolo:PATH.yaml`, with boxes as shares of their images; None if nothing is there yet
+    and the YAML says where ultralytics downloads it. Raises DataError: the YAML cannot be used, or
+    no image of a split has a label.
+    """
+    content = described(section)
+    yaml = data_file(section)
+    rows: list[tuple[str, Source, int]] = []
+    boxes: list[BoxTable] = []
+    unread: list[Path] = []
+    gone: list[Path] = []
+    for key, split in YAML_SPLITS.items():
+        # some programs list relative paths
+        named = [Path(os.path.abspath(path)) for path in named_images(section, key)]
+        images = [path for path in named if path.is_file()]
+        gone += [path for path in named if not path.is_file()]
+        places = named_places(section, key)
+        if not images and places and content.get("download"):
+            return None
+        if not images and places:
+            way_out = ""
+            # those of another computer
+            if content.get("path") and (beside := yaml.parent / str(content[key])).is_dir():
+                way_out = f"; '{beside}' is there: remove 'path: {content['path']}'"
+            raise DataError(
+                f"data YAML '{yaml}' names '{places[0]}' for {key}, where no image is: correct it,"
+                f" or put them there{way_out}"
+            )
+        if images and not any(labels_file(image).is_file() for image in images):
+            raise DataError(
+                f"no image of {split} in '{yaml}' has a label: those of '{images[0]}' are looked"
+                f" for in '{labels_file(images[0])}'"
+            )
+        rows += [(split, Source(image), 0) for image in images]
+        boxes += map(_boxes, images)
+        for place in dict.fromkeys(places):
+            unread += [i for i in walk(place).images if i.suffix.lower() not in IMAGE_ENDINGS]
+    return Samples.listed(
+        yaml.parent,
+        class_names(section),
+        rows,
+        boxes=box_table(boxes),
+        left_out={"that ultralytics does not read": unread, "that a file lists in vain": gone},
+    )
+
+
+def labels_file(image: Path) -> Path:
+    """Returns where ultralytics looks for an image's labels."""
+    before, images, after = str(image).rpartition(f"{os.sep}images{os.sep}")
+    place = f"{before}{os.sep}labels{os.sep}{after}" if images else str(image)
+    return Path(place).with_suffix(".txt")
+
+
+def _boxes(image: Path) -> BoxTable:
+    """The boxes of an image, and those around its polygons, as shares of it."""
+    found = []
+    text = ""
+    with suppress(OSError, UnicodeDecodeError):
+        text = labels_file(image).read_text("utf-8-sig")
+    for line in text.splitlines():
+        with suppress(ValueError):
+            label, *values = map(float, line.split())
+            corners = np.array(values).reshape(-1, 2)
+            box = [*corners.min(0), *corners.max(0)]
+            if len(corners) == 2:
+                # the middle, and width and height
+                box = [*(corners[0] - corners[1] / 2), *(corners[0] + corners[1] / 2)]
+            found.append([label + 1, *box])
+    return np.array(found, np.float32).reshape(-1, 5)
+
+
 def _digits_file(section: DataSection) -> Path:
     options = chosen_options(section, OPTIONS)
     what = repr((DIGITS_FORMAT, section.seed, sorted(options.items())))
@@ -192,36 +256,3 @@ def _write(folder: Path, part: str, images: NDArray[np.uint8], masks: NDArray[np
         label, *box = box_of(mask)
         line = " ".join([str(int(label)), *(f"{value:.6f}" for value in box)])
         (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")
-
-
-# columns of a box
-BOX_COLUMNS = 5
-
-
-def labels_file(image: Path) -> Path:
-    """Returns where ultralytics looks for an image's labels."""
-    before, images, after = str(image).rpartition(f"{os.sep}images{os.sep}")
-    place = f"{before}{os.sep}labels{os.sep}{after}" if images else str(image)
-    return Path(place).with_suffix(".txt")
-
-
-def boxes_of(images: Sequence[Path]) -> list[tuple[Path, float, float]]:
-    """Returns each labelled thing of these images: its image, its width and height as shares of the
-    image's. What is wrong with labels, ultralytics says.
-    """
-    found = []
-    for image in images:
-        text = ""
-        with suppress(OSError, UnicodeDecodeError):
-            text = labels_file(image).read_text("utf-8-sig")
-        for line in text.splitlines():
-            with suppress(ValueError, IndexError):
-                _, *values = map(float, line.split())
-                across = values[2]
-                high = values[3]
-                if len(values) > BOX_COLUMNS - 1 and len(values) % 2 == 0:
-                    # a polygon's corners
-                    across = max(values[::2]) - min(values[::2])
-                    high = max(values[1::2]) - min(values[1::2])
-                found += [(image, across, high)] if min(across, high) > 0 else []
-    return found

@@ -196,8 +196,8 @@ some columns, a mask, boxes.
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """One data set, or one layout of a user's own files. The fields called after a `Kind` load the
-    functions that read it with such labels, called with a `DataSection` and a
-    `nas_attn.data.parts.Place`; they return `nas_attn.data.parts.Parts`.
+    functions that read it with such labels, called with a `DataSection`; they return
+    `nas_attn.data.samples.Parts`, or `Samples` of files that are not read yet.
     """
 
     name: str

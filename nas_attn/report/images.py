@@ -22,7 +22,7 @@ from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.snapshot import CandidateView, Snapshot
 from nas_attn.attachment.containers import CHILD
 from nas_attn.attachment.gate_readings import gates
-from nas_attn.data.dataset import Dataset, Split, TargetSplit
+from nas_attn.data.dataset import Dataset, Split
 from nas_attn.errors import first_line
 from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.recipe import tasks
@@ -103,7 +103,7 @@ def _drawn(
     taken, run = trainings[-1]
     run = run or searched_run(opened.store, taken)
     split = (dataset if run is None else dataset.of_seed(run.seed)).validation
-    shown = some_of(split, _few(split))
+    shown = split.of_images(_few(split))
     stored, truth = next(shown.stored(MAPPED_IMAGES))
     x_NCHW, _ = next(shown.batches(MAPPED_IMAGES))
     heats: list[tuple[str, Tensor]] = []
@@ -125,7 +125,7 @@ def _drawn(
 
 def _few(split: Split) -> list[int]:
     """Numbers of the first images of the first classes; of labels or numbers, the first images."""
-    if isinstance(split, TargetSplit):
+    if split.targets is not None:
         return list(range(MAPPED_IMAGES))
     labels = split.labels.tolist()
     return sorted(labels.index(label) for label in dict.fromkeys(labels))[:MAPPED_IMAGES]
@@ -211,22 +211,12 @@ def largest_errors(opened: OpenStudy, answer: Answer, mistakes: Mistakes) -> Ite
     if dataset is None:
         return
     numbered = dataset.validation if dataset.whole is None else dataset.whole()
-    shown = some_of(numbered, [error.image for error in mistakes.worst])
+    shown = numbered.of_images([error.image for error in mistakes.worst])
     stored, truth = next(shown.stored(len(mistakes.worst)))
     names = [named(answer, key) for key in mistakes.keys]
     for error, one, y in zip(mistakes.worst, stored, truth, strict=True):
         off = [f"{name}: off by {by:.3g}" for name, by in zip(names, error.off, strict=True)]
         yield ShownImage(picture(one), [label_of(dataset, y), *off])
-
-
-def some_of(split: Split, numbers: Sequence[int]) -> Split:
-    """A split of a few of its images."""
-    index = torch.tensor(numbers)
-    more: dict[str, Any] = {}
-    if isinstance(split, TargetSplit):
-        more["targets"] = split.targets[index]
-    pixels = split.pixels.subset(index.numpy())
-    return replace(split, pixels=pixels, labels=split.labels[index], **more)
 
 
 def label_of(dataset: Dataset, y: Tensor) -> str:

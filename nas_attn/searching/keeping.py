@@ -125,7 +125,7 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
     if not ended:
         return freed
     # loads torch
-    from nas_attn.data.folder import prepared_files
+    from nas_attn.data.prepared import prepared_files
 
     for path in prepared_files(opened.recipe.data):
         freed.prepared += path.suffix == ".npy"

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from nas_attn.data.dataset import Dataset
+from nas_attn.data.dataset import Dataset, Moments
 from nas_attn.data.inventory import NOT_COUNTED
-from nas_attn.data.parts import Moments
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean, first_line, shorten
 from nas_attn.recipe.recipe import Named
 from nas_attn.recipe.task import Task

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.digits import draw_masked
-from nas_attn.data.parts import Labelled, Place
 from nas_attn.data.published import read
+from nas_attn.data.samples import Samples
 from nas_attn.recipe.recipe import DataSection
 
 SEED = 20_261_128
@@ -81,13 +81,13 @@ def main() -> None:
 def _published(name: str, root: Path) -> Images:
     """All published images, the test images last."""
     section = DataSection(name=name, root=str(root))
-    parts = read(section, Place(torch.device("cpu")))
+    parts = read(section)
     splits = [parts.train, parts.test()]
     pixels = np.concatenate([_pixels(split) for split in splits])
     return Images(pixels, np.concatenate([split.labels for split in splits]))
 
 
-def _pixels(images: Labelled) -> NDArray[np.uint8]:
+def _pixels(images: Samples) -> NDArray[np.uint8]:
     """As Pillow takes them: (N, height, width, 3), or (N, height, width) if they are grey."""
     everything = torch.arange(len(images.labels))
     batch = next(iter(images.pixels.fetch([everything])))

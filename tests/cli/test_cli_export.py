@@ -17,7 +17,7 @@ from materials import photographs
 from torch import nn
 
 import nas_attn as na
-from nas_attn.data.decoding import Cut, decode
+from nas_attn.data.decoding import Cut, Source, decode
 from nas_attn.export import write
 from nas_attn.export.card import markdown
 
@@ -129,7 +129,7 @@ def test_the_lines_of_a_card_score_the_file_on_photographs(
     right = []
     for number, name in enumerate(card["output"]["classes"]):
         for path in Path("FOLDER", name).iterdir():
-            pixels = torch.from_numpy(decode(path, cut).copy()) / 255
+            pixels = torch.from_numpy(decode(Source(path), cut).copy()) / 255
             image = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
             assert torch.allclose(torch.from_numpy(told["read"](path)), image, atol=1e-5)
             with torch.no_grad():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import Nas
+from folders_made import take
 from made_study import recipe
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,7 +19,7 @@ from torch import nn
 
 from nas_attn.data import loading
 from nas_attn.data.bands import read_bands
-from nas_attn.data.taking import of, take
+from nas_attn.data.looks import of
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
 from nas_attn.recipe.reading import frozen_recipe, load_recipe
 from nas_attn.recipe.recipe import DataSection, TrainingSection

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 from command_line import Nas
+from folders_made import take
 from PIL import Image
 
 from nas_attn.backbones import build
 from nas_attn.data import loading
-from nas_attn.data.decoding import Cut, Masked, decode
+from nas_attn.data.decoding import Cut, Source, decode
 from nas_attn.data.inventory import NOT_COUNTED
-from nas_attn.data.taking import of, take
+from nas_attn.data.looks import of
 from nas_attn.errors import DataError
 from nas_attn.recipe.reading import backbone_section, load_recipe
 from nas_attn.recipe.recipe import DataSection, TrainingSection
@@ -100,7 +101,7 @@ def stripes(path: Path) -> Path:
     ],
 )
 def test_only_a_cut_leaves_something_out(tmp_path: Path, cut: Cut, brightest: str) -> None:
-    made = decode(stripes(tmp_path / "stripes.png"), cut)
+    made = decode(Source(stripes(tmp_path / "stripes.png")), cut)
     assert made.shape == (3, cut.height, cut.width)
     columns = [2, cut.width // 2, cut.width - 3]
     assert "".join(str(made[:, 3, column].argmax()) for column in columns) == brightest
@@ -111,7 +112,7 @@ def test_nothing_counts_beside_an_image_in_a_letterbox(tmp_path: Path) -> None:
     mask = np.zeros((20, 60), np.uint8)
     mask[:, 40:] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    source = Masked(tmp_path / "image.png", tmp_path / "mask.png", 2)
+    source = Source(tmp_path / "image.png", tmp_path / "mask.png", 2)
     made = decode(source, Cut(24, 24, "letterbox"))
     blue = made[2, :8] > 200
     assert np.array_equal(made[3, :8][:, [2, 12, 21]], np.tile([0, 0, 1], (8, 1)))
@@ -282,6 +283,7 @@ def test_a_network_learns_from_all_bands(size: int | None, fit: Any) -> None:
     section = DataSection(name=f"{__name__}:bands", size=size, fit=fit, workers=1)
     dataset = loading.load(section, device="cpu")
     assert dataset.input_shape == (5, *((20, 24) if size is None else (16, 16)))
+    torch.manual_seed(0)
     network = build(backbone_section("resnet8"), input_shape=dataset.input_shape, classes=2)
     training = TrainingSection(rungs=[4], batch_size=8)
     trainer = Trainer(training, dataset, device="cpu", threads=Threads(1))

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from nas_attn.data.copies import look_at
-from nas_attn.data.decoding import Cut, decode_all
+from nas_attn.data.decoding import Cut, Source, decode_all
 from nas_attn.data.image_file import opened_image
+from nas_attn.data.looks import look_at
 
 KINDS = ("avif", "bmp", "gif", "ico", "jpg", "pcx", "pgm", "png", "tga", "tif", "webp")
 FOREIGN = """
@@ -23,7 +23,7 @@ import ultralytics
 import PIL.Image
 import nas_attn.data.decoding as decoding
 assert PIL.Image.open.__module__ == "ultralytics.utils.patches"
-(read,) = decoding.decode_all([Path("notes.jpg")], decoding.Cut(8, 8))
+(read,) = decoding.decode_all([decoding.Source(Path("notes.jpg"))], decoding.Cut(8, 8))
 print(read.why)
 """
 
@@ -82,13 +82,13 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_why_a_file_is_not_read_is_its_own_fault(folder: Path, replaced: None) -> None:
-    files = [folder / "notes.jpg", folder / "photo.png"]
+    files = [Source(folder / "notes.jpg"), Source(folder / "photo.png")]
     for reasons in (
         [one.why for one in decode_all(files, Cut(8, 8))],
         [one.why for one in look_at(folder, files)],
     ):
         assert reasons == ["no image of a kind that is known here", ""]
-    with pytest.raises(UnidentifiedImageError), opened_image(files[0]):
+    with pytest.raises(UnidentifiedImageError), opened_image(files[0].image):
         pass
 
 

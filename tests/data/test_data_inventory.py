@@ -10,13 +10,15 @@ from pathlib import Path
 import folders_made
 import materials
 import pytest
+from folders_made import take
 from PIL import Image
 from pydantic import TypeAdapter
 
 from nas_attn.data import copies, loading
 from nas_attn.data.copies import origin
+from nas_attn.data.folder import LONE_MASKS, UNNAMED
 from nas_attn.data.inventory import StudyImages
-from nas_attn.data.taking import LONE_MASKS, UNNAMED, of, take
+from nas_attn.data.looks import of
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection, GroupsSection, SplitsSection
 from nas_attn.recipe.tables import Kind
@@ -235,7 +237,7 @@ ROWS = {
     "boxes of YOLO, listed in a file": Row(
         folders_made.listed_with_spaces,
         {"train": 8, "validation": 8, "test": 8},
-        ["1 unreadable", "'images/my own/gone.png'"],
+        ["1 file that a file lists in vain, 'images/my own/gone.png'"],
         labels="boxes",
         source="yolo:{}/data.yaml",
     ),
@@ -328,7 +330,7 @@ def test_the_groups_that_are_offered_keep_a_name_together(tmp_path: Path, make: 
     origins = [{origin(name) for name in each} for each in names.values() if each is not None]
     assert len(origins) == 2
     assert not origins[0] & origins[1]
-    assert not folders_made.of_kind(take(str(root), grouped=True), "shared_names")
+    assert not folders_made.of_kind(take(str(root), groups=groups), "shared_names")
 
 
 def test_a_folder_without_a_readable_image_is_refused(tmp_path: Path) -> None:
@@ -344,7 +346,9 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
     folders_made.classes(tmp_path / "d")
     shutil.copy(tmp_path / "d/cat/0000.png", tmp_path / "d/cat/again.png")
     assert folders_made.of_kind(take(str(tmp_path / "d")), "copies")
-    assert not folders_made.of_kind(take(str(tmp_path / "d"), grouped=True), "copies")
+    assert not folders_made.of_kind(
+        take(str(tmp_path / "d"), groups=GroupsSection(pattern="(.*)")), "copies"
+    )
 
 
 @pytest.mark.parametrize(
@@ -356,7 +360,7 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
         ),
         (
             lambda root: folders_made.splits(root, "fold_0", "fold_1"),
-            "folds .fold_0., .fold_1.: say with data.splits",
+            "fold_0/., .fold_1/., which are folds: say with data.splits",
         ),
         (
             lambda root: folders_made.splits(root, "train") or folders_made.classes(root),
@@ -364,15 +368,15 @@ def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None
         ),
         (
             folders_made.splits_in_names,
-            "seg_test/.*if they are splits, say with data.splits",
+            "seg_test/.*If splits, say with data.splits",
         ),
         (
             lambda root: folders_made.classes(root / "photos"),
-            "give the folder inside, folder:.*photos",
+            "1 class folder .'photos'.*give the folder that holds them",
         ),
         (
             lambda root: folders_made.fill(root, 5, 0) or (root / "l.csv").write_text("x"),
-            "'l.csv'.* --task regression",
+            "a CSV file .* --task regression",
         ),
         (
             lambda root: (

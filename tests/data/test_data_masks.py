@@ -14,7 +14,7 @@ from PIL import Image
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset
-from nas_attn.data.taking import of
+from nas_attn.data.looks import of
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe.recipe import Augment, DataSection
 from nas_attn.recipe.tasks import TASKS
@@ -170,16 +170,6 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
 def masked(root: Path) -> Dataset:
     section = DataSection(name=f"folder:{root}", size=20, broken_images="skip")
     return loading.load(section, device="cpu", task=TASKS["segmentation"])
-
-
-def test_masks_turn_with_their_images(tmp_path: Path) -> None:
-    folders_made.with_masks(tmp_path / "as-shown", size=(20, 30))
-    folders_made.with_masks(tmp_path / "as-stored", size=(30, 20))
-    _, shown = next(masked(tmp_path / "as-shown").train.stored(1))
-    _, stored = next(masked(tmp_path / "as-stored").train.stored(1))
-    assert shown[0, :, :9].all()  # the left half
-    assert stored[0, :9].all()  # the left half of the file is the upper half when it is turned
-    assert not stored[0, 11:].any()
 
 
 def test_a_class_that_no_mask_has_is_said_before_it_is_refused(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from nas_attn import data, errors
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset as OurDataset
-from nas_attn.data.parts import Labelled
-from nas_attn.data.pixels import Feed, Mapped
+from nas_attn.data.pixels import Feed
+from nas_attn.data.samples import Samples
 from nas_attn.recipe import recipe, tasks
 
 # DataLoader forks, as everywhere on Linux.
@@ -94,10 +94,10 @@ def load(function: Any, task: str = "classification", **section: Any) -> OurData
 
 def test_arrays_may_have_labels_of_any_integer_type() -> None:
     images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1], np.uint8)
-    numbers = torch.from_numpy(Labelled.of(images, labels).labels)
+    numbers = torch.from_numpy(Samples.of(images, labels).labels)
     assert torch.nn.functional.cross_entropy(torch.zeros(4, 2), numbers).isfinite()
     with pytest.raises(errors.DataError, match=r"integer label for each.*\(4, 1\)"):
-        Labelled.of(images, labels[:, None])
+        Samples.of(images, labels[:, None])
 
 
 def test_further_fields_are_left_alone_and_a_part_is_kept_for_validation() -> None:
@@ -179,7 +179,7 @@ def test_what_is_kept_in_a_file_gives_the_same(
     monkeypatch.setattr(data.own, "MOST_HELD_BYTES", 0)
     with pytest.warns(errors.NasAttnWarning, match=said):
         mapped = load(of_five, size=12)
-    assert isinstance(mapped.train.pixels, Mapped)
+    assert mapped.train.pixels.path is not None
     assert held.digest == mapped.digest
     assert torch.equal(held.validation.first(2), mapped.validation.first(2))
     assert list((tmp_path / "cache").rglob("own-*.npy"))

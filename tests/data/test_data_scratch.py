@@ -23,7 +23,6 @@ from nas_attn import data
 from nas_attn.data import loading
 from nas_attn.data.cache import LEFT_S, cache_folder
 from nas_attn.data.dataset import Dataset as OurDataset
-from nas_attn.data.pixels import Mapped
 from nas_attn.recipe.recipe import DataSection
 
 
@@ -50,7 +49,7 @@ def _all_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def load_own() -> OurDataset:
     dataset = loading.load(DataSection(name=f"{__name__}:greys", workers=1), device="cpu")
-    assert isinstance(dataset.train.pixels, Mapped)
+    assert dataset.train.pixels.path is not None
     return dataset
 
 

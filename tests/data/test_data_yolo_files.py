@@ -8,7 +8,7 @@ import materials
 import pytest
 
 from nas_attn.data.inventory import Inventory
-from nas_attn.data.taking import of
+from nas_attn.data.looks import of
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import DataSection
 

@@ -20,8 +20,8 @@ from valueless import Watch, backward, devices_in, tensors_in, tensors_without_v
 
 from nas_attn import attachment, attention, backbones
 from nas_attn.attention.choice import Init
-from nas_attn.data.dataset import BoxedSplit, Dataset, MaskedSplit, Split
-from nas_attn.data.pixels import InMemory
+from nas_attn.data.dataset import Dataset, Split
+from nas_attn.data.pixels import Pixels
 from nas_attn.latency.nets import deployed, eager, example_input, placed
 from nas_attn.recipe import recipe, tasks
 from nas_attn.space import notation, search_space
@@ -50,13 +50,15 @@ def network(placement: str) -> nn.Module:
         return attachment.attach(model, choices)
 
 
-def on_cuda(kind: type[Split] = Split, task: str = "classification") -> Dataset:
+def on_cuda(task: str = "classification") -> Dataset:
     """A data set on the GPU, with what the task knows of each image."""
-    channels = 4 if kind is MaskedSplit else 3
+    masked = task == "segmentation"
+    channels = 3 + masked
     images = torch.zeros(IMAGES, channels, 32, 32, dtype=torch.uint8, device="cuda")
     labels = torch.zeros(IMAGES, dtype=torch.int64, device="cuda")
-    boxes = [torch.zeros(IMAGES, 2, 5, device="cuda")] if kind is BoxedSplit else []
-    split = kind(InMemory(images), labels, CLASSES, (0.5,) * 3, (0.2,) * 3, *boxes)
+    boxes = torch.zeros(IMAGES, 2, 5, device="cuda") if task == "detection" else None
+    scale = ((0.5,) * 3, (0.2,) * 3)
+    split = Split(Pixels.of(images), labels, CLASSES, *scale, boxes=boxes, masked=masked)
     classes = tuple("abcdefgh"[:CLASSES])
     return Dataset(
         "none", split, split, classes, (3, 32, 32), "", lambda: split, task=tasks.TASKS[task]
@@ -253,16 +255,14 @@ def test_each_weight_is_cast_once_in_each_part_of_a_step(parts: int) -> None:
     assert set(watch.casts.values()) == {parts}
 
 
-@pytest.mark.parametrize(
-    ("kind", "task"), [(Split, "classification"), (MaskedSplit, "segmentation")]
-)
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
 @tensors_without_values()
-def test_scoring_waits_for_no_batch(kind: type[Split], task: str) -> None:
+def test_scoring_waits_for_no_batch(task: str) -> None:
     with with_values():
         segmenter = nn.Conv2d(3, CLASSES, 1)
-    model = network("stage2=se") if kind is Split else segmenter
+    model = network("stage2=se") if task == "classification" else segmenter
     model.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = Trainer(settings(precision="bfloat16"), on_cuda(kind, task), device="cuda")
+    trainer = Trainer(settings(precision="bfloat16"), on_cuda(task), device="cuda")
     # With the first batch, mean and deviation of the images are put on the device.
     next(trainer.dataset.validation.batches(6))
     with Watch() as watch:
@@ -273,9 +273,7 @@ def test_scoring_waits_for_no_batch(kind: type[Split], task: str) -> None:
 
 @tensors_without_values()
 def test_masks_are_trained_there() -> None:
-    trainer = Trainer(
-        settings(augment=[FLIP, CROP]), on_cuda(MaskedSplit, "segmentation"), device="cuda"
-    )
+    trainer = Trainer(settings(augment=[FLIP, CROP]), on_cuda("segmentation"), device="cuda")
     batches = trainer.dataset.train.epoch(6, seed=0, epoch=0, augment=[FLIP, CROP])
     next(batches)
     with Watch() as watch:
@@ -287,7 +285,7 @@ def test_masks_are_trained_there() -> None:
 
 @tensors_without_values()
 def test_boxes_are_mirrored_and_cropped_there() -> None:
-    batches = on_cuda(BoxedSplit, "detection").train.epoch(6, seed=0, epoch=0, augment=[FLIP, CROP])
+    batches = on_cuda("detection").train.epoch(6, seed=0, epoch=0, augment=[FLIP, CROP])
     next(batches)
     with Watch() as watch:
         x, y = next(batches)

@@ -13,7 +13,6 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from nas_attn.data.parts import Place
 from nas_attn.recipe.recipe import DataSection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +36,6 @@ def results(folder: Path) -> list[dict[str, object]]:
 def test_a_packed_part_is_read_as_it_was(
     images: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch
 
     monkeypatch.setattr(images, "PART", 100)
     monkeypatch.setattr(images, "IMAGES", 300)
@@ -48,7 +46,7 @@ def test_a_packed_part_is_read_as_it_was(
     assert np.array_equal(read, pixels)
     assert np.array_equal(numbers, labels)
     section = DataSection(name="gpu_check.images:cifar")
-    parts = images.cifar(section, Place(torch.device("cpu")))
+    parts = images.cifar(section)
     assert len(parts.train.labels) == 300
     assert "100 training images" in images.described()
 

@@ -182,7 +182,7 @@ def test_boxes_that_are_edited_are_named(here: Path) -> None:
         assert found is not None
         return found
 
-    before = Manifest.from_text(loaded().text)
+    before = loaded()
     assert loaded().digest == before.digest
     (annotations,) = (here / "things/annotations").glob("*train*.json")
     content = json.loads(annotations.read_text())

@@ -10,10 +10,10 @@ import folders_made
 import materials
 import pytest
 from command_line import Nas
+from folders_made import take
 
 import nas_attn as na
 from nas_attn.answer.reading import snapshot
-from nas_attn.data.taking import take
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.prepare.beginning import begin
 from nas_attn.training.images import INVENTORY

@@ -21,11 +21,10 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nas_attn.data.loading import reader
-from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.samples import Parts, Samples
 from nas_attn.recipe.recipe import DataSection
 
 Bytes = NDArray[np.uint8]
@@ -34,16 +33,17 @@ PART = 10_000  # images
 ORIGINAL = "cifar-10-batches-py"
 
 
-def cifar(section: DataSection, place: Place) -> Parts:
+def cifar(section: DataSection) -> Parts:
     """For `data.name = "gpu_check.images:cifar"`."""
     if (folder() / ORIGINAL).is_dir():
         whole = section.model_copy(update={"name": "cifar10", "root": str(folder())})
-        parts: Parts = reader("cifar10", "classes")(whole, place)
+        parts: Parts = reader("cifar10", "classes")(whole)
         return parts
     images, labels = training_images()
     repeats = IMAGES // len(labels)
-    train = Labelled.of(np.tile(images, (repeats, 1, 1, 1)), np.tile(labels, repeats))
-    return Parts(train, None, test_images, tuple(map(str, range(10))))
+    names = list(map(str, range(10)))
+    train = Samples.of(np.tile(images, (repeats, 1, 1, 1)), np.tile(labels, repeats), names)
+    return Parts(train, None, test_images)
 
 
 def folder() -> Path:
@@ -77,9 +77,9 @@ def training_images() -> tuple[Bytes, NDArray[np.int64]]:
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def test_images() -> Labelled:
+def test_images() -> Samples:
     path = folder() / "test_batch.xz"
-    return Labelled.of(*(unpacked(path) if path.exists() else noise(PART, seed=1)))
+    return Samples.of(*(unpacked(path) if path.exists() else noise(PART, seed=1)))
 
 
 def noise(count: int, seed: int) -> tuple[Bytes, NDArray[np.int64]]:
@@ -120,13 +120,13 @@ def main() -> None:
     parser.add_argument("--parts", type=int, nargs="+", default=[1], choices=range(1, 6))
     arguments = parser.parse_args()
     section = DataSection(name="cifar10", root=str(arguments.source))
-    place = Place(torch.device("cpu"))
-    parts = reader("cifar10", "classes")(section, place)
+    parts = reader("cifar10", "classes")(section)
     arguments.dest.mkdir(parents=True, exist_ok=True)
     wanted = {f"data_batch_{number}": (parts.train, number - 1) for number in arguments.parts}
     for name, (labelled, at) in {**wanted, "test_batch": (parts.test(), 0)}.items():
         rows = np.arange(at * PART, (at + 1) * PART)
         part = labelled.subset(rows)
+        assert part.pixels is not None
         images = np.stack([part.pixels.item(number).numpy() for number in range(PART)])
         (arguments.dest / f"{name}.xz").write_bytes(pack(images, part.labels))
         print(arguments.dest / f"{name}.xz")

@@ -24,8 +24,8 @@ from nas_attn.backbones.building import usual_preset
 from nas_attn.backbones.weights_input import only_side, weights_input
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.inventory import Inventory
-from nas_attn.data.pixels import InMemory
-from nas_attn.data.taking import take
+from nas_attn.data.looks import of
+from nas_attn.data.pixels import Pixels
 from nas_attn.errors import DataError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
@@ -163,7 +163,8 @@ def plan_folder(request: FolderRequest) -> FolderSearch:
         lacking = no_weights(said.backbone.name)
         reason = "" if lacking is None else lacking.reason
         weights = "default" if lacking is None else None
-    inventory = take(request.folder, splits=said.data.splits, channels=said.data.channels)
+    inventory = of(said.data, "classes")
+    assert inventory is not None
     folder = _Folder(request, said, weights, inventory)
     options: list[_Option] = []
     for network in folder.networks():
@@ -355,7 +356,7 @@ def _epoch_s(recipe: Recipe, folder: _Folder) -> float:
     count = max(2, round(min(section.step_size, folder.images.trained)))
     noise = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
     split = Split(
-        InMemory(torch.from_numpy(noise)).to(device),
+        Pixels.of(torch.from_numpy(noise)).to(device),
         torch.arange(count, device=device) % classes,
         classes,
         (0.5,) * shape[0],

@@ -98,9 +98,9 @@ class TaskData:
         """What the user's images are; None for other data. Raises DataError: they are not as this
         task needs them.
         """
-        from nas_attn.data import taking
+        from nas_attn.data import looks
 
-        return taking.of(section, self.task.labels)
+        return looks.of(section, self.task.labels)
 
     def proposed(self, inventory: Inventory, backbone: str, weights: str | None) -> InputProposal:
         """Proposes how these images become the input of a network, given by its name and what it
