@@ -8,9 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from heapq import nlargest
-from typing import Any
 
 import torch
 from PIL import Image

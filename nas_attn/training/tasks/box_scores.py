@@ -23,7 +23,7 @@ MOST_BOXES = 100
 
 
 class BoxesOfImage(Learnt):
-    """Boxes with classes: y is float32 (B, M, 5), `data.samples.BoxTable`. While training, a network
+    """Boxes with classes: y is float32 (B, M, 5), `samples.BoxTable`. While training, a network
     takes images and `boxes` (pixels) and `labels` (from 1) of each, and returns its mean losses by
     name; else it returns `boxes`, `labels`, `scores` of each.
     """
