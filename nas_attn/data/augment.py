@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from nas_attn.data.inventory import NOT_COUNTED
-from nas_attn.data.pixels import Pixels
+from nas_attn.data.pixels import Images
 from nas_attn.errors import DataError, did_you_mean, first_line, shorten
 from nas_attn.recipe.protocol import BATCHED_TRANSFORMS
 from nas_attn.recipe.recipe import Augment
@@ -261,7 +261,7 @@ def named_steps(
 class Transformed:
     """Images of a split, each transformed on access. It is sent to the loading processes."""
 
-    pixels: Pixels
+    pixels: Images
     # float32 (N, M, 5), on the CPU, of images with boxes
     boxes: Tensor | None
     masked: bool

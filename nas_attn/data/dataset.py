@@ -21,7 +21,7 @@ from nas_attn.data.augment import (
     seeded,
 )
 from nas_attn.data.manifest import Listing, Manifest
-from nas_attn.data.pixels import Feed, Pixels
+from nas_attn.data.pixels import Feed, Images
 from nas_attn.errors import DataError
 from nas_attn.recipe.recipe import Augment
 from nas_attn.recipe.tasks import TASKS, Task
@@ -38,7 +38,7 @@ Moments = tuple[Tensor, Tensor]
 class Split:
     """Labelled images of one split, on one device."""
 
-    pixels: Pixels
+    pixels: Images
     # int64 (N,), on the device; zeros for other labels
     labels: Tensor
     # how many classes, labels or columns there are

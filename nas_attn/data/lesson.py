@@ -14,7 +14,7 @@ from pathlib import Path
 from nas_attn.data.inventory import WHOLE
 from nas_attn.data.table import (
     FilesByName,
-    Table,
+    LabelTable,
     group_of,
     is_bit,
     is_number,
@@ -77,7 +77,7 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     """
     try:
         file, *_ = tables_of(root, TableSection()).values()
-        lines = Table.of({WHOLE: file})
+        lines = LabelTable.of({WHOLE: file})
         there = FilesByName(root)
         image = there.column(lines)
     except DataError:
@@ -94,7 +94,9 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
 class _Columns:
     """The columns of a table, by what is in their cells."""
 
-    def __init__(self, lines: Table, image: str, kind: Kind | None, columns: Sequence[str]) -> None:
+    def __init__(
+        self, lines: LabelTable, image: str, kind: Kind | None, columns: Sequence[str]
+    ) -> None:
         self.file = lines.file
         self.kind = kind
         self.given = columns

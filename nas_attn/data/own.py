@@ -35,7 +35,7 @@ from nas_attn.data.cache import Scratch, cache_folder
 from nas_attn.data.decoding import PADDING_GREY, Cut, fitted, fitted_bands, framed, to_rgb
 from nas_attn.data.image_file import is_deep
 from nas_attn.data.inventory import NOT_COUNTED, WHOLE
-from nas_attn.data.pixels import Feed, Pixels, images_file
+from nas_attn.data.pixels import Feed, Images, images_file
 from nas_attn.data.samples import Parts, Samples, box_table, checksums, detector_side
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, several, shorten
 from nas_attn.recipe.recipe import DataSection
@@ -226,7 +226,7 @@ def _read_items(items: Items) -> Samples:
             yield pixels
 
     if count * first.size <= MOST_HELD_BYTES:
-        kept = Pixels.of(torch.from_numpy(np.stack(list(images()))))
+        kept = Images.of(torch.from_numpy(np.stack(list(images()))))
     else:
         deep = any(items(number)[0].dtype != np.uint8 for number in again)
         kept = _in_file(images(), count, first.shape, np.float32 if deep else np.uint8, items.where)
@@ -254,7 +254,7 @@ def _in_file(
     shape: tuple[int, ...],
     dtype: type[np.uint8 | np.float32],
     where: str,
-) -> Pixels:
+) -> Images:
     """Writes images into a file of this process's own. Raises DataError: it cannot be written, or
     values are of another type than those of the images looked at first.
     """
@@ -269,7 +269,7 @@ def _in_file(
                         " as bytes, or all as floats that are no bytes divided by 255"
                     )
                 write(pixels.astype(dtype, copy=False))
-        return Pixels.mapped(scratch.path, scratch=scratch)
+        return Images.mapped(scratch.path, scratch=scratch)
     except OSError as error:
         raise DataError(
             f"the images of {where} cannot be kept in '{cache_folder()}': {error}"

@@ -38,7 +38,7 @@ HISTOGRAM_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class Pixels:
+class Images:
     """Images of a tensor, in memory or mapped from a file, of which some rows are used: bytes, or
     float32 of bands with more bits.
     """
@@ -81,9 +81,9 @@ class Pixels:
 
     def __reduce__(self) -> Any:
         if self.path is None:
-            return Pixels, (self.rows, self.index, self.device)
+            return Images, (self.rows, self.index, self.device)
         # a process that loads images opens the file itself
-        return partial(Pixels.mapped, scratch=self.scratch), (self.path, self.index)
+        return partial(Images.mapped, scratch=self.scratch), (self.path, self.index)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -188,7 +188,7 @@ def images_file(
     shape: tuple[int, int, int],
     dtype: type[np.uint8 | np.float32] = np.uint8,
 ) -> Iterator[Callable[[NDArray[Any]], object]]:
-    """Writes a file for `Pixels.mapped`, image after image (C, H, W). An incomplete file is not
+    """Writes a file for `Images.mapped`, image after image (C, H, W). An incomplete file is not
     kept. OSError: it cannot be written.
     """
     channels, height, width = shape

@@ -34,7 +34,7 @@ from nas_attn.data.cache import (
 )
 from nas_attn.data.decoding import Cut, Source, decode_all
 from nas_attn.data.inventory import NOT_COUNTED, WHOLE
-from nas_attn.data.pixels import Pixels, images_file
+from nas_attn.data.pixels import Images, images_file
 from nas_attn.data.samples import Parts, Samples, below, detector_side
 from nas_attn.data.splitting import amount
 from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, printable, several
@@ -259,7 +259,7 @@ def _warn(sentence: str) -> None:
 
 def _cached(
     root: Path, sources: Sequence[Source], all_states: Sequence[Sequence[State]], cut: Cut
-) -> tuple[_Made, Pixels]:
+) -> tuple[_Made, Images]:
     """What is known of the images; the images, (C, height, width) each."""
     path = cache_file(root, (CACHE_FORMAT, cut, str(root.resolve()), sources, all_states), ".npz")
     mapped = path.with_suffix(".npy")
@@ -280,13 +280,13 @@ def _cached(
                         content=made.content,
                         why=np.array(made.why, np.str_),
                     )
-            return made, Pixels.mapped(mapped)
+            return made, Images.mapped(mapped)
     except OSError as error:
         _warn(f"prepared images cannot be saved in {path.parent} ({error})")
     images = np.zeros((count, *shape), cut.dtype)
     rows = iter(images)
     made = _decode(sources, cut, lambda pixels: np.copyto(next(rows), pixels))
-    return made, Pixels.of(torch.from_numpy(images))
+    return made, Images.of(torch.from_numpy(images))
 
 
 def _decode(sources: Sequence[Source], cut: Cut, write: Callable[[NDArray[Any]], object]) -> _Made:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nas_attn.data.decoding import Source
 from nas_attn.data.inventory import WHOLE, Remark
 from nas_attn.data.manifest import Listing
-from nas_attn.data.pixels import Indices, Pixels
+from nas_attn.data.pixels import Images, Indices
 from nas_attn.data.splitting import Seed, divided
 from nas_attn.errors import DataError, few
 from nas_attn.recipe.recipe import DataSection
@@ -53,7 +53,7 @@ class Samples:
     identity: NDArray[np.int64] | None = None
     # (N,), checksums of the files' contents; None: those of the pixels, in `identity`
     content: NDArray[np.int64] | None = None
-    pixels: Pixels | None = None
+    pixels: Images | None = None
     # False: the images are others at each reading, so that content tells nothing
     fixed: bool = True
     # those that there are, also without an image
@@ -95,7 +95,7 @@ class Samples:
             tuple(classes),
             np.full(len(images), WHOLE),
             identity=checksums(images),
-            pixels=Pixels.of(torch.from_numpy(images)),
+            pixels=Images.of(torch.from_numpy(images)),
         )
 
     @classmethod

@@ -55,7 +55,7 @@ _SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in nam
 
 
 @dataclass(frozen=True)
-class Table:
+class LabelTable:
     """The lines of a table's files, one after the other."""
 
     # the first
@@ -68,7 +68,7 @@ class Table:
     rows: Sequence[Mapping[str, str]]
 
     @classmethod
-    def of(cls, files: Mapping[str, Path]) -> Table:
+    def of(cls, files: Mapping[str, Path]) -> LabelTable:
         """Reads the file of each split. Raises DataError: it has no lines, or one is of another
         length.
         """
@@ -112,7 +112,9 @@ class Table:
             )
         return cells
 
-    def without(self, splits: Sequence[str], columns: Sequence[str]) -> tuple[Table, list[str]]:
+    def without(
+        self, splits: Sequence[str], columns: Sequence[str]
+    ) -> tuple[LabelTable, list[str]]:
         """Leaves out splits that have nothing in these columns, as the tables of a contest have,
         and returns which; `splits`: those of the lines.
         """
@@ -191,7 +193,7 @@ class FilesByName:
                     return [exact] if exact in found else found
         return []
 
-    def column(self, table: Table) -> str:
+    def column(self, table: LabelTable) -> str:
         """The column with the images: the one that names most. Raises DataError: the table has no
         line with names.
         """
@@ -208,7 +210,7 @@ class FilesByName:
         # where none names any, the first
         return max(filter(None, table.header), key=named, default=table.header[0])
 
-    def images(self, table: Table, column: str) -> list[Path]:
+    def images(self, table: LabelTable, column: str) -> list[Path]:
         """The image of each line. Raises DataError: one is missing, or may be several."""
         images: list[Path] = []
         for place, name in zip(table.places, table.column(column), strict=True):
@@ -232,7 +234,7 @@ def read(kind: Kind, section: DataSection) -> Samples:
     grouped = section.groups
     group = None if grouped is None else grouped.column
     files = tables_of(root, where, None if grouped is None else grouped.file)
-    table = Table.of(files)
+    table = LabelTable.of(files)
     there = FilesByName(root)
     image = where.image or there.column(table)
     split = where.split or next((n for n in table.header if n.lower() == "split"), None)
@@ -299,7 +301,7 @@ def _remarks_on(column: str) -> list[Remark]:
     return [Remark("shared_values", said)]
 
 
-def _named_splits(table: Table, column: str | None) -> Sequence[str]:
+def _named_splits(table: LabelTable, column: str | None) -> Sequence[str]:
     """The split of each line: by a column, else by the file's name. Raises DataError: a cell names
     none.
     """
@@ -315,7 +317,7 @@ def _named_splits(table: Table, column: str | None) -> Sequence[str]:
     return [_SPLIT_OF[cell.lower()] for cell in cells]
 
 
-def _splits(table: Table, images: Sequence[Path], section: DataSection) -> Sequence[str]:
+def _splits(table: LabelTable, images: Sequence[Path], section: DataSection) -> Sequence[str]:
     """The split of each line: as it is named, else by its image's folder; WHOLE without folders of
     splits. Raises DataError: an image is in none.
     """
@@ -345,7 +347,7 @@ class _Learnt:
     adds: bool = False
 
 
-def _learnt(kind: Kind, table: Table, columns: Sequence[str]) -> _Learnt:
+def _learnt(kind: Kind, table: LabelTable, columns: Sequence[str]) -> _Learnt:
     """What all lines say. Raises DataError: a cell is wrong, or it is not clear which column has
     the class.
     """
@@ -387,7 +389,7 @@ def _learnt(kind: Kind, table: Table, columns: Sequence[str]) -> _Learnt:
 
 
 def _first_lines(
-    learnt: _Learnt, table: Table, images: Sequence[Path], splits: Sequence[str]
+    learnt: _Learnt, table: LabelTable, images: Sequence[Path], splits: Sequence[str]
 ) -> list[int]:
     """The line in which each image is first, with the labels of all of its lines.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nas_attn.data.augment import Transformed, TransformedImages, named_steps, seeded
-from nas_attn.data.pixels import Pixels
+from nas_attn.data.pixels import Images
 from nas_attn.recipe.recipe import Augment
 
 
@@ -39,7 +39,7 @@ def test_the_generators_of_gpus_are_as_before_afterwards(monkeypatch: pytest.Mon
 def test_a_transform_in_the_training_process_leaves_dropout_its_generator() -> None:
     """One that cannot be pickled runs there where processes are not forked."""
     images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-    transformed = Transformed(Pixels.of(images), None, masked=False, steps=(("noise", _noisy),))
+    transformed = Transformed(Images.of(images), None, masked=False, steps=(("noise", _noisy),))
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, _ = transformed((0, 7))
@@ -59,5 +59,5 @@ def test_albumentations_get_arrays_by_name() -> None:
     augment = [Augment.model_validate({"name": "albumentations:HorizontalFlip", "p": 1.0})]
     made_for = TransformedImages(2, (6, 5), masked=True, mean=(0, 0, 0))
     steps, _ = named_steps(augment, made_for)
-    turned, _ = Transformed(Pixels.of(images), None, masked=True, steps=steps)((1, 0))
+    turned, _ = Transformed(Images.of(images), None, masked=True, steps=steps)((1, 0))
     assert torch.equal(turned, images[1].flip(2))

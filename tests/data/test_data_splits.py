@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from nas_attn.data import loading
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.pixels import Pixels
+from nas_attn.data.pixels import Images
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError, RecipeError
 from nas_attn.recipe.reading import recipe_from
@@ -34,7 +34,7 @@ PLAIN: list[Augment] = []
 def split_of(images: torch.Tensor, labels: torch.Tensor | None = None, classes: int = 10) -> Split:
     channels = images.shape[1]
     labels = torch.arange(len(images)) % classes if labels is None else labels
-    return Split(Pixels.of(images), labels, classes, (0.0,) * channels, (1 / 255,) * channels)
+    return Split(Images.of(images), labels, classes, (0.0,) * channels, (1 / 255,) * channels)
 
 
 def numbered(count: int, height: int = 4, width: int = 5) -> Split:
@@ -136,8 +136,8 @@ def test_batches_come_in_order_normalised_and_channels_last() -> None:
     images = torch.randint(
         0, 256, (30, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    mean, std = Pixels.of(images).moments(3)
-    split = Split(Pixels.of(images), torch.arange(30) % 10, 10, mean, std)
+    mean, std = Images.of(images).moments(3)
+    split = Split(Images.of(images), torch.arange(30) % 10, 10, mean, std)
     x = torch.cat([x for x, _ in split.batches(7)])
     reference = images.double() / 255
     assert mean == pytest.approx(reference.mean((0, 2, 3)).tolist())

@@ -21,7 +21,7 @@ from valueless import Watch, backward, devices_in, tensors_in, tensors_without_v
 from nas_attn import attachment, attention, backbones
 from nas_attn.attention.choice import Init
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.pixels import Pixels
+from nas_attn.data.pixels import Images
 from nas_attn.latency.nets import deployed, eager, example_input, placed
 from nas_attn.recipe import recipe, tasks
 from nas_attn.space import notation, search_space
@@ -58,7 +58,7 @@ def on_cuda(task: str = "classification") -> Dataset:
     labels = torch.zeros(IMAGES, dtype=torch.int64, device="cuda")
     boxes = torch.zeros(IMAGES, 2, 5, device="cuda") if task == "detection" else None
     scale = ((0.5,) * 3, (0.2,) * 3)
-    split = Split(Pixels.of(images), labels, CLASSES, *scale, boxes=boxes, masked=masked)
+    split = Split(Images.of(images), labels, CLASSES, *scale, boxes=boxes, masked=masked)
     classes = tuple("abcdefgh"[:CLASSES])
     return Dataset(
         "none", split, split, classes, (3, 32, 32), "", lambda: split, task=tasks.TASKS[task]

@@ -16,7 +16,7 @@ from torch.optim import adagrad
 
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.pixels import Pixels
+from nas_attn.data.pixels import Images
 from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.training.clock import Clock
 from nas_attn.training.faults import out_of_memory
@@ -139,7 +139,7 @@ class Sizes(nn.Module):
 def test_a_gpu_scores_large_batches_where_it_has_the_memory(
     side: int, device: str, narrow: bool, sizes: list[int], stub: StubbedCuda
 ) -> None:
-    pixels = Pixels.of(torch.zeros(2500, 1, side, side, dtype=torch.uint8))
+    pixels = Images.of(torch.zeros(2500, 1, side, side, dtype=torch.uint8))
     labels = torch.zeros(2500, dtype=torch.int64)
     split = Split(pixels, labels, 10, (0.5,), (0.5,))
     names = tuple("abcdefghij")

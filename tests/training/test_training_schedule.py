@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 from nas_attn import backbones
 from nas_attn.data import loading
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.pixels import Pixels
+from nas_attn.data.pixels import Images
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.recipe.recipe import BackboneSection, DataSection, TrainingSection
@@ -291,7 +291,7 @@ def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
     if "augment" in PRESETS[name]:
         changes["training.augment"] = PRESETS[name]["augment"]
     made = load_recipe("cifar10-resnet20", overrides=changes)
-    images = Pixels.of(torch.randint(256, (8, 3, 24, 24), dtype=torch.uint8))
+    images = Images.of(torch.randint(256, (8, 3, 24, 24), dtype=torch.uint8))
     split = Split(images, torch.arange(8), 8, (0.5,) * 3, (0.2,) * 3)
     dataset = Dataset("noise", split, split, tuple("abcdefgh"), (3, 24, 24), "", lambda: split)
     check_trainings(made, dataset)

@@ -21,7 +21,7 @@ from gpu_check.findings import Finding, found_by
 from gpu_check.timing import counted_replays
 from nas_attn import attachment, backbones
 from nas_attn.data.dataset import Dataset, Split
-from nas_attn.data.pixels import Pixels
+from nas_attn.data.pixels import Images
 from nas_attn.recipe.recipe import BackboneSection, TrainingSection
 from nas_attn.recipe.tasks import TASKS
 from nas_attn.space import notation, search_space
@@ -219,7 +219,7 @@ def made_up(job: Job, device: torch.device) -> Dataset:
         shape = (count, 3, job.side, job.side)
         images = torch.randint(0, 156, shape, dtype=torch.uint8, generator=generator)
         images[:, 0] += (10 * labels).to(torch.uint8)[:, None, None]
-        pixels = Pixels.of(images.to(device))
+        pixels = Images.of(images.to(device))
         return Split(pixels, labels.to(device), CLASSES, (0.5,) * 3, (0.25,) * 3)
 
     scored = split(SCORED_IMAGES)

@@ -25,7 +25,7 @@ from nas_attn.backbones.weights_input import only_side, weights_input
 from nas_attn.data.dataset import Dataset, Split
 from nas_attn.data.inventory import Inventory
 from nas_attn.data.looks import of
-from nas_attn.data.pixels import Pixels
+from nas_attn.data.pixels import Images
 from nas_attn.errors import DataError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.reading import backbone_section, recipe_from, study_name
@@ -356,7 +356,7 @@ def _epoch_s(recipe: Recipe, folder: _Folder) -> float:
     count = max(2, round(min(section.step_size, folder.images.trained)))
     noise = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
     split = Split(
-        Pixels.of(torch.from_numpy(noise)).to(device),
+        Images.of(torch.from_numpy(noise)).to(device),
         torch.arange(count, device=device) % classes,
         classes,
         (0.5,) * shape[0],
