@@ -67,16 +67,16 @@ def _digest(text: str, size: int) -> str:
 
 @contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Inside, only this process makes `what`. If the holder is stopped or takes hours, the wait
-    ends and `what` is made once more.
+    """Inside, only this process makes `what`. If another one takes hours, the wait ends and `what`
+    is made once more.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         Wait(f"{what}, which another process makes") as wait,
-        locked(path, wait, LONGEST_S) as holder,
+        locked(path, wait, LONGEST_S) as mine,
     ):
-        if holder:
-            waits().say(f"stopped waiting for {holder} and made it again: {what}")
+        if not mine:
+            waits().say(f"stopped waiting for another process and made it again: {what}")
         yield
 
 

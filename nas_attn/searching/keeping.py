@@ -34,7 +34,6 @@ from nas_attn.storage.opening import OpenStudy, artifacts_folder
 from nas_attn.storage.rows import CheckpointRow, Lease
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.trial_book import TrialBook
-from nas_attn.storage.urls import sqlite_url
 from nas_attn.storage.work import LOST, WAITING
 from nas_attn.system.paths import UNFINISHED_ENDING
 from nas_attn.system.processes import is_dead
@@ -236,13 +235,8 @@ def back_up(
         would = f"its artifacts would be in '{beside}', {among}"
         raise OperationError(f"backup '{target}': {would}: name another file or folder")
     _copy(database, beside)
-    written = database.backup(target, overwrite=True)
+    written = database.backup(target, overwrite=True, artifacts=beside.name)
     _copy(database, beside)
-    with Database(sqlite_url(written)) as copy:
-        for store in copy.stores():
-            if not store.settings.artifacts.startswith(SCHEME):
-                store.set(artifacts=beside.name)
-        copy.fold_log()
     files = [inside for inside in beside.rglob("*") if inside.is_file()] if beside.is_dir() else []
     buckets = sorted(place for place in places if place.startswith(SCHEME))
     return Backup(

@@ -14,15 +14,13 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import Pool
 
 from nas_attn.errors import (
     NasAttnError,
@@ -31,7 +29,6 @@ from nas_attn.errors import (
     shorten,
 )
 from nas_attn.storage.driver_errors import explained
-from nas_attn.storage.log_file import LogFile
 from nas_attn.storage.outages import Outage, T
 from nas_attn.storage.urls import shown_url, storage_url
 from nas_attn.system.importing import installing
@@ -55,21 +52,10 @@ def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sq
 
 class TunedConnection(sqlite3.Connection):
     """An SQLite connection with its settings. As `factory` it survives pickling, unlike an event
-    listener. StorageError in a process forked from one that uses SQLite: the library would wait
-    forever, or remove the parent's log.
+    listener.
     """
 
-    _process: int | None = None
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if TunedConnection._process not in (None, os.getpid()):
-            what = (
-                "an SQLite study database cannot be used in a process forked from one that uses it"
-            )
-            raise StorageError(
-                f"{what}: start the process by multiprocessing's 'spawn', or as a command"
-            )
-        TunedConnection._process = os.getpid()
         super().__init__(*args, **kwargs)
         self.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}").close()
         self.execute("PRAGMA synchronous = NORMAL").close()
@@ -96,9 +82,7 @@ def optuna_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
 
 
 class Connector:
-    """Transactions on one database, for several threads; a forked child reconnects; to SQLite, that
-    is an error.
-    """
+    """Transactions on one database, for several threads. A forked child cannot use it."""
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -121,11 +105,6 @@ class Connector:
         self._writing = self.engine.execution_options(nas_attn_write=True)
         # device and inode of the SQLite file, as first seen
         self._file: tuple[int, int] | None = None
-        self._log: LogFile | None = None
-        if self.is_sqlite:
-            self._log = LogFile(Path(str(url.database)))
-            self._log.watch(self.engine)
-        _connectors.add(self)
         weakref.finalize(self, self.engine.dispose)
 
     def __str__(self) -> str:
@@ -135,7 +114,7 @@ class Connector:
         """Does `work`, which must be repeatable; waits while the database is away, and then repeats
         it.
         """
-        # Connections to a server that has become a standby still answer, but cannot write.
+        # Connections to a server that has been restarted are dead.
         return self.outage.endure(work, self.engine.dispose)
 
     @property
@@ -156,7 +135,6 @@ class Connector:
         try:
             with self.errors(), self.engine.connect() as connection:
                 yield connection
-                self._remember_log()
         except NasAttnError:
             raise
         except (ValueError, TypeError, RecursionError) as error:
@@ -176,34 +154,22 @@ class Connector:
         self._check_in_place()
         with self.errors(), self._writing.begin() as connection:
             yield connection
-            self._remember_log()
-
-    def _remember_log(self) -> None:
-        if self._log is not None:
-            self._log.remember()
 
     def _check_in_place(self) -> None:
-        """Raises StorageError if the SQLite file or its log was removed: open connections would go
+        """Raises StorageError if the SQLite file was removed or replaced: open connections would go
         on, and all their writes be lost.
         """
-        if self._log is None:
+        if not self.is_sqlite:
             return
-        self._log.check(str(self))
         here = None
-        try:
+        # opening it reports other reasons
+        with suppress(OSError):
             status = os.stat(str(self.url.database))
             here = (status.st_dev, status.st_ino)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            # opening it reports the reason
-            return
-        if self._file in (None, here):
-            # None: it does not exist yet
-            self._file = here
-            return
-        what = f"storage '{self}': the file was removed, moved or replaced while it was in use"
-        raise StorageError(f"{what}: put it back, or its last backup, then resume")
+        if self._file not in (None, here):
+            what = f"storage '{self}': the file was removed, moved or replaced while it was in use"
+            raise StorageError(f"{what}: put it back, or its last backup, then resume")
+        self._file = here
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -211,7 +177,7 @@ class Connector:
         try:
             yield
         except DBAPIError as error:
-            raise explained(error.orig or error, str(self), self.engine) from error
+            raise explained(error.orig or error, str(self)) from error
         except SQLAlchemyError as error:
             raise StorageError(f"storage '{self}': {error}") from error
 
@@ -222,20 +188,3 @@ def _begin(connection: sa.Connection) -> None:
     """
     writing = connection.get_execution_options().get("nas_attn_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-
-_connectors: weakref.WeakSet[Connector] = weakref.WeakSet()
-_parents_pools: list[Pool] = []
-
-
-def _forget_connections() -> None:
-    """In a forked child, keeps the parent's connections unused and referenced, since losing the
-    last reference would close them.
-    """
-    for connector in _connectors:
-        _parents_pools.append(connector.engine.pool)
-        connector.engine.dispose(close=False)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_connections)

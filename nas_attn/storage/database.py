@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import tempfile
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
@@ -21,34 +21,15 @@ from nas_attn.errors import StorageError, StudyError, did_you_mean
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, TunedConnection, insert
 from nas_attn.storage.driver_errors import explained
-from nas_attn.storage.log_file import SQLITE_HEADER, check_has_log
 from nas_attn.storage.outages import Outage, repeatable
 from nas_attn.storage.preparing import creation_lock, known_version, prepare
 from nas_attn.storage.records import FILLED
 from nas_attn.storage.rows import NamePlace, StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
-from nas_attn.system.paths import output_path, replace_file
+from nas_attn.system.paths import UNFINISHED_ENDING, output_path, replace_file
 
-
-def backup_sqlite(source: Path, target: Path) -> Path:
-    """Copies a database, checks the copy, then replaces the target. Raises StorageError: the target
-    is unchanged.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        _copy(source, part)
-        part.chmod(source.stat().st_mode & 0o777)
-        replace_file(part, target)
-    except sqlite3.Error as error:
-        raise explained(error, f"backup of '{source}'") from error
-    except OSError as error:
-        raise StorageError(f"backup of '{source}' to '{target}' failed: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+_SQLITE_HEADER = b"SQLite format 3\x00"
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
@@ -66,31 +47,13 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.with_name(target.name + "-wal").exists():
         raise StudyError(f"backup '{target}' is a database in use: name another file")
     with target.open("rb") as file:
-        start = file.read(len(SQLITE_HEADER))
-    if start not in (b"", SQLITE_HEADER):
+        start = file.read(len(_SQLITE_HEADER))
+    if start not in (b"", _SQLITE_HEADER):
         raise StudyError(f"backup '{target}' exists and is not a database: name another file")
     if not overwrite:
         raise StudyError(
             f"backup '{target}' exists: name another file, or force to replace that copy"
         )
-
-
-def _copy(source: Path, part: Path) -> None:
-    with (
-        closing(sqlite3.connect(source, factory=TunedConnection)) as reader,
-        closing(sqlite3.connect(part)) as writer,
-    ):
-        reader.backup(writer)
-        # One file, without a log beside it; `Database` switches back when it opens the copy.
-        writer.execute("PRAGMA journal_mode = DELETE").close()
-        problem = writer.execute("PRAGMA integrity_check").fetchone()[0]
-    if problem != "ok":
-        raise StorageError(
-            f"the copy of '{source}' is damaged ({problem}): check the database, it may be"
-            " damaged, too"
-        )
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 SLEW_S = 5.0
@@ -142,8 +105,6 @@ class Database:
                 f"there is no study database '{path}': go to your search's folder, or name its"
                 " storage"
             )
-        if must_exist and path is not None:
-            check_has_log(path, str(self))
         if prepared:
             self._connector.endure(lambda: prepare(self._connector))
 
@@ -199,8 +160,6 @@ class Database:
         if path is not None and not path.is_file():
             # a connection would make it
             return NamePlace()
-        if path is not None:
-            check_has_log(path, str(self))
         with self._connector.read() as connection:
             recipe = None
             candidates = 0
@@ -328,11 +287,34 @@ class Database:
                     column = table.c.study_id
                 connection.execute(delete(table).where(column == number))
 
-    def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes a consistent copy to a file, and returns its path; workers may go on. Raises
-        StorageError.
+    def backup(
+        self, path: str | Path, *, overwrite: bool = False, artifacts: str | None = None
+    ) -> Path:
+        """Writes a consistent copy to a file, and returns its path; workers may go on.
+
+        Args:
+            path: of the copy.
+            overwrite: whether it may replace an older one.
+            artifacts: the folder of files that the copy names; None: the same.
+
+        Raises:
+            StorageError: it failed; the target is unchanged.
         """
-        return backup_sqlite(*self.check_backup(path, overwrite=overwrite))
+        source, target = self.check_backup(path, overwrite=overwrite)
+        part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{UNFINISHED_ENDING}")
+        try:
+            with closing(sqlite3.connect(source, factory=TunedConnection)) as connection:
+                connection.execute("VACUUM INTO ?", (str(part),)).close()
+            _finish_copy(part, artifacts)
+            part.chmod(source.stat().st_mode & 0o777)
+            replace_file(part, target)
+        except sqlite3.Error as error:
+            raise explained(error, f"backup of '{source}'") from error
+        except OSError as error:
+            raise StorageError(f"backup of '{source}' to '{target}' failed: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return target
 
     def check_backup(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
         """(file to copy, file to write) of a backup. Raises StudyError: no copy can be written
@@ -364,13 +346,17 @@ class Database:
             )
         return [self.study(name) for name in names]
 
-    def fold_log(self) -> None:
-        """Writes SQLite's log into the file and closes it: one file, which can be moved."""
-        path = self.path
-        self.close()
-        if path is not None:
-            with closing(sqlite3.connect(path)) as connection:
-                connection.execute("PRAGMA journal_mode = DELETE").close()
+
+def _finish_copy(part: Path, artifacts: str | None) -> None:
+    with closing(sqlite3.connect(part)) as connection, connection:
+        problem = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        if problem != "ok":
+            raise sqlite3.DatabaseError(f"the copy is damaged, so the database may be: {problem}")
+        if artifacts is not None:
+            change = "UPDATE nas_study SET artifacts = ? WHERE artifacts NOT LIKE 's3://%'"
+            connection.execute(change, (artifacts,))
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _recipe_and_candidates(connection: Connection, name: str) -> tuple[str | None, int]:

@@ -42,8 +42,6 @@ class Outage:
         self._away_at: float | None = None
         # `.work`: whether this thread is in `endure`
         self._inside = threading.local()
-        # held by the one who reports the outage; others wait without a word
-        self._reporter = threading.Lock()
 
     def just_over(self, seconds: float) -> bool:
         """Whether the database was away within the last `seconds`: other processes may not have
@@ -58,78 +56,66 @@ class Outage:
         if getattr(self._inside, "work", False):
             return work()
         self._inside.work = True
+        wait = _Wait(self._where)
         try:
-            try:
-                return work()
-            except StorageAway:
-                self._away_at = time.monotonic()
-                if waits().storage_s <= 0:
-                    raise
-            return self._repeat(work, renew)
+            while True:
+                try:
+                    result = work()
+                except StorageAway as error:
+                    self._away_at = time.monotonic()
+                    wait.pause(error)
+                    self._away_at = time.monotonic()
+                    renew()
+                else:
+                    wait.over()
+                    return result
         finally:
             self._inside.work = False
 
-    def _repeat(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        began = time.monotonic()
-        pause = FIRST_S
-        stopping_at: float | None = None
-        reports = False
-        try:
-            while True:
-                stopping_at = _pause(pause * random.uniform(0.67, 1.33), stopping_at)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
-                renew()
-                try:
-                    result = work()
-                    break
-                except StorageAway as error:
-                    self._away_at = time.monotonic()
-                    self._check_limits(error, began, stopping_at)
-                    if not reports and self._away_at - began >= UNREPORTED_S:
-                        reports = self._report(error)
-        finally:
-            self._away_at = time.monotonic()
-            if reports:
-                self._reporter.release()
-        if reports:
-            lasted = shown_s(time.monotonic() - began)
-            waits().report_end(f"the database is back after {lasted}: '{self._where}'")
-        return result
 
-    def _check_limits(self, error: StorageAway, began: float, stopping_at: float | None) -> None:
-        now = time.monotonic()
-        if stopping_at is not None and now - stopping_at > STOPPING_S:
-            raise Interrupted from error
-        limit_s = waits().storage_s
-        if now - began > limit_s:
-            raise StorageAway(
-                f"{error}; gave up after {shown_s(limit_s)} (change it with {STORAGE_WAIT})"
-            ) from error
+class _Wait:
+    """One wait for the database, from the first failure on."""
 
-    def _report(self, error: StorageAway) -> bool:
-        """Says what is waited for, unless another thread does. Returns whether it was said."""
-        if not self._reporter.acquire(blocking=False):
-            return False
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._began = time.monotonic()
+        self._pause_s = FIRST_S
+        # when it was asked to stop
+        self._stopping_at: float | None = None
+        self._said = False
+
+    def pause(self, error: StorageAway) -> None:
+        """Lets time pass before the next attempt. Raises StorageAway, Interrupted: it gives up."""
         common = waits()
-        # reporting itself must not wait
-        with impatient():
-            limit = shown_s(common.storage_s)
-            common.report(f"waiting for the database, for up to {limit}: {error}")
-        return True
+        if common.storage_s <= 0:
+            raise error
+        lasted_s = time.monotonic() - self._began
+        if self._stopping_at and time.monotonic() - self._stopping_at > STOPPING_S:
+            raise Interrupted from error
+        limit = shown_s(common.storage_s)
+        if lasted_s > common.storage_s:
+            raise StorageAway(
+                f"{error}; gave up after {limit} (change it with {STORAGE_WAIT})"
+            ) from error
+        if lasted_s >= UNREPORTED_S and not self._said:
+            self._said = True
+            # reporting itself must not wait
+            with impatient():
+                common.report(f"waiting for the database, for up to {limit}: {error}")
+        end = time.monotonic() + self._pause_s * random.uniform(0.67, 1.33)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        while (left := end - time.monotonic()) > 0:
+            if self._stopping_at is None and common.stop():
+                self._stopping_at = time.monotonic()
+                # further attempts come soon
+                self._pause_s = CHECK_S
+                return
+            time.sleep(min(left, CHECK_S))
 
-
-def _pause(seconds: float, stopping_at: float | None) -> float | None:
-    """Lets time pass until a request to stop; returns when that came. Later pauses are short."""
-    if stopping_at is not None:
-        time.sleep(min(seconds, 1.0))
-        return stopping_at
-    end = time.monotonic() + seconds
-    while not waits().stop():
-        left = end - time.monotonic()
-        if left <= 0:
-            return None
-        time.sleep(min(left, CHECK_S))
-    return time.monotonic()
+    def over(self) -> None:
+        if self._said:
+            lasted = shown_s(time.monotonic() - self._began)
+            waits().report_end(f"the database is back after {lasted}: '{self._where}'")
 
 
 class Enduring(Protocol):

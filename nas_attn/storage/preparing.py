@@ -18,7 +18,7 @@ from nas_attn.storage.tables import SCHEMA_VERSIONS, VERSION_TABLE, metadata
 from nas_attn.system.waiting import Wait, locked
 
 # "nas_attn"
-_ADVISORY_LOCK = 0x6E61735F6174746E
+_LOCK = 0x6E61735F6174746E
 _WAL_PATIENCE_S = 30.0
 # limit for a process to make the tables; thousands of studies need a few seconds
 _PATIENCE_S = 300.0
@@ -95,72 +95,46 @@ def creation_lock(connector: Connector) -> Iterator[None]:
     Raises Interrupted: the search is asked to stop.
     """
     with Wait(f"the tables of '{connector}', which another process makes") as wait:
-        if not connector.is_sqlite:
-            connection = connector.endure(lambda: _locked_connection(connector, wait))
-            try:
-                wait.over()
+        if connector.is_sqlite:
+            file = Path(str(connector.url.database))
+            with locked(file.with_name(f".{file.name}.lock"), wait, _PATIENCE_S) as mine:
+                if not mine:
+                    raise _stuck(connector)
                 yield
-            finally:
-                # a cut connection has freed its lock
-                with suppress(SQLAlchemyError):
-                    connection.close()
             return
-        file = Path(str(connector.url.database))
-        with locked(file.with_name(f".{file.name}.lock"), wait, _PATIENCE_S) as holder:
-            if holder:
-                raise _stuck(connector, holder)
+        connection = connector.endure(lambda: _locked_connection(connector, wait))
+        try:
+            wait.over()
             yield
+        finally:
+            # a cut connection has freed its lock
+            with suppress(SQLAlchemyError):
+                connection.close()
 
 
 def _locked_connection(connector: Connector, wait: Wait) -> sa.Connection:
     """A connection in a transaction that holds the advisory lock; closing it ends both. A session's
     lock would be lost behind PgBouncer, which gives the session to another client.
     """
+    deadline = time.monotonic() + _PATIENCE_S
     with connector.errors():
         connection = connector.engine.connect()
         try:
-            _take_advisory_lock(connection, connector, wait)
+            while not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))):
+                if time.monotonic() > deadline:
+                    raise _stuck(connector)
+                # Who waits gives its server connection back: PgBouncer has few, and the holder
+                # needs more.
+                connection.rollback()
+                wait.pause(0.05)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _take_advisory_lock(connection: sa.Connection, connector: Connector, wait: Wait) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not connection.scalar(
-        sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}
-    ):
-        if time.monotonic() > deadline:
-            raise _stuck(connector, _advisory_holder(connection))
-        # Who waits gives its server connection back: PgBouncer has few, and the holder needs more.
-        connection.rollback()
-        wait.pause(0.05, lambda: _advisory_holder(connection))
-        connection.rollback()
-
-
-def _advisory_holder(connection: sa.Connection) -> str:
-    """The server's process that holds the lock, and its client."""
-    query = """
-        SELECT
-            a.pid,
-            coalesce(a.client_addr::text, 'this machine'),
-            a.application_name,
-            a.xact_start::timestamp(0)
-        FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-        WHERE l.locktype = 'advisory' AND l.granted
-            AND (l.classid::bigint << 32 | l.objid::bigint) = :key
-    """
-    row = connection.execute(sa.text(query), {"key": _ADVISORY_LOCK}).one_or_none()
-    if row is None:
-        return "a connection that has just ended"
-    pid, client, name, since = row
-    return f"the server's process {pid} for {name or 'a client'} on {client}, since {since}"
-
-
-def _stuck(connector: Connector, holder: str) -> StorageError:
-    what = (
-        f"storage '{connector}': its tables are being made or read by {holder}, which does not"
-        " finish"
+def _stuck(connector: Connector) -> StorageError:
+    return StorageError(
+        f"storage '{connector}': another process makes or reads its tables, and does not finish:"
+        " continue it (kill -CONT), or end it, then try again"
     )
-    return StorageError(f"{what}: continue it (kill -CONT), or end it, then try again")

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-
-from nas_attn.system.processes import is_stopped, owner_name, owner_shown
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -136,9 +134,9 @@ class Wait:
     def __exit__(self, *error: object) -> None:
         self.over()
 
-    def pause(self, seconds: float, who: Callable[[], str]) -> None:
+    def pause(self, seconds: float, who: Callable[[], str] = str) -> None:
         """Lets some time pass, or raises Interrupted. `who` names the holder of what it waits for,
-        or why it is not there, when this is reported.
+        or why it is not there, when this is reported; empty: nobody knows.
         """
         end = time.monotonic() + seconds
         while True:
@@ -152,9 +150,8 @@ class Wait:
         if now >= self._next:
             self._next = now + AGAIN_S
             self._spoke = True
-            self._waits.report(
-                f"waiting for {self._what}, {now - self._began:.0f} s so far: {who()}"
-            )
+            sentence = f"waiting for {self._what}, {now - self._began:.0f} s so far"
+            self._waits.report(": ".join(filter(None, (sentence, who()))))
 
     def over(self) -> None:
         """Ends the wait; the next pause begins another one."""
@@ -166,45 +163,21 @@ class Wait:
         self._spoke = False
 
 
-class Patience:
-    """Time limits of the waits for a lock's holders. Each has its own, since a lock that passes
-    from one to the next is in use.
-    """
-
-    def __init__(self, living_s: float) -> None:
-        self._living_s = living_s
-        self._since: dict[tuple[str, bool], float] = {}
-
-    def over(self, owners: Collection[str]) -> bool:
-        """Whether the time is over for all owners. An owner that cannot be seen counts as alive."""
-        now = time.monotonic()
-        states = [(owner, is_stopped(owner)) for owner in owners]
-        self._since = {state: self._since.get(state, now) for state in states}
-        limits = {True: STOPPED_S, False: self._living_s}
-        return all(now - since >= limits[stopped] for (_, stopped), since in self._since.items())
-
-
 @contextmanager
-def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
-    """Holds a lock file, which is freed when its holder ends. Yields "", or the holder it waited
-    for in vain. Interrupted, OSError.
+def locked(path: Path, wait: Wait, limit_s: float) -> Iterator[bool]:
+    """Holds a lock file, which is freed when its holder ends. Yields whether it is held: not if the
+    time was over first. Interrupted, OSError.
     """
     lock = file_lock(path)
-    patience = Patience(living_s)
+    end = time.monotonic() + limit_s
     while not taken(lock):
-        owner = _owner_in(path)
-        if patience.over([owner]):
-            yield owner_shown(owner)
+        if time.monotonic() > end:
+            yield False
             return
-        wait.pause(LOCK_POLL_S, lambda: owner_shown(_owner_in(path)))
+        wait.pause(LOCK_POLL_S)
     try:
-        with path.open("r+b", buffering=0) as file:
-            # on Windows nobody can read or write the locked first byte
-            file.seek(1)
-            file.write(owner_name().encode())
-            file.truncate()
         wait.over()
-        yield ""
+        yield True
     finally:
         give_back(lock)
 
@@ -233,13 +206,3 @@ def give_back(lock: FileLock) -> None:
     with suppress(OSError):
         Path(lock.lock_file).unlink()
     lock.release()
-
-
-def _owner_in(path: Path) -> str:
-    """The holder of a lock; empty if it cannot be read."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(1)
-            return file.read().decode()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -84,7 +84,7 @@ def test_tables_that_are_gone(table: Path) -> None:
             database.execute(f"DROP TABLE {name}")
     database.close()
     for action in ("ask", "trials", "open"):
-        with pytest.raises(StorageError, match=r"\(no such table: .*put it back") as error:
+        with pytest.raises(StorageError, match=r"no such table: .*put it back") as error:
             ACTIONS[action](opened)
         assert "\n" not in str(error.value)
 

@@ -25,7 +25,6 @@ OF_ITSELF = {
     "check_backup",
     "close",
     "creating",
-    "fold_log",
     "is_local",
     "outage",
     "path",

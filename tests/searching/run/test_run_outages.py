@@ -219,7 +219,7 @@ def test_a_file_that_others_lock(table: Path, monkeypatch: pytest.MonkeyPatch) -
 
     ended, lines = work(opened, act)
     assert ended == "complete", lines
-    assert sum("another program keeps the file locked" in line for line in lines) == 1, lines
+    assert sum("database is locked" in line for line in lines) == 1, lines
     check_whole(opened, table)
 
 
