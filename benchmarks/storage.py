@@ -174,10 +174,10 @@ def _proposals(opened: Any) -> None:
     from nas_attn.searching.phases.screening import Search
     from nas_attn.searching.worker.worker import Worker
     from nas_attn.training.plan import study_plan
-    from nas_attn.training.workbench import Benches, Host, Workplace
+    from nas_attn.training.workbench import Benches, Workplace
 
-    host = Host("benchmark", opened.folder, "cpu")
-    benches = Benches(Workplace(opened.store, opened.artifacts, host), study_plan(opened.store))
+    workplace = Workplace(opened.store, opened.artifacts, "benchmark", opened.folder, "cpu")
+    benches = Benches(workplace, study_plan(opened.store))
     worker = Worker(opened, benches, stop=lambda: False, say=print)
     search = Search(worker)
     for which in ("first", "second", "third"):

@@ -106,10 +106,11 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
             time_limit_s=order.left_s,
             say=say,
             stop=stop,
+            only=order.only,
         )
         with suppress(KeyboardInterrupt):
             count = order.workers or effort.workers or usual_workers(opened, effort.device)
-            ended = run_workers(opened, count, options, only=order.only)
+            ended = run_workers(opened, count, options)
     if ended is None:
         echo(f"stopped at once; go on with: {order.again}", err=True)
         raise typer.Exit(INTERRUPTED)

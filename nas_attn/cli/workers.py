@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,7 +32,7 @@ from nas_attn.errors import (
 
 if TYPE_CHECKING:
     from nas_attn.answer.workers import WorkerView
-    from nas_attn.searching.run.worker_process import WorkerSettings
+    from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.worker.ending import Ending
     from nas_attn.storage.opening import OpenStudy
 
@@ -43,12 +43,6 @@ WAIT_FOR_WORKERS_S = 300.0
 def worker(
     context: Context,
     study: StudyName = None,
-    sharing: Annotated[
-        int, Option(min=1, help="Number of workers that share the memory of this machine.")
-    ] = 1,
-    per_gpu: Annotated[
-        int, Option(min=1, help="Number of workers that share the memory of this GPU.")
-    ] = 1,
     time: Time = None,
     threads: Threads = None,
     device: Device = "auto",
@@ -61,99 +55,70 @@ def worker(
 
     Several GPUs and machines: docs/how-to/run-anywhere.md
     """
-    from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
+    from nas_attn.searching.run.taking_part import Options
+    from nas_attn.searching.run.worker_process import told as told_here
     from nas_attn.searching.worker.ending import Ending, Report
     from nas_attn.searching.worker.stopping import interruptible
 
     seconds = clock(time)
-    given = settings_given()
-    told = given or WorkerSettings(
-        device=device,
-        threads=threads,
-        time_limit_s=seconds,
-        sharing=max(sharing, per_gpu),
-        per_gpu=per_gpu,
-    )
-    if given is not None:
-        context.trust = given.trusted
+    told = told_here()
+    name = "worker"
+    report = None
+    if told is not None:
+        name = told.name
+        report = Report(told.report)
+        context.trust = told.trusted
     stop = threading.Event()
 
     def say(line: str) -> None:
         # a log on a full disk ends no work
         with suppress(OSError):
             if not context.quiet:
-                echo(f"{told.name}: {line}", err=context.as_json)
+                echo(f"{name}: {line}", err=context.as_json)
 
+    options = Options(device, threads, seconds, say=say, stop=stop)
+    if told is not None:
+        options = replace(options, **told.options)
     quiet_optuna()
-    report = None
-    if told.report is not None:
-        report = Report(told.report)
     with (
         stopped_after(seconds, stop) as over,
-        interruptible(stop, say, orders=told.orders),
+        interruptible(stop, say, orders=told is not None),
         nullcontext() if report is None else report.takes_warnings(),
         # what an evaluator prints is not the result
         redirect_stdout(sys.stderr) if context.as_json else nullcontext(),
     ):
-        ended = _work(
-            lambda: study_named(context, study, runs_code=True),
-            told,
-            say=say,
-            stop=stop,
-            alone=given is not None or told.sharing > 1,
-        )
+        ended = _work(context, study, options, alone=told is not None)
     if ended is Ending.STOPPED and over.is_set():
         ended = Ending.TIME
     if context.as_json:
-        print_json({"worker": told.name, "ended": ended})
+        print_json({"worker": name, "ended": ended})
     else:
         say(f"done ({ended})")
     if report is not None:
         report.ended(ended)
 
 
-def _work(
-    find: Callable[[], OpenStudy],
-    told: WorkerSettings,
-    *,
-    say: Callable[[str], None],
-    stop: threading.Event,
-    alone: bool,
-) -> Ending:
-    """Takes part in the study that is found.
+def _work(context: Context, study: str | None, options: Options, *, alone: bool) -> Ending:
+    """Takes part in a study; why it ended.
 
     Args:
-        find: Opens the study.
-        told: The worker's settings.
-        say: Takes each line of progress.
-        stop: Ends the work after the current step.
+        context: The command's.
+        study: Its name; None: the only one.
+        options: Of each worker.
         alone: Whether this is one worker; else there are as many as is usual on the GPUs here.
-
-    Returns:
-        Why it ended.
 
     Raises:
         Exit: It was stopped at once.
     """
     from nas_attn.searching.run.local import run_workers
-    from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.worker.devices import gpus_for, usual_workers
-    from nas_attn.system.memory import Share
 
-    taking_part = Options(
-        device=told.device,
-        threads=told.threads,
-        time_limit_s=told.time_limit_s,
-        say=say,
-        stop=stop,
-        share=Share(machine=told.sharing, device=told.per_gpu),
-    )
     try:
-        opened = find()
+        opened = study_named(context, study, runs_code=True)
         workers = 1
-        if not alone and gpus_for(told.device):
-            workers = usual_workers(opened, told.device)
-        return run_workers(opened, workers, taking_part, only=told.only)
+        if not alone and gpus_for(options.device):
+            workers = usual_workers(opened, options.device)
+        return run_workers(opened, workers, options)
     except KeyboardInterrupt:
         # the second signal; the worker has said what is unfinished
         raise typer.Exit(INTERRUPTED) from None

@@ -25,7 +25,6 @@ from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import FEW_VALIDATED
 from nas_attn.recipe.tables import DATA_SETS, Kind, Load, data_sets_with, find_data_set
 from nas_attn.recipe.tasks import TASKS, Task
-from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import cores
 
 # mean and standard deviation per channel, on the scale 0 to 1
@@ -36,7 +35,7 @@ def load(
     section: DataSection,
     *,
     device: torch.device | str,
-    share: Share = SOLE_WORKER,
+    workers: int = 1,
     task: Task = TASKS["classification"],
 ) -> Dataset:
     """Reads images, splits them, and puts them on the device. Raises DataError: unknown name,
@@ -45,7 +44,7 @@ def load(
     Args:
         section: The recipe's data.
         device: Where batches go.
-        share: How many workers share the device and this machine.
+        workers: That share this machine.
         task: What is learnt from the images.
     """
     device = torch.device(device)
@@ -56,10 +55,10 @@ def load(
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
     if section.workers is None:
         # by default, processes that load or transform images for one worker
-        section = section.model_copy(update={"workers": max(1, cores() // share.machine)})
+        section = section.model_copy(update={"workers": max(1, cores() // workers)})
     parts = reader(section.name, task.labels)(section)
     if isinstance(parts, Samples):
-        parts = parts_of(parts, task.labels, section, device, share)
+        parts = parts_of(parts, task.labels, section, device, workers)
     if not isinstance(parts, Parts):
         raise DataError(
             f"data.name '{section.name}' returned {type(parts).__name__}: return"

@@ -41,7 +41,6 @@ from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, printa
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.sections import LARGEST_SIDE
 from nas_attn.recipe.tables import Kind
-from nas_attn.system.memory import Share
 from nas_attn.system.paths import user_path, whole_file
 
 # side of an image in pixels, where the recipe does not say it
@@ -57,7 +56,7 @@ MEMORY_SHARE = 0.25
 
 
 def parts_of(
-    listed: Samples, kind: Kind, section: DataSection, device: torch.device, share: Share
+    listed: Samples, kind: Kind, section: DataSection, device: torch.device, workers: int
 ) -> Parts:
     """Prepares the splits of images in files: their own; without these, a fifth of all is for the
     test. Raises DataError: an image or a class is missing, or a group is divided.
@@ -67,7 +66,7 @@ def parts_of(
         kind: What is known of them.
         section: The recipe's data.
         device: Where they go.
-        share: How many workers share it.
+        workers: That share this machine.
     """
     missing = _missing_test(listed, kind)
     if "validation" in listed.splits and section.validation is not None:
@@ -86,7 +85,7 @@ def parts_of(
     cut = _cut(section, train, kind)
 
     def ready(name: str) -> Samples:
-        return _prepared(listed.of_split(name), cut, section, device, share)
+        return _prepared(listed.of_split(name), cut, section, device, workers)
 
     def test() -> Samples:
         if missing:
@@ -176,7 +175,7 @@ def _cut(section: DataSection, train: Samples, kind: Kind) -> Cut:
 
 
 def _prepared(
-    files: Samples, cut: Cut, section: DataSection, device: torch.device, share: Share
+    files: Samples, cut: Cut, section: DataSection, device: torch.device, workers: int
 ) -> Samples:
     """Images that can be read, with their boxes as large as they are. Raises DataError: one cannot
     and is to be refused.
@@ -187,7 +186,7 @@ def _prepared(
     free = 0
     if device.type == "cuda":
         # for one worker's images
-        free = torch.cuda.mem_get_info(device)[0] // share.device
+        free = torch.cuda.mem_get_info(device)[0] // workers
     size = len(sources) * math.prod(cut.shape(sources[0])) * np.dtype(cut.dtype).itemsize
     made, pixels = _cached(files.root, sources, all_states, cut)
     named = (

@@ -48,7 +48,6 @@ from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import Arithmetic, Latency, Score
 from nas_attn.storage.rows import Lease, Run
 from nas_attn.storage.store import StudyStore
-from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.training.evaluators import (
     Evaluator,
     EvaluatorTrainer,
@@ -83,27 +82,21 @@ Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """The worker of a workbench."""
-
-    # unique name of the worker, for leases
-    owner: str
-    folder: Path
-    # `auto`, `cpu`, `cuda`, `cuda:1`
-    device: str = "auto"
-    share: Share = SOLE_WORKER
-    # intra-op threads; None: the recipe's, or a share of the cores
-    threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Workplace:
     """What all workbenches of one worker have in common."""
 
     store: StudyStore
     artifacts: ArtifactStore
-    host: Host
-    # Replaces the recipe's evaluator: a Python object that was given to `na.search`.
+    # unique name of the worker, for leases
+    owner: str
+    folder: Path
+    # `auto`, `cpu`, `cuda`, `cuda:1`
+    device: str = "auto"
+    # that share this machine
+    workers: int = 1
+    # intra-op threads; None: the recipe's, or a share of the cores
+    threads: int | None = None
+    # replaces the recipe's evaluator: a Python object that was given to `na.search`
     evaluator: Evaluator | None = None
 
 
@@ -144,9 +137,10 @@ class Benches:
             same = data_of(bench.task).section(bench.recipe) == section
             if same and bench.dataset is not None:
                 return bench.dataset
-        host = self.workplace.host
-        dataset = reading.load(recipe, device=pick_device(host.device), share=host.share)
-        keep_or_compare(self.workplace.store, recipe, dataset)
+        place = self.workplace
+        device = pick_device(place.device)
+        dataset = reading.load(recipe, device=device, workers=place.workers)
+        keep_or_compare(place.store, recipe, dataset)
         return dataset
 
 
@@ -163,23 +157,22 @@ class Workbench:
     ) -> None:
         """`plan`: of the training protocol; `dataset`: None if an evaluator brings its own."""
         recipe = plan.recipe
-        host = workplace.host
         self.plan = plan
         self.recipe = recipe
         self.dataset = dataset
         self.protocol = protocol
         self.store = workplace.store
         self._artifacts = workplace.artifacts
-        self._folder = host.folder
-        self.device = pick_device(host.device)
+        self._folder = workplace.folder
+        self.device = pick_device(workplace.device)
         execution_on(recipe.training, self.device)
         self.task = tasks.of(recipe)
         measures = protocol == SEARCH and "latency" in wanted(recipe)
         self.measurer: Measurer | None = None
         if measures:
             images = calibration(recipe, dataset)
-            self.measurer = Measurer(plan, self.store, owner=host.owner, images=images)
-        threads = threads_for(recipe.training, host.threads, workers=host.share.machine)
+            self.measurer = Measurer(plan, self.store, owner=workplace.owner, images=images)
+        threads = threads_for(recipe.training, workplace.threads, workers=workplace.workers)
         evaluator = workplace.evaluator or evaluator_of(recipe)
         # an evaluator computes as it wants
         self.arithmetic: Arithmetic | None = None
@@ -197,7 +190,7 @@ class Workbench:
         self._trainer: StudyTrainer | EvaluatorTrainer = self._own
         if evaluator is not None:
             self._trainer = EvaluatorTrainer(
-                evaluator, folder=host.folder, device=str(self.device), threads=threads.number
+                evaluator, folder=workplace.folder, device=str(self.device), threads=threads.number
             )
         # The backbone whose weights are kept.
         self._kept: tuple[int, Choice | None] = (-1, None)

@@ -23,7 +23,6 @@ from nas_attn.errors import DataError, RecipeError
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Augment, DataSection
 from nas_attn.recipe.tasks import TASKS
-from nas_attn.system.memory import Share
 from nas_attn.training.tasks.data import data_of
 from nas_attn.training.trainer import check_trainings
 
@@ -387,11 +386,11 @@ def test_workers_of_one_machine_share_its_cores_for_loading(
 ) -> None:
     monkeypatch.setattr("nas_attn.data.loading.cores", lambda: 16)
 
-    def processes(share: Share, **section: Any) -> int:
+    def processes(workers_here: int, **section: Any) -> int:
         settings = DataSection(name="digits-8x8", **section)
-        return loading.load(settings, device="cpu", share=share).train.workers
+        return loading.load(settings, device="cpu", workers=workers_here).train.workers
 
-    assert processes(Share()) == 16
-    assert processes(Share(machine=4, device=2)) == 4
-    assert processes(Share(machine=32)) == 1
-    assert processes(Share(machine=4), workers=7) == 7
+    assert processes(1) == 16
+    assert processes(4) == 4
+    assert processes(32) == 1
+    assert processes(4, workers=7) == 7

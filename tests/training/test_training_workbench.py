@@ -23,7 +23,7 @@ from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
 from nas_attn.storage.opening import OpenStudy, open_study
 from nas_attn.training.plan import study_plan
-from nas_attn.training.workbench import Benches, Host, Workplace
+from nas_attn.training.workbench import Benches, Workplace
 
 RECIPE = """
 name = "tiny"
@@ -201,7 +201,7 @@ def test_given_weights_are_read_once_for_all_runs_of_a_backbone(tiny: Path) -> N
     given = {"start": "pretrained", "weights": "mine.pt"}
     recipe = load_recipe("tiny.toml", overrides={"training": given, "target": given})
     opened = beginning.begin(recipe, f"sqlite:///{tiny}/nas_attn.db")
-    workplace = Workplace(opened.store, opened.artifacts, Host("test", opened.folder, "cpu"))
+    workplace = Workplace(opened.store, opened.artifacts, "test", opened.folder, "cpu")
     bench = Benches(workplace, study_plan(opened.store)).search
     other = parse("backbone=resnet8(width=4)").assignments[0].choice
     for choice in (None, other):

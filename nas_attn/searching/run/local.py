@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from nas_attn.errors import (
@@ -20,14 +20,13 @@ from nas_attn.errors import (
     UserError,
 )
 from nas_attn.searching.run.taking_part import Options, work
-from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
-from nas_attn.searching.worker.devices import devices_of, shares_of
+from nas_attn.searching.run.worker_process import TOLD, Told, start_worker
+from nas_attn.searching.worker.devices import devices_of
 from nas_attn.searching.worker.ending import Ending, Reading
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.trial_book import TrialBook
 from nas_attn.system.processes import apart
-from nas_attn.training.numerics import cores_for
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C
 WORKERS_GRACE_S = 60.0
@@ -78,9 +77,7 @@ class Child:
         return status
 
 
-def run_workers(
-    opened: OpenStudy, workers: int, options: Options, *, only: str | None = None
-) -> Ending:
+def run_workers(opened: OpenStudy, workers: int, options: Options) -> Ending:
     """Runs workers, which share the cores and the GPUs, until the study is complete or
     `options.stop` is set.
 
@@ -88,7 +85,6 @@ def run_workers(
         opened: the study.
         workers: one works in this process, several in processes of their own.
         options: of each.
-        only: a purpose of runs; None: all.
 
     Returns:
         Why they ended.
@@ -97,25 +93,19 @@ def run_workers(
         NasAttnError: what stopped them all.
     """
     if workers == 1:
-        return work(opened, options, only=only)
-    told = WorkerSettings(
-        threads=options.threads, time_limit_s=options.time_limit_s, only=only, orders=True
-    )
-    devices = devices_of(options.device, workers)
+        return work(opened, options)
+    told = {name: getattr(options, name) for name in TOLD} | {"workers": workers}
     children: list[Child] = []
     with tempfile.TemporaryDirectory(
         prefix="nas_attn-workers-", ignore_cleanup_errors=True
     ) as reports:
-        for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
-            its = replace(
-                told,
-                name=f"worker {number}",
-                device=device,
-                sharing=share.machine,
-                per_gpu=share.device,
-                report=str(Path(reports, f"{number}.jsonl")),
-            )
-            children.append(_start(opened, its))
+        for number, device in enumerate(devices_of(options.device, workers), 1):
+            report = Path(reports, f"{number}.jsonl")
+            its = Told(f"worker {number}", str(report), told | {"device": device})
+            # Apart, so that Ctrl-C reaches the workers through us, once.
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            process = start_worker(opened, its, **pipes, **apart())
+            children.append(Child(its.name, process, Orders(process.stdin), Reading(report)))
         return _attend(children, options, lambda: _can_be_resumed(opened))
 
 
@@ -170,17 +160,6 @@ def _of_all(endings: Collection[Ending]) -> Ending:
     """
     order = (Ending.EXHAUSTED, Ending.COMPLETE, Ending.TIME)
     return next(ending for ending in order if ending in endings)
-
-
-def _start(opened: OpenStudy, told: WorkerSettings) -> Child:
-    environment = told.environment(opened.database.url)
-    environment["OMP_NUM_THREADS"] = str(told.threads or cores_for(told.sharing))
-    assert told.report is not None
-    report = Path(told.report)
-    # Apart, so that Ctrl-C reaches the workers through us, once.
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = start_worker(opened.store.name, environment, **pipes, **apart())
-    return Child(told.name, process, Orders(process.stdin), Reading(report))
 
 
 def _read(child: Child, say: Callable[[str], None]) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+
+import torch
 
 from nas_attn.answer.reading import answer
 from nas_attn.answer.snapshot import CandidateView
@@ -23,21 +25,19 @@ from nas_attn.searching.phases.retraining import Retraining
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.phases.testing import Testing, Validation
 from nas_attn.searching.prepare.baselines import enqueue_first
-from nas_attn.searching.worker.devices import on_device
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import Presence
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.opening import OpenStudy, renewed
 from nas_attn.storage.records import Score
-from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.evaluators import Evaluator
 from nas_attn.training.numerics import intra_op_threads
 from nas_attn.training.plan import study_plan
 from nas_attn.training.starts import pick_device
-from nas_attn.training.workbench import Benches, Host, Workplace
+from nas_attn.training.workbench import Benches, Workplace
 
 OVER = (Ending.COMPLETE, Ending.EXHAUSTED)
 """Endings of a study that has nothing left to do."""
@@ -51,16 +51,19 @@ class Options:
     # intra-op threads; None: chosen by measuring
     threads: int | None = None
     time_limit_s: float | None = None
+    # `validate` or `retrain`: only these runs; None: all
+    only: str | None = None
+    # on this machine, which share its cores
+    workers: int = 1
     say: Callable[[str], None] = print
     stop: threading.Event = field(default_factory=threading.Event)
     # replaces the recipe's evaluator (a Python object given to `na.search`)
     evaluator: Evaluator | None = None
-    share: Share = SOLE_WORKER
 
 
-def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> Ending:
-    """Takes part in a study, `only` in its runs of a purpose; returns why it ended. Raises
-    StudyError: it is still taking over what another study has.
+def work(opened: OpenStudy, options: Options) -> Ending:
+    """Takes part in a study; returns why it ended. Raises StudyError: it is still taking over what
+    another study has.
     """
     if opened.store.settings.taking_over is not None:
         name = opened.store.name
@@ -68,22 +71,22 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> End
             f"study '{name}' has not taken over all of '{opened.store.settings.taking_over}':"
             f" nas-attn resume {name}"
         )
-    if only is None and opened.recipe.target_is_open:
+    if options.only is None and opened.recipe.target_is_open:
         ended = _find_length(opened, options)
         if ended is not Ending.COMPLETE:
             return ended
         opened = _with_its_length(opened)
-    return _take_part(opened, options, only)
+    return _take_part(opened, options)
 
 
-def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
+def _take_part(opened: OpenStudy, options: Options) -> Ending:
     """The same for a study of which it is known how long its target trains."""
 
     def carry_out(worker: Worker) -> Ending:
         validation = Validation(worker)
         retraining = Retraining(worker)
         for source in (validation, retraining):
-            if only == source.purpose:
+            if options.only == source.purpose:
                 return worker.run([source])
         enqueue_first(opened)
         phases: list[TaskSource] = [
@@ -108,7 +111,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
         keep = opened.recipe.storage.keep_weights
         # one sweep for all workers that end together
         state = f"{keep} {opened.store.state()}"
-        over = only is None and ended in OVER
+        over = options.only is None and ended in OVER
         if over and keep != "all" and opened.store.settings.swept != state:
             sweep_weights(opened, current or answer(opened.store), keep)
             opened.store.set(swept=state)
@@ -133,17 +136,26 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
     """
     began = time.monotonic()
     folder = opened.make_folder()
-    host = Host(owner_name(), folder, options.device, options.share, options.threads)
+    owner = owner_name()
     ended = Ending.STOPPED
     device = pick_device(options.device)
-    presence = Presence(opened, host.owner, str(device), options.stop)
+    presence = Presence(opened, owner, str(device), options.stop)
     with (
         presence.shown(),
         suppress(Interrupted),
         intra_op_threads(1),
-        on_device(device, options.share),
+        torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
     ):
-        workplace = Workplace(opened.store, opened.artifacts, host, options.evaluator)
+        workplace = Workplace(
+            opened.store,
+            opened.artifacts,
+            owner,
+            folder,
+            options.device,
+            options.workers,
+            options.threads,
+            options.evaluator,
+        )
         benches = Benches(workplace, study_plan(opened.store))
         deadline = None
         if options.time_limit_s is not None:

@@ -6,73 +6,63 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nas_attn.errors import StudyError
+from nas_attn.storage.opening import OpenStudy
 from nas_attn.system.environment import STORAGE, WORKER, take_worker_settings
 from nas_attn.system.importing import trusts
+from nas_attn.training.numerics import cores_for
 
-# makes a process print the same everywhere
-UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+# options in JSON's types, which a worker process has from the one that starts it
+TOLD = ("device", "threads", "time_limit_s", "only", "workers")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """Settings of a worker process. They are in its environment, since all users can read a command
-    line.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a worker process is told by the one that starts it. It is in its environment, since all
+    users can read a command line. Its standard input then says when to stop (`stopping.Orders`).
     """
 
     # shown before each line
-    name: str = "worker"
-    device: str = "auto"
-    # intra-op threads; None: the fastest number
-    threads: int | None = None
-    time_limit_s: float | None = None
-    # `validate` or `retrain`: only these runs; None: all
-    only: str | None = None
-    # workers on this machine
-    sharing: int = 1
-    # workers on this GPU
-    per_gpu: int = 1
+    name: str
+    # the file for its report (`ending.Report`)
+    report: str
+    # TOLD -> value
+    options: Mapping[str, Any]
     # whether it may run code that the study names
     trusted: bool = field(default_factory=trusts)
-    # whether its standard input says when to stop (`stopping.Orders`)
-    orders: bool = False
-    # the file for its report (`ending.Report`); None: nobody reads it
-    report: str | None = None
-
-    def environment(self, url: str) -> dict[str, str]:
-        """Variables to add to the process's environment; `url` is the database's."""
-        return {STORAGE: url, WORKER: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
 
 
-def worker_command(study: str, flags: Sequence[str] = ()) -> list[str]:
+def start_worker(opened: OpenStudy, told: Told, **options: Any) -> subprocess.Popen[bytes]:
+    """Starts a worker; `options` as of Popen."""
+    threads = told.options["threads"] or cores_for(told.options["workers"])
+    variables = {
+        **os.environ,
+        STORAGE: opened.database.url,
+        WORKER: json.dumps(asdict(told)),
+        "OMP_NUM_THREADS": str(threads),
+        # it prints the same everywhere, at once
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+    }
     # -P: a random.py or torch.py in the working folder does not replace the library's. Modules that
     # the recipe names are found there all the same (`importing.load_object`).
-    return [sys.executable, "-P", "-m", "nas_attn", "worker", study, *flags]
+    command = [sys.executable, "-P", "-m", "nas_attn", "worker", opened.store.name]
+    return subprocess.Popen(command, stderr=subprocess.STDOUT, env=variables, **options)
 
 
-def start_worker(
-    study: str, environment: Mapping[str, str], **options: Any
-) -> subprocess.Popen[bytes]:
-    """Starts a worker with more in its environment; `options` as of Popen."""
-    variables = {**os.environ, **environment}
-    return subprocess.Popen(
-        worker_command(study), stderr=subprocess.STDOUT, env=variables, **options
-    )
-
-
-def settings_given() -> WorkerSettings | None:
-    """Settings of this process, given once; None if a person started it; StudyError if the variable
+def told() -> Told | None:
+    """What this process was told, once; None if a person started it; StudyError if the variable
     holds something else.
     """
     text = take_worker_settings()
     if text is None:
         return None
     try:
-        return WorkerSettings(**json.loads(text))
+        return Told(**json.loads(text))
     except (ValueError, TypeError):
         raise StudyError(
             f"{WORKER} holds no settings of a worker: remove it from the environment"

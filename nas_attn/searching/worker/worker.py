@@ -157,7 +157,7 @@ class Worker:
         self._at = at
         self.opened = opened
         self.benches = benches
-        self.owner = benches.workplace.host.owner
+        self.owner = benches.workplace.owner
         self.stop = stop
         self.say = say
         self._deadline = deadline

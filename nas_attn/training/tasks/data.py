@@ -13,7 +13,6 @@ from nas_attn.recipe.recipe import DataSection, Recipe
 from nas_attn.recipe.sections import height_and_width
 from nas_attn.recipe.tables import find_data_set
 from nas_attn.recipe.task import EXTERNAL, InputProposal, Task
-from nas_attn.system.memory import SOLE_WORKER, Share
 from nas_attn.training.tasks.detection import fixed_side, usual_side
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class TaskData:
         return section.model_copy(update=changed)
 
     def load(
-        self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
+        self, recipe: Recipe, *, device: torch.device | str, workers: int = 1
     ) -> Dataset | None:
         """The recipe's data; None if an evaluator brings its own. DataError if they cannot be
         loaded.
@@ -79,7 +78,7 @@ class TaskData:
         section = self.section(recipe)
         if not recipe.may_resplit:
             section = section.model_copy(update={"resplit": False})
-        return loading.load(section, device=device, share=share, task=self.task)
+        return loading.load(section, device=device, workers=workers, task=self.task)
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         """Shape of a network's input, (C, H, W), and number of classes, if `load` gives None."""
@@ -226,7 +225,7 @@ class ReadElsewhere(ImagesWithBoxes):
 
     @override
     def load(
-        self, recipe: Recipe, *, device: torch.device | str, share: Share = SOLE_WORKER
+        self, recipe: Recipe, *, device: torch.device | str, workers: int = 1
     ) -> Dataset | None:
         return None
 

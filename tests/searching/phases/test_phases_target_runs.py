@@ -311,7 +311,7 @@ def dying(*arguments, **named):
 
 setattr(owner, name, dying)
 opened = open_study("killed", url)
-taking_part.work(opened, taking_part.Options(device="cpu", say=lambda line: None), only="validate")
+taking_part.work(opened, taking_part.Options(device="cpu", say=lambda line: None, only="validate"))
 """
 
 

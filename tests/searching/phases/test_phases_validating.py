@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,5 +65,5 @@ def test_a_test_whose_runs_an_earlier_version_withdrew_ends(table: Path) -> None
             "UPDATE nas_run SET state = 'withdrawn' WHERE purpose = 'validate' AND seed % 2 = 0"
         )
     assert unfinished(opened.store)
-    assert taking_part.work(opened, quiet, only=VALIDATE) == "complete"
+    assert taking_part.work(opened, replace(quiet, only=VALIDATE)) == "complete"
     assert not unfinished(opened.store)

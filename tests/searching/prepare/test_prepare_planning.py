@@ -107,7 +107,7 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     )
     testing.begin(opened, tested)
     assert (
-        taking_part.work(opened, taking_part.Options(say=lambda line: None), only="validate")
+        taking_part.work(opened, taking_part.Options(say=lambda line: None, only="validate"))
         == "complete"
     )
 

@@ -1,4 +1,4 @@
-"""The devices of workers: GPUs in turn, and how many share one."""
+"""The devices of workers: GPUs in turn, and how many workers there are."""
 
 from __future__ import annotations
 
@@ -13,20 +13,12 @@ from stubbed_cuda import StubbedCuda
 from nas_attn.recipe.reading import load_recipe
 from nas_attn.searching.worker import devices
 from nas_attn.storage.opening import create_study
-from nas_attn.system.memory import Share
 
 
 def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     chosen = devices.devices_of("auto", 5)
     assert chosen == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
-    assert devices.shares_of(chosen) == [
-        Share(5, 3),
-        Share(5, 2),
-        Share(5, 3),
-        Share(5, 2),
-        Share(5, 3),
-    ]
     assert devices.devices_of("cuda:1", 2) == ["cuda:1", "cuda:1"]
     assert devices.devices_of("cpu", 2) == ["cpu", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
