@@ -80,7 +80,7 @@ class MadeStudy:
         self.rng = np.random.default_rng(seed)
         self.hard = self.rng.random(IMAGES)
         self.trials = 0
-        lease = self.store.acquire("trial", owner="test", ttl_s=600)
+        lease = self.store.acquire("trial", owner="test")
         assert lease is not None
         self.lease = lease
 

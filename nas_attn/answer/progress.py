@@ -186,7 +186,7 @@ def _runs(counts: Counts, purposes: Sequence[str], *states: str) -> int:
 
 
 def narrowing(store: StudyStore) -> bool:
-    return any(lease.resource == NARROW for lease in store.leases(released=False))
+    return bool(store.held(NARROW))
 
 
 def _left_s(opened: OpenStudy, counts: Counts, open_: int) -> float | None:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import FormerWorker, WorkerRow
+from nas_attn.storage.work import SILENT_S
 from nas_attn.system.processes import is_dead, machine_and_pid
-
-# a worker is silent after this time; it renews its leases four times as often
-SILENT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +19,18 @@ class WorkerView:
     machine: str
     pid: str
     device: str
-    # `working`, `waiting`, `silent` (for longer than its leases last) or `gone` (its process has
-    # died)
+    # `working`, `waiting`, `silent` (others take its work over) or `gone` (its process has died)
     state: str
     doing: str
     waiting: str
     at_it_s: float
     silent_s: float
     here_s: float
+
+    @property
+    def works(self) -> bool:
+        """Whether it is at work, as far as is known."""
+        return self.state in ("working", "waiting")
 
 
 @dataclass(frozen=True, slots=True)

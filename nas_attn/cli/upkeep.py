@@ -78,14 +78,15 @@ def _once(context: Context, opened: OpenStudy) -> None:
     from nas_attn.system.wrapping import LABEL_COLUMNS
 
     now = overview(opened)
-    held = _leases(opened)
     same = constants_now(opened.store, opened.recipe)
-    next_step = _next_step(opened, now, leased=any(lease["state"] == "held" for lease in held))
+    next_step = _next_step(opened, now)
     if context.as_json:
         progress = now.progress.as_json()
         more = {
             **asdict(now),
-            "leases": held,
+            "leases": [
+                {"work": lease.resource, "owner": lease.owner} for lease in opened.store.held()
+            ],
             "constants": [plain_json(constant) for constant in same],
             "next": next_step.command or None,
         }
@@ -108,7 +109,7 @@ def _once(context: Context, opened: OpenStudy) -> None:
         show_command(out, next_step.command, indent=" " * LABEL_COLUMNS)
 
 
-def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line:
+def _next_step(opened: OpenStudy, now: Overview) -> Line:
     """The next command: to look at the answer, or to go on. It needs no statistical model, unless
     it has to be known whether one more round of seeds is worth its time.
     """
@@ -117,7 +118,7 @@ def _next_step(opened: OpenStudy, now: Overview, *, leased: bool) -> Line:
     at = at_storage(opened.url)
     name = opened.store.name
     show = f"nas-attn show {name}{at}"
-    if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
+    if any(worker.works for worker in now.workers):
         return Line("the answer so far:", "Next", show)
     if not is_unfinished(opened, now.progress):
         return Line("the answer:", "Next", show)
@@ -187,30 +188,6 @@ def _prose(text: str, width: int | None) -> Text:
     for line in text.splitlines():
         lines += wrapped(line, width) if line else [""]
     return Text("\n".join(lines) + ("\n" if text.endswith("\n") else ""))
-
-
-def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
-    """The leases, with their holders."""
-    from nas_attn.system.processes import is_dead, machine_and_pid
-
-    clock = opened.database.now()
-    leases = []
-    for row in opened.store.leases(released=False):
-        state = "expired" if row.state == "held" and row.expires_at < clock else row.state
-        if is_dead(row.owner, local=opened.store.is_local):
-            state = "worker gone"
-        pid = machine_and_pid(row.owner)[1]
-        left = round(row.expires_at - clock)
-        leases.append(
-            {
-                "work": row.resource,
-                "state": state,
-                "owner": row.owner,
-                "pid": pid,
-                "expires_in_s": left,
-            }
-        )
-    return leases
 
 
 def backup(

@@ -162,4 +162,4 @@ def stop(
 def _working(opened: OpenStudy) -> list[WorkerView]:
     from nas_attn.answer.workers import workers_of
 
-    return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
+    return [worker for worker in workers_of(opened) if worker.works]

@@ -29,7 +29,6 @@ from nas_attn.recipe.reading import write_toml
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.report import columns, html
 from nas_attn.storage.artifacts import mark
-from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.importing import installing
@@ -69,12 +68,11 @@ def track(opened: OpenStudy, answer: Answer) -> None:
     """
     if not opened.recipe.log.to:
         return
-    release_dead(opened.store, LEASE)
-    lease = opened.store.acquire(LEASE, owner=owner_name(), ttl_s=TTL_S)
+    lease = opened.store.acquire(LEASE, owner=owner_name())
     if lease is None:
         # another worker does it
         return
-    with LeaseKeeper(opened.store, lease):
+    with opened.store.holding(lease):
         runs = [*ended_runs(opened.store), _tracked_answer(opened.store, answer)]
         for name in opened.recipe.log.to:
             try:

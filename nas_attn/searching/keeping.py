@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -18,20 +17,16 @@ from nas_attn.answer.reading import answer
 from nas_attn.answer.workers import workers_of
 from nas_attn.errors import OperationError, StudyError, several, shorten
 from nas_attn.storage.artifacts import (
-    ArtifactStore,
-    FolderArtifacts,
     OnlyOne,
-    RunFiles,
     mark,
     only_artifact,
     remove_artifact,
-    run_folder,
     weights_run,
 )
 from nas_attn.storage.bucket import SCHEME
 from nas_attn.storage.database import Database
 from nas_attn.storage.opening import OpenStudy, artifacts_folder
-from nas_attn.storage.rows import CheckpointRow, Lease
+from nas_attn.storage.rows import CheckpointRow
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.trial_book import TrialBook
 from nas_attn.storage.work import LOST, WAITING
@@ -40,8 +35,6 @@ from nas_attn.system.processes import is_dead
 
 # seconds of silence after which a worker of another machine is lost
 FORGOTTEN_S = 86_400.0
-# of a network
-_KEY = re.compile("[0-9a-f]{12,}")
 # an artifact younger than this may be one whose row is being written
 YOUNG_S = 3600.0
 
@@ -97,6 +90,15 @@ def sweep_weights(opened: OpenStudy, answer: Answer, keep: str, *, dry_run: bool
     return freed
 
 
+def sweep_checkpoints(opened: OpenStudy, freed: Freed, *, dry_run: bool = False) -> None:
+    """Deletes the checkpoints of runs that have ended, which killed workers have left."""
+    over = {row.run.files for row in opened.store.queue.rows() if row.state != WAITING}
+    for name, rows in opened.store.all_checkpoints().items():
+        if name in over:
+            freed.checkpoints += len(rows)
+            _drop(opened, rows, freed, dry_run=dry_run)
+
+
 def not_kept(keep: str) -> str:
     """Says why a network's weights are not there, by what the recipe keeps."""
     return f"not kept, since storage.keep_weights is '{keep}'"
@@ -115,11 +117,7 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
     )
     keep = keep or (opened.recipe.storage.keep_weights if ended else "all")
     freed = sweep_weights(opened, found, keep, dry_run=dry_run)
-    over = {row.run.files for row in store.queue.rows() if row.state != WAITING}
-    for name, rows in store.all_checkpoints().items():
-        if name in over:
-            freed.checkpoints += len(rows)
-            _drop(opened, rows, freed, dry_run=dry_run)
+    sweep_checkpoints(opened, freed, dry_run=dry_run)
     _sweep_strays(opened, freed, dry_run=dry_run)
     if not ended:
         return freed
@@ -167,31 +165,13 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
             remove_artifact(opened.artifacts, artifact.name)
 
 
-def sweep(store: StudyStore, artifacts: ArtifactStore, lock: Lease) -> None:
-    """Drops what killed workers left: checkpoints of ended runs, expired leases. `lock`: the
-    scheduling lock.
-    """
+def sweep(store: StudyStore) -> None:
+    """Records that killed workers are lost, and gives their leases back."""
     for worker in store.workers.rows():
         if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
             store.workers.gone(worker.owner, ending=LOST)
-    overdue = [row for row in store.leases(released=False) if row.state == "expired"]
-    left = [name for name in store.all_checkpoints() if not name.startswith(weights_run(""))]
-    if not left and not overdue:
-        return
-    rows = store.queue.rows(state=WAITING)
-    files = {row.run.files for row in rows}
-    for name in left:
-        if name not in files and _has_ended(store, name):
-            RunFiles(store, artifacts, name, lock).clear()
-    waiting = {row.resource for row in rows}
-    for lease in overdue:
-        if lease.resource.startswith("run/") and lease.resource not in waiting:
-            store.release(Lease(lease.resource, lease.owner, lease.number, 0.0, lease.expires_at))
-
-
-def _has_ended(store: StudyStore, name: str) -> bool:
-    key = name.rsplit(":", 2)[0].rpartition(":")[2]
-    return any(row.run.files == name and row.state != WAITING for row in store.queue.rows(key=key))
+    for lease in store.left():
+        store.release(lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,41 +239,34 @@ def _holds(folder: Path, beside: Path) -> bool:
         ) from error
 
 
-def _own_files(database: Database) -> Iterator[tuple[Path, Path]]:
-    """(file, its path in a copy) of what belongs to the studies: the folder that a received
-    database names may hold anything.
-    """
-    for store in database.stores():
-        folder = artifacts_folder(database, store.settings.artifacts)
-        for artifact in FolderArtifacts(folder).stored():
-            if artifact.name.startswith(mark(store)) and not artifact.name.endswith(
-                UNFINISHED_ENDING
-            ):
-                yield folder / artifact.name, Path(artifact.name)
-        for run in sorted(_run_folders(store, folder)):
-            for file in (folder / run).rglob("*"):
-                if file.is_file() and not file.is_symlink():
-                    yield file, file.relative_to(folder)
+def _own_files(store: StudyStore, folder: Path) -> Iterator[Path]:
+    """The files in a folder that belong to a study: a received database may name any folder."""
+    for place in folder.glob(f"{mark(store)}-*"):
+        for file in (place, *place.rglob("*")):
+            if file.is_file() and not file.is_symlink():
+                yield file
 
 
 def _copy(database: Database, beside: Path) -> None:
     try:
-        for source, name in _own_files(database):
-            target = beside / name
-            # a checkpoint that has just made way for the next
-            with suppress(FileNotFoundError):
-                status = source.stat()
-                copied = None
-                if target.exists():
-                    copied = target.stat()
-                if copied is None or (copied.st_size, copied.st_mtime_ns) != (
-                    status.st_size,
-                    status.st_mtime_ns,
-                ):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(source, target)
+        for store in database.stores():
+            folder = artifacts_folder(database, store.settings.artifacts)
+            for source in _own_files(store, folder):
+                if source.suffix != UNFINISHED_ENDING:
+                    # or it is a checkpoint that has just made way for the next
+                    with suppress(FileNotFoundError):
+                        _copy_file(source, beside / source.relative_to(folder))
     except OSError as error:
         raise OperationError(f"backup of the artifacts to '{beside}' failed: {error}") from error
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    status = source.stat()
+    state = (status.st_size, status.st_mtime_ns)
+    if target.exists() and state == (target.stat().st_size, target.stat().st_mtime_ns):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +281,7 @@ class Deleted:
 
 def check_deletable(opened: OpenStudy) -> None:
     """Raises StudyError: workers are at work on the study."""
-    working = [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
+    working = [worker for worker in workers_of(opened) if worker.works]
     if working:
         raise StudyError(
             f"study '{opened.store.name}' has {several(len(working), 'worker')}: stop them first"
@@ -346,27 +319,11 @@ def _delete_trials(opened: OpenStudy) -> None:
 
 def _delete_files(opened: OpenStudy) -> Deleted:
     own = mark(opened.store)
-    stored = [
-        stored_artifact
-        for stored_artifact in opened.artifacts.stored()
-        if stored_artifact.name.startswith(own)
-    ]
+    stored = [artifact for artifact in opened.artifacts.stored() if artifact.name.startswith(own)]
     for artifact in stored:
         remove_artifact(opened.artifacts, artifact.name)
-    folders = _run_folders(opened.store, opened.folder)
-    kept = []
-    for folder in folders:
-        files = (opened.folder / folder).rglob("*")
-        kept += [file for file in files if file.is_file() and not file.is_symlink()]
-    size = sum(stored_artifact.size for stored_artifact in stored) + sum(
-        file.stat().st_size for file in kept
-    )
-    for folder in folders:
-        shutil.rmtree(opened.folder / folder, ignore_errors=True)
+    kept = list(_own_files(opened.store, opened.folder))
+    size = sum(artifact.size for artifact in stored) + sum(file.stat().st_size for file in kept)
+    for folder in opened.folder.glob(f"{own}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
     return Deleted(len(stored) + len(kept), size)
-
-
-def _run_folders(store: StudyStore, artifacts: Path) -> set[str]:
-    """Folders of runs, in which an evaluator keeps its own files; `artifacts`: where they lie."""
-    runs = [row.run for row in store.queue.rows() if _KEY.fullmatch(row.run.key)]
-    return {run_folder(store, artifacts, run) for run in runs}

@@ -186,29 +186,15 @@ class RunFiles:
 
 
 def mark(store: StudyStore) -> str:
-    """The prefix of a study's artifacts, which share a folder with those of other studies."""
+    """The beginning of the names of all that a study keeps in a folder, which several may share."""
     return hashlib.sha256(f"{store.name}\n{store.created_at!r}".encode()).hexdigest()[:12]
 
 
-def run_folder(store: StudyStore, artifacts: Path, run: Run) -> str:
+def run_folder(store: StudyStore, run: Run) -> str:
     """The name of the folder for an evaluator's own files of a run, which other studies never
-    share. `artifacts`: where it lies.
+    share.
     """
-    own = f"{mark(store)}-{run.folder}"
-    if not (artifacts / own).exists() and _is_older(store, artifacts / run.folder, run):
-        return run.folder
-    return own
-
-
-def _is_older(store: StudyStore, folder: Path, run: Run) -> bool:
-    """Whether a folder is of this study's run, and from a version whose names did not tell studies
-    apart. It is the first study's that had such a run, unless it is older than that study.
-    """
-    try:
-        changed_at = folder.stat().st_mtime
-    except OSError:
-        return False
-    return changed_at >= store.created_at and store.queue.is_first(run)
+    return f"{mark(store)}-{run.folder}"
 
 
 def only_artifact(store: StudyStore, content: OnlyOne) -> str:
@@ -300,7 +286,7 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
 
     def add(point: EpochPoint) -> None:
         points[:] = [*(p for p in points if p.epochs < point.epochs), point]
-        store.renew(lease)
+        store.check(lease)
         store.curves.put(run.files, json.dumps([asdict(p) for p in points]))
 
     return add

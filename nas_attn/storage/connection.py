@@ -99,8 +99,8 @@ class Connector:
             ) from None
         if self.is_sqlite:
             sa.event.listen(self.engine, "begin", _begin)
-        # (study, resource) -> (number, expires_at, since when this process has seen it so)
-        self.seen_leases: dict[tuple[int, str], tuple[int, float, float]] = {}
+        # (study, resource) -> (the holder's last sign, since when this process has seen it so)
+        self.signs: dict[tuple[int, str], tuple[object, float]] = {}
         self.outage = Outage(str(self))
         self._writing = self.engine.execution_options(nas_attn_write=True)
         # device and inode of the SQLite file, as first seen

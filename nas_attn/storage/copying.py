@@ -28,7 +28,7 @@ from nas_attn.storage.artifacts import (
     write_artifact,
 )
 from nas_attn.storage.connection import insert
-from nas_attn.storage.leasing import LeaseKeeper
+from nas_attn.storage.rows import Lease
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.work import WAITING
 
@@ -72,7 +72,7 @@ def copy_files(
     old: StudyStore,
     old_artifacts: ArtifactStore,
     copies: Copies,
-    keeper: LeaseKeeper,
+    lease: Lease,
 ) -> None:
     """Copies trained weights and backbones. What is missing or damaged is named in the new study.
 
@@ -82,7 +82,7 @@ def copy_files(
         old: the study that has them.
         old_artifacts: where its files lie.
         copies: what is copied.
-        keeper: of a lease on the new study.
+        lease: on the new study.
     """
     prefix = weights_run("")
     for run, rows in old.all_checkpoints().items():
@@ -91,7 +91,7 @@ def copy_files(
             continue
         try:
             blob = read_artifact(old_artifacts, rows[0].artifact, rows[0].sha256)
-            RunFiles(new, new_artifacts, run, keeper.lease).keep(blob, rows[0].epochs)
+            RunFiles(new, new_artifacts, run, lease).keep(blob, rows[0].epochs)
         except CheckpointError as error:
             new.weights_lost.put(name, str(error))
     if SEARCH in copies.protocols:
@@ -103,7 +103,7 @@ def copy_files(
                 new.backbones.put(name, json.dumps({"artifact": artifact, "sha256": sha256}))
 
 
-def copy_results(new: StudyStore, old: StudyStore, copies: Copies, keeper: LeaseKeeper) -> None:
+def copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease) -> None:
     """Copies ended runs, scores, candidates, latencies and what belongs to them, in one
     transaction. It ends that the new study takes over.
 
@@ -111,17 +111,17 @@ def copy_results(new: StudyStore, old: StudyStore, copies: Copies, keeper: Lease
         new: the study that gets them.
         old: the study that has them.
         copies: what is copied.
-        keeper: of a lease on the new study.
+        lease: on the new study.
 
     Raises:
         LeaseLost: another process has taken this over.
     """
-    new._connector.endure(lambda: _copy_results(new, old, copies, keeper))
+    new._connector.endure(lambda: _copy_results(new, old, copies, lease))
 
 
-def _copy_results(new: StudyStore, old: StudyStore, copies: Copies, keeper: LeaseKeeper) -> None:
+def _copy_results(new: StudyStore, old: StudyStore, copies: Copies, lease: Lease) -> None:
     study = tables.study.c
-    with new._fenced(keeper.lease) as connection:
+    with new._fenced(lease) as connection:
         if connection.scalar(select(study.taking_over).where(study.id == new._id)) is None:
             # it was done before, and the answer was lost
             return

@@ -24,7 +24,7 @@ from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.outages import Outage, repeatable
 from nas_attn.storage.preparing import creation_lock, known_version, prepare
 from nas_attn.storage.records import FILLED
-from nas_attn.storage.rows import NamePlace, StudySummary, read_all
+from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.urls import storage_url
 from nas_attn.system.paths import UNFINISHED_ENDING, output_path, replace_file
@@ -80,8 +80,6 @@ class SteadyClock:
 
 # Optuna's table; nas_attn changes only names in it
 _OPTUNA_STUDIES = table("studies", column("study_name"))
-# where Alembic keeps the version of Optuna's tables, and of other programs'
-_REVISIONS = table("alembic_version", column("version_num"))
 _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
@@ -152,23 +150,26 @@ class Database:
         return now
 
     @repeatable
-    def look(self, name: str) -> NamePlace:
-        """What there is at a study's name. Writes nothing, also where nothing is prepared. Raises
-        StorageError: the database cannot be read, or is from a newer version.
+    def look(self, name: str) -> tuple[str, int] | None:
+        """The recipe of the study of this name, and how many candidates it has begun; None: there
+        is none. Writes nothing, also where nothing is prepared. Raises StorageError: the database
+        cannot be read, or is from a newer version.
         """
         path = self.path
         if path is not None and not path.is_file():
             # a connection would make it
-            return NamePlace()
+            return None
+        study = tables.study
+        candidate = tables.candidate
         with self._connector.read() as connection:
-            recipe = None
-            candidates = 0
-            if known_version(connection, self._connector) is not None:
-                recipe, candidates = _recipe_and_candidates(connection, name)
-            revision = None
-            if inspect(connection).has_table(_REVISIONS.name):
-                revision = connection.scalar(select(_REVISIONS.c.version_num))
-            return NamePlace(recipe, candidates, name in _optuna_names(connection), revision)
+            if known_version(connection, self._connector) is None:
+                return None
+            of_name = select(study.c.id, study.c.recipe).where(study.c.name == name)
+            row = connection.execute(of_name).one_or_none()
+            if row is None:
+                return None
+            begun = select(func.count()).where(candidate.c.study_id == row.id)
+            return row.recipe, connection.scalar(begun) or 0
 
     @repeatable
     def create_study(
@@ -357,17 +358,6 @@ def _finish_copy(part: Path, artifacts: str | None) -> None:
             connection.execute(change, (artifacts,))
     with part.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _recipe_and_candidates(connection: Connection, name: str) -> tuple[str | None, int]:
-    """The recipe of our study of this name, and how many candidates it has begun."""
-    study, candidate = tables.study, tables.candidate
-    of_name = select(study.c.id, study.c.recipe).where(study.c.name == name)
-    row = connection.execute(of_name).one_or_none()
-    if row is None:
-        return None, 0
-    begun = select(func.count()).where(candidate.c.study_id == row.id)
-    return row.recipe, connection.execute(begun).scalar_one()
 
 
 def _optuna_names(connection: Connection) -> set[str]:

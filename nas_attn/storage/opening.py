@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -40,30 +40,23 @@ class OpenStudy:
     recipe: Recipe
     # of its artifacts; if these are in a bucket, of this machine's logs and an evaluator's files
     folder: Path
-    # if it was made already when the study was opened
-    made_book: TrialBook | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def book(self) -> TrialBook:
         """Its trials; StorageError if the database has lost them."""
         from nas_attn.storage.trial_book import TrialBook, trials_deleted
 
-        if self.made_book is not None:
-            return self.made_book
+        fresh = not self.store.candidates()
         try:
-            book = TrialBook(self.database, self.store.name)
+            # if its creation was cut off half way, it is made
+            book = TrialBook(
+                self.database, self.store.name, made_for=self.recipe if fresh else None
+            )
         except KeyError:
-            if self.store.candidates():
-                raise trials_deleted(self.store.name, self.database) from None
-            # its creation was cut off half way
-            with self.database.creating():
-                return TrialBook(self.database, self.store.name, made_for=self.recipe)
-        if book.is_for(self.recipe):
-            return book
-        if self.store.candidates() or not book.is_half_made_for(self.recipe):
+            raise trials_deleted(self.store.name, self.database) from None
+        if not book.is_for(self.recipe):
             # the study's own was deleted, and another one made
             raise _not_ours(self.database, self.store.name)
-        book.finish(self.recipe)
         return book
 
     @cached_property
@@ -123,10 +116,12 @@ def create_study(
     from nas_attn.storage.trial_book import TrialBook
 
     database = Database(url)
+    name = recipe.name
     text = recipe.with_resplit(resplit).to_json()
     place = _place(database, artifacts)
-    if recipe.name in [study.name for study in database.studies()]:
-        text = _text_beside(recipe, database.study(recipe.name).recipe, database)
+    there = database.look(name)
+    if there is not None:
+        text = _text_beside(recipe, there[0], database)
     else:
         # checked first, so that no unusable place is recorded
         if place.startswith(SCHEME):
@@ -135,34 +130,31 @@ def create_study(
     known_versions = versions(recipe)
     trials = recipe.search.trials
     with database.creating():
-        _check_name(database, recipe.name)
+        if database.look(name) is None and database.has_trials(name):
+            raise _not_ours(database, name)
         store = database.create_study(
-            recipe.name,
+            name,
             recipe=text,
             versions=known_versions,
             trials=trials,
             artifacts=place,
             taking_over=source,
         )
-        book = TrialBook(database, recipe.name, made_for=recipe)
-    return replace(_opened(url, database, store), made_book=book)
+        TrialBook(database, name, made_for=recipe).close()
+    return _opened(url, database, store)
 
 
 def check_place(recipe: Recipe, url: str, *, artifacts: Path | str | None = None) -> None:
-    """Raises what `create_study` raises; makes and upgrades nothing."""
+    """Raises StudyError as `create_study` does for a name or a folder; makes and upgrades
+    nothing.
+    """
     with Database(url, prepared=False) as database:
-        place = _place(database, artifacts)
         there = database.look(recipe.name)
-        if there.revision is not None:
-            from nas_attn.storage.optuna_storage import check_revision
-
-            check_revision(there.revision, str(database))
-        if there.recipe is not None:
-            text = _text_beside(recipe, there.recipe, database)
-            check_same_recipe(recipe.name, there.recipe, text)
+        if there is not None:
+            text = _text_beside(recipe, there[0], database)
+            check_same_recipe(recipe.name, there[0], text)
             return
-        if there.has_trials:
-            raise _not_ours(database, recipe.name)
+        place = _place(database, artifacts)
         if place.startswith(SCHEME):
             BucketArtifacts(place).check()
         _check_makeable(artifacts_folder(database, place))
@@ -183,10 +175,10 @@ def begun_study(name: str, url: str) -> BegunStudy | None:
     """
     with Database(url, prepared=False) as database:
         there = database.look(name)
-    if there.recipe is None:
+    if there is None:
         return None
-    recipe = frozen_recipe(there.recipe, where=f"study '{name}' in '{database}'")
-    return BegunStudy(recipe, there.candidates)
+    recipe, candidates = there
+    return BegunStudy(frozen_recipe(recipe, where=f"study '{name}' in '{database}'"), candidates)
 
 
 def _text_beside(recipe: Recipe, stored: str, database: Database) -> str:
@@ -195,13 +187,6 @@ def _text_beside(recipe: Recipe, stored: str, database: Database) -> str:
     """
     kept = frozen_recipe(stored, where=f"study '{recipe.name}' in '{database}'")
     return stored if recipe.is_that_of(kept) else recipe.with_autos_of(kept).to_json()
-
-
-def _check_name(database: Database, name: str) -> None:
-    """Raises StudyError if a study of this name is Optuna's alone: nas_attn has not made it."""
-    ours = any(study.name == name for study in database.studies())
-    if not ours and database.has_trials(name):
-        raise _not_ours(database, name)
 
 
 def _not_ours(database: Database, name: str) -> StudyError:
@@ -238,7 +223,7 @@ def is_study(name: str, url: str) -> bool:
     URL. Raises StorageError: the database cannot be read.
     """
     with Database(url, prepared=False) as database:
-        return database.look(name).recipe is not None
+        return database.look(name) is not None
 
 
 def only_study(storage: str) -> str:

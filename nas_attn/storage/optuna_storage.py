@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
+import inspect
 import weakref
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import optuna
@@ -22,13 +19,12 @@ from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import Database
 from nas_attn.storage.driver_errors import explained, translate_errors
 from nas_attn.storage.outages import Outage, repeatable
-from nas_attn.storage.urls import sqlite_url
 
 T = TypeVar("T")
 
 
 class PatientStorage(RDBStorage):
-    """Waits while the database is away, and repeats the calls that are listed in REPEATABLE."""
+    """Waits while the database is away, and repeats calls (below)."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any], outage: Outage) -> None:
         self._outage = outage
@@ -57,46 +53,15 @@ class PatientStorage(RDBStorage):
         _close(self.scoped_session, self.engine)
 
 
-REPEATABLE: tuple[Callable[..., Any], ...] = (
-    # If the answer is lost, a second trial is made or begun; the first is RUNNING, but no worker
-    # has it. The search gives it up (`TrialBook.ask_again`).
-    RDBStorage.create_new_trial,
-    RDBStorage._create_new_trial,
-    RDBStorage.set_trial_state_values,
-    # Who makes a study takes one that is there (`load_if_exists`).
-    RDBStorage.create_new_study,
-    # These write what is already there.
-    RDBStorage._set_trial_param,
-    RDBStorage.set_study_system_attr,
-    RDBStorage.set_study_user_attr,
-    RDBStorage.set_trial_intermediate_value,
-    RDBStorage.set_trial_param,
-    RDBStorage.set_trial_system_attr,
-    RDBStorage.set_trial_user_attr,
-    # These only read.
-    RDBStorage._get_best_trial_id,
-    RDBStorage._get_trials,
-    RDBStorage.get_all_studies,
-    RDBStorage.get_all_trials,
-    RDBStorage.get_best_trial,
-    RDBStorage.get_n_trials,
-    RDBStorage.get_study_directions,
-    RDBStorage.get_study_id_from_name,
-    RDBStorage.get_study_name_from_id,
-    RDBStorage.get_study_system_attrs,
-    RDBStorage.get_study_user_attrs,
-    RDBStorage.get_trial,
-    RDBStorage.get_trial_id_from_study_id_trial_number,
-    RDBStorage.get_trial_number_from_id,
-    RDBStorage.get_trial_param,
-    RDBStorage.get_trial_params,
-    RDBStorage.get_trial_system_attrs,
-    RDBStorage.get_trial_user_attrs,
-)
-"""The calls of Optuna's storage that may be repeated. Its own cache calls the private ones."""
-
-for _method in REPEATABLE:
-    setattr(PatientStorage, _method.__name__, repeatable(_method))
+# Deleting is not repeated. If the answer to a new trial is lost, a second one is made or begun. The
+# first is RUNNING, but no worker has it: the search gives it up (`TrialBook.ask_again`). Who makes
+# a study takes one that is there. All others read, or write what is there already. Optuna's own
+# cache calls the private ones.
+_REPEATABLE = ("create_", "get_", "set_", "_create_", "_get_", "_set_")
+for _name, _method in inspect.getmembers(RDBStorage, inspect.isfunction):
+    is_static = isinstance(inspect.getattr_static(RDBStorage, _name), staticmethod)
+    if _name.startswith(_REPEATABLE) and not is_static:
+        setattr(PatientStorage, _name, repeatable(_method))
 
 
 def open_storage(database: Database) -> PatientStorage:
@@ -106,33 +71,15 @@ def open_storage(database: Database) -> PatientStorage:
     return database.outage.endure(lambda: _open(database), lambda: None)
 
 
-def check_revision(revision: str, where: str) -> None:
-    """Raises StorageError if Optuna cannot use a database, `where`, whose tables have this
-    revision; tries it on an empty one.
-    """
-    with TemporaryDirectory(prefix="nas_attn-") as folder:
-        file = Path(folder, "revision.db")
-        with closing(sqlite3.connect(file)) as connection, connection:
-            connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
-            connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
-        try:
-            storage = RDBStorage(sqlite_url(file))
-        except RuntimeError as error:
-            raise _unusable(where, error) from None
-        storage.engine.dispose()
-
-
-def _unusable(where: str, error: RuntimeError) -> StorageError:
-    """`error`: Optuna's word for a schema of another version."""
-    return StorageError(f"Optuna {optuna.__version__} cannot use the database '{where}': {error}")
-
-
 def _open(database: Database) -> PatientStorage:
     address, arguments = optuna_engine_arguments(database.url)
     try:
         storage = PatientStorage(address, arguments, database.outage)
     except RuntimeError as error:
-        raise _unusable(str(database), error) from None
+        # of a schema of another version
+        raise StorageError(
+            f"Optuna {optuna.__version__} cannot use the database '{database}': {error}"
+        ) from None
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
         if isinstance(cause, DBAPIError) and cause.orig is not None:

@@ -22,29 +22,12 @@ T = TypeVar("T")
 class Lease:
     """The right to work on something and to write about it, until another worker takes it over."""
 
-    # the piece of work, `trial/12`
+    # the piece of work, `run/12`
     resource: str
     # who works on it: host, process and a random part
     owner: str
     # grows with every holder, to tell the present one from its predecessors
     number: int
-    # seconds that it lasts from the last renewal
-    ttl_s: float
-    # Unix seconds by the database's clock; from then on others may take it
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseRow:
-    """A lease as everyone sees it."""
-
-    resource: str
-    owner: str
-    number: int
-    # Unix seconds by the database's clock
-    expires_at: float
-    # `held`, `expired` (its holder has died or hangs) or `released`
-    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +113,7 @@ class WorkerRow:
     here_s: float
     # seconds since it began its current task
     at_it_s: float
-    # seconds since its last sign of life, a renewal of a lease included
+    # seconds since its last sign of life
     silent_s: float
 
 
@@ -166,20 +149,6 @@ class StudySummary:
 
 
 @dataclass(frozen=True, slots=True)
-class NamePlace:
-    """What a database holds at a study's name, before anything is made or upgraded in it."""
-
-    recipe: str | None = None
-    """Of our study of this name; None: there is none."""
-    candidates: int = 0
-    """That it has begun."""
-    has_trials: bool = False
-    """Whether Optuna has a study of this name."""
-    revision: str | None = None
-    """Of Optuna's tables, by Alembic, or of another program's; None: there is none."""
-
-
-@dataclass(frozen=True, slots=True)
 class StudySettings:
     """The changing values of a study, besides its rows. Times are Unix seconds by the database's
     clock.
@@ -207,8 +176,6 @@ class StudySettings:
     taking_over: str | None
     # the state of the study that optuna-dashboard's notes show
     published: str | None
-    # when they are to be refreshed
-    publish_at: float | None
     # prior of its sampler as JSON; None: no prior
     prior: str | None
     # state of the study at the last deletion of unneeded weights

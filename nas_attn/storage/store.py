@@ -1,10 +1,10 @@
 """One study's tables: settings, documents, leases, candidates, scores, latency sessions,
 checkpoints.
 
-A worker acquires a lease on a piece of work, renews it while it works, and passes it to every write
-about that work. Each write is one transaction, which first checks that the lease is still the
-worker's. If another worker has taken it over, it raises `LeaseLost` and writes nothing. Methods may
-be called from several threads and processes.
+A worker acquires a lease on a piece of work, and passes it to every write about that work. Each
+write is one transaction, which first checks that the lease is still the worker's. If another worker
+has taken it over, it raises `LeaseLost` and writes nothing. Methods may be called from several
+threads and processes.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class StudyStore(Leases):
       pass; with `waiting.reporting` it is waited for. Raises StorageError: it cannot be used.
     - Calls that are marked `@repeatable` may be done again.
 
-        lease = store.acquire("run/1", owner="me", ttl_s=60)
+        lease = store.acquire("run/1", owner="me")
         if lease is not None:
             store.add_score(run, score, lease=lease)
             store.release(lease)

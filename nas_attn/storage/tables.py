@@ -42,6 +42,7 @@ SCHEMA_VERSIONS = (
     "0005",
     "0006",
     "0007",
+    "0008",
 )
 
 metadata = MetaData()
@@ -133,11 +134,6 @@ study = Table(
         Double,
         "When nothing was left to try within the limits; null: there was, at the last look.",
     ),
-    _optional(
-        "publish_at",
-        Double,
-        "When optuna-dashboard's notes are to be refreshed; null: at once.",
-    ),
     _required("trials", Integer, "Candidates to evaluate in all."),
     _required(
         "rounds_before",
@@ -169,12 +165,6 @@ lease = Table(
         Integer,
         "Grows with every holder, to tell the present one from its predecessors.",
     ),
-    _required(
-        "expires_at",
-        Double,
-        "From then on other workers may take it, unless it is renewed.",
-    ),
-    _required("ttl_s", Double, "Seconds that it lasts from a renewal."),
     _required("released", Boolean, "Whether its holder has given it back."),
     PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
     info={"doc": "The right to work on something and to write about it."},
@@ -193,7 +183,7 @@ worker = Table(
     _required(
         "seen_at",
         Double,
-        "When it gave its last sign of life; renewals of leases are further ones.",
+        "When it gave its last sign of life; without one, others take its work over.",
     ),
     _optional("left_at", Double, "When it left, or was found dead; null: it is here."),
     _optional(

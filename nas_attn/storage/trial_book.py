@@ -76,18 +76,6 @@ class TrialBook:
         """Whether the study is of this recipe: it has its objectives' names."""
         return self.study.metric_names == list(recipe.objectives)
 
-    def is_half_made_for(self, recipe: Recipe) -> bool:
-        """Whether the study may be of this recipe, whose making was cut off: it has nothing yet but
-        its directions.
-        """
-        directions = [direction.name.lower() for direction in self.study.directions]
-        empty = self.study.metric_names is None and not self.all()
-        return empty and directions == _directions(recipe)
-
-    def finish(self, recipe: Recipe) -> None:
-        """Ends the making of a study that is half made."""
-        _name_objectives(self.study, recipe)
-
     def _deleted(self) -> StorageError | None:
         """The error of a study that somebody has deleted by Optuna; None while it is there."""
         try:
@@ -254,6 +242,9 @@ def attributes(
 
 
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
+    directions: list[Literal["minimize", "maximize"]] = [
+        "minimize" if lower_is_better(objective) else "maximize" for objective in recipe.objectives
+    ]
     verbosity = optuna.logging.get_verbosity()
     # nas_attn itself reports the study
     optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
@@ -261,22 +252,15 @@ def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
         study = optuna.create_study(
             study_name=name,
             storage=storage,
-            directions=_directions(recipe),
+            directions=directions,
             load_if_exists=True,
         )
     finally:
         optuna.logging.set_verbosity(verbosity)
-    _name_objectives(study, recipe)
+    # one of other directions is not ours
+    same = [direction.name.lower() for direction in study.directions] == directions
+    if study.metric_names is None and same and not study.get_trials(deepcopy=False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(recipe.objectives))
     return study
-
-
-def _name_objectives(study: optuna.Study, recipe: Recipe) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(list(recipe.objectives))
-
-
-def _directions(recipe: Recipe) -> list[Literal["minimize", "maximize"]]:
-    return [
-        "minimize" if lower_is_better(objective) else "maximize" for objective in recipe.objectives
-    ]

@@ -1,37 +1,44 @@
 """The work of a study: leases, the queue of runs, and the workers with their signs of life.
 
-PostgreSQL's clock decides when a lease expires. SQLite has no clock: there a lease has expired when
-a process has seen its row unchanged for the lease's whole duration, in which its holder renews it
-several times.
+A worker gives one sign of life for all that it holds: it renews its row. A lease goes to another
+one when its holder has left, has died on this machine, or was seen unchanged for a minute. So no
+clock decides.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from nas_attn.errors import LeaseLost
+from nas_attn.errors import LeaseLost, OperationError
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import repeatable
 from nas_attn.storage.rows import (
     FormerWorker,
     Lease,
-    LeaseRow,
     Run,
     RunRow,
     WorkerRow,
     read_all,
     to_runs,
 )
+from nas_attn.system.processes import is_dead
+from nas_attn.system.waiting import Interrupted
 
-# least change of a lease by a renewal, if the clock has not advanced
-LEASE_TICK_S = 0.001
+# seconds after which a silent worker's work may be taken over
+SILENT_S = 60.0
+# least change of a worker's row by a sign of life, if the clock has not advanced
+TICK_S = 0.001
+
+_lease = tables.lease
+_run = tables.run
+_worker = tables.worker
 
 
 class Leases:
@@ -47,134 +54,98 @@ class Leases:
         """Whether only this machine's processes can work on the study."""
         return self._connector.is_sqlite
 
-    def acquire(self, resource: str, *, owner: str, ttl_s: float) -> Lease | None:
-        """Takes a resource that is free, released or expired; None while another worker holds
-        it.
-        """
-        return self._acquire(resource, owner, ttl_s, set())
-
     @repeatable
-    def _acquire(self, resource: str, owner: str, ttl_s: float, tried: set[int]) -> Lease | None:
-        """`tried`: numbers that earlier attempts may have taken, if the answer of the database was
-        lost.
+    def acquire(self, resource: str, *, owner: str) -> Lease | None:
+        """Takes a resource that is free, or whose holder is gone; None while another worker holds
+        it. A holder that asks again gets what it has.
         """
-        lease = tables.lease
-        taken = {
-            "owner": owner,
-            "expires_at": self._connector.clock + ttl_s,
-            "released": False,
-            "ttl_s": ttl_s,
-        }
+        mine = sa.and_(_lease.c.study_id == self._id, _lease.c.resource == resource)
+        lease = Lease(resource, owner, 1)
         with self._connector.write() as connection:
             there = connection.execute(
-                self._leases(self._lease(resource)).with_for_update()
+                sa.select(_lease).where(mine).with_for_update()
             ).one_or_none()
-            if (
-                there is not None
-                and there.owner == owner
-                and there.number in tried
-                and not there.released
-            ):
-                return Lease(resource, owner, there.number, ttl_s, there.expires_at)
-            tried.add(1 if there is None else there.number + 1)
             if there is None:
-                new = insert(connection, lease).values(
-                    study_id=self._id, resource=resource, number=1, **taken
+                new = insert(connection, _lease).values(
+                    study_id=self._id, **asdict(lease), released=False
                 )
                 first = new.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-                if connection.execute(first).rowcount == 0:
-                    return None
-            elif self._state(there) == "held":
+                return lease if connection.execute(first).rowcount else None
+            if there.owner == owner and not there.released:
+                return replace(lease, number=there.number)
+            if not there.released and not self._is_gone(connection, there):
                 return None
-            else:
-                again = (
-                    sa.update(lease)
-                    .where(self._lease(resource))
-                    .values(number=there.number + 1, **taken)
-                )
-                connection.execute(again)
-            row = connection.execute(
-                sa.select(lease.c.number, lease.c.expires_at).where(self._lease(resource))
-            ).one()
-        return Lease(resource, owner, row.number, ttl_s, row.expires_at)
-
-    @repeatable
-    def renew(self, lease: Lease) -> Lease:
-        """Extends a lease, also after expiry. LeaseLost: another worker took it. The row always
-        changes, as a sign of life.
-        """
-        with self._connector.write() as connection:
-            clock = self._connector.clock + lease.ttl_s
-            before = tables.lease.c.expires_at + LEASE_TICK_S
-            longer = {"expires_at": sa.case((clock > before, clock), else_=before)}
-            if (
-                connection.execute(
-                    sa.update(tables.lease).where(self._held(lease)).values(longer)
-                ).rowcount
-                == 0
-            ):
-                raise self._lost(lease)
-            row = connection.execute(
-                sa.select(tables.lease.c.expires_at).where(self._held(lease))
-            ).one()
-        return replace(lease, expires_at=row.expires_at)
+            lease = replace(lease, number=there.number + 1)
+            taken = {"owner": owner, "number": lease.number, "released": False}
+            connection.execute(sa.update(_lease).where(mine).values(taken))
+        return lease
 
     @repeatable
     def release(self, lease: Lease) -> None:
         """Gives a resource back; does nothing if the lease is no longer held."""
         with self._connector.write() as connection:
-            connection.execute(
-                sa.update(tables.lease).where(self._held(lease)).values(released=True)
-            )
+            connection.execute(sa.update(_lease).where(self._mine(lease)).values(released=True))
+
+    @contextmanager
+    def holding(self, lease: Lease) -> Iterator[Lease]:
+        """Gives the lease back at the end; if that fails, others take it once its holder has
+        left.
+        """
+        try:
+            yield lease
+        finally:
+            with suppress(OperationError, Interrupted):
+                self.release(lease)
 
     @repeatable
-    def leases(self, *, released: bool = True) -> list[LeaseRow]:
-        """All leases ever taken, by name; `released`: include returned ones, of which there may be
-        thousands.
-        """
-        mine = tables.lease.c.study_id == self._id
-        if not released:
-            mine = sa.and_(mine, tables.lease.c.released == sa.false())
+    def check(self, lease: Lease) -> None:
+        """Raises LeaseLost: another worker has taken over."""
+        with self._fenced(lease):
+            pass
+
+    def held(self, beginning: str = "") -> list[Lease]:
+        """The leases on resources with this beginning whose holders are there, by name."""
+        return [
+            lease
+            for lease, is_gone in self._not_given_back()
+            if not is_gone and lease.resource.startswith(beginning)
+        ]
+
+    def left(self) -> list[Lease]:
+        """The leases whose holders are gone."""
+        return [lease for lease, is_gone in self._not_given_back() if is_gone]
+
+    @repeatable
+    def _not_given_back(self) -> list[tuple[Lease, bool]]:
+        of_study = sa.and_(_lease.c.study_id == self._id, _lease.c.released == sa.false())
+        query = sa.select(_lease).where(of_study).order_by(_lease.c.resource)
         with self._connector.read() as connection:
-            rows = connection.execute(self._leases(mine).order_by(tables.lease.c.resource)).all()
-            return read_all(LeaseRow, ({**row._mapping, "state": self._state(row)} for row in rows))
+            return [
+                (Lease(row.resource, row.owner, row.number), self._is_gone(connection, row))
+                for row in connection.execute(query).all()
+            ]
 
-    def _leases(self, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
-        overdue = tables.lease.c.expires_at < self._connector.clock
-        # no lease could be renewed while the server was down
-        if not self.is_local:
-            began = sa.cast(sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double)
-            overdue = sa.and_(overdue, self._connector.clock - began > tables.lease.c.ttl_s)
-        return sa.select(tables.lease, overdue.label("overdue")).where(which)
-
-    def _state(self, row: sa.Row[Any]) -> str:
-        if row.released:
-            return "released"
-        over = self._silent(row) if self.is_local else row.overdue
-        if over and not self._connector.outage.just_over(row.ttl_s):
-            return "expired"
-        return "held"
-
-    def _silent(self, row: sa.Row[Any]) -> bool:
-        """Whether this process has seen a lease unchanged for its whole duration."""
-        seen = self._connector.seen_leases
-        place = (self._id, row.resource)
+    def _is_gone(self, connection: sa.Connection, lease: sa.Row[Any]) -> bool:
+        """Whether a lease's holder works no more, as far as this process can know."""
+        of_owner = sa.and_(_worker.c.study_id == self._id, _worker.c.owner == lease.owner)
+        columns = (_worker.c.seen_at, _worker.c.left_at)
+        worker = connection.execute(sa.select(*columns).where(of_owner)).one_or_none()
+        if is_dead(lease.owner, local=self.is_local) or (worker and worker.left_at is not None):
+            return True
+        sign = (lease.number, worker and worker.seen_at)
+        place = (self._id, lease.resource)
         now = time.monotonic()
-        if place not in seen or seen[place][:2] != (row.number, row.expires_at):
-            seen[place] = (row.number, row.expires_at, now)
-        return bool(now - seen[place][2] >= row.ttl_s)
+        before, since = self._connector.signs.get(place, (None, now))
+        if before != sign:
+            since = now
+        self._connector.signs[place] = (sign, since)
+        # after an outage, each holder must have had the time to give a sign again
+        return now - since >= SILENT_S and not self._connector.outage.just_over(SILENT_S)
 
-    def _lease(self, resource: str) -> Any:
-        return sa.and_(tables.lease.c.study_id == self._id, tables.lease.c.resource == resource)
-
-    def _held(self, lease: Lease) -> Any:
-        mine = sa.and_(tables.lease.c.owner == lease.owner, tables.lease.c.number == lease.number)
-        return sa.and_(self._lease(lease.resource), mine, tables.lease.c.released == sa.false())
-
-    def _lost(self, lease: Lease) -> LeaseLost:
-        return LeaseLost(
-            f"study '{self.name}': '{lease.resource}' has been taken over by another worker"
-        )
+    def _mine(self, lease: Lease) -> sa.ColumnElement[bool]:
+        named = sa.and_(_lease.c.study_id == self._id, _lease.c.resource == lease.resource)
+        held = sa.and_(_lease.c.owner == lease.owner, _lease.c.number == lease.number)
+        return sa.and_(named, held, _lease.c.released == sa.false())
 
     @contextmanager
     def _fenced(self, lease: Lease) -> Iterator[sa.Connection]:
@@ -182,17 +153,17 @@ class Leases:
         the end.
         """
         with self._connector.write() as connection:
-            row = sa.select(tables.lease.c.number).where(self._held(lease)).with_for_update()
+            row = sa.select(_lease.c.number).where(self._mine(lease)).with_for_update()
             if connection.scalar(row) is None:
-                raise self._lost(lease)
+                raise LeaseLost(
+                    f"study '{self.name}': '{lease.resource}' has been taken over by another worker"
+                )
             yield connection
 
 
 WAITING = "waiting"
 # final states of a run; `withdrawn`: not wanted any more
 ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})
-
-_run = tables.run
 
 
 class RunQueue:
@@ -262,16 +233,6 @@ class RunQueue:
             )[0]
 
     @repeatable
-    def is_first(self, run: Run) -> bool:
-        """Whether no other study of the database had such a run before this one."""
-        alike = sa.and_(
-            _run.c.key == run.key, _run.c.protocol == run.protocol, _run.c.seed == run.seed
-        )
-        query = sa.select(_run.c.study_id).where(alike).order_by(_run.c.id).limit(1)
-        with self._connector.read() as connection:
-            return connection.scalar(query) in (None, self._id)
-
-    @repeatable
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
         columns = (_run.c.purpose, _run.c.state)
@@ -323,8 +284,6 @@ class RunQueue:
         return sa.and_(_run.c.study_id == self._id, _run.c.id == number)
 
 
-_worker = tables.worker
-_lease = tables.lease
 # a worker has ended in order
 HAS_LEFT = "left"
 # a worker has ended without a word
@@ -355,7 +314,10 @@ class WorkerBook:
             )
             since = sa.case((_worker.c.doing == doing, _worker.c.since), else_=clock)
             back = {"left_at": None, "ending": None}
-            changed: dict[str, Any] = {**row, **back, "since": since, "seen_at": clock}
+            later = _worker.c.seen_at + TICK_S
+            # the row always changes
+            seen_at = sa.case((clock > later, clock), else_=later)
+            changed: dict[str, Any] = {**row, **back, "since": since, "seen_at": seen_at}
             connection.execute(
                 new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed)
             )
@@ -412,12 +374,7 @@ class WorkerBook:
     @repeatable
     def rows(self) -> list[WorkerRow]:
         """The workers that are here, the oldest first, killed ones included."""
-        renewed = (
-            sa.select(sa.func.max(_lease.c.expires_at - _lease.c.ttl_s))
-            .where(_lease.c.study_id == self._id, _lease.c.owner == _worker.c.owner)
-            .scalar_subquery()
-        )
-        columns = (*_worker.c, renewed.label("renewed_at"), self._connector.clock.label("now"))
+        columns = (*_worker.c, self._connector.clock.label("now"))
         here = sa.and_(_worker.c.study_id == self._id, _worker.c.left_at.is_(None))
         query = sa.select(*columns).where(here)
         with self._connector.read() as connection:
@@ -425,10 +382,10 @@ class WorkerBook:
             for row in connection.execute(
                 query.order_by(_worker.c.began_at, _worker.c.owner)
             ).mappings():
-                silent_s = max(0.0, row["now"] - max(row["seen_at"], row["renewed_at"] or 0.0))
                 spans = {
                     "here_s": row["now"] - row["began_at"],
                     "at_it_s": row["now"] - row["since"],
+                    "silent_s": max(0.0, row["now"] - row["seen_at"]),
                 }
-                rows.append({**row, **spans, "silent_s": silent_s})
+                rows.append({**row, **spans})
             return read_all(WorkerRow, rows)

@@ -7,13 +7,10 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 import uuid
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from nas_attn.errors import shorten, without_passwords
 
 if TYPE_CHECKING:
     import psutil
@@ -21,71 +18,30 @@ if TYPE_CHECKING:
 SEPARATOR = "/"
 # The highest of the descriptors that every program has
 STDERR = 2
-# Of a command
-COMMAND_LETTERS = 100
 # Starts of one process number within this time are one process: the machine's clock may be set
 SAME_S = 2.0
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process of this machine; its start time tells it from a later one with the same number."""
-
-    pid: int
-    # Seconds: since the machine's start on Linux, since 1970 elsewhere
-    started: str
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is still alive."""
-        process = _find(self.pid)
-        return process is not None and abs(float(_started(process)) - float(self.started)) < SAME_S
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it is suspended, by `kill -STOP`, Ctrl-Z or a debugger."""
-        import psutil
-
-        process = _find(self.pid)
-        try:
-            return (
-                process is not None
-                and self.runs
-                and process.status() in ("stopped", "tracing-stop")
-            )
-        except psutil.Error:
-            return False
-
-    def __str__(self) -> str:
-        """In words: number, command, start time, and whether it is suspended."""
-        if self.pid == os.getpid():
-            return "another thread of this process"
-        return f"pid {self.pid}{_about(self.pid)}{', which is suspended' if self.stopped else ''}"
-
-
-def process(pid: int) -> Process | None:
-    """The process with this number; None if there is none."""
-    process_there = _find(pid)
-    return None if process_there is None else Process(pid, _started(process_there))
-
-
 def owner_name() -> str:
     """A unique name of this process: host, kernel, PID namespace, PID, start time, and a random
     part.
     """
-    me = process(os.getpid())
-    assert me is not None
-    parts = [
-        socket.gethostname(),
-        kernel(),
-        _namespace(),
-        str(me.pid),
-        me.started,
-        uuid.uuid4().hex[:8],
-    ]
+    import psutil
+
+    pid = os.getpid()
+    started = _started(psutil.Process(pid))
+    parts = [*_here(), str(pid), started, uuid.uuid4().hex[:8]]
     return SEPARATOR.join(part.replace(SEPARATOR, "-") for part in parts)
+
+
+def _here() -> list[str]:
+    """Host, kernel and PID namespace of this process."""
+    namespace = ""
+    with suppress(OSError):
+        namespace = str(_NAMESPACE.stat().st_ino)
+    return [socket.gethostname(), kernel(), namespace]
 
 
 def kernel() -> str:
@@ -98,22 +54,32 @@ def kernel() -> str:
 
 def is_dead(owner: str, *, local: bool = False) -> bool:
     """Whether an owner was a process of this machine that is gone. False if that is unknown: then
-    its lease must expire.
+    only its silence tells it.
     `local`: only this machine's processes can own it, so one from before the last boot is gone.
     """
     parts = owner.split(SEPARATOR)
-    if len(parts) != 6 or parts[0] != socket.gethostname():
+    here = _here()
+    if len(parts) != 6 or parts[0] != here[0]:
         return False
-    if parts[1] != kernel():
+    if parts[1] != here[1]:
         # elsewhere a kernel has no name that changes at each start
         return local and _BOOT.exists()
-    return parts[2] == _namespace() and not Process(int(parts[3]), parts[4]).runs
+    return parts[2] == here[2] and _process(int(parts[3]), parts[4]) is None
 
 
 def is_stopped(owner: str) -> bool:
-    """Whether an owner is a suspended process of this machine."""
-    process_there = _here(owner)
-    return process_there is not None and process_there.stopped
+    """Whether an owner is a process of this machine that is suspended, by `kill -STOP`, Ctrl-Z or a
+    debugger.
+    """
+    import psutil
+
+    parts = owner.split(SEPARATOR)
+    if len(parts) != 6 or parts[:3] != _here():
+        return False
+    process = _process(int(parts[3]), parts[4])
+    with suppress(psutil.Error):
+        return process is not None and process.status() in ("stopped", "tracing-stop")
+    return False
 
 
 def machine_and_pid(owner: str) -> tuple[str, str]:
@@ -125,63 +91,28 @@ def machine_and_pid(owner: str) -> tuple[str, str]:
 def owner_shown(owner: str) -> str:
     """An owner for a person."""
     host, pid = machine_and_pid(owner)
-    if not pid:
-        return owner or "a process of another machine or container"
-    process_there = _here(owner)
-    if process_there is None:
-        return f"pid {pid} on {host}"
-    return str(process_there) if process_there.runs else f"pid {pid}, which has ended"
+    return f"pid {pid} on {host}" if pid else owner
 
 
-def _here(owner: str) -> Process | None:
-    """The process of an owner; None if it cannot be seen from here."""
-    parts = owner.split(SEPARATOR)
-    seen = len(parts) == 6 and parts[:3] == [socket.gethostname(), kernel(), _namespace()]
-    return Process(int(parts[3]), parts[4]) if seen else None
-
-
-def _find(pid: int) -> psutil.Process | None:
+def _process(pid: int, started: str) -> psutil.Process | None:
+    """The process of this number that began then; None if it has ended."""
     import psutil
 
-    try:
+    with suppress(psutil.Error, OverflowError):
         process = psutil.Process(pid)
-        return None if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else process
-    except psutil.AccessDenied:
-        return process
-    except (psutil.Error, OverflowError):
-        return None
+        same = abs(float(_started(process)) - float(started)) < SAME_S
+        if same and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return process
+    return None
 
 
 def _started(process: psutil.Process) -> str:
+    """Seconds: since the machine's start on Linux, since 1970 elsewhere."""
     import psutil
 
-    try:
-        since = process.create_time()
-    except psutil.NoSuchProcess:
-        return "-1"
+    since = process.create_time()
     # On Linux psutil adds the time of the boot, which changes whenever the clock is set.
     return f"{since - psutil.boot_time() if psutil.LINUX else since:.2f}"
-
-
-def _about(pid: int) -> str:
-    """Command and start time, in brackets; empty if they cannot be read."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
-        words = " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-    command = shorten(without_passwords(words), COMMAND_LETTERS)
-    return f" ({command}, since {since})" if command else f" (since {since})"
-
-
-def _namespace() -> str:
-    try:
-        return str(_NAMESPACE.stat().st_ino)
-    except OSError:
-        return ""
 
 
 def cores() -> int:

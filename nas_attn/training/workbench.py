@@ -296,7 +296,7 @@ class Workbench:
             self.recipe.training.rungs,
             self.files(run, lease),
             callbacks,
-            folder=run_folder(self.store, self._folder, run),
+            folder=run_folder(self.store, run),
             needed=self.protocol != SEARCH,
         )
 
@@ -370,7 +370,7 @@ class Workbench:
             rates = LearningRates(section.learning_rate)
             self._own.fit(model, replace(job, rungs=[section.backbone_epochs], rates=rates))
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
-        self.store.renew(lease)
+        self.store.check(lease)
         content = json.dumps({"artifact": artifact, "sha256": sha256})
         self.store.backbones.put(backbone_name(run.backbone, run.key), content)
 

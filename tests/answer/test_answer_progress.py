@@ -95,7 +95,7 @@ def test_what_is_left_is_the_open_runs_at_the_pace_of_a_run_divided_among_the_wo
     opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL)
     store = opened.store
     assert progress(opened).left_s is None, "before the first run has ended"
-    lease = store.acquire("run/1", owner="test", ttl_s=60)
+    lease = store.acquire("run/1", owner="test")
     assert lease is not None
     for key, seconds in (("a", 20.0), ("b", 10.0), ("c", 60.0)):
         run = Run(key, parse("none"), 0)

@@ -25,14 +25,14 @@ from nas_attn import attachment, backbones
 from nas_attn.recipe.recipe import BackboneSection
 from nas_attn.report import dashboard  # noqa: F401
 from nas_attn.searching.run import taking_part
-from nas_attn.searching.worker import worker
+from nas_attn.searching.worker import presence
 from nas_attn.searching.worker.stopping import interruptible
-from nas_attn.storage import artifacts, leasing
+from nas_attn.storage import artifacts, work
 from nas_attn.storage.connection import Connector
 from nas_attn.storage.opening import open_study
 from nas_attn.system.environment import STORAGE_WAIT
 
-TTL_S = 3.0
+SILENT_S = 3.0
 MOST_THREADS = 2
 STACKS = signal.SIGRTMIN
 """Has a worker write down where each of its threads stands."""
@@ -57,12 +57,12 @@ torch.set_num_threads(1)
 load_all()
 
 
-def run(folder: str, url: str, clock_s: float, ttl_s: float, threads: int | None) -> None:
+def run(folder: str, url: str, clock_s: float, silent_s: float, threads: int | None) -> None:
     """One worker of the study `faults`, until it is complete or it is told to stop.
 
     Args:
         clock_s: by how much this process's clock is wrong.
-        ttl_s: how long its leases last.
+        silent_s: how long it waits for another worker's sign of life.
         threads: None: up to MOST_THREADS, as the worker measures.
     """
     os.chdir(folder)
@@ -75,7 +75,8 @@ def run(folder: str, url: str, clock_s: float, ttl_s: float, threads: int | None
         os.dup2(said.fileno(), 2)
     faulthandler.register(STACKS)
     torch.set_num_threads(1)
-    leasing.TTL_S = worker.TTL_S = ttl_s  # type: ignore[misc]
+    work.SILENT_S = silent_s
+    presence.BEAT_S = presence.LISTEN_S = silent_s / 4
     _fill_disk()
     if clock_s:
         _shift_clock(clock_s)

@@ -152,7 +152,7 @@ class Faults(RuleBasedStateMachine):
     """One study and what happens to it."""
 
     recipe, metric = RECIPE, "score"
-    trials, most, seconds, ttl_s = TRIALS, WORKERS, 0.05, faulty_worker.TTL_S
+    trials, most, seconds, silent_s = TRIALS, WORKERS, 0.05, faulty_worker.SILENT_S
     threads: int | None = 1
     """Of each worker; None: each measures how many pay."""
     server: Any = None
@@ -359,7 +359,7 @@ class Faults(RuleBasedStateMachine):
                 assert values[row.trial][0] == sum(
                     s.score.metrics[self.metric] for s in runs
                 ) / len(runs), (row, seed)
-        assert not [lease for lease in store.leases() if lease.state == "held"], said
+        assert not store.held(), said
         known = {row.artifact for found in store.all_checkpoints().values() for row in found}
         stray = {
             path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()
@@ -408,7 +408,7 @@ class Faults(RuleBasedStateMachine):
             return
         process = context.Process(
             target=faulty_worker.run,
-            args=(str(self.folder), self.url, clock_s, self.ttl_s, self.threads),
+            args=(str(self.folder), self.url, clock_s, self.silent_s, self.threads),
         )
         process.start()
         self.workers.append(process)

@@ -38,7 +38,7 @@ def opened(table: Path) -> Iterator[opening.OpenStudy]:
 
 
 def claim(opened: opening.OpenStudy, trial: int) -> None:
-    lease = opened.store.acquire(f"trial/{trial}", owner="test", ttl_s=600)
+    lease = opened.store.acquire(f"trial/{trial}", owner="test")
     assert lease is not None
     assert opened.book.ask({}).number == trial
     opened.store.claim(

@@ -72,7 +72,7 @@ def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str
     plan = plan_recipe(opened.recipe, build=build, store=opened.store)
     resolved = plan.resolved(parse(placement))
     store = opened.store
-    lease = store.acquire("trial", owner="test", ttl_s=60)
+    lease = store.acquire("trial", owner="test")
     assert lease is not None
     store.claim(resolved.key, placement=resolved.placement, trial=0, baseline=None, lease=lease)
     store.set_cost(resolved.key, plan.cost(resolved), lease)

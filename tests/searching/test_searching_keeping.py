@@ -144,7 +144,7 @@ def test_a_backup_goes_on_elsewhere_with_its_artifacts(
     table: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     opened = searched(trials=2)
-    own = opened.folder / run_folder(opened.store, opened.folder, opened.store.queue.rows()[0].run)
+    own = opened.folder / run_folder(opened.store, opened.store.queue.rows()[0].run)
     own.mkdir()
     (own / "own.pt").touch()
     written = keeping.back_up(opened.database, "copy.db")
@@ -237,14 +237,14 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
     assert [name.partition(":")[0] for name in left].count("search") == 1
     with sqlite3.connect("nas_attn.db") as database:  # as a worker on another machine leaves it
         database.execute(
-            "UPDATE nas_lease SET owner = 'elsewhere', expires_at = 1, ttl_s = 0, released = 0"
-            " WHERE resource LIKE 'run/%'"
+            "UPDATE nas_lease SET owner = 'elsewhere', released = 0 WHERE resource LIKE 'run/%'"
         )
+        database.execute("UPDATE nas_worker SET owner = 'elsewhere', left_at = 1")
     database.close()
     na.search(recipe, say=lambda line: None)
     opened = opening.open_study("table", URL)
     assert {name.partition(":")[0] for name in opened.store.all_checkpoints()} == {"weights"}
-    assert {row.state for row in opened.store.leases()} == {"released"}
+    assert opened.store.held() == opened.store.left() == []
     kept = {row.artifact for rows in opened.store.all_checkpoints().values() for row in rows}
     assert {path.name for path in opened.folder.iterdir() if path.is_file()} == kept
 

@@ -142,6 +142,6 @@ def store(database: Database) -> StudyStore:
 
 @pytest.fixture
 def lease(store: StudyStore) -> Lease:
-    taken = store.acquire("trial/1", owner="me", ttl_s=1000)
+    taken = store.acquire("trial/1", owner="me")
     assert taken is not None
     return taken

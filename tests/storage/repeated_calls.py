@@ -53,7 +53,7 @@ class Made:
 
 def make(database: Database, name: str) -> Made:
     store = database.create_study(name, recipe="{}", versions={})
-    lease = store.acquire("run/1", owner="me", ttl_s=1000)
+    lease = store.acquire("run/1", owner="me")
     assert lease is not None
     store.claim("key", placement=BARE, trial=0, baseline=None, lease=lease)
     store.queue.want([RUN])
@@ -65,8 +65,8 @@ def make(database: Database, name: str) -> Made:
 
 OTHER = Run("other", BARE, 1)
 CALLS: dict[str, Callable[[Made], object]] = {
-    "acquire": lambda m: m.store.acquire("run/9", owner="me", ttl_s=1000),
-    "renew": lambda m: m.store.renew(m.lease),
+    "acquire": lambda m: m.store.acquire("run/9", owner="me"),
+    "check": lambda m: m.store.check(m.lease),
     "release": lambda m: m.store.release(m.lease),
     "put": lambda m: m.store.curves.put("name", "text"),
     "put_once": lambda m: m.store.curves.put_once("name", "text"),
@@ -95,7 +95,7 @@ CALLS: dict[str, Callable[[Made], object]] = {
     "create_study": lambda m: m.database.create_study(m.store.name + "2", recipe="{}", versions={}),
     "delete_study": lambda m: m.database.delete_study(m.store.name),
 }
-UNEQUAL = {"id", "study_id", "name", "created_at", "expires_at", "finished_at", "began_at"}
+UNEQUAL = {"id", "study_id", "name", "created_at", "finished_at", "began_at"}
 UNEQUAL |= {"since", "seen_at", "left_at", "recorded_at", "read_at"}
 """Columns that are not equal in two studies that were written alike."""
 
@@ -135,5 +135,5 @@ def answer_lost(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         yield lost
 
 
-UNSEEN = {"renew", "begin"}
+UNSEEN = {"check", "begin"}
 """Writes whose effect is a time, or was there before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Callable
 
 from nas_attn.attention.choice import Choice
 from nas_attn.errors import StorageError
@@ -36,7 +37,7 @@ def search(url: str, trials: str) -> None:
                 trial.suggest_categorical(f"stage{i}", ["none", "se", "ela"])
                 for i in range(PARAMETERS)
             ]
-            lease = store.acquire(f"trial/{trial.number}", owner=str(os.getpid()), ttl_s=1000)
+            lease = store.acquire(f"trial/{trial.number}", owner=str(os.getpid()))
             key = f"key{trial.number}"
             placement = Placement(
                 tuple(Assignment(f"stage{i}", Choice(choice)) for i, choice in enumerate(choices))
@@ -55,13 +56,13 @@ def search(url: str, trials: str) -> None:
         storage.engine.dispose()
 
 
-def write(url: str, ttl_s: str) -> None:
+def write(url: str) -> None:
     """Write candidates with their scores until killed; print each number once it is in the
     database.
     """
     with Database(url) as database:
         store = database.create_study("digits", recipe="{}", versions={})
-        lease = store.acquire("trial/1", owner=str(os.getpid()), ttl_s=float(ttl_s))
+        lease = store.acquire("trial/1", owner="killed")
         for number in itertools.count():
             store.claim(f"key{number}", placement=BARE, trial=number, baseline=None, lease=lease)
             store.add_score(
@@ -80,10 +81,11 @@ def fill(url: str, size: str) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
     try:
-        write(url, "1000")
+        write(url)
     except StorageError as error:
         print(error)
 
 
 if __name__ == "__main__":
-    {"search": search, "write": write, "fill": fill}[sys.argv[1]](*sys.argv[2:])
+    tasks: dict[str, Callable[..., None]] = {"search": search, "write": write, "fill": fill}
+    tasks[sys.argv[1]](*sys.argv[2:])

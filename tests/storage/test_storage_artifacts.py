@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(store: StudyStore, folder: Path) -> RunFiles:
-    lease = store.acquire("trial/0", owner="me", ttl_s=60)
+    lease = store.acquire("trial/0", owner="me")
     return RunFiles(store, FolderArtifacts(folder), "run", lease)
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_newest_gives_way_to_the_one_before(
 
 
 def test_a_full_disk_costs_a_checkpoint_not_the_training(store: StudyStore, folder: Path) -> None:
-    lease = store.acquire("trial/0", owner="me", ttl_s=60)
+    lease = store.acquire("trial/0", owner="me")
     disk = FullDisk(folder)
     files = RunFiles(store, disk, "run", lease)
     files.save(b"epoch 1", 1)
@@ -107,7 +107,7 @@ def test_a_full_disk_costs_a_checkpoint_not_the_training(store: StudyStore, fold
 def test_who_has_lost_the_lease_records_no_checkpoint(files: RunFiles, store: StudyStore) -> None:
     files.save(b"mine", 1)
     store.release(files._lease)
-    assert store.acquire("trial/0", owner="other", ttl_s=60) is not None
+    assert store.acquire("trial/0", owner="other") is not None
     with pytest.raises(LeaseLost):
         files.save(b"late", 2)
     assert files.load() == b"mine"

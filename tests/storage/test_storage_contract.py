@@ -22,21 +22,19 @@ from repeated_calls import CALLS, UNSEEN, answer_lost, contents, make
 from nas_attn.errors import LeaseLost, StudyError
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
+from nas_attn.storage import work
 from nas_attn.storage.copying import Copies, copy_results
 from nas_attn.storage.database import Database
-from nas_attn.storage.leasing import LeaseKeeper
 from nas_attn.storage.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.work import LOST
 
-EXPIRED = -1.0
-"""Seconds to live of a lease that is over as soon as it begins: no test waits for a clock."""
 
-
-def expired(store: StudyStore, beginning: str) -> list[str]:
-    rows = [row for row in store.leases() if row.resource.startswith(beginning)]
-    return [row.resource for row in rows if row.state == "expired"]
+def dies(store: StudyStore, owner: str) -> None:
+    """A worker ends, and gives nothing back; no test waits for a minute of silence."""
+    store.workers.here(owner, device="cpu", doing="trial 1")
+    store.workers.gone(owner, ending=LOST)
 
 
 GUARDED: dict[str, Callable[[StudyStore, Lease], object]] = {
@@ -78,7 +76,7 @@ def only(store: StudyStore) -> RunRow:
 
 def end(store: StudyStore, state: str, reason: str = "") -> None:
     row = only(store)
-    lease = store.acquire(row.resource, owner="test", ttl_s=60)
+    lease = store.acquire(row.resource, owner="test")
     store.queue.finish(row, state, reason, lease)
     store.release(lease)
 
@@ -87,41 +85,45 @@ class StoreContract:
     """Subclasses name the database."""
 
     def test_a_held_resource_is_refused_until_released(self, store: StudyStore) -> None:
-        first = store.acquire("trial/1", owner="a", ttl_s=1000)
-        assert store.acquire("trial/1", owner="b", ttl_s=1000) is None
-        assert store.acquire("trial/1", owner="a", ttl_s=1000) is None
-        assert [row.state for row in store.leases()] == ["held"]
+        first = store.acquire("trial/1", owner="a")
+        assert store.acquire("trial/1", owner="b") is None
+        assert store.acquire("trial/1", owner="a") == first, "who asks again has it"
+        assert store.held("trial/") == [first]
         store.release(first)
-        assert ([row.state for row in store.leases()], store.leases(released=False)) == (
-            ["released"],
-            [],
-        )
-        second = store.acquire("trial/1", owner="b", ttl_s=1000)
+        assert store.held() == store.left() == []
+        second = store.acquire("trial/1", owner="b")
         assert second.number > first.number
-        assert second.expires_at > first.expires_at - 1
 
-    def test_an_expired_lease_is_renewed_by_its_holder_or_taken_by_another(
-        self, store: StudyStore, database: Database
+    def test_what_a_silent_worker_has_is_taken_by_another(
+        self, store: StudyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        slow = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
-        assert expired(store, "trial/") == ["trial/1"]
-        assert store.renew(slow).expires_at <= database.now()
-        taken = store.acquire("trial/1", owner="b", ttl_s=1000)
-        assert expired(store, "trial/") == []
+        store.workers.here("a", device="cpu", doing="trial 1")
+        slow = store.acquire("trial/1", owner="a")
+        monkeypatch.setattr(work, "SILENT_S", 0.2)
+        assert store.held() == [slow]
+        began = time.monotonic()
+        while time.monotonic() < began + 0.5:
+            store.workers.here("a", device="cpu", doing="trial 1")
+            assert store.held() == [slow]
+        time.sleep(0.3)
+        assert store.left() == [slow]
+        store.check(slow)
+        taken = store.acquire("trial/1", owner="b")
         with pytest.raises(LeaseLost, match="'trial/1'"):
-            store.renew(slow)
+            store.check(slow)
         store.release(slow)
-        assert store.renew(taken).expires_at > database.now()
+        store.check(taken)
 
     @pytest.mark.parametrize("write", GUARDED)
     @pytest.mark.parametrize("how", ["taken", "released"])
     def test_a_zombie_writes_nothing(self, store: StudyStore, write: str, how: str) -> None:
-        zombie = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
+        zombie = store.acquire("trial/1", owner="a")
+        dies(store, "a")
         store.claim("key", placement=parse("stage1=se"), trial=1, baseline=None, lease=zombie)
         store.queue.want([RUN])
         if how == "released":
             store.release(zombie)
-        heir = store.acquire("trial/1", owner="a", ttl_s=1000)
+        heir = store.acquire("trial/1", owner="b")
         before = everything(store)
         with pytest.raises(LeaseLost):
             GUARDED[write](store, zombie)
@@ -132,7 +134,8 @@ class StoreContract:
     def test_of_many_that_want_an_expired_resource_one_gets_it(
         self, url: str, store: StudyStore
     ) -> None:
-        store.acquire("trial/1", owner="dead", ttl_s=EXPIRED)
+        store.acquire("trial/1", owner="dead")
+        dies(store, "dead")
         barrier = threading.Barrier(8)
         won: list[Lease | None] = []
 
@@ -142,8 +145,8 @@ class StoreContract:
                 barrier.wait()
                 won.extend(
                     [
-                        mine.acquire("trial/1", owner=owner, ttl_s=1000),
-                        mine.acquire("new", owner=owner, ttl_s=1000),
+                        mine.acquire("trial/1", owner=owner),
+                        mine.acquire("new", owner=owner),
                     ]
                 )
 
@@ -216,7 +219,7 @@ class StoreContract:
         store.claim("key", placement=BARE, trial=1, baseline=None, lease=lease)
         store.queue.want(runs)
         ended = store.queue.rows()[0]
-        held = store.acquire(ended.resource, owner="test", ttl_s=60)
+        held = store.acquire(ended.resource, owner="test")
         store.queue.finish(ended, "pruned", "outranked at rung 0", held)
         store.end_candidate("key", state="pruned", reason="", lease=lease)
         assert [row.state for row in store.queue.rows()] == ["pruned", "withdrawn", "withdrawn"]
@@ -415,26 +418,14 @@ class StoreContract:
     def test_what_was_withdrawn_may_be_wanted_again(self, store: StudyStore) -> None:
         store.queue.want([RUN, replace(RUN, seed=9)])
         for row in store.queue.rows():
-            lease = store.acquire(row.resource, owner="test", ttl_s=60)
+            lease = store.acquire(row.resource, owner="test")
             store.queue.finish(row, "withdrawn", "", lease)
         store.queue.want([RUN])
         assert [row.state for row in store.queue.rows(key="key")] == ["waiting", "withdrawn"]
 
-    def test_the_first_study_with_a_run_is_told_from_later_ones(
-        self, database: Database, store: StudyStore
-    ) -> None:
-        other = database.create_study("other", recipe="{}", versions={})
-        assert store.queue.is_first(RUN)
-        other.queue.want([RUN, replace(RUN, seed=9)])
-        store.queue.want([RUN, replace(RUN, protocol="search")])
-        assert other.queue.is_first(RUN)
-        assert not store.queue.is_first(RUN)
-        assert store.queue.is_first(replace(RUN, protocol="search"))
-        assert not store.queue.is_first(replace(RUN, seed=9))
-
     def test_attempts_count_who_did_not_hand_it_back(self, store: StudyStore) -> None:
         store.queue.want([RUN])
-        lease = store.acquire(only(store).resource, owner="test", ttl_s=60)
+        lease = store.acquire(only(store).resource, owner="test")
         store.queue.begin(only(store), lease)
         store.queue.hand_back(only(store), lease)
         assert only(store).attempts == 0
@@ -444,9 +435,9 @@ class StoreContract:
 
     def test_who_has_lost_the_lease_changes_nothing(self, store: StudyStore) -> None:
         store.queue.want([RUN])
-        lease = store.acquire(only(store).resource, owner="first", ttl_s=60)
+        lease = store.acquire(only(store).resource, owner="first")
         store.release(lease)
-        assert store.acquire(only(store).resource, owner="second", ttl_s=60) is not None
+        assert store.acquire(only(store).resource, owner="second") is not None
         for write in (
             lambda: store.queue.finish(only(store), "done", "", lease),
             lambda: store.queue.begin(only(store), lease),
@@ -518,7 +509,7 @@ class StoreContract:
         store.set(published="old")
         database.delete_study("digits")
         successor = database.create_study("digits", recipe=store.recipe, versions={})
-        successor.acquire("trial/1", owner="me", ttl_s=1000)
+        successor.acquire("trial/1", owner="me")
         with pytest.raises(LeaseLost):
             store.set_cost("key", {"params": 1, "macs": 2}, lease)
         with pytest.raises(LeaseLost):
@@ -586,11 +577,10 @@ class StoreContract:
         before = (store.candidates(), store.queue.rows(), store.sessions())
         new = database.create_study("new", recipe="{}", versions={}, trials=3, taking_over="old")
         copies = Copies(frozenset({"search"}), frozenset({"key"}), {"key": None}, latencies=True)
-        held = new.acquire("scheduling", owner="me", ttl_s=60)
+        held = new.acquire("scheduling", owner="me")
         assert held is not None
-        with LeaseKeeper(new, held) as keeper:
-            for _ in range(2):
-                copy_results(new, store, copies, keeper)
+        for _ in range(2):
+            copy_results(new, store, copies, held)
         assert (store.candidates(), store.queue.rows(), store.sessions()) == before
         assert [row.key for row in new.candidates()] == ["key"]
         assert new.queue.rows() == [], "what waits is no result"

@@ -285,7 +285,7 @@ def target(tmp_path: Path) -> Path:
 def test_a_copy_taken_while_another_process_writes_is_whole(
     sqlite_url: str, here: Database, target: Path
 ) -> None:
-    command = [sys.executable, str(WORKER), "write", sqlite_url, "1000"]
+    command = [sys.executable, str(WORKER), "write", sqlite_url]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         for _ in range(3):

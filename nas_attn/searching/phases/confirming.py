@@ -28,7 +28,6 @@ from nas_attn.recipe.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.searching.phases.testing import is_test_due
 from nas_attn.searching.prepare.length_protocols import known_score
 from nas_attn.searching.worker.worker import TaskSource, Worker
-from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.records import CandidateRow, Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.training.plan import backbone_number, bare_seeds
@@ -192,18 +191,17 @@ def narrow(worker: Worker) -> bool:
     measurer = worker.benches.search.measurer
     if measurer is None or not measurer.fits:
         return True
-    release_dead(worker.store, NARROW)
-    lease = worker.store.acquire(NARROW, owner=worker.owner, ttl_s=TTL_S)
+    lease = worker.store.acquire(NARROW, owner=worker.owner)
     if lease is None:
         return True
-    with LeaseKeeper(worker.store, lease) as keeper:
+    with worker.store.holding(lease):
         runs = {row.run.key: row.run for row in worker.queue.rows(purposes=FURTHER)}
         tolerance = worker.recipe.latency.front_tolerance
         ends_at = worker.store.settings.ends_at
 
         def over() -> bool:
             late = ends_at is not None and worker.opened.database.now() > ends_at - LAST_S
-            return late or worker.stop() or keeper.lost
+            return late or worker.stop()
 
         count = last_sessions(worker.opened, runs)
         measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, count, over)

@@ -30,7 +30,6 @@ from nas_attn.searching.prepare.clock import TESTING
 from nas_attn.searching.worker.worker import TaskSource, Worker, how_it_failed
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import BARE
-from nas_attn.storage.leasing import TTL_S, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
@@ -282,8 +281,7 @@ def cut(opened: OpenStudy) -> None:
     ends_at = store.settings.ends_at
     if ends_at is None or opened.database.now() < ends_at:
         return
-    is_at_work = release_dead(store, "run/")
-    if is_at_work:
+    if store.held("run/"):
         return
     for family in unfinished(store):
         done = blocks_done(store, family)
@@ -299,7 +297,7 @@ def _withdraw_rest(store: StudyStore) -> None:
     needed = {run.identity for family in families(store) for run in family_runs(family)}
     rows = store.queue.rows(state="waiting", purposes=[VALIDATE], protocol=TARGET_PROTOCOL)
     for row in (row for row in rows if row.run.identity not in needed):
-        if (lease := store.acquire(row.resource, owner=owner_name(), ttl_s=TTL_S)) is not None:
+        if (lease := store.acquire(row.resource, owner=owner_name())) is not None:
             store.queue.finish(row, "withdrawn", "the search's time was over", lease)
             store.release(lease)
 

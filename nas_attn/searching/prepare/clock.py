@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 
 from nas_attn.answer.progress import seconds_per_epoch
+from nas_attn.answer.workers import workers_of
 from nas_attn.searching.prepare.baselines import trials_to_try_all
 from nas_attn.searching.prepare.fitting import (
     END_S,
     PRUNED_SHARE,
     SCREENING,
 )
-from nas_attn.storage.leasing import release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.training.plan import session_s
 
@@ -114,10 +114,7 @@ def go_on(opened: OpenStudy) -> float | None:
     if ends.ends_at is None or ends.screen_until is None or ends.test_from is None:
         return None
     pause = 0.0
-    release_dead(store, "")
-    # SQLite calls a lease of another container held until it has been watched for a while
-    leases = [lease for lease in store.leases(released=False) if lease.state == "held"]
-    if not any(lease.expires_at > now for lease in leases):
+    if not any(worker.works for worker in workers_of(opened)):
         times = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
         times += [row.finished_at or row.created_at for row in store.candidates()]
         times += [row.finished_at for row in store.queue.rows() if row.finished_at]

@@ -22,11 +22,11 @@ from nas_attn.searching.prepare.baselines import first_baselines
 from nas_attn.searching.propose.untried import distributions
 from nas_attn.space.placement import Placement
 from nas_attn.storage.copying import Copies, copy_files, copy_results
-from nas_attn.storage.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import CandidateRow
+from nas_attn.storage.rows import Lease
 from nas_attn.storage.trial_book import OUTSIDE
-from nas_attn.system.processes import owner_name
+from nas_attn.system.processes import owner_name, owner_shown
 from nas_attn.training.plan import Plan, kept_text, study_plan
 
 LENGTH_KEY = "target.epochs"
@@ -219,16 +219,15 @@ def _add_trials(opened: OpenStudy, rows: Collection[CandidateRow], plan: Plan) -
 
 
 @contextmanager
-def _alone(opened: OpenStudy) -> Iterator[LeaseKeeper]:
+def _alone(opened: OpenStudy) -> Iterator[Lease]:
     """No worker is at a run, and none takes one meanwhile."""
     store = opened.store
     owner = owner_name()
-    release_dead(store, "")
-    lease = store.acquire("scheduling", owner=owner, ttl_s=TTL_S)
-    others = holders(store, owner)
+    lease = store.acquire("scheduling", owner=owner)
+    others = [owner_shown(row.owner) for row in store.held() if row.owner != owner]
     if lease is not None and not others:
-        with LeaseKeeper(store, lease) as keeper:
-            yield keeper
+        with store.holding(lease):
+            yield lease
         return
     if lease is not None:
         store.release(lease)

@@ -32,7 +32,7 @@ def overview(opened: OpenStudy) -> Overview:
     reached = progress(opened)
     workers = workers_of(opened)
     per_hour = None
-    if any(worker.state in ("working", "waiting") for worker in workers):
+    if any(worker.works for worker in workers):
         times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[
             -PACE_OF:
         ]

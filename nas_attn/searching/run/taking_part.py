@@ -18,7 +18,7 @@ from nas_attn.errors import BackboneLost, CheckpointError, OperationError, Study
 from nas_attn.export.kept_weights import searched_run
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.report.publishing import publish
-from nas_attn.searching.keeping import sweep_weights
+from nas_attn.searching.keeping import Freed, sweep_checkpoints, sweep_weights
 from nas_attn.searching.phases.confirming import Confirmation, Rounds, narrow
 from nas_attn.searching.phases.length import Control, FindingLength
 from nas_attn.searching.phases.retraining import Retraining
@@ -28,9 +28,9 @@ from nas_attn.searching.prepare.baselines import enqueue_first
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import Presence
 from nas_attn.searching.worker.worker import TaskSource, Worker
-from nas_attn.storage.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.storage.opening import OpenStudy, renewed
 from nas_attn.storage.records import Score
+from nas_attn.storage.rows import Lease
 from nas_attn.system.processes import owner_name
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training.evaluators import Evaluator
@@ -112,8 +112,10 @@ def _take_part(opened: OpenStudy, options: Options) -> Ending:
         # one sweep for all workers that end together
         state = f"{keep} {opened.store.state()}"
         over = options.only is None and ended in OVER
-        if over and keep != "all" and opened.store.settings.swept != state:
-            sweep_weights(opened, current or answer(opened.store), keep)
+        if over and opened.store.settings.swept != state:
+            sweep_checkpoints(opened, Freed())
+            if keep != "all":
+                sweep_weights(opened, current or answer(opened.store), keep)
             opened.store.set(swept=state)
     return ended
 
@@ -190,29 +192,28 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
     run = replace(original, protocol=AGAIN_PROTOCOL)
     scores: list[Score] = []
 
-    def once(worker: Worker, keeper: LeaseKeeper) -> Sequence[Score]:
+    def once(worker: Worker, lease: Lease) -> Sequence[Score]:
         bench = worker.benches.search
         return bench.train(
             run,
             worker.resolved(original),
-            lease=keeper.lease,
+            lease=lease,
             go_on=lambda _: True,
-            stop=lambda: worker.stop() or keeper.lost,
-            trained=lambda model: bench.keep_weights(view.key, model, keeper.lease),
+            stop=worker.stop,
+            trained=lambda model: bench.keep_weights(view.key, model, lease),
         )
 
     def train(worker: Worker) -> Ending:
-        release_dead(store, AGAIN_PROTOCOL)
-        lease = store.acquire(run.files, owner=worker.owner, ttl_s=TTL_S)
+        lease = store.acquire(run.files, owner=worker.owner)
         if lease is None:
             raise OperationError(f"another process is training {view.label} again: wait for it")
-        with LeaseKeeper(store, lease) as keeper:
+        with store.holding(lease):
             try:
-                scores[:] = once(worker, keeper)
+                scores[:] = once(worker, lease)
             except BackboneLost:
                 worker.backbone_again(original)
-                scores[:] = once(worker, keeper)
-            worker.benches.search.files(run, keeper.lease).clear()
+                scores[:] = once(worker, lease)
+            worker.benches.search.files(run, lease).clear()
         return Ending.COMPLETE
 
     if with_worker(opened, options, train) is Ending.COMPLETE:

@@ -24,7 +24,6 @@ from nas_attn.errors import (
     RecipeError,
     StorageAway,
     TrainingError,
-    several,
 )
 from nas_attn.recipe.purposes import BACKBONE, LENGTH, SEARCH
 from nas_attn.recipe.recipe import Recipe
@@ -32,12 +31,12 @@ from nas_attn.searching.keeping import sweep
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import IDLE
 from nas_attn.space.placement import BARE, ResolvedPlacement
-from nas_attn.storage.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import Score
 from nas_attn.storage.rows import Lease, Run, RunRow
 from nas_attn.storage.store import StudyStore
 from nas_attn.system.environment import work_wait_s
+from nas_attn.system.processes import owner_shown
 from nas_attn.system.waiting import Interrupted, Wait, ignore, impatient
 from nas_attn.training.workbench import Benches
 
@@ -45,9 +44,7 @@ from nas_attn.training.workbench import Benches
 SCHEDULING = "scheduling"
 QUEUE_POLL_S = 0.5
 # of an idle worker, in seconds: a look costs the database as much as a proposal
-LONGEST_POLL_S = 5.0
-# while another holds the scheduling lock: frequent looks would slow it down
-LONGEST_LOCK_POLL_S = 2.0
+LONGEST_POLL_S = 3.0
 # a run that has killed this many workers counts as failed
 MOST_KILLED = 3
 
@@ -184,7 +181,7 @@ class Worker:
                     return step
                 if step is None:
                     self._at(IDLE)
-                    idle.pause(nothing=lock is not None)
+                    idle.pause()
                 else:
                     idle.over()
                     self._do(step)
@@ -195,13 +192,14 @@ class Worker:
     @contextmanager
     def scheduling(self) -> Iterator[Lease | None]:
         """Takes the scheduling lock; yields None if another worker holds it."""
+        lease = None
         # many workers look; reading is cheaper than trying to take it
-        taken = release_dead(self.store, SCHEDULING)
-        lease = None if taken else self.store.acquire(SCHEDULING, owner=self.owner, ttl_s=TTL_S)
+        if not self.store.held(SCHEDULING):
+            lease = self.store.acquire(SCHEDULING, owner=self.owner)
         if lease is None:
             yield None
             return
-        with LeaseKeeper(self.store, lease):
+        with self.store.holding(lease):
             yield lease
 
     def _next(self, sources: Sequence[TaskSource], lock: Lease) -> TakenRun | Ending | None:
@@ -209,8 +207,7 @@ class Worker:
         if not self.store.is_current:
             # another worker has found how long the target trains
             return Ending.COMPLETE
-        release_dead(self.store, "run/")
-        sweep(self.store, self.opened.artifacts, lock)
+        sweep(self.store)
         for source in sources:
             source.recover(lock)
         step = self._take(sources)
@@ -238,9 +235,7 @@ class Worker:
     def _take(self, sources: Sequence[TaskSource]) -> TakenRun | None:
         """The first waiting run that no worker has, or the backbone that it needs first."""
         by_purpose = {source.purpose: source for source in sources}
-        held = {
-            lease.resource for lease in self.store.leases(released=False) if lease.state == "held"
-        }
+        held = {lease.resource for lease in self.store.held("run/")}
         for waiting in self.queue.rows(state="waiting", purposes=list(by_purpose)):
             needed = self.benches.of(waiting.run.protocol).needs_backbone(waiting.run)
             taken = waiting
@@ -255,7 +250,7 @@ class Worker:
                     source = None
             if taken.resource in held:
                 continue
-            lease = self.store.acquire(taken.resource, owner=self.owner, ttl_s=TTL_S)
+            lease = self.store.acquire(taken.resource, owner=self.owner)
             if lease is None:
                 continue
             # What another worker has done to it since.
@@ -282,7 +277,7 @@ class Worker:
         if needed is None:
             return
         row = self._backbone(needed, run)
-        lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
+        lease = self.store.acquire(row.resource, owner=self.owner)
         if lease is None:
             raise OperationError(
                 f"another process is training backbone {run.backbone}: wait for it"
@@ -315,9 +310,9 @@ class Worker:
         elif run.purpose in (SEARCH, LENGTH):
             task = f"{name}, seed {run.seed}: {run.placement}"
         self._at(task)
-        with LeaseKeeper(self.store, step.lease) as keeper:
+        with self.store.holding(step.lease):
             try:
-                self._carry_out(step, lambda: self.stop() or keeper.lost)
+                self._carry_out(step)
             except BackboneLost as error:
                 self.say(f"{name}: {error}")
                 self.queue.hand_back(step.row, step.lease)
@@ -329,13 +324,13 @@ class Worker:
                     # It is no orderly end: a run that costs one process after the other its GPU
                     # must fail at last.
                     self.say(f"{name}: waits for another worker")
-                elif not keeper.lost:
+                else:
                     with nullcontext() if in_order else impatient():
-                        self._hand_back(step, name, in_order=in_order)
+                        self._hand_back(step, name)
                 if not in_order:
                     raise
 
-    def _carry_out(self, step: TakenRun, stop: Callable[[], bool]) -> None:
+    def _carry_out(self, step: TakenRun) -> None:
         row = step.row
         source = step.source
         lease = step.lease
@@ -345,7 +340,7 @@ class Worker:
         reason = ""
         try:
             if source is None:
-                bench.train_backbone(run, lease=lease, stop=stop)
+                bench.train_backbone(run, lease=lease, stop=self.stop)
             elif not source.prepare(row, lease):
                 state = "withdrawn"
             elif known := source.known(run):
@@ -356,7 +351,7 @@ class Worker:
                     self.resolved(run),
                     lease=lease,
                     go_on=lambda score: source.go_on(run, score),
-                    stop=stop,
+                    stop=self.stop,
                     trained=lambda model: source.trained(row, model, lease),
                 )
                 if scores[-1].rung < len(bench.recipe.training.rungs) - 1:
@@ -380,22 +375,15 @@ class Worker:
         else:
             source.ended(self.queue.row(row.id), lease)
 
-    def _hand_back(self, step: TakenRun, name: str, *, in_order: bool) -> None:
-        stopped = "stopped" if in_order else "stopped at once"
+    def _hand_back(self, step: TakenRun, name: str) -> None:
+        what = "stopped; it will go on from its last checkpoint"
         try:
             self.queue.hand_back(step.row, step.lease)
-            kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
         except (StorageAway, Interrupted):
-            self.say(
-                f"{name}: {stopped}; the database does not answer; it will go on from its last"
-                " recorded checkpoint"
-            )
-            return
-        if kept is None:
-            self.say(f"{name}: {stopped} before its first checkpoint; it will start again")
-            return
-        done = f"{several(kept.epochs, 'epoch')} trained" if kept.epochs else "in its first epoch"
-        self.say(f"{name}: {stopped}; it will go on from its checkpoint ({done})")
+            what += "; the database does not answer"
+        except LeaseLost:
+            what = "taken over by another worker"
+        self.say(f"{name}: {what}")
 
     def name(self, run: Run) -> str:
         """Names a run in a few words."""
@@ -426,43 +414,36 @@ class _Idle:
         self._worker = worker
         self._sources = sources
         self._wait = Wait("the runs of other workers")
-        self._longest_alone_s = work_wait_s()
-        self._alone_s = 0.0
-        self._poll_s = QUEUE_POLL_S
+        self.over()
 
     def over(self) -> None:
         self._wait.over()
-        self._alone_s = 0.0
+        self._alone_since = time.monotonic()
         self._poll_s = QUEUE_POLL_S
 
-    def pause(self, *, nothing: bool) -> None:
-        """Waits a little; `nothing`: there was nothing to do. Raises OperationError: only others
-        can do the work, and none of them is there.
+    def pause(self) -> None:
+        """Waits a little. Raises OperationError: only others can do the work, and none of them is
+        there.
         """
         # another idle worker holds the scheduling lock now and then, while it looks for work
-        busy = holders(self._worker.store, self._worker.owner, besides=SCHEDULING)
+        store = self._worker.store
+        busy = [
+            f"{owner_shown(lease.owner)} holds '{lease.resource}'"
+            for lease in store.held()
+            if lease.owner != self._worker.owner and lease.resource != SCHEDULING
+        ]
+        lacks = next(filter(None, (source.lacks() for source in self._sources)), "")
         if busy:
-            self._alone_s = 0.0
-        elif self._alone_s > self._longest_alone_s:
-            name = self._worker.store.name
+            self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since > work_wait_s():
             raise OperationError(
-                self._lacks() or f"no worker takes the rest of study '{name}': resume the study"
+                lacks or f"no worker takes the rest of study '{store.name}': resume the study"
             )
-        pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_LOCK_POLL_S)
-        self._poll_s = 1.3 * pause
-        began = time.monotonic()
         self._wait.pause(
-            pause * random.uniform(0.8, 1.2),
-            lambda: "; ".join(busy) or self._lacks() or self._holder() or "no worker has a run",
+            self._poll_s * random.uniform(0.8, 1.2),
+            lambda: "; ".join(busy) or lacks or "a worker looks for work",
         )
-        if nothing:
-            self._alone_s += time.monotonic() - began
-
-    def _holder(self) -> str:
-        return "; ".join(holders(self._worker.store, self._worker.owner))
-
-    def _lacks(self) -> str:
-        return next(filter(None, (source.lacks() for source in self._sources)), "")
+        self._poll_s = min(1.3 * self._poll_s, LONGEST_POLL_S)
 
 
 def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:

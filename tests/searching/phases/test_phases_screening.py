@@ -58,7 +58,7 @@ def run_fares(store: StudyStore, run: Run, fate: str) -> None:
     if fate == "waiting":
         return
     (row,) = (row for row in store.queue.rows(key=run.key) if row.run.identity == run.identity)
-    lease = store.acquire(row.resource, owner="test", ttl_s=60)
+    lease = store.acquire(row.resource, owner="test")
     if fate == "done":
         for rung in (0, 1):
             metrics = {"score": float(run.seed), "effort": 1.0}

@@ -67,7 +67,7 @@ def test_a_study_that_began_in_another_order_goes_on_in_it(table: Path) -> None:
     beyond = Run("0123456789abcdef", BARE, 2)
     opened.store.queue.want([beyond])
     (row,) = opened.store.queue.rows(key=beyond.key)
-    lease = opened.store.acquire(row.resource, owner="earlier", ttl_s=60)
+    lease = opened.store.acquire(row.resource, owner="earlier")
     assert lease is not None
     opened.store.queue.finish(row, "done", "", lease)
     search(opened)

@@ -354,7 +354,7 @@ def test_killed_in_every_phase_by_several_workers(
     assert killed >= len(PHASES), "there was work left to be killed at"
     assert (
         taking_part.work(
-            opened, taking_part.Options(device="cpu", say=lambda line: None), only="validate"
+            opened, taking_part.Options(device="cpu", say=lambda line: None, only="validate")
         )
         == "complete"
     )

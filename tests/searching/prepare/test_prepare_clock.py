@@ -27,7 +27,7 @@ import os
 from nas_attn.system.processes import owner_name
 from nas_attn.storage.database import Database
 store = Database("sqlite:///nas_attn.db").study("table")
-assert store.acquire("run/7", owner=owner_name(), ttl_s=60)
+store.workers.here(owner_name(), device="cpu", doing="trial 7")
 os.kill(os.getpid(), 9)
 """
 
@@ -37,7 +37,7 @@ def works_until_now(opened: opening.OpenStudy) -> None:
     run = Run("0123456789abcdef", BARE, 0, purpose="confirm")
     opened.store.queue.want([run])
     (row,) = opened.store.queue.rows(key=run.key)
-    lease = opened.store.acquire(row.resource, owner="worker", ttl_s=60)
+    lease = opened.store.acquire(row.resource, owner="worker")
     assert lease is not None
     opened.store.queue.finish(row, "done", "", lease)
     opened.store.release(lease)
@@ -49,7 +49,7 @@ def passes(opened: opening.OpenStudy, seconds: float) -> None:
         for table, names in (
             (tables.study, ("created_at", "screen_until", "test_from", "ends_at")),
             (tables.run, ("finished_at",)),
-            (tables.lease, ("expires_at",)),
+            (tables.worker, ("began_at", "since", "seen_at")),
         ):
             earlier = {name: table.c[name] - seconds for name in names}
             connection.execute(sa.update(table).values(earlier))
@@ -64,11 +64,10 @@ def test_a_killed_search_has_the_time_left_that_a_stopped_one_has(table: Path, k
     if killed == "here":
         assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == -9
     elif killed == "in another container":
-        opened.store.acquire("run/7", owner="container/kernel/1/1/1.00/ab", ttl_s=60)
+        opened.store.workers.here("container/kernel/1/1/1.00/ab", device="cpu", doing="trial 7")
     passes(opened, NIGHT_S)
     if killed == "here, just now":
         assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == -9
-    # another process, which has not watched the leases
     left_s = clock.go_on(opening.open_study("table", URL))
     assert left_s is not None
     assert abs(left_s - 3000.0) < 60.0
@@ -79,7 +78,7 @@ def test_a_time_goes_on_while_somebody_works(table: Path) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
     clock.start_clock(opened, 3600.0)
     passes(opened, 600.0)
-    assert opened.store.acquire("run/7", owner="machine/kernel/1/1/1.00/ab", ttl_s=60)
+    opened.store.workers.here("machine/kernel/1/1/1.00/ab", device="cpu", doing="trial 7")
     left_s = clock.go_on(opening.open_study("table", URL))
     assert left_s is not None
     assert abs(left_s - 3000.0) < 60.0
@@ -90,7 +89,7 @@ OWN = ["stage1=eca", "stage2=eca", "stage3=eca", "stage1=simam", "stage2=simam"]
 
 def with_a_pace(opened: opening.OpenStudy, epoch_s: float) -> None:
     """A run has shown how long an epoch takes."""
-    lease = opened.store.acquire("run/1", owner="worker", ttl_s=60)
+    lease = opened.store.acquire("run/1", owner="worker")
     assert lease is not None
     run = Run("0123456789abcdef", BARE, 0)
     opened.store.add_score(run, Score(0, 0, 1, {"score": 1.0}, wall_s=epoch_s), lease=lease)

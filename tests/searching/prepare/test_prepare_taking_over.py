@@ -126,7 +126,7 @@ def test_a_longer_training_takes_over_latencies_and_trainings_of_that_length(
     bare = next(row for row in old.store.candidates() if row.is_bare)
     run = length_run(bare.key, 2, 1)
     (like,) = old.store.scores(bare.key, protocol=SEARCH, with_correct=True)[:1]
-    lease = old.store.acquire("run", owner="test", ttl_s=600)
+    lease = old.store.acquire("run", owner="test")
     assert lease is not None
     metrics = {"accuracy": 0.4321, "loss": 1.5}
     old.store.add_score(run, replace(like.score, seed=1, epochs=2, metrics=metrics), lease=lease)

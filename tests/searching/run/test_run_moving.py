@@ -84,7 +84,7 @@ def check_whole(opened: OpenStudy, folder: Path, trials: int = TRIALS) -> None:
     assert Counter(row.state for row in opened.store.candidates()) == {"scored": trials}
     calls = (folder / "calls.txt").read_text().splitlines()
     assert not [n for n in Counter(line.rsplit("|", 1)[0] for line in calls).values() if n > 1]
-    assert not [row for row in opened.store.leases() if row.state == "held"]
+    assert not opened.store.held()
     assert opened.store.queue.rows(state="waiting") == []
 
 
@@ -108,7 +108,7 @@ def test_a_study_outlives_its_machine(
     assert note.endswith("nas-attn resume table --here")
     waiting = [row for row in opened.store.candidates() if row.state == "running"]
     assert waiting, "trained here, measured nowhere"
-    assert not [row for row in opened.store.leases() if row.state == "held"]
+    assert not opened.store.held()
 
     moved = nas("resume", "table", "--workers", "1", "--here", "--json")
     assert moved.status == 0, moved.err
@@ -151,7 +151,7 @@ def test_a_card_decides_nothing_while_latencies_are_missing(
     assert note.endswith("nas-attn resume table --here")
     states = Counter(row.state for row in opened.store.candidates())
     assert states == {"scored": TRIALS, "running": 1}, "trained here, measured nowhere"
-    assert not [row for row in opened.store.leases() if row.state == "held"]
+    assert not opened.store.held()
 
     back = nas("resume", "table", "--workers", "1", "--here", "--json").json
     assert back["card"]["taken"] == known["card"]["taken"], "its own latencies were kept"

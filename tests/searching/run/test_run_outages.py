@@ -84,7 +84,7 @@ def check_whole(opened: opening.OpenStudy, folder: Path, again: str = "") -> Non
     assert "RUNNING" not in {trial.state.name for trial in opened.book.all()}
     calls = [line.rsplit("|", 1)[0] for line in (folder / "calls.txt").read_text().splitlines()]
     assert Counter(calls) - Counter(set(calls)) <= Counter([again])
-    assert not [row for row in opened.store.leases() if row.state == "held"]
+    assert not opened.store.held()
     for path in opened.folder.iterdir():
         os.utime(path, (0, 0))
     keeping.clean(

@@ -349,7 +349,7 @@ def test_a_run_that_another_worker_has_just_finished_is_not_done_again(
             else None
         )
         if row is not None and row.run.purpose == "confirm" and not finished_by_other:
-            lease = acquire(store, resource, owner="another", ttl_s=60)
+            lease = acquire(store, resource, owner="another")
             for rung in (0, 1):
                 score = Score(
                     row.run.seed, rung, rung + 1, {"score": 1.0, "effort": 1.0}, None, 0, 0.1, 0.1
