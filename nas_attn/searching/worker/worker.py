@@ -418,7 +418,7 @@ class _Idle:
 
     def over(self) -> None:
         self._wait.over()
-        self._alone_since = time.monotonic()
+        self._alone_since: float | None = None
         self._poll_s = QUEUE_POLL_S
 
     def pause(self) -> None:
@@ -433,7 +433,7 @@ class _Idle:
             if lease.owner != self._worker.owner and lease.resource != SCHEDULING
         ]
         lacks = next(filter(None, (source.lacks() for source in self._sources)), "")
-        if busy:
+        if busy or self._alone_since is None:
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > work_wait_s():
             raise OperationError(
