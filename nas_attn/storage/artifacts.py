@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.attention.choice import Choice
-from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
+from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning, StorageAway
 from nas_attn.recipe.purposes import BACKBONE, RETRAIN, SEARCH, division_name
 from nas_attn.storage.labels import Labels
 from nas_attn.storage.records import EpochPoint
@@ -172,7 +172,11 @@ class RunFiles:
             "size": len(blob),
             "epochs": epochs,
         }
-        self._store.add_checkpoint(self._run, **made, lease=self._lease)
+        try:
+            self._store.add_checkpoint(self._run, **made, lease=self._lease)
+        except LeaseLost:
+            remove_artifact(self._artifacts, artifact)
+            raise
         for row in self._store.checkpoints(self._run)[KEPT_CHECKPOINTS:]:
             self._drop(row)
 

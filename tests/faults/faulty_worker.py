@@ -76,7 +76,8 @@ def run(folder: str, url: str, clock_s: float, silent_s: float, threads: int | N
     faulthandler.register(STACKS)
     torch.set_num_threads(1)
     work.SILENT_S = silent_s
-    presence.BEAT_S = presence.LISTEN_S = silent_s / 4
+    presence.BEAT_S = silent_s / 4
+    presence.LISTEN_S = silent_s / 12
     _fill_disk()
     if clock_s:
         _shift_clock(clock_s)

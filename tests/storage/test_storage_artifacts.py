@@ -104,13 +104,16 @@ def test_a_full_disk_costs_a_checkpoint_not_the_training(store: StudyStore, fold
     assert [path.name for path in folder.iterdir()] == [store.checkpoints("run")[0].artifact]
 
 
-def test_who_has_lost_the_lease_records_no_checkpoint(files: RunFiles, store: StudyStore) -> None:
+def test_who_has_lost_the_lease_records_no_checkpoint(
+    files: RunFiles, store: StudyStore, folder: Path
+) -> None:
     files.save(b"mine", 1)
     store.release(files._lease)
     assert store.acquire("trial/0", owner="other") is not None
     with pytest.raises(LeaseLost):
         files.save(b"late", 2)
     assert files.load() == b"mine"
+    assert len(list(folder.iterdir())) == 1, "nor does its file stay"
 
 
 def test_while_the_database_is_away_training_continues_without_a_checkpoint(
