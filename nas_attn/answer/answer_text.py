@@ -312,8 +312,16 @@ def _others(answer: Answer) -> Iterator[Line]:
 
 
 def _lengths(answer: Answer) -> Iterator[Line]:
-    """What a longer training brings, and whether a test is worth its time."""
+    """What another rate and a longer training bring, and whether a test is worth its time."""
     metric = answer.now.metric
+    rate = answer.now.rate
+    if rate is not None:
+        gained = "the bare backbone cannot be trained at the usual one"
+        if rate.gain is not None:
+            gained = units.gained(metric, rate.gain.mean, rate.gain.low, rate.gain.high)
+            gained += f" of the bare backbone in {several(rate.epochs, 'epoch')}"
+        instead = f"train at a rate of {rate.rate:.2g} instead of {rate.usual:.2g}"
+        yield Line(f"{instead}, as all runs of this study do: {gained}", "Rate")
     longer = answer.longer
     if answer.verdict is AnswerVerdict.EARLY and answer.now.brief is not None:
         longer = answer.now.brief.gain

@@ -15,6 +15,7 @@ from nas_attn.answer.fits import Fits, fits_of, scores_by_key
 from nas_attn.answer.fronts import front_of, objective_value, without_invisible
 from nas_attn.answer.length import Brief, Runs, bare_runs, brief_of, length_found, longer_of
 from nas_attn.answer.pooled import pooled_tests
+from nas_attn.answer.rate import rate_gain
 from nas_attn.answer.snapshot import STATES, CandidateView, Means, ScorePoint, Snapshot
 from nas_attn.answer.validation import validation_results
 from nas_attn.answer.workers import without_pauses
@@ -62,6 +63,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         noise=_noise(fits),
         brief=None if fits.as_target or primary is None else _brief(facts, runs, primary, sd),
         longer=None if primary is None else longer_of(recipe, runs, primary, labels, sd),
+        rate=None if primary is None else rate_gain(recipe, facts.rates, primary, labels),
         latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
         validations=validations,

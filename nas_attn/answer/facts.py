@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nas_attn.answer.validation import Family
 from nas_attn.data.inventory import StudyImages
@@ -11,7 +11,14 @@ from nas_attn.model.features import BuiltFor
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.space.placement import Placement
 from nas_attn.storage.labels import Labels
-from nas_attn.storage.records import CandidateRow, EpochPoint, Session, SplitReading, StoredScore
+from nas_attn.storage.records import (
+    CandidateRow,
+    EpochPoint,
+    Score,
+    Session,
+    SplitReading,
+    StoredScore,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +81,7 @@ class StudyFacts:
     retrained: Sequence[Retrained]
     # what the images were when the study began: splits, classes, what is left out
     images: StudyImages | None = None
+    # times the usual rate -> seed -> the bare backbone's score; empty: no rates were compared
+    rates: Mapping[float, Mapping[int, Score]] = field(default_factory=dict)
     # at once: now, or the last time
     workers: int = 1

@@ -196,12 +196,35 @@ def length_gain(
         The gain by the longer one; None without a seed at both.
     """
     shorter, longer = epochs
+    before = runs.get(shorter, {})
     after = runs.get(longer, {})
-    pairs = []
-    for seed, score in runs.get(shorter, {}).items():
-        later = after.get(seed)
-        if later is not None and metric in score.metrics and metric in later.metrics:
-            pairs.append((score, later))
+    paired = paired_gain(recipe, before, after, metric, labels, run_sd)
+    return None if paired is None else LengthGain(shorter, longer, *paired)
+
+
+def paired_gain(
+    recipe: Recipe,
+    before: Mapping[int, Score],
+    after: Mapping[int, Score],
+    metric: str,
+    labels: ValidationLabels,
+    run_sd: float | None = None,
+) -> tuple[int, Gain] | None:
+    """What one training of the bare backbone gains over another, as in `length_gain`.
+
+    Args:
+        recipe: of the study.
+        before: seed -> score of the one training.
+        after: of the other one.
+        metric: that is compared.
+        labels: of the validation images.
+        run_sd: as in `length_gain`.
+
+    Returns:
+        The number of seeds, and the gain; None without a seed at both.
+    """
+    pairs = [(before[seed], after[seed]) for seed in before if seed in after]
+    pairs = [pair for pair in pairs if all(metric in score.metrics for score in pair)]
     if not pairs:
         return None
     sign = sign_of(recipe, metric)
@@ -216,7 +239,7 @@ def length_gain(
         return None
     better = float(cdf(mean / max(error, 1e-12)))
     gain = Gain(mean, error, mean - 1.96 * error, mean + 1.96 * error, better, 1 - better)
-    return LengthGain(shorter, longer, len(pairs), gain)
+    return len(pairs), gain
 
 
 def _error_over_images(

@@ -23,6 +23,7 @@ from nas_attn.answer.facts import Retrained, StudyFacts
 from nas_attn.answer.fronts import primary_metric
 from nas_attn.answer.per_image import Mistakes
 from nas_attn.answer.per_image import mistakes as found_mistakes
+from nas_attn.answer.rate import RATES
 from nas_attn.answer.snapshot import Snapshot
 from nas_attn.answer.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.data.inventory import StudyImages
@@ -38,13 +39,15 @@ from nas_attn.recipe.purposes import (
     TEST_PROTOCOL,
     divided_seed,
     is_length,
+    length_epochs,
+    length_protocol,
 )
 from nas_attn.recipe.reading import frozen_recipe
 from nas_attn.recipe.recipe import Recipe, objective_name
 from nas_attn.recipe.tables import METRICS, share_of_images
 from nas_attn.space.notation import parse
-from nas_attn.storage.labels import Labels
-from nas_attn.storage.records import EpochPoint
+from nas_attn.storage.labels import Labels, ValidationLabels
+from nas_attn.storage.records import EpochPoint, Score
 from nas_attn.storage.store import StudyStore
 
 # bytes of a study's labels, unpacked: a few MB in a large study
@@ -100,12 +103,13 @@ def read(store: StudyStore) -> StudyFacts:
             length_scores=[
                 stored
                 for name in store.protocols.all()
-                if is_length(name)
+                if is_length(name, recipe.training.rate_factor)
                 for stored in scores(protocol=name)
             ],
             test_readings=store.test_readings(),
             retrained=_retrained(store),
             images=_images(store),
+            rates=rate_runs(store),
             workers=store.workers.at_once(),
         )
     except NasAttnError:
@@ -121,6 +125,31 @@ def read(store: StudyStore) -> StudyFacts:
         reason = shorten(f"{type(error).__name__}: {error}", 120)
         what = f"study '{store.name}' cannot be read ({reason})"
         raise StorageError(f"{what}: restore the database from a backup") from error
+
+
+def rate_runs(store: StudyStore) -> dict[float, dict[int, Score]]:
+    """Times the usual rate -> seed -> the bare backbone's score, at the length at which a study
+    compares rates; empty: it compares none.
+    """
+    lengths = [length_epochs(name) for name in store.protocols.all() if not is_length(name)]
+    compared = [epochs for epochs in lengths if epochs is not None]
+    if not compared:
+        return {}
+    names = {rate: length_protocol(min(compared), rate) for rate in RATES}
+    return {
+        rate: {
+            stored.score.seed: stored.score
+            for stored in store.scores(protocol=name, with_correct=True, with_answers=True)
+        }
+        for rate, name in names.items()
+    }
+
+
+def validation_labels(store: StudyStore, recipe: Recipe) -> ValidationLabels:
+    """The labels of a study's validation images, as far as they are kept."""
+    text = store.labels.get(SEARCH)
+    first = None if text is None else _labels(text)
+    return ValidationLabels(first, _divisions(store, recipe))
 
 
 def _divisions(store: StudyStore, recipe: Recipe) -> dict[int, Labels]:

@@ -15,6 +15,7 @@ from nas_attn.answer.facts import Retrained
 from nas_attn.answer.fronts import sign_of
 from nas_attn.answer.length import Brief, LengthGain
 from nas_attn.answer.pooled import PooledTest
+from nas_attn.answer.rate import RateGain
 from nas_attn.answer.validation import ValidationResult
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.data.inventory import StudyImages
@@ -223,6 +224,8 @@ class Snapshot:
     searched: Mapping[str, Evidence] = field(repr=False, compare=False)
     # whether nothing was left to try within the limits
     exhausted: bool = field(default=False, compare=False)
+    # what the rate brings that the study has found; None: it trains at the usual one
+    rate: RateGain | None = None
     # further runs of the search that have not begun
     waiting: int = field(default=0, compare=False)
     # what the images were when the study began

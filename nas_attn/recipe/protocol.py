@@ -176,6 +176,10 @@ class TrainingSection(Section):
     """Peak rate of the backbone's training and of training from scratch."""
     finetune_learning_rate: float | None = Field(default=None, gt=0)
     """Peak rate of candidates that start from trained weights; None: a fifth of `learning_rate`."""
+    rate_factor: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1)
+    """Times these rates. Written by a study that has found a better one
+    (`target.learning_rate = "auto"`).
+    """
     attention_learning_rate: float = Field(default=1.0, gt=0)
     """Factor on the learning rate of attention modules."""
     backbone_learning_rate: float = Field(default=1.0, ge=0)
@@ -262,6 +266,14 @@ class TrainingSection(Section):
         return self
 
     @property
+    def peak_rate(self) -> float:
+        """The peak of a candidate's learning rate, which depends on its start."""
+        rate = self.learning_rate
+        if self.start != "scratch":
+            rate = self.finetune_learning_rate or self.learning_rate / 5
+        return self.rate_factor * rate
+
+    @property
     def step_size(self) -> int:
         """Images of one step of the optimizer."""
         return self.batch_size * self.accumulate
@@ -319,8 +331,12 @@ class TargetSection(Section):
     """Written by a study: whether it found `epochs` itself."""
     seeds: int = Field(default=8, ge=2, le=256)
     """Blocks of a test, each with a new seed."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Peak rate; None: that of `[training]` for this start."""
+    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
+    """Peak rate; None: that of `[training]` for this start. `auto`: a third, one or three times the
+    usual one. Where it costs less than a tenth of the search, the study first trains the bare
+    backbone at all three, and takes another than the usual one if it is clearly better. Without a
+    rate, a preset and an evaluator of one's own, `auto` where `epochs` is.
+    """
     weight_decay: float | None = Field(default=None, ge=0)
     """As in `[training]` unless given, like the next one."""
     batch_size: int | None = Field(default=None, ge=2)

@@ -18,14 +18,24 @@ PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE, LENGT
 _LENGTHS = "length-"
 
 
-def length_protocol(epochs: int) -> str:
-    """The protocol of a training as the target says, but for so many epochs."""
-    return f"{_LENGTHS}{epochs}"
+def length_protocol(epochs: int, rate: float = 1.0) -> str:
+    """The protocol of a training as the target says, but for so many epochs, and at so many times
+    its usual rate.
+    """
+    return f"{_LENGTHS}{epochs}" if rate == 1 else f"{_LENGTHS}{epochs}x{rate:.3g}"
 
 
-def is_length(protocol: str) -> bool:
-    """Whether a protocol is one of `length_protocol`."""
-    return protocol.startswith(_LENGTHS)
+def length_epochs(protocol: str) -> int | None:
+    """The epochs of a `length_protocol`, at whatever rate; None for any other protocol."""
+    if not protocol.startswith(_LENGTHS):
+        return None
+    return int(protocol.removeprefix(_LENGTHS).partition("x")[0])
+
+
+def is_length(protocol: str, rate: float = 1.0) -> bool:
+    """Whether a protocol is one of `length_protocol` at this rate."""
+    epochs = length_epochs(protocol)
+    return epochs is not None and protocol == length_protocol(epochs, rate)
 
 
 _DIVISION = "seed-"

@@ -72,23 +72,53 @@ def _says_no_length(training: Mapping[str, Any], target: Mapping[str, Any]) -> b
     return "epochs" not in target and not {"rungs", "evaluator"} & training.keys()
 
 
+def _says_no_rate(
+    table: Mapping[str, Any], training: Mapping[str, Any], target: Mapping[str, Any]
+) -> bool:
+    """Whether a recipe leaves the learning rate of our own trainer to its default."""
+    stated = {"preset", "learning_rate", "finetune_learning_rate", "evaluator"} & training.keys()
+    return not stated and "learning_rate" not in target and _has_our_trainer(table)
+
+
+def _name_in(table: Mapping[str, Any], section: str) -> str:
+    part = table.get(section)
+    return str(part.get("name", "")) if isinstance(part, Mapping) else ""
+
+
+def _has_our_trainer(table: Mapping[str, Any]) -> bool:
+    """Whether our own trainer trains, unless an evaluator does."""
+    variants = tasks.variants(_name_in(table, "task") or tasks.USUAL_TASK)
+    backbone = _name_in(table, "backbone")
+    return any(one.own_trainer and one.fits(backbone, evaluated=False) for one in variants)
+
+
 def _usual_fine_tuning(table: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
     """How our own trainer fine-tunes, unless a recipe says how weights are changed: by a preset, an
     optimizer, or a learning rate, which would be SGD's. None for who trains otherwise.
     """
     if {"preset", "optimizer", "learning_rate", "evaluator"} & training.keys():
         return {}
-    task, backbone, data = (
-        str(part.get("name", "")) if isinstance(part, Mapping) else ""
-        for part in (table.get(name) for name in ("task", "backbone", "data"))
-    )
-    ours = [variant for variant in tasks.variants(task or tasks.USUAL_TASK) if variant.own_trainer]
-    if not any(variant.fits(backbone, evaluated=False) for variant in ours):
+    if not _has_our_trainer(table):
         return {}
-    row = tables.find_data_set(data)
+    row = tables.find_data_set(_name_in(table, "data"))
     # digits and text must not be mirrored
     unmirrored: dict[str, Any] = {"augment": []} if row is not None and row.small else {}
     return {"preset": tables.FINE_TUNING_PRESET, **unmirrored}
+
+
+def _training_like(target: Mapping[str, Any], start: str) -> dict[str, Any]:
+    """What a search takes over from its target, from which it starts alike."""
+    alike = {
+        name: target[name] for name in ("weight_decay", "batch_size", "augment") if name in target
+    }
+    if isinstance(target.get("epochs"), int):
+        alike["rungs"] = [target["epochs"]]
+    if target.get("learning_rate") not in (None, AUTO):
+        rate = "learning_rate" if start == "scratch" else "finetune_learning_rate"
+        alike[rate] = target["learning_rate"]
+    if target.get("freeze") == "backbone":
+        alike["backbone_learning_rate"] = 0.0
+    return alike
 
 
 class Recipe(Section):
@@ -146,20 +176,11 @@ class Recipe(Section):
             given = {"weights": weights}
         target = {**target, "start": start, **given}
         if training.get("start") in (None, start):
-            alike = {
-                name: target[name]
-                for name in ("weight_decay", "batch_size", "augment")
-                if name in target
-            }
             if _says_no_length(training, target):
                 target["epochs"] = AUTO
-            if isinstance(target.get("epochs"), int):
-                alike["rungs"] = [target["epochs"]]
-            rate = "finetune_learning_rate"
-            if start == "scratch":
-                rate = "learning_rate"
-            alike |= {rate: target["learning_rate"]} if target.get("learning_rate") else {}
-            alike |= {"backbone_learning_rate": 0.0} if target.get("freeze") == "backbone" else {}
+            if target.get("epochs") == AUTO and _says_no_rate(table, training, target):
+                target["learning_rate"] = AUTO
+            alike = _training_like(target, start)
             training = {"start": start, **given, **alike, **training}
         if training.get("start") == "pretrained":
             training = {**_usual_fine_tuning(table, training), **training}
@@ -180,6 +201,17 @@ class Recipe(Section):
             raise ValueError(
                 "target.epochs = 'auto' also sets training.rungs: leave rungs out, or give"
                 " target.epochs a number"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> Self:
+        found = self.target.epochs == AUTO or self.target.found
+        alike = self.training.start == self.target.start and self.training.evaluator is None
+        if self.target.learning_rate == AUTO and not (found and alike):
+            raise ValueError(
+                "target.learning_rate = 'auto' needs target.epochs = 'auto', our own trainer, and a"
+                " search that starts as the target: give a rate, or leave it out"
             )
         return self
 
@@ -269,15 +301,24 @@ class Recipe(Section):
         """Whether the study must find out first how long the target trains."""
         return self.target.epochs == AUTO
 
-    def with_length(self, epochs: int, *, searched: int | None = None) -> Recipe:
-        """The recipe with a target of so many epochs, which the study has found. `searched`: epochs
-        of the search's runs, if they are fewer.
+    @property
+    def rate_is_open(self) -> bool:
+        """Whether the study must find out first at which rate it trains."""
+        return self.target_is_open and self.target.learning_rate == AUTO
+
+    def with_length(self, epochs: int, *, searched: int | None = None, rate: float = 1.0) -> Recipe:
+        """The recipe with a target of so many epochs, which the study has found.
+
+        Args:
+            epochs: of the target.
+            searched: epochs of the search's runs; None: as many.
+            rate: times the usual learning rate.
         """
         target = self.target.model_copy(update={"epochs": epochs, "found": True})
         update: dict[str, Any] = {"target": target}
         if self.training.start == self.target.start:
-            rungs = [epochs if searched is None else searched]
-            update["training"] = self.training.model_copy(update={"rungs": rungs})
+            changed = {"rungs": [epochs if searched is None else searched], "rate_factor": rate}
+            update["training"] = self.training.model_copy(update=changed)
         return self.model_copy(update=update)
 
     def with_target(self, epochs: int) -> Recipe:
@@ -285,6 +326,9 @@ class Recipe(Section):
         its last rung is as long, and its other rungs keep their shares.
         """
         target = self.target.model_copy(update={"epochs": epochs, "found": False})
+        if target.learning_rate == AUTO:
+            # it was found, or is the usual one
+            target = target.model_copy(update={"learning_rate": None})
         update: dict[str, Any] = {"target": target}
         if self.training.start == self.target.start:
             times = epochs / self.training.rungs[-1]
@@ -293,15 +337,19 @@ class Recipe(Section):
         return self.model_copy(update=update)
 
     def with_autos_of(self, other: Recipe) -> Recipe:
-        """This recipe with the other's `data.resplit` and `backbone.norms`, where its own may be
-        any (`auto`).
+        """This recipe with the other's `data.resplit`, `backbone.norms` and
+        `target.learning_rate`, where its own may be any (`auto`).
         """
         update = {"resplit": other.data.resplit} if self.data.resplit == "auto" else {}
         backbone = self.backbone
         if backbone.norms == "auto":
             backbone = backbone.model_copy(update={"norms": other.backbone.norms})
         data = self.data.model_copy(update=update)
-        return self.model_copy(update={"data": data, "backbone": backbone})
+        target = self.target
+        if target.learning_rate == AUTO:
+            rate = {"learning_rate": other.target.learning_rate}
+            target = target.model_copy(update=rate)
+        return self.model_copy(update={"data": data, "backbone": backbone, "target": target})
 
     def is_that_of(self, kept: Recipe) -> bool:
         """Whether it says what a study's recipe says, but for what that study decided and found."""
@@ -340,7 +388,8 @@ class Recipe(Section):
         target = self.target.model_copy(update={"epochs": AUTO, "found": False})
         update: dict[str, Any] = {"target": target}
         if self.training.start == self.target.start:
-            update["training"] = self.training.model_copy(update={"rungs": OPEN_RUNGS})
+            as_usual = {"rungs": OPEN_RUNGS, "rate_factor": 1.0}
+            update["training"] = self.training.model_copy(update=as_usual)
         return self.model_copy(update=update)
 
     @property
@@ -374,7 +423,7 @@ class Recipe(Section):
         rate = "finetune_learning_rate"
         if target.start == "scratch":
             rate = "learning_rate"
-        if target.learning_rate is not None:
+        if isinstance(target.learning_rate, float):
             changed[rate] = target.learning_rate
         last = training.rungs[-1]
         alike = training.start == target.start

@@ -13,22 +13,14 @@ from nas_attn import backbones
 from nas_attn.attachment.own_loop import attention_parameters
 from nas_attn.backbones.weight_files import new_for_other_classes
 from nas_attn.errors import BackboneError
-from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.plan import Plan
-
-
-def peak_rate(section: TrainingSection) -> float:
-    """The peak of a candidate's learning rate, which depends on its start."""
-    if section.start == "scratch":
-        return section.learning_rate
-    return section.finetune_learning_rate or section.learning_rate / 5
 
 
 def candidate_rates(plan: Plan, model: nn.Module) -> LearningRates:
     """Learning rates of a candidate of this plan."""
     section = plan.recipe.training
-    rate = peak_rate(section)
+    rate = section.peak_rate
     attention = attention_parameters(model)
     if section.start == "scratch":
         return LearningRates(rate, attention)

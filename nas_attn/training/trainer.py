@@ -48,6 +48,7 @@ UNRELATED = {
     # the run's own rates are compared
     "learning_rate",
     "finetune_learning_rate",
+    "rate_factor",
     "head_learning_rate",
     # how far and how often runs go
     "rungs",

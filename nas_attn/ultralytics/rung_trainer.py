@@ -27,7 +27,6 @@ from nas_attn.recipe.recipe import Recipe
 from nas_attn.system.paths import whole_file
 from nas_attn.system.processes import cores
 from nas_attn.training.evaluators import Evaluator, EvaluatorRun
-from nas_attn.training.learning_rates import peak_rate
 from nas_attn.ultralytics import train_attention
 from nas_attn.ultralytics.caches import caches_read_safely
 from nas_attn.ultralytics.networks import parts_of
@@ -57,7 +56,7 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
             state = _trained(recipe, model, run)
         average = state["average"]
         if not all(torch.isfinite(tensor).all() for tensor in average.values()):
-            rate = f"training.learning_rate ({peak_rate(recipe.training):g})"
+            rate = f"training.learning_rate ({recipe.training.peak_rate:g})"
             raise TrainingError(f"the weights have diverged by epoch {run.epochs}: lower {rate}")
         model.load_state_dict(average)
         return _scores(model, state["metrics"])
@@ -145,7 +144,7 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Mapping[str
         return before
     threads = torch.get_num_threads()
     parts = _parts(model)
-    given = settings(recipe, run, peak_rate(recipe.training), parts["task"])
+    given = settings(recipe, run, recipe.training.peak_rate, parts["task"])
     if before is not None:
         # after a stop inside a rung, else its first epochs' order would come again
         epochs_here = before["epochs"] - (run.epochs - run.new_epochs)

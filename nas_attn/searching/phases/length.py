@@ -1,9 +1,12 @@
-"""Finds how long the target trains, where the recipe leaves that open (`target.epochs = "auto"`).
+"""Finds how long the target trains, and at which rate, where the recipe leaves that open
+(`target.epochs = "auto"`, `target.learning_rate = "auto"`).
 
 Before its first candidate, a study trains the bare backbone for n, 2n, 4n … epochs, each time from
 the start and with a schedule of its own, on two seeds. The first length whose double is not clearly
 better (`nas_attn.answer.length` has the rule) becomes the target, is written into the study's
-recipe, and stays.
+recipe, and stays. So does the rate: the first n epochs are trained at a third and three times the
+usual one, too, where this costs less than a tenth of the search, and what follows at the best
+(`nas_attn.answer.rate`).
 
 A search with a time spends at most a part of it on this: a length is begun if its trainings end
 before, by the seconds that an epoch has taken so far. If the time ends before the length is found,
@@ -16,7 +19,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -32,17 +35,20 @@ from nas_attn.answer.length import (
     needed_length,
 )
 from nas_attn.answer.means import SURE_ENOUGH
-from nas_attn.answer.reading import searched_snapshot
+from nas_attn.answer.progress import further_runs
+from nas_attn.answer.rate import RATES, better_rate
+from nas_attn.answer.reading import rate_runs, searched_snapshot, validation_labels
 from nas_attn.errors import OperationError, RecipeError, several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.protocol import TrainingSection
-from nas_attn.recipe.purposes import LENGTH, SEARCH, length_protocol
+from nas_attn.recipe.purposes import LENGTH, SEARCH, is_length, length_epochs, length_protocol
 from nas_attn.recipe.recipe import Recipe
 from nas_attn.recipe.tables import LAYER_NORM_PRESET
 from nas_attn.recipe.units import value
 from nas_attn.searching.prepare.clock import divide_time
 from nas_attn.searching.prepare.fitting import (
     MOST_SEEDS_PER_LENGTH,
+    RATE_SHARE,
     SEEDS_PER_LENGTH,
     Fit,
     Speed,
@@ -63,6 +69,8 @@ from nas_attn.training.plan import session_s, study_plan
 # n to 32n; a network that still gains then is taken at the longest
 MOST_LENGTHS = 6
 LENGTH_PRIORITY = 40
+# states of a run that is not trained any more
+ENDED = ("done", "failed")
 # probability of a gain below which a longer training gets no further seeds, unless it may still
 # bring much
 UNLIKELY = 0.5
@@ -105,15 +113,16 @@ class Tried:
         return [first] if timed else [first, 2 * first]
 
 
-def tried_lengths(store: StudyStore, recipe: Recipe) -> Tried:
-    """Reads the lengths that a study has tried."""
+def tried_lengths(store: StudyStore, recipe: Recipe, rate: float = 1.0) -> Tried:
+    """Reads the lengths that a study has tried, at so many times its usual rate."""
     metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
     for stored in store.scores():
-        if stored.purpose == LENGTH:
+        if is_length(stored.protocol, rate):
             metrics[stored.score.epochs].append(stored.score.metrics)
     states: dict[int, set[str]] = defaultdict(set)
     for row in store.queue.rows(purposes=[LENGTH]):
-        states[epochs_of(row.run)].add(row.state)
+        if is_length(row.run.protocol, rate):
+            states[epochs_of(row.run)].add(row.state)
     all_runs = list(itertools.chain.from_iterable(metrics.values()))
     names = {name for run in all_runs for name in run}
     metric = primary_metric(recipe, names) or tasks.of(recipe).metric
@@ -126,20 +135,21 @@ def tried_lengths(store: StudyStore, recipe: Recipe) -> Tried:
     )
 
 
-def length_run(key: str, epochs: int, seed: int) -> Run:
+def length_run(key: str, epochs: int, seed: int, rate: float = 1.0) -> Run:
     """Makes the training of the bare backbone for a length.
 
     Args:
         key: of the bare backbone.
         epochs: the length.
         seed: of the run.
+        rate: times the usual one.
     """
     return Run(
         key,
         BARE,
         seed=seed,
         backbone=0,
-        protocol=length_protocol(epochs),
+        protocol=length_protocol(epochs, rate),
         purpose=LENGTH,
         priority=LENGTH_PRIORITY,
     )
@@ -147,7 +157,9 @@ def length_run(key: str, epochs: int, seed: int) -> Run:
 
 def epochs_of(run: Run) -> int:
     """For how many epochs a training of the bare backbone goes on, by its protocol."""
-    return int(run.protocol.rpartition("-")[2])
+    epochs = length_epochs(run.protocol)
+    assert epochs is not None
+    return epochs
 
 
 def epoch_seconds(store: StudyStore) -> float | None:
@@ -169,24 +181,29 @@ class BareTrainings(TaskSource, ABC):
         self.key = study_plan(worker.opened.store).resolved(BARE).key
 
     @abstractmethod
-    def lengths(self) -> list[int]:
-        """The epochs to train for, as far as is known now."""
+    def trainings(self) -> list[tuple[int, float]]:
+        """The epochs to train for, and times the usual rate, as far as is known now."""
 
     def seeds(self) -> list[int]:
         """The seeds on which each length is trained."""
         first = self.recipe.first_seed
         return list(range(first, first + SEEDS_PER_LENGTH))
 
+    def runs(self, trainings: Iterable[tuple[int, float]]) -> list[Run]:
+        """The runs of some trainings, on each seed."""
+        return [
+            length_run(self.key, epochs, seed, rate)
+            for (epochs, rate), seed in itertools.product(trainings, self.seeds())
+        ]
+
     @override
     def want(self, lease: Lease) -> bool:
         rows = self.queue.rows(purposes=[LENGTH])
         there = {row.run.identity for row in rows if row.state != "withdrawn"}
-        missing = []
-        for epochs, seed in itertools.product(self.lengths(), self.seeds()):
-            run = length_run(self.key, epochs, seed)
-            if run.identity not in there:
-                keep_length_protocol(self.store, self.recipe, epochs)
-                missing.append(run)
+        trainings = self.trainings()
+        missing = [run for run in self.runs(trainings) if run.identity not in there]
+        for epochs, rate in trainings if missing else ():
+            keep_length_protocol(self.store, self.recipe, epochs, rate)
         self.queue.want(missing)
         return bool(missing)
 
@@ -198,8 +215,9 @@ class Control(BareTrainings):
     """
 
     @override
-    def lengths(self) -> list[int]:
-        return control_lengths(self.recipe, self.worker.opened.trials)
+    def trainings(self) -> list[tuple[int, float]]:
+        lengths = control_lengths(self.recipe, self.worker.opened.trials)
+        return [(epochs, self.recipe.training.rate_factor) for epochs in lengths]
 
     @override
     def seeds(self) -> list[int]:
@@ -207,13 +225,14 @@ class Control(BareTrainings):
         what a longer training brings.
         """
         first = super().seeds()
-        lengths = self.lengths()
-        rows = [row for row in self.queue.rows(purposes=[LENGTH]) if epochs_of(row.run) in lengths]
+        trainings = self.trainings()
+        protocols = {length_protocol(*training) for training in trainings}
+        rows = [row for row in self.queue.rows(purposes=[LENGTH]) if row.run.protocol in protocols]
         ran = {row.run.seed for row in rows}
         ended = all(row.state not in ("waiting", "running") for row in rows)
         late = self.store.settings.test_from
         if (
-            len(lengths) != 1
+            len(trainings) != 1
             or not ended
             or not ran.issuperset(first)
             or len(ran) >= MOST_SEEDS_PER_LENGTH
@@ -254,8 +273,45 @@ class FindingLength(BareTrainings):
         self._first = usual_epochs(self.recipe, 0 if dataset is None else len(dataset.train))
 
     @override
-    def lengths(self) -> list[int]:
-        tried = tried_lengths(self.store, self.recipe)
+    def trainings(self) -> list[tuple[int, float]]:
+        compared = [(self._first, rate) for rate in RATES]
+        if not self._asks_rate():
+            return [(epochs, 1.0) for epochs in self._lengths(1.0)]
+        states = {row.run.identity: row.state for row in self.queue.rows(purposes=[LENGTH])}
+        if any(states.get(run.identity) not in ENDED for run in self.runs(compared)):
+            return compared
+        rate = self._rate()
+        return [(epochs, rate) for epochs in self._lengths(rate)]
+
+    def _asks_rate(self) -> bool:
+        """Whether several rates are compared: a comparison that has begun is ended; none begins
+        that costs more than its share of the search.
+        """
+        if not self.recipe.rate_is_open:
+            return False
+        if any(not is_length(row.run.protocol) for row in self.queue.rows(purposes=[LENGTH])):
+            return True
+        more = (len(RATES) - 1) * SEEDS_PER_LENGTH
+        ends_at = self.store.settings.ends_at
+        if ends_at is None:
+            trials = self.worker.opened.trials
+            runs = trials * self.recipe.training.seeds + further_runs(self.recipe, trials)
+            return more <= RATE_SHARE * runs
+        epoch_s = epoch_seconds(self.store)
+        if epoch_s is None:
+            # the first training shows the pace, unless it fails
+            return self._first in tried_lengths(self.store, self.recipe).failed
+        more_s = more * self._first * epoch_s / self.store.workers.at_once()
+        return more_s <= RATE_SHARE * (ends_at - self.worker.opened.database.now())
+
+    def _rate(self) -> float:
+        """Times the usual rate: what was found so far."""
+        runs = rate_runs(self.store)
+        metric = tried_lengths(self.store, self.recipe).metric
+        return better_rate(self.recipe, runs, metric, validation_labels(self.store, self.recipe))
+
+    def _lengths(self, rate: float) -> list[int]:
+        tried = tried_lengths(self.store, self.recipe, rate)
         timed = self.store.settings.ends_at is not None
         following = tried.following(self._first, timed=timed)
         until = self.store.settings.screen_until
@@ -268,7 +324,11 @@ class FindingLength(BareTrainings):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        how = several(epochs_of(row.run), "epoch") if row.state == "done" else row.state
+        how = row.state
+        if row.state == "done":
+            how = several(epochs_of(row.run), "epoch")
+        if not is_length(row.run.protocol):
+            how += f" at {row.run.protocol.rpartition('x')[2]} times the usual rate"
         why = f": {row.reason}" if row.reason else ""
         self.worker.say(f"bare backbone, seed {row.run.seed}: {how}{why}")
 
@@ -277,7 +337,8 @@ class FindingLength(BareTrainings):
         """Writes the length that was found into the study's recipe, and plans the time that is
         left.
         """
-        tried = tried_lengths(self.store, self.recipe)
+        rate = self._rate()
+        tried = tried_lengths(self.store, self.recipe, rate)
         self._check_learned(tried)
         target = tried.needed or 2 * tried.scores[-1].epochs
         searched = target
@@ -287,11 +348,18 @@ class FindingLength(BareTrainings):
         if ends_at is not None and epoch_s is not None:
             left_s = ends_at - self.worker.opened.database.now()
             searched, fit = self._fitting(target, left_s, epoch_s, known=tried.needed is not None)
+        recipe = self.recipe.with_length(target, searched=searched, rate=rate)
+        if rate != 1:
+            usual = self.recipe.target_training.peak_rate
+            self.worker.say(
+                f"target: a rate of {recipe.target_training.peak_rate:.2g} is clearly better than"
+                f" {usual:.2g}"
+            )
         self._announce(tried, target, searched)
         if fit is not None:
             self.store.set(trials=min(fit.trials, self.store.settings.trials))
             divide_time(self.worker.opened, left_s)
-        self.store.set(recipe=self.recipe.with_length(target, searched=searched).to_json())
+        self.store.set(recipe=recipe.to_json())
         return Ending.COMPLETE
 
     def _check_learned(self, tried: Tried) -> None:

@@ -22,12 +22,14 @@ from nas_attn.data.dataset import Dataset
 from nas_attn.errors import several
 from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import Recipe, TrainingSection
+from nas_attn.recipe.target import AUTO
 from nas_attn.recipe.units import duration
 from nas_attn.searching.prepare.baselines import expected_queue, user_trials
 from nas_attn.searching.prepare.fitting import (
     LEAST_TRIALS,
     MOST_CANDIDATES,
     PRUNED_SHARE,
+    RATE_SHARE,
     Fit,
     Speed,
     fitted,
@@ -111,6 +113,10 @@ class TimedSearch:
             None if not even a few pairs fit.
         """
         left_s = seconds - self.before_s
+        # a third and three times the usual rate, where that costs little enough
+        rates_s = self.speed.lengths_s(2 * (self.guess or 0))
+        if self.recipe.target.learning_rate == AUTO and rates_s <= RATE_SHARE * seconds:
+            left_s -= rates_s
         if self.images.few and not stated:
             most = min(most, most_of_few(left_s, self.speed, self.epochs))
         return fitted(left_s, self.speed, self.epochs, most=most, longer=self.guess is None)

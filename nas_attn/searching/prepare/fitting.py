@@ -56,6 +56,8 @@ START_S = 12.0
 END_S = BESIDE_S - START_S
 # of each length: with one, a lucky training decides
 SEEDS_PER_LENGTH = 2
+# of a search's training, for other rates than the usual one at most
+RATE_SHARE = 0.1
 # of a longer training than the target at most, as long as it is open what it brings; and about how
 # many that takes from scratch (research/notes/trust.md)
 MOST_SEEDS_PER_LENGTH = 8

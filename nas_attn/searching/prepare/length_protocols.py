@@ -20,13 +20,14 @@ from nas_attn.training.plan import kept_text, protocol_text
 from nas_attn.training.workbench import Workbench
 
 
-def keep_length_protocol(store: StudyStore, recipe: Recipe, epochs: int) -> None:
-    """Stores how a run of this length trains, for all workers: as the target, for so many
-    epochs.
+def keep_length_protocol(store: StudyStore, recipe: Recipe, epochs: int, rate: float = 1.0) -> None:
+    """Stores how a run of this length trains, for all workers: as the target, for so many epochs,
+    at so many times the usual rate.
     """
-    name = length_protocol(epochs)
+    name = length_protocol(epochs, rate)
     if store.protocols.get(name) is None:
-        training = recipe.target_training.model_copy(update={"rungs": [epochs]})
+        changed = {"rungs": [epochs], "rate_factor": rate}
+        training = recipe.target_training.model_copy(update=changed)
         store.protocols.put(name, protocol_text(training, recipe.data))
 
 
@@ -41,7 +42,7 @@ def same_length(store: StudyStore, recipe: Recipe) -> str | None:
         The name; None where the search trains otherwise, or for a length that was not tried.
     """
     rungs = recipe.training.rungs
-    name = length_protocol(rungs[-1])
+    name = length_protocol(rungs[-1], recipe.training.rate_factor)
     if len(rungs) != 1 or not searched_as_target(recipe) or store.protocols.get(name) is None:
         return None
     wanted = protocol_text(recipe.target_training, recipe.data)

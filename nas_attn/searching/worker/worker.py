@@ -459,6 +459,9 @@ def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: Trainin
     Raises:
         RecipeError, TrainingError: the study stops.
     """
+    if recipe.rate_is_open:
+        # at another one, the bare backbone may learn
+        return
     if isinstance(error, OutOfMemory) or any(
         s.purpose != BACKBONE for s in store.scores(protocol=run.protocol)
     ):
