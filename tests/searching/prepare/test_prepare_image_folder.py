@@ -124,7 +124,7 @@ def test_images_are_as_large_as_those_of_the_weights_and_shrink_only_for_lack_of
         named["target.weights"] = weights
     else:
         monkeypatch.setattr(image_folder, "no_weights", lambda backbone: None)
-    small = planned(Path("photos"), 3600.0, **named)
+    small = planned(Path("photos"), 9000.0, **named)
     assert small.shrunk is not None
     whole_s = small.shrunk.enough_s
     shares = (0.3, 0.4, 0.6, 1.01)
