@@ -383,16 +383,6 @@ class SearchSpace:
                 if value != values.get(site) and self.contains(candidate):
                     yield candidate
 
-    def networks(self, site: str) -> dict[str, str]:
-        """Text of the network at a site -> the allowed value. Equal texts are equal networks, also
-        in other spaces.
-        """
-        return {
-            text: value
-            for text, value in self._by_network[site].items()
-            if value in self.allowed[site]
-        }
-
     def everywhere(self, choice: Choice) -> Placement:
         """A choice at each searched site, even if the space does not have it there."""
         sites = (site for site in self.sites if not site.original)

@@ -18,7 +18,6 @@ from nas_attn.errors import PlacementError, RecipeError, StudyError, several
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import recipe_from
 from nas_attn.recipe.recipe import Recipe
-from nas_attn.searching.prepare.baselines import first_baselines
 from nas_attn.searching.propose.untried import distributions
 from nas_attn.space.placement import Placement
 from nas_attn.storage.copying import Copies, copy_files, copy_results
@@ -123,7 +122,7 @@ def take_over(opened: OpenStudy, source: OpenStudy) -> TakenOver:
         copies = Copies(
             protocols=same,
             keys=_same_networks(plan, source),
-            candidates={row.key: _baseline(row, plan, opened.recipe) for row in rows},
+            candidates={row.key: row.baseline for row in rows},
             latencies=opened.recipe.latency == source.recipe.latency,
         )
         copy_files(opened.store, opened.artifacts, source.store, source.artifacts, copies, lease)
@@ -182,16 +181,6 @@ def _candidates(plan: Plan, source: OpenStudy) -> list[CandidateRow]:
         for row in source.store.candidates()
         if _is_same(plan, row.key, row.placement) and (same_limits or row.state != "infeasible")
     ]
-
-
-def _baseline(row: CandidateRow, plan: Plan, recipe: Recipe) -> str | None:
-    """A candidate's name as a baseline, also where another network has it in the new space."""
-    if row.baseline is None:
-        return None
-    baselines = first_baselines(recipe, plan.space, recipe.search.trials)
-    names = {baseline.name: key for key, baseline in baselines.items()}
-    same = names.get(row.baseline, row.key) == row.key
-    return row.baseline if same else f"{row.baseline}, as before"
 
 
 def _add_trials(opened: OpenStudy, rows: Collection[CandidateRow], plan: Plan) -> None:
