@@ -134,10 +134,12 @@ class Search(TaskSource):
         if not self.sampler.none_within(self.book.study):
             return covers(self.space, trials, 0)
         rows = [row for row in self.store.candidates() if is_attention(row)]
-        if any(row.state in ("scored", "pruned") for row in rows):
+        states = {row.state for row in rows}
+        if states & {"scored", "pruned"}:
             return True
         beyond = [row for row in rows if row.state == "infeasible"]
-        if len(beyond) < LEAST_MEASURED:
+        if "running" in states or len(beyond) < LEAST_MEASURED:
+            # one may still be within them
             return covers(self.space, trials, 0)
         least = min(beyond, key=lambda row: len(row.placement.assignments))
         raise RecipeError(
