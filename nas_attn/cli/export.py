@@ -21,7 +21,6 @@ from nas_attn.cli.common import (
     StudyName,
     Threads,
     at_storage,
-    check_export_trust,
     check_output,
     console,
     criteria,
@@ -29,6 +28,7 @@ from nas_attn.cli.common import (
     print_json,
     study_named,
 )
+from nas_attn.cli.trust import check_export
 from nas_attn.errors import OperationError, UserError, several
 from nas_attn.system.paths import output_path, user_path
 
@@ -154,8 +154,7 @@ def _say_exported(done: Exported, view: CandidateView) -> None:
         network = f"the bare backbone ({trained})"
     out = console()
     show_prose(out, f"{done.path}: {network}")
-    notes = [done.note] if done.note else []
-    for line in (*notes, *_found(done.facts), f"described in: {done.cards[0]}"):
+    for line in (*_found(done.facts), f"described in: {done.cards[0]}"):
         show_prose(out, line, indent=INDENT)
 
 
@@ -177,7 +176,7 @@ def _hints(
             f"'{last}' was retrained last, but another network is recommended now; to export it:"
         )
         yield f"nas-attn export {name} --placement '{last}'{at}"
-    if done.run is not None or done.note:
+    if done.run is not None:
         return
     if _trained_as_target(opened.recipe, done):
         yield "trained as the target says, in the search"
@@ -270,7 +269,7 @@ def validate_export(
     from nas_attn.recipe import units
 
     path = user_path(file, what="FILE", error=UserError)
-    check_export_trust(path, trust=context.trust)
+    check_export(path, trust=context.trust)
     result = verify(path, root=root)
     shown = units.value(result.metric, result.value)
     images = f"{result.images} validation images"

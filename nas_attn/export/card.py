@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ PLACED = ("folder", "coco", "yolo")
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """How a network was built."""
+    """How an exported network was built, and what it takes and gives."""
 
     backbone: BackboneSection
     resolved: ResolvedPlacement
@@ -49,42 +48,27 @@ class Described:
     task: Task
 
 
-@dataclass(frozen=True, slots=True)
-class ExportedNetwork:
-    """An exported network, as its card tells of it."""
+def card(
+    answer: Answer, view: CandidateView, described: Described, made: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The card's facts in JSON's types.
 
-    described: Described
-    path: Path
-    format_: str
-    normalised_inside: bool
-    """Whether the file takes uint8 images."""
-    input_name: str
-    """Of the images in an ONNX file."""
-    training: Mapping[str, Any]
-    """Of the run that gave the weights."""
-    data: Mapping[str, Any]
-    cost: Mapping[str, float]
-    here: Mapping[str, Any] | None = None
-    """The network's score in float32 on the same images; None if it was not wanted."""
-    check: Mapping[str, Any] | None = None
-    """Comparison of the file with the network; None if it was not wanted."""
+    Args:
+        answer: of the study.
+        view: the network's candidate.
+        described: the network.
+        made: what is known of the file: its name, format and hash, its training, images, cost and
+            checks; of its `input` the name and whether it is normalised inside.
 
-
-def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str, Any]:
-    """The card's facts in JSON's types."""
+    Returns:
+        The facts, of which nothing names a folder of this machine.
+    """
     now = answer.now
-    recipe = now.recipe.model_dump(mode="json")
-    described = made.described
+    interface = described.interface
     channels, height, width = described.input_shape
-    estimates = {
-        name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds}
-        for name, e in view.estimates.items()
-    }
-    return {
+    inside = made["input"]["normalised_inside"]
+    facts = {
         "card": VERSION,
-        "file": made.path.name,
-        "format": made.format_,
-        "sha256": hashlib.sha256(made.path.read_bytes()).hexdigest(),
         "written_by": f"nas_attn {__version__}",
         "study": now.study,
         "trial": view.trial,
@@ -92,48 +76,55 @@ def card(answer: Answer, view: CandidateView, made: ExportedNetwork) -> dict[str
         "placement": str(view.placement),
         "init": described.resolved.init,
         "backbone": described.backbone.model_dump(mode="json"),
-        "cost": dict(made.cost),
+        **made,
         "input": {
-            "name": made.input_name,
+            **made["input"],
             "shape": ["N", channels, height, width],
-            "dtype": "uint8" if made.normalised_inside else "float32",
+            "dtype": "uint8" if inside else "float32",
             "channels": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),
-            "normalised_inside": made.normalised_inside,
-            "mean": list(described.interface.mean),
-            "std": list(described.interface.std),
-            "reading": _reading(DataSection.stored(made.data["section"])),
+            "mean": list(interface.mean),
+            "std": list(interface.std),
+            "reading": _reading(DataSection.stored(made["data"]["section"])),
         },
         "output": {
-            "shape": ["N", *described.interface.output],
+            "shape": ["N", *interface.output],
             "what": described.task.answer,
-            "classes": list(described.interface.classes),
-            **_units(described.interface),
+            "classes": list(interface.classes),
         },
         "modules": [_placed(point, choices) for point, choices in described.resolved.modules],
-        "training": dict(made.training),
-        "here": None if made.here is None else dict(made.here),
-        "check": None if made.check is None else dict(made.check),
-        "estimate": estimates,
+        "estimate": {
+            name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds}
+            for name, e in view.estimates.items()
+        },
         "study_answer": _answer(answer, view),
         "latency": _latency(now, view),
-        "data": {**made.data, "section": without_folder(made.data["section"])},
         "sources": _sources(described),
         "versions": dict(now.versions),
-        "recipe": {**recipe, "data": without_folder(recipe["data"])},
+        "recipe": now.recipe.model_dump(mode="json"),
     }
+    if interface.scale:
+        # how a network's numbers become those of the data
+        facts["output"] |= {"scale": list(interface.scale), "shift": list(interface.shift)}
+    named = ("data", "recipe")
+    return facts | {name: without_folders(facts[name]) for name in named}
 
 
-def without_folder(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A section `[data]` without the folders of the machine that searched: of absolute paths, only
-    the last part.
+def without_folders(value: Any) -> Any:
+    """Facts without the folders of the machine that searched: of absolute paths, only the last
+    part.
     """
-    source, _, place = section["name"].partition(":")
-    shown = dict(section)
-    if source in PLACED and Path(place).is_absolute():
-        shown["name"] = f"{source}:{Path(place).name}"
-    if Path(section["root"]).is_absolute():
-        shown["root"] = Path(section["root"]).name
-    return shown
+    if isinstance(value, Mapping):
+        # a pattern of groups is no path
+        own = {name: inner for name, inner in value.items() if name == "pattern"}
+        return {name: without_folders(inner) for name, inner in value.items()} | own
+    if isinstance(value, list | tuple):
+        return [without_folders(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    source = value.partition(":")[0]
+    head = f"{source}:" if source in PLACED else ""
+    path = Path(value.removeprefix(head))
+    return f"{head}{path.name}" if path.is_absolute() else value
 
 
 def in_folder(section: DataSection, folder: str) -> DataSection:
@@ -142,13 +133,6 @@ def in_folder(section: DataSection, folder: str) -> DataSection:
     if source in PLACED:
         return section.model_copy(update={"name": f"{source}:{folder}"})
     return section.model_copy(update={"root": folder})
-
-
-def _units(interface: Interface) -> dict[str, list[float]]:
-    """How a network's numbers become those of the data; empty for one that gives none."""
-    if not interface.scale:
-        return {}
-    return {"scale": list(interface.scale), "shift": list(interface.shift)}
 
 
 def _reading(section: DataSection) -> dict[str, Any] | None:

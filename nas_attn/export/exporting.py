@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from nas_attn.answer.answer import Answer
-from nas_attn.answer.fronts import sign_of
-from nas_attn.answer.snapshot import CandidateView, Snapshot
+from nas_attn.answer.snapshot import CandidateView
 from nas_attn.data.dataset import Dataset
 from nas_attn.errors import UserError
-from nas_attn.export.card import Described, ExportedNetwork, card, write_card
+from nas_attn.export.card import Described, card, write_card
 from nas_attn.export.checking import check_onnx, scored, which_are_right
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.kept_weights import searched_run, trained_model
 from nas_attn.latency.runtime_files import CALIBRATION
-from nas_attn.recipe import tasks, units
+from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH
 from nas_attn.recipe.recipe import Recipe, TrainingSection
 from nas_attn.recipe.tables import share_of_images
 from nas_attn.recipe.task import Task
-from nas_attn.storage.artifacts import kept_runs, weights_run
+from nas_attn.storage.artifacts import kept_runs
 from nas_attn.storage.opening import OpenStudy
 from nas_attn.storage.records import ASIDE, Arithmetic, StoredScore
 from nas_attn.storage.rows import Run
@@ -43,8 +43,6 @@ class Exported:
     facts: dict[str, Any]
     # the training as the target says whose weights these are; None: the search's own
     run: Run | None
-    # why not the retrained weights, if there are some; else empty
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,8 @@ def export_candidate(
         OperationError: the network cannot be exported, or a file not be written.
     """
     kind = find_format(wish.format, tasks.of(opened.recipe))
-    run, note = (None, "") if wish.as_searched else _best_run(opened.store, answer.now, view)
+    retrained = () if wish.as_searched else kept_runs(opened.store, view.key)
+    run = next(iter(retrained), None)
     stored = _scored(opened.store, view, run)
     network = _trained_network(opened, view, run, stored)
     plan = network.plan
@@ -135,20 +134,20 @@ def export_candidate(
         interface=network.described.interface,
         images=images,
     )
-    made = ExportedNetwork(
-        network.described,
-        written,
-        wish.format,
-        normalised_inside=wish.normalize,
-        input_name=given.input_name if isinstance(given, Graph) else Graph.input_name,
-        training=_training(stored, trained, network.recipe.training),
-        data=_data(network.recipe, network.dataset, stored),
-        cost=plan.cost(network.described.resolved),
-        check=_compared(network, written, given, wish),
-        here=_checked_here(network, written, stored, wish),
-    )
-    facts = card(answer, view, made)
-    return Exported(written, write_card(facts, written), facts, run, note)
+    name = given.input_name if isinstance(given, Graph) else Graph.input_name
+    made = {
+        "file": written.name,
+        "format": wish.format,
+        "sha256": hashlib.sha256(written.read_bytes()).hexdigest(),
+        "cost": dict(plan.cost(network.described.resolved)),
+        "input": {"name": name, "normalised_inside": wish.normalize},
+        "training": _training(stored, trained, network.recipe.training),
+        "here": _checked_here(network, written, stored, wish),
+        "check": _compared(network, written, given, wish),
+        "data": _data(network.recipe, network.dataset, stored),
+    }
+    facts = card(answer, view, network.described, made)
+    return Exported(written, write_card(facts, written), facts, run)
 
 
 def _trained_network(
@@ -193,36 +192,6 @@ def _checked_here(
         if right is not None:
             here["in_file"]["right"] = right
     return here
-
-
-def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Run | None, str]:
-    """(the training as the target says whose weights to take, empty); (None, why) if the search's
-    weights score better on the same images.
-    """
-    run = next(iter(kept_runs(store, view.key)), None)
-    if run is None or not store.checkpoints(weights_run(view.key)):
-        return run, ""
-    brief_run = searched_run(store, view)
-    if brief_run is None or (now.recipe.data.resplit and run.seed != brief_run.seed):
-        # each seed has validation images of its own, and easier ones show no better network
-        return run, ""
-    metric = now.primary or tasks.of(protocol_recipe(store, run.protocol)).metric
-    scored = []
-    for of_run in (run, brief_run):
-        if (row := _scored(store, view, of_run)) is not None:
-            scored.append(row.score.metrics)
-    values = [metrics[metric] for metrics in scored if metric in metrics]
-    if len(values) < 2:
-        return run, ""
-    retrained, brief = values
-    if sign_of(now.recipe, metric) * (retrained - brief) >= 0:
-        return run, ""
-    after = units.value(metric, retrained)
-    before = units.value(metric, brief)
-    return None, (
-        f"the retrained network is worse ({metric}: {after} after retraining, {before} after the"
-        " search's training), so these are the search's weights"
-    )
 
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from nas_attn.export.card import in_folder, without_folder
+from nas_attn.export.card import in_folder, without_folders
 from nas_attn.recipe.recipe import DataSection
+from nas_attn.recipe.sections import CocoSection, GroupsSection
 
 
 def test_a_card_has_no_folder_of_the_machine_that_searched() -> None:
-    section = DataSection(name="folder:/home/mara/clinic/scans", root="/home/mara/data", size=64)
-    shown = without_folder(section.model_dump(mode="json"))
-    assert shown["name"] == "folder:scans"
-    assert shown["root"] == "data"
-    assert shown["size"] == 64
+    section = DataSection(
+        name="folder:/home/mara/clinic/scans",
+        root="/home/mara/data",
+        size=64,
+        groups=GroupsSection(file="/home/mara/patients.csv"),
+    )
+    recipe = {
+        "data": section.model_dump(mode="json"),
+        "coco": CocoSection(train="/home/mara/labels.json").model_dump(mode="json"),
+        "training": {"weights": "/home/mara/own.pt"},
+    }
+    shown = without_folders(recipe)
+    assert "mara" not in str(shown)
+    assert (shown["data"]["name"], shown["data"]["root"]) == ("folder:scans", "data")
+    assert (shown["coco"]["train"], shown["data"]["size"]) == ("labels.json", 64)
+    assert shown["training"]["weights"] == "own.pt"
     given = DataSection(name="folder:scans").model_dump(mode="json")
-    assert without_folder(given) == given
+    assert without_folders(given) == given
 
 
 def test_the_folder_that_a_person_names_is_where_the_images_are() -> None:

@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,7 +243,6 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(
     assert curves[0].curve[1].metrics["accuracy"] == runs[0]["metrics"]["accuracy"]
     assert "Trained for use" in na.open_study().report().read_text()
     assert nas(*command).json["runs"] == runs, "nothing is trained twice"
-    _rescore("target", 1.0)
     assert (
         f"retrain, target, seed {FIRST_RETRAINING}" in nas("export", *network, "-o", "after.pt").out
     )
@@ -255,22 +252,11 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(
     assert any(not torch.equal(before[key], after[key]) for key in before)
     nas("export", *network, "-o", "searched.pt", "--as-searched")
     assert all(torch.equal(before[key], value) for key, value in weights("searched.pt").items())
-    _rescore("target", 0.0)
-    assert "is worse" in nas("export", *network, "-o", "better.pt").out
-    assert all(torch.equal(before[key], value) for key, value in weights("better.pt").items())
     (found,) = nas(
         "retrain", "--placement", "stage1=simam", "--epochs", "1", "--workers", "1", "--json"
     ).json["runs"]
     assert found["protocol"].startswith("own-"), "other epochs are another protocol"
     assert [s.score.epochs for s in store.scores(found["key"], protocol=found["protocol"])] == [1]
-
-
-def _rescore(protocol: str, accuracy: float) -> None:
-    with closing(sqlite3.connect("nas_attn.db")) as database, database:
-        change = (
-            "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', ?) WHERE protocol = ?"
-        )
-        assert database.execute(change, (accuracy, protocol)).rowcount
 
 
 PHASES = (
