@@ -17,7 +17,6 @@ from nas_attn.cli.common import (
     LatencySettings,
     Shape,
     Target,
-    check_typed,
     console,
     echo,
     parse_shape,
@@ -25,6 +24,7 @@ from nas_attn.cli.common import (
     say_lines,
     table,
 )
+from nas_attn.cli.trust import check_typed
 from nas_attn.errors import RecipeError, did_you_mean, shorten
 from nas_attn.recipe.target import refuse_unpublished, target_table, target_words
 from nas_attn.recipe.tasks import TASKS, USUAL_TASK
@@ -65,9 +65,9 @@ def advise(
       nas-attn advise resnet20
       nas-attn advise torchvision:resnet50 --target weights
 
-    What the advice rests on: docs/expect/advise.md
+    What the advice rests on: docs/expect/where-attention-helps.md
     """
-    check_typed(backbone, data, trust=context.trust)
+    check_typed(backbone, data or "", trust=context.trust)
     until = time.monotonic() + MEASURED_FOR_S
     # they load torch, which no help needs
     from nas_attn.answer import advising

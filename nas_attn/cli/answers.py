@@ -15,7 +15,6 @@ from nas_attn.cli.common import (
     MinAccuracy,
     StudyName,
     at_storage,
-    check_study,
     console,
     criteria,
     echo,
@@ -24,6 +23,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
+from nas_attn.cli.trust import check_study
 from nas_attn.errors import RecipeError, StudyError, did_you_mean, shorten
 from nas_attn.system.importing import distrust
 

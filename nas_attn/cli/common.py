@@ -27,18 +27,15 @@ from nas_attn.errors import (
     RecipeError,
     StudyError,
     UserError,
-    few,
     printable,
     shorten,
 )
 from nas_attn.recipe.tables import task_names
 from nas_attn.system import environment
-from nas_attn.system.importing import distrust
 from nas_attn.system.paths import DEFAULT_URL, HTML, output_path
 from nas_attn.system.wrapping import Line
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -172,26 +169,16 @@ def table(
 
 def study_named(context: Context, name: str | None, *, runs_code: bool = False) -> OpenStudy:
     """A study by name, or the database's only one. `runs_code`: of the study; RecipeError as by
-    `check_trust`.
+    `cli.trust.check_study`.
     """
     from nas_attn.storage.opening import only_study, open_study
 
     opened = open_study(name or only_study(context.storage), context.storage)
     if runs_code:
+        from nas_attn.cli.trust import check_study
+
         check_study(opened, trust=context.trust)
     return opened
-
-
-def check_study(opened: OpenStudy, *, trust: bool) -> None:
-    """Asks before running code that is named by a study outside the current folder; RecipeError if
-    it is not trusted.
-    """
-    path = opened.database.path
-    from nas_attn.cli.trust import code_of_study, is_here
-
-    if path is not None and not is_here(path):
-        ask_for_trust(str(path), code_of_study(opened), trust=trust)
-    check_typed(opened.recipe.backbone.name, opened.recipe.data.name, trust=trust)
 
 
 def quiet_optuna() -> None:
@@ -245,62 +232,6 @@ def overrides(settings: Sequence[str] | None, like: str = "search.trials=20") ->
             read = {}
         values[key.strip()] = read["value"] if read.keys() == {"value"} else value.strip()
     return values
-
-
-def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
-    """Asks before running code that is named by a recipe, its space, a space or a database at
-    `path`, if this is a file outside the current folder. Raises RecipeError: nobody says that the
-    code is trusted.
-    """
-    from nas_attn.cli.trust import code_in, is_here
-    from nas_attn.recipe.recipe import Recipe
-
-    space = getattr(read, "space", None)
-    parts = [(path, read), *([(space.origin, space)] if space else [])]
-    outside = [(at, part) for at, part in parts if os.path.isfile(at) and not is_here(at)]
-    named = {name for _, part in outside for name in code_in(part.model_dump(mode="json"))}
-    if outside:
-        ask_for_trust(outside[0][0], named, trust=trust)
-    if isinstance(read, Recipe):
-        check_typed(read.backbone.name, read.data.name, trust=trust)
-
-
-def check_typed(backbone: str | None, data: str | None = None, *, trust: bool) -> None:
-    """Asks before a file outside the current folder is executed that the user names as backbone or
-    data. Raises RecipeError: nobody says that it is trusted.
-    """
-    from nas_attn.cli.trust import files_with_code
-
-    for name in files_with_code(backbone or "", data or ""):
-        ask_for_trust(name.partition(":")[2], [name], trust=trust)
-
-
-def check_export_trust(file: Path, *, trust: bool) -> None:
-    """Asks before an exported file outside the current folder is run, or code that its card names.
-    RecipeError: nobody says that it is trusted. UserError: it has no card.
-    """
-    from nas_attn.cli.trust import code_of_export, is_here
-    from nas_attn.export.card import read_card
-
-    if not is_here(file):
-        ask_for_trust(str(file), code_of_export(file, read_card(file)), trust=trust)
-
-
-def ask_for_trust(path: str, named: Iterable[str], *, trust: bool) -> None:
-    """Asks before code is run that a file outside the current folder names. Raises RecipeError:
-    nobody says that it is trusted. Without trust, this process imports nothing that the file names.
-    """
-    from nas_attn.cli.trust import OF_PRESETS
-
-    names = sorted(set(named))
-    if trust:
-        return
-    what = f"'{shorten(path)}' is outside the current folder and runs code: {few(names)}"
-    if names and sys.stdin.isatty() and typer.confirm(f"{printable(what)}. Run it?"):
-        return
-    if names:
-        raise RecipeError(f"{what}: read it, then add --trust")
-    distrust(path, OF_PRESETS)
 
 
 StudyName = Annotated[

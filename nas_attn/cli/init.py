@@ -15,7 +15,7 @@ import typer
 from typer import Argument, Option
 
 from nas_attn.cli.commands import Context
-from nas_attn.cli.common import TASK, Data, Target, check_typed, echo, print_json
+from nas_attn.cli.common import TASK, Data, Target, echo, print_json
 from nas_attn.cli.recipe_text import (
     OF_A_TABLE,
     RecipeAnswers,
@@ -23,6 +23,7 @@ from nas_attn.cli.recipe_text import (
     is_small,
     recipe_text,
 )
+from nas_attn.cli.trust import check_typed
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.recipe.target import TargetWords, refuse_unpublished, target_table, target_words
 from nas_attn.recipe.tasks import FEW_TRAINING_IMAGES, TASKS, USUAL_TASK, find, variants

@@ -14,8 +14,6 @@ from nas_attn.cli.common import (
     LatencySettings,
     Shape,
     check_output,
-    check_trust,
-    check_typed,
     console,
     echo,
     overrides,
@@ -24,6 +22,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
+from nas_attn.cli.trust import check_recipe, check_typed
 from nas_attn.errors import RecipeError, StudyError, several
 from nas_attn.space.notation import parse
 from nas_attn.space.placement import Placement
@@ -210,7 +209,7 @@ def _recipe_plan(context: Context, name: str) -> Plan:
     from nas_attn.training.tasks.data import data_of
 
     recipe = load_recipe(name)
-    check_trust(name, recipe, trust=context.trust)
+    check_recipe(name, recipe, trust=context.trust)
     return plan_for(recipe, data_of(tasks.of(recipe)).load(recipe, device="cpu"))
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,23 +64,26 @@ if TYPE_CHECKING:
 COMPARED = ("seeds", "front", "also", "margin")
 
 
-@dataclass(frozen=True)
-class RunOrder:
-    """Which of a study's runs are carried out here."""
+def do_runs(
+    opened: OpenStudy,
+    effort: Effort,
+    again: str,
+    *,
+    only: str | None = None,
+    left_s: float | None = None,
+) -> Ending:
+    """Runs workers until nothing is left to do, or a signal stops them. A second signal ends the
+    program.
 
-    again: str
-    """The command that goes on."""
-    only: str | None = None
-    """The purpose of the runs; None: all."""
-    workers: int | None = None
-    """How many; None: as `Effort` says, or as is usual."""
-    left_s: float | None = None
-    """Seconds until all of it ends."""
+    Args:
+        opened: the study.
+        effort: how runs are carried out.
+        again: the command that goes on.
+        only: the purpose of the runs; None: all.
+        left_s: seconds until all of it ends; None: no limit.
 
-
-def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
-    """Runs workers until nothing is left to do, or a signal stops them; says why they ended. A
-    second signal ends the program.
+    Returns:
+        Why they ended.
     """
     from nas_attn.cli.terminal import display
     from nas_attn.searching.run.local import run_workers
@@ -94,8 +97,8 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     context = effort.context
     quiet = context.quiet or context.as_json
     with (
-        stopped_after(order.left_s, stop) as over,
-        display(opened, only=order.only, quiet=quiet) as say,
+        stopped_after(left_s, stop) as over,
+        display(opened, only=only, quiet=quiet) as say,
         interruptible(stop, say),
         # what an evaluator prints is not the result
         redirect_stdout(sys.stderr),
@@ -103,16 +106,16 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
         options = Options(
             device=effort.device,
             threads=effort.threads,
-            time_limit_s=order.left_s,
+            time_limit_s=left_s,
             say=say,
             stop=stop,
-            only=order.only,
+            only=only,
         )
         with suppress(KeyboardInterrupt):
-            count = order.workers or effort.workers or usual_workers(opened, effort.device)
+            count = effort.workers or usual_workers(opened, effort.device)
             ended = run_workers(opened, count, options)
     if ended is None:
-        echo(f"stopped at once; go on with: {order.again}", err=True)
+        echo(f"stopped at once; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended is Ending.STOPPED and over.is_set():
         return Ending.TIME
@@ -156,7 +159,7 @@ def run_study(opened: OpenStudy, effort: Effort, left_s: float | None) -> Ending
     from nas_attn.searching.phases.testing import cut
     from nas_attn.storage.opening import renewed
 
-    ended = do_runs(opened, effort, RunOrder(again_of(opened), left_s=left_s))
+    ended = do_runs(opened, effort, again_of(opened), left_s=left_s)
     if ended is Ending.TIME:
         cut(renewed(opened))
     return ended
@@ -349,7 +352,7 @@ def final_test(
         return
     testing.begin(opened, family)
     again = f"nas-attn test {opened.store.name}{at_storage(context.storage)}"
-    do_runs(opened, effort, RunOrder(again, only=VALIDATE, left_s=seconds))
+    do_runs(opened, effort, again, only=VALIDATE, left_s=seconds)
     now = (publish(opened) or answer(opened.store)).now
     _show_validations(context, now)
     if not now.validations[family.number - 1].complete:
@@ -441,7 +444,7 @@ def retrain(
     again = f"the same command{at_storage(context.storage)}"
     if left:
         count = min(workers or devices.usual_workers(opened, device), left)
-        do_runs(opened, effort, RunOrder(again, only=RETRAIN, workers=count, left_s=seconds))
+        do_runs(opened, replace(effort, workers=count), again, only=RETRAIN, left_s=seconds)
     scores = retraining.results(opened.store, order)
     if context.as_json:
         rows = [_as_json(*result) for result in scores]

@@ -1,7 +1,12 @@
-"""`nas-attn search` and `resume`."""
+"""`nas-attn search` and `resume`, from what is asked for to the answer. Open this file first.
+
+Both are one trip: open the study, check the plan, run it, answer. The plan is made once; what must
+hold before anything is written stands in `searching.prepare.checks.check`.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import Annotated
 
@@ -22,8 +27,10 @@ from nas_attn.cli.common import (
     Workers,
     check_output,
     clock,
+    echo,
     overrides,
     page_path,
+    study_named,
 )
 from nas_attn.errors import UserError
 from nas_attn.recipe.target import target_words
@@ -93,22 +100,40 @@ def search(
     changes |= target_words(target or []).settings()
     seconds = _seconds(time)
 
-    from nas_attn.cli import trip
-    from nas_attn.cli.search_request import SearchRequest
+    from nas_attn.cli import search_request as asked
+    from nas_attn.cli.running import run_study, say_created, show_outcome, time_for
+    from nas_attn.searching.prepare.beginning import create
+    from nas_attn.searching.prepare.checks import check
+    from nas_attn.searching.prepare.search_plan import SearchPlan
 
-    request = SearchRequest(
-        recipe=recipe,
-        source=source,
-        changes=changes,
-        seconds=seconds,
-        began=began,
+    effort = Effort(context, workers, threads, device)
+    known = None if source is None else study_named(context, source, runs_code=True)
+    request = asked.SearchRequest(recipe, changes, seconds, began)
+    searched, folder = asked.recipe_for(request, effort, known)
+    plan = SearchPlan(
+        searched,
+        context.storage,
         tried=tried or [],
+        device=device,
         artifacts=artifacts or None,
-        report=report,
-        dry_run=dry_run,
-        create_only=create_only,
+        source=known,
     )
-    trip.search(request, Effort(context, workers, threads, device))
+    if dry_run:
+        asked.show_forecast(plan, folder, request, effort)
+        return
+    asked.say_inventory(plan, context, err=True)
+    check(plan)
+    schedule = asked.schedule_of(plan, folder, request, effort)
+    opened = create(plan, schedule.trials, say=partial(echo, err=True))
+    asked.note_images(opened)
+    asked.settle_machine(opened, asking=not context.as_json)
+    if create_only:
+        # the time begins with the workers: resume --time
+        say_created(context, opened)
+        return
+    left_s = time_for(opened, schedule.clock, schedule.effort)
+    ended = run_study(opened, schedule.effort, left_s)
+    show_outcome(context, opened, ended, report=report)
 
 
 def _seconds(time: str | None) -> float | None:
@@ -146,15 +171,24 @@ def resume(
     page_path(report)
     seconds = _seconds(time)
 
-    from nas_attn.cli import trip
-    from nas_attn.cli.search_request import ResumeRequest
+    from nas_attn.cli import search_request as asked
+    from nas_attn.cli.running import run_study, show_outcome, time_for
+    from nas_attn.searching.prepare.beginning import take_up
+    from nas_attn.searching.prepare.checks import check
+    from nas_attn.searching.prepare.clock import SearchTime
+    from nas_attn.searching.prepare.search_plan import SearchPlan
+    from nas_attn.training.images import known_images
 
-    request = ResumeRequest(
-        seconds=seconds,
-        began=began,
-        trials=trials,
-        tried=tried or [],
-        report=report,
-        here=here,
-    )
-    trip.resume(study, request, Effort(context, workers, threads, device))
+    effort = Effort(context, workers, threads, device)
+    wanted = tried or []
+    opened = study_named(context, study, runs_code=True)
+    plan = SearchPlan(opened.recipe, opened.url, study=opened, tried=wanted, device=device)
+    first = known_images(opened.store, opened.recipe) is None
+    check(plan)
+    plan.free_images()
+    asked.note_images(opened, first=first)
+    asked.settle_machine(opened, here=here, asking=not context.as_json)
+    take_up(opened, trials=trials, tried=wanted, say=partial(echo, err=True))
+    left_s = time_for(opened, SearchTime(seconds, began, trials), effort)
+    ended = run_study(opened, effort, left_s)
+    show_outcome(context, opened, ended, report=report)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,12 @@ from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     Effort,
     at_storage,
-    check_trust,
-    check_typed,
     echo,
     print_json,
     quiet_optuna,
     say_lines,
-    study_named,
 )
+from nas_attn.cli.trust import check_recipe, check_typed
 from nas_attn.errors import StudyError
 from nas_attn.latency.machine import fingerprint
 from nas_attn.recipe import tasks
@@ -63,26 +60,18 @@ from nas_attn.training.tasks.data import data_of
 LONGEST_NAME = 200
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SearchRequest:
     """What `search` is asked for."""
 
     recipe: str | None
-    """A shipped name, a path, or a folder of images; None: that of the source."""
-    source: str | None
-    """The study from which it takes over; None: it begins empty."""
+    """A shipped name, a path, or a folder of images; None: that of the study it takes over."""
     changes: dict[str, Any]
     """Dotted key of the recipe -> value in its place."""
     seconds: float | None
     """The time for everything; None: no limit."""
     began: float
     """When the command began, by `time.monotonic`."""
-    tried: Sequence[str]
-    """Placements that are evaluated, too."""
-    artifacts: str | None
-    report: str | None
-    dry_run: bool
-    create_only: bool
 
     @property
     def stated_trials(self) -> int | None:
@@ -101,28 +90,6 @@ class SearchRequest:
         return self.seconds
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResumeRequest:
-    """What `resume` is asked for."""
-
-    seconds: float | None
-    """The time for everything; None: as the study says, if it has a limit."""
-    began: float
-    """When the command began, by `time.monotonic`."""
-    trials: int | None
-    """The new total of candidates."""
-    tried: Sequence[str]
-    """Placements that are evaluated, too."""
-    report: str | None
-    here: bool
-    """Whether this machine measures the latencies from now on."""
-
-    @property
-    def clock(self) -> SearchTime:
-        """What is asked of the time."""
-        return SearchTime(self.seconds, self.began, self.trials)
-
-
 @dataclass(frozen=True)
 class TimePlan:
     """How a search uses its time."""
@@ -131,13 +98,6 @@ class TimePlan:
     trials: int | None
     """Candidates of a new study; None: as its recipe says."""
     effort: Effort
-
-
-def source_of(request: SearchRequest, effort: Effort) -> OpenStudy | None:
-    """The study from which a new one takes over; None: it begins empty."""
-    if request.source is None:
-        return None
-    return study_named(effort.context, request.source, runs_code=True)
 
 
 def recipe_for(
@@ -171,7 +131,7 @@ def recipe_for(
             f"the study's name has {len(recipe.name)} letters, too many for the names of its files:"
             f" give --name with at most {LONGEST_NAME}"
         )
-    check_trust(request.recipe or recipe.name, recipe, trust=trust)
+    check_recipe(request.recipe or recipe.name, recipe, trust=trust)
     quiet_optuna()
     return recipe, folder
 

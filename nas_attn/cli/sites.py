@@ -10,12 +10,12 @@ from typer import Argument, Option
 from nas_attn.cli.commands import Context
 from nas_attn.cli.common import (
     Shape,
-    check_typed,
     console,
     parse_shape,
     print_json,
     table,
 )
+from nas_attn.cli.trust import check_typed
 from nas_attn.space.placement import Site, SiteNote, Survey
 
 if TYPE_CHECKING:

@@ -4,17 +4,14 @@ a file or a pipe each sentence is one line), and the progress view of a running 
 
 from __future__ import annotations
 
-import math
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn
 from rich.segment import Segment
 from rich.table import Column
 from rich.text import Text
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from nas_attn.answer.progress import Progress
     from nas_attn.storage.opening import OpenStudy
 
-# letters of the bar
-BAR_COLUMNS = 20
 # before a row of the card
 INDENT = "  "
 
@@ -88,24 +83,23 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     """Progress, of one purpose or all, on standard error: in place on a terminal, else as lines.
     Yields a function that prints a line.
     """
+    console = SafeConsole(stderr=True, highlight=False)
+    line = ProgressLine(opened, only)
     if quiet:
         yield lambda _text: None
-        return
-    line = ProgressLine(opened, only)
-    if not SafeConsole(stderr=True).is_terminal:
+    elif console.is_terminal:
+        with progress_bar(console, line):
+            yield lambda text: show_prose(console, text)
+    else:
 
         def say(text: str) -> None:
             # a log on a full disk ends no search
             with suppress(OSError):
                 # in one piece: the workers' lines come from threads
-                sys.stderr.write(f"[{line.read()}] {text}\n")
+                sys.stderr.write(f"[{line}] {text}\n")
                 sys.stderr.flush()
 
         yield say
-        return
-    console = SafeConsole(stderr=True, highlight=False)
-    with _shown(console, line):
-        yield lambda text: show_prose(console, text)
 
 
 class ProgressLine:
@@ -114,12 +108,10 @@ class ProgressLine:
     def __init__(self, opened: OpenStudy, only: str | None) -> None:
         self._opened = opened
         self._only = only
-        self._before = self._ended() if only else 0
-        self._began = time.monotonic()
+        self._before = self._counts()[0] if only else 0
         self._last = ""
-        self._left_s = math.inf
 
-    def read(self) -> str:
+    def __str__(self) -> str:
         """The line as of now."""
         from nas_attn.answer.progress import progress, progress_line
         from nas_attn.storage.opening import renewed
@@ -130,66 +122,40 @@ class ProgressLine:
             self._opened = renewed(self._opened)
             now = progress(self._opened)
             self._last = self._of_runs(now) if self._only else progress_line(now)
-            self._left_s = math.inf if now.left_s is None else now.left_s
         return self._last
-
-    @property
-    def share(self) -> float:
-        """Of the time that is over, as it was known when the line was read."""
-        seconds = time.monotonic() - self._began
-        return seconds / (seconds + self._left_s)
 
     def _of_runs(self, now: Progress) -> str:
         """`3/16 runs, about 12 min left`, of one purpose since the beginning."""
-        left = self._opened.store.queue.counts().get((self._only or "", "waiting"), 0)
-        done = self._ended() - self._before
+        ended, left = self._counts()
+        done = ended - self._before
         rest = f", {now.time_left}" if left and now.time_left else ""
         return f"{done}/{done + left} runs{rest}"
 
-    def _ended(self) -> int:
-        """Runs of the purpose that have ended."""
-        counts = self._opened.store.queue.counts()
-        return sum(
-            count
-            for (purpose, state), count in counts.items()
-            if purpose == self._only and state != "waiting"
-        )
+    def _counts(self) -> tuple[int, int]:
+        """Runs of the purpose that have ended, and that wait."""
+        rows = self._opened.store.queue.counts().items()
+        own = {state: count for (purpose, state), count in rows if purpose == self._only}
+        left = own.get("waiting", 0)
+        return sum(own.values()) - left, left
 
 
-def progress_bar(console: SafeConsole) -> Bar:
-    """A bar, and a line that is cut where the terminal ends; both go when they are done."""
-    line = TextColumn(
-        "{task.description}",
+def progress_bar(console: SafeConsole, line: object) -> Bar:
+    """A line, written anew each second, that is cut where the terminal ends, and goes when it is
+    done.
+    """
+    column = TextColumn(
+        "{task.fields[line]}",
         markup=False,
         table_column=Column(no_wrap=True, overflow="ellipsis"),
     )
-    return Bar(
+    column.max_refresh = 1.0
+    bar = Bar(
         SpinnerColumn(),
-        BarColumn(BAR_COLUMNS),
-        line,
+        column,
         console=console,
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
     )
-
-
-@contextmanager
-def _shown(console: SafeConsole, line: ProgressLine) -> Iterator[None]:
-    """Shows the line anew each second, at the end of a terminal."""
-    done = threading.Event()
-
-    def tick() -> None:
-        while not done.is_set():
-            bar.update(task, description=line.read(), completed=line.share)
-            done.wait(1.0)
-
-    with progress_bar(console) as bar:
-        task = bar.add_task("", total=1.0)
-        thread = threading.Thread(target=tick, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    bar.add_task("", line=line)
+    return bar

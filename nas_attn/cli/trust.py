@@ -1,43 +1,42 @@
-"""What of a recipe, a study or a file could run code of its author, so that a person is asked."""
+"""What of a recipe, a study or a file could run code of its author; a person is asked before it
+does. Whatever is overlooked here is refused where it would be imported (`system.importing`).
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from nas_attn.errors import RecipeError, few, printable, shorten
 from nas_attn.recipe import tables
+from nas_attn.system.importing import distrust
 
 if TYPE_CHECKING:
+    from nas_attn.recipe.recipe import Recipe
     from nas_attn.storage.opening import OpenStudy
 
-PATHS = frozenset(
-    {
-        ("data", "root"),
-        ("data", "groups", "file"),
-        ("data", "groups", "pattern"),
-        ("data", "groups", "column"),
-        ("data", "coco", "train"),
-        ("data", "coco", "validation"),
-        ("data", "coco", "test"),
-        ("data", "coco", "images"),
-        ("training", "weights"),
-        ("target", "weights"),
-    }
-)
-"""Settings with a path or a pattern: what they name is read as data, and never run."""
+HARMLESS: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    ("backbone", "name"): ("torchvision:", "timm:", "smp:", "python:"),
+    ("data", "name"): ("folder:", "coco:", "python:"),
+}
+"""Setting -> how names begin there whose libraries run no code of somebody else."""
+HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
+"""In timm's names: somebody's repository or folder, which old versions read as pickles."""
+EXECUTED = ("ultralytics:", "yolo:", "timm:local-dir:")
+"""How names of files and folders begin that their library executes."""
 FILES_OF_TIMM = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"})
 """Options of a backbone in which timm looks for a file, and old versions for a pickle."""
 READ_AS_DATA = frozenset({"weights", "onnx", "onnx-int8"})
 """Formats of exported networks that run no code of their author. torch reads a torch.export archive
 with a pickle and evaluates its expressions.
 """
-ULTRALYTICS = "ultralytics:"
-YOLO = "yolo:"
-HARMLESS_BACKBONES = ("torchvision:", "timm:", "smp:", "python:")
-HARMLESS_DATA = ("folder:", "coco:", "python:")
 # in a placement: a class, or another backbone
 _CLASS_OR_BACKBONE = re.compile(r"(backbone=)?([\w.-]+:[^\s(+]+)")
 
@@ -47,15 +46,77 @@ def is_here(path: str | Path) -> bool:
     return Path(path).resolve().is_relative_to(Path.cwd().resolve())
 
 
+def check_recipe(path: str, recipe: Recipe, *, trust: bool) -> None:
+    """Asks before running code that is named by a recipe at `path` or its space, if these are files
+    outside the current folder. Raises RecipeError: nobody says that the code is trusted.
+    """
+    for at, part in ((path, recipe), (recipe.space.origin, recipe.space)):
+        if os.path.isfile(at) and not is_here(at):
+            ask_for_trust(at, code_in(part.model_dump(mode="json")), trust=trust)
+    check_typed(recipe.backbone.name, recipe.data.name, trust=trust)
+
+
+def check_study(opened: OpenStudy, *, trust: bool) -> None:
+    """Asks before running code that is named by a study outside the current folder; RecipeError if
+    it is not trusted.
+    """
+    path = opened.database.path
+    if path is not None and not is_here(path):
+        ask_for_trust(str(path), _code_of_study(opened), trust=trust)
+    check_typed(opened.recipe.backbone.name, opened.recipe.data.name, trust=trust)
+
+
+def check_typed(*names: str, trust: bool) -> None:
+    """Asks before a file outside the current folder is executed that the user names as backbone or
+    data. Raises RecipeError: nobody says that it is trusted.
+    """
+    for name in names:
+        place = name.rpartition(":")[2]
+        if name.startswith(EXECUTED) and os.path.exists(place) and not is_here(place):
+            ask_for_trust(place, [name], trust=trust)
+
+
+def check_export(file: Path, *, trust: bool) -> None:
+    """Asks before an exported file outside the current folder is run, or code that its card names.
+    RecipeError: nobody says that it is trusted. UserError: it has no card.
+    """
+    from nas_attn.export.card import read_card
+
+    if is_here(file):
+        return
+    # a card may be damaged, so nothing is assumed about it
+    card: Mapping[str, Any] = read_card(file)
+    code = {*code_in(card.get("recipe")), *code_in({"data": _section(card.get("data"))})}
+    code.update(_code_of_placements([card.get("modules"), card.get("placement")]))
+    if card.get("format") not in READ_AS_DATA:
+        code.add(file.name)
+    ask_for_trust(str(file), code, trust=trust)
+
+
+def ask_for_trust(path: str, named: Iterable[str], *, trust: bool) -> None:
+    """Asks before code is run that a file outside the current folder names. Raises RecipeError:
+    nobody says that it is trusted. Without trust, this process imports nothing that the file names.
+    """
+    names = sorted(set(named))
+    if trust:
+        return
+    what = f"'{shorten(path)}' is outside the current folder and runs code: {few(names)}"
+    if names and sys.stdin.isatty() and typer.confirm(f"{printable(what)}. Run it?"):
+        return
+    if names:
+        raise RecipeError(f"{what}: read it, then add --trust")
+    distrust(path, OF_PRESETS)
+
+
 def code_in(value: Any, at: tuple[str, ...] = ()) -> Iterator[str]:
     """Values of a recipe or a part of it that name Python objects, commands or files that a library
     executes; doubtful ones included. `at`: the keys that lead to the value.
     """
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from code_in(str(name), (*at, ""))
             yield from code_in(inner, (*at, str(name)))
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for inner in value:
             yield from code_in(inner, at)
     elif isinstance(value, str) and _is_code(value, at):
@@ -63,106 +124,34 @@ def code_in(value: Any, at: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 def _is_code(text: str, at: tuple[str, ...]) -> bool:
-    if at == ("backbone", "name"):
-        return is_code_of_backbone(text)
-    if at == ("data", "name"):
-        return _is_code_of_data(text)
-    if at in PATHS:
-        return False
     if at and at[-1] in ("command", "evaluator"):
         return True
     if at[:2] == ("backbone", "options") and not FILES_OF_TIMM.isdisjoint(at[2:]):
         return True
-    return ":" in text and text not in OF_PRESETS
+    if ":" not in text or text in OF_PRESETS:
+        return False
+    return not text.startswith(HARMLESS.get(at, ("\0",))) or any(hub in text for hub in HUBS)
 
 
-def _names(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _names(inner)
-    elif isinstance(value, Mapping):
-        yield from _names(list(value.values()))
-
-
-OF_PRESETS = frozenset(
-    name for preset in tables.PRESETS.values() for name in _names(dict(preset)) if ":" in name
-)
+OF_PRESETS = frozenset(text for text in re.findall(r"'([\w.]+:[\w.]+)'", str(dict(tables.PRESETS))))
 """Objects of other packages that our own presets name."""
 
 
-def is_code_of_backbone(name: str) -> bool:
-    """Whether building a backbone of this name could run its author's code."""
-    if not name.startswith(ULTRALYTICS):
-        return ":" in name and (not name.startswith(HARMLESS_BACKBONES) or _reads_folder(name))
-    file = name.removeprefix(ULTRALYTICS)
-    path = Path(file)
-    if not file.endswith(".yaml") or "://" in file:
-        return True
-    if path.is_file():
-        return not is_here(path)
-    # else it is Ultralytics' own
-    return path.is_absolute() or ".." in path.parts
+def _section(data: Any) -> Any:
+    return data.get("section") if isinstance(data, Mapping) else None
 
 
-def _reads_folder(name: str) -> bool:
-    """Whether it is timm's name for somebody's repository or folder, which old versions read as
-    pickles.
-    """
-    return any(word in name for word in ("hf-hub:", "hf_hub:", "local-dir:"))
-
-
-def _is_code_of_data(name: str) -> bool:
-    if name.startswith(YOLO):
-        path = Path(name.removeprefix(YOLO)).expanduser()
-        return path.is_file() and not is_here(path)
-    return ":" in name and not name.startswith(HARMLESS_DATA)
-
-
-def files_with_code(backbone: str = "", data: str = "") -> Iterator[str]:
-    """Of the backbone and the data that the user names: those whose file lies outside the current
-    folder, and would be executed.
-    """
-    file = Path(backbone.removeprefix(ULTRALYTICS))
-    exists = backbone.startswith(ULTRALYTICS) and file.is_file()
-    if exists and not is_here(file) and is_code_of_backbone(backbone):
-        yield backbone
-    _, local, folder = backbone.partition("local-dir:")
-    if local and Path(folder).exists() and not is_here(folder):
-        yield backbone
-    if data.startswith(YOLO) and _is_code_of_data(data):
-        yield data
-
-
-def code_of_study(opened: OpenStudy) -> set[str]:
+def _code_of_study(opened: OpenStudy) -> set[str]:
     """The code that a study's database names: in its recipe, its protocols, its networks."""
     store = opened.store
     code = set(code_in(opened.recipe.model_dump(mode="json")))
     for text in store.protocols.all().values():
         code.update(code_in(_document(text)))
-    for text in store.validations.all().values():
-        for name in _names(_document(text)):
-            code.update(_code_of_placement(name))
-    for candidate in store.candidates():
-        code.update(_code_of_placement(str(candidate.placement)))
-    for row in store.queue.rows():
-        code.update(_code_of_placement(str(row.run.placement)))
-    return code
-
-
-def code_of_export(file: Path, card: Mapping[str, Any]) -> set[str]:
-    """The code that scoring an exported file would run: of the file itself, and named by its card.
-    A card may be damaged, so nothing is assumed about it.
-    """
-    code = set(code_in(card.get("recipe")))
-    data = card.get("data")
-    if isinstance(data, Mapping):
-        code.update(code_in({"data": data.get("section")}))
-    for text in _names([card.get("modules"), card.get("placement")]):
-        code.update(_code_of_placement(text))
-    if card.get("format") not in READ_AS_DATA:
-        code.add(file.name)
+    placements = [str(candidate.placement) for candidate in store.candidates()]
+    placements += [str(row.run.placement) for row in store.queue.rows()]
+    code.update(
+        _code_of_placements([*placements, *map(_document, store.validations.all().values())])
+    )
     return code
 
 
@@ -174,7 +163,12 @@ def _document(text: str) -> Any:
         return None
 
 
-def _code_of_placement(text: str) -> Iterator[str]:
-    for backbone, kind in _CLASS_OR_BACKBONE.findall(text):
-        if not backbone or is_code_of_backbone(kind):
-            yield kind
+def _code_of_placements(value: Any) -> Iterator[str]:
+    """The code in placements, wherever they stand in a value."""
+    if isinstance(value, str):
+        for backbone, kind in _CLASS_OR_BACKBONE.findall(value):
+            if not backbone or _is_code(kind, ("backbone", "name")):
+                yield kind
+    elif isinstance(value, list | Mapping):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _code_of_placements(inner)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Annotated, Any
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -25,11 +25,10 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.errors import StudyError, UserError, several
-from nas_attn.system.wrapping import Line, wrapped
+from nas_attn.system.wrapping import Line
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
-    from rich.text import Text
+    from rich.console import Console
 
     from nas_attn.answer.workers import FormerView, WorkerView
     from nas_attn.searching.run.overview import Overview
@@ -99,7 +98,7 @@ def _once(context: Context, opened: OpenStudy) -> None:
         )
         return
     out = console(wide=context.wide)
-    out.print(_shown(opened, now, _width(out)))
+    _show(out, opened, now)
     for constant in same:
         show_prose(out, f"Note: {constant.sentence}")
         out.print()
@@ -128,34 +127,23 @@ def _next_step(opened: OpenStudy, now: Overview) -> Line:
     return Line("no worker is running; to continue:", "Next", f"nas-attn resume {name}{at}")
 
 
-def _width(out: Console) -> int | None:
-    """Of a terminal; None: elsewhere lines are as long as they are."""
-    return out.width if out.is_terminal else None
-
-
-def _shown(opened: OpenStudy, now: Overview, width: int | None) -> Group:
-    from rich.console import Group
-
+def _show(out: Console, opened: OpenStudy, now: Overview) -> None:
     from nas_attn.answer.progress import status_line
+    from nas_attn.cli.terminal import show_prose
 
     at_work = bool(now.workers)
-    line = status_line(opened.store.name, now.progress, now.per_hour, at_work=at_work)
-    parts: list[Any] = [_prose(line, width)]
+    said = status_line(opened.store.name, now.progress, now.per_hour, at_work=at_work)
+    for line in said.splitlines():
+        show_prose(out, line)
     if now.workers:
-        parts.append(
-            table(
-                several(len(now.workers), "worker"),
-                ["machine", "pid", "device", "at", "for", "last sign of life"],
-                map(_worker_cells, now.workers),
-                right=["for", "last sign of life"],
-            )
-        )
+        columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
+        title = several(len(now.workers), "worker")
+        out.print(table(title, columns, map(_worker_cells, now.workers), right=columns[4:]))
     if now.former:
-        parts.append(_prose(f"{_ended_text(now.former)}\n", width))
+        show_prose(out, _ended_text(now.former))
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
-        parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))
-    return Group(*parts)
+        out.print(table("Failed", ["runs", "reason"], rows, right=["runs"]))
 
 
 def _worker_cells(worker: WorkerView) -> list[str]:
@@ -176,18 +164,6 @@ def _ended_text(workers: Sequence[FormerView]) -> str:
     if not lost:
         return ended
     return f"{ended}: {len(workers) - lost} in order, {lost} without a word"
-
-
-def _prose(text: str, width: int | None) -> Text:
-    """A sentence in lines of a terminal; no number is parted from its unit."""
-    from rich.text import Text
-
-    if width is None:
-        return Text(text)
-    lines = []
-    for line in text.splitlines():
-        lines += wrapped(line, width) if line else [""]
-    return Text("\n".join(lines) + ("\n" if text.endswith("\n") else ""))
 
 
 def backup(
@@ -344,9 +320,8 @@ def doctor(context: Context) -> None:
         "threads": str(torch.get_num_threads()),
     }
     for package in OPTIONAL:
-        found[package] = None
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
+        there = find_spec(package.replace("-", "_"))
+        found[package] = version(package) if there else None
     if context.as_json:
         print_json(found)
         return

@@ -15,7 +15,7 @@ from pseudo_terminal import typed
 from rich.console import Console
 
 from nas_attn.answer.reading import snapshot
-from nas_attn.cli import main, running, upkeep
+from nas_attn.cli import main, running
 from nas_attn.cli.common import table
 from nas_attn.cli.terminal import SafeConsole, progress_bar
 from nas_attn.space.notation import parse
@@ -131,19 +131,9 @@ def test_each_metric_of_a_retrained_network_has_a_column(columns: int, tmp_path:
 def test_the_line_of_progress_is_cut_and_not_wrapped() -> None:
     output = io.StringIO()
     console = SafeConsole(width=40, file=output)
-    bar = progress_bar(console)
-    bar.add_task("12/20 candidates, 3 pruned, best accuracy 70.40 %, about 12 min left", total=1.0)
+    line = "12/20 candidates, 3 pruned, best accuracy 70.40 %, about 12 min left"
+    bar = progress_bar(console, line)
     console.print(bar)
     (only,) = output.getvalue().splitlines()
     assert len(only) <= 40
     assert "12/20" in only
-
-
-def test_sentences_of_status_part_no_number_from_its_unit() -> None:
-    said = (
-        "66 % of 3 min by 4 workers; waiting 15 %, testing 12 %, measuring latency 5 %, other 2 %."
-    )
-    for width in range(40, 90):
-        shown = upkeep._prose(said, width).plain
-        assert not PARTED.search(shown), shown
-        assert max(map(len, shown.splitlines())) <= width

@@ -13,7 +13,6 @@ TESTED = ("test", "--placement", "stage1=se(reduction=2)", "--seeds", "2", "--wo
     [
         (("show", "--why", "--placement", "none"), "--why"),
         (("show", "--why", "--json"), "--why"),
-        (("show", "--absolute", "--json"), "--absolute"),
         (("modules", "--set", "reduction=8"), "--set"),
         (("test", "--difference", "0.1", "--quiet", "--dry-run"), "--difference"),
         (("search", "table.toml", "--report", "a.html", "--dry-run"), "--report"),
