@@ -17,7 +17,6 @@ from documented import ROOT
 RUN = (
     "README.md",
     "docs/get-started/quickstart.md",
-    "docs/optuna.md",
     *(
         str(page.relative_to(ROOT))
         for folder in ("how-to", "explain")

@@ -161,10 +161,20 @@ def test_the_gallery_says_what_its_kept_studies_say_today() -> None:
 def test_every_picture_of_the_pages_is_drawn_by_a_command() -> None:
     gallery = runpy.run_path(str(ROOT / "docs" / "write_gallery.py"))
     figures = runpy.run_path(str(ROOT / "docs" / "write_figures.py"))
-    # the first by Mermaid from its source beside it, the others by experiments' own pages
-    others = {"life-of-a-run.svg", "life-of-a-run.mmd", "start.svg", "trial.svg"}
+    # by experiments' own pages
+    others = {"start.svg", "trial.svg"}
     drawn = {*gallery["pictures"](), *figures["FIGURES"], *others}
     assert {file.name for file in (ROOT / "docs" / "pictures").iterdir()} == drawn
+
+
+def test_the_architecture_names_files_and_functions_that_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page.partition("## Where to look")[2].partition("## ")[0]
+    named = re.findall(r"`([\w/]+\.py)`(?:: `(?:\w+\.)?(\w+)`)?", table)
+    assert len(named) > 10
+    for path, name in named:
+        text = (ROOT / "nas_attn" / path).read_text("utf-8")
+        assert re.search(rf"^\s*(?:def )?{name}\b", text, re.MULTILINE), (path, name)
 
 
 def test_a_page_has_the_environment_variables_that_a_user_may_set() -> None:

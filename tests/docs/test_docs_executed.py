@@ -75,6 +75,11 @@ def with_boxes(shell: Shell) -> None:
     coco(shell.folder / "drones")
 
 
+def with_boxes_and_masks(shell: Shell) -> None:
+    with_boxes(shell)
+    with_masks(shell)
+
+
 def with_yolo(shell: Shell) -> None:
     """A data YAML, and a `.pt` as ultralytics writes it, which is nowhere to be had here but from
     its own YAML.
@@ -126,10 +131,8 @@ PREPARED: dict[str, Callable[[Shell], None]] = {
     "docs/how-to/run-anywhere.md": with_a_study,
     "docs/how-to/test-and-export.md": with_a_study,
     "docs/how-to/other-tools.md": with_a_study,
-    "docs/optuna.md": with_a_study,
     "docs/how-to/phone-and-board.md": with_photographs_and_a_study,
-    "docs/how-to/segmentation.md": with_masks,
-    "docs/how-to/detectors.md": with_boxes,
+    "docs/how-to/detectors.md": with_boxes_and_masks,
     "docs/how-to/yolo.md": with_yolo,
 }
 

@@ -2,9 +2,7 @@
 warning.
 """
 
-import html
 import os
-import re
 import runpy
 import subprocess
 import sys
@@ -28,19 +26,6 @@ def test_the_references_name_everything_there_is() -> None:
     for name in set(nas_attn.__all__) - {"__version__"}:
         assert f"## na.{name}\n" in python
     assert "### Study.plot_front\n" in python
-
-
-def test_the_picture_of_a_run_says_what_its_source_says() -> None:
-    source, drawn = (
-        (ROOT / "docs/pictures/life-of-a-run").with_suffix(end).read_text()
-        for end in (".mmd", ".svg")
-    )
-    said = re.findall(
-        r"(?: as |\w: |loop )(.+)$", source.partition("sequenceDiagram")[2], re.MULTILINE
-    )
-    drawn = html.unescape(re.sub("<[^>]+>", "", drawn))
-    assert len(said) == 21
-    assert [text for text in said if text not in drawn] == []
 
 
 @pytest.mark.slow
