@@ -398,16 +398,20 @@ def smp_network(
 
 
 def _users(section: BackboneSection, shape: Shape, classes: int, published: bool) -> nn.Module:
-    from torch import nn
-
     if published:
         raise BackboneError(
             f"no published weights are known for '{section.name}': name a file in target.weights"
         )
     function = load_object(section.name, what="backbone", error=BackboneError)
-    model = call(
-        function, section, **{**users_arguments(function, shape[0], classes), **section.options}
-    )
+    given = {**users_arguments(function, shape[0], classes), **section.options}
+    return users_network(section, function, **given)
+
+
+def users_network(section: BackboneSection, function: Any, **options: Any) -> nn.Module:
+    """A network that a user's function makes. Raises BackboneError: it raises, or makes none."""
+    from torch import nn
+
+    model = call(function, section, **options)
     if not isinstance(model, nn.Module):
         raise BackboneError(
             f"backbone '{section.name}' returned a {type(model).__name__}, not a torch.nn.Module"

@@ -14,8 +14,8 @@ gives the same beside other work as on an idle machine.
 | `threads` | on a CPU: the worker's share of the cores that the process may use |
 | `optimizer_arguments` | one kernel for all parameters (`fused`), if torch has one |
 
-On a GPU of compute capability 8.0 or later, float32 convolutions round to TF32, whatever torch is
-set to. Reasons and figures: docs/benchmarks/brief-training.md.
+On a GPU of compute capability 8.0 or later, float32 convolutions round to TF32, as torch has it.
+Reasons and figures: docs/benchmarks/brief-training.md.
 
 Another precision changes a score as much as another seed does. So a study keeps its arithmetic for
 each kind of device, and a run goes on in the one that it began with.
@@ -87,7 +87,7 @@ def new_arithmetic(
         precision=precision,
         memory_format="channels_last" if memory_format == "auto" else memory_format,
         execution=execution_on(section, device) if learnt.recordable else "eager",
-        tf32="convolutions" if _has_tf32(device) else "none",
+        tf32=_tf32(device),
         fused=fused_in(section, device),
         batches=batches,
     )
@@ -110,14 +110,14 @@ def execution_on(section: TrainingSection, device: torch.device) -> Execution:
     return section.execution
 
 
-def lacks(arithmetic: Arithmetic, section: TrainingSection, device: torch.device) -> str:
-    """Gives what of an arithmetic this machine cannot do; empty: nothing. A precision that the
-    recipe names is computed everywhere, if slowly.
+def differs(arithmetic: Arithmetic, section: TrainingSection, device: torch.device) -> str:
+    """Gives in what this machine does not compute as in an arithmetic; empty: nothing. A precision
+    that the recipe names is computed everywhere, if slowly.
     """
     low = arithmetic.precision == "bfloat16"
     if low and section.precision == "auto" and not _has_bfloat16(device):
         return "bfloat16"
-    if arithmetic.tf32 != "none" and not _has_tf32(device):
+    if arithmetic.tf32 != _tf32(device):
         return "TF32"
     return ""
 
@@ -163,27 +163,11 @@ def has_depthwise(network: nn.Module) -> bool:
     )
 
 
-def _has_tf32(device: torch.device) -> bool:
+def _tf32(device: torch.device) -> Literal["none", "convolutions"]:
+    """Which float32 operations torch rounds to TF32 on a device."""
     if device.type != "cuda" or not torch.cuda.is_available():
-        return False
-    return torch.cuda.get_device_properties(device).major >= AMPERE
-
-
-@contextmanager
-def tf32_as(arithmetic: Arithmetic, device: torch.device) -> Iterator[None]:
-    """Inside, float32 operations on a GPU round to TF32 as in this arithmetic."""
-    if device.type != "cuda":
-        yield
-        return
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    products = torch.backends.cuda.matmul
-    before = convolutions.fp32_precision, products.fp32_precision
-    for operations, rounded in ((convolutions, "convolutions"), (products, "matmul")):
-        operations.fp32_precision = "tf32" if arithmetic.tf32 in (rounded, "all") else "ieee"
-    try:
-        yield
-    finally:
-        convolutions.fp32_precision, products.fp32_precision = before
+        return "none"
+    return "convolutions" if torch.cuda.get_device_properties(device).major >= AMPERE else "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +261,11 @@ def study_arithmetic(
             f"study '{store.name}' cannot be read (its arithmetic: {error}): restore the database"
             " from a backup"
         ) from None
-    lacking = lacks(agreed, recipe.training, device)
-    if lacking:
+    what = differs(agreed, recipe.training, device)
+    if what:
         raise StudyError(
-            f"study '{store.name}' is trained by machines of another kind, and this one lacks"
-            f" {lacking}: use machines of one kind, or begin a study with training.precision ="
+            f"study '{store.name}' is trained by machines of another kind, and this one differs"
+            f" in {what}: use machines of one kind, or begin a study with training.precision ="
             " 'float32'"
         )
     return agreed

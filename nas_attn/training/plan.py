@@ -19,7 +19,7 @@ from torch import nn
 from nas_attn import attachment, backbones
 from nas_attn.attention.choice import Choice
 from nas_attn.data.dataset import Dataset
-from nas_attn.errors import BackboneError, NasAttnError, RecipeError, StudyError
+from nas_attn.errors import BackboneError, RecipeError, StudyError
 from nas_attn.recipe import tasks
 from nas_attn.recipe.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe.reading import frozen_recipe, other_backbone
@@ -153,8 +153,9 @@ def make_plan(
         BackboneError: it cannot be built or has no site.
         RecipeError: the space names what it lacks.
     """
-    usual = partial(backbones.build, recipe.network, input_shape=input_shape, classes=classes)
-    made_by = usual if build is None else _checked(build)
+    made_by = partial(backbones.build, recipe.network, input_shape=input_shape, classes=classes)
+    if build is not None:
+        made_by = partial(backbones.building.users_network, recipe.network, build)
     with torch.random.fork_rng(devices=[]):
         model = made_by()
     if kept is None:
@@ -187,28 +188,6 @@ def _found_sites(
                     " learn; let gradients through, or name other sites"
                 )
     return found.sites
-
-
-def _checked(build: Build) -> Build:
-    """A user's function, with its failures as BackboneErrors of one sentence."""
-
-    def checked() -> nn.Module:
-        try:
-            model = build()
-        except NasAttnError:
-            raise
-        except Exception as error:
-            # whatever a user's own code may raise
-            raise BackboneError(
-                f"the model's function raised {type(error).__name__}: {error}"
-            ) from error
-        if not isinstance(model, nn.Module):
-            raise BackboneError(
-                f"the model's function returned a {type(model).__name__}, not a torch.nn.Module"
-            )
-        return model
-
-    return checked
 
 
 def kept_sites(store: StudyStore) -> Kept | None:

@@ -17,7 +17,7 @@ from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.training.clock import Clock
 from nas_attn.training.faults import out_of_memory
 from nas_attn.training.learnt import learnt_from
-from nas_attn.training.numerics import new_arithmetic, tf32_as
+from nas_attn.training.numerics import new_arithmetic
 
 # Images of a batch that is scored, at least; segmentation, with outputs as large as the images,
 # scores the training's batches
@@ -68,8 +68,7 @@ class Scorer:
         """
         clock = Clock(self.device)
         try:
-            with tf32_as(self.arithmetic, self.device):
-                loss = self._evaluate(model, split)
+            loss = self._evaluate(model, split)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

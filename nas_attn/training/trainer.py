@@ -24,7 +24,7 @@ from nas_attn.recipe.task import MIXING
 from nas_attn.storage.records import FILLED, Arithmetic, Score
 from nas_attn.training.checkpoints import Checkpoints, CheckpointSlot
 from nas_attn.training.learnt import learnt_from
-from nas_attn.training.numerics import Threads, intra_op_threads, tf32_as
+from nas_attn.training.numerics import Threads, intra_op_threads
 from nas_attn.training.parameters import (
     LearningRates,
     check_training,
@@ -170,8 +170,7 @@ class Trainer(Scorer):
         before = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = True
         try:
-            tf32 = tf32_as(self.arithmetic, self.device)
-            with here, tf32, frozen(model, held), norms, generators, intra_op_threads(None):
+            with here, frozen(model, held), norms, generators, intra_op_threads(None):
                 yield
         finally:
             torch.backends.cudnn.benchmark = before

@@ -23,7 +23,7 @@ from nas_attn.recipe import tasks
 from nas_attn.recipe.recipe import TrainingSection
 from nas_attn.storage.records import Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
-from nas_attn.training.numerics import PLAIN, RECORDED_STEPS, lacks, new_arithmetic
+from nas_attn.training.numerics import PLAIN, RECORDED_STEPS, differs, new_arithmetic
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
@@ -110,6 +110,6 @@ def test_a_run_goes_on_recorded_or_not(
 
 
 def test_a_machine_that_records_nothing_lacks_nothing() -> None:
-    assert not lacks(RECORDED, TrainingSection(), torch.device("cpu"))
+    assert not differs(RECORDED, TrainingSection(), torch.device("cpu"))
     assert EAGER.comparable == RECORDED.comparable
     assert replace(EAGER, fused=False).comparable != RECORDED.comparable

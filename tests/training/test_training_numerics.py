@@ -24,7 +24,7 @@ from nas_attn.recipe.recipe import DataSection, TrainingSection
 from nas_attn.storage.records import FILLED, UNEVEN, Arithmetic, Score
 from nas_attn.system.waiting import Interrupted
 from nas_attn.training import numerics
-from nas_attn.training.numerics import PLAIN, lacks, new_arithmetic, threads_for
+from nas_attn.training.numerics import PLAIN, differs, new_arithmetic, threads_for
 from nas_attn.training.parameters import LearningRates
 from nas_attn.training.run import Callbacks
 from nas_attn.training.trainer import Trainer
@@ -136,12 +136,12 @@ def test_a_machine_without_bfloat16_is_known_unless_the_recipe_names_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert lacks(LOW, SECTION, CPU) == "bfloat16"
-    assert lacks(replace(FULL, tf32="convolutions"), SECTION, CPU) == "TF32"
-    assert not lacks(LOW, SECTION.model_copy(update={"precision": "bfloat16"}), CPU)
+    assert differs(LOW, SECTION, CPU) == "bfloat16"
+    assert differs(replace(FULL, tf32="convolutions"), SECTION, CPU) == "TF32"
+    assert not differs(LOW, SECTION.model_copy(update={"precision": "bfloat16"}), CPU)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert not lacks(LOW, SECTION, CPU)
-    assert not lacks(FULL, SECTION, CPU)
+    assert not differs(LOW, SECTION, CPU)
+    assert not differs(FULL, SECTION, CPU)
 
 
 def fit(
