@@ -154,7 +154,7 @@ def test_a_machine_that_cannot_do_the_same_is_refused_with_the_way_out(
     study.store.arithmetics.put_once("cpu", low.text)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     options = taking_part.Options(say=lambda line: None, device="cpu", threads=1)
-    with pytest.raises(StudyError, match=r"lacks bfloat16: .* training.precision = 'float32'"):
+    with pytest.raises(StudyError, match=r"differs in bfloat16: .* training.precision = 'float32'"):
         taking_part.work(study, options)
     assert not list(study.store.scores())
 
