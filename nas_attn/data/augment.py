@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -309,31 +308,21 @@ class Transformed:
 
     def _image(self, parts: Sequence[Any], stored: Tensor) -> Tensor:
         image = parts[0]
-        named = " then ".join(name for name, _ in self.steps)
-        wanted = str(stored.dtype).removeprefix("torch.")
-        if not isinstance(image, Tensor) or image.dtype != stored.dtype:
-            if isinstance(image, Tensor):
-                kind = str(image.dtype).removeprefix("torch.")
-            else:
-                kind = type(image).__name__
-            raise DataError(
-                f"training.augment: '{named}' returns {kind}, not {wanted} tensors: leave out"
-                " ToDtype and Normalize, since images are normalised afterwards (data.mean,"
-                " data.std)"
-            )
-        if image.is_floating_point():
-            image = image * 255
-        if self.masked:
-            whole = torch.cat([image, parts[1].to(stored.dtype).view(1, *image.shape[-2:])])
-        else:
-            whole = image
-        if len(whole) != len(stored) or (self.boxes is not None and whole.shape != stored.shape):
-            now, before = ("x".join(map(str, one.shape)) for one in (whole, stored))
-            raise DataError(
-                f"training.augment: '{named}' makes images of {now}, but the network takes"
-                f" {before}: choose one that keeps this size, or end with Resize"
-            )
-        return whole.as_subclass(Tensor).contiguous()
+        said = type(image).__name__
+        if isinstance(image, Tensor):
+            whole = image * 255 if image.is_floating_point() else image
+            if self.masked:
+                mask = parts[1].to(image.dtype).view(1, *image.shape[-2:])
+                whole = torch.cat([whole, mask])
+            keeps_size = self.boxes is None or whole.shape == stored.shape
+            if whole.dtype == stored.dtype and len(whole) == len(stored) and keeps_size:
+                return whole.as_subclass(Tensor).contiguous()
+            said = _described(whole)
+        raise DataError(
+            f"training.augment: '{' then '.join(name for name, _ in self.steps)}' makes {said} of"
+            f" {_described(stored)}: choose one that keeps type and channels, and for boxes the"
+            " size; images are normalised afterwards (data.mean, data.std)"
+        )
 
     def _boxes(self, parts: Sequence[Any], before: Tensor, size: Sequence[int]) -> Tensor:
         """The transformed boxes in a table of the same size; a box without area is dropped."""
@@ -348,6 +337,11 @@ class Transformed:
         rows = torch.cat([labels[:, None].float(), boxes], 1)[there]
         table[: len(rows)] = rows
         return table
+
+
+def _described(image: Tensor) -> str:
+    """`uint8 3x32x32`."""
+    return f"{str(image.dtype).removeprefix('torch.')} {'x'.join(map(str, image.shape))}"
 
 
 def mixed(
@@ -467,25 +461,7 @@ def _made(step: Augment, made_for: TransformedImages) -> Callable[..., Any]:
             f"training.augment: '{step.name}' returned a {type(transform).__name__}, not a"
             " transform: return something that can be called with an image"
         )
-    if type(transform).__module__.partition(".")[0] == "albumentations":
-        return partial(_by_albumentations, transform)
     return transform  # type: ignore[no-any-return]
-
-
-def _by_albumentations(transform: Callable[..., Any], image: Tensor, *others: Any) -> Any:
-    """Calls a transform of albumentations, which takes arrays (H, W, C) by name. Raises TypeError:
-    for boxes, it would need their format.
-    """
-    from torchvision import tv_tensors
-
-    if any(not isinstance(other, tv_tensors.Mask) for other in others):
-        raise TypeError("albumentations is for images and masks here: name one of torchvision's")
-    given = {"mask": others[0][0].numpy()} if others else {}
-    made = transform(image=image.permute(1, 2, 0).numpy(), **given)
-    turned = tv_tensors.Image(torch.from_numpy(made["image"].copy()).permute(2, 0, 1))
-    if not others:
-        return turned
-    return turned, tv_tensors.Mask(torch.from_numpy(made["mask"].copy())[None])
 
 
 def _complete(

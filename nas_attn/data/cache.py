@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import platformdirs
 
@@ -26,9 +26,6 @@ from nas_attn.errors import DataError
 from nas_attn.system.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.system.processes import cores
 from nas_attn.system.waiting import Wait, locked, waits
-
-if TYPE_CHECKING:
-    pass
 
 # seconds that one process may take to prepare or download a data set
 LONGEST_S = 4 * 3600.0
@@ -93,30 +90,6 @@ def states(paths: Sequence[Path]) -> list[State]:
 
 
 def remembered(
-    root: Path, question: object, files: Sequence[Path], answer: Callable[[], Answer]
-) -> Answer:
-    """Returns the answer to a question about files of a folder.
-
-    Args:
-        root: The folder.
-        question: Its name and version.
-        files: Where one of them has changed, the answer is found anew.
-        answer: Finds it, in JSON's types.
-    """
-    kept = cache_file(root, (question, [str(path) for path in files], states(files)), ".json")
-    with suppress(OSError, ValueError):
-        known: Answer = json.loads(kept.read_text("utf-8"))
-        return known
-    new = answer()
-    # without a cache, it is looked for again next time
-    with suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(kept) as file:
-            file.write(json.dumps(new).encode())
-    return new
-
-
-def remembered_each(
     root: Path,
     question: object,
     files: Sequence[Path],
@@ -132,14 +105,20 @@ def remembered_each(
         items: What is looked at, such as an image with its mask.
         look: Looks at one, in JSON's types.
     """
-
-    def look_at_all() -> list[Answer]:
-        with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
-            # of threads, only the first of all warnings about odd files would be shown
-            warnings.simplefilter("ignore")
-            return list(pool.map(look, items))
-
-    return remembered(root, question, files, look_at_all)
+    kept = cache_file(root, (question, [str(path) for path in files], states(files)), ".json")
+    with suppress(OSError, ValueError):
+        known: list[Answer] = json.loads(kept.read_text("utf-8"))
+        return known
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+        # of threads, only the first of all warnings about odd files would be shown
+        warnings.simplefilter("ignore")
+        found = list(pool.map(look, items))
+    # without a cache, it is looked for again next time
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(kept) as file:
+            file.write(json.dumps(found).encode())
+    return found
 
 
 class Scratch:

@@ -86,6 +86,11 @@ def _id(value: object) -> str:
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
+def _name(row: Mapping[str, Any]) -> str:
+    """With slashes for the backslashes that programs on Windows write."""
+    return str(row["file_name"]).replace("\\", "/")
+
+
 def _size(row: Mapping[str, Any]) -> tuple[int, int]:
     width = int(row["width"])
     height = int(row["height"])
@@ -127,7 +132,7 @@ def _parsed(path: Path, state: object, *, boxed: bool) -> _File:  # noqa: ARG001
 
     images = each(
         "images",
-        lambda row: (_id(row["id"]), _Image(str(row["file_name"]), _size(row) if boxed else None)),
+        lambda row: (_id(row["id"]), _Image(_name(row), _size(row) if boxed else None)),
     )
     marks = each(
         "annotations",
@@ -190,8 +195,7 @@ def read(kind: Kind, section: DataSection) -> Samples:
             )
         folder = _folder(root, split, file, section)
         sources = [
-            Source(_place_in(folder, image.file_name), size=image.size)
-            for image in file.images.values()
+            Source(folder / image.file_name, size=image.size) for image in file.images.values()
         ]
         _check_files(file, folder, [source.image for source in sources])
         rows += [(split, source, 0) for source in sources]
@@ -268,15 +272,6 @@ def _classes(file: _File) -> dict[int, str]:
     return {number: name for number, name in file.names.items() if number in used}
 
 
-def _place_in(folder: Path, name: str) -> Path:
-    """An image's file: its name as it is written, else with slashes for the backslashes that
-    programs on Windows write.
-    """
-    written = folder / name
-    # also false if the name is too long
-    return written if os.path.isfile(written) else folder / name.replace("\\", "/")
-
-
 def _folder(root: Path, split: str, file: _File, section: DataSection) -> Path:
     """The folder of a split's images, where the first is. Raises DataError: it is nowhere."""
     given = None if section.coco is None else section.coco.images
@@ -287,7 +282,7 @@ def _folder(root: Path, split: str, file: _File, section: DataSection) -> Path:
         places = [root / given]
     first = next(iter(file.images.values())).file_name
     for place in places:
-        if os.path.isfile(_place_in(place, first)):
+        if os.path.isfile(place / first):
             return place
     looked_in = list(dict.fromkeys(map(str, places)))
     raise DataError(

@@ -178,10 +178,7 @@ def check_upright(source: Source, orientation: int) -> None:
     are drawn on it as its file stores it, or as it is shown.
     """
     if (source.mask or source.size) and orientation != 1:
-        raise ValueError(
-            "EXIF data turn it, and nothing says whether its labels are, too: run mogrify"
-            " -auto-orient, or remove the tag"
-        )
+        raise ValueError("EXIF data turn it, perhaps not its labels: run mogrify -auto-orient")
 
 
 def mask_values(source: Source, size: Size) -> NDArray[np.uint8]:

@@ -254,18 +254,20 @@ def read(section: DataSection) -> Samples:
             walked.leave(LOOSE if loose else UNNAMED, [image])
         else:
             below.setdefault(home, []).append(image)
+    number_of = {name: number for number, name in enumerate(classes)}
     rows: list[tuple[str, Source, int]] = []
     inside: list[str] = []
     for folder, (split, name) in folders.items():
-        for image in below.get(folder, []) if name in classes else ():
-            rows.append((split, Source(image), classes.index(name)))
+        for image in below.get(folder, []) if name in number_of else ():
+            rows.append((split, Source(image), number_of[name]))
             inside.append(image.relative_to(folder).as_posix())
     refused = {}
     for split, name in folders.values():
         if name not in classes:
-            refused[split] = f"{split} has the class '{name}', which train has not"
+            how = "not"
             if plain(name) in map(plain, classes):
-                refused[split] += " but in another Unicode form or case: rename one of the two"
+                how = "in another Unicode form or case"
+            refused[split] = f"{split} has the class '{name}', which train has {how}"
     return Samples.listed(
         root,
         classes,

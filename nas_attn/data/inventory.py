@@ -1,7 +1,7 @@
 """What a user's images are: splits, classes, what is left out, and what would make scores
 misleading.
 
-`nas_attn.data.taking` takes an inventory. `init`, `search` and its `--dry-run` show it, and a study
+`nas_attn.data.looks` takes an inventory. `init`, `search` and its `--dry-run` show it, and a study
 keeps it for its report. Images are named by their paths in their folder.
 """
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nas_attn.data.inventory import WHOLE
@@ -41,9 +41,18 @@ NEARLY_ALL = 0.9
 # share of the labels in a column's lists that must recur, where commas part them
 RECURRING_OF_COMMAS = 0.5
 # whole numbers that recur are classes if they are no more
-MOST_NAMES_OF_A_COLUMN = 20
+MOST_CODES = 20
 # what is known of whoever is in the image, and is learnt only if nothing else is there
 _ABOUT = re.compile(r"(patient.?)?(age|sex|gender|male|female|weight|height|bmi)", re.IGNORECASE)
+
+
+# what a column has
+BITS = "bits"
+NUMBERS = "numbers"
+RUNNING = "running numbers"
+CODES = "whole numbers that recur"
+LISTS = "lists"
+WORDS = "words that recur"
 
 
 @dataclass(frozen=True)
@@ -77,156 +86,114 @@ def lesson(root: Path, kind: Kind | None = None, columns: Sequence[str] = ()) ->
     """
     try:
         file, *_ = tables_of(root, TableSection()).values()
-        lines = LabelTable.of({WHOLE: file})
+        table = LabelTable.of({WHOLE: file})
         there = FilesByName(root)
-        image = there.column(lines)
+        image = there.column(table)
     except DataError:
         return Lesson()
-    names = lines.column(image)
-    if kind is None and not any(map(there.find, names)):
+    paths = table.column(image)
+    if kind is None and not any(map(there.find, paths)):
         raise DataError(
             f"'{root}' has no folders of classes, and no column of '{file}' names its images:"
-            f" '{shorten(names[0])}' is not in '{root}'; give the table a column with their paths"
+            f" '{shorten(paths[0])}' is not in '{root}'; give the table a column with their paths"
         )
-    return _Columns(lines, image, kind, columns).lesson()
+    beside = [name for name in table.header if name and name != image and name.lower() != "split"]
+    group = group_of({name: table.column(name) for name in beside if name not in columns})
+    every = [name for name in beside if name != group]
+    forms = {name: _form(table.column(name)) for name in columns or every}
+    if not columns:
+        # a running number tells images apart, and what is known of whoever is in the image is
+        # learnt only if nothing else is there
+        told = {name: form for name, form in forms.items() if form not in ("", RUNNING)}
+        forms = {name: form for name, form in told.items() if not _ABOUT.fullmatch(name)} or told
+    # an image has several lines
+    is_long = len(set(paths)) < len(paths)
+    found = kind or _kind_of(list(forms.values()), is_long=is_long)
+    taken = _taken(found, forms, is_long=is_long)
+    if columns and kind is None and not taken:
+        raise DataError(
+            f"'{file}' has neither classes, 0 and 1, lists of labels nor numbers in"
+            f" {few(columns)}: give --task multi-label to take each cell as a label, or name other"
+            " columns"
+        )
+    taken = list(columns) or taken
+    if not taken:
+        return Lesson()
+    left = [name for name in forms if forms[name] and name not in taken]
+    choice = ""
+    if not columns and (left or (found == "numbers" and len(taken) > 1)):
+        choice = f"'{file}' has several columns that may be learnt, {few([*taken, *left])}"
+    why = f"'{file.name}' has {_what(found, forms.get(taken[0], ''), taken, table)}"
+    if unlearnt := [name for name in every if name not in taken]:
+        why += f", and {few(unlearnt)} {'is' if len(unlearnt) == 1 else 'are'} not learnt"
+    whole = taken == every and found != "classes"
+    placed = found == "numbers" and any(map(is_place, taken))
+    return Lesson(found, why, () if whole else tuple(taken), choice, group, placed)
 
 
-class _Columns:
-    """The columns of a table, by what is in their cells."""
-
-    def __init__(
-        self, lines: LabelTable, image: str, kind: Kind | None, columns: Sequence[str]
-    ) -> None:
-        self.file = lines.file
-        self.kind = kind
-        self.given = columns
-        own = [name for name in lines.header if name and name not in (image, *columns)]
-        beside = {name: lines.column(name) for name in own if name.lower() != "split"}
-        self.group = group_of(beside)
-        self.every = [
-            name
-            for name in lines.header
-            if name and name not in (image, self.group) and name.lower() != "split"
-        ]
-        self.cells = {name: lines.column(name) for name in columns or self.every}
-        # an image has several lines
-        paths = lines.column(image)
-        self.is_long = len(set(paths)) < len(paths)
-        self.bits = self._of(is_bit)
-        numbers = [name for name in self._of(is_number) if name not in self.bits]
-        # a running number tells images apart
-        told = [name for name in numbers if not _is_running(self.cells[name])]
-        self.numbers = numbers if columns else told or numbers
-        rest = [name for name in self.cells if name not in (*self.bits, *numbers)]
-        self.signs = {name: _list_sign(self.cells[name]) for name in rest}
-        self.lists = [name for name in rest if self.signs[name]]
-        self.words = [name for name in rest if name not in self.lists and _recur(self.cells[name])]
-        if not columns:
-            self._leave_out_what_is_known()
-
-    def _of(self, fits: Callable[[str], bool]) -> list[str]:
-        """The columns whose cells nearly all are of a kind; the others may be mistakes."""
-        return [
-            name
-            for name, cells in self.cells.items()
-            if sum(map(fits, cells)) >= NEARLY_ALL * len(cells)
-        ]
-
-    def _leave_out_what_is_known(self) -> None:
-        """Takes out what is known of whoever is in the image, if something else is there."""
-        found = (self.bits, self.numbers, self.lists, self.words)
-        if any(not _ABOUT.fullmatch(name) for name in itertools.chain(*found)):
-            for names in found:
-                names[:] = [name for name in names if not _ABOUT.fullmatch(name)]
-
-    @property
-    def classes(self) -> list[str]:
-        """The columns that may have the class of each image."""
-        whole = [name for name in self.numbers if self._recurs_whole(name)]
-        return self.words or whole or self.bits
-
-    def _recurs_whole(self, name: str) -> bool:
-        values = set(map(number, self.cells[name]))
+def _form(cells: Sequence[str]) -> str:
+    """What nearly all cells of a column have, the others may be mistakes; empty: nothing that is
+    learnt.
+    """
+    if sum(map(is_bit, cells)) >= NEARLY_ALL * len(cells):
+        return BITS
+    recurs = 2 <= len(set(cells)) <= len(cells) / 2
+    if sum(map(is_number, cells)) >= NEARLY_ALL * len(cells):
+        values = list(map(number, cells))
+        if len(values) > 2 and all(values[0] + at == value for at, value in enumerate(values)):
+            return RUNNING
         whole = all(value >= 0 and value.is_integer() for value in values)
-        return whole and 2 <= len(values) <= MOST_NAMES_OF_A_COLUMN and _recur(self.cells[name])
+        return CODES if recurs and whole and len(set(values)) <= MOST_CODES else NUMBERS
+    if _list_sign(cells):
+        return LISTS
+    return WORDS if recurs else ""
 
-    def found(self) -> Kind:
-        """What is learnt, by the columns."""
-        if self.lists or (self.is_long and self.words and not self.bits):
-            return "tags"
-        # one column of 0 and 1 among numbers is more likely a number, too
-        if len(self.bits) > (1 if self.numbers else 0):
-            return "tags"
-        few_numbers = len(self.numbers) == 1 and self._recurs_whole(self.numbers[0])
-        if few_numbers or (self.words and not self.numbers):
-            return "classes"
-        return "numbers"
 
-    def lesson(self) -> Lesson:
-        """What is proposed."""
-        found = self.kind or self.found()
-        known: Mapping[Kind, list[str]] = {
-            "tags": self.lists[:1] or self.bits or (self.words[:1] if self.is_long else []),
-            "numbers": self.numbers,
-            "classes": self.classes[:1],
-        }
-        if self.given and self.kind is None and not known.get(found):
-            raise DataError(
-                f"'{self.file}' has neither classes, 0 and 1, lists of labels nor numbers in"
-                f" {few(self.given)}: give --task multi-label to take each cell as a label, or name"
-                " other columns"
-            )
-        taken = list(self.given) or known.get(found, [])
-        if not taken:
-            return Lesson()
-        others = (*self.bits, *self.numbers, *self.lists, *self.words)
-        left = [name for name in dict.fromkeys(others) if name not in taken]
-        choice = ""
-        if not self.given and (left or (len(self.numbers) > 1 and taken == self.numbers)):
-            choice = f"'{self.file}' has several columns that may be learnt, {few([*taken, *left])}"
-        placed = found == "numbers" and any(map(is_place, taken))
-        made = Lesson(
-            found, self._why(found, taken), choice=choice, group=self.group, placed=placed
-        )
-        if taken == self.every and found != "classes":
-            return made
-        return replace(made, columns=tuple(taken))
+def _kind_of(forms: Sequence[str], *, is_long: bool) -> Kind:
+    """What is learnt, by the forms of all columns."""
+    numbers = sum(form in (NUMBERS, CODES, RUNNING) for form in forms)
+    bits = forms.count(BITS)
+    words = WORDS in forms
+    # one column of 0 and 1 among numbers is more likely a number, too
+    if LISTS in forms or (is_long and words and not bits):
+        return "tags"
+    if bits > (1 if numbers else 0):
+        return "tags"
+    if (numbers == 1 and CODES in forms) or (words and not numbers):
+        return "classes"
+    return "numbers"
 
-    def _why(self, found: Kind, taken: Sequence[str]) -> str:
-        """By what it is seen, and what is not learnt."""
-        first = taken[0]
-        why = f"'{self.file.name}' has numbers in {few(taken)}"
-        if found == "classes":
-            why = f"'{self.file.name}' has a class of each image in {few(taken)}"
-            if first in self.numbers:
-                why += ", whole numbers that recur (--task regression takes them as quantities)"
-        elif first in self.lists:
-            parted = "spaces" if self.signs[first] == " " else f"'{self.signs[first]}'"
-            why = f"'{self.file.name}' has several labels in a cell of {first}, parted by {parted}"
-        elif first in self.words:
-            why = f"'{self.file.name}' has several lines of an image, each with a label in {first}"
-        elif first in self.bits:
-            why = f"'{self.file.name}' has 0 or 1 in {few(taken)}"
-        if left := [name for name in self.every if name not in taken]:
-            why += f", and {few(left)} {'is' if len(left) == 1 else 'are'} not learnt"
-        return why
+
+def _taken(kind: Kind, forms: Mapping[str, str], *, is_long: bool) -> list[str]:
+    """The columns that are learnt as this: all numbers or bits, else the likeliest one."""
+    by = {form: [name for name in forms if forms[name] == form] for form in forms.values()}
+    if kind == "numbers":
+        return [name for name in forms if forms[name] in (NUMBERS, CODES, RUNNING)]
+    if kind == "classes":
+        return [name for form in (WORDS, CODES, BITS) for name in by.get(form, [])][:1]
+    words = by.get(WORDS, []) if is_long else []
+    return by.get(LISTS, [])[:1] or by.get(BITS, []) or words[:1]
+
+
+def _what(kind: Kind, form: str, taken: Sequence[str], table: LabelTable) -> str:
+    """What a table has in the columns that are learnt."""
+    first = taken[0]
+    if kind == "classes":
+        codes = f", {CODES} (--task regression takes them as quantities)"
+        return f"a class of each image in {few(taken)}{codes if form == CODES else ''}"
+    if form == LISTS:
+        sign = _list_sign(table.column(first))
+        parted = "spaces" if sign == " " else f"'{sign}'"
+        return f"several labels in a cell of {first}, parted by {parted}"
+    if form == WORDS:
+        return f"several lines of an image, each with a label in {first}"
+    return f"{'0 or 1' if form == BITS else 'numbers'} in {few(taken)}"
 
 
 def is_place(column: str) -> bool:
     """Whether a column has positions in the image or angles, by the words of its name."""
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower())
     return not PLACES.isdisjoint(words) or any(map(_PLACE.search, words))
-
-
-def _is_running(cells: Sequence[str]) -> bool:
-    """Whether each line has the next number."""
-    values = [number(cell) for cell in cells]
-    return len(values) > 2 and all(values[0] + at == value for at, value in enumerate(values))
-
-
-def _recur(cells: Sequence[str]) -> bool:
-    """Whether a column has the same words again and again, as classes are."""
-    return 2 <= len(set(cells)) <= len(cells) / 2
 
 
 def _list_sign(cells: Sequence[str]) -> str:

@@ -64,7 +64,7 @@ def load(
             f"data.name '{section.name}' returned {type(parts).__name__}: return"
             " nas_attn.data.samples.Parts"
         )
-    return _Source(parts, section, device, task).load()
+    return _dataset(parts, section, device, task)
 
 
 @dataclass(frozen=True)
@@ -73,177 +73,151 @@ class _Halves:
 
     train: Samples
     validation: Samples
-    seed: Seed
     # of a seed's own division
     drawn: Redivision | None = None
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Images that were read, which are divided and put on the device."""
+def _dataset(parts: Parts, section: DataSection, device: torch.device, task: Task) -> Dataset:
+    """The data set of the recipe's own division. Raises DataError: too few images, or nothing to
+    learn.
+    """
+    classes = parts.train.classes
+    home = _halves(parts, section, task, section.seed)
+    listings = {"train": home.train.listing, "validation": home.validation.listing}
+    manifest = Manifest(classes, listings, parts.unread)
+    redivided = _is_redivided(parts, section, home)
+    home = _used(home, section, section.seed)
+    for part, name in ((home.train, "training"), (home.validation, "validation")):
+        _check(replace(part, classes=classes), task.labels, name, section)
+    # of the first division, for all: a network is normalised alike whichever seed it was trained
+    # with
+    statistics = _statistics(home.train, section, task.labels)
+    moments = _moments(home.train, device)
 
-    parts: Parts
-    section: DataSection
-    device: torch.device
-    task: Task
-
-    def load(self) -> Dataset:
-        """The data set of the recipe's own division. Raises DataError: too few images, or nothing
-        to learn.
-        """
-        home = self.halves(self.section.seed)
-        listings = {"train": home.train.listing, "validation": home.validation.listing}
-        manifest = Manifest(self.parts.train.classes, listings, self.parts.unread)
-        used = self.used(home)
-        self.check(used.train, "training")
-        self.check(used.validation, "validation")
-        # of the first division, for all: a network is normalised alike whichever seed it was
-        # trained with
-        statistics = self.statistics(used.train)
-        moments = _moments(used.train, self.device)
-        dataset = self.dataset(used, statistics, moments, manifest)
-        if not self.is_redivided(home):
-            return dataset
-
-        @lru_cache(maxsize=1)
-        def divide(seed: int) -> Dataset:
-            halves = self.used(self.halves((self.section.seed, seed)))
-            return self.dataset(halves, statistics, moments, manifest)
-
-        return replace(
-            dataset, divide=divide, whole=lambda: self.split(self.parts.train, statistics)
-        )
-
-    def halves(self, seed: Seed) -> _Halves:
-        """Training and validation images: the source's own, or a division by the recipe's seed, or
-        by that and a run's.
-        """
-        train = self.parts.train
-        if self.parts.validation is not None:
-            return _Halves(train, self.parts.validation, seed)
-        count = amount(self.section.validation, train.labels, "data.validation")
-        taken, left = train.divided(count, seed, self.task.labels)
-        drawn = Redivision(taken, len(train)) if isinstance(seed, tuple) else None
-        return _Halves(train.subset(left), train.subset(taken), seed, drawn)
-
-    def used(self, halves: _Halves) -> _Halves:
-        """The same without the training images that `data.train_subset` leaves out."""
-        train = halves.train
-        count = self.section.train_subset
-        if count is None or count >= len(train):
-            return halves
-        taken, _ = stratified(train.labels, count, halves.seed, train.classes)
-        return replace(halves, train=train.subset(taken))
-
-    def is_redivided(self, home: _Halves) -> bool:
-        """Whether each seed divides the images anew. Raises DataError: it should, and there is
-        nothing to divide.
-        """
-        resplit = self.section.resplit
-        if self.parts.validation is None:
-            return len(home.validation) < FEW_VALIDATED if resplit == "auto" else resplit
-        if resplit is True:
-            raise DataError(
-                "data.resplit = true divides the images anew for each seed, but"
-                f" '{self.section.name}' has validation images of its own: leave data.resplit out"
-            )
-        return False
-
-    def check(self, part: Samples, name: str) -> None:
-        """Raises DataError: a split, of this name, lacks a class, or has nothing to learn."""
-        part = replace(part, classes=self.parts.train.classes)
-        what = f"{name} split of '{self.section.name}'"
-        kind = self.task.labels
-        if kind == "classes":
-            part.check_classes(what)
-        elif kind == "masks":
-            _check_masks(part, what, every=name == "training")
-        elif part.boxes is not None and not (part.boxes[..., 0] > 0).any():
-            raise DataError(f"{what} has no image with a box: add some")
-        elif part.targets is not None and name == "training":
-            for column, values in zip(part.classes, part.targets.T, strict=True):
-                if values.min() == values.max():
-                    raise DataError(
-                        f"{what} has the value {values[0]:g} of '{column}' for all of its images,"
-                        " so there is nothing to learn: leave it out, or add images with another"
-                        " one"
-                    )
-
-    def statistics(self, train: Samples) -> Statistics:
-        """What batches are normalised with: of the training split, or the recipe's."""
-        assert train.pixels is not None
-        if self.task.labels == "boxes":
-            # grey is 0 in augmentation
-            return tuple(value / 255 for value in PADDING_GREY), (1.0, 1.0, 1.0)
-        channels = train.pixels.shape[0] - (self.task.labels == "masks")
-        mean = self.section.mean
-        std = self.section.std
-        if mean is None or std is None:
-            return train.pixels.moments(channels)
-        if len(mean) != channels or len(std) != channels:
-            raise DataError(
-                f"data.mean and data.std have {len(mean)} and {len(std)} values, but"
-                f" '{self.section.name}' has {channels} channels: give one of each for a channel"
-            )
-        return tuple(mean), tuple(std)
-
-    def split(self, part: Samples, statistics: Statistics) -> Split:
-        """Images on the device."""
+    def split(part: Samples) -> Split:
         assert part.pixels is not None
-        known = {
-            name: torch.from_numpy(table).to(self.device)
-            for name, table in (("targets", part.targets), ("boxes", part.boxes))
-            if table is not None
-        }
+        targets, boxes = (
+            None if table is None else torch.from_numpy(table).to(device)
+            for table in (part.targets, part.boxes)
+        )
         return Split(
-            part.pixels.to(self.device),
-            torch.from_numpy(part.labels).to(self.device),
-            len(self.parts.train.classes),
+            part.pixels.to(device),
+            torch.from_numpy(part.labels).to(device),
+            len(classes),
             *statistics,
-            targets=known.get("targets"),
-            boxes=known.get("boxes"),
-            masked=self.task.labels == "masks",
-            workers=self.section.workers or 1,
+            targets=targets,
+            boxes=boxes,
+            masked=task.labels == "masks",
+            workers=section.workers or 1,
             listing=part.listing,
         )
 
-    def dataset(
-        self,
-        halves: _Halves,
-        statistics: Statistics,
-        moments: Moments | None,
-        manifest: Manifest,
-    ) -> Dataset:
-        """Images as a run trains and is scored on them.
+    def open_test() -> Split:
+        test = parts.test()
+        _check(replace(test, classes=classes), task.labels, "test", section)
+        return split(test)
 
-        Args:
-            halves: Those to train on and for validation.
-            statistics: What batches are normalised with.
-            moments: Mean and standard deviation of labels or numbers, (K,) each.
-            manifest: What the images are.
-        """
-
-        def open_test() -> Split:
-            test = self.parts.test()
-            self.check(test, "test")
-            return self.split(test, statistics)
-
-        train = self.split(halves.train, statistics)
-        _, height, width = train.pixels.shape
+    def dataset(halves: _Halves) -> Dataset:
+        train = split(halves.train)
         return Dataset(
-            name=self.section.name,
+            name=section.name,
             train=train,
-            validation=self.split(halves.validation, statistics),
-            classes=self.parts.train.classes,
-            input_shape=(len(statistics[0]), height, width),
+            validation=split(halves.validation),
+            classes=classes,
+            input_shape=(len(statistics[0]), *train.pixels.shape[1:]),
             digest=_digest(halves),
             open_test=open_test,
-            missing_test=self.parts.missing_test,
-            task=self.task,
+            missing_test=parts.missing_test,
+            task=task,
             moments=moments,
             manifest=manifest,
             drawn=halves.drawn,
         )
+
+    if not redivided:
+        return dataset(home)
+
+    @lru_cache(maxsize=1)
+    def divide(seed: int) -> Dataset:
+        own = (section.seed, seed)
+        return dataset(_used(_halves(parts, section, task, own), section, own))
+
+    return replace(dataset(home), divide=divide, whole=lambda: split(parts.train))
+
+
+def _halves(parts: Parts, section: DataSection, task: Task, seed: Seed) -> _Halves:
+    """Training and validation images: the source's own, or a division by the recipe's seed, or by
+    that and a run's.
+    """
+    train = parts.train
+    if parts.validation is not None:
+        return _Halves(train, parts.validation)
+    count = amount(section.validation, train.labels, "data.validation")
+    taken, left = train.divided(count, seed, task.labels)
+    drawn = Redivision(taken, len(train)) if isinstance(seed, tuple) else None
+    return _Halves(train.subset(left), train.subset(taken), drawn)
+
+
+def _used(halves: _Halves, section: DataSection, seed: Seed) -> _Halves:
+    """The same without the training images that `data.train_subset` leaves out."""
+    train = halves.train
+    count = section.train_subset
+    if count is None or count >= len(train):
+        return halves
+    taken, _ = stratified(train.labels, count, seed, train.classes)
+    return replace(halves, train=train.subset(taken))
+
+
+def _is_redivided(parts: Parts, section: DataSection, home: _Halves) -> bool:
+    """Whether each seed divides the images anew. Raises DataError: it should, and there is nothing
+    to divide.
+    """
+    if parts.validation is None:
+        few = len(home.validation) < FEW_VALIDATED
+        return few if section.resplit == "auto" else section.resplit
+    if section.resplit is True:
+        raise DataError(
+            "data.resplit = true divides the images anew for each seed, but"
+            f" '{section.name}' has validation images of its own: leave data.resplit out"
+        )
+    return False
+
+
+def _check(part: Samples, kind: Kind, name: str, section: DataSection) -> None:
+    """Raises DataError: a split, of this name, lacks a class, or has nothing to learn."""
+    what = f"{name} split of '{section.name}'"
+    if kind == "classes":
+        part.check_classes(what)
+    elif kind == "masks":
+        _check_masks(part, what, every=name == "training")
+    elif part.boxes is not None and not (part.boxes[..., 0] > 0).any():
+        raise DataError(f"{what} has no image with a box: add some")
+    elif part.targets is not None and name == "training":
+        for column, values in zip(part.classes, part.targets.T, strict=True):
+            if values.min() == values.max():
+                raise DataError(
+                    f"{what} has the value {values[0]:g} of '{column}' for all of its images, so"
+                    " there is nothing to learn: leave it out, or add images with another one"
+                )
+
+
+def _statistics(train: Samples, section: DataSection, kind: Kind) -> Statistics:
+    """What batches are normalised with: of the training split, or the recipe's."""
+    assert train.pixels is not None
+    if kind == "boxes":
+        # grey is 0 in augmentation
+        return tuple(value / 255 for value in PADDING_GREY), (1.0, 1.0, 1.0)
+    channels = train.pixels.shape[0] - (kind == "masks")
+    mean = section.mean
+    std = section.std
+    if mean is None or std is None:
+        return train.pixels.moments(channels)
+    if len(mean) != channels or len(std) != channels:
+        raise DataError(
+            f"data.mean and data.std have {len(mean)} and {len(std)} values, but"
+            f" '{section.name}' has {channels} channels: give one of each for a channel"
+        )
+    return tuple(mean), tuple(std)
 
 
 def _check_masks(part: Samples, what: str, *, every: bool) -> None:

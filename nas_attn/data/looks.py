@@ -16,7 +16,7 @@ from PIL import __version__ as pillow_version
 
 from nas_attn.data import yolo_files
 from nas_attn.data.bands import TIFF_ENDINGS, is_array, missing_reader, read_bands
-from nas_attn.data.cache import remembered_each
+from nas_attn.data.cache import remembered
 from nas_attn.data.copies import Look, image_remarks
 from nas_attn.data.decoding import (
     Source,
@@ -64,7 +64,7 @@ def look_at(root: Path, sources: Sequence[Source]) -> list[Look]:
     files = [path for source in sources for path in source.files]
     most = max((source.classes for source in sources), default=0)
     question = ("looks", LOOK_FORMAT, pillow_version, missing_reader(files), most)
-    return [Look(**kept) for kept in remembered_each(root, question, files, sources, _open)]
+    return [Look(**kept) for kept in remembered(root, question, files, sources, _open)]
 
 
 def _open(source: Source) -> dict[str, Any]:

@@ -20,7 +20,6 @@ stand in `training.augment`.
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,7 +36,7 @@ from nas_attn.data.image_file import is_deep
 from nas_attn.data.inventory import NOT_COUNTED, WHOLE
 from nas_attn.data.pixels import Feed, Images, images_file
 from nas_attn.data.samples import Parts, Samples, box_table, checksums, detector_side
-from nas_attn.errors import DataError, NasAttnWarning, few, first_line, several, shorten
+from nas_attn.errors import DataError, few, first_line, several, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.recipe.tables import Kind
 
@@ -202,8 +201,6 @@ def _first(known: Sequence[str], item: Mapping[str, Any]) -> str:
 def _read_items(items: Items) -> Samples:
     """Reads all items once; many images go into a file, which is mapped into memory."""
     first, label_0 = items(0)
-    if items.where.endswith("train"):
-        _say_fields(items)
     count = len(items.dataset)
     again = np.unique(np.linspace(0, count - 1, READ_AGAIN).round().astype(int)).tolist()
     labels: list[Any] = []
@@ -274,23 +271,6 @@ def _in_file(
         raise DataError(
             f"the images of {where} cannot be kept in '{cache_folder()}': {error}"
         ) from None
-
-
-def _say_fields(items: Items) -> None:
-    """Warns which fields of an item are used, if it has more than two."""
-    item = items.dataset[0]
-    if len(item) <= 2:
-        return
-    usage = "the first two are used"
-    if isinstance(item, Mapping):
-        taken = [_first(known, item) for known in (IMAGE_COLUMNS, LABELS)]
-        usage = f"{few(taken)} are used, not {few([str(n) for n in item if n not in taken])}"
-    warnings.warn(
-        f"an item of {items.where} has {len(item)} fields: {usage}. To choose others, return"
-        " (image, label).",
-        NasAttnWarning,
-        stacklevel=2,
-    )
 
 
 def _classes(dataset: Any, train: Samples, kind: Kind, section: DataSection) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "ham
 # of the images of a folder that is not divided
 TEST_SHARE = 0.2
 # of the prepared images: a change of how they are made needs another number
-CACHE_FORMAT = 8
+CACHE_FORMAT = 9
 # largest share of a GPU's free memory for the images of a split
 MEMORY_SHARE = 0.25
 
@@ -68,7 +68,7 @@ def parts_of(
         device: Where they go.
         workers: That share this machine.
     """
-    missing = _missing_test(listed, kind)
+    missing = missing_test(listed, kind)
     if "validation" in listed.splits and section.validation is not None:
         raise DataError(
             f"data.validation does not apply, since '{listed.root}' has validation images of its"
@@ -101,7 +101,7 @@ def parts_of(
     )
 
 
-def _missing_test(listed: Samples, kind: Kind) -> str:
+def missing_test(listed: Samples, kind: Kind) -> str:
     """Why there is no test split, or none that can be used. Raises DataError: another split cannot
     be used.
     """
@@ -188,7 +188,7 @@ def _prepared(
         # for one worker's images
         free = torch.cuda.mem_get_info(device)[0] // workers
     size = len(sources) * math.prod(cut.shape(sources[0])) * np.dtype(cut.dtype).itemsize
-    made, pixels = _cached(files.root, sources, all_states, cut)
+    content, why, pixels = _cached(files.root, sources, all_states, cut)
     named = (
         "|".join(
             f"{below(path, files.root)}:{state[0]}"
@@ -206,33 +206,23 @@ def _prepared(
         files,
         pixels=replace(pixels, held=size <= MEMORY_SHARE * free) if pixels.path else pixels,
         identity=np.array(identity, np.int64),
-        content=made.content,
+        content=content,
         boxes=boxes,
     )
-    if not made.broken.any():
+    if not any(why):
         return prepared
-    _report(files, made, section)
-    return prepared.subset(np.flatnonzero(~made.broken))
+    _report(files, why, section)
+    return prepared.subset(np.flatnonzero(np.array(why) == ""))
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What is known of prepared images."""
-
-    # (N,): those that cannot be read
-    broken: NDArray[np.bool_]
-    # (N,): checksums of the files
-    content: NDArray[np.int64]
-    # of each broken one
-    why: tuple[str, ...]
-
-
-def _report(files: Samples, made: _Made, section: DataSection) -> None:
-    """Raises DataError for images that cannot be read, or warns of them, as the recipe says."""
+def _report(files: Samples, why: Sequence[str], section: DataSection) -> None:
+    """Raises DataError for images that cannot be read, or warns of them, as the recipe says; `why`:
+    of each, empty for the others.
+    """
     assert files.sources is not None
     first = files.sources[0]
-    broken = np.flatnonzero(made.broken)
-    names = [printable(files.names[at]) for at in broken]
+    reasons = [reason for reason in why if reason]
+    names = [printable(n) for n, reason in zip(files.names, why, strict=True) if reason]
     count = f"{several(len(names), 'image')} of '{files.root}' cannot be read"
     if first.mask:
         masks = "its mask" if len(names) == 1 else "their masks"
@@ -242,14 +232,14 @@ def _report(files: Samples, made: _Made, section: DataSection) -> None:
         )
     if first.size:
         count += " at the size that its annotations say"
-    if made.broken.all():
-        raise DataError(f"{count}: all of them; the first, '{names[0]}': {made.why[0]}")
+    if len(reasons) == len(files):
+        raise DataError(f"{count}: all of them; the first, '{names[0]}': {reasons[0]}")
     if section.broken_images == "refuse":
         raise DataError(
-            f"{count}, the first is '{names[0]}' ({made.why[0]}): repair or remove it or set"
+            f"{count}, the first is '{names[0]}' ({reasons[0]}): repair or remove it or set"
             ' data.broken_images = "skip"'
         )
-    _warn(f"{count}, left out: {few(names)}; the first: {made.why[0]}")
+    _warn(f"{count}, left out: {few(names)}; the first: {reasons[0]}")
 
 
 def _warn(sentence: str) -> None:
@@ -258,8 +248,10 @@ def _warn(sentence: str) -> None:
 
 def _cached(
     root: Path, sources: Sequence[Source], all_states: Sequence[Sequence[State]], cut: Cut
-) -> tuple[_Made, Images]:
-    """What is known of the images; the images, (C, height, width) each."""
+) -> tuple[NDArray[np.int64], list[str], Images]:
+    """Checksums of the files; why each cannot be read, else empty; the images, (C, height, width)
+    each.
+    """
     path = cache_file(root, (CACHE_FORMAT, cut, str(root.resolve()), sources, all_states), ".npz")
     mapped = path.with_suffix(".npy")
     count = len(sources)
@@ -271,47 +263,43 @@ def _cached(
                 remove_unused(path.parent)
                 with images_file(mapped, count, shape, cut.dtype) as write:
                     made = _decode(sources, cut, write)
+                content, why = made
                 with whole_file(path) as file:
-                    np.savez(
-                        file,
-                        allow_pickle=False,
-                        broken=made.broken,
-                        content=made.content,
-                        why=np.array(made.why, np.str_),
-                    )
-            return made, Images.mapped(mapped)
+                    np.savez(file, allow_pickle=False, content=content, why=np.array(why, np.str_))
+            return *made, Images.mapped(mapped)
     except OSError as error:
         _warn(f"prepared images cannot be saved in {path.parent} ({error})")
     images = np.zeros((count, *shape), cut.dtype)
     rows = iter(images)
     made = _decode(sources, cut, lambda pixels: np.copyto(next(rows), pixels))
-    return made, Images.of(torch.from_numpy(images))
+    return *made, Images.of(torch.from_numpy(images))
 
 
-def _decode(sources: Sequence[Source], cut: Cut, write: Callable[[NDArray[Any]], object]) -> _Made:
+def _decode(
+    sources: Sequence[Source], cut: Cut, write: Callable[[NDArray[Any]], object]
+) -> tuple[NDArray[np.int64], list[str]]:
     """Decodes all images and writes each, black for broken ones."""
     black = np.zeros(cut.shape(sources[0]), cut.dtype)
-    broken: list[bool] = []
     content: list[int] = []
     why: list[str] = []
     for image in decode_all(sources, cut):
         write(black if image.pixels is None else image.pixels)
-        broken.append(image.pixels is None)
         content.append(image.content)
-        why += [image.why] if image.pixels is None else []
-    return _Made(np.array(broken, bool), np.array(content, np.int64), tuple(why))
+        why.append("" if image.pixels is not None else image.why or "unknown")
+    return np.array(content, np.int64), why
 
 
-def _read_made(path: Path, count: int) -> _Made | None:
+def _read_made(path: Path, count: int) -> tuple[NDArray[np.int64], list[str]] | None:
     """What is known of prepared images; None if nothing was prepared, or it is damaged."""
     mapped = path.with_suffix(".npy")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            made = _Made(arrays["broken"], arrays["content"], tuple(arrays["why"].tolist()))
-        whole = len(np.load(mapped, mmap_mode="r")) == len(made.broken) == len(made.content)
+            content = arrays["content"]
+            why = arrays["why"].tolist()
+        whole = len(np.load(mapped, mmap_mode="r")) == len(why) == len(content) == count
         for used in (path, mapped):
             os.utime(used)
-        return made if whole and len(made.broken) == count else None
+        return (content, why) if whole else None
     except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

@@ -28,7 +28,7 @@ from nas_attn.data.digits import DIGIT_NAMES, OPTIONS, box_of, chosen_options, d
 from nas_attn.data.folder import walk
 from nas_attn.data.image_file import opened_image
 from nas_attn.data.samples import BoxTable, Samples, box_table, detector_side
-from nas_attn.errors import DataError, few, shorten
+from nas_attn.errors import DataError, shorten
 from nas_attn.recipe.recipe import DataSection
 from nas_attn.system.paths import user_path
 
@@ -88,17 +88,6 @@ def described(section: DataSection) -> Mapping[str, Any]:
     for key in ("train", "val"):
         if not content.get(key):
             raise DataError(f"data YAML '{path}' has no '{key}': give the folder of its images")
-    count = content.get("nc", len(names))
-    if count is not None and count != len(names):
-        raise DataError(
-            f"data YAML '{path}' says nc: {shorten(repr(count))}, but names {len(names)} classes:"
-            " remove nc, or name all classes"
-        )
-    if isinstance(names, dict) and set(map(str, names)) != set(map(str, range(len(names)))):
-        raise DataError(
-            f"data YAML '{path}' numbers its classes {few(list(map(str, names)))}: they begin with"
-            " 0 and leave out no number, as the labels do"
-        )
     return content
 
 
@@ -106,7 +95,7 @@ def class_names(section: DataSection) -> tuple[str, ...]:
     """Returns the classes' names, in order."""
     names = described(section)["names"]
     if isinstance(names, dict):
-        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+        names = [names[number] for number in sorted(names, key=int)]
     return tuple(map(str, names))
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nas_attn.data.augment import Transformed, TransformedImages, named_steps, seeded
+from nas_attn.data.augment import Transformed, seeded
 from nas_attn.data.pixels import Images
-from nas_attn.recipe.recipe import Augment
 
 
 def test_the_generators_of_gpus_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +50,3 @@ def test_a_transform_in_the_training_process_leaves_dropout_its_generator() -> N
 
 def _noisy(image: torch.Tensor) -> torch.Tensor:
     return image + torch.randint(0, 9, image.shape, dtype=torch.uint8)
-
-
-@pytest.mark.extras("albumentations")
-def test_albumentations_get_arrays_by_name() -> None:
-    images = torch.arange(2 * 4 * 6 * 5, dtype=torch.uint8).view(2, 4, 6, 5)
-    augment = [Augment.model_validate({"name": "albumentations:HorizontalFlip", "p": 1.0})]
-    made_for = TransformedImages(2, (6, 5), masked=True, mean=(0, 0, 0))
-    steps, _ = named_steps(augment, made_for)
-    turned, _ = Transformed(Images.of(images), None, masked=True, steps=steps)((1, 0))
-    assert torch.equal(turned, images[1].flip(2))

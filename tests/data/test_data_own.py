@@ -101,8 +101,7 @@ def test_arrays_may_have_labels_of_any_integer_type() -> None:
 
 
 def test_further_fields_are_left_alone_and_a_part_is_kept_for_validation() -> None:
-    with pytest.warns(errors.NasAttnWarning, match="5 fields: the first two are used"):
-        found = load(five_fields, size=12)
+    found = load(five_fields, size=12)
     assert (found.classes, found.input_shape) == (("dark", "light"), (3, 12, 12))
     assert (len(found.train), len(found.validation), len(found.read_test("a test"))) == (10, 2, 6)
     assert found.train.labels.tolist() == (found.train.first(10)[:, 0, 0, 0] > 100).long().tolist()
@@ -173,12 +172,9 @@ def of_five(split: str) -> Dataset[Any]:
 def test_what_is_kept_in_a_file_gives_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    said = "5 fields: 'img', 'label' are used, not 'id', 'patient', 'where'"
-    with pytest.warns(errors.NasAttnWarning, match=said):
-        held = load(of_five, size=12)
+    held = load(of_five, size=12)
     monkeypatch.setattr(data.own, "MOST_HELD_BYTES", 0)
-    with pytest.warns(errors.NasAttnWarning, match=said):
-        mapped = load(of_five, size=12)
+    mapped = load(of_five, size=12)
     assert mapped.train.pixels.path is not None
     assert held.digest == mapped.digest
     assert torch.equal(held.validation.first(2), mapped.validation.first(2))

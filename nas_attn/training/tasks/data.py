@@ -90,6 +90,14 @@ class TaskData:
         """Why there is no test split, with the way out; empty if there is one, or if only an
         evaluator knows.
         """
+        if recipe.data.name == EXTERNAL:
+            return ""
+        from nas_attn.data import looks, prepared
+
+        found = looks.listed(recipe.data, self.task.labels)
+        if found is not None:
+            # no image is read
+            return prepared.missing_test(found, self.task.labels)
         dataset = self.load(recipe, device="cpu")
         return "" if dataset is None else dataset.missing_test
 
